@@ -1,0 +1,46 @@
+//! Access to the octets of a packet, the same for packet memory in the kernel and a slice on the host.
+
+/// Octets that may be read and written at bounded places, and nothing else.
+///
+/// The core is generic over this trait because a slice length says nothing to the kernel's verifier: there, each
+/// access compares with the packet's end. Reading or writing outside is not an error but `None` or `false`.
+pub trait Bytes {
+    /// The `N` octets from `at` on, or `None` where they are not all there.
+    fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
+
+    /// Replaces the `N` octets from `at` on; `false`, with nothing written, where they are not all there.
+    fn put<const N: usize>(&mut self, at: usize, octets: [u8; N]) -> bool;
+
+    /// Whether the first `len` octets are all there.
+    fn holds(&self, len: usize) -> bool;
+
+    /// Whether every octet from `at` up to `len` is zero. `None` where this environment can't tell at a bounded cost.
+    fn is_zero(&self, at: usize, len: usize) -> Option<bool>;
+}
+
+/// A slice on the host as [`Bytes`].
+pub struct SliceBytes<'a>(pub &'a mut [u8]);
+
+impl Bytes for SliceBytes<'_> {
+    fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        let end = at.checked_add(N)?;
+        self.0.get(at..end)?.try_into().ok()
+    }
+
+    fn put<const N: usize>(&mut self, at: usize, octets: [u8; N]) -> bool {
+        let Some(place) = at.checked_add(N).and_then(|end| self.0.get_mut(at..end)) else {
+            return false;
+        };
+        place.copy_from_slice(&octets);
+        true
+    }
+
+    fn holds(&self, len: usize) -> bool {
+        len <= self.0.len()
+    }
+
+    fn is_zero(&self, at: usize, len: usize) -> Option<bool> {
+        // From the end: the caller asks at one header after the other, and a tail that is not zero is usually so there.
+        Some(self.0.get(at..len)?.iter().rev().all(|octet| *octet == 0))
+    }
+}

@@ -1,0 +1,162 @@
+//! The two 64-bit timestamp formats: NTP (RFC 5905 §6) and PTPv2 truncated (RFC 8186 §2.1), in integers only.
+
+use zerocopy::network_endian::U64;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Nanoseconds in a second.
+pub const NANOS_PER_SEC: u64 = 1_000_000_000;
+
+/// Seconds from 1900-01-01 to 1970-01-01: what NTP counts and Unix does not.
+pub const NTP_UNIX_OFFSET: u64 = 2_208_988_800;
+
+/// Which of the two formats a timestamp is in: the Z bit of the Error Estimate beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampFormat {
+    /// Seconds since 1900 in UTC and a binary fraction; the default of both roles (RFC 8762 §4.2.1).
+    Ntp,
+    /// Seconds since 1970, nominally in TAI, and nanoseconds.
+    Ptp,
+}
+
+/// A 64-bit timestamp as it is on the wire; which format it is in stands in the Error Estimate.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq, Default)]
+#[repr(transparent)]
+pub struct Timestamp(pub U64);
+
+impl Timestamp {
+    /// The timestamp from its 64 bits in host order.
+    #[inline(always)]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(U64::new(bits))
+    }
+
+    /// The 64 bits in host order.
+    #[inline(always)]
+    pub const fn bits(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The timestamp for `nanos` since 1970 on the timescale of the format (NTP: UTC; PTP: TAI). Exact to 1 ns.
+    ///
+    /// `nanos` must be under 2^61 (the year 2043): the kernel shares this function, and there a 64-bit division costs
+    /// more than the rest of it. Later times give a wrong result, not a panic.
+    #[inline(always)]
+    pub const fn from_nanos(nanos: u64, format: TimestampFormat) -> Self {
+        let (seconds, subsec) = split_seconds(nanos);
+        match format {
+            TimestampFormat::Ntp => {
+                let seconds = seconds.wrapping_add(NTP_UNIX_OFFSET);
+                Self::from_bits(seconds << 32 | ntp_fraction(subsec))
+            }
+            TimestampFormat::Ptp => Self::from_bits(seconds << 32 | subsec),
+        }
+    }
+
+    /// Nanoseconds since 1970 on the timescale of the format, in the era that lies nearest to `near_nanos`.
+    ///
+    /// Both formats keep seconds modulo 2^32 (NTP era 0 ends 2036-02-07, PTP's 2106), so an instant is known only
+    /// together with a rough idea of the time. PTP nanoseconds of 10^9 and above are taken as they are.
+    pub const fn to_nanos(self, format: TimestampFormat, near_nanos: u64) -> u64 {
+        let bits = self.bits();
+        let (seconds, subsec) = match format {
+            TimestampFormat::Ntp => {
+                let fraction = bits & 0xffff_ffff;
+                ((bits >> 32).wrapping_sub(NTP_UNIX_OFFSET), (fraction * NANOS_PER_SEC + (1 << 31)) >> 32)
+            }
+            TimestampFormat::Ptp => (bits >> 32, bits & 0xffff_ffff),
+        };
+        // The signed distance of the 32-bit seconds decides about the era.
+        let near_seconds = near_nanos / NANOS_PER_SEC;
+        let distance = (seconds as u32).wrapping_sub(near_seconds as u32) as i32;
+        let absolute = near_seconds.wrapping_add(distance as i64 as u64);
+        absolute.wrapping_mul(NANOS_PER_SEC).wrapping_add(subsec)
+    }
+}
+
+impl core::fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Timestamp({:#018x})", self.bits())
+    }
+}
+
+/// `(nanos / 10^9, nanos % 10^9)` without a division, for `nanos` under 2^61.
+#[inline(always)]
+pub const fn split_seconds(nanos: u64) -> (u64, u64) {
+    // 2^61 / 10^9, rounded down. The high 32 bits of `nanos` (from bit 29 on) times this, shifted down, is the number
+    // of seconds or up to two less: truncating the low 29 bits loses under 0.54 s, the constant and the shift under 1 each.
+    const RECIPROCAL: u64 = (1 << 61) / NANOS_PER_SEC;
+    let mut seconds = ((nanos >> 29) * RECIPROCAL) >> 32;
+    let mut rest = nanos.wrapping_sub(seconds.wrapping_mul(NANOS_PER_SEC));
+    if rest >= NANOS_PER_SEC {
+        rest -= NANOS_PER_SEC;
+        seconds += 1;
+    }
+    if rest >= NANOS_PER_SEC {
+        rest -= NANOS_PER_SEC;
+        seconds += 1;
+    }
+    (seconds, rest)
+}
+
+/// `(subsec << 32) / 10^9` without a division, for `subsec` under 10^9.
+#[inline(always)]
+const fn ntp_fraction(subsec: u64) -> u64 {
+    // 2^63 / 10^9, rounded up: the product is at most half a unit too large before the shift, so the floor is right or
+    // one too many, which the comparison takes back.
+    const RECIPROCAL: u64 = (1 << 63) / NANOS_PER_SEC + 1;
+    let fraction = (subsec * RECIPROCAL) >> 31;
+    fraction - (fraction * NANOS_PER_SEC > subsec << 32) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn published_instants_convert_both_ways() {
+        // The table `timestamps` of the vectors, made by an implementation of its own.
+        for (nanos, ntp, ptp) in [
+            (0, 0x83aa_7e80_0000_0000, 0),
+            (1, 0x83aa_7e80_0000_0004, 1),
+            (999_999_999, 0x83aa_7e80_ffff_fffb, 0x3b9a_c9ff),
+            (1_746_049_288_271_330_430, 0xebbd_1788_4575_e93b, 0x6812_9908_102c_2c7e),
+            (2_085_978_495_999_999_999, 0xffff_ffff_ffff_fffb, 0x7c55_817f_3b9a_c9ff),
+            (2_085_978_496_000_000_000, 0, 0x7c55_8180_0000_0000_u64),
+        ] {
+            assert_eq!(Timestamp::from_nanos(nanos, TimestampFormat::Ntp).bits(), ntp, "{nanos}");
+            assert_eq!(Timestamp::from_nanos(nanos, TimestampFormat::Ptp).bits(), ptp, "{nanos}");
+            assert_eq!(Timestamp::from_bits(ntp).to_nanos(TimestampFormat::Ntp, nanos), nanos);
+            assert_eq!(Timestamp::from_bits(ptp).to_nanos(TimestampFormat::Ptp, nanos), nanos);
+        }
+    }
+
+    #[test]
+    fn edges_of_the_second_are_exact() {
+        for second in (0..2_300_000_000u64).step_by(9_999_991) {
+            for subsec in [0, 1, 499_999_999, 999_999_998, 999_999_999] {
+                let nanos = second * NANOS_PER_SEC + subsec;
+                if nanos < 1 << 61 {
+                    assert_eq!(split_seconds(nanos), (second, subsec));
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reciprocals_equal_divisions(nanos in 0u64..1 << 61) {
+            prop_assert_eq!(split_seconds(nanos), (nanos / NANOS_PER_SEC, nanos % NANOS_PER_SEC));
+            let subsec = nanos % NANOS_PER_SEC;
+            prop_assert_eq!(ntp_fraction(subsec), (subsec << 32) / NANOS_PER_SEC);
+        }
+
+        #[test]
+        fn round_trip_is_exact_to_the_nanosecond(nanos in 0u64..1 << 61, skew in -2_000_000_000_000_000_000i64..2_000_000_000_000_000_000) {
+            let near = nanos.saturating_add_signed(skew);
+            for format in [TimestampFormat::Ntp, TimestampFormat::Ptp] {
+                prop_assert_eq!(Timestamp::from_nanos(nanos, format).to_nanos(format, near), nanos);
+            }
+        }
+    }
+}

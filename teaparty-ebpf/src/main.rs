@@ -1,0 +1,3 @@
+//! The Session-Reflector in the driver layer: an XDP program.
+#![no_std]
+#![no_main]

@@ -1,0 +1,1 @@
+//! The controller and the Session-Sender behind the program `teaparty`.

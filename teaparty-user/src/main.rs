@@ -1,0 +1,3 @@
+//! The program `teaparty`.
+
+fn main() {}
