@@ -1,1 +1,281 @@
-//! placeholder
+//! Where the STAMP payload lies in an Ethernet frame, and the headers in front of it.
+//!
+//! Headers are located, not judged: whether the packet is for us is the caller's to say. Lengths are checked, so that
+//! everything a [`Frame`] points at is within the frame.
+
+use network_types::eth::{EthHdr, EtherType};
+use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
+use network_types::udp::UdpHdr;
+use zerocopy::network_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::bytes::Bytes;
+use crate::reflect::{Address, Reason};
+
+/// Ethernet header, 14 octets (IEEE 802.3).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ethernet {
+    /// Destination MAC address.
+    pub destination: [u8; 6],
+    /// Source MAC address.
+    pub source: [u8; 6],
+    /// EtherType of what follows.
+    pub ether_type: U16,
+}
+
+/// The fixed 20 octets of an IPv4 header (RFC 791 §3.1).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ipv4 {
+    /// Version, and Internet Header Length in units of four octets.
+    pub version_ihl: u8,
+    /// Type of Service: DSCP and ECN.
+    pub traffic_class: u8,
+    /// Octets of the datagram, header included.
+    pub total_length: U16,
+    /// Identification.
+    pub identification: U16,
+    /// Flags and Fragment Offset.
+    pub fragment: U16,
+    /// Time to Live.
+    pub ttl: u8,
+    /// Protocol of what follows.
+    pub protocol: u8,
+    /// Header Checksum.
+    pub checksum: U16,
+    /// Source address.
+    pub source: [u8; 4],
+    /// Destination address.
+    pub destination: [u8; 4],
+}
+
+/// IPv6 header, 40 octets (RFC 8200 §3).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ipv6 {
+    /// Version, Traffic Class, Flow Label.
+    pub version_class_flow: U32,
+    /// Octets behind this header.
+    pub payload_length: U16,
+    /// Protocol of what follows.
+    pub next_header: u8,
+    /// Hop Limit.
+    pub hop_limit: u8,
+    /// Source address.
+    pub source: [u8; 16],
+    /// Destination address.
+    pub destination: [u8; 16],
+}
+
+/// UDP header, 8 octets (RFC 768).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
+#[repr(C)]
+pub struct Udp {
+    /// Source port.
+    pub source_port: U16,
+    /// Destination port.
+    pub destination_port: U16,
+    /// Octets of the datagram, this header included.
+    pub length: U16,
+    /// Checksum; 0 over IPv4 means none.
+    pub checksum: U16,
+}
+
+/// Octets of the Ethernet header.
+pub const ETHERNET_LEN: usize = EthHdr::LEN;
+/// Octets of an IPv4 header without options.
+pub const IPV4_LEN: usize = Ipv4Hdr::LEN;
+/// Octets of an IPv6 header.
+pub const IPV6_LEN: usize = Ipv6Hdr::LEN;
+/// Octets of a UDP header.
+pub const UDP_LEN: usize = UdpHdr::LEN;
+
+const _: () = assert!(size_of::<Ethernet>() == ETHERNET_LEN && size_of::<Udp>() == UDP_LEN);
+const _: () = assert!(size_of::<Ipv4>() == IPV4_LEN && size_of::<Ipv6>() == IPV6_LEN);
+
+/// The IP header of a test packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ip {
+    /// IPv4, options not included.
+    V4(Ipv4),
+    /// IPv6, extension headers not included.
+    V6(Ipv6),
+}
+
+/// A UDP datagram in an Ethernet frame: offsets from the frame's start, and the headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The Ethernet header; tags may lie between it and the IP header.
+    pub ethernet: Ethernet,
+    /// The IP header.
+    pub ip: Ip,
+    /// The UDP header.
+    pub udp: Udp,
+    /// Where the IP header begins.
+    pub ip_at: usize,
+    /// Where the UDP header begins.
+    pub udp_at: usize,
+    /// Whether there are IPv4 options, IPv6 extension headers, or octets behind the UDP datagram in the IP packet.
+    pub has_extras: bool,
+}
+
+impl Frame {
+    /// Where the UDP payload begins.
+    #[inline(always)]
+    pub const fn payload_at(&self) -> usize {
+        self.udp_at + UDP_LEN
+    }
+
+    /// Octets of UDP payload, from the UDP length.
+    #[inline(always)]
+    pub const fn payload_len(&self) -> usize {
+        self.udp.length.get() as usize - UDP_LEN
+    }
+
+    /// Source address.
+    #[inline(always)]
+    pub fn source(&self) -> Address {
+        match &self.ip {
+            Ip::V4(ip) => Address::v4(ip.source),
+            Ip::V6(ip) => Address(ip.source),
+        }
+    }
+
+    /// Destination address.
+    #[inline(always)]
+    pub fn destination(&self) -> Address {
+        match &self.ip {
+            Ip::V4(ip) => Address::v4(ip.destination),
+            Ip::V6(ip) => Address(ip.destination),
+        }
+    }
+
+    /// TTL or Hop Limit.
+    #[inline(always)]
+    pub const fn ttl(&self) -> u8 {
+        match &self.ip {
+            Ip::V4(ip) => ip.ttl,
+            Ip::V6(ip) => ip.hop_limit,
+        }
+    }
+
+    /// TOS or Traffic Class.
+    #[inline(always)]
+    pub const fn traffic_class(&self) -> u8 {
+        match &self.ip {
+            Ip::V4(ip) => ip.traffic_class,
+            Ip::V6(ip) => (ip.version_class_flow.get() >> 20) as u8,
+        }
+    }
+}
+
+// The crate keeps them in network order.
+const ETHER_IPV4: u16 = u16::from_be(EtherType::Ipv4 as u16);
+const ETHER_IPV6: u16 = u16::from_be(EtherType::Ipv6 as u16);
+const ETHER_VLAN: u16 = u16::from_be(EtherType::Ieee8021q as u16);
+const ETHER_QINQ: u16 = u16::from_be(EtherType::Ieee8021ad as u16);
+/// VLAN tags that are looked behind.
+const MAX_TAGS: usize = 2;
+/// IPv6 extension headers that are looked behind. RFC 8200 §4.1 lists fewer kinds that may precede UDP.
+const MAX_EXTENSIONS: usize = 4;
+/// More Fragments flag and Fragment Offset of IPv4.
+const FRAGMENT_BITS: u16 = 0x3fff;
+
+/// Finds the UDP datagram in a frame of `frame_len` octets. The error is the reason to leave the frame to the stack.
+///
+/// Never panics, for any bytes. Where octets beyond the directly accessible ones would be needed (a frame in several
+/// buffers), only headers must be accessible.
+#[inline(always)]
+pub fn locate<B: Bytes>(frame: &B, frame_len: usize) -> Result<Frame, Reason> {
+    let octets = frame.get::<ETHERNET_LEN>(0).ok_or(Reason::MalformedHeader)?;
+    let ethernet: Ethernet = zerocopy::transmute!(octets);
+    let mut ether_type = ethernet.ether_type.get();
+    let mut ip_at = ETHERNET_LEN;
+    for _ in 0..MAX_TAGS {
+        if ether_type != ETHER_VLAN && ether_type != ETHER_QINQ {
+            break;
+        }
+        // Tag control information, then the next EtherType.
+        ether_type = u16::from_be_bytes(frame.get::<2>(ip_at + 2).ok_or(Reason::MalformedHeader)?);
+        ip_at += 4;
+    }
+    if ether_type == ETHER_IPV4 {
+        ipv4(frame, frame_len, ethernet, ip_at)
+    } else if ether_type == ETHER_IPV6 {
+        ipv6(frame, frame_len, ethernet, ip_at)
+    } else {
+        Err(Reason::NotIp)
+    }
+}
+
+#[inline(always)]
+fn ipv4<B: Bytes>(frame: &B, frame_len: usize, ethernet: Ethernet, ip_at: usize) -> Result<Frame, Reason> {
+    let octets = frame.get::<IPV4_LEN>(ip_at).ok_or(Reason::MalformedHeader)?;
+    let ip: Ipv4 = zerocopy::transmute!(octets);
+    let header_len = usize::from(ip.version_ihl & 0xf) * 4;
+    let total = usize::from(ip.total_length.get());
+    if ip.version_ihl >> 4 != 4 || header_len < IPV4_LEN || total < header_len || ip_at + total > frame_len {
+        return Err(Reason::MalformedHeader);
+    }
+    if ip.protocol != IpProto::Udp as u8 {
+        return Err(Reason::NotUdp);
+    }
+    if ip.fragment.get() & FRAGMENT_BITS != 0 {
+        return Err(Reason::Fragment);
+    }
+    let has_options = header_len != IPV4_LEN;
+    udp(frame, Ip::V4(ip), ethernet, ip_at, ip_at + header_len, total - header_len, has_options)
+}
+
+#[inline(always)]
+fn ipv6<B: Bytes>(frame: &B, frame_len: usize, ethernet: Ethernet, ip_at: usize) -> Result<Frame, Reason> {
+    let octets = frame.get::<IPV6_LEN>(ip_at).ok_or(Reason::MalformedHeader)?;
+    let ip: Ipv6 = zerocopy::transmute!(octets);
+    let end = ip_at + IPV6_LEN + usize::from(ip.payload_length.get());
+    if ip.version_class_flow.get() >> 28 != 6 || end > frame_len {
+        return Err(Reason::MalformedHeader);
+    }
+    let mut next = ip.next_header;
+    let mut at = ip_at + IPV6_LEN;
+    for _ in 0..MAX_EXTENSIONS {
+        if next == IpProto::Udp as u8 {
+            break;
+        }
+        if next == IpProto::Ipv6Frag as u8 {
+            return Err(Reason::Fragment);
+        }
+        if next != IpProto::HopOpt as u8 && next != IpProto::Ipv6Opts as u8 && next != IpProto::Ipv6Route as u8 {
+            return Err(Reason::NotUdp);
+        }
+        let [following, units] = frame.get::<2>(at).ok_or(Reason::MalformedHeader)?;
+        next = following;
+        at += 8 + usize::from(units) * 8;
+    }
+    if next != IpProto::Udp as u8 {
+        return Err(Reason::NotUdp);
+    }
+    if at > end {
+        return Err(Reason::MalformedHeader);
+    }
+    udp(frame, Ip::V6(ip), ethernet, ip_at, at, end - at, at != ip_at + IPV6_LEN)
+}
+
+#[inline(always)]
+fn udp<B: Bytes>(
+    frame: &B,
+    ip: Ip,
+    ethernet: Ethernet,
+    ip_at: usize,
+    udp_at: usize,
+    space: usize,
+    has_extras: bool,
+) -> Result<Frame, Reason> {
+    let octets = frame.get::<UDP_LEN>(udp_at).ok_or(Reason::MalformedHeader)?;
+    let udp: Udp = zerocopy::transmute!(octets);
+    let len = usize::from(udp.length.get());
+    if len < UDP_LEN || len > space {
+        return Err(Reason::MalformedHeader);
+    }
+    Ok(Frame { ethernet, ip, udp, ip_at, udp_at, has_extras: has_extras || len != space })
+}

@@ -1,1 +1,83 @@
-//! placeholder
+//! The keys and values of the BPF maps, shared by the kernel program and the controller.
+//!
+//! Every type is `repr(C)` with its padding spelled out, so that `bpftool map dump` prints named fields and no octet
+//! of it is ever uninitialised. Numbers are in host order unless a field says otherwise.
+
+mod config;
+mod ledger;
+mod punt;
+mod session;
+
+pub use config::{Bucket, Clock, Config, Control, LocalAddress};
+pub use ledger::{LedgerOperation, LedgerRequest};
+pub use punt::{MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind};
+pub use session::{HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
+
+/// Version of all these layouts together. A controller adopts pinned maps only where this is the same.
+pub const ABI_VERSION: u32 = 1;
+
+/// Names of the maps, as the program declares them, the controller finds them and the pins are called.
+pub mod name {
+    /// [`super::Control`], one entry.
+    pub const CONTROL: &str = "control";
+    /// [`super::Config`], two entries of which [`super::Control::active`] says the valid one.
+    pub const CONFIG: &str = "config";
+    /// One bit for each UDP port that is listened on, in words of 64.
+    pub const PORTS: &str = "ports";
+    /// [`crate::reflect::Address`] to [`super::LocalAddress`]: the addresses of this interface.
+    pub const ADDRESSES: &str = "addresses";
+    /// Prefixes of source addresses that are answered, as a trie over 128-bit addresses.
+    pub const ALLOWED: &str = "allowed";
+    /// [`super::SessionKey`] to [`super::Session`]: sessions made by packets; the least recently used one makes room.
+    pub const SESSIONS: &str = "sessions";
+    /// [`super::SessionKey`] to [`super::Session`]: sessions that were configured; never evicted.
+    pub const PROVISIONED: &str = "provisioned";
+    /// Source address to [`super::Bucket`].
+    pub const BUCKETS: &str = "buckets";
+    /// Packets by [`crate::reflect::Reason`], for each processor.
+    pub const COUNTERS: &str = "counters";
+    /// Ring buffer of [`super::PuntHeader`] records.
+    pub const PUNTS: &str = "punts";
+    /// [`super::HistoryRing`]s by history tag.
+    pub const HISTORY: &str = "history";
+    /// How many sessions have been made: the source of history tags.
+    pub const SERIAL: &str = "serial";
+}
+
+/// Names of the programs.
+pub mod program {
+    /// The reflector.
+    pub const REFLECT: &str = "teaparty";
+    /// The ledger: how the controller has the kernel write to a session that the kernel owns.
+    pub const LEDGER: &str = "teaparty_ledger";
+}
+
+/// Most UDP ports there are, as words of [`name::PORTS`].
+pub const PORT_WORDS: u32 = 65536 / 64;
+
+/// Marks types as plain octets for aya, after the compiler has proved that they have no padding.
+#[cfg(feature = "user")]
+macro_rules! pod {
+    ($($type:ty),* $(,)?) => {$(
+        const _: () = {
+            const fn has_no_padding<T: zerocopy::IntoBytes + zerocopy::FromBytes + Copy>() {}
+            has_no_padding::<$type>();
+        };
+        // SAFETY: `repr(C)`, `Copy`, and by the line above without padding and valid for any octets.
+        unsafe impl aya::Pod for $type {}
+    )*};
+}
+
+#[cfg(feature = "user")]
+pod!(
+    Bucket,
+    Config,
+    Control,
+    LocalAddress,
+    SessionKey,
+    Session,
+    HistoryRing,
+    PuntHeader,
+    LedgerRequest,
+    crate::reflect::Address
+);

@@ -3,7 +3,13 @@
 //! A TLV is one line here and one file beside this one. [`Kind`] is what we know; the number on the wire is data
 //! ([`CodePoints`]), because the experimental ones differ between implementations.
 
+pub mod class_of_service;
 pub mod header;
+pub mod location;
+pub mod measurement;
+pub mod steering;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use header::{Flags, HEADER_LEN, Header};
 
@@ -240,7 +246,7 @@ pub static LENGTH_RULES: [LengthRule; 32] = {
 ///
 /// Part of the configuration map, hence plain octets. The number that Bit Error Burst and Heartbeat share stands for
 /// the burst; [`CodePoints::kind`] tells them apart by Length.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C)]
 pub struct CodePoints(pub [u8; 256]);
 

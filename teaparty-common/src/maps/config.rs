@@ -1,0 +1,99 @@
+//! What the controller tells the kernel: clock, policy, addresses, limits.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::reflect::Policy;
+
+/// The entry that changes often: which configuration holds, and the state of the clock.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Control {
+    /// [`super::ABI_VERSION`] of the controller that wrote this; 0 before it has.
+    pub abi_version: u32,
+    /// Which of the two [`Config`] entries holds.
+    pub active: u32,
+    /// Counts changes of configuration, addresses and allow-list: a session admitted under another one is admitted anew.
+    pub generation: u32,
+    /// Interface that the program is attached to.
+    pub interface: u32,
+    /// State of the clock.
+    pub clock: Clock,
+}
+
+/// State of the system clock, from `ntp_adjtime`.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Clock {
+    /// CLOCK_TAI minus UTC in nanoseconds: 0 on many machines, 37 s where NTP sets it.
+    pub tai_offset_ns: u64,
+    /// Error Estimate with Z clear, in host order.
+    pub error_estimate: u16,
+    /// Synchronization Source and Timestamping Method, in and out (RFC 8972 §4.3).
+    pub timestamp_information: [u8; 4],
+    /// Nothing.
+    pub reserved: [u8; 2],
+}
+
+/// One version of the configuration.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct Config {
+    /// Rules for reflection.
+    pub policy: Policy,
+    /// Nanoseconds in which a source earns the right to one more packet; 0 for no rate limit.
+    pub rate_interval_ns: u64,
+    /// Nanoseconds of that right that a source may save up: burst × interval.
+    pub rate_burst_ns: u64,
+    /// [`Config::STATEFUL`] and its neighbours.
+    pub flags: u32,
+    /// MAC address of the interface; all zero on loopback.
+    pub mac: [u8; 6],
+    /// Nothing.
+    pub reserved: [u8; 6],
+}
+
+impl Config {
+    /// Sessions count their replies themselves.
+    pub const STATEFUL: u32 = 1;
+    /// Only provisioned sessions are answered (RFC 8972 §3).
+    pub const PROVISIONED_ONLY: u32 = 2;
+    /// There are entries in the map of provisioned sessions.
+    pub const HAS_PROVISIONED: u32 = 4;
+    /// There are provisioned sessions with a wildcard: destination `::`, or source port 0.
+    pub const HAS_WILDCARDS: u32 = 8;
+    /// Sources must be on the allow-list.
+    pub const ALLOW_LIST: u32 = 16;
+    /// Sessions that are not provisioned are authenticated.
+    pub const AUTHENTICATED: u32 = 32;
+    /// Exchanges are remembered for the History TLV.
+    pub const HISTORY: u32 = 64;
+    /// Frames are answered whatever MAC address they were sent to (loopback, and devices without addresses).
+    pub const ANY_MAC: u32 = 128;
+
+    /// Whether a flag is set.
+    #[inline(always)]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// What is known of an address of this interface.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C)]
+pub struct LocalAddress {
+    /// [`LocalAddress::ANSWERED`] or 0 for one that is ours, but of another interface.
+    pub flags: u32,
+}
+
+impl LocalAddress {
+    /// Packets to it are answered on this interface.
+    pub const ANSWERED: u32 = 1;
+}
+
+/// The rate limit's state for one source: a virtual clock that each packet moves on by the interval.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Bucket {
+    /// CLOCK_TAI at which the source will have its full burst again, in nanoseconds.
+    pub full_at_ns: u64,
+}

@@ -1,0 +1,47 @@
+//! The ledger: how the controller has the kernel write to a session that the kernel owns (design rule R4).
+//!
+//! The controller runs the program with a [`LedgerRequest`] as its packet; the answer comes back in the same octets.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::{HistorySlot, SessionKey};
+
+/// Request to, and answer of, the ledger program.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct LedgerRequest {
+    /// The session.
+    pub key: SessionKey,
+    /// [`LedgerOperation`] as a number.
+    pub operation: u32,
+    /// Sequence Numbers to take. 0 notes a packet that was received and is not answered.
+    pub count: u32,
+    /// Answer: the first Sequence Number taken.
+    pub sequence: u32,
+    /// Answer: packets received in the session, modulo 2^32.
+    pub received: u32,
+    /// T2 of the packet in nanoseconds of CLOCK_TAI.
+    pub received_ns: u64,
+    /// The exchange to remember; its tag is the session's.
+    pub exchange: HistorySlot,
+    /// Answer: T3 of the session's previous reply as it went on the wire.
+    pub previous_timestamp: u64,
+    /// Answer: the session's flags.
+    pub flags: u32,
+    /// Answer: Sequence Number of the previous request.
+    pub previous_sender_sequence: u32,
+    /// Answer: the session's history tag.
+    pub history_tag: u32,
+    /// Answer: 1 if the session was found or made.
+    pub is_found: u32,
+}
+
+/// What the ledger is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum LedgerOperation {
+    /// Take `count` Sequence Numbers for replies that the controller will send, making the session if it is new.
+    Claim = 1,
+    /// Remember an exchange whose reply the controller has sent.
+    Record = 2,
+}

@@ -1,0 +1,131 @@
+//! Sessions: what tells them apart and what the kernel keeps of each.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::reflect::Address;
+use crate::tlv::measurement::HISTORY_DEPTH;
+
+/// What tells sessions apart: the SSID and the four-tuple (RFC 8972 §3), as in the packets that come *in*.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq, Hash)]
+#[repr(C, align(8))]
+pub struct SessionKey {
+    /// Address of the Session-Sender.
+    pub source: Address,
+    /// Address of ours. `::` in a provisioned session: any of ours.
+    pub destination: Address,
+    /// UDP port of the Session-Sender. 0 in a provisioned session: any.
+    pub source_port: u16,
+    /// UDP port of ours.
+    pub destination_port: u16,
+    /// Session-Sender Identifier; 0 where the sender uses none.
+    pub ssid: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+/// State of a session. The kernel alone writes it once packets flow (design rule R4), except for authenticated
+/// sessions, whose state is the controller's and whose entry here only says so.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Session {
+    /// Replies sent: modulo 2^32, the Sequence Number of the next one.
+    pub replies: u64,
+    /// Packets that were received and by rule not answered. Packets received are the sum of both.
+    pub unanswered: u64,
+    /// T2 of the last packet, in nanoseconds of CLOCK_TAI.
+    pub last_received_ns: u64,
+    /// T3 of the last reply as it went on the wire.
+    pub previous_timestamp: u64,
+    /// Sequence Number of the last request.
+    pub sender_sequence: u32,
+    /// [`super::Control::generation`] under which the session was last admitted.
+    pub generation: u32,
+    /// Under which tag its history is kept; 0 where it is not.
+    pub history_tag: u32,
+    /// [`Session::AUTHENTICATED`] and its neighbours.
+    pub flags: u32,
+}
+
+impl Session {
+    /// Authenticated: every packet is the controller's.
+    pub const AUTHENTICATED: u32 = 1;
+    /// Exempt from the loop guard.
+    pub const LOOP_EXEMPT: u32 = 2;
+    /// What follows the base packet is padding, never TLVs.
+    pub const NO_TLV: u32 = 4;
+    /// Timestamps are PTPv2, whatever the policy says.
+    pub const PTP: u32 = 8;
+    /// Timestamps are NTP, whatever the policy says.
+    pub const NTP: u32 = 16;
+    /// An entry of the provisioned map that stands for many sessions, and keeps no state itself.
+    pub const WILDCARD: u32 = 32;
+    /// Made from a provisioned session with a wildcard.
+    pub const PROVISIONED: u32 = 64;
+    /// The last reply's T3 is known.
+    pub const HAS_PREVIOUS: u32 = 128;
+    /// HMAC TLVs can be verified: the controller has a key for them.
+    pub const TLV_KEY: u32 = 256;
+
+    /// What a session takes over from the provisioned wildcard that it was made from.
+    pub const INHERITED: u32 =
+        Self::AUTHENTICATED | Self::LOOP_EXEMPT | Self::NO_TLV | Self::PTP | Self::NTP | Self::TLV_KEY;
+
+    /// Whether a flag is set.
+    #[inline(always)]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Packets received in this session.
+    pub const fn received(&self) -> u64 {
+        self.replies.wrapping_add(self.unanswered)
+    }
+}
+
+/// One remembered exchange; valid where the tag is the session's and the Sequence Number the one looked for.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct HistorySlot {
+    /// Tag of the session that wrote it.
+    pub tag: u32,
+    /// Sequence Number of the reply.
+    pub reflector_sequence: u32,
+    /// T1 as on the wire.
+    pub sender_timestamp: u64,
+    /// T2 as on the wire.
+    pub receive_timestamp: u64,
+    /// T3 as on the wire.
+    pub timestamp: u64,
+    /// Sequence Number of the request.
+    pub sender_sequence: u32,
+    /// Nothing.
+    pub reserved: u32,
+}
+
+/// A session's last exchanges: the one with Sequence Number `n` is in slot `n` modulo the depth.
+///
+/// Rings are handed out in turn by tag, so a ring may be taken over by a newer session; tags make that visible.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct HistoryRing {
+    /// The exchanges.
+    pub slots: [HistorySlot; HISTORY_DEPTH],
+}
+
+/// Where a session's history is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryKey(pub u32);
+
+impl HistoryKey {
+    /// Index of the ring for a tag among `rings`, a power of two.
+    #[inline(always)]
+    pub const fn ring(tag: u32, rings: u32) -> u32 {
+        tag & (rings - 1)
+    }
+
+    /// Index of the slot for a Sequence Number.
+    #[inline(always)]
+    pub const fn slot(sequence: u32) -> usize {
+        sequence as usize % HISTORY_DEPTH
+    }
+}

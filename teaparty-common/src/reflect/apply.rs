@@ -1,0 +1,302 @@
+//! The writing half of reflection: TLV bodies and flags in place, then the base packet.
+
+use zerocopy::network_endian::{U16, U32};
+use zerocopy::transmute;
+
+use super::{Address, Environment, Facts, Integrity, Plan, Policy, Step, Tlv, step};
+use crate::bytes::Bytes;
+use crate::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, DscpEcn};
+use crate::tlv::measurement::{DirectMeasurement, FOLLOW_UP_CLEARED, FollowUpTelemetry};
+use crate::tlv::steering::{AccessReport, DestinationPort, MicroSessionId};
+use crate::tlv::{Flags, Kind, location};
+use crate::wire::reflector::{self, Stamp};
+use crate::wire::sender::{self, Echo};
+use crate::wire::{AUTHENTICATED_LEN, Ecn, ErrorEstimate, Mode, OPEN_LEN, Timestamp, TrafficClass};
+
+/// Where the reply goes and how it is marked, where TLVs have a say in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steering {
+    /// TOS or Traffic Class of the reply. Without a TLV that asks: the DSCP as received, ECN 00 (the RFCs leave it open).
+    pub traffic_class: TrafficClass,
+    /// Source address of the reply, where it is not the one that the request went to (RFC 9503 §3).
+    pub source: Option<Address>,
+    /// UDP port that the reply goes to, where it is not the one that the request came from.
+    pub destination_port: Option<u16>,
+    /// A valid Access Report, for the controller.
+    pub access_report: Option<AccessReport>,
+    /// Whether the IP header has been given to a Reflected Fixed Header TLV already.
+    is_header_used: bool,
+}
+
+/// Processes the TLVs in place (RFC 8972 §4) and says how the reply is to be sent. Call with the [`Plan`] of
+/// [`super::plan`] for the same octets; the base packet is [`stamp`]'s.
+#[inline(always)]
+pub fn apply<B: Bytes, E: Environment>(
+    payload: &mut B,
+    plan: Plan,
+    facts: &Facts,
+    policy: &Policy,
+    environment: &mut E,
+) -> Steering {
+    let received = TrafficClass(facts.traffic_class);
+    let mut steering = Steering {
+        traffic_class: TrafficClass::new(received.dscp(), Ecn::default()),
+        source: None,
+        destination_port: None,
+        access_report: None,
+        is_header_used: false,
+    };
+    if !plan.has_tlvs {
+        return steering;
+    }
+    let mut at = plan.mode.base_len();
+    for _ in 0..E::MAX_TLVS {
+        match step(payload, at, plan.len, policy) {
+            Step::End | Step::Unclear => break,
+            Step::Stray | Step::Overrun(_) if plan.integrity == Integrity::Failed => {
+                payload.put(at, [Flags::INTEGRITY.0]);
+                break;
+            }
+            Step::Stray | Step::Overrun(_) => {
+                payload.put(at, [Flags::MALFORMED.0]);
+                break;
+            }
+            Step::Tlv(tlv) => {
+                if plan.integrity == Integrity::Failed {
+                    payload.put(at, [Flags::INTEGRITY.0]);
+                } else if !tlv.is_well_formed {
+                    malformed(payload, &tlv);
+                    break;
+                } else {
+                    process(payload, tlv, plan, facts, policy, environment, &mut steering);
+                }
+                at = tlv.end();
+            }
+        }
+    }
+    steering
+}
+
+/// Marks a TLV whose Length is wrong for its type; nothing behind it is touched (RFC 8972 §4).
+#[inline(always)]
+fn malformed<B: Bytes>(payload: &mut B, tlv: &Tlv) {
+    payload.put(tlv.at, [Flags::MALFORMED.0]);
+    if tlv.number == Kind::FollowUpTelemetry as u8 {
+        // RFC 8972 §4.7 with EID 8339: the fields are zeroed, as far as they are there.
+        if usize::from(tlv.length) >= FOLLOW_UP_CLEARED {
+            payload.put(tlv.value(), [0; FOLLOW_UP_CLEARED]);
+        } else {
+            for i in 0..FOLLOW_UP_CLEARED {
+                if i < usize::from(tlv.length) {
+                    payload.put(tlv.value() + i, [0]);
+                }
+            }
+        }
+    }
+}
+
+/// Rewrites a body of fixed size by a function from body to body.
+macro_rules! rewrite {
+    ($payload:ident, $tlv:ident, |$body:ident: $type:ty| $new:expr) => {{
+        if let Some(octets) = $payload.get::<{ size_of::<$type>() }>($tlv.value()) {
+            let $body: $type = transmute!(octets);
+            let new: $type = $new;
+            $payload.put::<{ size_of::<$type>() }>($tlv.value(), transmute!(new));
+        }
+    }};
+}
+
+/// Gives one well-formed TLV its flags and Value.
+#[inline(always)]
+fn process<B: Bytes, E: Environment>(
+    payload: &mut B,
+    tlv: Tlv,
+    plan: Plan,
+    facts: &Facts,
+    policy: &Policy,
+    environment: &mut E,
+    steering: &mut Steering,
+) {
+    let received = TrafficClass(facts.traffic_class);
+    let mut flags = Flags::NONE;
+    // Comparisons and not a `match` on `Kind`: the number comes from a map, and every value of it must have a meaning.
+    let is = |kind: Kind| E::KINDS.has(kind as u8) && tlv.number == kind as u8;
+    if is(Kind::ExtraPadding) {
+        // Copied as it is (RFC 8972 §4.1).
+    } else if is(Kind::ClassOfService) {
+        rewrite!(payload, tlv, |body: ClassOfService| {
+            let (body, class) = body.reflect(received, policy);
+            steering.traffic_class = class;
+            body
+        });
+    } else if is(Kind::TimestampInformation) {
+        payload.put(tlv.value(), facts.timestamp_information);
+    } else if is(Kind::DirectMeasurement) {
+        rewrite!(payload, tlv, |body: DirectMeasurement| body.reflect(facts));
+    } else if is(Kind::Location) {
+        let _ = location::reflect(payload, tlv.value(), usize::from(tlv.length), facts, policy, E::MAX_SUBS);
+    } else if is(Kind::FollowUpTelemetry) {
+        let body: [u8; size_of::<FollowUpTelemetry>()] = transmute!(FollowUpTelemetry::reflect(facts));
+        payload.put(tlv.value(), body);
+    } else if is(Kind::AccessReport) {
+        rewrite!(payload, tlv, |body: AccessReport| {
+            if body.is_valid() {
+                steering.access_report = Some(body);
+            } else {
+                // To be discarded, says RFC 8972 §4.6, and not how that shows on the wire.
+                flags = Flags::UNRECOGNIZED;
+            }
+            // The reserved octets are zero in whatever we send.
+            AccessReport { access_id: body.access_id & 0xf0, reserved: U16::ZERO, ..body }
+        });
+    } else if is(Kind::DestinationNodeAddress) {
+        flags = destination_node(payload, &tlv, facts, environment, steering);
+    } else if is(Kind::MicroSessionId) {
+        if policy.micro_session_id == 0 {
+            flags = Flags::UNRECOGNIZED;
+        } else {
+            rewrite!(payload, tlv, |body: MicroSessionId| MicroSessionId {
+                reflector_id: U16::new(policy.micro_session_id),
+                ..body
+            });
+        }
+    } else if is(Kind::DestinationPort) {
+        flags = destination_port(payload, &tlv, policy, steering);
+    } else if is(Kind::ReflectedFixedHeader) {
+        flags = fixed_header(payload, &tlv, plan, environment, steering);
+    } else if is(Kind::ClassOfServiceV2) {
+        rewrite!(payload, tlv, |body: ClassOfServiceV2| {
+            let (body, class) = body.reflect(received, policy);
+            steering.traffic_class = class;
+            body
+        });
+    } else if is(Kind::DscpEcn) {
+        rewrite!(payload, tlv, |body: DscpEcn| {
+            let otherwise = TrafficClass::new(received.dscp(), Ecn::default());
+            let (body, class) = body.reflect(received, otherwise, policy);
+            steering.traffic_class = class;
+            body
+        });
+    } else if is(Kind::ReturnPath) && !E::KINDS.has(Kind::Hmac as u8) {
+        // The kernel comes here with a Control Code alone, or a Return Path that is not the first and so is not used
+        // (RFC 9503 §4). With "no reply" it would not have come here.
+    } else if tlv.number != 0 && E::KINDS.has(tlv.number) {
+        environment.finish(payload, tlv, plan, facts, policy);
+        return;
+    } else {
+        flags = Flags::UNRECOGNIZED;
+    }
+    payload.put(tlv.at, [flags.0]);
+}
+
+/// RFC 9503 §3: ours means U=0 and the reply's source, another's means U=1 and an ordinary reply.
+#[inline(always)]
+fn destination_node<B: Bytes, E: Environment>(
+    payload: &B,
+    tlv: &Tlv,
+    facts: &Facts,
+    environment: &E,
+    steering: &mut Steering,
+) -> Flags {
+    let address = if tlv.length == 4 {
+        payload.get::<4>(tlv.value()).map(Address::v4)
+    } else {
+        payload.get::<16>(tlv.value()).map(Address)
+    };
+    let Some(address) = address else {
+        return Flags::UNRECOGNIZED;
+    };
+    // The address that the packet came to was found to be ours before.
+    if address == facts.destination {
+        return Flags::NONE;
+    }
+    if !environment.is_local(&address) {
+        return Flags::UNRECOGNIZED;
+    }
+    if address.is_ipv4() == facts.destination.is_ipv4() {
+        steering.source = Some(address);
+    }
+    Flags::NONE
+}
+
+/// The reply to another UDP port of the sender's, where policy allows that; else U=1.
+#[inline(always)]
+fn destination_port<B: Bytes>(payload: &B, tlv: &Tlv, policy: &Policy, steering: &mut Steering) -> Flags {
+    let Some(octets) = payload.get::<{ size_of::<DestinationPort>() }>(tlv.value()) else {
+        return Flags::UNRECOGNIZED;
+    };
+    let body: DestinationPort = transmute!(octets);
+    if body.port.get() == 0 || !policy.has(Policy::DESTINATION_PORT) {
+        return Flags::UNRECOGNIZED;
+    }
+    steering.destination_port = Some(body.port.get());
+    Flags::NONE
+}
+
+/// The received IP header, whole, where the selector matches it; else C=1 and the Value unchanged (ext-hdr §6.1).
+#[inline(always)]
+fn fixed_header<B: Bytes, E: Environment>(
+    payload: &mut B,
+    tlv: &Tlv,
+    plan: Plan,
+    environment: &E,
+    steering: &mut Steering,
+) -> Flags {
+    const SELECTOR: usize = 4;
+    if plan.headers_out_of_order {
+        return Flags::CONFORMANT;
+    }
+    let Some(selector) = payload.get::<SELECTOR>(tlv.value()) else {
+        return Flags::CONFORMANT;
+    };
+    // Only one header of each length is in sight, and it is given once.
+    let matches = |head: [u8; SELECTOR]| !steering.is_header_used && (selector == [0; SELECTOR] || selector == head);
+    if tlv.length == 20 {
+        match environment.fixed_header::<20>() {
+            Some(header) if matches([header[0], header[1], header[2], header[3]]) => payload.put(tlv.value(), header),
+            _ => return Flags::CONFORMANT,
+        };
+    } else {
+        match environment.fixed_header::<40>() {
+            Some(header) if matches([header[0], header[1], header[2], header[3]]) => payload.put(tlv.value(), header),
+            _ => return Flags::CONFORMANT,
+        };
+    }
+    steering.is_header_used = true;
+    Flags::NONE
+}
+
+/// Writes the reply's base packet over the request's (RFC 8762 §4.3). `timestamp` is T3 in the policy's format, read
+/// as late as possible. In authenticated mode the HMAC field is left zero: it is computed after this.
+#[inline(always)]
+pub fn stamp<B: Bytes>(payload: &mut B, mode: Mode, facts: &Facts, timestamp: u64) {
+    match mode {
+        Mode::Open => {
+            let Some(octets) = payload.get::<OPEN_LEN>(0) else { return };
+            let request: sender::OpenPacket = transmute!(octets);
+            let echo = Echo::from(request);
+            let reply: [u8; OPEN_LEN] = transmute!(reflector::OpenPacket::new(base(facts, echo, timestamp), echo));
+            payload.put(0, reply);
+        }
+        Mode::Authenticated => {
+            let Some(octets) = payload.get::<AUTHENTICATED_LEN>(0) else { return };
+            let request: sender::AuthenticatedPacket = transmute!(octets);
+            let echo = Echo::from(request);
+            let reply = reflector::AuthenticatedPacket::new(base(facts, echo, timestamp), echo);
+            let reply: [u8; AUTHENTICATED_LEN] = transmute!(reply);
+            payload.put(0, reply);
+        }
+    }
+}
+
+/// What the reflector states itself.
+#[inline(always)]
+fn base(facts: &Facts, echo: Echo, timestamp: u64) -> Stamp {
+    Stamp {
+        sequence_number: if facts.is_stateful() { U32::new(facts.sequence) } else { echo.sequence_number },
+        timestamp: Timestamp::from_bits(timestamp),
+        receive_timestamp: Timestamp::from_bits(facts.receive_timestamp),
+        error_estimate: ErrorEstimate::from_bits(facts.error_estimate),
+        sender_ttl: facts.ttl,
+    }
+}

@@ -1,0 +1,132 @@
+//! Every end that a packet can come to: numbered once, with the label and the help line that users see.
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $number:literal $class:ident $label:literal $help:literal)*) => {
+        /// How a packet ended. The numbers index the kernel's counters and never change their meaning; retired ones stay unused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u32)]
+        pub enum Reason { $(#[doc = $help] $name = $number),* }
+
+        /// Every reason, in the order of their numbers.
+        pub const REASONS: &[Reason] = &[$(Reason::$name),*];
+
+        impl Reason {
+            /// Label in metrics, JSON and logs.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label),* }
+            }
+
+            /// One line that says what it means.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$name => $help),* }
+            }
+
+            /// What happened to the packet.
+            pub const fn class(self) -> Class {
+                match self { $(Self::$name => Class::$class),* }
+            }
+
+            /// The reason with this number.
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+/// What a reflector can do with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Answered.
+    Reflect,
+    /// Handed to the controller, untouched.
+    Punt,
+    /// Ended here without an answer.
+    Drop,
+    /// Left to the network stack, untouched.
+    Pass,
+}
+
+impl Class {
+    /// Label in metrics, JSON and logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Reflect => "reflect",
+            Self::Punt => "punt",
+            Self::Drop => "drop",
+            Self::Pass => "pass",
+        }
+    }
+}
+
+reasons! {
+    Reflected = 0 Reflect "reflected" "Answered with a reflected test packet."
+
+    NotIp = 1 Pass "not-ip" "Not IPv4 or IPv6, or more than two VLAN tags."
+    NotUdp = 2 Pass "not-udp" "IP, but not UDP."
+    NotOurPort = 3 Pass "not-our-port" "UDP to a port that the reflector does not listen on."
+    NotOurAddress = 4 Pass "not-our-address" "To an IP or MAC address that is not this interface's."
+    Fragment = 5 Pass "fragment" "An IP fragment: the network stack reassembles it."
+    MalformedHeader = 6 Pass "malformed-header" "Ethernet, IP or UDP header cut short, or lengths that contradict each other."
+    PuntUnavailable = 7 Pass "punt-unavailable" "Needs the controller, but is longer than a punted frame can be: left to the stack and its socket."
+
+    ShortPacket = 16 Punt "short-packet" "Shorter than the base packet: the answer is longer than the question (RFC 8762 §4.6)."
+    IpOptions = 17 Punt "ip-options" "IPv4 options, IPv6 extension headers, or octets behind the UDP datagram."
+    LongPacket = 18 Punt "long-packet" "Longer than the fast path reaches, or in several buffers."
+    ManyTlvs = 19 Punt "many-tlvs" "More TLVs or sub-TLVs than the fast path walks."
+    Authenticated = 20 Punt "authenticated" "Of an authenticated session: the keys are in the controller."
+    IntegrityTlv = 21 Punt "hmac-tlv" "Carries the HMAC TLV: the keys are in the controller."
+    ControllerTlv = 22 Punt "controller-tlv" "Carries a TLV that only the controller can finish."
+    PaddingUnclear = 23 Punt "padding-unclear" "Begins like zero padding, but is not zero to the end."
+
+    LoopGuard = 32 Drop "loop-guard" "From one of our own listening ports: answering could go on for ever between two reflectors."
+    NotAllowed = 33 Drop "not-allowed" "From a source that is not on the allow-list."
+    RateLimited = 34 Drop "rate-limited" "From a source that sends more than its rate limit."
+    TooShort = 35 Drop "too-short" "UDP payload shorter than the minimum."
+    ChecksumMissing = 36 Drop "checksum-missing" "IPv6 without a UDP checksum (RFC 8200 §8.1)."
+    ChecksumWrong = 37 Drop "checksum-wrong" "UDP checksum verified by the controller and found wrong."
+    ZeroMultiplier = 38 Drop "zero-multiplier" "Error Estimate with Multiplier 0, refused under the strict policy (RFC 4656 §4.1.2)."
+    NotProvisioned = 39 Drop "not-provisioned" "Of no provisioned session, while only those are answered (RFC 8972 §3)."
+    NoReplyWanted = 40 Drop "no-reply-wanted" "Return Path Control Code asks for no reply (RFC 9503 §4.1.1)."
+    MicroSession = 41 Drop "micro-session" "Micro-session ID names another member link (RFC 9534 §3.2)."
+    AuthenticationFailed = 42 Drop "authentication-failed" "HMAC of the base packet is wrong, or the packet too short to have one (RFC 8762 §4.4)."
+    ControlNoReply = 43 Drop "control-no-reply" "Reflected Test Packet Control asks for no packet, or names a group that we are not in (RFC 10052 §3)."
+    RingFull = 44 Drop "ring-full" "Needs the controller, which is behind: the punt ring is full."
+    TableFull = 45 Drop "table-full" "A new session, while the session table has no place."
+    SendFailed = 46 Drop "send-failed" "The controller could not send the reply."
+    NoKey = 47 Drop "no-key" "Of an authenticated session that has no key."
+    Internal = 48 Drop "internal" "A configuration map was missing: the controller has not finished starting."
+}
+
+/// Places that the kernel's counter map needs: one more than the largest number, as a power of two for the verifier.
+pub const REASON_SLOTS: usize = 64;
+
+const _: () = assert!((REASONS[REASONS.len() - 1] as usize) < REASON_SLOTS);
+
+/// What [`super::plan`] decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// [`super::apply`] may run; nothing it does can fail any more.
+    Reflect(super::Plan),
+    /// This environment can't answer it; another one may.
+    Punt(Reason),
+    /// Nobody answers it.
+    Drop(Reason),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_labels_and_classes_are_consistent() {
+        for (i, reason) in REASONS.iter().enumerate() {
+            assert_eq!(Reason::from_number(*reason as u32), Some(*reason));
+            assert!(
+                REASONS[..i].iter().all(|other| other.label() != reason.label() && (*other as u32) < *reason as u32)
+            );
+            assert!(reason.help().ends_with('.'));
+        }
+        assert_eq!(Reason::from_number(63), None);
+    }
+}

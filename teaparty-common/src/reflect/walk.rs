@@ -1,0 +1,100 @@
+//! One step of a walk over TLVs: the only place that says where a TLV ends and when a walk stops (RFC 8972 §4).
+
+use super::Policy;
+use crate::bytes::Bytes;
+use crate::tlv::class_of_service::ClassOfServiceV2;
+use crate::tlv::{HEADER_LEN, Header, Kind, LENGTH_RULES};
+
+/// A TLV that lies whole within the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tlv {
+    /// Where its header begins, from the start of the UDP payload.
+    pub at: usize,
+    /// Octets of its Value.
+    pub length: u16,
+    /// Its Type on the wire.
+    pub code: u8,
+    /// The number of its [`Kind`], 0 where the type is unknown.
+    pub number: u8,
+    /// Whether its Length, and what of its Value the type fixes, is as specified.
+    pub is_well_formed: bool,
+}
+
+impl Tlv {
+    /// Where its Value begins.
+    #[inline(always)]
+    pub const fn value(&self) -> usize {
+        self.at + HEADER_LEN
+    }
+
+    /// Where the next TLV begins.
+    #[inline(always)]
+    pub const fn end(&self) -> usize {
+        self.at + HEADER_LEN + self.length as usize
+    }
+}
+
+/// What stands at a place where a TLV may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing more, or zeros to the end: padding of a TWAMP-Light sender, which is copied as it is. A real TLV has
+    /// the U flag set and so never begins with four zero octets.
+    End,
+    /// One to three octets, not all zero: no header fits.
+    Stray,
+    /// A TLV whose Length goes past the end.
+    Overrun(Header),
+    /// A TLV.
+    Tlv(Tlv),
+    /// Four zero octets, and no way to tell here whether all the rest is zero.
+    Unclear,
+}
+
+/// Looks at what stands at `at` in a payload of `len` octets, all of which are there.
+#[inline(always)]
+pub fn step<B: Bytes>(payload: &B, at: usize, len: usize, policy: &Policy) -> Step {
+    if at >= len {
+        return Step::End;
+    }
+    let rest = len - at;
+    if rest < HEADER_LEN {
+        return if is_short_tail_zero(payload, at, rest) { Step::End } else { Step::Stray };
+    }
+    let Some(octets) = payload.get::<HEADER_LEN>(at) else {
+        return Step::End;
+    };
+    if u32::from_ne_bytes(octets) == 0 {
+        match payload.is_zero(at, len) {
+            Some(true) => return Step::End,
+            Some(false) => {}
+            None => return Step::Unclear,
+        }
+    }
+    let header: Header = zerocopy::transmute!(octets);
+    let length = header.length.get();
+    if HEADER_LEN + length as usize > rest {
+        return Step::Overrun(header);
+    }
+    let number = known_number(header.code, length, policy);
+    let mut is_well_formed = LENGTH_RULES[(number & 31) as usize].allows(length);
+    if is_well_formed && number == Kind::ClassOfServiceV2 as u8 {
+        is_well_formed = payload.get::<{ size_of::<ClassOfServiceV2>() }>(at + HEADER_LEN).is_some_and(|body| {
+            let body: ClassOfServiceV2 = zerocopy::transmute!(body);
+            body.is_request()
+        });
+    }
+    Step::Tlv(Tlv { at, length, code: header.code, number, is_well_formed })
+}
+
+/// The number of the kind, or 0 where the type is unknown to us or to our policy.
+#[inline(always)]
+fn known_number(code: u8, length: u16, policy: &Policy) -> u8 {
+    policy.code_points.kind(code, length)
+}
+
+/// Whether one to three octets at the end are zero.
+#[inline(always)]
+fn is_short_tail_zero<B: Bytes>(payload: &B, at: usize, rest: usize) -> bool {
+    let octet = |i: usize| i >= rest || payload.get::<1>(at + i) == Some([0]);
+    octet(0) && octet(1) && octet(2)
+}

@@ -1,0 +1,137 @@
+//! Location and its sub-TLVs: ports, addresses and source MAC as the reflector saw them (RFC 8972 §4.2).
+
+use zerocopy::network_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::header::{Flags, HEADER_LEN, Header};
+use crate::bytes::Bytes;
+use crate::reflect::{Facts, LocationFields, Policy};
+
+/// The fixed head of a Location body, 4 octets; sub-TLVs follow (RFC 8972 §4.2.1).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
+#[repr(C)]
+pub struct Location {
+    /// UDP destination port of the received packet: the reflector's.
+    pub destination_port: U16,
+    /// UDP source port of the received packet: the sender's, as seen here.
+    pub source_port: U16,
+}
+
+/// Octets of the fixed head.
+pub const FIXED_LEN: usize = size_of::<Location>();
+
+/// STAMP Sub-TLV types of Location (RFC 8972 §5.2).
+pub mod sub {
+    /// Asks for the source MAC address; Length 8.
+    pub const SOURCE_MAC: u8 = 1;
+    /// The source MAC address, 6 octets, then two zero octets.
+    pub const SOURCE_EUI48: u8 = 2;
+    /// The source MAC address as EUI-64; zeros where there is none.
+    pub const SOURCE_EUI64: u8 = 3;
+    /// Asks for the destination address; Length 16.
+    pub const DESTINATION_IP: u8 = 4;
+    /// The IPv4 destination address, then 12 zero octets.
+    pub const DESTINATION_IPV4: u8 = 5;
+    /// The IPv6 destination address.
+    pub const DESTINATION_IPV6: u8 = 6;
+    /// Asks for the source address; Length 16.
+    pub const SOURCE_IP: u8 = 7;
+    /// The IPv4 source address, then 12 zero octets.
+    pub const SOURCE_IPV4: u8 = 8;
+    /// The IPv6 source address.
+    pub const SOURCE_IPV6: u8 = 9;
+}
+
+/// How many sub-TLVs a walk over `len` octets at `at` meets, an overrunning one included; `None` above `most`.
+#[inline(always)]
+pub fn count_subs<B: Bytes>(payload: &B, mut at: usize, end: usize, most: usize) -> Option<usize> {
+    for count in 0..=most {
+        if at + HEADER_LEN > end {
+            return Some(count);
+        }
+        let header: Header = zerocopy::transmute!(payload.get::<HEADER_LEN>(at)?);
+        at += HEADER_LEN + usize::from(header.length.get());
+    }
+    None
+}
+
+/// Fills the Location body that lies at `at`, `length` octets long, in place; its Length does not change (RFC 8972 §4.2.2).
+///
+/// At most `most` sub-TLVs are looked at: the caller has counted them.
+#[inline(always)]
+pub fn reflect<B: Bytes>(
+    payload: &mut B,
+    at: usize,
+    length: usize,
+    facts: &Facts,
+    policy: &Policy,
+    most: usize,
+) -> Option<()> {
+    let ports = if policy.location_hides(LocationFields::PORTS) {
+        [0; FIXED_LEN]
+    } else {
+        zerocopy::transmute!(Location {
+            destination_port: U16::new(facts.destination_port),
+            source_port: U16::new(facts.source_port),
+        })
+    };
+    payload.put(at, ports);
+    let end = at + length;
+    let mut sub = at + FIXED_LEN;
+    for _ in 0..most {
+        if sub + HEADER_LEN > end {
+            break;
+        }
+        let header: Header = zerocopy::transmute!(payload.get::<HEADER_LEN>(sub)?);
+        let value_len = usize::from(header.length.get());
+        let value = sub + HEADER_LEN;
+        if value + value_len > end {
+            payload.put(sub, [Flags::MALFORMED.0]);
+            break;
+        }
+        answer(payload, sub, header.code, value_len, facts, policy);
+        sub = value + value_len;
+    }
+    // One to three octets that can't hold a header: marked like a stray tail of the packet.
+    if sub < end && sub + HEADER_LEN > end {
+        payload.put(sub, [Flags::MALFORMED.0]);
+    }
+    Some(())
+}
+
+/// Answers one sub-TLV whose octets are all there: type, value and flags change, its Length does not.
+#[inline(always)]
+fn answer<B: Bytes>(payload: &mut B, sub: usize, code: u8, value_len: usize, facts: &Facts, policy: &Policy) {
+    let value = sub + HEADER_LEN;
+    let (wanted_len, field) = match code {
+        sub::SOURCE_MAC => (8, LocationFields::SOURCE_MAC),
+        sub::DESTINATION_IP => (16, LocationFields::DESTINATION),
+        sub::SOURCE_IP => (16, LocationFields::SOURCE),
+        _ => {
+            payload.put(sub, [Flags::UNRECOGNIZED.0]);
+            return;
+        }
+    };
+    if value_len != wanted_len {
+        payload.put(sub, [Flags::MALFORMED.0]);
+        return;
+    }
+    let hidden = policy.location_hides(field);
+    let code = if code == sub::SOURCE_MAC {
+        let mac = if hidden { [0; 6] } else { facts.source_mac };
+        payload.put::<8>(value, [mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0]);
+        if facts.has_source_mac() { sub::SOURCE_EUI48 } else { sub::SOURCE_EUI64 }
+    } else {
+        let is_source = code == sub::SOURCE_IP;
+        let address = if is_source { facts.source } else { facts.destination };
+        let octets = if hidden { [0; 16] } else { address.location_octets() };
+        payload.put::<16>(value, octets);
+        match (is_source, address.is_ipv4()) {
+            (true, true) => sub::SOURCE_IPV4,
+            (true, false) => sub::SOURCE_IPV6,
+            (false, true) => sub::DESTINATION_IPV4,
+            (false, false) => sub::DESTINATION_IPV6,
+        }
+    };
+    payload.put(sub, [Flags::NONE.0, code]);
+}

@@ -1,0 +1,104 @@
+//! The bodies that carry the reflector's own figures: Timestamp Information, Direct Measurement, Follow-Up Telemetry,
+//! History (RFC 8972 §4.3, §4.5, §4.7; History is the namesake's).
+
+use zerocopy::network_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::reflect::Facts;
+use crate::wire::Timestamp;
+
+/// Timestamp Information body, 4 octets: all of it describes the reflector (RFC 8972 §4.3).
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
+#[repr(C)]
+pub struct TimestampInformation {
+    /// Synchronization Source of the clock behind T2: 1 NTP, 2 PTP, 3 SSU/BITS, 4 GNSS, 5 free-running.
+    pub sync_source_in: u8,
+    /// Timestamping Method of T2: 1 hardware assist, 2 software local, 3 control plane.
+    pub timestamp_in: u8,
+    /// Synchronization Source of the clock behind T3.
+    pub sync_source_out: u8,
+    /// Timestamping Method of T3.
+    pub timestamp_out: u8,
+}
+
+/// Synchronization Source: synchronised by NTP (RFC 8972 §5.4).
+pub const SYNC_SOURCE_NTP: u8 = 1;
+/// Synchronization Source: a local free-running clock (RFC 8972 §5.4).
+pub const SYNC_SOURCE_FREE_RUNNING: u8 = 5;
+/// Timestamping Method: hardware assist (RFC 8972 §5.5).
+pub const METHOD_HARDWARE: u8 = 1;
+/// Timestamping Method: software, local (RFC 8972 §5.5).
+pub const METHOD_SOFTWARE: u8 = 2;
+
+/// Direct Measurement body, 12 octets (RFC 8972 §4.5).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
+#[repr(C)]
+pub struct DirectMeasurement {
+    /// S_TxC: packets that the Session-Sender has sent.
+    pub sender_tx_counter: U32,
+    /// R_RxC: packets that the reflector has received, this one included.
+    pub reflector_rx_counter: U32,
+    /// R_TxC: replies that the reflector has sent, this one not included.
+    pub reflector_tx_counter: U32,
+}
+
+impl DirectMeasurement {
+    /// The reply's body: the reflector's counters, whatever came in their place.
+    #[inline(always)]
+    pub fn reflect(self, facts: &Facts) -> Self {
+        Self {
+            sender_tx_counter: self.sender_tx_counter,
+            reflector_rx_counter: U32::new(facts.received),
+            reflector_tx_counter: U32::new(facts.transmitted),
+        }
+    }
+}
+
+/// Follow-Up Telemetry body, 16 octets (RFC 8972 §4.7).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
+#[repr(C)]
+pub struct FollowUpTelemetry {
+    /// Sequence Number of the reply before this one.
+    pub sequence_number: U32,
+    /// When that reply was sent.
+    pub follow_up_timestamp: Timestamp,
+    /// Timestamping Method of that time.
+    pub timestamp_mode: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// Octets of a [`FollowUpTelemetry`] that are zeroed where its Length is wrong (RFC 8972 §4.7, EID 8339).
+pub const FOLLOW_UP_CLEARED: usize = 12;
+
+impl FollowUpTelemetry {
+    /// The reply's body: the previous reply of the session; zeros where there is none, or no state.
+    #[inline(always)]
+    pub fn reflect(facts: &Facts) -> Self {
+        Self {
+            sequence_number: U32::new(facts.previous_sequence),
+            follow_up_timestamp: Timestamp::from_bits(facts.previous_timestamp),
+            timestamp_mode: facts.previous_method,
+            reserved: [0; 3],
+        }
+    }
+}
+
+/// One past exchange, 32 octets: an entry of the History TLV.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
+#[repr(C)]
+pub struct HistoryEntry {
+    /// Sequence Number of the reply.
+    pub reflector_sequence_number: U32,
+    /// Sequence Number of the request.
+    pub sender_sequence_number: U32,
+    /// T2.
+    pub receive_timestamp: Timestamp,
+    /// T1.
+    pub sender_timestamp: Timestamp,
+    /// T3.
+    pub timestamp: Timestamp,
+}
+
+/// Exchanges that a session remembers.
+pub const HISTORY_DEPTH: usize = 32;
