@@ -1,3 +1,58 @@
-//! The Session-Reflector in the driver layer: an XDP program.
+//! The Session-Reflector in the driver layer: an XDP program that answers ordinary STAMP packets in place.
+//!
+//! Order of work: find the datagram, admit it, decide (read only), apply, address, send. Nothing is written before the
+//! verdict, so a packet that is passed or punted is the packet that arrived. Every exit adds to one counter. What a
+//! STAMP packet means is `teaparty_common::reflect`'s to say, and nothing here knows it.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![expect(internal_features, reason = "atomic_xadd: the target has the instruction, but no AtomicU64")]
+
+mod ledger;
+mod maps;
+mod packet;
+mod punt;
+mod reflect;
+mod reply;
+mod session;
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use teaparty_common::reflect::Class;
+
+/// The reflector. Attached to one interface, with maps of its own.
+#[xdp(frags)]
+pub fn teaparty(ctx: XdpContext) -> u32 {
+    let reason = reflect::run(&ctx);
+    maps::count(reason);
+    match reason.class() {
+        Class::Reflect => XDP_TX,
+        Class::Pass => XDP_PASS,
+        // A punted frame has been copied.
+        Class::Drop | Class::Punt => XDP_DROP,
+    }
+}
+
+/// The ledger: run by the controller alone, never attached. See `teaparty_common::maps::LedgerRequest`.
+#[xdp]
+pub fn teaparty_ledger(ctx: XdpContext) -> u32 {
+    ledger::run(&ctx);
+    XDP_PASS
+}
+
+/// Lets everything pass: what the far end of a veth needs for XDP_TX frames to reach it.
+#[xdp(frags)]
+pub fn teaparty_pass(_: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: no path of the program panics; the verifier refuses to load one that could come here.
+    unsafe { core::hint::unreachable_unchecked() }
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

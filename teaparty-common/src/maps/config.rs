@@ -46,10 +46,12 @@ pub struct Config {
     pub rate_burst_ns: u64,
     /// [`Config::STATEFUL`] and its neighbours.
     pub flags: u32,
+    /// Rings in the history map, a power of two.
+    pub history_rings: u32,
     /// MAC address of the interface; all zero on loopback.
     pub mac: [u8; 6],
     /// Nothing.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 2],
 }
 
 impl Config {

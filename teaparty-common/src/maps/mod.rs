@@ -50,6 +50,8 @@ pub mod program {
     pub const REFLECT: &str = "teaparty";
     /// The ledger: how the controller has the kernel write to a session that the kernel owns.
     pub const LEDGER: &str = "teaparty_ledger";
+    /// Lets everything pass: for the far end of a veth, which drops frames sent by XDP_TX while it has no program.
+    pub const PASS: &str = "teaparty_pass";
 }
 
 /// Most UDP ports there are, as words of [`name::PORTS`].

@@ -23,7 +23,7 @@ pub use walk::{Step, Tlv, step};
 
 use crate::bytes::Bytes;
 use crate::tlv::steering::{ControlCode, MicroSessionId};
-use crate::tlv::{HEADER_LEN, Kind, KindSet, location};
+use crate::tlv::{Finisher, HEADER_LEN, Kind, KindSet, location};
 use crate::wire::{ErrorEstimate, Mode, sender};
 
 /// What verification of the HMAC TLV came to, before any TLV has an effect (RFC 8972 §4.8).
@@ -179,14 +179,26 @@ fn survey<B: Bytes, E: Environment>(payload: &B, policy: &Policy, plan: &mut Pla
         }
         let is_first = !plan.seen.has(tlv.number);
         plan.seen.0 |= 1 << (tlv.number & 31);
+        if tlv.number == Kind::ReflectedControl as u8 && is_first {
+            // The count of replies: two octets behind the two of their length (RFC 10052 §3).
+            wants_replies = payload.get::<2>(tlv.value() + 2).is_some_and(|count| count != [0, 0]);
+        }
         if !E::KINDS.has(tlv.number) {
-            punt = Some(if tlv.number == Kind::Hmac as u8 { Reason::IntegrityTlv } else { Reason::ControllerTlv });
+            if tlv.number == Kind::Hmac as u8 {
+                punt = Some(Reason::IntegrityTlv);
+            } else if punt.is_none() && needs_controller(tlv.number, policy) {
+                punt = Some(Reason::ControllerTlv);
+            }
         } else if tlv.number == Kind::ReturnPath as u8 {
             if is_first {
                 match control_code(payload, &tlv) {
                     Some(code) => no_reply = code.is_no_reply(),
                     // Addresses and segment lists, and whatever else is not a Control Code in front.
-                    None if !E::KINDS.has(Kind::Hmac as u8) => punt = Some(Reason::ControllerTlv),
+                    None if !E::KINDS.has(Kind::Hmac as u8) => {
+                        if punt.is_none() {
+                            punt = Some(Reason::ControllerTlv);
+                        }
+                    }
                     None => {}
                 }
             }
@@ -197,15 +209,12 @@ fn survey<B: Bytes, E: Environment>(payload: &B, policy: &Policy, plan: &mut Pla
         } else if tlv.number == Kind::Location as u8 {
             let end = tlv.end();
             if location::count_subs(payload, tlv.value() + location::FIXED_LEN, end, E::MAX_SUBS).is_none() {
-                punt = Some(Reason::ManyTlvs);
+                return Verdict::Punt(Reason::ManyTlvs);
             }
         } else if tlv.number == Kind::ReflectedFixedHeader as u8 {
             if plan.seen.has(Kind::ReflectedExtensionHeader as u8) {
                 plan.headers_out_of_order = true;
             }
-        } else if tlv.number == Kind::ReflectedControl as u8 && is_first {
-            // The count of replies: two octets behind the two of their length (RFC 10052 §3).
-            wants_replies = payload.get::<2>(tlv.value() + 2).is_some_and(|count| count != [0, 0]);
         }
     }
     if at >= plan.len {
@@ -214,7 +223,17 @@ fn survey<B: Bytes, E: Environment>(payload: &B, policy: &Policy, plan: &mut Pla
     Verdict::Punt(Reason::ManyTlvs)
 }
 
-/// Weighs what the walk found: a TLV that needs the controller comes first, since its HMAC may void all the others.
+/// Whether a TLV that can't be finished here has anything to finish: some come back as unrecognised wherever they are.
+#[inline(always)]
+fn needs_controller(number: u8, policy: &Policy) -> bool {
+    if number == Kind::ReflectedControl as u8 {
+        return policy.has(Policy::REFLECTED_CONTROL);
+    }
+    KindSet::finished_by(Finisher::Controller).has(number)
+}
+
+/// Weighs what the walk found. An HMAC TLV comes first, since it may void all the others; then what ends the packet,
+/// so that the packets punted for another TLV are sure to be answered.
 #[inline(always)]
 fn conclude<E: Environment>(
     policy: &Policy,
@@ -224,8 +243,8 @@ fn conclude<E: Environment>(
     no_reply: bool,
     wants_replies: bool,
 ) -> Verdict {
-    if let Some(reason) = punt {
-        return Verdict::Punt(reason);
+    if let Some(Reason::IntegrityTlv) = punt {
+        return Verdict::Punt(Reason::IntegrityTlv);
     }
     if let Some(reason) = drop {
         return Verdict::Drop(reason);
@@ -237,7 +256,10 @@ fn conclude<E: Environment>(
             return Verdict::Drop(Reason::NoReplyWanted);
         }
     }
-    Verdict::Reflect(*plan)
+    match punt {
+        Some(reason) => Verdict::Punt(reason),
+        None => Verdict::Reflect(*plan),
+    }
 }
 
 /// The Control Code at the head of a Return Path, if that is what stands there (RFC 9503 §4.1.1).

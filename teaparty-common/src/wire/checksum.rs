@@ -51,9 +51,14 @@ pub fn sum_at<const N: usize>(octets: &[u8; N], at: usize) -> u64 {
 /// Both are unfolded sums. Never 0: a UDP checksum that computes to 0 is sent as 0xffff (RFC 768).
 #[inline(always)]
 pub const fn update(field: u16, removed: u64, added: u64) -> u16 {
-    let sum = (!field) as u64 + (!fold(removed)) as u64 + fold(added) as u64;
-    let field = !fold(sum);
+    let field = update_ip(field, removed, added);
     if field == 0 { 0xffff } else { field }
+}
+
+/// The same for the IPv4 header checksum, where 0 is a value like any other.
+#[inline(always)]
+pub const fn update_ip(field: u16, removed: u64, added: u64) -> u16 {
+    !fold((!field) as u64 + (!fold(removed)) as u64 + fold(added) as u64)
 }
 
 /// The sum of the UDP pseudo header (RFC 768, RFC 8200 §8.1) for addresses in memory order and a UDP length in octets.

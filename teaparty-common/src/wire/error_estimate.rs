@@ -11,7 +11,8 @@ use super::TimestampFormat;
 pub struct ErrorEstimate(pub U16);
 
 const S: u16 = 0x8000;
-const Z: u16 = 0x4000;
+/// Z: the timestamps beside the estimate are PTPv2 (RFC 8186 §2.3).
+pub const Z: u16 = 0x4000;
 
 impl ErrorEstimate {
     /// The field from its 16 bits in host order.

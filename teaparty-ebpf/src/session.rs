@@ -1,0 +1,189 @@
+//! Whether a packet is to be answered at all, and the state of the session that it belongs to.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use teaparty_common::frame::Frame;
+use teaparty_common::maps::{
+    Bucket, Config, Control, HistoryKey, HistorySlot, LocalAddress, Session, SessionKey,
+};
+use teaparty_common::reflect::{Address, Reason};
+
+use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PORTS, PROVISIONED, SERIAL, SESSIONS};
+
+/// What admission found: the flags of the session, and its entry if it has one.
+pub struct Admitted {
+    /// [`Session::flags`], or what a new session is to start with.
+    pub flags: u32,
+    /// The session's entry in one of the two maps.
+    pub session: Option<*mut Session>,
+}
+
+/// Whether the reflector listens on a UDP port.
+#[inline(always)]
+pub fn listens(port: u16) -> bool {
+    PORTS.get(u32::from(port >> 6)).is_some_and(|word| word >> (port & 63) & 1 != 0)
+}
+
+/// Decides whether the packet may be answered, before any state is made for it: known sessions by one look-up, others
+/// by address, loop guard and allow-list; then the rate limit of its source.
+#[inline(always)]
+pub fn admit(
+    key: &SessionKey,
+    frame: &Frame,
+    control: &Control,
+    config: &Config,
+    now_ns: u64,
+) -> Result<Admitted, Reason> {
+    if !config.has(Config::ANY_MAC) && frame.ethernet.destination != config.mac {
+        return Err(Reason::NotOurAddress);
+    }
+    let mut session = None;
+    let mut flags = 0;
+    let mut is_provisioned = false;
+    if config.has(Config::HAS_PROVISIONED) {
+        session = PROVISIONED.get_ptr_mut(key);
+        is_provisioned = session.is_some();
+    }
+    if session.is_none() && config.has(Config::STATEFUL) {
+        session = SESSIONS.get_ptr_mut(key);
+    }
+    let mut is_known = false;
+    if let Some(found) = session {
+        // SAFETY: a value of a map, looked up above; the entry stays readable until the program ends.
+        let found = unsafe { &*found };
+        flags = found.flags;
+        is_known = found.generation == control.generation;
+    }
+    if !is_known {
+        if !is_provisioned {
+            flags &= !(Session::INHERITED | Session::PROVISIONED);
+            match wildcard(key, config) {
+                Some(inherited) => {
+                    flags |= inherited & Session::INHERITED | Session::PROVISIONED;
+                    is_provisioned = true;
+                }
+                None if config.has(Config::AUTHENTICATED) => flags |= Session::AUTHENTICATED,
+                None => {}
+            }
+        }
+        check_new(key, config, flags, is_provisioned)?;
+        if let Some(found) = session {
+            // SAFETY: as above; plain stores of whole words, and any other processor would store the same.
+            unsafe {
+                (*found).flags = flags;
+                (*found).generation = control.generation;
+            }
+        }
+    }
+    if config.rate_interval_ns != 0 {
+        limit(&key.source, config, now_ns)?;
+    }
+    Ok(Admitted { flags, session })
+}
+
+/// The checks that a session passes once for each generation of the configuration.
+#[inline(always)]
+fn check_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool) -> Result<(), Reason> {
+    // SAFETY: no reference is kept.
+    let answered = unsafe { ADDRESSES.get(key.destination) }.is_some_and(|a| a.flags & LocalAddress::ANSWERED != 0);
+    if !answered {
+        return Err(Reason::NotOurAddress);
+    }
+    if flags & Session::LOOP_EXEMPT == 0 && listens(key.source_port) {
+        return Err(Reason::LoopGuard);
+    }
+    if config.has(Config::ALLOW_LIST) && ALLOWED.get(&Key::new(128, key.source)).is_none() {
+        return Err(Reason::NotAllowed);
+    }
+    if config.has(Config::PROVISIONED_ONLY) && !is_provisioned {
+        return Err(Reason::NotProvisioned);
+    }
+    Ok(())
+}
+
+/// The flags of the provisioned session with a wildcard that fits: the more it says the better.
+#[inline(always)]
+fn wildcard(key: &SessionKey, config: &Config) -> Option<u32> {
+    if !config.has(Config::HAS_WILDCARDS) {
+        return None;
+    }
+    for (destination, source_port) in
+        [(key.destination, 0), (Address::UNSPECIFIED, key.source_port), (Address::UNSPECIFIED, 0)]
+    {
+        let wild = SessionKey { destination, source_port, ..*key };
+        // SAFETY: only the flags are copied.
+        if let Some(found) = unsafe { PROVISIONED.get(wild) } {
+            return Some(found.flags);
+        }
+    }
+    None
+}
+
+/// The rate limit: a virtual clock per source that each packet moves on, and that may run ahead by the burst.
+#[inline(always)]
+fn limit(source: &Address, config: &Config, now_ns: u64) -> Result<(), Reason> {
+    let Some(bucket) = BUCKETS.get_ptr_mut(source) else {
+        let bucket = Bucket { full_at_ns: now_ns + config.rate_interval_ns };
+        // A source that can't be remembered is not limited: the map evicts, so this does not happen at rest.
+        let _ = BUCKETS.insert(source, bucket, u64::from(BPF_ANY));
+        return Ok(());
+    };
+    // SAFETY: a value of a map. Two processors may lose one packet's worth of each other's debt; the limit stays a limit.
+    let bucket = unsafe { &mut *bucket };
+    let full_at = if bucket.full_at_ns > now_ns { bucket.full_at_ns } else { now_ns };
+    if full_at - now_ns > config.rate_burst_ns {
+        return Err(Reason::RateLimited);
+    }
+    bucket.full_at_ns = full_at + config.rate_interval_ns;
+    Ok(())
+}
+
+/// The session's entry, made if there is none.
+#[inline(always)]
+pub fn entry(key: &SessionKey, admitted: &Admitted, control: &Control, config: &Config) -> Option<*mut Session> {
+    if admitted.session.is_some() {
+        return admitted.session;
+    }
+    let history_tag = if config.has(Config::HISTORY) { next_tag() } else { 0 };
+    let session =
+        Session { flags: admitted.flags, generation: control.generation, history_tag, ..Session::default() };
+    // Another processor may have been faster; either entry will do.
+    let _ = SESSIONS.insert(key, session, u64::from(BPF_NOEXIST));
+    SESSIONS.get_ptr_mut(key)
+}
+
+/// A tag for a new session's history: never 0.
+#[inline(always)]
+fn next_tag() -> u32 {
+    let Some(serial) = SERIAL.get_ptr_mut(0) else { return 0 };
+    // SAFETY: a value of a map, eight octets, aligned.
+    let number = unsafe { fetch_add(serial, 1) } as u32;
+    // 0 means no history; after 2^32 sessions one tag is skipped.
+    if number == u32::MAX { 1 } else { number + 1 }
+}
+
+/// Adds to a number that other processors may be adding to, and gives what it was.
+///
+/// # Safety
+///
+/// `number` points at an aligned `u64` in a map value.
+#[inline(always)]
+pub unsafe fn fetch_add(number: *mut u64, more: u64) -> u64 {
+    // SAFETY: the caller's. `AtomicU64` does not exist for this target, which has the instruction all the same.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(number, more) }
+}
+
+/// Remembers an exchange for the History TLV.
+#[inline(always)]
+pub fn remember(exchange: HistorySlot, config: &Config) {
+    if exchange.tag == 0 {
+        return;
+    }
+    let ring = HistoryKey::ring(exchange.tag, config.history_rings);
+    if let Some(ring) = HISTORY.get_ptr_mut(ring) {
+        // SAFETY: a value of a map; the index is below the depth.
+        unsafe { (*ring).slots[HistoryKey::slot(exchange.reflector_sequence)] = exchange };
+    }
+}
