@@ -1,1 +1,6 @@
 //! The controller and the Session-Sender behind the program `teaparty`.
+//!
+//! Reading order: [`clock`] (time and how far it may be off), [`net`] (UDP with the facts a measurement needs).
+
+pub mod clock;
+pub mod net;

@@ -1,0 +1,230 @@
+//! The system's clocks: what time it is, how far that may be off, and whether somebody set it meanwhile.
+//!
+//! Error Estimates rest on `ntp_adjtime`, which reports what the host's own synchronisation daemon told the kernel.
+//! Nothing here changes a clock.
+
+use std::io;
+
+use serde::Serialize;
+use teaparty_common::wire::{ErrorEstimate, Timestamp, TimestampFormat};
+
+/// Where a measurement gets its time from. Tests have clocks of their own.
+pub trait Clock {
+    /// Nanoseconds since 1970 on CLOCK_REALTIME, which is UTC.
+    fn realtime_ns(&self) -> u64;
+
+    /// Nanoseconds on CLOCK_MONOTONIC, which nobody sets.
+    fn monotonic_ns(&self) -> u64;
+
+    /// What the kernel knows about the quality of CLOCK_REALTIME.
+    fn state(&self) -> ClockState;
+}
+
+/// The clocks of this host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn realtime_ns(&self) -> u64 {
+        read(libc::CLOCK_REALTIME)
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        read(libc::CLOCK_MONOTONIC)
+    }
+
+    fn state(&self) -> ClockState {
+        ClockState::read().unwrap_or_else(|error| {
+            tracing::warn!("cannot read the clock's state, so it counts as not synchronised: ntp_adjtime: {error}");
+            ClockState::UNKNOWN
+        })
+    }
+}
+
+fn read(clock: libc::clockid_t) -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` outlives the call. These two clocks exist on every Linux, so it can't fail.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    // Neither clock is negative on a system whose clock was set after 1970.
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}
+
+/// What the kernel knows about CLOCK_REALTIME.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ClockState {
+    /// Whether a daemon keeps it synchronised to an external source (`STA_UNSYNC` clear).
+    pub is_synchronized: bool,
+    /// The daemon's guess of the error, in nanoseconds.
+    pub estimated_error_ns: u64,
+    /// The bound that the daemon claims and that the kernel lets grow since, in nanoseconds.
+    pub maximum_error_ns: u64,
+    /// CLOCK_TAI minus CLOCK_REALTIME in seconds: 37 where NTP or PTP set it, 0 where nobody did.
+    pub tai_offset_s: i32,
+}
+
+impl ClockState {
+    /// The state to assume where it can't be read: not synchronised, and off by 16 s, the kernel's own limit.
+    pub const UNKNOWN: Self = Self {
+        is_synchronized: false,
+        estimated_error_ns: 16_000_000_000,
+        maximum_error_ns: 16_000_000_000,
+        tai_offset_s: 0,
+    };
+
+    /// Asks the kernel (`adjtimex`, read only).
+    pub fn read() -> io::Result<Self> {
+        // SAFETY: all-zero is a valid `timex`, and `modes` 0 asks to change nothing.
+        let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+        // SAFETY: `timex` outlives the call.
+        if unsafe { libc::adjtimex(&raw mut timex) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // The kernel gives both errors in microseconds.
+        let nanos = |micros: libc::c_long| u64::try_from(micros).unwrap_or(0).saturating_mul(1_000);
+        Ok(Self {
+            is_synchronized: timex.status & libc::STA_UNSYNC == 0,
+            estimated_error_ns: nanos(timex.esterror as _),
+            maximum_error_ns: nanos(timex.maxerror as _),
+            tai_offset_s: timex.tai,
+        })
+    }
+
+    /// The Error Estimate that a packet with timestamps in `format` may claim.
+    ///
+    /// RFC 4656 §4.1.2 leaves open which error is meant; we claim the maximum, because a number that people add to a
+    /// delay has to be a bound and not a hope.
+    pub const fn error_estimate(&self, format: TimestampFormat) -> ErrorEstimate {
+        ErrorEstimate::new(self.is_synchronized, format, self.maximum_error_ns)
+    }
+
+    /// The wire timestamp of an instant of CLOCK_REALTIME. PTP's timescale is TAI, NTP's is UTC.
+    pub const fn timestamp(&self, realtime_ns: u64, format: TimestampFormat) -> Timestamp {
+        let nanos = match format {
+            TimestampFormat::Ntp => realtime_ns,
+            TimestampFormat::Ptp => realtime_ns.saturating_add_signed(self.tai_offset_ns()),
+        };
+        Timestamp::from_nanos(nanos, format)
+    }
+
+    /// The instant of CLOCK_REALTIME that a wire timestamp means, in the era nearest to `near_ns`.
+    pub const fn realtime_ns(&self, timestamp: Timestamp, format: TimestampFormat, near_ns: u64) -> u64 {
+        let nanos = timestamp.to_nanos(format, near_ns);
+        match format {
+            TimestampFormat::Ntp => nanos,
+            TimestampFormat::Ptp => nanos.saturating_add_signed(-self.tai_offset_ns()),
+        }
+    }
+
+    /// CLOCK_TAI minus CLOCK_REALTIME in nanoseconds.
+    pub const fn tai_offset_ns(&self) -> i64 {
+        self.tai_offset_s as i64 * 1_000_000_000
+    }
+}
+
+/// Notices that CLOCK_REALTIME was set, by watching its distance from CLOCK_MONOTONIC.
+///
+/// Both follow the same oscillator and the same slewing, so the distance changes only by a step (or a leap second).
+#[derive(Clone, Copy, Debug)]
+pub struct StepDetector {
+    offset_ns: i64,
+}
+
+impl StepDetector {
+    /// Smaller changes of the distance come from reading the two clocks one after the other.
+    pub const THRESHOLD_NS: i64 = 1_000_000;
+
+    /// Begins to watch.
+    pub fn new(clock: &impl Clock) -> Self {
+        Self { offset_ns: offset(clock) }
+    }
+
+    /// How far the clock was set since the last call (positive: forward), in nanoseconds; `None` if it was not.
+    pub fn observe(&mut self, clock: &impl Clock) -> Option<i64> {
+        let offset_ns = offset(clock);
+        let step = offset_ns.wrapping_sub(self.offset_ns);
+        if step.abs() < Self::THRESHOLD_NS {
+            return None;
+        }
+        self.offset_ns = offset_ns;
+        Some(step)
+    }
+}
+
+/// Realtime minus monotonic, from the closest of three pairs of readings, so that losing the CPU between two readings
+/// is not taken for a step.
+fn offset(clock: &impl Clock) -> i64 {
+    let attempt = || {
+        let before = clock.monotonic_ns();
+        let realtime = clock.realtime_ns();
+        let after = clock.monotonic_ns();
+        (after - before, realtime.wrapping_sub(before + (after - before) / 2) as i64)
+    };
+    let first = attempt();
+    let best = [attempt(), attempt()].into_iter().fold(first, |a, b| if b.0 < a.0 { b } else { a });
+    best.1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// A clock under the test's control.
+    struct Fixed(Cell<u64>, Cell<u64>);
+
+    impl Clock for Fixed {
+        fn realtime_ns(&self) -> u64 {
+            self.0.get()
+        }
+        fn monotonic_ns(&self) -> u64 {
+            self.1.get()
+        }
+        fn state(&self) -> ClockState {
+            ClockState::UNKNOWN
+        }
+    }
+
+    #[test]
+    fn a_step_is_seen_once_and_time_passing_is_none() {
+        let clock = Fixed(Cell::new(1_700_000_000_000_000_000), Cell::new(5_000_000_000));
+        let mut steps = StepDetector::new(&clock);
+        clock.0.set(clock.0.get() + 60_000_000_000);
+        clock.1.set(clock.1.get() + 60_000_000_000);
+        assert_eq!(steps.observe(&clock), None);
+        clock.0.set(clock.0.get() - 1_000_000_000);
+        assert_eq!(steps.observe(&clock), Some(-1_000_000_000));
+        assert_eq!(steps.observe(&clock), None);
+        clock.0.set(clock.0.get() + 999_999);
+        assert_eq!(steps.observe(&clock), None);
+    }
+
+    #[test]
+    fn this_host_does_not_step_by_itself() {
+        let mut steps = StepDetector::new(&SystemClock);
+        for _ in 0..1_000 {
+            assert_eq!(steps.observe(&SystemClock), None);
+        }
+    }
+
+    #[test]
+    fn the_kernel_tells_its_state() {
+        let state = ClockState::read().unwrap();
+        let estimate = state.error_estimate(TimestampFormat::Ntp);
+        assert_eq!(estimate.is_synchronized(), state.is_synchronized);
+        assert!(estimate.bound_ns() >= state.maximum_error_ns);
+        assert_ne!(estimate.multiplier(), 0);
+    }
+
+    #[test]
+    fn ptp_timestamps_are_tai_and_come_back_as_utc() {
+        let state = ClockState { tai_offset_s: 37, ..ClockState::UNKNOWN };
+        let now = 1_746_049_288_271_330_430;
+        // Unix seconds 1746049288 + 37 and the plain nanoseconds.
+        let ptp = state.timestamp(now, TimestampFormat::Ptp);
+        assert_eq!(ptp.bits(), (1_746_049_325 << 32) | 271_330_430);
+        assert_eq!(state.realtime_ns(ptp, TimestampFormat::Ptp, now), now);
+        let ntp = state.timestamp(now, TimestampFormat::Ntp);
+        assert_eq!(state.realtime_ns(ntp, TimestampFormat::Ntp, now), now);
+    }
+}

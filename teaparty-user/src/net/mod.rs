@@ -1,0 +1,33 @@
+//! UDP with everything a measurement needs from the kernel: timestamps, TTL, traffic class, both addresses, batches.
+//!
+//! Reading order: [`socket`] opens and configures, [`batch`] is what goes through it in either direction, [`control`]
+//! is how facts travel beside a datagram, [`wait`] sleeps until something happens. A reflector's loop is
+//!
+//! ```no_run
+//! # use teaparty_user::net::{batch::{Outgoing, ReceiveBatch, SendBatch}, socket::{Options, Socket}, wait::wait};
+//! # fn answer(_: &[u8]) -> Vec<u8> { Vec::new() }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let socket = Socket::open(&Options::new("0.0.0.0:862".parse()?))?;
+//! let (mut requests, mut replies) = (ReceiveBatch::new(64, 9216), SendBatch::new());
+//! loop {
+//!     wait(&[&socket], None)?;
+//!     socket.receive(&mut requests)?;
+//!     for request in requests.iter() {
+//!         let mut reply = Outgoing::to(request.peer().unwrap());
+//!         reply.source = request.local;
+//!         reply.traffic_class = request.traffic_class;
+//!         replies.push(&reply, &answer(request.payload));
+//!     }
+//!     // What has to be written as late as possible goes through `replies.payload_mut(i)` here.
+//!     socket.send(&mut replies)?;
+//!     replies.clear();
+//! }
+//! # }
+//! ```
+//!
+//! Only this module and [`crate::clock`] call libc.
+
+pub mod batch;
+pub mod control;
+pub mod socket;
+pub mod wait;

@@ -1,0 +1,183 @@
+//! The socket against the kernel, over loopback: every fact that it promises is there and right.
+
+use std::time::Duration;
+
+use teaparty_common::wire::TrafficClass;
+
+use super::super::batch::{Outgoing, Report, StampSource};
+use super::super::wait::wait;
+use super::*;
+use crate::clock::{Clock, SystemClock};
+
+fn pair(local: &str) -> (Socket, Socket, SocketAddr) {
+    let bind: SocketAddr = local.parse().unwrap();
+    let sender = Socket::open(&Options { transmit_stamps: true, report_errors: true, ..Options::new(bind) }).unwrap();
+    let receiver = Socket::open(&Options::new(bind)).unwrap();
+    let to = receiver.local_addr().unwrap();
+    (sender, receiver, to)
+}
+
+fn receive(socket: &Socket, batch: &mut ReceiveBatch) -> usize {
+    for _ in 0..100 {
+        let count = socket.receive(batch).unwrap();
+        if count > 0 {
+            return count;
+        }
+        wait(&[socket], Some(Duration::from_millis(20))).unwrap();
+    }
+    panic!("no datagram within two seconds");
+}
+
+fn reports(socket: &Socket, batch: &mut ReceiveBatch) -> usize {
+    for _ in 0..100 {
+        let count = socket.receive_reports(batch).unwrap();
+        if count > 0 {
+            return count;
+        }
+        wait(&[socket], Some(Duration::from_millis(20))).unwrap();
+    }
+    panic!("no report within two seconds");
+}
+
+/// The kernel switches receive timestamps on for the whole host when the first socket asks, and takes a moment to do it.
+fn wait_for_receive_stamps(sender: &Socket, receiver: &Socket, to: SocketAddr) {
+    let mut batch = ReceiveBatch::new(1, 64);
+    for _ in 0..1_000 {
+        let mut out = SendBatch::new();
+        out.push(&Outgoing::to(to), b"warm-up");
+        sender.send(&mut out).unwrap();
+        receive(receiver, &mut batch);
+        if batch.iter().all(|datagram| datagram.stamp.is_some()) {
+            return;
+        }
+    }
+    panic!("the kernel takes no receive timestamps");
+}
+
+fn facts_arrive(local: &str) {
+    let (sender, receiver, to) = pair(local);
+    wait_for_receive_stamps(&sender, &receiver, to);
+    let mut out = SendBatch::new();
+    for i in 0..3u8 {
+        let mut outgoing = Outgoing::to(to);
+        outgoing.traffic_class = Some(TrafficClass(0xb8 + i));
+        outgoing.ttl = Some(61 + i);
+        outgoing.source = Some(to.ip());
+        let at = out.push(&outgoing, &[i; 5]);
+        out.payload_mut(at)[4] = 0xee;
+    }
+    let before = SystemClock.realtime_ns();
+    sender.send(&mut out).unwrap();
+    assert_eq!((out.sent(), out.failed().len()), (3, 0));
+    let mut batch = ReceiveBatch::new(8, 4);
+    let mut seen = 0;
+    while seen < 3 {
+        receive(&receiver, &mut batch);
+        let after = SystemClock.realtime_ns();
+        for datagram in batch.iter() {
+            let i = seen as u8;
+            // Slots of four octets cut the fifth one off, and say so.
+            assert_eq!((datagram.payload, datagram.is_truncated), (&[i; 4][..], true));
+            assert_eq!(datagram.peer(), Some(sender.local_addr().unwrap()));
+            assert_eq!((datagram.destination, datagram.local), (Some(to.ip()), Some(to.ip())));
+            assert_eq!((datagram.ttl, datagram.traffic_class), (Some(61 + i), Some(TrafficClass(0xb8 + i))));
+            assert_ne!(datagram.interface, 0);
+            let stamp = datagram.stamp.unwrap();
+            assert_eq!(stamp.source, StampSource::Kernel);
+            assert!((before..=after).contains(&stamp.nanos), "{before} {stamp:?} {after}");
+            seen += 1;
+        }
+    }
+}
+
+#[test]
+fn facts_of_a_datagram_arrive_over_ipv4() {
+    facts_arrive("127.0.0.1:0");
+}
+
+#[test]
+fn facts_of_a_datagram_arrive_over_ipv6() {
+    facts_arrive("[::1]:0");
+}
+
+#[test]
+fn transmit_stamps_come_back_under_their_numbers() {
+    let (sender, _receiver, to) = pair("127.0.0.1:0");
+    let mut out = SendBatch::new();
+    // The middle one asks for none, so counting and numbering differ.
+    for id in [Some(0x8000_0007), None, Some(3)] {
+        out.push(&Outgoing { stamp_id: id, ..Outgoing::to(to) }, b"x");
+    }
+    let before = SystemClock.realtime_ns();
+    sender.send(&mut out).unwrap();
+    let mut batch = ReceiveBatch::new(8, 64);
+    let mut ids = Vec::new();
+    while ids.len() < 2 {
+        reports(&sender, &mut batch);
+        for entry in batch.iter() {
+            let Some(Report::Transmitted { id, stamp }) = entry.report() else { panic!("{entry:?}") };
+            assert!(stamp.nanos >= before && stamp.nanos <= SystemClock.realtime_ns());
+            ids.push(id);
+        }
+    }
+    assert_eq!(ids, [0x8000_0007, 3]);
+}
+
+#[test]
+fn counted_stamps_are_translated_for_older_kernels() {
+    let ids = StampIds { next: AtomicU32::new(0), ring: (0..StampIds::RING).map(|_| AtomicU32::new(0)).collect() };
+    [7, 900, 5].into_iter().for_each(|id| ids.record(id));
+    assert_eq!([0, 1, 2].map(|counter| ids.of_counter(counter)), [7, 900, 5]);
+}
+
+#[test]
+fn a_closed_port_is_reported_with_its_peer_and_does_not_stop_sending() {
+    let (sender, receiver, to) = pair("127.0.0.1:0");
+    drop(receiver);
+    let mut batch = ReceiveBatch::new(8, 64);
+    for _ in 0..3 {
+        let mut out = SendBatch::new();
+        out.push(&Outgoing::to(to), b"anybody there");
+        sender.send(&mut out).unwrap();
+        assert_eq!(out.sent(), 1, "{:?}", out.failed());
+        reports(&sender, &mut batch);
+        let entry = batch.iter().next().unwrap();
+        let Some(Report::Refused { peer, errno, payload }) = entry.report() else { panic!("{entry:?}") };
+        assert_eq!((peer, errno, payload), (Some(to), libc::ECONNREFUSED, &b"anybody there"[..]));
+    }
+}
+
+#[test]
+fn one_refused_datagram_does_not_take_the_others_along() {
+    let (sender, receiver, to) = pair("127.0.0.1:0");
+    let mut out = SendBatch::new();
+    out.push(&Outgoing::to(to), b"a");
+    out.push(&Outgoing::to(to), &[0; 65_535]);
+    out.push(&Outgoing::to(to), b"b");
+    sender.send(&mut out).unwrap();
+    assert!(out.is_done());
+    let failed: Vec<_> = out.failed().iter().map(|(at, error)| (*at, error.raw_os_error())).collect();
+    assert_eq!((out.sent(), failed), (2, vec![(1, Some(libc::EMSGSIZE))]));
+    let mut batch = ReceiveBatch::new(8, 64);
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        receive(&receiver, &mut batch);
+        seen.extend(batch.iter().map(|datagram| datagram.payload.to_vec()));
+    }
+    assert_eq!(seen, [b"a", b"b"]);
+}
+
+#[test]
+fn a_taken_port_says_how_to_find_the_owner() {
+    let (_sender, receiver, _) = pair("127.0.0.1:0");
+    let error = Socket::open(&Options::new(receiver.local_addr().unwrap())).err().unwrap().to_string();
+    assert!(error.contains("ss -ulpn"), "{error}");
+}
+
+#[test]
+fn a_foreign_address_and_an_unknown_interface_are_named() {
+    let error = Socket::open(&Options::new("192.0.2.1:0".parse().unwrap())).err().unwrap().to_string();
+    assert!(error.contains("192.0.2.1") && error.contains("ip address"), "{error}");
+    let options = Options { device: Some("nosuch0".into()), ..Options::new("0.0.0.0:0".parse().unwrap()) };
+    assert!(Socket::open(&options).err().unwrap().to_string().contains("nosuch0"));
+}

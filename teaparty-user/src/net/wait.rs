@@ -1,0 +1,96 @@
+//! Waiting: for sockets, and for a moment, without the kernel's timer slack.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use libc::c_int;
+
+/// Waits until one of `fds` has a datagram or a report, or until `timeout` (for ever if `None`) has passed.
+///
+/// Returns whether one is ready. A signal that was handled counts as nothing ready.
+pub fn wait(fds: &[&dyn AsFd], timeout: Option<Duration>) -> io::Result<bool> {
+    poll(fds, libc::POLLIN, timeout)
+}
+
+/// Waits until `fd` takes another datagram, or until `timeout` has passed; returns whether it does.
+pub fn wait_writable(fd: &dyn AsFd, timeout: Option<Duration>) -> io::Result<bool> {
+    poll(&[fd], libc::POLLOUT, timeout)
+}
+
+fn poll(fds: &[&dyn AsFd], events: i16, timeout: Option<Duration>) -> io::Result<bool> {
+    let mut entries: Vec<libc::pollfd> =
+        fds.iter().map(|fd| libc::pollfd { fd: fd.as_fd().as_raw_fd(), events, revents: 0 }).collect();
+    let timeout = timeout.map(timespec);
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `entries` and the time outlive the call; a null signal mask leaves the mask alone.
+    let ready = unsafe { libc::ppoll(entries.as_mut_ptr(), entries.len() as _, timeout, std::ptr::null()) };
+    match ready {
+        0.. => Ok(ready > 0),
+        _ => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            error => Err(error),
+        },
+    }
+}
+
+/// An alarm clock on CLOCK_MONOTONIC that can be waited for together with sockets.
+///
+/// Unlike the timeout of [`wait`], which the kernel may stretch by a thousandth of its length, it rings on time.
+pub struct Alarm(OwnedFd);
+
+impl Alarm {
+    /// An alarm that is not set.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: takes no pointers; the descriptor is checked and then owned by us alone.
+        let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) };
+        // SAFETY: as above.
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) })) }
+    }
+
+    /// Rings once at `monotonic_ns`, at once if that is past. Replaces an earlier setting and clears an earlier ring.
+    pub fn set(&self, monotonic_ns: u64) -> io::Result<()> {
+        // All zero would disarm it.
+        let at = timespec(Duration::from_nanos(monotonic_ns.max(1)));
+        let never = timespec(Duration::ZERO);
+        let spec = libc::itimerspec { it_interval: never, it_value: at };
+        // SAFETY: the specification outlives the call; the old one is not asked for.
+        let result: c_int = unsafe {
+            libc::timerfd_settime(self.0.as_raw_fd(), libc::TFD_TIMER_ABSTIME, &raw const spec, std::ptr::null_mut())
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl AsFd for Alarm {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn timespec(duration: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: duration.as_secs().min(i32::MAX as u64) as libc::time_t,
+        tv_nsec: duration.subsec_nanos() as _,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+
+    #[test]
+    fn an_alarm_rings_at_its_moment_and_not_before() {
+        let alarm = Alarm::new().unwrap();
+        assert!(!wait(&[&alarm], Some(Duration::ZERO)).unwrap());
+        let at = SystemClock.monotonic_ns() + 3_000_000;
+        alarm.set(at).unwrap();
+        assert!(wait(&[&alarm], Some(Duration::from_secs(5))).unwrap());
+        assert!(SystemClock.monotonic_ns() >= at);
+        alarm.set(SystemClock.monotonic_ns() + 3_600_000_000_000).unwrap();
+        assert!(!wait(&[&alarm], Some(Duration::ZERO)).unwrap());
+        alarm.set(0).unwrap();
+        assert!(wait(&[&alarm], Some(Duration::from_secs(5))).unwrap());
+    }
+}
