@@ -1,0 +1,231 @@
+//! Keys and the two HMACs of STAMP: of the base packet (RFC 8762 §4.4) and of the TLVs (RFC 8972 §4.8).
+//!
+//! A key is never shown: [`Key`] has no `Serialize`, its `Debug` prints the length only, and its memory is cleared when
+//! it goes. Per key the two padded-key states of HMAC-SHA-256 are computed once and copied for each packet.
+
+use std::fmt;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use teaparty_common::wire::{AUTHENTICATED_LEN, HMAC_COVERS, HMAC_LEN};
+use zeroize::Zeroizing;
+
+/// Most octets that a key source may hold, its prefix included. HMAC-SHA-256 gains nothing above 64.
+const MAX_SOURCE_LEN: usize = 4096;
+
+/// A key that can't be had or can't be used. The text never contains any of its octets.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The source can't be read.
+    #[error("cannot read the key from {origin}: {reason}")]
+    Unreadable {
+        /// The source as given.
+        origin: KeySource,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// The environment has no such variable.
+    #[error("the environment has no variable {name} to take the key from")]
+    NoVariable {
+        /// The variable's name.
+        name: String,
+    },
+    /// Others may read the file.
+    #[error("the key file {} may be read by others (mode {mode:04o}); run: chmod 600 {0}", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// No octets.
+    #[error("the key is empty")]
+    Empty,
+    /// More than a key can sensibly be.
+    #[error("the key is longer than {MAX_SOURCE_LEN} octets; is this the right file?")]
+    TooLong,
+    /// `hex:` is followed by something else.
+    #[error("what follows `hex:` is not an even number of hexadecimal digits")]
+    NotHex,
+    /// `base64:` is followed by something else.
+    #[error("what follows `base64:` is not base64 with its padding")]
+    NotBase64,
+}
+
+/// A key, ready to sign and verify.
+#[derive(Clone)]
+pub struct Key {
+    len: usize,
+    /// Inner and outer state after the padded key. Cleared on drop (feature `zeroize` of hmac and sha2).
+    keyed: Hmac<Sha256>,
+}
+
+impl Key {
+    /// A key of exactly these octets, of any length but 0.
+    pub fn new(octets: &[u8]) -> Result<Self, KeyError> {
+        if octets.is_empty() {
+            return Err(KeyError::Empty);
+        }
+        let keyed = Hmac::new_from_slice(octets).expect("HMAC takes keys of every length");
+        Ok(Self { len: octets.len(), keyed })
+    }
+
+    /// The key that a file with this content stands for.
+    ///
+    /// One newline at the end does not count. `hex:` or `base64:` in front says how the rest is written; without
+    /// either, the octets themselves are the key.
+    pub fn from_content(content: &[u8]) -> Result<Self, KeyError> {
+        if content.len() > MAX_SOURCE_LEN {
+            return Err(KeyError::TooLong);
+        }
+        let content = content.strip_suffix(b"\n").unwrap_or(content);
+        if let Some(digits) = content.strip_prefix(b"hex:") {
+            return Self::new(&decode_hex(digits).ok_or(KeyError::NotHex)?);
+        }
+        if let Some(text) = content.strip_prefix(b"base64:") {
+            return Self::new(&Zeroizing::new(BASE64.decode(text).map_err(|_| KeyError::NotBase64)?));
+        }
+        Self::new(content)
+    }
+
+    /// The HMAC of an authenticated base packet: over its first [`HMAC_COVERS`] octets as they are.
+    ///
+    /// Fewer octets than that give `None`.
+    pub fn base_hmac(&self, packet: &[u8]) -> Option<[u8; HMAC_LEN]> {
+        Some(self.truncated(&[packet.get(..HMAC_COVERS)?]))
+    }
+
+    /// Writes the HMAC into an authenticated base packet; `false`, with nothing written, if it is too short for one.
+    pub fn sign_base(&self, packet: &mut [u8]) -> bool {
+        let Some(hmac) = self.base_hmac(packet) else { return false };
+        match packet.get_mut(HMAC_COVERS..AUTHENTICATED_LEN) {
+            Some(place) => place.copy_from_slice(&hmac),
+            None => return false,
+        }
+        true
+    }
+
+    /// Whether the HMAC of an authenticated base packet is right. Takes the same time wherever it differs.
+    pub fn verify_base(&self, packet: &[u8]) -> bool {
+        let Some(stated) = packet.get(HMAC_COVERS..AUTHENTICATED_LEN) else { return false };
+        self.base_hmac(packet).is_some_and(|hmac| hmac.ct_eq(stated).into())
+    }
+
+    /// The value of an HMAC TLV: over the packet's Sequence Number (as on the wire) and all octets of the TLVs in
+    /// front of it, headers included.
+    pub fn tlv_hmac(&self, sequence_number: [u8; 4], tlvs: &[u8]) -> [u8; HMAC_LEN] {
+        self.truncated(&[&sequence_number, tlvs])
+    }
+
+    /// Whether `stated` is the value that an HMAC TLV behind `tlvs` must have; `false` for any length but [`HMAC_LEN`].
+    pub fn verify_tlvs(&self, sequence_number: [u8; 4], tlvs: &[u8], stated: &[u8]) -> bool {
+        stated.len() == HMAC_LEN && self.tlv_hmac(sequence_number, tlvs).ct_eq(stated).into()
+    }
+
+    fn truncated(&self, parts: &[&[u8]]) -> [u8; HMAC_LEN] {
+        let mut hmac = self.keyed.clone();
+        parts.iter().for_each(|part| hmac.update(part));
+        let digest = hmac.finalize().into_bytes();
+        *digest.first_chunk().expect("a SHA-256 digest is twice as long")
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({} octets)", self.len)
+    }
+}
+
+fn decode_hex(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let digit = |octet: u8| char::from(octet).to_digit(16).map(|value| value as u8);
+    let pairs = digits.chunks(2).map(|pair| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    });
+    pairs.collect::<Option<Vec<u8>>>().map(Zeroizing::new)
+}
+
+/// Where a key is to be taken from: `FILE`, `env:NAME` or `fd:N`. None of these shows the key itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file that only its owner may read.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+    /// An open file descriptor of ours, such as the read end of a pipe.
+    Descriptor(u32),
+}
+
+impl KeySource {
+    /// Reads the key.
+    pub fn load(&self) -> Result<Key, KeyError> {
+        let unreadable = |reason| KeyError::Unreadable { origin: self.clone(), reason };
+        match self {
+            Self::Environment(name) => {
+                let value = std::env::var_os(name).ok_or_else(|| KeyError::NoVariable { name: name.clone() })?;
+                let value = Zeroizing::new(std::os::unix::ffi::OsStringExt::into_vec(value));
+                Key::from_content(&value)
+            }
+            // Opening it anew by this name leaves the descriptor itself to whoever owns it.
+            Self::Descriptor(number) => {
+                let file = std::fs::File::open(format!("/proc/self/fd/{number}")).map_err(unreadable)?;
+                Key::from_content(&content(file).map_err(unreadable)?)
+            }
+            Self::File(path) => {
+                let file = std::fs::File::open(path).map_err(unreadable)?;
+                let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
+                if mode & 0o044 != 0 {
+                    return Err(KeyError::Exposed { path: path.clone(), mode });
+                }
+                Key::from_content(&content(file).map_err(unreadable)?)
+            }
+        }
+    }
+}
+
+/// All of it, but no more than shows that it is too much.
+fn content(file: std::fs::File) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut content = Zeroizing::new(Vec::with_capacity(MAX_SOURCE_LEN + 1));
+    file.take(MAX_SOURCE_LEN as u64 + 1).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+impl FromStr for KeySource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(name) = text.strip_prefix("env:") {
+            return match name {
+                "" => Err("`env:` wants the name of a variable behind it".into()),
+                _ => Ok(Self::Environment(name.into())),
+            };
+        }
+        if let Some(number) = text.strip_prefix("fd:") {
+            return number
+                .parse()
+                .map(Self::Descriptor)
+                .map_err(|_| format!("`fd:` wants the number of an open file behind it, not `{number}`"));
+        }
+        if text.is_empty() { Err("the name of a key file is empty".into()) } else { Ok(Self::File(text.into())) }
+    }
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment(name) => write!(f, "env:{name}"),
+            Self::Descriptor(number) => write!(f, "fd:{number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
