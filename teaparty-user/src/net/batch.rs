@@ -15,21 +15,20 @@ pub const MAX_BATCH: usize = 64;
 /// extension headers of up to 256 octets each.
 const CONTROL_LEN: usize = 1024;
 
-/// A moment that the kernel, the network card or this process took.
+/// A moment that the kernel or this process took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// Nanoseconds since 1970 on CLOCK_REALTIME (UTC); for [`StampSource::Hardware`] on the card's clock.
+    /// Nanoseconds since 1970 on CLOCK_REALTIME (UTC).
     pub nanos: u64,
     /// Who took it.
     pub source: StampSource,
 }
 
-/// Who took a timestamp, from the most to the least exact.
+/// Who took a timestamp, from the more to the less exact. Network cards' own clocks are not used: they differ from
+/// CLOCK_REALTIME by an offset that only the daemon that steers them knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StampSource {
-    /// The network card.
-    Hardware,
     /// The kernel, next to the driver.
     Kernel,
     /// This process, before a send or after a receive.
@@ -397,8 +396,7 @@ impl SendBatch {
             control.push(level, libc::IPV6_DSTOPTS, outgoing.destination_options);
         }
         if let Some(id) = outgoing.stamp_id {
-            let moments = libc::SOF_TIMESTAMPING_TX_SOFTWARE | libc::SOF_TIMESTAMPING_TX_HARDWARE;
-            control.push(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &moments.to_ne_bytes());
+            control.push(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &libc::SOF_TIMESTAMPING_TX_SOFTWARE.to_ne_bytes());
             if super::socket::kernel_takes_stamp_ids() {
                 control.push(libc::SOL_SOCKET, super::socket::SCM_TS_OPT_ID, &id.to_ne_bytes());
             }

@@ -154,10 +154,8 @@ impl Socket {
 
     fn set_reporting(&self, options: &Options, is_v6: bool) -> Result<(), SocketError> {
         use libc::{IPPROTO_IP, IPPROTO_IPV6, SOL_SOCKET};
-        let mut stamping = libc::SOF_TIMESTAMPING_RX_SOFTWARE
-            | libc::SOF_TIMESTAMPING_SOFTWARE
-            | libc::SOF_TIMESTAMPING_RX_HARDWARE
-            | libc::SOF_TIMESTAMPING_OPT_CMSG;
+        let mut stamping =
+            libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE | libc::SOF_TIMESTAMPING_OPT_CMSG;
         if options.transmit_stamps {
             // Which datagrams get one is said by each datagram's control message.
             stamping |= libc::SOF_TIMESTAMPING_OPT_ID | libc::SOF_TIMESTAMPING_OPT_TSONLY;
