@@ -1,3 +1,37 @@
-//! What the project does to itself.
+//! What the project does to itself: one subcommand per file, and no product logic.
 
-fn main() {}
+mod build_ebpf;
+mod exec;
+mod paths;
+mod setup;
+mod steps;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "What Teaparty does to itself", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Provide what the eBPF build needs and lacks: Rust with library source, LLVM, bpf-linker
+    Setup(setup::Args),
+    /// Build the XDP program into target/ebpf/teaparty-ebpf.o (runs `setup` when something is missing)
+    BuildEbpf(build_ebpf::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Setup(args) => setup::main(&args),
+        Task::BuildEbpf(args) => build_ebpf::main(&args),
+    };
+    // Not returned from main, which would print a backtrace where RUST_BACKTRACE is set.
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}

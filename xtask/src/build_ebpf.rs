@@ -1,0 +1,84 @@
+//! `cargo xtask build-ebpf`: the XDP program, compiled and linked into one object with BTF.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::setup::{self, Toolchain};
+use crate::{exec, paths};
+
+const TARGET: &str = "bpfel-unknown-none";
+
+/// `v3` has 32-bit jumps and atomic operations that return the old value; BTF is made from the debug information.
+const FLAGS: &[&str] = &["-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Clink-arg=--btf"];
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Treat warnings of the compiler as errors
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let object = build(args.deny_warnings)?;
+    println!("{}", paths::shown(&object));
+    Ok(())
+}
+
+/// Builds the object and returns where it is; its time stamp changes only when its content does.
+pub(crate) fn build(deny_warnings: bool) -> Result<PathBuf> {
+    if let Some(object) = setup::ready_object()? {
+        return Ok(object);
+    }
+    let toolchain = setup::toolchain()?;
+    let mut command = cargo(&toolchain, deny_warnings);
+    command.args(["build", "--release", "--package", "teaparty-ebpf"]);
+    exec::show(&mut command)?;
+    let built = paths::ebpf_target().join(TARGET).join("release/teaparty-ebpf");
+    publish(&built, &paths::ebpf_object())?;
+    Ok(paths::ebpf_object())
+}
+
+/// Cargo, set up to compile for BPF with `toolchain`; the subcommand is still to be added.
+pub(crate) fn cargo(toolchain: &Toolchain, deny_warnings: bool) -> Command {
+    let mut command = Command::new(&toolchain.rust.cargo);
+    command.current_dir(paths::root());
+    // What the cargo that runs us says about itself and about xtask is wrong for the other cargo.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_outer_cargo(name)) {
+        command.env_remove(name);
+    }
+    let denied = deny_warnings.then_some("-Dwarnings");
+    let flags = FLAGS.iter().copied().chain(denied).collect::<Vec<_>>().join("\x1f");
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags);
+    command.env("CARGO_TARGET_DIR", paths::ebpf_target());
+    command.env("CARGO_BUILD_TARGET", TARGET).env("CARGO_UNSTABLE_BUILD_STD", "core");
+    command.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &toolchain.linker);
+    command.env("RUSTC", &toolchain.rust.rustc);
+    if toolchain.rust.bootstrap {
+        command.env("RUSTC_BOOTSTRAP", "1");
+    }
+    command
+}
+
+fn is_of_outer_cargo(name: &OsString) -> bool {
+    let name = name.to_string_lossy();
+    let of_package = name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_BIN_");
+    let alone = ["CARGO", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_PRIMARY_PACKAGE", "RUSTUP_TOOLCHAIN"];
+    of_package
+        || alone.contains(&&*name)
+        || ["RUSTC", "RUSTFLAGS", "RUSTC_WRAPPER", "LD_LIBRARY_PATH"].contains(&&*name)
+}
+
+/// Copies `built` to `object` unless it is there already with the same content.
+fn publish(built: &Path, object: &Path) -> Result<()> {
+    let new = std::fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
+    if std::fs::read(object).is_ok_and(|old| old == new) {
+        return Ok(());
+    }
+    // By renaming, so that nobody reads half of it.
+    let partial = object.with_extension("partial");
+    std::fs::write(&partial, new).with_context(|| format!("cannot write {}", partial.display()))?;
+    std::fs::rename(&partial, object).with_context(|| format!("cannot write {}", object.display()))
+}

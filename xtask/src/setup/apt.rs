@@ -1,0 +1,50 @@
+//! Packages of Debian and its kin, through `apt-get`, as root or through sudo.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::exec;
+use crate::steps::Steps;
+
+/// How many steps [`install`] takes.
+pub(crate) const STEPS: usize = 2;
+
+/// Installs `packages`, after fetching the package lists.
+///
+/// Fails where there is no `apt-get`, or a package is unknown or would drive out another.
+pub(crate) fn install(packages: &[&str], steps: &mut Steps) -> Result<()> {
+    if exec::find("apt-get").is_none() {
+        bail!("this is no Debian: there is no apt-get to install {} with", packages.join(" "));
+    }
+    steps.run("package lists (apt-get update)", |show| exec::follow(apt_get().arg("update"), show))?;
+    let title = format!("packages {} (apt-get install)", packages.join(" "));
+    steps.run(&title, |show| {
+        let mut command = apt_get();
+        command.args(["install", "--yes", "--no-install-recommends", "--no-remove"]).args(packages);
+        exec::follow(&mut command, show)
+    })
+}
+
+/// Which of `packages` dpkg does not have installed. All of them where there is no dpkg.
+pub(crate) fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
+    // dpkg-query fails if it knows none of them or one not, and still lists the others.
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat", "${db:Status-Abbrev} ${Package}\n"]).args(packages);
+    let listed = query.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let installed = |name: &str| listed.lines().any(|line| line.strip_prefix("ii  ") == Some(name));
+    packages.iter().copied().filter(|name| !installed(name)).collect()
+}
+
+fn apt_get() -> Command {
+    let mut command = exec::as_root("env");
+    // Another apt may be at work: wait for it rather than fail.
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--option", "DPkg::Lock::Timeout=300"]);
+    command
+}
+
+/// Whether apt could install `package`, as far as the lists on this machine say.
+pub(crate) fn knows(package: &str) -> bool {
+    let shown = Command::new("apt-cache").args(["show", "--no-all-versions", package]).output();
+    shown.is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
+}
