@@ -1,6 +1,7 @@
 //! `cargo xtask build-ebpf`: the XDP program, compiled and linked into one object with BTF.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -80,5 +81,10 @@ fn publish(built: &Path, object: &Path) -> Result<()> {
     // By renaming, so that nobody reads half of it.
     let partial = object.with_extension("partial");
     std::fs::write(&partial, new).with_context(|| format!("cannot write {}", partial.display()))?;
-    std::fs::rename(&partial, object).with_context(|| format!("cannot write {}", object.display()))
+    std::fs::rename(&partial, object).with_context(|| format!("cannot write {}", object.display()))?;
+    // See teaparty-user/build.rs: without its mark, the next build looks for the object again.
+    match std::fs::remove_file(object.with_extension("absent")) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).context("cannot remove teaparty-ebpf.absent"),
+        _ => Ok(()),
+    }
 }
