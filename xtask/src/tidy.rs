@@ -1,0 +1,80 @@
+//! `cargo xtask tidy`: what no compiler checks. Documents name files that exist, source files say what they are for,
+//! nothing is left undone, and tables in documents are those of the source.
+
+mod documents;
+mod source;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{codegen, paths};
+
+/// Past this many lines a file should be looked at for its second noun. Reported, and no failure.
+const LONG: usize = 400;
+
+pub(crate) fn main() -> Result<()> {
+    let files = files(paths::root())?;
+    let mut problems = Vec::new();
+    let mut long = Vec::new();
+    for file in files.iter().filter(|file| has_extension(file, "rs")) {
+        let text = read(file)?;
+        problems.extend(source::problems(&text).into_iter().map(|problem| format!("{}:{problem}", file.display())));
+        long.extend(Some((text.lines().count(), file)).filter(|(lines, _)| *lines > LONG));
+    }
+    for document in ["README.md", "ARCHITECTURE.md", "testing_data/README.md"].map(Path::new) {
+        if !files.iter().any(|file| file == document) {
+            problems.push(format!("{}: is missing", document.display()));
+            continue;
+        }
+        let text = read(document)?;
+        problems.extend(
+            documents::missing(&text, document, &files).into_iter().map(|p| format!("{}:{p}", document.display())),
+        );
+    }
+    problems.extend(codegen::main(&codegen::Args { check: true }).err().map(|error| format!("{error:#}")));
+    report(&files, &long, &problems)
+}
+
+fn report(files: &[PathBuf], long: &[(usize, &PathBuf)], problems: &[String]) -> Result<()> {
+    for (lines, file) in long {
+        println!("long: {} has {lines} lines", file.display());
+    }
+    if problems.is_empty() {
+        println!("tidy: {} files, {} of them long, nothing to mend", files.len(), long.len());
+        return Ok(());
+    }
+    for problem in problems {
+        println!("{problem}");
+    }
+    bail!("tidy: {} to mend", problems.len());
+}
+
+fn read(file: &Path) -> Result<String> {
+    std::fs::read_to_string(paths::root().join(file)).with_context(|| format!("cannot read {}", file.display()))
+}
+
+fn has_extension(file: &Path, extension: &str) -> bool {
+    file.extension().is_some_and(|found| found == extension)
+}
+
+/// All files of the repository, relative to `root`, sorted; without what is built or belongs to git.
+fn files(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default();
+            if path.is_dir() {
+                if name != "target" && name != ".git" {
+                    folders.push(path);
+                }
+            } else {
+                files.push(path.strip_prefix(root)?.to_owned());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
