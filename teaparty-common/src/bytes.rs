@@ -14,8 +14,8 @@ pub trait Bytes {
     /// Whether the first `len` octets are all there.
     fn holds(&self, len: usize) -> bool;
 
-    /// Whether every octet from `at` up to `len` is zero. `None` where this environment can't tell at a bounded cost.
-    fn is_zero(&self, at: usize, len: usize) -> Option<bool>;
+    /// Whether every octet from `at` up to `len` is zero.
+    fn is_zero(&self, at: usize, len: usize) -> bool;
 }
 
 /// A slice on the host as [`Bytes`].
@@ -39,8 +39,8 @@ impl Bytes for SliceBytes<'_> {
         len <= self.0.len()
     }
 
-    fn is_zero(&self, at: usize, len: usize) -> Option<bool> {
+    fn is_zero(&self, at: usize, len: usize) -> bool {
         // From the end: the caller asks at one header after the other, and a tail that is not zero is usually so there.
-        Some(self.0.get(at..len)?.iter().rev().all(|octet| *octet == 0))
+        self.0.get(at..len).is_some_and(|tail| tail.iter().rev().all(|octet| *octet == 0))
     }
 }

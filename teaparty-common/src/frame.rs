@@ -94,28 +94,29 @@ pub const UDP_LEN: usize = UdpHdr::LEN;
 const _: () = assert!(size_of::<Ethernet>() == ETHERNET_LEN && size_of::<Udp>() == UDP_LEN);
 const _: () = assert!(size_of::<Ipv4>() == IPV4_LEN && size_of::<Ipv6>() == IPV6_LEN);
 
-/// The IP header of a test packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ip {
-    /// IPv4, options not included.
-    V4(Ipv4),
-    /// IPv6, extension headers not included.
-    V6(Ipv6),
-}
-
-/// A UDP datagram in an Ethernet frame: offsets from the frame's start, and the headers.
+/// A UDP datagram in an Ethernet frame: offsets from the frame's start, and what decides about it.
+///
+/// Small on purpose: it lives on the kernel's stack of 512 octets. Addresses are read from the frame when asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// The Ethernet header; tags may lie between it and the IP header.
-    pub ethernet: Ethernet,
-    /// The IP header.
-    pub ip: Ip,
-    /// The UDP header.
-    pub udp: Udp,
     /// Where the IP header begins.
     pub ip_at: usize,
     /// Where the UDP header begins.
     pub udp_at: usize,
+    /// Octets of UDP payload, from the UDP length.
+    pub payload_len: usize,
+    /// UDP source port.
+    pub source_port: u16,
+    /// UDP destination port.
+    pub destination_port: u16,
+    /// The UDP checksum as it lies in memory.
+    pub checksum: u16,
+    /// TTL or Hop Limit.
+    pub ttl: u8,
+    /// TOS or Traffic Class.
+    pub traffic_class: u8,
+    /// Whether it is IPv6.
+    pub is_ipv6: bool,
     /// Whether there are IPv4 options, IPv6 extension headers, or octets behind the UDP datagram in the IP packet.
     pub has_extras: bool,
 }
@@ -127,46 +128,23 @@ impl Frame {
         self.udp_at + UDP_LEN
     }
 
-    /// Octets of UDP payload, from the UDP length.
+    /// Source and destination address, from the frame that this was found in.
     #[inline(always)]
-    pub const fn payload_len(&self) -> usize {
-        self.udp.length.get() as usize - UDP_LEN
-    }
-
-    /// Source address.
-    #[inline(always)]
-    pub fn source(&self) -> Address {
-        match &self.ip {
-            Ip::V4(ip) => Address::v4(ip.source),
-            Ip::V6(ip) => Address(ip.source),
+    pub fn addresses<B: Bytes>(&self, frame: &B) -> Option<(Address, Address)> {
+        if self.is_ipv6 {
+            let at = self.ip_at + core::mem::offset_of!(Ipv6, source);
+            Some((Address(frame.get::<16>(at)?), Address(frame.get::<16>(at + 16)?)))
+        } else {
+            let at = self.ip_at + core::mem::offset_of!(Ipv4, source);
+            Some((Address::v4(frame.get::<4>(at)?), Address::v4(frame.get::<4>(at + 4)?)))
         }
     }
 
-    /// Destination address.
+    /// Source and destination MAC address.
     #[inline(always)]
-    pub fn destination(&self) -> Address {
-        match &self.ip {
-            Ip::V4(ip) => Address::v4(ip.destination),
-            Ip::V6(ip) => Address(ip.destination),
-        }
-    }
-
-    /// TTL or Hop Limit.
-    #[inline(always)]
-    pub const fn ttl(&self) -> u8 {
-        match &self.ip {
-            Ip::V4(ip) => ip.ttl,
-            Ip::V6(ip) => ip.hop_limit,
-        }
-    }
-
-    /// TOS or Traffic Class.
-    #[inline(always)]
-    pub const fn traffic_class(&self) -> u8 {
-        match &self.ip {
-            Ip::V4(ip) => ip.traffic_class,
-            Ip::V6(ip) => (ip.version_class_flow.get() >> 20) as u8,
-        }
+    pub fn macs<B: Bytes>(frame: &B) -> Option<([u8; 6], [u8; 6])> {
+        let ethernet: Ethernet = zerocopy::transmute!(frame.get::<ETHERNET_LEN>(0)?);
+        Some((ethernet.source, ethernet.destination))
     }
 }
 
@@ -188,9 +166,8 @@ const FRAGMENT_BITS: u16 = 0x3fff;
 /// buffers), only headers must be accessible.
 #[inline(always)]
 pub fn locate<B: Bytes>(frame: &B, frame_len: usize) -> Result<Frame, Reason> {
-    let octets = frame.get::<ETHERNET_LEN>(0).ok_or(Reason::MalformedHeader)?;
-    let ethernet: Ethernet = zerocopy::transmute!(octets);
-    let mut ether_type = ethernet.ether_type.get();
+    let at = core::mem::offset_of!(Ethernet, ether_type);
+    let mut ether_type = u16::from_be_bytes(frame.get::<2>(at).ok_or(Reason::MalformedHeader)?);
     let mut ip_at = ETHERNET_LEN;
     for _ in 0..MAX_TAGS {
         if ether_type != ETHER_VLAN && ether_type != ETHER_QINQ {
@@ -201,16 +178,16 @@ pub fn locate<B: Bytes>(frame: &B, frame_len: usize) -> Result<Frame, Reason> {
         ip_at += 4;
     }
     if ether_type == ETHER_IPV4 {
-        ipv4(frame, frame_len, ethernet, ip_at)
+        ipv4(frame, frame_len, ip_at)
     } else if ether_type == ETHER_IPV6 {
-        ipv6(frame, frame_len, ethernet, ip_at)
+        ipv6(frame, frame_len, ip_at)
     } else {
         Err(Reason::NotIp)
     }
 }
 
 #[inline(always)]
-fn ipv4<B: Bytes>(frame: &B, frame_len: usize, ethernet: Ethernet, ip_at: usize) -> Result<Frame, Reason> {
+fn ipv4<B: Bytes>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame, Reason> {
     let octets = frame.get::<IPV4_LEN>(ip_at).ok_or(Reason::MalformedHeader)?;
     let ip: Ipv4 = zerocopy::transmute!(octets);
     let header_len = usize::from(ip.version_ihl & 0xf) * 4;
@@ -224,12 +201,20 @@ fn ipv4<B: Bytes>(frame: &B, frame_len: usize, ethernet: Ethernet, ip_at: usize)
     if ip.fragment.get() & FRAGMENT_BITS != 0 {
         return Err(Reason::Fragment);
     }
-    let has_options = header_len != IPV4_LEN;
-    udp(frame, Ip::V4(ip), ethernet, ip_at, ip_at + header_len, total - header_len, has_options)
+    let found = Found {
+        is_ipv6: false,
+        ttl: ip.ttl,
+        traffic_class: ip.traffic_class,
+        ip_at,
+        udp_at: ip_at + header_len,
+        space: total - header_len,
+        has_extras: header_len != IPV4_LEN,
+    };
+    udp(frame, found)
 }
 
 #[inline(always)]
-fn ipv6<B: Bytes>(frame: &B, frame_len: usize, ethernet: Ethernet, ip_at: usize) -> Result<Frame, Reason> {
+fn ipv6<B: Bytes>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame, Reason> {
     let octets = frame.get::<IPV6_LEN>(ip_at).ok_or(Reason::MalformedHeader)?;
     let ip: Ipv6 = zerocopy::transmute!(octets);
     let end = ip_at + IPV6_LEN + usize::from(ip.payload_length.get());
@@ -258,24 +243,47 @@ fn ipv6<B: Bytes>(frame: &B, frame_len: usize, ethernet: Ethernet, ip_at: usize)
     if at > end {
         return Err(Reason::MalformedHeader);
     }
-    udp(frame, Ip::V6(ip), ethernet, ip_at, at, end - at, at != ip_at + IPV6_LEN)
+    let found = Found {
+        is_ipv6: true,
+        ttl: ip.hop_limit,
+        traffic_class: (ip.version_class_flow.get() >> 20) as u8,
+        ip_at,
+        udp_at: at,
+        space: end - at,
+        has_extras: at != ip_at + IPV6_LEN,
+    };
+    udp(frame, found)
 }
 
-#[inline(always)]
-fn udp<B: Bytes>(
-    frame: &B,
-    ip: Ip,
-    ethernet: Ethernet,
+/// What the IP header says about the datagram in it.
+struct Found {
+    is_ipv6: bool,
+    ttl: u8,
+    traffic_class: u8,
     ip_at: usize,
     udp_at: usize,
     space: usize,
     has_extras: bool,
-) -> Result<Frame, Reason> {
-    let octets = frame.get::<UDP_LEN>(udp_at).ok_or(Reason::MalformedHeader)?;
+}
+
+#[inline(always)]
+fn udp<B: Bytes>(frame: &B, ip: Found) -> Result<Frame, Reason> {
+    let octets = frame.get::<UDP_LEN>(ip.udp_at).ok_or(Reason::MalformedHeader)?;
     let udp: Udp = zerocopy::transmute!(octets);
     let len = usize::from(udp.length.get());
-    if len < UDP_LEN || len > space {
+    if len < UDP_LEN || len > ip.space {
         return Err(Reason::MalformedHeader);
     }
-    Ok(Frame { ethernet, ip, udp, ip_at, udp_at, has_extras: has_extras || len != space })
+    Ok(Frame {
+        ip_at: ip.ip_at,
+        udp_at: ip.udp_at,
+        payload_len: len - UDP_LEN,
+        source_port: udp.source_port.get(),
+        destination_port: udp.destination_port.get(),
+        checksum: u16::from_ne_bytes(zerocopy::transmute!(udp.checksum)),
+        ttl: ip.ttl,
+        traffic_class: ip.traffic_class,
+        is_ipv6: ip.is_ipv6,
+        has_extras: ip.has_extras || len != ip.space,
+    })
 }

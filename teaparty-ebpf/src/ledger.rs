@@ -1,27 +1,48 @@
 //! The ledger: entries that the controller asks for in sessions that the kernel owns (design rule R4).
 
-use aya_ebpf::programs::XdpContext;
-use teaparty_common::bytes::Bytes;
-use teaparty_common::frame::ETHERNET_LEN;
-use teaparty_common::maps::{HistorySlot, LedgerOperation, LedgerRequest, Session};
+use core::ptr;
 
-use crate::maps::{CONFIG, CONTROL, PROVISIONED, SESSIONS};
-use crate::packet::Packet;
+use aya_ebpf::helpers::generated::{bpf_xdp_load_bytes, bpf_xdp_store_bytes};
+use aya_ebpf::programs::XdpContext;
+use teaparty_common::frame::ETHERNET_LEN;
+use teaparty_common::maps::{LedgerOperation, LedgerRequest, Session};
+
+use crate::maps::{CONFIG, CONTROL, PROVISIONED, SCRATCH, SESSIONS};
 use crate::session::{self, Admitted};
+
+/// Octets of a request.
+const LEN: u32 = size_of::<LedgerRequest>() as u32;
 
 /// Carries out the request behind the (empty) Ethernet header and writes the answer over it.
 #[inline(always)]
-pub fn run(ctx: &XdpContext) -> Option<()> {
-    let mut packet = Packet::new(ctx.data(), ctx.data_end(), ETHERNET_LEN);
-    let mut request: LedgerRequest = zerocopy::transmute!(packet.get::<{ size_of::<LedgerRequest>() }>(0)?);
+pub(crate) fn run(ctx: &XdpContext) -> Option<()> {
+    // SAFETY: this processor's own, and the program is not re-entered.
+    let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
+    let request = &mut scratch.request;
+    // SAFETY: the request has room for its own octets, and any are a valid request.
+    let failed = unsafe { bpf_xdp_load_bytes(ctx.ctx, ETHERNET_LEN as u32, ptr::from_mut(request).cast(), LEN) };
+    if failed != 0 {
+        return None;
+    }
+    enter(request, &mut scratch.session)?;
+    request.is_found = 1;
+    // SAFETY: as above.
+    unsafe { bpf_xdp_store_bytes(ctx.ctx, ETHERNET_LEN as u32, ptr::from_mut(request).cast(), LEN) };
+    Some(())
+}
+
+#[inline(always)]
+fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
     let control = CONTROL.get(0)?;
     let config = CONFIG.get(control.active & 1)?;
-    let existing = match PROVISIONED.get_ptr_mut(request.key) {
+    let existing = match PROVISIONED.get_ptr_mut(&request.key) {
         Some(session) => Some(session),
-        None => SESSIONS.get_ptr_mut(request.key),
+        None => SESSIONS.get_ptr_mut(&request.key),
     };
-    let session = if request.operation == LedgerOperation::Claim as u32 && request.count != 0 {
-        session::entry(&request.key, &Admitted { flags: request.flags, session: existing }, control, config)?
+    let is_claim = request.operation == LedgerOperation::Claim as u32;
+    let session = if is_claim && request.count != 0 {
+        let admitted = Admitted { flags: request.flags, session: existing };
+        session::entry(&request.key, new, &admitted, control, config)?
     } else {
         existing?
     };
@@ -31,25 +52,21 @@ pub fn run(ctx: &XdpContext) -> Option<()> {
         request.history_tag = (*session).history_tag;
         request.previous_timestamp = (*session).previous_timestamp;
         request.previous_sender_sequence = (*session).sender_sequence;
-        if request.operation == LedgerOperation::Claim as u32 {
+        (*session).last_received_ns = request.received_ns;
+        if is_claim {
             if request.count == 0 {
                 session::fetch_add(&raw mut (*session).unanswered, 1);
             }
             let replies = session::fetch_add(&raw mut (*session).replies, u64::from(request.count));
             request.sequence = replies as u32;
-            request.received = (replies + (*session).unanswered) as u32 + (request.count != 0) as u32;
-            (*session).last_received_ns = request.received_ns;
+            request.received = (replies + (*session).unanswered) as u32 + u32::from(request.count != 0);
         } else {
-            let exchange = HistorySlot { tag: (*session).history_tag, ..request.exchange };
-            (*session).previous_timestamp = exchange.timestamp;
-            (*session).sender_sequence = exchange.sender_sequence;
-            (*session).last_received_ns = request.received_ns;
+            request.exchange.tag = (*session).history_tag;
+            (*session).previous_timestamp = request.exchange.timestamp;
+            (*session).sender_sequence = request.exchange.sender_sequence;
             (*session).flags |= Session::HAS_PREVIOUS;
-            session::remember(exchange, config);
+            session::remember(&request.exchange, config);
         }
     }
-    request.is_found = 1;
-    let answer: [u8; size_of::<LedgerRequest>()] = zerocopy::transmute!(request);
-    packet.put(0, answer);
     Some(())
 }

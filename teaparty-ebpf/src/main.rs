@@ -23,7 +23,7 @@ use teaparty_common::reflect::Class;
 
 /// The reflector. Attached to one interface, with maps of its own.
 #[xdp(frags)]
-pub fn teaparty(ctx: XdpContext) -> u32 {
+fn teaparty(ctx: XdpContext) -> u32 {
     let reason = reflect::run(&ctx);
     maps::count(reason);
     match reason.class() {
@@ -36,14 +36,14 @@ pub fn teaparty(ctx: XdpContext) -> u32 {
 
 /// The ledger: run by the controller alone, never attached. See `teaparty_common::maps::LedgerRequest`.
 #[xdp]
-pub fn teaparty_ledger(ctx: XdpContext) -> u32 {
+fn teaparty_ledger(ctx: XdpContext) -> u32 {
     ledger::run(&ctx);
     XDP_PASS
 }
 
 /// Lets everything pass: what the far end of a veth needs for XDP_TX frames to reach it.
 #[xdp(frags)]
-pub fn teaparty_pass(_: XdpContext) -> u32 {
+fn teaparty_pass(_: XdpContext) -> u32 {
     XDP_PASS
 }
 

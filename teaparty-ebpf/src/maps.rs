@@ -3,42 +3,44 @@
 
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
-use teaparty_common::maps::{
-    Bucket, Config, Control, HistoryRing, LocalAddress, PORT_WORDS, PuntHeader, Session, SessionKey,
-};
+use teaparty_common::maps::{Bucket, Config, Control, HistoryRing, LocalAddress, PORT_WORDS, Session, SessionKey};
 use teaparty_common::reflect::{Address, REASON_SLOTS, Reason};
+
+use crate::reflect::Scratch;
 
 /// BPF_F_NO_PREALLOC: what an LPM trie must have, and what a map that is mostly empty wants.
 const NO_PREALLOC: usize = 1;
 
 #[btf_map(name = "control")]
-pub static CONTROL: Array<Control, 1> = Array::new();
+pub(crate) static CONTROL: Array<Control, 1> = Array::new();
 #[btf_map(name = "config")]
-pub static CONFIG: Array<Config, 2> = Array::new();
+pub(crate) static CONFIG: Array<Config, 2> = Array::new();
 #[btf_map(name = "ports")]
-pub static PORTS: Array<u64, { PORT_WORDS as usize }> = Array::new();
+pub(crate) static PORTS: Array<u64, { PORT_WORDS as usize }> = Array::new();
 #[btf_map(name = "addresses")]
-pub static ADDRESSES: HashMap<Address, LocalAddress, 4096, NO_PREALLOC> = HashMap::new();
+pub(crate) static ADDRESSES: HashMap<Address, LocalAddress, 4096, NO_PREALLOC> = HashMap::new();
 #[btf_map(name = "allowed")]
-pub static ALLOWED: LpmTrie<Address, u32, 16384, NO_PREALLOC> = LpmTrie::new();
+pub(crate) static ALLOWED: LpmTrie<Address, u32, 16384, NO_PREALLOC> = LpmTrie::new();
 #[btf_map(name = "sessions")]
-pub static SESSIONS: LruHashMap<SessionKey, Session, 65536> = LruHashMap::new();
+pub(crate) static SESSIONS: LruHashMap<SessionKey, Session, 65536> = LruHashMap::new();
 #[btf_map(name = "provisioned")]
-pub static PROVISIONED: HashMap<SessionKey, Session, 65536, NO_PREALLOC> = HashMap::new();
+pub(crate) static PROVISIONED: HashMap<SessionKey, Session, 65536, NO_PREALLOC> = HashMap::new();
 #[btf_map(name = "buckets")]
-pub static BUCKETS: LruHashMap<Address, Bucket, 65536> = LruHashMap::new();
+pub(crate) static BUCKETS: LruHashMap<Address, Bucket, 65536> = LruHashMap::new();
 #[btf_map(name = "counters")]
-pub static COUNTERS: PerCpuArray<u64, REASON_SLOTS> = PerCpuArray::new();
+pub(crate) static COUNTERS: PerCpuArray<u64, REASON_SLOTS> = PerCpuArray::new();
 #[btf_map(name = "punts")]
-pub static PUNTS: RingBuf<PuntHeader, { 8 << 20 }> = RingBuf::new();
+pub(crate) static PUNTS: RingBuf<(), { 8 << 20 }> = RingBuf::new();
 #[btf_map(name = "history")]
-pub static HISTORY: Array<HistoryRing, 4096> = Array::new();
+pub(crate) static HISTORY: Array<HistoryRing, 4096> = Array::new();
+#[btf_map(name = "scratch")]
+pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map(name = "serial")]
-pub static SERIAL: Array<u64, 1> = Array::new();
+pub(crate) static SERIAL: Array<u64, 1> = Array::new();
 
 /// Adds one to a reason's counter.
 #[inline(always)]
-pub fn count(reason: Reason) {
+pub(crate) fn count(reason: Reason) {
     if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
         // SAFETY: a slot of this processor alone, and programs are not preempted by themselves on it.
         unsafe { *counter += 1 };

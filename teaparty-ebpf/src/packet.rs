@@ -2,35 +2,149 @@
 
 use core::arch::asm;
 use core::hint::black_box;
+use core::mem::offset_of;
 
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
-use teaparty_common::wire::checksum;
 
 /// Furthest octet that the fast path reaches from the start of a frame; longer frames are punted. The verifier wants a bound.
-pub const REACH: usize = 2047;
+pub(crate) const REACH: usize = 2047;
+
+/// Loads an integer from packet memory, which is not aligned: LLVM would load octet by octet.
+macro_rules! load {
+    ($type:literal, $place:expr) => {{
+        let word: u64;
+        // SAFETY: the caller of the function around has compared the place with the packet's end.
+        unsafe {
+            asm!(concat!("{0} = *(", $type, " *)({1} + 0)"), out(reg) word, in(reg) $place, options(readonly, nostack));
+        }
+        word
+    }};
+}
+
+/// Stores an integer into packet memory.
+macro_rules! store {
+    ($type:literal, $place:expr, $word:expr) => {
+        // SAFETY: the caller of the function around has compared the place with the packet's end.
+        unsafe { asm!(concat!("*(", $type, " *)({1} + 0) = {0}"), in(reg) $word, in(reg) $place, options(nostack)) }
+    };
+}
+
+/// Runs `$body` for each word of `N` octets: `$at` is its offset, `$size` how many octets it has. Written out instead of
+/// looped over, because LLVM keeps arrays that a loop has touched on the stack, of which there is little.
+macro_rules! each_word {
+    ($n:ident, $wide:ident, $half:ident, $short:ident, $octet:ident) => {{
+        // The ledger's request is the longest thing that is moved whole.
+        const { assert!($n <= 144) };
+        if $n >= 8 {
+            $wide!(0);
+        }
+        if $n >= 16 {
+            $wide!(8);
+        }
+        if $n >= 24 {
+            $wide!(16);
+        }
+        if $n >= 32 {
+            $wide!(24);
+        }
+        if $n >= 40 {
+            $wide!(32);
+        }
+        if $n >= 48 {
+            $wide!(40);
+        }
+        if $n >= 56 {
+            $wide!(48);
+        }
+        if $n >= 64 {
+            $wide!(56);
+        }
+        if $n >= 72 {
+            $wide!(64);
+        }
+        if $n >= 80 {
+            $wide!(72);
+        }
+        if $n >= 88 {
+            $wide!(80);
+        }
+        if $n >= 96 {
+            $wide!(88);
+        }
+        if $n >= 104 {
+            $wide!(96);
+        }
+        if $n >= 112 {
+            $wide!(104);
+        }
+        if $n >= 120 {
+            $wide!(112);
+        }
+        if $n >= 128 {
+            $wide!(120);
+        }
+        if $n >= 136 {
+            $wide!(128);
+        }
+        if $n >= 144 {
+            $wide!(136);
+        }
+        if $n & 4 != 0 {
+            $half!($n & !7);
+        }
+        if $n & 2 != 0 {
+            $short!($n & !3);
+        }
+        if $n & 1 != 0 {
+            $octet!($n & !1);
+        }
+    }};
+}
 
 /// Octets of a frame from an offset on, with the difference that writing makes to an internet checksum.
-pub struct Packet {
+pub(crate) struct Packet {
     data: usize,
     end: usize,
     base: usize,
-    /// Whether four zero octets at a TLV's place are known to begin a tail of zeros: `plan` has looked.
-    pub is_tail_known: bool,
     removed: u64,
     added: u64,
 }
 
 impl Packet {
-    /// The octets between `data` and `end`, the pointers of an XDP context, from `base` on.
+    /// The frame of `ctx`, from octet `base` on.
     #[inline(always)]
-    pub fn new(data: usize, end: usize, base: usize) -> Self {
-        Self { data, end, base, is_tail_known: false, removed: 0, added: 0 }
+    pub(crate) fn new(ctx: &XdpContext, base: usize) -> Self {
+        let (data, end): (usize, usize);
+        // SAFETY: two fields of a context of this program. In assembly, because LLVM moves the loads of 32 bits to the
+        // callers of a function and extends them there, which makes a scalar of the pointer.
+        unsafe {
+            asm!(
+                "{data} = *(u32 *)({ctx} + {at_data})",
+                "{end} = *(u32 *)({ctx} + {at_end})",
+                data = out(reg) data,
+                end = out(reg) end,
+                ctx = in(reg) ctx.ctx,
+                at_data = const offset_of!(xdp_md, data),
+                at_end = const offset_of!(xdp_md, data_end),
+                options(readonly, nostack),
+            );
+        }
+        Self { data, end, base, removed: 0, added: 0 }
     }
 
     /// The sums of the octets that were overwritten and of those that are there now.
     #[inline(always)]
-    pub fn difference(&self) -> (u64, u64) {
+    pub(crate) fn difference(&self) -> (u64, u64) {
         (self.removed, self.added)
+    }
+
+    /// Adds what was changed earlier, by another view of the same octets.
+    #[inline(always)]
+    pub(crate) fn add_difference(&mut self, removed: u64, added: u64) {
+        self.removed += removed;
+        self.added += added;
     }
 
     /// The place of `N` octets, where they are all within the packet.
@@ -40,17 +154,36 @@ impl Packet {
         if offset > REACH {
             return None;
         }
-        // 6.18: without the mask the verifier loses the bound when the offset was spilled ("unbounded memory access").
-        let mut place = self.data + (offset & REACH);
-        // SAFETY: adds zero. It hides the sum from LLVM, which would compare `end - N` instead; the verifier refuses
-        // arithmetic on `end` ("R3 pointer arithmetic on pkt_end prohibited").
-        unsafe { asm!("{0} += 0", inout(reg) place) };
+        let place: usize;
+        // SAFETY: computes `data + offset`, which the next line compares with the end. In assembly, because LLVM would
+        // compare `end - N` instead ("R3 pointer arithmetic on pkt_end prohibited") and add a part of the offset before
+        // the mask ("math between pkt pointer and register with unbounded min value"); both seen on 6.18. The mask
+        // changes nothing, and is the bound that the verifier sees where the offset comes from memory.
+        unsafe {
+            asm!(
+                "{place} = {offset}",
+                "{place} &= {reach}",
+                "{place} += {data}",
+                place = out(reg) place,
+                offset = in(reg) offset,
+                reach = const REACH,
+                data = in(reg) self.data,
+                options(nomem, nostack),
+            )
+        };
         if place + N > self.end { None } else { Some(place) }
+    }
+
+    /// The 32 octets from `at` on as words in memory order.
+    #[inline(always)]
+    fn words(&self, at: usize) -> Option<[u64; 4]> {
+        let place = self.place::<32>(at)?;
+        Some([load!("u64", place), load!("u64", place + 8), load!("u64", place + 16), load!("u64", place + 24)])
     }
 
     /// The sum of `len` octets from `at` on, for a checksum in full. `None` where they are not all there.
     #[inline(always)]
-    pub fn sum(&self, at: usize, len: usize) -> Option<u64> {
+    pub(crate) fn sum(&self, at: usize, len: usize) -> Option<u64> {
         const STEP: usize = 32;
         let mut total = 0u64;
         let mut i = 0;
@@ -58,7 +191,10 @@ impl Packet {
             if i + STEP > len {
                 break;
             }
-            total += checksum::sum_at(&self.get::<STEP>(at + i)?, 0);
+            let words = self.words(at + i)?;
+            for word in words {
+                total += (word & 0xffff_ffff) + (word >> 32);
+            }
             i += STEP;
         }
         for _ in 0..STEP / 2 {
@@ -90,11 +226,11 @@ impl Bytes for Packet {
             return false;
         };
         // SAFETY: `place + N <= end` was compared in `place`.
-        let old = unsafe { load::<N>(place) };
-        self.removed += checksum::sum_at(&old, at);
-        self.added += checksum::sum_at(&octets, at);
-        // SAFETY: as above.
-        unsafe { store(place, octets) };
+        let (removed, added) = unsafe { store(place, octets) };
+        // At an odd offset each octet changes its place in its word; a shift by eight bits does that, since sums are
+        // taken modulo 2^16 - 1.
+        self.removed += removed << ((at & 1) * 8);
+        self.added += added << ((at & 1) * 8);
         true
     }
 
@@ -106,18 +242,16 @@ impl Bytes for Packet {
     }
 
     #[inline(always)]
-    fn is_zero(&self, at: usize, len: usize) -> Option<bool> {
-        if self.is_tail_known {
-            return Some(true);
-        }
+    fn is_zero(&self, at: usize, len: usize) -> bool {
         const STEP: usize = 32;
         let mut i = at;
         for _ in 0..REACH / STEP {
             if i + STEP > len {
                 break;
             }
-            if self.get::<STEP>(i)? != [0; STEP] {
-                return None;
+            let Some([a, b, c, d]) = self.words(i) else { return false };
+            if a | b | c | d != 0 {
+                return false;
             }
             i += STEP;
         }
@@ -125,17 +259,16 @@ impl Bytes for Packet {
             if i >= len {
                 break;
             }
-            if self.get::<1>(i)? != [0] {
-                return None;
+            if self.get::<1>(i) != Some([0]) {
+                return false;
             }
             i += 1;
         }
-        Some(true)
+        true
     }
 }
 
-/// `N` octets from `place` on, in loads as wide as they come: packet memory is not aligned, and LLVM would load octet
-/// by octet.
+/// `N` octets from `place` on, in loads as wide as they come.
 ///
 /// # Safety
 ///
@@ -143,74 +276,82 @@ impl Bytes for Packet {
 #[inline(always)]
 unsafe fn load<const N: usize>(place: usize) -> [u8; N] {
     let mut octets = [0u8; N];
-    let mut i = 0;
-    while i + 8 <= N {
-        let word: u64;
-        // SAFETY: `i + 8 <= N`, and the caller vouches for `N` octets.
-        unsafe { asm!("{0} = *(u64 *)({1} + 0)", out(reg) word, in(reg) place + i, options(readonly, nostack)) };
-        octets[i..i + 8].copy_from_slice(&word.to_ne_bytes());
-        i += 8;
+    macro_rules! wide {
+        ($at:expr) => {
+            octets[$at..$at + 8].copy_from_slice(&load!("u64", place + $at).to_ne_bytes())
+        };
     }
-    if i + 4 <= N {
-        let word: u64;
-        // SAFETY: `i + 4 <= N`.
-        unsafe { asm!("{0} = *(u32 *)({1} + 0)", out(reg) word, in(reg) place + i, options(readonly, nostack)) };
-        octets[i..i + 4].copy_from_slice(&(word as u32).to_ne_bytes());
-        i += 4;
+    macro_rules! half {
+        ($at:expr) => {
+            octets[$at..$at + 4].copy_from_slice(&(load!("u32", place + $at) as u32).to_ne_bytes())
+        };
     }
-    if i + 2 <= N {
-        let word: u64;
-        // SAFETY: `i + 2 <= N`.
-        unsafe { asm!("{0} = *(u16 *)({1} + 0)", out(reg) word, in(reg) place + i, options(readonly, nostack)) };
-        octets[i..i + 2].copy_from_slice(&(word as u16).to_ne_bytes());
-        i += 2;
+    macro_rules! short {
+        ($at:expr) => {
+            octets[$at..$at + 2].copy_from_slice(&(load!("u16", place + $at) as u16).to_ne_bytes())
+        };
     }
-    if i < N {
-        let word: u64;
-        // SAFETY: `i < N`.
-        unsafe { asm!("{0} = *(u8 *)({1} + 0)", out(reg) word, in(reg) place + i, options(readonly, nostack)) };
-        octets[i] = word as u8;
+    macro_rules! octet {
+        ($at:expr) => {
+            octets[$at] = load!("u8", place + $at) as u8
+        };
     }
+    each_word!(N, wide, half, short, octet);
     octets
 }
 
-/// Writes `N` octets from `place` on, in stores as wide as they come.
+/// Writes `N` octets from `place` on, in stores as wide as they come, and gives the unfolded sums of the octets that
+/// were there and of those that are.
 ///
 /// # Safety
 ///
 /// The octets are within the packet.
 #[inline(always)]
-unsafe fn store<const N: usize>(place: usize, octets: [u8; N]) {
-    let mut i = 0;
-    while i + 8 <= N {
-        let word = u64::from_ne_bytes([
-            octets[i],
-            octets[i + 1],
-            octets[i + 2],
-            octets[i + 3],
-            octets[i + 4],
-            octets[i + 5],
-            octets[i + 6],
-            octets[i + 7],
-        ]);
-        // SAFETY: `i + 8 <= N`, and the caller vouches for `N` octets.
-        unsafe { asm!("*(u64 *)({1} + 0) = {0}", in(reg) word, in(reg) place + i, options(nostack)) };
-        i += 8;
+unsafe fn store<const N: usize>(place: usize, octets: [u8; N]) -> (u64, u64) {
+    let (mut removed, mut added) = (0u64, 0u64);
+    let word = |at: usize| {
+        u64::from_ne_bytes([
+            octets[at],
+            octets[at + 1],
+            octets[at + 2],
+            octets[at + 3],
+            octets[at + 4],
+            octets[at + 5],
+            octets[at + 6],
+            octets[at + 7],
+        ])
+    };
+    macro_rules! wide {
+        ($at:expr) => {
+            let (old, new) = (load!("u64", place + $at), word($at));
+            removed += (old & 0xffff_ffff) + (old >> 32);
+            added += (new & 0xffff_ffff) + (new >> 32);
+            store!("u64", place + $at, new)
+        };
     }
-    if i + 4 <= N {
-        let word = u32::from_ne_bytes([octets[i], octets[i + 1], octets[i + 2], octets[i + 3]]);
-        // SAFETY: `i + 4 <= N`.
-        unsafe { asm!("*(u32 *)({1} + 0) = {0}", in(reg) u64::from(word), in(reg) place + i, options(nostack)) };
-        i += 4;
+    macro_rules! half {
+        ($at:expr) => {
+            let new = u64::from(u32::from_ne_bytes([octets[$at], octets[$at + 1], octets[$at + 2], octets[$at + 3]]));
+            removed += load!("u32", place + $at);
+            added += new;
+            store!("u32", place + $at, new)
+        };
     }
-    if i + 2 <= N {
-        let word = u16::from_ne_bytes([octets[i], octets[i + 1]]);
-        // SAFETY: `i + 2 <= N`.
-        unsafe { asm!("*(u16 *)({1} + 0) = {0}", in(reg) u64::from(word), in(reg) place + i, options(nostack)) };
-        i += 2;
+    macro_rules! short {
+        ($at:expr) => {
+            let new = u64::from(u16::from_ne_bytes([octets[$at], octets[$at + 1]]));
+            removed += load!("u16", place + $at);
+            added += new;
+            store!("u16", place + $at, new)
+        };
     }
-    if i < N {
-        // SAFETY: `i < N`.
-        unsafe { asm!("*(u8 *)({1} + 0) = {0}", in(reg) u64::from(octets[i]), in(reg) place + i, options(nostack)) };
+    macro_rules! octet {
+        ($at:expr) => {
+            removed += u64::from(u16::from_ne_bytes([load!("u8", place + $at) as u8, 0]));
+            added += u64::from(u16::from_ne_bytes([octets[$at], 0]));
+            store!("u8", place + $at, u64::from(octets[$at]))
+        };
     }
+    each_word!(N, wide, half, short, octet);
+    (removed, added)
 }

@@ -14,11 +14,11 @@ use crate::maps::PUNTS;
 const HEAD: usize = size_of::<PuntHeader>();
 
 /// Space in the ring for one frame, to be filled.
-pub struct Reserved(*mut PuntHeader);
+pub(crate) struct Reserved(*mut PuntHeader);
 
 /// Takes space for a frame of `frame_len` octets. The error is the reason that the packet ends with.
 #[inline(always)]
-pub fn reserve(frame_len: usize) -> Result<Reserved, Reason> {
+pub(crate) fn reserve(frame_len: usize) -> Result<Reserved, Reason> {
     if frame_len == 0 || frame_len > MAX_PUNT_FRAME {
         return Err(Reason::PuntUnavailable);
     }
@@ -33,49 +33,51 @@ pub fn reserve(frame_len: usize) -> Result<Reserved, Reason> {
     if record.is_null() { Err(Reason::RingFull) } else { Ok(Reserved(record)) }
 }
 
-/// Fills the space with the record and hands it over.
-#[inline(always)]
-pub fn submit(ctx: &XdpContext, space: Reserved, header: PuntHeader, frame_len: usize) -> Reason {
-    let record = space.0;
-    // SAFETY: the space begins with room for the head, aligned to eight octets as all of the ring is.
-    unsafe { record.write(header) };
-    // SAFETY: the frame's place is behind the head, and its class has room for `frame_len` octets.
-    let failed = unsafe {
-        let frame = record.add(1).cast();
-        bpf_xdp_load_bytes(ctx.ctx, 0, frame, frame_len as u32)
-    };
-    if failed != 0 {
-        // SAFETY: the space that was reserved, given back once.
-        unsafe { bpf_ringbuf_discard(record.cast(), 0) };
-        return Reason::PuntUnavailable;
+impl Reserved {
+    /// The record's head, to be written in place: a copy on the program's stack of 512 octets would be too much.
+    #[inline(always)]
+    pub(crate) fn head(&mut self) -> &mut PuntHeader {
+        // SAFETY: the space begins with room for the head, aligned to eight octets as all of the ring is, and any
+        // octets are a valid head.
+        unsafe { &mut *self.0 }
     }
-    // SAFETY: the space that was reserved, handed over once.
-    unsafe { bpf_ringbuf_submit(record.cast(), 0) };
-    Reason::from_number(header.reason).unwrap_or(Reason::Internal)
+
+    /// Copies the frame behind the head and hands the record over. Whether that worked; if not, the space is given back.
+    #[inline(always)]
+    pub(crate) fn submit(self, ctx: &XdpContext, frame_len: usize) -> bool {
+        // SAFETY: the frame's place is behind the head, and its class has room for `frame_len` octets; the space is
+        // handed over or given back once.
+        unsafe {
+            let failed = bpf_xdp_load_bytes(ctx.ctx, 0, self.0.add(1).cast(), frame_len as u32);
+            if failed != 0 {
+                bpf_ringbuf_discard(self.0.cast(), 0);
+                return false;
+            }
+            bpf_ringbuf_submit(self.0.cast(), 0);
+        }
+        true
+    }
 }
 
-/// Tells the controller of an Access Report in a packet that the kernel answers. Where the ring is full it is lost:
-/// the sender learns of that from nobody, as RFC 8972 §4.6 only has it wait for the reply.
+/// Tells the controller of an Access Report in a packet that the kernel answers. Where the ring is full it is lost, as
+/// the packet itself might have been: the sender repeats a report that no reply has confirmed (RFC 8972 §4.6).
 #[inline(always)]
-pub fn report_access(report: AccessReport, key: &SessionKey, facts: &Facts) {
+pub(crate) fn report_access(report: AccessReport, key: &SessionKey, facts: &Facts) {
     let record = take::<HEAD>();
     if record.is_null() {
         return;
     }
-    let header = PuntHeader {
-        kind: RecordKind::AccessReport as u32,
-        reason: u32::from(report.id()) << 8 | u32::from(report.return_code),
-        frame_len: 0,
-        payload_len: 0,
-        ip_at: 0,
-        payload_at: 0,
-        session_flags: 0,
-        key: *key,
-        facts: *facts,
-    };
     // SAFETY: room for a head was reserved, aligned to eight octets; it is handed over once.
     unsafe {
-        record.write(header);
+        (*record).kind = RecordKind::AccessReport as u32;
+        (*record).reason = u32::from(report.id()) << 8 | u32::from(report.return_code);
+        (*record).frame_len = 0;
+        (*record).payload_len = 0;
+        (*record).ip_at = 0;
+        (*record).payload_at = 0;
+        (*record).session_flags = 0;
+        (*record).key = *key;
+        (*record).facts = *facts;
         bpf_ringbuf_submit(record.cast(), 0);
     }
 }

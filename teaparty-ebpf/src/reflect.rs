@@ -1,16 +1,21 @@
 //! One packet's way through the program.
 
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
-use teaparty_common::frame::{self, Frame, IPV4_LEN, IPV6_LEN, Ip};
-use teaparty_common::maps::{Config, Control, HistorySlot, LocalAddress, PuntHeader, RecordKind, Session, SessionKey};
-use teaparty_common::reflect::{self, Address, Environment, Facts, Integrity, Plan, Policy, Reason, Verdict};
+use teaparty_common::frame::{self, Frame, IPV4_LEN, IPV6_LEN};
+use teaparty_common::maps::{
+    Config, Control, HistorySlot, LedgerRequest, LocalAddress, RecordKind, Session, SessionKey,
+};
+use teaparty_common::reflect::{
+    self, Address, Class, Environment, Facts, Integrity, Plan, Policy, Reason, Steering, Survey, Verdict,
+};
 use teaparty_common::tlv::measurement::METHOD_SOFTWARE;
 use teaparty_common::tlv::{Finisher, KindSet};
-use teaparty_common::wire::{Mode, Timestamp, TimestampFormat};
+use teaparty_common::wire::{Mode, OPEN_LEN, Timestamp, TimestampFormat};
 
-use crate::maps::{ADDRESSES, CONFIG, CONTROL};
+use crate::maps::{ADDRESSES, CONFIG, CONTROL, SCRATCH};
 use crate::packet::{Packet, REACH};
 use crate::session::{self, Admitted};
 use crate::{punt, reply};
@@ -18,11 +23,11 @@ use crate::{punt, reply};
 /// What the fast path can do, and what it may ask for.
 struct FastPath<'a> {
     frame: &'a Frame,
+    view: Packet,
 }
 
 impl Environment for FastPath<'_> {
     const KINDS: KindSet = KindSet::finished_by(Finisher::Kernel);
-    const MAX_TLVS: usize = 8;
     const MAX_SUBS: usize = 4;
     const CAN_GROW: bool = false;
 
@@ -34,156 +39,341 @@ impl Environment for FastPath<'_> {
 
     #[inline(always)]
     fn fixed_header<const N: usize>(&self) -> Option<[u8; N]> {
-        let mut octets = [0; N];
-        match self.frame.ip {
-            Ip::V4(ip) if N == IPV4_LEN => {
-                let header: [u8; IPV4_LEN] = zerocopy::transmute!(ip);
-                octets.copy_from_slice(&header);
-            }
-            Ip::V6(ip) if N == IPV6_LEN => {
-                let header: [u8; IPV6_LEN] = zerocopy::transmute!(ip);
-                octets.copy_from_slice(&header);
-            }
-            _ => return None,
+        if N == if self.frame.is_ipv6 { IPV6_LEN } else { IPV4_LEN } {
+            self.view.get::<N>(self.frame.ip_at)
+        } else {
+            None
         }
-        Some(octets)
     }
 }
 
-/// Everything about one packet that is settled before the decision.
-struct Packets<'a> {
-    ctx: &'a XdpContext,
-    frame: Frame,
-    frame_len: usize,
+/// What is known of the packet at hand, in memory of a map because the stack has 512 octets only.
+pub(crate) struct Scratch {
     key: SessionKey,
+    facts: Facts,
+    frame: Frame,
+    /// What [`conclude`] made of the verdict: [`ANSWER`] or the number of a reason.
+    outcome: u32,
+    /// The plan, where the outcome is to answer.
+    plan: Plan,
+    survey: Survey,
+    /// What processing of TLVs changed in the sum of the payload.
+    removed: u64,
+    added: u64,
+    steering: Steering,
+    frame_len: usize,
     received_ns: u64,
+    source_mac: [u8; 6],
+    destination_mac: [u8; 6],
+    /// Where a new session is put together.
+    pub(crate) session: Session,
+    /// The ledger's.
+    pub(crate) request: LedgerRequest,
+}
+
+/// One packet's way, and the maps that it needs on it.
+struct Work<'a> {
+    ctx: &'a XdpContext,
+    scratch: &'a mut Scratch,
     control: &'a Control,
     config: &'a Config,
+    admitted: Admitted,
+}
+
+impl Work<'_> {
+    /// The frame.
+    #[inline(always)]
+    fn view(&self) -> Packet {
+        Packet::new(self.ctx, 0)
+    }
+
+    /// The UDP payload.
+    #[inline(always)]
+    fn payload(&self) -> Packet {
+        Packet::new(self.ctx, self.scratch.frame.payload_at())
+    }
+
+    #[inline(always)]
+    fn format(&self) -> TimestampFormat {
+        if self.admitted.flags & Session::PTP != 0 {
+            TimestampFormat::Ptp
+        } else if self.admitted.flags & Session::NTP != 0 {
+            TimestampFormat::Ntp
+        } else {
+            self.config.policy.format()
+        }
+    }
 }
 
 /// Handles the packet of `ctx` and says how it ended.
+///
+/// The steps are functions of their own (`inline(never)`): their stacks do not add up, and the program's is 512 octets.
 #[inline(always)]
-pub fn run(ctx: &XdpContext) -> Reason {
-    let (data, end) = (ctx.data(), ctx.data_end());
-    // SAFETY: a context of this program.
-    let frame_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
-    let frame = match frame::locate(&Packet::new(data, end, 0), frame_len) {
-        Ok(frame) => frame,
+pub(crate) fn run(ctx: &XdpContext) -> Reason {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Reason::Internal };
+    // SAFETY: this processor's own, and the program is not re-entered.
+    let scratch = unsafe { &mut *scratch };
+    if let Err(reason) = reason_of(look(ctx, scratch)) {
+        return reason;
+    }
+    let Some(control) = CONTROL.get(0) else { return Reason::Internal };
+    let Some(config) = CONFIG.get(control.active & 1) else { return Reason::Internal };
+    if !config.has(Config::ANY_MAC) && scratch.destination_mac != config.mac {
+        return Reason::NotOurAddress;
+    }
+    if config.policy.has(Policy::NO_TLV) {
+        // Such a sender's octets there are padding.
+        scratch.key.ssid = 0;
+    }
+    let admitted = match session::admit(&scratch.key, control, config, scratch.received_ns) {
+        Ok(admitted) => admitted,
         Err(reason) => return reason,
     };
-    if !session::listens(frame.udp.destination_port.get()) {
-        return Reason::NotOurPort;
+    let mut work = Work { ctx, scratch, control, config, admitted };
+    match decide(&mut work) {
+        Fate::Answer => answer(&mut work),
+        Fate::Punt(reason) => punt_frame(&mut work, reason),
+        Fate::End(reason) => reason,
+    }
+}
+
+/// What [`look`] returns for a packet that goes on: a number that is no reason.
+const GOES_ON: u32 = u32::MAX;
+
+#[inline(always)]
+fn reason_of(number: u32) -> Result<(), Reason> {
+    if number == GOES_ON { Ok(()) } else { Err(Reason::from_number(number).unwrap_or(Reason::Internal)) }
+}
+
+/// Finds the datagram and notes when it came, whence and whither. Returns [`GOES_ON`] or the number of a reason to pass.
+#[inline(never)]
+fn look(ctx: &XdpContext, scratch: &mut Scratch) -> u32 {
+    // SAFETY: a context of this program.
+    let frame_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
+    let view = Packet::new(ctx, 0);
+    let frame = match frame::locate(&view, frame_len) {
+        Ok(frame) => frame,
+        Err(reason) => return reason as u32,
+    };
+    if !session::listens(frame.destination_port) {
+        return Reason::NotOurPort as u32;
     }
     // T2. Read here and not first of all, so that packets that are not ours do not pay for it: what lies between is a
     // few nanoseconds, and the same for every packet.
     // SAFETY: a helper without arguments.
-    let received_ns = unsafe { bpf_ktime_get_tai_ns() };
-    let Some(control) = CONTROL.get(0) else { return Reason::Internal };
-    let Some(config) = CONFIG.get(control.active & 1) else { return Reason::Internal };
-    let payload = Packet::new(data, end, frame.payload_at());
-    let ssid = if config.policy.has(Policy::NO_TLV) {
-        // Such a sender's octets there are padding.
-        0
-    } else {
-        reflect::ssid(&payload, frame.payload_len(), Mode::Open)
-    };
-    let key = SessionKey {
-        source: frame.source(),
-        destination: frame.destination(),
-        source_port: frame.udp.source_port.get(),
-        destination_port: frame.udp.destination_port.get(),
-        ssid,
+    scratch.received_ns = unsafe { bpf_ktime_get_tai_ns() };
+    let Some((source_mac, destination_mac)) = Frame::macs(&view) else { return Reason::MalformedHeader as u32 };
+    let Some((source, destination)) = frame.addresses(&view) else { return Reason::MalformedHeader as u32 };
+    let payload = Packet::new(ctx, frame.payload_at());
+    scratch.key = SessionKey {
+        source,
+        destination,
+        source_port: frame.source_port,
+        destination_port: frame.destination_port,
+        ssid: reflect::ssid(&payload, frame.payload_len, Mode::Open),
         reserved: 0,
     };
-    decide(Packets { ctx, frame, frame_len, key, received_ns, control, config }, payload)
+    scratch.source_mac = source_mac;
+    scratch.destination_mac = destination_mac;
+    scratch.frame_len = frame_len;
+    scratch.frame = frame;
+    GOES_ON
+}
+
+/// What is to become of a packet that has been looked at.
+enum Fate {
+    /// It is answered, by the verdict in [`Scratch`].
+    Answer,
+    Punt(Reason),
+    End(Reason),
 }
 
 #[inline(always)]
-fn decide(packet: Packets<'_>, payload: Packet) -> Reason {
-    let Packets { key, control, config, frame, .. } = &packet;
-    let admitted = match session::admit(key, frame, control, config, packet.received_ns) {
-        Ok(admitted) => admitted,
-        Err(reason) => return reason,
-    };
-    if matches!(frame.ip, Ip::V6(_)) && frame.udp.checksum.get() == 0 {
-        return Reason::ChecksumMissing;
+fn decide(work: &mut Work<'_>) -> Fate {
+    let frame = &work.scratch.frame;
+    if frame.is_ipv6 && frame.checksum == 0 {
+        return Fate::End(Reason::ChecksumMissing);
     }
-    if admitted.flags & Session::AUTHENTICATED != 0 {
-        return punt_frame(&packet, &admitted, Reason::Authenticated);
+    if work.admitted.flags & Session::AUTHENTICATED != 0 {
+        return Fate::Punt(Reason::Authenticated);
     }
     if frame.has_extras {
-        return punt_frame(&packet, &admitted, Reason::IpOptions);
+        return Fate::Punt(Reason::IpOptions);
     }
-    let environment = FastPath { frame };
-    let len = frame.payload_len();
-    let mut verdict = reflect::plan(&payload, len, Mode::Open, &config.policy, Integrity::NotAsked, &environment);
-    if let Verdict::Reflect(plan) = &mut verdict {
-        plan.has_tlvs &= admitted.flags & Session::NO_TLV == 0;
+    if frame.payload_len <= OPEN_LEN || work.admitted.flags & Session::NO_TLV != 0 {
+        // A session of a TWAMP-Light sender with random padding has no TLVs, whatever it looks like.
+        plan_bare(work);
+    } else {
+        plan_tlvs(work);
     }
+    if work.scratch.outcome == ANSWER {
+        return Fate::Answer;
+    }
+    let reason = Reason::from_number(work.scratch.outcome).unwrap_or(Reason::Internal);
+    if reason.class() == Class::Punt {
+        return Fate::Punt(reason);
+    }
+    if let Some(session) = work.admitted.session {
+        // SAFETY: `unanswered` of a map value, eight octets, aligned.
+        unsafe { session::fetch_add(&raw mut (*session).unanswered, 1) };
+    }
+    Fate::End(reason)
+}
+
+/// The outcome of a packet that is answered: a number that is no reason.
+const ANSWER: u32 = u32::MAX;
+
+/// Leaves a verdict in working memory. Field by field: of the enum as a whole, LLVM would write what a variant does not
+/// use too, and the verifier refuses that where it happens to be a pointer.
+#[inline(always)]
+fn conclude(scratch: &mut Scratch, verdict: Verdict) {
     match verdict {
-        Verdict::Drop(reason) => {
-            if let Some(session) = admitted.session {
-                // SAFETY: `unanswered` of a map value, eight octets, aligned.
-                unsafe { session::fetch_add(&raw mut (*session).unanswered, 1) };
-            }
-            reason
+        Verdict::Reflect(plan) => {
+            scratch.plan = plan;
+            scratch.outcome = ANSWER;
         }
-        Verdict::Punt(reason) => punt_frame(&packet, &admitted, reason),
-        Verdict::Reflect(plan) => answer(packet, payload, admitted, plan),
+        Verdict::Punt(reason) | Verdict::Drop(reason) => scratch.outcome = reason as u32,
     }
+}
+
+/// Asks the core about a packet without TLVs.
+#[inline(always)]
+fn plan_bare(work: &mut Work<'_>) {
+    let len = work.scratch.frame.payload_len;
+    let environment = FastPath { frame: &work.scratch.frame, view: work.view() };
+    let policy = &work.config.policy;
+    let verdict = reflect::plan_bare(&work.payload(), len, Mode::Open, policy, &environment);
+    conclude(work.scratch, verdict);
+}
+
+/// TLVs that the fast path walks. The verifier looks at one turn of a walk and not at all of them, so that this is a
+/// limit of time and not of complexity.
+const MAX_TLVS: usize = 8;
+
+/// Asks the core about a packet that may have TLVs.
+#[inline(always)]
+fn plan_tlvs(work: &mut Work<'_>) {
+    plan_bare(work);
+    if work.scratch.outcome != ANSWER || work.config.policy.has(Policy::NO_TLV) {
+        return;
+    }
+    work.scratch.plan.has_tlvs = true;
+    work.scratch.survey = Survey::new(Mode::Open);
+    for _ in 0..=MAX_TLVS {
+        if teaparty_survey(work.ctx.ctx) == 0 {
+            break;
+        }
+    }
+    let Scratch { survey, plan, .. } = &*work.scratch;
+    // The turn after the last TLV finds the end.
+    let verdict =
+        if !survey.is_over() { Verdict::Punt(Reason::ManyTlvs) } else { survey.conclude(*plan, &work.config.policy) };
+    conclude(work.scratch, verdict);
+}
+
+/// One turn of the survey; 0 when there is no more. A global function: the verifier looks at it once, for all that its
+/// working memory may hold.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn teaparty_survey(ctx: *mut xdp_md) -> u32 {
+    let Some((scratch, config)) = working_memory() else { return 0 };
+    let ctx = XdpContext::new(ctx);
+    let payload = Packet::new(&ctx, scratch.frame.payload_at());
+    let environment = FastPath { frame: &scratch.frame, view: Packet::new(&ctx, 0) };
+    u32::from(scratch.survey.turn(&payload, scratch.frame.payload_len, &config.policy, &environment))
+}
+
+/// One turn of applying TLVs to the one at `at`; gives where the next one begins, or 0 when there is no more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn teaparty_apply(ctx: *mut xdp_md, at: u32) -> u32 {
+    let Some((scratch, config)) = working_memory() else { return 0 };
+    let ctx = XdpContext::new(ctx);
+    let mut payload = Packet::new(&ctx, scratch.frame.payload_at());
+    let Scratch { plan, facts, frame, steering, .. } = &mut *scratch;
+    let mut environment = FastPath { frame, view: Packet::new(&ctx, 0) };
+    let policy = &config.policy;
+    let next = reflect::apply_turn(&mut payload, at as usize, plan, facts, policy, &mut environment, steering);
+    let (removed, added) = payload.difference();
+    scratch.removed += removed;
+    scratch.added += added;
+    next.map_or(0, |next| next as u32)
+}
+
+/// What the turns work on.
+#[inline(always)]
+fn working_memory() -> Option<(&'static mut Scratch, &'static Config)> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    let control = CONTROL.get(0)?;
+    let config = CONFIG.get(control.active & 1)?;
+    // SAFETY: this processor's own. Whoever calls a turn touches it again only after that has returned.
+    Some((unsafe { &mut *scratch }, config))
 }
 
 /// Turns the packet into its reply.
 #[inline(always)]
-fn answer(packet: Packets<'_>, mut payload: Packet, admitted: Admitted, plan: Plan) -> Reason {
-    let Packets { frame, key, control, config, .. } = &packet;
-    let format = format(admitted.flags, config);
-    let session = if config.has(Config::STATEFUL) {
-        match session::entry(key, &admitted, control, config) {
-            Some(session) => Some(session),
-            None => return Reason::TableFull,
+fn answer(work: &mut Work<'_>) -> Reason {
+    if work.config.has(Config::STATEFUL) {
+        let Scratch { key, session, .. } = &mut *work.scratch;
+        work.admitted.session = session::entry(key, session, &work.admitted, work.control, work.config);
+        if work.admitted.session.is_none() {
+            return Reason::TableFull;
         }
     } else {
-        None
-    };
-    let mut facts = facts(&packet, format);
-    if let Some(session) = session {
-        assign(&mut facts, session);
+        work.admitted.session = None;
     }
-    payload.is_tail_known = true;
-    let mut environment = FastPath { frame };
-    let steering = reflect::apply(&mut payload, plan, &facts, &config.policy, &mut environment);
+    fill(work);
+    if let Some(session) = work.admitted.session {
+        assign(&mut work.scratch.facts, session);
+    }
+    work.scratch.steering = Steering::new(&work.scratch.facts);
+    (work.scratch.removed, work.scratch.added) = (0, 0);
+    if work.scratch.plan.has_tlvs {
+        let mut at = OPEN_LEN as u32;
+        for _ in 0..=MAX_TLVS {
+            at = teaparty_apply(work.ctx.ctx, at);
+            if at == 0 {
+                break;
+            }
+        }
+    }
+    send(work)
+}
+
+/// Stamps and addresses the reply, and leaves in the session what the next packet is to know.
+#[inline(never)]
+fn send(work: &mut Work<'_>) -> Reason {
+    let mut payload = work.payload();
     let Some(octets) = payload.get::<12>(0) else { return Reason::Internal };
     let sender_sequence = u32::from_be_bytes([octets[0], octets[1], octets[2], octets[3]]);
+    let sender_timestamp =
+        u64::from_be_bytes([octets[4], octets[5], octets[6], octets[7], octets[8], octets[9], octets[10], octets[11]]);
     // T3, as late as the checksum allows.
     // SAFETY: a helper without arguments.
     let now_ns = unsafe { bpf_ktime_get_tai_ns() };
-    let timestamp = wire_time(now_ns, format, control);
-    reflect::stamp(&mut payload, Mode::Open, &facts, timestamp);
-    let mut view = Packet::new(packet.ctx.data(), packet.ctx.data_end(), 0);
-    if reply::address(&mut view, frame, &payload, &steering).is_none() {
+    let timestamp = wire_time(now_ns, work.format(), work.control);
+    reflect::stamp(&mut payload, Mode::Open, &work.scratch.facts, timestamp);
+    payload.add_difference(work.scratch.removed, work.scratch.added);
+    let mut view = work.view();
+    let Scratch { frame, key, steering, facts, .. } = &*work.scratch;
+    if reply::address(&mut view, frame, key, &payload, steering).is_none() {
         return Reason::Internal;
     }
-    if let Some(session) = session {
-        settle(session, &facts, sender_sequence, timestamp);
-        let sender_timestamp = u64::from_be_bytes([
-            octets[4], octets[5], octets[6], octets[7], octets[8], octets[9], octets[10], octets[11],
-        ]);
-        session::remember(
-            HistorySlot {
-                tag: facts.history_tag,
-                reflector_sequence: facts.sequence,
-                sender_timestamp,
-                receive_timestamp: facts.receive_timestamp,
-                timestamp,
-                sender_sequence,
-                reserved: 0,
-            },
-            config,
-        );
+    if let Some(session) = work.admitted.session {
+        settle(session, facts, sender_sequence, timestamp);
+        let exchange = HistorySlot {
+            tag: facts.history_tag,
+            reflector_sequence: facts.sequence,
+            sender_timestamp,
+            receive_timestamp: facts.receive_timestamp,
+            timestamp,
+            sender_sequence,
+            reserved: 0,
+        };
+        session::remember(&exchange, work.config);
     }
     if let Some(report) = steering.access_report {
-        punt::report_access(report, key, &facts);
+        punt::report_access(report, key, facts);
     }
     Reason::Reflected
 }
@@ -191,69 +381,73 @@ fn answer(packet: Packets<'_>, mut payload: Packet, admitted: Admitted, plan: Pl
 /// Hands the untouched frame to the controller. A session that the kernel owns gets its Sequence Number here where it is
 /// certain that there will be a reply (design rule R4); else the controller claims it through the ledger.
 #[inline(never)]
-fn punt_frame(packet: &Packets<'_>, admitted: &Admitted, reason: Reason) -> Reason {
-    let Packets { frame, key, control, config, .. } = packet;
-    let is_authenticated = admitted.flags & Session::AUTHENTICATED != 0;
+fn punt_frame(work: &mut Work<'_>, reason: Reason) -> Reason {
     let is_certain = match reason {
         Reason::ShortPacket => true,
-        Reason::ControllerTlv => !config.policy.has(Policy::REFLECTED_CONTROL),
+        Reason::ControllerTlv => !work.config.policy.has(Policy::REFLECTED_CONTROL),
         _ => false,
     };
-    let space = match punt::reserve(packet.frame_len) {
+    let frame_len = work.scratch.frame_len;
+    let mut space = match punt::reserve(frame_len) {
         Ok(space) => space,
         Err(reason) => return reason,
     };
-    let mut facts = facts(packet, format(admitted.flags, config));
-    let mut session_flags = admitted.flags;
-    if is_authenticated {
+    fill(work);
+    let Scratch { key, session: scratch, facts, frame, .. } = &mut *work.scratch;
+    if work.admitted.flags & Session::AUTHENTICATED != 0 {
         facts.flags |= Facts::UNASSIGNED;
-    } else if config.has(Config::STATEFUL) {
+    } else if work.config.has(Config::STATEFUL) {
         facts.flags |= Facts::STATEFUL | Facts::UNASSIGNED;
-        if is_certain && let Some(session) = session::entry(key, admitted, control, config) {
+        if is_certain && let Some(session) = session::entry(key, scratch, &work.admitted, work.control, work.config) {
             facts.flags &= !Facts::UNASSIGNED;
-            assign(&mut facts, session);
-            // SAFETY: a value of a map.
-            session_flags = unsafe { (*session).flags };
+            assign(facts, session);
         }
     }
-    let header = PuntHeader {
-        kind: RecordKind::Frame as u32,
-        reason: reason as u32,
-        frame_len: packet.frame_len as u32,
-        payload_len: frame.payload_len() as u32,
-        ip_at: frame.ip_at as u16,
-        payload_at: frame.payload_at() as u16,
-        session_flags,
-        key: *key,
-        facts,
-    };
-    punt::submit(packet.ctx, space, header, packet.frame_len)
+    let head = space.head();
+    head.kind = RecordKind::Frame as u32;
+    head.reason = reason as u32;
+    head.frame_len = frame_len as u32;
+    head.payload_len = frame.payload_len as u32;
+    head.ip_at = frame.ip_at as u16;
+    head.payload_at = frame.payload_at() as u16;
+    head.session_flags = work.admitted.flags;
+    head.key = *key;
+    head.facts = *facts;
+    if space.submit(work.ctx, frame_len) { reason } else { Reason::PuntUnavailable }
 }
 
-/// What is known about the packet without its session.
+/// Fills in what is known about the packet without its session.
 #[inline(always)]
-fn facts(packet: &Packets<'_>, format: TimestampFormat) -> Facts {
-    let Packets { frame, key, control, .. } = packet;
+fn fill(work: &mut Work<'_>) {
+    let format = work.format();
     let ptp = match format {
         TimestampFormat::Ntp => 0,
         TimestampFormat::Ptp => teaparty_common::wire::error_estimate::Z,
     };
-    Facts {
-        received_ns: packet.received_ns,
-        receive_timestamp: wire_time(packet.received_ns, format, control),
-        source: key.source,
-        destination: key.destination,
-        interface: control.interface,
-        source_port: key.source_port,
-        destination_port: key.destination_port,
-        error_estimate: control.clock.error_estimate | ptp,
-        source_mac: frame.ethernet.source,
-        timestamp_information: control.clock.timestamp_information,
-        ttl: frame.ttl(),
-        traffic_class: frame.traffic_class(),
-        flags: Facts::HAS_MAC,
-        ..Facts::default()
-    }
+    let control = work.control;
+    let Scratch { key, facts, frame, received_ns, source_mac, .. } = &mut *work.scratch;
+    facts.received_ns = *received_ns;
+    facts.receive_timestamp = wire_time(*received_ns, format, control);
+    facts.previous_timestamp = 0;
+    facts.source = key.source;
+    facts.destination = key.destination;
+    facts.sequence = 0;
+    // Without a session there is nothing but this packet to count.
+    facts.received = 1;
+    facts.transmitted = 0;
+    facts.previous_sequence = 0;
+    facts.previous_sender_sequence = 0;
+    facts.history_tag = 0;
+    facts.interface = control.interface;
+    facts.source_port = key.source_port;
+    facts.destination_port = key.destination_port;
+    facts.error_estimate = control.clock.error_estimate | ptp;
+    facts.source_mac = *source_mac;
+    facts.timestamp_information = control.clock.timestamp_information;
+    facts.ttl = frame.ttl;
+    facts.traffic_class = frame.traffic_class;
+    facts.previous_method = 0;
+    facts.flags = Facts::HAS_MAC;
 }
 
 /// Assigns the session's next Sequence Number and adds what the session knows to the facts.
@@ -292,18 +486,6 @@ fn settle(session: *mut Session, facts: &Facts, sender_sequence: u32, timestamp:
     }
 }
 
-/// The format of the timestamps in this session.
-#[inline(always)]
-fn format(session_flags: u32, config: &Config) -> TimestampFormat {
-    if session_flags & Session::PTP != 0 {
-        TimestampFormat::Ptp
-    } else if session_flags & Session::NTP != 0 {
-        TimestampFormat::Ntp
-    } else {
-        config.policy.format()
-    }
-}
-
 /// A reading of CLOCK_TAI as it goes on the wire: NTP counts UTC, PTP counts TAI.
 #[inline(always)]
 fn wire_time(tai_ns: u64, format: TimestampFormat, control: &Control) -> u64 {
@@ -314,4 +496,5 @@ fn wire_time(tai_ns: u64, format: TimestampFormat, control: &Control) -> u64 {
     Timestamp::from_nanos(nanos, format).bits()
 }
 
+/// An Ethernet frame with two tags is within reach.
 const _: () = assert!(REACH >= 1514 + 8);

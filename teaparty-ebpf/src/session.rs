@@ -1,44 +1,33 @@
 //! Whether a packet is to be answered at all, and the state of the session that it belongs to.
 
+use core::hint::black_box;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use teaparty_common::frame::Frame;
-use teaparty_common::maps::{
-    Bucket, Config, Control, HistoryKey, HistorySlot, LocalAddress, Session, SessionKey,
-};
+use teaparty_common::maps::{Bucket, Config, Control, HistoryKey, HistorySlot, LocalAddress, Session, SessionKey};
 use teaparty_common::reflect::{Address, Reason};
 
 use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PORTS, PROVISIONED, SERIAL, SESSIONS};
 
 /// What admission found: the flags of the session, and its entry if it has one.
-pub struct Admitted {
+pub(crate) struct Admitted {
     /// [`Session::flags`], or what a new session is to start with.
-    pub flags: u32,
+    pub(crate) flags: u32,
     /// The session's entry in one of the two maps.
-    pub session: Option<*mut Session>,
+    pub(crate) session: Option<*mut Session>,
 }
 
 /// Whether the reflector listens on a UDP port.
 #[inline(always)]
-pub fn listens(port: u16) -> bool {
+pub(crate) fn listens(port: u16) -> bool {
     PORTS.get(u32::from(port >> 6)).is_some_and(|word| word >> (port & 63) & 1 != 0)
 }
 
 /// Decides whether the packet may be answered, before any state is made for it: known sessions by one look-up, others
 /// by address, loop guard and allow-list; then the rate limit of its source.
 #[inline(always)]
-pub fn admit(
-    key: &SessionKey,
-    frame: &Frame,
-    control: &Control,
-    config: &Config,
-    now_ns: u64,
-) -> Result<Admitted, Reason> {
-    if !config.has(Config::ANY_MAC) && frame.ethernet.destination != config.mac {
-        return Err(Reason::NotOurAddress);
-    }
+pub(crate) fn admit(key: &SessionKey, control: &Control, config: &Config, now_ns: u64) -> Result<Admitted, Reason> {
     let mut session = None;
     let mut flags = 0;
     let mut is_provisioned = false;
@@ -57,18 +46,7 @@ pub fn admit(
         is_known = found.generation == control.generation;
     }
     if !is_known {
-        if !is_provisioned {
-            flags &= !(Session::INHERITED | Session::PROVISIONED);
-            match wildcard(key, config) {
-                Some(inherited) => {
-                    flags |= inherited & Session::INHERITED | Session::PROVISIONED;
-                    is_provisioned = true;
-                }
-                None if config.has(Config::AUTHENTICATED) => flags |= Session::AUTHENTICATED,
-                None => {}
-            }
-        }
-        check_new(key, config, flags, is_provisioned)?;
+        flags = admit_new(key, config, flags, is_provisioned)?;
         if let Some(found) = session {
             // SAFETY: as above; plain stores of whole words, and any other processor would store the same.
             unsafe {
@@ -83,7 +61,37 @@ pub fn admit(
     Ok(Admitted { flags, session })
 }
 
-/// The checks that a session passes once for each generation of the configuration.
+/// The checks that a session passes once for each generation of the configuration; gives its flags.
+#[inline(always)]
+fn admit_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool) -> Result<u32, Reason> {
+    let mut flags = flags;
+    let outcome = judge_new(key, config, &mut flags, is_provisioned);
+    if outcome == ADMITTED { Ok(flags) } else { Err(Reason::from_number(outcome).unwrap_or(Reason::Internal)) }
+}
+
+/// What [`judge_new`] returns for a session that is admitted: a number that is no reason.
+const ADMITTED: u32 = u32::MAX;
+
+/// A function of its own for the sake of the stack; returns [`ADMITTED`] or the number of a reason.
+#[inline(never)]
+fn judge_new(key: &SessionKey, config: &Config, flags: &mut u32, mut is_provisioned: bool) -> u32 {
+    if !is_provisioned {
+        *flags &= !(Session::INHERITED | Session::PROVISIONED);
+        match wildcard(key, config) {
+            Some(inherited) => {
+                *flags |= inherited & Session::INHERITED | Session::PROVISIONED;
+                is_provisioned = true;
+            }
+            None if config.has(Config::AUTHENTICATED) => *flags |= Session::AUTHENTICATED,
+            None => {}
+        }
+    }
+    match check_new(key, config, *flags, is_provisioned) {
+        Ok(()) => ADMITTED,
+        Err(reason) => reason as u32,
+    }
+}
+
 #[inline(always)]
 fn check_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool) -> Result<(), Reason> {
     // SAFETY: no reference is kept.
@@ -109,16 +117,25 @@ fn wildcard(key: &SessionKey, config: &Config) -> Option<u32> {
     if !config.has(Config::HAS_WILDCARDS) {
         return None;
     }
-    for (destination, source_port) in
-        [(key.destination, 0), (Address::UNSPECIFIED, key.source_port), (Address::UNSPECIFIED, 0)]
-    {
-        let wild = SessionKey { destination, source_port, ..*key };
-        // SAFETY: only the flags are copied.
-        if let Some(found) = unsafe { PROVISIONED.get(wild) } {
-            return Some(found.flags);
-        }
+    // Written out, and with zeros that LLVM can't see: else it calls memset, which the verifier does not take.
+    let mut wild = *key;
+    wild.source_port = 0;
+    if let Some(flags) = provisioned_flags(&wild) {
+        return Some(flags);
     }
-    None
+    wild.destination = Address::from_words([black_box(0), black_box(0)]);
+    wild.source_port = key.source_port;
+    if let Some(flags) = provisioned_flags(&wild) {
+        return Some(flags);
+    }
+    wild.source_port = 0;
+    provisioned_flags(&wild)
+}
+
+#[inline(always)]
+fn provisioned_flags(key: &SessionKey) -> Option<u32> {
+    // SAFETY: only the flags are copied.
+    unsafe { PROVISIONED.get(key) }.map(|found| found.flags)
 }
 
 /// The rate limit: a virtual clock per source that each packet moves on, and that may run ahead by the burst.
@@ -140,17 +157,22 @@ fn limit(source: &Address, config: &Config, now_ns: u64) -> Result<(), Reason> {
     Ok(())
 }
 
-/// The session's entry, made if there is none.
+/// The session's entry, made if there is none. `scratch` is where a new one is put together.
 #[inline(always)]
-pub fn entry(key: &SessionKey, admitted: &Admitted, control: &Control, config: &Config) -> Option<*mut Session> {
+pub(crate) fn entry(
+    key: &SessionKey,
+    scratch: &mut Session,
+    admitted: &Admitted,
+    control: &Control,
+    config: &Config,
+) -> Option<*mut Session> {
     if admitted.session.is_some() {
         return admitted.session;
     }
     let history_tag = if config.has(Config::HISTORY) { next_tag() } else { 0 };
-    let session =
-        Session { flags: admitted.flags, generation: control.generation, history_tag, ..Session::default() };
+    *scratch = Session { flags: admitted.flags, generation: control.generation, history_tag, ..Session::default() };
     // Another processor may have been faster; either entry will do.
-    let _ = SESSIONS.insert(key, session, u64::from(BPF_NOEXIST));
+    let _ = SESSIONS.insert(key, &*scratch, u64::from(BPF_NOEXIST));
     SESSIONS.get_ptr_mut(key)
 }
 
@@ -170,20 +192,20 @@ fn next_tag() -> u32 {
 ///
 /// `number` points at an aligned `u64` in a map value.
 #[inline(always)]
-pub unsafe fn fetch_add(number: *mut u64, more: u64) -> u64 {
+pub(crate) unsafe fn fetch_add(number: *mut u64, more: u64) -> u64 {
     // SAFETY: the caller's. `AtomicU64` does not exist for this target, which has the instruction all the same.
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(number, more) }
 }
 
 /// Remembers an exchange for the History TLV.
 #[inline(always)]
-pub fn remember(exchange: HistorySlot, config: &Config) {
+pub(crate) fn remember(exchange: &HistorySlot, config: &Config) {
     if exchange.tag == 0 {
         return;
     }
     let ring = HistoryKey::ring(exchange.tag, config.history_rings);
     if let Some(ring) = HISTORY.get_ptr_mut(ring) {
         // SAFETY: a value of a map; the index is below the depth.
-        unsafe { (*ring).slots[HistoryKey::slot(exchange.reflector_sequence)] = exchange };
+        unsafe { (*ring).slots[HistoryKey::slot(exchange.reflector_sequence)] = *exchange };
     }
 }

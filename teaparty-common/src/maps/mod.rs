@@ -40,6 +40,8 @@ pub mod name {
     pub const PUNTS: &str = "punts";
     /// [`super::HistoryRing`]s by history tag.
     pub const HISTORY: &str = "history";
+    /// The program's working memory, one for each processor; what is in it means nothing between packets.
+    pub const SCRATCH: &str = "scratch";
     /// How many sessions have been made: the source of history tags.
     pub const SERIAL: &str = "serial";
 }

@@ -1,10 +1,12 @@
 //! An IP address of either family as 16 octets.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An IPv6 address, or an IPv4 address mapped into one (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2).
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq, Hash)]
-#[repr(transparent)]
+///
+/// Aligned, so that the kernel program copies and compares it in words.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq, Hash)]
+#[repr(C, align(8))]
 pub struct Address(pub [u8; 16]);
 
 impl Address {
@@ -17,18 +19,38 @@ impl Address {
         Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]])
     }
 
+    /// The address as two words in memory order: what the kernel program compares and moves.
+    #[inline(always)]
+    pub const fn words(&self) -> [u64; 2] {
+        zerocopy::transmute!(self.0)
+    }
+
+    /// The address from two words in memory order.
+    #[inline(always)]
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        Self(zerocopy::transmute!(words))
+    }
+
     /// Whether it is an IPv4 address.
     #[inline(always)]
     pub const fn is_ipv4(&self) -> bool {
-        let a = &self.0;
-        u64::from_ne_bytes([a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]]) == 0
-            && u32::from_ne_bytes([a[8], a[9], a[10], a[11]]) == u32::from_ne_bytes([0, 0, 0xff, 0xff])
+        const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+        let [high, low] = self.words();
+        let [first, _]: [u32; 2] = zerocopy::transmute!(low);
+        high == 0 && first == MAPPED
+    }
+
+    /// The last four octets in memory order: the IPv4 address, where it is one.
+    #[inline(always)]
+    pub const fn v4_word(&self) -> u32 {
+        let [_, last]: [u32; 2] = zerocopy::transmute!(self.words()[1]);
+        last
     }
 
     /// The last four octets: the IPv4 address, where it is one.
     #[inline(always)]
     pub const fn v4_octets(&self) -> [u8; 4] {
-        [self.0[12], self.0[13], self.0[14], self.0[15]]
+        self.v4_word().to_ne_bytes()
     }
 
     /// As Location's sub-TLVs carry it: IPv4 in front and 12 zero octets, or IPv6 (RFC 8972 §4.2.2).
@@ -37,7 +59,17 @@ impl Address {
         if !self.is_ipv4() {
             return self.0;
         }
-        let [a, b, c, d] = self.v4_octets();
-        [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        let first: u64 = zerocopy::transmute!([self.v4_word(), 0]);
+        zerocopy::transmute!([first, 0])
+    }
+
+    /// The unfolded internet checksum of the address as it stands in its header (see [`crate::wire::checksum`]).
+    #[inline(always)]
+    pub const fn sum(&self, is_ipv6: bool) -> u64 {
+        if !is_ipv6 {
+            return self.v4_word() as u64;
+        }
+        let [high, low] = self.words();
+        (high & 0xffff_ffff) + (high >> 32) + (low & 0xffff_ffff) + (low >> 32)
     }
 }

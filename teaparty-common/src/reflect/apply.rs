@@ -28,53 +28,73 @@ pub struct Steering {
     is_header_used: bool,
 }
 
-/// Processes the TLVs in place (RFC 8972 §4) and says how the reply is to be sent. Call with the [`Plan`] of
-/// [`super::plan`] for the same octets; the base packet is [`stamp`]'s.
+impl Steering {
+    /// What holds while no TLV has a say.
+    #[inline(always)]
+    pub fn new(facts: &Facts) -> Self {
+        Self {
+            traffic_class: TrafficClass::new(TrafficClass(facts.traffic_class).dscp(), Ecn::default()),
+            source: None,
+            destination_port: None,
+            access_report: None,
+            is_header_used: false,
+        }
+    }
+}
+
+/// Processes the TLVs in place (RFC 8972 §4) and says in `steering`, which comes as [`Steering::new`], how the reply is
+/// to be sent. Call with the [`Plan`] of [`super::plan`] for the same octets; the base packet is [`stamp`]'s.
 #[inline(always)]
 pub fn apply<B: Bytes, E: Environment>(
     payload: &mut B,
-    plan: Plan,
+    plan: &Plan,
     facts: &Facts,
     policy: &Policy,
     environment: &mut E,
-) -> Steering {
-    let received = TrafficClass(facts.traffic_class);
-    let mut steering = Steering {
-        traffic_class: TrafficClass::new(received.dscp(), Ecn::default()),
-        source: None,
-        destination_port: None,
-        access_report: None,
-        is_header_used: false,
-    };
+    steering: &mut Steering,
+) {
     if !plan.has_tlvs {
-        return steering;
+        return;
     }
     let mut at = plan.mode.base_len();
-    for _ in 0..E::MAX_TLVS {
-        match step(payload, at, plan.len, policy) {
-            Step::End | Step::Unclear => break,
-            Step::Stray | Step::Overrun(_) if plan.integrity == Integrity::Failed => {
-                payload.put(at, [Flags::INTEGRITY.0]);
-                break;
-            }
-            Step::Stray | Step::Overrun(_) => {
-                payload.put(at, [Flags::MALFORMED.0]);
-                break;
-            }
-            Step::Tlv(tlv) => {
-                if plan.integrity == Integrity::Failed {
-                    payload.put(at, [Flags::INTEGRITY.0]);
-                } else if !tlv.is_well_formed {
-                    malformed(payload, &tlv);
-                    break;
-                } else {
-                    process(payload, tlv, plan, facts, policy, environment, &mut steering);
-                }
-                at = tlv.end();
-            }
+    while let Some(next) = apply_turn(payload, at, plan, facts, policy, environment, steering) {
+        at = next;
+    }
+}
+
+/// One turn of [`apply`]: what stands at `at`. Gives where the next TLV begins, or `None` when nothing more is touched.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "what is written, where, and the five things that decide about it")]
+pub fn apply_turn<B: Bytes, E: Environment>(
+    payload: &mut B,
+    at: usize,
+    plan: &Plan,
+    facts: &Facts,
+    policy: &Policy,
+    environment: &mut E,
+    steering: &mut Steering,
+) -> Option<usize> {
+    // Only an environment that has keys can find integrity violated.
+    let has_failed = E::KINDS.has(Kind::Hmac as u8) && plan.integrity == Integrity::Failed;
+    match step(payload, at, plan.tlvs_end, policy) {
+        Step::End => None,
+        Step::Stray | Step::Overrun(_) => {
+            payload.put(at, [if has_failed { Flags::INTEGRITY.0 } else { Flags::MALFORMED.0 }]);
+            None
+        }
+        Step::Tlv(tlv) if has_failed => {
+            payload.put(at, [Flags::INTEGRITY.0]);
+            Some(tlv.end())
+        }
+        Step::Tlv(tlv) if !tlv.is_well_formed => {
+            malformed(payload, &tlv);
+            None
+        }
+        Step::Tlv(tlv) => {
+            process(payload, tlv, plan, facts, policy, environment, steering);
+            Some(tlv.end())
         }
     }
-    steering
 }
 
 /// Marks a TLV whose Length is wrong for its type; nothing behind it is touched (RFC 8972 §4).
@@ -111,7 +131,7 @@ macro_rules! rewrite {
 fn process<B: Bytes, E: Environment>(
     payload: &mut B,
     tlv: Tlv,
-    plan: Plan,
+    plan: &Plan,
     facts: &Facts,
     policy: &Policy,
     environment: &mut E,
@@ -238,7 +258,7 @@ fn destination_port<B: Bytes>(payload: &B, tlv: &Tlv, policy: &Policy, steering:
 fn fixed_header<B: Bytes, E: Environment>(
     payload: &mut B,
     tlv: &Tlv,
-    plan: Plan,
+    plan: &Plan,
     environment: &E,
     steering: &mut Steering,
 ) -> Flags {

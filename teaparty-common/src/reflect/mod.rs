@@ -15,7 +15,7 @@ mod walk;
 mod tests;
 
 pub use address::Address;
-pub use apply::{Steering, apply, stamp};
+pub use apply::{Steering, apply, apply_turn, stamp};
 pub use facts::Facts;
 pub use policy::{LocationFields, Policy};
 pub use verdict::{Class, REASON_SLOTS, REASONS, Reason, Verdict};
@@ -41,8 +41,6 @@ pub enum Integrity {
 pub trait Environment {
     /// The TLVs that may be finished here. Any other known one makes the packet a [`Verdict::Punt`].
     const KINDS: KindSet;
-    /// Most TLVs that are walked here; a packet with more is punted.
-    const MAX_TLVS: usize;
     /// Most sub-TLVs of a Location that are walked here; a packet with more is punted.
     const MAX_SUBS: usize;
     /// Whether a reply may be longer than its request here (RFC 8762 §4.6: packets shorter than the base packet).
@@ -56,7 +54,7 @@ pub trait Environment {
 
     /// Finishes a TLV that only the controller can: a kind with [`crate::tlv::Finisher::Controller`], or a Return Path
     /// without a Control Code. Edits Value and Flags in place. Environments whose [`Self::KINDS`] has none need not care.
-    fn finish<B: Bytes>(&mut self, _payload: &mut B, _tlv: Tlv, _plan: Plan, _facts: &Facts, _policy: &Policy) {}
+    fn finish<B: Bytes>(&mut self, _payload: &mut B, _tlv: Tlv, _plan: &Plan, _facts: &Facts, _policy: &Policy) {}
 }
 
 /// What [`plan`] found out, for [`apply`].
@@ -70,12 +68,31 @@ pub struct Plan {
     pub has_tlvs: bool,
     /// Whether they may have an effect.
     pub integrity: Integrity,
+    /// Where the walk over TLVs ends: `len`, or where padding of zeros begins.
+    pub tlvs_end: usize,
     /// Kinds that occur before the walk ends.
     pub seen: KindSet,
     /// Return Path asks for no reply while Reflected Test Packet Control asks for some: U on both (RFC 10052 §4.3).
     pub control_conflict: bool,
     /// A Reflected IPv6 Extension Header stands before a Reflected Fixed Header: C on all of them (ext-hdr §3.3).
     pub headers_out_of_order: bool,
+}
+
+impl Plan {
+    /// To reflect a packet of `len` octets whose tail is not looked at.
+    #[inline(always)]
+    pub const fn without_tlvs(len: usize, mode: Mode) -> Self {
+        Self {
+            len,
+            mode,
+            has_tlvs: false,
+            integrity: Integrity::NotAsked,
+            tlvs_end: len,
+            seen: KindSet::EMPTY,
+            control_conflict: false,
+            headers_out_of_order: false,
+        }
+    }
 }
 
 /// The SSID of a test packet; 0 where it is too short to have one (RFC 8972 §3).
@@ -99,7 +116,7 @@ pub fn ssid<B: Bytes>(payload: &B, len: usize, mode: Mode) -> u16 {
 /// * `integrity`: what verification of the HMAC TLV came to. The kernel says [`Integrity::NotAsked`] and punts such packets.
 ///
 /// Malformed TLVs give `Reflect` too: they are reflected with the M flag (RFC 8972 §4).
-/// Cost: one pass over the TLV headers, at most [`Environment::MAX_TLVS`] steps.
+/// Cost: one pass over the TLV headers.
 #[inline(always)]
 pub fn plan<B: Bytes, E: Environment>(
     payload: &B,
@@ -107,8 +124,23 @@ pub fn plan<B: Bytes, E: Environment>(
     mode: Mode,
     policy: &Policy,
     integrity: Integrity,
-    _: &E,
+    environment: &E,
 ) -> Verdict {
+    let verdict = plan_bare(payload, len, mode, policy, environment);
+    let Verdict::Reflect(mut plan) = verdict else { return verdict };
+    if len <= mode.base_len() || policy.has(Policy::NO_TLV) {
+        return verdict;
+    }
+    plan.has_tlvs = true;
+    plan.integrity = integrity;
+    let mut survey = Survey::new(mode);
+    while survey.turn(payload, len, policy, environment) {}
+    survey.conclude(plan, policy)
+}
+
+/// [`plan`] for a packet whose tail is not looked at: sizes and base packet only.
+#[inline(always)]
+pub fn plan_bare<B: Bytes, E: Environment>(payload: &B, len: usize, mode: Mode, policy: &Policy, _: &E) -> Verdict {
     let base_len = mode.base_len();
     if len < usize::from(policy.min_payload) {
         return Verdict::Drop(Reason::TooShort);
@@ -122,19 +154,7 @@ pub fn plan<B: Bytes, E: Environment>(
     if policy.has(Policy::STRICT) && has_zero_multiplier(payload, mode) {
         return Verdict::Drop(Reason::ZeroMultiplier);
     }
-    let mut plan = Plan {
-        len,
-        mode,
-        has_tlvs: len > base_len && !policy.has(Policy::NO_TLV),
-        integrity,
-        seen: KindSet::EMPTY,
-        control_conflict: false,
-        headers_out_of_order: false,
-    };
-    if !plan.has_tlvs || integrity == Integrity::Failed {
-        return Verdict::Reflect(plan);
-    }
-    survey::<B, E>(payload, policy, &mut plan)
+    Verdict::Reflect(Plan::without_tlvs(len, mode))
 }
 
 /// Whether the Error Estimate has Multiplier 0. Octets that are not there count as zero.
@@ -147,80 +167,160 @@ fn has_zero_multiplier<B: Bytes>(payload: &B, mode: Mode) -> bool {
     payload.get::<2>(at).is_none_or(|bits| ErrorEstimate::from_bits(u16::from_be_bytes(bits)).multiplier() == 0)
 }
 
-/// Walks the TLV headers for what decides about the packet as a whole.
-#[inline(always)]
-fn survey<B: Bytes, E: Environment>(payload: &B, policy: &Policy, plan: &mut Plan) -> Verdict {
-    let mut at = plan.mode.base_len();
-    let mut punt = None;
-    let mut drop = None;
-    let mut no_reply = false;
-    let mut wants_replies = false;
-    let mut after_malformed = false;
-    for _ in 0..E::MAX_TLVS {
-        let tlv = match step(payload, at, plan.len, policy) {
+/// What the survey notes on its way, as bits.
+mod note {
+    /// A TLV needs the controller.
+    pub(super) const CONTROLLER: u32 = 1;
+    /// An HMAC TLV needs the controller.
+    pub(super) const INTEGRITY: u32 = 2;
+    /// A Micro-session ID names another link.
+    pub(super) const OTHER_LINK: u32 = 4;
+    /// Return Path asks for no reply.
+    pub(super) const NO_REPLY: u32 = 8;
+    /// Reflected Test Packet Control asks for at least one.
+    pub(super) const WANTS_REPLIES: u32 = 16;
+    /// A malformed TLV has been met.
+    pub(super) const MALFORMED: u32 = 32;
+    /// A Reflected Fixed Header stands behind a Reflected IPv6 Extension Header.
+    pub(super) const OUT_OF_ORDER: u32 = 64;
+    /// A Location has more sub-TLVs than may be walked.
+    pub(super) const MANY_SUBS: u32 = 128;
+    /// The end has been found.
+    pub(super) const OVER: u32 = 256;
+}
+
+/// The walk over the TLV headers for what decides about the packet as a whole, one turn for each TLV.
+///
+/// [`plan`] takes all turns. The kernel program takes them itself, each in a function that the verifier looks at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// Where the next TLV begins.
+    pub at: usize,
+    /// Where the walk ends: where padding of zeros begins, or beyond any packet.
+    tlvs_end: usize,
+    notes: u32,
+    seen: KindSet,
+}
+
+impl Survey {
+    /// Before the first turn.
+    #[inline(always)]
+    pub const fn new(mode: Mode) -> Self {
+        Self { at: mode.base_len(), tlvs_end: usize::MAX, notes: 0, seen: KindSet::EMPTY }
+    }
+
+    /// Whether a turn has found the end: of the packet, of what can be read as TLVs, or of all but zeros.
+    #[inline(always)]
+    pub const fn is_over(&self) -> bool {
+        self.notes & note::OVER != 0
+    }
+
+    /// Looks at one TLV of a payload of `len` octets, all of which are there. Whether there may be more.
+    #[inline(always)]
+    pub fn turn<B: Bytes, E: Environment>(&mut self, payload: &B, len: usize, policy: &Policy, _: &E) -> bool {
+        let tlv = match step(payload, self.at, len, policy) {
             Step::Tlv(tlv) => tlv,
-            Step::Unclear => return Verdict::Punt(Reason::PaddingUnclear),
-            Step::End | Step::Stray | Step::Overrun(_) => {
-                return conclude::<E>(policy, plan, punt, drop, no_reply, wants_replies);
+            Step::End => {
+                self.tlvs_end = self.at;
+                self.notes |= note::OVER;
+                return false;
+            }
+            Step::Stray | Step::Overrun(_) => {
+                self.notes |= note::OVER;
+                return false;
             }
         };
-        at = tlv.end();
-        if after_malformed || !tlv.is_well_formed {
+        self.at = tlv.end();
+        if self.notes & note::MALFORMED != 0 || !tlv.is_well_formed {
             // Nothing behind a malformed TLV has an effect (RFC 8972 §4), but an HMAC TLV there still means that
             // integrity was asked for, and can't be given.
-            after_malformed = true;
+            self.notes |= note::MALFORMED;
             if tlv.number == Kind::Hmac as u8 && !E::KINDS.has(Kind::Hmac as u8) {
-                punt = Some(Reason::IntegrityTlv);
+                self.notes |= note::INTEGRITY;
             }
-            continue;
+        } else if tlv.number != 0 {
+            self.notes |= look::<B, E>(payload, policy, &tlv, self.seen);
+            self.seen.0 |= 1 << (tlv.number & 31);
         }
-        if tlv.number == 0 {
-            continue;
+        true
+    }
+
+    /// Weighs what the turns found. An HMAC TLV comes first, since it may void all the others; then what ends the
+    /// packet, so that the packets punted for another TLV are sure to be answered.
+    #[inline(always)]
+    pub fn conclude(&self, mut plan: Plan, policy: &Policy) -> Verdict {
+        let has = |notes: u32| self.notes & notes != 0;
+        plan.seen = self.seen;
+        // A tail of zeros ends the walk before the packet ends; `apply` need not look at it again.
+        if self.tlvs_end < plan.len {
+            plan.tlvs_end = self.tlvs_end;
         }
-        let is_first = !plan.seen.has(tlv.number);
-        plan.seen.0 |= 1 << (tlv.number & 31);
-        if tlv.number == Kind::ReflectedControl as u8 && is_first {
-            // The count of replies: two octets behind the two of their length (RFC 10052 §3).
-            wants_replies = payload.get::<2>(tlv.value() + 2).is_some_and(|count| count != [0, 0]);
+        plan.headers_out_of_order = has(note::OUT_OF_ORDER);
+        if plan.integrity == Integrity::Failed {
+            return Verdict::Reflect(plan);
         }
-        if !E::KINDS.has(tlv.number) {
-            if tlv.number == Kind::Hmac as u8 {
-                punt = Some(Reason::IntegrityTlv);
-            } else if punt.is_none() && needs_controller(tlv.number, policy) {
-                punt = Some(Reason::ControllerTlv);
+        if has(note::INTEGRITY) {
+            return Verdict::Punt(Reason::IntegrityTlv);
+        }
+        if has(note::OTHER_LINK) {
+            return Verdict::Drop(Reason::MicroSession);
+        }
+        if has(note::NO_REPLY) {
+            if !has(note::WANTS_REPLIES) || !policy.has(Policy::REFLECTED_CONTROL) {
+                return Verdict::Drop(Reason::NoReplyWanted);
             }
-        } else if tlv.number == Kind::ReturnPath as u8 {
-            if is_first {
-                match control_code(payload, &tlv) {
-                    Some(code) => no_reply = code.is_no_reply(),
-                    // Addresses and segment lists, and whatever else is not a Control Code in front.
-                    None if !E::KINDS.has(Kind::Hmac as u8) => {
-                        if punt.is_none() {
-                            punt = Some(Reason::ControllerTlv);
-                        }
-                    }
-                    None => {}
-                }
-            }
-        } else if tlv.number == Kind::MicroSessionId as u8 {
-            if is_other_link(payload, &tlv, policy) {
-                drop = Some(Reason::MicroSession);
-            }
-        } else if tlv.number == Kind::Location as u8 {
-            let end = tlv.end();
-            if location::count_subs(payload, tlv.value() + location::FIXED_LEN, end, E::MAX_SUBS).is_none() {
-                return Verdict::Punt(Reason::ManyTlvs);
-            }
-        } else if tlv.number == Kind::ReflectedFixedHeader as u8 {
-            if plan.seen.has(Kind::ReflectedExtensionHeader as u8) {
-                plan.headers_out_of_order = true;
-            }
+            plan.control_conflict = true;
+        }
+        if has(note::CONTROLLER) {
+            Verdict::Punt(Reason::ControllerTlv)
+        } else if has(note::MANY_SUBS) {
+            Verdict::Punt(Reason::ManyTlvs)
+        } else {
+            Verdict::Reflect(plan)
         }
     }
-    if at >= plan.len {
-        return conclude::<E>(policy, plan, punt, drop, no_reply, wants_replies);
+}
+
+/// What is to be noted of one well-formed TLV of a known kind.
+#[inline(always)]
+fn look<B: Bytes, E: Environment>(payload: &B, policy: &Policy, tlv: &Tlv, seen: KindSet) -> u32 {
+    let is = |kind: Kind| tlv.number == kind as u8;
+    let is_first = !seen.has(tlv.number);
+    let mut notes = 0;
+    if is(Kind::ReflectedControl) && is_first {
+        // The count of replies: two octets behind the two of their length (RFC 10052 §3).
+        if payload.get::<2>(tlv.value() + 2).is_some_and(|count| count != [0, 0]) {
+            notes |= note::WANTS_REPLIES;
+        }
     }
-    Verdict::Punt(Reason::ManyTlvs)
+    if !E::KINDS.has(tlv.number) {
+        if is(Kind::Hmac) {
+            notes |= note::INTEGRITY;
+        } else if needs_controller(tlv.number, policy) {
+            notes |= note::CONTROLLER;
+        }
+    } else if is(Kind::ReturnPath) {
+        if is_first {
+            match control_code(payload, tlv) {
+                Some(code) if code.is_no_reply() => notes |= note::NO_REPLY,
+                Some(_) => {}
+                // Addresses and segment lists, and whatever else is not a Control Code in front.
+                None if !E::KINDS.has(Kind::Hmac as u8) => notes |= note::CONTROLLER,
+                None => {}
+            }
+        }
+    } else if is(Kind::MicroSessionId) {
+        if is_other_link(payload, tlv, policy) {
+            notes |= note::OTHER_LINK;
+        }
+    } else if is(Kind::Location) {
+        if location::count_subs(payload, tlv.value() + location::FIXED_LEN, tlv.end(), E::MAX_SUBS).is_none() {
+            notes |= note::MANY_SUBS;
+        }
+    } else if is(Kind::ReflectedFixedHeader) && seen.has(Kind::ReflectedExtensionHeader as u8) {
+        notes |= note::OUT_OF_ORDER;
+    }
+    notes
 }
 
 /// Whether a TLV that can't be finished here has anything to finish: some come back as unrecognised wherever they are.
@@ -230,36 +330,6 @@ fn needs_controller(number: u8, policy: &Policy) -> bool {
         return policy.has(Policy::REFLECTED_CONTROL);
     }
     KindSet::finished_by(Finisher::Controller).has(number)
-}
-
-/// Weighs what the walk found. An HMAC TLV comes first, since it may void all the others; then what ends the packet,
-/// so that the packets punted for another TLV are sure to be answered.
-#[inline(always)]
-fn conclude<E: Environment>(
-    policy: &Policy,
-    plan: &mut Plan,
-    punt: Option<Reason>,
-    drop: Option<Reason>,
-    no_reply: bool,
-    wants_replies: bool,
-) -> Verdict {
-    if let Some(Reason::IntegrityTlv) = punt {
-        return Verdict::Punt(Reason::IntegrityTlv);
-    }
-    if let Some(reason) = drop {
-        return Verdict::Drop(reason);
-    }
-    if no_reply {
-        if wants_replies && policy.has(Policy::REFLECTED_CONTROL) {
-            plan.control_conflict = true;
-        } else {
-            return Verdict::Drop(Reason::NoReplyWanted);
-        }
-    }
-    match punt {
-        Some(reason) => Verdict::Punt(reason),
-        None => Verdict::Reflect(*plan),
-    }
 }
 
 /// The Control Code at the head of a Return Path, if that is what stands there (RFC 9503 §4.1.1).

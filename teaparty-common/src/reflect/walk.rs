@@ -46,8 +46,6 @@ pub enum Step {
     Overrun(Header),
     /// A TLV.
     Tlv(Tlv),
-    /// Four zero octets, and no way to tell here whether all the rest is zero.
-    Unclear,
 }
 
 /// Looks at what stands at `at` in a payload of `len` octets, all of which are there.
@@ -63,12 +61,8 @@ pub fn step<B: Bytes>(payload: &B, at: usize, len: usize, policy: &Policy) -> St
     let Some(octets) = payload.get::<HEADER_LEN>(at) else {
         return Step::End;
     };
-    if u32::from_ne_bytes(octets) == 0 {
-        match payload.is_zero(at, len) {
-            Some(true) => return Step::End,
-            Some(false) => {}
-            None => return Step::Unclear,
-        }
+    if u32::from_ne_bytes(octets) == 0 && payload.is_zero(at, len) {
+        return Step::End;
     }
     let header: Header = zerocopy::transmute!(octets);
     let length = header.length.get();

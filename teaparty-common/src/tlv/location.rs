@@ -123,7 +123,7 @@ fn answer<B: Bytes>(payload: &mut B, sub: usize, code: u8, value_len: usize, fac
         if facts.has_source_mac() { sub::SOURCE_EUI48 } else { sub::SOURCE_EUI64 }
     } else {
         let is_source = code == sub::SOURCE_IP;
-        let address = if is_source { facts.source } else { facts.destination };
+        let address = if is_source { &facts.source } else { &facts.destination };
         let octets = if hidden { [0; 16] } else { address.location_octets() };
         payload.put::<16>(value, octets);
         match (is_source, address.is_ipv4()) {
