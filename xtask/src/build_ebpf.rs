@@ -25,19 +25,26 @@ pub(crate) struct Args {
     deny_warnings: bool,
 }
 
+/// What becomes of the compiler's warnings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Warnings {
+    Shown,
+    Denied,
+}
+
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let object = build(args.deny_warnings)?;
+    let object = build(if args.deny_warnings { Warnings::Denied } else { Warnings::Shown })?;
     println!("{}", paths::shown(&object));
     Ok(())
 }
 
 /// Builds the object and returns where it is; its time stamp changes only when its content does.
-pub(crate) fn build(deny_warnings: bool) -> Result<PathBuf> {
+pub(crate) fn build(warnings: Warnings) -> Result<PathBuf> {
     if let Some(object) = setup::ready_object()? {
         return Ok(object);
     }
     let toolchain = setup::toolchain()?;
-    let mut command = cargo(&toolchain, deny_warnings);
+    let mut command = cargo(&toolchain, warnings);
     command.args(["build", "--release", "--package", "teaparty-ebpf"]);
     exec::show(&mut command)?;
     let built = paths::ebpf_target().join(TARGET).join("release/teaparty-ebpf");
@@ -46,14 +53,14 @@ pub(crate) fn build(deny_warnings: bool) -> Result<PathBuf> {
 }
 
 /// Cargo, set up to compile for BPF with `toolchain`; the subcommand is still to be added.
-pub(crate) fn cargo(toolchain: &Toolchain, deny_warnings: bool) -> Command {
+fn cargo(toolchain: &Toolchain, warnings: Warnings) -> Command {
     let mut command = Command::new(&toolchain.rust.cargo);
     command.current_dir(paths::root());
     // What the cargo that runs us says about itself and about xtask is wrong for the other cargo.
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_outer_cargo(name)) {
         command.env_remove(name);
     }
-    let denied = deny_warnings.then_some("-Dwarnings");
+    let denied = (warnings == Warnings::Denied).then_some("-Dwarnings");
     let flags = FLAGS.iter().copied().chain(denied).collect::<Vec<_>>().join("\x1f");
     command.env("CARGO_ENCODED_RUSTFLAGS", flags);
     command.env("CARGO_TARGET_DIR", paths::ebpf_target());

@@ -4,8 +4,10 @@ mod build_ebpf;
 mod codegen;
 mod exec;
 mod paths;
+mod run;
 mod setup;
 mod steps;
+mod test;
 mod tidy;
 
 use std::process::ExitCode;
@@ -25,6 +27,10 @@ enum Task {
     Setup(setup::Args),
     /// Build the XDP program into target/ebpf/teaparty-ebpf.o (runs `setup` when something is missing)
     BuildEbpf(build_ebpf::Args),
+    /// Build what is missing or old, then start `teaparty` with these arguments
+    Run(run::Args),
+    /// Run the tests, say what was skipped and why
+    Test(test::Args),
     /// Check what no compiler checks: paths in documents, heads of files, things left undone, generated tables
     Tidy,
     /// Write into documents what they repeat from the source
@@ -32,14 +38,18 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().task {
-        Task::Setup(args) => setup::main(&args),
-        Task::BuildEbpf(args) => build_ebpf::main(&args),
-        Task::Tidy => tidy::main(),
-        Task::Codegen(args) => codegen::main(&args),
+        Task::Setup(args) => setup::main(&args).map(done),
+        Task::BuildEbpf(args) => build_ebpf::main(&args).map(done),
+        Task::Run(args) => run::main(&args).map(done),
+        Task::Test(args) => test::main(&args),
+        Task::Tidy => tidy::main().map(done),
+        Task::Codegen(args) => codegen::main(&args).map(done),
     };
     // Not returned from main, which would print a backtrace where RUST_BACKTRACE is set.
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("error: {error:#}");
-    ExitCode::FAILURE
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -7,6 +7,11 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace")
 }
 
+/// Cargo's target folder for everything but the eBPF build.
+pub(crate) fn host_target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+}
+
 /// What xtask keeps: installed tools and remembered decisions.
 pub(crate) fn tools() -> PathBuf {
     root().join("target/xtask")

@@ -4,7 +4,7 @@
 //! on an LLVM at least as new as that Rust's. [`rustup`] and [`debian`] are two ways to the first two, [`linker`] to
 //! the third. What was found is remembered, so that asking again costs a few `stat` calls.
 
-mod apt;
+pub(crate) mod apt;
 mod debian;
 mod linker;
 mod rustup;

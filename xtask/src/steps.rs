@@ -43,6 +43,29 @@ impl Steps {
     }
 }
 
+/// Shows at a terminal what one long command says last; nothing elsewhere.
+pub(crate) struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    pub(crate) fn new(title: &str) -> Self {
+        Self(std::io::stderr().is_terminal().then(|| spinner("", title)))
+    }
+
+    /// Shows the newest line.
+    pub(crate) fn show(&self, line: &str) {
+        if let Some(spinner) = &self.0 {
+            spinner.set_message(line.trim().to_owned());
+        }
+    }
+
+    /// Takes the spinner away.
+    pub(crate) fn finish(self) {
+        if let Some(spinner) = self.0 {
+            spinner.finish_and_clear();
+        }
+    }
+}
+
 fn spinner(count: &str, title: &str) -> ProgressBar {
     let style =
         ProgressStyle::with_template("{spinner} {prefix} [{elapsed}] {wide_msg:.dim}").expect("the template is fixed");

@@ -1,0 +1,152 @@
+//! `cargo xtask test`: every test of the workspace, with what they need provided, and one table at the end.
+//!
+//! A test that can't run here prints `SKIPPED: <test>: <reason>` and returns; it is counted as skipped, not as passed.
+//! Integration tests whose first doc lines say "needs root" run one at a time, because they share the machine's network
+//! and BPF; all others run in parallel.
+
+mod outcome;
+mod targets;
+mod tools;
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{build_ebpf, exec, paths};
+use outcome::Outcome;
+use targets::Target;
+
+/// Set to 1, this makes a skipped test a failed one.
+const DEMAND_VARIABLE: &str = "TEAPARTY_TEST_DEMAND";
+
+/// Longest that one test program may take; longer is a hang.
+const TIME_LIMIT: &str = "900";
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which tests
+    #[arg(value_enum, default_value_t)]
+    part: Part,
+    /// Count skipped tests as failed
+    #[arg(long)]
+    demand: bool,
+    /// Only tests whose names contain this
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Those that need neither root nor BPF
+    Unit,
+    /// Those that need root
+    Root,
+    #[default]
+    /// Both
+    All,
+}
+
+/// One row of the table at the end.
+struct Row {
+    name: String,
+    outcome: Outcome,
+    elapsed: Duration,
+}
+
+pub(crate) fn main(args: &Args) -> Result<ExitCode> {
+    build_ebpf::build(build_ebpf::Warnings::Shown)?;
+    let tools = if args.part == Part::Unit { tools::Tools::default() } else { tools::provide()? };
+    let targets = targets::compile()?;
+    let mut rows = Vec::new();
+    for target in targets.iter().filter(|target| wants(args.part, target)) {
+        rows.push(run(target, args, &tools));
+    }
+    if args.part != Part::Root {
+        rows.push(run_doc_tests(args));
+    }
+    let is_demanding = args.demand || std::env::var(DEMAND_VARIABLE).is_ok_and(|value| value == "1");
+    Ok(report(&rows, is_demanding))
+}
+
+fn wants(part: Part, target: &Target) -> bool {
+    match part {
+        Part::All => true,
+        Part::Unit => !target.needs_root,
+        Part::Root => target.needs_root,
+    }
+}
+
+fn run(target: &Target, args: &Args, tools: &tools::Tools) -> Row {
+    let mut command = limited(&target.executable);
+    command.current_dir(&target.folder).envs(target.environment()).envs(tools.environment());
+    command.args(&args.filter).args(["--show-output", "--color=never"]);
+    if target.needs_root {
+        command.arg("--test-threads=1");
+    }
+    observe(&target.name, &mut command)
+}
+
+fn run_doc_tests(args: &Args) -> Row {
+    let mut command = limited(exec::cargo().get_program());
+    command.current_dir(paths::root()).args(["test", "--quiet", "--doc", "--workspace"]);
+    command.args(["--exclude", "teaparty-ebpf", "--", "--format=pretty"]).args(&args.filter);
+    observe("doc tests", &mut command)
+}
+
+fn limited(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", TIME_LIMIT]).arg(program);
+    command
+}
+
+/// Runs one test program, shows what it says if it fails, and one line in any case.
+fn observe(name: &str, command: &mut Command) -> Row {
+    let started = Instant::now();
+    let mut output = String::new();
+    let progress = crate::steps::Progress::new(name);
+    let result = exec::follow(command, |line| {
+        progress.show(line);
+        output += line;
+        output.push('\n');
+    });
+    progress.finish();
+    let mut outcome = outcome::read(&output);
+    if result.is_err() && outcome.failed.is_empty() {
+        outcome.failed.push("(ended without a result: crashed, or ran into the time limit)".to_owned());
+    }
+    if !outcome.failed.is_empty() {
+        eprintln!("--- output of {name}\n{}\n---", output.trim_end());
+    }
+    let elapsed = started.elapsed();
+    eprintln!("{name}: {} in {elapsed:.1?}", outcome.summary());
+    Row { name: name.to_owned(), outcome, elapsed }
+}
+
+/// The table, the reasons, and the last line. Nothing run at all is a failure too.
+fn report(rows: &[Row], is_demanding: bool) -> ExitCode {
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    println!("\n{:width$}  passed  failed  skipped  seconds", "tests");
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for Row { name, outcome, elapsed } in rows {
+        let counts = (outcome.passed(), outcome.failed.len(), outcome.skipped.len());
+        println!("{name:width$}  {:6}  {:6}  {:7}  {:7.1}", counts.0, counts.1, counts.2, elapsed.as_secs_f64());
+        (passed, failed, skipped) = (passed + counts.0, failed + counts.1, skipped + counts.2);
+    }
+    for Row { name, outcome, .. } in rows {
+        outcome.failed.iter().for_each(|test| println!("FAILED   {name}: {test}"));
+        outcome.skipped.iter().for_each(|(test, reason)| println!("SKIPPED  {name}: {test}: {reason}"));
+    }
+    if is_demanding && skipped > 0 {
+        println!("Skipping was not allowed ({DEMAND_VARIABLE} or --demand): what was skipped counts as failed.");
+        (failed, skipped) = (failed + skipped, 0);
+    }
+    println!("\n{}", total(passed, failed, skipped));
+    if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn total(passed: usize, failed: usize, skipped: usize) -> String {
+    let end = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    format!("{passed} passed, {failed} failed{end}")
+}

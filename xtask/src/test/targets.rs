@@ -1,0 +1,106 @@
+//! The workspace's test programs: compiled by cargo, listed from its messages.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::exec;
+
+/// One test program.
+pub(super) struct Target {
+    /// For people: crate and target.
+    pub(super) name: String,
+    /// The program.
+    pub(super) executable: PathBuf,
+    /// The crate's folder, which tests find as their working directory.
+    pub(super) folder: PathBuf,
+    /// Whether it is to have the machine for itself.
+    pub(super) needs_root: bool,
+    /// `teaparty`, where cargo built it along.
+    program: Option<PathBuf>,
+}
+
+impl Target {
+    /// What cargo would set for it.
+    pub(super) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+        let mut variables = vec![("CARGO_MANIFEST_DIR", self.folder.clone())];
+        variables.extend(self.program.clone().map(|program| ("CARGO_BIN_EXE_teaparty", program)));
+        variables
+    }
+}
+
+/// A line of `cargo test --no-run --message-format=json`, as far as it matters here.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    manifest_path: Option<PathBuf>,
+    target: Option<Described>,
+    profile: Option<Profile>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Described {
+    name: String,
+    kind: Vec<String>,
+    src_path: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+/// Compiles all test programs but those of the BPF crate; unit tests come first, those that need root last.
+///
+/// Fails if they don't compile; cargo has then shown why.
+pub(super) fn compile() -> Result<Vec<Target>> {
+    let mut command = exec::cargo();
+    command.args(["test", "--no-run", "--workspace", "--exclude", "teaparty-ebpf"]);
+    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let output = command.output().context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("the tests do not compile: see above");
+    }
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let messages: Vec<Message> = stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let program = messages.iter().find_map(ordinary_program);
+    let mut targets: Vec<Target> = messages.iter().filter_map(|message| test(message, program.as_deref())).collect();
+    if targets.is_empty() {
+        bail!("cargo listed no test programs; has the format of its messages changed?");
+    }
+    targets.sort_by_key(|target| target.needs_root);
+    Ok(targets)
+}
+
+fn ordinary_program(message: &Message) -> Option<PathBuf> {
+    let is_ordinary = !message.profile.as_ref()?.test && message.target.as_ref()?.name == "teaparty";
+    message.executable.clone().filter(|_| is_ordinary)
+}
+
+fn test(message: &Message, program: Option<&Path>) -> Option<Target> {
+    if message.reason != "compiler-artifact" || !message.profile.as_ref()?.test {
+        return None;
+    }
+    let described = message.target.as_ref()?;
+    let kind = described.kind.first()?;
+    let folder = message.manifest_path.as_ref()?.parent()?.to_owned();
+    let crate_name = folder.file_name()?.to_string_lossy().into_owned();
+    let name = match kind.as_str() {
+        "lib" => crate_name,
+        "test" => format!("{crate_name} tests/{}", described.name),
+        _ => format!("{crate_name} {kind} {}", described.name),
+    };
+    let needs_root = kind == "test" && says_root(&described.src_path);
+    let executable = message.executable.clone()?;
+    Some(Target { name, executable, folder, needs_root, program: program.map(Path::to_owned) })
+}
+
+/// Whether the doc comment that a test file opens with says "needs root".
+fn says_root(file: &Path) -> bool {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let header: String = text.lines().take_while(|line| line.starts_with("//!")).map(str::to_lowercase).collect();
+    header.contains("needs root")
+}
