@@ -70,6 +70,17 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// Where root is needed and we are not, runs xtask again through sudo, with `arguments`; whether that happened.
+///
+/// Fails if the other one does.
+pub(crate) fn again_as_root(arguments: &[&OsStr]) -> Result<bool> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(false);
+    }
+    let itself = std::env::current_exe().context("cannot find xtask itself")?;
+    show(as_root(itself).args(arguments)).map(|()| true)
+}
+
 /// The cargo that runs us.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -9,6 +9,7 @@ mod setup;
 mod steps;
 mod test;
 mod tidy;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,8 @@ enum Task {
     Run(run::Args),
     /// Run the tests, say what was skipped and why
     Test(test::Args),
+    /// Load every program, say what that costs the kernel's verifier, fail over budget
+    Verify(verify::Args),
     /// Check what no compiler checks: paths in documents, heads of files, things left undone, generated tables
     Tidy,
     /// Write into documents what they repeat from the source
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf(args) => build_ebpf::main(&args).map(done),
         Task::Run(args) => run::main(&args).map(done),
         Task::Test(args) => test::main(&args),
+        Task::Verify(args) => verify::main(&args).map(done),
         Task::Tidy => tidy::main().map(done),
         Task::Codegen(args) => codegen::main(&args).map(done),
     };

@@ -1,0 +1,97 @@
+//! `cargo xtask verify`: loads each program of the object and says what it costs the kernel's verifier.
+//!
+//! How many instructions the verifier walks depends on the compiler and the kernel; a budget well under the kernel's
+//! limit leaves room for both.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
+use teaparty_common::maps::program;
+
+use crate::{build_ebpf, exec, paths};
+
+/// Most instructions that the kernel's verifier walks (BPF_COMPLEXITY_LIMIT_INSNS since 5.2).
+const KERNEL_LIMIT: u32 = 1_000_000;
+
+/// Most instructions that each program may have the verifier walk.
+const BUDGETS: &[(&str, u32)] = &[(program::REFLECT, 400_000), (program::LEDGER, 10_000), (program::PASS, 10)];
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Load this object and build nothing
+    #[arg(long, value_name = "FILE")]
+    object: Option<PathBuf>,
+}
+
+/// What loading one program cost.
+pub(crate) struct Cost {
+    pub(crate) name: String,
+    /// Instructions that the verifier walked, on all paths together.
+    pub(crate) walked: u32,
+    /// Octets of BPF instructions after the verifier's changes.
+    pub(crate) translated: u32,
+    /// Octets of machine code; 0 where the kernel interprets.
+    pub(crate) jitted: u32,
+}
+
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let object = match &args.object {
+        Some(object) => object.clone(),
+        None => build_ebpf::build(build_ebpf::Warnings::Shown)?,
+    };
+    if exec::again_as_root(&["verify".as_ref(), "--object".as_ref(), object.as_os_str()])? {
+        return Ok(());
+    }
+    let mut ebpf = load(&object)?;
+    let costs = costs(&mut ebpf)?;
+    println!("{:<18}{:>10}{:>10}{:>12}{:>14}", "program", "walked", "budget", "BPF octets", "machine code");
+    let mut over = Vec::new();
+    for Cost { name, walked, translated, jitted } in &costs {
+        let budget = budget(name)?;
+        println!("{name:<18}{walked:>10}{budget:>10}{translated:>12}{jitted:>14}");
+        over.extend((*walked > budget).then(|| format!("{name} walks {walked} instructions, and may {budget}")));
+    }
+    if !over.is_empty() {
+        bail!("over budget (the kernel's limit is {KERNEL_LIMIT}): {}", over.join("; "));
+    }
+    Ok(())
+}
+
+fn budget(name: &str) -> Result<u32> {
+    let found = BUDGETS.iter().find(|(program, _)| *program == name);
+    found.map(|(_, budget)| *budget).with_context(|| format!("no budget for program {name}: add one in verify.rs"))
+}
+
+/// Makes the maps of an object; its programs are not loaded yet.
+pub(crate) fn load(object: &Path) -> Result<Ebpf> {
+    let bytes = std::fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
+    EbpfLoader::new().load(&bytes).with_context(|| format!("the kernel refuses the maps of {}", paths::shown(object)))
+}
+
+/// Loads every program; in the order of their names.
+///
+/// Fails with the end of the verifier's log if it refuses one.
+pub(crate) fn costs(ebpf: &mut Ebpf) -> Result<Vec<Cost>> {
+    let mut costs = Vec::new();
+    for (name, program) in ebpf.programs_mut() {
+        let program: &mut Xdp = program.try_into().with_context(|| format!("{name} is no XDP program"))?;
+        program.load().map_err(|error| refusal(name, &error))?;
+        let info = program.info()?;
+        let walked =
+            info.verified_instruction_count().context("the kernel does not say what it verified (before 5.16)")?;
+        let translated = info.size_translated().unwrap_or(0);
+        costs.push(Cost { name: name.to_owned(), walked, translated, jitted: info.size_jitted() });
+    }
+    costs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(costs)
+}
+
+/// The verifier says what is wrong in its last lines, and may say a megabyte before.
+fn refusal(name: &str, error: &aya::programs::ProgramError) -> anyhow::Error {
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    let end = lines[lines.len().saturating_sub(20)..].join("\n");
+    anyhow::anyhow!("the kernel's verifier refuses {name}; the end of its log:\n{end}")
+}
