@@ -24,14 +24,14 @@ pub(crate) const OBJECT_VARIABLE: &str = "TEAPARTY_EBPF_OBJECT";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where Rust with its library source comes from; `auto` takes what is complete, else installs the first that works
+    /// Where Rust with its library source comes from; `auto` takes what is complete, else completes the first that works
     #[arg(long, value_enum, default_value_t, env = "TEAPARTY_EBPF_TOOLCHAIN")]
     toolchain: Choice,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 enum Choice {
-    /// rustup's nightly if it can be had with rust-src, else Debian's packages
+    /// rustup's nightly where there is one, else Debian's packages, else rustup's nightly after all
     #[default]
     Auto,
     /// rustup's nightly with the component rust-src
@@ -110,6 +110,8 @@ fn provide(choice: Choice) -> Result<Toolchain> {
         return Ok(toolchain);
     }
     let sources: &[&dyn Source] = match choice {
+        // A nightly fetched today may have an LLVM that Debian has not; one that is there was somebody's choice.
+        Choice::Auto if apt::is_here() && !rustup::has_nightly() => &[&debian::Packages, &rustup::Nightly],
         Choice::Auto => &[&rustup::Nightly, &debian::Packages],
         Choice::Rustup => &[&rustup::Nightly],
         Choice::Debian => &[&debian::Packages],

@@ -7,23 +7,57 @@ use anyhow::{Result, bail};
 use crate::exec;
 use crate::steps::Steps;
 
-/// How many steps [`install`] takes.
+/// How many steps [`install`] and [`install_any`] take.
 pub(crate) const STEPS: usize = 2;
 
-/// Installs `packages`, after fetching the package lists.
+/// Whether this system has apt-get.
+pub(crate) fn is_here() -> bool {
+    exec::find("apt-get").is_some()
+}
+
+/// Installs the first of `candidates` that the freshly fetched package lists have, and returns its name.
 ///
-/// Fails where there is no `apt-get`, or a package is unknown or would drive out another.
+/// Fails where there is no `apt-get`, or none of them is to be had, or it would drive out another package.
+pub(crate) fn install_any<'a>(candidates: &[&'a str], steps: &mut Steps) -> Result<&'a str> {
+    update(candidates, steps)?;
+    let Some(package) = candidates.iter().copied().find(|name| knows(name)) else {
+        bail!("the package lists have no {}", candidates.join(" and no "));
+    };
+    get(&[package], steps)?;
+    Ok(package)
+}
+
+/// Installs all of `packages`, after fetching the package lists.
+///
+/// Fails where there is no `apt-get`, or a package is not to be had or would drive out another.
 pub(crate) fn install(packages: &[&str], steps: &mut Steps) -> Result<()> {
-    if exec::find("apt-get").is_none() {
-        bail!("this is no Debian: there is no apt-get to install {} with", packages.join(" "));
+    update(packages, steps)?;
+    if let Some(unknown) = packages.iter().find(|name| !knows(name)) {
+        bail!("the package lists have no {unknown}");
     }
-    steps.run("package lists (apt-get update)", |show| exec::follow(apt_get().arg("update"), show))?;
+    get(packages, steps)
+}
+
+fn update(wanted: &[&str], steps: &mut Steps) -> Result<()> {
+    if !is_here() {
+        bail!("there is no apt-get to install {} with", wanted.join(" "));
+    }
+    steps.run("package lists (apt-get update)", |show| exec::follow(apt_get().arg("update"), show))
+}
+
+fn get(packages: &[&str], steps: &mut Steps) -> Result<()> {
     let title = format!("packages {} (apt-get install)", packages.join(" "));
     steps.run(&title, |show| {
         let mut command = apt_get();
         command.args(["install", "--yes", "--no-install-recommends", "--no-remove"]).args(packages);
         exec::follow(&mut command, show)
     })
+}
+
+/// Whether the package lists on this machine have `package`.
+fn knows(package: &str) -> bool {
+    let shown = Command::new("apt-cache").args(["show", "--no-all-versions", package]).output();
+    shown.is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
 }
 
 /// Which of `packages` dpkg does not have installed. All of them where there is no dpkg.
@@ -41,10 +75,4 @@ fn apt_get() -> Command {
     // Another apt may be at work: wait for it rather than fail.
     command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--option", "DPkg::Lock::Timeout=300"]);
     command
-}
-
-/// Whether apt could install `package`, as far as the lists on this machine say.
-pub(crate) fn knows(package: &str) -> bool {
-    let shown = Command::new("apt-cache").args(["show", "--no-all-versions", package]).output();
-    shown.is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use super::apt;
 use crate::steps::Steps;
@@ -86,12 +86,10 @@ fn major(config: &Path) -> Option<u32> {
 }
 
 fn install_llvm(needed: u32, steps: &mut Steps) -> Result<(u32, PathBuf)> {
-    let packages: Vec<String> = usable(needed).map(|llvm| format!("llvm-{llvm}-dev")).collect();
-    let Some(package) = packages.iter().find(|name| apt::knows(name)) else {
-        let names = packages.join(" or ");
-        bail!("LLVM {needed} or newer is missing with its development files; install what your system calls {names}");
-    };
-    apt::install(&[package], steps)?;
+    let names: Vec<String> = usable(needed).map(|llvm| format!("llvm-{llvm}-dev")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let package = apt::install_any(&names, steps)
+        .map_err(|error| anyhow!("LLVM {needed} or newer is missing with its development files: {error:#}"))?;
     match installed_llvm(needed) {
         Some(found) => Ok(found),
         None => bail!("{package} is installed, and still no llvm-config of version {needed} or newer is on PATH"),

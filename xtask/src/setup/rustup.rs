@@ -36,7 +36,7 @@ impl Source for Nightly {
             bail!("rustup is not on PATH");
         }
         let mut command = Command::new("rustup");
-        let title = if sysroot().is_ok() {
+        let title = if has_nightly() {
             command.args(["component", "add", "rust-src", "cargo", "--toolchain", "nightly"]);
             "Rust's library source (rustup component rust-src for nightly)"
         } else {
@@ -50,6 +50,11 @@ impl Source for Nightly {
     fn steps(&self) -> usize {
         1
     }
+}
+
+/// Whether rustup has a nightly, complete or not.
+pub(super) fn has_nightly() -> bool {
+    sysroot().is_ok()
 }
 
 fn sysroot() -> Result<PathBuf> {
