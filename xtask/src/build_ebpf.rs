@@ -44,12 +44,21 @@ pub(crate) fn build(warnings: Warnings) -> Result<PathBuf> {
         return Ok(object);
     }
     let toolchain = setup::toolchain()?;
-    let mut command = cargo(&toolchain, warnings);
-    command.args(["build", "--release", "--package", "teaparty-ebpf"]);
-    exec::show(&mut command)?;
-    let built = paths::ebpf_target().join(TARGET).join("release/teaparty-ebpf");
+    let built = compile(&toolchain, "teaparty-ebpf", warnings)?;
     publish(&built, &paths::ebpf_object())?;
     Ok(paths::ebpf_object())
+}
+
+/// Builds the programs that the bench measures with and returns where their object is.
+pub(crate) fn build_floors() -> Result<PathBuf> {
+    compile(&setup::toolchain()?, "teaparty-floors", Warnings::Shown)
+}
+
+fn compile(toolchain: &Toolchain, name: &str, warnings: Warnings) -> Result<PathBuf> {
+    let mut command = cargo(toolchain, warnings);
+    command.args(["build", "--release", "--package", "teaparty-ebpf", "--bin", name]);
+    exec::show(&mut command)?;
+    Ok(paths::ebpf_target().join(TARGET).join("release").join(name))
 }
 
 /// Cargo, set up to compile for BPF with `toolchain`; the subcommand is still to be added.

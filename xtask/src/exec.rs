@@ -1,6 +1,6 @@
 //! Runs other programs: quietly while they succeed, with all they said when they fail.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -73,7 +73,7 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Command {
 /// Where root is needed and we are not, runs xtask again through sudo, with `arguments`; whether that happened.
 ///
 /// Fails if the other one does.
-pub(crate) fn again_as_root(arguments: &[&OsStr]) -> Result<bool> {
+pub(crate) fn again_as_root(arguments: &[OsString]) -> Result<bool> {
     if nix::unistd::geteuid().is_root() {
         return Ok(false);
     }

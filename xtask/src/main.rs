@@ -1,5 +1,6 @@
 //! What the project does to itself: one subcommand per file, and no product logic.
 
+mod bench;
 mod build_ebpf;
 mod codegen;
 mod exec;
@@ -32,6 +33,8 @@ enum Task {
     Run(run::Args),
     /// Run the tests, say what was skipped and why
     Test(test::Args),
+    /// Measure nanoseconds per packet of the XDP program, beside floors
+    Bench(bench::Args),
     /// Load every program, say what that costs the kernel's verifier, fail over budget
     Verify(verify::Args),
     /// Check what no compiler checks: paths in documents, heads of files, things left undone, generated tables
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf(args) => build_ebpf::main(&args).map(done),
         Task::Run(args) => run::main(&args).map(done),
         Task::Test(args) => test::main(&args),
+        Task::Bench(args) => bench::main(&args).map(done),
         Task::Verify(args) => verify::main(&args).map(done),
         Task::Tidy => tidy::main().map(done),
         Task::Codegen(args) => codegen::main(&args).map(done),

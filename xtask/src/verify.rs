@@ -41,7 +41,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         Some(object) => object.clone(),
         None => build_ebpf::build(build_ebpf::Warnings::Shown)?,
     };
-    if exec::again_as_root(&["verify".as_ref(), "--object".as_ref(), object.as_os_str()])? {
+    if exec::again_as_root(&["verify".into(), "--object".into(), object.clone().into_os_string()])? {
         return Ok(());
     }
     let mut ebpf = load(&object)?;
