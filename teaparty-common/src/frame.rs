@@ -160,6 +160,108 @@ const MAX_EXTENSIONS: usize = 4;
 /// More Fragments flag and Fragment Offset of IPv4.
 const FRAGMENT_BITS: u16 = 0x3fff;
 
+/// Ethernet, IPv4 without options, UDP: what nearly every IPv4 test packet begins with.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct PlainV4 {
+    ethernet: Ethernet,
+    ip: Ipv4,
+    udp: Udp,
+}
+
+/// Ethernet, IPv6 without extension headers, UDP.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct PlainV6 {
+    ethernet: Ethernet,
+    ip: Ipv6,
+    udp: Udp,
+}
+
+/// What [`locate_plain_v4`] and [`locate_plain_v6`] find: the datagram, and what tells its session apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain {
+    /// The datagram.
+    pub frame: Frame,
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Source MAC address.
+    pub source_mac: [u8; 6],
+    /// Destination MAC address.
+    pub destination_mac: [u8; 6],
+}
+
+/// [`locate`] for plain IPv4 frames, by one access. `None` says nothing but that the frame is not one.
+#[inline(always)]
+pub fn locate_plain_v4<B: Bytes>(frame: &B, frame_len: usize) -> Option<Plain> {
+    let head: PlainV4 = zerocopy::transmute!(frame.get::<{ size_of::<PlainV4>() }>(0)?);
+    let PlainV4 { ethernet, ip, udp } = head;
+    let total = usize::from(ip.total_length.get());
+    let len = usize::from(udp.length.get());
+    let is_plain = ethernet.ether_type.get() == ETHER_IPV4
+        && ip.version_ihl == 0x45
+        && ip.protocol == IpProto::Udp as u8
+        && ip.fragment.get() & FRAGMENT_BITS == 0
+        && ETHERNET_LEN + total <= frame_len
+        && len >= UDP_LEN
+        && IPV4_LEN + len == total;
+    if !is_plain {
+        return None;
+    }
+    let found = Found {
+        is_ipv6: false,
+        ttl: ip.ttl,
+        traffic_class: ip.traffic_class,
+        ip_at: ETHERNET_LEN,
+        udp_at: ETHERNET_LEN + IPV4_LEN,
+        space: len,
+        has_extras: false,
+    };
+    Some(Plain {
+        frame: found.with(udp),
+        source: Address::v4(ip.source),
+        destination: Address::v4(ip.destination),
+        source_mac: ethernet.source,
+        destination_mac: ethernet.destination,
+    })
+}
+
+/// [`locate`] for plain IPv6 frames, by one access. `None` says nothing but that the frame is not one.
+#[inline(always)]
+pub fn locate_plain_v6<B: Bytes>(frame: &B, frame_len: usize) -> Option<Plain> {
+    let head: PlainV6 = zerocopy::transmute!(frame.get::<{ size_of::<PlainV6>() }>(0)?);
+    let PlainV6 { ethernet, ip, udp } = head;
+    let space = usize::from(ip.payload_length.get());
+    let len = usize::from(udp.length.get());
+    let is_plain = ethernet.ether_type.get() == ETHER_IPV6
+        && ip.version_class_flow.get() >> 28 == 6
+        && ip.next_header == IpProto::Udp as u8
+        && ETHERNET_LEN + IPV6_LEN + space <= frame_len
+        && len >= UDP_LEN
+        && len == space;
+    if !is_plain {
+        return None;
+    }
+    let found = Found {
+        is_ipv6: true,
+        ttl: ip.hop_limit,
+        traffic_class: (ip.version_class_flow.get() >> 20) as u8,
+        ip_at: ETHERNET_LEN,
+        udp_at: ETHERNET_LEN + IPV6_LEN,
+        space,
+        has_extras: false,
+    };
+    Some(Plain {
+        frame: found.with(udp),
+        source: Address(ip.source),
+        destination: Address(ip.destination),
+        source_mac: ethernet.source,
+        destination_mac: ethernet.destination,
+    })
+}
+
 /// Finds the UDP datagram in a frame of `frame_len` octets. The error is the reason to leave the frame to the stack.
 ///
 /// Never panics, for any bytes. Where octets beyond the directly accessible ones would be needed (a frame in several
@@ -271,19 +373,25 @@ fn udp<B: Bytes>(frame: &B, ip: Found) -> Result<Frame, Reason> {
     let octets = frame.get::<UDP_LEN>(ip.udp_at).ok_or(Reason::MalformedHeader)?;
     let udp: Udp = zerocopy::transmute!(octets);
     let len = usize::from(udp.length.get());
-    if len < UDP_LEN || len > ip.space {
-        return Err(Reason::MalformedHeader);
+    if len < UDP_LEN || len > ip.space { Err(Reason::MalformedHeader) } else { Ok(ip.with(udp)) }
+}
+
+impl Found {
+    /// The datagram with this header, whose length is at least the header's.
+    #[inline(always)]
+    fn with(self, udp: Udp) -> Frame {
+        let len = usize::from(udp.length.get());
+        Frame {
+            ip_at: self.ip_at,
+            udp_at: self.udp_at,
+            payload_len: len - UDP_LEN,
+            source_port: udp.source_port.get(),
+            destination_port: udp.destination_port.get(),
+            checksum: u16::from_ne_bytes(zerocopy::transmute!(udp.checksum)),
+            ttl: self.ttl,
+            traffic_class: self.traffic_class,
+            is_ipv6: self.is_ipv6,
+            has_extras: self.has_extras || len != self.space,
+        }
     }
-    Ok(Frame {
-        ip_at: ip.ip_at,
-        udp_at: ip.udp_at,
-        payload_len: len - UDP_LEN,
-        source_port: udp.source_port.get(),
-        destination_port: udp.destination_port.get(),
-        checksum: u16::from_ne_bytes(zerocopy::transmute!(udp.checksum)),
-        ttl: ip.ttl,
-        traffic_class: ip.traffic_class,
-        is_ipv6: ip.is_ipv6,
-        has_extras: ip.has_extras || len != ip.space,
-    })
 }

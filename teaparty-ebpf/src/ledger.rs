@@ -61,11 +61,16 @@ fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
             request.sequence = replies as u32;
             request.received = (replies + (*session).unanswered) as u32 + u32::from(request.count != 0);
         } else {
-            request.exchange.tag = (*session).history_tag;
             (*session).previous_timestamp = request.exchange.timestamp;
             (*session).sender_sequence = request.exchange.sender_sequence;
             (*session).flags |= Session::HAS_PREVIOUS;
-            session::remember(&request.exchange, config);
+            let done = &request.exchange;
+            session::remember((*session).history_tag, done.reflector_sequence, config, |slot| {
+                slot.sender_timestamp = done.sender_timestamp;
+                slot.receive_timestamp = done.receive_timestamp;
+                slot.timestamp = done.timestamp;
+                slot.sender_sequence = done.sender_sequence;
+            });
         }
     }
     Some(())

@@ -17,7 +17,7 @@ macro_rules! load {
         let word: u64;
         // SAFETY: the caller of the function around has compared the place with the packet's end.
         unsafe {
-            asm!(concat!("{0} = *(", $type, " *)({1} + 0)"), out(reg) word, in(reg) $place, options(readonly, nostack));
+            asm!(concat!("{0} = *(", $type, " *)({1} + 0)"), out(reg) word, in(reg) $place, options(pure, readonly, nostack));
         }
         word
     }};
@@ -110,6 +110,8 @@ pub(crate) struct Packet {
     base: usize,
     removed: u64,
     added: u64,
+    /// Whether [`Bytes::is_zero`] looks. Where it is known that no tail of zeros is there, that spares the verifier a loop.
+    looks_for_zeros: bool,
 }
 
 impl Packet {
@@ -131,7 +133,19 @@ impl Packet {
                 options(readonly, nostack),
             );
         }
-        Self { data, end, base, removed: 0, added: 0 }
+        Self { data, end, base, removed: 0, added: 0, looks_for_zeros: true }
+    }
+
+    /// The same, where no tail of zeros is.
+    #[inline(always)]
+    pub(crate) fn without_zeros(self) -> Self {
+        Self { looks_for_zeros: false, ..self }
+    }
+
+    /// Octets that are directly there, from the start of the frame.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        black_box(self.end - self.data)
     }
 
     /// The sums of the octets that were overwritten and of those that are there now.
@@ -243,6 +257,9 @@ impl Bytes for Packet {
 
     #[inline(always)]
     fn is_zero(&self, at: usize, len: usize) -> bool {
+        if !self.looks_for_zeros {
+            return false;
+        }
         const STEP: usize = 32;
         let mut i = at;
         for _ in 0..REACH / STEP {

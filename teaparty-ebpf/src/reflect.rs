@@ -4,15 +4,14 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
-use teaparty_common::frame::{self, Frame, IPV4_LEN, IPV6_LEN};
-use teaparty_common::maps::{
-    Config, Control, HistorySlot, LedgerRequest, LocalAddress, RecordKind, Session, SessionKey,
-};
+use teaparty_common::frame::{self, Frame, IPV4_LEN, IPV6_LEN, Plain};
+use teaparty_common::maps::{Config, Control, LedgerRequest, LocalAddress, RecordKind, Session, SessionKey};
 use teaparty_common::reflect::{
-    self, Address, Class, Environment, Facts, Integrity, Plan, Policy, Reason, Steering, Survey, Verdict,
+    self, Address, Base, Class, Environment, Facts, Plan, Policy, Reason, Steering, Survey, Verdict,
 };
+use teaparty_common::tlv::location;
 use teaparty_common::tlv::measurement::METHOD_SOFTWARE;
-use teaparty_common::tlv::{Finisher, KindSet};
+use teaparty_common::tlv::{Finisher, Kind, KindSet};
 use teaparty_common::wire::{Mode, OPEN_LEN, Timestamp, TimestampFormat};
 
 use crate::maps::{ADDRESSES, CONFIG, CONTROL, SCRATCH};
@@ -22,6 +21,7 @@ use crate::{punt, reply};
 
 /// What the fast path can do, and what it may ask for.
 struct FastPath<'a> {
+    ctx: &'a XdpContext,
     frame: &'a Frame,
     view: Packet,
 }
@@ -43,6 +43,17 @@ impl Environment for FastPath<'_> {
             self.view.get::<N>(self.frame.ip_at)
         } else {
             None
+        }
+    }
+
+    #[inline(always)]
+    fn location_subs<B: Bytes>(&mut self, _: &mut B, sub: usize, end: usize, _: &Facts, _: &Policy) {
+        let mut sub = sub as u32;
+        for _ in 0..=Self::MAX_SUBS {
+            sub = teaparty_location(self.ctx.ctx, sub, end as u32);
+            if sub == 0 {
+                break;
+            }
         }
     }
 }
@@ -113,7 +124,14 @@ pub(crate) fn run(ctx: &XdpContext) -> Reason {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Reason::Internal };
     // SAFETY: this processor's own, and the program is not re-entered.
     let scratch = unsafe { &mut *scratch };
-    if let Err(reason) = reason_of(look(ctx, scratch)) {
+    let mut seen = look_v4(ctx, scratch);
+    if seen == NOT_PLAIN {
+        seen = look_v6(ctx, scratch);
+    }
+    if seen == NOT_PLAIN {
+        seen = look_closely(ctx, scratch);
+    }
+    if let Err(reason) = reason_of(seen) {
         return reason;
     }
     let Some(control) = CONTROL.get(0) else { return Reason::Internal };
@@ -137,7 +155,10 @@ pub(crate) fn run(ctx: &XdpContext) -> Reason {
     }
 }
 
-/// What [`look`] returns for a packet that goes on: a number that is no reason.
+/// What [`look_v4`] and [`look_v6`] return for a frame that is not plain: [`look_closely`] looks at it.
+const NOT_PLAIN: u32 = u32::MAX - 1;
+
+/// What they return for a packet that goes on: a number that is no reason.
 const GOES_ON: u32 = u32::MAX;
 
 #[inline(always)]
@@ -145,9 +166,34 @@ fn reason_of(number: u32) -> Result<(), Reason> {
     if number == GOES_ON { Ok(()) } else { Err(Reason::from_number(number).unwrap_or(Reason::Internal)) }
 }
 
-/// Finds the datagram and notes when it came, whence and whither. Returns [`GOES_ON`] or the number of a reason to pass.
+/// Finds the datagram of a plain IPv4 frame and notes when it came, whence and whither. Returns [`GOES_ON`],
+/// [`NOT_PLAIN`] or the number of a reason to pass.
 #[inline(never)]
-fn look(ctx: &XdpContext, scratch: &mut Scratch) -> u32 {
+fn look_v4(ctx: &XdpContext, scratch: &mut Scratch) -> u32 {
+    let view = Packet::new(ctx, 0);
+    finish_look(ctx, scratch, frame::locate_plain_v4(&view, view.len()), view.len())
+}
+
+/// [`look_v4`] for plain IPv6 frames.
+#[inline(never)]
+fn look_v6(ctx: &XdpContext, scratch: &mut Scratch) -> u32 {
+    let view = Packet::new(ctx, 0);
+    finish_look(ctx, scratch, frame::locate_plain_v6(&view, view.len()), view.len())
+}
+
+#[inline(always)]
+fn finish_look(ctx: &XdpContext, scratch: &mut Scratch, found: Option<Plain>, frame_len: usize) -> u32 {
+    let Some(found) = found else { return NOT_PLAIN };
+    if !session::listens(found.frame.destination_port) {
+        return Reason::NotOurPort as u32;
+    }
+    note(ctx, scratch, found, frame_len);
+    GOES_ON
+}
+
+/// [`look_v4`] for everything but plain frames in one buffer: tags, options, several buffers, what is not UDP at all.
+#[inline(never)]
+fn look_closely(ctx: &XdpContext, scratch: &mut Scratch) -> u32 {
     // SAFETY: a context of this program.
     let frame_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
     let view = Packet::new(ctx, 0);
@@ -158,26 +204,30 @@ fn look(ctx: &XdpContext, scratch: &mut Scratch) -> u32 {
     if !session::listens(frame.destination_port) {
         return Reason::NotOurPort as u32;
     }
+    let Some((source_mac, destination_mac)) = Frame::macs(&view) else { return Reason::MalformedHeader as u32 };
+    let Some((source, destination)) = frame.addresses(&view) else { return Reason::MalformedHeader as u32 };
+    note(ctx, scratch, Plain { frame, source, destination, source_mac, destination_mac }, frame_len);
+    GOES_ON
+}
+
+/// Reads T2 and leaves what was found in working memory.
+#[inline(always)]
+fn note(ctx: &XdpContext, scratch: &mut Scratch, found: Plain, frame_len: usize) {
     // T2. Read here and not first of all, so that packets that are not ours do not pay for it: what lies between is a
     // few nanoseconds, and the same for every packet.
     // SAFETY: a helper without arguments.
     scratch.received_ns = unsafe { bpf_ktime_get_tai_ns() };
-    let Some((source_mac, destination_mac)) = Frame::macs(&view) else { return Reason::MalformedHeader as u32 };
-    let Some((source, destination)) = frame.addresses(&view) else { return Reason::MalformedHeader as u32 };
-    let payload = Packet::new(ctx, frame.payload_at());
-    scratch.key = SessionKey {
-        source,
-        destination,
-        source_port: frame.source_port,
-        destination_port: frame.destination_port,
-        ssid: reflect::ssid(&payload, frame.payload_len, Mode::Open),
-        reserved: 0,
-    };
-    scratch.source_mac = source_mac;
-    scratch.destination_mac = destination_mac;
+    let payload = Packet::new(ctx, found.frame.payload_at());
+    scratch.key.source = found.source;
+    scratch.key.destination = found.destination;
+    scratch.key.source_port = found.frame.source_port;
+    scratch.key.destination_port = found.frame.destination_port;
+    scratch.key.ssid = reflect::ssid(&payload, found.frame.payload_len, Mode::Open);
+    scratch.key.reserved = 0;
+    scratch.source_mac = found.source_mac;
+    scratch.destination_mac = found.destination_mac;
     scratch.frame_len = frame_len;
-    scratch.frame = frame;
-    GOES_ON
+    scratch.frame = found.frame;
 }
 
 /// What is to become of a packet that has been looked at.
@@ -240,7 +290,7 @@ fn conclude(scratch: &mut Scratch, verdict: Verdict) {
 #[inline(always)]
 fn plan_bare(work: &mut Work<'_>) {
     let len = work.scratch.frame.payload_len;
-    let environment = FastPath { frame: &work.scratch.frame, view: work.view() };
+    let environment = FastPath { ctx: work.ctx, frame: &work.scratch.frame, view: work.view() };
     let policy = &work.config.policy;
     let verdict = reflect::plan_bare(&work.payload(), len, Mode::Open, policy, &environment);
     conclude(work.scratch, verdict);
@@ -251,7 +301,7 @@ fn plan_bare(work: &mut Work<'_>) {
 const MAX_TLVS: usize = 8;
 
 /// Asks the core about a packet that may have TLVs.
-#[inline(always)]
+#[inline(never)]
 fn plan_tlvs(work: &mut Work<'_>) {
     plan_bare(work);
     if work.scratch.outcome != ANSWER || work.config.policy.has(Policy::NO_TLV) {
@@ -279,7 +329,7 @@ extern "C" fn teaparty_survey(ctx: *mut xdp_md) -> u32 {
     let Some((scratch, config)) = working_memory() else { return 0 };
     let ctx = XdpContext::new(ctx);
     let payload = Packet::new(&ctx, scratch.frame.payload_at());
-    let environment = FastPath { frame: &scratch.frame, view: Packet::new(&ctx, 0) };
+    let environment = FastPath { ctx: &ctx, frame: &scratch.frame, view: Packet::new(&ctx, 0) };
     u32::from(scratch.survey.turn(&payload, scratch.frame.payload_len, &config.policy, &environment))
 }
 
@@ -289,11 +339,27 @@ extern "C" fn teaparty_survey(ctx: *mut xdp_md) -> u32 {
 extern "C" fn teaparty_apply(ctx: *mut xdp_md, at: u32) -> u32 {
     let Some((scratch, config)) = working_memory() else { return 0 };
     let ctx = XdpContext::new(ctx);
-    let mut payload = Packet::new(&ctx, scratch.frame.payload_at());
+    // The survey has found where a tail of zeros begins, and the plan ends there.
+    let mut payload = Packet::new(&ctx, scratch.frame.payload_at()).without_zeros();
     let Scratch { plan, facts, frame, steering, .. } = &mut *scratch;
-    let mut environment = FastPath { frame, view: Packet::new(&ctx, 0) };
+    let mut environment = FastPath { ctx: &ctx, frame, view: Packet::new(&ctx, 0) };
     let policy = &config.policy;
     let next = reflect::apply_turn(&mut payload, at as usize, plan, facts, policy, &mut environment, steering);
+    let (removed, added) = payload.difference();
+    scratch.removed += removed;
+    scratch.added += added;
+    next.map_or(0, |next| next as u32)
+}
+
+/// One turn over the sub-TLVs of a Location: the one at `sub`, of a body that ends at `end`. Gives where the next one
+/// begins, or 0 when there is no more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn teaparty_location(ctx: *mut xdp_md, sub: u32, end: u32) -> u32 {
+    let Some((scratch, config)) = working_memory() else { return 0 };
+    let ctx = XdpContext::new(ctx);
+    let mut payload = Packet::new(&ctx, scratch.frame.payload_at());
+    let next = location::turn(&mut payload, sub as usize, end as usize, &scratch.facts, &config.policy);
     let (removed, added) = payload.difference();
     scratch.removed += removed;
     scratch.added += added;
@@ -313,67 +379,86 @@ fn working_memory() -> Option<(&'static mut Scratch, &'static Config)> {
 /// Turns the packet into its reply.
 #[inline(always)]
 fn answer(work: &mut Work<'_>) -> Reason {
+    let mut replies = 0;
     if work.config.has(Config::STATEFUL) {
         let Scratch { key, session, .. } = &mut *work.scratch;
-        work.admitted.session = session::entry(key, session, &work.admitted, work.control, work.config);
-        if work.admitted.session.is_none() {
+        let Some(session) = session::entry(key, session, &work.admitted, work.control, work.config) else {
             return Reason::TableFull;
-        }
+        };
+        work.admitted.session = Some(session);
+        // SAFETY: `replies` of a map value, eight octets, aligned.
+        replies = unsafe { session::fetch_add(&raw mut (*session).replies, 1) };
     } else {
         work.admitted.session = None;
     }
-    fill(work);
-    if let Some(session) = work.admitted.session {
-        assign(&mut work.scratch.facts, session);
-    }
-    work.scratch.steering = Steering::new(&work.scratch.facts);
-    (work.scratch.removed, work.scratch.added) = (0, 0);
+    let Scratch { frame, received_ns, steering, .. } = &mut *work.scratch;
+    let (ttl, received_ns) = (frame.ttl, *received_ns);
+    *steering = Steering::new(frame.traffic_class);
     if work.scratch.plan.has_tlvs {
-        let mut at = OPEN_LEN as u32;
-        for _ in 0..=MAX_TLVS {
-            at = teaparty_apply(work.ctx.ctx, at);
-            if at == 0 {
-                break;
-            }
+        process(work, replies);
+    }
+    let format = work.format();
+    let base = Base {
+        is_stateful: work.admitted.session.is_some(),
+        sequence: replies as u32,
+        receive_timestamp: wire_time(received_ns, format, work.control),
+        error_estimate: error_estimate(format, work.control),
+        ttl,
+    };
+    send(work, base, format)
+}
+
+/// Processes the TLVs.
+#[inline(never)]
+fn process(work: &mut Work<'_>, replies: u64) {
+    // Padding and unknown TLVs ask for no facts.
+    if work.scratch.plan.seen.without(Kind::ExtraPadding.set()) != KindSet::EMPTY {
+        fill(work);
+        if let Some(session) = work.admitted.session {
+            assign(&mut work.scratch.facts, session, replies);
         }
     }
-    send(work)
+    (work.scratch.removed, work.scratch.added) = (0, 0);
+    let mut at = OPEN_LEN as u32;
+    for _ in 0..=MAX_TLVS {
+        at = teaparty_apply(work.ctx.ctx, at);
+        if at == 0 {
+            break;
+        }
+    }
 }
 
 /// Stamps and addresses the reply, and leaves in the session what the next packet is to know.
 #[inline(never)]
-fn send(work: &mut Work<'_>) -> Reason {
+fn send(work: &mut Work<'_>, base: Base, format: TimestampFormat) -> Reason {
     let mut payload = work.payload();
-    let Some(octets) = payload.get::<12>(0) else { return Reason::Internal };
-    let sender_sequence = u32::from_be_bytes([octets[0], octets[1], octets[2], octets[3]]);
-    let sender_timestamp =
-        u64::from_be_bytes([octets[4], octets[5], octets[6], octets[7], octets[8], octets[9], octets[10], octets[11]]);
     // T3, as late as the checksum allows.
     // SAFETY: a helper without arguments.
     let now_ns = unsafe { bpf_ktime_get_tai_ns() };
-    let timestamp = wire_time(now_ns, work.format(), work.control);
-    reflect::stamp(&mut payload, Mode::Open, &work.scratch.facts, timestamp);
-    payload.add_difference(work.scratch.removed, work.scratch.added);
+    let timestamp = wire_time(now_ns, format, work.control);
+    let Some(echo) = reflect::stamp(&mut payload, Mode::Open, base, timestamp) else { return Reason::Internal };
+    if work.scratch.plan.has_tlvs {
+        payload.add_difference(work.scratch.removed, work.scratch.added);
+    }
+    let Scratch { frame, key, steering, received_ns, source_mac, destination_mac, .. } = &*work.scratch;
     let mut view = work.view();
-    let Scratch { frame, key, steering, facts, .. } = &*work.scratch;
+    view.put(0, *source_mac);
+    view.put(6, *destination_mac);
     if reply::address(&mut view, frame, key, &payload, steering).is_none() {
         return Reason::Internal;
     }
     if let Some(session) = work.admitted.session {
-        settle(session, facts, sender_sequence, timestamp);
-        let exchange = HistorySlot {
-            tag: facts.history_tag,
-            reflector_sequence: facts.sequence,
-            sender_timestamp,
-            receive_timestamp: facts.receive_timestamp,
-            timestamp,
-            sender_sequence,
-            reserved: 0,
-        };
-        session::remember(&exchange, work.config);
+        let sender_sequence = echo.sequence_number.get();
+        let tag = settle(session, *received_ns, sender_sequence, timestamp);
+        session::remember(tag, base.sequence, work.config, |slot| {
+            slot.sender_timestamp = echo.timestamp.bits();
+            slot.receive_timestamp = base.receive_timestamp;
+            slot.timestamp = timestamp;
+            slot.sender_sequence = sender_sequence;
+        });
     }
     if let Some(report) = steering.access_report {
-        punt::report_access(report, key, facts);
+        punt::report_access(report, key, &work.scratch.facts);
     }
     Reason::Reflected
 }
@@ -400,7 +485,9 @@ fn punt_frame(work: &mut Work<'_>, reason: Reason) -> Reason {
         facts.flags |= Facts::STATEFUL | Facts::UNASSIGNED;
         if is_certain && let Some(session) = session::entry(key, scratch, &work.admitted, work.control, work.config) {
             facts.flags &= !Facts::UNASSIGNED;
-            assign(facts, session);
+            // SAFETY: `replies` of a map value, eight octets, aligned.
+            let replies = unsafe { session::fetch_add(&raw mut (*session).replies, 1) };
+            assign(facts, session, replies);
         }
     }
     let head = space.head();
@@ -420,10 +507,6 @@ fn punt_frame(work: &mut Work<'_>, reason: Reason) -> Reason {
 #[inline(always)]
 fn fill(work: &mut Work<'_>) {
     let format = work.format();
-    let ptp = match format {
-        TimestampFormat::Ntp => 0,
-        TimestampFormat::Ptp => teaparty_common::wire::error_estimate::Z,
-    };
     let control = work.control;
     let Scratch { key, facts, frame, received_ns, source_mac, .. } = &mut *work.scratch;
     facts.received_ns = *received_ns;
@@ -441,7 +524,7 @@ fn fill(work: &mut Work<'_>) {
     facts.interface = control.interface;
     facts.source_port = key.source_port;
     facts.destination_port = key.destination_port;
-    facts.error_estimate = control.clock.error_estimate | ptp;
+    facts.error_estimate = error_estimate(format, control);
     facts.source_mac = *source_mac;
     facts.timestamp_information = control.clock.timestamp_information;
     facts.ttl = frame.ttl;
@@ -450,39 +533,44 @@ fn fill(work: &mut Work<'_>) {
     facts.flags = Facts::HAS_MAC;
 }
 
-/// Assigns the session's next Sequence Number and adds what the session knows to the facts.
+/// Adds what the session knows to the facts. `replies` is how many it had sent, which is the Sequence Number too.
 #[inline(always)]
-fn assign(facts: &mut Facts, session: *mut Session) {
-    // SAFETY: `replies` of a map value, eight octets, aligned; the other fields are plain words of the same value.
-    unsafe {
-        let replies = session::fetch_add(&raw mut (*session).replies, 1);
-        let session = &*session;
-        facts.flags |= Facts::STATEFUL;
-        facts.sequence = replies as u32;
-        facts.transmitted = replies as u32;
-        facts.received = (replies + session.unanswered) as u32 + 1;
-        facts.history_tag = session.history_tag;
-        if session.flags & Session::HAS_PREVIOUS != 0 {
-            facts.flags |= Facts::HAS_PREVIOUS;
-            facts.previous_sequence = (replies as u32).wrapping_sub(1);
-            facts.previous_timestamp = session.previous_timestamp;
-            facts.previous_method = METHOD_SOFTWARE;
-            facts.previous_sender_sequence = session.sender_sequence;
-        }
+fn assign(facts: &mut Facts, session: *mut Session, replies: u64) {
+    // SAFETY: a value of a map, of which whole words are read.
+    let session = unsafe { &*session };
+    facts.flags |= Facts::STATEFUL;
+    facts.sequence = replies as u32;
+    facts.transmitted = replies as u32;
+    facts.received = (replies + session.unanswered) as u32 + 1;
+    facts.history_tag = session.history_tag;
+    if session.flags & Session::HAS_PREVIOUS != 0 {
+        facts.flags |= Facts::HAS_PREVIOUS;
+        facts.previous_sequence = (replies as u32).wrapping_sub(1);
+        facts.previous_timestamp = session.previous_timestamp;
+        facts.previous_method = METHOD_SOFTWARE;
+        facts.previous_sender_sequence = session.sender_sequence;
     }
 }
 
-/// Leaves in the session what the next packet is to know.
+/// Leaves in the session what the next packet is to know; gives the tag of its history.
 #[inline(always)]
-fn settle(session: *mut Session, facts: &Facts, sender_sequence: u32, timestamp: u64) {
+fn settle(session: *mut Session, received_ns: u64, sender_sequence: u32, timestamp: u64) -> u32 {
     // SAFETY: a value of a map. Packets of one session come by one queue; where they do not, the last writer wins.
     unsafe {
-        (*session).last_received_ns = facts.received_ns;
+        (*session).last_received_ns = received_ns;
         (*session).previous_timestamp = timestamp;
         (*session).sender_sequence = sender_sequence;
-        if facts.flags & Facts::HAS_PREVIOUS == 0 {
-            (*session).flags |= Session::HAS_PREVIOUS;
-        }
+        (*session).flags |= Session::HAS_PREVIOUS;
+        (*session).history_tag
+    }
+}
+
+/// The Error Estimate for timestamps of this format.
+#[inline(always)]
+fn error_estimate(format: TimestampFormat, control: &Control) -> u16 {
+    match format {
+        TimestampFormat::Ntp => control.clock.error_estimate,
+        TimestampFormat::Ptp => control.clock.error_estimate | teaparty_common::wire::error_estimate::Z,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::packet::Packet;
 /// TTL and Hop Limit of every reply (ext-hdr-15 §3.1).
 const FRESH_TTL: u8 = 255;
 
-/// Turns the headers of `frame` into the reply's. `payload` is the payload as it will be sent, with the record of what
+/// Turns the IP and UDP headers of `frame` into the reply's. `payload` is the payload as it will be sent, with the record of what
 /// was changed in it. `None`, with the packet half edited, only where octets are missing that were there before.
 #[inline(always)]
 pub(crate) fn address(
@@ -23,9 +23,6 @@ pub(crate) fn address(
     payload: &Packet,
     steering: &Steering,
 ) -> Option<()> {
-    let (source_mac, destination_mac) = Frame::macs(view)?;
-    view.put(0, source_mac);
-    view.put(6, destination_mac);
     let traffic_class = steering.traffic_class.0;
     // Swapping addresses and ports leaves every sum as it is; what is not a swap is accounted for here.
     let mut removed = 0;

@@ -29,11 +29,11 @@ pub struct Steering {
 }
 
 impl Steering {
-    /// What holds while no TLV has a say.
+    /// What holds while no TLV has a say, for a request with this TOS or Traffic Class.
     #[inline(always)]
-    pub fn new(facts: &Facts) -> Self {
+    pub fn new(received_class: u8) -> Self {
         Self {
-            traffic_class: TrafficClass::new(TrafficClass(facts.traffic_class).dscp(), Ecn::default()),
+            traffic_class: TrafficClass::new(TrafficClass(received_class).dscp(), Ecn::default()),
             source: None,
             destination_port: None,
             access_report: None,
@@ -64,7 +64,6 @@ pub fn apply<B: Bytes, E: Environment>(
 
 /// One turn of [`apply`]: what stands at `at`. Gives where the next TLV begins, or `None` when nothing more is touched.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "what is written, where, and the five things that decide about it")]
 pub fn apply_turn<B: Bytes, E: Environment>(
     payload: &mut B,
     at: usize,
@@ -92,7 +91,7 @@ pub fn apply_turn<B: Bytes, E: Environment>(
         }
         Step::Tlv(tlv) => {
             process(payload, tlv, plan, facts, policy, environment, steering);
-            Some(tlv.end())
+            if tlv.end() < plan.tlvs_end { Some(tlv.end()) } else { None }
         }
     }
 }
@@ -154,7 +153,8 @@ fn process<B: Bytes, E: Environment>(
     } else if is(Kind::DirectMeasurement) {
         rewrite!(payload, tlv, |body: DirectMeasurement| body.reflect(facts));
     } else if is(Kind::Location) {
-        let _ = location::reflect(payload, tlv.value(), usize::from(tlv.length), facts, policy, E::MAX_SUBS);
+        location::reflect_head(payload, tlv.value(), facts, policy);
+        environment.location_subs(payload, tlv.value() + location::FIXED_LEN, tlv.end(), facts, policy);
     } else if is(Kind::FollowUpTelemetry) {
         let body: [u8; size_of::<FollowUpTelemetry>()] = transmute!(FollowUpTelemetry::reflect(facts));
         payload.put(tlv.value(), body);
@@ -286,37 +286,67 @@ fn fixed_header<B: Bytes, E: Environment>(
     Flags::NONE
 }
 
-/// Writes the reply's base packet over the request's (RFC 8762 §4.3). `timestamp` is T3 in the policy's format, read
-/// as late as possible. In authenticated mode the HMAC field is left zero: it is computed after this.
-#[inline(always)]
-pub fn stamp<B: Bytes>(payload: &mut B, mode: Mode, facts: &Facts, timestamp: u64) {
-    match mode {
-        Mode::Open => {
-            let Some(octets) = payload.get::<OPEN_LEN>(0) else { return };
-            let request: sender::OpenPacket = transmute!(octets);
-            let echo = Echo::from(request);
-            let reply: [u8; OPEN_LEN] = transmute!(reflector::OpenPacket::new(base(facts, echo, timestamp), echo));
-            payload.put(0, reply);
-        }
-        Mode::Authenticated => {
-            let Some(octets) = payload.get::<AUTHENTICATED_LEN>(0) else { return };
-            let request: sender::AuthenticatedPacket = transmute!(octets);
-            let echo = Echo::from(request);
-            let reply = reflector::AuthenticatedPacket::new(base(facts, echo, timestamp), echo);
-            let reply: [u8; AUTHENTICATED_LEN] = transmute!(reply);
-            payload.put(0, reply);
+/// What the reflector says of itself in a reply's base packet, T3 not included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// Whether the session counts its replies itself; else the request's Sequence Number is repeated.
+    pub is_stateful: bool,
+    /// Sequence Number of the reply, in a stateful session.
+    pub sequence: u32,
+    /// T2 as it goes on the wire.
+    pub receive_timestamp: u64,
+    /// Error Estimate of T2 and T3, in host order.
+    pub error_estimate: u16,
+    /// TTL or Hop Limit as received.
+    pub ttl: u8,
+}
+
+impl From<&Facts> for Base {
+    #[inline(always)]
+    fn from(facts: &Facts) -> Self {
+        Self {
+            is_stateful: facts.is_stateful(),
+            sequence: facts.sequence,
+            receive_timestamp: facts.receive_timestamp,
+            error_estimate: facts.error_estimate,
+            ttl: facts.ttl,
         }
     }
 }
 
-/// What the reflector states itself.
+/// Writes the reply's base packet over the request's (RFC 8762 §4.3) and gives what was copied from that. `timestamp` is
+/// T3 in the policy's format, read as late as possible. In authenticated mode the HMAC field is left zero: it is
+/// computed after this. `None`, with nothing written, where the base packet is not all there.
 #[inline(always)]
-fn base(facts: &Facts, echo: Echo, timestamp: u64) -> Stamp {
-    Stamp {
-        sequence_number: if facts.is_stateful() { U32::new(facts.sequence) } else { echo.sequence_number },
-        timestamp: Timestamp::from_bits(timestamp),
-        receive_timestamp: Timestamp::from_bits(facts.receive_timestamp),
-        error_estimate: ErrorEstimate::from_bits(facts.error_estimate),
-        sender_ttl: facts.ttl,
+pub fn stamp<B: Bytes>(payload: &mut B, mode: Mode, base: Base, timestamp: u64) -> Option<Echo> {
+    match mode {
+        Mode::Open => {
+            let request: sender::OpenPacket = transmute!(payload.get::<OPEN_LEN>(0)?);
+            let echo = Echo::from(request);
+            let reply: [u8; OPEN_LEN] = transmute!(reflector::OpenPacket::new(base.stamp(echo, timestamp), echo));
+            payload.put(0, reply);
+            Some(echo)
+        }
+        Mode::Authenticated => {
+            let request: sender::AuthenticatedPacket = transmute!(payload.get::<AUTHENTICATED_LEN>(0)?);
+            let echo = Echo::from(request);
+            let reply = reflector::AuthenticatedPacket::new(base.stamp(echo, timestamp), echo);
+            let reply: [u8; AUTHENTICATED_LEN] = transmute!(reply);
+            payload.put(0, reply);
+            Some(echo)
+        }
+    }
+}
+
+impl Base {
+    #[inline(always)]
+    fn stamp(self, echo: Echo, timestamp: u64) -> Stamp {
+        Stamp {
+            sequence_number: if self.is_stateful { U32::new(self.sequence) } else { echo.sequence_number },
+            timestamp: Timestamp::from_bits(timestamp),
+            receive_timestamp: Timestamp::from_bits(self.receive_timestamp),
+            error_estimate: ErrorEstimate::from_bits(self.error_estimate),
+            sender_ttl: self.ttl,
+        }
     }
 }

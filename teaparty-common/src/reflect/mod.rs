@@ -15,7 +15,7 @@ mod walk;
 mod tests;
 
 pub use address::Address;
-pub use apply::{Steering, apply, apply_turn, stamp};
+pub use apply::{Base, Steering, apply, apply_turn, stamp};
 pub use facts::Facts;
 pub use policy::{LocationFields, Policy};
 pub use verdict::{Class, REASON_SLOTS, REASONS, Reason, Verdict};
@@ -51,6 +51,15 @@ pub trait Environment {
 
     /// The received packet's IPv4 header without options, or its IPv6 header, if `N` octets is what it has.
     fn fixed_header<const N: usize>(&self) -> Option<[u8; N]>;
+
+    /// Answers the sub-TLVs of a Location that lie from `sub` up to `end`: [`location::turn`] until there are no more.
+    #[inline(always)]
+    fn location_subs<B: Bytes>(&mut self, payload: &mut B, sub: usize, end: usize, facts: &Facts, policy: &Policy) {
+        let mut sub = sub;
+        while let Some(next) = location::turn(payload, sub, end, facts, policy) {
+            sub = next;
+        }
+    }
 
     /// Finishes a TLV that only the controller can: a kind with [`crate::tlv::Finisher::Controller`], or a Return Path
     /// without a Control Code. Edits Value and Flags in place. Environments whose [`Self::KINDS`] has none need not care.
@@ -241,6 +250,10 @@ impl Survey {
         } else if tlv.number != 0 {
             self.notes |= look::<B, E>(payload, policy, &tlv, self.seen);
             self.seen.0 |= 1 << (tlv.number & 31);
+        }
+        if self.at >= len {
+            self.notes |= note::OVER;
+            return false;
         }
         true
     }

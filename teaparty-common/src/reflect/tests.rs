@@ -33,9 +33,9 @@ fn decide(octets: &mut [u8], policy: &Policy) -> Verdict {
 fn reflect(octets: &mut [u8]) -> Option<Steering> {
     let Verdict::Reflect(plan) = decide(octets, &Policy::DEFAULT) else { return None };
     let facts = Facts { flags: Facts::STATEFUL, ..Facts::default() };
-    let mut steering = Steering::new(&facts);
+    let mut steering = Steering::new(facts.traffic_class);
     apply(&mut SliceBytes(octets), &plan, &facts, &Policy::DEFAULT, &mut Kernel, &mut steering);
-    stamp(&mut SliceBytes(octets), Mode::Open, &facts, 7);
+    stamp(&mut SliceBytes(octets), Mode::Open, Base::from(&facts), 7);
     Some(steering)
 }
 

@@ -55,18 +55,9 @@ pub fn count_subs<B: Bytes>(payload: &B, mut at: usize, end: usize, most: usize)
     None
 }
 
-/// Fills the Location body that lies at `at`, `length` octets long, in place; its Length does not change (RFC 8972 §4.2.2).
-///
-/// At most `most` sub-TLVs are looked at: the caller has counted them.
+/// Fills the fixed head of the Location body that lies at `at`. Sub-TLVs follow by [`turn`].
 #[inline(always)]
-pub fn reflect<B: Bytes>(
-    payload: &mut B,
-    at: usize,
-    length: usize,
-    facts: &Facts,
-    policy: &Policy,
-    most: usize,
-) -> Option<()> {
+pub fn reflect_head<B: Bytes>(payload: &mut B, at: usize, facts: &Facts, policy: &Policy) {
     let ports = if policy.location_hides(LocationFields::PORTS) {
         [0; FIXED_LEN]
     } else {
@@ -76,27 +67,29 @@ pub fn reflect<B: Bytes>(
         })
     };
     payload.put(at, ports);
-    let end = at + length;
-    let mut sub = at + FIXED_LEN;
-    for _ in 0..most {
-        if sub + HEADER_LEN > end {
-            break;
-        }
-        let header: Header = zerocopy::transmute!(payload.get::<HEADER_LEN>(sub)?);
-        let value_len = usize::from(header.length.get());
-        let value = sub + HEADER_LEN;
-        if value + value_len > end {
-            payload.put(sub, [Flags::MALFORMED.0]);
-            break;
-        }
-        answer(payload, sub, header.code, value_len, facts, policy);
-        sub = value + value_len;
+}
+
+/// Answers the sub-TLV at `sub` of a Location body that ends at `end`, in place; its Length does not change (RFC 8972
+/// §4.2.2). Gives where the next one begins, or `None` when nothing more is touched.
+#[inline(always)]
+pub fn turn<B: Bytes>(payload: &mut B, sub: usize, end: usize, facts: &Facts, policy: &Policy) -> Option<usize> {
+    if sub >= end {
+        return None;
     }
-    // One to three octets that can't hold a header: marked like a stray tail of the packet.
-    if sub < end && sub + HEADER_LEN > end {
+    if sub + HEADER_LEN > end {
+        // One to three octets that can't hold a header: marked like a stray tail of the packet.
         payload.put(sub, [Flags::MALFORMED.0]);
+        return None;
     }
-    Some(())
+    let header: Header = zerocopy::transmute!(payload.get::<HEADER_LEN>(sub)?);
+    let value_len = usize::from(header.length.get());
+    let value = sub + HEADER_LEN;
+    if value + value_len > end {
+        payload.put(sub, [Flags::MALFORMED.0]);
+        return None;
+    }
+    answer(payload, sub, header.code, value_len, facts, policy);
+    Some(value + value_len)
 }
 
 /// Answers one sub-TLV whose octets are all there: type, value and flags change, its Length does not.
