@@ -308,10 +308,19 @@ fn plan_tlvs(work: &mut Work<'_>) {
         return;
     }
     work.scratch.plan.has_tlvs = true;
-    work.scratch.survey = Survey::new(Mode::Open);
+    let payload = work.payload().without_zeros();
+    let mut survey = Survey::new(Mode::Open);
     for _ in 0..=MAX_TLVS {
-        if teaparty_survey(work.ctx.ctx) == 0 {
+        if !survey.skim(&payload, work.scratch.frame.payload_len, &work.config.policy) {
             break;
+        }
+    }
+    work.scratch.survey = survey;
+    if !work.scratch.survey.is_over() {
+        for _ in 0..=MAX_TLVS {
+            if teaparty_survey(work.ctx.ctx) == 0 {
+                break;
+            }
         }
     }
     let Scratch { survey, plan, .. } = &*work.scratch;
@@ -411,14 +420,14 @@ fn answer(work: &mut Work<'_>) -> Reason {
 /// Processes the TLVs.
 #[inline(never)]
 fn process(work: &mut Work<'_>, replies: u64) {
-    // Padding and unknown TLVs ask for no facts.
-    if work.scratch.plan.seen.without(Kind::ExtraPadding.set()) != KindSet::EMPTY {
-        fill(work);
-        if let Some(session) = work.admitted.session {
-            assign(&mut work.scratch.facts, session, replies);
-        }
-    }
     (work.scratch.removed, work.scratch.added) = (0, 0);
+    if work.scratch.plan.seen.without(Padding::KINDS) == KindSet::EMPTY {
+        return process_padding(work);
+    }
+    fill(work);
+    if let Some(session) = work.admitted.session {
+        assign(&mut work.scratch.facts, session, replies);
+    }
     let mut at = OPEN_LEN as u32;
     for _ in 0..=MAX_TLVS {
         at = teaparty_apply(work.ctx.ctx, at);
@@ -426,6 +435,39 @@ fn process(work: &mut Work<'_>, replies: u64) {
             break;
         }
     }
+}
+
+/// What a packet asks for whose TLVs are padding, and perhaps some that nobody knows: flags, and no facts.
+struct Padding;
+
+impl Environment for Padding {
+    const KINDS: KindSet = Kind::ExtraPadding.set();
+    const MAX_SUBS: usize = 0;
+    const CAN_GROW: bool = false;
+
+    fn is_local(&self, _: &Address) -> bool {
+        false
+    }
+
+    fn fixed_header<const N: usize>(&self) -> Option<[u8; N]> {
+        None
+    }
+}
+
+/// [`process`] for packets without other known TLVs.
+#[inline(always)]
+fn process_padding(work: &mut Work<'_>) {
+    let mut payload = work.payload().without_zeros();
+    let mut at = OPEN_LEN;
+    for _ in 0..=MAX_TLVS {
+        let Scratch { plan, facts, steering, .. } = &mut *work.scratch;
+        let policy = &work.config.policy;
+        match reflect::apply_turn(&mut payload, at, plan, facts, policy, &mut Padding, steering) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    (work.scratch.removed, work.scratch.added) = payload.difference();
 }
 
 /// Stamps and addresses the reply, and leaves in the session what the next packet is to know.

@@ -224,6 +224,32 @@ impl Survey {
         self.notes & note::OVER != 0
     }
 
+    /// A turn for the TLVs that need no second look: well formed, and of a kind that can neither end the packet nor send
+    /// it elsewhere. Whether this was one and there may be more; if not, [`Survey::turn`] goes on from here.
+    #[inline(always)]
+    pub fn skim<B: Bytes>(&mut self, payload: &B, len: usize, policy: &Policy) -> bool {
+        let Step::Tlv(tlv) = step(payload, self.at, len, policy) else { return false };
+        if !tlv.is_well_formed || !Self::SIMPLE.has(tlv.number) {
+            return false;
+        }
+        self.at = tlv.end();
+        self.seen.0 |= 1 << (tlv.number & 31);
+        if self.at >= len {
+            self.notes |= note::OVER;
+            return false;
+        }
+        true
+    }
+
+    /// The kinds that [`look`] has nothing to note of.
+    const SIMPLE: KindSet = KindSet::finished_by(Finisher::Kernel).without(
+        Kind::ReturnPath
+            .set()
+            .with(Kind::MicroSessionId.set())
+            .with(Kind::Location.set())
+            .with(Kind::ReflectedFixedHeader.set()),
+    );
+
     /// Looks at one TLV of a payload of `len` octets, all of which are there. Whether there may be more.
     #[inline(always)]
     pub fn turn<B: Bytes, E: Environment>(&mut self, payload: &B, len: usize, policy: &Policy, _: &E) -> bool {
