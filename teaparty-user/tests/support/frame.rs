@@ -1,0 +1,270 @@
+//! Ethernet frames around UDP payloads: built field by field, and judged by full checksums.
+
+use std::net::IpAddr;
+
+/// MAC address of the reflector's interface.
+pub(crate) const OUR_MAC: [u8; 6] = [0x02, 0, 0x5e, 0x20, 0, 0x02];
+
+/// What stands in the UDP checksum field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checksum {
+    /// The right one.
+    Right,
+    /// Zero: none, over IPv4.
+    None,
+    /// The sum of the pseudo header, as a sender leaves it that trusts its device to finish it.
+    Partial,
+    /// The right one with these bits flipped.
+    Wrong(u16),
+}
+
+/// A datagram and the headers in front of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Datagram {
+    /// VLAN tags, outermost first: EtherType and tag control information.
+    pub(crate) tags: Vec<(u16, u16)>,
+    pub(crate) source_mac: [u8; 6],
+    pub(crate) destination_mac: [u8; 6],
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) source_port: u16,
+    pub(crate) destination_port: u16,
+    pub(crate) ttl: u8,
+    pub(crate) traffic_class: u8,
+    /// IPv4 identification.
+    pub(crate) identification: u16,
+    /// IPv4 flags and fragment offset.
+    pub(crate) fragment: u16,
+    /// IPv4 options; a multiple of four octets.
+    pub(crate) options: Vec<u8>,
+    /// IPv6 extension headers, each with its type. Their Next Header octets are filled in.
+    pub(crate) extensions: Vec<(u8, Vec<u8>)>,
+    pub(crate) checksum: Checksum,
+    pub(crate) payload: Vec<u8>,
+    /// Octets of the IP packet behind the UDP datagram.
+    pub(crate) surplus: Vec<u8>,
+    /// Octets of the frame behind the IP packet: what Ethernet pads short frames with.
+    pub(crate) trailer: Vec<u8>,
+}
+
+impl Datagram {
+    /// An ordinary test packet of the vectors' sender with this payload.
+    pub(crate) fn new(payload: Vec<u8>) -> Self {
+        Self {
+            tags: Vec::new(),
+            source_mac: [0x02, 0, 0x5e, 0x10, 0, 0x01],
+            destination_mac: OUR_MAC,
+            source: "192.0.2.10".parse().expect("an address"),
+            destination: "198.51.100.20".parse().expect("an address"),
+            source_port: 49200,
+            destination_port: 862,
+            ttl: 61,
+            traffic_class: 10 << 2 | 1,
+            identification: 0x1234,
+            fragment: 0x4000,
+            options: Vec::new(),
+            extensions: Vec::new(),
+            checksum: Checksum::Right,
+            payload,
+            surplus: Vec::new(),
+            trailer: Vec::new(),
+        }
+    }
+
+    /// The same over IPv6.
+    pub(crate) fn new_ipv6(payload: Vec<u8>) -> Self {
+        Self {
+            source: "2001:db8::10".parse().expect("an address"),
+            destination: "2001:db8:1::20".parse().expect("an address"),
+            ..Self::new(payload)
+        }
+    }
+
+    /// Octets of the frame in front of the UDP payload.
+    pub(crate) fn payload_at(&self) -> usize {
+        let extensions: usize = self.extensions.iter().map(|(_, octets)| octets.len()).sum();
+        let ip = if self.source.is_ipv4() { 20 + self.options.len() } else { 40 + extensions };
+        14 + 4 * self.tags.len() + ip + 8
+    }
+
+    /// The frame.
+    pub(crate) fn build(&self) -> Vec<u8> {
+        let mut frame = Vec::with_capacity(self.payload_at() + self.payload.len());
+        frame.extend(self.destination_mac);
+        frame.extend(self.source_mac);
+        for (ether_type, control) in &self.tags {
+            frame.extend(ether_type.to_be_bytes());
+            frame.extend(control.to_be_bytes());
+        }
+        let udp = self.udp();
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                frame.extend(0x0800u16.to_be_bytes());
+                let header_len = 20 + self.options.len();
+                let total = header_len + udp.len() + self.surplus.len();
+                let mut ip = vec![0x40 | (header_len / 4) as u8, self.traffic_class];
+                ip.extend((total as u16).to_be_bytes());
+                ip.extend(self.identification.to_be_bytes());
+                ip.extend(self.fragment.to_be_bytes());
+                ip.extend([self.ttl, 17, 0, 0]);
+                ip.extend(source.octets());
+                ip.extend(destination.octets());
+                ip.extend(&self.options);
+                let sum = !ones_sum(&[&ip]);
+                ip[10..12].copy_from_slice(&sum.to_be_bytes());
+                frame.extend(ip);
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                frame.extend(0x86ddu16.to_be_bytes());
+                let extensions: usize = self.extensions.iter().map(|(_, octets)| octets.len()).sum();
+                frame.extend((6u32 << 28 | u32::from(self.traffic_class) << 20 | 0x3_1415).to_be_bytes());
+                frame.extend(((extensions + udp.len() + self.surplus.len()) as u16).to_be_bytes());
+                frame.push(self.extensions.first().map_or(17, |(kind, _)| *kind));
+                frame.push(self.ttl);
+                frame.extend(source.octets());
+                frame.extend(destination.octets());
+                for (i, (_, octets)) in self.extensions.iter().enumerate() {
+                    let at = frame.len();
+                    frame.extend(octets);
+                    frame[at] = self.extensions.get(i + 1).map_or(17, |(kind, _)| *kind);
+                }
+            }
+            _ => panic!("both addresses are of one family"),
+        }
+        frame.extend(udp);
+        frame.extend(&self.surplus);
+        frame.extend(&self.trailer);
+        frame
+    }
+
+    fn udp(&self) -> Vec<u8> {
+        let len = (8 + self.payload.len()) as u16;
+        let mut udp = Vec::with_capacity(usize::from(len));
+        udp.extend(self.source_port.to_be_bytes());
+        udp.extend(self.destination_port.to_be_bytes());
+        udp.extend(len.to_be_bytes());
+        udp.extend([0, 0]);
+        udp.extend(&self.payload);
+        let pseudo = pseudo_header(self.source, self.destination, len);
+        let right = match !ones_sum(&[&pseudo, &udp]) {
+            0 => 0xffff,
+            sum => sum,
+        };
+        let field = match self.checksum {
+            Checksum::Right => right,
+            Checksum::None => 0,
+            Checksum::Partial => ones_sum(&[&pseudo]),
+            Checksum::Wrong(bits) => right ^ bits,
+        };
+        udp[6..8].copy_from_slice(&field.to_be_bytes());
+        udp
+    }
+}
+
+/// What a frame says, taken apart again.
+#[derive(Clone, Debug)]
+pub(crate) struct Parsed {
+    pub(crate) tags: Vec<(u16, u16)>,
+    pub(crate) source_mac: [u8; 6],
+    pub(crate) destination_mac: [u8; 6],
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) source_port: u16,
+    pub(crate) destination_port: u16,
+    pub(crate) ttl: u8,
+    pub(crate) traffic_class: u8,
+    /// Whether the IPv4 header checksum is right; true for IPv6, which has none.
+    pub(crate) is_header_sum_right: bool,
+    pub(crate) checksum: u16,
+    /// Whether the UDP checksum is right, computed over every octet. A zero field is not.
+    pub(crate) is_udp_sum_right: bool,
+    /// The fixed IP header.
+    pub(crate) ip_header: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// Takes a frame apart; panics where it is not a whole UDP datagram without options: replies always are.
+pub(crate) fn parse(frame: &[u8]) -> Parsed {
+    let mut at = 12;
+    let mut tags = Vec::new();
+    let mut ether_type = be16(frame, at);
+    while ether_type == 0x8100 || ether_type == 0x88a8 {
+        tags.push((ether_type, be16(frame, at + 2)));
+        at += 4;
+        ether_type = be16(frame, at);
+    }
+    let ip = &frame[at + 2..];
+    let (header_len, source, destination, ttl, traffic_class, udp_len): (usize, IpAddr, IpAddr, u8, u8, usize);
+    match ether_type {
+        0x0800 => {
+            assert_eq!(ip[0], 0x45, "version and header length");
+            assert_eq!(ip[9], 17, "protocol");
+            header_len = 20;
+            source = IpAddr::from(<[u8; 4]>::try_from(&ip[12..16]).expect("four octets"));
+            destination = IpAddr::from(<[u8; 4]>::try_from(&ip[16..20]).expect("four octets"));
+            (ttl, traffic_class) = (ip[8], ip[1]);
+            udp_len = usize::from(be16(ip, 2)) - 20;
+        }
+        0x86dd => {
+            assert_eq!(ip[0] >> 4, 6, "version");
+            assert_eq!(ip[6], 17, "next header");
+            assert_eq!((u32::from(ip[1] & 0xf) << 16 | u32::from(be16(ip, 2))), 0x3_1415, "flow label");
+            header_len = 40;
+            source = IpAddr::from(<[u8; 16]>::try_from(&ip[8..24]).expect("16 octets"));
+            destination = IpAddr::from(<[u8; 16]>::try_from(&ip[24..40]).expect("16 octets"));
+            (ttl, traffic_class) = (ip[7], ip[0] << 4 | ip[1] >> 4);
+            udp_len = usize::from(be16(ip, 4));
+        }
+        other => panic!("EtherType {other:04x}"),
+    }
+    let udp = &ip[header_len..header_len + udp_len];
+    assert_eq!(usize::from(be16(udp, 4)), udp_len, "UDP length");
+    let pseudo = pseudo_header(source, destination, udp_len as u16);
+    Parsed {
+        tags,
+        source_mac: frame[6..12].try_into().expect("six octets"),
+        destination_mac: frame[..6].try_into().expect("six octets"),
+        source,
+        destination,
+        source_port: be16(udp, 0),
+        destination_port: be16(udp, 2),
+        ttl,
+        traffic_class,
+        is_header_sum_right: source.is_ipv6() || ones_sum(&[&ip[..20]]) == 0xffff,
+        checksum: be16(udp, 6),
+        is_udp_sum_right: be16(udp, 6) != 0 && ones_sum(&[&pseudo, udp]) == 0xffff,
+        ip_header: ip[..header_len].to_vec(),
+        payload: udp[8..].to_vec(),
+    }
+}
+
+/// The one's complement sum of parts that each begin at an even offset (RFC 1071), big-endian.
+fn ones_sum(parts: &[&[u8]]) -> u16 {
+    let mut total = 0u32;
+    for part in parts {
+        for pair in part.chunks(2) {
+            total += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
+        }
+    }
+    while total > 0xffff {
+        total = (total & 0xffff) + (total >> 16);
+    }
+    total as u16
+}
+
+fn pseudo_header(source: IpAddr, destination: IpAddr, udp_len: u16) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for ip in [source, destination] {
+        match ip {
+            IpAddr::V4(v4) => octets.extend(v4.octets()),
+            IpAddr::V6(v6) => octets.extend(v6.octets()),
+        }
+    }
+    octets.extend(udp_len.to_be_bytes());
+    octets.extend([0, 17]);
+    octets
+}
+
+fn be16(octets: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([octets[at], octets[at + 1]])
+}

@@ -1,0 +1,252 @@
+//! The loaded program, run on frames without an interface (BPF_PROG_TEST_RUN).
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use aya::Ebpf;
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use teaparty_common::maps::{
+    ABI_VERSION, Clock, Config, Control, HistoryRing, LedgerRequest, LocalAddress, PuntHeader, Session, SessionKey,
+    name, program,
+};
+use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::frame::OUR_MAC;
+use super::vectors::address;
+
+/// Where to find the object, in place of the one that the crate was built with.
+const OBJECT: &str = "TEAPARTY_EBPF_OBJECT";
+
+/// XDP_DROP.
+pub(crate) const DROP: u32 = 1;
+/// XDP_PASS.
+pub(crate) const PASS: u32 = 2;
+/// XDP_TX.
+pub(crate) const TX: u32 = 3;
+
+/// What [`Kernel::new`] configures for the clock, and replies must say.
+pub(crate) const CLOCK: Clock =
+    Clock { tai_offset_ns: 0, error_estimate: 0x8203, timestamp_information: [1, 2, 1, 2], reserved: [0; 2] };
+
+/// A program of its own, with maps of its own.
+pub(crate) struct Kernel {
+    bpf: Ebpf,
+    counters: PerCpuArray<MapData, u64>,
+    punts: RingBuf<MapData>,
+    out: Vec<u8>,
+    /// What [`Kernel::apply`] writes.
+    pub(crate) config: Config,
+    /// What [`Kernel::apply`] writes.
+    pub(crate) control: Control,
+}
+
+/// What the program did with a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// The XDP action.
+    pub(crate) action: u32,
+    /// The frame afterwards.
+    pub(crate) frame: Vec<u8>,
+}
+
+/// A record of the punt ring.
+#[derive(Clone, Debug)]
+pub(crate) struct Punt {
+    pub(crate) header: PuntHeader,
+    pub(crate) frame: Vec<u8>,
+}
+
+impl Kernel {
+    /// Loads the program with a stateful default configuration that answers the vectors' addresses on port 862.
+    pub(crate) fn new() -> Result<Self, String> {
+        let object = object()?;
+        let data = std::fs::read(&object).map_err(|error| format!("{}: {error}", object.display()))?;
+        let mut bpf = Ebpf::load(&data).map_err(|error| format!("cannot make the maps: {}", chain(&error)))?;
+        for name in [program::REFLECT, program::LEDGER, program::PASS] {
+            let xdp = xdp(&mut bpf, name);
+            // A refusal by the verifier is a defect and not a reason to skip.
+            xdp.load().unwrap_or_else(|error| panic!("{name} is refused: {}", chain(&error)));
+        }
+        let counters = PerCpuArray::try_from(bpf.take_map(name::COUNTERS).expect("counters")).expect("their type");
+        let punts = RingBuf::try_from(bpf.take_map(name::PUNTS).expect("punts")).expect("their type");
+        let control = Control { abi_version: ABI_VERSION, active: 0, generation: 1, interface: 7, clock: CLOCK };
+        let config = Config {
+            policy: Policy::DEFAULT,
+            rate_interval_ns: 0,
+            rate_burst_ns: 0,
+            flags: Config::STATEFUL | Config::HISTORY,
+            history_rings: 4096,
+            mac: OUR_MAC,
+            reserved: [0; 2],
+        };
+        let mut kernel = Self { bpf, counters, punts, out: vec![0; 65536], config, control };
+        kernel.apply();
+        kernel.listen(862);
+        for ip in ["198.51.100.20", "2001:db8:1::20"] {
+            kernel.answer(ip.parse().expect("an address"), LocalAddress::ANSWERED);
+        }
+        Ok(kernel)
+    }
+
+    /// Makes `control` and `config` hold.
+    pub(crate) fn apply(&mut self) {
+        let (config, control) = (self.config, self.control);
+        let mut map: Array<_, Config> = self.map(name::CONFIG);
+        map.set(control.active & 1, config, 0).expect("the configuration is written");
+        let mut map: Array<_, Control> = self.map(name::CONTROL);
+        map.set(0, control, 0).expect("the control entry is written");
+    }
+
+    /// Listens on one more port.
+    pub(crate) fn listen(&mut self, port: u16) {
+        let mut map: Array<_, u64> = self.map(name::PORTS);
+        let index = u32::from(port / 64);
+        let word = map.get(&index, 0).expect("a word of ports");
+        map.set(index, word | 1 << (port % 64), 0).expect("a word of ports is written");
+    }
+
+    /// Makes an address ours.
+    pub(crate) fn answer(&mut self, ip: IpAddr, flags: u32) {
+        let mut map: HashMap<_, Address, LocalAddress> = self.map(name::ADDRESSES);
+        map.insert(address(ip), LocalAddress { flags }, 0).expect("an address is written");
+    }
+
+    /// Puts a prefix on the allow-list; IPv4 prefix lengths count from 96.
+    pub(crate) fn allow(&mut self, ip: IpAddr, prefix_len: u32) {
+        let mut map: LpmTrie<_, Address, u32> = self.map(name::ALLOWED);
+        map.insert(&Key::new(prefix_len, address(ip)), 1, 0).expect("a prefix is written");
+    }
+
+    /// Writes a session to the map of this name.
+    pub(crate) fn put_session(&mut self, map: &str, key: SessionKey, session: Session) {
+        let mut map: HashMap<_, SessionKey, Session> = self.map(map);
+        map.insert(key, session, 0).expect("a session is written");
+    }
+
+    /// The sessions in the map of this name.
+    pub(crate) fn sessions(&mut self, map: &str) -> Vec<(SessionKey, Session)> {
+        let map: HashMap<_, SessionKey, Session> = self.map(map);
+        map.iter().map(|entry| entry.expect("a session is read")).collect()
+    }
+
+    /// One session.
+    pub(crate) fn session(&mut self, key: &SessionKey) -> Option<Session> {
+        let map: HashMap<_, SessionKey, Session> = self.map(name::SESSIONS);
+        map.get(key, 0).ok()
+    }
+
+    /// Forgets every session that packets have made.
+    pub(crate) fn forget(&mut self) {
+        let mut map: HashMap<_, SessionKey, Session> = self.map(name::SESSIONS);
+        let keys: Vec<SessionKey> = map.keys().map(|key| key.expect("a key is read")).collect();
+        for key in keys {
+            map.remove(&key).expect("a session is removed");
+        }
+    }
+
+    /// The history ring of this index.
+    pub(crate) fn history(&mut self, ring: u32) -> HistoryRing {
+        let map: Array<_, HistoryRing> = self.map(name::HISTORY);
+        map.get(&ring, 0).expect("a ring is read")
+    }
+
+    /// Runs the reflector on a frame.
+    pub(crate) fn run(&mut self, frame: &[u8]) -> Outcome {
+        let Self { bpf, out, .. } = self;
+        let options = TestRunOptions { data_in: Some(frame), data_out: Some(out), ..TestRunOptions::new() };
+        let result = xdp(bpf, program::REFLECT).test_run(options);
+        let result = result.unwrap_or_else(|error| panic!("test run of {} octets: {}", frame.len(), chain(&error)));
+        Outcome { action: result.return_value, frame: out[..result.data_size_out as usize].to_vec() }
+    }
+
+    /// Runs the reflector on a frame, and says by its counters how the packet ended; panics unless exactly one counted it.
+    pub(crate) fn run_counted(&mut self, frame: &[u8]) -> (Outcome, Reason) {
+        let before = self.counters();
+        let outcome = self.run(frame);
+        let after = self.counters();
+        let mut changed = Vec::new();
+        for (i, (a, b)) in after.iter().zip(before).enumerate() {
+            if *a != b {
+                changed.push((Reason::from_number(i as u32), a - b));
+            }
+        }
+        match changed.as_slice() {
+            [(Some(reason), 1)] => (outcome, *reason),
+            other => panic!("not exactly one counter has counted the packet: {other:?}"),
+        }
+    }
+
+    /// Runs the ledger.
+    pub(crate) fn ledger(&mut self, request: LedgerRequest) -> LedgerRequest {
+        let mut octets = vec![0; 14];
+        octets.extend(request.as_bytes());
+        let Self { bpf, out, .. } = self;
+        let options = TestRunOptions { data_in: Some(&octets), data_out: Some(out), ..TestRunOptions::new() };
+        let result = xdp(bpf, program::LEDGER).test_run(options).expect("the ledger runs");
+        assert_eq!(result.return_value, PASS);
+        LedgerRequest::read_from_bytes(&out[14..octets.len()]).expect("a request")
+    }
+
+    /// Packets by reason, all processors together.
+    pub(crate) fn counters(&self) -> [u64; REASON_SLOTS] {
+        let mut totals = [0; REASON_SLOTS];
+        for (i, total) in totals.iter_mut().enumerate() {
+            *total = self.counters.get(&(i as u32), 0).expect("a counter is read").iter().sum();
+        }
+        totals
+    }
+
+    /// The records that the ring has, oldest first, and takes them out.
+    pub(crate) fn punts(&mut self) -> Vec<Punt> {
+        let mut found = Vec::new();
+        while let Some(record) = self.punts.next() {
+            let (header, rest) = PuntHeader::read_from_prefix(&record).expect("a record has a head");
+            let frame = rest[..header.frame_len as usize].to_vec();
+            found.push(Punt { header, frame });
+        }
+        found
+    }
+
+    /// Whether the program is there: for tests that need it loaded and nothing more.
+    pub(crate) fn verified_instructions(&mut self) -> u32 {
+        let info = xdp(&mut self.bpf, program::REFLECT).info().expect("information about the program");
+        info.verified_instruction_count().expect("a kernel that says how many")
+    }
+
+    fn map<'a, T>(&'a mut self, name: &str) -> T
+    where
+        T: TryFrom<&'a mut aya::maps::Map>,
+        T::Error: std::fmt::Debug,
+    {
+        let map = self.bpf.map_mut(name).unwrap_or_else(|| panic!("there is no map {name}"));
+        T::try_from(map).unwrap_or_else(|error| panic!("the type of {name}: {error:?}"))
+    }
+}
+
+/// The program of this name.
+fn xdp<'a>(bpf: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
+    let program = bpf.program_mut(name).unwrap_or_else(|| panic!("there is no program {name}"));
+    program.try_into().unwrap_or_else(|error| panic!("{name} is no XDP program: {error}"))
+}
+
+/// The object's path: from the environment, else the one that the crate was built with.
+fn object() -> Result<PathBuf, String> {
+    let given = std::env::var_os(OBJECT).filter(|path| !path.is_empty()).map(PathBuf::from);
+    given
+        .or_else(|| option_env!("TEAPARTY_EBPF_OBJECT").map(PathBuf::from))
+        .ok_or_else(|| "there is no eBPF object; `cargo xtask build-ebpf` makes one".to_owned())
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
