@@ -1,8 +1,8 @@
 //! `cargo xtask test`: every test of the workspace, with what they need provided, and one table at the end.
 //!
 //! A test that can't run here prints `SKIPPED: <test>: <reason>` and returns; it is counted as skipped, not as passed.
-//! Integration tests whose first doc lines say "needs root" run one at a time, because they share the machine's network
-//! and BPF; all others run in parallel.
+//! Integration tests whose head says "needs root" or "root is needed" run one at a time, because they share the machine's
+//! network and BPF; all others run in parallel.
 
 mod outcome;
 mod targets;

@@ -98,9 +98,25 @@ fn test(message: &Message, program: Option<&Path>) -> Option<Target> {
     Some(Target { name, executable, folder, needs_root, program: program.map(Path::to_owned) })
 }
 
-/// Whether the doc comment that a test file opens with says "needs root".
+/// Whether the doc comment that a test file opens with says that it needs root.
 fn says_root(file: &Path) -> bool {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let header: String = text.lines().take_while(|line| line.starts_with("//!")).map(str::to_lowercase).collect();
-    header.contains("needs root")
+    is_root_header(&std::fs::read_to_string(file).unwrap_or_default())
+}
+
+fn is_root_header(text: &str) -> bool {
+    let header: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//!")).collect();
+    let words = header.join(" ").to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+    words.contains("needs root") || words.contains("root is needed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_head_of_a_file_says_that_root_is_needed() {
+        assert!(is_root_header("//! Live. It needs\n//! root.\n\nuse std;\n"));
+        assert!(is_root_header("//! The program: root is needed, an interface is not.\n"));
+        assert!(!is_root_header("//! Pure.\n\n//! needs root\n"));
+    }
 }
