@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::debug;
 use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::{self, Frame, IPV4_LEN, IPV6_LEN, Plain};
 use teaparty_common::maps::{Config, Control, LedgerRequest, LocalAddress, RecordKind, Session, SessionKey};
@@ -390,6 +391,9 @@ fn working_memory() -> Option<(&'static mut Scratch, &'static Config)> {
 fn answer(work: &mut Work<'_>) -> Reason {
     let mut replies = 0;
     if work.config.has(Config::STATEFUL) {
+        if work.admitted.session.is_none() {
+            tell_new_session(work);
+        }
         let Scratch { key, session, .. } = &mut *work.scratch;
         let Some(session) = session::entry(key, session, &work.admitted, work.control, work.config) else {
             return Reason::TableFull;
@@ -415,6 +419,13 @@ fn answer(work: &mut Work<'_>) -> Reason {
         ttl,
     };
     send(work, base, format)
+}
+
+/// Says that a session is being made; at debug level, which the controller sets when it loads the program.
+#[inline(never)]
+fn tell_new_session(work: &Work<'_>) {
+    let key = &work.scratch.key;
+    debug!(work.ctx, "new session from {:i} port {}, SSID {}", key.source.0, key.source_port, key.ssid);
 }
 
 /// Processes the TLVs.
