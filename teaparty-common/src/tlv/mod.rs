@@ -7,6 +7,8 @@ pub mod class_of_service;
 pub mod header;
 pub mod location;
 pub mod measurement;
+pub mod reflected_control;
+pub mod reflected_header;
 pub mod steering;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
