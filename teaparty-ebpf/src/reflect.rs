@@ -6,7 +6,7 @@ use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
 use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::{self, Frame, IPV4_LEN, IPV6_LEN, Plain};
-use teaparty_common::maps::{Config, Control, LedgerRequest, LocalAddress, RecordKind, Session, SessionKey};
+use teaparty_common::maps::{Config, Control, LedgerRequest, RecordKind, Session, SessionKey};
 use teaparty_common::reflect::{
     self, Address, Base, Class, Environment, Facts, Plan, Policy, Reason, Steering, Survey, Verdict,
 };
@@ -34,8 +34,9 @@ impl Environment for FastPath<'_> {
 
     #[inline(always)]
     fn is_local(&self, address: &Address) -> bool {
+        // Addresses of our other interfaces are in the map too, and are this node's all the same (RFC 9503 §3).
         // SAFETY: no reference is kept.
-        unsafe { ADDRESSES.get(address) }.is_some_and(|found| found.flags & LocalAddress::ANSWERED != 0)
+        unsafe { ADDRESSES.get(address) }.is_some()
     }
 
     #[inline(always)]
