@@ -119,3 +119,36 @@ fn forward(pipe: impl Read + Send + 'static, lines: mpsc::Sender<String>) -> thr
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn a_failure_shows_what_was_said_on_both_outputs() {
+        let script = "echo to stdout; echo to stderr >&2; exit 3";
+        for error in [capture(&mut shell(script)).unwrap_err(), follow(&mut shell(script), |_| ()).unwrap_err()] {
+            let text = format!("{error:#}");
+            assert!(["to stdout", "to stderr", "exit status: 3"].iter().all(|part| text.contains(part)), "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_are_handed_over_and_need_not_be_utf_8() {
+        let mut lines = Vec::new();
+        follow(&mut shell("echo one; printf 'two \\377\\n'"), |line| lines.push(line.to_owned())).unwrap();
+        assert_eq!(lines, ["one", "two \u{fffd}"]);
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let error = capture(&mut Command::new("/does/not/exist")).unwrap_err();
+        assert!(format!("{error:#}").contains("/does/not/exist"));
+    }
+}
