@@ -120,7 +120,9 @@ fn observe(name: &str, command: &mut Command) -> Row {
         eprintln!("--- output of {name}\n{}\n---", output.trim_end());
     }
     let elapsed = started.elapsed();
-    eprintln!("{name}: {} in {elapsed:.1?}", outcome.summary());
+    if outcome != Outcome::default() {
+        eprintln!("{name}: {} in {elapsed:.1?}", outcome.summary());
+    }
     Row { name: name.to_owned(), outcome, elapsed }
 }
 
@@ -131,6 +133,9 @@ fn report(rows: &[Row], is_demanding: bool) -> ExitCode {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for Row { name, outcome, elapsed } in rows {
         let counts = (outcome.passed(), outcome.failed.len(), outcome.skipped.len());
+        if counts == (0, 0, 0) {
+            continue;
+        }
         println!("{name:width$}  {:6}  {:6}  {:7}  {:7.1}", counts.0, counts.1, counts.2, elapsed.as_secs_f64());
         (passed, failed, skipped) = (passed + counts.0, failed + counts.1, skipped + counts.2);
     }

@@ -71,7 +71,7 @@ pub(super) fn compile() -> Result<Vec<Target>> {
     if targets.is_empty() {
         bail!("cargo listed no test programs; has the format of its messages changed?");
     }
-    targets.sort_by_key(|target| target.needs_root);
+    targets.sort_by_key(|target| (target.needs_root, target.name.clone()));
     Ok(targets)
 }
 
