@@ -5,4 +5,8 @@
 
 pub mod clock;
 pub mod crypto;
+pub mod exit;
+pub mod logging;
 pub mod net;
+pub mod process;
+pub mod sender;

@@ -1,0 +1,335 @@
+//! Which reply belongs to which packet, and what is lost, late, doubled, reordered or forged. No clock, no socket.
+//!
+//! A reply is ours if SSID (checked by the caller), Session-Sender Sequence Number and T1 are those of a packet that
+//! we remember. Packets are remembered in a ring: memory depends on rate and timeout, not on the duration.
+
+use serde::Serialize;
+
+mod split;
+#[cfg(test)]
+mod tests;
+
+pub use split::Split;
+use split::Splitter;
+
+/// How a session's packets are to be matched.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Packets that are remembered at least; rate times timeout, with a margin.
+    pub capacity: usize,
+    /// A packet without a reply is lost after this.
+    pub timeout_ns: u64,
+    /// Sequence Number of the first packet: 0, but for tests of the wrap.
+    pub first_sequence: u32,
+    /// Replies that each packet asks for: 1, but with Reflected Test Packet Control.
+    pub replies_per_packet: u16,
+    /// Whether the user vouches that the reflector counts its replies itself.
+    pub is_stateful_reflector: bool,
+}
+
+/// A packet that was sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Departure {
+    /// T1 as it is on the wire.
+    pub wire_timestamp: u64,
+    /// T1 in nanoseconds since 1970, as this process read it.
+    pub realtime_ns: u64,
+    /// The same moment on the clock that timeouts run on.
+    pub monotonic_ns: u64,
+    /// T1 as the kernel took it, once it has told.
+    pub kernel_ns: Option<u64>,
+    /// Which life of the clock it was; see the engine.
+    pub epoch: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// Number of the packet in the session, from 0; [`EMPTY`] where there is none.
+    index: u64,
+    departure: Departure,
+    replies: u16,
+    /// Reflector Sequence Number of the last reply.
+    reflector_sequence: u32,
+}
+
+const EMPTY: u64 = u64::MAX;
+
+/// What a reply says about where it belongs.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// Session-Sender Sequence Number.
+    pub sender_sequence: u32,
+    /// Session-Sender Timestamp, as on the wire.
+    pub sender_timestamp: u64,
+    /// The reply's own Sequence Number.
+    pub reflector_sequence: u32,
+    /// T3 in nanoseconds since 1970, on the reflector's clock.
+    pub t3_ns: u64,
+}
+
+/// What a reply turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The first reply to its packet, in time.
+    Reply,
+    /// A further reply that the packet asked for (Reflected Test Packet Control).
+    Further,
+    /// A reply to a packet that has one already.
+    Duplicate,
+    /// A reply to a packet that was given up. The packet stays lost.
+    Late,
+}
+
+/// A reply that belongs to a packet of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Match {
+    /// What it is.
+    pub kind: Kind,
+    /// Number of the packet, from 0.
+    pub index: u64,
+    /// The packet.
+    pub departure: Departure,
+    /// Replies to later packets came before it: how many, since the first of them (RFC 4737 §4.2.1); 0 if in order.
+    pub reordering_extent: u32,
+    /// Whether the reflector has started anew since the last reply.
+    pub is_restart: bool,
+}
+
+/// Counts of a session. All are of packets but `duplicates`, `further`, `late` and `unmatched`, which are of replies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets answered in time.
+    pub received: u64,
+    /// Packets given up, or answered after that.
+    pub lost: u64,
+    /// Replies to packets that had one already.
+    pub duplicates: u64,
+    /// First replies that came after one to a later packet.
+    pub reordered: u64,
+    /// Largest reordering extent (RFC 4737 §4.2.1), in packets.
+    pub reordering_extent_max: u32,
+    /// Replies to packets that had been given up.
+    pub late: u64,
+    /// Further replies that packets asked for.
+    pub further: u64,
+    /// Replies that fit no packet: forged, foreign, replayed, or to packets long forgotten.
+    pub unmatched: u64,
+    /// Times that the reflector started anew.
+    pub reflector_restarts: u64,
+    /// Runs of consecutive lost packets.
+    pub loss_bursts: u64,
+    /// Longest of them.
+    pub loss_burst_max: u64,
+}
+
+/// The packets of one session and what became of them.
+#[derive(Debug)]
+pub struct Exchange {
+    settings: Settings,
+    slots: Vec<Slot>,
+    /// Packets whose fate is settled; the next one to time out has this number.
+    settled: u64,
+    counts: Counts,
+    burst: u64,
+    highest: Option<u64>,
+    arrivals: Arrivals,
+    splitter: Splitter,
+}
+
+impl Exchange {
+    /// A session in which nothing has happened.
+    pub fn new(settings: Settings) -> Self {
+        let capacity = settings.capacity.max(16).next_power_of_two();
+        Self {
+            slots: vec![Slot { index: EMPTY, ..Slot::default() }; capacity],
+            settings,
+            settled: 0,
+            counts: Counts::default(),
+            burst: 0,
+            highest: None,
+            arrivals: Arrivals::default(),
+            splitter: Splitter::default(),
+        }
+    }
+
+    /// The counts so far. `lost` is what has timed out; the rest of `sent` is still awaited.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The Sequence Number of the next packet.
+    pub fn next_sequence(&self) -> u32 {
+        self.sequence(self.counts.sent)
+    }
+
+    /// The Sequence Number of the packet with this number.
+    pub fn sequence(&self, index: u64) -> u32 {
+        self.settings.first_sequence.wrapping_add(index as u32)
+    }
+
+    /// Packets that may still be answered in time.
+    pub fn awaited(&self) -> u64 {
+        self.counts.sent - self.counts.received - self.counts.lost
+    }
+
+    /// Notes that the next packet was sent; returns its number.
+    ///
+    /// A packet whose place in the ring it takes is given up early, which a large enough capacity rules out.
+    pub fn sent(&mut self, departure: Departure) -> u64 {
+        let index = self.counts.sent;
+        while index - self.settled >= self.slots.len() as u64 {
+            self.settle();
+        }
+        let place = self.place(index);
+        self.slots[place] = Slot { index, departure, replies: 0, reflector_sequence: 0 };
+        self.counts.sent += 1;
+        index
+    }
+
+    /// Notes when the kernel sent the packet with this number.
+    pub fn transmitted(&mut self, index: u64, kernel_ns: u64) {
+        let place = self.place(index);
+        if self.slots[place].index == index {
+            self.slots[place].departure.kernel_ns = Some(kernel_ns);
+        }
+    }
+
+    /// Finds the packet that a reply belongs to; `None`, counted as unmatched, if there is none.
+    pub fn received(&mut self, claim: Claim) -> Option<Match> {
+        let Some(place) = self.find(claim) else {
+            self.counts.unmatched += 1;
+            return None;
+        };
+        let slot = &mut self.slots[place];
+        let (index, departure) = (slot.index, slot.departure);
+        slot.replies = slot.replies.saturating_add(1);
+        let is_repeated = slot.replies > 1 && slot.reflector_sequence == claim.reflector_sequence;
+        let replies = slot.replies;
+        slot.reflector_sequence = claim.reflector_sequence;
+        let kind = if replies == 1 && index < self.settled {
+            Kind::Late
+        } else if replies == 1 {
+            Kind::Reply
+        } else if replies <= self.settings.replies_per_packet && !is_repeated {
+            Kind::Further
+        } else {
+            Kind::Duplicate
+        };
+        let is_restart = kind != Kind::Late && !is_repeated && self.splitter.note(index, claim, replies == 1);
+        self.counts.reflector_restarts += u64::from(is_restart);
+        let mut reordering_extent = 0;
+        match kind {
+            Kind::Late => self.counts.late += 1,
+            Kind::Further => self.counts.further += 1,
+            Kind::Duplicate => self.counts.duplicates += 1,
+            Kind::Reply => {
+                self.counts.received += 1;
+                reordering_extent = self.order(index);
+            }
+        }
+        Some(Match { kind, index, departure, reordering_extent, is_restart })
+    }
+
+    fn find(&self, claim: Claim) -> Option<usize> {
+        // The youngest packet with this Sequence Number, modulo 2^32.
+        let newest = self.counts.sent.checked_sub(1)?;
+        let age = self.sequence(newest).wrapping_sub(claim.sender_sequence);
+        let index = newest.checked_sub(u64::from(age))?;
+        let slot = &self.slots[self.place(index)];
+        (slot.index == index && slot.departure.wire_timestamp == claim.sender_timestamp).then(|| self.place(index))
+    }
+
+    fn order(&mut self, index: u64) -> u32 {
+        let mut extent = 0;
+        if self.highest.is_some_and(|highest| index < highest) {
+            extent = self.arrivals.extent(index);
+            self.counts.reordered += 1;
+            self.counts.reordering_extent_max = self.counts.reordering_extent_max.max(extent);
+        }
+        self.highest = self.highest.max(Some(index));
+        self.arrivals.push(index);
+        extent
+    }
+
+    fn place(&self, index: u64) -> usize {
+        (index & (self.slots.len() as u64 - 1)) as usize
+    }
+
+    /// When the oldest packet that is still awaited will be given up.
+    pub fn next_expiry(&self) -> Option<u64> {
+        (self.settled < self.counts.sent)
+            .then(|| self.slots[self.place(self.settled)].departure.monotonic_ns + self.settings.timeout_ns)
+    }
+
+    /// Gives up the next packet whose time is over; `None` when there is none. Call until then.
+    ///
+    /// Returns the packet's number if it was lost; `Some(None)` for one that had been answered.
+    pub fn expire(&mut self, monotonic_ns: u64) -> Option<Option<u64>> {
+        (self.next_expiry()? <= monotonic_ns).then(|| self.settle())
+    }
+
+    /// Gives up all that is still awaited, without waiting.
+    pub fn close(&mut self) {
+        while self.settled < self.counts.sent {
+            self.settle();
+        }
+        self.end_burst();
+    }
+
+    fn settle(&mut self) -> Option<u64> {
+        let index = self.settled;
+        self.settled += 1;
+        if self.slots[self.place(index)].replies > 0 {
+            self.end_burst();
+            return None;
+        }
+        self.counts.lost += 1;
+        self.burst += 1;
+        Some(index)
+    }
+
+    fn end_burst(&mut self) {
+        if self.burst > 0 {
+            self.counts.loss_bursts += 1;
+            self.counts.loss_burst_max = self.counts.loss_burst_max.max(self.burst);
+            self.burst = 0;
+        }
+    }
+
+    /// Where packets were lost, as far as the reflector's own counting tells.
+    pub fn split(&self) -> Split {
+        self.splitter.split(self.counts.lost, self.settings.is_stateful_reflector)
+    }
+}
+
+/// The last arrivals, to look back from a reordered one.
+#[derive(Debug)]
+struct Arrivals {
+    indexes: [u64; Self::DEPTH],
+    count: usize,
+}
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        Self { indexes: [0; Self::DEPTH], count: 0 }
+    }
+}
+
+impl Arrivals {
+    /// Larger extents than this are reported as this.
+    const DEPTH: usize = 256;
+
+    fn push(&mut self, index: u64) {
+        self.indexes[self.count % Self::DEPTH] = index;
+        self.count += 1;
+    }
+
+    /// Distance to the earliest arrival of a later packet.
+    fn extent(&self, index: u64) -> u32 {
+        let known = self.count.min(Self::DEPTH);
+        (1..=known).rev().find(|back| self.indexes[(self.count - back) % Self::DEPTH] > index).unwrap_or(0) as u32
+    }
+}

@@ -1,0 +1,65 @@
+//! From four timestamps to delays. Pure arithmetic; which clock took a timestamp is somebody else's concern.
+
+/// The four timestamps of one exchange, in nanoseconds since 1970 (UTC) on the clock of whoever took them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// T1: the sender transmitted, on the sender's clock.
+    pub t1: u64,
+    /// T2: the reflector received, on the reflector's clock.
+    pub t2: u64,
+    /// T3: the reflector transmitted, on the reflector's clock.
+    pub t3: u64,
+    /// T4: the sender received, on the sender's clock.
+    pub t4: u64,
+}
+
+/// The delays of one exchange in nanoseconds. All may be negative: clocks have errors, and unsynchronised ones disagree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Round trip net of residence: (T4 − T1) − (T3 − T2). Each difference is of one clock, so synchronisation does not matter.
+    pub round_trip_ns: i64,
+    /// Time in the reflector: T3 − T2.
+    pub residence_ns: i64,
+    /// Sender to reflector: T2 − T1. Off by the difference of the two clocks.
+    pub forward_ns: i64,
+    /// Reflector to sender: T4 − T3. Off by the difference of the two clocks, the other way.
+    pub backward_ns: i64,
+}
+
+impl Times {
+    /// The delays.
+    pub const fn sample(self) -> Sample {
+        let residence_ns = difference(self.t3, self.t2);
+        Sample {
+            round_trip_ns: difference(self.t4, self.t1).wrapping_sub(residence_ns),
+            residence_ns,
+            forward_ns: difference(self.t2, self.t1),
+            backward_ns: difference(self.t4, self.t3),
+        }
+    }
+}
+
+const fn difference(later: u64, earlier: u64) -> i64 {
+    later.wrapping_sub(earlier) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn residence_is_taken_out_of_the_round_trip_and_out_of_nothing_else() {
+        // 30 there, 500 inside, 40 back; the reflector's clock is 1,000,000 ahead.
+        let sample = Times { t1: 10_000, t2: 1_010_030, t3: 1_010_530, t4: 10_570 }.sample();
+        assert_eq!(
+            sample,
+            Sample { round_trip_ns: 70, residence_ns: 500, forward_ns: 1_000_030, backward_ns: -999_960 }
+        );
+    }
+
+    #[test]
+    fn a_reflector_behind_us_gives_a_negative_forward_delay() {
+        let sample = Times { t1: 10_000, t2: 9_000, t3: 9_000, t4: 10_050 }.sample();
+        assert_eq!((sample.round_trip_ns, sample.forward_ns, sample.backward_ns), (50, -1_000, 1_050));
+    }
+}

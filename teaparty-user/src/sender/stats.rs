@@ -1,0 +1,279 @@
+//! What a session's samples add up to: distributions, variation, marks seen, and what the clocks claim. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use teaparty_common::wire::{ErrorEstimate, TrafficClass};
+
+use super::histogram::Distribution;
+use super::sample::Sample;
+use crate::net::batch::StampSource;
+
+/// Variation of one delay from packet to packet (RFC 3393 between consecutive packets, RFC 3550 §6.4.1).
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Variation {
+    /// Smoothed jitter of RFC 3550: a sixteenth of each new difference counts. Nanoseconds.
+    pub jitter: f64,
+    /// Mean of the absolute differences between consecutive packets (IPDV). Nanoseconds.
+    pub ipdv_mean: f64,
+    /// Largest absolute difference between consecutive packets. Nanoseconds.
+    pub ipdv_max: u64,
+    /// Pairs of consecutive packets that went in.
+    pub pairs: u64,
+    #[serde(skip)]
+    last: Option<(u64, i64)>,
+}
+
+impl Variation {
+    /// Takes in the delay of packet `index`. Only packets one after the other are compared.
+    pub fn record(&mut self, index: u64, delay_ns: i64) {
+        if let Some((last_index, last)) = self.last
+            && index == last_index + 1
+        {
+            let difference = delay_ns.abs_diff(last);
+            self.pairs += 1;
+            self.jitter += (difference as f64 - self.jitter) / 16.0;
+            self.ipdv_mean += (difference as f64 - self.ipdv_mean) / self.pairs as f64;
+            self.ipdv_max = self.ipdv_max.max(difference);
+        }
+        self.last = Some((index, delay_ns));
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let pairs = self.pairs + other.pairs;
+        if pairs > 0 {
+            let share = other.pairs as f64 / pairs as f64;
+            self.jitter += (other.jitter - self.jitter) * share;
+            self.ipdv_mean += (other.ipdv_mean - self.ipdv_mean) * share;
+        }
+        self.ipdv_max = self.ipdv_max.max(other.ipdv_max);
+        self.pairs = pairs;
+    }
+}
+
+/// How often each value of an octet was seen, and how often it changed.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    counts: BTreeMap<u8, u64>,
+    last: Option<u8>,
+    changes: u64,
+}
+
+impl Tally {
+    /// Takes in one value; returns the one before it if that was another.
+    pub fn record(&mut self, value: u8) -> Option<u8> {
+        *self.counts.entry(value).or_default() += 1;
+        let before = self.last.replace(value).filter(|before| *before != value);
+        self.changes += u64::from(before.is_some());
+        before
+    }
+
+    /// Values with their counts, by rising value.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, u64)> {
+        self.counts.iter().map(|(value, count)| (*value, *count))
+    }
+
+    /// Times that a value differed from the one before it.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    fn merge(&mut self, other: &Self) {
+        other.iter().for_each(|(value, count)| *self.counts.entry(value).or_default() += count);
+        self.changes += other.changes;
+    }
+}
+
+/// What the Error Estimates on one side claimed (RFC 8762 §4.2.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClockClaims {
+    /// Packets whose estimate claims synchronisation to an external source.
+    pub synchronized: u64,
+    /// Packets whose estimate does not.
+    pub unsynchronized: u64,
+    /// Largest error bound claimed, in nanoseconds.
+    pub error_ns_max: u64,
+}
+
+impl ClockClaims {
+    /// Takes in one estimate.
+    pub fn record(&mut self, estimate: ErrorEstimate) {
+        *(if estimate.is_synchronized() { &mut self.synchronized } else { &mut self.unsynchronized }) += 1;
+        self.error_ns_max = self.error_ns_max.max(estimate.bound_ns());
+    }
+
+    /// Whether every one claimed it.
+    pub fn is_synchronized(&self) -> bool {
+        self.synchronized > 0 && self.unsynchronized == 0
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.synchronized += other.synchronized;
+        self.unsynchronized += other.unsynchronized;
+        self.error_ns_max = self.error_ns_max.max(other.error_ns_max);
+    }
+}
+
+/// What is known about one reply beside its delays.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Number of the packet, from 0.
+    pub index: u64,
+    /// Who took T1.
+    pub t1_source: StampSource,
+    /// Who took T4.
+    pub t4_source: StampSource,
+    /// Of our clock.
+    pub sender_estimate: ErrorEstimate,
+    /// Of the reflector's clock.
+    pub reflector_estimate: ErrorEstimate,
+    /// TTL or Hop Limit at the reflector.
+    pub forward_ttl: Option<u8>,
+    /// TTL or Hop Limit of the reply here.
+    pub backward_ttl: Option<u8>,
+    /// Traffic class at the reflector, where a TLV tells.
+    pub forward_class: Option<TrafficClass>,
+    /// Traffic class of the reply here.
+    pub backward_class: Option<TrafficClass>,
+}
+
+/// The statistics of one session, or of several together.
+#[derive(Clone, Debug, Default)]
+pub struct Statistics {
+    /// Round trip net of residence.
+    pub round_trip: Distribution,
+    /// Residence time.
+    pub residence: Distribution,
+    /// Sender to reflector.
+    pub forward: Distribution,
+    /// Reflector to sender.
+    pub backward: Distribution,
+    /// How late packets were sent, against the schedule.
+    pub pacing: Distribution,
+    /// Of the round trip.
+    pub round_trip_variation: Variation,
+    /// Of the forward delay; the difference of the clocks cancels out.
+    pub forward_variation: Variation,
+    /// Of the backward delay; likewise.
+    pub backward_variation: Variation,
+    /// Samples whose T1 is the kernel's.
+    pub kernel_t1: u64,
+    /// Samples whose T4 is the kernel's.
+    pub kernel_t4: u64,
+    /// Replies without a sample because the clock was set while they were under way.
+    pub discarded_by_clock_step: u64,
+    /// Our clock.
+    pub sender_clock: ClockClaims,
+    /// The reflector's clock.
+    pub reflector_clock: ClockClaims,
+    /// TTLs at the reflector.
+    pub forward_ttl: Tally,
+    /// TTLs of replies.
+    pub backward_ttl: Tally,
+    /// Traffic classes at the reflector.
+    pub forward_class: Tally,
+    /// Traffic classes of replies.
+    pub backward_class: Tally,
+}
+
+impl Statistics {
+    /// Takes in one reply with its delays, or without where the clock was set meanwhile.
+    pub fn record(&mut self, seen: &Seen, sample: Option<Sample>) {
+        match sample {
+            Some(sample) => self.record_sample(seen, sample),
+            None => self.discarded_by_clock_step += 1,
+        }
+        self.sender_clock.record(seen.sender_estimate);
+        self.reflector_clock.record(seen.reflector_estimate);
+        for (tally, value) in [
+            (&mut self.forward_ttl, seen.forward_ttl),
+            (&mut self.backward_ttl, seen.backward_ttl),
+            (&mut self.forward_class, seen.forward_class.map(|class| class.0)),
+            (&mut self.backward_class, seen.backward_class.map(|class| class.0)),
+        ] {
+            if let Some(value) = value {
+                tally.record(value);
+            }
+        }
+    }
+
+    fn record_sample(&mut self, seen: &Seen, sample: Sample) {
+        self.round_trip.record(sample.round_trip_ns);
+        self.residence.record(sample.residence_ns);
+        self.forward.record(sample.forward_ns);
+        self.backward.record(sample.backward_ns);
+        self.round_trip_variation.record(seen.index, sample.round_trip_ns);
+        self.forward_variation.record(seen.index, sample.forward_ns);
+        self.backward_variation.record(seen.index, sample.backward_ns);
+        self.kernel_t1 += u64::from(seen.t1_source == StampSource::Kernel);
+        self.kernel_t4 += u64::from(seen.t4_source == StampSource::Kernel);
+    }
+
+    /// Takes in all of another session's.
+    pub fn merge(&mut self, other: &Self) {
+        for (into, from) in [
+            (&mut self.round_trip, &other.round_trip),
+            (&mut self.residence, &other.residence),
+            (&mut self.forward, &other.forward),
+            (&mut self.backward, &other.backward),
+            (&mut self.pacing, &other.pacing),
+        ] {
+            into.merge(from);
+        }
+        for (into, from) in [
+            (&mut self.round_trip_variation, &other.round_trip_variation),
+            (&mut self.forward_variation, &other.forward_variation),
+            (&mut self.backward_variation, &other.backward_variation),
+        ] {
+            into.merge(from);
+        }
+        for (into, from) in [
+            (&mut self.forward_ttl, &other.forward_ttl),
+            (&mut self.backward_ttl, &other.backward_ttl),
+            (&mut self.forward_class, &other.forward_class),
+            (&mut self.backward_class, &other.backward_class),
+        ] {
+            into.merge(from);
+        }
+        self.kernel_t1 += other.kernel_t1;
+        self.kernel_t4 += other.kernel_t4;
+        self.discarded_by_clock_step += other.discarded_by_clock_step;
+        self.sender_clock.merge(&other.sender_clock);
+        self.reflector_clock.merge(&other.reflector_clock);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variation_compares_consecutive_packets_only() {
+        let mut variation = Variation::default();
+        for (index, delay) in [(0, 100), (1, 116), (3, 1_000), (4, 968)] {
+            variation.record(index, delay);
+        }
+        assert_eq!((variation.pairs, variation.ipdv_max, variation.ipdv_mean), (2, 32, 24.0));
+        // RFC 3550: J += (|D| − J) / 16, twice.
+        let after_first = 16.0 / 16.0;
+        assert!((variation.jitter - (after_first + (32.0 - after_first) / 16.0)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn tallies_count_changes_and_name_the_value_before() {
+        let mut tally = Tally::default();
+        assert_eq!([64, 64, 63, 64].map(|ttl| tally.record(ttl)), [None, None, Some(64), Some(63)]);
+        assert_eq!((tally.iter().collect::<Vec<_>>(), tally.changes()), (vec![(63, 1), (64, 3)], 2));
+    }
+
+    #[test]
+    fn one_unsynchronised_packet_takes_the_claim_away() {
+        let mut claims = ClockClaims::default();
+        assert!(!claims.is_synchronized());
+        claims.record(ErrorEstimate::from_bits(0x8a05));
+        assert!(claims.is_synchronized());
+        claims.record(ErrorEstimate::from_bits(0x0a01));
+        assert!(!claims.is_synchronized());
+        assert_eq!(claims.error_ns_max, 1193);
+    }
+}

@@ -1,0 +1,179 @@
+//! The TLVs of a reply: where they are, and which of them may be used (RFC 8972 §4, §4.8). Never panics, for any bytes.
+
+use serde::Serialize;
+use teaparty_common::bytes::Bytes;
+use teaparty_common::reflect::{Policy, Step, step};
+use teaparty_common::tlv::{Flags, HEADER_LEN, Header, Kind, LENGTH_RULES};
+use zerocopy::FromBytes;
+
+use crate::crypto::Key;
+
+/// TLVs of a reply that are looked at; a packet of 64 KiB can hold 16,000 empty ones.
+const MAX_TLVS: usize = 512;
+
+/// What a TLV came back as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Understood: its Value may be used.
+    Answered,
+    /// U: not understood, or not complied with for a reason of its type.
+    Unrecognized,
+    /// M: malformed, as the reflector or we see it. Nothing behind it counts.
+    Malformed,
+    /// C: understood, but can't be done as asked.
+    NotConformant,
+    /// The reply's TLVs are not to be used: I was set on one of them, or the HMAC TLV is wrong or missing.
+    NotAuthentic,
+    /// Behind a malformed one, and so not looked at.
+    Skipped,
+}
+
+impl Outcome {
+    /// As people read it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Unrecognized => "not recognised (U)",
+            Self::Malformed => "malformed (M)",
+            Self::NotConformant => "not possible as asked (C)",
+            Self::NotAuthentic => "integrity check failed (I)",
+            Self::Skipped => "skipped, behind a malformed one",
+        }
+    }
+}
+
+/// One TLV of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer<'a> {
+    /// Its type on the wire.
+    pub code: u8,
+    /// What it is, if we know the type.
+    pub kind: Option<Kind>,
+    /// Whether its Value may be used.
+    pub outcome: Outcome,
+    /// Its Value, cut to what is there.
+    pub value: &'a [u8],
+}
+
+/// How the TLVs of replies are to be checked.
+#[derive(Clone, Copy)]
+pub struct Check<'a> {
+    /// Which type means what.
+    pub policy: &'a Policy,
+    /// Key of the HMAC TLV, if replies are to have one.
+    pub key: Option<&'a Key>,
+}
+
+/// A received payload as the shared walk wants it: readable.
+struct Payload<'a>(&'a [u8]);
+
+impl Bytes for Payload<'_> {
+    fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.0.get(at..at.checked_add(N)?)?.try_into().ok()
+    }
+    fn put<const N: usize>(&mut self, _: usize, _: [u8; N]) -> bool {
+        false
+    }
+    fn holds(&self, len: usize) -> bool {
+        len <= self.0.len()
+    }
+    fn is_zero(&self, at: usize, len: usize) -> Option<bool> {
+        Some(self.0.get(at..len)?.iter().all(|octet| *octet == 0))
+    }
+}
+
+/// The TLVs behind the first `base_len` octets of a reply, in order, each with what may be made of it.
+///
+/// The order of judgement is RFC 8972's: first the HMAC TLV, then I on any TLV, which voids all of them; then, one TLV
+/// after the other, U (skip it) and M (stop).
+pub fn answers<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<Answer<'a>> {
+    let mut found = walk(payload, base_len, check.policy);
+    let flags_of = |entry: &(usize, Answer<'_>)| Flags(payload[entry.0]);
+    let voided = found.iter().any(|entry| flags_of(entry).contains(Flags::INTEGRITY))
+        || check.key.is_some_and(|key| !found.is_empty() && !is_authentic(payload, base_len, &found, key));
+    let mut is_stopped = false;
+    for entry in &mut found {
+        let flags = Flags(payload[entry.0]);
+        let answer = &mut entry.1;
+        answer.outcome = if voided {
+            Outcome::NotAuthentic
+        } else if is_stopped {
+            Outcome::Skipped
+        } else if flags.contains(Flags::MALFORMED) || answer.outcome == Outcome::Malformed {
+            is_stopped = true;
+            Outcome::Malformed
+        } else if flags.contains(Flags::UNRECOGNIZED) {
+            Outcome::Unrecognized
+        } else if flags.contains(Flags::CONFORMANT) {
+            Outcome::NotConformant
+        } else if answer.kind.is_none() {
+            // A reflector that knows a type that we don't; there is nothing to be done with its Value.
+            Outcome::Unrecognized
+        } else {
+            Outcome::Answered
+        };
+    }
+    found.into_iter().map(|(_, answer)| answer).collect()
+}
+
+/// TLVs with the place of their headers; the outcome says only whether each is whole and of a legal Length.
+fn walk<'a>(payload: &'a [u8], base_len: usize, policy: &Policy) -> Vec<(usize, Answer<'a>)> {
+    let mut found = Vec::new();
+    let mut at = base_len;
+    while found.len() < MAX_TLVS {
+        match step(&Payload(payload), at, payload.len(), policy) {
+            Step::End | Step::Unclear | Step::Stray => break,
+            Step::Overrun(header) => {
+                let kind = Kind::from_number(policy.code_points.kind(header.code, header.length.get()));
+                let value = &payload[at + HEADER_LEN..];
+                found.push((at, Answer { code: header.code, kind, outcome: Outcome::Malformed, value }));
+                break;
+            }
+            Step::Tlv(tlv) => {
+                // The walk's own judgement is about requests: Class of Service v2 has other octets in a reply.
+                let is_legal = LENGTH_RULES[usize::from(tlv.number & 31)].allows(tlv.length);
+                let outcome = if is_legal { Outcome::Answered } else { Outcome::Malformed };
+                let value = &payload[tlv.value()..tlv.end()];
+                found.push((at, Answer { code: tlv.code, kind: Kind::from_number(tlv.number), outcome, value }));
+                at = tlv.end();
+            }
+        }
+    }
+    found
+}
+
+/// Whether the TLVs have exactly one HMAC TLV, right and in its place, or are one Extra Padding alone (RFC 8972 §4.8).
+fn is_authentic(payload: &[u8], base_len: usize, found: &[(usize, Answer<'_>)], key: &Key) -> bool {
+    if let [(_, only)] = found
+        && only.kind == Some(Kind::ExtraPadding)
+    {
+        return true;
+    }
+    let is_hmac = |entry: &&(usize, Answer<'_>)| entry.1.kind == Some(Kind::Hmac);
+    let mut hmacs = found.iter().filter(is_hmac);
+    let (Some((at, hmac)), None) = (hmacs.next(), hmacs.next()) else { return false };
+    let only_padding_behind =
+        found.iter().filter(|(place, _)| place > at).all(|(_, answer)| answer.kind == Some(Kind::ExtraPadding));
+    let Some(sequence) = payload.first_chunk::<4>() else { return false };
+    only_padding_behind && key.verify_tlvs(*sequence, &payload[base_len..*at], hmac.value)
+}
+
+/// The body of an answered TLV, if it has the size of `T`.
+pub fn body<T: FromBytes>(value: &[u8]) -> Option<T> {
+    T::read_from_bytes(value).ok()
+}
+
+/// The header and value of each sub-TLV of a Value, whole ones only.
+pub fn subs(value: &[u8]) -> impl Iterator<Item = (Header, &[u8])> {
+    let mut rest = value;
+    std::iter::from_fn(move || {
+        let (header, tail) = Header::read_from_prefix(rest).ok()?;
+        let value = tail.get(..header.length.get().into())?;
+        rest = &tail[value.len()..];
+        Some((header, value))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,367 @@
+//! What the TLVs of a reply say, in words and as JSON.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use teaparty_common::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, DscpEcn};
+use teaparty_common::tlv::measurement::{DirectMeasurement, FollowUpTelemetry, HistoryEntry, TimestampInformation};
+use teaparty_common::tlv::steering::{AccessReport, DestinationPort, MicroSessionId};
+use teaparty_common::tlv::{Kind, location};
+use teaparty_common::wire::{Dscp, Ecn, TrafficClass};
+use zerocopy::FromBytes;
+
+use super::answer::{Answer, Outcome, body, subs};
+
+/// What one TLV of one reply says.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// Name in the registry, or the type's number where we don't know it.
+    pub tlv: String,
+    /// Whether its Value may be used.
+    pub outcome: Outcome,
+    /// In words.
+    pub words: String,
+    /// Its fields; null unless it was answered.
+    pub value: Value,
+}
+
+/// The marks of a packet's way, to compare the TLVs with.
+#[derive(Clone, Copy, Debug)]
+pub struct Marks {
+    /// As we sent the packet.
+    pub sent: TrafficClass,
+    /// As the reply arrived, if the kernel told.
+    pub reply: Option<TrafficClass>,
+}
+
+/// DSCP in words: its name, or its number.
+pub fn dscp(dscp: Dscp) -> String {
+    match dscp.name() {
+        Some("voiceadmit") => "VOICE-ADMIT".into(),
+        Some(name) => name.to_ascii_uppercase(),
+        None => dscp.value().to_string(),
+    }
+}
+
+/// ECN as RFC 3168 writes it.
+pub fn ecn(ecn: Ecn) -> &'static str {
+    match ecn.value() {
+        0 => "Not-ECT",
+        1 => "ECT(1)",
+        2 => "ECT(0)",
+        _ => "CE",
+    }
+}
+
+/// Both in words.
+pub fn class(class: TrafficClass) -> String {
+    format!("DSCP {} ECN {}", dscp(class.dscp()), ecn(class.ecn()))
+}
+
+fn class_json(class: TrafficClass) -> Value {
+    json!({ "dscp": class.dscp().value(), "ecn": class.ecn().name() })
+}
+
+/// What a TLV says.
+pub fn finding(answer: &Answer<'_>, marks: Marks) -> Finding {
+    let tlv = answer.kind.map_or_else(|| answer.code.to_string(), |kind| kind.entry().name.into());
+    let told = match (answer.outcome, answer.kind) {
+        (Outcome::Answered, Some(kind)) => tell(kind, answer.value, marks),
+        _ => None,
+    };
+    let (words, value) = told.unwrap_or_else(|| (answer.outcome.label().into(), Value::Null));
+    Finding { tlv, outcome: answer.outcome, words, value }
+}
+
+fn tell(kind: Kind, value: &[u8], marks: Marks) -> Option<(String, Value)> {
+    Some(match kind {
+        Kind::ClassOfService => class_of_service(body(value)?, marks),
+        Kind::ClassOfServiceV2 => class_of_service_v2(body(value)?, marks),
+        Kind::DscpEcn => dscp_ecn(body(value)?, marks),
+        Kind::TimestampInformation => timestamp_information(body(value)?),
+        Kind::DirectMeasurement => {
+            let body: DirectMeasurement = body(value)?;
+            let (sent, received, replied) =
+                (body.sender_tx_counter.get(), body.reflector_rx_counter.get(), body.reflector_tx_counter.get());
+            (
+                format!("sent {sent}, reflector received {received} and had replied {replied}"),
+                json!({ "sender_tx": sent, "reflector_rx": received, "reflector_tx": replied }),
+            )
+        }
+        Kind::FollowUpTelemetry => {
+            let body: FollowUpTelemetry = body(value)?;
+            let (sequence, time) = (body.sequence_number.get(), body.follow_up_timestamp.bits());
+            let words = if time == 0 {
+                "no earlier reply on record".into()
+            } else {
+                format!(
+                    "the reply before this one, number {sequence}, left at {time:#018x} ({})",
+                    method(body.timestamp_mode)
+                )
+            };
+            (words, json!({ "sequence": sequence, "timestamp": time, "method": body.timestamp_mode }))
+        }
+        Kind::AccessReport => {
+            let body: AccessReport = body(value)?;
+            (
+                format!("access {} with return code {} is acknowledged", access(body.id()), body.return_code),
+                json!({ "access_id": body.id(), "return_code": body.return_code }),
+            )
+        }
+        Kind::MicroSessionId => {
+            let body: MicroSessionId = body(value)?;
+            let (ours, theirs) = (body.sender_id.get(), body.reflector_id.get());
+            (format!("our link {ours}, the reflector's {theirs}"), json!({ "sender": ours, "reflector": theirs }))
+        }
+        Kind::DestinationPort => {
+            let body: DestinationPort = body(value)?;
+            (format!("the reply went to port {}", body.port.get()), json!({ "port": body.port.get() }))
+        }
+        Kind::Location => location_words(value)?,
+        Kind::History => history(value),
+        Kind::BitErrorCount => {
+            let count = u32::from_be_bytes(value.try_into().ok()?);
+            (format!("{count} wrong bits on the way there"), json!(count))
+        }
+        Kind::BitErrorBurst => {
+            let count = u32::from_be_bytes(value.try_into().ok()?);
+            (format!("longest run of wrong bits {count}"), json!(count))
+        }
+        Kind::DestinationNodeAddress => {
+            let address = address(value)?;
+            (format!("{address} is the reflector's"), json!(address))
+        }
+        Kind::ReflectedFixedHeader | Kind::ReflectedExtensionHeader => {
+            let hex: String = value.iter().map(|octet| format!("{octet:02x}")).collect();
+            (format!("as it arrived there: {hex}"), json!(hex))
+        }
+        Kind::ReturnPath => ("the return path was used as asked".into(), Value::Null),
+        Kind::ReflectedControl => ("size, number and spacing of replies are as asked".into(), Value::Null),
+        Kind::Hmac => ("verified".into(), Value::Null),
+        Kind::ExtraPadding => (format!("{} octets came back", value.len()), json!(value.len())),
+        Kind::BitErrorPattern => ("taken".into(), Value::Null),
+        Kind::Heartbeat => ("a reflector's sign of life".into(), Value::Null),
+    })
+}
+
+/// Whether the path changed what we sent, given what the reflector says it received.
+fn forward(received: TrafficClass, marks: Marks) -> String {
+    let mut changes = Vec::new();
+    if received.dscp() != marks.sent.dscp() {
+        changes.push(format!("DSCP from {} to {}", dscp(marks.sent.dscp()), dscp(received.dscp())));
+    }
+    if received.ecn() != marks.sent.ecn() {
+        changes.push(format!("ECN from {} to {}", ecn(marks.sent.ecn()), ecn(received.ecn())));
+    }
+    if changes.is_empty() {
+        format!("the path there kept {}", class(received))
+    } else {
+        format!("the path there changed {}", changes.join(" and "))
+    }
+}
+
+/// Whether the reply arrived with what it was to be given.
+fn backward(wanted: TrafficClass, marks: Marks) -> String {
+    match marks.reply {
+        None => format!("reply was to have {}", class(wanted)),
+        Some(reply) if reply == wanted => format!("reply came back with {} as asked", class(reply)),
+        Some(reply) => format!("reply came back with {} instead of {}", class(reply), class(wanted)),
+    }
+}
+
+fn class_of_service(body: ClassOfService, marks: Marks) -> (String, Value) {
+    let received = TrafficClass::new(body.dscp2(), body.ec2());
+    let is_dscp_refused = body.rpd() == 1;
+    // RPE 0 comes from a reflector that knows RFC 8972 alone, which promises nothing about ECN.
+    let ecn_wanted = match body.rpe() {
+        0b11 => body.ec1(),
+        0b10 => Ecn::default(),
+        _ => marks.reply.map_or(Ecn::default(), TrafficClass::ecn),
+    };
+    let dscp_wanted = if is_dscp_refused { received.dscp() } else { body.dscp1() };
+    let mut words = backward(TrafficClass::new(dscp_wanted, ecn_wanted), marks);
+    if is_dscp_refused {
+        words += &format!(", policy refused DSCP {}", dscp(body.dscp1()));
+    }
+    if body.rpe() == 0b10 {
+        words += &format!(", ECN {} could not be set", ecn(body.ec1()));
+    }
+    words = format!("{words}; {}", forward(received, marks));
+    let value = json!({
+        "wanted": class_json(TrafficClass::new(body.dscp1(), body.ec1())),
+        "received": class_json(received),
+        "reply": marks.reply.map(class_json),
+        "rpd": body.rpd(),
+        "rpe": body.rpe(),
+    });
+    (words, value)
+}
+
+fn class_of_service_v2(body: ClassOfServiceV2, marks: Marks) -> (String, Value) {
+    let [received, wanted, used] = [body.received, body.wanted, body.used].map(TrafficClass);
+    let mut words = backward(used, marks);
+    if used != wanted {
+        words += &format!(", refused was {}", class(wanted));
+    }
+    let value = json!({
+        "sent": class_json(TrafficClass(body.sent)), "received": class_json(received),
+        "wanted": class_json(wanted), "used": class_json(used), "reply": marks.reply.map(class_json),
+    });
+    (format!("{words}; {}", forward(received, marks)), value)
+}
+
+fn dscp_ecn(body: DscpEcn, marks: Marks) -> (String, Value) {
+    let [wanted, received] = [body.wanted, body.received].map(TrafficClass);
+    let is_refused = body.outcome & DscpEcn::REFUSED != 0;
+    let words = if is_refused { format!("{} was refused", class(wanted)) } else { backward(wanted, marks) };
+    let value = json!({
+        "wanted": class_json(wanted), "received": class_json(received), "refused": is_refused,
+        "reply": marks.reply.map(class_json),
+    });
+    (format!("{words}; {}", forward(received, marks)), value)
+}
+
+fn timestamp_information(body: TimestampInformation) -> (String, Value) {
+    let words = format!(
+        "in: {}, {}; out: {}, {}",
+        source(body.sync_source_in),
+        method(body.timestamp_in),
+        source(body.sync_source_out),
+        method(body.timestamp_out)
+    );
+    let value = json!({
+        "sync_source_in": body.sync_source_in, "timestamp_in": body.timestamp_in,
+        "sync_source_out": body.sync_source_out, "timestamp_out": body.timestamp_out,
+    });
+    (words, value)
+}
+
+/// Synchronization Source (RFC 8972 §5.4).
+fn source(number: u8) -> String {
+    match number {
+        1 => "synchronised by NTP".into(),
+        2 => "synchronised by PTP".into(),
+        3 => "synchronised by SSU/BITS".into(),
+        4 => "synchronised by satellites".into(),
+        5 => "free-running clock".into(),
+        other => format!("synchronisation source {other}"),
+    }
+}
+
+/// Timestamping Method (RFC 8972 §5.5).
+fn method(number: u8) -> String {
+    match number {
+        1 => "stamped by hardware".into(),
+        2 => "stamped by software".into(),
+        3 => "stamped by the control plane".into(),
+        other => format!("timestamping method {other}"),
+    }
+}
+
+fn access(id: u8) -> String {
+    match id {
+        1 => "3GPP".into(),
+        2 => "Non-3GPP".into(),
+        other => other.to_string(),
+    }
+}
+
+fn address(value: &[u8]) -> Option<IpAddr> {
+    match value.len() {
+        4 => Some(Ipv4Addr::from(*value.first_chunk()?).into()),
+        16 => Some(Ipv6Addr::from(*value.first_chunk()?).into()),
+        _ => None,
+    }
+}
+
+fn location_words(value: &[u8]) -> Option<(String, Value)> {
+    let (ports, rest) = location::Location::read_from_prefix(value).ok()?;
+    let mut words =
+        vec![format!("seen from port {} to port {}", ports.source_port.get(), ports.destination_port.get())];
+    let mut fields =
+        json!({ "source_port": ports.source_port.get(), "destination_port": ports.destination_port.get() });
+    for (header, value) in subs(rest) {
+        let (name, key, text) = match header.code {
+            location::sub::SOURCE_EUI48 => {
+                let mac: Vec<String> = value.iter().take(6).map(|octet| format!("{octet:02x}")).collect();
+                ("source MAC", "source_mac", mac.join(":"))
+            }
+            location::sub::SOURCE_EUI64 => ("source MAC", "source_mac", "none".into()),
+            location::sub::DESTINATION_IPV4 => ("destination", "destination", address(value.get(..4)?)?.to_string()),
+            location::sub::DESTINATION_IPV6 => ("destination", "destination", address(value)?.to_string()),
+            location::sub::SOURCE_IPV4 => ("source", "source", address(value.get(..4)?)?.to_string()),
+            location::sub::SOURCE_IPV6 => ("source", "source", address(value)?.to_string()),
+            _ => continue,
+        };
+        words.push(format!("{name} {text}"));
+        fields[key] = json!(text);
+    }
+    Some((words.join(", "), fields))
+}
+
+fn history(value: &[u8]) -> (String, Value) {
+    let entries: Vec<Value> = value
+        .chunks_exact(size_of::<HistoryEntry>())
+        .filter_map(|chunk| HistoryEntry::read_from_bytes(chunk).ok())
+        .filter(|entry| entry.timestamp.bits() != 0)
+        .map(|entry| {
+            json!({
+                "reflector_sequence": entry.reflector_sequence_number.get(),
+                "sender_sequence": entry.sender_sequence_number.get(),
+                "t1": entry.sender_timestamp.bits(),
+                "t2": entry.receive_timestamp.bits(),
+                "t3": entry.timestamp.bits(),
+            })
+        })
+        .collect();
+    (format!("{} earlier exchanges on record", entries.len()), json!(entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn say(kind: Kind, value: &[u8], sent: u8, reply: u8) -> String {
+        let answer = Answer { code: 0, kind: Some(kind), outcome: Outcome::Answered, value };
+        finding(&answer, Marks { sent: TrafficClass(sent), reply: Some(TrafficClass(reply)) }).words
+    }
+
+    #[test]
+    fn class_of_service_is_told_as_people_ask_for_it() {
+        // STAMP.md 3.4: DSCP1 46, received AF11 with CE, EC1 ECT(0) applied.
+        let words = say(Kind::ClassOfService, &[0xb8, 0xac, 0xb0, 0], 0x29, 0xba);
+        assert_eq!(
+            words,
+            "reply came back with DSCP EF ECN ECT(0) as asked; the path there changed ECN from ECT(1) to CE"
+        );
+        let words = say(Kind::ClassOfService, &[0xb8, 0xa5, 0xb0, 0], 0x29, 0x2a);
+        assert_eq!(
+            words,
+            "reply came back with DSCP AF11 ECN ECT(0) as asked, policy refused DSCP EF; the path there kept DSCP AF11 ECN ECT(1)"
+        );
+        let words = say(Kind::ClassOfService, &[0xb8, 0xa4, 0xb0, 0], 0x29, 0);
+        assert!(
+            words.starts_with("reply came back with DSCP CS0 ECN Not-ECT instead of DSCP EF ECN ECT(0)"),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_value_that_may_not_be_used() {
+        for outcome in [Outcome::Unrecognized, Outcome::NotAuthentic, Outcome::Malformed, Outcome::Skipped] {
+            let answer = Answer { code: 4, kind: Some(Kind::ClassOfService), outcome, value: &[1, 2, 3, 4] };
+            let finding = finding(&answer, Marks { sent: TrafficClass(0), reply: None });
+            assert_eq!((finding.value, finding.words.as_str()), (Value::Null, outcome.label()));
+        }
+    }
+
+    #[test]
+    fn location_names_ports_addresses_and_mac() {
+        let mut value = vec![3, 0x5e, 0xc0, 0x30];
+        value.extend([0, 2, 0, 8, 2, 0, 0x5e, 0x10, 0, 1, 0, 0]);
+        value.extend([0, 8, 0, 16, 192, 0, 2, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let words = say(Kind::Location, &value, 0, 0);
+        assert_eq!(words, "seen from port 49200 to port 862, source MAC 02:00:5e:10:00:01, source 192.0.2.10");
+    }
+}
