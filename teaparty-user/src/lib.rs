@@ -1,8 +1,10 @@
 //! The controller and the Session-Sender behind the program `teaparty`.
 //!
-//! Reading order: [`clock`] (time and how far it may be off), [`net`] (UDP with the facts a measurement needs),
-//! [`crypto`] (keys and HMACs).
+//! Reading order: [`cli`] (what can be asked for), [`sender`] (the Session-Sender), [`clock`] (time and how far it may
+//! be off), [`net`] (UDP with the facts a measurement needs), [`crypto`] (keys and HMACs), [`process`] (what is kept
+//! from neighbours), [`logging`] and [`exit`] (what is said, and how a run ends).
 
+pub mod cli;
 pub mod clock;
 pub mod crypto;
 pub mod exit;

@@ -1,3 +1,7 @@
-//! The program `teaparty`.
+//! The program `teaparty`; everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    teaparty_user::cli::run(std::env::args_os()).into()
+}

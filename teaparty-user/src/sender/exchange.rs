@@ -189,6 +189,12 @@ impl Exchange {
         index
     }
 
+    /// The packet with this number; a blank one if it was forgotten.
+    pub fn departure(&self, index: u64) -> Departure {
+        let slot = &self.slots[self.place(index)];
+        if slot.index == index { slot.departure } else { Departure::default() }
+    }
+
     /// Notes when the kernel sent the packet with this number.
     pub fn transmitted(&mut self, index: u64, kernel_ns: u64) {
         let place = self.place(index);
@@ -297,6 +303,11 @@ impl Exchange {
             self.counts.loss_burst_max = self.counts.loss_burst_max.max(self.burst);
             self.burst = 0;
         }
+    }
+
+    /// Notes evidence from elsewhere that the reflector counts its replies itself.
+    pub fn note_stateful(&mut self) {
+        self.settings.is_stateful_reflector = true;
     }
 
     /// Where packets were lost, as far as the reflector's own counting tells.

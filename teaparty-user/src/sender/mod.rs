@@ -1,10 +1,24 @@
-//! The Session-Sender.
+//! The Session-Sender: sends test packets, matches replies, and turns four timestamps into numbers.
+//!
+//! Reading order: [`config`] (what is asked for) and [`target`] (of whom), [`run`] (start to exit status), [`engine`] (the
+//! loop that does I/O) and [`session`] (one target, no I/O); then the pure parts: [`schedule`] (when), [`packet`] and
+//! [`tlvs`] (what goes out and comes back), [`reply`], [`exchange`] (which belongs to which, and what is lost where),
+//! [`sample`] (delays), [`stats`] and [`histogram`]; last [`report`] (what is printed), [`check`] (thresholds) and
+//! [`event`] (what a running measurement tells).
 
+pub mod check;
+pub mod config;
+pub mod engine;
+pub mod event;
 pub mod exchange;
 pub mod histogram;
 pub mod packet;
 pub mod reply;
+pub mod report;
+pub mod run;
 pub mod sample;
 pub mod schedule;
+pub mod session;
 pub mod stats;
+pub mod target;
 pub mod tlvs;

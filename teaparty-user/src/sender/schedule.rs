@@ -33,15 +33,21 @@ pub struct Schedule {
     plan: Plan,
     start_ns: u64,
     issued: u64,
-    /// Sum of the Poisson intervals so far.
-    elapsed_ps: u128,
+    /// Where the present pace began, and how many deadlines it has given.
+    base_ps: u128,
+    since_base: u64,
+    /// The present pace: the plan's interval, times this.
+    stretch: u32,
     random: Random,
 }
 
 impl Schedule {
+    /// The slowest pace, as a multiple of the plan's interval.
+    pub const MAX_STRETCH: u32 = 64;
+
     /// Deadlines from `start_ns` on, on the clock of the caller's choice. `seed` decides about Poisson intervals.
     pub fn new(plan: Plan, start_ns: u64, seed: u64) -> Self {
-        Self { plan, start_ns, issued: 0, elapsed_ps: 0, random: Random::new(seed) }
+        Self { plan, start_ns, issued: 0, base_ps: 0, since_base: 0, stretch: 1, random: Random::new(seed) }
     }
 
     /// Deadlines handed out so far.
@@ -49,21 +55,34 @@ impl Schedule {
         self.issued
     }
 
-    fn deadline(&mut self) -> u64 {
-        let ps = match self.plan.pattern {
-            Pattern::Fixed => u128::from(self.issued) * u128::from(self.plan.interval_ps),
-            Pattern::Burst(size) => {
-                u128::from(self.issued / u64::from(size.max(1))) * u128::from(self.plan.interval_ps)
-            }
-            Pattern::Poisson => {
-                if self.issued > 0 {
-                    let interval = -self.random.unit().ln() * self.plan.interval_ps as f64;
-                    self.elapsed_ps += interval as u128;
-                }
-                self.elapsed_ps
-            }
+    /// The present pace as a multiple of the plan's interval; 1 unless congestion was reported.
+    pub fn stretch(&self) -> u32 {
+        self.stretch
+    }
+
+    /// Changes the pace for the deadlines to come, up to [`Self::MAX_STRETCH`] times the plan's interval.
+    pub fn set_stretch(&mut self, stretch: u32) {
+        let stretch = stretch.clamp(1, Self::MAX_STRETCH);
+        if stretch != self.stretch {
+            self.base_ps = self.elapsed_ps();
+            self.since_base = 0;
+            self.stretch = stretch;
+        }
+    }
+
+    fn interval_ps(&self) -> u64 {
+        self.plan.interval_ps.saturating_mul(u64::from(self.stretch))
+    }
+
+    /// When the next packet is due, in picoseconds since the start.
+    fn elapsed_ps(&self) -> u128 {
+        let intervals = match self.plan.pattern {
+            Pattern::Fixed => self.since_base,
+            Pattern::Burst(size) => self.since_base / u64::from(size.max(1)),
+            // Its base moves with each packet.
+            Pattern::Poisson => 0,
         };
-        self.start_ns.saturating_add(u64::try_from(ps / 1_000).unwrap_or(u64::MAX))
+        self.base_ps + u128::from(intervals) * u128::from(self.interval_ps())
     }
 }
 
@@ -75,12 +94,17 @@ impl Iterator for Schedule {
         if self.plan.count.is_some_and(|count| self.issued >= count) {
             return None;
         }
-        let deadline = self.deadline();
-        if self.plan.duration_ns.is_some_and(|duration| deadline - self.start_ns >= duration) {
+        let elapsed_ns = u64::try_from(self.elapsed_ps() / 1_000).unwrap_or(u64::MAX);
+        if self.plan.duration_ns.is_some_and(|duration| elapsed_ns >= duration) {
             return None;
         }
         self.issued += 1;
-        Some(deadline)
+        self.since_base += 1;
+        if self.plan.pattern == Pattern::Poisson {
+            let interval = -self.random.unit().ln() * self.interval_ps() as f64;
+            self.base_ps += interval as u128;
+        }
+        Some(self.start_ns.saturating_add(elapsed_ns))
     }
 }
 
@@ -145,6 +169,18 @@ mod tests {
         let plan = Plan { duration_ns: Some(2_000), ..plan };
         assert_eq!(Schedule::new(plan, 5, 0).collect::<Vec<_>>(), [5, 1_005]);
         assert_eq!(Schedule::new(Plan { count: Some(0), ..plan }, 0, 0).next(), None);
+    }
+
+    #[test]
+    fn a_stretched_schedule_goes_on_from_where_it_is() {
+        let mut schedule = Schedule::new(Plan { interval_ps: 1_000_000, ..FIXED }, 0, 0);
+        assert_eq!(schedule.by_ref().take(3).collect::<Vec<_>>(), [0, 1_000, 2_000]);
+        schedule.set_stretch(4);
+        assert_eq!(schedule.by_ref().take(3).collect::<Vec<_>>(), [3_000, 7_000, 11_000]);
+        schedule.set_stretch(1);
+        assert_eq!(schedule.by_ref().take(2).collect::<Vec<_>>(), [15_000, 16_000]);
+        schedule.set_stretch(1_000);
+        assert_eq!(schedule.stretch(), Schedule::MAX_STRETCH);
     }
 
     #[test]

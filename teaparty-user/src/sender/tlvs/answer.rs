@@ -78,8 +78,8 @@ impl Bytes for Payload<'_> {
     fn holds(&self, len: usize) -> bool {
         len <= self.0.len()
     }
-    fn is_zero(&self, at: usize, len: usize) -> Option<bool> {
-        Some(self.0.get(at..len)?.iter().all(|octet| *octet == 0))
+    fn is_zero(&self, at: usize, len: usize) -> bool {
+        self.0.get(at..len).is_some_and(|rest| rest.iter().all(|octet| *octet == 0))
     }
 }
 
@@ -123,7 +123,7 @@ fn walk<'a>(payload: &'a [u8], base_len: usize, policy: &Policy) -> Vec<(usize, 
     let mut at = base_len;
     while found.len() < MAX_TLVS {
         match step(&Payload(payload), at, payload.len(), policy) {
-            Step::End | Step::Unclear | Step::Stray => break,
+            Step::End | Step::Stray => break,
             Step::Overrun(header) => {
                 let kind = Kind::from_number(policy.code_points.kind(header.code, header.length.get()));
                 let value = &payload[at + HEADER_LEN..];

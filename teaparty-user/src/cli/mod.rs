@@ -1,0 +1,114 @@
+//! The command line of `teaparty`, from which help, shell completions and man pages are made too.
+
+pub mod sender;
+pub mod tlvs;
+pub mod values;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+
+use crate::exit::{Exit, UsageError};
+use crate::logging::{self, LogFormat};
+
+/// Measures networks with STAMP (RFC 8762, RFC 8972): a Session-Sender, and a Session-Reflector in the kernel.
+#[derive(Parser, Debug)]
+#[command(name = "teaparty", version, subcommand_precedence_over_arg = true, arg_required_else_help = true)]
+#[command(after_help = "Exit status: 0 success, 1 failure, 2 usage, 3 a threshold was exceeded, 4 no reply at all.\n\
+    An address may also stand in front of the command: teaparty 192.0.2.1 862 sender.")]
+pub struct Teaparty {
+    /// Addresses and ports that may stand in front of the command.
+    #[arg(value_name = "ADDRESS", hide = true)]
+    words: Vec<String>,
+    /// Say more; twice, say everything.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Say less; twice, only errors.
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "verbose")]
+    quiet: u8,
+    /// Form of log lines on standard error.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Send test packets and measure delay and loss.
+    Sender(Box<sender::Arguments>),
+    /// Print completions for a shell, to be sourced by it.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page, or write the pages of all commands into a directory.
+    Man {
+        /// The directory, which must exist.
+        #[arg(long, value_name = "DIRECTORY")]
+        output: Option<std::path::PathBuf>,
+    },
+}
+
+/// Runs the program with these arguments, its own name first; returns how it is to exit.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let parsed = match Teaparty::try_parse_from(arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => return usage(&error),
+    };
+    logging::start(parsed.verbose as i8 - parsed.quiet as i8, parsed.log_format);
+    parsed.dispatch().unwrap_or_else(|error| match error.downcast_ref::<clap::Error>() {
+        Some(error) => usage(error),
+        None => crate::exit::report(&error),
+    })
+}
+
+/// Prints what clap has to say, which may be the help that was asked for.
+fn usage(error: &clap::Error) -> Exit {
+    // Standard output may be closed, as in `teaparty help | head -1`; there is nobody left to tell.
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage } else { Exit::Success }
+}
+
+impl Teaparty {
+    fn dispatch(self) -> anyhow::Result<Exit> {
+        let words = self.words;
+        match self.command {
+            Some(Command::Sender(arguments)) => arguments.run(words),
+            Some(Command::Completions { shell }) => {
+                no_words(&words)?;
+                clap_complete::generate(shell, &mut Self::command(), "teaparty", &mut std::io::stdout());
+                Ok(Exit::Success)
+            }
+            Some(Command::Man { output }) => {
+                no_words(&words)?;
+                man(output.as_deref())
+            }
+            None => Err(UsageError::new(format!(
+                "`{0}` is no command; to measure it: teaparty sender {0}",
+                words.join(" ")
+            ))
+            .into()),
+        }
+    }
+}
+
+fn no_words(words: &[String]) -> Result<(), UsageError> {
+    match words {
+        [] => Ok(()),
+        [word, ..] => Err(UsageError::new(format!("`{word}` has no meaning in front of this command"))),
+    }
+}
+
+fn man(directory: Option<&std::path::Path>) -> anyhow::Result<Exit> {
+    match directory {
+        Some(directory) => clap_mangen::generate_to(Teaparty::command(), directory)?,
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Teaparty::command()).render(&mut page)?;
+            std::io::stdout().write_all(&page)?;
+        }
+    }
+    Ok(Exit::Success)
+}

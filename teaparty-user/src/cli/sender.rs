@@ -1,0 +1,448 @@
+//! The arguments of `teaparty sender`, and how they become a [`Config`].
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use teaparty_common::reflect::Policy;
+use teaparty_common::tlv::{CodePoints, HEADER_LEN, Kind, Profile};
+use teaparty_common::wire::{DEFAULT_PORT, Dscp, Ecn, Mode, TimestampFormat, TrafficClass};
+use zeroize::Zeroize;
+
+use super::tlvs::{Chain, Tlvs};
+use super::values::{ecn_parser, parse_dscp, parse_duration, parse_percent, parse_picoseconds};
+use crate::crypto::{Key, KeySource};
+use crate::exit::{Exit, UsageError};
+use crate::net::socket::Fragmentation;
+use crate::process;
+use crate::sender::check::{RttLimit, Thresholds};
+use crate::sender::config::Config;
+use crate::sender::packet::Malformed;
+use crate::sender::report::Format;
+use crate::sender::run::{self, Output};
+use crate::sender::schedule::{Pattern, Plan};
+use crate::sender::target::{Family, Spec, Target, parse_file, parse_words};
+use crate::sender::tlvs::request::Request;
+
+/// Packets that are sent where nothing says how many: a first impression in a second.
+const DEFAULT_COUNT: u64 = 10;
+
+/// The arguments of `teaparty sender`.
+#[derive(Args, Debug)]
+#[command(subcommand_precedence_over_arg = true)]
+#[command(
+    after_help = "Several targets: teaparty sender a.example b.example 8862 [2001:db8::1]:862. A number is the port \
+    of the target before it.\nCtrl-C stops sending and prints the summary; twice, it stops waiting too.\n\
+    Exit status: 0 success, 1 failure, 2 usage, 3 a threshold was exceeded, 4 no reply at all."
+)]
+pub struct Arguments {
+    /// Names or addresses of reflectors, each with its port behind it where that is not 862.
+    #[arg(value_name = "IP_ADDR [PORT]")]
+    words: Vec<String>,
+    /// More targets, one a line, from a file; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    targets: Option<PathBuf>,
+    /// Only IPv4 addresses of names.
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Only IPv6 addresses of names.
+    #[arg(short = '6', long)]
+    ipv6: bool,
+
+    /// Packets to each target, 0 for no limit [default: 10, or no limit with --duration].
+    #[arg(short, long)]
+    count: Option<u64>,
+    /// Time between two packets to a target, exact to a picosecond (100ms, 20us, 1s).
+    #[arg(short, long, default_value = "100ms", value_parser = parse_picoseconds)]
+    interval: u128,
+    /// Packets a second to each target, instead of an interval.
+    #[arg(long, value_name = "PPS", conflicts_with = "interval", value_parser = parse_rate)]
+    rate: Option<f64>,
+    /// Send no longer than this.
+    #[arg(short, long, value_parser = parse_duration)]
+    duration: Option<Duration>,
+    /// Exponentially distributed intervals, --interval being their mean.
+    #[arg(long, conflicts_with = "burst")]
+    poisson: bool,
+    /// This many packets at once, --interval being the time between bursts.
+    #[arg(long, value_name = "PACKETS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    burst: Option<u32>,
+    /// A packet without a reply is lost after this.
+    #[arg(short = 'W', long, default_value = "2s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// Makes Poisson intervals and padding repeatable.
+    #[arg(long)]
+    seed: Option<u64>,
+
+    /// SSID of the first session, the others count up from it; 0 for none [default: random].
+    #[arg(long)]
+    ssid: Option<u16>,
+    /// Local address.
+    #[arg(long, value_name = "ADDRESS")]
+    src: Option<IpAddr>,
+    /// Local port; 0 takes one between 49152 and 65535.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    src_port: u16,
+    /// Network interface to use.
+    #[arg(long)]
+    interface: Option<String>,
+    /// DSCP of the packets: 0 to 63, or a name such as ef, af21, cs6.
+    #[arg(long, default_value = "cs0", value_parser = parse_dscp)]
+    dscp: Dscp,
+    /// ECN of the packets.
+    #[arg(long, default_value = "not-ect", value_parser = ecn_parser())]
+    ecn: Ecn,
+    /// TTL or Hop Limit of the packets.
+    #[arg(long, default_value_t = 255, value_parser = clap::value_parser!(u8).range(1..))]
+    ttl: u8,
+    /// Forbid fragmentation.
+    #[arg(long)]
+    df: bool,
+    /// Octets of UDP payload, filled up with an Extra Padding TLV [default: as many as needed].
+    #[arg(short, long)]
+    size: Option<u16>,
+    /// Zeros in the padding of --size instead of random octets.
+    #[arg(long)]
+    zero_padding: bool,
+    /// Format of our timestamps.
+    #[arg(long, value_enum, default_value_t)]
+    timestamp_format: StampFormat,
+    /// An IPv6 hop-by-hop options header of this many octets (a multiple of 8), all padding. Takes CAP_NET_RAW.
+    #[arg(long, value_name = "OCTETS", num_args = 0..=1, default_missing_value = "8", value_parser = extension_size)]
+    hbh_ext: Option<u16>,
+    /// An IPv6 destination options header, likewise.
+    #[arg(long, value_name = "OCTETS", num_args = 0..=1, default_missing_value = "8", value_parser = extension_size)]
+    destination_ext: Option<u16>,
+    /// Something wrong with every packet, to see what the reflector does.
+    #[arg(long, value_enum)]
+    malformed: Option<Malformed>,
+
+    /// Authenticated mode, with the key from FILE, env:NAME or fd:N.
+    #[arg(long, value_name = "SOURCE")]
+    auth_key_file: Option<KeySource>,
+    /// Authenticated mode with this very key. Others may see it: prefer --auth-key-file.
+    #[arg(long, value_name = "KEY", conflicts_with = "auth_key_file")]
+    authenticated: Option<String>,
+    /// Key of the HMAC TLV, from FILE, env:NAME or fd:N [default: the one of --auth-key-file].
+    #[arg(long, value_name = "SOURCE")]
+    tlv_key_file: Option<KeySource>,
+
+    /// The reflector counts its replies: trust its numbers for loss by direction even where they do not show it.
+    #[arg(long)]
+    stateful_reflector: bool,
+    /// End a session whose replies come without our SSID.
+    #[arg(long)]
+    stop_on_zero_ssid: bool,
+    /// Who takes T1: the kernel as the packet leaves, or this process before it sends.
+    #[arg(long, value_enum, default_value_t)]
+    transmit_stamps: TransmitStamps,
+    /// Numbers of experimental TLVs.
+    #[arg(long, value_enum, default_value_t)]
+    tlv_profile: TlvProfile,
+    /// Number of one TLV, as in history=244. May repeat.
+    #[arg(long, value_name = "NAME=TYPE", value_parser = parse_code_point)]
+    code_point: Vec<(Kind, u8)>,
+
+    /// Exit with 3 if a target loses more than this percentage.
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    max_loss: Option<f64>,
+    /// Exit with 3 if a target's round trip net of residence exceeds this: p99=5ms, mean=1ms, max=20ms. May repeat.
+    #[arg(long, value_name = "LIMIT")]
+    max_rtt: Vec<RttLimit>,
+    /// Exit with 3 if a target's round-trip jitter (RFC 3550) exceeds this.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    max_jitter: Option<Duration>,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t)]
+    format: Format,
+    /// Write the output to a file; `-` is standard output.
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+    /// Write distributions of all targets to a file in HdrHistogram's log format.
+    #[arg(long, value_name = "FILE")]
+    hdr_log: Option<PathBuf>,
+
+    #[command(subcommand)]
+    tlvs: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Put TLVs into the packets.
+    Tlvs(Tlvs),
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum StampFormat {
+    /// NTP, 64 bits.
+    #[default]
+    Ntp,
+    /// PTPv2, truncated.
+    Ptp,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum TransmitStamps {
+    /// The kernel, up to 50,000 packets a second; this process above that.
+    #[default]
+    Auto,
+    /// The kernel.
+    Kernel,
+    /// This process.
+    User,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum TlvProfile {
+    /// As in use since 2026.
+    #[default]
+    Current,
+    /// As older releases of cerfcast/teaparty had them.
+    Earlier,
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= 10_000_000.0 => Ok(rate),
+        _ => Err("a rate is more than 0 and at most 10000000 packets a second".into()),
+    }
+}
+
+fn extension_size(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(size @ 8..=256) if size % 8 == 0 => Ok(size),
+        _ => Err("an extension header has 8 to 256 octets, in multiples of 8".into()),
+    }
+}
+
+fn parse_code_point(text: &str) -> Result<(Kind, u8), String> {
+    let (name, code) = text.split_once('=').ok_or("write the TLV's name, `=` and its type, as in history=244")?;
+    let entry = teaparty_common::tlv::REGISTRY.iter().find(|entry| entry.name == name);
+    let entry = entry.ok_or_else(|| format!("`{name}` is no TLV that we know"))?;
+    if !entry.is_experimental() {
+        return Err(format!("the type of {name} is registered ({}), not for choice", entry.code));
+    }
+    let code = code.parse().map_err(|_| format!("`{code}` is no type: types are 0 to 255"))?;
+    Ok((entry.kind, code))
+}
+
+impl Arguments {
+    /// Measures. `words` are targets that stood in front of the command.
+    pub fn run(mut self, words: Vec<String>) -> anyhow::Result<Exit> {
+        let specs = self.specs(&words)?;
+        let (key, tlv_key) = self.keys()?;
+        let thresholds = Thresholds {
+            max_loss: self.max_loss,
+            max_rtt: std::mem::take(&mut self.max_rtt),
+            max_jitter: self.max_jitter,
+        };
+        let output =
+            Output { format: self.format, path: self.output.clone(), hdr_log: self.hdr_log.clone(), thresholds };
+        let config = self.config(specs, key, tlv_key)?;
+        run::run(config, output)
+    }
+
+    fn specs(&self, words: &[String]) -> anyhow::Result<Vec<Spec>> {
+        let mut specs = parse_words(words.iter().chain(&self.words).map(String::as_str))?;
+        if let Some(path) = &self.targets {
+            let content = if path.as_os_str() == "-" {
+                std::io::read_to_string(std::io::stdin()).context("cannot read targets from standard input")?
+            } else {
+                std::fs::read_to_string(path)
+                    .map_err(|error| UsageError::new(format!("cannot read {}: {error}", path.display())))?
+            };
+            specs.extend(parse_file(&content).with_context(|| path.display().to_string())?);
+        }
+        if specs.is_empty() {
+            return Err(UsageError::new("whom to measure? give an address or a name: teaparty sender 192.0.2.1").into());
+        }
+        if specs.len() > 60_000 {
+            return Err(UsageError::new("more than 60000 targets do not fit into one process's SSIDs").into());
+        }
+        Ok(specs)
+    }
+
+    /// Takes the keys from where they are, and what can be seen of them out of sight.
+    fn keys(&mut self) -> anyhow::Result<(Option<Key>, Option<Key>)> {
+        if self.auth_key_file.is_none() && self.authenticated.is_none() && self.tlv_key_file.is_none() {
+            return Ok((None, None));
+        }
+        if let Err(error) = process::forbid_dumps() {
+            tracing::warn!("cannot forbid core dumps, which would hold the key: {error}");
+        }
+        let load = |source: &KeySource| source.load().map_err(|error| UsageError::new(error.to_string()));
+        let mut key = self.auth_key_file.as_ref().map(load).transpose()?;
+        if let Some(mut text) = self.authenticated.take() {
+            let hidden = process::hide_argument(text.as_bytes());
+            let is_hidden = matches!(hidden, Ok(1..));
+            key =
+                Some(Key::new(text.as_bytes()).map_err(|error| UsageError::new(format!("--authenticated: {error}")))?);
+            text.zeroize();
+            tracing::warn!(
+                "a key on the command line can be seen by others on this host and stays in the shell's history{}; \
+                 use --auth-key-file",
+                if is_hidden { " (it is overwritten in the process list now)" } else { "" }
+            );
+        }
+        let tlv_key = self.tlv_key_file.as_ref().map(load).transpose()?;
+        Ok((key, tlv_key))
+    }
+
+    fn config(self, specs: Vec<Spec>, key: Option<Key>, tlv_key: Option<Key>) -> anyhow::Result<Config> {
+        let traffic_class = TrafficClass::new(self.dscp, self.ecn);
+        let plan = self.plan()?;
+        let mode = if key.is_some() { Mode::Authenticated } else { Mode::Open };
+        let mut chain = match self.tlvs {
+            Some(Command::Tlvs(tlvs)) => tlvs.chain(traffic_class)?,
+            None => Chain::default(),
+        };
+        // RFC 9503 §3: the reflector must be able to tell sessions apart.
+        let has = |chain: &Chain, kind| chain.tlvs.iter().any(|tlv| tlv.kind == Some(kind));
+        if has(&chain, Kind::DestinationNodeAddress) && self.ssid == Some(0) {
+            return Err(UsageError::new("destination-address goes with an SSID only (RFC 9503 §3)").into());
+        }
+        let tlv_key = place_hmac(&mut chain, mode, key.as_ref(), tlv_key)?;
+        if let Some(size) = self.size {
+            pad(&mut chain, mode, size, !self.zero_padding)?;
+        }
+        let family = match (self.ipv4, self.ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            _ => self.src.map_or(Family::Any, |src| if src.is_ipv4() { Family::V4 } else { Family::V6 }),
+        };
+        let targets: Vec<Target> =
+            specs.iter().map(|spec| spec.resolve(DEFAULT_PORT, family)).collect::<anyhow::Result<_>>()?;
+        let kernel_transmit_stamps = match self.transmit_stamps {
+            TransmitStamps::Kernel => true,
+            TransmitStamps::User => false,
+            TransmitStamps::Auto => is_slow(&plan, targets.len()),
+        };
+        let mut code_points = CodePoints::new(match self.tlv_profile {
+            TlvProfile::Current => Profile::Current,
+            TlvProfile::Earlier => Profile::Earlier,
+        });
+        self.code_point.iter().for_each(|(kind, code)| code_points.assign(*kind, *code));
+        Ok(Config {
+            targets,
+            plan,
+            timeout: self.timeout,
+            ssid: self.ssid,
+            source: self.src,
+            source_port: self.src_port,
+            interface: self.interface,
+            traffic_class,
+            ttl: self.ttl,
+            fragmentation: if self.df { Fragmentation::Forbid } else { Fragmentation::System },
+            mode,
+            key,
+            tlv_key,
+            tlvs: chain.tlvs,
+            access_report: chain.access_report,
+            malformed: self.malformed,
+            policy: Policy { code_points, ..Policy::DEFAULT },
+            timestamp_format: match self.timestamp_format {
+                StampFormat::Ntp => TimestampFormat::Ntp,
+                StampFormat::Ptp => TimestampFormat::Ptp,
+            },
+            hop_by_hop: options_header(self.hbh_ext),
+            destination_options: options_header(self.destination_ext),
+            omit_checksum: chain.omit_checksum,
+            is_stateful_reflector: self.stateful_reflector,
+            kernel_transmit_stamps,
+            replies_per_packet: chain.replies_per_packet,
+            reply_port: chain.reply_port,
+            reply_sources: chain.reply_sources,
+            micro_session: chain.micro_session,
+            stop_on_zero_ssid: self.stop_on_zero_ssid,
+            seed: self.seed,
+        })
+    }
+
+    fn plan(&self) -> Result<Plan, UsageError> {
+        let interval_ps = match self.rate {
+            Some(rate) => (1e12 / rate).round() as u64,
+            None => u64::try_from(self.interval).map_err(|_| UsageError::new("--interval is over half a year"))?,
+        };
+        if interval_ps < 100_000 {
+            return Err(UsageError::new("--interval is under 100ns: more than anybody can send"));
+        }
+        let pattern = match self.burst {
+            Some(size) => Pattern::Burst(size),
+            None if self.poisson => Pattern::Poisson,
+            None => Pattern::Fixed,
+        };
+        let count = match self.count {
+            Some(0) => None,
+            Some(count) => Some(count),
+            None if self.duration.is_some() => None,
+            None => Some(DEFAULT_COUNT),
+        };
+        let duration_ns = self.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        Ok(Plan { pattern, interval_ps, count, duration_ns })
+    }
+}
+
+/// Puts an HMAC TLV where it belongs and has to be (RFC 8972 §4.8); returns its key, if there is one in the packet.
+fn place_hmac(
+    chain: &mut Chain,
+    mode: Mode,
+    key: Option<&Key>,
+    tlv_key: Option<Key>,
+) -> Result<Option<Key>, UsageError> {
+    let is_hmac = |tlv: &Request| tlv.kind == Some(Kind::Hmac);
+    let is_asked_for = chain.tlvs.iter().any(is_hmac) || tlv_key.is_some();
+    let padding = chain.tlvs.iter().filter(|tlv| tlv.kind == Some(Kind::ExtraPadding)).count();
+    let is_lone_padding = chain.access_report.is_none() && chain.tlvs.len() == 1 && padding == 1;
+    let has_tlvs = !chain.tlvs.is_empty() || chain.access_report.is_some();
+    let is_mandatory = mode == Mode::Authenticated && has_tlvs && !is_lone_padding;
+    if !is_asked_for && !is_mandatory {
+        return Ok(None);
+    }
+    let key = tlv_key.or_else(|| key.cloned());
+    let key = key.ok_or_else(|| UsageError::new("the HMAC TLV wants a key: --tlv-key-file"))?;
+    chain.tlvs.retain(|tlv| !is_hmac(tlv));
+    // Behind all others; but padding that may arrive damaged stays outside.
+    let at = if chain.omit_checksum { chain.tlvs.len() - 1 } else { chain.tlvs.len() };
+    chain.tlvs.insert(at, Request::hmac());
+    Ok(Some(key))
+}
+
+/// Fills packets up to `size` octets with one Extra Padding TLV at the end.
+fn pad(chain: &mut Chain, mode: Mode, size: u16, is_random: bool) -> Result<(), UsageError> {
+    let report = chain.access_report.map_or(0, |_| 8);
+    let present = mode.base_len() + report + chain.tlvs.iter().map(Request::len).sum::<usize>();
+    let missing = usize::from(size).checked_sub(present);
+    match missing {
+        Some(0) => Ok(()),
+        Some(missing) if missing >= HEADER_LEN => {
+            chain.tlvs.push(Request::padding((missing - HEADER_LEN) as u16, is_random));
+            Ok(())
+        }
+        _ => Err(UsageError::new(format!(
+            "--size {size} can't be: packets have {present} octets without padding, and {} or more with it",
+            present + HEADER_LEN
+        ))),
+    }
+}
+
+/// Whether asking the kernel about each packet costs little enough.
+fn is_slow(plan: &Plan, targets: usize) -> bool {
+    let burst = if let Pattern::Burst(size) = plan.pattern { f64::from(size) } else { 1.0 };
+    1e12 / plan.interval_ps as f64 * targets as f64 * burst <= 50_000.0
+}
+
+/// An options header of nothing but padding (RFC 8200 §4.2); its Next Header is the kernel's to fill in.
+fn options_header(octets: Option<u16>) -> Vec<u8> {
+    let Some(octets) = octets else { return Vec::new() };
+    let mut header = vec![0; octets.into()];
+    header[1] = (octets / 8 - 1) as u8;
+    // PadN over the rest; its length octet does not count itself nor the type.
+    header[2] = 1;
+    header[3] = (octets - 4) as u8;
+    header
+}
+
+#[cfg(test)]
+mod tests;

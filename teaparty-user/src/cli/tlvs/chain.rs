@@ -1,0 +1,219 @@
+//! From the words of `tlvs …` to the TLVs of a packet and what a sender must know about them.
+
+use super::*;
+use crate::exit::UsageError;
+
+/// What a chain of TLVs asks for.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// The TLVs of every packet, in order.
+    pub tlvs: Vec<Request>,
+    /// The Access Report, which not every packet carries.
+    pub access_report: Option<AccessReport>,
+    /// Replies that each packet asks for.
+    pub replies_per_packet: u16,
+    /// Another port that replies go to.
+    pub reply_port: Option<u16>,
+    /// Another address that replies may come from.
+    pub reply_sources: Vec<IpAddr>,
+    /// Member links.
+    pub micro_session: Option<(u16, Option<u16>)>,
+    /// Whether bit errors are to be seen.
+    pub omit_checksum: bool,
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self {
+            tlvs: Vec::new(),
+            access_report: None,
+            replies_per_packet: 1,
+            reply_port: None,
+            reply_sources: Vec::new(),
+            micro_session: None,
+            omit_checksum: false,
+        }
+    }
+}
+
+impl Tlvs {
+    /// The whole chain. `sent` is what packets are marked with.
+    pub fn chain(self, sent: TrafficClass) -> anyhow::Result<Chain> {
+        let mut chain = Chain::default();
+        let mut rest = self.first.add(&mut chain, sent);
+        while !rest.is_empty() {
+            // Behind the first `--` clap leaves the others as they are. Each ends one TLV's words.
+            let words: Vec<OsString> = rest.iter().take_while(|word| *word != "--").cloned().collect();
+            rest.drain(..(words.len() + 1).min(rest.len()));
+            // A `tlvs` in front of each TLV is fine too.
+            let words = words.into_iter().skip_while(|word| *word == "tlvs");
+            let _: Vec<OsString> = Next::try_parse_from(words)?.tlv.add(&mut chain, sent);
+        }
+        chain.check()?;
+        Ok(chain)
+    }
+}
+
+impl Chain {
+    /// The rules about a sender's combinations of TLVs.
+    fn check(&self) -> Result<(), UsageError> {
+        let count = |kind: Kind| self.tlvs.iter().filter(|tlv| tlv.kind == Some(kind)).count();
+        for kind in [Kind::ReturnPath, Kind::Hmac, Kind::BitErrorPattern, Kind::MicroSessionId, Kind::ReflectedControl]
+        {
+            if count(kind) > 1 {
+                return Err(UsageError::new(format!("a packet has one {} TLV at most", kind.entry().name)));
+            }
+        }
+        if count(Kind::BitErrorPattern) == 1 && count(Kind::ExtraPadding) != 1 {
+            let text = "bit-error-rate brings its own padding, and there may be no other (stamp-ber-07 §4)";
+            return Err(UsageError::new(text));
+        }
+        // RFC 10052 §4.3.
+        let wants_no_reply = self.tlvs.contains(&Request::control_code(false));
+        if wants_no_reply && count(Kind::ReflectedControl) > 0 {
+            return Err(UsageError::new("return-path --no-reply and reflected-control contradict each other"));
+        }
+        // ext-hdr-15: all fixed headers come before any extension header.
+        let place = |kind: Kind| self.tlvs.iter().position(|tlv| tlv.kind == Some(kind));
+        let last_fixed = self.tlvs.iter().rposition(|tlv| tlv.kind == Some(Kind::ReflectedFixedHeader));
+        if let (Some(extension), Some(fixed)) = (place(Kind::ReflectedExtensionHeader), last_fixed)
+            && extension < fixed
+        {
+            let text = "reflected-fixed-header-data comes before reflected-v6-extension-header-data (ext-hdr-15 §3.3)";
+            return Err(UsageError::new(text));
+        }
+        Ok(())
+    }
+}
+
+impl Tlv {
+    /// Adds it to the chain; returns the words behind it.
+    fn add(self, chain: &mut Chain, sent: TrafficClass) -> Vec<OsString> {
+        let (request, more) = match self {
+            Self::Padding { size, zero, more } => (Request::padding(size, !zero), more),
+            Self::Location { source, destination, mac, more } => {
+                let is_default = !(source || destination || mac);
+                (Request::location(mac, destination, source || is_default), more)
+            }
+            Self::Time { more } => (Request::timestamp_information(), more),
+            Self::ClassOfService { marks, more } => (Request::class_of_service(marks.dscp, marks.ecn), more),
+            Self::ClassOfServiceV2 { marks, more } => {
+                (Request::class_of_service_v2(sent, TrafficClass::new(marks.dscp, marks.ecn)), more)
+            }
+            Self::DscpEcn { dscp, ecn, more } => (Request::dscp_ecn(TrafficClass::new(dscp, ecn)), more),
+            Self::DirectMeasurement { more } => (Request::direct_measurement(), more),
+            Self::AccessReport { access_id, return_code, timer, retransmissions, more } => {
+                let access = Access { id: access_id, return_code };
+                chain.access_report = Some(AccessReport { access, timer, retransmissions });
+                return more.next;
+            }
+            Self::Followup { more } => (Request::follow_up(), more),
+            Self::Hmac { more } => (Request::hmac(), more),
+            Self::DestinationAddress { address, more } => {
+                chain.reply_sources.push(address);
+                (Request::destination_address(address), more)
+            }
+            Self::ReturnPath { path, more } => {
+                let is_code = path.no_reply || path.same_link;
+                if path.no_reply {
+                    chain.replies_per_packet = 0;
+                }
+                let request = if is_code {
+                    Request::control_code(path.same_link)
+                } else {
+                    Request::return_path(path.address, &path.labels, &path.segments)
+                };
+                (request, more)
+            }
+            Self::MicroSession { sender_id, reflector_id, more } => {
+                chain.micro_session = Some((sender_id, reflector_id));
+                (Request::micro_session(sender_id, reflector_id.unwrap_or(0)), more)
+            }
+            Self::ReflectedControl { length, count, interval, more } => {
+                chain.replies_per_packet = count;
+                (Request::reflected_control(length, count, interval), more)
+            }
+            Self::BitErrorRate { pattern, size, more } => {
+                chain.omit_checksum = true;
+                chain.tlvs.extend(Request::bit_errors(&pattern, size));
+                return more.next;
+            }
+            Self::DestinationPort { port, more } => {
+                chain.reply_port = Some(port);
+                (Request::destination_port(port), more)
+            }
+            Self::History { length, more } => (Request::history(length), more),
+            Self::ExtensionHeader { size, more } => (Request::extension_header(size), more),
+            Self::FixedHeader { size, more } => (Request::fixed_header(size == 40), more),
+            Self::Unrecognized { size, more } => (Request::unrecognized(size), more),
+        };
+        chain.tlvs.push(request);
+        more.next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use teaparty_common::tlv::REGISTRY;
+
+    use super::*;
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Whole {
+        #[command(flatten)]
+        tlvs: Tlvs,
+    }
+
+    fn chain(words: &str) -> anyhow::Result<Chain> {
+        Whole::try_parse_from(words.split_whitespace())?.tlvs.chain(TrafficClass(0))
+    }
+
+    #[test]
+    fn every_tlv_that_a_sender_may_send_has_a_subcommand_of_its_registry_name() {
+        let command = Next::command();
+        let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        // The count and the burst go along with the pattern; Heartbeat is a reflector's.
+        let others = [Kind::BitErrorCount, Kind::BitErrorBurst, Kind::Heartbeat];
+        for entry in REGISTRY.iter().filter(|entry| !others.contains(&entry.kind)) {
+            assert!(names.contains(&entry.name), "{}", entry.name);
+        }
+        assert_eq!(names.len(), REGISTRY.len() - others.len() + 1, "and `unrecognized`");
+    }
+
+    #[test]
+    fn chains_are_split_at_each_double_dash() {
+        let found = chain("time -- dscp-ecn --ecn ect0 --dscp af21 -- history").unwrap();
+        let kinds: Vec<_> = found.tlvs.iter().map(|tlv| tlv.kind.unwrap()).collect();
+        assert_eq!(kinds, [Kind::TimestampInformation, Kind::DscpEcn, Kind::History]);
+        assert_eq!(found.tlvs[1].value, [18 << 2 | 2, 0, 0, 0]);
+        assert_eq!(found.tlvs[2].value.len(), 96);
+        assert!(chain("time -- nosuch").is_err());
+        assert!(chain("time -- --").is_err());
+    }
+
+    #[test]
+    fn defaults_are_the_namesakes() {
+        assert_eq!(chain("class-of-service").unwrap().tlvs[0].value, [8 << 2, 0, 0, 0]);
+        assert_eq!(chain("dscp-ecn").unwrap().tlvs[0].value, [8 << 2 | 2, 0, 0, 0]);
+        assert_eq!(chain("destination-port").unwrap().tlvs[0].value, [0x03, 0xd7, 0, 0]);
+        assert_eq!(chain("padding").unwrap().tlvs[0].value.len(), 64);
+        assert_eq!(chain("padding -s 9").unwrap().tlvs[0].value.len(), 9);
+        assert_eq!(chain("location").unwrap().tlvs[0], Request::location(false, false, true));
+    }
+
+    #[test]
+    fn combinations_that_no_sender_may_send_are_refused() {
+        for words in [
+            "return-path --no-reply -- return-path --same-link",
+            "return-path --no-reply -- reflected-control",
+            "return-path --no-reply --address 192.0.2.1",
+            "bit-error-rate -- padding",
+            "reflected-v6-extension-header-data -- reflected-fixed-header-data",
+            "hmac -- hmac",
+        ] {
+            assert!(chain(words).is_err(), "{words}");
+        }
+    }
+}

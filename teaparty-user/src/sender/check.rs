@@ -1,0 +1,130 @@
+//! Thresholds that make a measurement a check, and the exit status that it ends with.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::config::Config;
+use super::engine::Outcome;
+use super::session::Session;
+use crate::cli::values::{parse_duration, parse_percent};
+use crate::exit::Exit;
+use crate::sender::report::nanos;
+
+/// What a measurement must not exceed, for each target alike.
+#[derive(Clone, Debug, Default)]
+pub struct Thresholds {
+    /// Lost packets, as a fraction of those sent (0 to 1).
+    pub max_loss: Option<f64>,
+    /// Round trips net of residence, at quantiles.
+    pub max_rtt: Vec<RttLimit>,
+    /// RFC 3550 jitter of the round trip.
+    pub max_jitter: Option<Duration>,
+}
+
+/// `p99=5ms`: a quantile of the round trip and what it must not exceed; without a quantile, the largest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RttLimit {
+    label: String,
+    fraction: Option<f64>,
+    limit: Duration,
+}
+
+impl FromStr for RttLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (label, limit) = text.split_once('=').unwrap_or(("max", text));
+        let fraction = match label {
+            "max" => Some(1.0),
+            "mean" => None,
+            _ => {
+                let percent = label.strip_prefix('p').map(|digits| digits.replace('_', "."));
+                let percent = percent.as_deref().and_then(|digits| parse_percent(digits).ok());
+                Some(percent.ok_or_else(|| {
+                    format!("`{label}` is no quantile; write max, mean, or p and a percentage, as in p99=5ms")
+                })?)
+            }
+        };
+        Ok(Self { label: label.into(), fraction, limit: parse_duration(limit)? })
+    }
+}
+
+impl Thresholds {
+    /// What a session exceeds, one sentence for each.
+    fn breaches(&self, session: &Session) -> Vec<String> {
+        let mut breaches = Vec::new();
+        let counts = session.exchange.counts();
+        if let Some(limit) = self.max_loss
+            && counts.sent > 0
+        {
+            let loss = counts.lost as f64 / counts.sent as f64;
+            if loss > limit {
+                breaches.push(format!("loss {:.3} % exceeds {:.3} %", loss * 100.0, limit * 100.0));
+            }
+        }
+        let round_trip = &session.statistics.round_trip;
+        for RttLimit { label, fraction, limit } in &self.max_rtt {
+            let value = match fraction {
+                Some(fraction) => round_trip.quantile(*fraction),
+                None => round_trip.figures().map(|figures| figures.mean.round() as i64),
+            };
+            if let Some(value) = value
+                && value > limit.as_nanos() as i64
+            {
+                breaches.push(format!(
+                    "round trip {label} {} exceeds {}",
+                    nanos(value),
+                    nanos(limit.as_nanos() as i64)
+                ));
+            }
+        }
+        let variation = session.statistics.round_trip_variation;
+        if let Some(limit) = self.max_jitter
+            && variation.jitter > limit.as_nanos() as f64
+        {
+            let limit = nanos(limit.as_nanos() as i64);
+            breaches.push(format!("jitter {} exceeds {limit}", nanos(variation.jitter as i64)));
+        }
+        breaches
+    }
+}
+
+/// The exit status of a measurement, and one line for standard error unless it is a success.
+pub fn verdict(config: &Config, thresholds: &Thresholds, outcome: &Outcome) -> (Exit, Option<String>) {
+    let counts = || outcome.sessions.iter().map(|session| session.exchange.counts());
+    let (sent, received) = (counts().map(|c| c.sent).sum::<u64>(), counts().map(|c| c.received).sum::<u64>());
+    let refused: u64 = outcome.sessions.iter().map(|session| session.send_errors.0).sum();
+    if sent > 0 && refused == sent {
+        let reason = outcome.sessions.iter().find_map(|session| session.send_errors.1.clone()).unwrap_or_default();
+        return (Exit::Failure, Some(format!("no packet could be sent: {reason}")));
+    }
+    if sent > 0 && received == 0 && config.replies_per_packet > 0 {
+        return (Exit::NoReply, Some(format!("no reply to any of {sent} packets")));
+    }
+    let breaches: Vec<String> = outcome
+        .sessions
+        .iter()
+        .zip(&config.targets)
+        .flat_map(|(session, target)| {
+            thresholds.breaches(session).into_iter().map(|breach| format!("{}: {breach}", target.name))
+        })
+        .collect();
+    if breaches.is_empty() { (Exit::Success, None) } else { (Exit::Breach, Some(breaches.join("; "))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_as_documented() {
+        let limit: RttLimit = "p99_9=5ms".parse().unwrap();
+        assert!((limit.fraction.unwrap() - 0.999).abs() < 1e-12);
+        assert_eq!(limit.limit, Duration::from_millis(5));
+        assert_eq!("10us".parse::<RttLimit>().unwrap().fraction, Some(1.0));
+        assert_eq!("mean=1s".parse::<RttLimit>().unwrap().fraction, None);
+        for wrong in ["q99=5ms", "p101=5ms", "p99=", "p=1ms", ""] {
+            assert!(wrong.parse::<RttLimit>().is_err(), "{wrong}");
+        }
+    }
+}

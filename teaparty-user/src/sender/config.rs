@@ -1,0 +1,131 @@
+//! What a measurement needs to know, checked: made from the command line.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use teaparty_common::reflect::Policy;
+use teaparty_common::wire::{Mode, TimestampFormat, TrafficClass};
+
+use super::packet::Malformed;
+use super::schedule::{Pattern, Plan};
+use super::target::Target;
+use super::tlvs::request::{Access, Request};
+use crate::crypto::Key;
+use crate::net::socket::Fragmentation;
+
+/// An Access Report and how persistently it is told (RFC 8972 §4.6).
+#[derive(Clone, Copy, Debug)]
+pub struct AccessReport {
+    /// What it says.
+    pub access: Access,
+    /// It is sent again when no reply has held it for so long.
+    pub timer: Duration,
+    /// Times that it is sent again at most.
+    pub retransmissions: u32,
+}
+
+/// A measurement.
+#[derive(Clone)]
+pub struct Config {
+    /// Whom to measure, each in a session of its own.
+    pub targets: Vec<Target>,
+    /// When packets are due, for each target alike.
+    pub plan: Plan,
+    /// A packet without a reply is lost after this.
+    pub timeout: Duration,
+    /// SSID of the first session, the others count up from it; `None` for random ones, 0 for none at all.
+    pub ssid: Option<u16>,
+    /// Local address; `None` leaves it to routing.
+    pub source: Option<IpAddr>,
+    /// Local port; 0 for one between 49152 and 65535.
+    pub source_port: u16,
+    /// The interface to use.
+    pub interface: Option<String>,
+    /// DSCP and ECN of the packets.
+    pub traffic_class: TrafficClass,
+    /// TTL or Hop Limit of the packets.
+    pub ttl: u8,
+    /// Whether they may be fragmented.
+    pub fragmentation: Fragmentation,
+    /// Authenticated or not.
+    pub mode: Mode,
+    /// Key of the base packets; there in authenticated mode.
+    pub key: Option<Key>,
+    /// Key of the HMAC TLV, if packets have one.
+    pub tlv_key: Option<Key>,
+    /// The TLVs of every packet.
+    pub tlvs: Vec<Request>,
+    /// An Access Report, which goes with some packets only. It stands in front of the other TLVs.
+    pub access_report: Option<AccessReport>,
+    /// Something wrong with every packet.
+    pub malformed: Option<Malformed>,
+    /// Code points; the rest of it is for reflectors.
+    pub policy: Policy,
+    /// Format of T1.
+    pub timestamp_format: TimestampFormat,
+    /// IPv6 hop-by-hop options header, whole, or nothing.
+    pub hop_by_hop: Vec<u8>,
+    /// IPv6 destination options header, whole, or nothing.
+    pub destination_options: Vec<u8>,
+    /// Whether IPv4 packets go without a UDP checksum, so that bit errors arrive.
+    pub omit_checksum: bool,
+    /// Whether the user vouches that the reflector counts its replies.
+    pub is_stateful_reflector: bool,
+    /// Whether to ask the kernel when packets left.
+    pub kernel_transmit_stamps: bool,
+    /// Replies that each packet asks for.
+    pub replies_per_packet: u16,
+    /// Another port of ours that replies may be sent to.
+    pub reply_port: Option<u16>,
+    /// Further addresses that replies may come from.
+    pub reply_sources: Vec<IpAddr>,
+    /// Our member link, and the reflector's where known (RFC 9534).
+    pub micro_session: Option<(u16, Option<u16>)>,
+    /// Whether a reply without our SSID ends the session (RFC 8972 §3 leaves that to us).
+    pub stop_on_zero_ssid: bool,
+    /// Seed of Poisson intervals and padding; `None` for one that differs from run to run.
+    pub seed: Option<u64>,
+}
+
+impl Config {
+    /// What a report says about it: everything that a reader needs to repeat the measurement, and no key.
+    pub fn describe(&self) -> Value {
+        let pattern = match self.plan.pattern {
+            Pattern::Fixed => json!("fixed"),
+            Pattern::Poisson => json!("poisson"),
+            Pattern::Burst(size) => json!({ "burst": size }),
+        };
+        let tlvs: Vec<&str> =
+            self.tlvs.iter().map(|tlv| tlv.kind.map_or("unrecognized", |kind| kind.entry().name)).collect();
+        json!({
+            "count": self.plan.count,
+            "duration_ns": self.plan.duration_ns,
+            "interval_ns": self.plan.interval_ps as f64 / 1_000.0,
+            "pattern": pattern,
+            "timeout_ns": self.timeout.as_nanos() as u64,
+            "source": self.source,
+            "source_port": self.source_port,
+            "interface": self.interface,
+            "dscp": self.traffic_class.dscp().value(),
+            "ecn": self.traffic_class.ecn().name(),
+            "ttl": self.ttl,
+            "authenticated": self.mode == Mode::Authenticated,
+            "tlv_hmac": self.tlv_key.is_some(),
+            "tlvs": tlvs,
+            "access_report": self.access_report.map(|report| json!({
+                "access_id": report.access.id, "return_code": report.access.return_code,
+                "timer_ns": report.timer.as_nanos() as u64, "retransmissions": report.retransmissions,
+            })),
+            "malformed": self.malformed,
+            "timestamp_format": match self.timestamp_format {
+                TimestampFormat::Ntp => "ntp",
+                TimestampFormat::Ptp => "ptp",
+            },
+            "kernel_transmit_stamps": self.kernel_transmit_stamps,
+            "replies_per_packet": self.replies_per_packet,
+            "stateful_reflector": self.is_stateful_reflector,
+            "seed": self.seed,
+        })
+    }
+}

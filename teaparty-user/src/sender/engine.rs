@@ -1,0 +1,419 @@
+//! The loop that moves packets: sends what is due, takes in what came, gives up what did not, sleeps until the next.
+//!
+//! One thread, no locks; all decisions are in [`super::session`]. It sleeps with an alarm that rings on time, and for
+//! intervals under a millisecond it polls for the last stretch, because waking up takes longer than that allows.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use anyhow::Context;
+use teaparty_common::wire::AUTHENTICATED_LEN;
+
+use super::config::Config;
+use super::event::{Event, Interest, Stop};
+use super::schedule::Random;
+use super::session::{Arrival, Ignored, Session};
+use crate::clock::{Clock, ClockState, StepDetector};
+use crate::net::batch::{ReceiveBatch, Report, Stamp, StampSource};
+use crate::net::wait::{Alarm, wait};
+
+mod port;
+mod queue;
+
+use port::Port;
+use queue::Queue;
+
+/// Datagrams taken in by one system call.
+const BATCH: usize = 64;
+/// Longest UDP payload that is taken in whole.
+const PAYLOAD: usize = 9_216;
+/// Packets handed to the kernel together.
+const SEND_BATCH: usize = 64;
+/// Before a deadline of a fast schedule, so much is spent polling instead of sleeping.
+const SPIN_NS: u64 = 80_000;
+/// Packets are given up at most so much too late.
+const EXPIRY_CHECK_NS: u64 = 500_000;
+/// Schedules with intervals under this are fast.
+const FAST_PS: u64 = 1_000_000_000;
+/// The clock's state is read anew so often.
+const CLOCK_CHECK_NS: u64 = 1_000_000_000;
+
+/// A finished measurement.
+pub struct Outcome {
+    /// One for each target, in the order of the configuration.
+    pub sessions: Vec<Session>,
+    /// Datagrams that belong to no session at all.
+    pub foreign: Ignored,
+    /// When it began and ended, in nanoseconds since 1970.
+    pub started_ns: u64,
+    /// When it ended.
+    pub ended_ns: u64,
+    /// Between those, on a clock that nobody sets.
+    pub duration_ns: u64,
+    /// State of our clock at the end.
+    pub clock: ClockState,
+    /// By how much the clock was set meanwhile, in nanoseconds, for each time.
+    pub clock_steps_ns: Vec<i64>,
+    /// Replies that the kernel dropped because our receive queue was full.
+    pub queue_drops: u64,
+}
+
+/// Runs a measurement to its end.
+///
+/// `sink` gets the events that `interest` asks for, in order, on this thread: what it takes its time for, delays packets.
+pub fn run(
+    config: &Config,
+    clock: &impl Clock,
+    stop: &Stop,
+    interest: Interest,
+    sink: &mut dyn FnMut(Event),
+) -> anyhow::Result<Outcome> {
+    let mut engine = Engine::open(config, clock, interest)?;
+    let started_ns = clock.realtime_ns();
+    let start = clock.monotonic_ns();
+    engine.begin(start)?;
+    while !engine.is_over(stop) {
+        if stop.is_requested() {
+            engine.sessions.iter_mut().for_each(Session::stop_sending);
+        }
+        let now = clock.monotonic_ns();
+        engine.check_clock(now, sink);
+        engine.send_due(now)?;
+        engine.read_reports(sink)?;
+        engine.read_replies(sink)?;
+        engine.expire(clock.monotonic_ns(), sink);
+        engine.publish(now, sink);
+        engine.sleep(stop)?;
+    }
+    engine.finish(sink);
+    Ok(Outcome {
+        sessions: engine.sessions,
+        foreign: engine.foreign,
+        started_ns,
+        ended_ns: clock.realtime_ns(),
+        duration_ns: clock.monotonic_ns() - start,
+        clock: engine.clock_state,
+        clock_steps_ns: engine.steps,
+        queue_drops: engine.ports.iter().map(|port| port.queue_drops).sum(),
+    })
+}
+
+struct Engine<'a, C> {
+    config: &'a Config,
+    clock: &'a C,
+    interest: Interest,
+    sessions: Vec<Session>,
+    /// Sessions by SSID.
+    by_ssid: Vec<u32>,
+    ports: Vec<Port>,
+    queue: Queue,
+    received: ReceiveBatch,
+    random: Random,
+    alarm: Alarm,
+    clock_state: ClockState,
+    step_detector: StepDetector,
+    /// Realtime minus monotonic at the last look, to notice steps at once.
+    clock_offset: i64,
+    clock_checked: u64,
+    epoch: u32,
+    steps: Vec<i64>,
+    foreign: Ignored,
+    published: u64,
+    /// No packet is given up before this.
+    next_expiry: u64,
+}
+
+const NO_SESSION: u32 = u32::MAX;
+
+impl<'a, C: Clock> Engine<'a, C> {
+    fn open(config: &'a Config, clock: &'a C, interest: Interest) -> anyhow::Result<Self> {
+        Ok(Self {
+            config,
+            clock,
+            interest,
+            sessions: Vec::new(),
+            by_ssid: vec![NO_SESSION; 1 << 16],
+            ports: port::open_all(config).context("cannot open the sender's socket")?,
+            queue: Queue::default(),
+            received: ReceiveBatch::new(BATCH, PAYLOAD),
+            random: config.seed.map_or_else(Random::from_entropy, Random::new),
+            alarm: Alarm::new().context("cannot make a timer")?,
+            clock_state: clock.state(),
+            step_detector: StepDetector::new(clock),
+            clock_offset: clock.realtime_ns().wrapping_sub(clock.monotonic_ns()) as i64,
+            clock_checked: clock.monotonic_ns(),
+            epoch: 0,
+            steps: Vec::new(),
+            foreign: Ignored::default(),
+            published: 0,
+            next_expiry: 0,
+        })
+    }
+
+    /// Makes the sessions. Their starts are spread over one interval, so that a thousand targets make no burst.
+    fn begin(&mut self, start: u64) -> anyhow::Result<()> {
+        let count = self.config.targets.len() as u64;
+        let interval_ns = (self.config.plan.interval_ps / 1_000).min(1_000_000_000);
+        for place in 0..self.config.targets.len() {
+            let ssid = self.free_ssid(place);
+            let start = start + interval_ns * place as u64 / count;
+            let session = Session::new(self.config, place, ssid, start, self.random.bits())?;
+            if ssid != 0 {
+                self.by_ssid[usize::from(ssid)] = place as u32;
+            }
+            self.queue.push(session.due_ns(), place);
+            self.sessions.push(session);
+        }
+        Ok(())
+    }
+
+    /// RFC 8972 §3: not zero, and no two sessions share one.
+    fn free_ssid(&mut self, place: usize) -> u16 {
+        if self.config.ssid == Some(0) {
+            return 0;
+        }
+        let mut ssid = match self.config.ssid {
+            Some(first) => first.wrapping_add(place as u16),
+            None => self.random.bits() as u16,
+        };
+        // The configuration has made sure that there are fewer targets than numbers.
+        while ssid == 0 || self.by_ssid[usize::from(ssid)] != NO_SESSION {
+            ssid = ssid.wrapping_add(1);
+        }
+        ssid
+    }
+
+    /// Notices that somebody set the clock, and reads its state again now and then.
+    fn check_clock(&mut self, now: u64, sink: &mut dyn FnMut(Event)) {
+        let offset = self.clock.realtime_ns().wrapping_sub(self.clock.monotonic_ns()) as i64;
+        let has_moved = offset.wrapping_sub(self.clock_offset).abs() >= StepDetector::THRESHOLD_NS;
+        if has_moved && let Some(step) = self.step_detector.observe(self.clock) {
+            self.epoch += 1;
+            self.steps.push(step);
+            let text = format!(
+                "the clock was set by {:+.3} s: delays of packets that were under way are left out, one-way delays \
+                 before and after do not compare",
+                step as f64 / 1e9
+            );
+            sink(Event::Notice { target: None, text });
+        }
+        self.clock_offset = offset;
+        if now.saturating_sub(self.clock_checked) >= CLOCK_CHECK_NS {
+            self.clock_checked = now;
+            self.clock_state = self.clock.state();
+        }
+    }
+
+    fn send_due(&mut self, now: u64) -> anyhow::Result<()> {
+        let mut budget = SEND_BATCH;
+        while budget > 0
+            && let Some(place) = self.queue.pop_due(now)
+        {
+            let session = &mut self.sessions[place];
+            // The entry may be stale: the session's pace changed, or it was stopped.
+            while budget > 0 && session.due_ns().is_some_and(|due| due <= now) {
+                let port = port::for_address(&mut self.ports, session.address);
+                port.enqueue(session, place, self.config, &mut self.random);
+                budget -= 1;
+            }
+            self.queue.push(session.due_ns(), place);
+        }
+        for port in self.ports.iter_mut().filter(|port| !port.is_idle()) {
+            port.send(&mut self.sessions, self.clock, &self.clock_state, self.config, self.epoch)?;
+        }
+        Ok(())
+    }
+
+    /// Transmit timestamps and refusals.
+    fn read_reports(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+        for port in &mut self.ports {
+            loop {
+                port.socket.receive_reports(&mut self.received).context("cannot read the error queue")?;
+                for entry in self.received.iter() {
+                    match entry.report() {
+                        Some(Report::Transmitted { id, stamp }) => {
+                            let (place, index) = port.stamped(id);
+                            if let Some(session) = self.sessions.get_mut(place) {
+                                session.exchange.transmitted(index, stamp.nanos);
+                            }
+                        }
+                        Some(Report::Refused { peer, errno, .. }) => {
+                            refused(&mut self.sessions, peer, errno, sink);
+                        }
+                        None => {}
+                    }
+                }
+                if !self.received.is_full() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_replies(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+        for at in 0..self.ports.len() {
+            // Bounded, so that a flood of foreign packets can't keep us from sending.
+            for _ in 0..4 {
+                self.ports[at].socket.receive(&mut self.received).context("cannot receive")?;
+                let now = self.clock.realtime_ns();
+                for datagram in self.received.iter() {
+                    let drops = datagram.queue_drops.unwrap_or(0);
+                    self.ports[at].queue_drops = self.ports[at].queue_drops.max(u64::from(drops));
+                    let stamp = datagram.stamp.unwrap_or(Stamp { nanos: now, source: StampSource::User });
+                    let arrival = Arrival { stamp, epoch: self.epoch };
+                    let parsed =
+                        super::reply::Reply::parse(datagram.payload, self.config.mode, self.config.key.as_ref());
+                    let place = session_of(&self.sessions, &self.by_ssid, &parsed, datagram.peer());
+                    let session = place.and_then(|place| self.sessions.get_mut(place));
+                    match (parsed, session) {
+                        (Ok(reply), Some(session)) => {
+                            let wants_record = self.interest.records;
+                            let reaction = session.receive(
+                                &reply,
+                                &datagram,
+                                arrival,
+                                self.config,
+                                &self.clock_state,
+                                wants_record,
+                            );
+                            if let Some(record) = reaction.record {
+                                sink(Event::Record(record));
+                            }
+                            if let Some(text) = reaction.notice {
+                                sink(Event::Notice { target: place, text });
+                            }
+                        }
+                        (Ok(_), None) => self.foreign.foreign += 1,
+                        (Err(reason), session) => {
+                            let counts = session.map_or(&mut self.foreign, |session| &mut session.ignored);
+                            match reason {
+                                super::reply::NotAReply::TooShort => counts.malformed += 1,
+                                super::reply::NotAReply::NotAuthentic => counts.unauthenticated += 1,
+                            }
+                        }
+                    }
+                }
+                if !self.received.is_full() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing left to do. Of many sessions, only looked at when none has anything to send.
+    fn is_over(&self, stop: &Stop) -> bool {
+        let is_cheap = self.sessions.len() <= 64 || self.queue.next_due().is_none() || stop.is_requested();
+        stop.is_urgent() || is_cheap && self.sessions.iter().all(Session::is_over)
+    }
+
+    fn expire(&mut self, now: u64, sink: &mut dyn FnMut(Event)) {
+        if now < self.next_expiry {
+            return;
+        }
+        for session in &mut self.sessions {
+            while let Some(settled) = session.exchange.expire(now) {
+                if let Some(index) = settled
+                    && self.interest.records
+                {
+                    sink(Event::Record(session.lost(index)));
+                }
+            }
+        }
+        // Packets sent from now on are given up later than this, so it need not be looked for earlier.
+        let timeout_ns = u64::try_from(self.config.timeout.as_nanos()).unwrap_or(u64::MAX);
+        let expiries = self.sessions.iter().filter_map(|session| session.exchange.next_expiry());
+        let next = expiries.min().unwrap_or_else(|| now.saturating_add(timeout_ns));
+        // Nor more often: with a thousand targets there is always one.
+        self.next_expiry = next.max(now.saturating_add(EXPIRY_CHECK_NS));
+    }
+
+    fn publish(&mut self, now: u64, sink: &mut dyn FnMut(Event)) {
+        let Some(interval) = self.interest.snapshots else { return };
+        if now.saturating_sub(self.published) >= interval.as_nanos() as u64 {
+            self.published = now;
+            sink(Event::Snapshot(self.sessions.iter().map(Session::snapshot).collect()));
+        }
+    }
+
+    /// Gives up what is still awaited and tells the last losses.
+    fn finish(&mut self, sink: &mut dyn FnMut(Event)) {
+        self.next_expiry = 0;
+        self.expire(u64::MAX, sink);
+        self.sessions.iter_mut().for_each(|session| session.exchange.close());
+        if self.interest.snapshots.is_some() {
+            sink(Event::Snapshot(self.sessions.iter().map(Session::snapshot).collect()));
+        }
+    }
+
+    /// Waits for a datagram, a report, a request to stop, or the next thing to do.
+    fn sleep(&mut self, stop: &Stop) -> anyhow::Result<()> {
+        if self.is_over(stop) {
+            return Ok(());
+        }
+        let mut next = self.queue.next_due();
+        let now = self.clock.monotonic_ns();
+        if self.config.plan.interval_ps < FAST_PS && next.is_some() {
+            next = next.map(|due| due.saturating_sub(SPIN_NS));
+            if next.is_some_and(|due| due <= now) {
+                return Ok(());
+            }
+        }
+        // The clock is looked at even where packets are rare.
+        let mut wake = next.unwrap_or(u64::MAX).min(self.next_expiry).min(now + CLOCK_CHECK_NS);
+        if let Some(interval) = self.interest.snapshots {
+            wake = wake.min(self.published + interval.as_nanos() as u64);
+        }
+        if wake <= now {
+            return Ok(());
+        }
+        self.alarm.set(wake).context("cannot set the timer")?;
+        let mut fds: Vec<&dyn AsFd> = self.ports.iter().map(|port| &port.socket as &dyn AsFd).collect();
+        fds.push(&self.alarm);
+        // Once it was heard it stays readable, and would keep us from sleeping.
+        if !stop.is_requested() {
+            fds.push(stop);
+        }
+        wait(&fds, Some(Duration::from_secs(2))).context("cannot wait for replies")?;
+        Ok(())
+    }
+}
+
+/// The session that a datagram claims to be of: by SSID, or where that is missing, by its source.
+fn session_of(
+    sessions: &[Session],
+    by_ssid: &[u32],
+    parsed: &Result<super::reply::Reply, super::reply::NotAReply>,
+    peer: Option<std::net::SocketAddr>,
+) -> Option<usize> {
+    if let Ok(reply) = parsed
+        && reply.ssid != 0
+    {
+        let place = by_ssid[usize::from(reply.ssid)];
+        // A TWAMP-Light reflector has something else in these two octets; then only the source can tell.
+        if place != NO_SESSION {
+            return Some(place as usize);
+        }
+    }
+    let peer = peer?;
+    sessions.iter().position(|session| session.is_at(peer.ip()) && session.address.port() == peer.port())
+}
+
+fn refused(sessions: &mut [Session], peer: Option<std::net::SocketAddr>, errno: i32, sink: &mut dyn FnMut(Event)) {
+    let Some(peer) = peer else { return };
+    let place = sessions.iter().position(|session| session.is_at(peer.ip()) && session.address.port() == peer.port());
+    let Some(place) = place else { return };
+    sessions[place].refusals += 1;
+    if sessions[place].refusals == 1 {
+        let reason = std::io::Error::from_raw_os_error(errno);
+        let advice = match errno {
+            libc::ECONNREFUSED => "; is a reflector running there, on this port?",
+            libc::EMSGSIZE => "; packets are too long for the path",
+            _ => "",
+        };
+        sink(Event::Notice { target: Some(place), text: format!("{peer} is unreachable: {reason}{advice}") });
+    }
+}
+
+const _: () = assert!(PAYLOAD > AUTHENTICATED_LEN);

@@ -1,0 +1,191 @@
+//! The sender's sockets: one for each address family in use, and one more where replies may come to another port.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::super::config::Config;
+use super::super::exchange::Departure;
+use super::super::schedule::Random;
+use super::super::session::{Session, Variant};
+use crate::clock::{Clock, ClockState};
+use crate::net::batch::{Outgoing, SendBatch};
+use crate::net::socket::{Options, Socket, SocketError};
+use crate::net::wait::wait_writable;
+
+/// Transmit timestamps are told within this many packets of a socket.
+const STAMPS: usize = 1 << 16;
+/// Octets of the kernel's queues: replies must wait there while we are not scheduled.
+const QUEUE_OCTETS: usize = 8 << 20;
+/// Source ports that ext-hdr-15 §3.1 wants senders to use.
+const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
+
+/// A packet in the batch, and what is needed to write the rest of it.
+#[derive(Clone, Copy)]
+struct Pending {
+    place: usize,
+    deadline_ns: u64,
+    variant: Variant,
+    stamp_id: Option<u32>,
+}
+
+/// A socket with the packets that wait to be sent through it.
+pub(super) struct Port {
+    pub(super) socket: Socket,
+    /// Replies that the kernel dropped so far.
+    pub(super) queue_drops: u64,
+    is_v6: bool,
+    batch: SendBatch,
+    pending: Vec<Pending>,
+    stamps: Vec<(u32, u64)>,
+    next_stamp: u32,
+}
+
+/// Opens the sockets that the targets need. The source port is the same on all of them.
+pub(super) fn open_all(config: &Config) -> anyhow::Result<Vec<Port>> {
+    let mut ports = Vec::new();
+    for is_v6 in [false, true] {
+        if !config.targets.iter().any(|target| target.address.is_ipv6() == is_v6) {
+            continue;
+        }
+        let unspecified = if is_v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+        let source = config.source.filter(|source| source.is_ipv6() == is_v6).unwrap_or(unspecified);
+        ports.push(Port::new(open(config, source)?, is_v6));
+        if let Some(port) = config.reply_port {
+            let options = options(config, SocketAddr::new(source, port));
+            let socket = Socket::open(&options).context("cannot listen where replies were asked to go")?;
+            // It only receives: `for_address` finds the one in front of it.
+            ports.push(Port::new(socket, is_v6));
+        }
+    }
+    Ok(ports)
+}
+
+fn open(config: &Config, source: IpAddr) -> anyhow::Result<Socket> {
+    if config.source_port != 0 {
+        return Ok(Socket::open(&options(config, SocketAddr::new(source, config.source_port)))?);
+    }
+    let mut random = Random::from_entropy();
+    for _ in 0..16 {
+        let span = u64::from(DYNAMIC_PORTS.end() - DYNAMIC_PORTS.start()) + 1;
+        let port = DYNAMIC_PORTS.start() + (random.bits() % span) as u16;
+        match Socket::open(&options(config, SocketAddr::new(source, port))) {
+            Err(SocketError::Bind { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse => {}
+            result => return Ok(result?),
+        }
+    }
+    // A crowded host; the system knows which ones are free.
+    Ok(Socket::open(&options(config, SocketAddr::new(source, 0)))?)
+}
+
+fn options(config: &Config, bind: SocketAddr) -> Options {
+    Options {
+        device: config.interface.clone(),
+        transmit_stamps: config.kernel_transmit_stamps,
+        report_errors: true,
+        ttl: config.ttl,
+        fragmentation: config.fragmentation,
+        queue_octets: Some(QUEUE_OCTETS),
+        omit_checksum: config.omit_checksum,
+        ..Options::new(bind)
+    }
+}
+
+/// The port that sends to an address.
+pub(super) fn for_address(ports: &mut [Port], address: SocketAddr) -> &mut Port {
+    let at = ports.iter().position(|port| port.is_v6 == address.is_ipv6());
+    &mut ports[at.expect("a socket was opened for each family of the targets")]
+}
+
+impl Port {
+    fn new(socket: Socket, is_v6: bool) -> Self {
+        Self {
+            socket,
+            queue_drops: 0,
+            is_v6,
+            batch: SendBatch::new(),
+            pending: Vec::new(),
+            stamps: vec![(u32::MAX, 0); STAMPS],
+            next_stamp: 0,
+        }
+    }
+
+    /// Whether no packet waits to be sent.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// The session and the packet whose transmit timestamp has this number.
+    pub(super) fn stamped(&self, id: u32) -> (usize, u64) {
+        let (place, index) = self.stamps[id as usize % STAMPS];
+        (place as usize, index)
+    }
+
+    /// Puts the session's next packet into the batch, all but its base packet.
+    pub(super) fn enqueue(&mut self, session: &mut Session, place: usize, config: &Config, random: &mut Random) {
+        let Some((deadline_ns, variant)) = session.take_due() else { return };
+        let stamp_id = config.kernel_transmit_stamps.then_some(self.next_stamp);
+        self.next_stamp = self.next_stamp.wrapping_add(1);
+        let outgoing = Outgoing {
+            traffic_class: Some(config.traffic_class),
+            hop_by_hop: &config.hop_by_hop,
+            destination_options: &config.destination_options,
+            stamp_id,
+            ..Outgoing::to(session.address)
+        };
+        let ahead = self.pending.iter().filter(|pending| pending.place == place).count() as u64;
+        let index = session.exchange.counts().sent + ahead;
+        let template = session.template(variant);
+        let at = self.batch.push(&outgoing, template.octets());
+        let sequence = session.exchange.sequence(index);
+        template.fill_tlvs(self.batch.payload_mut(at), sequence, index as u32 + 1, random);
+        self.pending.push(Pending { place, deadline_ns, variant, stamp_id });
+    }
+
+    /// Writes T1 into each packet of the batch and hands them all to the kernel.
+    pub(super) fn send(
+        &mut self,
+        sessions: &mut [Session],
+        clock: &impl Clock,
+        state: &ClockState,
+        config: &Config,
+        epoch: u32,
+    ) -> anyhow::Result<()> {
+        let estimate = state.error_estimate(config.timestamp_format);
+        for (at, pending) in self.pending.iter().enumerate() {
+            let session = &mut sessions[pending.place];
+            let sequence = session.exchange.next_sequence();
+            let (realtime_ns, monotonic_ns) = (clock.realtime_ns(), clock.monotonic_ns());
+            let timestamp = state.timestamp(realtime_ns, config.timestamp_format);
+            session.template(pending.variant).write_base(self.batch.payload_mut(at), sequence, timestamp, estimate);
+            let wire_timestamp = timestamp.bits();
+            let departure = Departure { wire_timestamp, realtime_ns, monotonic_ns, kernel_ns: None, epoch };
+            let index = session.exchange.sent(departure);
+            session.statistics.pacing.record(monotonic_ns.saturating_sub(pending.deadline_ns) as i64);
+            if let Some(id) = pending.stamp_id {
+                self.stamps[id as usize % STAMPS] = (pending.place as u32, index);
+            }
+        }
+        self.flush()?;
+        for (at, error) in self.batch.failed() {
+            let (count, reason) = &mut sessions[self.pending[*at].place].send_errors;
+            *count += 1;
+            reason.get_or_insert_with(|| error.to_string());
+        }
+        self.batch.clear();
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        while let Err(error) = self.socket.send(&mut self.batch) {
+            if error.kind() != std::io::ErrorKind::WouldBlock {
+                return Err(error).context("cannot send");
+            }
+            // The send queue is full: the network takes packets more slowly than they are due.
+            wait_writable(&self.socket, Some(Duration::from_millis(100))).context("cannot wait for the send queue")?;
+        }
+        Ok(())
+    }
+}

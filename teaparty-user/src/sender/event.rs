@@ -1,0 +1,160 @@
+//! What a running measurement tells: one event for each reply and loss where asked for, and everything out of the ordinary.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use teaparty_common::wire::TrafficClass;
+
+use super::exchange::{Counts, Kind, Split};
+use super::histogram::Figures;
+use super::sample::Sample;
+use super::tlvs::words::Finding;
+use crate::net::batch::StampSource;
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A packet was answered or given up.
+    Record(Box<Record>),
+    /// Something that a person should know, about one target or about all.
+    Notice {
+        /// Place of the target in the configuration.
+        target: Option<usize>,
+        /// What it is.
+        text: String,
+    },
+    /// How all targets stand, a few times a second.
+    Snapshot(Box<[Snapshot]>),
+}
+
+/// Which events are wanted; those that are not cost nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Interest {
+    /// [`Event::Record`].
+    pub records: bool,
+    /// [`Event::Snapshot`], so often.
+    pub snapshots: Option<std::time::Duration>,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Answered; see [`Kind`].
+    Answered(Kind),
+    /// Given up.
+    Lost,
+}
+
+impl Fate {
+    /// Label in streams of records.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Answered(Kind::Reply) => "reply",
+            Self::Answered(Kind::Further) => "further",
+            Self::Answered(Kind::Duplicate) => "duplicate",
+            Self::Answered(Kind::Late) => "late",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// One reply, or one loss.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Place of the target in the configuration.
+    pub target: usize,
+    /// What became of the packet.
+    pub fate: Fate,
+    /// Its Sequence Number.
+    pub sequence: u32,
+    /// T1 and who took it.
+    pub t1: (u64, StampSource),
+    /// The reply; `None` for a loss.
+    pub reply: Option<ReplyRecord>,
+}
+
+/// What is known about a reply.
+#[derive(Clone, Debug)]
+pub struct ReplyRecord {
+    /// Its UDP payload in octets.
+    pub octets: usize,
+    /// T2 in nanoseconds since 1970, on the reflector's clock.
+    pub t2: u64,
+    /// T3 likewise.
+    pub t3: u64,
+    /// T4 and who took it.
+    pub t4: (u64, StampSource),
+    /// Its own Sequence Number.
+    pub reflector_sequence: u32,
+    /// The delays; `None` where the clock was set meanwhile.
+    pub sample: Option<Sample>,
+    /// Whether both clocks claim synchronisation.
+    pub is_synchronized: bool,
+    /// Both claimed error bounds added, in nanoseconds.
+    pub error_ns: u64,
+    /// TTL or Hop Limit at the reflector.
+    pub forward_ttl: Option<u8>,
+    /// TTL or Hop Limit of the reply.
+    pub backward_ttl: Option<u8>,
+    /// Traffic class at the reflector, where a TLV tells.
+    pub forward_class: Option<TrafficClass>,
+    /// Traffic class of the reply.
+    pub backward_class: Option<TrafficClass>,
+    /// Replies to later packets that came before it.
+    pub reordering_extent: u32,
+    /// What its TLVs say.
+    pub findings: Vec<Finding>,
+}
+
+/// How one target stands.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Counts.
+    pub counts: Counts,
+    /// Loss by direction.
+    pub split: Split,
+    /// Round trip so far.
+    pub round_trip: Option<Figures>,
+    /// The last round trip.
+    pub last_round_trip_ns: Option<i64>,
+}
+
+/// How somebody else ends a measurement: first sending, then waiting.
+pub struct Stop {
+    level: AtomicU8,
+    wake: io::PipeWriter,
+    woken: io::PipeReader,
+}
+
+impl Stop {
+    /// Nobody has asked yet.
+    pub fn new() -> io::Result<Self> {
+        let (woken, wake) = io::pipe()?;
+        Ok(Self { level: AtomicU8::new(0), wake, woken })
+    }
+
+    /// Asks once more: the first time to send no more, the second time to wait for no reply either.
+    pub fn request(&self) {
+        self.level.fetch_add(1, Ordering::SeqCst);
+        // It is read by nobody, so that it stays readable; a few octets always fit.
+        let _ = io::Write::write(&mut &self.wake, &[1]);
+    }
+
+    /// Whether nothing more is to be sent.
+    pub fn is_requested(&self) -> bool {
+        self.level.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether nothing more is to be waited for.
+    pub fn is_urgent(&self) -> bool {
+        self.level.load(Ordering::SeqCst) > 1
+    }
+}
+
+impl AsFd for Stop {
+    /// Readable from the first request on.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.woken.as_fd()
+    }
+}

@@ -1,0 +1,169 @@
+//! A measurement for programs: one JSON object with what a reader needs a year later. Keys are stable; README lists them.
+
+use serde_json::{Map, Value, json};
+
+use super::super::config::Config;
+use super::super::engine::Outcome;
+use super::super::exchange::{Counts, Split};
+use super::super::session::{Ignored, Session};
+use super::super::stats::{ClockClaims, Statistics, Tally};
+
+/// Version of the document's shape; grows when a key changes its meaning.
+pub const SCHEMA: u32 = 1;
+
+/// The summary. At its top stand the figures of all targets together; `targets` has those of each.
+pub fn summary(config: &Config, outcome: &Outcome) -> Value {
+    let mut total = Statistics::default();
+    let mut counts = Counts::default();
+    let mut split = Split { is_stateful: true, far_end: Some(0), near_end: Some(0), unattributed: 0 };
+    let mut ignored = outcome.foreign;
+    for session in &outcome.sessions {
+        total.merge(&session.statistics);
+        add(&mut counts, session.exchange.counts());
+        add_split(&mut split, session.exchange.split());
+        add_ignored(&mut ignored, session.ignored);
+    }
+    let mut document = json!({
+        "schema": SCHEMA,
+        "program": "teaparty",
+        "version": env!("CARGO_PKG_VERSION"),
+        "started_ns": outcome.started_ns,
+        "ended_ns": outcome.ended_ns,
+        "duration_ns": outcome.duration_ns,
+        "host": host(),
+        "clock": {
+            "synchronized": outcome.clock.is_synchronized,
+            "estimated_error_ns": outcome.clock.estimated_error_ns,
+            "maximum_error_ns": outcome.clock.maximum_error_ns,
+            "tai_offset_s": outcome.clock.tai_offset_s,
+            "steps_ns": outcome.clock_steps_ns,
+        },
+        "configuration": config.describe(),
+        "receive_queue_drops": outcome.queue_drops,
+    });
+    let object = document.as_object_mut().expect("it was written as an object above");
+    object.extend(figures(&total, counts, split, ignored));
+    let targets: Vec<Value> =
+        outcome.sessions.iter().zip(&config.targets).map(|(session, target)| one(session, &target.name)).collect();
+    object.insert("targets".into(), Value::Array(targets));
+    document
+}
+
+fn one(session: &Session, name: &str) -> Value {
+    let mut object = Map::new();
+    object.insert("target".into(), json!(name));
+    object.insert("address".into(), json!(session.address));
+    object.insert("ssid".into(), json!(session.ssid));
+    object.extend(figures(&session.statistics, session.exchange.counts(), session.exchange.split(), session.ignored));
+    object.insert("tlvs".into(), json!(session.tlvs));
+    object.insert("send_errors".into(), json!(session.send_errors.0));
+    object.insert("send_error".into(), json!(session.send_errors.1));
+    object.insert("network_refusals".into(), json!(session.refusals));
+    object.insert("congestion_slowdowns".into(), json!(session.slowdowns));
+    object.insert("final_interval_factor".into(), json!(session.stretch()));
+    Value::Object(object)
+}
+
+fn figures(statistics: &Statistics, counts: Counts, split: Split, ignored: Ignored) -> Map<String, Value> {
+    let document = json!({
+        "sent": counts.sent,
+        "received": counts.received,
+        "lost": counts.lost,
+        "lost_far_end": split.far_end,
+        "lost_near_end": split.near_end,
+        "lost_unattributed": split.unattributed,
+        "loss": if counts.sent == 0 { Value::Null } else { json!(counts.lost as f64 / counts.sent as f64) },
+        "loss_bursts": counts.loss_bursts,
+        "loss_burst_max": counts.loss_burst_max,
+        "duplicates": counts.duplicates,
+        "reordered": counts.reordered,
+        "reordering_extent_max": counts.reordering_extent_max,
+        "late": counts.late,
+        "further_replies": counts.further,
+        "unmatched": counts.unmatched,
+        "ignored": ignored,
+        "reflector_stateful": split.is_stateful,
+        "reflector_restarts": counts.reflector_restarts,
+        "round_trip_ns": statistics.round_trip.figures(),
+        "residence_ns": statistics.residence.figures(),
+        "forward_ns": statistics.forward.figures(),
+        "backward_ns": statistics.backward.figures(),
+        "pacing_error_ns": statistics.pacing.figures(),
+        "variation_ns": {
+            "round_trip": statistics.round_trip_variation,
+            "forward": statistics.forward_variation,
+            "backward": statistics.backward_variation,
+        },
+        "one_way": {
+            "reliable": statistics.sender_clock.is_synchronized() && statistics.reflector_clock.is_synchronized(),
+            "sender_clock": claims(statistics.sender_clock),
+            "reflector_clock": claims(statistics.reflector_clock),
+        },
+        "samples": {
+            "total": statistics.round_trip.count(),
+            "kernel_t1": statistics.kernel_t1,
+            "kernel_t4": statistics.kernel_t4,
+            "discarded_by_clock_step": statistics.discarded_by_clock_step,
+        },
+        "ttl": { "forward": tally(&statistics.forward_ttl), "backward": tally(&statistics.backward_ttl) },
+        "traffic_class": { "forward": tally(&statistics.forward_class), "backward": tally(&statistics.backward_class) },
+    });
+    match document {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    }
+}
+
+fn claims(claims: ClockClaims) -> Value {
+    json!({
+        "synchronized": claims.is_synchronized(),
+        "error_ns_max": claims.error_ns_max,
+        "packets_synchronized": claims.synchronized,
+        "packets_unsynchronized": claims.unsynchronized,
+    })
+}
+
+fn tally(tally: &Tally) -> Value {
+    let seen: Map<String, Value> = tally.iter().map(|(value, count)| (value.to_string(), json!(count))).collect();
+    json!({ "seen": seen, "changes": tally.changes() })
+}
+
+/// The host that measured: its name and kernel.
+fn host() -> Value {
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+        text.map_or(Value::Null, |text| json!(text.trim()))
+    };
+    json!({ "name": read("hostname"), "kernel": read("osrelease"), "architecture": std::env::consts::ARCH })
+}
+
+fn add(total: &mut Counts, counts: Counts) {
+    total.sent += counts.sent;
+    total.received += counts.received;
+    total.lost += counts.lost;
+    total.duplicates += counts.duplicates;
+    total.reordered += counts.reordered;
+    total.reordering_extent_max = total.reordering_extent_max.max(counts.reordering_extent_max);
+    total.late += counts.late;
+    total.further += counts.further;
+    total.unmatched += counts.unmatched;
+    total.reflector_restarts += counts.reflector_restarts;
+    total.loss_bursts += counts.loss_bursts;
+    total.loss_burst_max = total.loss_burst_max.max(counts.loss_burst_max);
+}
+
+/// What is not known of one target is not known of all.
+fn add_split(total: &mut Split, split: Split) {
+    let sum = |a: Option<u64>, b: Option<u64>| Some(a? + b?);
+    total.is_stateful &= split.is_stateful;
+    total.far_end = sum(total.far_end, split.far_end);
+    total.near_end = sum(total.near_end, split.near_end);
+    total.unattributed += split.unattributed;
+}
+
+fn add_ignored(total: &mut Ignored, ignored: Ignored) {
+    total.foreign += ignored.foreign;
+    total.unauthenticated += ignored.unauthenticated;
+    total.malformed += ignored.malformed;
+    total.other_link += ignored.other_link;
+}

@@ -1,0 +1,151 @@
+//! One line for each packet while the measurement runs, as JSON or as comma-separated values. All times are nanoseconds.
+
+use serde_json::{Value, json};
+use teaparty_common::wire::TrafficClass;
+
+use super::super::event::Record;
+use super::human::stamp_label;
+
+/// The names of the columns, which are the keys of the JSON lines too.
+pub const COLUMNS: [&str; 24] = [
+    "target",
+    "epoch_ns",
+    "sequence",
+    "fate",
+    "t1_ns",
+    "t2_ns",
+    "t3_ns",
+    "t4_ns",
+    "t1_source",
+    "t4_source",
+    "round_trip_ns",
+    "residence_ns",
+    "forward_ns",
+    "backward_ns",
+    "synchronized",
+    "error_ns",
+    "reflector_sequence",
+    "octets",
+    "forward_ttl",
+    "backward_ttl",
+    "forward_class",
+    "backward_class",
+    "reordering_extent",
+    "tlvs",
+];
+
+/// One packet as values in the order of [`COLUMNS`]; null for what is not known.
+fn values(record: &Record, name: &str) -> [Value; COLUMNS.len()] {
+    let reply = record.reply.as_ref();
+    let of = |field: &dyn Fn(&super::super::event::ReplyRecord) -> Value| reply.map_or(Value::Null, field);
+    let delay = |field: &dyn Fn(&super::super::sample::Sample) -> i64| {
+        reply.and_then(|reply| reply.sample.as_ref()).map_or(Value::Null, |sample| json!(field(sample)))
+    };
+    let class = |class: Option<TrafficClass>| class.map_or(Value::Null, |class| json!(class.0));
+    [
+        json!(name),
+        // When it is told: T4, or for a loss T1, so that a reader can place it in time either way.
+        json!(reply.map_or(record.t1.0, |reply| reply.t4.0)),
+        json!(record.sequence),
+        json!(record.fate.label()),
+        json!(record.t1.0),
+        of(&|reply| json!(reply.t2)),
+        of(&|reply| json!(reply.t3)),
+        of(&|reply| json!(reply.t4.0)),
+        json!(stamp_label(record.t1.1)),
+        of(&|reply| json!(stamp_label(reply.t4.1))),
+        delay(&|sample| sample.round_trip_ns),
+        delay(&|sample| sample.residence_ns),
+        delay(&|sample| sample.forward_ns),
+        delay(&|sample| sample.backward_ns),
+        of(&|reply| json!(reply.is_synchronized)),
+        of(&|reply| json!(reply.error_ns)),
+        of(&|reply| json!(reply.reflector_sequence)),
+        of(&|reply| json!(reply.octets)),
+        of(&|reply| json!(reply.forward_ttl)),
+        of(&|reply| json!(reply.backward_ttl)),
+        of(&|reply| class(reply.forward_class)),
+        of(&|reply| class(reply.backward_class)),
+        of(&|reply| json!(reply.reordering_extent)),
+        of(&|reply| json!(reply.findings)),
+    ]
+}
+
+/// A line of JSON, without its newline.
+pub fn jsonl(record: &Record, name: &str) -> String {
+    let pairs = COLUMNS.iter().map(|column| (*column).to_owned()).zip(values(record, name));
+    Value::Object(pairs.collect()).to_string()
+}
+
+/// The first line of a file of comma-separated values.
+pub fn csv_header() -> String {
+    COLUMNS.join(",")
+}
+
+/// A line of comma-separated values (RFC 4180), without its newline. The last column says how TLVs came back.
+pub fn csv(record: &Record, name: &str) -> String {
+    let mut values = values(record, name);
+    if let Some(reply) = &record.reply {
+        let outcomes = reply.findings.iter().map(|finding| format!("{}: {}", finding.tlv, finding.outcome.label()));
+        values[COLUMNS.len() - 1] = json!(outcomes.collect::<Vec<_>>().join("; "));
+    }
+    let fields = values.iter().map(|value| match value {
+        Value::Null => String::new(),
+        Value::String(text) if text.contains([',', '"', '\n', '\r']) => format!("\"{}\"", text.replace('"', "\"\"")),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    });
+    fields.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::event::{Fate, ReplyRecord};
+    use super::super::super::exchange::Kind;
+    use super::super::super::sample::Times;
+    use super::*;
+    use crate::net::batch::StampSource;
+
+    fn answered() -> Record {
+        let times = Times { t1: 100, t2: 1_130, t3: 1_150, t4: 180 };
+        Record {
+            target: 0,
+            fate: Fate::Answered(Kind::Reply),
+            sequence: 7,
+            t1: (100, StampSource::Kernel),
+            reply: Some(ReplyRecord {
+                octets: 44,
+                t2: 1_130,
+                t3: 1_150,
+                t4: (180, StampSource::User),
+                reflector_sequence: 6,
+                sample: Some(times.sample()),
+                is_synchronized: false,
+                error_ns: 16,
+                forward_ttl: Some(64),
+                backward_ttl: None,
+                forward_class: None,
+                backward_class: Some(TrafficClass(0xb8)),
+                reordering_extent: 0,
+                findings: Vec::new(),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_reply_is_one_line_with_every_column() {
+        let line = csv(&answered(), "a");
+        assert_eq!(line, "a,180,7,reply,100,1130,1150,180,kernel,user,60,20,1030,-970,false,16,6,44,64,,,184,0,");
+        assert_eq!(line.split(',').count(), COLUMNS.len());
+        let object: Value = serde_json::from_str(&jsonl(&answered(), "a")).unwrap();
+        assert_eq!(object.as_object().unwrap().len(), COLUMNS.len());
+        assert_eq!((&object["round_trip_ns"], &object["forward_class"]), (&json!(60), &Value::Null));
+    }
+
+    #[test]
+    fn a_loss_has_no_times_but_t1_and_names_are_quoted_where_they_must() {
+        let lost = Record { fate: Fate::Lost, reply: None, ..answered() };
+        let line = csv(&lost, "odd,\"name\"");
+        assert!(line.starts_with("\"odd,\"\"name\"\"\",100,7,lost,100,,,,kernel,,"), "{line}");
+    }
+}

@@ -1,0 +1,185 @@
+//! A measurement from start to exit status: the engine on a thread of its own, and this one that writes.
+
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use anyhow::Context;
+use nix::sys::signal::{SigSet, Signal};
+
+use super::check::{self, Thresholds};
+use super::config::Config;
+use super::engine::{self, Outcome};
+use super::event::{Event, Interest, Stop};
+use super::report::{Format, hdr, human, json, stream};
+use crate::clock::SystemClock;
+use crate::exit::Exit;
+
+/// Records that may wait to be written. When so many wait, the engine does: a stream with holes would be worth less
+/// than one that says (by the pacing error) that it was too slow.
+const BACKLOG: usize = 1 << 16;
+
+/// What is to be written where, and what is to be checked.
+#[derive(Debug)]
+pub struct Output {
+    /// Form of it.
+    pub format: Format,
+    /// File for it, `-` for standard output.
+    pub path: PathBuf,
+    /// File for distributions in HdrHistogram's log format.
+    pub hdr_log: Option<PathBuf>,
+    /// What makes the measurement a failed check.
+    pub thresholds: Thresholds,
+}
+
+/// Measures, writes, and says how to exit.
+pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
+    // Outputs are opened before the first packet is sent: a mistyped path must not cost a day of measuring.
+    let mut writer = Writer::open(&output, &config)?;
+    let hdr_log = output.hdr_log.as_ref().map(|path| create(path)).transpose()?;
+    let stop = Arc::new(Stop::new().context("cannot make a pipe")?);
+    let signals = block_signals()?;
+    stop_on_signals(signals, Arc::clone(&stop))?;
+    let interest = Interest { records: writer.wants_records(), snapshots: None };
+    let (sink, events) = sync_channel(BACKLOG);
+    let outcome = std::thread::scope(|scope| {
+        let engine = std::thread::Builder::new()
+            .name("sender".into())
+            .spawn_scoped(scope, || measure(&config, &stop, interest, &sink_of(sink)))
+            .context("cannot start a thread")?;
+        let written = writer.follow(&events, &config);
+        if written.is_err() {
+            // Whoever reads us has gone, or the disk is full: there is no point in sending on.
+            stop.request();
+            stop.request();
+        }
+        // Drained so that the engine never waits for a reader that is gone.
+        events.iter().for_each(drop);
+        let outcome = engine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        written.and(outcome)
+    })?;
+    writer.finish(&config, &outcome)?;
+    if let Some(file) = hdr_log {
+        hdr::write(file, &outcome).context("cannot write the HdrHistogram log")?;
+    }
+    let (exit, reason) = check::verdict(&config, &output.thresholds, &outcome);
+    if let Some(reason) = reason {
+        eprintln!("teaparty: {reason}");
+    }
+    Ok(exit)
+}
+
+/// A sink that gives up when nobody listens any more.
+fn sink_of(sender: SyncSender<Event>) -> impl Fn(Event) {
+    move |event| {
+        let _ = sender.send(event);
+    }
+}
+
+fn measure(config: &Config, stop: &Stop, interest: Interest, sink: &dyn Fn(Event)) -> anyhow::Result<Outcome> {
+    engine::run(config, &SystemClock, stop, interest, &mut |event| sink(event))
+}
+
+/// Signals that end a measurement, held back from all threads but the one that waits for them.
+fn block_signals() -> anyhow::Result<SigSet> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals.thread_block().context("cannot block signals")?;
+    Ok(signals)
+}
+
+fn stop_on_signals(signals: SigSet, stop: Arc<Stop>) -> anyhow::Result<()> {
+    let wait = move || {
+        while signals.wait().is_ok() {
+            stop.request();
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).context("cannot start a thread")?;
+    Ok(())
+}
+
+fn create(path: &std::path::Path) -> anyhow::Result<std::fs::File> {
+    std::fs::File::create(path).with_context(|| format!("cannot write to {}", path.display()))
+}
+
+struct Writer {
+    format: Format,
+    file: BufWriter<Box<dyn Write>>,
+    /// A line for each packet, for people who watch.
+    is_watched: bool,
+}
+
+impl Writer {
+    fn open(output: &Output, config: &Config) -> anyhow::Result<Self> {
+        let is_stdout = output.path.as_os_str() == "-";
+        let file: Box<dyn Write> =
+            if is_stdout { Box::new(std::io::stdout()) } else { Box::new(create(&output.path)?) };
+        // More lines a second than anybody reads would only slow the sending down.
+        let is_readable = config.plan.interval_ps / config.targets.len() as u64 >= 10_000_000_000;
+        let is_watched = output.format == Format::Human && is_stdout && std::io::stdout().is_terminal() && is_readable;
+        let mut writer = Self { format: output.format, file: BufWriter::new(file), is_watched };
+        if output.format == Format::Csv {
+            writer.line(&stream::csv_header())?;
+        }
+        Ok(writer)
+    }
+
+    fn wants_records(&self) -> bool {
+        self.is_watched || matches!(self.format, Format::Jsonl | Format::Csv)
+    }
+
+    /// Writes what comes until the engine is done.
+    fn follow(&mut self, events: &Receiver<Event>, config: &Config) -> anyhow::Result<()> {
+        while let Ok(event) = events.recv() {
+            self.event(event, config)?;
+            // While more is waiting, one write for many lines; when nothing is, readers get what there is.
+            while let Ok(event) = events.try_recv() {
+                self.event(event, config)?;
+            }
+            self.file.flush().context("cannot write the output")?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event, config: &Config) -> anyhow::Result<()> {
+        let name = |target: usize| config.targets[target].name.as_str();
+        match event {
+            Event::Record(record) => {
+                let name = name(record.target);
+                let line = match self.format {
+                    Format::Jsonl => stream::jsonl(&record, name),
+                    Format::Csv => stream::csv(&record, name),
+                    Format::Human | Format::Json => human::line(&record, (config.targets.len() > 1).then_some(name)),
+                };
+                self.line(&line)
+            }
+            Event::Notice { target, text } => {
+                match target {
+                    Some(target) => tracing::warn!("{}: {text}", name(target)),
+                    None => tracing::warn!("{text}"),
+                }
+                Ok(())
+            }
+            Event::Snapshot(_) => Ok(()),
+        }
+    }
+
+    fn line(&mut self, line: &str) -> anyhow::Result<()> {
+        writeln!(self.file, "{line}").context("cannot write the output")
+    }
+
+    fn finish(&mut self, config: &Config, outcome: &Outcome) -> anyhow::Result<()> {
+        match self.format {
+            Format::Human => self.line(human::summary(config, outcome).trim())?,
+            Format::Json => self.line(&format!("{:#}", json::summary(config, outcome)))?,
+            Format::Jsonl => {
+                let summary = serde_json::json!({ "summary": json::summary(config, outcome) });
+                self.line(&summary.to_string())?;
+            }
+            Format::Csv => {}
+        }
+        self.file.flush().context("cannot write the output")
+    }
+}

@@ -1,0 +1,465 @@
+//! One target's session: its packets, its replies, its statistics. Does no I/O; the engine moves the octets.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+use serde_json::Value;
+use teaparty_common::tlv::Kind;
+use teaparty_common::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, DscpEcn};
+use teaparty_common::tlv::measurement::FollowUpTelemetry;
+use teaparty_common::tlv::steering::MicroSessionId;
+use teaparty_common::wire::{ErrorEstimate, TrafficClass};
+
+use super::config::Config;
+use super::event::{Fate, Record, ReplyRecord, Snapshot};
+use super::exchange::{self, Claim, Departure, Exchange};
+use super::packet::{self, NoCodePoint, Template};
+use super::reply::Reply;
+use super::sample::Times;
+use super::schedule::Schedule;
+use super::stats::{Seen, Statistics};
+use super::tlvs::answer::{Answer, Check, Outcome, answers, body};
+use super::tlvs::request::Request;
+use super::tlvs::words::{Marks, finding};
+use crate::clock::ClockState;
+use crate::net::batch::{Received, Stamp, StampSource};
+
+mod access;
+mod congestion;
+
+use access::AccessTimer;
+use congestion::Congestion;
+
+/// How often the TLVs of one name came back as what.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct TlvTally {
+    /// Usable.
+    pub answered: u64,
+    /// U.
+    pub unrecognized: u64,
+    /// M.
+    pub malformed: u64,
+    /// C.
+    pub not_conformant: u64,
+    /// I, or a wrong HMAC TLV.
+    pub not_authentic: u64,
+    /// Behind a malformed one.
+    pub skipped: u64,
+    /// What the last one that was looked at says.
+    pub words: String,
+    /// Its fields.
+    pub value: Value,
+}
+
+/// Replies that were ignored, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ignored {
+    /// From an address or port that is not the target's.
+    pub foreign: u64,
+    /// With a wrong HMAC.
+    pub unauthenticated: u64,
+    /// Too short to be a reply.
+    pub malformed: u64,
+    /// For another member link (RFC 9534 §3.2).
+    pub other_link: u64,
+}
+
+/// Which of its packets a session sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// As always.
+    Plain,
+    /// With the Access Report in front of the other TLVs.
+    Report,
+}
+
+/// When and how a datagram came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// T4.
+    pub stamp: Stamp,
+    /// The life of our clock that it is from.
+    pub epoch: u32,
+}
+
+/// What a reply gives rise to.
+#[derive(Debug, Default)]
+pub struct Reaction {
+    /// For those who want it.
+    pub record: Option<Box<Record>>,
+    /// Out of the ordinary.
+    pub notice: Option<String>,
+}
+
+/// A session.
+pub struct Session {
+    place: usize,
+    /// Where packets go.
+    pub address: SocketAddr,
+    /// Session-Sender Identifier, 0 for none.
+    pub ssid: u16,
+    /// Packets and replies.
+    pub exchange: Exchange,
+    /// What samples add up to.
+    pub statistics: Statistics,
+    /// TLVs by name.
+    pub tlvs: BTreeMap<String, TlvTally>,
+    /// Replies that were ignored.
+    pub ignored: Ignored,
+    /// Packets that the system refused to send, and the first reason.
+    pub send_errors: (u64, Option<String>),
+    /// Refusals that the network reported.
+    pub refusals: u64,
+    /// Congestion marks that made us slow down (cos-ecn-01 §3.4).
+    pub slowdowns: u64,
+    schedule: Schedule,
+    due_ns: Option<u64>,
+    plain: Template,
+    reporting: Option<(Template, AccessTimer)>,
+    congestion: Congestion,
+    reflector_link: Option<u16>,
+    last_round_trip_ns: Option<i64>,
+    words_at: Option<u64>,
+}
+
+impl Session {
+    /// The session of the target at `place`, whose first packet is due at `start_ns` (monotonic).
+    pub fn new(config: &Config, place: usize, ssid: u16, start_ns: u64, seed: u64) -> Result<Self, NoCodePoint> {
+        let template = |tlvs: &[Request]| {
+            Template::new(&packet::Settings {
+                mode: config.mode,
+                key: config.key.clone(),
+                tlv_key: config.tlv_key.clone(),
+                code_points: &config.policy.code_points,
+                ssid,
+                tlvs,
+                malformed: config.malformed,
+            })
+        };
+        let reporting = match config.access_report {
+            None => None,
+            Some(report) => {
+                let mut tlvs = vec![Request::access_report(report.access)];
+                tlvs.extend_from_slice(&config.tlvs);
+                Some((template(&tlvs)?, AccessTimer::new(report.timer, report.retransmissions)))
+            }
+        };
+        let mut schedule = Schedule::new(config.plan, start_ns, seed);
+        let due_ns = schedule.next();
+        Ok(Self {
+            place,
+            address: config.targets[place].address,
+            ssid,
+            exchange: Exchange::new(exchange_settings(config)),
+            statistics: Statistics::default(),
+            tlvs: BTreeMap::new(),
+            ignored: Ignored::default(),
+            send_errors: (0, None),
+            refusals: 0,
+            slowdowns: 0,
+            schedule,
+            due_ns,
+            plain: template(&config.tlvs)?,
+            reporting,
+            congestion: Congestion::default(),
+            reflector_link: config.micro_session.and_then(|(_, reflector)| reflector),
+            last_round_trip_ns: None,
+            words_at: None,
+        })
+    }
+
+    /// When the next packet is due (monotonic); `None` when there is none to come.
+    pub fn due_ns(&self) -> Option<u64> {
+        let report = self.reporting.as_ref().and_then(|(_, timer)| timer.due_ns());
+        match (self.due_ns, report) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Takes the packet that is due off the schedule: its deadline, and which template it is made from.
+    pub fn take_due(&mut self) -> Option<(u64, Variant)> {
+        let deadline = self.due_ns()?;
+        if self.due_ns == Some(deadline) {
+            self.due_ns = self.schedule.next();
+        }
+        let is_report = self.reporting.as_mut().is_some_and(|(_, timer)| timer.take(deadline));
+        Some((deadline, if is_report { Variant::Report } else { Variant::Plain }))
+    }
+
+    /// The template of a variant.
+    pub fn template(&self, variant: Variant) -> &Template {
+        match (variant, &self.reporting) {
+            (Variant::Report, Some((template, _))) => template,
+            _ => &self.plain,
+        }
+    }
+
+    /// Nothing more will be sent.
+    pub fn stop_sending(&mut self) {
+        self.due_ns = None;
+        if let Some((_, timer)) = &mut self.reporting {
+            timer.stop();
+        }
+    }
+
+    /// Whether nothing more is to be sent or awaited.
+    pub fn is_over(&self) -> bool {
+        self.due_ns().is_none() && self.exchange.awaited() == 0
+    }
+
+    /// Whether a reply may come from this address.
+    fn accepts(&self, peer: SocketAddr, config: &Config) -> bool {
+        let from_target =
+            peer.ip().to_canonical() == self.address.ip().to_canonical() && peer.port() == self.address.port();
+        from_target || self.address.ip().is_multicast() || config.reply_sources.contains(&peer.ip().to_canonical())
+    }
+
+    /// Takes in a datagram that claims to be of this session.
+    pub fn receive(
+        &mut self,
+        reply: &Reply,
+        received: &Received<'_>,
+        arrival: Arrival,
+        config: &Config,
+        clock: &ClockState,
+        wants_record: bool,
+    ) -> Reaction {
+        if received.peer().is_none_or(|peer| !self.accepts(peer, config)) {
+            self.ignored.foreign += 1;
+            return Reaction::default();
+        }
+        let check = Check { policy: &config.policy, key: config.tlv_key.as_ref() };
+        let found = if self.plain.octets().len() > config.mode.base_len() || self.reporting.is_some() {
+            answers(received.payload, config.mode.base_len(), check)
+        } else {
+            Vec::new()
+        };
+        if !self.is_our_link(&found, config) {
+            self.ignored.other_link += 1;
+            return Reaction::default();
+        }
+        let t4 = arrival.stamp;
+        let format = reply.error_estimate.format();
+        let t2 = clock.realtime_ns(reply.receive_timestamp, format, t4.nanos);
+        let t3 = clock.realtime_ns(reply.timestamp, format, t4.nanos);
+        let claim = Claim {
+            sender_sequence: reply.sender_sequence_number,
+            sender_timestamp: reply.sender_timestamp.bits(),
+            reflector_sequence: reply.sequence_number,
+            t3_ns: t3,
+        };
+        let Some(matched) = self.exchange.received(claim) else { return Reaction::default() };
+        let t1 = t1_of(&matched.departure);
+        let is_usable = matched.departure.epoch == arrival.epoch;
+        let sample = is_usable.then(|| Times { t1: t1.nanos, t2, t3, t4: t4.nanos }.sample());
+        let seen = Seen {
+            index: matched.index,
+            t1_source: t1.source,
+            t4_source: t4.source,
+            sender_estimate: clock.error_estimate(config.timestamp_format),
+            reflector_estimate: reply.error_estimate,
+            forward_ttl: reply.sender_ttl,
+            backward_ttl: received.ttl,
+            forward_class: forward_class(&found),
+            backward_class: received.traffic_class,
+        };
+        if matched.kind == exchange::Kind::Reply {
+            self.statistics.record(&seen, sample);
+            self.last_round_trip_ns = sample.map(|sample| sample.round_trip_ns);
+        }
+        let mut notice = self.note_tlvs(&found, &seen, t4.nanos, config);
+        if matched.is_restart {
+            notice = Some("the reflector has started anew: its sequence numbers begin again".into());
+        }
+        if reply.ssid == 0 && self.ssid != 0 && config.stop_on_zero_ssid && self.due_ns.is_some() {
+            self.stop_sending();
+            notice = Some("the reflector answers without our SSID (it knows RFC 8762 only): stopped, as asked".into());
+        }
+        let record = wants_record.then(|| {
+            let marks = Marks { sent: config.traffic_class, reply: received.traffic_class };
+            let estimates = (seen.sender_estimate, seen.reflector_estimate);
+            Box::new(Record {
+                target: self.place,
+                fate: Fate::Answered(matched.kind),
+                sequence: reply.sender_sequence_number,
+                t1: (t1.nanos, t1.source),
+                reply: Some(ReplyRecord {
+                    octets: received.payload.len(),
+                    t2,
+                    t3,
+                    t4: (t4.nanos, t4.source),
+                    reflector_sequence: reply.sequence_number,
+                    sample,
+                    is_synchronized: estimates.0.is_synchronized() && estimates.1.is_synchronized(),
+                    error_ns: error_sum(estimates),
+                    forward_ttl: seen.forward_ttl,
+                    backward_ttl: seen.backward_ttl,
+                    forward_class: seen.forward_class,
+                    backward_class: seen.backward_class,
+                    reordering_extent: matched.reordering_extent,
+                    findings: found.iter().map(|answer| finding(answer, marks)).collect(),
+                }),
+            })
+        });
+        Reaction { record, notice }
+    }
+
+    /// RFC 9534 §3.2: our own ID must come back, and the reflector's must be the configured or the first one seen.
+    fn is_our_link(&mut self, found: &[Answer<'_>], config: &Config) -> bool {
+        let Some((ours, _)) = config.micro_session else { return true };
+        let answered =
+            |answer: &&Answer<'_>| answer.kind == Some(Kind::MicroSessionId) && answer.outcome == Outcome::Answered;
+        let Some(ids) = found.iter().find(answered).and_then(|answer| body::<MicroSessionId>(answer.value)) else {
+            // A reflector that does not know the TLV has no member links to mix up.
+            return true;
+        };
+        let theirs = *self.reflector_link.get_or_insert(ids.reflector_id.get());
+        ids.sender_id.get() == ours && ids.reflector_id.get() == theirs
+    }
+
+    /// Counts what TLVs came back as, and does what they call for. Words are made a few times a second, not each time.
+    fn note_tlvs(&mut self, found: &[Answer<'_>], seen: &Seen, now_ns: u64, config: &Config) -> Option<String> {
+        if found.is_empty() {
+            return None;
+        }
+        let words_are_due = self.words_at.is_none_or(|at| now_ns.saturating_sub(at) > 100_000_000);
+        for answer in found {
+            let marks = Marks { sent: config.traffic_class, reply: seen.backward_class };
+            let name = answer.kind.map_or_else(|| answer.code.to_string(), |kind| kind.entry().name.into());
+            let tally = self.tlvs.entry(name).or_default();
+            *match answer.outcome {
+                Outcome::Answered => &mut tally.answered,
+                Outcome::Unrecognized => &mut tally.unrecognized,
+                Outcome::Malformed => &mut tally.malformed,
+                Outcome::NotConformant => &mut tally.not_conformant,
+                Outcome::NotAuthentic => &mut tally.not_authentic,
+                Outcome::Skipped => &mut tally.skipped,
+            } += 1;
+            if words_are_due {
+                let finding = finding(answer, marks);
+                (tally.words, tally.value) = (finding.words, finding.value);
+            }
+            if answer.kind == Some(Kind::AccessReport)
+                && answer.outcome != Outcome::NotAuthentic
+                && let Some((_, timer)) = &mut self.reporting
+            {
+                timer.acknowledge();
+            }
+            if answer.kind == Some(Kind::FollowUpTelemetry)
+                && answer.outcome == Outcome::Answered
+                && body::<FollowUpTelemetry>(answer.value).is_some_and(|body| body.follow_up_timestamp.bits() != 0)
+            {
+                self.exchange.note_stateful();
+            }
+        }
+        if words_are_due {
+            self.words_at = Some(now_ns);
+        }
+        let is_marked = is_congested(found, seen, config);
+        let stretch = self.congestion.observe(is_marked, now_ns, self.schedule.stretch());
+        if stretch > self.schedule.stretch() {
+            self.slowdowns += 1;
+        }
+        let text = (stretch > self.schedule.stretch())
+            .then(|| format!("congestion was marked on the way: sending {stretch} times slower than asked"));
+        self.schedule.set_stretch(stretch);
+        text
+    }
+
+    /// The record of a packet that was given up.
+    pub fn lost(&self, index: u64) -> Box<Record> {
+        let t1 = t1_of(&self.exchange.departure(index));
+        let sequence = self.exchange.sequence(index);
+        Box::new(Record { target: self.place, fate: Fate::Lost, sequence, t1: (t1.nanos, t1.source), reply: None })
+    }
+
+    /// How it stands.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            counts: self.exchange.counts(),
+            split: self.exchange.split(),
+            round_trip: self.statistics.round_trip.figures(),
+            last_round_trip_ns: self.last_round_trip_ns,
+        }
+    }
+
+    /// Whether an address is this target's.
+    pub fn is_at(&self, address: IpAddr) -> bool {
+        self.address.ip().to_canonical() == address.to_canonical()
+    }
+
+    /// The present pace as a multiple of the interval asked for.
+    pub fn stretch(&self) -> u32 {
+        self.schedule.stretch()
+    }
+}
+
+fn exchange_settings(config: &Config) -> exchange::Settings {
+    let per_second = match config.plan.interval_ps {
+        0 => f64::INFINITY,
+        interval => 1e12 / interval as f64 * burst_size(config) as f64,
+    };
+    let wanted = per_second * config.timeout.as_secs_f64() * 1.5 + 64.0 + burst_size(config) as f64;
+    // No more than there will be packets, and a bound for what nobody can send.
+    let most = config.plan.count.map_or(1 << 21, |count| count.saturating_add(64)).min(1 << 21) as f64;
+    exchange::Settings {
+        capacity: wanted.min(most) as usize,
+        timeout_ns: u64::try_from(config.timeout.as_nanos()).unwrap_or(u64::MAX),
+        first_sequence: 0,
+        replies_per_packet: config.replies_per_packet,
+        is_stateful_reflector: config.is_stateful_reflector,
+    }
+}
+
+fn burst_size(config: &Config) -> u32 {
+    match config.plan.pattern {
+        super::schedule::Pattern::Burst(size) => size.max(1),
+        _ => 1,
+    }
+}
+
+/// T1: the kernel's if it told, else ours.
+fn t1_of(departure: &Departure) -> Stamp {
+    match departure.kernel_ns {
+        Some(nanos) => Stamp { nanos, source: StampSource::Kernel },
+        None => Stamp { nanos: departure.realtime_ns, source: StampSource::User },
+    }
+}
+
+fn error_sum((ours, theirs): (ErrorEstimate, ErrorEstimate)) -> u64 {
+    ours.bound_ns().saturating_add(theirs.bound_ns())
+}
+
+/// The traffic class that our packet arrived with, where a TLV of the reply tells.
+fn forward_class(found: &[Answer<'_>]) -> Option<TrafficClass> {
+    found.iter().filter(|answer| answer.outcome == Outcome::Answered).find_map(|answer| match answer.kind? {
+        Kind::ClassOfService => {
+            let body: ClassOfService = body(answer.value)?;
+            Some(TrafficClass::new(body.dscp2(), body.ec2()))
+        }
+        Kind::ClassOfServiceV2 => Some(TrafficClass(body::<ClassOfServiceV2>(answer.value)?.received)),
+        Kind::DscpEcn => Some(TrafficClass(body::<DscpEcn>(answer.value)?.received)),
+        _ => None,
+    })
+}
+
+/// Whether a packet that we made capable of it was marked on its way, or the reply that we asked to be (cos-ecn-01 §3.4).
+fn is_congested(found: &[Answer<'_>], seen: &Seen, config: &Config) -> bool {
+    const CE: u8 = 3;
+    let is_capable = |ecn: u8| ecn == 1 || ecn == 2;
+    let forward = is_capable(config.traffic_class.ecn().value())
+        && seen.forward_class.is_some_and(|class| class.ecn().value() == CE);
+    let asked_for = found.iter().any(|answer| match answer.kind {
+        Some(Kind::ClassOfService) => {
+            body::<ClassOfService>(answer.value).is_some_and(|body| is_capable(body.ec1().value()))
+        }
+        Some(Kind::ClassOfServiceV2) => {
+            body::<ClassOfServiceV2>(answer.value).is_some_and(|body| is_capable(body.wanted & 3))
+        }
+        Some(Kind::DscpEcn) => body::<DscpEcn>(answer.value).is_some_and(|body| is_capable(body.wanted & 3)),
+        _ => false,
+    });
+    forward || asked_for && seen.backward_class.is_some_and(|class| class.ecn().value() == CE)
+}

@@ -1,0 +1,164 @@
+//! Whom to measure: names, addresses and ports as people write them, and what they resolve to.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+
+use crate::exit::UsageError;
+
+/// A target as given: `HOST`, `HOST:PORT`, `[IPV6]:PORT`, or an address with the port behind it as a word of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Name or address.
+    pub host: String,
+    /// Its port, where it has one of its own.
+    pub port: Option<u16>,
+}
+
+/// A target that packets can be sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// As the user wrote it, for reports.
+    pub name: String,
+    /// Where packets go.
+    pub address: SocketAddr,
+}
+
+/// Which address of a name to take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// The resolver's first.
+    #[default]
+    Any,
+    /// The first IPv4 address.
+    V4,
+    /// The first IPv6 address.
+    V6,
+}
+
+/// Reads a list of words. A number is the port of the word before it, so that `a 5000 b` is two targets.
+pub fn parse_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vec<Spec>, UsageError> {
+    let mut specs: Vec<Spec> = Vec::new();
+    for word in words {
+        if word.bytes().all(|octet| octet.is_ascii_digit()) {
+            let port = word.parse().ok().filter(|port| *port != 0);
+            let port = port.ok_or_else(|| UsageError::new(format!("`{word}` is no port: ports are 1 to 65535")))?;
+            match specs.last_mut() {
+                Some(Spec { port: place @ None, .. }) => *place = Some(port),
+                Some(spec) => return Err(UsageError::new(format!("`{}` has two ports", spec.host))),
+                None => return Err(UsageError::new(format!("the port {word} wants an address in front of it"))),
+            }
+        } else {
+            specs.push(parse_word(word)?);
+        }
+    }
+    Ok(specs)
+}
+
+fn parse_word(word: &str) -> Result<Spec, UsageError> {
+    if let Ok(address) = word.parse::<SocketAddr>() {
+        return Ok(Spec { host: address.ip().to_string(), port: Some(address.port()) });
+    }
+    if word.parse::<IpAddr>().is_ok() {
+        return Ok(Spec { host: word.into(), port: None });
+    }
+    if let Some(bare) = word.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return Ok(Spec { host: bare.into(), port: None });
+    }
+    match word.rsplit_once(':') {
+        // Colons elsewhere mean an IPv6 address with a scope, such as fe80::1%eth0.
+        Some((host, port)) if !host.contains(':') => {
+            let port = port.parse().ok().filter(|port| *port != 0);
+            let port = port.ok_or_else(|| UsageError::new(format!("`{word}`: ports are 1 to 65535")))?;
+            Ok(Spec { host: host.into(), port: Some(port) })
+        }
+        _ if word.is_empty() => Err(UsageError::new("a target is empty")),
+        _ => Ok(Spec { host: word.into(), port: None }),
+    }
+}
+
+/// The targets in a file: one a line, `#` begins a comment.
+pub fn parse_file(content: &str) -> Result<Vec<Spec>, UsageError> {
+    let mut specs = Vec::new();
+    for (number, line) in content.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default();
+        let parsed = parse_words(line.split_whitespace());
+        specs.extend(parsed.map_err(|error| UsageError::new(format!("line {}: {error}", number + 1)))?);
+    }
+    Ok(specs)
+}
+
+impl Spec {
+    /// Looks the name up. Blocks for as long as the system's resolver does.
+    pub fn resolve(&self, default_port: u16, family: Family) -> anyhow::Result<Target> {
+        let port = self.port.unwrap_or(default_port);
+        let found = (self.host.as_str(), port).to_socket_addrs();
+        let mut found = found.map_err(|error| {
+            anyhow::anyhow!("cannot resolve `{}`: {error}; check its spelling and /etc/resolv.conf", self.host)
+        })?;
+        let address = found.find(|address| match family {
+            Family::Any => true,
+            Family::V4 => address.is_ipv4(),
+            Family::V6 => address.is_ipv6(),
+        });
+        let family = match family {
+            Family::V6 => "IPv6",
+            _ => "IPv4",
+        };
+        let address = address.ok_or_else(|| anyhow::anyhow!("`{}` has no {family} address", self.host))?;
+        Ok(Target { name: self.to_string(), address })
+    }
+}
+
+impl std::fmt::Display for Spec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.port {
+            Some(port) if self.host.contains(':') => write!(f, "[{}]:{port}", self.host),
+            Some(port) => write!(f, "{}:{port}", self.host),
+            None => f.write_str(&self.host),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> Result<Vec<String>, String> {
+        let specs = parse_words(words.split_whitespace()).map_err(|error| error.to_string())?;
+        Ok(specs.iter().map(|spec| format!("{} {:?}", spec.host, spec.port)).collect())
+    }
+
+    #[test]
+    fn a_number_is_the_port_of_the_word_before_it() {
+        assert_eq!(parse("127.0.0.1 8862").unwrap(), ["127.0.0.1 Some(8862)"]);
+        assert_eq!(parse("a b 5000 c").unwrap(), ["a None", "b Some(5000)", "c None"]);
+        assert_eq!(
+            parse("a:1 [::1]:2 ::1 fe80::1%lo").unwrap(),
+            ["a Some(1)", "::1 Some(2)", "::1 None", "fe80::1%lo None"]
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (words, part) in
+            [("862", "862"), ("a 1 2", "two ports"), ("a 0", "`0`"), ("a 65536", "65536"), ("a:x", "a:x")]
+        {
+            let error = parse(words).unwrap_err();
+            assert!(error.contains(part), "{words}: {error}");
+        }
+    }
+
+    #[test]
+    fn files_have_comments_and_their_mistakes_have_lines() {
+        let specs = parse_file("# all of them\na 5000\n\nb c # two\n").unwrap();
+        assert_eq!(specs.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a:5000", "b", "c"]);
+        assert!(parse_file("a\nb:x\n").unwrap_err().to_string().starts_with("line 2: "));
+    }
+
+    #[test]
+    fn addresses_resolve_without_a_name_server() {
+        let target = Spec { host: "::1".into(), port: None }.resolve(862, Family::Any).unwrap();
+        assert_eq!((target.address.to_string(), target.name.as_str()), ("[::1]:862".into(), "::1"));
+        let error = Spec { host: "127.0.0.1".into(), port: None }.resolve(862, Family::V6).unwrap_err();
+        assert!(error.to_string().contains("IPv6"), "{error}");
+    }
+}

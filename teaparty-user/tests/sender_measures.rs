@@ -1,0 +1,290 @@
+//! The program's sender against a reflector on the shared core, over loopback: figures, formats, exit statuses.
+
+mod sender_support;
+
+use sender_support::{Act, Behaviour, Reflector, summary, teaparty};
+use serde_json::{Value, json};
+use teaparty_common::wire::TimestampFormat;
+use teaparty_user::crypto::Key;
+
+fn quick(reflector: &Reflector, rest: &str) -> String {
+    format!("sender {} -i 2ms -W 300ms --format json {rest}", reflector.address)
+}
+
+fn number(value: &Value) -> i64 {
+    value.as_i64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn a_first_measurement_answers_everything_and_has_all_keys() {
+    for ip in ["127.0.0.1", "::1"] {
+        let reflector = Reflector::start(ip, Behaviour::default());
+        let (code, summary) = summary(&quick(&reflector, ""));
+        assert_eq!(code, 0);
+        for (key, value) in [
+            ("sent", 10),
+            ("received", 10),
+            ("lost", 0),
+            ("lost_far_end", 0),
+            ("lost_near_end", 0),
+            ("duplicates", 0),
+            ("reordered", 0),
+        ] {
+            assert_eq!(summary[key], json!(value), "{key}");
+        }
+        for quantity in ["round_trip_ns", "residence_ns", "forward_ns", "backward_ns"] {
+            let figures = summary[quantity].as_object().unwrap();
+            for key in ["min", "mean", "p50", "p90", "p99", "p99_9", "p99_99", "max", "stddev"] {
+                assert!(figures[key].is_number(), "{quantity}.{key}");
+            }
+        }
+        // Loopback within a second, and residence is out of the round trip.
+        let round_trip = number(&summary["round_trip_ns"]["p50"]);
+        assert!((0..1_000_000_000).contains(&round_trip), "{round_trip}");
+        assert_eq!(summary["targets"][0]["ttl"]["forward"]["seen"], json!({ "255": 10 }));
+        assert_eq!(summary["version"], json!(env!("CARGO_PKG_VERSION")));
+        assert!(summary["configuration"]["count"] == json!(10) && summary["clock"].is_object());
+        assert_eq!(summary["samples"]["total"], json!(10));
+    }
+}
+
+#[test]
+fn kernel_timestamps_are_taken_where_the_system_gives_them() {
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    let (_, summary) = summary(&quick(&reflector, "-c 50"));
+    assert_eq!(summary["samples"]["kernel_t1"], json!(50));
+    // The kernel switches receive timestamps on in the background: the first few may lack them.
+    assert!(number(&summary["samples"]["kernel_t4"]) > 40, "{}", summary["samples"]);
+}
+
+#[test]
+fn packets_go_out_as_rfc_8762_wants_them() {
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    let (code, _) = summary(&quick(&reflector, "-c 3 --ssid 4660"));
+    assert_eq!(code, 0);
+    for (n, request) in reflector.stop().iter().enumerate() {
+        assert_eq!(request.len(), 44);
+        assert_eq!(request[..4], (n as u32).to_be_bytes(), "C012");
+        assert_eq!(request[14..16], [0x12, 0x34], "C060, C063");
+        assert_eq!(request[16..], [0; 28], "C022");
+        assert_ne!(request[13], 0, "C021");
+        assert_eq!(request[12] & 0x40, 0, "C016");
+    }
+}
+
+#[test]
+fn c018_formats_of_sender_and_reflector_are_independent() {
+    for format in [TimestampFormat::Ntp, TimestampFormat::Ptp] {
+        let reflector = Reflector::start("127.0.0.1", Behaviour { format, ..Behaviour::default() });
+        for ours in ["ntp", "ptp"] {
+            let (code, summary) = summary(&quick(&reflector, &format!("--timestamp-format {ours}")));
+            assert_eq!(code, 0);
+            for quantity in ["round_trip_ns", "forward_ns", "backward_ns"] {
+                let p50 = number(&summary[quantity]["p50"]);
+                assert!((-50_000_000..1_000_000_000).contains(&p50), "{format:?} {ours} {quantity} {p50}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_off_shows_one_way_and_not_in_the_round_trip() {
+    let behaviour = Behaviour { clock_offset_ns: -3_000_000_000, ..Behaviour::default() };
+    let reflector = Reflector::start("127.0.0.1", behaviour);
+    let (_, summary) = summary(&quick(&reflector, ""));
+    let forward = number(&summary["forward_ns"]["p50"]);
+    assert!((-3_000_000_000..-2_000_000_000).contains(&forward), "{forward}");
+    let round_trip = number(&summary["round_trip_ns"]["p50"]);
+    assert!((0..1_000_000_000).contains(&round_trip), "{round_trip}");
+    assert_eq!(summary["one_way"]["reliable"], json!(false));
+    let (_, text, _) = teaparty(&format!("sender {} -c 2 -i 1ms", reflector.address));
+    assert!(text.contains("the reflector's not synchronised"), "{text}");
+}
+
+#[test]
+fn exit_statuses_say_how_it_went() {
+    let lossy =
+        || Behaviour { script: Box::new(|n| Act { lost_there: n == 3, ..Act::default() }), ..Behaviour::default() };
+    let reflector = Reflector::start("127.0.0.1", lossy());
+    let (code, _, stderr) = teaparty(&quick(&reflector, "--max-loss 5"));
+    assert!(code == 3 && stderr.contains("loss 10.000 % exceeds 5.000 %"), "{code} {stderr}");
+    let reflector = Reflector::start("127.0.0.1", lossy());
+    assert_eq!(teaparty(&quick(&reflector, "--max-loss 10")).0, 0);
+    let (code, _, stderr) = teaparty(&quick(&reflector, "--max-rtt p50=1ns"));
+    assert!(code == 3 && stderr.contains("round trip p50"), "{code} {stderr}");
+    assert_eq!(teaparty(&quick(&reflector, "--max-rtt p50=10s --max-jitter 10s")).0, 0);
+    let address = reflector.address;
+    drop(reflector);
+    let (code, _, stderr) = teaparty(&format!("sender {address} -c 2 -i 1ms -W 50ms"));
+    assert!(code == 4 && stderr.contains("no reply to any of 2 packets"), "{code} {stderr}");
+    assert_eq!(teaparty("sender --count x 127.0.0.1").0, 2);
+    assert_eq!(teaparty("sender").0, 2);
+    assert_eq!(teaparty("sender no.such.name.invalid").0, 1);
+    assert_eq!(teaparty(&format!("sender {address} --output /nonexistent/file")).0, 1);
+}
+
+#[test]
+fn the_namesakes_order_of_words_works_too() {
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    let port = reflector.address.port();
+    let (code, summary) = summary(&format!(
+        "127.0.0.1 {port} sender -i 1ms --format json --ecn ect1 --dscp af11 tlvs time -- dscp-ecn --ecn ect0 --dscp af21"
+    ));
+    assert_eq!((code, &summary["received"]), (0, &json!(10)));
+    let tlvs = &summary["targets"][0]["tlvs"];
+    assert_eq!((&tlvs["time"]["answered"], &tlvs["time"]["value"]["timestamp_in"]), (&json!(10), &json!(2)));
+    // Type 179 is not in the current profile's list of numbers in use, but known here.
+    assert_eq!(tlvs["dscp-ecn"]["answered"], json!(10));
+    let words = tlvs["dscp-ecn"]["words"].as_str().unwrap();
+    assert_eq!(words, "reply came back with DSCP AF21 ECN ECT(0) as asked; the path there kept DSCP AF11 ECN ECT(1)");
+}
+
+#[test]
+fn authenticated_sessions_work_with_and_without_tlvs_and_only_with_the_right_key() {
+    let key = || Key::new(b"0123456789abcdef").unwrap();
+    let behaviour = Behaviour { key: Some(key()), tlv_key: Some(key()), ..Behaviour::default() };
+    let reflector = Reflector::start("127.0.0.1", behaviour);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "0123456789abcdef\n").unwrap();
+    let with = format!("--auth-key-file {}", file.path().display());
+    let (code, base) = summary(&quick(&reflector, &with));
+    assert_eq!((code, &base["received"]), (0, &json!(10)));
+    let (code, tlvs) = summary(&quick(&reflector, &format!("{with} tlvs time -- location")));
+    assert_eq!((code, &tlvs["targets"][0]["tlvs"]["hmac"]["answered"]), (0, &json!(10)));
+    assert_eq!(tlvs["targets"][0]["tlvs"]["time"]["answered"], json!(10));
+    std::fs::write(file.path(), "another").unwrap();
+    assert_eq!(teaparty(&quick(&reflector, &with)).0, 4);
+    let requests = reflector.stop();
+    assert!(requests.iter().all(|request| request.len() >= 112));
+    assert!(key().verify_base(&requests[0]), "C039, C040");
+}
+
+#[test]
+fn c042_c174_replies_that_are_not_authentic_are_not_used() {
+    let key = || Key::new(b"key").unwrap();
+    // Signed with the right key over what is then changed.
+    let reflector =
+        Reflector::start("127.0.0.1", Behaviour { tlv_key: Some(Key::new(b"other").unwrap()), ..Behaviour::default() });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "key").unwrap();
+    let (code, open) = summary(&quick(&reflector, &format!("--tlv-key-file {} tlvs time", file.path().display())));
+    // The base packet of an open session stays usable; the TLVs do not.
+    assert_eq!((code, &open["received"]), (0, &json!(10)));
+    let time = &open["targets"][0]["tlvs"]["time"];
+    assert_eq!((&time["not_authentic"], &time["answered"], &time["value"]), (&json!(10), &json!(0), &Value::Null));
+    let forged = Behaviour { key: Some(key()), ..Behaviour::default() };
+    let reflector = Reflector::start("127.0.0.1", forged);
+    let edit = Reflector::start("127.0.0.1", Behaviour::default());
+    // An open reflector's replies have no HMAC at all.
+    let (code, summary) = summary(&quick(&edit, &format!("--auth-key-file {}", file.path().display())));
+    assert_eq!((code, &summary["received"]), (4, &json!(0)));
+    assert!(number(&summary["targets"][0]["ignored"]["unauthenticated"]) > 0);
+    drop(reflector);
+}
+
+#[test]
+fn a_key_on_the_command_line_is_hidden_from_the_process_list() {
+    let key = Key::new(b"sesame-open").unwrap();
+    let reflector = Reflector::start("127.0.0.1", Behaviour { key: Some(key), ..Behaviour::default() });
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_teaparty"))
+        .args(["-vv", "sender", &reflector.address.to_string(), "--authenticated", "sesame-open"])
+        .args(["-c", "20", "-i", "50ms", "--format", "json"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let path = format!("/proc/{}/cmdline", child.id());
+    let mut shown = String::new();
+    for _ in 0..100 {
+        shown = std::fs::read_to_string(&path).unwrap_or_default();
+        if shown.contains("xxxxxxxxxxx") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(shown.contains("xxxxxxxxxxx") && !shown.contains("sesame"), "{shown:?}");
+    let _ = child.wait();
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("\"received\": 20") && said.contains("--auth-key-file"), "{said}");
+    assert!(!said.contains("sesame"));
+}
+
+#[test]
+fn c139_to_c137_an_access_report_is_repeated_until_it_is_answered() {
+    let silent = Behaviour { script: Box::new(|n| Act { lost_back: n < 2, ..Act::default() }), ..Behaviour::default() };
+    let reflector = Reflector::start("127.0.0.1", silent);
+    let (code, summary) =
+        summary(&format!("sender {} -c 1 -W 50ms --format json tlvs access-report --timer 100ms", reflector.address));
+    assert_eq!((code, &summary["sent"], &summary["received"]), (0, &json!(3), &json!(1)));
+    assert_eq!(summary["targets"][0]["tlvs"]["access-report"]["value"], json!({ "access_id": 1, "return_code": 1 }));
+    assert!(number(&summary["duration_ns"]) >= 200_000_000);
+    assert!(reflector.stop().iter().all(|request| request[44..] == [0x80, 6, 0, 4, 0x10, 1, 0, 0]));
+}
+
+#[test]
+fn streams_have_one_line_a_packet_and_nothing_else_on_standard_output() {
+    let behaviour =
+        Behaviour { script: Box::new(|n| Act { lost_there: n == 1, ..Act::default() }), ..Behaviour::default() };
+    let reflector = Reflector::start("127.0.0.1", behaviour);
+    let (_, jsonl, _) = teaparty(&format!("sender {} -c 4 -i 1ms -W 100ms --format jsonl", reflector.address));
+    let lines: Vec<Value> = jsonl.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut fates: Vec<(i64, &str)> =
+        lines[..4].iter().map(|line| (number(&line["sequence"]), line["fate"].as_str().unwrap())).collect();
+    fates.sort_unstable();
+    assert_eq!(fates, [(0, "reply"), (1, "lost"), (2, "reply"), (3, "reply")]);
+    assert_eq!((lines.len(), &lines[4]["summary"]["lost_far_end"]), (5, &json!(1)));
+    let (_, csv, _) = teaparty(&format!("sender {} -c 4 -i 1ms --format csv", reflector.address));
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 5);
+    assert!(lines[0].starts_with("target,epoch_ns,sequence,fate,t1_ns"));
+    assert!(lines.iter().all(|line| line.split(',').count() == lines[0].split(',').count()));
+}
+
+#[test]
+fn many_targets_have_sessions_of_their_own() {
+    let reflectors: Vec<Reflector> = (0..3).map(|_| Reflector::start("127.0.0.1", Behaviour::default())).collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{} # the third\n", reflectors[2].address)).unwrap();
+    let (code, summary) = summary(&format!(
+        "sender {} {} {} --targets {} -i 2ms --format json",
+        reflectors[0].address,
+        reflectors[1].address.ip(),
+        reflectors[1].address.port(),
+        file.path().display()
+    ));
+    assert_eq!((code, &summary["received"]), (0, &json!(30)));
+    let targets = summary["targets"].as_array().unwrap();
+    let mut ssids: Vec<i64> = targets.iter().map(|target| number(&target["ssid"])).collect();
+    ssids.dedup();
+    assert_eq!(ssids.len(), 3, "C062");
+    for (target, reflector) in targets.iter().zip(&reflectors) {
+        assert_eq!((&target["received"], &target["address"]), (&json!(10), &json!(reflector.address.to_string())));
+    }
+}
+
+#[test]
+fn hdr_logs_are_written_for_each_quantity() {
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let (code, ..) = teaparty(&quick(&reflector, &format!("--hdr-log {}", file.path().display())));
+    let log = std::fs::read_to_string(file.path()).unwrap();
+    assert_eq!(code, 0);
+    assert!(["round_trip", "residence", "forward", "backward"].iter().all(|name| log.contains(name)), "{log}");
+}
+
+#[test]
+fn completions_and_man_pages_come_from_the_same_source() {
+    for shell in ["bash", "zsh", "fish", "elvish"] {
+        let (code, script, _) = teaparty(&format!("completions {shell}"));
+        assert!(code == 0 && script.contains("class-of-service-v2"), "{shell}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(teaparty(&format!("man --output {}", directory.path().display())).0, 0);
+    let page = std::fs::read_to_string(directory.path().join("teaparty-sender.1")).unwrap();
+    assert!(page.contains("max\\-loss"));
+    assert!(teaparty("man").1.contains(".TH"));
+    assert_eq!(teaparty("--version").1.trim(), concat!("teaparty ", env!("CARGO_PKG_VERSION")));
+    assert_eq!(teaparty("help").0, 0);
+}
