@@ -1,6 +1,6 @@
 //! The ledger: entries that the controller asks for in sessions that the kernel owns (design rule R4).
 
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 use aya_ebpf::helpers::generated::{bpf_xdp_load_bytes, bpf_xdp_store_bytes};
 use aya_ebpf::programs::XdpContext;
@@ -39,6 +39,7 @@ fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
         Some(session) => Some(session),
         None => SESSIONS.get_ptr_mut(&request.key),
     };
+    let existing = existing.and_then(NonNull::new);
     let is_claim = request.operation == LedgerOperation::Claim as u32;
     let session = if is_claim && request.count != 0 {
         let admitted = Admitted { flags: request.flags, session: existing };
@@ -46,6 +47,7 @@ fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
     } else {
         existing?
     };
+    let session = session.as_ptr();
     // SAFETY: a value of a map; `replies` and `unanswered` are eight octets, aligned.
     unsafe {
         request.flags = (*session).flags;

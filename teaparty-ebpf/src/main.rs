@@ -9,30 +9,44 @@
 #![expect(internal_features, reason = "atomic_xadd: the target has the instruction, but no AtomicU64")]
 
 mod ledger;
+mod look;
 mod maps;
 mod packet;
 mod punt;
 mod reflect;
 mod reply;
 mod session;
+mod turns;
+mod work;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::reflect::Class;
+use teaparty_common::reflect::{Class, REASON_SLOTS, REASONS};
 
 /// The reflector. Attached to one interface, with maps of its own.
 #[xdp(frags)]
 fn teaparty(ctx: XdpContext) -> u32 {
     let reason = reflect::run(&ctx);
     maps::count(reason);
-    match reason.class() {
-        Class::Reflect => XDP_TX,
-        Class::Pass => XDP_PASS,
-        // A punted frame has been copied.
-        Class::Drop | Class::Punt => XDP_DROP,
-    }
+    ACTIONS[reason as usize % REASON_SLOTS]
 }
+
+/// What becomes of a packet, by the number of its reason.
+static ACTIONS: [u32; REASON_SLOTS] = {
+    let mut actions = [XDP_DROP; REASON_SLOTS];
+    let mut i = 0;
+    while i < REASONS.len() {
+        actions[REASONS[i] as usize] = match REASONS[i].class() {
+            Class::Reflect => XDP_TX,
+            Class::Pass => XDP_PASS,
+            // A punted frame has been copied.
+            Class::Drop | Class::Punt => XDP_DROP,
+        };
+        i += 1;
+    }
+    actions
+};
 
 /// The ledger: run by the controller alone, never attached. See `teaparty_common::maps::LedgerRequest`.
 #[xdp]

@@ -4,9 +4,9 @@
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use teaparty_common::maps::{Bucket, Config, Control, HistoryRing, LocalAddress, PORT_WORDS, Session, SessionKey};
-use teaparty_common::reflect::{Address, REASON_SLOTS, Reason};
+use teaparty_common::reflect::{Address, REASON_SLOTS};
 
-use crate::reflect::Scratch;
+use crate::work::Scratch;
 
 /// BPF_F_NO_PREALLOC: what an LPM trie must have, and what a map that is mostly empty wants.
 const NO_PREALLOC: usize = 1;
@@ -38,10 +38,10 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map(name = "serial")]
 pub(crate) static SERIAL: Array<u64, 1> = Array::new();
 
-/// Adds one to a reason's counter.
+/// Adds one to the counter of the reason with this number.
 #[inline(always)]
-pub(crate) fn count(reason: Reason) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
+pub(crate) fn count(reason: u32) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(reason) {
         // SAFETY: a slot of this processor alone, and programs are not preempted by themselves on it.
         unsafe { *counter += 1 };
     }

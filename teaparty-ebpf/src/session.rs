@@ -2,6 +2,7 @@
 
 use core::hint::black_box;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::ptr::NonNull;
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::btf_maps::lpm_trie::Key;
@@ -15,7 +16,7 @@ pub(crate) struct Admitted {
     /// [`Session::flags`], or what a new session is to start with.
     pub(crate) flags: u32,
     /// The session's entry in one of the two maps.
-    pub(crate) session: Option<*mut Session>,
+    pub(crate) session: Option<NonNull<Session>>,
 }
 
 /// Whether the reflector listens on a UDP port.
@@ -32,16 +33,16 @@ pub(crate) fn admit(key: &SessionKey, control: &Control, config: &Config, now_ns
     let mut flags = 0;
     let mut is_provisioned = false;
     if config.has(Config::HAS_PROVISIONED) {
-        session = PROVISIONED.get_ptr_mut(key);
+        session = PROVISIONED.get_ptr_mut(key).and_then(NonNull::new);
         is_provisioned = session.is_some();
     }
     if session.is_none() && config.has(Config::STATEFUL) {
-        session = SESSIONS.get_ptr_mut(key);
+        session = SESSIONS.get_ptr_mut(key).and_then(NonNull::new);
     }
     let mut is_known = false;
     if let Some(found) = session {
         // SAFETY: a value of a map, looked up above; the entry stays readable until the program ends.
-        let found = unsafe { &*found };
+        let found = unsafe { found.as_ref() };
         flags = found.flags;
         is_known = found.generation == control.generation;
     }
@@ -50,8 +51,8 @@ pub(crate) fn admit(key: &SessionKey, control: &Control, config: &Config, now_ns
         if let Some(found) = session {
             // SAFETY: as above; plain stores of whole words, and any other processor would store the same.
             unsafe {
-                (*found).flags = flags;
-                (*found).generation = control.generation;
+                (*found.as_ptr()).flags = flags;
+                (*found.as_ptr()).generation = control.generation;
             }
         }
     }
@@ -165,7 +166,7 @@ pub(crate) fn entry(
     admitted: &Admitted,
     control: &Control,
     config: &Config,
-) -> Option<*mut Session> {
+) -> Option<NonNull<Session>> {
     if admitted.session.is_some() {
         return admitted.session;
     }
@@ -173,7 +174,7 @@ pub(crate) fn entry(
     *scratch = Session { flags: admitted.flags, generation: control.generation, history_tag, ..Session::default() };
     // Another processor may have been faster; either entry will do.
     let _ = SESSIONS.insert(key, &*scratch, u64::from(BPF_NOEXIST));
-    SESSIONS.get_ptr_mut(key)
+    SESSIONS.get_ptr_mut(key).and_then(NonNull::new)
 }
 
 /// A tag for a new session's history: never 0.

@@ -1,0 +1,100 @@
+//! Where the datagram is in a frame, when it came, whence and whither: everything before the question whether to answer.
+
+use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_get_buff_len};
+use aya_ebpf::programs::XdpContext;
+use teaparty_common::frame::{self, Frame, Plain};
+use teaparty_common::reflect::{self, Reason};
+use teaparty_common::wire::Mode;
+
+use crate::maps::SCRATCH;
+use crate::packet::{Packet, REACH};
+use crate::session;
+
+/// Finds the datagram of a packet to a port of ours and leaves it in working memory. Returns [`GOES_ON`], or the number
+/// of the reason to leave the packet to the stack.
+#[inline(always)]
+pub(crate) fn look(ctx: &XdpContext) -> u32 {
+    let mut seen = look_v4(ctx);
+    if seen == NOT_PLAIN {
+        seen = look_v6(ctx);
+    }
+    if seen == NOT_PLAIN {
+        seen = look_closely(ctx);
+    }
+    seen
+}
+
+/// What [`look_v4`] and [`look_v6`] return for a frame that is not plain: [`look_closely`] looks at it.
+const NOT_PLAIN: u32 = u32::MAX - 1;
+
+/// What they return for a packet that goes on: a number that is no reason.
+pub(crate) const GOES_ON: u32 = u32::MAX;
+
+/// Finds the datagram of a plain IPv4 frame and notes when it came, whence and whither. Returns [`GOES_ON`],
+/// [`NOT_PLAIN`] or the number of a reason to pass.
+#[inline(never)]
+fn look_v4(ctx: &XdpContext) -> u32 {
+    let view = Packet::new(ctx, 0);
+    finish_look(ctx, frame::locate_plain_v4(&view, view.len()), view.len())
+}
+
+/// [`look_v4`] for plain IPv6 frames.
+#[inline(never)]
+fn look_v6(ctx: &XdpContext) -> u32 {
+    let view = Packet::new(ctx, 0);
+    finish_look(ctx, frame::locate_plain_v6(&view, view.len()), view.len())
+}
+
+#[inline(always)]
+fn finish_look(ctx: &XdpContext, found: Option<Plain>, frame_len: usize) -> u32 {
+    let Some(found) = found else { return NOT_PLAIN };
+    if !session::listens(found.frame.destination_port) {
+        return Reason::NotOurPort as u32;
+    }
+    note(ctx, found, frame_len)
+}
+
+/// [`look_v4`] for everything but plain frames in one buffer: tags, options, several buffers, what is not UDP at all.
+#[inline(never)]
+fn look_closely(ctx: &XdpContext) -> u32 {
+    // SAFETY: a context of this program.
+    let frame_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
+    let view = Packet::new(ctx, 0);
+    let frame = match frame::locate(&view, frame_len) {
+        Ok(frame) => frame,
+        Err(reason) => return reason as u32,
+    };
+    if !session::listens(frame.destination_port) {
+        return Reason::NotOurPort as u32;
+    }
+    let Some((source_mac, destination_mac)) = Frame::macs(&view) else { return Reason::MalformedHeader as u32 };
+    let Some((source, destination)) = frame.addresses(&view) else { return Reason::MalformedHeader as u32 };
+    note(ctx, Plain { frame, source, destination, source_mac, destination_mac }, frame_len)
+}
+
+/// Reads T2 and leaves what was found in working memory.
+#[inline(always)]
+fn note(ctx: &XdpContext, found: Plain, frame_len: usize) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Reason::Internal as u32 };
+    // SAFETY: this processor's own, and the program is not re-entered.
+    let scratch = unsafe { &mut *scratch };
+    // T2. Read here and not first of all, so that packets that are not ours do not pay for it: what lies between is a
+    // few nanoseconds, and the same for every packet.
+    // SAFETY: a helper without arguments.
+    scratch.received_ns = unsafe { bpf_ktime_get_tai_ns() };
+    let payload = Packet::new(ctx, found.frame.payload_at());
+    scratch.key.source = found.source;
+    scratch.key.destination = found.destination;
+    scratch.key.source_port = found.frame.source_port;
+    scratch.key.destination_port = found.frame.destination_port;
+    scratch.key.ssid = reflect::ssid(&payload, found.frame.payload_len, Mode::Open);
+    scratch.key.reserved = 0;
+    scratch.source_mac = found.source_mac;
+    scratch.destination_mac = found.destination_mac;
+    scratch.frame_len = frame_len;
+    scratch.frame = found.frame;
+    GOES_ON
+}
+
+/// An Ethernet frame with two tags is within reach.
+const _: () = assert!(REACH >= 1514 + 8);

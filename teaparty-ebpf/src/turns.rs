@@ -1,0 +1,126 @@
+//! The turns of the walks over TLVs and sub-TLVs: global functions, which the verifier looks at once, for all that their
+//! working memory may hold. As loops within the program they took it more than a million instructions.
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::programs::XdpContext;
+use teaparty_common::bytes::Bytes;
+use teaparty_common::frame::{Frame, IPV4_LEN, IPV6_LEN};
+use teaparty_common::maps::Config;
+use teaparty_common::reflect::{self, Address, Environment, Facts, Policy};
+use teaparty_common::tlv::{Finisher, Kind, KindSet, location};
+
+use crate::maps::{ADDRESSES, CONFIG, CONTROL, SCRATCH};
+use crate::packet::Packet;
+use crate::work::Scratch;
+
+/// What the fast path can do, and what it may ask for.
+pub(crate) struct FastPath<'a> {
+    pub(crate) ctx: &'a XdpContext,
+    pub(crate) frame: &'a Frame,
+    pub(crate) view: Packet,
+}
+
+impl Environment for FastPath<'_> {
+    const KINDS: KindSet = KindSet::finished_by(Finisher::Kernel);
+    const MAX_SUBS: usize = 4;
+    const CAN_GROW: bool = false;
+
+    #[inline(always)]
+    fn is_local(&self, address: &Address) -> bool {
+        // Addresses of our other interfaces are in the map too, and are this node's all the same (RFC 9503 §3).
+        // SAFETY: no reference is kept.
+        unsafe { ADDRESSES.get(address) }.is_some()
+    }
+
+    #[inline(always)]
+    fn fixed_header<const N: usize>(&self) -> Option<[u8; N]> {
+        if N == if self.frame.is_ipv6 { IPV6_LEN } else { IPV4_LEN } {
+            self.view.get::<N>(self.frame.ip_at)
+        } else {
+            None
+        }
+    }
+
+    #[inline(always)]
+    fn location_subs<B: Bytes>(&mut self, _: &mut B, sub: usize, end: usize, _: &Facts, _: &Policy) {
+        let mut sub = sub as u32;
+        for _ in 0..=Self::MAX_SUBS {
+            sub = teaparty_location(self.ctx.ctx, sub, end as u32);
+            if sub == 0 {
+                break;
+            }
+        }
+    }
+}
+
+/// One turn of the survey; 0 when there is no more. A global function: the verifier looks at it once, for all that its
+/// working memory may hold.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn teaparty_survey(ctx: *mut xdp_md) -> u32 {
+    let Some((scratch, config)) = working_memory() else { return 0 };
+    let ctx = XdpContext::new(ctx);
+    let payload = Packet::new(&ctx, scratch.frame.payload_at());
+    let environment = FastPath { ctx: &ctx, frame: &scratch.frame, view: Packet::new(&ctx, 0) };
+    u32::from(scratch.survey.turn(&payload, scratch.frame.payload_len, &config.policy, &environment))
+}
+
+/// One turn of applying TLVs to the one at `at`; gives where the next one begins, or 0 when there is no more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn teaparty_apply(ctx: *mut xdp_md, at: u32) -> u32 {
+    let Some((scratch, config)) = working_memory() else { return 0 };
+    let ctx = XdpContext::new(ctx);
+    // The survey has found where a tail of zeros begins, and the plan ends there.
+    let mut payload = Packet::new(&ctx, scratch.frame.payload_at()).without_zeros();
+    let Scratch { plan, facts, frame, steering, .. } = &mut *scratch;
+    let mut environment = FastPath { ctx: &ctx, frame, view: Packet::new(&ctx, 0) };
+    let policy = &config.policy;
+    let next = reflect::apply_turn(&mut payload, at as usize, plan, facts, policy, &mut environment, steering);
+    let (removed, added) = payload.difference();
+    scratch.removed += removed;
+    scratch.added += added;
+    next.map_or(0, |next| next as u32)
+}
+
+/// One turn over the sub-TLVs of a Location: the one at `sub`, of a body that ends at `end`. Gives where the next one
+/// begins, or 0 when there is no more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn teaparty_location(ctx: *mut xdp_md, sub: u32, end: u32) -> u32 {
+    let Some((scratch, config)) = working_memory() else { return 0 };
+    let ctx = XdpContext::new(ctx);
+    let mut payload = Packet::new(&ctx, scratch.frame.payload_at());
+    let next = location::turn(&mut payload, sub as usize, end as usize, &scratch.facts, &config.policy);
+    let (removed, added) = payload.difference();
+    scratch.removed += removed;
+    scratch.added += added;
+    next.map_or(0, |next| next as u32)
+}
+
+/// What the turns work on.
+#[inline(always)]
+fn working_memory() -> Option<(&'static mut Scratch, &'static Config)> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    let control = CONTROL.get(0)?;
+    let config = CONFIG.get(control.active & 1)?;
+    // SAFETY: this processor's own. Whoever calls a turn touches it again only after that has returned.
+    Some((unsafe { &mut *scratch }, config))
+}
+
+/// What a packet asks for whose TLVs are padding, and perhaps some that nobody knows: flags, and no facts.
+pub(crate) struct Padding;
+
+impl Environment for Padding {
+    const KINDS: KindSet = Kind::ExtraPadding.set();
+    const MAX_SUBS: usize = 0;
+    const CAN_GROW: bool = false;
+
+    fn is_local(&self, _: &Address) -> bool {
+        false
+    }
+
+    fn fixed_header<const N: usize>(&self) -> Option<[u8; N]> {
+        None
+    }
+}

@@ -1,0 +1,151 @@
+//! What is known of the packet at hand: working memory that its steps share, and the facts made of it.
+
+use aya_ebpf::programs::XdpContext;
+use teaparty_common::frame::Frame;
+use teaparty_common::maps::{Config, Control, LedgerRequest, Session, SessionKey};
+use teaparty_common::reflect::{Facts, Plan, Steering, Survey};
+use teaparty_common::tlv::measurement::METHOD_SOFTWARE;
+use teaparty_common::wire::{Timestamp, TimestampFormat, error_estimate};
+
+use crate::packet::Packet;
+use crate::session::Admitted;
+
+/// What is known of the packet at hand, in memory of a map because the stack has 512 octets only.
+pub(crate) struct Scratch {
+    pub(crate) key: SessionKey,
+    pub(crate) facts: Facts,
+    pub(crate) frame: Frame,
+    /// What [`conclude`] made of the verdict: [`ANSWER`] or the number of a reason.
+    pub(crate) outcome: u32,
+    /// The plan, where the outcome is to answer.
+    pub(crate) plan: Plan,
+    pub(crate) survey: Survey,
+    /// What processing of TLVs changed in the sum of the payload.
+    pub(crate) removed: u64,
+    pub(crate) added: u64,
+    pub(crate) steering: Steering,
+    pub(crate) frame_len: usize,
+    pub(crate) received_ns: u64,
+    pub(crate) source_mac: [u8; 6],
+    pub(crate) destination_mac: [u8; 6],
+    /// Where a new session is put together.
+    pub(crate) session: Session,
+    /// The ledger's.
+    pub(crate) request: LedgerRequest,
+}
+
+/// One packet's way, and the maps that it needs on it.
+pub(crate) struct Work<'a> {
+    pub(crate) ctx: &'a XdpContext,
+    pub(crate) scratch: &'a mut Scratch,
+    pub(crate) control: &'a Control,
+    pub(crate) config: &'a Config,
+    pub(crate) admitted: Admitted,
+}
+
+impl Work<'_> {
+    /// The frame.
+    #[inline(always)]
+    pub(crate) fn view(&self) -> Packet {
+        Packet::new(self.ctx, 0)
+    }
+
+    /// The UDP payload.
+    #[inline(always)]
+    pub(crate) fn payload(&self) -> Packet {
+        Packet::new(self.ctx, self.scratch.frame.payload_at())
+    }
+
+    /// The format of the timestamps in this session.
+    #[inline(always)]
+    pub(crate) fn format(&self) -> TimestampFormat {
+        if self.admitted.flags & Session::PTP != 0 {
+            TimestampFormat::Ptp
+        } else if self.admitted.flags & Session::NTP != 0 {
+            TimestampFormat::Ntp
+        } else {
+            self.config.policy.format()
+        }
+    }
+}
+
+/// Fills in what is known about the packet without its session.
+#[inline(always)]
+pub(crate) fn fill(work: &mut Work<'_>) {
+    let format = work.format();
+    let control = work.control;
+    let Scratch { key, facts, frame, received_ns, source_mac, .. } = &mut *work.scratch;
+    facts.received_ns = *received_ns;
+    facts.receive_timestamp = wire_time(*received_ns, format, control);
+    facts.previous_timestamp = 0;
+    facts.source = key.source;
+    facts.destination = key.destination;
+    facts.sequence = 0;
+    // Without a session there is nothing but this packet to count.
+    facts.received = 1;
+    facts.transmitted = 0;
+    facts.previous_sequence = 0;
+    facts.previous_sender_sequence = 0;
+    facts.history_tag = 0;
+    facts.interface = control.interface;
+    facts.source_port = key.source_port;
+    facts.destination_port = key.destination_port;
+    facts.error_estimate = estimate(format, control);
+    facts.source_mac = *source_mac;
+    facts.timestamp_information = control.clock.timestamp_information;
+    facts.ttl = frame.ttl;
+    facts.traffic_class = frame.traffic_class;
+    facts.previous_method = 0;
+    facts.flags = Facts::HAS_MAC;
+}
+
+/// Adds what the session knows to the facts. `replies` is how many it had sent, which is the Sequence Number too.
+#[inline(always)]
+pub(crate) fn assign(facts: &mut Facts, session: *mut Session, replies: u64) {
+    // SAFETY: a value of a map, of which whole words are read.
+    let session = unsafe { &*session };
+    facts.flags |= Facts::STATEFUL;
+    facts.sequence = replies as u32;
+    facts.transmitted = replies as u32;
+    facts.received = (replies + session.unanswered) as u32 + 1;
+    facts.history_tag = session.history_tag;
+    if session.flags & Session::HAS_PREVIOUS != 0 {
+        facts.flags |= Facts::HAS_PREVIOUS;
+        facts.previous_sequence = (replies as u32).wrapping_sub(1);
+        facts.previous_timestamp = session.previous_timestamp;
+        facts.previous_method = METHOD_SOFTWARE;
+        facts.previous_sender_sequence = session.sender_sequence;
+    }
+}
+
+/// Leaves in the session what the next packet is to know; gives the tag of its history.
+#[inline(always)]
+pub(crate) fn settle(session: *mut Session, received_ns: u64, sender_sequence: u32, timestamp: u64) -> u32 {
+    // SAFETY: a value of a map. Packets of one session come by one queue; where they do not, the last writer wins.
+    unsafe {
+        (*session).last_received_ns = received_ns;
+        (*session).previous_timestamp = timestamp;
+        (*session).sender_sequence = sender_sequence;
+        (*session).flags |= Session::HAS_PREVIOUS;
+        (*session).history_tag
+    }
+}
+
+/// The Error Estimate for timestamps of this format.
+#[inline(always)]
+pub(crate) fn estimate(format: TimestampFormat, control: &Control) -> u16 {
+    match format {
+        TimestampFormat::Ntp => control.clock.error_estimate,
+        TimestampFormat::Ptp => control.clock.error_estimate | error_estimate::Z,
+    }
+}
+
+/// A reading of CLOCK_TAI as it goes on the wire: NTP counts UTC, PTP counts TAI.
+#[inline(always)]
+pub(crate) fn wire_time(tai_ns: u64, format: TimestampFormat, control: &Control) -> u64 {
+    let nanos = match format {
+        TimestampFormat::Ntp => tai_ns.wrapping_sub(control.clock.tai_offset_ns),
+        TimestampFormat::Ptp => tai_ns,
+    };
+    Timestamp::from_nanos(nanos, format).bits()
+}
