@@ -134,17 +134,15 @@ fn plan_tlvs(work: &mut Work<'_>) {
     work.scratch.plan.has_tlvs = true;
     let payload = work.payload().without_zeros();
     let mut survey = Survey::new(Mode::Open);
-    for _ in 0..=MAX_TLVS {
-        if !survey.skim(&payload, work.scratch.frame.payload_len, &work.config.policy) {
-            break;
-        }
+    // Both walks together take as many turns as `process` will: a TLV that it does not reach would come back as it was.
+    let mut turns = 0;
+    while turns <= MAX_TLVS && survey.skim(&payload, work.scratch.frame.payload_len, &work.config.policy) {
+        turns += 1;
     }
     work.scratch.survey = survey;
     if !work.scratch.survey.is_over() {
-        for _ in 0..=MAX_TLVS {
-            if teaparty_survey(work.ctx.ctx) == 0 {
-                break;
-            }
+        while turns <= MAX_TLVS && teaparty_survey(work.ctx.ctx) != 0 {
+            turns += 1;
         }
     }
     let Scratch { survey, plan, .. } = &*work.scratch;
