@@ -178,6 +178,8 @@ pub(crate) struct Parsed {
     pub(crate) checksum: u16,
     /// Whether the UDP checksum is right, computed over every octet. A zero field is not.
     pub(crate) is_udp_sum_right: bool,
+    /// Whether the UDP checksum field holds the pseudo header's sum and no more.
+    pub(crate) is_udp_sum_partial: bool,
     /// The fixed IP header.
     pub(crate) ip_header: Vec<u8>,
     pub(crate) payload: Vec<u8>,
@@ -208,7 +210,6 @@ pub(crate) fn parse(frame: &[u8]) -> Parsed {
         0x86dd => {
             assert_eq!(ip[0] >> 4, 6, "version");
             assert_eq!(ip[6], 17, "next header");
-            assert_eq!((u32::from(ip[1] & 0xf) << 16 | u32::from(be16(ip, 2))), 0x3_1415, "flow label");
             header_len = 40;
             source = IpAddr::from(<[u8; 16]>::try_from(&ip[8..24]).expect("16 octets"));
             destination = IpAddr::from(<[u8; 16]>::try_from(&ip[24..40]).expect("16 octets"));
@@ -233,6 +234,7 @@ pub(crate) fn parse(frame: &[u8]) -> Parsed {
         is_header_sum_right: source.is_ipv6() || ones_sum(&[&ip[..20]]) == 0xffff,
         checksum: be16(udp, 6),
         is_udp_sum_right: be16(udp, 6) != 0 && ones_sum(&[&pseudo, udp]) == 0xffff,
+        is_udp_sum_partial: be16(udp, 6) == ones_sum(&[&pseudo]),
         ip_header: ip[..header_len].to_vec(),
         payload: udp[8..].to_vec(),
     }

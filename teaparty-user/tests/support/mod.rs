@@ -5,6 +5,8 @@
 
 pub(crate) mod frame;
 pub(crate) mod kernel;
+pub(crate) mod model;
+pub(crate) mod packets;
 pub(crate) mod probe;
 pub(crate) mod random;
 #[path = "../../../teaparty-common/tests/support/vectors.rs"]

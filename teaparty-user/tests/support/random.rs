@@ -47,4 +47,10 @@ impl Random {
         octets.truncate(len);
         octets
     }
+
+    /// From `least` to `most` octets.
+    pub(crate) fn few_octets(&mut self, least: usize, most: usize) -> Vec<u8> {
+        let len = least + self.below(most - least + 1);
+        self.octets(len)
+    }
 }

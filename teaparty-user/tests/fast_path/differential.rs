@@ -1,0 +1,323 @@
+//! Random frames through the loaded program and through the core on the host: the same verdict, the same octets.
+//!
+//! T2 and T3 are taken from the program's reply, since only it can know them, and checked against the clock around the
+//! run. Everything else is to be identical. Mutations of what the host is told were watched to turn the comparison red,
+//! and `a_mutation_is_noticed` watches them again each time.
+
+use nix::time::{ClockId, clock_gettime};
+use teaparty_common::maps::{Config, LocalAddress, RecordKind};
+use teaparty_common::reflect::{Class, Policy, Reason};
+use teaparty_common::tlv::{CodePoints, Profile};
+use teaparty_common::wire::{Timestamp, TimestampFormat};
+
+use crate::support::frame::{Parsed, parse};
+use crate::support::kernel::{DROP, Kernel, Outcome, PASS, Punt, TX};
+use crate::support::model::{Model, Prediction};
+use crate::support::packets;
+use crate::support::probe::or_skip;
+use crate::support::random::Random;
+
+/// Frames under one configuration.
+const ROUND: usize = 2000;
+/// Frames in all, on each of two processors; `TEAPARTY_DIFFERENTIAL_FRAMES` says otherwise.
+const FRAMES: usize = 500_000;
+
+/// Kernel and host side by side.
+struct Pair {
+    kernel: Kernel,
+    model: Model,
+    random: Random,
+    tally: [u64; 64],
+}
+
+impl Pair {
+    fn new(kernel: Kernel, seed: u64) -> Self {
+        let model = Model::new(kernel.config, kernel.control);
+        let mut pair = Self { kernel, model, random: Random::new(seed), tally: [0; 64] };
+        // A second address of each family, for Destination Node Address.
+        for ip in ["198.51.100.21", "2001:db8:1::21"] {
+            let ip = ip.parse().expect("an address");
+            pair.kernel.answer(ip, LocalAddress::ANSWERED);
+            pair.model.addresses.insert(crate::support::vectors::address(ip));
+        }
+        pair
+    }
+
+    /// Another configuration on both sides.
+    fn reconfigure(&mut self) {
+        let Self { kernel, model, random, .. } = self;
+        let mut flags = 0;
+        let rarely = [Policy::STRICT, Policy::NO_TLV, Policy::PTP, Policy::RETURN_ADDRESS];
+        let often = [Policy::COS_LEGACY, Policy::DESTINATION_PORT, Policy::REFLECTED_CONTROL];
+        for (of, one_in) in [(rarely.as_slice(), 6), (often.as_slice(), 3)] {
+            for flag in of {
+                if random.one_in(one_in) {
+                    flags |= flag;
+                }
+            }
+        }
+        kernel.config.policy = Policy {
+            dscp_allowed: if random.one_in(2) { u64::MAX } else { random.next() },
+            flags,
+            min_payload: random.pick(&[0, 14, 14, 44]),
+            micro_session_id: random.pick(&[0, 34]),
+            ecn_allowed: random.pick(&[0xf, 0xf, 0, 5]),
+            location_hidden: if random.one_in(3) { random.octet() & 0xf } else { 0 },
+            code_points: CodePoints::new(if random.one_in(4) { Profile::Earlier } else { Profile::Current }),
+            ..Policy::DEFAULT
+        };
+        kernel.config.flags = if random.one_in(3) { 0 } else { Config::STATEFUL | Config::HISTORY };
+        kernel.control.active ^= 1;
+        kernel.control.clock.tai_offset_ns = random.pick(&[0, 37_000_000_000]);
+        kernel.control.clock.error_estimate = random.next() as u16 & 0xbfff;
+        kernel.apply();
+        kernel.forget();
+        model.forget();
+        (model.config, model.control) = (kernel.config, kernel.control);
+    }
+
+    /// Compares one random frame. The error says what differs and shows the frame.
+    fn step(&mut self) -> Result<Reason, String> {
+        let frame = packets::frame(&mut self.random, &self.kernel.config.policy.code_points);
+        let before = now_tai();
+        let outcome = self.kernel.run(&frame);
+        let after = now_tai();
+        let times = times(&outcome, &frame, &mut self.model);
+        let mut predicted = self.model.predict(&frame, times);
+        let punts = self.kernel.punts();
+        let reason = settle_reason(&mut predicted, &outcome, &punts);
+        self.model.settle(&mut predicted, reason, times.1);
+        self.tally[reason as usize] += 1;
+        let mut found = judge(&outcome, &predicted, reason, &frame, &punts);
+        if reason == Reason::Reflected {
+            let (format, offset) = (self.model.config.policy.format(), self.model.control.clock.tai_offset_ns);
+            let wire = |tai: u64| match format {
+                TimestampFormat::Ntp => Timestamp::from_nanos(tai - offset, format).bits(),
+                TimestampFormat::Ptp => Timestamp::from_nanos(tai, format).bits(),
+            };
+            if !(wire(before) <= times.0 && times.0 <= times.1 && times.1 <= wire(after)) {
+                found.push(format!("T2 {:016x}, T3 {:016x} are not times of this packet", times.0, times.1));
+            }
+        }
+        if found.is_empty() {
+            return Ok(reason);
+        }
+        Err(format!("{}\npredicted {predicted:02x?}\nframe {}", found.join("\n"), text(&frame)))
+    }
+
+    /// Compares the counters with what was seen.
+    fn check_counters(&self) -> Result<(), String> {
+        let counted = self.kernel.counters();
+        for (number, (counted, seen)) in counted.iter().zip(self.tally).enumerate() {
+            if *counted != seen {
+                let reason = Reason::from_number(number as u32);
+                return Err(format!("{reason:?}: counted {counted}, seen {seen}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// T2 and T3 of a reply.
+fn times(outcome: &Outcome, frame: &[u8], model: &mut Model) -> (u64, u64) {
+    if outcome.action != TX {
+        return (0, 0);
+    }
+    let Some(at) = model.clone().predict(frame, (0, 0)).frame.map(|found| found.payload_at()) else { return (0, 0) };
+    let time = |at: usize| {
+        outcome.frame.get(at..at + 8).map_or(0, |octets| u64::from_be_bytes(octets.try_into().expect("eight octets")))
+    };
+    (time(at + 16), time(at + 4))
+}
+
+/// The reason that holds: where the number of TLVs is one that may or may not be too many, the program's.
+fn settle_reason(predicted: &mut Prediction, outcome: &Outcome, punts: &[Punt]) -> Reason {
+    let is_punted_for_many =
+        outcome.action == DROP && punts.first().is_some_and(|punt| punt.header.reason == Reason::ManyTlvs as u32);
+    if predicted.may_be_too_many && is_punted_for_many {
+        predicted.reason = Reason::ManyTlvs;
+        predicted.facts = predicted.bare_facts.or(predicted.facts);
+    }
+    predicted.reason
+}
+
+/// What contradicts the prediction.
+fn judge(outcome: &Outcome, predicted: &Prediction, reason: Reason, frame: &[u8], punts: &[Punt]) -> Vec<String> {
+    let mut found = Vec::new();
+    let action = match reason.class() {
+        Class::Reflect => TX,
+        Class::Pass => PASS,
+        Class::Punt | Class::Drop => DROP,
+    };
+    if outcome.action != action {
+        return vec![format!("action {} and not {action} for {reason:?}; records {punts:?}", outcome.action)];
+    }
+    if reason != Reason::Reflected && outcome.frame != frame {
+        found.push("a frame that is not answered was edited".to_owned());
+    }
+    match reason.class() {
+        Class::Punt => found.extend(judge_punt(predicted, reason, frame, punts)),
+        Class::Reflect => {
+            found.extend(judge_reply(predicted, &parse(frame), &parse(&outcome.frame)));
+            if outcome.frame.len() != frame.len() {
+                found.push("the reply has another length".to_owned());
+            }
+            found.extend(judge_report(predicted, punts));
+        }
+        Class::Pass | Class::Drop if !punts.is_empty() => found.push(format!("{} records", punts.len())),
+        Class::Pass | Class::Drop => {}
+    }
+    found
+}
+
+fn judge_punt(predicted: &Prediction, reason: Reason, frame: &[u8], punts: &[Punt]) -> Option<String> {
+    let [punt] = punts else { return Some(format!("{} records for a punt", punts.len())) };
+    let mut expected = predicted.facts.expect("a punted packet has facts");
+    let facts = punt.header.facts;
+    // The program's clock and tags are its own.
+    expected.received_ns = facts.received_ns;
+    expected.receive_timestamp = facts.receive_timestamp;
+    expected.history_tag = facts.history_tag;
+    expected.previous_sender_sequence = facts.previous_sender_sequence;
+    let located = predicted.frame.expect("a punted packet has a datagram");
+    let header = &punt.header;
+    let is_right = punt.frame == frame
+        && header.kind == RecordKind::Frame as u32
+        && header.reason == reason as u32
+        && header.payload_len as usize == located.payload_len
+        && usize::from(header.payload_at) == located.payload_at()
+        && usize::from(header.ip_at) == located.ip_at
+        && header.key == predicted.key
+        && facts == expected;
+    (!is_right).then(|| format!("the record is wrong: {header:?}, facts expected {expected:?}"))
+}
+
+fn judge_reply(predicted: &Prediction, request: &Parsed, reply: &Parsed) -> Vec<String> {
+    let mut found = Vec::new();
+    let (payload, steering) = predicted.reply.as_ref().expect("an answered packet has a reply");
+    for (at, (expected, actual)) in payload.iter().zip(&reply.payload).enumerate() {
+        if expected != actual {
+            found.push(format!("octet {at}: host {expected:02x}, kernel {actual:02x}"));
+        }
+    }
+    let source = steering.source.unwrap_or(crate::support::vectors::address(request.destination));
+    let mut same = |what: &str, is: bool| {
+        if !is {
+            found.push(format!("{what} is wrong"));
+        }
+    };
+    same("length", payload.len() == reply.payload.len());
+    same("source", crate::support::vectors::address(reply.source) == source);
+    same("destination", reply.destination == request.source);
+    same("source port", reply.source_port == request.destination_port);
+    same("destination port", reply.destination_port == steering.destination_port.unwrap_or(request.source_port));
+    same("MAC", reply.source_mac == request.destination_mac && reply.destination_mac == request.source_mac);
+    same("tags", reply.tags == request.tags);
+    same("TTL", reply.ttl == 255);
+    same("traffic class", reply.traffic_class == steering.traffic_class.0);
+    same("header checksum", reply.is_header_sum_right == request.is_header_sum_right);
+    if request.checksum == 0 {
+        same("UDP checksum of none", reply.checksum == 0);
+    } else {
+        let is_to_be_right = request.is_udp_sum_right || request.is_udp_sum_partial;
+        same("UDP checksum", reply.is_udp_sum_right == is_to_be_right);
+    }
+    found
+}
+
+/// A valid Access Report, and nothing else, is told to the controller.
+fn judge_report(predicted: &Prediction, punts: &[Punt]) -> Option<String> {
+    let (_, steering) = predicted.reply.as_ref().expect("an answered packet has a reply");
+    let told: Vec<(u32, u32)> = punts.iter().map(|punt| (punt.header.kind, punt.header.reason)).collect();
+    let expected: Vec<(u32, u32)> = steering
+        .access_report
+        .iter()
+        .map(|report| (RecordKind::AccessReport as u32, u32::from(report.id()) << 8 | u32::from(report.return_code)))
+        .collect();
+    (told != expected).then(|| format!("reports: expected {expected:?}, told {told:?}"))
+}
+
+fn now_tai() -> u64 {
+    let now = clock_gettime(ClockId::from_raw(nix::libc::CLOCK_TAI)).expect("CLOCK_TAI");
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+}
+
+fn text(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// Compares frames under the configuration that holds.
+fn compare_as_it_is(pair: &mut Pair, frames: usize) -> Result<(), String> {
+    (0..frames).try_for_each(|_| pair.step().map(|_| ()))
+}
+
+/// Compares `frames` frames under changing configurations.
+fn compare(pair: &mut Pair, frames: usize) -> Result<(), String> {
+    for i in 0..frames {
+        if i % ROUND == 0 {
+            pair.reconfigure();
+        }
+        pair.step().map_err(|error| format!("frame {i}: {error}"))?;
+        if i % ROUND == ROUND - 1 {
+            pair.check_counters().map_err(|error| format!("frame {i}: {error}"))?;
+        }
+    }
+    pair.check_counters()
+}
+
+fn frames() -> usize {
+    std::env::var("TEAPARTY_DIFFERENTIAL_FRAMES").ok().and_then(|text| text.parse().ok()).unwrap_or(FRAMES)
+}
+
+fn half(name: &str, seed: u64) {
+    let Some(kernel) = or_skip(name, Kernel::new()) else { return };
+    let mut pair = Pair::new(kernel, seed);
+    if let Err(error) = compare(&mut pair, frames()) {
+        panic!("seed {seed}: {error}");
+    }
+    for (number, seen) in pair.tally.iter().enumerate().filter(|(_, seen)| **seen != 0) {
+        println!("{:>9} {}", seen, Reason::from_number(number as u32).expect("a reason").label());
+    }
+    // Variety is part of what is claimed.
+    let wanted =
+        [Reason::Reflected, Reason::ControllerTlv, Reason::IntegrityTlv, Reason::ManyTlvs, Reason::NoReplyWanted];
+    for reason in wanted.iter().chain(&[Reason::MicroSession, Reason::IpOptions, Reason::MalformedHeader]) {
+        assert!(pair.tally[*reason as usize] > 0 || frames() < 100_000, "{reason:?} was never met");
+    }
+}
+
+#[test]
+fn kernel_and_host_agree_on_random_frames_c281_c285() {
+    half("kernel_and_host_agree_on_random_frames_c281_c285", 1);
+}
+
+#[test]
+fn kernel_and_host_agree_on_other_random_frames_c281_c285() {
+    half("kernel_and_host_agree_on_other_random_frames_c281_c285", 2);
+}
+
+#[test]
+fn a_mutation_is_noticed() {
+    let mutations: [(&str, fn(&mut Model)); 6] = [
+        ("one DSCP refused", |model| model.config.policy.dscp_allowed ^= 1 << 46),
+        ("ECN refused", |model| model.config.policy.ecn_allowed ^= 0xf),
+        ("another micro-session", |model| model.config.policy.micro_session_id ^= 1),
+        ("another clock source", |model| model.control.clock.timestamp_information[2] ^= 1),
+        ("a hidden field", |model| model.config.policy.location_hidden ^= 8),
+        ("another code point", |model| model.config.policy.code_points.0.swap(3, 201)),
+    ];
+    for (what, mutate) in mutations {
+        let Some(kernel) = or_skip("a_mutation_is_noticed", Kernel::new()) else { return };
+        let mut pair = Pair::new(kernel, 3);
+        pair.reconfigure();
+        pair.kernel.config.policy = Policy { micro_session_id: 34, ..Policy::DEFAULT };
+        pair.kernel.apply();
+        pair.model.config = pair.kernel.config;
+        // Without the mutation the same set-up agrees.
+        compare_as_it_is(&mut pair, 500).unwrap_or_else(|error| panic!("before any mutation: {error}"));
+        mutate(&mut pair.model);
+        let noticed = (0..20_000).position(|_| pair.step().is_err());
+        assert!(noticed.is_some(), "{what} was not noticed in 20,000 frames");
+        println!("{what}: noticed at frame {}", noticed.unwrap_or_default());
+    }
+}

@@ -1,0 +1,296 @@
+//! What the loaded program is to do with a frame, said by the core on the host: for differential tests.
+//!
+//! The model shares `teaparty_common` with the program and nothing else. What is the program's own is written again here:
+//! order of decisions, session state, limits of the fast path.
+
+use std::collections::{HashMap, HashSet};
+
+use teaparty_common::bytes::{Bytes, SliceBytes};
+use teaparty_common::frame::{self, Frame};
+use teaparty_common::maps::{Config, Control, SessionKey};
+use teaparty_common::reflect::{
+    self, Address, Class, Environment, Facts, Integrity, Policy, Reason, Steering, Survey, Verdict,
+};
+use teaparty_common::tlv::{Finisher, KindSet};
+use teaparty_common::wire::{Mode, OPEN_LEN, TimestampFormat, error_estimate};
+
+use super::frame::OUR_MAC;
+
+/// How far from the frame's start the program reaches.
+const REACH: usize = 2047;
+/// TLVs that the program surely answers.
+const FEWEST_TLVS: usize = 8;
+/// TLVs that it may answer; more are surely punted.
+const MOST_TLVS: usize = 9;
+
+/// The program's configuration and the state of its sessions.
+#[derive(Clone)]
+pub(crate) struct Model {
+    pub(crate) config: Config,
+    pub(crate) control: Control,
+    pub(crate) ports: HashSet<u16>,
+    pub(crate) addresses: HashSet<Address>,
+    sessions: HashMap<SessionKey, State>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct State {
+    replies: u64,
+    unanswered: u64,
+    previous_timestamp: Option<u64>,
+}
+
+/// What is to become of a frame.
+#[derive(Debug)]
+pub(crate) struct Prediction {
+    /// How it ends.
+    pub(crate) reason: Reason,
+    /// Whether punting it for having many TLVs would be right as well.
+    pub(crate) may_be_too_many: bool,
+    /// What was measured, where the packet came that far.
+    pub(crate) facts: Option<Facts>,
+    /// The same without what the session knows.
+    pub(crate) bare_facts: Option<Facts>,
+    /// The reply's payload and how it is sent, where it is answered.
+    pub(crate) reply: Option<(Vec<u8>, Steering)>,
+    /// Where the datagram is.
+    pub(crate) frame: Option<Frame>,
+    /// What tells its session apart.
+    pub(crate) key: SessionKey,
+}
+
+/// The UDP payload in a frame, seen as the program sees it: with what follows it, and no further than it reaches.
+struct View<'a> {
+    octets: SliceBytes<'a>,
+    base: usize,
+}
+
+impl Bytes for View<'_> {
+    fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.octets.get(at)
+    }
+    fn put<const N: usize>(&mut self, at: usize, octets: [u8; N]) -> bool {
+        self.octets.put(at, octets)
+    }
+    fn holds(&self, len: usize) -> bool {
+        self.octets.holds(len) && self.base + len <= REACH
+    }
+    fn is_zero(&self, at: usize, len: usize) -> bool {
+        self.octets.is_zero(at, len)
+    }
+}
+
+struct Host<'a> {
+    addresses: &'a HashSet<Address>,
+    ip_header: Vec<u8>,
+}
+
+impl Environment for Host<'_> {
+    const KINDS: KindSet = KindSet::finished_by(Finisher::Kernel);
+    const MAX_SUBS: usize = 4;
+    const CAN_GROW: bool = false;
+
+    fn is_local(&self, address: &Address) -> bool {
+        self.addresses.contains(address)
+    }
+
+    fn fixed_header<const N: usize>(&self) -> Option<[u8; N]> {
+        self.ip_header.clone().try_into().ok()
+    }
+}
+
+impl Model {
+    /// Without sessions.
+    pub(crate) fn new(config: Config, control: Control) -> Self {
+        let addresses = ["198.51.100.20", "2001:db8:1::20"];
+        let addresses = addresses.map(|ip| super::vectors::address(ip.parse().expect("an address")));
+        Self {
+            config,
+            control,
+            ports: HashSet::from([862]),
+            addresses: HashSet::from(addresses),
+            sessions: HashMap::new(),
+        }
+    }
+
+    /// Forgets all sessions.
+    pub(crate) fn forget(&mut self) {
+        self.sessions.clear();
+    }
+
+    /// What is to become of `octets`. `times` are T2 and T3 as on the wire, which only the program can know.
+    pub(crate) fn predict(&mut self, octets: &[u8], times: (u64, u64)) -> Prediction {
+        let mut octets = octets.to_vec();
+        let mut prediction = Prediction {
+            reason: Reason::Internal,
+            may_be_too_many: false,
+            facts: None,
+            bare_facts: None,
+            reply: None,
+            frame: None,
+            key: SessionKey::default(),
+        };
+        prediction.reason = self.follow(&mut octets, times, &mut prediction);
+        prediction
+    }
+
+    fn follow(&mut self, octets: &mut [u8], times: (u64, u64), prediction: &mut Prediction) -> Reason {
+        let len = octets.len();
+        let whole = SliceBytes(octets);
+        let frame = match frame::locate(&whole, len) {
+            Ok(frame) => frame,
+            Err(reason) => return reason,
+        };
+        if !self.ports.contains(&frame.destination_port) {
+            return Reason::NotOurPort;
+        }
+        let (source_mac, destination_mac) = Frame::macs(&whole).expect("a located frame has them");
+        if destination_mac != OUR_MAC {
+            return Reason::NotOurAddress;
+        }
+        let (source, destination) = frame.addresses(&whole).expect("a located frame has them");
+        let ip_header = octets[frame.ip_at..][..if frame.is_ipv6 { 40 } else { 20 }].to_vec();
+        let mut payload = View { octets: SliceBytes(&mut octets[frame.payload_at()..]), base: frame.payload_at() };
+        let policy = self.config.policy;
+        let has_no_tlvs = policy.has(Policy::NO_TLV);
+        let ssid = if has_no_tlvs { 0 } else { reflect::ssid(&payload, frame.payload_len, Mode::Open) };
+        let key = SessionKey {
+            source,
+            destination,
+            source_port: frame.source_port,
+            destination_port: frame.destination_port,
+            ssid,
+            reserved: 0,
+        };
+        prediction.frame = Some(frame);
+        prediction.key = key;
+        if !self.addresses.contains(&destination) {
+            return Reason::NotOurAddress;
+        }
+        if self.ports.contains(&frame.source_port) {
+            return Reason::LoopGuard;
+        }
+        if frame.is_ipv6 && frame.checksum == 0 {
+            return Reason::ChecksumMissing;
+        }
+        let mut facts = self.facts(&key, &frame, source_mac, times.0);
+        if frame.has_extras {
+            prediction.facts = Some(facts);
+            return Reason::IpOptions;
+        }
+        let mut host = Host { addresses: &self.addresses, ip_header };
+        let len = frame.payload_len;
+        let mut verdict = reflect::plan(&payload, len, Mode::Open, &policy, Integrity::NotAsked, &host);
+        let can_have_tlvs = len > OPEN_LEN && !has_no_tlvs && payload.holds(len);
+        if can_have_tlvs && !matches!(verdict, Verdict::Drop(Reason::ZeroMultiplier)) {
+            let count = count_tlvs(&payload, len, &policy, &host);
+            prediction.may_be_too_many = count > FEWEST_TLVS;
+            if count > MOST_TLVS {
+                verdict = Verdict::Punt(Reason::ManyTlvs);
+            }
+        }
+        let plan = match verdict {
+            Verdict::Reflect(plan) => plan,
+            Verdict::Punt(reason) | Verdict::Drop(reason) => {
+                prediction.facts = Some(facts);
+                return reason;
+            }
+        };
+        prediction.bare_facts = Some(facts);
+        let mut steering = Steering::new(facts.traffic_class);
+        if self.config.has(Config::STATEFUL) {
+            self.assign(&key, &mut facts);
+        }
+        reflect::apply(&mut payload, &plan, &facts, &policy, &mut host, &mut steering);
+        reflect::stamp(&mut payload, Mode::Open, (&facts).into(), times.1).expect("a base packet");
+        prediction.reply = Some((payload.octets.0[..len].to_vec(), steering));
+        prediction.facts = Some(facts);
+        Reason::Reflected
+    }
+
+    /// Makes true what the program did with the packet: `reason` is its own.
+    pub(crate) fn settle(&mut self, prediction: &mut Prediction, reason: Reason, timestamp: u64) {
+        if !self.config.has(Config::STATEFUL) {
+            return;
+        }
+        let key = prediction.key;
+        match reason {
+            Reason::Reflected => {
+                let state = self.sessions.entry(key).or_default();
+                state.replies += 1;
+                state.previous_timestamp = Some(timestamp);
+            }
+            // Answered for certain, though not here: the program gives these their Sequence Number.
+            Reason::ShortPacket => self.assign_punt(prediction),
+            Reason::ControllerTlv if !self.config.policy.has(Policy::REFLECTED_CONTROL) => self.assign_punt(prediction),
+            _ if reason.class() == Class::Punt => {
+                if let Some(facts) = &mut prediction.facts {
+                    facts.flags |= Facts::STATEFUL | Facts::UNASSIGNED;
+                }
+            }
+            Reason::TooShort | Reason::ZeroMultiplier | Reason::NoReplyWanted | Reason::MicroSession => {
+                if let Some(state) = self.sessions.get_mut(&key) {
+                    state.unanswered += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn assign_punt(&mut self, prediction: &mut Prediction) {
+        let key = prediction.key;
+        if let Some(facts) = &mut prediction.facts {
+            self.assign(&key, facts);
+        }
+        self.sessions.entry(key).or_default().replies += 1;
+    }
+
+    /// What is known of the packet without its session.
+    fn facts(&self, key: &SessionKey, frame: &Frame, source_mac: [u8; 6], receive_timestamp: u64) -> Facts {
+        let ptp = match self.config.policy.format() {
+            TimestampFormat::Ntp => 0,
+            TimestampFormat::Ptp => error_estimate::Z,
+        };
+        Facts {
+            receive_timestamp,
+            source: key.source,
+            destination: key.destination,
+            received: 1,
+            interface: self.control.interface,
+            source_port: key.source_port,
+            destination_port: key.destination_port,
+            error_estimate: self.control.clock.error_estimate | ptp,
+            source_mac,
+            timestamp_information: self.control.clock.timestamp_information,
+            ttl: frame.ttl,
+            traffic_class: frame.traffic_class,
+            flags: Facts::HAS_MAC,
+            ..Facts::default()
+        }
+    }
+
+    /// Adds what the session knows.
+    fn assign(&self, key: &SessionKey, facts: &mut Facts) {
+        let state = self.sessions.get(key).copied().unwrap_or_default();
+        facts.flags |= Facts::STATEFUL;
+        facts.sequence = state.replies as u32;
+        facts.transmitted = state.replies as u32;
+        facts.received = (state.replies + state.unanswered + 1) as u32;
+        if let Some(timestamp) = state.previous_timestamp {
+            facts.flags |= Facts::HAS_PREVIOUS;
+            facts.previous_sequence = (state.replies as u32).wrapping_sub(1);
+            facts.previous_timestamp = timestamp;
+            facts.previous_method = 2;
+        }
+    }
+}
+
+/// TLVs that a walk meets.
+fn count_tlvs<B: Bytes, E: Environment>(payload: &B, len: usize, policy: &Policy, environment: &E) -> usize {
+    let mut survey = Survey::new(Mode::Open);
+    let mut count = 0;
+    while survey.turn(payload, len, policy, environment) {
+        count += 1;
+    }
+    count
+}
