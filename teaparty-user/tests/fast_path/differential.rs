@@ -298,7 +298,8 @@ fn kernel_and_host_agree_on_other_random_frames_c281_c285() {
 
 #[test]
 fn a_mutation_is_noticed() {
-    let mutations: [(&str, fn(&mut Model)); 6] = [
+    type Mutation = (&'static str, fn(&mut Model));
+    let mutations: [Mutation; 6] = [
         ("one DSCP refused", |model| model.config.policy.dscp_allowed ^= 1 << 46),
         ("ECN refused", |model| model.config.policy.ecn_allowed ^= 0xf),
         ("another micro-session", |model| model.config.policy.micro_session_id ^= 1),

@@ -6,5 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
 mod differential;
+mod headers;
+mod sessions;
 mod vectors;

@@ -1,0 +1,207 @@
+//! Who is answered: allow-list, rate limit, provisioned sessions, and what a change of configuration does to them.
+
+use teaparty_common::maps::{Config, LocalAddress, Session, SessionKey, name};
+use teaparty_common::reflect::{Address, Facts, Reason};
+
+use crate::support::frame::{Datagram, parse};
+use crate::support::kernel::{DROP, Kernel, PASS, TX};
+use crate::support::probe::or_skip;
+use crate::support::vectors::address;
+
+/// A base packet with this SSID.
+fn packet(ssid: u16) -> Datagram {
+    let mut octets = vec![0; 44];
+    octets[13] = 1;
+    octets[14..16].copy_from_slice(&ssid.to_be_bytes());
+    Datagram::new(octets)
+}
+
+fn key(datagram: &Datagram) -> SessionKey {
+    SessionKey {
+        source: address(datagram.source),
+        destination: address(datagram.destination),
+        source_port: datagram.source_port,
+        destination_port: datagram.destination_port,
+        ssid: u16::from_be_bytes([datagram.payload[14], datagram.payload[15]]),
+        reserved: 0,
+    }
+}
+
+/// Provisions a session with these flags; a zero port or the address `::` makes a wildcard of it.
+fn provision(kernel: &mut Kernel, key: SessionKey, flags: u32) {
+    let is_wild = key.source_port == 0 || key.destination == Address::UNSPECIFIED;
+    let flags = flags | if is_wild { Session::WILDCARD } else { 0 };
+    kernel.put_session(name::PROVISIONED, key, Session { flags, ..Session::default() });
+    kernel.config.flags |= Config::HAS_PROVISIONED | if is_wild { Config::HAS_WILDCARDS } else { 0 };
+    kernel.apply();
+}
+
+fn reason(kernel: &mut Kernel, datagram: &Datagram) -> Reason {
+    let frame = datagram.build();
+    let (outcome, reason) = kernel.run_counted(&frame);
+    if outcome.action != TX {
+        assert_eq!(outcome.frame, frame, "{reason:?}: edited");
+    }
+    reason
+}
+
+#[test]
+fn sources_off_the_allow_list_are_dropped_without_state() {
+    let Some(mut kernel) = or_skip("sources_off_the_allow_list_are_dropped_without_state", Kernel::new()) else {
+        return;
+    };
+    kernel.config.flags |= Config::ALLOW_LIST;
+    kernel.apply();
+    kernel.allow("192.0.2.0".parse().expect("an address"), 96 + 28);
+    kernel.allow("2001:db8::".parse().expect("an address"), 64);
+    for (ip, expected) in [
+        ("192.0.2.0", Reason::Reflected),
+        ("192.0.2.15", Reason::Reflected),
+        ("192.0.2.16", Reason::NotAllowed),
+        ("10.0.0.1", Reason::NotAllowed),
+        ("2001:db8::ffff", Reason::Reflected),
+        ("2001:db8:0:1::1", Reason::NotAllowed),
+    ] {
+        let source: std::net::IpAddr = ip.parse().expect("an address");
+        let octets = packet(1).payload;
+        let datagram = if source.is_ipv4() { Datagram::new(octets) } else { Datagram::new_ipv6(octets) };
+        assert_eq!(reason(&mut kernel, &Datagram { source, ..datagram }), expected, "{ip}");
+    }
+    assert_eq!(kernel.sessions(name::SESSIONS).len(), 3);
+}
+
+#[test]
+fn a_source_above_its_rate_is_dropped_and_others_are_not() {
+    let Some(mut kernel) = or_skip("a_source_above_its_rate_is_dropped_and_others_are_not", Kernel::new()) else {
+        return;
+    };
+    // One packet an hour and five saved up: no clock can tick fast enough to blur this.
+    const HOUR: u64 = 3_600_000_000_000;
+    kernel.config.rate_interval_ns = HOUR;
+    kernel.config.rate_burst_ns = 4 * HOUR;
+    kernel.apply();
+    let outcomes: Vec<Reason> = (0..8).map(|_| reason(&mut kernel, &packet(1))).collect();
+    let answered = outcomes.iter().take_while(|reason| **reason == Reason::Reflected).count();
+    assert_eq!(answered, 5, "{outcomes:?}");
+    assert!(outcomes[answered..].iter().all(|reason| *reason == Reason::RateLimited), "{outcomes:?}");
+    // The source is limited, not the session.
+    assert_eq!(reason(&mut kernel, &packet(2)), Reason::RateLimited);
+    let other = Datagram { source: "192.0.2.11".parse().expect("an address"), ..packet(1) };
+    assert_eq!(reason(&mut kernel, &other), Reason::Reflected);
+    // A dropped packet took no Sequence Number (C004).
+    assert_eq!(kernel.session(&key(&packet(1))).expect("a session").replies, 5);
+}
+
+#[test]
+fn only_provisioned_sessions_are_answered_where_that_is_asked_c065_c066() {
+    let name = "only_provisioned_sessions_are_answered_where_that_is_asked_c065_c066";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    kernel.config.flags |= Config::PROVISIONED_ONLY;
+    provision(&mut kernel, key(&packet(7)), 0);
+    assert_eq!(reason(&mut kernel, &packet(7)), Reason::Reflected);
+    assert_eq!(reason(&mut kernel, &packet(8)), Reason::NotProvisioned, "another SSID");
+    assert_eq!(reason(&mut kernel, &Datagram { source_port: 49201, ..packet(7) }), Reason::NotProvisioned);
+    let source = "192.0.2.11".parse().expect("an address");
+    assert_eq!(reason(&mut kernel, &Datagram { source, ..packet(7) }), Reason::NotProvisioned);
+    assert!(kernel.sessions(name::SESSIONS).is_empty());
+    let sessions = kernel.sessions(name::PROVISIONED);
+    assert_eq!((sessions.len(), sessions[0].1.replies), (1, 1), "the provisioned entry itself keeps the state");
+}
+
+#[test]
+fn wildcards_make_sessions_and_the_more_exact_one_wins() {
+    let Some(mut kernel) = or_skip("wildcards_make_sessions_and_the_more_exact_one_wins", Kernel::new()) else {
+        return;
+    };
+    kernel.config.flags |= Config::PROVISIONED_ONLY;
+    let exact = key(&packet(9));
+    let any_port = SessionKey { source_port: 0, ..exact };
+    let anywhere = SessionKey { destination: Address::UNSPECIFIED, source_port: 0, ..exact };
+    provision(&mut kernel, any_port, Session::PTP);
+    provision(&mut kernel, anywhere, Session::NTP);
+    kernel.answer("198.51.100.21".parse().expect("an address"), LocalAddress::ANSWERED);
+    let z_of = |frame: &[u8]| parse(frame).payload[12] & 0x40 != 0;
+    let first = kernel.run(&packet(9).build());
+    assert_eq!(first.action, TX);
+    assert!(z_of(&first.frame), "the wildcard with our address says PTP");
+    let destination = "198.51.100.21".parse().expect("an address");
+    let second = kernel.run(&Datagram { destination, ..packet(9) }.build());
+    assert_eq!(second.action, TX);
+    assert!(!z_of(&second.frame), "the wildcard for any address says NTP");
+    let sessions = kernel.sessions(name::SESSIONS);
+    assert_eq!(sessions.len(), 2);
+    assert!(sessions.iter().all(|(_, session)| session.has(Session::PROVISIONED) && !session.has(Session::WILDCARD)));
+    assert!(
+        kernel.sessions(name::PROVISIONED).iter().all(|(_, session)| session.replies == 0),
+        "wildcards keep no state"
+    );
+}
+
+#[test]
+fn authenticated_packets_are_punted_and_change_nothing_c041() {
+    let name = "authenticated_packets_are_punted_and_change_nothing_c041";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    provision(&mut kernel, key(&packet(3)), Session::AUTHENTICATED);
+    let before = kernel.sessions(name::PROVISIONED);
+    for _ in 0..3 {
+        assert_eq!(reason(&mut kernel, &packet(3)), Reason::Authenticated);
+    }
+    let punts = kernel.punts();
+    assert_eq!(punts.len(), 3);
+    for punt in &punts {
+        assert_eq!(punt.header.facts.flags & (Facts::UNASSIGNED | Facts::STATEFUL), Facts::UNASSIGNED);
+        assert_eq!(punt.header.session_flags & Session::AUTHENTICATED, Session::AUTHENTICATED);
+    }
+    let strip = |sessions: Vec<(SessionKey, Session)>| -> Vec<(SessionKey, Session)> {
+        sessions.into_iter().map(|(key, session)| (key, Session { generation: 0, ..session })).collect()
+    };
+    assert_eq!(strip(kernel.sessions(name::PROVISIONED)), strip(before));
+    // As the default for all sessions.
+    kernel.config.flags |= Config::AUTHENTICATED;
+    kernel.apply();
+    assert_eq!(reason(&mut kernel, &packet(4)), Reason::Authenticated);
+    assert!(kernel.sessions(name::SESSIONS).is_empty(), "nobody has verified anything yet");
+}
+
+#[test]
+fn a_session_can_be_exempt_from_the_loop_guard_c280() {
+    let Some(mut kernel) = or_skip("a_session_can_be_exempt_from_the_loop_guard_c280", Kernel::new()) else { return };
+    let datagram = Datagram { source_port: 862, ..packet(5) };
+    assert_eq!(reason(&mut kernel, &datagram), Reason::LoopGuard);
+    provision(&mut kernel, key(&datagram), Session::LOOP_EXEMPT);
+    assert_eq!(reason(&mut kernel, &datagram), Reason::Reflected);
+}
+
+#[test]
+fn a_session_without_tlvs_gets_its_tail_back_as_it_is_c046() {
+    let Some(mut kernel) = or_skip("a_session_without_tlvs_gets_its_tail_back_as_it_is_c046", Kernel::new()) else {
+        return;
+    };
+    let mut datagram = packet(6);
+    // An unknown TLV, and one that would be dropped: no reply wanted.
+    datagram.payload.extend([0x80, 200, 0, 0, 0x80, 10, 0, 8, 0x80, 1, 0, 4, 0, 0, 0, 0]);
+    assert_eq!(reason(&mut kernel, &datagram), Reason::NoReplyWanted);
+    provision(&mut kernel, key(&datagram), Session::NO_TLV);
+    let reply = parse(&kernel.run(&datagram.build()).frame);
+    assert_eq!(reply.payload[44..], datagram.payload[44..]);
+    assert!(reply.is_udp_sum_right);
+}
+
+#[test]
+fn a_new_generation_admits_sessions_anew() {
+    let Some(mut kernel) = or_skip("a_new_generation_admits_sessions_anew", Kernel::new()) else { return };
+    assert_eq!(reason(&mut kernel, &packet(1)), Reason::Reflected);
+    kernel.answer("198.51.100.20".parse().expect("an address"), 0);
+    kernel.control.generation += 1;
+    kernel.apply();
+    let frame = packet(1).build();
+    let (outcome, reason) = kernel.run_counted(&frame);
+    assert_eq!((outcome.action, reason), (PASS, Reason::NotOurAddress), "the address has gone");
+    kernel.answer("198.51.100.20".parse().expect("an address"), LocalAddress::ANSWERED);
+    assert_eq!(parse(&kernel.run(&frame).frame).payload[..4], [0, 0, 0, 1], "the session has kept its count");
+    kernel.config.flags |= Config::ALLOW_LIST;
+    kernel.control.generation += 1;
+    kernel.apply();
+    let (outcome, reason) = kernel.run_counted(&frame);
+    assert_eq!((outcome.action, reason), (DROP, Reason::NotAllowed));
+}

@@ -1,0 +1,317 @@
+//! Everything in front of the UDP payload: what is answered, what is left alone, and that nothing is answered wrongly.
+
+use teaparty_common::maps::{Config, name};
+use teaparty_common::reflect::{Policy, Reason};
+
+use crate::support::frame::{Checksum, Datagram, parse};
+use crate::support::kernel::{DROP, Kernel, PASS, TX};
+use crate::support::probe::or_skip;
+use crate::support::random::Random;
+
+/// A base packet with this many octets of Extra Padding behind it, or as many octets of it as fit into `len`.
+fn payload(len: usize) -> Vec<u8> {
+    let mut octets = Random::new(len as u64).octets(len);
+    if let Some(tlv) = octets.get_mut(44..48) {
+        tlv.copy_from_slice(&[0x80, 1, 0, 0]);
+        octets[46..48].copy_from_slice(&((len - 48) as u16).to_be_bytes());
+    } else if len > 44 {
+        octets[44..].fill(0);
+    }
+    octets
+}
+
+/// Runs a frame that must be left alone, and says why it was.
+fn left_alone(kernel: &mut Kernel, frame: &[u8]) -> Reason {
+    let (outcome, reason) = kernel.run_counted(frame);
+    assert_eq!(outcome.action, PASS, "{reason:?}");
+    assert_eq!(outcome.frame, frame, "{reason:?}: edited");
+    assert!(kernel.punts().is_empty(), "{reason:?}: recorded");
+    reason
+}
+
+/// Runs a frame that must be punted, and says why it was.
+fn punted(kernel: &mut Kernel, frame: &[u8]) -> Reason {
+    let (outcome, reason) = kernel.run_counted(frame);
+    assert_eq!(outcome.action, DROP, "{reason:?}");
+    assert_eq!(outcome.frame, frame, "{reason:?}: edited");
+    let punts = kernel.punts();
+    assert_eq!(punts.len(), 1, "{reason:?}: records");
+    assert_eq!(punts[0].header.reason, reason as u32);
+    assert_eq!(punts[0].frame, frame, "{reason:?}: recorded frame");
+    reason
+}
+
+fn with_tags(datagram: Datagram, tags: &[(u16, u16)]) -> Datagram {
+    Datagram { tags: tags.to_vec(), ..datagram }
+}
+
+#[test]
+fn a_frame_cut_short_anywhere_is_left_alone_c027_c281() {
+    let name = "a_frame_cut_short_anywhere_is_left_alone_c027_c281";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let kinds = [
+        Datagram::new(payload(80)),
+        Datagram::new_ipv6(payload(80)),
+        with_tags(Datagram::new(payload(80)), &[(0x8100, 5)]),
+        with_tags(Datagram::new_ipv6(payload(80)), &[(0x88a8, 5), (0x8100, 6)]),
+        Datagram { options: vec![1; 8], ..Datagram::new(payload(80)) },
+        Datagram { extensions: vec![(0, vec![0; 8])], ..Datagram::new_ipv6(payload(80)) },
+    ];
+    for kind in kinds {
+        let frame = kind.build();
+        for len in 14..frame.len() {
+            let reason = left_alone(&mut kernel, &frame[..len]);
+            assert_eq!(reason, Reason::MalformedHeader, "{len} octets of {kind:?}");
+        }
+    }
+}
+
+#[test]
+fn fragments_are_left_to_the_stack_c284() {
+    let Some(mut kernel) = or_skip("fragments_are_left_to_the_stack_c284", Kernel::new()) else { return };
+    for fragment in [0x2000, 0x2001, 0x0001, 0x1fff, 0x6000] {
+        let frame = Datagram { fragment, ..Datagram::new(payload(60)) }.build();
+        assert_eq!(left_alone(&mut kernel, &frame), Reason::Fragment, "{fragment:04x}");
+    }
+    let header = vec![0, 0, 0, 1, 0, 0, 0, 1];
+    let frame = Datagram { extensions: vec![(44, header)], ..Datagram::new_ipv6(payload(60)) }.build();
+    assert_eq!(left_alone(&mut kernel, &frame), Reason::Fragment);
+    // Don't Fragment is no fragment.
+    let (outcome, _) = kernel.run_counted(&Datagram { fragment: 0x4000, ..Datagram::new(payload(60)) }.build());
+    assert_eq!(outcome.action, TX);
+}
+
+#[test]
+fn options_extension_headers_and_surplus_go_to_the_controller_c284() {
+    let name = "options_extension_headers_and_surplus_go_to_the_controller_c284";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    for words in 1..=10 {
+        let frame = Datagram { options: vec![1; 4 * words], ..Datagram::new(payload(60)) }.build();
+        assert_eq!(punted(&mut kernel, &frame), Reason::IpOptions, "{words} words");
+    }
+    for kinds in [&[0][..], &[43], &[60], &[0, 60, 43, 60]] {
+        let extensions =
+            kinds.iter().map(|kind| (*kind, vec![0, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])).collect();
+        let frame = Datagram { extensions, ..Datagram::new_ipv6(payload(60)) }.build();
+        assert_eq!(punted(&mut kernel, &frame), Reason::IpOptions, "{kinds:?}");
+    }
+    for kind in [50, 51, 58, 6, 255] {
+        let frame = Datagram { extensions: vec![(kind, vec![0; 8])], ..Datagram::new_ipv6(payload(60)) }.build();
+        assert_eq!(left_alone(&mut kernel, &frame), Reason::NotUdp, "{kind}");
+    }
+    let surplus = vec![7; 5];
+    let frame = Datagram { surplus: surplus.clone(), ..Datagram::new(payload(60)) }.build();
+    assert_eq!(punted(&mut kernel, &frame), Reason::IpOptions);
+    let frame = Datagram { surplus, ..Datagram::new_ipv6(payload(60)) }.build();
+    assert_eq!(punted(&mut kernel, &frame), Reason::IpOptions);
+}
+
+#[test]
+fn lengths_that_contradict_each_other_are_left_alone_c027() {
+    let name = "lengths_that_contradict_each_other_are_left_alone_c027";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    for datagram in [Datagram::new(payload(80)), Datagram::new_ipv6(payload(80))] {
+        let udp_length = datagram.payload_at() - 4;
+        for len in (0u16..8).chain(89..120).chain([1000, 0x7fff, 0xffff]) {
+            let mut frame = datagram.build();
+            frame[udp_length..udp_length + 2].copy_from_slice(&len.to_be_bytes());
+            assert_eq!(left_alone(&mut kernel, &frame), Reason::MalformedHeader, "UDP length {len}");
+        }
+    }
+    for (at, lens) in [(16, [0u16, 19, 109, 0xffff]), (18, [89, 90, 0x7fff, 0xffff])] {
+        for len in lens {
+            let mut frame = if at == 16 { Datagram::new(payload(80)) } else { Datagram::new_ipv6(payload(80)) }.build();
+            frame[at..at + 2].copy_from_slice(&len.to_be_bytes());
+            assert_eq!(left_alone(&mut kernel, &frame), Reason::MalformedHeader, "IP length {len}");
+        }
+    }
+    for version_ihl in [0x40, 0x44, 0x55, 0x65, 0x05] {
+        let mut frame = Datagram::new(payload(80)).build();
+        frame[14] = version_ihl;
+        assert_eq!(left_alone(&mut kernel, &frame), Reason::MalformedHeader, "{version_ihl:02x}");
+    }
+}
+
+#[test]
+fn only_what_is_addressed_to_us_is_answered_c010() {
+    let name = "only_what_is_addressed_to_us_is_answered_c010";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let ours = Datagram::new(payload(60));
+    for mac in [[0xff; 6], [0x01, 0, 0x5e, 0, 0, 1], [0x02, 0, 0x5e, 0x20, 0, 0x03], [0; 6]] {
+        let frame = Datagram { destination_mac: mac, ..ours.clone() }.build();
+        assert_eq!(left_alone(&mut kernel, &frame), Reason::NotOurAddress, "{mac:02x?}");
+    }
+    for ip in ["198.51.100.99", "224.0.0.1", "255.255.255.255", "127.0.0.1", "0.0.0.0"] {
+        let frame = Datagram { destination: ip.parse().expect("an address"), ..ours.clone() }.build();
+        assert_eq!(left_alone(&mut kernel, &frame), Reason::NotOurAddress, "{ip}");
+    }
+    for ip in ["2001:db8:1::21", "ff02::1", "::", "::ffff:198.51.100.99"] {
+        let destination = ip.parse().expect("an address");
+        let frame = Datagram { destination, ..Datagram::new_ipv6(payload(60)) }.build();
+        assert_eq!(left_alone(&mut kernel, &frame), Reason::NotOurAddress, "{ip}");
+    }
+    // Of another interface.
+    kernel.answer("198.51.100.30".parse().expect("an address"), 0);
+    let frame = Datagram { destination: "198.51.100.30".parse().expect("an address"), ..ours.clone() }.build();
+    assert_eq!(left_alone(&mut kernel, &frame), Reason::NotOurAddress);
+    for port in [0, 861, 863, 50000, 65535] {
+        let frame = Datagram { destination_port: port, ..ours.clone() }.build();
+        assert_eq!(left_alone(&mut kernel, &frame), Reason::NotOurPort, "{port}");
+    }
+    for port in [1024, 49151, 49152, 65535] {
+        kernel.listen(port);
+        let frame = Datagram { destination_port: port, source_port: 50001, ..ours.clone() }.build();
+        assert_eq!(kernel.run(&frame).action, TX, "{port}");
+    }
+    kernel.config.flags |= Config::ANY_MAC;
+    kernel.apply();
+    assert_eq!(kernel.run(&Datagram { destination_mac: [0; 6], ..ours }.build()).action, TX);
+}
+
+#[test]
+fn what_is_not_udp_over_ip_is_left_alone() {
+    let Some(mut kernel) = or_skip("what_is_not_udp_over_ip_is_left_alone", Kernel::new()) else { return };
+    let arp = [[0xff; 6].as_slice(), &[2, 0, 0, 0, 0, 1], &[8, 6], &[0; 46]].concat();
+    assert_eq!(left_alone(&mut kernel, &arp), Reason::NotIp);
+    let tags = [(0x8100, 1), (0x8100, 2), (0x8100, 3)];
+    assert_eq!(left_alone(&mut kernel, &with_tags(Datagram::new(payload(60)), &tags).build()), Reason::NotIp);
+    let mut tcp = Datagram::new(payload(60)).build();
+    tcp[23] = 6;
+    assert_eq!(left_alone(&mut kernel, &tcp), Reason::NotUdp);
+}
+
+/// One request and what its reply must be, whatever its size.
+fn check_size(kernel: &mut Kernel, datagram: &Datagram) {
+    let frame = datagram.build();
+    let len = datagram.payload.len();
+    let is_unsummed_ipv6 = datagram.source.is_ipv6() && datagram.checksum == Checksum::None;
+    let (outcome, reason) = kernel.run_counted(&frame);
+    let said = format!("{len} octets, {:?}, {}", datagram.checksum, datagram.source);
+    if is_unsummed_ipv6 {
+        assert_eq!((outcome.action, reason), (DROP, Reason::ChecksumMissing), "{said}");
+    } else if len < 14 {
+        assert_eq!((outcome.action, reason), (DROP, Reason::TooShort), "{said}");
+    } else if len < 44 {
+        assert_eq!((outcome.action, reason), (DROP, Reason::ShortPacket), "{said}");
+        assert_eq!(kernel.punts().len(), 1, "{said}");
+    } else {
+        assert_eq!((outcome.action, reason), (TX, Reason::Reflected), "{said}");
+    }
+    if outcome.action != TX {
+        assert_eq!(outcome.frame, frame, "{said}: edited");
+        return;
+    }
+    assert_eq!(outcome.frame.len(), frame.len(), "{said}");
+    let (request, reply) = (parse(&frame), parse(&outcome.frame));
+    assert_eq!(reply.payload.len(), len, "{said}");
+    assert_eq!(reply.payload.get(48..), request.payload.get(48..), "{said}: padding");
+    assert_eq!(reply.payload[24..38], request.payload[..14], "{said}: echoed fields");
+    assert_eq!(reply.payload[40], datagram.ttl, "{said}: TTL");
+    assert_eq!(reply.tags, datagram.tags, "{said}: tags");
+    assert!(reply.is_header_sum_right, "{said}: header checksum");
+    match datagram.checksum {
+        Checksum::None => assert_eq!(reply.checksum, 0, "{said}"),
+        Checksum::Right | Checksum::Partial => assert!(reply.is_udp_sum_right, "{said}: UDP checksum"),
+        Checksum::Wrong(_) => assert!(!reply.is_udp_sum_right, "{said}: a wrong UDP checksum became right"),
+    }
+}
+
+#[test]
+fn every_size_comes_back_in_its_size_with_its_checksum_c006_c282_c283() {
+    let name = "every_size_comes_back_in_its_size_with_its_checksum_c006_c282_c283";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let tags = [&[][..], &[(0x8100, 0x2064)], &[(0x88a8, 7), (0x8100, 0x0fff)]];
+    for len in 0..=1472 {
+        for checksum in [Checksum::Right, Checksum::None, Checksum::Partial, Checksum::Wrong(0x0100)] {
+            let tags = tags[len % 3].to_vec();
+            let ipv4 = Datagram { checksum, tags: tags.clone(), ttl: len as u8, ..Datagram::new(payload(len)) };
+            check_size(&mut kernel, &ipv4);
+            check_size(&mut kernel, &Datagram { checksum, tags, ..Datagram::new_ipv6(payload(len)) });
+        }
+    }
+}
+
+#[test]
+fn what_the_fast_path_can_not_reach_is_punted_and_what_the_ring_can_not_hold_is_passed() {
+    let name = "what_the_fast_path_can_not_reach_is_punted_and_what_the_ring_can_not_hold_is_passed";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    for len in [2005, 2006, 2048, 4000, 8972, 9000, 10_198] {
+        let datagram = Datagram::new(payload(len));
+        let frame = datagram.build();
+        if datagram.payload_at() + len <= 2047 {
+            check_size(&mut kernel, &datagram);
+        } else {
+            assert_eq!(punted(&mut kernel, &frame), Reason::LongPacket, "{len} octets");
+        }
+    }
+    let frame = Datagram::new(payload(10_199)).build();
+    assert_eq!(left_alone(&mut kernel, &frame), Reason::PuntUnavailable);
+}
+
+#[test]
+fn ttl_is_recorded_as_it_came_and_fresh_in_the_reply_c033_c260_c261() {
+    let name = "ttl_is_recorded_as_it_came_and_fresh_in_the_reply_c033_c260_c261";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    for ttl in 0..=255 {
+        for datagram in [Datagram::new(payload(44)), Datagram::new_ipv6(payload(44))] {
+            let reply = parse(&kernel.run(&Datagram { ttl, ..datagram }.build()).frame);
+            assert_eq!((reply.ttl, reply.payload[40]), (255, ttl));
+            assert!(reply.is_header_sum_right && reply.is_udp_sum_right, "TTL {ttl}");
+        }
+    }
+}
+
+#[test]
+fn traffic_class_is_noted_and_followed_c122_c124_c251() {
+    let Some(mut kernel) = or_skip("traffic_class_is_noted_and_followed_c122_c124_c251", Kernel::new()) else { return };
+    for traffic_class in 0..=255u8 {
+        for ask in [None, Some((1u32, 0u32)), Some((63, 3)), Some((46, 2))] {
+            let mut octets = payload(44);
+            if let Some((dscp, ecn)) = ask {
+                octets.extend([0x80, 4, 0, 4]);
+                octets.extend((dscp << 26 | ecn << 14).to_be_bytes());
+            }
+            for datagram in [Datagram::new(octets.clone()), Datagram::new_ipv6(octets.clone())] {
+                let reply = parse(&kernel.run(&Datagram { traffic_class, ..datagram }.build()).frame);
+                assert!(reply.is_header_sum_right && reply.is_udp_sum_right, "{traffic_class:02x}");
+                let Some((dscp, ecn)) = ask else {
+                    // No TLV asks: the DSCP as it came, ECN 00.
+                    assert_eq!(reply.traffic_class, traffic_class & 0xfc);
+                    continue;
+                };
+                assert_eq!(u32::from(reply.traffic_class), dscp << 2 | ecn);
+                let came = u32::from(traffic_class);
+                let word = dscp << 26 | (came >> 2) << 20 | (came & 3) << 18 | ecn << 14 | 3 << 12;
+                assert_eq!(reply.payload[48..52], word.to_be_bytes(), "{traffic_class:02x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refused_dscp_leaves_the_reply_as_it_came_c123_c125_c127_c252() {
+    let name = "a_refused_dscp_leaves_the_reply_as_it_came_c123_c125_c127_c252";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    kernel.config.policy = Policy { dscp_allowed: !(1 << 46), ecn_allowed: 1, ..Policy::DEFAULT };
+    kernel.apply();
+    let mut octets = payload(44);
+    octets.extend([0x80, 4, 0, 4]);
+    octets.extend((46u32 << 26 | 2 << 14).to_be_bytes());
+    let reply = parse(&kernel.run(&Datagram::new(octets).build()).frame);
+    assert_eq!(reply.traffic_class, 10 << 2, "DSCP as received, ECN 00");
+    let word = 46u32 << 26 | 10 << 20 | 1 << 18 | 1 << 16 | 2 << 14 | 2 << 12;
+    assert_eq!(reply.payload[48..52], word.to_be_bytes());
+}
+
+#[test]
+fn a_packet_from_a_listening_port_is_dropped_c280() {
+    let Some(mut kernel) = or_skip("a_packet_from_a_listening_port_is_dropped_c280", Kernel::new()) else { return };
+    kernel.listen(50000);
+    for port in [862, 50000] {
+        let frame = Datagram { source_port: port, ..Datagram::new(payload(44)) }.build();
+        let (outcome, reason) = kernel.run_counted(&frame);
+        assert_eq!((outcome.action, reason), (DROP, Reason::LoopGuard));
+        assert_eq!(outcome.frame, frame);
+    }
+    assert!(kernel.sessions(name::SESSIONS).is_empty(), "no state is made before admission");
+}

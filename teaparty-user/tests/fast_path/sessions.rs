@@ -1,0 +1,264 @@
+//! What the kernel keeps of a session: numbers, counters, times, history; and how the controller adds to it.
+
+use teaparty_common::maps::{Config, HistoryKey, HistorySlot, LedgerOperation, LedgerRequest, SessionKey, name};
+use teaparty_common::reflect::{Facts, Policy, Reason};
+
+use crate::support::frame::{Datagram, parse};
+use crate::support::kernel::{Kernel, TX};
+use crate::support::probe::or_skip;
+use crate::support::vectors::address;
+
+/// A packet with this Sequence Number and SSID, and these octets behind the base packet.
+fn packet(sequence: u32, ssid: u16, tail: &[u8]) -> Datagram {
+    let mut octets = vec![0; 44];
+    octets[..4].copy_from_slice(&sequence.to_be_bytes());
+    octets[4..12].copy_from_slice(&(0x0102_0304_0000_0000 | u64::from(sequence)).to_be_bytes());
+    octets[13] = 1;
+    octets[14..16].copy_from_slice(&ssid.to_be_bytes());
+    octets.extend(tail);
+    Datagram::new(octets)
+}
+
+fn key(ssid: u16) -> SessionKey {
+    let datagram = packet(0, ssid, &[]);
+    SessionKey {
+        source: address(datagram.source),
+        destination: address(datagram.destination),
+        source_port: datagram.source_port,
+        destination_port: datagram.destination_port,
+        ssid,
+        reserved: 0,
+    }
+}
+
+/// The reply's payload.
+fn reply(kernel: &mut Kernel, datagram: &Datagram) -> Vec<u8> {
+    let outcome = kernel.run(&datagram.build());
+    assert_eq!(outcome.action, TX);
+    parse(&outcome.frame).payload
+}
+
+fn be32(octets: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(octets[at..at + 4].try_into().expect("four octets"))
+}
+
+fn be64(octets: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(octets[at..at + 8].try_into().expect("eight octets"))
+}
+
+/// Return Path: no reply.
+const NO_REPLY: [u8; 12] = [0x80, 10, 0, 8, 0x80, 1, 0, 4, 0, 0, 0, 0];
+/// Direct Measurement.
+const DIRECT: [u8; 16] = [0x80, 5, 0, 12, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0];
+/// Follow-Up Telemetry.
+const FOLLOW_UP: [u8; 20] = [0x80, 7, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn each_session_counts_its_replies_from_zero_c002_c003_c064() {
+    let Some(mut kernel) = or_skip("each_session_counts_its_replies_from_zero_c002_c003_c064", Kernel::new()) else {
+        return;
+    };
+    for (turn, sequence) in [7, 9, 4, 0xffff_ffff].into_iter().enumerate() {
+        for ssid in [0, 1, 0xffff] {
+            for source_port in [49200, 50000] {
+                let got = reply(&mut kernel, &Datagram { source_port, ..packet(sequence, ssid, &[]) });
+                assert_eq!(be32(&got, 0), turn as u32, "SSID {ssid}, port {source_port}");
+                assert_eq!(be32(&got, 24), sequence);
+                assert_eq!(got[14..16], ssid.to_be_bytes());
+            }
+        }
+    }
+    let sessions = kernel.sessions(name::SESSIONS);
+    assert_eq!(sessions.len(), 6);
+    assert!(sessions.iter().all(|(_, session)| session.replies == 4 && session.sender_sequence == 0xffff_ffff));
+}
+
+#[test]
+fn a_stateless_reflector_copies_the_number_and_keeps_nothing_c001_c144() {
+    let name = "a_stateless_reflector_copies_the_number_and_keeps_nothing_c001_c144";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    kernel.config.flags = 0;
+    kernel.apply();
+    for sequence in [0, 7, 7, 0xffff_ffff] {
+        let got = reply(&mut kernel, &packet(sequence, 1, &FOLLOW_UP));
+        assert_eq!((be32(&got, 0), be32(&got, 24)), (sequence, sequence));
+        assert_eq!(got[48..60], [0; 12], "Follow-Up Telemetry");
+    }
+    assert!(kernel.sessions(name::SESSIONS).is_empty());
+}
+
+#[test]
+fn a_packet_that_is_not_answered_takes_no_number_and_counts_as_received_c004_c129_c210() {
+    let name = "a_packet_that_is_not_answered_takes_no_number_and_counts_as_received_c004_c129_c210";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    assert_eq!(be32(&reply(&mut kernel, &packet(0, 1, &[])), 0), 0);
+    for code in [0u32, 0xffff_fffe] {
+        let mut tail = NO_REPLY;
+        tail[8..].copy_from_slice(&code.to_be_bytes());
+        let (_, reason) = kernel.run_counted(&packet(1, 1, &tail).build());
+        assert_eq!(reason, Reason::NoReplyWanted);
+    }
+    let got = reply(&mut kernel, &packet(3, 1, &DIRECT));
+    assert_eq!(be32(&got, 0), 1);
+    // S_TxC kept; four received, this one included; one sent, this one not.
+    assert_eq!((be32(&got, 48), be32(&got, 52), be32(&got, 56)), (9, 4, 1));
+    let session = kernel.session(&key(1)).expect("a session");
+    assert_eq!((session.replies, session.unanswered, session.received()), (2, 2, 4));
+}
+
+#[test]
+fn follow_up_says_when_the_reply_before_was_sent_c143() {
+    let Some(mut kernel) = or_skip("follow_up_says_when_the_reply_before_was_sent_c143", Kernel::new()) else { return };
+    let first = reply(&mut kernel, &packet(0, 1, &FOLLOW_UP));
+    assert_eq!(first[48..64], [0; 16], "the first reply has none before it");
+    let second = reply(&mut kernel, &packet(1, 1, &FOLLOW_UP));
+    assert_eq!((be32(&second, 48), be64(&second, 52), second[60]), (0, be64(&first, 4), 2));
+    let third = reply(&mut kernel, &packet(2, 1, &FOLLOW_UP));
+    assert_eq!((be32(&third, 48), be64(&third, 52)), (1, be64(&second, 4)));
+}
+
+#[test]
+fn numbers_go_on_across_punted_packets() {
+    let Some(mut kernel) = or_skip("numbers_go_on_across_punted_packets", Kernel::new()) else { return };
+    let mut numbers = Vec::new();
+    for turn in 0..6 {
+        if turn % 2 == 0 {
+            numbers.push(be32(&reply(&mut kernel, &packet(turn, 0, &[])), 0));
+            continue;
+        }
+        // Shorter than the base packet, hence for the controller, and sure to be answered.
+        let mut datagram = packet(turn, 0, &[]);
+        datagram.payload.truncate(14 + turn as usize);
+        kernel.run(&datagram.build());
+        let punts = kernel.punts();
+        let facts = punts[0].header.facts;
+        assert_eq!(facts.flags & (Facts::STATEFUL | Facts::UNASSIGNED), Facts::STATEFUL, "assigned by the kernel");
+        numbers.push(facts.sequence);
+    }
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_packet_that_may_not_be_answered_is_punted_without_a_number() {
+    let Some(mut kernel) = or_skip("a_packet_that_may_not_be_answered_is_punted_without_a_number", Kernel::new())
+    else {
+        return;
+    };
+    let hmac = [&[0x80, 8, 0, 16][..], &[0; 16]].concat();
+    kernel.run(&packet(0, 1, &hmac).build());
+    let facts = kernel.punts()[0].header.facts;
+    assert_eq!(facts.flags & Facts::UNASSIGNED, Facts::UNASSIGNED);
+    assert!(kernel.session(&key(1)).is_none_or(|session| session.replies == 0));
+    assert_eq!(be32(&reply(&mut kernel, &packet(1, 1, &[])), 0), 0);
+}
+
+#[test]
+fn the_ledger_takes_numbers_and_remembers_what_the_controller_sent() {
+    let Some(mut kernel) = or_skip("the_ledger_takes_numbers_and_remembers_what_the_controller_sent", Kernel::new())
+    else {
+        return;
+    };
+    let claim = |count| LedgerRequest {
+        key: key(1),
+        operation: LedgerOperation::Claim as u32,
+        count,
+        received_ns: 77,
+        ..LedgerRequest::default()
+    };
+    let unknown = kernel.ledger(claim(0));
+    assert_eq!(unknown.is_found, 0, "noting a packet makes no session");
+    let first = kernel.ledger(claim(3));
+    assert_eq!((first.is_found, first.sequence, first.received), (1, 0, 1));
+    assert_eq!(be32(&reply(&mut kernel, &packet(0, 1, &[])), 0), 3, "the kernel goes on behind them");
+    let noted = kernel.ledger(claim(0));
+    assert_eq!((noted.is_found, noted.sequence), (1, 4));
+    assert_eq!(kernel.session(&key(1)).expect("a session").unanswered, 1);
+    let next = kernel.ledger(claim(1));
+    assert_eq!(next.sequence, 4);
+    let exchange = HistorySlot {
+        reflector_sequence: 4,
+        sender_timestamp: 11,
+        receive_timestamp: 22,
+        timestamp: 0x33_0000_0044,
+        sender_sequence: 55,
+        ..HistorySlot::default()
+    };
+    let record = LedgerRequest { operation: LedgerOperation::Record as u32, exchange, ..claim(0) };
+    assert_eq!(kernel.ledger(record).is_found, 1);
+    let got = reply(&mut kernel, &packet(9, 1, &FOLLOW_UP));
+    assert_eq!((be32(&got, 0), be32(&got, 48), be64(&got, 52)), (5, 4, 0x33_0000_0044));
+    let ring = kernel.history(HistoryKey::ring(next.history_tag, 4096));
+    assert_eq!(ring.slots[4], HistorySlot { tag: next.history_tag, ..exchange });
+}
+
+#[test]
+fn history_holds_the_last_exchanges_as_they_were_on_the_wire() {
+    let Some(mut kernel) = or_skip("history_holds_the_last_exchanges_as_they_were_on_the_wire", Kernel::new()) else {
+        return;
+    };
+    let mut replies = Vec::new();
+    for sequence in 100..140 {
+        replies.push(reply(&mut kernel, &packet(sequence, 1, &[])));
+        reply(&mut kernel, &packet(sequence, 2, &[]));
+    }
+    let tag = kernel.session(&key(1)).expect("a session").history_tag;
+    assert_ne!(tag, 0);
+    let ring = kernel.history(HistoryKey::ring(tag, 4096));
+    for (number, reply) in replies.iter().enumerate().skip(8) {
+        let slot = ring.slots[HistoryKey::slot(number as u32)];
+        let expected = HistorySlot {
+            tag,
+            reflector_sequence: number as u32,
+            sender_timestamp: be64(reply, 28),
+            receive_timestamp: be64(reply, 16),
+            timestamp: be64(reply, 4),
+            sender_sequence: 100 + number as u32,
+            reserved: 0,
+        };
+        assert_eq!(slot, expected);
+    }
+    kernel.config.flags &= !Config::HISTORY;
+    kernel.apply();
+    reply(&mut kernel, &packet(0, 3, &[]));
+    assert_eq!(kernel.session(&key(3)).expect("a session").history_tag, 0);
+}
+
+#[test]
+fn timestamps_are_utc_in_ntp_and_tai_in_ptp_c014_c015_c016_c031() {
+    let name = "timestamps_are_utc_in_ntp_and_tai_in_ptp_c014_c015_c016_c031";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let offset = 37;
+    kernel.control.clock.tai_offset_ns = offset * 1_000_000_000;
+    kernel.apply();
+    let tai = || {
+        let clock = nix::time::ClockId::from_raw(nix::libc::CLOCK_TAI);
+        nix::time::clock_gettime(clock).expect("CLOCK_TAI").tv_sec() as u64
+    };
+    let before = tai();
+    let got = reply(&mut kernel, &packet(0, 1, &[]));
+    assert_eq!(got[12] & 0x40, 0, "Z");
+    for at in [4, 16] {
+        let seconds = u64::from(be32(&got, at)) - 2_208_988_800 + offset;
+        assert!((before..=tai()).contains(&seconds), "NTP at {at}");
+    }
+    kernel.config.policy = Policy { flags: Policy::PTP, ..Policy::DEFAULT };
+    kernel.apply();
+    let got = reply(&mut kernel, &packet(0, 1, &[]));
+    assert_eq!(got[12] & 0x40, 0x40, "Z");
+    for at in [4, 16] {
+        assert!((before..=tai()).contains(&u64::from(be32(&got, at))), "PTP at {at}");
+        assert!(be32(&got, at + 4) < 1_000_000_000, "nanoseconds at {at}");
+    }
+}
+
+#[test]
+fn a_full_ring_is_a_counted_drop_and_no_stall() {
+    let Some(mut kernel) = or_skip("a_full_ring_is_a_counted_drop_and_no_stall", Kernel::new()) else { return };
+    let hmac = [&[0x80, 8, 0, 16][..], &[0; 16], &[0x80, 1, 0x04, 0x00], &[7; 1024]].concat();
+    let frame = packet(0, 1, &hmac).build();
+    let fits = (0..20_000).position(|_| kernel.run_counted(&frame).1 == Reason::RingFull).expect("the ring gets full");
+    assert!(fits > 1000, "{fits}");
+    assert_eq!(be32(&reply(&mut kernel, &packet(0, 1, &[])), 0), 0, "the fast path goes on, and no number was taken");
+    assert_eq!(kernel.punts().len(), fits);
+    assert_eq!(kernel.run_counted(&frame).1, Reason::IntegrityTlv, "and so does the ring once it was read");
+}
