@@ -112,6 +112,14 @@ pub struct HistoryRing {
     pub slots: [HistorySlot; HISTORY_DEPTH],
 }
 
+impl HistoryRing {
+    /// What is remembered of the reply with this Sequence Number in the session with this tag.
+    pub fn remembered(&self, tag: u32, sequence: u32) -> Option<HistorySlot> {
+        let slot = self.slots[HistoryKey::slot(sequence)];
+        (tag != 0 && slot.tag == tag && slot.reflector_sequence == sequence).then_some(slot)
+    }
+}
+
 /// Where a session's history is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryKey(pub u32);

@@ -3,12 +3,16 @@
 //! A TLV is one line here and one file beside this one. [`Kind`] is what we know; the number on the wire is data
 //! ([`CodePoints`]), because the experimental ones differ between implementations.
 
+pub mod bit_error;
 pub mod class_of_service;
 pub mod header;
+pub mod history;
+pub mod hmac;
 pub mod location;
 pub mod measurement;
 pub mod reflected_control;
 pub mod reflected_header;
+pub mod return_path;
 pub mod steering;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

@@ -1,0 +1,133 @@
+//! Residual bit errors: Extra Padding compared with the pattern that it was filled with (draft-gandhi-ippm-stamp-ber-07 §4).
+
+use super::Kind;
+use crate::bytes::Bytes;
+use crate::reflect::{Policy, Step, Tlv, step};
+
+/// The pattern of a sender that states none.
+pub const DEFAULT_PATTERN: [u8; 2] = [0xff, 0x00];
+
+/// What there is to say about bit errors in a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It can't be measured: padding missing or more than one, a TLV of these twice, or a pattern that is empty or does
+    /// not divide the padding. C on these TLVs.
+    Unmeasurable,
+    /// The padding was compared.
+    Measured {
+        /// Bits that arrived wrong.
+        errors: u32,
+        /// Longest run of wrong bits.
+        burst: u32,
+        /// Where the padding's Value begins and how long it is.
+        padding: (usize, usize),
+        /// Where the pattern begins and how long it is; `None` for the [`DEFAULT_PATTERN`].
+        pattern: Option<(usize, usize)>,
+    },
+}
+
+/// Compares the padding of a packet whose TLVs begin at `base_len`; `None` where no TLV of these asks for it.
+pub fn measure<B: Bytes>(payload: &B, base_len: usize, len: usize, policy: &Policy) -> Option<Outcome> {
+    let mut padding: Option<Tlv> = None;
+    let mut pattern: Option<Tlv> = None;
+    let mut is_asked = false;
+    let mut is_wrong = false;
+    let mut seen = [false; 2];
+    let mut at = base_len;
+    while let Step::Tlv(tlv) = step(payload, at, len, policy) {
+        if !tlv.is_well_formed {
+            break;
+        }
+        if tlv.number == Kind::ExtraPadding as u8 {
+            is_wrong |= padding.replace(tlv).is_some();
+        } else if tlv.number == Kind::BitErrorPattern as u8 {
+            is_asked = true;
+            is_wrong |= pattern.replace(tlv).is_some();
+        } else if tlv.number == Kind::BitErrorCount as u8 || tlv.number == Kind::BitErrorBurst as u8 {
+            is_asked = true;
+            let seen = &mut seen[usize::from(tlv.number == Kind::BitErrorBurst as u8)];
+            is_wrong |= core::mem::replace(seen, true);
+        }
+        at = tlv.end();
+    }
+    if !is_asked {
+        return None;
+    }
+    let pattern = pattern.map(|tlv| (tlv.value(), usize::from(tlv.length)));
+    let pattern_len = pattern.map_or(DEFAULT_PATTERN.len(), |(_, len)| len);
+    let Some(padding) = padding.map(|tlv| (tlv.value(), usize::from(tlv.length))) else {
+        return Some(Outcome::Unmeasurable);
+    };
+    if is_wrong || pattern_len == 0 || padding.1 % pattern_len != 0 {
+        return Some(Outcome::Unmeasurable);
+    }
+    let (errors, burst) = count(payload, padding, pattern);
+    Some(Outcome::Measured { errors, burst, padding, pattern })
+}
+
+/// Puts the pattern back into the padding, for the way back.
+pub fn repair<B: Bytes>(payload: &mut B, padding: (usize, usize), pattern: Option<(usize, usize)>) {
+    for i in 0..padding.1 {
+        let clean = pattern_octet(payload, pattern, i);
+        payload.put(padding.0 + i, [clean]);
+    }
+}
+
+/// The octet that the pattern has for the padding's octet `i`.
+fn pattern_octet<B: Bytes>(payload: &B, pattern: Option<(usize, usize)>, i: usize) -> u8 {
+    match pattern {
+        None => DEFAULT_PATTERN[i % DEFAULT_PATTERN.len()],
+        Some((at, len)) => payload.get::<1>(at + i % len).map_or(0, |[octet]| octet),
+    }
+}
+
+/// Wrong bits, and the longest run of them.
+fn count<B: Bytes>(payload: &B, padding: (usize, usize), pattern: Option<(usize, usize)>) -> (u32, u32) {
+    let (mut errors, mut burst, mut run) = (0, 0, 0);
+    for i in 0..padding.1 {
+        let octet = payload.get::<1>(padding.0 + i).map_or(0, |[octet]| octet);
+        let wrong = octet ^ pattern_octet(payload, pattern, i);
+        errors += wrong.count_ones();
+        for bit in (0..8).rev() {
+            run = if wrong >> bit & 1 != 0 { run + 1 } else { 0 };
+            burst = if run > burst { run } else { burst };
+        }
+    }
+    (errors, burst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::SliceBytes;
+
+    fn measured(octets: &mut [u8]) -> Option<Outcome> {
+        let len = octets.len();
+        measure(&SliceBytes(octets), 0, len, &Policy::DEFAULT)
+    }
+
+    #[test]
+    fn runs_go_over_octets_and_repair_restores_the_pattern() {
+        // Padding ff 00 ff 00 with the last bit of the first octet and the first two of the second one wrong.
+        let mut octets = [0x80, 241, 0, 4, 0, 0, 0, 0, 0x80, 1, 0, 4, 0xfe, 0xc0, 0xff, 0x01];
+        let Some(Outcome::Measured { errors: 4, burst: 3, padding, pattern }) = measured(&mut octets) else {
+            panic!("{:?}", measured(&mut octets));
+        };
+        repair(&mut SliceBytes(&mut octets), padding, pattern);
+        assert_eq!(octets[12..], [0xff, 0, 0xff, 0]);
+        assert_eq!(octets[..8], [0x80, 241, 0, 4, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_unmeasurable() {
+        assert_eq!(measured(&mut [0x80, 1, 0, 0]), None);
+        for octets in [
+            &mut [0x80, 241, 0, 4, 0, 0, 0, 0][..],
+            &mut [0x80, 240, 0, 0, 0x80, 1, 0, 1, 7],
+            &mut [0x80, 240, 0, 2, 1, 2, 0x80, 1, 0, 1, 7],
+            &mut [0x80, 240, 0, 1, 1, 0x80, 1, 0, 1, 7, 0x80, 1, 0, 1, 7],
+        ] {
+            assert_eq!(measured(octets), Some(Outcome::Unmeasurable), "{octets:?}");
+        }
+    }
+}

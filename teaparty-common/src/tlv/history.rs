@@ -1,0 +1,75 @@
+//! History: the session's last exchanges, newest first (the namesake's; no specification).
+
+use super::measurement::{HISTORY_DEPTH, HistoryEntry};
+use crate::bytes::Bytes;
+use crate::maps::HistorySlot;
+use crate::reflect::{Facts, Tlv};
+
+/// Octets of an entry.
+const ENTRY_LEN: usize = size_of::<HistoryEntry>();
+
+/// Fills the Value: as many past exchanges as fit, the last one cut where its place is, and zeros behind them. The
+/// exchange that is under way is not in it, and a stateless session has none.
+///
+/// `remembered` gives what is remembered of the reply with a Sequence Number, if anything is.
+pub fn reflect<B: Bytes>(payload: &mut B, tlv: &Tlv, facts: &Facts, remembered: impl Fn(u32) -> Option<HistorySlot>) {
+    let depth = if facts.is_stateful() && facts.history_tag != 0 { HISTORY_DEPTH as u32 } else { 0 };
+    let mut entries = (1..=depth).filter_map(|back| remembered(facts.sequence.wrapping_sub(back)));
+    let length = usize::from(tlv.length);
+    let mut done = 0;
+    while done < length {
+        let octets: [u8; ENTRY_LEN] = match entries.next() {
+            Some(slot) => zerocopy::transmute!(HistoryEntry::from(slot)),
+            None => [0; ENTRY_LEN],
+        };
+        if done + ENTRY_LEN <= length {
+            payload.put(tlv.value() + done, octets);
+        } else {
+            octets[..length - done].iter().enumerate().for_each(|(i, octet)| {
+                payload.put(tlv.value() + done + i, [*octet]);
+            });
+        }
+        done += ENTRY_LEN;
+    }
+}
+
+impl From<HistorySlot> for HistoryEntry {
+    fn from(slot: HistorySlot) -> Self {
+        use crate::wire::Timestamp;
+        Self {
+            reflector_sequence_number: slot.reflector_sequence.into(),
+            sender_sequence_number: slot.sender_sequence.into(),
+            receive_timestamp: Timestamp::from_bits(slot.receive_timestamp),
+            sender_timestamp: Timestamp::from_bits(slot.sender_timestamp),
+            timestamp: Timestamp::from_bits(slot.timestamp),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::SliceBytes;
+
+    fn slot(sequence: u32) -> HistorySlot {
+        HistorySlot { tag: 1, reflector_sequence: sequence, sender_sequence: sequence + 100, ..HistorySlot::default() }
+    }
+
+    #[test]
+    fn newest_comes_first_and_the_last_is_cut() {
+        let mut octets = [0xa5; 4 + 32 + 6];
+        let tlv = Tlv { at: 0, length: 38, code: 244, number: 18, is_well_formed: true };
+        let facts = Facts { flags: Facts::STATEFUL, history_tag: 1, sequence: 9, ..Facts::default() };
+        reflect(&mut SliceBytes(&mut octets), &tlv, &facts, |n| (7..=8).contains(&n).then(|| slot(n)));
+        assert_eq!(octets[4..12], [0, 0, 0, 8, 0, 0, 0, 108]);
+        assert_eq!(octets[36..42], [0, 0, 0, 7, 0, 0]);
+    }
+
+    #[test]
+    fn a_stateless_session_has_none() {
+        let mut octets = [0xa5; 4 + 40];
+        let tlv = Tlv { at: 0, length: 40, code: 244, number: 18, is_well_formed: true };
+        reflect(&mut SliceBytes(&mut octets), &tlv, &Facts::default(), |n| Some(slot(n)));
+        assert_eq!(octets[4..], [0; 40]);
+    }
+}
