@@ -29,5 +29,7 @@
 
 pub mod batch;
 pub mod control;
+pub mod interface;
+pub mod packet;
 pub mod socket;
 pub mod wait;

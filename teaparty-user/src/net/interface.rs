@@ -1,0 +1,282 @@
+//! Network interfaces: what they are called, which addresses they have, and when any of that changes.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use libc::c_int;
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+
+/// An interface as it was when somebody looked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// The kernel's number for it.
+    pub index: u32,
+    /// Its MAC address; all zero where it has none (loopback, tunnels).
+    pub mac: [u8; 6],
+    /// Largest IP packet that leaves by it, in octets.
+    pub mtu: u32,
+    /// Whether it is the loopback interface.
+    pub is_loopback: bool,
+    /// Whether it is administratively up.
+    pub is_up: bool,
+    /// Its unicast addresses, in no particular order.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Failure to find out about an interface.
+#[derive(Debug, thiserror::Error)]
+pub enum InterfaceError {
+    /// There is none of that name.
+    #[error("there is no interface {name}; `ip link` lists them")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// The system does not tell.
+    #[error("cannot read the state of interface {name}: {source}")]
+    Unreadable {
+        /// The interface.
+        name: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Changes can't be followed.
+    #[error("cannot follow changes of addresses and links (netlink): {0}")]
+    Netlink(io::Error),
+}
+
+impl Interface {
+    /// Looks at the interface called `name`.
+    pub fn find(name: &str) -> Result<Self, InterfaceError> {
+        let unreadable = |source| InterfaceError::Unreadable { name: name.into(), source };
+        let index = nix::net::if_::if_nametoindex(name).map_err(|_| InterfaceError::Unknown { name: name.into() })?;
+        let mut found = Self {
+            name: name.into(),
+            index,
+            mac: [0; 6],
+            mtu: mtu(name).map_err(unreadable)?,
+            is_loopback: false,
+            is_up: false,
+            addresses: Vec::new(),
+        };
+        for entry in getifaddrs().map_err(|errno| unreadable(errno.into()))? {
+            if entry.interface_name != name {
+                continue;
+            }
+            found.is_loopback = entry.flags.contains(InterfaceFlags::IFF_LOOPBACK);
+            found.is_up = entry.flags.contains(InterfaceFlags::IFF_UP);
+            let Some(address) = entry.address else { continue };
+            if let Some(v4) = address.as_sockaddr_in() {
+                found.addresses.push(v4.ip().into());
+            } else if let Some(v6) = address.as_sockaddr_in6() {
+                found.addresses.push(v6.ip().into());
+            } else if let Some(link) = address.as_link_addr() {
+                found.mac = link.addr().unwrap_or_default();
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether frames carry no MAC address that says whom they are for.
+    pub fn has_no_mac(&self) -> bool {
+        self.mac == [0; 6]
+    }
+}
+
+/// All unicast addresses of this host, of whatever interface.
+pub fn local_addresses() -> Result<Vec<IpAddr>, InterfaceError> {
+    let unreadable = |errno: nix::Error| InterfaceError::Unreadable { name: "any".into(), source: errno.into() };
+    let ip = |address: nix::sys::socket::SockaddrStorage| match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+        (Some(v4), _) => Some(IpAddr::from(v4.ip())),
+        (_, Some(v6)) => Some(IpAddr::from(v6.ip())),
+        _ => None,
+    };
+    Ok(getifaddrs().map_err(unreadable)?.filter_map(|entry| entry.address.and_then(ip)).collect())
+}
+
+fn mtu(name: &str) -> io::Result<u32> {
+    // SAFETY: all-zero is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let octets = name.as_bytes();
+    if octets.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (place, octet) in request.ifr_name.iter_mut().zip(octets) {
+        *place = *octet as libc::c_char;
+    }
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM.cloexec(), None)?;
+    // SAFETY: the request outlives the call and is what this ioctl takes.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU as _, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the ioctl has filled this member of the union.
+    Ok(unsafe { request.ifr_ifru.ifru_mtu } as u32)
+}
+
+/// The XDP program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpState {
+    /// Whether it runs in the driver; else in the network stack ("generic").
+    pub is_native: bool,
+    /// The program's number.
+    pub program_id: u32,
+}
+
+/// Asks the kernel (RTM_GETLINK) which XDP program is on the interface with this index, if one is.
+pub fn xdp_state(index: u32) -> io::Result<Option<XdpState>> {
+    const NLMSG_HEAD: usize = 16;
+    const IFINFO_HEAD: usize = 16;
+    let fd = netlink(0)?;
+    let mut request = [0u8; NLMSG_HEAD + IFINFO_HEAD];
+    let len = request.len() as u32;
+    request[..4].copy_from_slice(&len.to_ne_bytes());
+    request[4..6].copy_from_slice(&libc::RTM_GETLINK.to_ne_bytes());
+    request[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
+    request[NLMSG_HEAD + 4..NLMSG_HEAD + 8].copy_from_slice(&index.to_ne_bytes());
+    // SAFETY: the request is as long as stated.
+    if unsafe { libc::send(fd.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut reply = vec![0u8; 32 << 10];
+    // The kernel has queued the answer before `send` returned.
+    // SAFETY: the buffer is as long as stated.
+    let got = unsafe { libc::recv(fd.as_raw_fd(), reply.as_mut_ptr().cast(), reply.len(), 0) };
+    let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+    let kind = reply.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
+    if kind != Some(libc::RTM_NEWLINK) {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    Ok(attribute(reply.get(NLMSG_HEAD + IFINFO_HEAD..got).unwrap_or(&[]), IFLA_XDP).and_then(|xdp| {
+        let attached = *attribute(xdp, IFLA_XDP_ATTACHED)?.first()?;
+        let id = attribute(xdp, IFLA_XDP_PROG_ID)?.first_chunk().copied().map(u32::from_ne_bytes)?;
+        (attached != 0).then_some(XdpState { is_native: attached == XDP_ATTACHED_DRV, program_id: id })
+    }))
+}
+
+// linux/if_link.h.
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_XDP_PROG_ID: u16 = 4;
+const XDP_ATTACHED_DRV: u8 = 1;
+
+/// The value of the first netlink attribute of a type.
+fn attribute(mut octets: &[u8], wanted: u16) -> Option<&[u8]> {
+    // The two upper bits of the type are flags.
+    const TYPE: u16 = 0x3fff;
+    while let Some(head) = octets.first_chunk::<4>() {
+        let len = usize::from(u16::from_ne_bytes([head[0], head[1]]));
+        let value = octets.get(4..len)?;
+        if u16::from_ne_bytes([head[2], head[3]]) & TYPE == wanted {
+            return Some(value);
+        }
+        octets = octets.get(len.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+/// A socket that hears the announcements of these groups.
+fn netlink(groups: u32) -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    // SAFETY: takes no pointers; the descriptor is checked and then owned by us alone.
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, flags, libc::NETLINK_ROUTE) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: all-zero is a valid `sockaddr_nl`.
+    let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+    address.nl_groups = groups;
+    let len = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+    // SAFETY: the address outlives the call and is `len` octets long.
+    if unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(fd)
+}
+
+/// Becomes readable when a link or an address of this network namespace comes, goes or changes.
+pub struct Watcher(OwnedFd);
+
+impl Watcher {
+    /// Begins to watch.
+    pub fn new() -> Result<Self, InterfaceError> {
+        let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
+        netlink(groups as u32).map(Self).map_err(InterfaceError::Netlink)
+    }
+
+    /// Takes what has been announced since, without waiting; whether there was anything. What has changed is for
+    /// [`Interface::find`] to say: announcements may get lost, the state does not.
+    pub fn drain(&self) -> bool {
+        let mut buffer = [0u8; 8192];
+        let mut any = false;
+        loop {
+            // SAFETY: the buffer is as long as stated.
+            let got = unsafe {
+                libc::recv(self.0.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT as c_int)
+            };
+            if got > 0 {
+                any = true;
+                continue;
+            }
+            match io::Error::last_os_error().raw_os_error() {
+                Some(libc::EINTR) => {}
+                // Announcements were lost: something has happened.
+                Some(libc::ENOBUFS) => any = true,
+                _ => return any,
+            }
+        }
+    }
+}
+
+impl AsFd for Watcher {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Watcher {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_found_with_its_address() {
+        let lo = Interface::find("lo").unwrap();
+        assert!(lo.is_loopback && lo.has_no_mac());
+        assert!(lo.addresses.contains(&IpAddr::from([127, 0, 0, 1])));
+        assert!(lo.mtu >= 1500);
+    }
+
+    #[test]
+    fn loopback_without_a_program_says_so() {
+        // Another test may have a program there at this moment; its number is then not 0.
+        let state = xdp_state(Interface::find("lo").unwrap().index).unwrap();
+        assert!(state.is_none_or(|state| state.program_id != 0));
+        assert!(xdp_state(0x7fff_ffff).is_err());
+    }
+
+    #[test]
+    fn an_unknown_interface_is_named_in_the_error() {
+        let error = Interface::find("nosuch0").unwrap_err().to_string();
+        assert!(error.contains("nosuch0"), "{error}");
+        assert!(Interface::find("a-name-that-is-much-too-long").is_err());
+    }
+
+    #[test]
+    fn a_quiet_host_announces_nothing() {
+        let watcher = Watcher::new().unwrap();
+        watcher.drain();
+        assert!(!watcher.drain());
+    }
+}
