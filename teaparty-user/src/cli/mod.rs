@@ -1,5 +1,6 @@
 //! The command line of `teaparty`, from which help, shell completions and man pages are made too.
 
+pub mod reflector;
 pub mod sender;
 pub mod tlvs;
 pub mod values;
@@ -38,6 +39,10 @@ pub struct Teaparty {
 enum Command {
     /// Send test packets and measure delay and loss.
     Sender(Box<sender::Arguments>),
+    /// Answer test packets, in the kernel where that can be (Session-Reflector).
+    Reflector(Box<reflector::Arguments>),
+    /// Remove the reflector that a killed teaparty has left on an interface.
+    Detach(reflector::DetachArguments),
     /// Print completions for a shell, to be sourced by it.
     Completions {
         /// The shell.
@@ -76,6 +81,14 @@ impl Teaparty {
         let words = self.words;
         match self.command {
             Some(Command::Sender(arguments)) => arguments.run(words),
+            Some(Command::Reflector(arguments)) => {
+                no_words(&words)?;
+                arguments.run()
+            }
+            Some(Command::Detach(arguments)) => {
+                no_words(&words)?;
+                arguments.run()
+            }
             Some(Command::Completions { shell }) => {
                 no_words(&words)?;
                 clap_complete::generate(shell, &mut Self::command(), "teaparty", &mut std::io::stdout());

@@ -1,0 +1,74 @@
+//! Settings to configuration: what each rule lets through, and that errors name the setting.
+
+use teaparty_common::tlv::Kind;
+
+use super::*;
+
+fn settings() -> Settings {
+    Settings { iface: vec!["lo".into()], ..Settings::default() }
+}
+
+fn error(settings: Settings) -> String {
+    Config::try_from(settings).err().unwrap().to_string()
+}
+
+#[test]
+fn defaults_are_an_open_stateful_reflector_on_862() {
+    let config = Config::try_from(settings()).unwrap();
+    assert_eq!(config.ports, [862]);
+    assert_eq!(config.policy.dscp_allowed, u64::MAX);
+    assert_eq!(config.flags(), maps::Config::STATEFUL | maps::Config::HISTORY);
+    assert_eq!(config.rate_interval_ns, 10_000);
+}
+
+#[test]
+fn errors_name_the_setting() {
+    assert!(error(Settings::default()).starts_with("iface: "));
+    assert!(error(Settings { port: vec![0], ..settings() }).starts_with("port: "));
+    assert!(error(Settings { deny_dscp: Some("64".into()), ..settings() }).starts_with("deny-dscp: `64`"));
+    assert!(error(Settings { deny_ecn: Some("cs1".into()), ..settings() }).starts_with("deny-ecn: `cs1`"));
+    assert!(error(Settings { location_hide: vec!["mac".into()], ..settings() }).contains("source-mac"));
+    assert!(error(Settings { tlv_code: vec!["location=200".into()], ..settings() }).contains("history"));
+    assert!(error(Settings { tlv_code: vec!["history=12".into()], ..settings() }).contains("13 to 254"));
+    assert!(error(Settings { max_sessions: 0, ..settings() }).starts_with("max-sessions: "));
+    assert!(
+        error(Settings { auth_key_file: Some("/nonexistent".into()), ..settings() }).starts_with("auth-key-file: ")
+    );
+}
+
+#[test]
+fn lists_deny_what_they_name() {
+    let config =
+        Config::try_from(Settings { deny_dscp: Some("ef, 3".into()), deny_ecn: Some("all".into()), ..settings() });
+    let policy = config.unwrap().policy;
+    assert_eq!(policy.dscp_allowed, !(1 << 46 | 1 << 3));
+    assert_eq!(policy.ecn_allowed, 0);
+}
+
+#[test]
+fn prefixes_become_128_bits_long() {
+    let allow = vec!["192.0.2.7/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+    let config = Config::try_from(Settings { allow, ..settings() }).unwrap();
+    assert_eq!(config.allowed[0], (Address::v4([192, 0, 2, 0]), 120));
+    assert_eq!(config.allowed[1].1, 32);
+    assert_ne!(config.flags() & maps::Config::ALLOW_LIST, 0);
+}
+
+#[test]
+fn code_points_follow_profile_and_single_numbers() {
+    let tlv_code = vec!["history=200".into()];
+    let config = Config::try_from(Settings { tlv_profile: TlvProfile::Earlier, tlv_code, ..settings() }).unwrap();
+    let points = config.policy.code_points;
+    assert_eq!(points.code(Kind::History), Some(200));
+    assert_eq!(points.code(Kind::DestinationPort), Some(177));
+}
+
+#[test]
+fn rates_are_read_and_written() {
+    assert_eq!("1000".parse::<RateLimit>().unwrap(), RateLimit { rate_pps: 1000, burst: 200 });
+    assert_eq!("10:3".parse::<RateLimit>().unwrap().as_ns(), (100_000_000, 200_000_000));
+    assert_eq!("0".parse::<RateLimit>().unwrap().as_ns(), (0, 0));
+    for bad in ["", "x", "1:", "1:0", "-1", "1:2:3", "2000000000"] {
+        assert!(bad.parse::<RateLimit>().is_err(), "{bad}");
+    }
+}

@@ -1,0 +1,134 @@
+//! What only the controller can do for a TLV: keys, memory, extension headers, other destinations.
+
+use teaparty_common::bytes::Bytes;
+use teaparty_common::reflect::{Address, Environment, Facts, Integrity, Plan, Policy, Tlv};
+use teaparty_common::tlv::bit_error::{self, Outcome};
+use teaparty_common::tlv::return_path::{self, Wish};
+use teaparty_common::tlv::{Finisher, Flags, Kind, KindSet, history, reflected_header};
+
+use super::slow_path::{Headers, Ledger};
+use super::view::View;
+
+/// The controller as the environment of the shared core, for one packet.
+pub struct Host<'a> {
+    view: &'a View,
+    headers: Headers<'a>,
+    ledger: &'a dyn Ledger,
+    bit_errors: Option<Outcome>,
+    used_headers: reflected_header::Used,
+    has_return_path: bool,
+    /// Where the HMAC TLV of the reply is, if it has one.
+    pub hmac_at: Option<usize>,
+    /// What a Return Path that is obeyed asks for.
+    pub wish: Option<Wish>,
+}
+
+impl<'a> Host<'a> {
+    /// The environment for a packet with these headers.
+    pub fn new(view: &'a View, headers: Headers<'a>, ledger: &'a dyn Ledger) -> Self {
+        Self {
+            view,
+            headers,
+            ledger,
+            bit_errors: None,
+            used_headers: reflected_header::Used::default(),
+            has_return_path: false,
+            hmac_at: None,
+            wish: None,
+        }
+    }
+
+    /// Looks at what must be seen before any TLV is changed. To be called between `plan` and `apply`.
+    pub fn prepare<B: Bytes>(&mut self, payload: &B, plan: &Plan, policy: &Policy) {
+        let asked = Kind::BitErrorPattern.set().with(Kind::BitErrorCount.set()).with(Kind::BitErrorBurst.set());
+        if plan.integrity != Integrity::Failed && plan.seen.meets(asked) {
+            self.bit_errors = bit_error::measure(payload, plan.mode.base_len(), plan.len, policy);
+        }
+    }
+
+    /// Does what must wait until all TLVs are finished. To be called after `apply`.
+    pub fn complete<B: Bytes>(&self, payload: &mut B) {
+        if let Some(Outcome::Measured { padding, pattern, .. }) = self.bit_errors {
+            bit_error::repair(payload, padding, pattern);
+        }
+    }
+
+    /// Flags and value of the TLVs that report bit errors.
+    fn bit_errors<B: Bytes>(&self, payload: &mut B, tlv: &Tlv) -> Flags {
+        let Some(Outcome::Measured { errors, burst, .. }) = self.bit_errors else { return Flags::CONFORMANT };
+        if tlv.number == Kind::BitErrorCount as u8 {
+            payload.put(tlv.value(), errors.to_be_bytes());
+        } else if tlv.number == Kind::BitErrorBurst as u8 {
+            payload.put(tlv.value(), burst.to_be_bytes());
+        }
+        Flags::NONE
+    }
+
+    /// A Return Path: the first one counts, and it is obeyed if policy allows and it is possible (RFC 9503 §4).
+    fn return_path<B: Bytes>(&mut self, payload: &B, tlv: &Tlv, plan: &Plan, facts: &Facts, policy: &Policy) -> Flags {
+        if std::mem::replace(&mut self.has_return_path, true) {
+            // Not used, and nothing wrong with it (RFC 9503 §4).
+            return Flags::NONE;
+        }
+        if plan.control_conflict {
+            return Flags::UNRECOGNIZED;
+        }
+        match return_path::read(payload, tlv) {
+            wish @ Wish::SameLink => self.wish = Some(wish),
+            wish @ Wish::Address(address)
+                if policy.has(Policy::RETURN_ADDRESS) && is_reachable(&address, &facts.destination) =>
+            {
+                self.wish = Some(wish);
+            }
+            _ => return Flags::UNRECOGNIZED,
+        }
+        Flags::NONE
+    }
+}
+
+/// Whether a reply from our address can go to this one at all.
+fn is_reachable(address: &Address, ours: &Address) -> bool {
+    let ip = super::config::ip(address);
+    let is_broadcast = matches!(ip, std::net::IpAddr::V4(v4) if v4.is_broadcast());
+    address.is_ipv4() == ours.is_ipv4() && !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
+}
+
+impl Environment for Host<'_> {
+    const KINDS: KindSet = KindSet::finished_by(Finisher::Kernel).with(KindSet::finished_by(Finisher::Controller));
+    // More than a UDP datagram can hold.
+    const MAX_SUBS: usize = 1 << 16;
+    const CAN_GROW: bool = true;
+
+    fn is_local(&self, address: &Address) -> bool {
+        self.view.local.contains(address)
+    }
+
+    fn fixed_header<const N: usize>(&self) -> Option<[u8; N]> {
+        self.headers.fixed?.try_into().ok()
+    }
+
+    fn finish<B: Bytes>(&mut self, payload: &mut B, tlv: Tlv, plan: &Plan, facts: &Facts, policy: &Policy) {
+        let is = |kind: Kind| tlv.number == kind as u8;
+        let flags = if is(Kind::Hmac) {
+            self.hmac_at = Some(tlv.at);
+            Flags::NONE
+        } else if is(Kind::History) {
+            let ring = self.ledger.ring(facts.history_tag);
+            history::reflect(payload, &tlv, facts, |sequence| ring?.remembered(facts.history_tag, sequence));
+            Flags::NONE
+        } else if is(Kind::BitErrorPattern) || is(Kind::BitErrorCount) || is(Kind::BitErrorBurst) {
+            self.bit_errors(payload, &tlv)
+        } else if is(Kind::ReturnPath) {
+            self.return_path(payload, &tlv, plan, facts, policy)
+        } else if is(Kind::ReflectedExtensionHeader) {
+            if plan.headers_out_of_order {
+                Flags::CONFORMANT
+            } else {
+                reflected_header::reflect(payload, &tlv, self.headers.extensions, &mut self.used_headers)
+            }
+        } else {
+            Flags::UNRECOGNIZED
+        };
+        payload.put(tlv.at, [flags.0]);
+    }
+}

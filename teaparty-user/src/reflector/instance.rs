@@ -1,0 +1,167 @@
+//! The reflector on one interface: its sockets, its XDP program if it has one, and the threads that answer.
+
+use std::collections::HashMap;
+use std::io::{PipeReader, PipeWriter};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use teaparty_common::maps::{Clock, SessionKey};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::config::{Config, XdpMode};
+use super::loader::{self, Attachment, LoadError};
+use super::maps::{Maps, MapsError};
+use super::ring::{self, Exits};
+use super::shared::{Notice, Shared};
+use super::slow_path::locked;
+use super::view::{Provisioned, View};
+use super::{ReflectorError, socket};
+use crate::net::interface::{Interface, local_addresses};
+use crate::net::packet::PacketSocket;
+use crate::net::socket::Socket;
+
+/// A running reflector on one interface.
+pub struct Instance {
+    /// What the engines share.
+    pub shared: Arc<Shared>,
+    kernel: Option<Kernel>,
+    engines: Vec<JoinHandle<()>>,
+    waker: PipeWriter,
+}
+
+/// The controller's end of the XDP program.
+struct Kernel {
+    maps: Mutex<Maps>,
+    attachment: Attachment,
+}
+
+impl Instance {
+    /// Opens the sockets, attaches the program as configured, and starts to answer.
+    pub fn start(
+        interface: Interface,
+        config: &Arc<Config>,
+        provisioned: HashMap<SessionKey, Provisioned>,
+        clock: Clock,
+        notices: UnboundedSender<Notice>,
+    ) -> Result<Self, ReflectorError> {
+        let name = interface.name.clone();
+        let view = View::new(config.clone(), interface, &local_addresses()?).with_provisioned(provisioned);
+        if view.addresses.is_empty() {
+            tracing::warn!("{name}: it has none of the addresses to answer for; answers begin when it gets one");
+        }
+        let sockets: Vec<Arc<Socket>> = socket::open(config, &name)?.into_iter().map(Arc::new).collect();
+        let attached = attach(&view, &clock)?;
+        let (kernel, ledger, punts) = match attached {
+            Some((loader::Kernel { maps, punts, attachment }, ledger)) => {
+                (Some(Kernel { maps: Mutex::new(maps), attachment }), Some(ledger), Some(punts))
+            }
+            None => (None, None, None),
+        };
+        let index = view.interface.index;
+        let is_loopback = view.interface.is_loopback;
+        let shared = Arc::new(Shared::new(view, clock, ledger, notices));
+        let started = (|| {
+            let (wake, waker) = std::io::pipe().map_err(ReflectorError::System)?;
+            let mut engines = vec![spawn_sockets(&name, &shared, sockets.clone(), wake.try_clone()?)?];
+            if let Some(punts) = punts {
+                let packet = (!is_loopback).then(|| PacketSocket::open(index)).transpose()?;
+                let exits = Exits { packet, sockets };
+                let shared = shared.clone();
+                let run = move || ring::run(&shared, punts, &exits, &wake);
+                engines.push(spawn(format!("ring-{name}"), run)?);
+            }
+            Ok((engines, waker))
+        })();
+        match started {
+            Ok((engines, waker)) => Ok(Self { shared, kernel, engines, waker }),
+            Err(error) => {
+                if let Some(kernel) = kernel {
+                    // The failure to start is the one to tell.
+                    let _ = kernel.attachment.detach();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the engines; takes the program away unless it is to go on answering.
+    pub fn stop(self, keep_program: bool) -> Result<(), ReflectorError> {
+        self.shared.stop();
+        drop(self.waker);
+        for engine in self.engines {
+            if engine.join().is_err() {
+                tracing::error!("an engine of the reflector has panicked; this is a bug in teaparty");
+            }
+        }
+        match self.kernel {
+            Some(kernel) if !keep_program => Ok(kernel.attachment.detach().map_err(LoadError::from)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Name of the interface.
+    pub fn name(&self) -> String {
+        self.shared.view().interface.name.clone()
+    }
+
+    /// How the program is attached; [`XdpMode::Off`] where there is none.
+    pub fn mode(&self) -> XdpMode {
+        self.kernel.as_ref().map_or(XdpMode::Off, |kernel| kernel.attachment.mode)
+    }
+
+    /// The attached program, if there is one.
+    pub fn attachment(&self) -> Option<&Attachment> {
+        self.kernel.as_ref().map(|kernel| &kernel.attachment)
+    }
+
+    /// Calls `with` with the kernel's maps, where there are some.
+    pub fn maps<T>(&self, with: impl FnOnce(&mut Maps) -> T) -> Option<T> {
+        self.kernel.as_ref().map(|kernel| with(&mut locked(&kernel.maps)))
+    }
+
+    /// Puts another version of the configuration in force, in the kernel and here.
+    pub fn set_view(&self, view: View) -> Result<(), MapsError> {
+        let clock = self.shared.clock();
+        self.maps(|maps| maps.publish(&view, &clock)).transpose()?;
+        locked(&self.shared.table).keep_configured(&view);
+        self.shared.set_view(view);
+        Ok(())
+    }
+
+    /// Publishes the clock's state, in the kernel and here.
+    pub fn set_clock(&self, clock: Clock) -> Result<(), MapsError> {
+        self.shared.set_clock(clock);
+        self.maps(|maps| maps.publish_clock(&clock)).transpose().map(|_| ())
+    }
+}
+
+/// The program as configured; with [`XdpMode::Auto`], `None` and a warning where it can't be had.
+fn attach(view: &View, clock: &Clock) -> Result<Option<(loader::Kernel, super::maps::KernelLedger)>, ReflectorError> {
+    let mode = view.config.xdp_mode;
+    if mode == XdpMode::Off {
+        return Ok(None);
+    }
+    match loader::attach(view, clock, mode) {
+        Ok(attached) => Ok(Some(attached)),
+        Err(error) if mode == XdpMode::Auto && error.is_optional() => {
+            tracing::warn!("{}: no XDP, sockets answer instead, slower: {error}", view.interface.name);
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn spawn_sockets(
+    name: &str,
+    shared: &Arc<Shared>,
+    sockets: Vec<Arc<Socket>>,
+    wake: PipeReader,
+) -> Result<JoinHandle<()>, ReflectorError> {
+    let shared = shared.clone();
+    spawn(format!("socket-{name}"), move || socket::run(&shared, &sockets, &wake))
+}
+
+fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ReflectorError> {
+    // The kernel keeps 15 octets of a thread's name.
+    std::thread::Builder::new().name(name).spawn(run).map_err(ReflectorError::System)
+}

@@ -1,0 +1,401 @@
+//! Loads the XDP program, attaches it to an interface, and pins what must outlive the controller.
+//!
+//! Everything of one interface is pinned in one folder: link, programs and maps. If the controller is killed they stay,
+//! and so does the answering; the next controller adopts the maps and replaces the program in one step.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Map, MapData, RingBuf};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{ProgramError, Xdp, XdpMode as AyaMode, loaded_programs};
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfLoader};
+use teaparty_common::maps::{ABI_VERSION, Clock, name, program};
+
+use super::config::{HISTORY_RINGS, XdpMode};
+use super::maps::{ALL, KernelLedger, Maps, MapsError};
+use super::pins::{self, Lock, PinError};
+use super::view::View;
+use crate::net::interface::{Interface, xdp_state};
+
+/// Octets of the ring for punted frames, a power of two.
+const PUNT_RING: u32 = 8 << 20;
+/// First kernel with `bpf_ktime_get_tai_ns`.
+const OLDEST_KERNEL: (u8, u8) = (6, 1);
+/// An object to be used in place of the embedded one.
+const VARIABLE: &str = "TEAPARTY_EBPF_OBJECT";
+
+/// The program cannot be had or not be attached.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// This `teaparty` was built without it.
+    #[error(
+        "this teaparty was built without the XDP program; build it with `cargo xtask build-ebpf`, \
+         or name an object file in {VARIABLE}"
+    )]
+    NoObject,
+    /// The object file that the environment names.
+    #[error("cannot read the object file {} named by {VARIABLE}: {source}", path.display())]
+    Object {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No privileges.
+    #[error("loading an XDP program needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; try sudo")]
+    NoPermission,
+    /// Too old a kernel.
+    #[error("the XDP program needs Linux {}.{} or newer", OLDEST_KERNEL.0, OLDEST_KERNEL.1)]
+    OldKernel,
+    /// Pins.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    /// The interface is taken.
+    #[error(
+        "interface {interface} already runs the XDP program {program} (id {id}), which is not ours to replace; \
+         `bpftool net` and `ip link show dev {interface}` show it"
+    )]
+    Busy {
+        /// The interface.
+        interface: String,
+        /// The program's number.
+        id: u32,
+        /// Its name.
+        program: String,
+    },
+    /// Pins of another version.
+    #[error(
+        "interface {interface} still runs the reflector of another version of teaparty (map layout {found}, ours is \
+         {ABI_VERSION}); remove it with `teaparty detach --iface {interface}`"
+    )]
+    OtherVersion {
+        /// The interface.
+        interface: String,
+        /// The version that is there.
+        found: u32,
+    },
+    /// The kernel refuses the object.
+    #[error("the kernel does not load the XDP program: {0}")]
+    Load(String),
+    /// The interface refuses the program.
+    #[error("cannot attach the XDP program to {interface} in mode {mode}: {reason}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// The mode tried.
+        mode: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A map.
+    #[error(transparent)]
+    Maps(#[from] MapsError),
+}
+
+impl LoadError {
+    /// Whether `--xdp-mode auto` goes on without the program. Not where that would leave two reflectors on an interface.
+    pub fn is_optional(&self) -> bool {
+        !matches!(self, Self::Busy { .. } | Self::OtherVersion { .. } | Self::Pins(PinError::Running { .. }))
+    }
+}
+
+/// The XDP program on an interface, and the controller's end of it.
+pub struct Kernel {
+    /// The maps.
+    pub maps: Maps,
+    /// Punted frames.
+    pub punts: RingBuf<MapData>,
+    /// How it is attached.
+    pub attachment: Attachment,
+}
+
+/// An attached program. Dropping this leaves it attached: [`Attachment::detach`] takes it away.
+pub struct Attachment {
+    interface: String,
+    folder: PathBuf,
+    /// Native or skb.
+    pub mode: XdpMode,
+    /// The program's number in the kernel.
+    pub program_id: u32,
+    /// Whether maps and link of an earlier controller were taken over.
+    pub is_adopted: bool,
+    _lock: Lock,
+}
+
+impl Attachment {
+    /// Takes the program from the interface and removes all pins.
+    pub fn detach(self) -> Result<(), PinError> {
+        pins::remove(&self.folder)
+    }
+
+    /// Where link, programs and maps are pinned.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The interface.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+}
+
+/// Loads the program and attaches it by the mode that is wanted; with [`XdpMode::Auto`], natively or else generically.
+pub fn attach(view: &View, clock: &Clock, mode: XdpMode) -> Result<(Kernel, KernelLedger), LoadError> {
+    let object = object()?;
+    if KernelVersion::current().is_ok_and(|v| v < KernelVersion::new(OLDEST_KERNEL.0, OLDEST_KERNEL.1, 0)) {
+        return Err(LoadError::OldKernel);
+    }
+    raise_memlock();
+    let interface = &*view.interface;
+    let folder = pins::folder(&interface.name)?;
+    let lock = Lock::take(&interface.name)?;
+    let is_adopted = adoptable(&folder, &interface.name)?;
+    let mut ebpf = load(&object, &folder, view.config.max_sessions, is_adopted)?;
+    let prepared = prepare(&mut ebpf, &folder, view, clock, is_adopted);
+    let attached = prepared.and_then(|maps| Ok((maps, link(&mut ebpf, &folder, interface, mode)?)));
+    let (maps, (obtained, program_id)) = match attached {
+        Ok(attached) => attached,
+        Err(error) => {
+            if !is_adopted {
+                // What was pinned just now serves nobody.
+                let _ = pins::remove(&folder);
+            }
+            return Err(error);
+        }
+    };
+    let punts = take_ring(&mut ebpf)?;
+    let ledger = KernelLedger::new(ebpf, &folder)?;
+    let attachment =
+        Attachment { interface: interface.name.clone(), folder, mode: obtained, program_id, is_adopted, _lock: lock };
+    Ok((Kernel { maps, punts, attachment }, ledger))
+}
+
+/// The object: named by the environment, or embedded.
+fn object() -> Result<Cow<'static, [u8]>, LoadError> {
+    if let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from) {
+        return std::fs::read(&path).map(Cow::Owned).map_err(|source| LoadError::Object { path, source });
+    }
+    #[cfg(teaparty_ebpf)]
+    return Ok(Cow::Borrowed(aya::include_bytes_aligned!(env!("TEAPARTY_EBPF_OBJECT"))));
+    #[cfg(not(teaparty_ebpf))]
+    Err(LoadError::NoObject)
+}
+
+/// Kernels before 5.11 charge maps to this limit.
+fn raise_memlock() {
+    use nix::sys::resource::{Resource, setrlimit};
+    if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, u64::MAX, u64::MAX) {
+        tracing::debug!("RLIMIT_MEMLOCK stays as it is: {error}");
+    }
+}
+
+/// Whether an earlier controller has left maps behind that we can go on with.
+fn adoptable(folder: &Path, interface: &str) -> Result<bool, LoadError> {
+    if !folder.join(name::CONTROL).exists() {
+        // Nothing, or the rest of a start that failed half-way.
+        pins::remove(folder)?;
+        return Ok(false);
+    }
+    let found = Maps::open(folder).and_then(|maps| maps.control()).map_or(0, |control| control.abi_version);
+    let is_complete = ALL.iter().all(|name| folder.join(name).exists());
+    if found == ABI_VERSION && is_complete {
+        return Ok(true);
+    }
+    if found == 0 && !folder.join(pins::LINK).exists() {
+        pins::remove(folder)?;
+        return Ok(false);
+    }
+    Err(LoadError::OtherVersion { interface: interface.into(), found })
+}
+
+/// Loads the object, with the pinned maps of an earlier controller if there are some to adopt.
+fn load(object: &[u8], folder: &Path, max_sessions: u32, is_adopted: bool) -> Result<Ebpf, LoadError> {
+    let mut loader = EbpfLoader::new();
+    loader
+        .map_max_entries(name::SESSIONS, max_sessions)
+        .map_max_entries(name::HISTORY, HISTORY_RINGS)
+        .map_max_entries(name::PUNTS, PUNT_RING);
+    if is_adopted {
+        for name in ALL {
+            loader.map_pin_path(name, folder.join(name));
+        }
+    }
+    let mut ebpf = loader.load(object).map_err(|error| load_error(&error))?;
+    for name in [program::REFLECT, program::LEDGER] {
+        xdp(&mut ebpf, name)?.load().map_err(|error| load_error(&error))?;
+    }
+    Ok(ebpf)
+}
+
+fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, LoadError> {
+    let program =
+        ebpf.program_mut(name).ok_or_else(|| LoadError::Load(format!("the object has no program `{name}`")))?;
+    program.try_into().map_err(|error: ProgramError| LoadError::Load(error.to_string()))
+}
+
+/// The error with its causes in one line; of a verifier's log the end, where it says what it minded.
+fn load_error(error: &(dyn std::error::Error + 'static)) -> LoadError {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>()
+            && io.raw_os_error() == Some(libc::EPERM)
+        {
+            return LoadError::NoPermission;
+        }
+        let part = error.to_string();
+        if !text.contains(&part) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&part);
+        }
+        next = error.source();
+    }
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    LoadError::Load(lines[lines.len().saturating_sub(4)..].join(" | "))
+}
+
+/// Pins maps and programs and fills the maps: when the program sees its first packet, everything is there.
+fn prepare(ebpf: &mut Ebpf, folder: &Path, view: &View, clock: &Clock, is_adopted: bool) -> Result<Maps, LoadError> {
+    pins::create(folder)?;
+    if !is_adopted {
+        for name in ALL {
+            let map = ebpf.map(name).ok_or_else(|| LoadError::Load(format!("the object has no map `{name}`")))?;
+            let path = folder.join(name);
+            map.pin(&path).map_err(|error| PinError::pin(&path, &error))?;
+        }
+    }
+    for name in [program::REFLECT, program::LEDGER] {
+        let path = folder.join(name);
+        // The name moves on to the new program; the old one lives on in the link until that is updated.
+        let _ = std::fs::remove_file(&path);
+        xdp(ebpf, name)?.pin(&path).map_err(|error| PinError::pin(&path, &error))?;
+    }
+    let mut maps = Maps::open(folder)?;
+    maps.publish(view, clock)?;
+    Ok(maps)
+}
+
+/// Replaces the program in the link that is there, or attaches it anew. Gives the mode obtained and the program's number.
+fn link(ebpf: &mut Ebpf, folder: &Path, interface: &Interface, mode: XdpMode) -> Result<(XdpMode, u32), LoadError> {
+    let path = folder.join(pins::LINK);
+    let program = xdp(ebpf, program::REFLECT)?;
+    let id = program.info().map_or(0, |info| info.id());
+    if path.exists() {
+        match replace(program, &path) {
+            Ok(()) => {
+                let state = xdp_state(interface.index).ok().flatten();
+                let is_native = state.is_none_or(|state| state.is_native);
+                let obtained = if is_native { XdpMode::Native } else { XdpMode::Skb };
+                if mode != XdpMode::Auto && mode != obtained {
+                    tracing::warn!(
+                        "{}: the program of the earlier start is kept in mode {}; `teaparty detach --iface {}` and a new \
+                         start change it to {}",
+                        interface.name,
+                        obtained.name(),
+                        interface.name,
+                        mode.name()
+                    );
+                }
+                return Ok((obtained, id));
+            }
+            Err(reason) => {
+                // The link of an interface that has gone since.
+                tracing::debug!("{}: the pinned link is dead: {reason}", interface.name);
+                std::fs::remove_file(&path).map_err(|source| PinError::Folder { path: path.clone(), source })?;
+            }
+        }
+    }
+    let modes: &[XdpMode] = match mode {
+        XdpMode::Skb => &[XdpMode::Skb],
+        XdpMode::Native => &[XdpMode::Native],
+        XdpMode::Auto | XdpMode::Off => &[XdpMode::Native, XdpMode::Skb],
+    };
+    let mut refusal = None;
+    for mode in modes {
+        match attach_in(program, interface, *mode) {
+            Ok(link) => {
+                link.pin(&path).map_err(|error| PinError::pin(&path, &error))?;
+                if let Some(LoadError::Attach { reason, .. }) = refusal {
+                    tracing::warn!(
+                        "{}: no native XDP, {reason}; the program runs in generic mode (skb), slower",
+                        interface.name
+                    );
+                }
+                return Ok((*mode, id));
+            }
+            Err(error @ LoadError::Attach { .. }) => refusal = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refusal.expect("at least one mode was tried"))
+}
+
+/// Puts our program into a pinned link, in one step.
+fn replace(program: &mut Xdp, path: &Path) -> Result<(), String> {
+    let pinned = PinnedLink::from_pin(path).map_err(|error| error.to_string())?;
+    let link: XdpLink = FdLink::from(pinned).try_into().map_err(|error| format!("{error}"))?;
+    let id = program.attach_to_link(link).map_err(|error| cause(&error))?;
+    // The pin holds the link, whatever becomes of our descriptor.
+    program.take_link(id).map(|_| ()).map_err(|error| error.to_string())
+}
+
+fn attach_in(program: &mut Xdp, interface: &Interface, mode: XdpMode) -> Result<FdLink, LoadError> {
+    let refused = |reason| LoadError::Attach { interface: interface.name.clone(), mode: mode.name(), reason };
+    let flag = if mode == XdpMode::Skb { AyaMode::Skb } else { AyaMode::Driver };
+    let id = match program.attach_to_if_index(interface.index, flag) {
+        Ok(id) => id,
+        Err(error) => {
+            let busy = os_error(&error).is_some_and(|code| code == libc::EBUSY || code == libc::EEXIST);
+            if busy && let Ok(Some(state)) = xdp_state(interface.index) {
+                return Err(LoadError::Busy {
+                    interface: interface.name.clone(),
+                    id: state.program_id,
+                    program: program_name(state.program_id),
+                });
+            }
+            return Err(match os_error(&error) {
+                Some(libc::EPERM) => LoadError::NoPermission,
+                Some(libc::EOPNOTSUPP) => refused("its driver has no XDP".into()),
+                _ => refused(cause(&error)),
+            });
+        }
+    };
+    let link = program.take_link(id).map_err(|error| refused(error.to_string()))?;
+    link.try_into().map_err(|_| refused("this kernel has no BPF links for XDP".into()))
+}
+
+fn program_name(id: u32) -> String {
+    let found = loaded_programs().filter_map(Result::ok).find(|program| program.id() == id);
+    found.and_then(|program| program.name_as_str().map(str::to_owned)).unwrap_or_else(|| "of unknown name".into())
+}
+
+fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return io.raw_os_error();
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    last.to_string()
+}
+
+fn take_ring(ebpf: &mut Ebpf) -> Result<RingBuf<MapData>, LoadError> {
+    let failed = |source| LoadError::Maps(MapsError { name: name::PUNTS, source });
+    let map: Map = ebpf.take_map(name::PUNTS).ok_or_else(|| LoadError::Load("the object has no punt ring".into()))?;
+    RingBuf::try_from(map).map_err(failed)
+}

@@ -1,0 +1,305 @@
+//! The maps of the XDP program on one interface, by their types: beside the loader the only file that knows aya.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use aya::Ebpf;
+use aya::maps::lpm_trie::{Key as Prefix, LpmTrie};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
+use teaparty_common::frame::ETHERNET_LEN;
+use teaparty_common::maps::{
+    ABI_VERSION, Clock, Config, Control, HistoryKey, HistoryRing, HistorySlot, LedgerOperation, LedgerRequest,
+    LocalAddress, Session, SessionKey, name, program,
+};
+use teaparty_common::reflect::{Address, Facts, REASON_SLOTS, Reason};
+use teaparty_common::tlv::measurement::METHOD_SOFTWARE;
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::config::HISTORY_RINGS;
+use super::slow_path::{Ledger, locked};
+use super::view::{View, entry_flags};
+
+/// A map that is missing, or refuses what it was given.
+#[derive(Debug, thiserror::Error)]
+#[error("map `{name}`: {source}")]
+pub struct MapsError {
+    /// The map.
+    pub name: &'static str,
+    /// Why.
+    pub source: MapError,
+}
+
+/// Names of all maps, in the order in which they are pinned.
+pub const ALL: [&str; 12] = [
+    name::CONTROL,
+    name::CONFIG,
+    name::PORTS,
+    name::ADDRESSES,
+    name::ALLOWED,
+    name::SESSIONS,
+    name::PROVISIONED,
+    name::BUCKETS,
+    name::COUNTERS,
+    name::PUNTS,
+    name::HISTORY,
+    name::SERIAL,
+];
+
+/// The maps that the controller writes and reads.
+pub struct Maps {
+    control: Array<MapData, Control>,
+    config: Array<MapData, Config>,
+    ports: Array<MapData, u64>,
+    addresses: HashMap<MapData, Address, LocalAddress>,
+    allowed: LpmTrie<MapData, Address, u32>,
+    sessions: HashMap<MapData, SessionKey, Session>,
+    provisioned: HashMap<MapData, SessionKey, Session>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+/// Opens a pinned map as its type.
+fn open<T: TryFrom<Map, Error = MapError>>(pins: &Path, name: &'static str) -> Result<T, MapsError> {
+    let map = MapData::from_pin(pins.join(name)).and_then(Map::from_map_data).and_then(T::try_from);
+    map.map_err(|source| MapsError { name, source })
+}
+
+impl Maps {
+    /// Opens the maps that are pinned in a folder.
+    pub fn open(pins: &Path) -> Result<Self, MapsError> {
+        Ok(Self {
+            control: open(pins, name::CONTROL)?,
+            config: open(pins, name::CONFIG)?,
+            ports: open(pins, name::PORTS)?,
+            addresses: open(pins, name::ADDRESSES)?,
+            allowed: open(pins, name::ALLOWED)?,
+            sessions: open(pins, name::SESSIONS)?,
+            provisioned: open(pins, name::PROVISIONED)?,
+            counters: open(pins, name::COUNTERS)?,
+        })
+    }
+
+    /// The entry that says which layouts the maps have. All zero where no controller has written it yet.
+    pub fn control(&self) -> Result<Control, MapsError> {
+        self.control.get(&0, 0).map_err(|source| MapsError { name: name::CONTROL, source })
+    }
+
+    /// Puts a version of the configuration in force: a packet sees the old one or the new one, but for addresses, ports,
+    /// prefixes and provisioned sessions, which change one by one.
+    pub fn publish(&mut self, view: &View, clock: &Clock) -> Result<(), MapsError> {
+        let old = self.control()?;
+        let active = if old.abi_version == 0 { 0 } else { !old.active & 1 };
+        let config = Config {
+            policy: view.config.policy,
+            rate_interval_ns: view.config.rate_interval_ns,
+            rate_burst_ns: view.config.rate_burst_ns,
+            flags: view.flags(),
+            history_rings: HISTORY_RINGS,
+            mac: view.interface.mac,
+            reserved: [0; 2],
+        };
+        self.config.set(active, config, 0).map_err(|source| MapsError { name: name::CONFIG, source })?;
+        self.set_ports(view)?;
+        self.set_addresses(view)?;
+        self.set_allowed(view)?;
+        self.set_provisioned(view)?;
+        self.write_control(Control {
+            abi_version: ABI_VERSION,
+            active,
+            generation: old.generation.wrapping_add(1),
+            interface: view.interface.index,
+            clock: *clock,
+        })
+    }
+
+    /// Publishes the clock's state.
+    pub fn publish_clock(&mut self, clock: &Clock) -> Result<(), MapsError> {
+        let control = self.control()?;
+        if control.clock == *clock { Ok(()) } else { self.write_control(Control { clock: *clock, ..control }) }
+    }
+
+    fn write_control(&mut self, control: Control) -> Result<(), MapsError> {
+        self.control.set(0, control, 0).map_err(|source| MapsError { name: name::CONTROL, source })
+    }
+
+    fn set_ports(&mut self, view: &View) -> Result<(), MapsError> {
+        for (index, word) in view.port_words().iter().enumerate() {
+            let set = self.ports.set(index as u32, *word, 0);
+            set.map_err(|source| MapsError { name: name::PORTS, source })?;
+        }
+        Ok(())
+    }
+
+    fn set_addresses(&mut self, view: &View) -> Result<(), MapsError> {
+        let failed = |source| MapsError { name: name::ADDRESSES, source };
+        for address in view.local.union(&view.addresses) {
+            let flags = if view.addresses.contains(address) { LocalAddress::ANSWERED } else { 0 };
+            self.addresses.insert(address, LocalAddress { flags }, 0).map_err(failed)?;
+        }
+        let known: Vec<Address> = self.addresses.keys().filter_map(Result::ok).collect();
+        for gone in known.iter().filter(|address| !view.local.contains(address) && !view.addresses.contains(address)) {
+            self.addresses.remove(gone).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn set_allowed(&mut self, view: &View) -> Result<(), MapsError> {
+        let failed = |source| MapsError { name: name::ALLOWED, source };
+        let wanted = &view.config.allowed;
+        for (prefix, length) in wanted {
+            self.allowed.insert(&Prefix::new(u32::from(*length), *prefix), 1, 0).map_err(failed)?;
+        }
+        let known: Vec<Prefix<Address>> = self.allowed.keys().filter_map(Result::ok).collect();
+        for key in known {
+            let is_wanted = wanted.iter().any(|(p, l)| *p == key.data() && u32::from(*l) == key.prefix_len());
+            if !is_wanted {
+                self.allowed.remove(&key).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_provisioned(&mut self, view: &View) -> Result<(), MapsError> {
+        let failed = |source| MapsError { name: name::PROVISIONED, source };
+        for (key, wanted) in view.provisioned.iter() {
+            let flags = entry_flags(key, wanted);
+            match self.provisioned.get(key, 0) {
+                Ok(session) if session.flags & !Session::HAS_PREVIOUS == flags => {}
+                // A session that was there keeps its state; packets that come meanwhile may be counted once too few.
+                Ok(session) => {
+                    let flags = flags | session.flags & Session::HAS_PREVIOUS;
+                    self.provisioned.insert(key, Session { flags, ..session }, 0).map_err(failed)?;
+                }
+                Err(_) => {
+                    let seen = self.sessions.get(key, 0).unwrap_or_default();
+                    let flags = flags | seen.flags & Session::HAS_PREVIOUS;
+                    self.provisioned.insert(key, Session { flags, ..seen }, 0).map_err(failed)?;
+                    let _ = self.sessions.remove(key);
+                }
+            }
+        }
+        let known: Vec<SessionKey> = self.provisioned.keys().filter_map(Result::ok).collect();
+        for gone in known.iter().filter(|key| !view.provisioned.contains_key(key)) {
+            self.provisioned.remove(gone).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// A session's state.
+    pub fn session(&self, key: &SessionKey) -> Option<Session> {
+        self.provisioned.get(key, 0).or_else(|_| self.sessions.get(key, 0)).ok()
+    }
+
+    /// All sessions, in no particular order; provisioned wildcards are none.
+    pub fn sessions(&self) -> impl Iterator<Item = (SessionKey, Session)> {
+        let provisioned = self.provisioned.iter().filter_map(Result::ok);
+        let provisioned = provisioned.filter(|(_, session)| !session.has(Session::WILDCARD));
+        provisioned.chain(self.sessions.iter().filter_map(Result::ok))
+    }
+
+    /// Forgets a session that was made by packets; whether there was one.
+    pub fn remove_session(&mut self, key: &SessionKey) -> bool {
+        self.sessions.remove(key).is_ok()
+    }
+
+    /// Forgets sessions made by packets whose last one came before `oldest_ns` of CLOCK_TAI; how many.
+    pub fn expire(&mut self, oldest_ns: u64) -> usize {
+        let is_over = |session: &Session| session.last_received_ns < oldest_ns;
+        let over: Vec<SessionKey> =
+            self.sessions.iter().filter_map(Result::ok).filter(|(_, s)| is_over(s)).map(|(key, _)| key).collect();
+        over.iter().filter(|key| self.sessions.remove(key).is_ok()).count()
+    }
+
+    /// Packets by the way they ended in the kernel, by [`Reason`] as a number.
+    pub fn counters(&self) -> [u64; REASON_SLOTS] {
+        std::array::from_fn(|reason| self.counters.get(&(reason as u32), 0).map_or(0, |values| values.iter().sum()))
+    }
+}
+
+/// The kernel's ledger program and the histories that it keeps.
+pub struct KernelLedger {
+    object: Mutex<Ebpf>,
+    history: Array<MapData, HistoryRing>,
+}
+
+impl KernelLedger {
+    /// The ledger of a loaded object whose maps are pinned in a folder.
+    pub fn new(object: Ebpf, pins: &Path) -> Result<Self, MapsError> {
+        Ok(Self { object: Mutex::new(object), history: open(pins, name::HISTORY)? })
+    }
+
+    /// Has the kernel carry out one request; `None` if it can't.
+    fn run(&self, request: LedgerRequest) -> Option<LedgerRequest> {
+        const LEN: usize = ETHERNET_LEN + size_of::<LedgerRequest>();
+        let mut input = [0u8; LEN];
+        input[ETHERNET_LEN..].copy_from_slice(request.as_bytes());
+        let mut output = [0u8; LEN];
+        let options =
+            TestRunOptions { data_in: Some(&input), data_out: Some(&mut output), ..TestRunOptions::default() };
+        if let Err(error) = self.test_run(options) {
+            tracing::debug!("ledger: {error}");
+            return None;
+        }
+        let answer = LedgerRequest::read_from_bytes(&output[ETHERNET_LEN..]).ok()?;
+        (answer.is_found != 0).then_some(answer)
+    }
+
+    fn test_run(&self, options: TestRunOptions<'_>) -> Result<(), ProgramError> {
+        let object = locked(&self.object);
+        let program = object.program(program::LEDGER).ok_or(ProgramError::NotLoaded)?;
+        <&Xdp>::try_from(program)?.test_run(options).map(|_| ())
+    }
+}
+
+impl Ledger for KernelLedger {
+    fn claim(&self, key: &SessionKey, flags: u32, _: &View, facts: &mut Facts) -> Result<(), Reason> {
+        let request = LedgerRequest {
+            key: *key,
+            operation: LedgerOperation::Claim as u32,
+            count: 1,
+            received_ns: facts.received_ns,
+            flags,
+            ..LedgerRequest::default()
+        };
+        let answer = self.run(request).ok_or(Reason::TableFull)?;
+        facts.flags |= Facts::STATEFUL;
+        facts.sequence = answer.sequence;
+        facts.transmitted = answer.sequence;
+        facts.received = answer.received;
+        facts.history_tag = answer.history_tag;
+        if answer.flags & Session::HAS_PREVIOUS != 0 {
+            facts.flags |= Facts::HAS_PREVIOUS;
+            facts.previous_sequence = answer.sequence.wrapping_sub(1);
+            facts.previous_timestamp = answer.previous_timestamp;
+            facts.previous_method = METHOD_SOFTWARE;
+            facts.previous_sender_sequence = answer.previous_sender_sequence;
+        }
+        Ok(())
+    }
+
+    fn unanswered(&self, key: &SessionKey, facts: &Facts) {
+        self.run(LedgerRequest {
+            key: *key,
+            operation: LedgerOperation::Claim as u32,
+            received_ns: facts.received_ns,
+            ..LedgerRequest::default()
+        });
+    }
+
+    fn settle(&self, key: &SessionKey, facts: &Facts, exchange: HistorySlot) {
+        self.run(LedgerRequest {
+            key: *key,
+            operation: LedgerOperation::Record as u32,
+            received_ns: facts.received_ns,
+            exchange,
+            ..LedgerRequest::default()
+        });
+    }
+
+    fn ring(&self, tag: u32) -> Option<HistoryRing> {
+        if tag == 0 {
+            return None;
+        }
+        self.history.get(&HistoryKey::ring(tag, HISTORY_RINGS), 0).ok()
+    }
+}

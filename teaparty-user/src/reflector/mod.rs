@@ -1,0 +1,286 @@
+//! The Session-Reflector: XDP program, engines, and the task that keeps them up to date.
+//!
+//! Reading order: [`config`] and [`view`] (what holds), [`slow_path`] (one packet's way), [`extra`] (TLVs that take more
+//! than the packet), [`sessions`] (state that is ours), [`socket`] and [`ring`] (the two engines), [`loader`] and
+//! [`maps`] (the kernel's side), [`instance`] (all of it on one interface), [`handle`] (how others look at it).
+//!
+//! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over [`Event`].
+
+pub mod config;
+pub mod extra;
+pub mod frames;
+pub mod handle;
+pub mod instance;
+pub mod loader;
+pub mod lru;
+pub mod maps;
+pub mod pins;
+pub mod ring;
+pub mod sessions;
+pub mod shared;
+pub mod slow_path;
+pub mod socket;
+pub mod summary;
+pub mod view;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use teaparty_common::maps::Clock;
+use teaparty_common::tlv::measurement::{METHOD_SOFTWARE, SYNC_SOURCE_FREE_RUNNING, SYNC_SOURCE_NTP};
+use teaparty_common::wire::TimestampFormat;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use self::config::Config;
+use self::handle::{ReflectorHandle, State};
+use self::instance::Instance;
+use self::loader::LoadError;
+use self::shared::Notice;
+use self::slow_path::locked;
+use self::summary::Summary;
+use crate::clock::{Clock as _, SystemClock};
+use crate::net::interface::{Interface, InterfaceError, Watcher, local_addresses};
+use crate::net::socket::SocketError;
+
+/// How often clock and interfaces are looked at even if nobody announces a change.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often sessions that are over are looked for, at most.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The reflector can't start or can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReflectorError {
+    /// An interface.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// A port.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The XDP program.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The system.
+    #[error("the system refuses what the reflector needs: {0}")]
+    System(#[from] io::Error),
+    /// An engine has ended by itself.
+    #[error("{0}")]
+    Engine(String),
+}
+
+/// Everything that can happen to a running reflector.
+enum Event {
+    /// A second has passed.
+    Clock,
+    /// Links or addresses have changed.
+    Interfaces,
+    /// Time to look for sessions that are over.
+    Expiry,
+    /// An engine has something to tell.
+    Notice(Notice),
+    /// Somebody has asked for something.
+    Command(Command),
+}
+
+/// What can be asked of the reflector's task.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// To end.
+    Stop,
+}
+
+/// A reflector that answers already; [`Reflector::run`] keeps it up to date until it is to end.
+pub struct Reflector {
+    state: Arc<Mutex<State>>,
+    sender: UnboundedSender<Notice>,
+    notices: UnboundedReceiver<Notice>,
+    commands: UnboundedReceiver<Command>,
+    watcher: AsyncFd<Watcher>,
+}
+
+impl Reflector {
+    /// Starts to answer on all interfaces, or on none. To be called within a tokio runtime.
+    pub fn start(config: Config) -> Result<(Self, ReflectorHandle), ReflectorError> {
+        let config = Arc::new(config);
+        let (sender, notices) = unbounded_channel();
+        let (commands_in, commands) = unbounded_channel();
+        // SAFETY: a `Watcher` owns its descriptor and never replaces or closes it while it lives.
+        let watcher = unsafe { AsyncFd::register_with_interest(Watcher::new()?, Interest::READABLE) };
+        let watcher = watcher.map_err(io::Error::from)?;
+        let mut slots: Vec<(String, Option<Instance>)> = Vec::new();
+        for name in &config.interfaces {
+            let started = Interface::find(name).map_err(ReflectorError::from).and_then(|interface| {
+                Instance::start(interface, &config, HashMap::new(), read_clock(), sender.clone())
+            });
+            match started {
+                Ok(instance) => slots.push((name.clone(), Some(instance))),
+                Err(error) => {
+                    stop_all(slots);
+                    return Err(error);
+                }
+            }
+        }
+        let state = Arc::new(Mutex::new(State { config, slots, provisioned: HashMap::new() }));
+        let handle = ReflectorHandle { state: state.clone(), commands: commands_in };
+        Ok((Self { state, sender, notices, commands, watcher }, handle))
+    }
+
+    /// Follows clock, interfaces and requests until SIGINT, SIGTERM or [`ReflectorHandle::stop`]; then takes everything
+    /// back and says what was done.
+    pub async fn run(mut self, handle: &ReflectorHandle) -> Result<Summary, ReflectorError> {
+        let result = self.follow().await;
+        let summary = Summary::new(handle);
+        let slots = std::mem::take(&mut locked(&self.state).slots);
+        stop_all(slots);
+        result.map(|()| summary)
+    }
+
+    async fn follow(&mut self) -> Result<(), ReflectorError> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let ticker = |period: Duration| {
+            let mut ticker = interval_at(Instant::now() + period, period);
+            ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticker
+        };
+        let mut clock = ticker(CLOCK_INTERVAL);
+        let mut expiry = ticker(EXPIRY_INTERVAL);
+        loop {
+            let event = tokio::select! {
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+                _ = clock.tick() => Event::Clock,
+                _ = expiry.tick() => Event::Expiry,
+                guard = self.watcher.readable() => {
+                    let mut guard = guard?;
+                    guard.get_inner().drain();
+                    guard.clear_ready();
+                    Event::Interfaces
+                }
+                Some(notice) = self.notices.recv() => Event::Notice(notice),
+                Some(command) = self.commands.recv() => Event::Command(command),
+            };
+            if !self.handle(event)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Deals with one event; whether the reflector goes on.
+    fn handle(&mut self, event: Event) -> Result<bool, ReflectorError> {
+        match event {
+            Event::Clock => self.publish_clock(),
+            Event::Interfaces => self.follow_interfaces(),
+            Event::Expiry => self.expire(),
+            Event::Notice(Notice::AccessReport { key, report }) => {
+                let id = handle::SessionId::from(&key);
+                tracing::info!(
+                    "access report from {} port {}: access {}, return code {}",
+                    id.source,
+                    id.source_port,
+                    report.id(),
+                    report.return_code
+                );
+            }
+            Event::Notice(Notice::Failed { what }) => return Err(ReflectorError::Engine(what)),
+            Event::Command(Command::Stop) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn publish_clock(&self) {
+        let clock = read_clock();
+        for (name, instance) in &locked(&self.state).slots {
+            if let Some(Err(error)) = instance.as_ref().map(|instance| instance.set_clock(clock)) {
+                tracing::warn!("{name}: the kernel does not take the clock's state: {error}");
+            }
+        }
+    }
+
+    fn expire(&self) {
+        let mut state = locked(&self.state);
+        let Some(timeout) = state.config.session_timeout else { return };
+        for (_, instance) in &mut state.slots {
+            let Some(instance) = instance else { continue };
+            let now = SystemClock.realtime_ns().wrapping_add(instance.shared.clock().tai_offset_ns);
+            let oldest = now.saturating_sub(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+            let own = locked(&instance.shared.table).expire(oldest);
+            let kernel = instance.maps(|maps| maps.expire(oldest)).unwrap_or(0);
+            if own + kernel > 0 {
+                tracing::debug!("{} sessions are over", own + kernel);
+            }
+        }
+    }
+
+    /// Brings every interface's state up to date; one that has come back is started anew, with the sessions it had.
+    fn follow_interfaces(&mut self) {
+        let local = local_addresses().unwrap_or_default();
+        let mut state = locked(&self.state);
+        let (settings, provisioned) = (state.config.clone(), state.provisioned.clone());
+        for (name, slot) in &mut state.slots {
+            let found = Interface::find(name).ok();
+            let known = slot.as_ref().map(|instance| instance.shared.view());
+            match (found, known) {
+                (Some(found), Some(view)) if found.index == view.interface.index => {
+                    let is_changed = found != *view.interface;
+                    if is_changed || local.iter().any(|ip| !view.local.contains(&config::address(*ip))) {
+                        if is_changed {
+                            tracing::info!("{name}: addresses or link have changed");
+                        }
+                        let view = view.with_interface(found, &local);
+                        let changed = slot.as_ref().map(|instance| instance.set_view(view));
+                        if let Some(Err(error)) = changed {
+                            tracing::error!("{name}: the kernel does not take the new addresses: {error}");
+                        }
+                    }
+                }
+                (found, known) => {
+                    if let Some(instance) = slot.take() {
+                        tracing::warn!("{name}: the interface is gone; answers begin again when it comes back");
+                        // The sessions stay pinned for then.
+                        if let Err(error) = instance.stop(true) {
+                            tracing::warn!("{name}: {error}");
+                        }
+                    }
+                    let Some(found) = found else { continue };
+                    let sender = self.sender.clone();
+                    match Instance::start(found, &settings, provisioned.clone(), read_clock(), sender) {
+                        Ok(instance) => {
+                            tracing::info!("{name}: the interface is back, XDP mode {}", instance.mode().name());
+                            *slot = Some(instance);
+                        }
+                        // It is tried again at the next change of it; a new interface is announced more than once.
+                        Err(error) if known.is_none() => tracing::debug!("{name}: {error}"),
+                        Err(error) => tracing::warn!("{name}: {error}"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Ends all instances; what fails is told and does not keep the others.
+fn stop_all(slots: Vec<(String, Option<Instance>)>) {
+    for (name, instance) in slots {
+        if let Some(Err(error)) = instance.map(|instance| instance.stop(false)) {
+            tracing::error!("{name}: {error}");
+        }
+    }
+}
+
+/// The state of the system clock as the packets state it.
+fn read_clock() -> Clock {
+    let state = SystemClock.state();
+    let source = if state.is_synchronized { SYNC_SOURCE_NTP } else { SYNC_SOURCE_FREE_RUNNING };
+    Clock {
+        tai_offset_ns: u64::try_from(state.tai_offset_ns()).unwrap_or(0),
+        error_estimate: state.error_estimate(TimestampFormat::Ntp).bits(),
+        timestamp_information: [source, METHOD_SOFTWARE, source, METHOD_SOFTWARE],
+        reserved: [0; 2],
+    }
+}

@@ -1,0 +1,170 @@
+//! The folder of pinned objects of an interface, and who may write there.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::{Path, PathBuf};
+
+/// Where the BPF file system is.
+const BPFFS: &str = "/sys/fs/bpf";
+/// Its magic number, from linux/magic.h.
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+/// Name of the pinned link in an interface's folder.
+pub const LINK: &str = "link";
+
+/// Trouble with pinned objects.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// Another controller serves this interface.
+    #[error("another teaparty reflector is running on {interface}; stop it first")]
+    Running {
+        /// The interface.
+        interface: String,
+    },
+    /// No BPF file system.
+    #[error("the BPF file system is not mounted at {BPFFS} and cannot be: {0}; run: mount -t bpf bpf {BPFFS}")]
+    NoFileSystem(io::Error),
+    /// A folder or file.
+    #[error("cannot use {}: {source}", path.display())]
+    Folder {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// An object can't be pinned.
+    #[error("cannot pin {}: {reason}", path.display())]
+    Pin {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl PinError {
+    /// An object that can't be pinned at `path`.
+    pub fn pin(path: &Path, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut last = error;
+        while let Some(next) = last.source() {
+            last = next;
+        }
+        Self::Pin { path: path.into(), reason: last.to_string() }
+    }
+}
+
+/// The folder for an interface; mounts the BPF file system if that is missing.
+///
+/// `/sys/fs/bpf/teaparty/<iface>/`, with the network namespace's number behind the name where it is not that of the
+/// system's first process: two namespaces may use one name.
+pub fn folder(interface: &str) -> Result<PathBuf, PinError> {
+    if !is_mounted() {
+        mount()?;
+    }
+    Ok(Path::new(BPFFS).join("teaparty").join(folder_name(interface)))
+}
+
+fn folder_name(interface: &str) -> String {
+    let namespace = |process: &str| std::fs::metadata(format!("/proc/{process}/ns/net")).map(|m| m.ino());
+    match (namespace("self"), namespace("1")) {
+        (Ok(ours), Ok(first)) if ours != first => format!("{interface}@{ours}"),
+        _ => interface.into(),
+    }
+}
+
+fn is_mounted() -> bool {
+    // SAFETY: all-zero is a valid `statfs`.
+    let mut state: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with zero, and the result outlives the call.
+    let result = unsafe { libc::statfs(c"/sys/fs/bpf".as_ptr(), &raw mut state) };
+    result == 0 && state.f_type as i64 == BPF_FS_MAGIC
+}
+
+fn mount() -> Result<(), PinError> {
+    // SAFETY: all strings are constant and end with zero; the file system takes no data.
+    let result = unsafe { libc::mount(c"bpf".as_ptr(), c"/sys/fs/bpf".as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()) };
+    if result != 0 {
+        return Err(PinError::NoFileSystem(io::Error::last_os_error()));
+    }
+    tracing::info!("mounted the BPF file system at {BPFFS}");
+    Ok(())
+}
+
+/// Makes an interface's folder.
+pub fn create(folder: &Path) -> Result<(), PinError> {
+    std::fs::create_dir_all(folder).map_err(|source| PinError::Folder { path: folder.into(), source })
+}
+
+/// Removes an interface's folder and all pins in it, the link first: that detaches the program. None is no error.
+pub fn remove(folder: &Path) -> Result<(), PinError> {
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| PinError::Folder { path, source }
+    };
+    let link = folder.join(LINK);
+    match std::fs::remove_file(&link) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&link)(error)),
+        _ => {}
+    }
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed(folder))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(failed(folder))?.path();
+        std::fs::remove_file(&path).map_err(failed(&path))?;
+    }
+    std::fs::remove_dir(folder).map_err(failed(folder))?;
+    // The folder of all interfaces goes with the last one.
+    if let Some(parent) = folder.parent() {
+        let _ = std::fs::remove_dir(parent);
+    }
+    Ok(())
+}
+
+/// What `teaparty detach` does: removes what a controller that no longer runs has left on an interface. Whether there
+/// was anything.
+pub fn detach(interface: &str) -> Result<bool, PinError> {
+    let folder = folder(interface)?;
+    let _lock = Lock::take(interface)?;
+    let was_there = folder.exists();
+    remove(&folder)?;
+    Ok(was_there)
+}
+
+/// The right to be the one controller of an interface. It ends with the process, however that ends.
+pub struct Lock(#[expect(dead_code, reason = "held, not used")] UnixDatagram);
+
+impl Lock {
+    /// Takes it. Abstract socket names belong to a network namespace, as interface names do.
+    pub fn take(interface: &str) -> Result<Self, PinError> {
+        let failed = |source| PinError::Folder { path: format!("@teaparty/{interface}").into(), source };
+        let address = SocketAddr::from_abstract_name(format!("teaparty/reflector/{interface}")).map_err(failed)?;
+        match UnixDatagram::bind_addr(&address) {
+            Ok(socket) => Ok(Self(socket)),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                Err(PinError::Running { interface: interface.into() })
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_has_one_controller() {
+        let first = Lock::take("test-pins").unwrap();
+        assert!(matches!(Lock::take("test-pins"), Err(PinError::Running { .. })));
+        drop(first);
+        assert!(Lock::take("test-pins").is_ok());
+    }
+
+    #[test]
+    fn removing_what_is_not_there_is_no_error() {
+        assert!(remove(Path::new("/nonexistent/teaparty-test")).is_ok());
+    }
+}

@@ -1,0 +1,197 @@
+//! The sessions that the controller owns: all of them where no XDP program runs, else the authenticated ones.
+//!
+//! Admission and counting follow the kernel's, step by step and reason by reason (`teaparty-ebpf/src/session.rs`).
+
+use std::collections::HashMap;
+
+use teaparty_common::maps::{HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
+use teaparty_common::reflect::{Address, Facts, Reason};
+use teaparty_common::tlv::measurement::{HISTORY_DEPTH, METHOD_SOFTWARE};
+
+use super::config::HISTORY_RINGS;
+use super::lru::Lru;
+use super::view::View;
+
+/// Sources whose rate is remembered at a time.
+const BUCKETS: usize = 65_536;
+
+/// The table. Bounded in all its parts.
+pub struct SessionTable {
+    seen: Lru<SessionKey, Session>,
+    configured: HashMap<SessionKey, Session>,
+    buckets: Lru<Address, u64>,
+    rings: HashMap<u32, Box<HistoryRing>>,
+    serial: u32,
+}
+
+impl SessionTable {
+    /// An empty table for up to `max_sessions` sessions besides the provisioned ones.
+    pub fn new(max_sessions: u32) -> Self {
+        Self {
+            seen: Lru::new(max_sessions as usize),
+            configured: HashMap::new(),
+            buckets: Lru::new(BUCKETS),
+            rings: HashMap::new(),
+            serial: 0,
+        }
+    }
+
+    /// Decides whether a packet may be answered, before any state is made for it; gives the flags of its session.
+    pub fn admit(&mut self, key: &SessionKey, view: &View, now_ns: u64) -> Result<u32, Reason> {
+        let known = self.get_mut(key).map(|session| (session.flags, session.generation));
+        let mut flags = known.map_or(0, |(flags, _)| flags);
+        if known.is_none_or(|(_, generation)| generation != view.generation) {
+            let provisioned = view.provision(key);
+            flags &= !(Session::INHERITED | Session::PROVISIONED);
+            flags |= match provisioned {
+                Some(session) => session.flags & Session::INHERITED | Session::PROVISIONED,
+                None if !view.config.default_keys.base.is_empty() => Session::AUTHENTICATED,
+                None => 0,
+            };
+            check_new(key, view, flags, provisioned.is_some())?;
+            if let Some(session) = self.get_mut(key) {
+                (session.flags, session.generation) = (flags, view.generation);
+            }
+        }
+        if view.config.rate_interval_ns != 0 {
+            self.limit(&key.source, view.config.rate_interval_ns, view.config.rate_burst_ns, now_ns)?;
+        }
+        Ok(flags)
+    }
+
+    /// The rate limit: a virtual clock per source that each packet moves on, and that may run ahead by the burst.
+    fn limit(&mut self, source: &Address, interval_ns: u64, burst_ns: u64, now_ns: u64) -> Result<(), Reason> {
+        let Some(full_at) = self.buckets.get_mut(source) else {
+            self.buckets.insert(*source, now_ns + interval_ns);
+            return Ok(());
+        };
+        let earliest = (*full_at).max(now_ns);
+        if earliest - now_ns > burst_ns {
+            return Err(Reason::RateLimited);
+        }
+        *full_at = earliest + interval_ns;
+        Ok(())
+    }
+
+    /// Assigns the session's next Sequence Number, making the session if it is new, and adds what it knows to the facts.
+    pub fn assign(&mut self, key: &SessionKey, flags: u32, view: &View, facts: &mut Facts) {
+        let is_new = self.get_mut(key).is_none();
+        if is_new {
+            self.serial = self.serial.checked_add(1).unwrap_or(1);
+            let session =
+                Session { flags, generation: view.generation, history_tag: self.serial, ..Session::default() };
+            if view.provisioned.contains_key(key) {
+                self.configured.insert(*key, session);
+            } else {
+                self.seen.insert(*key, session);
+            }
+        }
+        let session = self.get_mut(key).expect("it was put in above");
+        let replies = session.replies;
+        session.replies += 1;
+        session.last_received_ns = facts.received_ns;
+        facts.flags = (facts.flags | Facts::STATEFUL) & !Facts::UNASSIGNED;
+        facts.sequence = replies as u32;
+        facts.transmitted = replies as u32;
+        facts.received = session.received() as u32;
+        facts.history_tag = session.history_tag;
+        if session.flags & Session::HAS_PREVIOUS != 0 {
+            facts.flags |= Facts::HAS_PREVIOUS;
+            facts.previous_sequence = (replies as u32).wrapping_sub(1);
+            facts.previous_timestamp = session.previous_timestamp;
+            facts.previous_method = METHOD_SOFTWARE;
+            facts.previous_sender_sequence = session.sender_sequence;
+        }
+    }
+
+    /// Notes a packet of a known session that gets no answer.
+    pub fn unanswered(&mut self, key: &SessionKey) {
+        if let Some(session) = self.get_mut(key) {
+            session.unanswered += 1;
+        }
+    }
+
+    /// Remembers an exchange whose reply was sent.
+    pub fn settle(&mut self, key: &SessionKey, exchange: HistorySlot) {
+        let Some(session) = self.get_mut(key) else { return };
+        session.previous_timestamp = exchange.timestamp;
+        session.sender_sequence = exchange.sender_sequence;
+        session.flags |= Session::HAS_PREVIOUS;
+        let tag = session.history_tag;
+        let ring = self
+            .rings
+            .entry(HistoryKey::ring(tag, HISTORY_RINGS))
+            .or_insert_with(|| Box::new(HistoryRing { slots: [HistorySlot::default(); HISTORY_DEPTH] }));
+        ring.slots[HistoryKey::slot(exchange.reflector_sequence)] = HistorySlot { tag, ..exchange };
+    }
+
+    /// The ring that holds a session's last exchanges, by the session's tag.
+    pub fn ring(&self, tag: u32) -> Option<&HistoryRing> {
+        self.rings.get(&HistoryKey::ring(tag, HISTORY_RINGS)).map(|ring| &**ring)
+    }
+
+    fn get_mut(&mut self, key: &SessionKey) -> Option<&mut Session> {
+        self.configured.get_mut(key).or_else(|| self.seen.get_mut(key))
+    }
+
+    /// Takes over what was configured: entries of sessions that are configured no longer go, new ones come with their
+    /// first packet.
+    pub fn keep_configured(&mut self, view: &View) {
+        self.configured.retain(|key, _| view.provisioned.contains_key(key));
+        for key in view.provisioned.keys() {
+            if let Some(session) = self.seen.remove(key) {
+                self.configured.insert(*key, session);
+            }
+        }
+    }
+
+    /// A session's state.
+    pub fn get(&self, key: &SessionKey) -> Option<&Session> {
+        self.configured.get(key).or_else(|| self.seen.peek(key))
+    }
+
+    /// Forgets a session; whether there was one.
+    pub fn remove(&mut self, key: &SessionKey) -> bool {
+        self.configured.remove(key).is_some() | self.seen.remove(key).is_some()
+    }
+
+    /// Forgets sessions made by packets whose last one came before `oldest_ns` of CLOCK_TAI; how many.
+    pub fn expire(&mut self, oldest_ns: u64) -> usize {
+        self.seen.expire(|session| session.last_received_ns < oldest_ns)
+    }
+
+    /// All sessions, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (&SessionKey, &Session)> {
+        self.configured.iter().chain(self.seen.iter())
+    }
+
+    /// Sessions in it.
+    pub fn len(&self) -> usize {
+        self.configured.len() + self.seen.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The checks that a session passes once for each version of the configuration.
+fn check_new(key: &SessionKey, view: &View, flags: u32, is_provisioned: bool) -> Result<(), Reason> {
+    if !view.addresses.contains(&key.destination) {
+        return Err(Reason::NotOurAddress);
+    }
+    if flags & Session::LOOP_EXEMPT == 0 && view.listens(key.source_port) {
+        return Err(Reason::LoopGuard);
+    }
+    if !view.allows(&key.source) {
+        return Err(Reason::NotAllowed);
+    }
+    if view.config.provisioned_only && !is_provisioned {
+        return Err(Reason::NotProvisioned);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! Admission by rule and in order, and that state follows the packets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::*;
+use crate::net::interface::Interface;
+use crate::reflector::config::{Config, Settings};
+use crate::reflector::view::Provisioned;
+
+fn view(change: impl FnOnce(&mut Settings)) -> View {
+    let mut settings = Settings { iface: vec!["t0".into()], ..Settings::default() };
+    change(&mut settings);
+    let interface = Interface {
+        name: "t0".into(),
+        index: 7,
+        mac: [2; 6],
+        mtu: 1500,
+        is_loopback: false,
+        is_up: true,
+        addresses: vec!["192.0.2.1".parse().unwrap()],
+    };
+    View::new(Arc::new(Config::try_from(settings).unwrap()), interface, &[])
+}
+
+fn key(port: u16) -> SessionKey {
+    SessionKey {
+        source: Address::v4([198, 51, 100, 9]),
+        destination: Address::v4([192, 0, 2, 1]),
+        source_port: port,
+        destination_port: 862,
+        ssid: 0,
+        reserved: 0,
+    }
+}
+
+#[test]
+fn admission_names_the_first_reason_in_order() {
+    let mut table = SessionTable::new(4);
+    let open = view(|_| {});
+    assert_eq!(table.admit(&key(5000), &open, 0), Ok(0));
+    let elsewhere = SessionKey { destination: Address::v4([192, 0, 2, 2]), ..key(862) };
+    assert_eq!(table.admit(&elsewhere, &open, 0), Err(Reason::NotOurAddress));
+    assert_eq!(table.admit(&key(862), &open, 0), Err(Reason::LoopGuard));
+    let strict = view(|s| {
+        s.allow = vec!["203.0.113.0/24".parse().unwrap()];
+        s.provisioned_only = true;
+    });
+    assert_eq!(table.admit(&key(5000), &strict, 0), Err(Reason::NotAllowed));
+    let provisioned = view(|s| s.provisioned_only = true);
+    assert_eq!(table.admit(&key(5000), &provisioned, 0), Err(Reason::NotProvisioned));
+    assert!(table.is_empty(), "admission makes no state");
+}
+
+#[test]
+fn a_known_session_is_checked_again_after_a_change() {
+    let mut table = SessionTable::new(4);
+    let before = view(|_| {});
+    table.assign(&key(5000), 0, &before, &mut Facts::default());
+    let mut closed = view(|s| s.provisioned_only = true);
+    closed.generation = 2;
+    assert_eq!(table.admit(&key(5000), &before, 0), Ok(0));
+    assert_eq!(table.admit(&key(5000), &closed, 0), Err(Reason::NotProvisioned));
+}
+
+#[test]
+fn provisioned_wildcards_give_their_flags_to_sessions() {
+    let mut table = SessionTable::new(4);
+    let wildcard = SessionKey { source_port: 0, destination: Address::UNSPECIFIED, ..key(0) };
+    let flags = Session::LOOP_EXEMPT | Session::PTP | Session::WILDCARD;
+    let provisioned = HashMap::from([(wildcard, Provisioned { flags, ..Provisioned::default() })]);
+    let view = view(|s| s.provisioned_only = true).with_provisioned(provisioned);
+    let expected = Session::LOOP_EXEMPT | Session::PTP | Session::PROVISIONED;
+    assert_eq!(table.admit(&key(862), &view, 0), Ok(expected));
+}
+
+#[test]
+fn a_source_may_burst_and_then_keeps_its_rate() {
+    let mut table = SessionTable::new(4);
+    let view = view(|s| s.rate_limit = "1000:3".parse().unwrap());
+    let ms = 1_000_000;
+    for _ in 0..3 {
+        assert!(table.admit(&key(5000), &view, ms).is_ok());
+    }
+    assert_eq!(table.admit(&key(5001), &view, ms), Err(Reason::RateLimited));
+    assert!(table.admit(&key(5000), &view, 2 * ms).is_ok());
+    assert_eq!(table.admit(&key(5000), &view, 2 * ms), Err(Reason::RateLimited));
+}
+
+#[test]
+fn numbers_counters_and_history_follow_the_packets() {
+    let mut table = SessionTable::new(4);
+    let view = view(|_| {});
+    for n in 0..40u32 {
+        let mut facts = Facts { received_ns: u64::from(n), ..Facts::default() };
+        table.assign(&key(5000), 0, &view, &mut facts);
+        assert_eq!((facts.sequence, facts.transmitted, facts.received), (n, n, n + 1 + n / 10));
+        assert_eq!(facts.flags & Facts::HAS_PREVIOUS != 0, n > 0);
+        let exchange = HistorySlot { reflector_sequence: n, sender_sequence: 100 + n, ..HistorySlot::default() };
+        table.settle(&key(5000), exchange);
+        if n % 10 == 9 {
+            table.unanswered(&key(5000));
+        }
+    }
+    let tag = table.get(&key(5000)).unwrap().history_tag;
+    let ring = table.ring(tag).unwrap();
+    assert_eq!(ring.remembered(tag, 39).map(|slot| slot.sender_sequence), Some(139));
+    assert_eq!((ring.remembered(tag, 7), ring.remembered(tag + 1, 39)), (None, None));
+    assert_eq!(table.expire(39), 0);
+    assert_eq!((table.expire(40), table.len()), (1, 0));
+}

@@ -1,0 +1,131 @@
+//! What the engines of one interface share, with each other and with the controller's own task.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use teaparty_common::maps::{Clock, SessionKey};
+use teaparty_common::reflect::{REASON_SLOTS, Reason};
+use teaparty_common::tlv::steering::AccessReport;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::maps::KernelLedger;
+use super::sessions::SessionTable;
+use super::slow_path::Ledger;
+use super::view::View;
+
+/// Shared state of one interface.
+pub struct Shared {
+    view: RwLock<Arc<View>>,
+    clock: RwLock<Clock>,
+    /// Sessions that the controller owns.
+    pub table: Mutex<SessionTable>,
+    /// The kernel's ledger, where an XDP program runs.
+    pub kernel: Option<KernelLedger>,
+    /// Packets that the ring engine has dealt with.
+    pub ring: Counters,
+    /// Packets that the socket engine has dealt with.
+    pub socket: Counters,
+    /// Time from T2 to T3 of replies of both engines, summed up in nanoseconds.
+    pub residence_ns: AtomicU64,
+    is_stopping: AtomicBool,
+    notices: UnboundedSender<Notice>,
+}
+
+/// What an engine has to tell.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A Session-Sender has reported on its access network.
+    AccessReport {
+        /// Its session.
+        key: SessionKey,
+        /// What it says.
+        report: AccessReport,
+    },
+    /// An engine has ended without being asked to.
+    Failed {
+        /// Which one, and why.
+        what: String,
+    },
+}
+
+impl Shared {
+    /// The state of an interface at the start.
+    pub fn new(view: View, clock: Clock, kernel: Option<KernelLedger>, notices: UnboundedSender<Notice>) -> Self {
+        Self {
+            table: Mutex::new(SessionTable::new(view.config.max_sessions)),
+            view: RwLock::new(Arc::new(view)),
+            clock: RwLock::new(clock),
+            kernel,
+            ring: Counters::default(),
+            socket: Counters::default(),
+            residence_ns: AtomicU64::new(0),
+            is_stopping: AtomicBool::new(false),
+            notices,
+        }
+    }
+
+    /// The configuration as it is now.
+    pub fn view(&self) -> Arc<View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another configuration in force.
+    pub fn set_view(&self, view: View) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    /// The clock's state as it was last read.
+    pub fn clock(&self) -> Clock {
+        *self.clock.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes the clock's state.
+    pub fn set_clock(&self, clock: Clock) {
+        *self.clock.write().unwrap_or_else(PoisonError::into_inner) = clock;
+    }
+
+    /// The ledger for sessions that are authenticated, or not.
+    pub fn ledger(&self, is_authenticated: bool) -> &dyn Ledger {
+        match &self.kernel {
+            Some(kernel) if !is_authenticated => kernel,
+            _ => &self.table,
+        }
+    }
+
+    /// Tells the controller's task.
+    pub fn notify(&self, notice: Notice) {
+        // It may be gone already when the reflector ends.
+        let _ = self.notices.send(notice);
+    }
+
+    /// Asks the engines to end. They look when something wakes them.
+    pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether the engines are to end.
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+}
+
+/// Packets by the way they ended.
+pub struct Counters([AtomicU64; REASON_SLOTS]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; REASON_SLOTS])
+    }
+}
+
+impl Counters {
+    /// Counts one packet.
+    pub fn count(&self, reason: Reason) {
+        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Packets that ended so.
+    pub fn get(&self, reason: Reason) -> u64 {
+        self.0[reason as usize].load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,271 @@
+//! One packet's way through the controller, whichever engine brought it: authenticate, decide, edit, seal.
+//!
+//! [`answer`] does everything but the base packet; [`Answer::seal`] writes that, with T3 read just before, and signs;
+//! [`Answer::settle`] remembers the exchange once the reply was sent.
+
+use std::sync::Mutex;
+
+use teaparty_common::bytes::SliceBytes;
+use teaparty_common::maps::{Clock, HistoryRing, HistorySlot, Session, SessionKey};
+use teaparty_common::reflect::{self, Facts, Integrity, Policy, Reason, Steering, Verdict};
+use teaparty_common::tlv::hmac::{self, Placement};
+use teaparty_common::tlv::return_path::Wish;
+use teaparty_common::wire::error_estimate::Z;
+use teaparty_common::wire::sender::{AuthenticatedPacket, Echo, OpenPacket};
+use teaparty_common::wire::{HMAC_LEN, Mode, Timestamp, TimestampFormat};
+use zerocopy::FromBytes;
+
+use super::extra::Host;
+use super::sessions::SessionTable;
+use super::view::View;
+use crate::crypto::Key;
+
+/// A packet to be answered.
+pub struct Job<'a> {
+    /// Its session.
+    pub key: SessionKey,
+    /// [`Session::flags`] of the session, or what a new one is to start with.
+    pub session_flags: u32,
+    /// What is known about it.
+    pub facts: Facts,
+    /// Its IP headers.
+    pub headers: Headers<'a>,
+}
+
+/// The IP headers of a packet as received, as far as they are in sight.
+#[derive(Clone, Copy, Default)]
+pub struct Headers<'a> {
+    /// The IPv4 header without options, or the IPv6 header.
+    pub fixed: Option<&'a [u8]>,
+    /// The IPv6 extension headers, outer to inner.
+    pub extensions: &'a [u8],
+}
+
+/// Where a session's numbers come from: the kernel's maps for the sessions that the kernel owns, else our own table
+/// (design rule R4).
+pub trait Ledger {
+    /// Takes the Sequence Number for a reply that is certain, and adds what the session knows to the facts.
+    fn claim(&self, key: &SessionKey, flags: u32, view: &View, facts: &mut Facts) -> Result<(), Reason>;
+    /// Notes a packet that is not answered.
+    fn unanswered(&self, key: &SessionKey, facts: &Facts);
+    /// Remembers an exchange whose reply was sent.
+    fn settle(&self, key: &SessionKey, facts: &Facts, exchange: HistorySlot);
+    /// The ring that holds a session's last exchanges, by the session's tag.
+    fn ring(&self, tag: u32) -> Option<HistoryRing>;
+}
+
+/// A reply that lacks only its base packet.
+pub struct Answer {
+    key: SessionKey,
+    facts: Facts,
+    mode: Mode,
+    format: TimestampFormat,
+    sender_sequence: u32,
+    sender_timestamp: u64,
+    base_key: Option<Key>,
+    /// Where the reply's HMAC TLV is, and its key.
+    tlv_key: Option<(usize, Key)>,
+    /// Marking, source address and port of the reply.
+    pub steering: Steering,
+    /// What an obeyed Return Path asks for.
+    pub wish: Option<Wish>,
+}
+
+/// Makes the reply's TLVs out of the request's, in place, and takes its Sequence Number.
+///
+/// `payload` may grow to the size of the base packet. The error is the reason that the packet ends with; state has then
+/// changed only as far as its counting as received.
+pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Ledger) -> Result<Answer, Reason> {
+    let Job { mut key, session_flags, mut facts, headers } = job;
+    let is_authenticated = session_flags & Session::AUTHENTICATED != 0;
+    let mode = if is_authenticated { Mode::Authenticated } else { Mode::Open };
+    let mut policy = view.config.policy;
+    if session_flags & Session::NO_TLV != 0 {
+        policy.flags |= Policy::NO_TLV;
+    }
+    let len = payload.len();
+    let mut base_key = None;
+    if is_authenticated {
+        // Whoever made the key looked where an open packet has its SSID.
+        key.ssid = reflect::ssid(&SliceBytes(payload), len, mode);
+        base_key = Some(authenticate(&key, payload, view)?.clone());
+    }
+    let (integrity, tlv_key) = integrity(&key, payload, mode, &policy, view);
+    payload.resize(len.max(mode.base_len()), 0);
+    let mut host = Host::new(view, headers, ledger);
+    let mut bytes = SliceBytes(payload);
+    let plan = match reflect::plan(&bytes, len, mode, &policy, integrity, &host) {
+        Verdict::Reflect(plan) => plan,
+        Verdict::Drop(reason) => {
+            ledger.unanswered(&key, &facts);
+            return Err(reason);
+        }
+        // Nobody is left to punt to; with this environment's bounds it can't be.
+        Verdict::Punt(_) => return Err(Reason::Internal),
+    };
+    if facts.flags & Facts::UNASSIGNED != 0 {
+        facts.flags &= !Facts::UNASSIGNED;
+        if view.config.is_stateful {
+            ledger.claim(&key, session_flags, view, &mut facts)?;
+        }
+    }
+    host.prepare(&bytes, &plan, &policy);
+    let mut steering = Steering::new(facts.traffic_class);
+    reflect::apply(&mut bytes, &plan, &facts, &policy, &mut host, &mut steering);
+    host.complete(&mut bytes);
+    let (hmac_at, wish) = (host.hmac_at, host.wish);
+    let echo = echo(payload, mode).ok_or(Reason::Internal)?;
+    let tlv_key = hmac_at.zip(tlv_key.cloned());
+    let format = format(session_flags, &view.config.policy);
+    let (sender_sequence, sender_timestamp) = (echo.sequence_number.get(), echo.timestamp.bits());
+    Ok(Answer { key, facts, mode, format, sender_sequence, sender_timestamp, base_key, tlv_key, steering, wish })
+}
+
+/// The key that the base packet is signed with, which the reply will be signed with too (RFC 8762 §4.4). Before this,
+/// nothing of an authenticated packet is used and no state changes.
+fn authenticate<'a>(key: &SessionKey, payload: &[u8], view: &'a View) -> Result<&'a Key, Reason> {
+    let keys = &view.keys(key).base;
+    if keys.is_empty() {
+        return Err(Reason::NoKey);
+    }
+    keys.iter().find(|key| key.verify_base(payload)).ok_or(Reason::AuthenticationFailed)
+}
+
+/// Whether the TLVs may have an effect, and the key to sign the reply's with (RFC 8972 §4.8).
+fn integrity<'a>(
+    key: &SessionKey,
+    payload: &mut [u8],
+    mode: Mode,
+    policy: &Policy,
+    view: &'a View,
+) -> (Integrity, Option<&'a Key>) {
+    let len = payload.len();
+    if len <= mode.base_len() || policy.has(Policy::NO_TLV) {
+        return (Integrity::NotAsked, None);
+    }
+    match hmac::find(&SliceBytes(payload), len, mode, policy) {
+        Placement::NotAsked => (Integrity::NotAsked, None),
+        Placement::Wrong => (Integrity::Failed, None),
+        Placement::At(at) => {
+            let Some(sequence) = payload.first_chunk().copied() else { return (Integrity::Failed, None) };
+            let tlvs = &payload[mode.base_len()..at];
+            let stated = &payload[Placement::value(at)..Placement::value(at) + HMAC_LEN];
+            let found = view.keys(key).tlv.iter().find(|key| key.verify_tlvs(sequence, tlvs, stated));
+            (if found.is_some() { Integrity::Verified } else { Integrity::Failed }, found)
+        }
+    }
+}
+
+/// What the reply repeats of the request.
+fn echo(payload: &[u8], mode: Mode) -> Option<Echo> {
+    Some(match mode {
+        Mode::Open => OpenPacket::read_from_prefix(payload).ok()?.0.into(),
+        Mode::Authenticated => AuthenticatedPacket::read_from_prefix(payload).ok()?.0.into(),
+    })
+}
+
+/// The format of a session's timestamps.
+pub fn format(session_flags: u32, policy: &Policy) -> TimestampFormat {
+    if session_flags & Session::PTP != 0 {
+        TimestampFormat::Ptp
+    } else if session_flags & Session::NTP != 0 {
+        TimestampFormat::Ntp
+    } else {
+        policy.format()
+    }
+}
+
+/// An instant of CLOCK_REALTIME as it goes on the wire: NTP counts UTC, PTP counts TAI.
+pub fn wire_time(realtime_ns: u64, format: TimestampFormat, clock: &Clock) -> u64 {
+    let nanos = match format {
+        TimestampFormat::Ntp => realtime_ns,
+        TimestampFormat::Ptp => realtime_ns.wrapping_add(clock.tai_offset_ns),
+    };
+    Timestamp::from_nanos(nanos, format).bits()
+}
+
+/// The Error Estimate for timestamps in a format.
+pub fn error_estimate(format: TimestampFormat, clock: &Clock) -> u16 {
+    match format {
+        TimestampFormat::Ntp => clock.error_estimate,
+        TimestampFormat::Ptp => clock.error_estimate | Z,
+    }
+}
+
+impl Answer {
+    /// Signs the TLVs, writes the base packet with T3, which `realtime_ns` reads from CLOCK_REALTIME, and signs that.
+    /// Returns T3 as it is on the wire.
+    pub fn seal(&self, payload: &mut [u8], realtime_ns: impl FnOnce() -> u64, clock: &Clock) -> u64 {
+        if let Some((at, key)) = &self.tlv_key {
+            let sequence = if self.facts.is_stateful() { self.facts.sequence } else { self.sender_sequence };
+            let value = key.tlv_hmac(sequence.to_be_bytes(), &payload[self.mode.base_len()..*at]);
+            payload[Placement::value(*at)..Placement::value(*at) + HMAC_LEN].copy_from_slice(&value);
+        }
+        let timestamp = wire_time(realtime_ns(), self.format, clock);
+        // The octets are there: `answer` has read the same ones.
+        let _ = reflect::stamp(&mut SliceBytes(payload), self.mode, (&self.facts).into(), timestamp);
+        if let Some(key) = &self.base_key {
+            key.sign_base(payload);
+        }
+        timestamp
+    }
+
+    /// Remembers the exchange, after the reply was sent with T3 as `timestamp`.
+    pub fn settle(&self, timestamp: u64, ledger: &dyn Ledger) {
+        if !self.facts.is_stateful() {
+            return;
+        }
+        let exchange = HistorySlot {
+            tag: self.facts.history_tag,
+            reflector_sequence: self.facts.sequence,
+            sender_timestamp: self.sender_timestamp,
+            receive_timestamp: self.facts.receive_timestamp,
+            timestamp,
+            sender_sequence: self.sender_sequence,
+            reserved: 0,
+        };
+        ledger.settle(&self.key, &self.facts, exchange);
+    }
+
+    /// Whether the session is authenticated.
+    pub fn is_authenticated(&self) -> bool {
+        self.base_key.is_some()
+    }
+
+    /// What is known about the request.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The session.
+    pub fn key(&self) -> &SessionKey {
+        &self.key
+    }
+}
+
+impl Ledger for Mutex<SessionTable> {
+    fn claim(&self, key: &SessionKey, flags: u32, view: &View, facts: &mut Facts) -> Result<(), Reason> {
+        locked(self).assign(key, flags, view, facts);
+        Ok(())
+    }
+
+    fn unanswered(&self, key: &SessionKey, _: &Facts) {
+        locked(self).unanswered(key);
+    }
+
+    fn settle(&self, key: &SessionKey, _: &Facts, exchange: HistorySlot) {
+        locked(self).settle(key, exchange);
+    }
+
+    fn ring(&self, tag: u32) -> Option<HistoryRing> {
+        locked(self).ring(tag).copied()
+    }
+}
+
+/// The table behind its lock. A thread that panicked while it held the lock leaves numbers, not broken structures.
+pub fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! The controller's half of the vectors, keys and memory included, and what must not change before a packet is known good.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use teaparty_common::maps::HistoryRing;
+use teaparty_common::reflect::Class;
+use teaparty_common::tlv::measurement::{HISTORY_DEPTH, HistoryEntry};
+
+use super::*;
+use crate::net::interface::Interface;
+use crate::reflector::config::{Config, SessionKeys, Settings};
+use crate::reflector::view::Provisioned;
+
+#[path = "../../../../teaparty-common/tests/support/vectors.rs"]
+mod vectors;
+
+use vectors::{Vector, address, differences};
+
+/// A ledger that gives the numbers that a vector states, and writes down what it was asked.
+#[derive(Default)]
+struct Stated {
+    facts: Facts,
+    history: Vec<HistorySlot>,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl Ledger for Stated {
+    fn claim(&self, _: &SessionKey, _: u32, _: &View, facts: &mut Facts) -> Result<(), Reason> {
+        self.asked.borrow_mut().push("claim");
+        *facts = Facts { flags: self.facts.flags & !Facts::UNASSIGNED, ..self.facts };
+        Ok(())
+    }
+
+    fn unanswered(&self, _: &SessionKey, _: &Facts) {
+        self.asked.borrow_mut().push("unanswered");
+    }
+
+    fn settle(&self, _: &SessionKey, _: &Facts, _: HistorySlot) {
+        self.asked.borrow_mut().push("settle");
+    }
+
+    fn ring(&self, _: u32) -> Option<HistoryRing> {
+        let mut ring = HistoryRing { slots: [HistorySlot::default(); HISTORY_DEPTH] };
+        for slot in &self.history {
+            ring.slots[slot.reflector_sequence as usize % HISTORY_DEPTH] = *slot;
+        }
+        Some(ring)
+    }
+}
+
+/// The keys of `testing_data/vectors`: 0x00 to 0x1f for base packets.
+fn base_key() -> Key {
+    Key::new(&(0..0x20).collect::<Vec<u8>>()).unwrap()
+}
+
+/// A reflector configured as the vector says.
+fn view(vector: &Vector) -> View {
+    let settings = Settings { iface: vec!["t0".into()], stateless: !vector.ctx.is_stateful, ..Settings::default() };
+    let mut config = Config::try_from(settings).unwrap();
+    config.policy = vector.ctx.policy;
+    config.default_keys = SessionKeys {
+        base: if vector.ctx.mode == Mode::Authenticated { vec![base_key()] } else { Vec::new() },
+        tlv: vector.ctx.tlv_key.iter().map(|octets| Key::new(octets).unwrap()).collect(),
+    };
+    let interface = Interface {
+        name: "t0".into(),
+        index: 1,
+        mac: [2; 6],
+        mtu: 1500,
+        is_loopback: false,
+        is_up: true,
+        addresses: vector.ctx.local.clone(),
+    };
+    View::new(Arc::new(config), interface, &vector.ctx.local)
+}
+
+fn slots(vector: &Vector) -> Vec<HistorySlot> {
+    let entries = vector.ctx.history.iter().map(|octets| HistoryEntry::read_from_bytes(octets).unwrap());
+    let slots = entries.map(|entry| HistorySlot {
+        tag: 1,
+        reflector_sequence: entry.reflector_sequence_number.get(),
+        sender_timestamp: entry.sender_timestamp.bits(),
+        receive_timestamp: entry.receive_timestamp.bits(),
+        timestamp: entry.timestamp.bits(),
+        sender_sequence: entry.sender_sequence_number.get(),
+        reserved: 0,
+    });
+    slots.collect()
+}
+
+fn job<'a>(vector: &'a Vector, chain: &'a [u8]) -> Job<'a> {
+    let ctx = &vector.ctx;
+    let key = SessionKey {
+        source: address(ctx.source),
+        destination: address(ctx.destination),
+        source_port: ctx.source_port,
+        destination_port: ctx.destination_port,
+        ..SessionKey::default()
+    };
+    let session_flags = if ctx.mode == Mode::Authenticated { Session::AUTHENTICATED } else { 0 };
+    let facts = Facts { history_tag: 1, ..ctx.facts() };
+    let facts = Facts { flags: facts.flags | Facts::UNASSIGNED, ..facts };
+    let fixed = (!ctx.ip_header.is_empty()).then_some(&*ctx.ip_header);
+    Job { key, session_flags, facts, headers: Headers { fixed, extensions: chain } }
+}
+
+/// A sealed reply and what was known of it, or why there is none.
+type Outcome = Result<(Vec<u8>, Answer), Reason>;
+
+/// The reply to a vector's request, or the reason that there is none, and what the ledger was asked.
+fn reflect(vector: &Vector, request: &[u8]) -> (Outcome, Vec<&'static str>) {
+    let chain = vector.ctx.extension_headers.concat();
+    let job = job(vector, &chain);
+    let ledger = Stated { facts: job.facts, history: slots(vector), ..Stated::default() };
+    let mut payload = request.to_vec();
+    let view = view(vector);
+    let outcome = answer(job, &mut payload, &view, &ledger).map(|answer| {
+        // T3 as the vector has it.
+        let near = 1_746_049_288_000_000_000;
+        let t3 = Timestamp::from_bits(vector.ctx.timestamp).to_nanos(TimestampFormat::Ntp, near);
+        answer.seal(&mut payload, || t3, &Clock::default());
+        (payload, answer)
+    });
+    (outcome, ledger.asked.into_inner())
+}
+
+#[test]
+fn every_vector_comes_out_as_expected() {
+    // Reflected Test Packet Control is never allowed yet.
+    let is_allowed = |vector: &Vector| !vector.ctx.policy.has(Policy::REFLECTED_CONTROL) || !asks_for_control(vector);
+    let mut failures = Vec::new();
+    for vector in vectors::all().into_iter().filter(is_allowed) {
+        let (outcome, _) = reflect(&vector, &vector.request);
+        let found = match (outcome, vector.replies.as_slice()) {
+            (Ok((payload, answer)), [reply, ..]) => {
+                let mut found = differences(reply, &payload, &vector.mask);
+                if answer.mode == Mode::Authenticated && !base_key().verify_base(&payload) {
+                    found.push("the base HMAC is wrong".into());
+                }
+                if let Some(ip) = &vector.reply_ip {
+                    let to = match answer.wish {
+                        Some(Wish::Address(address)) => super::super::config::ip(&address),
+                        _ => vector.ctx.source,
+                    };
+                    if to != ip.destination {
+                        found.push(format!("sent to {to}, not {}", ip.destination));
+                    }
+                }
+                found
+            }
+            (Err(reason), []) if reason.class() == Class::Drop => Vec::new(),
+            (outcome, _) => vec![format!("unexpected outcome {:?}", outcome.err())],
+        };
+        failures.extend(found.into_iter().map(|line| format!("{} ({}): {line}", vector.id, vector.title)));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn asks_for_control(vector: &Vector) -> bool {
+    matches!(vector.id.as_str(), "V80" | "V81" | "V83" | "V84")
+}
+
+fn vector(id: &str) -> Vector {
+    vectors::all().into_iter().find(|vector| vector.id == id).unwrap()
+}
+
+#[test]
+fn every_flipped_bit_of_an_authenticated_base_is_refused_before_any_state() {
+    let vector = vector("V11");
+    for at in 0..vector.request.len() {
+        let mut request = vector.request.clone();
+        request[at] ^= 0x40;
+        let (outcome, asked) = reflect(&vector, &request);
+        assert_eq!(outcome.err(), Some(Reason::AuthenticationFailed), "octet {at}");
+        assert!(asked.is_empty(), "octet {at}: {asked:?}");
+    }
+}
+
+#[test]
+fn every_flipped_octet_under_the_tlv_hmac_gives_i_and_changes_nothing() {
+    let vector = vector("V50");
+    let covered = (0..4).chain(Mode::Open.base_len()..vector.request.len());
+    for at in covered {
+        let mut request = vector.request.clone();
+        // The lower bits of the flags octets are reserved and covered all the same.
+        request[at] ^= 0x01;
+        let (outcome, _) = reflect(&vector, &request);
+        let (reply, _) = outcome.unwrap();
+        if at >= Mode::Open.base_len() && (at - Mode::Open.base_len()) % 8 < 4 {
+            // Types and Lengths: what counts as a TLV has changed with them.
+            continue;
+        }
+        for (i, octet) in request.iter().enumerate().skip(Mode::Open.base_len()) {
+            let is_flags = i == 44 || i == 52;
+            let expected = if is_flags { 0x20 } else { *octet };
+            assert_eq!(reply[i], expected, "octet {at} flipped, octet {i} of the reply");
+        }
+    }
+}
+
+#[test]
+fn an_authenticated_session_without_a_key_is_never_answered_in_the_open() {
+    let vector = vector("V11");
+    let mut view = view(&vector);
+    let mut config = (*view.config).clone();
+    config.default_keys = SessionKeys::default();
+    view.config = Arc::new(config);
+    let job = job(&vector, &[]);
+    let outcome = answer(job, &mut vector.request.clone(), &view, &Stated::default());
+    assert_eq!(outcome.err(), Some(Reason::NoKey));
+}
+
+#[test]
+fn both_keys_of_a_change_over_are_taken_and_the_reply_uses_the_one_that_was() {
+    let vector = vector("V11");
+    let new = Key::new(b"the new key").unwrap();
+    let keys = SessionKeys { base: vec![new.clone(), base_key()], tlv: Vec::new() };
+    let job = job(&vector, &[]);
+    // The SSID of an authenticated packet is elsewhere than the kernel looks.
+    let session = SessionKey { ssid: 0x1234, ..job.key };
+    let provisioned = Provisioned { flags: Session::AUTHENTICATED, keys: Arc::new(keys) };
+    let view = view(&vector).with_provisioned(HashMap::from([(session, provisioned)]));
+    for (key, other) in [(&new, &base_key()), (&base_key(), &new)] {
+        let mut payload = vector.request.clone();
+        key.sign_base(&mut payload);
+        let job = Job { key: job.key, facts: job.facts, ..job };
+        let answer = answer(job, &mut payload, &view, &Stated::default()).unwrap();
+        assert_eq!(answer.key().ssid, 0x1234);
+        answer.seal(&mut payload, || 0, &Clock::default());
+        assert!(key.verify_base(&payload) && !other.verify_base(&payload));
+    }
+}
+
+#[test]
+fn ptp_sessions_get_tai_and_say_so() {
+    let clock = Clock { tai_offset_ns: 37_000_000_000, error_estimate: 0x1d80, ..Clock::default() };
+    let format = format(Session::PTP, &Policy::DEFAULT);
+    assert_eq!(wire_time(1_746_049_288_000_000_001, format, &clock), (1_746_049_325 << 32) | 1);
+    assert_eq!(error_estimate(format, &clock), 0x5d80);
+    assert_eq!(error_estimate(TimestampFormat::Ntp, &clock), 0x1d80);
+}

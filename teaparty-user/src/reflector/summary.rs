@@ -1,0 +1,82 @@
+//! What a reflector has to say to a person: the ready block at its start, the summary at its end.
+
+use std::fmt;
+
+use super::config::{Config, Format};
+use super::handle::{Count, InterfaceStatus, Path, ReflectorHandle};
+
+/// What is printed once the reflector answers.
+pub struct Ready<'a> {
+    /// The interfaces.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// The configuration.
+    pub config: &'a Config,
+}
+
+impl fmt::Display for Ready<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "teaparty reflector is ready")?;
+        let ports: Vec<String> = self.config.ports.iter().map(u16::to_string).collect();
+        for interface in &self.interfaces {
+            let addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
+            writeln!(f, "  interface   {}", interface.name)?;
+            let addresses = if addresses.is_empty() { "none yet".into() } else { addresses.join(", ") };
+            writeln!(f, "  addresses   {addresses}")?;
+            let adopted = if interface.is_adopted { ", sessions of the earlier run kept" } else { "" };
+            let how = match interface.xdp_mode {
+                "native" => "native (in the driver)",
+                "skb" => "skb (generic)",
+                _ => "off (sockets answer)",
+            };
+            writeln!(f, "  XDP mode    {how}{adopted}")?;
+        }
+        writeln!(f, "  UDP port    {}", ports.join(", "))?;
+        let mut state = vec![if self.config.is_stateful { "stateful" } else { "stateless" }];
+        if self.config.provisioned_only {
+            state.push("provisioned sessions only");
+        }
+        if !self.config.default_keys.base.is_empty() {
+            state.push("authenticated");
+        }
+        let format = match self.config.policy.format() {
+            teaparty_common::wire::TimestampFormat::Ntp => Format::Ntp,
+            teaparty_common::wire::TimestampFormat::Ptp => Format::Ptp,
+        };
+        state.push(if format == Format::Ntp { "NTP timestamps" } else { "PTP timestamps" });
+        write!(f, "  sessions    {}", state.join(", "))
+    }
+}
+
+/// What was done, printed at the end.
+pub struct Summary {
+    counts: Vec<Count>,
+    sessions: usize,
+}
+
+impl Summary {
+    /// The state of a reflector that still runs.
+    pub fn new(handle: &ReflectorHandle) -> Self {
+        Self { counts: handle.counters(), sessions: handle.sessions().len() }
+    }
+
+    /// Replies sent, by all paths.
+    pub fn reflected(&self) -> u64 {
+        self.counts.iter().filter(|count| count.verdict == "reflect").map(|count| count.packets).sum()
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} packets answered in {} sessions", self.reflected(), self.sessions)?;
+        for count in self.counts.iter().filter(|count| count.packets > 0) {
+            let path = match count.path {
+                Path::Xdp => "xdp",
+                Path::Ring => "ring",
+                Path::Socket => "socket",
+            };
+            let Count { interface, verdict, reason, packets, .. } = count;
+            writeln!(f, "{interface:>12}  {path:<6}  {verdict:<7}  {reason:<22} {packets:>12}")?;
+        }
+        Ok(())
+    }
+}

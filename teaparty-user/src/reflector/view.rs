@@ -1,0 +1,156 @@
+//! One version of everything that is configured, as the engines see it: replaced as a whole, never changed.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use teaparty_common::maps::{self, PORT_WORDS, Session, SessionKey};
+use teaparty_common::reflect::Address;
+
+use super::config::{Config, SessionKeys, address};
+use crate::net::interface::Interface;
+
+/// Configuration, addresses and provisioned sessions for one interface, from one moment to the next.
+#[derive(Clone)]
+pub struct View {
+    /// What was configured.
+    pub config: Arc<Config>,
+    /// Counts the versions: a session admitted under another one is admitted anew.
+    pub generation: u32,
+    /// The interface as it was last seen.
+    pub interface: Arc<Interface>,
+    /// Addresses that packets are answered at.
+    pub addresses: Arc<HashSet<Address>>,
+    /// All addresses of this host.
+    pub local: Arc<HashSet<Address>>,
+    /// Provisioned sessions, wildcards included.
+    pub provisioned: Arc<HashMap<SessionKey, Provisioned>>,
+    ports: Arc<[u64]>,
+}
+
+/// A session that was configured.
+#[derive(Clone, Debug, Default)]
+pub struct Provisioned {
+    /// What of [`Session::flags`] is configured.
+    pub flags: u32,
+    /// Its keys.
+    pub keys: Arc<SessionKeys>,
+}
+
+impl View {
+    /// The first version, without provisioned sessions. `local` is all addresses of this host.
+    pub fn new(config: Arc<Config>, interface: Interface, local: &[IpAddr]) -> Self {
+        let mut ports = vec![0u64; PORT_WORDS as usize];
+        for port in &config.ports {
+            ports[usize::from(port >> 6)] |= 1 << (port & 63);
+        }
+        let addresses = answered(&config, &interface);
+        Self {
+            config,
+            generation: 1,
+            interface: Arc::new(interface),
+            addresses: Arc::new(addresses),
+            local: Arc::new(local.iter().map(|ip| address(*ip)).collect()),
+            provisioned: Arc::default(),
+            ports: ports.into(),
+        }
+    }
+
+    /// The next version, after the interface or the host's addresses have changed.
+    pub fn with_interface(&self, interface: Interface, local: &[IpAddr]) -> Self {
+        Self {
+            addresses: Arc::new(answered(&self.config, &interface)),
+            local: Arc::new(local.iter().map(|ip| address(*ip)).collect()),
+            interface: Arc::new(interface),
+            generation: self.generation.wrapping_add(1),
+            ..self.clone()
+        }
+    }
+
+    /// The next version, with other provisioned sessions.
+    pub fn with_provisioned(&self, provisioned: HashMap<SessionKey, Provisioned>) -> Self {
+        Self { provisioned: Arc::new(provisioned), generation: self.generation.wrapping_add(1), ..self.clone() }
+    }
+
+    /// The flags of the kernel's [`maps::Config`].
+    pub fn flags(&self) -> u32 {
+        let mut flags = self.config.flags();
+        for (flag, is_set) in [
+            (maps::Config::HAS_PROVISIONED, !self.provisioned.is_empty()),
+            (maps::Config::HAS_WILDCARDS, self.provisioned.keys().any(is_wildcard)),
+            (maps::Config::ANY_MAC, self.interface.has_no_mac()),
+        ] {
+            if is_set {
+                flags |= flag;
+            }
+        }
+        flags
+    }
+
+    /// The listening ports as bits.
+    pub fn port_words(&self) -> &[u64] {
+        &self.ports
+    }
+
+    /// Whether we listen on a UDP port.
+    pub fn listens(&self, port: u16) -> bool {
+        self.ports[usize::from(port >> 6)] >> (port & 63) & 1 != 0
+    }
+
+    /// Whether a source is on the allow-list, or there is none.
+    pub fn allows(&self, source: &Address) -> bool {
+        let allowed = &self.config.allowed;
+        allowed.is_empty() || allowed.iter().any(|(prefix, length)| covers(prefix, *length, source))
+    }
+
+    /// The provisioned session that a packet's session is, or is made from: the more it says the better.
+    pub fn provision(&self, key: &SessionKey) -> Option<&Provisioned> {
+        let wild = |destination, source_port| SessionKey { destination, source_port, ..*key };
+        [*key, wild(key.destination, 0), wild(Address::UNSPECIFIED, key.source_port), wild(Address::UNSPECIFIED, 0)]
+            .iter()
+            .find_map(|key| self.provisioned.get(key))
+    }
+
+    /// The keys of a session.
+    pub fn keys(&self, key: &SessionKey) -> &SessionKeys {
+        let own = self.provision(key).map(|session| &*session.keys);
+        own.unwrap_or(&self.config.default_keys)
+    }
+}
+
+/// Whether a provisioned session stands for many.
+pub fn is_wildcard(key: &SessionKey) -> bool {
+    key.destination == Address::UNSPECIFIED || key.source_port == 0
+}
+
+/// What a provisioned session's entry in the kernel's map says besides its state.
+pub fn entry_flags(key: &SessionKey, provisioned: &Provisioned) -> u32 {
+    let wildcard = if is_wildcard(key) { Session::WILDCARD } else { 0 };
+    provisioned.flags | wildcard | Session::PROVISIONED
+}
+
+/// The interface's addresses, as far as they are to be answered at.
+fn answered(config: &Config, interface: &Interface) -> HashSet<Address> {
+    let own = interface.addresses.iter().map(|ip| address(*ip));
+    own.filter(|own| config.addresses.is_empty() || config.addresses.contains(own)).collect()
+}
+
+/// Whether the first `length` bits of both are the same.
+pub fn covers(prefix: &Address, length: u8, address: &Address) -> bool {
+    let (a, b) = (u128::from_be_bytes(prefix.0), u128::from_be_bytes(address.0));
+    length == 0 || (a ^ b) >> (128 - u32::from(length.min(128))) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_cover_by_their_leading_bits() {
+        let net = Address::v4([192, 0, 2, 0]);
+        assert!(covers(&net, 120, &Address::v4([192, 0, 2, 255])));
+        assert!(!covers(&net, 120, &Address::v4([192, 0, 3, 0])));
+        assert!(covers(&net, 0, &Address([7; 16])));
+        assert!(covers(&net, 128, &net));
+    }
+}
