@@ -8,7 +8,7 @@ const ENDINGS: [&str; 8] = [".rs", ".md", ".toml", ".json", ".sh", ".pcap", ".ya
 /// What `text`, the content of `document`, names and `files` lacks, each as `line: what`.
 ///
 /// Looked at are words between backquotes and targets of links, outside of fenced blocks. A path is right if it is
-/// one from the root or from the document's folder; a bare file name, if some file has it.
+/// one from the root or from the document's folder, or the end of one: of a section about a crate, the part inside it.
 pub(super) fn missing(text: &str, document: &Path, files: &[PathBuf]) -> Vec<String> {
     let tops = top_level(files);
     let folder = document.parent().unwrap_or(Path::new(""));
@@ -68,11 +68,7 @@ fn exists(name: &str, folder: &Path, files: &[PathBuf]) -> bool {
         None => name,
     };
     let places = [normal(Path::new(name)), normal(&folder.join(name))];
-    let is_bare = !name.contains('/');
-    files.iter().any(|file| {
-        places.iter().any(|place| file.starts_with(place))
-            || (is_bare && file.file_name().is_some_and(|found| found == name))
-    })
+    files.iter().any(|file| places.iter().any(|place| file.starts_with(place)) || file.ends_with(name))
 }
 
 /// The path without `.` and `..`.
@@ -99,7 +95,7 @@ mod tests {
 
     #[test]
     fn what_exists_is_not_reported() {
-        let text = "`xtask/src/main.rs`, `xtask/src`, `main.rs`, `xtask/src/{main,tidy}.rs`, `a.toml`, `testing_data/*.toml`, [x](../README.md#top)\n";
+        let text = "`xtask/src/main.rs`, `xtask/src`, `main.rs`, `xtask/src/{main,tidy}.rs`, `src/tidy.rs`, `a.toml`, `testing_data/*.toml`, [x](../README.md#top)\n";
         assert_eq!(missing_in(text), [""; 0]);
     }
 
