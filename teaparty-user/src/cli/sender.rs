@@ -157,6 +157,9 @@ pub struct Arguments {
     /// Form of the output.
     #[arg(short, long, value_enum, default_value_t)]
     format: Format,
+    /// Show how it goes while it goes: targets, loss by direction, round trips. Needs a terminal; `q` stops.
+    #[arg(long, conflicts_with = "format")]
+    live: bool,
     /// Write the output to a file; `-` is standard output.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
@@ -238,8 +241,13 @@ impl Arguments {
             max_rtt: std::mem::take(&mut self.max_rtt),
             max_jitter: self.max_jitter,
         };
-        let output =
-            Output { format: self.format, path: self.output.clone(), hdr_log: self.hdr_log.clone(), thresholds };
+        let output = Output {
+            format: self.format,
+            path: self.output.clone(),
+            is_live: self.live,
+            hdr_log: self.hdr_log.clone(),
+            thresholds,
+        };
         let config = self.config(specs, key, tlv_key)?;
         run::run(config, output)
     }

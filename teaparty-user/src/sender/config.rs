@@ -89,6 +89,41 @@ pub struct Config {
 }
 
 impl Config {
+    /// Ten open packets without TLVs to each target, 100 ms apart.
+    pub fn new(targets: Vec<Target>) -> Self {
+        Self {
+            targets,
+            plan: Plan { pattern: Pattern::Fixed, interval_ps: 100_000_000_000, count: Some(10), duration_ns: None },
+            timeout: Duration::from_secs(2),
+            ssid: None,
+            source: None,
+            source_port: 0,
+            interface: None,
+            traffic_class: TrafficClass(0),
+            ttl: 255,
+            fragmentation: Fragmentation::System,
+            mode: Mode::Open,
+            key: None,
+            tlv_key: None,
+            tlvs: Vec::new(),
+            access_report: None,
+            malformed: None,
+            policy: Policy::DEFAULT,
+            timestamp_format: TimestampFormat::Ntp,
+            hop_by_hop: Vec::new(),
+            destination_options: Vec::new(),
+            omit_checksum: false,
+            is_stateful_reflector: false,
+            kernel_transmit_stamps: true,
+            replies_per_packet: 1,
+            reply_port: None,
+            reply_sources: Vec::new(),
+            micro_session: None,
+            stop_on_zero_ssid: false,
+            seed: None,
+        }
+    }
+
     /// What a report says about it: everything that a reader needs to repeat the measurement, and no key.
     pub fn describe(&self) -> Value {
         let pattern = match self.plan.pattern {

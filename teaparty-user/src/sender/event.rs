@@ -118,6 +118,8 @@ pub struct Snapshot {
     pub round_trip: Option<Figures>,
     /// The last round trip.
     pub last_round_trip_ns: Option<i64>,
+    /// Round trips so far in a few ranges of equal width: the middle of each and how many fell into it.
+    pub histogram: Vec<(i64, u64)>,
 }
 
 /// How somebody else ends a measurement: first sending, then waiting.

@@ -91,6 +91,8 @@ pub struct Figures {
     pub max: i64,
     /// Standard deviation of the population.
     pub stddev: f64,
+    /// Delay variation as RFC 5481 §4.2 has it: how far the 99.9th percentile is above the smallest value.
+    pub pdv_p99_9: i64,
     /// Values that went in.
     pub samples: u64,
 }
@@ -160,6 +162,19 @@ impl Distribution {
         below.chain(from)
     }
 
+    /// The values in at most `ranges` ranges of equal width from the smallest to the 99th percentile: the middle of each
+    /// range and how many values it holds. Those above are left out, because a single one would squeeze all the others.
+    pub fn histogram(&self, ranges: usize) -> Vec<(i64, u64)> {
+        let (Some(top), true) = (self.quantile(0.99), ranges > 0) else { return Vec::new() };
+        let width = (top.abs_diff(self.min) / ranges as u64 + 1) as i64;
+        let mut counts = vec![0u64; ranges];
+        for (value, count) in self.buckets().filter(|(value, _)| *value <= top) {
+            let range = (value.max(self.min).abs_diff(self.min) / width as u64) as usize;
+            counts[range.min(ranges - 1)] += count;
+        }
+        counts.into_iter().enumerate().map(|(i, count)| (self.min + width * i as i64 + width / 2, count)).collect()
+    }
+
     /// The figures; `None` without values, because none is not zero.
     pub fn figures(&self) -> Option<Figures> {
         let quantile = |fraction| self.quantile(fraction);
@@ -172,6 +187,7 @@ impl Distribution {
             p99_9: quantile(0.999)?,
             p99_99: quantile(0.9999)?,
             max: self.max,
+            pdv_p99_9: quantile(0.999)?.saturating_sub(self.min),
             stddev: (self.squares / self.count as f64).max(0.0).sqrt(),
             samples: self.count,
         })
@@ -228,6 +244,18 @@ mod tests {
         assert_eq!(distribution.figures().unwrap().min, -5_000_000);
         let low = distribution.quantile(0.2).unwrap();
         assert!((low + 5_000_000).abs() < 5_000, "{low}");
+    }
+
+    #[test]
+    fn ranges_hold_all_but_the_outliers() {
+        let mut values: Vec<i64> = (0..2_000).collect();
+        values.push(1 << 40);
+        let ranges = of(&values).histogram(10);
+        // 99 % of 2001 values.
+        assert_eq!(ranges.iter().map(|(_, count)| count).sum::<u64>(), 1_981);
+        assert!(ranges.iter().all(|(_, count)| (190..=200).contains(count)), "{ranges:?}");
+        assert_eq!(of(&[5]).histogram(3), [(5, 1), (6, 0), (7, 0)]);
+        assert!(of(&[]).histogram(3).is_empty());
     }
 
     #[test]

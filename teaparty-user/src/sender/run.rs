@@ -12,6 +12,7 @@ use super::check::{self, Thresholds};
 use super::config::Config;
 use super::engine::{self, Outcome};
 use super::event::{Event, Interest, Stop};
+use super::live;
 use super::report::{Format, hdr, human, json, stream};
 use crate::clock::SystemClock;
 use crate::exit::Exit;
@@ -27,6 +28,8 @@ pub struct Output {
     pub format: Format,
     /// File for it, `-` for standard output.
     pub path: PathBuf,
+    /// Whether to show the live view, where standard output is a terminal.
+    pub is_live: bool,
     /// File for distributions in HdrHistogram's log format.
     pub hdr_log: Option<PathBuf>,
     /// What makes the measurement a failed check.
@@ -41,14 +44,16 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
     let stop = Arc::new(Stop::new().context("cannot make a pipe")?);
     let signals = block_signals()?;
     stop_on_signals(signals, Arc::clone(&stop))?;
-    let interest = Interest { records: writer.wants_records(), snapshots: None };
+    let is_live = output.is_live && std::io::stdout().is_terminal();
+    let snapshots = is_live.then_some(live::INTERVAL);
+    let interest = Interest { records: !is_live && writer.wants_records(), snapshots };
     let (sink, events) = sync_channel(BACKLOG);
     let outcome = std::thread::scope(|scope| {
         let engine = std::thread::Builder::new()
             .name("sender".into())
             .spawn_scoped(scope, || measure(&config, &stop, interest, &sink_of(sink)))
             .context("cannot start a thread")?;
-        let written = writer.follow(&events, &config);
+        let written = if is_live { live::follow(&events, &config, &stop) } else { writer.follow(&events, &config) };
         if written.is_err() {
             // Whoever reads us has gone, or the disk is full: there is no point in sending on.
             stop.request();

@@ -21,7 +21,7 @@ use super::schedule::Schedule;
 use super::stats::{Seen, Statistics};
 use super::tlvs::answer::{Answer, Check, Outcome, answers, body};
 use super::tlvs::request::Request;
-use super::tlvs::words::{Marks, finding};
+use super::tlvs::words::{self, Marks};
 use crate::clock::ClockState;
 use crate::net::batch::{Received, Stamp, StampSource};
 
@@ -46,7 +46,7 @@ pub struct TlvTally {
     pub not_authentic: u64,
     /// Behind a malformed one.
     pub skipped: u64,
-    /// What the last one that was looked at says.
+    /// What the one in the last reply says.
     pub words: String,
     /// Its fields.
     pub value: Value,
@@ -92,6 +92,9 @@ pub struct Reaction {
     pub notice: Option<String>,
 }
 
+/// Ranges in the histogram of a snapshot.
+const SNAPSHOT_RANGES: usize = 12;
+
 /// A session.
 pub struct Session {
     place: usize,
@@ -103,8 +106,8 @@ pub struct Session {
     pub exchange: Exchange,
     /// What samples add up to.
     pub statistics: Statistics,
-    /// TLVs by name.
-    pub tlvs: BTreeMap<String, TlvTally>,
+    /// By what they are and their type on the wire.
+    tlvs: BTreeMap<(Option<Kind>, u8), TlvTally>,
     /// Replies that were ignored.
     pub ignored: Ignored,
     /// Packets that the system refused to send, and the first reason.
@@ -120,7 +123,8 @@ pub struct Session {
     congestion: Congestion,
     reflector_link: Option<u16>,
     last_round_trip_ns: Option<i64>,
-    words_at: Option<u64>,
+    /// The last reply that had TLVs, and its traffic class, to be put into words in the end.
+    last_reply: (Vec<u8>, Option<TrafficClass>),
 }
 
 impl Session {
@@ -165,7 +169,7 @@ impl Session {
             congestion: Congestion::default(),
             reflector_link: config.micro_session.and_then(|(_, reflector)| reflector),
             last_round_trip_ns: None,
-            words_at: None,
+            last_reply: (Vec::new(), None),
         })
     }
 
@@ -269,6 +273,12 @@ impl Session {
             self.statistics.record(&seen, sample);
             self.last_round_trip_ns = sample.map(|sample| sample.round_trip_ns);
         }
+        if !found.is_empty() {
+            let (octets, class) = &mut self.last_reply;
+            octets.clear();
+            octets.extend_from_slice(received.payload);
+            *class = received.traffic_class;
+        }
         let mut notice = self.note_tlvs(&found, &seen, t4.nanos, config);
         if matched.is_restart {
             notice = Some("the reflector has started anew: its sequence numbers begin again".into());
@@ -299,7 +309,7 @@ impl Session {
                     forward_class: seen.forward_class,
                     backward_class: seen.backward_class,
                     reordering_extent: matched.reordering_extent,
-                    findings: found.iter().map(|answer| finding(answer, marks)).collect(),
+                    findings: found.iter().map(|answer| words::finding(answer, marks)).collect(),
                 }),
             })
         });
@@ -319,16 +329,13 @@ impl Session {
         ids.sender_id.get() == ours && ids.reflector_id.get() == theirs
     }
 
-    /// Counts what TLVs came back as, and does what they call for. Words are made a few times a second, not each time.
+    /// Counts what TLVs came back as, and does what they call for.
     fn note_tlvs(&mut self, found: &[Answer<'_>], seen: &Seen, now_ns: u64, config: &Config) -> Option<String> {
         if found.is_empty() {
             return None;
         }
-        let words_are_due = self.words_at.is_none_or(|at| now_ns.saturating_sub(at) > 100_000_000);
         for answer in found {
-            let marks = Marks { sent: config.traffic_class, reply: seen.backward_class };
-            let name = answer.kind.map_or_else(|| answer.code.to_string(), |kind| kind.entry().name.into());
-            let tally = self.tlvs.entry(name).or_default();
+            let tally = self.tlvs.entry((answer.kind, answer.code)).or_default();
             *match answer.outcome {
                 Outcome::Answered => &mut tally.answered,
                 Outcome::Unrecognized => &mut tally.unrecognized,
@@ -337,10 +344,6 @@ impl Session {
                 Outcome::NotAuthentic => &mut tally.not_authentic,
                 Outcome::Skipped => &mut tally.skipped,
             } += 1;
-            if words_are_due {
-                let finding = finding(answer, marks);
-                (tally.words, tally.value) = (finding.words, finding.value);
-            }
             if answer.kind == Some(Kind::AccessReport)
                 && answer.outcome != Outcome::NotAuthentic
                 && let Some((_, timer)) = &mut self.reporting
@@ -354,9 +357,6 @@ impl Session {
                 self.exchange.note_stateful();
             }
         }
-        if words_are_due {
-            self.words_at = Some(now_ns);
-        }
         let is_marked = is_congested(found, seen, config);
         let stretch = self.congestion.observe(is_marked, now_ns, self.schedule.stretch());
         if stretch > self.schedule.stretch() {
@@ -366,6 +366,24 @@ impl Session {
             .then(|| format!("congestion was marked on the way: sending {stretch} times slower than asked"));
         self.schedule.set_stretch(stretch);
         text
+    }
+
+    /// How often TLVs came back as what, by name, with what those of the last reply say.
+    pub fn tlvs(&self, config: &Config) -> BTreeMap<String, TlvTally> {
+        let name =
+            |kind: Option<Kind>, code| words::name(&Answer { code, kind, outcome: Outcome::Answered, value: &[] });
+        let mut tallies: BTreeMap<String, TlvTally> =
+            self.tlvs.iter().map(|((kind, code), tally)| (name(*kind, *code), tally.clone())).collect();
+        let check = Check { policy: &config.policy, key: config.tlv_key.as_ref() };
+        let (octets, class) = &self.last_reply;
+        let marks = Marks { sent: config.traffic_class, reply: *class };
+        for answer in answers(octets, config.mode.base_len(), check) {
+            let finding = words::finding(&answer, marks);
+            if let Some(tally) = tallies.get_mut(&finding.tlv) {
+                (tally.words, tally.value) = (finding.words, finding.value);
+            }
+        }
+        tallies
     }
 
     /// The record of a packet that was given up.
@@ -382,6 +400,7 @@ impl Session {
             split: self.exchange.split(),
             round_trip: self.statistics.round_trip.figures(),
             last_round_trip_ns: self.last_round_trip_ns,
+            histogram: self.statistics.round_trip.histogram(SNAPSHOT_RANGES),
         }
     }
 

@@ -121,7 +121,7 @@ fn describe(text: &mut String, session: &Session, config: &Config) {
     delays(text, &session.statistics);
     clocks(text, &session.statistics);
     marks(text, session, config);
-    for (name, tally) in &session.tlvs {
+    for (name, tally) in session.tlvs(config) {
         let outcomes = [
             (tally.answered, "answered"),
             (tally.unrecognized, "not recognised"),

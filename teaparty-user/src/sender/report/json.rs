@@ -43,19 +43,23 @@ pub fn summary(config: &Config, outcome: &Outcome) -> Value {
     });
     let object = document.as_object_mut().expect("it was written as an object above");
     object.extend(figures(&total, counts, split, ignored));
-    let targets: Vec<Value> =
-        outcome.sessions.iter().zip(&config.targets).map(|(session, target)| one(session, &target.name)).collect();
+    let targets: Vec<Value> = outcome
+        .sessions
+        .iter()
+        .zip(&config.targets)
+        .map(|(session, target)| one(session, config, &target.name))
+        .collect();
     object.insert("targets".into(), Value::Array(targets));
     document
 }
 
-fn one(session: &Session, name: &str) -> Value {
+fn one(session: &Session, config: &Config, name: &str) -> Value {
     let mut object = Map::new();
     object.insert("target".into(), json!(name));
     object.insert("address".into(), json!(session.address));
     object.insert("ssid".into(), json!(session.ssid));
     object.extend(figures(&session.statistics, session.exchange.counts(), session.exchange.split(), session.ignored));
-    object.insert("tlvs".into(), json!(session.tlvs));
+    object.insert("tlvs".into(), json!(session.tlvs(config)));
     object.insert("send_errors".into(), json!(session.send_errors.0));
     object.insert("send_error".into(), json!(session.send_errors.1));
     object.insert("network_refusals".into(), json!(session.refusals));

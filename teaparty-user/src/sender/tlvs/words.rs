@@ -12,6 +12,7 @@ use teaparty_common::wire::{Dscp, Ecn, TrafficClass};
 use zerocopy::FromBytes;
 
 use super::answer::{Answer, Outcome, body, subs};
+use super::request::UNRECOGNIZED_CODE;
 
 /// What one TLV of one reply says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,15 +64,23 @@ fn class_json(class: TrafficClass) -> Value {
     json!({ "dscp": class.dscp().value(), "ecn": class.ecn().name() })
 }
 
+/// Name of a TLV in the registry; of types that we don't know, the one that we send has a name too.
+pub fn name(answer: &Answer<'_>) -> String {
+    match answer.kind {
+        Some(kind) => kind.entry().name.into(),
+        None if answer.code == UNRECOGNIZED_CODE => "unrecognized".into(),
+        None => answer.code.to_string(),
+    }
+}
+
 /// What a TLV says.
 pub fn finding(answer: &Answer<'_>, marks: Marks) -> Finding {
-    let tlv = answer.kind.map_or_else(|| answer.code.to_string(), |kind| kind.entry().name.into());
     let told = match (answer.outcome, answer.kind) {
         (Outcome::Answered, Some(kind)) => tell(kind, answer.value, marks),
         _ => None,
     };
     let (words, value) = told.unwrap_or_else(|| (answer.outcome.label().into(), Value::Null));
-    Finding { tlv, outcome: answer.outcome, words, value }
+    Finding { tlv: name(answer), outcome: answer.outcome, words, value }
 }
 
 fn tell(kind: Kind, value: &[u8], marks: Marks) -> Option<(String, Value)> {
