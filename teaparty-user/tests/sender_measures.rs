@@ -288,3 +288,67 @@ fn completions_and_man_pages_come_from_the_same_source() {
     assert_eq!(teaparty("--version").1.trim(), concat!("teaparty ", env!("CARGO_PKG_VERSION")));
     assert_eq!(teaparty("help").0, 0);
 }
+
+#[test]
+fn ipv6_extension_headers_go_along_where_permitted() {
+    let reflector = Reflector::start("::1", Behaviour::default());
+    for header in ["--hbh-ext", "--hbh-ext=64", "--destination-ext=16", "--hbh-ext=8 --destination-ext=248"] {
+        let (code, text, stderr) = teaparty(&quick(&reflector, header));
+        if code == 1 && stderr.contains("Operation not permitted") {
+            println!("SKIPPED: ipv6_extension_headers_go_along_where_permitted: needs CAP_NET_RAW");
+            return;
+        }
+        assert!(code == 0 && text.contains("\"received\": 10"), "{header}: {code} {stderr}");
+    }
+}
+
+#[test]
+fn options_of_the_ip_header_reach_the_reflector() {
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    let words = "-c 3 --src 127.0.0.1 --interface lo --ttl 7 --df --poisson --seed 5 --dscp 46";
+    let (code, summary) = summary(&quick(&reflector, words));
+    assert_eq!((code, &summary["received"]), (0, &json!(3)));
+    assert_eq!(summary["targets"][0]["ttl"]["forward"]["seen"], json!({ "7": 3 }));
+    // The reflector keeps the DSCP where no TLV asks for another.
+    assert_eq!(summary["targets"][0]["traffic_class"]["backward"]["seen"], json!({ "184": 3 }));
+    let (_, _, stderr) = teaparty(&quick(&reflector, "--interface nosuch0"));
+    assert!(stderr.contains("nosuch0") && stderr.contains("ip link"), "{stderr}");
+}
+
+#[test]
+fn twamp_light_reflectors_are_understood() {
+    // 41 octets: the header of TWAMP-Test's reflector, without what STAMP adds behind the TTL.
+    let reflector =
+        Reflector::start("127.0.0.1", Behaviour { edit: |reply| reply.truncate(41), ..Behaviour::default() });
+    let (code, summary) = summary(&quick(&reflector, ""));
+    assert_eq!((code, &summary["received"]), (0, &json!(10)));
+    assert_eq!(summary["targets"][0]["ttl"]["forward"]["seen"], json!({ "255": 10 }));
+}
+
+#[test]
+fn c068_a_reply_without_our_ssid_counts_and_ends_the_session_where_asked() {
+    let behaviour = || Behaviour { edit: |reply| reply[14..16].fill(0), ..Behaviour::default() };
+    let reflector = Reflector::start("127.0.0.1", behaviour());
+    let (code, whole) = summary(&quick(&reflector, ""));
+    assert_eq!((code, &whole["received"]), (0, &json!(10)));
+    let (code, cut) = summary(&quick(&reflector, "-c 500 --stop-on-zero-ssid"));
+    assert_eq!(code, 0);
+    assert!(number(&cut["sent"]) < 250, "{}", cut["sent"]);
+}
+
+#[test]
+fn c223_replies_for_another_member_link_are_discarded() {
+    let other = Behaviour { edit: |reply| reply[48..52].copy_from_slice(&[0, 9, 0, 1]), ..Behaviour::default() };
+    let reflector = Reflector::start("127.0.0.1", other);
+    // As if the reflector had understood the TLV.
+    let (code, summary) = summary(&quick(&reflector, "tlvs micro-session --sender-id 7"));
+    assert_eq!(code, 0, "U is set: a reflector without member links can't mix them up");
+    assert_eq!(summary["targets"][0]["tlvs"]["micro-session"]["unrecognized"], json!(10));
+    let other =
+        Behaviour { edit: |reply| reply[44..52].copy_from_slice(&[0, 11, 0, 4, 0, 9, 0, 1]), ..Behaviour::default() };
+    let reflector = Reflector::start("127.0.0.1", other);
+    let (code, _, stderr) = teaparty(&quick(&reflector, "tlvs micro-session --sender-id 7"));
+    assert_eq!(code, 4, "{stderr}");
+    let (code, _, stderr) = teaparty(&quick(&reflector, "tlvs micro-session --sender-id 9 --reflector-id 1"));
+    assert_eq!(code, 0, "{stderr}");
+}

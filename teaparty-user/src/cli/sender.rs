@@ -109,7 +109,7 @@ pub struct Arguments {
     /// Format of our timestamps.
     #[arg(long, value_enum, default_value_t)]
     timestamp_format: StampFormat,
-    /// An IPv6 hop-by-hop options header of this many octets (a multiple of 8), all padding. Takes CAP_NET_RAW.
+    /// An IPv6 hop-by-hop options header of this many octets (a multiple of 8), that asks for nothing. Takes CAP_NET_RAW.
     #[arg(long, value_name = "OCTETS", num_args = 0..=1, default_missing_value = "8", value_parser = extension_size)]
     hbh_ext: Option<u16>,
     /// An IPv6 destination options header, likewise.
@@ -441,13 +441,17 @@ fn is_slow(plan: &Plan, targets: usize) -> bool {
     1e12 / plan.interval_ps as f64 * targets as f64 * burst <= 50_000.0
 }
 
-/// An options header of nothing but padding (RFC 8200 §4.2); its Next Header is the kernel's to fill in.
+/// An options header that asks for nothing (RFC 8200 §4.2); its Next Header is the kernel's to fill in.
 fn options_header(octets: Option<u16>) -> Vec<u8> {
+    /// Experimental option that is skipped where it is unknown (RFC 4727 §3.6).
+    const EXPERIMENT: u8 = 0x1e;
+    const PAD_N: u8 = 1;
     let Some(octets) = octets else { return Vec::new() };
     let mut header = vec![0; octets.into()];
     header[1] = (octets / 8 - 1) as u8;
-    // PadN over the rest; its length octet does not count itself nor the type.
-    header[2] = 1;
+    // Linux drops packets with more than seven octets of padding in a row, so longer ones hold an option.
+    header[2] = if octets == 8 { PAD_N } else { EXPERIMENT };
+    // Of what is left behind type and length.
     header[3] = (octets - 4) as u8;
     header
 }

@@ -112,8 +112,8 @@ fn code_points_can_be_chosen_where_nobody_registered_them() {
 }
 
 #[test]
-fn extension_headers_are_padding_of_the_size_asked_for() {
+fn extension_headers_have_the_size_asked_for() {
     assert_eq!(options_header(Some(8)), [0, 0, 1, 4, 0, 0, 0, 0]);
-    assert_eq!(options_header(Some(24))[..4], [0, 2, 1, 20]);
+    assert_eq!(options_header(Some(24))[..4], [0, 2, 0x1e, 20]);
     assert!(options_header(None).is_empty());
 }
