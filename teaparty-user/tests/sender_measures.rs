@@ -352,3 +352,26 @@ fn c223_replies_for_another_member_link_are_discarded() {
     let (code, _, stderr) = teaparty(&quick(&reflector, "tlvs micro-session --sender-id 9 --reflector-id 1"));
     assert_eq!(code, 0, "{stderr}");
 }
+
+#[test]
+fn saved_measurements_are_shown_compared_and_plotted() {
+    let behaviour =
+        Behaviour { script: Box::new(|n| Act { lost_there: n == 1, ..Act::default() }), ..Behaviour::default() };
+    let reflector = Reflector::start("127.0.0.1", behaviour);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    for (name, format) in [("a.jsonl", "jsonl"), ("b.json", "json")] {
+        let words = format!("sender {} -i 2ms -W 200ms --format {format} -o {}", reflector.address, path(name));
+        let (code, stdout, _) = teaparty(&words);
+        assert_eq!((code, stdout.as_str()), (0, ""), "everything goes to the file");
+    }
+    let (code, text, _) = teaparty(&format!("report {}", path("a.jsonl")));
+    assert!(code == 0 && text.contains("round trip p50"), "{text}");
+    let (code, text, _) = teaparty(&format!("report --compare {} {}", path("a.jsonl"), path("b.json")));
+    assert!(code == 0 && text.contains("-100.0 %"), "one packet was lost, then none: {text}");
+    assert_eq!(teaparty(&format!("report --html {} {}", path("page.html"), path("a.jsonl"))).0, 0);
+    let page = std::fs::read_to_string(path("page.html")).unwrap();
+    assert_eq!((page.matches("class=\"lost\"").count(), page.matches("r=\"2\"").count()), (1, 9));
+    assert_eq!(teaparty(&format!("report --compare {}", path("a.jsonl"))).0, 2);
+    assert_eq!(teaparty("report /nonexistent").0, 1);
+}

@@ -1,6 +1,7 @@
 //! The command line of `teaparty`, from which help, shell completions and man pages are made too.
 
 pub mod reflector;
+pub mod report;
 pub mod sender;
 pub mod tlvs;
 pub mod values;
@@ -43,6 +44,8 @@ enum Command {
     Reflector(Box<reflector::Arguments>),
     /// Remove the reflector that a killed teaparty has left on an interface.
     Detach(reflector::DetachArguments),
+    /// Show saved measurements again, compare two, or make an HTML page of them.
+    Report(report::Arguments),
     /// Print completions for a shell, to be sourced by it.
     Completions {
         /// The shell.
@@ -86,6 +89,10 @@ impl Teaparty {
                 arguments.run()
             }
             Some(Command::Detach(arguments)) => {
+                no_words(&words)?;
+                arguments.run()
+            }
+            Some(Command::Report(arguments)) => {
                 no_words(&words)?;
                 arguments.run()
             }
