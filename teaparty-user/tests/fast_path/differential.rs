@@ -34,11 +34,17 @@ impl Pair {
     fn new(kernel: Kernel, seed: u64) -> Self {
         let model = Model::new(kernel.config, kernel.control);
         let mut pair = Self { kernel, model, random: Random::new(seed), tally: [0; 64] };
-        // A second address of each family, for Destination Node Address.
-        for ip in ["198.51.100.21", "2001:db8:1::21"] {
+        // For Destination Node Address: a second address of each family, and one of another interface.
+        for (ip, flags) in [
+            ("198.51.100.21", LocalAddress::ANSWERED),
+            ("2001:db8:1::21", LocalAddress::ANSWERED),
+            ("198.51.100.22", 0),
+            ("2001:db8:1::22", 0),
+        ] {
             let ip = ip.parse().expect("an address");
-            pair.kernel.answer(ip, LocalAddress::ANSWERED);
-            pair.model.addresses.insert(crate::support::vectors::address(ip));
+            pair.kernel.answer(ip, flags);
+            let known = if flags == 0 { &mut pair.model.elsewhere } else { &mut pair.model.addresses };
+            known.insert(crate::support::vectors::address(ip));
         }
         pair
     }

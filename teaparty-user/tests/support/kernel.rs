@@ -2,14 +2,15 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
-use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
 use teaparty_common::maps::{
-    ABI_VERSION, Clock, Config, Control, HistoryRing, LedgerRequest, LocalAddress, PuntHeader, Session, SessionKey,
-    name, program,
+    ABI_VERSION, Bucket, Clock, Config, Control, HistoryRing, LedgerRequest, LocalAddress, PORT_WORDS, PuntHeader,
+    Session, SessionKey, name, program,
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
 use zerocopy::{FromBytes, IntoBytes};
@@ -31,12 +32,25 @@ pub(crate) const TX: u32 = 3;
 pub(crate) const CLOCK: Clock =
     Clock { tai_offset_ns: 0, error_estimate: 0x8203, timestamp_information: [1, 2, 1, 2], reserved: [0; 2] };
 
-/// A program of its own, with maps of its own.
-pub(crate) struct Kernel {
+/// Rings in the history map.
+pub(crate) const HISTORY_RINGS: u32 = 64;
+
+/// A loaded program and its maps. Loading takes the verifier a second, so tests hand it on to each other, cleared.
+struct Loaded {
     bpf: Ebpf,
     counters: PerCpuArray<MapData, u64>,
     punts: RingBuf<MapData>,
+}
+
+/// Programs that no test is using.
+static IDLE: Mutex<Vec<Loaded>> = Mutex::new(Vec::new());
+
+/// A program that one test alone uses, with maps that no other has written to, or that have been cleared since.
+pub(crate) struct Kernel {
+    loaded: Option<Loaded>,
     out: Vec<u8>,
+    /// What the counters said when the test began.
+    counted: [u64; REASON_SLOTS],
     /// What [`Kernel::apply`] writes.
     pub(crate) config: Config,
     /// What [`Kernel::apply`] writes.
@@ -60,35 +74,52 @@ pub(crate) struct Punt {
 }
 
 impl Kernel {
-    /// Loads the program with a stateful default configuration that answers the vectors' addresses on port 862.
+    /// A program with a stateful default configuration that answers the vectors' addresses on port 862.
     pub(crate) fn new() -> Result<Self, String> {
-        let object = object()?;
-        let data = std::fs::read(&object).map_err(|error| format!("{}: {error}", object.display()))?;
-        let mut bpf = Ebpf::load(&data).map_err(|error| format!("cannot make the maps: {}", chain(&error)))?;
-        for name in [program::REFLECT, program::LEDGER, program::PASS] {
-            let xdp = xdp(&mut bpf, name);
-            // A refusal by the verifier is a defect and not a reason to skip.
-            xdp.load().unwrap_or_else(|error| panic!("{name} is refused: {}", chain(&error)));
-        }
-        let counters = PerCpuArray::try_from(bpf.take_map(name::COUNTERS).expect("counters")).expect("their type");
-        let punts = RingBuf::try_from(bpf.take_map(name::PUNTS).expect("punts")).expect("their type");
+        let idle = IDLE.lock().expect("no test panics while it takes one").pop();
+        let loaded = match idle {
+            Some(loaded) => loaded,
+            None => load()?,
+        };
         let control = Control { abi_version: ABI_VERSION, active: 0, generation: 1, interface: 7, clock: CLOCK };
         let config = Config {
             policy: Policy::DEFAULT,
             rate_interval_ns: 0,
             rate_burst_ns: 0,
             flags: Config::STATEFUL | Config::HISTORY,
-            history_rings: 4096,
+            history_rings: HISTORY_RINGS,
             mac: OUR_MAC,
             reserved: [0; 2],
         };
-        let mut kernel = Self { bpf, counters, punts, out: vec![0; 65536], config, control };
+        let mut kernel =
+            Self { loaded: Some(loaded), out: vec![0; 65536], counted: [0; REASON_SLOTS], config, control };
+        kernel.clear();
         kernel.apply();
         kernel.listen(862);
         for ip in ["198.51.100.20", "2001:db8:1::20"] {
             kernel.answer(ip.parse().expect("an address"), LocalAddress::ANSWERED);
         }
         Ok(kernel)
+    }
+
+    /// Takes out whatever another test has left.
+    fn clear(&mut self) {
+        for map in [name::SESSIONS, name::PROVISIONED] {
+            empty::<SessionKey, Session>(self.map(map));
+        }
+        empty::<Address, LocalAddress>(self.map(name::ADDRESSES));
+        empty::<Address, Bucket>(self.map(name::BUCKETS));
+        let mut allowed: LpmTrie<_, Address, u32> = self.map(name::ALLOWED);
+        let prefixes: Vec<Key<Address>> = allowed.keys().map(|key| key.expect("a prefix is read")).collect();
+        for prefix in prefixes {
+            allowed.remove(&prefix).expect("a prefix is removed");
+        }
+        let mut ports: Array<_, u64> = self.map(name::PORTS);
+        for word in 0..PORT_WORDS {
+            ports.set(word, 0, 0).expect("a word of ports is written");
+        }
+        self.punts();
+        self.counted = self.counters();
     }
 
     /// Makes `control` and `config` hold.
@@ -140,11 +171,7 @@ impl Kernel {
 
     /// Forgets every session that packets have made.
     pub(crate) fn forget(&mut self) {
-        let mut map: HashMap<_, SessionKey, Session> = self.map(name::SESSIONS);
-        let keys: Vec<SessionKey> = map.keys().map(|key| key.expect("a key is read")).collect();
-        for key in keys {
-            map.remove(&key).expect("a session is removed");
-        }
+        empty::<SessionKey, Session>(self.map(name::SESSIONS));
     }
 
     /// The history ring of this index.
@@ -155,7 +182,8 @@ impl Kernel {
 
     /// Runs the reflector on a frame.
     pub(crate) fn run(&mut self, frame: &[u8]) -> Outcome {
-        let Self { bpf, out, .. } = self;
+        let Self { loaded, out, .. } = self;
+        let bpf = &mut loaded.as_mut().expect(HELD).bpf;
         let options = TestRunOptions { data_in: Some(frame), data_out: Some(out), ..TestRunOptions::new() };
         let result = xdp(bpf, program::REFLECT).test_run(options);
         let result = result.unwrap_or_else(|error| panic!("test run of {} octets: {}", frame.len(), chain(&error)));
@@ -183,18 +211,20 @@ impl Kernel {
     pub(crate) fn ledger(&mut self, request: LedgerRequest) -> LedgerRequest {
         let mut octets = vec![0; 14];
         octets.extend(request.as_bytes());
-        let Self { bpf, out, .. } = self;
+        let Self { loaded, out, .. } = self;
+        let bpf = &mut loaded.as_mut().expect(HELD).bpf;
         let options = TestRunOptions { data_in: Some(&octets), data_out: Some(out), ..TestRunOptions::new() };
         let result = xdp(bpf, program::LEDGER).test_run(options).expect("the ledger runs");
         assert_eq!(result.return_value, PASS);
         LedgerRequest::read_from_bytes(&out[14..octets.len()]).expect("a request")
     }
 
-    /// Packets by reason, all processors together.
+    /// Packets by reason since the test began, all processors together.
     pub(crate) fn counters(&self) -> [u64; REASON_SLOTS] {
         let mut totals = [0; REASON_SLOTS];
         for (i, total) in totals.iter_mut().enumerate() {
-            *total = self.counters.get(&(i as u32), 0).expect("a counter is read").iter().sum();
+            let values = self.loaded.as_ref().expect(HELD).counters.get(&(i as u32), 0).expect("a counter is read");
+            *total = values.iter().sum::<u64>() - self.counted[i];
         }
         totals
     }
@@ -202,7 +232,7 @@ impl Kernel {
     /// The records that the ring has, oldest first, and takes them out.
     pub(crate) fn punts(&mut self) -> Vec<Punt> {
         let mut found = Vec::new();
-        while let Some(record) = self.punts.next() {
+        while let Some(record) = self.loaded.as_mut().expect(HELD).punts.next() {
             let (header, rest) = PuntHeader::read_from_prefix(&record).expect("a record has a head");
             let frame = rest[..header.frame_len as usize].to_vec();
             found.push(Punt { header, frame });
@@ -210,19 +240,54 @@ impl Kernel {
         found
     }
 
-    /// Whether the program is there: for tests that need it loaded and nothing more.
-    pub(crate) fn verified_instructions(&mut self) -> u32 {
-        let info = xdp(&mut self.bpf, program::REFLECT).info().expect("information about the program");
-        info.verified_instruction_count().expect("a kernel that says how many")
-    }
-
     fn map<'a, T>(&'a mut self, name: &str) -> T
     where
         T: TryFrom<&'a mut aya::maps::Map>,
         T::Error: std::fmt::Debug,
     {
-        let map = self.bpf.map_mut(name).unwrap_or_else(|| panic!("there is no map {name}"));
+        let map =
+            self.loaded.as_mut().expect(HELD).bpf.map_mut(name).unwrap_or_else(|| panic!("there is no map {name}"));
         T::try_from(map).unwrap_or_else(|error| panic!("the type of {name}: {error:?}"))
+    }
+}
+
+/// Why there is a program: only `Drop` takes it out.
+const HELD: &str = "a test holds its program to its end";
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        // After a failure the maps may be anything, and the next test loads anew.
+        if let (Some(loaded), false) = (self.loaded.take(), std::thread::panicking()) {
+            IDLE.lock().expect("no test panics while it takes one").push(loaded);
+        }
+    }
+}
+
+/// Loads the object.
+fn load() -> Result<Loaded, String> {
+    let object = object()?;
+    let data = std::fs::read(&object).map_err(|error| format!("{}: {error}", object.display()))?;
+    let mut loader = EbpfLoader::new();
+    // Small maps are made and cleared faster.
+    for (map, entries) in [(name::SESSIONS, 1024), (name::BUCKETS, 1024), (name::HISTORY, HISTORY_RINGS)] {
+        loader.map_max_entries(map, entries);
+    }
+    loader.map_max_entries(name::PUNTS, 1 << 20);
+    let mut bpf = loader.load(&data).map_err(|error| format!("cannot make the maps: {}", chain(&error)))?;
+    for name in [program::REFLECT, program::LEDGER] {
+        // A refusal by the verifier is a defect and not a reason to skip.
+        xdp(&mut bpf, name).load().unwrap_or_else(|error| panic!("{name} is refused: {}", chain(&error)));
+    }
+    let counters = PerCpuArray::try_from(bpf.take_map(name::COUNTERS).expect("counters")).expect("their type");
+    let punts = RingBuf::try_from(bpf.take_map(name::PUNTS).expect("punts")).expect("their type");
+    Ok(Loaded { bpf, counters, punts })
+}
+
+/// Removes every entry.
+fn empty<K: aya::Pod, V: aya::Pod>(mut map: HashMap<&mut MapData, K, V>) {
+    let keys: Vec<K> = map.keys().map(|key| key.expect("a key is read")).collect();
+    for key in keys {
+        map.remove(&key).expect("an entry is removed");
     }
 }
 

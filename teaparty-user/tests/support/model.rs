@@ -29,7 +29,10 @@ pub(crate) struct Model {
     pub(crate) config: Config,
     pub(crate) control: Control,
     pub(crate) ports: HashSet<u16>,
+    /// Addresses that are answered.
     pub(crate) addresses: HashSet<Address>,
+    /// Addresses of this node's other interfaces.
+    pub(crate) elsewhere: HashSet<Address>,
     sessions: HashMap<SessionKey, State>,
 }
 
@@ -81,7 +84,7 @@ impl Bytes for View<'_> {
 }
 
 struct Host<'a> {
-    addresses: &'a HashSet<Address>,
+    model: &'a Model,
     ip_header: Vec<u8>,
 }
 
@@ -91,7 +94,7 @@ impl Environment for Host<'_> {
     const CAN_GROW: bool = false;
 
     fn is_local(&self, address: &Address) -> bool {
-        self.addresses.contains(address)
+        self.model.addresses.contains(address) || self.model.elsewhere.contains(address)
     }
 
     fn fixed_header<const N: usize>(&self) -> Option<[u8; N]> {
@@ -109,6 +112,7 @@ impl Model {
             control,
             ports: HashSet::from([862]),
             addresses: HashSet::from(addresses),
+            elsewhere: HashSet::new(),
             sessions: HashMap::new(),
         }
     }
@@ -178,7 +182,7 @@ impl Model {
             prediction.facts = Some(facts);
             return Reason::IpOptions;
         }
-        let mut host = Host { addresses: &self.addresses, ip_header };
+        let mut host = Host { model: self, ip_header };
         let len = frame.payload_len;
         let mut verdict = reflect::plan(&payload, len, Mode::Open, &policy, Integrity::NotAsked, &host);
         let can_have_tlvs = len > OPEN_LEN && !has_no_tlvs && payload.holds(len);

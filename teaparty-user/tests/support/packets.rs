@@ -179,9 +179,9 @@ fn value(random: &mut Random, kind: u8, length: usize) -> Vec<u8> {
         // Access Report: an ID that is one.
         6 if length > 0 && !random.one_in(3) => value[0] = random.pick(&[0x10, 0x20, 0x1f]),
         // Destination Node Address: ours, or another of ours.
-        9 if length == 4 && !random.one_in(3) => value = vec![198, 51, 100, 20 + random.below(2) as u8],
+        9 if length == 4 && !random.one_in(3) => value = vec![198, 51, 100, 20 + random.below(3) as u8],
         9 if length == 16 && !random.one_in(3) => {
-            value = vec![0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20 + random.below(2) as u8];
+            value = vec![0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20 + random.below(3) as u8];
         }
         // Return Path: a Control Code in front, mostly.
         10 if length >= 8 && !random.one_in(4) => value[..4].copy_from_slice(&[0x80, 1, 0, 4]),
