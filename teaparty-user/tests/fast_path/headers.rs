@@ -133,8 +133,8 @@ fn lengths_that_contradict_each_other_are_left_alone_c027() {
 }
 
 #[test]
-fn only_what_is_addressed_to_us_is_answered_c010() {
-    let name = "only_what_is_addressed_to_us_is_answered_c010";
+fn only_what_is_addressed_to_us_is_answered_c010_c244() {
+    let name = "only_what_is_addressed_to_us_is_answered_c010_c244";
     let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
     let ours = Datagram::new(payload(60));
     for mac in [[0xff; 6], [0x01, 0, 0x5e, 0, 0, 1], [0x02, 0, 0x5e, 0x20, 0, 0x03], [0; 6]] {

@@ -10,4 +10,5 @@ mod admission;
 mod differential;
 mod headers;
 mod sessions;
+mod tlvs;
 mod vectors;
