@@ -105,8 +105,10 @@ pub(crate) fn shown(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-fn cannot_start(command: &Command) -> String {
-    format!("cannot start `{}`", shown(command))
+pub(crate) fn cannot_start(command: &Command) -> String {
+    let is_sudo_missing = command.get_program() == "sudo" && find("sudo").is_none();
+    let remedy = if is_sudo_missing { "; this needs root: run it as root, or install sudo" } else { "" };
+    format!("cannot start `{}`{remedy}", shown(command))
 }
 
 fn forward(pipe: impl Read + Send + 'static, lines: mpsc::Sender<String>) -> thread::JoinHandle<()> {

@@ -22,7 +22,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let mut command = launch(&args.arguments, program);
     // Takes our place, so that signals and the exit status are the program's.
     let error = command.args(&args.arguments).exec();
-    Err(anyhow!(error).context(format!("cannot start `{}`", exec::shown(&command))))
+    Err(anyhow!(error).context(exec::cannot_start(&command)))
 }
 
 /// Builds `teaparty` for use and returns where it is.

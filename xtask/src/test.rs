@@ -57,7 +57,7 @@ struct Row {
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     build_ebpf::build(build_ebpf::Warnings::Shown)?;
-    let tools = if args.part == Part::Unit { tools::Tools::default() } else { tools::provide()? };
+    let tools = tools::provide()?;
     let targets = targets::compile()?;
     let mut rows = Vec::new();
     for target in targets.iter().filter(|target| wants(args.part, target)) {

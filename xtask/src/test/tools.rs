@@ -1,4 +1,4 @@
-//! What the tests that need root use besides this repository: system programs, scapy, stamp-suite, the BPF file system.
+//! What tests use besides this repository: scapy and stamp-suite, and as root system programs and the BPF file system.
 //!
 //! Each is installed when it is missing and can be had; where it can't, the tests that need it skip and say so.
 
@@ -40,29 +40,30 @@ impl Tools {
     }
 }
 
-/// Finds the tools, or installs them as root. Without root the tests that use them skip anyway, so nothing happens.
+/// Finds the tools, or installs them; what takes root only as root, because the tests that use it skip without anyway.
 ///
 /// Fails only if the BPF file system can't be mounted; what can't be installed is said and left out.
 pub(super) fn provide() -> Result<Tools> {
-    if !nix::unistd::geteuid().is_root() {
+    let mut packages = Vec::new();
+    if nix::unistd::geteuid().is_root() {
+        mount_bpffs()?;
+        packages = missing_packages();
+    } else {
         eprintln!("Not root: tests that need it will be skipped.");
-        return Ok(Tools::default());
     }
-    mount_bpffs()?;
-    let packages = missing_packages();
-    let (scapy, suite) = (scapy_python(), stamp_suite());
-    let missing = [!scapy.is_file(), !suite.is_file()].into_iter().filter(|missing| *missing).count();
+    let has_suite = has_stamp_suite();
+    let missing = usize::from(!scapy_python().is_file()) + usize::from(!has_suite);
     let mut steps = Steps::new(missing + if packages.is_empty() { 0 } else { apt::STEPS });
     if !packages.is_empty() {
         say(apt::install(&packages, &mut steps));
     }
-    if !scapy.is_file() {
+    if !scapy_python().is_file() {
         say(install_scapy(&mut steps));
     }
-    if !suite.is_file() {
+    if !has_suite {
         say(install_stamp_suite(&mut steps));
     }
-    let found = [("TEAPARTY_SCAPY_PYTHON", scapy), ("TEAPARTY_STAMP_SUITE", suite)];
+    let found = [("TEAPARTY_SCAPY_PYTHON", scapy_python()), ("TEAPARTY_STAMP_SUITE", stamp_suite())];
     Ok(Tools { variables: found.into_iter().filter(|(_, path)| path.is_file()).collect() })
 }
 
@@ -120,12 +121,14 @@ fn install_scapy(steps: &mut Steps) -> Result<()> {
     result
 }
 
-fn stamp_suite_folder() -> PathBuf {
-    paths::tools().join(format!("stamp-suite-{STAMP_SUITE}"))
+fn stamp_suite() -> PathBuf {
+    paths::tools().join("bin/stamp-suite")
 }
 
-fn stamp_suite() -> PathBuf {
-    stamp_suite_folder().join("bin/stamp-suite")
+/// Whether it is there in this version, by the list that cargo keeps of what it installed.
+fn has_stamp_suite() -> bool {
+    let list = std::fs::read_to_string(paths::tools().join(".crates.toml")).unwrap_or_default();
+    list.contains(&format!("\"stamp-suite {STAMP_SUITE} ")) && stamp_suite().is_file()
 }
 
 fn install_stamp_suite(steps: &mut Steps) -> Result<()> {
@@ -133,7 +136,7 @@ fn install_stamp_suite(steps: &mut Steps) -> Result<()> {
     steps.run(&title, |show| {
         let mut command = exec::cargo();
         command.args(["install", "stamp-suite", "--version", STAMP_SUITE, "--locked", "--features", "hwtstamp"]);
-        command.arg("--root").arg(stamp_suite_folder()).arg("--target-dir").arg(paths::tools().join("build"));
+        command.arg("--root").arg(paths::tools()).arg("--target-dir").arg(paths::tools().join("build"));
         exec::follow(&mut command, show)
     })
 }
