@@ -4,7 +4,7 @@
 //! than the packet), [`sessions`] (state that is ours), [`socket`] and [`ring`] (the two engines), [`loader`] and
 //! [`maps`] (the kernel's side), [`instance`] (all of it on one interface), [`handle`] (how others look at it).
 //!
-//! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over [`Event`].
+//! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `Event`.
 
 pub mod config;
 pub mod extra;
