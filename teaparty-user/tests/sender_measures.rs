@@ -375,3 +375,42 @@ fn saved_measurements_are_shown_compared_and_plotted() {
     assert_eq!(teaparty(&format!("report --compare {}", path("a.jsonl"))).0, 2);
     assert_eq!(teaparty("report /nonexistent").0, 1);
 }
+
+#[test]
+fn interrupts_end_a_measurement_with_its_summary() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let child = std::process::Command::new(env!("CARGO_BIN_EXE_teaparty"))
+            .args(["sender", &reflector.address.to_string(), "-c", "0", "-i", "5ms", "--format", "json"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        let asked = std::time::Instant::now();
+        kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(asked.elapsed() < std::time::Duration::from_secs(2), "nothing is awaited any more");
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{signal}");
+        assert!(number(&summary["sent"]) > 10 && summary["sent"] == summary["received"], "{summary}");
+    }
+    // To a host that does not answer: the first signal ends sending, the second one waiting.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_teaparty"))
+        .args(["sender", &silent.local_addr().unwrap().to_string(), "-c", "0", "-i", "5ms", "-W", "60s"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let asked = std::time::Instant::now();
+    for _ in 0..2 {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    assert!(asked.elapsed() < std::time::Duration::from_secs(10));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("(100.000 %)"));
+}
