@@ -98,7 +98,9 @@ pub fn verdict(config: &Config, thresholds: &Thresholds, outcome: &Outcome) -> (
         let reason = outcome.sessions.iter().find_map(|session| session.send_errors.1.clone()).unwrap_or_default();
         return (Exit::Failure, Some(format!("no packet could be sent: {reason}")));
     }
-    if sent > 0 && received == 0 && config.replies_per_packet > 0 {
+    // Where none was asked for, none is what a reflector that is there gives.
+    let is_unreachable = outcome.sessions.iter().any(|session| session.refusals > 0);
+    if sent > 0 && received == 0 && (config.replies_per_packet > 0 || is_unreachable) {
         return (Exit::NoReply, Some(format!("no reply to any of {sent} packets")));
     }
     let breaches: Vec<String> = outcome

@@ -349,6 +349,9 @@ impl Session {
                 && let Some((_, timer)) = &mut self.reporting
             {
                 timer.acknowledge();
+                // Later replies need not have it, so what it says is kept now.
+                let finding = words::finding(answer, Marks { sent: config.traffic_class, reply: seen.backward_class });
+                (tally.words, tally.value) = (finding.words, finding.value);
             }
             if answer.kind == Some(Kind::FollowUpTelemetry)
                 && answer.outcome == Outcome::Answered

@@ -115,7 +115,11 @@ fn describe(text: &mut String, session: &Session, config: &Config) {
         counts.received,
         counts.lost,
         percent(counts.lost, counts.sent),
-        direction(counts, session.exchange.split())
+        if config.replies_per_packet == 0 {
+            "; no reply was asked for".into()
+        } else {
+            direction(counts, session.exchange.split())
+        }
     );
     irregularities(text, session, counts);
     delays(text, &session.statistics);
