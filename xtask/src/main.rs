@@ -3,6 +3,7 @@
 mod bench;
 mod build_ebpf;
 mod codegen;
+mod conformance;
 mod exec;
 mod paths;
 mod run;
@@ -33,6 +34,8 @@ enum Task {
     Run(run::Args),
     /// Run the tests, say what was skipped and why
     Test(test::Args),
+    /// Run the tests and print, for each row of the conformance list, whether what shows it passed
+    Conformance,
     /// Measure nanoseconds per packet of the XDP program, beside floors
     Bench(bench::Args),
     /// Load every program, say what that costs the kernel's verifier, fail over budget
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf(args) => build_ebpf::main(&args).map(done),
         Task::Run(args) => run::main(&args).map(done),
         Task::Test(args) => test::main(&args),
+        Task::Conformance => conformance::main(),
         Task::Bench(args) => bench::main(&args).map(done),
         Task::Verify(args) => verify::main(&args).map(done),
         Task::Tidy => tidy::main().map(done),

@@ -15,7 +15,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{build_ebpf, exec, paths};
-use outcome::Outcome;
+pub(crate) use outcome::Outcome;
 use targets::Target;
 
 /// Set to 1, this makes a skipped test a failed one.
@@ -48,26 +48,35 @@ enum Part {
     All,
 }
 
-/// One row of the table at the end.
-struct Row {
-    name: String,
-    outcome: Outcome,
+/// One row of the table at the end: how the tests of one program ended.
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) outcome: Outcome,
     elapsed: Duration,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
+    let rows = run_tests(args.part, args.filter.as_deref())?;
+    let is_demanding = args.demand || std::env::var(DEMAND_VARIABLE).is_ok_and(|value| value == "1");
+    Ok(report(&rows, is_demanding))
+}
+
+/// Runs all tests there are, as `cargo xtask test` does.
+pub(crate) fn run_all() -> Result<Vec<Row>> {
+    run_tests(Part::All, None)
+}
+
+/// Provides what tests need, and runs those of `part` whose names contain `filter`.
+fn run_tests(part: Part, filter: Option<&str>) -> Result<Vec<Row>> {
     build_ebpf::build(build_ebpf::Warnings::Shown)?;
     let tools = tools::provide()?;
     let targets = targets::compile()?;
-    let mut rows = Vec::new();
-    for target in targets.iter().filter(|target| wants(args.part, target)) {
-        rows.push(run(target, args, &tools));
+    let wanted = targets.iter().filter(|target| wants(part, target));
+    let mut rows: Vec<Row> = wanted.map(|target| run(target, filter, &tools)).collect();
+    if part != Part::Root {
+        rows.push(run_doc_tests(filter));
     }
-    if args.part != Part::Root {
-        rows.push(run_doc_tests(args));
-    }
-    let is_demanding = args.demand || std::env::var(DEMAND_VARIABLE).is_ok_and(|value| value == "1");
-    Ok(report(&rows, is_demanding))
+    Ok(rows)
 }
 
 fn wants(part: Part, target: &Target) -> bool {
@@ -78,20 +87,20 @@ fn wants(part: Part, target: &Target) -> bool {
     }
 }
 
-fn run(target: &Target, args: &Args, tools: &tools::Tools) -> Row {
+fn run(target: &Target, filter: Option<&str>, tools: &tools::Tools) -> Row {
     let mut command = limited(&target.executable);
     command.current_dir(&target.folder).envs(target.environment()).envs(tools.environment());
-    command.args(&args.filter).args(["--show-output", "--color=never"]);
+    command.args(filter).args(["--show-output", "--color=never"]);
     if target.needs_root {
         command.arg("--test-threads=1");
     }
     observe(&target.name, &mut command)
 }
 
-fn run_doc_tests(args: &Args) -> Row {
+fn run_doc_tests(filter: Option<&str>) -> Row {
     let mut command = limited(exec::cargo().get_program());
     command.current_dir(paths::root()).args(["test", "--quiet", "--doc", "--workspace"]);
-    command.args(["--exclude", "teaparty-ebpf", "--", "--format=pretty"]).args(&args.filter);
+    command.args(["--exclude", "teaparty-ebpf", "--", "--format=pretty"]).args(filter);
     observe("doc tests", &mut command)
 }
 
@@ -132,7 +141,7 @@ fn report(rows: &[Row], is_demanding: bool) -> ExitCode {
     println!("\n{:width$}  passed  failed  skipped  seconds", "tests");
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for Row { name, outcome, elapsed } in rows {
-        let counts = (outcome.passed(), outcome.failed.len(), outcome.skipped.len());
+        let counts = (outcome.passed.len(), outcome.failed.len(), outcome.skipped.len());
         if counts == (0, 0, 0) {
             continue;
         }

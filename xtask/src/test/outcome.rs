@@ -4,31 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How the tests of one program ended.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Outcome {
-    /// Tests that the harness calls ok, those included that skipped themselves.
-    ok: usize,
+pub(crate) struct Outcome {
+    /// Names of tests that ran and passed.
+    pub(crate) passed: Vec<String>,
     /// Names.
-    pub(super) failed: Vec<String>,
+    pub(crate) failed: Vec<String>,
     /// Names and reasons.
-    pub(super) skipped: BTreeMap<String, String>,
+    pub(crate) skipped: BTreeMap<String, String>,
 }
 
 impl Outcome {
-    /// Tests that ran and passed.
-    pub(super) fn passed(&self) -> usize {
-        self.ok
-    }
-
     /// One line for people.
-    pub(super) fn summary(&self) -> String {
-        format!("{} passed, {} failed, {} skipped", self.passed(), self.failed.len(), self.skipped.len())
+    pub(crate) fn summary(&self) -> String {
+        format!("{} passed, {} failed, {} skipped", self.passed.len(), self.failed.len(), self.skipped.len())
     }
 }
 
 /// Reads the output of a test program, or of several that ran one after the other.
 ///
 /// A test that failed is failed, whatever it says about skipping.
-pub(super) fn read(output: &str) -> Outcome {
+pub(crate) fn read(output: &str) -> Outcome {
     let (mut passed, mut failed) = (Vec::new(), BTreeSet::new());
     let mut skipped = BTreeMap::new();
     let mut speaker = None;
@@ -47,7 +42,7 @@ pub(super) fn read(output: &str) -> Outcome {
     }
     skipped.retain(|test, _| !failed.contains(test));
     passed.retain(|test| !skipped.contains_key(test));
-    Outcome { ok: passed.len(), failed: failed.into_iter().collect(), skipped }
+    Outcome { passed, failed: failed.into_iter().collect(), skipped }
 }
 
 /// `SKIPPED: <test>: <reason>`, wherever in the line it begins: a progress line may not have ended.
@@ -93,7 +88,7 @@ test result: FAILED. 3 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
     #[test]
     fn skipped_tests_are_not_passed_ones() {
         let outcome = read(OUTPUT);
-        assert_eq!(outcome.passed(), 2);
+        assert_eq!(outcome.passed.len(), 2);
         assert_eq!(outcome.failed, ["live::broken"]);
         let skipped: Vec<_> = outcome.skipped.iter().map(|(test, reason)| (test.as_str(), reason.as_str())).collect();
         assert_eq!(skipped, [("live::slow", "takes an hour"), ("live::veth", "no root: run it with sudo")]);
@@ -102,7 +97,7 @@ test result: FAILED. 3 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
     #[test]
     fn a_failed_test_can_not_skip() {
         let outcome = read("test a ... FAILED\nSKIPPED: a: no root\n");
-        assert_eq!((outcome.passed(), outcome.failed.len(), outcome.skipped.len()), (0, 1, 0));
+        assert_eq!((outcome.passed.len(), outcome.failed.len(), outcome.skipped.len()), (0, 1, 0));
     }
 
     #[test]
