@@ -141,8 +141,8 @@ fn what_claims_a_row_is_named_there() {
 #[test]
 fn a_name_claims_the_rows_that_it_ends_in() {
     assert_eq!(claims("the_number_is_copied_c001_c144"), ["C144", "C001"]);
-    assert!(claims("one_c001_in_the_middle").is_empty());
+    assert!(claims("one_c999_in_the_middle").is_empty());
     let mut names = BTreeSet::new();
-    collect("#[test]\nfn one_c001() {}\nfn two() {}\n#[tokio::test]\nasync fn three() {}", &mut names);
-    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["one_c001", "three"]);
+    collect("#[test]\nfn one_c999() {}\nfn two() {}\n#[tokio::test]\nasync fn three() {}", &mut names);
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["one_c999", "three"]);
 }

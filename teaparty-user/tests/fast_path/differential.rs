@@ -4,6 +4,8 @@
 //! run. Everything else is to be identical. Mutations of what the host is told were watched to turn the comparison red,
 //! and `a_mutation_is_noticed` watches them again each time.
 
+use std::path::Path;
+
 use nix::time::{ClockId, clock_gettime};
 use teaparty_common::maps::{Config, LocalAddress, RecordKind};
 use teaparty_common::reflect::{Class, Policy, Reason};
@@ -85,16 +87,21 @@ impl Pair {
     /// Compares one random frame. The error says what differs and shows the frame.
     fn step(&mut self) -> Result<Reason, String> {
         let frame = packets::frame(&mut self.random, &self.kernel.config.policy.code_points);
+        self.compare(&frame)
+    }
+
+    /// Compares one frame.
+    fn compare(&mut self, frame: &[u8]) -> Result<Reason, String> {
         let before = now_tai();
-        let outcome = self.kernel.run(&frame);
+        let outcome = self.kernel.run(frame);
         let after = now_tai();
-        let times = times(&outcome, &frame, &mut self.model);
-        let mut predicted = self.model.predict(&frame, times);
+        let times = times(&outcome, frame, &mut self.model);
+        let mut predicted = self.model.predict(frame, times);
         let punts = self.kernel.punts();
         let reason = settle_reason(&mut predicted, &outcome, &punts);
         self.model.settle(&mut predicted, reason, times.1);
         self.tally[reason as usize] += 1;
-        let mut found = judge(&outcome, &predicted, reason, &frame, &punts);
+        let mut found = judge(&outcome, &predicted, reason, frame, &punts);
         if reason == Reason::Reflected {
             let (format, offset) = (self.model.config.policy.format(), self.model.control.clock.tai_offset_ns);
             let wire = |tai: u64| match format {
@@ -108,7 +115,7 @@ impl Pair {
         if found.is_empty() {
             return Ok(reason);
         }
-        Err(format!("{}\npredicted {predicted:02x?}\nframe {}", found.join("\n"), text(&frame)))
+        Err(format!("{}\npredicted {predicted:02x?}\nframe {}", found.join("\n"), text(frame)))
     }
 
     /// Compares the counters with what was seen.
@@ -300,6 +307,24 @@ fn kernel_and_host_agree_on_random_frames_c281_c285() {
 #[test]
 fn kernel_and_host_agree_on_other_random_frames_c281_c285() {
     half("kernel_and_host_agree_on_other_random_frames_c281_c285", 2);
+}
+
+#[test]
+fn frames_that_once_came_out_differently_no_longer_do() {
+    let name = "frames_that_once_came_out_differently_no_longer_do";
+    let Some(kernel) = or_skip(name, Kernel::new()) else { return };
+    let mut pair = Pair::new(kernel, 4);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testing_data/regressions");
+    let mut replayed = 0;
+    for entry in std::fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("an entry").path()) {
+        let file = entry.file_name().and_then(|name| name.to_str()).expect("a name");
+        if !file.starts_with("frame-") || !file.ends_with(".bin") {
+            continue;
+        }
+        pair.compare(&std::fs::read(&entry).expect("its octets")).unwrap_or_else(|error| panic!("{file}: {error}"));
+        replayed += 1;
+    }
+    assert!(replayed > 0, "nothing was replayed");
 }
 
 #[test]

@@ -1,0 +1,139 @@
+//! What must hold for any octets whatever: the bodies of the fuzz targets, which tests replay too.
+#![allow(dead_code, reason = "each fuzz target takes one of them")]
+
+use teaparty_common::bytes::{Bytes, SliceBytes};
+use teaparty_common::frame;
+use teaparty_common::reflect::{
+    Address, Environment, Facts, Integrity, Policy, Steering, Step, Survey, Verdict, apply, plan, stamp, step,
+};
+use teaparty_common::tlv::{CodePoints, Finisher, KindSet, Profile};
+use teaparty_common::wire::Mode;
+
+/// An environment like the kernel's, whose answers depend on what it is asked.
+struct Anywhere;
+
+impl Environment for Anywhere {
+    const KINDS: KindSet = KindSet::finished_by(Finisher::Kernel);
+    const MAX_SUBS: usize = 4;
+    const CAN_GROW: bool = false;
+
+    fn is_local(&self, address: &Address) -> bool {
+        address.0[15] & 1 != 0
+    }
+
+    fn fixed_header<const N: usize>(&self) -> Option<[u8; N]> {
+        (N == 20).then_some([0x45; N])
+    }
+}
+
+/// One that takes every packet and all kinds, as the controller does.
+struct Everything;
+
+impl Environment for Everything {
+    const KINDS: KindSet = KindSet(u32::MAX);
+    const MAX_SUBS: usize = 400;
+    const CAN_GROW: bool = true;
+
+    fn is_local(&self, _: &Address) -> bool {
+        true
+    }
+
+    fn fixed_header<const N: usize>(&self) -> Option<[u8; N]> {
+        (N == 40).then_some([0x60; N])
+    }
+}
+
+/// A policy out of two octets.
+fn policy(seed: [u8; 2]) -> Policy {
+    Policy {
+        flags: u32::from(seed[0]),
+        min_payload: u16::from(seed[1] & 0x3f),
+        micro_session_id: u16::from(seed[1] >> 7) * 34,
+        location_hidden: seed[0] & 0xf,
+        code_points: CodePoints::new(if seed[1] & 0x40 == 0 { Profile::Current } else { Profile::Earlier }),
+        ..Policy::DEFAULT
+    }
+}
+
+/// A walk moves on with every step, never past the end, and ends. The surveys of it say the same.
+pub(crate) fn walk(data: &[u8]) {
+    let Some((seed, octets)) = data.split_first_chunk::<2>() else { return };
+    let policy = policy(*seed);
+    let mut octets = octets.to_vec();
+    let len = octets.len();
+    let bytes = SliceBytes(&mut octets);
+    let mut at = 0;
+    while let Step::Tlv(tlv) = step(&bytes, at, len, &policy) {
+        assert!(tlv.end() > at && tlv.end() <= len, "from {at} to {} of {len}", tlv.end());
+        assert_eq!(tlv.end() - at, 4 + usize::from(tlv.length));
+        at = tlv.end();
+    }
+    let mut survey = Survey::new(Mode::Open);
+    let mut turns = 0;
+    while survey.turn(&bytes, len, &policy, &Anywhere) {
+        turns += 1;
+        assert!(turns <= len / 4, "a walk that does not end");
+    }
+    assert!(survey.is_over() || len <= 44);
+}
+
+/// Deciding reads only; a reply has its request's size; where it is not answered nothing has changed; flags are those
+/// that are defined; and the same holds for every layout and environment.
+pub(crate) fn plan_apply(data: &[u8]) {
+    let Some((seed, octets)) = data.split_first_chunk::<2>() else { return };
+    let policy = policy(*seed);
+    for mode in [Mode::Open, Mode::Authenticated] {
+        reflect(octets, mode, Integrity::NotAsked, &policy, Anywhere);
+        // Only an environment with keys can find integrity violated.
+        for integrity in [Integrity::NotAsked, Integrity::Verified, Integrity::Failed] {
+            reflect(octets, mode, integrity, &policy, Everything);
+        }
+    }
+}
+
+fn reflect<E: Environment>(request: &[u8], mode: Mode, integrity: Integrity, policy: &Policy, mut environment: E) {
+    let len = request.len();
+    let mut octets = request.to_vec();
+    if E::CAN_GROW {
+        octets.resize(len.max(mode.base_len()), 0);
+    }
+    let before = octets.clone();
+    let verdict = plan(&SliceBytes(&mut octets), len, mode, policy, integrity, &environment);
+    assert_eq!(octets, before, "deciding wrote");
+    let Verdict::Reflect(plan) = verdict else { return };
+    assert!(plan.tlvs_end <= len.max(mode.base_len()));
+    let facts = Facts { flags: Facts::STATEFUL | Facts::HAS_MAC, traffic_class: 0x29, ..Facts::default() };
+    let mut steering = Steering::new(facts.traffic_class);
+    apply(&mut SliceBytes(&mut octets), &plan, &facts, policy, &mut environment, &mut steering);
+    assert_eq!(octets[..mode.base_len()], before[..mode.base_len()], "TLVs wrote to the base packet");
+    assert_eq!(
+        octets[plan.tlvs_end.min(octets.len())..],
+        before[plan.tlvs_end.min(before.len())..],
+        "wrote to padding"
+    );
+    stamp(&mut SliceBytes(&mut octets), mode, (&facts).into(), 7).expect("a base packet");
+    assert_eq!(octets.len(), before.len(), "the size has changed");
+    if integrity == Integrity::Failed && plan.has_tlvs {
+        // Nothing but flags may differ: what is a TLV here is one there.
+        for (at, (new, old)) in octets.iter().zip(&before).enumerate().skip(mode.base_len()) {
+            assert!(new == old || *new == 0x20, "octet {at}: {old:02x} became {new:02x} without integrity");
+        }
+    }
+}
+
+/// A datagram that is found lies within its frame; finding reads only; the short ways agree with the long one.
+pub(crate) fn locate(data: &[u8]) {
+    let mut octets = data.to_vec();
+    let len = octets.len();
+    let view = SliceBytes(&mut octets);
+    let found = frame::locate(&view, len);
+    for plain in [frame::locate_plain_v4(&view, len), frame::locate_plain_v6(&view, len)].into_iter().flatten() {
+        assert_eq!(Ok(plain.frame), found, "the short way found something else");
+        assert!(!plain.frame.has_extras);
+        assert_eq!(Some((plain.source, plain.destination)), plain.frame.addresses(&view));
+    }
+    let Ok(found) = found else { return };
+    assert!(found.payload_at() + found.payload_len <= len, "{found:?} in {len} octets");
+    assert!(found.ip_at < found.udp_at && found.udp_at + 8 == found.payload_at());
+    assert!(found.addresses(&view).is_some() && view.holds(found.payload_at()));
+}
