@@ -1,4 +1,5 @@
-//! Random frames through the loaded program and through the core on the host: the same verdict, the same octets.
+//! Random frames through the loaded program, through the core on the host, and through the controller's slow path: the
+//! same verdict, the same octets.
 //!
 //! T2 and T3 are taken from the program's reply, since only it can know them, and checked against the clock around the
 //! run. Everything else is to be identical. Mutations of what the host is told were watched to turn the comparison red,
@@ -18,6 +19,7 @@ use crate::support::model::{Model, Prediction};
 use crate::support::packets;
 use crate::support::probe::or_skip;
 use crate::support::random::Random;
+use crate::support::slow::Slow;
 
 /// Frames under one configuration.
 const ROUND: usize = 2000;
@@ -29,13 +31,16 @@ struct Pair {
     kernel: Kernel,
     model: Model,
     random: Random,
+    /// The controller, which is to answer the same.
+    slow: Slow,
     tally: [u64; 64],
 }
 
 impl Pair {
     fn new(kernel: Kernel, seed: u64) -> Self {
         let model = Model::new(kernel.config, kernel.control);
-        let mut pair = Self { kernel, model, random: Random::new(seed), tally: [0; 64] };
+        let slow = Slow::new(kernel.config.policy, true, kernel.control.clock);
+        let mut pair = Self { kernel, model, random: Random::new(seed), slow, tally: [0; 64] };
         // For Destination Node Address: a second address of each family, and one of another interface.
         for (ip, flags) in [
             ("198.51.100.21", LocalAddress::ANSWERED),
@@ -82,6 +87,7 @@ impl Pair {
         kernel.forget();
         model.forget();
         (model.config, model.control) = (kernel.config, kernel.control);
+        self.slow = Slow::new(kernel.config.policy, kernel.config.has(Config::STATEFUL), kernel.control.clock);
     }
 
     /// Compares one random frame. The error says what differs and shows the frame.
@@ -111,6 +117,9 @@ impl Pair {
             if !(wire(before) <= times.0 && times.0 <= times.1 && times.1 <= wire(after)) {
                 found.push(format!("T2 {:016x}, T3 {:016x} are not times of this packet", times.0, times.1));
             }
+        }
+        if reason == Reason::Reflected && found.is_empty() {
+            found.extend(judge_slow(&self.slow, &predicted, &parse(frame), &parse(&outcome.frame), times.1));
         }
         if found.is_empty() {
             return Ok(reason);
@@ -238,6 +247,20 @@ fn judge_reply(predicted: &Prediction, request: &Parsed, reply: &Parsed) -> Vec<
     found
 }
 
+/// What the controller would have answered otherwise (C285).
+fn judge_slow(slow: &Slow, predicted: &Prediction, request: &Parsed, reply: &Parsed, timestamp: u64) -> Option<String> {
+    let facts = predicted.facts.as_ref().expect("an answered packet has facts");
+    match slow.reply(&request.payload, &request.ip_header, facts, timestamp) {
+        Ok((payload, class)) if payload == reply.payload && class == reply.traffic_class => None,
+        Ok((payload, class)) => Some(format!(
+            "the slow path answers otherwise, traffic class {class:02x}\nkernel {}\nslow   {}",
+            text(&reply.payload),
+            text(&payload)
+        )),
+        Err(reason) => Some(format!("the slow path does not answer: {reason:?}")),
+    }
+}
+
 /// A valid Access Report, and nothing else, is told to the controller.
 fn judge_report(predicted: &Prediction, punts: &[Punt]) -> Option<String> {
     let (_, steering) = predicted.reply.as_ref().expect("an answered packet has a reply");
@@ -345,6 +368,7 @@ fn a_mutation_is_noticed() {
         pair.kernel.config.policy = Policy { micro_session_id: 34, ..Policy::DEFAULT };
         pair.kernel.apply();
         pair.model.config = pair.kernel.config;
+        pair.slow = Slow::new(pair.kernel.config.policy, true, pair.kernel.control.clock);
         // Without the mutation the same set-up agrees.
         compare_as_it_is(&mut pair, 500).unwrap_or_else(|error| panic!("before any mutation: {error}"));
         mutate(&mut pair.model);

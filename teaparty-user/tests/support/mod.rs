@@ -11,5 +11,6 @@ pub(crate) mod model;
 pub(crate) mod packets;
 pub(crate) mod probe;
 pub(crate) mod random;
+pub(crate) mod slow;
 #[path = "../../../teaparty-common/tests/support/vectors.rs"]
 pub(crate) mod vectors;

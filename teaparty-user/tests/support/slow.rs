@@ -1,0 +1,84 @@
+//! The controller's slow path with a packet's facts given: what it would have answered in the program's place.
+
+use std::sync::Arc;
+
+use teaparty_common::maps::{Clock, HistoryRing, HistorySlot, SessionKey};
+use teaparty_common::reflect::{Facts, Policy, Reason};
+use teaparty_common::wire::{Timestamp, TimestampFormat};
+use teaparty_user::net::interface::Interface;
+use teaparty_user::reflector::config::{Config, Settings};
+use teaparty_user::reflector::slow_path::{Headers, Job, Ledger, answer};
+use teaparty_user::reflector::view::View;
+
+/// The slow path under one configuration.
+pub(crate) struct Slow {
+    view: View,
+    clock: Clock,
+}
+
+/// A ledger for packets whose numbers are assigned: it is asked nothing that matters.
+struct Assigned;
+
+impl Ledger for Assigned {
+    fn claim(&self, _: &SessionKey, _: u32, _: &View, _: &mut Facts) -> Result<(), Reason> {
+        panic!("the packet has its number")
+    }
+    fn unanswered(&self, _: &SessionKey, _: &Facts) {}
+    fn settle(&self, _: &SessionKey, _: &Facts, _: HistorySlot) {}
+    fn ring(&self, _: u32) -> Option<HistoryRing> {
+        None
+    }
+}
+
+impl Slow {
+    /// With these rules and clock, at the addresses that the random frames are sent to and ask for.
+    pub(crate) fn new(policy: Policy, is_stateful: bool, clock: Clock) -> Self {
+        let settings = Settings { iface: vec!["t0".into()], stateless: !is_stateful, ..Settings::default() };
+        let mut config = Config::try_from(settings).unwrap_or_else(|error| panic!("{}", error.problem));
+        config.policy = policy;
+        let addresses = ["198.51.100.20", "198.51.100.21", "2001:db8:1::20", "2001:db8:1::21"];
+        let addresses: Vec<std::net::IpAddr> = addresses.iter().map(|ip| ip.parse().expect("an address")).collect();
+        let others = ["198.51.100.22", "2001:db8:1::22"].map(|ip| ip.parse().expect("an address"));
+        let interface = Interface {
+            name: "t0".into(),
+            index: 7,
+            mac: super::frame::OUR_MAC,
+            mtu: 1500,
+            is_loopback: false,
+            is_up: true,
+            addresses: addresses.clone(),
+        };
+        let local = [addresses, others.to_vec()].concat();
+        Self { view: View::new(Arc::new(config), interface, &local), clock }
+    }
+
+    /// The reply's payload and traffic class, with T3 as it stands in `timestamp`.
+    pub(crate) fn reply(
+        &self,
+        request: &[u8],
+        ip_header: &[u8],
+        facts: &Facts,
+        timestamp: u64,
+    ) -> Result<(Vec<u8>, u8), Reason> {
+        let key = SessionKey {
+            source: facts.source,
+            destination: facts.destination,
+            source_port: facts.source_port,
+            destination_port: facts.destination_port,
+            ..SessionKey::default()
+        };
+        let job =
+            Job { key, session_flags: 0, facts: *facts, headers: Headers { fixed: Some(ip_header), extensions: &[] } };
+        let mut payload = request.to_vec();
+        let answer = answer(job, &mut payload, &self.view, &Assigned)?;
+        let format = self.view.config.policy.format();
+        let near = facts.received_ns.max(1_700_000_000_000_000_000);
+        let nanos = Timestamp::from_bits(timestamp).to_nanos(format, near);
+        let realtime = match format {
+            TimestampFormat::Ntp => nanos,
+            TimestampFormat::Ptp => nanos - self.clock.tai_offset_ns,
+        };
+        answer.seal(&mut payload, || realtime, &self.clock);
+        Ok((payload, answer.steering.traffic_class.0))
+    }
+}
