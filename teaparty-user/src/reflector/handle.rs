@@ -14,6 +14,7 @@ use super::config::{Config, Format, SessionKeys, address, ip};
 use super::instance::Instance;
 use super::slow_path::locked;
 use super::view::Provisioned;
+use crate::net::socket::Socket;
 
 /// A running reflector, from outside. Cheap to clone.
 #[derive(Clone)]
@@ -129,6 +130,16 @@ pub struct SessionSpec {
     pub is_loop_exempt: bool,
     /// Format of timestamps, where it is not the reflector's.
     pub format: Option<Format>,
+}
+
+/// Where packets of our own leave.
+pub struct Exit {
+    /// Address to send from: one that we listen at.
+    pub source: IpAddr,
+    /// MAC address of the interface; all zero where it has none.
+    pub mac: [u8; 6],
+    /// A listening socket, bound to the interface.
+    pub socket: Arc<Socket>,
 }
 
 /// Why a session was not changed.
@@ -284,7 +295,11 @@ impl ReflectorHandle {
             return Err(SessionError::Exists);
         }
         state.provisioned.insert(key, spec.provisioned());
-        state.publish_provisioned()
+        state.publish_provisioned().inspect_err(|_| {
+            // What was refused is not there; that the others are as before is the best there is.
+            state.provisioned.remove(&key);
+            let _ = state.publish_provisioned();
+        })
     }
 
     /// Takes back a provisioned session, or forgets one made by packets.
@@ -301,6 +316,22 @@ impl ReflectorHandle {
             was_there |= instance.maps(|maps| maps.remove_session(&key)).unwrap_or(false);
         }
         if was_there { Ok(()) } else { Err(SessionError::Unknown) }
+    }
+
+    /// The way out for packets of our own, by the interface that has the address `by`.
+    pub fn exit(&self, by: IpAddr) -> Option<Exit> {
+        let state = locked(&self.state);
+        state.slots.iter().filter_map(|(_, instance)| instance.as_ref()).find_map(|instance| {
+            let view = instance.shared.view();
+            if !view.interface.addresses.contains(&by) {
+                return None;
+            }
+            let answered = view.addresses.iter().map(ip).filter(|ip| ip.is_ipv4() == by.is_ipv4()).min();
+            let source = if view.addresses.contains(&address(by)) { by } else { answered? };
+            let fits = |socket: &&Arc<Socket>| socket.local_addr().is_ok_and(|own| own.is_ipv4() == by.is_ipv4());
+            let socket = instance.sockets.iter().find(fits)?.clone();
+            Some(Exit { source, mac: view.interface.mac, socket })
+        })
     }
 
     /// Has the reflector end.

@@ -24,6 +24,8 @@ use crate::net::socket::Socket;
 pub struct Instance {
     /// What the engines share.
     pub shared: Arc<Shared>,
+    /// One for each port and address family.
+    pub sockets: Vec<Arc<Socket>>,
     kernel: Option<Kernel>,
     engines: Vec<JoinHandle<()>>,
     waker: PipeWriter,
@@ -65,7 +67,7 @@ impl Instance {
             let mut engines = vec![spawn_sockets(&name, &shared, sockets.clone(), wake.try_clone()?)?];
             if let Some(punts) = punts {
                 let packet = (!is_loopback).then(|| PacketSocket::open(index)).transpose()?;
-                let exits = Exits { packet, sockets };
+                let exits = Exits { packet, sockets: sockets.clone() };
                 let shared = shared.clone();
                 let run = move || ring::run(&shared, punts, &exits, &wake);
                 engines.push(spawn(format!("ring-{name}"), run)?);
@@ -73,7 +75,7 @@ impl Instance {
             Ok((engines, waker))
         })();
         match started {
-            Ok((engines, waker)) => Ok(Self { shared, kernel, engines, waker }),
+            Ok((engines, waker)) => Ok(Self { shared, sockets, kernel, engines, waker }),
             Err(error) => {
                 if let Some(kernel) = kernel {
                     // The failure to start is the one to tell.

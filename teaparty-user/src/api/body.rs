@@ -1,0 +1,115 @@
+//! The body of a request: a JSON object, taken apart member by member so that every error can name one.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{StatusCode, header};
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::error::ApiError;
+
+/// Most octets of a body.
+pub const MAX_BODY: usize = 16 << 10;
+/// How long a body may take to come.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The members of a JSON object that nobody has asked for yet.
+pub struct Fields(Map<String, Value>);
+
+/// [`Fields`] of a body of any Content-Type: `curl -d` says that JSON is a form.
+pub struct AnyType(pub Fields);
+
+impl<S: Send + Sync> FromRequest<S> for Fields {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+        let kind = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        if kind != "application/json" {
+            return Err(ApiError::not_json());
+        }
+        AnyType::from_request(request, state).await.map(|any| any.0)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for AnyType {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let body = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state));
+        let body = body.await.map_err(|_| ApiError::slow_body())?.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(MAX_BODY),
+            _ => ApiError::malformed("the body broke off", "send as many octets as Content-Length says"),
+        })?;
+        // The text of serde's error quotes nothing of the body, which may hold a key.
+        match serde_json::from_slice(&body) {
+            Ok(Value::Object(members)) => Ok(Self(Fields(members))),
+            Ok(_) => Err(ApiError::malformed("the body is not a JSON object", "send members in braces")),
+            Err(error) => Err(ApiError::malformed(
+                format!("the body is not JSON: line {}, column {}", error.line(), error.column()),
+                "send one JSON object",
+            )),
+        }
+    }
+}
+
+impl Fields {
+    /// An address.
+    pub fn address(&mut self, name: &str) -> Result<Option<IpAddr>, ApiError> {
+        let remedy = "give an IPv4 or IPv6 address as a string, such as \"192.0.2.1\"";
+        let Some(text) = self.text(name, remedy)? else { return Ok(None) };
+        let parsed = text.parse::<IpAddr>().map_err(|_| ApiError::field(name, "is no IP address", remedy))?;
+        // An IPv4-mapped address is the IPv4 address: packets come with that one.
+        Ok(Some(parsed.to_canonical()))
+    }
+
+    /// A number from 0 to 65535.
+    pub fn number(&mut self, name: &str) -> Result<Option<u16>, ApiError> {
+        match self.0.remove(name) {
+            None => Ok(None),
+            Some(value) => match value.as_u64().and_then(|number| u16::try_from(number).ok()) {
+                Some(number) => Ok(Some(number)),
+                None => Err(ApiError::field(name, "is no such number", "give a whole number from 0 to 65535")),
+            },
+        }
+    }
+
+    /// `true` or `false`; false where it is missing.
+    pub fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
+        match self.0.remove(name) {
+            None => Ok(false),
+            Some(Value::Bool(value)) => Ok(value),
+            Some(_) => Err(ApiError::field(name, "is neither true nor false", "give true or false, without quotes")),
+        }
+    }
+
+    /// A string; cleared when it goes, as it may be a key.
+    pub fn text(&mut self, name: &str, remedy: &str) -> Result<Option<Zeroizing<String>>, ApiError> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(Zeroizing::new(text))),
+            Some(_) => Err(ApiError::field(name, "is no string", remedy)),
+        }
+    }
+
+    /// All has been asked for; what is left over is refused, or it would be ignored.
+    pub fn finish(self) -> Result<(), ApiError> {
+        match self.0.into_iter().next() {
+            None => Ok(()),
+            Some((name, _)) => Err(ApiError::field(name, "is not known here", "leave it out, or mind its spelling")),
+        }
+    }
+
+    /// The members that are still there, for a confirmation.
+    pub fn members(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+/// The error for a member that must be there.
+pub fn missing(name: &str) -> ApiError {
+    ApiError::field(name, "is missing", format!("add the member `{name}`"))
+}

@@ -1,0 +1,187 @@
+//! Errors as problem documents (RFC 9457). The only file that knows status codes for failures.
+//!
+//! Besides the members of the RFC a document has `field`, the member of the request or parameter that is wrong, and
+//! `remedy`, what to do about it.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::reflector::handle::SessionError;
+
+/// A request that failed, in the words that the client gets.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    kind: &'static str,
+    title: &'static str,
+    detail: String,
+    field: Option<String>,
+    remedy: Option<String>,
+}
+
+/// The document.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<&'a str>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, kind, title, detail: detail.into(), field: None, remedy: None }
+    }
+
+    /// 422: a member of the body, or a parameter, has a value that can't be used.
+    pub fn field(field: impl Into<String>, problem: impl std::fmt::Display, remedy: impl Into<String>) -> Self {
+        let field = field.into();
+        let detail = format!("{field}: {problem}");
+        Self {
+            field: Some(field),
+            remedy: Some(remedy.into()),
+            ..Self::new(UNPROCESSABLE, "field", "A value can't be used", detail)
+        }
+    }
+
+    /// 400: the body or the query is not what it says to be.
+    pub fn malformed(detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", "The request can't be read", detail).with_remedy(remedy)
+    }
+
+    /// 404: no such path.
+    pub fn no_such_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no-such-path", "There is nothing here", "no resource has this path")
+            .with_remedy(
+                "the real API is under /api/v1: sessions, reflector, heartbeats; besides /livez, /readyz, /metrics",
+            )
+    }
+
+    /// 404: no such thing.
+    pub fn unknown(detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown", "There is no such thing", detail).with_remedy(remedy)
+    }
+
+    /// 409: it exists.
+    pub fn exists(detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "exists", "It exists already", detail).with_remedy(remedy)
+    }
+
+    /// 405: the path is there, the method is not.
+    pub fn no_such_method() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "The method has no meaning here", "see the Allow header")
+    }
+
+    /// 401: no token, or a wrong one.
+    pub fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "token", "A token is needed", "the Authorization header has no valid token")
+            .with_remedy("send `Authorization: Bearer TOKEN` with the token of the reflector's --api-token-file")
+    }
+
+    /// 403: a web page of elsewhere asks by way of somebody's browser.
+    pub fn foreign_page() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "origin",
+            "Not for web pages",
+            "a request with an Origin header may not change anything",
+        )
+        .with_remedy("leave the Origin header out, or start the reflector with --api-token-file")
+    }
+
+    /// 408: the body did not come in time.
+    pub fn slow_body() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "slow", "The request took too long", "the body did not come in time")
+    }
+
+    /// 413: the body is too large.
+    pub fn too_large(most: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The body is too large",
+            format!("more than {most} octets"),
+        )
+    }
+
+    /// 415: the body is not JSON.
+    pub fn not_json() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "media-type",
+            "The body is not JSON",
+            "its Content-Type says otherwise",
+        )
+        .with_remedy("send `Content-Type: application/json`")
+    }
+
+    /// 503: what was asked for takes too long now.
+    pub fn busy() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too busy", "the answer did not get ready in time")
+            .with_remedy("ask again later, for fewer sessions at a time")
+    }
+
+    /// 500, for what is no client's doing. The cause goes to the log, not to the client.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        tracing::error!("the API cannot answer: {cause}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The reflector failed", "its log says why")
+    }
+
+    /// The same with another status code: the namesake's endpoints have their own idea of some.
+    pub fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    /// The status code.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn with_remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: Some(remedy.into()), ..self }
+    }
+}
+
+const UNPROCESSABLE: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+
+impl From<SessionError> for ApiError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Exists => {
+                Self::exists(error.to_string(), "delete it first, or take other addresses, ports or ssid")
+            }
+            SessionError::Unknown => Self::unknown(error.to_string(), "GET /api/v1/sessions lists those there are"),
+            SessionError::Families => Self::field("destination", &error, "give both as IPv4 or both as IPv6 addresses"),
+            SessionError::Kernel(cause) => {
+                tracing::error!("the sessions were not changed: {cause}");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "kernel", "The kernel refused", "it did not take the change")
+                    .with_remedy("the reflector's log says why; if the session map is full, delete some first")
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = Problem {
+            r#type: format!("urn:teaparty:problem:{}", self.kind),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            field: self.field.as_deref(),
+            remedy: self.remedy.as_deref(),
+        };
+        let mut response = (self.status, axum::Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,106 @@
+//! The REST API: the real one under `/api/v1`, the namesake's endpoints, probes and metrics.
+//!
+//! Reading order: [`types`] (what is shown), [`error`] (what is shown when it fails), [`body`] (what comes in),
+//! [`sessions`], [`reflector`] and [`namesake`] (the endpoints), [`token`] (who may ask), [`server`] (TCP).
+//!
+//! Keys come in and never go out: no type here that is serialised has a place for one.
+
+pub mod body;
+pub mod error;
+pub mod namesake;
+pub mod reflector;
+pub mod server;
+pub mod sessions;
+pub mod token;
+pub mod types;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header;
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use tokio::sync::Semaphore;
+
+use self::error::ApiError;
+use self::token::Token;
+use crate::heartbeat::Heartbeats;
+use crate::metrics;
+use crate::reflector::handle::ReflectorHandle;
+
+/// How long a look at the reflector may take, waiting for others included.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Looks at the reflector at a time: each may walk all sessions.
+const LOOKS: usize = 2;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct AppState {
+    /// The reflector.
+    pub reflector: ReflectorHandle,
+    /// Its heartbeats.
+    pub heartbeats: Heartbeats,
+    /// What a client must know; `None` lets everybody in.
+    pub token: Option<Token>,
+    looks: Arc<Semaphore>,
+}
+
+impl AppState {
+    /// The state of an API for this reflector.
+    pub fn new(reflector: ReflectorHandle, heartbeats: Heartbeats, token: Option<Token>) -> Self {
+        Self { reflector, heartbeats, token, looks: Arc::new(Semaphore::new(LOOKS)) }
+    }
+
+    /// Does something with the reflector on a thread that may wait for maps and locks.
+    ///
+    /// The error is for when it takes too long, or for a bug.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        with: impl FnOnce(&ReflectorHandle) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (reflector, looks) = (self.reflector.clone(), self.looks.clone());
+        let look = async move {
+            let place = looks.acquire_owned().await.map_err(ApiError::internal)?;
+            // The place is given back when the work is done, even if nobody waits for it any more.
+            let work = move || {
+                let _place = place;
+                with(&reflector)
+            };
+            tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)
+        };
+        tokio::time::timeout(PATIENCE, look).await.map_err(|_| ApiError::busy())?
+    }
+}
+
+/// The whole API.
+pub fn router(state: AppState) -> Router {
+    let v1 = Router::new()
+        .route("/sessions", get(sessions::list).post(sessions::create))
+        .route("/sessions/{id}", get(sessions::get).delete(sessions::delete))
+        .route("/reflector", get(reflector::get))
+        .route("/heartbeats", get(reflector::heartbeats).post(reflector::add_heartbeat))
+        .route("/heartbeats/{target}", delete(reflector::remove_heartbeat));
+    Router::new()
+        .nest("/api/v1", v1)
+        .route("/heartbeats", get(namesake::heartbeats))
+        .route("/sessions", get(namesake::sessions))
+        .route("/session", post(namesake::create))
+        .route("/livez", get(reflector::live))
+        .route("/readyz", get(reflector::ready))
+        .route("/metrics", get(metrics_text))
+        .fallback(async || ApiError::no_such_path())
+        .method_not_allowed_fallback(async || ApiError::no_such_method())
+        .layer(DefaultBodyLimit::max(body::MAX_BODY))
+        .layer(middleware::from_fn_with_state(state.clone(), token::admit))
+        .with_state(state)
+}
+
+/// `GET /metrics`.
+async fn metrics_text(State(app): State<AppState>) -> Result<Response, ApiError> {
+    let heartbeats = app.heartbeats.list();
+    let text = app.look(move |reflector| metrics::text(reflector, heartbeats)).await?.map_err(ApiError::internal)?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}

@@ -1,0 +1,143 @@
+//! The endpoints of the earlier implementation of the same name, as its documentation shows them.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use teaparty_common::tlv::bit_error::DEFAULT_PATTERN;
+
+use super::AppState;
+use super::body::{AnyType, missing};
+use super::error::ApiError;
+use super::sessions::{any_of_family, check};
+use super::types::Instant;
+use crate::clock::{Clock as _, SystemClock};
+use crate::crypto::Key;
+use crate::reflector::config::SessionKeys;
+use crate::reflector::handle::{SessionId, SessionSpec, SessionStatus};
+
+/// A heartbeat of `GET /heartbeats`.
+#[derive(Serialize)]
+pub struct Heartbeat {
+    target: String,
+    interval: Duration,
+}
+
+/// A session of `GET /sessions`.
+#[derive(Serialize)]
+pub struct Session {
+    id: Id,
+    data: Data,
+}
+
+#[derive(Serialize)]
+struct Id {
+    /// The reflector's side.
+    src: String,
+    /// The sender's side.
+    dst: String,
+    ssid: Ssid,
+}
+
+#[derive(Serialize)]
+enum Ssid {
+    Ssid(u16),
+}
+
+#[derive(Serialize)]
+struct Data {
+    sequence: u32,
+    last: Instant,
+}
+
+/// `GET /heartbeats`.
+pub async fn heartbeats(State(app): State<AppState>) -> Json<Vec<Heartbeat>> {
+    let all = app.heartbeats.list().into_iter();
+    Json(all.map(|status| Heartbeat { target: status.target.to_string(), interval: status.interval }).collect())
+}
+
+/// `GET /sessions`.
+pub async fn sessions(State(app): State<AppState>) -> Result<Json<Vec<Session>>, ApiError> {
+    let all = app.look(|reflector| {
+        let offset = SystemClock.state().tai_offset_ns();
+        reflector.sessions().iter().map(|status| session(status, offset)).collect()
+    });
+    all.await.map(Json)
+}
+
+fn session(status: &SessionStatus, tai_offset_ns: i64) -> Session {
+    let SessionId { source, source_port, destination, destination_port, ssid } = status.id;
+    Session {
+        id: Id {
+            src: std::net::SocketAddr::new(destination, destination_port).to_string(),
+            dst: std::net::SocketAddr::new(source, source_port).to_string(),
+            ssid: Ssid::Ssid(ssid),
+        },
+        data: Data {
+            // A Sequence Number: they wrap.
+            sequence: status.replies as u32,
+            last: Instant::from_tai_ns(status.last_received_ns, tai_offset_ns),
+        },
+    }
+}
+
+/// `POST /session`: provisions a session and confirms it with what was posted, but for the key.
+pub async fn create(State(app): State<AppState>, body: AnyType) -> Result<Json<Map<String, Value>>, ApiError> {
+    let AnyType(mut fields) = body;
+    let remedy = "give the key as a string that is not empty";
+    let key = fields.text("key", remedy)?;
+    let posted = fields.members().clone();
+    let source = fields.address("src_ip")?.ok_or_else(|| missing("src_ip"))?;
+    let destination = fields.address("dst_ip")?.ok_or_else(|| missing("dst_ip"))?;
+    let id = SessionId {
+        source,
+        source_port: fields.number("src_port")?.ok_or_else(|| missing("src_port"))?,
+        destination: any_of_family(Some(destination), source),
+        destination_port: fields.number("dst_port")?.ok_or_else(|| missing("dst_port"))?,
+        ssid: fields.number("ssid")?.ok_or_else(|| missing("ssid"))?,
+    };
+    let key = key.map(|key| Key::new(key.as_bytes())).transpose();
+    let key = key.map_err(|error| ApiError::field("key", error, remedy))?;
+    if let Some(pattern) = fields.text("ber", "give the pattern in hex, as a string")? {
+        check_pattern(&pattern)?;
+    }
+    fields.finish()?;
+    let keys = SessionKeys { base: key.into_iter().collect(), tlv: Vec::new() };
+    let spec = SessionSpec { id, keys, no_tlv: false, is_loop_exempt: false, format: None };
+    check(&app, &spec, ["src_ip", "dst_ip", "dst_port"])?;
+    match app.look(move |reflector| reflector.create(&spec)).await?.map_err(ApiError::from) {
+        Ok(()) => Ok(Json(posted)),
+        // So its documentation says.
+        Err(error) if error.status() == StatusCode::CONFLICT => {
+            Err(error.with_status(StatusCode::INTERNAL_SERVER_ERROR))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The bit error pattern of a session: ours is the draft's default, or comes with each packet.
+fn check_pattern(text: &str) -> Result<(), ApiError> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let is_hex = !digits.is_empty() && digits.len() % 2 == 0 && digits.bytes().all(|octet| octet.is_ascii_hexdigit());
+    if !is_hex {
+        return Err(ApiError::field(
+            "ber",
+            "is not pairs of hexadecimal digits",
+            "give the pattern in hex, as \"ff00\"",
+        ));
+    }
+    let default: String = DEFAULT_PATTERN.iter().map(|octet| format!("{octet:02x}")).collect();
+    if !digits.eq_ignore_ascii_case(&default) {
+        return Err(ApiError::field(
+            "ber",
+            "is not the pattern that packets without a Bit Pattern TLV are measured against",
+            format!(
+                "have the sender state its pattern in that TLV (draft-gandhi-ippm-stamp-ber-07 §4), or give \"{default}\""
+            ),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! `/api/v1/reflector`, `/api/v1/heartbeats`, and the probes.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::AppState;
+use super::body::{Fields, missing};
+use super::error::ApiError;
+use super::types::Instant;
+use crate::clock::{Clock as _, ClockState, SystemClock};
+use crate::heartbeat::{self, Heartbeat, HeartbeatError, Status};
+use crate::reflector::handle::{Count, InterfaceStatus};
+
+/// The reflector's state.
+#[derive(Serialize)]
+pub struct ReflectorView {
+    version: &'static str,
+    /// `ready`, or `degraded` while an interface is away.
+    state: &'static str,
+    interfaces: Vec<InterfaceStatus>,
+    clock: ClockState,
+    counters: Vec<Count>,
+}
+
+/// `GET /api/v1/reflector`.
+pub async fn get(State(app): State<AppState>) -> Result<Json<ReflectorView>, ApiError> {
+    let view = app.look(|reflector| {
+        let interfaces = reflector.interfaces();
+        ReflectorView {
+            version: env!("CARGO_PKG_VERSION"),
+            state: if interfaces.iter().all(|interface| interface.is_present) { "ready" } else { "degraded" },
+            interfaces,
+            clock: SystemClock.state(),
+            counters: reflector.counters(),
+        }
+    });
+    view.await.map(Json)
+}
+
+/// `GET /livez`: the process answers.
+pub async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: packets are answered on every interface; 503 names those that are away.
+pub async fn ready(State(app): State<AppState>) -> Result<(StatusCode, String), ApiError> {
+    let interfaces = app.look(|reflector| reflector.interfaces()).await?;
+    let away: Vec<String> = interfaces.into_iter().filter(|i| !i.is_present).map(|i| i.name).collect();
+    Ok(if away.is_empty() {
+        (StatusCode::OK, "ok\n".into())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("away: {}\n", away.join(", ")))
+    })
+}
+
+/// A heartbeat's target and how it went.
+#[derive(Serialize)]
+pub struct HeartbeatView {
+    target: String,
+    interval_seconds: u64,
+    sent: u64,
+    failed: u64,
+    last_success: Option<Instant>,
+    last_error: Option<String>,
+}
+
+impl From<Status> for HeartbeatView {
+    fn from(status: Status) -> Self {
+        Self {
+            target: status.target.to_string(),
+            interval_seconds: status.interval.as_secs(),
+            sent: status.sent,
+            failed: status.failed,
+            last_success: status.last_success_ns.map(Instant::from_ns),
+            last_error: status.last_error,
+        }
+    }
+}
+
+/// `GET /api/v1/heartbeats`.
+pub async fn heartbeats(State(app): State<AppState>) -> Json<Vec<HeartbeatView>> {
+    Json(app.heartbeats.list().into_iter().map(HeartbeatView::from).collect())
+}
+
+/// `POST /api/v1/heartbeats`: `target` (`IP` or `IP:PORT`) and `interval_seconds`.
+pub async fn add_heartbeat(State(app): State<AppState>, mut fields: Fields) -> Result<Response, ApiError> {
+    let remedy = "give an address with or without a port, such as \"192.0.2.1:862\" or \"[2001:db8::1]:862\"";
+    let target = fields.text("target", remedy)?.ok_or_else(|| missing("target"))?;
+    let target = Some(target).filter(|text| !text.is_empty()).and_then(|text| heartbeat::parse_target(&text));
+    let target = target.ok_or_else(|| ApiError::field("target", "is no IP address with or without a port", remedy))?;
+    let seconds = fields.number("interval_seconds")?.ok_or_else(|| missing("interval_seconds"))?;
+    fields.finish()?;
+    let interval = heartbeat::interval(seconds.into()).ok_or_else(|| {
+        ApiError::field("interval_seconds", "is out of range", "give a whole number of seconds, 1 at least")
+    })?;
+    app.heartbeats.add(Heartbeat { target, interval }).map_err(|error| match error {
+        HeartbeatError::Exists => ApiError::exists(error.to_string(), "delete it first to change its interval"),
+        HeartbeatError::Full => ApiError::exists(error.to_string(), "delete one first"),
+    })?;
+    let view = app.heartbeats.list().into_iter().find(|status| status.target == target).map(HeartbeatView::from);
+    let location = format!("/api/v1/heartbeats/{target}");
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)).into_response())
+}
+
+/// `DELETE /api/v1/heartbeats/{target}`.
+pub async fn remove_heartbeat(State(app): State<AppState>, Path(target): Path<String>) -> Result<StatusCode, ApiError> {
+    match heartbeat::parse_target(&target) {
+        Some(target) if app.heartbeats.remove(target) => Ok(StatusCode::NO_CONTENT),
+        _ => Err(ApiError::unknown("no heartbeats go to this target", "GET /api/v1/heartbeats lists the targets")),
+    }
+}

@@ -1,0 +1,72 @@
+//! The API on a TCP port: connections that are slow, idle or many cost little and end by themselves.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::token::{self, Token, TokenError};
+
+/// Where the API listens unless told otherwise.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000);
+/// Connections at a time; more wait in the kernel.
+const MAX_CONNECTIONS: usize = 256;
+/// How long a connection may be idle, or take for the head of a request.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection may last at all: a client that reads slowly shall not keep its place.
+const MAX_AGE: Duration = Duration::from_secs(300);
+/// Pause after the system could not accept a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// The API can't be offered.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Not in this way.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Not at this address.
+    #[error("the API cannot listen at {0}: {1}; name another address with --api, or --api none")]
+    Listen(SocketAddr, std::io::Error),
+}
+
+/// Opens the port, if the API may be offered there.
+pub async fn listen(address: SocketAddr, token: Option<&Token>) -> Result<TcpListener, ServeError> {
+    token::check_listen(address, token)?;
+    TcpListener::bind(address).await.map_err(|error| ServeError::Listen(address, error))
+}
+
+/// Serves for ever; to be aborted, or dropped, in the end.
+pub async fn serve(listener: TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let router = router.clone();
+                tokio::spawn(async move {
+                    let _place = place;
+                    // How a client's connection ends is no business of ours.
+                    let _ = tokio::time::timeout(MAX_AGE, connection(stream, router)).await;
+                });
+            }
+            Err(error) => {
+                tracing::debug!("the API cannot accept a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router) -> Result<(), hyper::Error> {
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await
+}

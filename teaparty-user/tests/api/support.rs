@@ -1,0 +1,105 @@
+//! A reflector on loopback, answered by sockets, with the API's router in front of it.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use serde_json::Value;
+use teaparty_user::api::token::Token;
+use teaparty_user::api::{AppState, router};
+use teaparty_user::heartbeat::Heartbeats;
+use teaparty_user::reflector::Reflector;
+use teaparty_user::reflector::config::{Config, Settings, XdpMode};
+use teaparty_user::reflector::handle::ReflectorHandle;
+use tower::ServiceExt;
+
+/// What a test talks to. The reflector ends with it.
+pub(crate) struct Api {
+    pub(crate) router: Router,
+    pub(crate) port: u16,
+    pub(crate) heartbeats: Heartbeats,
+    handle: ReflectorHandle,
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.handle.stop();
+    }
+}
+
+impl Api {
+    pub(crate) fn new() -> Self {
+        Self::with_token(None)
+    }
+
+    pub(crate) fn with_token(token: Option<Token>) -> Self {
+        // Another process may take the port in between; then the next one is tried.
+        let (reflector, handle, port) = (0..20)
+            .find_map(|_| {
+                let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+                let settings = Settings {
+                    iface: vec!["lo".into()],
+                    port: vec![port],
+                    xdp_mode: XdpMode::Off,
+                    ..Settings::default()
+                };
+                let started = Reflector::start(Config::try_from(settings).unwrap());
+                started.ok().map(|(reflector, handle)| (reflector, handle, port))
+            })
+            .expect("a reflector starts on some port");
+        let running = handle.clone();
+        tokio::spawn(async move { reflector.run(&running).await });
+        let heartbeats = Heartbeats::new(handle.clone());
+        let router = router(AppState::new(handle.clone(), heartbeats.clone(), token));
+        Self { router, port, heartbeats, handle }
+    }
+
+    /// Sends a request with these header fields.
+    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response<Body> {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap()
+    }
+
+    /// Status and JSON of an answer to a JSON body.
+    pub(crate) async fn json(&self, method: &str, path: &str, body: &str) -> (StatusCode, Value) {
+        let response = self.send(method, path, &[("content-type", "application/json")], body).await;
+        let status = response.status();
+        let text = text(response).await;
+        assert!(!text.contains("hunter2"), "a key came out: {text}");
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// Has one test packet answered, from a new port; gives that port.
+    pub(crate) fn measure(&self, ssid: u16) -> u16 {
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut packet = [0; 44];
+        packet[13] = 1;
+        packet[14..16].copy_from_slice(&ssid.to_be_bytes());
+        sender.send_to(&packet, ("127.0.0.1", self.port)).unwrap();
+        assert_eq!(sender.recv(&mut [0; 100]).expect("a reply"), 44);
+        sender.local_addr().unwrap().port()
+    }
+}
+
+/// The body as text.
+pub(crate) async fn text(response: Response<Body>) -> String {
+    let body = axum::body::to_bytes(response.into_body(), 1 << 24).await.unwrap();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+/// Checks that an answer is a problem document of this status, and gives its field and what it says.
+pub(crate) async fn problem(response: Response<Body>, status: u16) -> (String, String) {
+    assert_eq!(response.status(), status);
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    let text = text(response).await;
+    let problem: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(problem["status"], status);
+    assert!(problem["type"].as_str().unwrap().starts_with("urn:teaparty:problem:"), "{text}");
+    (problem["field"].as_str().unwrap_or_default().into(), text)
+}
