@@ -1,13 +1,20 @@
 //! `teaparty reflector` and `teaparty detach`: what may be typed, and its way into [`Settings`].
 
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
+use tokio::net::TcpListener;
 
+use crate::api::server::{self, ServeError};
+use crate::api::token::Token;
+use crate::api::{self, AppState};
 use crate::exit::{Exit, UsageError};
+use crate::heartbeat::{Heartbeat, Heartbeats};
 use crate::process;
 use crate::reflector::config::{Config, Format, RateLimit, Settings, TlvProfile, XdpMode};
 use crate::reflector::summary::Ready;
@@ -91,6 +98,35 @@ pub struct Arguments {
     /// Key of HMAC TLVs: a file, env:NAME or fd:N
     #[arg(long, value_name = "SOURCE")]
     tlv_key_file: Option<String>,
+    /// Address and port of the REST API, or none [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDR|none")]
+    api: Option<ApiArgument>,
+    /// File with the token that clients of the API must send; needed where others than this host can reach it
+    #[arg(long, value_name = "FILE")]
+    api_token_file: Option<PathBuf>,
+    /// Send a heartbeat to this target every so many seconds; may repeat
+    #[arg(long, value_name = "[IP[:PORT]]@SECONDS")]
+    heartbeat: Vec<Heartbeat>,
+}
+
+/// Where the API listens, if anywhere.
+#[derive(Clone, Copy, Debug)]
+enum ApiArgument {
+    /// There.
+    At(SocketAddr),
+    /// Nowhere.
+    None,
+}
+
+impl FromStr for ApiArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            _ => text.parse().map(Self::At).map_err(|_| "write ADDRESS:PORT, such as 127.0.0.1:8000, or none".into()),
+        }
+    }
 }
 
 /// Removes the reflector that a killed teaparty has left on an interface.
@@ -186,18 +222,55 @@ impl Arguments {
         if self.auth_key_file.is_some() || self.tlv_key_file.is_some() {
             process::forbid_dumps().context("cannot forbid core dumps, which would hold the keys")?;
         }
+        let (address, heartbeats) = (self.api, self.heartbeat.clone());
+        let token = self.api_token_file.as_deref().map(Token::load).transpose();
+        let token = token.map_err(|error| UsageError::new(format!("--api-token-file: {error}")))?;
         let config = Config::try_from(Settings::from(self)).map_err(|error| UsageError::new(error.to_string()))?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
         runtime.block_on(async {
+            // Before anything is attached: what can't be listened at shall not leave anything behind.
+            let listener = listen(address, token.as_ref()).await?;
             let (reflector, handle) = Reflector::start(config.clone())?;
             let ready = Ready { interfaces: handle.interfaces(), config: &config };
             // Nobody may be reading; that is no reason not to answer.
             let _ = writeln!(std::io::stdout(), "{ready}");
+            let beats = Heartbeats::new(handle.clone());
+            for heartbeat in heartbeats {
+                if let Err(error) = beats.add(heartbeat) {
+                    tracing::warn!("--heartbeat {}: {error}", heartbeat.target);
+                }
+            }
+            if let Some(listener) = listener {
+                if let Ok(address) = listener.local_addr() {
+                    let _ = writeln!(std::io::stdout(), "  API         http://{address}");
+                }
+                let state = AppState::new(handle.clone(), beats.clone(), token);
+                tokio::spawn(server::serve(listener, api::router(state)));
+            }
             let summary = reflector.run(&handle).await?;
+            beats.stop();
             let _ = write!(std::io::stdout(), "{summary}");
             Ok(Exit::Success)
         })
+    }
+}
+
+/// Opens the API's port. The default one may be another reflector's; that is no reason not to answer packets.
+async fn listen(typed: Option<ApiArgument>, token: Option<&Token>) -> anyhow::Result<Option<TcpListener>> {
+    let address = match typed {
+        Some(ApiArgument::None) => return Ok(None),
+        Some(ApiArgument::At(address)) => address,
+        None => server::DEFAULT_LISTEN,
+    };
+    match server::listen(address, token).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error @ ServeError::Token(_)) => Err(UsageError::new(error.to_string()).into()),
+        Err(error) if typed.is_none() => {
+            tracing::warn!("no API: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
