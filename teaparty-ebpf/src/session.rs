@@ -34,6 +34,11 @@ pub(crate) fn admit(key: &SessionKey, control: &Control, config: &Config, now_ns
     let mut is_provisioned = false;
     if config.has(Config::HAS_PROVISIONED) {
         session = PROVISIONED.get_ptr_mut(key).and_then(NonNull::new);
+        // A packet from port 0 finds the wildcard itself, which keeps no state.
+        // SAFETY: a value of a map, looked up above; the entry stays readable until the program ends.
+        if session.is_some_and(|found| unsafe { found.as_ref() }.flags & Session::WILDCARD != 0) {
+            session = None;
+        }
         is_provisioned = session.is_some();
     }
     if session.is_none() && config.has(Config::STATEFUL) {

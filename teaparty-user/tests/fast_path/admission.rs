@@ -138,6 +138,23 @@ fn wildcards_make_sessions_and_the_more_exact_one_wins() {
 }
 
 #[test]
+fn a_packet_from_port_0_does_not_write_to_the_wildcard() {
+    let Some(mut kernel) = or_skip("a_packet_from_port_0_does_not_write_to_the_wildcard", Kernel::new()) else {
+        return;
+    };
+    kernel.config.flags |= Config::PROVISIONED_ONLY;
+    let datagram = Datagram { source_port: 0, ..packet(9) };
+    provision(&mut kernel, key(&datagram), Session::NO_TLV);
+    for _ in 0..2 {
+        assert_eq!(reason(&mut kernel, &datagram), Reason::Reflected);
+    }
+    assert_eq!(kernel.sessions(name::PROVISIONED)[0].1.replies, 0);
+    let sessions = kernel.sessions(name::SESSIONS);
+    assert_eq!((sessions.len(), sessions[0].1.replies), (1, 2));
+    assert!(sessions[0].1.has(Session::NO_TLV | Session::PROVISIONED));
+}
+
+#[test]
 fn authenticated_packets_are_punted_and_change_nothing_c041() {
     let name = "authenticated_packets_are_punted_and_change_nothing_c041";
     let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
