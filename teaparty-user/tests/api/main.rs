@@ -1,5 +1,6 @@
 //! The REST API, on its router and over TCP, in front of a reflector on loopback.
 
+mod cli;
 mod namesake;
 mod support;
 mod tcp;
