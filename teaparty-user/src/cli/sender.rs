@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use teaparty_common::reflect::Policy;
-use teaparty_common::tlv::{CodePoints, HEADER_LEN, Kind, Profile};
+use teaparty_common::tlv::{CodePoints, Kind, Profile};
 use teaparty_common::wire::{DEFAULT_PORT, Dscp, Ecn, Mode, TimestampFormat, TrafficClass};
 use zeroize::Zeroize;
 
@@ -24,7 +24,10 @@ use crate::sender::report::Format;
 use crate::sender::run::{self, Output};
 use crate::sender::schedule::{Pattern, Plan};
 use crate::sender::target::{Family, Spec, Target, parse_file, parse_words};
-use crate::sender::tlvs::request::Request;
+
+mod compose;
+
+use compose::{is_slow, options_header, pad, place_hmac};
 
 /// Packets that are sent where nothing says how many: a first impression in a second.
 const DEFAULT_COUNT: u64 = 10;
@@ -390,70 +393,6 @@ impl Arguments {
         let duration_ns = self.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
         Ok(Plan { pattern, interval_ps, count, duration_ns })
     }
-}
-
-/// Puts an HMAC TLV where it belongs and has to be (RFC 8972 §4.8); returns its key, if there is one in the packet.
-fn place_hmac(
-    chain: &mut Chain,
-    mode: Mode,
-    key: Option<&Key>,
-    tlv_key: Option<Key>,
-) -> Result<Option<Key>, UsageError> {
-    let is_hmac = |tlv: &Request| tlv.kind == Some(Kind::Hmac);
-    let is_asked_for = chain.tlvs.iter().any(is_hmac) || tlv_key.is_some();
-    let padding = chain.tlvs.iter().filter(|tlv| tlv.kind == Some(Kind::ExtraPadding)).count();
-    let is_lone_padding = chain.access_report.is_none() && chain.tlvs.len() == 1 && padding == 1;
-    let has_tlvs = !chain.tlvs.is_empty() || chain.access_report.is_some();
-    let is_mandatory = mode == Mode::Authenticated && has_tlvs && !is_lone_padding;
-    if !is_asked_for && !is_mandatory {
-        return Ok(None);
-    }
-    let key = tlv_key.or_else(|| key.cloned());
-    let key = key.ok_or_else(|| UsageError::new("the HMAC TLV wants a key: --tlv-key-file"))?;
-    chain.tlvs.retain(|tlv| !is_hmac(tlv));
-    // Behind all others; but padding that may arrive damaged stays outside.
-    let at = if chain.omit_checksum { chain.tlvs.len() - 1 } else { chain.tlvs.len() };
-    chain.tlvs.insert(at, Request::hmac());
-    Ok(Some(key))
-}
-
-/// Fills packets up to `size` octets with one Extra Padding TLV at the end.
-fn pad(chain: &mut Chain, mode: Mode, size: u16, is_random: bool) -> Result<(), UsageError> {
-    let report = chain.access_report.map_or(0, |_| 8);
-    let present = mode.base_len() + report + chain.tlvs.iter().map(Request::len).sum::<usize>();
-    let missing = usize::from(size).checked_sub(present);
-    match missing {
-        Some(0) => Ok(()),
-        Some(missing) if missing >= HEADER_LEN => {
-            chain.tlvs.push(Request::padding((missing - HEADER_LEN) as u16, is_random));
-            Ok(())
-        }
-        _ => Err(UsageError::new(format!(
-            "--size {size} can't be: packets have {present} octets without padding, and {} or more with it",
-            present + HEADER_LEN
-        ))),
-    }
-}
-
-/// Whether asking the kernel about each packet costs little enough.
-fn is_slow(plan: &Plan, targets: usize) -> bool {
-    let burst = if let Pattern::Burst(size) = plan.pattern { f64::from(size) } else { 1.0 };
-    1e12 / plan.interval_ps as f64 * targets as f64 * burst <= 50_000.0
-}
-
-/// An options header that asks for nothing (RFC 8200 §4.2); its Next Header is the kernel's to fill in.
-fn options_header(octets: Option<u16>) -> Vec<u8> {
-    /// Experimental option that is skipped where it is unknown (RFC 4727 §3.6).
-    const EXPERIMENT: u8 = 0x1e;
-    const PAD_N: u8 = 1;
-    let Some(octets) = octets else { return Vec::new() };
-    let mut header = vec![0; octets.into()];
-    header[1] = (octets / 8 - 1) as u8;
-    // Linux drops packets with more than seven octets of padding in a row, so longer ones hold an option.
-    header[2] = if octets == 8 { PAD_N } else { EXPERIMENT };
-    // Of what is left behind type and length.
-    header[3] = (octets - 4) as u8;
-    header
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 use serde_json::Value;
 use teaparty_common::tlv::Kind;
-use teaparty_common::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, DscpEcn};
 use teaparty_common::tlv::measurement::FollowUpTelemetry;
 use teaparty_common::tlv::steering::MicroSessionId;
 use teaparty_common::wire::{ErrorEstimate, TrafficClass};
@@ -27,9 +26,11 @@ use crate::net::batch::{Received, Stamp, StampSource};
 
 mod access;
 mod congestion;
+mod marks;
 
 use access::AccessTimer;
 use congestion::Congestion;
+use marks::{forward_class, is_congested};
 
 /// How often the TLVs of one name came back as what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -452,36 +453,4 @@ fn t1_of(departure: &Departure) -> Stamp {
 
 fn error_sum((ours, theirs): (ErrorEstimate, ErrorEstimate)) -> u64 {
     ours.bound_ns().saturating_add(theirs.bound_ns())
-}
-
-/// The traffic class that our packet arrived with, where a TLV of the reply tells.
-fn forward_class(found: &[Answer<'_>]) -> Option<TrafficClass> {
-    found.iter().filter(|answer| answer.outcome == Outcome::Answered).find_map(|answer| match answer.kind? {
-        Kind::ClassOfService => {
-            let body: ClassOfService = body(answer.value)?;
-            Some(TrafficClass::new(body.dscp2(), body.ec2()))
-        }
-        Kind::ClassOfServiceV2 => Some(TrafficClass(body::<ClassOfServiceV2>(answer.value)?.received)),
-        Kind::DscpEcn => Some(TrafficClass(body::<DscpEcn>(answer.value)?.received)),
-        _ => None,
-    })
-}
-
-/// Whether a packet that we made capable of it was marked on its way, or the reply that we asked to be (cos-ecn-01 §3.4).
-fn is_congested(found: &[Answer<'_>], seen: &Seen, config: &Config) -> bool {
-    const CE: u8 = 3;
-    let is_capable = |ecn: u8| ecn == 1 || ecn == 2;
-    let forward = is_capable(config.traffic_class.ecn().value())
-        && seen.forward_class.is_some_and(|class| class.ecn().value() == CE);
-    let asked_for = found.iter().any(|answer| match answer.kind {
-        Some(Kind::ClassOfService) => {
-            body::<ClassOfService>(answer.value).is_some_and(|body| is_capable(body.ec1().value()))
-        }
-        Some(Kind::ClassOfServiceV2) => {
-            body::<ClassOfServiceV2>(answer.value).is_some_and(|body| is_capable(body.wanted & 3))
-        }
-        Some(Kind::DscpEcn) => body::<DscpEcn>(answer.value).is_some_and(|body| is_capable(body.wanted & 3)),
-        _ => false,
-    });
-    forward || asked_for && seen.backward_class.is_some_and(|class| class.ecn().value() == CE)
 }

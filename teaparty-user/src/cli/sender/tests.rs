@@ -3,6 +3,7 @@
 use clap::Parser;
 
 use super::*;
+use crate::sender::tlvs::request::Request;
 
 #[derive(Parser)]
 struct Whole {
