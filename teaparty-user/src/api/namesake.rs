@@ -121,7 +121,8 @@ pub async fn create(State(app): State<AppState>, body: AnyType) -> Result<Json<M
 /// The bit error pattern of a session: ours is the draft's default, or comes with each packet.
 fn check_pattern(text: &str) -> Result<(), ApiError> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
-    let is_hex = !digits.is_empty() && digits.len() % 2 == 0 && digits.bytes().all(|octet| octet.is_ascii_hexdigit());
+    let is_hex =
+        !digits.is_empty() && digits.len().is_multiple_of(2) && digits.bytes().all(|octet| octet.is_ascii_hexdigit());
     if !is_hex {
         return Err(ApiError::field(
             "ber",

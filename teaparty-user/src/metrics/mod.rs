@@ -64,12 +64,12 @@ impl Collector for Snapshot {
                 .try_for_each(|(labels, value)| ConstCounter::new(*value).encode(family.encode_family(labels)?))
         };
         let counts = self.counts.iter().map(|count| (labels(count), count.packets)).collect();
-        counter("packets", "Packets by the way they ended", counts)?;
+        counter("packets", "Packets by the way they ended.", counts)?;
         let target = |status: &Status| vec![("target", status.target.to_string())];
         let sent = self.heartbeats.iter().map(|status| (target(status), status.sent)).collect();
-        counter("heartbeats_sent", "Heartbeats that went out", sent)?;
+        counter("heartbeats_sent", "Heartbeats that went out.", sent)?;
         let failed = self.heartbeats.iter().map(|status| (target(status), status.failed)).collect();
-        counter("heartbeats_failed", "Heartbeats that could not go out", failed)?;
+        counter("heartbeats_failed", "Heartbeats that could not go out.", failed)?;
 
         let mut gauge = |name, help, values: Vec<(Labels, f64)>| {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -77,20 +77,20 @@ impl Collector for Snapshot {
         };
         let last =
             self.heartbeats.iter().filter_map(|status| Some((target(status), status.last_success_ns? as f64 / 1e9)));
-        gauge("heartbeat_last_success_timestamp_seconds", "When the last heartbeat went out", last.collect())?;
+        gauge("heartbeat_last_success_timestamp_seconds", "When the last heartbeat went out.", last.collect())?;
         let sessions = self.sessions.iter().map(|(owner, count)| (vec![("owner", (*owner).into())], *count as f64));
         gauge(
             "sessions",
-            "Sessions by who keeps their state; none for configured ones not seen yet",
+            "Sessions by who keeps their state; none for configured ones not seen yet.",
             sessions.collect(),
         )?;
         let interfaces = self.interfaces.iter().map(|interface| {
             let labels = vec![("interface", interface.name.clone()), ("xdp_mode", interface.xdp_mode.into())];
             (labels, f64::from(u8::from(interface.is_present)))
         });
-        gauge("interface_present", "Whether packets are answered on the interface", interfaces.collect())?;
+        gauge("interface_present", "Whether packets are answered on the interface.", interfaces.collect())?;
         let version = vec![("version", env!("CARGO_PKG_VERSION").into())];
-        gauge("build_info", "The running teaparty, always 1", vec![(version, 1.0)])
+        gauge("build_info", "The running teaparty, always 1.", vec![(version, 1.0)])
     }
 }
 
