@@ -270,7 +270,10 @@ impl ReflectorHandle {
                     }
                 }
             });
-            for (key, session) in locked(&instance.shared.table).iter() {
+            // The slow path waits for the table: only the copy is made under its lock.
+            let own: Vec<(SessionKey, Session)> =
+                locked(&instance.shared.table).iter().map(|(key, session)| (*key, *session)).collect();
+            for (key, session) in &own {
                 unseen.remove(key);
                 all.push(session_status(interface, key, session, false));
             }
