@@ -28,7 +28,7 @@ pub struct Instance {
     pub sockets: Vec<Arc<Socket>>,
     kernel: Option<Kernel>,
     engines: Vec<JoinHandle<()>>,
-    waker: PipeWriter,
+    waker: Option<PipeWriter>,
 }
 
 /// The controller's end of the XDP program.
@@ -75,7 +75,7 @@ impl Instance {
             Ok((engines, waker))
         })();
         match started {
-            Ok((engines, waker)) => Ok(Self { shared, sockets, kernel, engines, waker }),
+            Ok((engines, waker)) => Ok(Self { shared, sockets, kernel, engines, waker: Some(waker) }),
             Err(error) => {
                 if let Some(kernel) = kernel {
                     // The failure to start is the one to tell.
@@ -86,15 +86,20 @@ impl Instance {
         }
     }
 
-    /// Ends the engines; takes the program away unless it is to go on answering.
-    pub fn stop(self, keep_program: bool) -> Result<(), ReflectorError> {
+    /// Ends the engines. What they count is final then.
+    pub fn halt(&mut self) {
         self.shared.stop();
-        drop(self.waker);
-        for engine in self.engines {
+        self.waker = None;
+        for engine in self.engines.drain(..) {
             if engine.join().is_err() {
                 tracing::error!("an engine of the reflector has panicked; this is a bug in teaparty");
             }
         }
+    }
+
+    /// Ends the engines and takes the program away, unless that is to go on answering.
+    pub fn stop(mut self, keep_program: bool) -> Result<(), ReflectorError> {
+        self.halt();
         match self.kernel {
             Some(kernel) if !keep_program => Ok(kernel.attachment.detach().map_err(LoadError::from)?),
             _ => Ok(()),

@@ -129,7 +129,7 @@ pub struct Attachment {
 impl Attachment {
     /// Takes the program from the interface and removes all pins.
     pub fn detach(self) -> Result<(), PinError> {
-        pins::remove(&self.folder)
+        pins::detach_from(&self.interface, &self.folder)
     }
 
     /// Where link, programs and maps are pinned.

@@ -33,7 +33,7 @@ use teaparty_common::tlv::measurement::{METHOD_SOFTWARE, SYNC_SOURCE_FREE_RUNNIN
 use teaparty_common::wire::TimestampFormat;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -101,6 +101,8 @@ pub struct Reflector {
     notices: UnboundedReceiver<Notice>,
     commands: UnboundedReceiver<Command>,
     watcher: AsyncFd<Watcher>,
+    interrupt: Signal,
+    terminate: Signal,
 }
 
 impl Reflector {
@@ -112,6 +114,8 @@ impl Reflector {
         // SAFETY: a `Watcher` owns its descriptor and never replaces or closes it while it lives.
         let watcher = unsafe { AsyncFd::register_with_interest(Watcher::new()?, Interest::READABLE) };
         let watcher = watcher.map_err(io::Error::from)?;
+        // Before anything is attached: whoever ends us from now on has it taken away again.
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let mut slots: Vec<(String, Option<Instance>)> = Vec::new();
         for name in &config.interfaces {
             let started = Interface::find(name).map_err(ReflectorError::from).and_then(|interface| {
@@ -127,13 +131,16 @@ impl Reflector {
         }
         let state = Arc::new(Mutex::new(State { config, slots, provisioned: HashMap::new() }));
         let handle = ReflectorHandle { state: state.clone(), commands: commands_in };
-        Ok((Self { state, sender, notices, commands, watcher }, handle))
+        Ok((Self { state, sender, notices, commands, watcher, interrupt, terminate }, handle))
     }
 
     /// Follows clock, interfaces and requests until SIGINT, SIGTERM or [`ReflectorHandle::stop`]; then takes everything
     /// back and says what was done.
     pub async fn run(mut self, handle: &ReflectorHandle) -> Result<Summary, ReflectorError> {
         let result = self.follow().await;
+        for (_, instance) in &mut locked(&self.state).slots {
+            instance.iter_mut().for_each(Instance::halt);
+        }
         let summary = Summary::new(handle);
         let slots = std::mem::take(&mut locked(&self.state).slots);
         stop_all(slots);
@@ -141,8 +148,6 @@ impl Reflector {
     }
 
     async fn follow(&mut self) -> Result<(), ReflectorError> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
         let ticker = |period: Duration| {
             let mut ticker = interval_at(Instant::now() + period, period);
             ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -152,8 +157,8 @@ impl Reflector {
         let mut expiry = ticker(EXPIRY_INTERVAL);
         loop {
             let event = tokio::select! {
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
+                _ = self.interrupt.recv() => return Ok(()),
+                _ = self.terminate.recv() => return Ok(()),
                 _ = clock.tick() => Event::Clock,
                 _ = expiry.tick() => Event::Expiry,
                 guard = self.watcher.readable() => {

@@ -5,11 +5,16 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::net::interface::xdp_state;
 
 /// Where the BPF file system is.
 const BPFFS: &str = "/sys/fs/bpf";
 /// Its magic number, from linux/magic.h.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+/// Number of the initial network namespace, from linux/nsfs.h (Linux 6.18; earlier kernels gave it any number).
+const INITIAL_NAMESPACE: u64 = 0xefff_fff9;
 /// Name of the pinned link in an interface's folder.
 pub const LINK: &str = "link";
 
@@ -66,9 +71,10 @@ pub fn folder(interface: &str) -> Result<PathBuf, PinError> {
 }
 
 fn folder_name(interface: &str) -> String {
-    let namespace = |process: &str| std::fs::metadata(format!("/proc/{process}/ns/net")).map(|m| m.ino());
-    match (namespace("self"), namespace("1")) {
-        (Ok(ours), Ok(first)) if ours != first => format!("{interface}@{ours}"),
+    let namespace = |process: &str| std::fs::metadata(format!("/proc/{process}/ns/net")).map(|m| m.ino()).ok();
+    match namespace("self") {
+        // Who may not look at the first process is told by the number, which kernels give the initial namespace.
+        Some(ours) if ours != INITIAL_NAMESPACE && Some(ours) != namespace("1") => format!("{interface}@{ours}"),
         _ => interface.into(),
     }
 }
@@ -129,8 +135,22 @@ pub fn detach(interface: &str) -> Result<bool, PinError> {
     let folder = folder(interface)?;
     let _lock = Lock::take(interface)?;
     let was_there = folder.exists();
-    remove(&folder)?;
+    detach_from(interface, &folder)?;
     Ok(was_there)
+}
+
+/// Removes the pins and waits until the program is gone: the kernel takes it away a little after its last pin.
+pub fn detach_from(interface: &str, folder: &Path) -> Result<(), PinError> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let has_link = folder.join(LINK).exists();
+    let program = || nix::net::if_::if_nametoindex(interface).ok().and_then(|index| xdp_state(index).ok().flatten());
+    let before = program();
+    remove(folder)?;
+    let end = Instant::now() + PATIENCE;
+    while has_link && before.is_some() && program() == before && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// The right to be the one controller of an interface. It ends with the process, however that ends.

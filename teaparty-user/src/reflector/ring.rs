@@ -164,7 +164,7 @@ impl Engine<'_> {
     }
 }
 
-/// Seals the frames with T3, sends them and settles their sessions.
+/// Seals the frames with T3, settles their sessions and sends them.
 fn send_frames(
     shared: &Shared,
     clock: &Clock,
@@ -172,7 +172,6 @@ fn send_frames(
     frames: &mut FrameBatch,
     framed: &[(Answer, Reply)],
 ) {
-    let mut stamps = [0u64; BATCH];
     let mut residence = 0;
     for (index, (answer, reply)) in framed.iter().enumerate() {
         let frame = frames.frame_mut(index);
@@ -181,15 +180,16 @@ fn send_frames(
             now = SystemClock.realtime_ns();
             now
         };
-        stamps[index % BATCH] = answer.seal(reply.payload_mut(frame), read, clock);
+        let timestamp = answer.seal(reply.payload_mut(frame), read, clock);
         reply.finish(frame);
+        socket::settle(shared, answer, timestamp);
         residence += now.wrapping_add(clock.tai_offset_ns).saturating_sub(answer.facts().received_ns);
     }
     shared.residence_ns.fetch_add(residence, Ordering::Relaxed);
     packet.send(frames, SEND_PATIENCE, |index, is_sent| {
         let answer = &framed[index].0;
         if is_sent {
-            socket::conclude(shared, &shared.ring, answer, stamps[index % BATCH]);
+            socket::conclude(shared, &shared.ring, answer);
         } else {
             shared.ring.count(Reason::SendFailed);
         }

@@ -1,7 +1,7 @@
 //! One packet's way through the controller, whichever engine brought it: authenticate, decide, edit, seal.
 //!
 //! [`answer`] does everything but the base packet; [`Answer::seal`] writes that, with T3 read just before, and signs;
-//! [`Answer::settle`] remembers the exchange once the reply was sent.
+//! [`Answer::settle`] remembers the exchange.
 
 use std::sync::Mutex;
 
@@ -210,7 +210,7 @@ impl Answer {
         timestamp
     }
 
-    /// Remembers the exchange, after the reply was sent with T3 as `timestamp`.
+    /// Remembers the exchange, with T3 as `timestamp`.
     pub fn settle(&self, timestamp: u64, ledger: &dyn Ledger) {
         if !self.facts.is_stateful() {
             return;

@@ -200,7 +200,7 @@ pub fn outgoing(answer: &Answer, mut peer: SocketAddr, interface: u32) -> Outgoi
     }
 }
 
-/// Seals the replies with T3, sends them, settles their sessions and counts them.
+/// Seals the replies with T3, settles their sessions, sends and counts them.
 pub fn send(
     shared: &Shared,
     counters: &Counters,
@@ -209,7 +209,6 @@ pub fn send(
     replies: &mut SendBatch,
     answers: &[Answer],
 ) {
-    let mut stamps = [0u64; BATCH];
     let mut residence = 0;
     for (index, answer) in answers.iter().enumerate() {
         let mut now = 0;
@@ -217,7 +216,8 @@ pub fn send(
             now = SystemClock.realtime_ns();
             now
         };
-        stamps[index % BATCH] = answer.seal(replies.payload_mut(index), read, clock);
+        let timestamp = answer.seal(replies.payload_mut(index), read, clock);
+        settle(shared, answer, timestamp);
         residence += now.wrapping_add(clock.tai_offset_ns).saturating_sub(answer.facts().received_ns);
     }
     shared.residence_ns.fetch_add(residence, Ordering::Relaxed);
@@ -233,14 +233,19 @@ pub fn send(
         if index >= taken || replies.failed().iter().any(|(failed, _)| *failed == index) {
             counters.count(Reason::SendFailed);
         } else {
-            conclude(shared, counters, answer, stamps[index % BATCH]);
+            conclude(shared, counters, answer);
         }
     }
 }
 
-/// What follows a reply that was sent with T3 as `timestamp`.
-pub fn conclude(shared: &Shared, counters: &Counters, answer: &Answer, timestamp: u64) {
+/// Remembers an exchange with T3 as `timestamp`. Before the send and not after it: the sender may answer the reply with
+/// its next packet sooner than this thread runs again, and that packet must find what went before.
+pub fn settle(shared: &Shared, answer: &Answer, timestamp: u64) {
     answer.settle(timestamp, shared.ledger(answer.is_authenticated()));
+}
+
+/// What follows a reply that was sent.
+pub fn conclude(shared: &Shared, counters: &Counters, answer: &Answer) {
     counters.count(Reason::Reflected);
     if let Some(report) = answer.steering.access_report {
         shared.notify(Notice::AccessReport { key: *answer.key(), report });

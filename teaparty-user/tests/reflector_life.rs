@@ -1,0 +1,99 @@
+//! The life of `teaparty reflector`: killed and started again, refused, left alone, and an interface that goes and comes
+//! back. Takes root.
+
+mod reflector_support;
+
+use std::process::Output;
+use std::time::Duration;
+
+use aya::programs::Xdp;
+use reflector_support::probe::or_skip;
+use reflector_support::{Net, V4, attach_pass, sequence};
+
+/// How `teaparty reflector` with these arguments fails.
+fn refusal(net: &Net, arguments: &[&str]) -> (Output, String) {
+    let output = net.teaparty(&[&["reflector", "--api", "none"], arguments].concat()).output().unwrap();
+    assert!(!output.status.success(), "it did not fail: {arguments:?}");
+    let error = String::from_utf8(output.stderr.clone()).unwrap();
+    (output, error)
+}
+
+#[test]
+fn a_killed_controller_keeps_answering_and_the_next_one_counts_on() {
+    let name = "a_killed_controller_keeps_answering_and_the_next_one_counts_on";
+    let Some(net) = or_skip(name, Net::new()) else { return };
+    let first = net.reflector(&["--xdp-mode", "native"]);
+    let mut client = net.client(V4, 862);
+    assert_eq!(client.ask(&[]).map(|reply| sequence(&reply)), Some(0));
+    first.kill();
+    assert_eq!(client.ask(&[]).map(|reply| sequence(&reply)), Some(1), "the kernel answers by itself");
+    assert!(net.pins().join("sessions").exists());
+    let second = net.reflector(&[]);
+    assert!(second.ready.contains("sessions of the earlier run kept"), "{}", second.ready);
+    assert_eq!(client.ask(&[]).map(|reply| sequence(&reply)), Some(2));
+    // And the controller's half works on the adopted maps.
+    assert_eq!(client.ask(&[0x80, 244, 0, 0]).map(|reply| (sequence(&reply), reply[44])), Some((3, 0)));
+    second.kill();
+    let detached = net.teaparty(&["detach", "--iface", "veth0"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&detached.stdout), "veth0: detached\n");
+    assert!(!net.pins().exists());
+    assert_eq!(client.ask(&[]), None);
+}
+
+#[test]
+fn a_program_that_is_not_ours_is_named_and_left_alone() {
+    let Some(net) = or_skip("a_program_that_is_not_ours_is_named_and_left_alone", Net::new()) else { return };
+    let (foreign, id) = net.in_near(|| {
+        let mut ebpf = attach_pass("veth0").unwrap();
+        let pass: &mut Xdp = ebpf.program_mut("teaparty_pass").unwrap().try_into().unwrap();
+        let id = pass.info().unwrap().id();
+        (ebpf, id)
+    });
+    for mode in ["auto", "native", "skb"] {
+        let (_, error) = refusal(&net, &["--iface", "veth0", "--xdp-mode", mode]);
+        assert!(error.contains(&format!("teaparty_pass (id {id})")), "{mode}: {error}");
+        assert!(error.contains("ip link"), "{mode}: {error}");
+        assert!(!net.pins().exists(), "{mode}");
+    }
+    let state = net.in_near(|| {
+        let index = nix::net::if_::if_nametoindex("veth0").unwrap();
+        teaparty_user::net::interface::xdp_state(index).unwrap()
+    });
+    assert_eq!(state.map(|state| state.program_id), Some(id), "it is still there");
+    drop(foreign);
+}
+
+#[test]
+fn failures_are_one_sentence_that_says_what_to_do() {
+    let Some(net) = or_skip("failures_are_one_sentence_that_says_what_to_do", Net::new()) else { return };
+    let (_, error) = refusal(&net, &["--iface", "nosuch0"]);
+    assert!(error.contains("no interface nosuch0") && error.contains("ip link"), "{error}");
+    let (output, error) = refusal(&net, &["--iface", "veth0", "--deny-dscp", "99"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error.contains("deny-dscp"), "{error}");
+    let holder = net.in_near(|| std::net::UdpSocket::bind("0.0.0.0:862")).unwrap();
+    let (_, error) = refusal(&net, &["--iface", "veth0"]);
+    assert!(error.contains("0.0.0.0:862") && error.contains("ss -ulpn"), "{error}");
+    assert!(!net.pins().exists(), "no program is attached when the port is taken");
+    drop(holder);
+    let _running = net.reflector(&["--xdp-mode", "native"]);
+    let (_, error) = refusal(&net, &["--iface", "veth0", "--port", "863"]);
+    assert!(error.contains("another teaparty reflector is running on veth0"), "{error}");
+    assert_eq!(error.trim_end().lines().count(), 1, "{error}");
+}
+
+#[test]
+fn an_interface_that_comes_back_is_answered_on_again() {
+    let Some(mut net) = or_skip("an_interface_that_comes_back_is_answered_on_again", Net::new()) else { return };
+    for mode in ["native", "off"] {
+        let reflector = net.reflector(&["--xdp-mode", mode]);
+        let mut client = net.client(V4, 862);
+        assert!(client.ask(&[]).is_some(), "{mode}");
+        net.disconnect();
+        net.connect().unwrap();
+        assert!(net.client(V4, 862).ask_within(Duration::from_secs(5)), "{mode}");
+        let ended = reflector.stop();
+        assert!(ended.status.success(), "{}", ended.error);
+        assert!(!net.pins().exists(), "{mode}");
+    }
+}

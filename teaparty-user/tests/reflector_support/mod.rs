@@ -1,0 +1,275 @@
+//! Two network namespaces joined by a veth pair, `teaparty reflector` in one and a plain UDP client in the other.
+#![allow(dead_code, reason = "each test binary uses its own part of it")]
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use aya::Ebpf;
+use aya::programs::{Xdp, XdpMode};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Says whether a test can run here, and leaves a line that counts it as skipped where it can't.
+#[path = "../support/probe.rs"]
+pub(crate) mod probe;
+
+/// The reflector's addresses.
+pub(crate) const V4: &str = "192.0.2.1";
+/// Likewise.
+pub(crate) const V6: &str = "2001:db8::1";
+
+/// How long a reply may take before it counts as lost. Machines are slow under load; nothing here measures.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Namespaces and veth pair. Dropping it removes both.
+pub(crate) struct Net {
+    near: String,
+    far: String,
+    // Keeps the program at the far end, without which frames sent by XDP_TX are dropped there.
+    far_end: Option<Ebpf>,
+}
+
+impl Net {
+    /// Makes them, if this process may.
+    pub(crate) fn new() -> Result<Self, String> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut net = Self { near: format!("ttn-{id}"), far: format!("ttf-{id}"), far_end: None };
+        for name in [&net.near, &net.far] {
+            ip(&["netns", "add", name])?;
+            ip(&["-n", name, "link", "set", "lo", "up"])?;
+        }
+        net.connect()?;
+        Ok(net)
+    }
+
+    /// Makes the veth pair and its addresses.
+    pub(crate) fn connect(&mut self) -> Result<(), String> {
+        let (near, far) = (&self.near, &self.far);
+        ip(&["-n", near, "link", "add", "veth0", "type", "veth", "peer", "name", "veth1", "netns", far])?;
+        for (name, device, v4, v6) in
+            [(near, "veth0", "192.0.2.1/24", "2001:db8::1/64"), (far, "veth1", "192.0.2.2/24", "2001:db8::2/64")]
+        {
+            ip(&["-n", name, "address", "add", v4, "dev", device])?;
+            ip(&["-n", name, "address", "add", v6, "dev", device, "nodad"])?;
+            ip(&["-n", name, "link", "set", device, "up"])?;
+        }
+        self.far_end = Some(self.in_far(|| attach_pass("veth1"))?);
+        Ok(())
+    }
+
+    /// Removes the veth pair.
+    pub(crate) fn disconnect(&mut self) {
+        self.far_end = None;
+        ip(&["-n", &self.near, "link", "delete", "veth0"]).unwrap();
+    }
+
+    /// Runs `ip` in the reflector's namespace.
+    pub(crate) fn near_ip(&self, arguments: &[&str]) {
+        ip(&[&["-n", &self.near], arguments].concat()).unwrap();
+    }
+
+    /// Calls `f` in the client's namespace.
+    pub(crate) fn in_far<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        inside(&self.far, f)
+    }
+
+    /// Calls `f` in the reflector's namespace.
+    pub(crate) fn in_near<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        inside(&self.near, f)
+    }
+
+    /// Runs `teaparty` in the reflector's namespace.
+    pub(crate) fn teaparty(&self, arguments: &[&str]) -> Command {
+        let namespace = File::open(format!("/run/netns/{}", self.near)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_teaparty"));
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
+        // SAFETY: setns is a bare system call, and the file stays open in the closure.
+        unsafe { command.pre_exec(move || setns(&namespace, CloneFlags::CLONE_NEWNET).map_err(Into::into)) };
+        command
+    }
+
+    /// Starts a reflector on veth0 and waits until it is ready.
+    pub(crate) fn reflector(&self, arguments: &[&str]) -> Running {
+        let mut child =
+            self.teaparty(&[&["reflector", "--api", "none", "--iface", "veth0"], arguments].concat()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut ready = String::new();
+        // The last line of the ready block.
+        while !ready.contains("  sessions ") {
+            if out.read_line(&mut ready).unwrap() == 0 {
+                let mut error = String::new();
+                child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+                panic!("the reflector ended: {error}{ready}");
+            }
+        }
+        Running { child, out, ready }
+    }
+
+    /// A client of the reflector at this address and port.
+    pub(crate) fn client(&self, to: &str, port: u16) -> Client {
+        self.client_from(to, port, 0)
+    }
+
+    /// A client with a port of its own choice.
+    pub(crate) fn client_from(&self, to: &str, port: u16, from: u16) -> Client {
+        let to = SocketAddr::new(to.parse::<IpAddr>().unwrap(), port);
+        let any = if to.is_ipv6() { "::" } else { "0.0.0.0" };
+        let socket = self.in_far(|| UdpSocket::bind((any, from))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Client { socket, to, sent: 0 }
+    }
+
+    /// Where the reflector's objects are pinned.
+    pub(crate) fn pins(&self) -> PathBuf {
+        let inode = |path: String| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+        PathBuf::from(format!("/sys/fs/bpf/teaparty/veth0@{}", inode(format!("/run/netns/{}", self.near))))
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.pins());
+        for name in [&self.near, &self.far] {
+            let _ = ip(&["netns", "delete", name]);
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new("ip").args(arguments).output().map_err(|error| format!("ip: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+/// Calls `f` on a thread of its own in a namespace.
+fn inside<T: Send>(namespace: &str, f: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let run = || {
+            let file = File::open(format!("/run/netns/{namespace}")).unwrap();
+            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+            f()
+        };
+        scope.spawn(run).join().unwrap()
+    })
+}
+
+/// The program that lets everything pass, on this interface.
+pub(crate) fn attach_pass(device: &str) -> Result<Ebpf, String> {
+    let object = std::env::var_os("TEAPARTY_EBPF_OBJECT").map(PathBuf::from);
+    let object = object.or_else(|| option_env!("TEAPARTY_EBPF_OBJECT").map(PathBuf::from));
+    let object = object.ok_or("there is no eBPF object; `cargo xtask build-ebpf` makes one")?;
+    let mut ebpf = Ebpf::load_file(object).map_err(|error| format!("{error:?}"))?;
+    let pass: &mut Xdp = ebpf.program_mut("teaparty_pass").unwrap().try_into().unwrap();
+    pass.load().map_err(|error| format!("{error:?}"))?;
+    pass.attach(device, XdpMode::Driver).map_err(|error| format!("{error:?}"))?;
+    Ok(ebpf)
+}
+
+/// A running `teaparty reflector`. Dropping it kills it.
+pub(crate) struct Running {
+    child: Child,
+    out: BufReader<std::process::ChildStdout>,
+    /// What it printed when it was ready.
+    pub(crate) ready: String,
+}
+
+/// How a reflector ended.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) out: String,
+    pub(crate) error: String,
+}
+
+impl Running {
+    /// Sends SIGTERM and waits.
+    pub(crate) fn stop(mut self) -> Ended {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+        let (mut out, mut error) = (String::new(), String::new());
+        self.out.read_to_string(&mut out).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+        Ended { status: self.child.wait().unwrap(), out, error }
+    }
+
+    /// Sends SIGKILL and waits.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A sender that numbers its packets and looks at nothing but what it is asked to.
+pub(crate) struct Client {
+    socket: UdpSocket,
+    to: SocketAddr,
+    sent: u32,
+}
+
+impl Client {
+    /// A test packet of the open mode with its number and these octets behind the base packet.
+    pub(crate) fn packet(&mut self, tail: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0; 44];
+        packet[..4].copy_from_slice(&self.sent.to_be_bytes());
+        packet[4..14].copy_from_slice(&[0xeb, 0xbd, 0x17, 0x88, 0x45, 0x75, 0xe9, 0x3f, 0x8a, 0x05]);
+        packet.extend_from_slice(tail);
+        self.sent += 1;
+        packet
+    }
+
+    /// Sends a packet with this tail and waits for its reply.
+    pub(crate) fn ask(&mut self, tail: &[u8]) -> Option<Vec<u8>> {
+        let packet = self.packet(tail);
+        self.exchange(&packet)
+    }
+
+    /// Sends these octets and waits for a reply.
+    pub(crate) fn exchange(&self, packet: &[u8]) -> Option<Vec<u8>> {
+        self.socket.send_to(packet, self.to).unwrap();
+        let mut reply = vec![0; 65_536];
+        let (len, from) = self.socket.recv_from(&mut reply).ok()?;
+        assert_eq!(from, self.to, "the reply comes from the address that was asked");
+        reply.truncate(len);
+        Some(reply)
+    }
+
+    /// Asks until there is an answer, or for `limit`; whether there was one.
+    pub(crate) fn ask_within(&mut self, limit: Duration) -> bool {
+        self.socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let end = Instant::now() + limit;
+        let mut is_answered = false;
+        while !is_answered && Instant::now() < end {
+            // A link that is not up yet refuses the packet.
+            let packet = self.packet(&[]);
+            let _ = self.socket.send_to(&packet, self.to);
+            is_answered = self.socket.recv_from(&mut [0; 2048]).is_ok();
+        }
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        is_answered
+    }
+}
+
+/// The Sequence Number of a reply.
+pub(crate) fn sequence(reply: &[u8]) -> u32 {
+    u32::from_be_bytes(reply[..4].try_into().unwrap())
+}
+
+/// The Sequence Number of the request in a reply.
+pub(crate) fn sender_sequence(reply: &[u8]) -> u32 {
+    u32::from_be_bytes(reply[24..28].try_into().unwrap())
+}
