@@ -39,7 +39,9 @@ fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
         Some(session) => Some(session),
         None => SESSIONS.get_ptr_mut(&request.key),
     };
-    let existing = existing.and_then(NonNull::new);
+    // SAFETY: a value of a map. A wildcard keeps no state; a packet from port 0 has its key.
+    let existing =
+        existing.and_then(NonNull::new).filter(|found| unsafe { found.as_ref() }.flags & Session::WILDCARD == 0);
     let is_claim = request.operation == LedgerOperation::Claim as u32;
     let session = if is_claim && request.count != 0 {
         let admitted = Admitted { flags: request.flags, session: existing };
@@ -53,6 +55,7 @@ fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
         request.flags = (*session).flags;
         request.history_tag = (*session).history_tag;
         request.previous_timestamp = (*session).previous_timestamp;
+        request.previous_sequence = (*session).previous_sequence;
         request.previous_sender_sequence = (*session).sender_sequence;
         (*session).last_received_ns = request.received_ns;
         if is_claim {
@@ -63,7 +66,13 @@ fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
             request.sequence = replies as u32;
             request.received = (replies + (*session).unanswered) as u32 + u32::from(request.count != 0);
         } else {
-            (*session).previous_timestamp = request.exchange.timestamp;
+            let sequence = request.exchange.reflector_sequence;
+            let is_known = (*session).flags & Session::HAS_PREVIOUS != 0;
+            // The kernel may have answered a later packet while the controller was busy with this one.
+            if !is_known || sequence.wrapping_sub((*session).previous_sequence) as i32 > 0 {
+                (*session).previous_timestamp = request.exchange.timestamp;
+                (*session).previous_sequence = sequence;
+            }
             (*session).sender_sequence = request.exchange.sender_sequence;
             (*session).flags |= Session::HAS_PREVIOUS;
             let done = &request.exchange;

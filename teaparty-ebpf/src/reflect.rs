@@ -37,7 +37,8 @@ fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
     // SAFETY: this processor's own, and the program is not re-entered.
     let scratch = unsafe { &mut *scratch };
     let control = CONTROL.get(0).ok_or(Reason::Internal)?;
-    let config = CONFIG.get(control.active & 1).ok_or(Reason::Internal)?;
+    scratch.active = control.active & 1;
+    let config = CONFIG.get(scratch.active).ok_or(Reason::Internal)?;
     if !config.has(Config::ANY_MAC) && scratch.destination_mac != config.mac {
         return Err(Reason::NotOurAddress);
     }
@@ -251,7 +252,7 @@ fn send(work: &mut Work<'_>, base: Base, format: TimestampFormat) -> Reason {
     }
     if let Some(session) = work.admitted.session {
         let sender_sequence = echo.sequence_number.get();
-        let tag = settle(session.as_ptr(), *received_ns, sender_sequence, timestamp);
+        let tag = settle(session.as_ptr(), *received_ns, base.sequence, sender_sequence, timestamp);
         session::remember(tag, base.sequence, work.config, |slot| {
             slot.sender_timestamp = echo.timestamp.bits();
             slot.receive_timestamp = base.receive_timestamp;

@@ -9,7 +9,7 @@ use teaparty_common::maps::Config;
 use teaparty_common::reflect::{self, Address, Environment, Facts, Policy};
 use teaparty_common::tlv::{Finisher, Kind, KindSet, location};
 
-use crate::maps::{ADDRESSES, CONFIG, CONTROL, SCRATCH};
+use crate::maps::{ADDRESSES, CONFIG, SCRATCH};
 use crate::packet::Packet;
 use crate::work::Scratch;
 
@@ -102,10 +102,10 @@ pub(crate) extern "C" fn teaparty_location(ctx: *mut xdp_md, sub: u32, end: u32)
 #[inline(always)]
 fn working_memory() -> Option<(&'static mut Scratch, &'static Config)> {
     let scratch = SCRATCH.get_ptr_mut(0)?;
-    let control = CONTROL.get(0)?;
-    let config = CONFIG.get(control.active & 1)?;
     // SAFETY: this processor's own. Whoever calls a turn touches it again only after that has returned.
-    Some((unsafe { &mut *scratch }, config))
+    let scratch = unsafe { &mut *scratch };
+    let config = CONFIG.get(scratch.active)?;
+    Some((scratch, config))
 }
 
 /// What a packet asks for whose TLVs are padding, and perhaps some that nobody knows: flags, and no facts.

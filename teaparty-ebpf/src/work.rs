@@ -24,6 +24,8 @@ pub(crate) struct Scratch {
     pub(crate) removed: u64,
     pub(crate) added: u64,
     pub(crate) steering: Steering,
+    /// Which configuration holds for this packet, whatever the controller does meanwhile.
+    pub(crate) active: u32,
     pub(crate) frame_len: usize,
     pub(crate) received_ns: u64,
     pub(crate) source_mac: [u8; 6],
@@ -111,7 +113,7 @@ pub(crate) fn assign(facts: &mut Facts, session: *mut Session, replies: u64) {
     facts.history_tag = session.history_tag;
     if session.flags & Session::HAS_PREVIOUS != 0 {
         facts.flags |= Facts::HAS_PREVIOUS;
-        facts.previous_sequence = (replies as u32).wrapping_sub(1);
+        facts.previous_sequence = session.previous_sequence;
         facts.previous_timestamp = session.previous_timestamp;
         facts.previous_method = METHOD_SOFTWARE;
         facts.previous_sender_sequence = session.sender_sequence;
@@ -120,11 +122,18 @@ pub(crate) fn assign(facts: &mut Facts, session: *mut Session, replies: u64) {
 
 /// Leaves in the session what the next packet is to know; gives the tag of its history.
 #[inline(always)]
-pub(crate) fn settle(session: *mut Session, received_ns: u64, sender_sequence: u32, timestamp: u64) -> u32 {
+pub(crate) fn settle(
+    session: *mut Session,
+    received_ns: u64,
+    sequence: u32,
+    sender_sequence: u32,
+    timestamp: u64,
+) -> u32 {
     // SAFETY: a value of a map. Packets of one session come by one queue; where they do not, the last writer wins.
     unsafe {
         (*session).last_received_ns = received_ns;
         (*session).previous_timestamp = timestamp;
+        (*session).previous_sequence = sequence;
         (*session).sender_sequence = sender_sequence;
         (*session).flags |= Session::HAS_PREVIOUS;
         (*session).history_tag

@@ -26,6 +26,10 @@ pub struct LedgerRequest {
     pub exchange: HistorySlot,
     /// Answer: T3 of the session's previous reply as it went on the wire.
     pub previous_timestamp: u64,
+    /// Answer: Sequence Number of that reply.
+    pub previous_sequence: u32,
+    /// Nothing.
+    pub reserved: u32,
     /// Answer: the session's flags.
     pub flags: u32,
     /// Answer: Sequence Number of the previous request.

@@ -34,8 +34,12 @@ pub struct Session {
     pub unanswered: u64,
     /// T2 of the last packet, in nanoseconds of CLOCK_TAI.
     pub last_received_ns: u64,
-    /// T3 of the last reply as it went on the wire.
+    /// T3 of the last reply whose T3 is known, as it went on the wire.
     pub previous_timestamp: u64,
+    /// Sequence Number of that reply. A reply that the controller is still to send has taken a later one.
+    pub previous_sequence: u32,
+    /// Nothing.
+    pub reserved: u32,
     /// Sequence Number of the last request.
     pub sender_sequence: u32,
     /// [`super::Control::generation`] under which the session was last admitted.

@@ -269,7 +269,7 @@ impl Ledger for KernelLedger {
         facts.history_tag = answer.history_tag;
         if answer.flags & Session::HAS_PREVIOUS != 0 {
             facts.flags |= Facts::HAS_PREVIOUS;
-            facts.previous_sequence = answer.sequence.wrapping_sub(1);
+            facts.previous_sequence = answer.previous_sequence;
             facts.previous_timestamp = answer.previous_timestamp;
             facts.previous_method = METHOD_SOFTWARE;
             facts.previous_sender_sequence = answer.previous_sender_sequence;

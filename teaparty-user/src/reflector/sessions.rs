@@ -97,7 +97,7 @@ impl SessionTable {
         facts.history_tag = session.history_tag;
         if session.flags & Session::HAS_PREVIOUS != 0 {
             facts.flags |= Facts::HAS_PREVIOUS;
-            facts.previous_sequence = (replies as u32).wrapping_sub(1);
+            facts.previous_sequence = session.previous_sequence;
             facts.previous_timestamp = session.previous_timestamp;
             facts.previous_method = METHOD_SOFTWARE;
             facts.previous_sender_sequence = session.sender_sequence;
@@ -115,6 +115,7 @@ impl SessionTable {
     pub fn settle(&mut self, key: &SessionKey, exchange: HistorySlot) {
         let Some(session) = self.get_mut(key) else { return };
         session.previous_timestamp = exchange.timestamp;
+        session.previous_sequence = exchange.reflector_sequence;
         session.sender_sequence = exchange.sender_sequence;
         session.flags |= Session::HAS_PREVIOUS;
         let tag = session.history_tag;

@@ -78,11 +78,12 @@ fn prepare(kernel: &mut Kernel, vector: &Vector, datagram: &Datagram) -> bool {
     }
     if kernel.config.has(Config::STATEFUL) && ctx.mode == Mode::Open {
         let replies = if has_counts { u64::from(ctx.transmitted) } else { u64::from(ctx.next_sequence) };
-        let (_, previous_timestamp, _) = ctx.previous.unwrap_or_default();
+        let (previous_sequence, previous_timestamp, _) = ctx.previous.unwrap_or_default();
         let session = Session {
             replies,
             unanswered: u64::from(ctx.received - 1 - ctx.transmitted),
             previous_timestamp,
+            previous_sequence,
             flags: if ctx.previous.is_some() { Session::HAS_PREVIOUS } else { 0 },
             generation: kernel.control.generation,
             ..Session::default()

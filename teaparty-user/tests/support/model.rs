@@ -40,7 +40,7 @@ pub(crate) struct Model {
 struct State {
     replies: u64,
     unanswered: u64,
-    previous_timestamp: Option<u64>,
+    previous: Option<(u32, u64)>,
 }
 
 /// What is to become of a frame.
@@ -221,8 +221,8 @@ impl Model {
         match reason {
             Reason::Reflected => {
                 let state = self.sessions.entry(key).or_default();
+                state.previous = Some((state.replies as u32, timestamp));
                 state.replies += 1;
-                state.previous_timestamp = Some(timestamp);
             }
             // Answered for certain, though not here: the program gives these their Sequence Number.
             Reason::ShortPacket => self.assign_punt(prediction),
@@ -280,9 +280,9 @@ impl Model {
         facts.sequence = state.replies as u32;
         facts.transmitted = state.replies as u32;
         facts.received = (state.replies + state.unanswered + 1) as u32;
-        if let Some(timestamp) = state.previous_timestamp {
+        if let Some((sequence, timestamp)) = state.previous {
             facts.flags |= Facts::HAS_PREVIOUS;
-            facts.previous_sequence = (state.replies as u32).wrapping_sub(1);
+            facts.previous_sequence = sequence;
             facts.previous_timestamp = timestamp;
             facts.previous_method = 2;
         }
