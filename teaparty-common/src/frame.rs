@@ -335,7 +335,11 @@ fn ipv6<B: Bytes>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame, Re
         if next != IpProto::HopOpt as u8 && next != IpProto::Ipv6Opts as u8 && next != IpProto::Ipv6Route as u8 {
             return Err(Reason::NotUdp);
         }
-        let [following, units] = frame.get::<2>(at).ok_or(Reason::MalformedHeader)?;
+        let [following, units, _, segments_left] = frame.get::<4>(at).ok_or(Reason::MalformedHeader)?;
+        // Still on its way by a routing header (RFC 8200 §4.4): the stack forwards it, or not.
+        if next == IpProto::Ipv6Route as u8 && segments_left != 0 {
+            return Err(Reason::NotOurAddress);
+        }
         next = following;
         at += 8 + usize::from(units) * 8;
     }

@@ -11,6 +11,7 @@ use teaparty_common::wire::{Mode, OPEN_LEN, TimestampFormat};
 
 use crate::look::{GOES_ON, look};
 use crate::maps::{CONFIG, CONTROL, SCRATCH};
+use crate::packet::Packet;
 use crate::turns::{FastPath, Padding, teaparty_apply, teaparty_survey};
 use crate::work::{Scratch, Work, assign, estimate, fill, settle, wire_time};
 use crate::{punt, reply, session};
@@ -46,7 +47,11 @@ fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
         // Such a sender's octets there are padding.
         scratch.key.ssid = 0;
     }
-    let admitted = session::admit(&scratch.key, control, config, scratch.received_ns)?;
+    let ssid_authenticated = || {
+        let payload = Packet::new(ctx, scratch.frame.payload_at());
+        reflect::ssid(&payload, scratch.frame.payload_len, Mode::Authenticated)
+    };
+    let admitted = session::admit(&scratch.key, ssid_authenticated, control, config, scratch.received_ns)?;
     let mut work = Work { ctx, scratch, control, config, admitted };
     match decide(&mut work) {
         Fate::Answer => Ok(answer(&mut work)),

@@ -28,7 +28,13 @@ pub(crate) fn listens(port: u16) -> bool {
 /// Decides whether the packet may be answered, before any state is made for it: known sessions by one look-up, others
 /// by address, loop guard and allow-list; then the rate limit of its source.
 #[inline(always)]
-pub(crate) fn admit(key: &SessionKey, control: &Control, config: &Config, now_ns: u64) -> Result<Admitted, Reason> {
+pub(crate) fn admit(
+    key: &SessionKey,
+    ssid_authenticated: impl FnOnce() -> u16,
+    control: &Control,
+    config: &Config,
+    now_ns: u64,
+) -> Result<Admitted, Reason> {
     let mut session = None;
     let mut flags = 0;
     let mut is_provisioned = false;
@@ -52,7 +58,7 @@ pub(crate) fn admit(key: &SessionKey, control: &Control, config: &Config, now_ns
         is_known = found.generation == control.generation;
     }
     if !is_known {
-        flags = admit_new(key, config, flags, is_provisioned)?;
+        flags = admit_new(key, ssid_authenticated(), config, flags, is_provisioned)?;
         if let Some(found) = session {
             // SAFETY: as above; plain stores of whole words, and any other processor would store the same.
             unsafe {
@@ -69,9 +75,15 @@ pub(crate) fn admit(key: &SessionKey, control: &Control, config: &Config, now_ns
 
 /// The checks that a session passes once for each generation of the configuration; gives its flags.
 #[inline(always)]
-fn admit_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool) -> Result<u32, Reason> {
+fn admit_new(
+    key: &SessionKey,
+    ssid_authenticated: u16,
+    config: &Config,
+    flags: u32,
+    is_provisioned: bool,
+) -> Result<u32, Reason> {
     let mut flags = flags;
-    let outcome = judge_new(key, config, &mut flags, is_provisioned);
+    let outcome = judge_new(key, ssid_authenticated, config, &mut flags, is_provisioned);
     if outcome == ADMITTED { Ok(flags) } else { Err(Reason::from_number(outcome).unwrap_or(Reason::Internal)) }
 }
 
@@ -80,10 +92,16 @@ const ADMITTED: u32 = u32::MAX;
 
 /// A function of its own for the sake of the stack; returns [`ADMITTED`] or the number of a reason.
 #[inline(never)]
-fn judge_new(key: &SessionKey, config: &Config, flags: &mut u32, mut is_provisioned: bool) -> u32 {
+fn judge_new(
+    key: &SessionKey,
+    ssid_authenticated: u16,
+    config: &Config,
+    flags: &mut u32,
+    mut is_provisioned: bool,
+) -> u32 {
     if !is_provisioned {
         *flags &= !(Session::INHERITED | Session::PROVISIONED);
-        match wildcard(key, config) {
+        match provisioned(key, ssid_authenticated, config) {
             Some(inherited) => {
                 *flags |= inherited & Session::INHERITED | Session::PROVISIONED;
                 is_provisioned = true;
@@ -96,6 +114,27 @@ fn judge_new(key: &SessionKey, config: &Config, flags: &mut u32, mut is_provisio
         Ok(()) => ADMITTED,
         Err(reason) => reason as u32,
     }
+}
+
+/// The flags of the provisioned session that is not found by the key itself: one with a wildcard, or an authenticated one,
+/// whose SSID lies elsewhere in the packet. Which of the two places it is in is not for the packet to say, so both are
+/// tried, and an authenticated session goes first: its packets are never answered in the open.
+#[inline(always)]
+fn provisioned(key: &SessionKey, ssid_authenticated: u16, config: &Config) -> Option<u32> {
+    if config.has(Config::HAS_PROVISIONED) && ssid_authenticated != key.ssid {
+        let mut other = *key;
+        other.ssid = ssid_authenticated;
+        let found = match provisioned_flags(&other) {
+            Some(flags) => Some(flags),
+            None => wildcard(&other, config),
+        };
+        if let Some(flags) = found
+            && flags & Session::AUTHENTICATED != 0
+        {
+            return found;
+        }
+    }
+    wildcard(key, config)
 }
 
 #[inline(always)]

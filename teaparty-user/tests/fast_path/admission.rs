@@ -180,6 +180,26 @@ fn authenticated_packets_are_punted_and_change_nothing_c041() {
     assert!(kernel.sessions(name::SESSIONS).is_empty(), "nobody has verified anything yet");
 }
 
+/// An authenticated packet has its SSID at octet 26, where an open one has MBZ (RFC 8972 §3).
+#[test]
+fn an_authenticated_session_is_known_by_its_own_ssid_and_never_answered_in_the_open() {
+    let name = "an_authenticated_session_is_known_by_its_own_ssid_and_never_answered_in_the_open";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let mut octets = vec![0; 112];
+    octets[24..28].copy_from_slice(&[0, 1, 0x12, 0x34]);
+    let datagram = Datagram::new(octets);
+    assert_eq!(reason(&mut kernel, &datagram), Reason::Reflected, "nobody has said that it is authenticated");
+    let session = SessionKey { ssid: 0x1234, ..key(&datagram) };
+    kernel.control.generation += 1;
+    provision(&mut kernel, session, Session::AUTHENTICATED);
+    assert_eq!(reason(&mut kernel, &datagram), Reason::Authenticated);
+    let elsewhere = Datagram { source_port: 50_000, ..datagram.clone() };
+    assert_eq!(reason(&mut kernel, &elsewhere), Reason::Reflected);
+    kernel.control.generation += 1;
+    provision(&mut kernel, SessionKey { source_port: 0, ..session }, Session::AUTHENTICATED);
+    assert_eq!(reason(&mut kernel, &Datagram { source_port: 50_001, ..datagram }), Reason::Authenticated);
+}
+
 #[test]
 fn a_session_can_be_exempt_from_the_loop_guard_c280() {
     let Some(mut kernel) = or_skip("a_session_can_be_exempt_from_the_loop_guard_c280", Kernel::new()) else { return };

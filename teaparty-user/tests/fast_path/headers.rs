@@ -91,10 +91,14 @@ fn options_extension_headers_and_surplus_go_to_the_controller_c284() {
     }
     for kinds in [&[0][..], &[43], &[60], &[0, 60, 43, 60]] {
         let extensions =
-            kinds.iter().map(|kind| (*kind, vec![0, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])).collect();
+            kinds.iter().map(|kind| (*kind, vec![0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])).collect();
         let frame = Datagram { extensions, ..Datagram::new_ipv6(payload(60)) }.build();
         assert_eq!(punted(&mut kernel, &frame), Reason::IpOptions, "{kinds:?}");
     }
+    // A routing header that is not used up: the packet is on its way to somebody else (RFC 8200 §4.4).
+    let extensions = vec![(43, vec![0, 0, 0, 1, 0, 0, 0, 0])];
+    let frame = Datagram { extensions, ..Datagram::new_ipv6(payload(60)) }.build();
+    assert_eq!(left_alone(&mut kernel, &frame), Reason::NotOurAddress);
     for kind in [50, 51, 58, 6, 255] {
         let frame = Datagram { extensions: vec![(kind, vec![0; 8])], ..Datagram::new_ipv6(payload(60)) }.build();
         assert_eq!(left_alone(&mut kernel, &frame), Reason::NotUdp, "{kind}");

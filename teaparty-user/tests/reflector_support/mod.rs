@@ -88,31 +88,18 @@ impl Net {
 
     /// Runs `teaparty` in the reflector's namespace.
     pub(crate) fn teaparty(&self, arguments: &[&str]) -> Command {
-        let namespace = File::open(format!("/run/netns/{}", self.near)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_teaparty"));
-        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
-        // SAFETY: setns is a bare system call, and the file stays open in the closure.
-        unsafe { command.pre_exec(move || setns(&namespace, CloneFlags::CLONE_NEWNET).map_err(Into::into)) };
-        command
+        teaparty_in(&self.near, arguments)
     }
 
     /// Starts a reflector on veth0 and waits until it is ready.
     pub(crate) fn reflector(&self, arguments: &[&str]) -> Running {
-        let mut child =
-            self.teaparty(&[&["reflector", "--api", "none", "--iface", "veth0"], arguments].concat()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut ready = String::new();
-        // The last line of the ready block.
-        while !ready.contains("  sessions ") {
-            if out.read_line(&mut ready).unwrap() == 0 {
-                let mut error = String::new();
-                child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
-                panic!("the reflector ended: {error}{ready}");
-            }
-        }
-        Running { child, out, ready }
+        start(&mut self.teaparty(&[&["reflector", "--api", "none", "--iface", "veth0"], arguments].concat()))
     }
 
+    /// Starts one on veth1, at the client's end, and waits until it is ready.
+    pub(crate) fn far_reflector(&self, arguments: &[&str]) -> Running {
+        start(&mut teaparty_in(&self.far, &[&["reflector", "--api", "none", "--iface", "veth1"], arguments].concat()))
+    }
     /// A client of the reflector at this address and port.
     pub(crate) fn client(&self, to: &str, port: u16) -> Client {
         self.client_from(to, port, 0)
@@ -173,6 +160,31 @@ pub(crate) fn attach_pass(device: &str) -> Result<Ebpf, String> {
     pass.load().map_err(|error| format!("{error:?}"))?;
     pass.attach(device, XdpMode::Driver).map_err(|error| format!("{error:?}"))?;
     Ok(ebpf)
+}
+
+fn teaparty_in(namespace: &str, arguments: &[&str]) -> Command {
+    let namespace = File::open(format!("/run/netns/{namespace}")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_teaparty"));
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
+    // SAFETY: setns is a bare system call, and the file stays open in the closure.
+    unsafe { command.pre_exec(move || setns(&namespace, CloneFlags::CLONE_NEWNET).map_err(Into::into)) };
+    command
+}
+
+/// Starts a reflector and waits until it is ready.
+fn start(command: &mut Command) -> Running {
+    let mut child = command.spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut ready = String::new();
+    // The last line of the ready block.
+    while !ready.contains("  sessions ") {
+        if out.read_line(&mut ready).unwrap() == 0 {
+            let mut error = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+            panic!("the reflector ended: {error}{ready}");
+        }
+    }
+    Running { child, out, ready }
 }
 
 /// A running `teaparty reflector`. Dropping it kills it.

@@ -1,6 +1,7 @@
 """Sends vectors as raw frames from one end of a veth pair and judges what comes back, sharing nothing with the project.
 
-Arguments: vectors.json, interface, destination MAC, then the ids of the vectors. Prints a line for each, exits 1 where one fails.
+Arguments: vectors.json, interface, destination MAC, VLAN tags in hex or -, then the ids of the vectors. Prints a line for
+each, exits 1 where one fails.
 Python's hmac is the outside witness for digests.
 """
 
@@ -38,11 +39,11 @@ def udp(src, dst, sport, dport, payload):
     return head[:6] + struct.pack("!H", value) + payload
 
 
-def request(ctx, payload, mac):
+def request(ctx, payload, mac, tags):
     src, dst = ipaddress.ip_address(ctx["src"]), ipaddress.ip_address(ctx["dst"])
     datagram = udp(src.packed, dst.packed, ctx["sport"], ctx["dport"], payload)
     tos = ctx["dscp"] << 2 | ctx["ecn"]
-    ethernet = mac + bytes.fromhex(ctx["smac"])
+    ethernet = mac + bytes.fromhex(ctx["smac"]) + tags
     if src.version == 4:
         if ctx["ip_hdr"]:
             # The vector's own header, with the length and checksum of this very packet.
@@ -71,7 +72,7 @@ def parse(frame):
     return None
 
 
-def replies(link, ctx, sent, wanted):
+def replies(link, ctx, sent, wanted, tags):
     """What comes back within the time, as (IP facts, payload)."""
     found = []
     end = time.monotonic() + (PATIENCE if wanted else SILENCE)
@@ -81,9 +82,9 @@ def replies(link, ctx, sent, wanted):
             frame = link.recv(65535)
         except TimeoutError:
             break
-        if frame == sent:
+        if frame == sent or frame[12 : 12 + len(tags)] != tags:
             continue
-        parsed = parse(frame)
+        parsed = parse(frame[:12] + frame[12 + len(tags) :])
         if parsed and parsed[4][:2] == struct.pack("!H", ctx["dport"]):
             found.append((frame, parsed))
     return found
@@ -97,14 +98,14 @@ def hmac_tlv(ctx, reply):
     return at
 
 
-def judge(vector, mac, link):
+def judge(vector, mac, link, tags):
     ctx, payload = vector["ctx"], bytes.fromhex(vector["sender_hex"])
-    sent, header = request(ctx, payload, mac)
+    sent, header = request(ctx, payload, mac, tags)
     link.send(sent)
     expected = []
     if vector["expect"] != "drop":
         expected = [bytes.fromhex(h) for h in [vector["reply_hex"], *vector.get("more_replies_hex", [])]]
-    found = replies(link, ctx, sent, len(expected))
+    found = replies(link, ctx, sent, len(expected), tags)
     if len(found) != len(expected):
         return f"{len(found)} replies instead of {len(expected)}"
     mask = bytes.fromhex(vector.get("mask_hex", ""))
@@ -148,17 +149,19 @@ def judge(vector, mac, link):
 
 
 def main():
-    path, interface, mac, *ids = sys.argv[1:]
+    path, interface, mac, tags, *ids = sys.argv[1:]
+    tags = bytes.fromhex(tags) if tags != "-" else b""
     link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     link.bind((interface, 0))
     with open(path) as file:
         vectors = {v["id"]: v for v in json.load(file)["vectors"]}
     failed = 0
     for name in ids:
-        trouble = judge(vectors[name], bytes.fromhex(mac.replace(":", "")), link)
+        trouble = judge(vectors[name], bytes.fromhex(mac.replace(":", "")), link, tags)
         print(name, trouble or "ok", flush=True)
         failed += trouble is not None
     sys.exit(1 if failed else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
