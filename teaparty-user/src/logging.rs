@@ -22,12 +22,13 @@ pub const FILTER_VARIABLE: &str = "TEAPARTY_LOG";
 ///
 /// Calls after the first one have no effect.
 pub fn start(verbosity: i8, format: LogFormat) {
+    // The libraries' own debugging would drown ours.
     let level = match verbosity {
         ..=-2 => "error",
         -1 => "warn",
         0 => "info",
-        1 => "debug",
-        2.. => "trace",
+        1 => "info,teaparty=debug,teaparty_user=debug",
+        2.. => "info,teaparty=trace,teaparty_user=trace",
     };
     let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
     let builder = tracing_subscriber::fmt()

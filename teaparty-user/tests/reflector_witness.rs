@@ -141,6 +141,28 @@ fn two_reflectors_and_one_forged_packet_do_not_loop_c280() {
 }
 
 #[test]
+fn the_sender_measures_against_the_reflector() {
+    let Some(net) = or_skip("sender", Net::new()) else { return };
+    let running = net.reflector(&[]);
+    for address in [V4, V6] {
+        let output = net.in_far(|| {
+            let mut sender = Command::new(env!("CARGO_BIN_EXE_teaparty"));
+            sender.args(["sender", address, "--count", "50", "--interval", "2ms", "--format", "json"]).output().unwrap()
+        });
+        assert!(output.status.success(), "{address}: {}", said(&output));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&report["sent"], &report["received"]), (&50.into(), &50.into()), "{report}");
+        assert_eq!((&report["duplicates"], &report["reordered"]), (&0.into(), &0.into()), "{report}");
+        for (delay, limit) in [("round_trip_ns", 1e9), ("residence_ns", 1e9)] {
+            let mean = report[delay]["mean"].as_f64().unwrap();
+            assert!(mean > 0.0 && mean < limit, "{delay}: {mean}");
+        }
+    }
+    let ended = running.stop();
+    assert!(ended.out.contains("100 packets answered in 2 sessions"), "{}", ended.out);
+}
+
+#[test]
 fn scapy_is_answered_in_its_own_terms() {
     let Some(python) = or_skip("scapy", python()) else { return };
     let Some(net) = or_skip("scapy", Net::new()) else { return };
