@@ -16,6 +16,7 @@ import time
 
 PATIENCE = 1.5
 SILENCE = 0.4
+SOL_PACKET, PACKET_AUXDATA, TP_STATUS_VLAN_VALID = 263, 8, 0x10
 
 
 def checksum(octets):
@@ -72,6 +73,17 @@ def parse(frame):
     return None
 
 
+def whole_frame(link):
+    """The next frame, with the outer VLAN tag that the kernel may have taken out of it (packet(7), PACKET_AUXDATA)."""
+    frame, ancillary, _, _ = link.recvmsg(65535, 256)
+    for level, kind, data in ancillary:
+        if (level, kind) == (SOL_PACKET, PACKET_AUXDATA):
+            status, _, _, _, _, tci, tpid = struct.unpack("=IIIHHHH", data[:20])
+            if status & TP_STATUS_VLAN_VALID:
+                frame = frame[:12] + struct.pack("!HH", tpid, tci) + frame[12:]
+    return frame
+
+
 def replies(link, ctx, sent, wanted, tags):
     """What comes back within the time, as (IP facts, payload)."""
     found = []
@@ -79,7 +91,7 @@ def replies(link, ctx, sent, wanted, tags):
     while time.monotonic() < end and len(found) < max(wanted, 1):
         link.settimeout(max(end - time.monotonic(), 0.001))
         try:
-            frame = link.recv(65535)
+            frame = whole_frame(link)
         except TimeoutError:
             break
         if frame == sent or frame[12 : 12 + len(tags)] != tags:
@@ -152,6 +164,7 @@ def main():
     path, interface, mac, tags, *ids = sys.argv[1:]
     tags = bytes.fromhex(tags) if tags != "-" else b""
     link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    link.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
     link.bind((interface, 0))
     with open(path) as file:
         vectors = {v["id"]: v for v in json.load(file)["vectors"]}
