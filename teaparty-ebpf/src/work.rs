@@ -4,7 +4,6 @@ use aya_ebpf::programs::XdpContext;
 use teaparty_common::frame::Frame;
 use teaparty_common::maps::{Config, Control, LedgerRequest, Session, SessionKey};
 use teaparty_common::reflect::{Facts, Plan, Steering, Survey};
-use teaparty_common::tlv::measurement::METHOD_SOFTWARE;
 use teaparty_common::wire::{Timestamp, TimestampFormat, error_estimate};
 
 use crate::packet::Packet;
@@ -106,18 +105,7 @@ pub(crate) fn fill(work: &mut Work<'_>) {
 pub(crate) fn assign(facts: &mut Facts, session: *mut Session, replies: u64) {
     // SAFETY: a value of a map, of which whole words are read.
     let session = unsafe { &*session };
-    facts.flags |= Facts::STATEFUL;
-    facts.sequence = replies as u32;
-    facts.transmitted = replies as u32;
-    facts.received = (replies + session.unanswered) as u32 + 1;
-    facts.history_tag = session.history_tag;
-    if session.flags & Session::HAS_PREVIOUS != 0 {
-        facts.flags |= Facts::HAS_PREVIOUS;
-        facts.previous_sequence = session.previous_sequence;
-        facts.previous_timestamp = session.previous_timestamp;
-        facts.previous_method = METHOD_SOFTWARE;
-        facts.previous_sender_sequence = session.sender_sequence;
-    }
+    session.tell(facts, replies as u32, (replies + session.unanswered) as u32 + 1);
 }
 
 /// Leaves in the session what the next packet is to know; gives the tag of its history.

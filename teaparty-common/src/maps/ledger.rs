@@ -4,7 +4,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{HistorySlot, SessionKey};
+use super::{HistorySlot, Session, SessionKey};
 
 /// Request to, and answer of, the ledger program.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
@@ -38,6 +38,20 @@ pub struct LedgerRequest {
     pub history_tag: u32,
     /// Answer: 1 if the session was found or made.
     pub is_found: u32,
+}
+
+impl LedgerRequest {
+    /// What an answer says of the session, as far as [`Session::tell`] looks at it.
+    pub fn session(&self) -> Session {
+        Session {
+            previous_timestamp: self.previous_timestamp,
+            previous_sequence: self.previous_sequence,
+            sender_sequence: self.previous_sender_sequence,
+            history_tag: self.history_tag,
+            flags: self.flags,
+            ..Session::default()
+        }
+    }
 }
 
 /// What the ledger is to do.

@@ -2,8 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::reflect::Address;
-use crate::tlv::measurement::HISTORY_DEPTH;
+use crate::reflect::{Address, Facts};
+use crate::tlv::measurement::{HISTORY_DEPTH, METHOD_SOFTWARE};
 
 /// What tells sessions apart: the SSID and the four-tuple (RFC 8972 §3), as in the packets that come *in*.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq, Hash)]
@@ -78,6 +78,24 @@ impl Session {
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Adds what the session knows to the facts about a packet whose reply takes `sequence`; `received` packets have
+    /// come in, this one included. The Sequence Number is also how many replies were sent before.
+    #[inline(always)]
+    pub const fn tell(&self, facts: &mut Facts, sequence: u32, received: u32) {
+        facts.flags |= Facts::STATEFUL;
+        facts.sequence = sequence;
+        facts.transmitted = sequence;
+        facts.received = received;
+        facts.history_tag = self.history_tag;
+        if self.has(Self::HAS_PREVIOUS) {
+            facts.flags |= Facts::HAS_PREVIOUS;
+            facts.previous_sequence = self.previous_sequence;
+            facts.previous_timestamp = self.previous_timestamp;
+            facts.previous_method = METHOD_SOFTWARE;
+            facts.previous_sender_sequence = self.sender_sequence;
+        }
     }
 
     /// Packets received in this session.

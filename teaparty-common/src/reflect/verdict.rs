@@ -77,7 +77,6 @@ reasons! {
     Authenticated = 20 Punt "authenticated" "Of an authenticated session: the keys are in the controller."
     IntegrityTlv = 21 Punt "hmac-tlv" "Carries the HMAC TLV: the keys are in the controller."
     ControllerTlv = 22 Punt "controller-tlv" "Carries a TLV that only the controller can finish."
-    PaddingUnclear = 23 Punt "padding-unclear" "Begins like zero padding, but is not zero to the end."
 
     LoopGuard = 32 Drop "loop-guard" "From one of our own listening ports: answering could go on for ever between two reflectors."
     NotAllowed = 33 Drop "not-allowed" "From a source that is not on the allow-list."

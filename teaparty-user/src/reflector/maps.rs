@@ -13,7 +13,6 @@ use teaparty_common::maps::{
     LocalAddress, Session, SessionKey, name, program,
 };
 use teaparty_common::reflect::{Address, Facts, REASON_SLOTS, Reason};
-use teaparty_common::tlv::measurement::METHOD_SOFTWARE;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::config::HISTORY_RINGS;
@@ -262,18 +261,7 @@ impl Ledger for KernelLedger {
             ..LedgerRequest::default()
         };
         let answer = self.run(request).ok_or(Reason::TableFull)?;
-        facts.flags |= Facts::STATEFUL;
-        facts.sequence = answer.sequence;
-        facts.transmitted = answer.sequence;
-        facts.received = answer.received;
-        facts.history_tag = answer.history_tag;
-        if answer.flags & Session::HAS_PREVIOUS != 0 {
-            facts.flags |= Facts::HAS_PREVIOUS;
-            facts.previous_sequence = answer.previous_sequence;
-            facts.previous_timestamp = answer.previous_timestamp;
-            facts.previous_method = METHOD_SOFTWARE;
-            facts.previous_sender_sequence = answer.previous_sender_sequence;
-        }
+        answer.session().tell(facts, answer.sequence, answer.received);
         Ok(())
     }
 

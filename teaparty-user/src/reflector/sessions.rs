@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use teaparty_common::maps::{HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
 use teaparty_common::reflect::{Address, Facts, Reason};
-use teaparty_common::tlv::measurement::{HISTORY_DEPTH, METHOD_SOFTWARE};
+use teaparty_common::tlv::measurement::HISTORY_DEPTH;
 
 use super::config::HISTORY_RINGS;
 use super::lru::Lru;
@@ -90,18 +90,8 @@ impl SessionTable {
         let replies = session.replies;
         session.replies += 1;
         session.last_received_ns = facts.received_ns;
-        facts.flags = (facts.flags | Facts::STATEFUL) & !Facts::UNASSIGNED;
-        facts.sequence = replies as u32;
-        facts.transmitted = replies as u32;
-        facts.received = session.received() as u32;
-        facts.history_tag = session.history_tag;
-        if session.flags & Session::HAS_PREVIOUS != 0 {
-            facts.flags |= Facts::HAS_PREVIOUS;
-            facts.previous_sequence = session.previous_sequence;
-            facts.previous_timestamp = session.previous_timestamp;
-            facts.previous_method = METHOD_SOFTWARE;
-            facts.previous_sender_sequence = session.sender_sequence;
-        }
+        facts.flags &= !Facts::UNASSIGNED;
+        session.tell(facts, replies as u32, session.received() as u32);
     }
 
     /// Notes a packet of a known session that gets no answer.
