@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::Read;
+use std::os::fd::FromRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -16,6 +17,9 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use teaparty_common::wire::{AUTHENTICATED_LEN, HMAC_COVERS, HMAC_LEN};
 use zeroize::Zeroizing;
+
+/// Where systemd has put the credentials of a service (systemd.exec(5)).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Most octets that a key source may hold, its prefix included. HMAC-SHA-256 gains nothing above 64.
 const MAX_SOURCE_LEN: usize = 4096;
@@ -37,8 +41,17 @@ pub enum KeyError {
         /// The variable's name.
         name: String,
     },
-    /// Others may read the file.
-    #[error("the key file {} may be read by others (mode {mode:04o}); run: chmod 600 {0}", path.display())]
+    /// The service manager has passed no credentials.
+    #[error(
+        "there is no {CREDENTIALS} to take the credential {name} from; the unit of a systemd service passes it with \
+         LoadCredential={name}:FILE"
+    )]
+    NoCredentials {
+        /// The credential's name.
+        name: String,
+    },
+    /// Others may read or change the file.
+    #[error("the key file {} may be read or written by others (mode {mode:04o}); run: chmod 600 {0}", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -93,6 +106,12 @@ impl Key {
             return Self::new(&Zeroizing::new(BASE64.decode(text).map_err(|_| KeyError::NotBase64)?));
         }
         Self::new(content)
+    }
+
+    /// Whether both sign alike: the same octets, or what HMAC makes no difference between. Takes the same time wherever
+    /// they differ.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.truncated(&[b"same"]).ct_eq(&other.truncated(&[b"same"])).into()
     }
 
     /// The HMAC of an authenticated base packet: over its first [`HMAC_COVERS`] octets as they are.
@@ -152,11 +171,13 @@ fn decode_hex(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     pairs.collect::<Option<Vec<u8>>>().map(Zeroizing::new)
 }
 
-/// Where a key is to be taken from: `FILE`, `env:NAME` or `fd:N`. None of these shows the key itself.
+/// Where a key is to be taken from: `FILE`, `credential:NAME`, `env:NAME` or `fd:N`. None of these shows the key itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
-    /// A file that only its owner may read.
+    /// A file that only its owner may read or write.
     File(PathBuf),
+    /// A credential that systemd passes to a service, by its name.
+    Credential(String),
     /// An environment variable.
     Environment(String),
     /// An open file descriptor of ours, such as the read end of a pipe.
@@ -173,21 +194,45 @@ impl KeySource {
                 let value = Zeroizing::new(std::os::unix::ffi::OsStringExt::into_vec(value));
                 Key::from_content(&value)
             }
-            // Opening it anew by this name leaves the descriptor itself to whoever owns it.
             Self::Descriptor(number) => {
-                let file = std::fs::File::open(format!("/proc/self/fd/{number}")).map_err(unreadable)?;
+                let file = duplicate(*number).map_err(unreadable)?;
+                Key::from_content(&content(file).map_err(unreadable)?)
+            }
+            Self::Credential(name) => {
+                let folder = credentials().ok_or_else(|| KeyError::NoCredentials { name: name.clone() })?;
+                let file = std::fs::File::open(folder.join(name)).map_err(unreadable)?;
                 Key::from_content(&content(file).map_err(unreadable)?)
             }
             Self::File(path) => {
                 let file = std::fs::File::open(path).map_err(unreadable)?;
                 let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
-                if mode & 0o044 != 0 {
+                // A unit may also write %d/NAME. systemd guards that folder, and where it lets a user in by an access
+                // control list, a file in it looks as if its group might read it.
+                let is_credential = credentials().is_some_and(|folder| path.parent() == Some(&folder));
+                if mode & 0o066 != 0 && !is_credential {
                     return Err(KeyError::Exposed { path: path.clone(), mode });
                 }
                 Key::from_content(&content(file).map_err(unreadable)?)
             }
         }
     }
+}
+
+fn credentials() -> Option<PathBuf> {
+    std::env::var_os(CREDENTIALS).filter(|folder| !folder.is_empty()).map(PathBuf::from)
+}
+
+/// A descriptor of ours for what `number` refers to, so that the original stays with whoever owns it. Not by opening
+/// /proc/self/fd, which asks for permissions anew that the process may have given up since.
+fn duplicate(number: u32) -> std::io::Result<std::fs::File> {
+    let number = libc::c_int::try_from(number).map_err(|_| std::io::Error::from_raw_os_error(libc::EBADF))?;
+    // SAFETY: takes no pointers, and a number that is no open descriptor gives an error.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: just made, and owned by nobody else.
+    Ok(unsafe { std::fs::File::from_raw_fd(copy) })
 }
 
 /// All of it, but no more than shows that it is too much.
@@ -213,6 +258,14 @@ impl FromStr for KeySource {
                 .map(Self::Descriptor)
                 .map_err(|_| format!("`fd:` wants the number of an open file behind it, not `{number}`"));
         }
+        if let Some(name) = text.strip_prefix("credential:") {
+            // What systemd takes as a name: it is a file's.
+            return match name {
+                "" | "." | ".." => Err("`credential:` wants the name of a credential behind it".into()),
+                _ if name.contains('/') => Err(format!("`{name}` is no name of a credential: it has a slash")),
+                _ => Ok(Self::Credential(name.into())),
+            };
+        }
         if text.is_empty() { Err("the name of a key file is empty".into()) } else { Ok(Self::File(text.into())) }
     }
 }
@@ -221,6 +274,7 @@ impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Credential(name) => write!(f, "credential:{name}"),
             Self::Environment(name) => write!(f, "env:{name}"),
             Self::Descriptor(number) => write!(f, "fd:{number}"),
         }

@@ -16,8 +16,8 @@ use super::sessions::{any_of_family, check};
 use super::types::Instant;
 use crate::clock::{Clock as _, SystemClock};
 use crate::crypto::Key;
-use crate::reflector::config::SessionKeys;
 use crate::reflector::handle::{SessionId, SessionSpec, SessionStatus};
+use crate::reflector::keys::SessionKeys;
 
 /// A heartbeat of `GET /heartbeats`.
 #[derive(Serialize)]

@@ -16,8 +16,9 @@ use super::error::ApiError;
 use super::types::{PathId, SessionView, join, order};
 use crate::clock::{Clock as _, SystemClock};
 use crate::crypto::Key;
-use crate::reflector::config::{Format, SessionKeys};
+use crate::reflector::config::Format;
 use crate::reflector::handle::{SessionId, SessionSpec};
+use crate::reflector::keys::SessionKeys;
 
 /// Sessions in one answer where the client does not say.
 const DEFAULT_LIMIT: usize = 100;

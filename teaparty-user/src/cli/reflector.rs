@@ -92,10 +92,10 @@ pub struct Arguments {
     /// Code point of one experimental TLV, such as history=244; may repeat
     #[arg(long, value_name = "NAME=N")]
     tlv_code: Vec<String>,
-    /// Key that authenticates every session without one of its own: a file, env:NAME or fd:N
+    /// Key that authenticates every session without one of its own: a file, credential:NAME (systemd), env:NAME or fd:N
     #[arg(long, value_name = "SOURCE")]
     auth_key_file: Option<String>,
-    /// Key of HMAC TLVs: a file, env:NAME or fd:N
+    /// Key of HMAC TLVs, likewise [default: the one of --auth-key-file]
     #[arg(long, value_name = "SOURCE")]
     tlv_key_file: Option<String>,
     /// Address and port of the REST API, or none [default: 127.0.0.1:8000]
@@ -219,9 +219,8 @@ impl From<Arguments> for Settings {
 impl Arguments {
     /// Answers until SIGINT or SIGTERM. Prints the ready block and the summary to standard output.
     pub fn run(self) -> anyhow::Result<Exit> {
-        if self.auth_key_file.is_some() || self.tlv_key_file.is_some() {
-            process::forbid_dumps().context("cannot forbid core dumps, which would hold the keys")?;
-        }
+        // Always: keys may also come by the API later.
+        process::forbid_dumps().context("cannot forbid core dumps, which would hold keys")?;
         let (address, heartbeats) = (self.api, self.heartbeat.clone());
         let token = self.api_token_file.as_deref().map(Token::load).transpose();
         let token = token.map_err(|error| UsageError::new(format!("--api-token-file: {error}")))?;

@@ -122,13 +122,13 @@ pub struct Arguments {
     #[arg(long, value_enum)]
     malformed: Option<Malformed>,
 
-    /// Authenticated mode, with the key from FILE, env:NAME or fd:N.
+    /// Authenticated mode, with the key from FILE, credential:NAME (systemd), env:NAME or fd:N.
     #[arg(long, value_name = "SOURCE")]
     auth_key_file: Option<KeySource>,
     /// Authenticated mode with this very key. Others may see it: prefer --auth-key-file.
     #[arg(long, value_name = "KEY", conflicts_with = "auth_key_file")]
     authenticated: Option<String>,
-    /// Key of the HMAC TLV, from FILE, env:NAME or fd:N [default: the one of --auth-key-file].
+    /// Key of the HMAC TLV, likewise [default: the one of --auth-key-file].
     #[arg(long, value_name = "SOURCE")]
     tlv_key_file: Option<KeySource>,
 
@@ -237,8 +237,9 @@ fn parse_code_point(text: &str) -> Result<(Kind, u8), String> {
 impl Arguments {
     /// Measures. `words` are targets that stood in front of the command.
     pub fn run(mut self, words: Vec<String>) -> anyhow::Result<Exit> {
-        let specs = self.specs(&words)?;
+        // First of all: until then a key on the command line is there for others to see.
         let (key, tlv_key) = self.keys()?;
+        let specs = self.specs(&words)?;
         let thresholds = Thresholds {
             max_loss: self.max_loss,
             max_rtt: std::mem::take(&mut self.max_rtt),

@@ -96,7 +96,7 @@ fn debug_shows_the_length_only() {
 
 #[test]
 fn files_that_others_may_read_are_refused_by_name() {
-    for mode in [0o640, 0o604, 0o644] {
+    for mode in [0o640, 0o604, 0o644, 0o620, 0o602] {
         let file = file(b"secret", mode);
         let error = KeySource::File(file.path().into()).load().unwrap_err().to_string();
         assert!(error.contains(&file.path().display().to_string()) && error.contains("chmod 600"), "{error}");
@@ -118,6 +118,10 @@ fn descriptors_and_variables_are_sources_too() {
     drop(writer);
     let source: KeySource = format!("fd:{}", reader.as_raw_fd()).parse().unwrap();
     assert_eq!(format!("{:?}", source.load().unwrap()), "Key(4 octets)");
+    let closed = KeySource::Descriptor(1_000_000).load().unwrap_err().to_string();
+    assert!(closed.contains("fd:1000000"), "{closed}");
+    let credential = KeySource::Credential("stamp".into()).load().unwrap_err().to_string();
+    assert!(credential.contains("LoadCredential=stamp:"), "{credential}");
     let missing = KeySource::Environment("TEAPARTY_NO_SUCH_VARIABLE".into()).load().unwrap_err().to_string();
     assert!(missing.contains("TEAPARTY_NO_SUCH_VARIABLE"), "{missing}");
     // Set by cargo for every test.
@@ -126,10 +130,10 @@ fn descriptors_and_variables_are_sources_too() {
 
 #[test]
 fn sources_parse_and_print_alike() {
-    for text in ["key", "/etc/teaparty/key", "env:KEY", "fd:3"] {
+    for text in ["key", "/etc/teaparty/key", "credential:stamp.key", "env:KEY", "fd:3"] {
         assert_eq!(text.parse::<KeySource>().unwrap().to_string(), text);
     }
-    for text in ["", "env:", "fd:", "fd:x", "fd:-1"] {
+    for text in ["", "env:", "fd:", "fd:x", "fd:-1", "credential:", "credential:..", "credential:a/b"] {
         assert!(text.parse::<KeySource>().is_err(), "{text}");
     }
 }

@@ -12,7 +12,8 @@ use teaparty_common::reflect::{Address, LocationFields, Policy};
 use teaparty_common::tlv::{CodePoints, Profile, REGISTRY};
 use teaparty_common::wire::{DEFAULT_PORT, Dscp, Ecn};
 
-use crate::crypto::{Key, KeySource};
+use super::keys::SessionKeys;
+use crate::crypto::KeySource;
 
 /// Rings of remembered exchanges for the History TLV; each session takes the next one.
 pub const HISTORY_RINGS: u32 = 4096;
@@ -67,7 +68,8 @@ pub struct Settings {
     pub tlv_profile: TlvProfile,
     /// Single code points, as `NAME=NUMBER`.
     pub tlv_code: Vec<String>,
-    /// Key of every session that has none of its own: makes them authenticated. `FILE`, `env:NAME` or `fd:N`.
+    /// Key of every session that has none of its own: makes them authenticated. `FILE`,
+    /// `credential:NAME`, `env:NAME` or `fd:N`.
     pub auth_key_file: Option<String>,
     /// Key of HMAC TLVs, likewise.
     pub tlv_key_file: Option<String>,
@@ -261,15 +263,6 @@ pub struct Config {
     pub session_timeout: Option<Duration>,
     /// Keys of sessions that have none of their own.
     pub default_keys: SessionKeys,
-}
-
-/// The keys of a session; two of a kind during a change-over, the newer one first.
-#[derive(Clone, Debug, Default)]
-pub struct SessionKeys {
-    /// For the base packet. Any at all makes the session authenticated.
-    pub base: Vec<Key>,
-    /// For the HMAC TLV.
-    pub tlv: Vec<Key>,
 }
 
 impl TryFrom<Settings> for Config {

@@ -10,8 +10,9 @@ use teaparty_common::reflect::{REASON_SLOTS, REASONS, Reason};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Command;
-use super::config::{Config, Format, SessionKeys, address, ip};
+use super::config::{Config, Format, address, ip};
 use super::instance::Instance;
+use super::keys::{KeyChange, SessionKeys};
 use super::slow_path::locked;
 use super::view::Provisioned;
 use crate::net::socket::Socket;
@@ -200,8 +201,6 @@ impl SessionSpec {
     fn provisioned(&self) -> Provisioned {
         let mut flags = 0;
         for (flag, is_set) in [
-            (Session::AUTHENTICATED, !self.keys.base.is_empty()),
-            (Session::TLV_KEY, !self.keys.tlv.is_empty()),
             (Session::NO_TLV, self.no_tlv),
             (Session::LOOP_EXEMPT, self.is_loop_exempt),
             (Session::PTP, self.format == Some(Format::Ptp)),
@@ -211,7 +210,7 @@ impl SessionSpec {
                 flags |= flag;
             }
         }
-        Provisioned { flags, keys: Arc::new(self.keys.clone()) }
+        Provisioned { flags, ..Provisioned::default() }.with_keys(self.keys.clone())
     }
 }
 
@@ -303,6 +302,29 @@ impl ReflectorHandle {
             state.provisioned.remove(&key);
             let _ = state.publish_provisioned();
         })
+    }
+
+    /// Changes the keys of a provisioned session, on all interfaces at once: for the base packet and for the HMAC TLV.
+    ///
+    /// Its state stays, unless its first key makes it authenticated or the loss of its last one makes it open: then it
+    /// begins anew. Packets that wait while this happens are judged by the one set of keys or the other, never by half.
+    pub fn change_keys(&self, id: SessionId, base: KeyChange, tlv: KeyChange) -> Result<(), SessionError> {
+        let key = SessionKey::try_from(id)?;
+        let mut state = locked(&self.state);
+        let before = state.provisioned.get(&key).ok_or(SessionError::Unknown)?.clone();
+        state.provisioned.insert(key, before.with_keys(before.keys.changed(base, tlv)));
+        state.publish_provisioned().inspect_err(|_| {
+            state.provisioned.insert(key, before);
+            let _ = state.publish_provisioned();
+        })
+    }
+
+    /// How many keys a provisioned session has: for the base packet, and for the HMAC TLV.
+    pub fn key_counts(&self, id: SessionId) -> Result<(usize, usize), SessionError> {
+        let key = SessionKey::try_from(id)?;
+        let state = locked(&self.state);
+        let keys = &state.provisioned.get(&key).ok_or(SessionError::Unknown)?.keys;
+        Ok((keys.base.len(), keys.tlv.len()))
     }
 
     /// Takes back a provisioned session, or forgets one made by packets.

@@ -127,11 +127,18 @@ impl Instance {
     }
 
     /// Puts another version of the configuration in force, in the kernel and here.
+    ///
+    /// Here first: a packet that the kernel hands over under the new version must find its keys. Where the kernel refuses
+    /// it, the old version stays in force.
     pub fn set_view(&self, view: View) -> Result<(), MapsError> {
         let clock = self.shared.clock();
-        self.maps(|maps| maps.publish(&view, &clock)).transpose()?;
+        let before = self.shared.view();
+        self.shared.set_view(view.clone());
+        if let Err(error) = self.maps(|maps| maps.publish(&view, &clock)).transpose() {
+            self.shared.set_view((*before).clone());
+            return Err(error);
+        }
         locked(&self.shared.table).keep_configured(&view);
-        self.shared.set_view(view);
         Ok(())
     }
 

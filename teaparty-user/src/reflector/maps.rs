@@ -102,6 +102,7 @@ impl Maps {
         self.set_addresses(view)?;
         self.set_allowed(view)?;
         self.set_provisioned(view)?;
+        self.drop_authenticated(view);
         self.write_control(Control {
             abi_version: ABI_VERSION,
             active,
@@ -165,14 +166,10 @@ impl Maps {
             match self.provisioned.get(key, 0) {
                 Ok(session) if session.flags & !Session::HAS_PREVIOUS == flags => {}
                 // A session that was there keeps its state; packets that come meanwhile may be counted once too few.
-                Ok(session) => {
-                    let flags = flags | session.flags & Session::HAS_PREVIOUS;
-                    self.provisioned.insert(key, Session { flags, ..session }, 0).map_err(failed)?;
-                }
+                Ok(session) => self.provisioned.insert(key, with_flags(session, flags), 0).map_err(failed)?,
                 Err(_) => {
                     let seen = self.sessions.get(key, 0).unwrap_or_default();
-                    let flags = flags | seen.flags & Session::HAS_PREVIOUS;
-                    self.provisioned.insert(key, Session { flags, ..seen }, 0).map_err(failed)?;
+                    self.provisioned.insert(key, with_flags(seen, flags), 0).map_err(failed)?;
                     let _ = self.sessions.remove(key);
                 }
             }
@@ -182,6 +179,17 @@ impl Maps {
             self.provisioned.remove(gone).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Forgets the sessions made by packets that are to be authenticated from now on: their state is the controller's.
+    fn drop_authenticated(&mut self, view: &View) {
+        if view.config.default_keys.base.is_empty() && view.provisioned.values().all(|one| one.keys.base.is_empty()) {
+            return;
+        }
+        let known: Vec<SessionKey> = self.sessions.keys().filter_map(Result::ok).collect();
+        for gone in known.iter().filter(|key| view.is_authenticated(key)) {
+            let _ = self.sessions.remove(gone);
+        }
     }
 
     /// A session's state.
@@ -206,13 +214,26 @@ impl Maps {
         let is_over = |session: &Session| session.last_received_ns < oldest_ns;
         let over: Vec<SessionKey> =
             self.sessions.iter().filter_map(Result::ok).filter(|(_, s)| is_over(s)).map(|(key, _)| key).collect();
-        over.iter().filter(|key| self.sessions.remove(key).is_ok()).count()
+        // Looked at once more: a packet may have come while the others were.
+        let mut is_gone = |key: &&SessionKey| {
+            self.sessions.get(key, 0).is_ok_and(|session| is_over(&session)) && self.sessions.remove(key).is_ok()
+        };
+        over.iter().filter(&mut is_gone).count()
     }
 
     /// Packets by the way they ended in the kernel, by [`Reason`] as a number.
     pub fn counters(&self) -> [u64; REASON_SLOTS] {
         std::array::from_fn(|reason| self.counters.get(&(reason as u32), 0).map_or(0, |values| values.iter().sum()))
     }
+}
+
+/// A session with other configured flags. What it was is kept, unless it changes between open and authenticated: then it
+/// begins anew, the state of an authenticated one being the controller's.
+fn with_flags(session: Session, flags: u32) -> Session {
+    if (session.flags ^ flags) & Session::AUTHENTICATED != 0 {
+        return Session { flags, ..Session::default() };
+    }
+    Session { flags: flags | session.flags & Session::HAS_PREVIOUS, ..session }
 }
 
 /// The kernel's ledger program and the histories that it keeps.

@@ -1,7 +1,7 @@
 //! The Session-Reflector: XDP program, engines, and the task that keeps them up to date.
 //!
 //! Reading order: [`config`] and [`view`] (what holds), [`slow_path`] (one packet's way), [`extra`] (TLVs that take more
-//! than the packet), [`sessions`] (state that is ours), [`socket`] and [`ring`] (the two engines), [`loader`] and
+//! than the packet), [`sessions`] and [`keys`] (state that is ours), [`socket`] and [`ring`] (the two engines), [`loader`] and
 //! [`maps`] (the kernel's side), [`instance`] (all of it on one interface), [`handle`] (how others look at it).
 //!
 //! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `Event`.
@@ -11,6 +11,7 @@ pub mod extra;
 pub mod frames;
 pub mod handle;
 pub mod instance;
+pub mod keys;
 pub mod loader;
 pub mod lru;
 pub mod maps;

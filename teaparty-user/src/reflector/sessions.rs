@@ -37,7 +37,22 @@ impl SessionTable {
     }
 
     /// Decides whether a packet may be answered, before any state is made for it; gives the flags of its session.
-    pub fn admit(&mut self, key: &SessionKey, view: &View, now_ns: u64) -> Result<u32, Reason> {
+    ///
+    /// `key` is the packet's as an open one. If `ssid_authenticated`, which stands where an authenticated packet has its
+    /// SSID, makes it one of an authenticated session, it becomes that session's: such packets are never answered in the
+    /// open.
+    pub fn admit(
+        &mut self,
+        key: &mut SessionKey,
+        ssid_authenticated: u16,
+        view: &View,
+        now_ns: u64,
+    ) -> Result<u32, Reason> {
+        let other = SessionKey { ssid: ssid_authenticated, ..*key };
+        if view.provision(&other).is_some_and(|session| session.flags & Session::AUTHENTICATED != 0) {
+            *key = other;
+        }
+        let key = &*key;
         let known = self.get_mut(key).map(|session| (session.flags, session.generation));
         let mut flags = known.map_or(0, |(flags, _)| flags);
         if known.is_none_or(|(_, generation)| generation != view.generation) {
@@ -78,8 +93,7 @@ impl SessionTable {
         let is_new = self.get_mut(key).is_none();
         if is_new {
             self.serial = self.serial.checked_add(1).unwrap_or(1);
-            let session =
-                Session { flags, generation: view.generation, history_tag: self.serial, ..Session::default() };
+            let session = Session { history_tag: self.serial, ..Session::default() };
             if view.provisioned.contains_key(key) {
                 self.configured.insert(*key, session);
             } else {
@@ -89,6 +103,8 @@ impl SessionTable {
         let session = self.get_mut(key).expect("it was put in above");
         let replies = session.replies;
         session.replies += 1;
+        session.generation = view.generation;
+        session.flags = session.flags & Session::HAS_PREVIOUS | flags & !(Session::HAS_PREVIOUS | Session::WILDCARD);
         session.last_received_ns = facts.received_ns;
         facts.flags &= !Facts::UNASSIGNED;
         session.tell(facts, replies as u32, session.received() as u32);
@@ -125,10 +141,17 @@ impl SessionTable {
         self.configured.get_mut(key).or_else(|| self.seen.get_mut(key))
     }
 
-    /// Takes over what was configured: entries of sessions that are configured no longer go, new ones come with their
-    /// first packet.
+    /// Takes over what was configured: entries of sessions that are configured no longer go, and so do those that have
+    /// become authenticated or are it no longer; new ones come with their first packet.
     pub fn keep_configured(&mut self, view: &View) {
-        self.configured.retain(|key, _| view.provisioned.contains_key(key));
+        let is_kept =
+            |key: &SessionKey, session: &Session| session.has(Session::AUTHENTICATED) == view.is_authenticated(key);
+        self.configured.retain(|key, session| view.provisioned.contains_key(key) && is_kept(key, session));
+        let gone: Vec<SessionKey> =
+            self.seen.iter().filter(|(key, session)| !is_kept(key, session)).map(|(key, _)| *key).collect();
+        for key in &gone {
+            self.seen.remove(key);
+        }
         for key in view.provisioned.keys() {
             if let Some(session) = self.seen.remove(key) {
                 self.configured.insert(*key, session);

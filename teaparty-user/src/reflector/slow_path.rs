@@ -88,7 +88,7 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
     if is_authenticated {
         // Whoever made the key looked where an open packet has its SSID.
         key.ssid = reflect::ssid(&SliceBytes(payload), len, mode);
-        base_key = Some(authenticate(&key, payload, view)?.clone());
+        base_key = Some(authenticate(view.keys(&key).base, payload)?.clone());
     }
     let (integrity, tlv_key) = integrity(&key, payload, mode, &policy, view);
     payload.resize(len.max(mode.base_len()), 0);
@@ -123,8 +123,7 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
 
 /// The key that the base packet is signed with, which the reply will be signed with too (RFC 8762 §4.4). Before this,
 /// nothing of an authenticated packet is used and no state changes.
-fn authenticate<'a>(key: &SessionKey, payload: &[u8], view: &'a View) -> Result<&'a Key, Reason> {
-    let keys = &view.keys(key).base;
+fn authenticate<'a>(keys: &'a [Key], payload: &[u8]) -> Result<&'a Key, Reason> {
     if keys.is_empty() {
         return Err(Reason::NoKey);
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use teaparty_common::bytes::SliceBytes;
 use teaparty_common::maps::{Clock, Session, SessionKey};
 use teaparty_common::reflect::{Facts, Reason, ssid};
 use teaparty_common::tlv::return_path::Wish;
@@ -148,11 +149,12 @@ fn prepare(
         reserved: 0,
     };
     if !view.config.policy.has(teaparty_common::reflect::Policy::NO_TLV) {
-        key.ssid = ssid(&teaparty_common::bytes::SliceBytes(payload), len, Mode::Open);
+        key.ssid = ssid(&SliceBytes(payload), len, Mode::Open);
     }
+    let ssid_authenticated = ssid(&SliceBytes(payload), len, Mode::Authenticated);
     let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
     let received_ns = received.wrapping_add(clock.tai_offset_ns);
-    let session_flags = slow_path::locked(&shared.table).admit(&key, view, received_ns)?;
+    let session_flags = slow_path::locked(&shared.table).admit(&mut key, ssid_authenticated, view, received_ns)?;
     let format = slow_path::format(session_flags, &view.config.policy);
     let facts = Facts {
         received_ns,

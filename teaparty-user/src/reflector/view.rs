@@ -7,7 +7,9 @@ use std::sync::Arc;
 use teaparty_common::maps::{self, PORT_WORDS, Session, SessionKey};
 use teaparty_common::reflect::Address;
 
-use super::config::{Config, SessionKeys, address};
+use super::config::{Config, address};
+use super::keys::SessionKeys;
+use crate::crypto::Key;
 use crate::net::interface::Interface;
 
 /// Configuration, addresses and provisioned sessions for one interface, from one moment to the next.
@@ -35,6 +37,28 @@ pub struct Provisioned {
     pub flags: u32,
     /// Its keys.
     pub keys: Arc<SessionKeys>,
+}
+
+/// The keys that a session's packets are verified with, the newer first.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys<'a> {
+    /// Of base packets; none where the session is not authenticated.
+    pub base: &'a [Key],
+    /// Of HMAC TLVs.
+    pub tlv: &'a [Key],
+}
+
+impl Provisioned {
+    /// The same session with other keys.
+    pub fn with_keys(&self, keys: SessionKeys) -> Self {
+        let mut flags = self.flags & !(Session::AUTHENTICATED | Session::TLV_KEY);
+        for (flag, keys) in [(Session::AUTHENTICATED, &keys.base), (Session::TLV_KEY, &keys.tlv)] {
+            if !keys.is_empty() {
+                flags |= flag;
+            }
+        }
+        Self { flags, keys: Arc::new(keys) }
+    }
 }
 
 impl View {
@@ -105,16 +129,29 @@ impl View {
 
     /// The provisioned session that a packet's session is, or is made from: the more it says the better.
     pub fn provision(&self, key: &SessionKey) -> Option<&Provisioned> {
+        if self.provisioned.is_empty() {
+            return None;
+        }
         let wild = |destination, source_port| SessionKey { destination, source_port, ..*key };
         [*key, wild(key.destination, 0), wild(Address::UNSPECIFIED, key.source_port), wild(Address::UNSPECIFIED, 0)]
             .iter()
             .find_map(|key| self.provisioned.get(key))
     }
 
+    /// Whether a session is to be authenticated.
+    pub fn is_authenticated(&self, key: &SessionKey) -> bool {
+        !self.keys(key).base.is_empty()
+    }
+
     /// The keys of a session.
-    pub fn keys(&self, key: &SessionKey) -> &SessionKeys {
+    pub fn keys(&self, key: &SessionKey) -> Keys<'_> {
+        let defaults = &self.config.default_keys;
         let own = self.provision(key).map(|session| &*session.keys);
-        own.unwrap_or(&self.config.default_keys)
+        let base = &own.unwrap_or(defaults).base[..];
+        // As for the sender: a session's own key for TLVs, else the reflector's, else the one of its base packets.
+        let candidates = [own.map_or(&[][..], |own| &own.tlv), &defaults.tlv, base];
+        let tlv = candidates.into_iter().find(|keys| !keys.is_empty()).unwrap_or(&[]);
+        Keys { base, tlv }
     }
 }
 

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::*;
+use crate::crypto::Key;
 use crate::net::interface::Interface;
 use crate::reflector::config::{Config, Settings};
+use crate::reflector::keys::SessionKeys;
 use crate::reflector::view::Provisioned;
 
 fn view(change: impl FnOnce(&mut Settings)) -> View {
@@ -34,21 +36,26 @@ fn key(port: u16) -> SessionKey {
     }
 }
 
+/// Admission of a packet without an SSID.
+fn admit(table: &mut SessionTable, key: &SessionKey, view: &View, now_ns: u64) -> Result<u32, Reason> {
+    table.admit(&mut { *key }, 0, view, now_ns)
+}
+
 #[test]
 fn admission_names_the_first_reason_in_order() {
     let mut table = SessionTable::new(4);
     let open = view(|_| {});
-    assert_eq!(table.admit(&key(5000), &open, 0), Ok(0));
+    assert_eq!(admit(&mut table, &key(5000), &open, 0), Ok(0));
     let elsewhere = SessionKey { destination: Address::v4([192, 0, 2, 2]), ..key(862) };
-    assert_eq!(table.admit(&elsewhere, &open, 0), Err(Reason::NotOurAddress));
-    assert_eq!(table.admit(&key(862), &open, 0), Err(Reason::LoopGuard));
+    assert_eq!(admit(&mut table, &elsewhere, &open, 0), Err(Reason::NotOurAddress));
+    assert_eq!(admit(&mut table, &key(862), &open, 0), Err(Reason::LoopGuard));
     let strict = view(|s| {
         s.allow = vec!["203.0.113.0/24".parse().unwrap()];
         s.provisioned_only = true;
     });
-    assert_eq!(table.admit(&key(5000), &strict, 0), Err(Reason::NotAllowed));
+    assert_eq!(admit(&mut table, &key(5000), &strict, 0), Err(Reason::NotAllowed));
     let provisioned = view(|s| s.provisioned_only = true);
-    assert_eq!(table.admit(&key(5000), &provisioned, 0), Err(Reason::NotProvisioned));
+    assert_eq!(admit(&mut table, &key(5000), &provisioned, 0), Err(Reason::NotProvisioned));
     assert!(table.is_empty(), "admission makes no state");
 }
 
@@ -59,8 +66,8 @@ fn a_known_session_is_checked_again_after_a_change() {
     table.assign(&key(5000), 0, &before, &mut Facts::default());
     let mut closed = view(|s| s.provisioned_only = true);
     closed.generation = 2;
-    assert_eq!(table.admit(&key(5000), &before, 0), Ok(0));
-    assert_eq!(table.admit(&key(5000), &closed, 0), Err(Reason::NotProvisioned));
+    assert_eq!(admit(&mut table, &key(5000), &before, 0), Ok(0));
+    assert_eq!(admit(&mut table, &key(5000), &closed, 0), Err(Reason::NotProvisioned));
 }
 
 #[test]
@@ -71,7 +78,7 @@ fn provisioned_wildcards_give_their_flags_to_sessions() {
     let provisioned = HashMap::from([(wildcard, Provisioned { flags, ..Provisioned::default() })]);
     let view = view(|s| s.provisioned_only = true).with_provisioned(provisioned);
     let expected = Session::LOOP_EXEMPT | Session::PTP | Session::PROVISIONED;
-    assert_eq!(table.admit(&key(862), &view, 0), Ok(expected));
+    assert_eq!(admit(&mut table, &key(862), &view, 0), Ok(expected));
 }
 
 #[test]
@@ -80,11 +87,11 @@ fn a_source_may_burst_and_then_keeps_its_rate() {
     let view = view(|s| s.rate_limit = "1000:3".parse().unwrap());
     let ms = 1_000_000;
     for _ in 0..3 {
-        assert!(table.admit(&key(5000), &view, ms).is_ok());
+        assert!(admit(&mut table, &key(5000), &view, ms).is_ok());
     }
-    assert_eq!(table.admit(&key(5001), &view, ms), Err(Reason::RateLimited));
-    assert!(table.admit(&key(5000), &view, 2 * ms).is_ok());
-    assert_eq!(table.admit(&key(5000), &view, 2 * ms), Err(Reason::RateLimited));
+    assert_eq!(admit(&mut table, &key(5001), &view, ms), Err(Reason::RateLimited));
+    assert!(admit(&mut table, &key(5000), &view, 2 * ms).is_ok());
+    assert_eq!(admit(&mut table, &key(5000), &view, 2 * ms), Err(Reason::RateLimited));
 }
 
 #[test]
@@ -108,4 +115,42 @@ fn numbers_counters_and_history_follow_the_packets() {
     assert_eq!((ring.remembered(tag, 7), ring.remembered(tag + 1, 39)), (None, None));
     assert_eq!(table.expire(39), 0);
     assert_eq!((table.expire(40), table.len()), (1, 0));
+}
+
+#[test]
+fn an_authenticated_session_is_known_by_the_ssid_in_its_own_place() {
+    let mut table = SessionTable::new(4);
+    let session = SessionKey { ssid: 0x1234, ..key(5000) };
+    let keys = SessionKeys { base: vec![Key::new(b"key").unwrap()], tlv: Vec::new() };
+    let provisioned = HashMap::from([(session, Provisioned::default().with_keys(keys))]);
+    let view = view(|_| {}).with_provisioned(provisioned);
+    let expected = Ok(Session::AUTHENTICATED | Session::PROVISIONED);
+    // Where an open packet has its SSID, an authenticated one has octets that must be zero, or were meant to mislead.
+    for misleading in [0, 0x4321] {
+        let mut found = SessionKey { ssid: misleading, ..session };
+        assert_eq!((table.admit(&mut found, 0x1234, &view, 0), found), (expected, session));
+    }
+    let mut other = SessionKey { ssid: 7, ..session };
+    assert_eq!((table.admit(&mut other, 0, &view, 0), other.ssid), (Ok(0), 7));
+}
+
+#[test]
+fn what_becomes_authenticated_or_open_begins_anew() {
+    let mut table = SessionTable::new(4);
+    let open = view(|_| {});
+    for port in [5000, 5001] {
+        table.assign(&key(port), 0, &open, &mut Facts::default());
+    }
+    let keys = SessionKeys { base: vec![Key::new(b"key").unwrap()], tlv: Vec::new() };
+    let provisioned = HashMap::from([(key(5000), Provisioned::default().with_keys(keys))]);
+    let closed = open.with_provisioned(provisioned);
+    table.keep_configured(&closed);
+    assert_eq!((table.get(&key(5000)), table.len()), (None, 1));
+    let mut facts = Facts::default();
+    table.assign(&key(5000), Session::AUTHENTICATED, &closed, &mut facts);
+    assert_eq!(facts.sequence, 0);
+    table.keep_configured(&closed);
+    assert_eq!(table.len(), 2, "what stays authenticated stays");
+    table.keep_configured(&open);
+    assert_eq!(table.len(), 1);
 }

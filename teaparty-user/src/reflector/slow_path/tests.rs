@@ -10,7 +10,8 @@ use teaparty_common::tlv::measurement::{HISTORY_DEPTH, HistoryEntry};
 
 use super::*;
 use crate::net::interface::Interface;
-use crate::reflector::config::{Config, SessionKeys, Settings};
+use crate::reflector::config::{Config, Settings};
+use crate::reflector::keys::SessionKeys;
 use crate::reflector::view::Provisioned;
 
 #[path = "../../../../teaparty-common/tests/support/vectors.rs"]

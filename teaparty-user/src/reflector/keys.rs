@@ -1,0 +1,92 @@
+//! The keys of a session, and how they change: at once, or by a change-over during which two are accepted.
+
+use crate::crypto::Key;
+
+/// The keys of a session; two of a kind during a change-over, the newer one first.
+///
+/// A request is verified with each in turn, and its reply signed with the one that fitted: a Session-Sender never meets
+/// a key that it does not use itself, whichever side changes first.
+#[derive(Clone, Debug, Default)]
+pub struct SessionKeys {
+    /// For the base packet. Any at all makes the session authenticated.
+    pub base: Vec<Key>,
+    /// For the HMAC TLV.
+    pub tlv: Vec<Key>,
+}
+
+/// What is to become of a session's keys of one kind.
+#[derive(Clone, Debug, Default)]
+pub enum KeyChange {
+    /// They stay as they are.
+    #[default]
+    Keep,
+    /// This one takes the place of all.
+    Replace(Key),
+    /// A change-over begins: this one is the newer one, and the newest so far is accepted too until [`KeyChange::Retire`].
+    /// Nothing changes where this is the newest one already, so that the request can be repeated.
+    Rotate(Key),
+    /// The change-over is over: only the newest is accepted.
+    Retire,
+    /// None is left.
+    Remove,
+}
+
+/// Keys that are accepted at a time.
+const MOST: usize = 2;
+
+impl SessionKeys {
+    /// These keys after a change of each kind.
+    pub fn changed(&self, base: KeyChange, tlv: KeyChange) -> Self {
+        Self { base: base.apply(self.base.clone()), tlv: tlv.apply(self.tlv.clone()) }
+    }
+}
+
+impl KeyChange {
+    fn apply(self, mut keys: Vec<Key>) -> Vec<Key> {
+        match self {
+            Self::Keep => {}
+            Self::Replace(key) => keys = vec![key],
+            Self::Rotate(key) => {
+                if !keys.first().is_some_and(|newest| newest.is_same(&key)) {
+                    keys.insert(0, key);
+                    keys.truncate(MOST);
+                }
+            }
+            Self::Retire => keys.truncate(1),
+            Self::Remove => keys.clear(),
+        }
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Key {
+        Key::new(text.as_bytes()).unwrap()
+    }
+
+    fn are(keys: &[Key], expected: &[&str]) -> bool {
+        keys.len() == expected.len() && keys.iter().zip(expected).all(|(one, other)| one.is_same(&key(other)))
+    }
+
+    #[test]
+    fn a_change_over_accepts_two_and_ends_with_the_newer() {
+        let apply = |change: KeyChange, keys: &SessionKeys| keys.changed(change, KeyChange::Keep);
+        let mut keys = apply(KeyChange::Rotate(key("a")), &SessionKeys::default());
+        assert!(are(&keys.base, &["a"]));
+        keys = apply(KeyChange::Rotate(key("b")), &keys);
+        assert!(are(&keys.base, &["b", "a"]));
+        keys = apply(KeyChange::Rotate(key("b")), &keys);
+        assert!(are(&keys.base, &["b", "a"]), "asked twice");
+        keys = apply(KeyChange::Rotate(key("c")), &keys);
+        assert!(are(&keys.base, &["c", "b"]));
+        keys = apply(KeyChange::Retire, &keys);
+        assert!(are(&keys.base, &["c"]));
+        keys = keys.changed(KeyChange::Replace(key("d")), KeyChange::Rotate(key("t")));
+        assert!(are(&keys.base, &["d"]) && are(&keys.tlv, &["t"]));
+        keys = apply(KeyChange::Remove, &keys);
+        assert!(keys.base.is_empty() && are(&keys.tlv, &["t"]));
+    }
+}
