@@ -7,6 +7,7 @@ mod cases;
 mod frames;
 mod report;
 mod rig;
+mod slow_path;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,7 +22,10 @@ use report::Report;
 const REPEAT: u32 = 10_000;
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// How often each case is measured; the median counts
     #[arg(long, default_value_t = 51, value_parser = clap::value_parser!(u32).range(3..))]
     rounds: u32,
@@ -36,7 +40,17 @@ pub(crate) struct Args {
     objects: Option<Vec<PathBuf>>,
 }
 
+/// What else can be measured than the XDP program by itself.
+#[derive(clap::Subcommand)]
+enum What {
+    /// What the controller answers: authenticated packets and History, beside stamp-suite and echo floors
+    SlowPath(slow_path::Args),
+}
+
 pub(crate) fn main(args: &Args) -> Result<()> {
+    if let Some(What::SlowPath(args)) = &args.what {
+        return slow_path::main(args);
+    }
     let objects = match &args.objects {
         Some(objects) => objects.clone(),
         None => vec![build_ebpf::build(build_ebpf::Warnings::Shown)?, build_ebpf::build_floors()?],
@@ -98,7 +112,7 @@ fn measure(rig: &mut rig::Rig, cases: &[Case], rounds: u32) -> Result<Vec<Vec<f6
     Ok(samples)
 }
 
-fn write(file: &std::path::Path, report: &Report) -> Result<()> {
+fn write(file: &std::path::Path, report: &impl serde::Serialize) -> Result<()> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }

@@ -54,6 +54,11 @@ pub(crate) fn build_floors() -> Result<PathBuf> {
     compile(&setup::toolchain()?, "teaparty-floors", Warnings::Shown)
 }
 
+/// Builds both ends of the load of `bench slow-path` and returns where their object is.
+pub(crate) fn build_load() -> Result<PathBuf> {
+    compile(&setup::toolchain()?, "teaparty-load", Warnings::Shown)
+}
+
 fn compile(toolchain: &Toolchain, name: &str, warnings: Warnings) -> Result<PathBuf> {
     let mut command = cargo(toolchain, warnings);
     command.args(["build", "--release", "--package", "teaparty-ebpf", "--bin", name]);

@@ -6,7 +6,7 @@
 
 mod outcome;
 mod targets;
-mod tools;
+pub(crate) mod tools;
 
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};

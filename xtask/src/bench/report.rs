@@ -117,13 +117,13 @@ fn targets(rows: &[Row]) -> Result<Vec<Target>> {
     ])
 }
 
-fn commit() -> String {
+pub(super) fn commit() -> String {
     let mut git = std::process::Command::new("git");
     git.current_dir(crate::paths::root()).args(["describe", "--always", "--dirty"]);
     exec::capture(&mut git).unwrap_or_else(|_| "unknown".to_owned())
 }
 
-fn processor() -> String {
+pub(super) fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     // Not `available_parallelism`, which by now is one.

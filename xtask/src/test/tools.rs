@@ -121,6 +121,14 @@ fn install_scapy(steps: &mut Steps) -> Result<()> {
     result
 }
 
+/// The other implementation, for the bench; installed where it is missing.
+pub(crate) fn provide_stamp_suite() -> Result<PathBuf> {
+    if !has_stamp_suite() {
+        install_stamp_suite(&mut Steps::new(1))?;
+    }
+    Ok(stamp_suite())
+}
+
 fn stamp_suite() -> PathBuf {
     paths::tools().join("bin/stamp-suite")
 }

@@ -1,0 +1,163 @@
+//! Both ends of the load that `cargo xtask bench slow-path` puts on a reflector: never part of the product.
+//!
+//! `load_send` is run with live frames and sends each out of the interface that it seems to come in by, at a steady pace
+//! and with a Sequence Number of its own; `load_sink`, attached there, counts the replies and notes T1 to T4 of each.
+//! T1 and T4 are taken here and not read from the packet, whose HMAC would have to cover T1.
+#![no_std]
+#![no_main]
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_ringbuf_output};
+use aya_ebpf::macros::{btf_map, xdp};
+use aya_ebpf::programs::XdpContext;
+
+/// UDP port of the reflector.
+const PORT: u16 = 862;
+/// Ethernet, IPv4 without options, UDP.
+const HEADERS: usize = 14 + 20 + 8;
+/// Where the UDP checksum is in the frame, and the HMAC of an authenticated packet.
+const CHECKSUM: usize = HEADERS - 2;
+const HMAC: usize = HEADERS + 96;
+/// Do not wake the reader: it looks when all is over.
+const NO_WAKEUP: u64 = 1;
+/// Packets that differ; many more than are under way at a time.
+const PACKETS: usize = 16_384;
+
+/// What differs from packet to packet, as on the wire; packet `n` has Sequence Number `n`.
+#[repr(C)]
+struct Fresh {
+    hmac: [u64; 2],
+    sequence: u32,
+    checksum: u16,
+    reserved: u16,
+}
+
+/// When the next frame is due and how long after it another one, in nanoseconds; and how many were sent.
+#[repr(C)]
+struct Pace {
+    next_ns: u64,
+    interval_ns: u64,
+    sent: u64,
+}
+
+#[btf_map(name = "fresh")]
+static FRESH: Array<Fresh, PACKETS> = Array::new();
+#[btf_map(name = "pace")]
+static PACE: Array<Pace, 1> = Array::new();
+/// T1 of each packet in nanoseconds of CLOCK_TAI.
+#[btf_map(name = "sent")]
+static SENT: Array<u64, PACKETS> = Array::new();
+/// Replies counted.
+#[btf_map(name = "replies")]
+static REPLIES: PerCpuArray<u64, 1> = PerCpuArray::new();
+/// 1 for open packets, 2 for authenticated ones; and 4 more where replies are not only to be counted.
+#[btf_map(name = "mode")]
+static MODE: Array<u32, 1> = Array::new();
+/// T1 to T4 of each reply: T2 and T3 as on the wire in host order, the others in nanoseconds of CLOCK_TAI.
+#[btf_map(name = "samples")]
+static SAMPLES: RingBuf<(), { 32 << 20 }> = RingBuf::new();
+
+/// Sends the frame when one is due, and drops it when none is: the run is the loop that waits.
+#[xdp(frags)]
+fn load_send(ctx: XdpContext) -> u32 {
+    let (Some(pace), Some(mode)) = (PACE.get_ptr_mut(0), MODE.get(0)) else { return XDP_DROP };
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_tai_ns() };
+    // SAFETY: a value of a map that one thread uses.
+    let pace = unsafe { &mut *pace };
+    if now < pace.next_ns {
+        return XDP_DROP;
+    }
+    // What could not be sent in time is not made up for in a burst.
+    let is_late = now - pace.next_ns > 1_000_000;
+    pace.next_ns = if is_late { now } else { pace.next_ns + pace.interval_ns };
+    let index = pace.sent as u32 % PACKETS as u32;
+    let (Some(fresh), Some(sent)) = (FRESH.get(index), SENT.get_ptr_mut(index)) else { return XDP_DROP };
+    let (start, end) = (ctx.data(), ctx.data_end());
+    if start + HMAC + 16 > end {
+        return XDP_DROP;
+    }
+    // SAFETY: all of it lies before the end of an HMAC, where the frame has been found not to end; the fields need no
+    // alignment.
+    unsafe {
+        ((start + CHECKSUM) as *mut u16).write_unaligned(fresh.checksum);
+        ((start + HEADERS) as *mut u32).write_unaligned(fresh.sequence);
+        if mode & 2 != 0 {
+            ((start + HMAC) as *mut u64).write_unaligned(fresh.hmac[0]);
+            ((start + HMAC + 8) as *mut u64).write_unaligned(fresh.hmac[1]);
+        }
+        *sent = now;
+    }
+    pace.sent += 1;
+    XDP_TX
+}
+
+/// Lets everything pass: XDP_TX frames reach only an end of a veth pair that has a program.
+#[xdp(frags)]
+fn load_pass(_: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// Counts replies and drops them; lets everything else pass.
+#[xdp(frags)]
+fn load_sink(ctx: XdpContext) -> u32 {
+    let (start, end) = (ctx.data(), ctx.data_end());
+    if start + HEADERS > end {
+        return XDP_PASS;
+    }
+    // SAFETY: within the headers, which are there by the comparison above.
+    let (protocol, port) = unsafe { (*((start + 23) as *const u8), ((start + 34) as *const u16).read_unaligned()) };
+    if protocol != 17 || port != PORT.to_be() {
+        return XDP_PASS;
+    }
+    if let Some(replies) = REPLIES.get_ptr_mut(0) {
+        // SAFETY: a slot of this processor alone.
+        unsafe { *replies += 1 };
+    }
+    match MODE.get(0) {
+        Some(5) => note::<24, 16, 4>(start + HEADERS, end),
+        Some(6) => note::<48, 32, 16>(start + HEADERS, end),
+        _ => {}
+    }
+    XDP_DROP
+}
+
+/// Notes the four times of a reply, in which the request's Sequence Number, T2 and T3 stand at these offsets.
+#[inline(always)]
+fn note<const SEQUENCE: usize, const T2: usize, const T3: usize>(payload: usize, end: usize) {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_tai_ns() };
+    if payload + SEQUENCE + 4 > end {
+        return;
+    }
+    // SAFETY: the Sequence Number stands behind the others, and its four octets are there by the comparison above.
+    let (sequence, t2, t3) = unsafe {
+        (
+            u32::from_be(((payload + SEQUENCE) as *const u32).read_unaligned()),
+            u64::from_be(((payload + T2) as *const u64).read_unaligned()),
+            u64::from_be(((payload + T3) as *const u64).read_unaligned()),
+        )
+    };
+    let Some(t1) = SENT.get(sequence % PACKETS as u32) else { return };
+    let sample = [*t1, t2, t3, now];
+    // SAFETY: the map is a ring buffer, and the sample as long as it is said to be. A full ring loses it.
+    unsafe {
+        bpf_ringbuf_output(
+            core::ptr::from_ref(&SAMPLES).cast_mut().cast(),
+            sample.as_ptr().cast_mut().cast(),
+            size_of_val(&sample) as u64,
+            NO_WAKEUP,
+        )
+    };
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: no path of the programs panics; the verifier refuses to load one that could come here.
+    unsafe { core::hint::unreachable_unchecked() }
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

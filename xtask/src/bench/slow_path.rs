@@ -1,0 +1,200 @@
+//! `cargo xtask bench slow-path`: what the controller answers, beside another implementation and floors, in one run.
+//!
+//! Two namespaces and a veth pair. The load and the kernel's part of receiving are on one processor, the reflector and
+//! the kernel's part of its sending on another. Every subject is started anew in each round; the medians count.
+
+mod echo;
+mod load;
+mod net;
+mod packets;
+mod report;
+mod subjects;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use self::echo::Floor;
+use self::load::{Load, Sample, processor_time};
+use self::net::Net;
+use self::report::{Quality, Report, Round};
+use self::subjects::{Programs, Subject};
+use crate::test::tools;
+use crate::{build_ebpf, exec, paths, run};
+
+/// What a flood takes to fill all queues.
+const WARM_UP: Duration = Duration::from_millis(300);
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How often each subject is measured; the medians count
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Packets per second of the flood: more than any of the subjects answers
+    #[arg(long, default_value_t = 1_000_000.0)]
+    offered: f64,
+    /// Measure only subjects whose name contains this, without the targets; may repeat
+    #[arg(long)]
+    only: Vec<String>,
+    /// Where the report goes as JSON
+    #[arg(long, value_name = "FILE", default_value_os_t = paths::root().join("target/bench/slow-path.json"))]
+    json: PathBuf,
+    /// Fail where a target is missed
+    #[arg(long)]
+    check: bool,
+    /// Be one of the floors
+    #[arg(long, hide = true)]
+    floor: Option<Floor>,
+    /// Use these and build nothing: `teaparty`, `stamp-suite`, and the object with both ends of the load
+    #[arg(long, num_args = 3, value_name = "FILE", hide = true)]
+    built: Option<Vec<PathBuf>>,
+}
+
+pub(crate) fn main(args: &Args) -> Result<()> {
+    if let Some(floor) = args.floor {
+        return echo::run(floor);
+    }
+    let built = match &args.built {
+        Some(built) => built.clone(),
+        None => {
+            build_ebpf::build(build_ebpf::Warnings::Shown)?;
+            vec![run::build_program()?, tools::provide_stamp_suite()?, build_ebpf::build_load()?]
+        }
+    };
+    if exec::again_as_root(&again(args, &built))? {
+        return Ok(());
+    }
+    let [teaparty, stamp_suite, object] = <[PathBuf; 3]>::try_from(built).ok().context("three files were asked for")?;
+    let [load_on, reflect_on] = processors()?;
+    let net = Net::new()?;
+    let folder = std::env::temp_dir().join(format!("teaparty-bench-{}", std::process::id()));
+    std::fs::create_dir(&folder)?;
+    let measured = (|| {
+        let bench = Bench {
+            programs: Programs { teaparty, stamp_suite },
+            net: &net,
+            object,
+            folder: folder.clone(),
+            processor: reflect_on,
+            time: Duration::from_secs_f64(args.seconds),
+            offered_pps: args.offered,
+        };
+        let mut load = Load::new(&net, &bench.object, load_on)?;
+        bench.measure(&mut load, args)
+    })();
+    let _ = std::fs::remove_dir_all(&folder);
+    let (names, rounds) = measured?;
+    if !args.only.is_empty() {
+        Report::without_targets(&names, &rounds, args.offered)?.print();
+        return Ok(());
+    }
+    let report = Report::new(&names, &rounds, args.offered)?;
+    report.print();
+    super::write(&args.json, &report)?;
+    println!("\nwritten to {}", paths::shown(&args.json));
+    if args.check && report.has_missed() {
+        bail!("a target is missed");
+    }
+    Ok(())
+}
+
+/// Our own arguments, for the one that runs as root.
+fn again(args: &Args, built: &[PathBuf]) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec!["bench".into(), "slow-path".into()];
+    let numbers = [("--rounds", args.rounds.to_string()), ("--seconds", args.seconds.to_string())];
+    words.extend(numbers.into_iter().flat_map(|(name, value)| [name.into(), value.into()]));
+    words.extend(["--offered".into(), args.offered.to_string().into()]);
+    words.extend(args.only.iter().flat_map(|name| ["--only".into(), name.into()]));
+    words.extend(["--json".into(), args.json.clone().into_os_string()]);
+    words.extend(args.check.then(|| "--check".into()));
+    words.push("--built".into());
+    words.extend(built.iter().map(|file| file.clone().into_os_string()));
+    words
+}
+
+/// Two processors: for the load and for the reflector.
+fn processors() -> Result<[usize; 2]> {
+    use nix::sched::{CpuSet, sched_getaffinity};
+    let allowed = sched_getaffinity(nix::unistd::Pid::from_raw(0))?;
+    let mut found = (0..CpuSet::count()).filter(|processor| allowed.is_set(*processor).unwrap_or(false));
+    match (found.next(), found.next()) {
+        (Some(first), Some(second)) => Ok([first, second]),
+        _ => bail!("this needs two processors: one for the load, one for the reflector"),
+    }
+}
+
+struct Bench<'a> {
+    programs: Programs,
+    net: &'a Net,
+    object: PathBuf,
+    folder: PathBuf,
+    processor: usize,
+    time: Duration,
+    offered_pps: f64,
+}
+
+impl Bench<'_> {
+    /// All subjects in each round, so that a disturbance hits all of them.
+    fn measure(&self, load: &mut Load<'_>, args: &Args) -> Result<(Vec<&'static str>, Vec<Vec<Round>>)> {
+        let mut subjects = subjects::all();
+        if !args.only.is_empty() {
+            subjects.retain(|subject| args.only.iter().any(|only| subject.name.contains(only)));
+        }
+        let mut rounds: Vec<Vec<Round>> = subjects.iter().map(|_| Vec::new()).collect();
+        for round in 1..=args.rounds {
+            for (subject, rounds) in subjects.iter().zip(&mut rounds) {
+                eprint!("\rround {round} of {}: {:<32}", args.rounds, subject.name);
+                rounds.push(self.round(load, subject).with_context(|| subject.name)?);
+            }
+        }
+        eprintln!();
+        Ok((subjects.iter().map(|subject| subject.name).collect(), rounds))
+    }
+
+    fn round(&self, load: &mut Load<'_>, subject: &Subject) -> Result<Round> {
+        let _pass = if subject.has_program() { None } else { Some(load.open_near(&self.object)?) };
+        let running = subject.start(&self.programs, self.net, self.processor, &self.folder)?;
+        load.prepare(subject.kind)?;
+        load.wait_until_answered()?;
+        let (used, replies_pps) = load.send(self.offered_pps, WARM_UP, false, || {
+            let before = processor_time(running.pid())?;
+            std::thread::sleep(self.time);
+            Ok(processor_time(running.pid())? - before)
+        })?;
+        let mut round = Round { replies_pps, ..Round::default() };
+        round.seconds_per_million = used.as_secs_f64() / (replies_pps * self.time.as_secs_f64() / 1e6);
+        // What is left in the queues.
+        std::thread::sleep(WARM_UP);
+        if subject.is_reflector() {
+            round.calm = Some(quality(load.observe(1_000.0, self.time)?, self.time)?);
+            round.busy = Some(quality(load.observe(replies_pps * 0.8, self.time)?, self.time)?);
+        }
+        std::thread::sleep(WARM_UP);
+        let (before, start) = (processor_time(running.pid())?, Instant::now());
+        std::thread::sleep(self.time);
+        round.idle = (processor_time(running.pid())? - before).as_secs_f64() / start.elapsed().as_secs_f64();
+        Ok(round)
+    }
+}
+
+fn quality((samples, sent): (Vec<Sample>, u64), time: Duration) -> Result<Quality> {
+    ensure!(!samples.is_empty(), "none of {sent} packets was answered");
+    let percentile = |pick: fn(&Sample) -> i64, part: f64| {
+        let mut values: Vec<i64> = samples.iter().map(pick).collect();
+        values.sort_unstable();
+        values[((values.len() - 1) as f64 * part) as usize] as f64 / 1_000.0
+    };
+    Ok(Quality {
+        sent_pps: sent as f64 / time.as_secs_f64(),
+        residence_p50_us: percentile(|sample| sample.residence, 0.5),
+        residence_p99_us: percentile(|sample| sample.residence, 0.99),
+        net_error_p50_us: percentile(|sample| sample.net_error, 0.5),
+        net_error_p99_us: percentile(|sample| sample.net_error, 0.99),
+        loss: 1.0 - samples.len() as f64 / sent as f64,
+    })
+}

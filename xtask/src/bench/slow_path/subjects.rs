@@ -1,0 +1,156 @@
+//! What is measured: our two engines, the other implementation, and the floors, each started as its users would.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::echo::Floor;
+use super::net::{NEAR, NEAR_V4, Net};
+use super::packets::{KEY, Kinds};
+use crate::bench::frames::OUR_PORT;
+
+/// Who answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answerer {
+    /// The XDP program and the ring engine.
+    Ring,
+    /// The socket engine.
+    Socket,
+    /// `stamp-suite`.
+    StampSuite,
+    /// A floor.
+    Floor(Floor),
+}
+
+/// One row of the table.
+pub(super) struct Subject {
+    pub(super) name: &'static str,
+    pub(super) answerer: Answerer,
+    pub(super) kind: Kinds,
+}
+
+pub(super) const RING: &str = "ring engine, authenticated";
+pub(super) const SOCKET: &str = "socket engine, authenticated";
+pub(super) const STAMP_SUITE: &str = "stamp-suite, authenticated";
+pub(super) const UDP: &str = "floor: recvmmsg/sendmmsg echo";
+pub(super) const PACKET: &str = "floor: packet ring echo";
+
+pub(super) fn all() -> Vec<Subject> {
+    let subject = |name, answerer, kind| Subject { name, answerer, kind };
+    vec![
+        subject(RING, Answerer::Ring, Kinds::Authenticated),
+        subject(SOCKET, Answerer::Socket, Kinds::Authenticated),
+        subject(STAMP_SUITE, Answerer::StampSuite, Kinds::Authenticated),
+        subject(UDP, Answerer::Floor(Floor::Udp), Kinds::Authenticated),
+        subject(PACKET, Answerer::Floor(Floor::Packet), Kinds::Authenticated),
+        subject("ring engine, History", Answerer::Ring, Kinds::History),
+        subject("socket engine, History", Answerer::Socket, Kinds::History),
+    ]
+}
+
+/// The programs.
+pub(super) struct Programs {
+    pub(super) teaparty: PathBuf,
+    pub(super) stamp_suite: PathBuf,
+}
+
+/// A running reflector. Dropping it ends it.
+pub(super) struct Running {
+    child: Child,
+}
+
+impl Subject {
+    /// Whether the replies have timestamps.
+    pub(super) fn is_reflector(&self) -> bool {
+        !matches!(self.answerer, Answerer::Floor(_))
+    }
+
+    /// Whether it brings an XDP program of its own.
+    pub(super) fn has_program(&self) -> bool {
+        self.answerer == Answerer::Ring
+    }
+
+    /// Starts it on one processor. `folder` is for the key.
+    pub(super) fn start(&self, programs: &Programs, net: &Net, processor: usize, folder: &Path) -> Result<Running> {
+        let mut command = match self.answerer {
+            Answerer::Ring => self.teaparty(programs, "native", folder)?,
+            Answerer::Socket => self.teaparty(programs, "off", folder)?,
+            Answerer::StampSuite => {
+                let mut command = Command::new(&programs.stamp_suite);
+                command.args(["--is-reflector", "--local-addr", &NEAR_V4.to_string()]);
+                command.args(["--local-port", &OUR_PORT.to_string(), "-A", "A"]);
+                command.arg("--hmac-key-file").arg(key_file(folder, "")?);
+                command
+            }
+            Answerer::Floor(floor) => {
+                use clap::ValueEnum;
+                let mut command = Command::new(std::env::current_exe()?);
+                let name = floor.to_possible_value().expect("no floor is hidden");
+                command.args(["bench", "slow-path", "--floor", name.get_name()]);
+                command
+            }
+        };
+        net.place(&mut command, processor)?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if matches!(self.answerer, Answerer::Ring | Answerer::Socket) {
+            command.stdout(Stdio::piped());
+        }
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", self.name))?;
+        if let Some(out) = child.stdout.take() {
+            wait_until_ready(out).with_context(|| self.name)?;
+        }
+        Ok(Running { child })
+    }
+
+    fn teaparty(&self, programs: &Programs, mode: &str, folder: &Path) -> Result<Command> {
+        let mut command = Command::new(&programs.teaparty);
+        command.args(["-q", "reflector", "--iface", NEAR, "--api", "none", "--rate-limit", "0", "--xdp-mode", mode]);
+        if self.kind == Kinds::Authenticated {
+            command.arg("--auth-key-file").arg(key_file(folder, "hex:")?);
+        }
+        Ok(command)
+    }
+}
+
+/// Reads the ready block, and goes on reading so that the reflector never waits for us.
+fn wait_until_ready(out: std::process::ChildStdout) -> Result<()> {
+    let mut lines = BufReader::new(out).lines();
+    let is_ready = lines.by_ref().map_while(Result::ok).any(|line| line.starts_with("  sessions "));
+    ensure!(is_ready, "it ended before it was ready");
+    std::thread::spawn(move || lines.for_each(drop));
+    Ok(())
+}
+
+/// The key in a file of its own, with `prefix` in front.
+fn key_file(folder: &Path, prefix: &str) -> Result<PathBuf> {
+    let path = folder.join(format!("key{}", prefix.len()));
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    file.write_all(format!("{prefix}{KEY}").as_bytes())?;
+    Ok(path)
+}
+
+impl Running {
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // In order, so that it takes its program from the interface.
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        for _ in 0..200 {
+            if let Ok(Some(_)) = self.child.try_wait() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
