@@ -22,7 +22,7 @@ const HMAC: usize = HEADERS + 96;
 /// Do not wake the reader: it looks when all is over.
 const NO_WAKEUP: u64 = 1;
 /// Packets that differ; many more than are under way at a time.
-const PACKETS: usize = 16_384;
+const PACKETS: usize = 65_536;
 
 /// What differs from packet to packet, as on the wire; packet `n` has Sequence Number `n`.
 #[repr(C)]

@@ -172,7 +172,7 @@ fn teaparty_in(namespace: &str, arguments: &[&str]) -> Command {
 }
 
 /// Starts a reflector and waits until it is ready.
-fn start(command: &mut Command) -> Running {
+pub(crate) fn start(command: &mut Command) -> Running {
     let mut child = command.spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut ready = String::new();
@@ -203,6 +203,11 @@ pub(crate) struct Ended {
 }
 
 impl Running {
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM and waits.
     pub(crate) fn stop(mut self) -> Ended {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
@@ -228,7 +233,7 @@ impl Drop for Running {
 
 /// A sender that numbers its packets and looks at nothing but what it is asked to.
 pub(crate) struct Client {
-    socket: UdpSocket,
+    pub(crate) socket: UdpSocket,
     to: SocketAddr,
     sent: u32,
 }
@@ -256,6 +261,19 @@ impl Client {
         let mut reply = vec![0; 65_536];
         let (len, from) = self.socket.recv_from(&mut reply).ok()?;
         assert_eq!(from, self.to, "the reply comes from the address that was asked");
+        reply.truncate(len);
+        Some(reply)
+    }
+
+    /// Sends these octets and waits for nothing.
+    pub(crate) fn send(&self, packet: &[u8]) {
+        self.socket.send_to(packet, self.to).unwrap();
+    }
+
+    /// The next reply, whatever it answers.
+    pub(crate) fn receive(&self) -> Option<Vec<u8>> {
+        let mut reply = vec![0; 65_536];
+        let len = self.socket.recv(&mut reply).ok()?;
         reply.truncate(len);
         Some(reply)
     }

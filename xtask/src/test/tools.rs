@@ -16,6 +16,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("bpftool", "bpftool"),
     ("ethtool", "ethtool"),
     ("iproute2", "ip"),
+    ("openssl", "openssl"),
     ("tmux", "tmux"),
     ("tshark", "tshark"),
     ("python3-venv", "python3"),

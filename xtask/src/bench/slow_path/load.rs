@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
@@ -213,8 +213,10 @@ impl<'a> Load<'a> {
                 Timestamp::from_bits(bits).to_nanos(TimestampFormat::Ntp, t4).wrapping_add(tai_offset) as i64
             });
             let (t1, t4, residence) = (t1 as i64, t4 as i64, t3 - t2);
-            ensure!(residence >= 0 && t2 >= t1 && t4 >= t3, "times that can't be: {t1}, {t2}, {t3}, {t4}");
-            samples.push(Sample { residence, net_error: t4 - t1 - residence });
+            // A reply that comes after its Sequence Number was used again is no better than a lost one.
+            if residence >= 0 && t2 >= t1 && t4 >= t3 {
+                samples.push(Sample { residence, net_error: t4 - t1 - residence });
+            }
         }
         Ok((samples, sent))
     }

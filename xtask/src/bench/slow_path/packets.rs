@@ -15,7 +15,7 @@ const SENDER_PORT: u16 = 40_000;
 const HEADERS: usize = 14 + 20 + 8;
 
 /// Packets that differ. As in `teaparty-ebpf/src/bin/load.rs`.
-pub(super) const PACKETS: u32 = 16_384;
+pub(super) const PACKETS: u32 = 65_536;
 
 /// What differs from packet to packet. As in `teaparty-ebpf/src/bin/load.rs`.
 #[repr(C)]
