@@ -9,6 +9,7 @@ use std::os::fd::FromRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -76,8 +77,9 @@ pub enum KeyError {
 #[derive(Clone)]
 pub struct Key {
     len: usize,
-    /// Inner and outer state after the padded key. Cleared on drop (feature `zeroize` of hmac and sha2).
-    keyed: Hmac<Sha256>,
+    /// Inner and outer state after the padded key: in memory once, however often the key is handed on. Cleared when the
+    /// last one goes (feature `zeroize` of hmac and sha2).
+    keyed: Arc<Hmac<Sha256>>,
 }
 
 impl Key {
@@ -86,7 +88,7 @@ impl Key {
         if octets.is_empty() {
             return Err(KeyError::Empty);
         }
-        let keyed = Hmac::new_from_slice(octets).expect("HMAC takes keys of every length");
+        let keyed = Arc::new(Hmac::new_from_slice(octets).expect("HMAC takes keys of every length"));
         Ok(Self { len: octets.len(), keyed })
     }
 
@@ -149,7 +151,7 @@ impl Key {
     }
 
     fn truncated(&self, parts: &[&[u8]]) -> [u8; HMAC_LEN] {
-        let mut hmac = self.keyed.clone();
+        let mut hmac = (*self.keyed).clone();
         parts.iter().for_each(|part| hmac.update(part));
         let digest = hmac.finalize().into_bytes();
         *digest.first_chunk().expect("a SHA-256 digest is twice as long")

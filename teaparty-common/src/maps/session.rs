@@ -6,7 +6,7 @@ use crate::reflect::{Address, Facts};
 use crate::tlv::measurement::{HISTORY_DEPTH, METHOD_SOFTWARE};
 
 /// What tells sessions apart: the SSID and the four-tuple (RFC 8972 §3), as in the packets that come *in*.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct SessionKey {
     /// Address of the Session-Sender.
@@ -21,6 +21,13 @@ pub struct SessionKey {
     pub ssid: u16,
     /// Zero.
     pub reserved: u16,
+}
+
+impl core::hash::Hash for SessionKey {
+    /// All octets at once, of which equal keys have the same.
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        state.write(self.as_bytes());
+    }
 }
 
 /// State of a session. The kernel alone writes it once packets flow (design rule R4), except for authenticated

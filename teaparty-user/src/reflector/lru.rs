@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use foldhash::quality::RandomState;
+
 const NONE: u32 = u32::MAX;
 
 /// The map. All operations take constant time.
 pub struct Lru<K, V> {
-    places: HashMap<K, u32>,
+    places: HashMap<K, u32, RandomState>,
     nodes: Vec<Node<K, V>>,
     capacity: usize,
     newest: u32,
@@ -25,7 +27,7 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
     /// A map for up to `capacity` entries, at least one. Memory is taken as it fills.
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.clamp(1, NONE as usize - 1);
-        Self { places: HashMap::new(), nodes: Vec::new(), capacity, newest: NONE, oldest: NONE }
+        Self { places: HashMap::default(), nodes: Vec::new(), capacity, newest: NONE, oldest: NONE }
     }
 
     /// Entries in it.
@@ -72,6 +74,17 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
         self.places.insert(key, place);
         self.link(place);
         &mut self.nodes[place as usize].value
+    }
+
+    /// The entry for `key`, made by `make` if there is none; it becomes the one used last.
+    pub fn get_or_insert_with(&mut self, key: &K, make: impl FnOnce() -> V) -> &mut V {
+        match self.places.get(key).copied() {
+            Some(place) => {
+                self.touch(place);
+                &mut self.nodes[place as usize].value
+            }
+            None => self.insert(*key, make()),
+        }
     }
 
     /// Takes the entry out.

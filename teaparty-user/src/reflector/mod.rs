@@ -16,6 +16,7 @@ pub mod loader;
 pub mod lru;
 pub mod maps;
 pub mod pins;
+pub mod queue;
 pub mod ring;
 pub mod sessions;
 pub mod shared;
@@ -51,8 +52,8 @@ use crate::net::socket::SocketError;
 
 /// How often clock and interfaces are looked at even if nobody announces a change.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often sessions that are over are looked for, at most.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
+/// How often sessions that are over are looked for, at most and at least.
+const EXPIRY_INTERVAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 /// The reflector can't start or can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +156,8 @@ impl Reflector {
             ticker
         };
         let mut clock = ticker(CLOCK_INTERVAL);
-        let mut expiry = ticker(EXPIRY_INTERVAL);
+        let timeout = locked(&self.state).config.session_timeout.unwrap_or(EXPIRY_INTERVAL.1);
+        let mut expiry = ticker((timeout / 2).clamp(EXPIRY_INTERVAL.0, EXPIRY_INTERVAL.1));
         loop {
             let event = tokio::select! {
                 _ = self.interrupt.recv() => return Ok(()),
@@ -215,7 +217,12 @@ impl Reflector {
             let Some(instance) = instance else { continue };
             let now = SystemClock.realtime_ns().wrapping_add(instance.shared.clock().tai_offset_ns);
             let oldest = now.saturating_sub(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
-            let own = locked(&instance.shared.table).expire(oldest);
+            let own = {
+                let mut table = locked(&instance.shared.table);
+                // What an engine made under the version before a change, just after it.
+                table.keep_configured(&instance.shared.view());
+                table.expire(oldest)
+            };
             let kernel = instance.maps(|maps| maps.expire(oldest)).unwrap_or(0);
             if own + kernel > 0 {
                 tracing::debug!("{} sessions are over", own + kernel);

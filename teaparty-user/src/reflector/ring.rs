@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
 use teaparty_common::maps::{Clock, PuntHeader, RecordKind, Session};
@@ -15,9 +15,10 @@ use zerocopy::FromBytes;
 
 use super::config::ip;
 use super::frames::{Punted, Reply};
+use super::queue::FairQueue;
 use super::shared::{Notice, Shared};
 use super::slow_path::{self, Answer, Headers, Job};
-use super::socket::{self, BATCH};
+use super::socket::{self, BATCH, SEND_PATIENCE};
 use super::view::View;
 use crate::clock::{Clock as _, SystemClock};
 use crate::net::batch::SendBatch;
@@ -25,8 +26,11 @@ use crate::net::packet::{FrameBatch, PacketSocket};
 use crate::net::socket::Socket;
 use crate::net::wait::wait;
 
-/// How long a full send queue is waited for before replies are given up.
-const SEND_PATIENCE: Duration = Duration::from_millis(20);
+/// What part of the time that a batch takes may go into emptying the ring, so that a flood that is thrown away does not
+/// cost many of the replies to what is kept.
+const INTAKE_PART: u32 = 10;
+/// Records that are taken from the ring at least, and between looks at the clock.
+const INTAKE: usize = BATCH;
 
 /// What the engine sends by.
 pub struct Exits {
@@ -42,25 +46,26 @@ pub fn run(shared: &Arc<Shared>, mut punts: RingBuf<MapData>, exits: &Exits, wak
     let mut engine = Engine {
         shared,
         exits,
-        frame: Vec::with_capacity(2048),
         payload: Vec::with_capacity(2048),
         frames: FrameBatch::default(),
         framed: Vec::with_capacity(BATCH),
         routed: exits.sockets.iter().map(|_| (SendBatch::new(), Vec::new())).collect(),
         pending: 0,
     };
+    let mut waiting = FairQueue::default();
+    let mut busy = Duration::ZERO;
     while !shared.is_stopping() {
         let view = shared.view();
         let clock = shared.clock();
-        while let Some(record) = punts.next() {
-            engine.take(&record, &view, &clock);
-            if engine.pending == BATCH {
-                drop(record);
-                break;
-            }
-        }
+        let begun = Instant::now();
+        engine.take_in_some(&mut punts, &mut waiting, begun + busy / INTAKE_PART);
+        while engine.pending < BATCH && waiting.pop(|record| engine.take(record, &view, &clock)) {}
         if engine.pending > 0 {
             engine.flush(&clock);
+            busy = begun.elapsed();
+            continue;
+        }
+        if !waiting.is_empty() {
             continue;
         }
         if let Err(error) = wait(&[&punts, wake], None) {
@@ -73,7 +78,6 @@ pub fn run(shared: &Arc<Shared>, mut punts: RingBuf<MapData>, exits: &Exits, wak
 struct Engine<'a> {
     shared: &'a Arc<Shared>,
     exits: &'a Exits,
-    frame: Vec<u8>,
     payload: Vec<u8>,
     frames: FrameBatch,
     framed: Vec<(Answer, Reply)>,
@@ -82,27 +86,51 @@ struct Engine<'a> {
 }
 
 impl Engine<'_> {
-    /// Deals with one record of the ring.
-    fn take(&mut self, record: &[u8], view: &View, clock: &Clock) {
-        let Ok((header, rest)) = PuntHeader::read_from_prefix(record) else { return };
+    /// Empties the ring, as far as that can be done until `end`.
+    fn take_in_some(&self, punts: &mut RingBuf<MapData>, waiting: &mut FairQueue, end: Instant) {
+        loop {
+            for _ in 0..INTAKE {
+                let Some(record) = punts.next() else { return };
+                self.take_in(&record, waiting);
+            }
+            if Instant::now() >= end {
+                return;
+            }
+        }
+    }
+
+    /// Deals with one record of the ring: tells what it reports, or has its frame wait for its turn.
+    fn take_in(&self, record: &[u8], waiting: &mut FairQueue) {
+        let Ok((header, rest)) = PuntHeader::ref_from_prefix(record) else { return };
         if header.kind == RecordKind::AccessReport as u32 {
             let access_id = (header.reason >> 8 << 4) as u8;
             let report = AccessReport { access_id, return_code: header.reason as u8, reserved: 0.into() };
             self.shared.notify(Notice::AccessReport { key: header.key, report });
             return;
         }
-        let Some(frame) = rest.get(..header.frame_len as usize) else { return };
-        self.frame.clear();
-        self.frame.extend_from_slice(frame);
-        match self.prepare(&header, view, clock) {
+        let frame_len = header.frame_len as usize;
+        if frame_len > rest.len() {
+            return;
+        }
+        // Room in the ring is reserved by classes of size: what is behind the frame is nothing.
+        for _ in 0..waiting.push(&header.key, &record[..size_of::<PuntHeader>() + frame_len]) {
+            self.shared.ring.count(Reason::RingFull);
+        }
+    }
+
+    /// Deals with a frame whose turn it is.
+    fn take(&mut self, record: &mut [u8], view: &View, clock: &Clock) {
+        let Some((head, frame)) = record.split_at_mut_checked(size_of::<PuntHeader>()) else { return };
+        let Ok(header) = PuntHeader::read_from_bytes(head) else { return };
+        match self.prepare(&header, frame, view, clock) {
             Ok(()) => self.pending += 1,
             Err(reason) => self.shared.ring.count(reason),
         }
     }
 
     /// Everything that comes before T3.
-    fn prepare(&mut self, header: &PuntHeader, view: &View, clock: &Clock) -> Result<(), Reason> {
-        let punted = Punted::parse(&mut self.frame).map_err(|reason| {
+    fn prepare(&mut self, header: &PuntHeader, frame: &mut [u8], view: &View, clock: &Clock) -> Result<(), Reason> {
+        let punted = Punted::parse(frame).map_err(|reason| {
             // The kernel has found the datagram before; what it would pass can't be passed any more.
             if reason.class() == Class::Drop { reason } else { Reason::Internal }
         })?;

@@ -20,7 +20,7 @@ pub struct SessionTable {
     seen: Lru<SessionKey, Session>,
     configured: HashMap<SessionKey, Session>,
     buckets: Lru<Address, u64>,
-    rings: HashMap<u32, Box<HistoryRing>>,
+    rings: HashMap<u32, Box<HistoryRing>, foldhash::fast::RandomState>,
     serial: u32,
 }
 
@@ -31,7 +31,7 @@ impl SessionTable {
             seen: Lru::new(max_sessions as usize),
             configured: HashMap::new(),
             buckets: Lru::new(BUCKETS),
-            rings: HashMap::new(),
+            rings: HashMap::default(),
             serial: 0,
         }
     }
@@ -90,17 +90,22 @@ impl SessionTable {
 
     /// Assigns the session's next Sequence Number, making the session if it is new, and adds what it knows to the facts.
     pub fn assign(&mut self, key: &SessionKey, flags: u32, view: &View, facts: &mut Facts) {
-        let is_new = self.get_mut(key).is_none();
-        if is_new {
-            self.serial = self.serial.checked_add(1).unwrap_or(1);
-            let session = Session { history_tag: self.serial, ..Session::default() };
-            if view.provisioned.contains_key(key) {
-                self.configured.insert(*key, session);
-            } else {
+        let serial = &mut self.serial;
+        let new = || {
+            *serial = serial.checked_add(1).unwrap_or(1);
+            Session { history_tag: *serial, ..Session::default() }
+        };
+        let is_configured = !view.provisioned.is_empty() && view.provisioned.contains_key(key);
+        // An engine may still see the version before a change: what it left in the wrong place moves with the next packet.
+        let session = if is_configured {
+            let seen = &mut self.seen;
+            self.configured.entry(*key).or_insert_with(|| seen.remove(key).unwrap_or_else(new))
+        } else {
+            if let Some(session) = (!self.configured.is_empty()).then(|| self.configured.remove(key)).flatten() {
                 self.seen.insert(*key, session);
             }
-        }
-        let session = self.get_mut(key).expect("it was put in above");
+            self.seen.get_or_insert_with(key, new)
+        };
         let replies = session.replies;
         session.replies += 1;
         session.generation = view.generation;
@@ -138,7 +143,8 @@ impl SessionTable {
     }
 
     fn get_mut(&mut self, key: &SessionKey) -> Option<&mut Session> {
-        self.configured.get_mut(key).or_else(|| self.seen.get_mut(key))
+        let configured = if self.configured.is_empty() { None } else { self.configured.get_mut(key) };
+        configured.or_else(|| self.seen.get_mut(key))
     }
 
     /// Takes over what was configured: entries of sessions that are configured no longer go, and so do those that have

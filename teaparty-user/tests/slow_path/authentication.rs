@@ -13,7 +13,7 @@ const TLVS: [u8; 16] = [0x80, 4, 0, 4, 0xb8, 0, 0, 0, 0x80, 3, 0, 4, 0, 0, 0, 0]
 const HMAC_TLV: usize = 20;
 
 /// How many packets ended for a reason, by the reflector's summary.
-fn count(summary: &str, reason: &str) -> u32 {
+pub(crate) fn count(summary: &str, reason: &str) -> u32 {
     let lines = summary.lines().filter(|line| line.split_whitespace().nth(3) == Some(reason));
     lines.map(|line| line.split_whitespace().last().unwrap().parse::<u32>().unwrap()).sum()
 }

@@ -171,8 +171,8 @@ impl Bench<'_> {
         // What is left in the queues.
         std::thread::sleep(WARM_UP);
         if subject.is_reflector() {
-            round.calm = Some(quality(load.observe(1_000.0, self.time)?, self.time)?);
-            round.busy = Some(quality(load.observe(replies_pps * 0.8, self.time)?, self.time)?);
+            round.calm = Some(quality(load.observe(1_000.0, self.time)?)?);
+            round.busy = Some(quality(load.observe(replies_pps * 0.8, self.time)?)?);
         }
         std::thread::sleep(WARM_UP);
         let (before, start) = (processor_time(running.pid())?, Instant::now());
@@ -182,7 +182,7 @@ impl Bench<'_> {
     }
 }
 
-fn quality((samples, sent): (Vec<Sample>, u64), time: Duration) -> Result<Quality> {
+fn quality((samples, sent, time): (Vec<Sample>, u64, Duration)) -> Result<Quality> {
     ensure!(!samples.is_empty(), "none of {sent} packets was answered");
     let percentile = |pick: fn(&Sample) -> i64, part: f64| {
         let mut values: Vec<i64> = samples.iter().map(pick).collect();

@@ -191,9 +191,12 @@ impl<'a> Load<'a> {
         bail!("no reply within some seconds")
     }
 
-    /// Sends `rate_pps` packets a second for a while and gives what the replies show, and how many packets were sent.
-    pub(super) fn observe(&mut self, rate_pps: f64, time: Duration) -> Result<(Vec<Sample>, u64)> {
+    /// Sends `rate_pps` packets a second for a while and gives what the replies show, how many packets were sent,
+    /// and how long that took: less than asked for where there is no room for all samples.
+    pub(super) fn observe(&mut self, rate_pps: f64, time: Duration) -> Result<(Vec<Sample>, u64, Duration)> {
         while self.samples.next().is_some() {}
+        // As many samples as there is room for.
+        let time = time.min(Duration::from_secs_f64(500_000.0 / rate_pps));
         self.send(rate_pps, Duration::ZERO, true, || {
             std::thread::sleep(time);
             Ok(())
@@ -218,7 +221,7 @@ impl<'a> Load<'a> {
                 samples.push(Sample { residence, net_error: t4 - t1 - residence });
             }
         }
-        Ok((samples, sent))
+        Ok((samples, sent, time))
     }
 }
 

@@ -1,0 +1,171 @@
+//! Frames that wait for the ring engine: a queue for each class of sessions, served in turn, in bounded memory.
+//!
+//! The punt ring is one queue for all. An engine that took from it as it can answer would leave a quiet session's
+//! packets behind those of a session that asks for more than can be done, or without any place. So the ring is emptied
+//! into this, and what is too much is taken from whoever has most (stochastic fairness queueing).
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+
+use foldhash::quality::RandomState;
+use teaparty_common::maps::SessionKey;
+
+/// Queues. Sessions are spread over them by a hash with a secret, so that nobody can choose to share another's.
+const CLASSES: usize = 256;
+/// Octets that may wait in all queues together. The ring has room for more; here is what a processor's cache holds.
+const CAPACITY: usize = 1 << 20;
+/// Records whose memory is kept for the next ones.
+const SPARE: usize = 1024;
+
+/// The queues.
+pub struct FairQueue {
+    queues: Vec<Queue>,
+    /// Queues that are not empty, in the order of their turns.
+    turns: VecDeque<usize>,
+    octets: usize,
+    spare: Vec<Vec<u8>>,
+    secret: RandomState,
+}
+
+#[derive(Default)]
+struct Queue {
+    records: VecDeque<Vec<u8>>,
+    octets: usize,
+}
+
+impl Default for FairQueue {
+    fn default() -> Self {
+        Self {
+            queues: (0..CLASSES).map(|_| Queue::default()).collect(),
+            turns: VecDeque::with_capacity(CLASSES),
+            octets: 0,
+            spare: Vec::new(),
+            secret: RandomState::default(),
+        }
+    }
+}
+
+impl FairQueue {
+    /// Appends a record of a session. Returns how many records were thrown away for it: of the longest queue, and that
+    /// may be itself.
+    pub fn push(&mut self, session: &SessionKey, record: &[u8]) -> usize {
+        let class = self.secret.hash_one(session) as usize % CLASSES;
+        let mut dropped = 0;
+        while self.octets + record.len() > CAPACITY {
+            // Most often one session is too much by itself.
+            if self.queues[class].octets > CAPACITY / 2 {
+                return dropped + 1;
+            }
+            let longest = (0..CLASSES).max_by_key(|class| self.queues[*class].octets).unwrap_or(class);
+            dropped += 1;
+            if longest == class || self.octets == 0 {
+                return dropped;
+            }
+            // Its newest, which has waited least.
+            if let Some(last) = self.queues[longest].records.pop_back() {
+                self.forget(longest, last);
+            }
+            if self.queues[longest].records.is_empty() {
+                self.turns.retain(|class| *class != longest);
+            }
+        }
+        let mut copy = self.spare.pop().unwrap_or_default();
+        copy.extend_from_slice(record);
+        let queue = &mut self.queues[class];
+        if queue.records.is_empty() {
+            self.turns.push_back(class);
+        }
+        queue.octets += record.len();
+        self.octets += record.len();
+        queue.records.push_back(copy);
+        dropped
+    }
+
+    /// Calls `with` with the next record; whether there was one.
+    pub fn pop(&mut self, with: impl FnOnce(&mut [u8])) -> bool {
+        let Some(class) = self.turns.pop_front() else { return false };
+        if let Some(mut record) = self.queues[class].records.pop_front() {
+            with(&mut record);
+            self.forget(class, record);
+        }
+        if !self.queues[class].records.is_empty() {
+            self.turns.push_back(class);
+        }
+        true
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    fn forget(&mut self, class: usize, mut record: Vec<u8>) {
+        self.queues[class].octets -= record.len();
+        self.octets -= record.len();
+        if self.spare.len() < SPARE {
+            record.clear();
+            self.spare.push(record);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(port: u16) -> SessionKey {
+        SessionKey { source_port: port, ..SessionKey::default() }
+    }
+
+    /// Two sessions that do not happen to share a queue.
+    fn two(queue: &FairQueue) -> (SessionKey, SessionKey) {
+        let class = |key: &SessionKey| queue.secret.hash_one(key) as usize % CLASSES;
+        let other = (2..).map(session).find(|other| class(other) != class(&session(1))).unwrap();
+        (session(1), other)
+    }
+
+    fn next(queue: &mut FairQueue) -> Option<Vec<u8>> {
+        let mut found = None;
+        queue.pop(|record| found = Some(record.to_vec()));
+        found
+    }
+
+    #[test]
+    fn sessions_take_turns_and_each_keeps_its_order() {
+        let mut queue = FairQueue::default();
+        let (busy, quiet) = two(&queue);
+        for n in 0..5 {
+            assert_eq!(queue.push(&busy, &[b'b', n]), 0);
+        }
+        queue.push(&quiet, b"q");
+        let order: Vec<Vec<u8>> = std::iter::from_fn(|| next(&mut queue)).collect();
+        let expected: [&[u8]; 6] = [&[b'b', 0], b"q", &[b'b', 1], &[b'b', 2], &[b'b', 3], &[b'b', 4]];
+        assert_eq!(order, expected);
+        assert!(queue.is_empty() && queue.octets == 0 && queue.queues.iter().all(|queue| queue.octets == 0));
+    }
+
+    #[test]
+    fn what_is_too_much_is_taken_from_whoever_has_most() {
+        let mut queue = FairQueue::default();
+        let (busy, quiet) = two(&queue);
+        let record = [0; 1000];
+        let fits = CAPACITY / record.len();
+        let dropped: usize = (0..fits + 10).map(|_| queue.push(&busy, &record)).sum();
+        assert_eq!(dropped, 10);
+        // Two of the others make room for it, and half of one what was left.
+        let longer = vec![1; CAPACITY % record.len() + 1500];
+        assert_eq!(queue.push(&quiet, &longer), 2);
+        assert!(queue.octets <= CAPACITY);
+        next(&mut queue);
+        assert_eq!(next(&mut queue).map(|record| record.len()), Some(longer.len()));
+        let left = std::iter::from_fn(|| next(&mut queue)).count();
+        assert_eq!((left, queue.octets), (fits - 2 - 1, 0));
+    }
+
+    #[test]
+    fn what_can_never_fit_is_thrown_away() {
+        let mut queue = FairQueue::default();
+        assert_eq!(queue.push(&session(1), &vec![0; CAPACITY + 1]), 1);
+        assert!(queue.is_empty());
+    }
+}
