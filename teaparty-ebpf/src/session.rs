@@ -27,6 +27,10 @@ pub(crate) fn listens(port: u16) -> bool {
 
 /// Decides whether the packet may be answered, before any state is made for it: known sessions by one look-up, others
 /// by address, loop guard and allow-list; then the rate limit of its source.
+///
+/// Where sessions are provisioned as authenticated, a packet that is of one goes first, whatever else it may look like:
+/// its SSID lies elsewhere, so an open session of the same addresses and ports could be taken for its own, and which of
+/// the two it is, is not for the packet to say.
 #[inline(always)]
 pub(crate) fn admit(
     key: &SessionKey,
@@ -37,6 +41,18 @@ pub(crate) fn admit(
 ) -> Result<Admitted, Reason> {
     let mut session = None;
     let mut flags = 0;
+    if config.has(Config::HAS_AUTHENTICATED) {
+        let outcome = judge_authenticated(key, ssid_authenticated(), config, &mut flags);
+        if outcome != NOT_AUTHENTICATED {
+            if outcome != ADMITTED {
+                return Err(Reason::from_number(outcome).unwrap_or(Reason::Internal));
+            }
+            if config.rate_interval_ns != 0 {
+                limit(&key.source, config, now_ns)?;
+            }
+            return Ok(Admitted { flags, session: None });
+        }
+    }
     let mut is_provisioned = false;
     if config.has(Config::HAS_PROVISIONED) {
         session = PROVISIONED.get_ptr_mut(key).and_then(NonNull::new);
@@ -58,8 +74,10 @@ pub(crate) fn admit(
         is_known = found.generation == control.generation;
     }
     if !is_known {
-        flags = admit_new(key, ssid_authenticated(), config, flags, is_provisioned)?;
-        if let Some(found) = session {
+        flags = admit_new(key, config, flags, is_provisioned)?;
+        if let Some(found) = session
+            && flags & Session::AUTHENTICATED == 0
+        {
             // SAFETY: as above; plain stores of whole words, and any other processor would store the same.
             unsafe {
                 (*found.as_ptr()).flags = flags;
@@ -75,33 +93,47 @@ pub(crate) fn admit(
 
 /// The checks that a session passes once for each generation of the configuration; gives its flags.
 #[inline(always)]
-fn admit_new(
-    key: &SessionKey,
-    ssid_authenticated: u16,
-    config: &Config,
-    flags: u32,
-    is_provisioned: bool,
-) -> Result<u32, Reason> {
+fn admit_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool) -> Result<u32, Reason> {
     let mut flags = flags;
-    let outcome = judge_new(key, ssid_authenticated, config, &mut flags, is_provisioned);
+    let outcome = judge_new(key, config, &mut flags, is_provisioned);
     if outcome == ADMITTED { Ok(flags) } else { Err(Reason::from_number(outcome).unwrap_or(Reason::Internal)) }
 }
 
 /// What [`judge_new`] returns for a session that is admitted: a number that is no reason.
 const ADMITTED: u32 = u32::MAX;
 
+/// What [`judge_authenticated`] returns for a packet that is of no provisioned authenticated session.
+const NOT_AUTHENTICATED: u32 = u32::MAX - 1;
+
+/// Looks for the provisioned authenticated session that a packet is of, by the SSID in its place there. Returns
+/// [`NOT_AUTHENTICATED`], or what [`judge_new`] does, with the session's flags in `flags`. Another function for the stack.
+#[inline(never)]
+fn judge_authenticated(key: &SessionKey, ssid_authenticated: u16, config: &Config, flags: &mut u32) -> u32 {
+    let mut other = *key;
+    other.ssid = ssid_authenticated;
+    let found = match provisioned_flags(&other) {
+        Some(found) => found,
+        None => match wildcard(&other, config) {
+            Some(found) => found,
+            None => return NOT_AUTHENTICATED,
+        },
+    };
+    if found & Session::AUTHENTICATED == 0 {
+        return NOT_AUTHENTICATED;
+    }
+    *flags = found & Session::INHERITED | Session::PROVISIONED;
+    match check_new(key, config, *flags, true) {
+        Ok(()) => ADMITTED,
+        Err(reason) => reason as u32,
+    }
+}
+
 /// A function of its own for the sake of the stack; returns [`ADMITTED`] or the number of a reason.
 #[inline(never)]
-fn judge_new(
-    key: &SessionKey,
-    ssid_authenticated: u16,
-    config: &Config,
-    flags: &mut u32,
-    mut is_provisioned: bool,
-) -> u32 {
+fn judge_new(key: &SessionKey, config: &Config, flags: &mut u32, mut is_provisioned: bool) -> u32 {
     if !is_provisioned {
         *flags &= !(Session::INHERITED | Session::PROVISIONED);
-        match provisioned(key, ssid_authenticated, config) {
+        match wildcard(key, config) {
             Some(inherited) => {
                 *flags |= inherited & Session::INHERITED | Session::PROVISIONED;
                 is_provisioned = true;
@@ -114,27 +146,6 @@ fn judge_new(
         Ok(()) => ADMITTED,
         Err(reason) => reason as u32,
     }
-}
-
-/// The flags of the provisioned session that is not found by the key itself: one with a wildcard, or an authenticated one,
-/// whose SSID lies elsewhere in the packet. Which of the two places it is in is not for the packet to say, so both are
-/// tried, and an authenticated session goes first: its packets are never answered in the open.
-#[inline(always)]
-fn provisioned(key: &SessionKey, ssid_authenticated: u16, config: &Config) -> Option<u32> {
-    if config.has(Config::HAS_PROVISIONED) && ssid_authenticated != key.ssid {
-        let mut other = *key;
-        other.ssid = ssid_authenticated;
-        let found = match provisioned_flags(&other) {
-            Some(flags) => Some(flags),
-            None => wildcard(&other, config),
-        };
-        if let Some(flags) = found
-            && flags & Session::AUTHENTICATED != 0
-        {
-            return found;
-        }
-    }
-    wildcard(key, config)
 }
 
 #[inline(always)]

@@ -71,6 +71,8 @@ impl Config {
     pub const HISTORY: u32 = 64;
     /// Frames are answered whatever MAC address they were sent to (loopback, and devices without addresses).
     pub const ANY_MAC: u32 = 128;
+    /// There are authenticated ones among the provisioned sessions.
+    pub const HAS_AUTHENTICATED: u32 = 256;
 
     /// Whether a flag is set.
     #[inline(always)]

@@ -262,8 +262,10 @@ impl ReflectorHandle {
         for (interface, instance) in &state.slots {
             let Some(instance) = instance else { continue };
             instance.maps(|maps| {
+                let view = instance.shared.view();
                 for (key, session) in maps.sessions().filter(|(_, session)| !session.has(Session::AUTHENTICATED)) {
-                    if session.received() > 0 {
+                    // An entry of a session that is the controller's by now is what a packet that was under way left.
+                    if session.received() > 0 && !view.is_authenticated(&key) {
                         unseen.remove(&key);
                         all.push(session_status(interface, &key, &session, true));
                     }

@@ -1,5 +1,6 @@
 //! The maps of the XDP program on one interface, by their types: beside the loader the only file that knows aya.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -102,14 +103,15 @@ impl Maps {
         self.set_addresses(view)?;
         self.set_allowed(view)?;
         self.set_provisioned(view)?;
-        self.drop_authenticated(view);
         self.write_control(Control {
             abi_version: ABI_VERSION,
             active,
             generation: old.generation.wrapping_add(1),
             interface: view.interface.index,
             clock: *clock,
-        })
+        })?;
+        self.drop_authenticated(view);
+        Ok(())
     }
 
     /// Publishes the clock's state.
@@ -182,7 +184,8 @@ impl Maps {
     }
 
     /// Forgets the sessions made by packets that are to be authenticated from now on: their state is the controller's.
-    fn drop_authenticated(&mut self, view: &View) {
+    /// A packet that was under way while the version changed may make one once more; so this is done at expiry too.
+    pub fn drop_authenticated(&mut self, view: &View) {
         if view.config.default_keys.base.is_empty() && view.provisioned.values().all(|one| one.keys.base.is_empty()) {
             return;
         }
@@ -197,11 +200,14 @@ impl Maps {
         self.provisioned.get(key, 0).or_else(|_| self.sessions.get(key, 0)).ok()
     }
 
-    /// All sessions, in no particular order; provisioned wildcards are none.
+    /// All sessions, each once, in no particular order; provisioned wildcards are none.
     pub fn sessions(&self) -> impl Iterator<Item = (SessionKey, Session)> {
+        // The kernel goes on from the key that it gave last, and where that has gone meanwhile, begins again.
+        let mut known = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
         let provisioned = self.provisioned.iter().filter_map(Result::ok);
         let provisioned = provisioned.filter(|(_, session)| !session.has(Session::WILDCARD));
-        provisioned.chain(self.sessions.iter().filter_map(Result::ok))
+        let all = provisioned.chain(self.sessions.iter().filter_map(Result::ok));
+        all.filter(move |(key, _)| known.insert(*key))
     }
 
     /// Forgets a session that was made by packets; whether there was one.

@@ -43,6 +43,7 @@ use self::config::Config;
 use self::handle::{ReflectorHandle, State};
 use self::instance::Instance;
 use self::loader::LoadError;
+use self::maps::Maps;
 use self::shared::Notice;
 use self::slow_path::locked;
 use self::summary::Summary;
@@ -223,7 +224,11 @@ impl Reflector {
                 table.keep_configured(&instance.shared.view());
                 table.expire(oldest)
             };
-            let kernel = instance.maps(|maps| maps.expire(oldest)).unwrap_or(0);
+            let expire = |maps: &mut Maps| {
+                maps.drop_authenticated(&instance.shared.view());
+                maps.expire(oldest)
+            };
+            let kernel = instance.maps(expire).unwrap_or(0);
             if own + kernel > 0 {
                 tracing::debug!("{} sessions are over", own + kernel);
             }

@@ -72,7 +72,7 @@ pub fn folder(interface: &str) -> Result<PathBuf, PinError> {
 
 fn folder_name(interface: &str) -> String {
     let namespace = |process: &str| std::fs::metadata(format!("/proc/{process}/ns/net")).map(|m| m.ino()).ok();
-    match namespace("self") {
+    match namespace("thread-self") {
         // Who may not look at the first process is told by the number, which kernels give the initial namespace.
         Some(ours) if ours != INITIAL_NAMESPACE && Some(ours) != namespace("1") => format!("{interface}@{ours}"),
         _ => interface.into(),

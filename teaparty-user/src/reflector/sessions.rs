@@ -22,6 +22,8 @@ pub struct SessionTable {
     buckets: Lru<Address, u64>,
     rings: HashMap<u32, Box<HistoryRing>, foldhash::fast::RandomState>,
     serial: u32,
+    /// The configuration that the sessions in here are of.
+    current: Option<View>,
 }
 
 impl SessionTable {
@@ -33,6 +35,7 @@ impl SessionTable {
             buckets: Lru::new(BUCKETS),
             rings: HashMap::default(),
             serial: 0,
+            current: None,
         }
     }
 
@@ -89,7 +92,16 @@ impl SessionTable {
     }
 
     /// Assigns the session's next Sequence Number, making the session if it is new, and adds what it knows to the facts.
-    pub fn assign(&mut self, key: &SessionKey, flags: u32, view: &View, facts: &mut Facts) {
+    ///
+    /// The error is for a packet that was judged by an earlier version of the configuration, and whose session has become
+    /// authenticated or open since: its state is not ours to make any more.
+    pub fn assign(&mut self, key: &SessionKey, flags: u32, view: &View, facts: &mut Facts) -> Result<(), Reason> {
+        let is_authenticated = flags & Session::AUTHENTICATED != 0;
+        let is_newer = |current: &&View| current.generation.wrapping_sub(view.generation) as i32 > 0;
+        let newer = self.current.as_ref().filter(is_newer);
+        if newer.is_some_and(|current| current.is_authenticated(key) != is_authenticated) {
+            return Err(Reason::NoKey);
+        }
         let serial = &mut self.serial;
         let new = || {
             *serial = serial.checked_add(1).unwrap_or(1);
@@ -113,6 +125,7 @@ impl SessionTable {
         session.last_received_ns = facts.received_ns;
         facts.flags &= !Facts::UNASSIGNED;
         session.tell(facts, replies as u32, session.received() as u32);
+        Ok(())
     }
 
     /// Notes a packet of a known session that gets no answer.
@@ -152,6 +165,7 @@ impl SessionTable {
     pub fn keep_configured(&mut self, view: &View) {
         let is_kept =
             |key: &SessionKey, session: &Session| session.has(Session::AUTHENTICATED) == view.is_authenticated(key);
+        self.current = Some(view.clone());
         self.configured.retain(|key, session| view.provisioned.contains_key(key) && is_kept(key, session));
         let gone: Vec<SessionKey> =
             self.seen.iter().filter(|(key, session)| !is_kept(key, session)).map(|(key, _)| *key).collect();

@@ -244,8 +244,7 @@ impl Answer {
 
 impl Ledger for Mutex<SessionTable> {
     fn claim(&self, key: &SessionKey, flags: u32, view: &View, facts: &mut Facts) -> Result<(), Reason> {
-        locked(self).assign(key, flags, view, facts);
-        Ok(())
+        locked(self).assign(key, flags, view, facts)
     }
 
     fn unanswered(&self, key: &SessionKey, _: &Facts) {

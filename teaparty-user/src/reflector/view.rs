@@ -102,6 +102,7 @@ impl View {
         for (flag, is_set) in [
             (maps::Config::HAS_PROVISIONED, !self.provisioned.is_empty()),
             (maps::Config::HAS_WILDCARDS, self.provisioned.keys().any(is_wildcard)),
+            (maps::Config::HAS_AUTHENTICATED, self.provisioned.values().any(|one| !one.keys.base.is_empty())),
             (maps::Config::ANY_MAC, self.interface.has_no_mac()),
         ] {
             if is_set {

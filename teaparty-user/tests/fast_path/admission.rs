@@ -32,7 +32,14 @@ fn provision(kernel: &mut Kernel, key: SessionKey, flags: u32) {
     let is_wild = key.source_port == 0 || key.destination == Address::UNSPECIFIED;
     let flags = flags | if is_wild { Session::WILDCARD } else { 0 };
     kernel.put_session(name::PROVISIONED, key, Session { flags, ..Session::default() });
-    kernel.config.flags |= Config::HAS_PROVISIONED | if is_wild { Config::HAS_WILDCARDS } else { 0 };
+    kernel.config.flags |= Config::HAS_PROVISIONED;
+    for (flag, is_set) in
+        [(Config::HAS_WILDCARDS, is_wild), (Config::HAS_AUTHENTICATED, flags & Session::AUTHENTICATED != 0)]
+    {
+        if is_set {
+            kernel.config.flags |= flag;
+        }
+    }
     kernel.apply();
 }
 
@@ -197,7 +204,16 @@ fn an_authenticated_session_is_known_by_its_own_ssid_and_never_answered_in_the_o
     assert_eq!(reason(&mut kernel, &elsewhere), Reason::Reflected);
     kernel.control.generation += 1;
     provision(&mut kernel, SessionKey { source_port: 0, ..session }, Session::AUTHENTICATED);
-    assert_eq!(reason(&mut kernel, &Datagram { source_port: 50_001, ..datagram }), Reason::Authenticated);
+    let authenticated = Datagram { source_port: 50_001, ..datagram };
+    assert_eq!(reason(&mut kernel, &authenticated), Reason::Authenticated);
+    // Somebody who forges an open packet of the same addresses and ports gets a session, and not this one.
+    let open = Datagram { payload: vec![0; 44], ..authenticated.clone() };
+    for _ in 0..2 {
+        assert_eq!(reason(&mut kernel, &open), Reason::Reflected);
+        assert_eq!(reason(&mut kernel, &authenticated), Reason::Authenticated);
+    }
+    let open = kernel.sessions(name::SESSIONS).into_iter().find(|(key, _)| key.source_port == 50_001);
+    assert_eq!(open.map(|(_, session)| (session.replies, session.flags & Session::AUTHENTICATED)), Some((2, 0)));
 }
 
 #[test]

@@ -81,6 +81,11 @@ impl Net {
         inside(&self.far, f)
     }
 
+    /// The reflector's namespace.
+    pub(crate) fn near_file(&self) -> File {
+        File::open(format!("/run/netns/{}", self.near)).unwrap()
+    }
+
     /// Calls `f` in the reflector's namespace.
     pub(crate) fn in_near<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         inside(&self.near, f)

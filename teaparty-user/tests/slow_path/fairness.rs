@@ -48,7 +48,10 @@ fn a_session_that_asks_for_too_much_does_not_starve_another() {
             .collect();
         let dropped = dropped();
         is_over.store(true, Ordering::Relaxed);
-        assert_eq!(lost, [], "packets of the quiet session without a reply; {dropped} found no place in the ring");
+        assert!(
+            lost.is_empty(),
+            "{lost:?}: packets of the quiet session without a reply; {dropped} found no place in the ring"
+        );
         flood.join().unwrap()
     });
     let ended = reflector.stop();

@@ -8,5 +8,6 @@ mod authentication;
 mod fairness;
 
 mod secrets;
+mod sessions;
 
 mod signed;

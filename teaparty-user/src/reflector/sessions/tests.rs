@@ -63,7 +63,7 @@ fn admission_names_the_first_reason_in_order() {
 fn a_known_session_is_checked_again_after_a_change() {
     let mut table = SessionTable::new(4);
     let before = view(|_| {});
-    table.assign(&key(5000), 0, &before, &mut Facts::default());
+    table.assign(&key(5000), 0, &before, &mut Facts::default()).unwrap();
     let mut closed = view(|s| s.provisioned_only = true);
     closed.generation = 2;
     assert_eq!(admit(&mut table, &key(5000), &before, 0), Ok(0));
@@ -100,7 +100,7 @@ fn numbers_counters_and_history_follow_the_packets() {
     let view = view(|_| {});
     for n in 0..40u32 {
         let mut facts = Facts { received_ns: u64::from(n), ..Facts::default() };
-        table.assign(&key(5000), 0, &view, &mut facts);
+        table.assign(&key(5000), 0, &view, &mut facts).unwrap();
         assert_eq!((facts.sequence, facts.transmitted, facts.received), (n, n, n + 1 + n / 10));
         assert_eq!(facts.flags & Facts::HAS_PREVIOUS != 0, n > 0);
         let exchange = HistorySlot { reflector_sequence: n, sender_sequence: 100 + n, ..HistorySlot::default() };
@@ -139,7 +139,7 @@ fn what_becomes_authenticated_or_open_begins_anew() {
     let mut table = SessionTable::new(4);
     let open = view(|_| {});
     for port in [5000, 5001] {
-        table.assign(&key(port), 0, &open, &mut Facts::default());
+        table.assign(&key(port), 0, &open, &mut Facts::default()).unwrap();
     }
     let keys = SessionKeys { base: vec![Key::new(b"key").unwrap()], tlv: Vec::new() };
     let provisioned = HashMap::from([(key(5000), Provisioned::default().with_keys(keys))]);
@@ -147,10 +147,27 @@ fn what_becomes_authenticated_or_open_begins_anew() {
     table.keep_configured(&closed);
     assert_eq!((table.get(&key(5000)), table.len()), (None, 1));
     let mut facts = Facts::default();
-    table.assign(&key(5000), Session::AUTHENTICATED, &closed, &mut facts);
+    table.assign(&key(5000), Session::AUTHENTICATED, &closed, &mut facts).unwrap();
     assert_eq!(facts.sequence, 0);
     table.keep_configured(&closed);
     assert_eq!(table.len(), 2, "what stays authenticated stays");
     table.keep_configured(&open);
     assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn a_packet_of_a_time_before_a_change_makes_no_session_of_the_wrong_kind() {
+    let mut table = SessionTable::new(4);
+    let open = view(|_| {});
+    let keys = SessionKeys { base: vec![Key::new(b"key").unwrap()], tlv: Vec::new() };
+    let provisioned = HashMap::from([(key(5000), Provisioned::default().with_keys(keys))]);
+    let closed = open.with_provisioned(provisioned);
+    table.keep_configured(&closed);
+    assert_eq!(table.assign(&key(5000), 0, &open, &mut Facts::default()), Err(Reason::NoKey));
+    assert_eq!(table.assign(&key(5001), 0, &open, &mut Facts::default()), Ok(()), "nothing has changed for this one");
+    let opened = closed.with_provisioned(HashMap::new());
+    assert_eq!(table.assign(&key(5000), Session::AUTHENTICATED, &closed, &mut Facts::default()), Ok(()));
+    table.keep_configured(&opened);
+    let late = table.assign(&key(5000), Session::AUTHENTICATED, &closed, &mut Facts::default());
+    assert_eq!((late, table.len()), (Err(Reason::NoKey), 1));
 }
