@@ -42,7 +42,7 @@ enum Command {
     Sender(Box<sender::Arguments>),
     /// Answer test packets, in the kernel where that can be (Session-Reflector).
     Reflector(Box<reflector::Arguments>),
-    /// Remove the reflector that a killed teaparty has left on an interface.
+    /// Remove the reflector that a killed teaparty, or one with --keep, has left on an interface.
     Detach(reflector::DetachArguments),
     /// Show saved measurements again, compare two, or make an HTML page of them.
     Report(report::Arguments),

@@ -104,6 +104,9 @@ pub struct Arguments {
     /// File with the token that clients of the API must send; needed where others than this host can reach it
     #[arg(long, value_name = "FILE")]
     api_token_file: Option<PathBuf>,
+    /// Leave the XDP program answering when this process ends; the next start goes on with it, `teaparty detach` removes it
+    #[arg(long)]
+    keep: bool,
     /// Send a heartbeat to this target every so many seconds; may repeat
     #[arg(long, value_name = "[IP[:PORT]]@SECONDS")]
     heartbeat: Vec<Heartbeat>,
@@ -129,7 +132,7 @@ impl FromStr for ApiArgument {
     }
 }
 
-/// Removes the reflector that a killed teaparty has left on an interface.
+/// Removes the reflector that a killed teaparty, or one with --keep, has left on an interface.
 #[derive(Args, Clone, Debug)]
 pub struct DetachArguments {
     /// Interface; may repeat
@@ -212,6 +215,7 @@ impl From<Arguments> for Settings {
             tlv_code: typed.tlv_code,
             auth_key_file: typed.auth_key_file,
             tlv_key_file: typed.tlv_key_file,
+            keep: typed.keep,
         }
     }
 }

@@ -73,6 +73,8 @@ pub struct Settings {
     pub auth_key_file: Option<String>,
     /// Key of HMAC TLVs, likewise.
     pub tlv_key_file: Option<String>,
+    /// Leave the XDP program answering when the process ends.
+    pub keep: bool,
 }
 
 impl Default for Settings {
@@ -103,6 +105,7 @@ impl Default for Settings {
             tlv_code: Vec::new(),
             auth_key_file: None,
             tlv_key_file: None,
+            keep: false,
         }
     }
 }
@@ -263,6 +266,8 @@ pub struct Config {
     pub session_timeout: Option<Duration>,
     /// Keys of sessions that have none of their own.
     pub default_keys: SessionKeys,
+    /// Whether the XDP program goes on answering when the process ends.
+    pub is_kept: bool,
 }
 
 impl TryFrom<Settings> for Config {
@@ -319,6 +324,7 @@ impl TryFrom<Settings> for Config {
             max_sessions: settings.max_sessions,
             session_timeout: (settings.session_timeout != 0).then(|| Duration::from_secs(settings.session_timeout)),
             default_keys,
+            is_kept: settings.keep,
         })
     }
 }

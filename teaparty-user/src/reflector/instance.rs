@@ -15,7 +15,7 @@ use super::ring::{self, Exits};
 use super::shared::{Notice, Shared};
 use super::slow_path::locked;
 use super::view::{Provisioned, View};
-use super::{ReflectorError, socket};
+use super::{ReflectorError, pins, socket};
 use crate::net::interface::{Interface, local_addresses};
 use crate::net::packet::PacketSocket;
 use crate::net::socket::Socket;
@@ -77,7 +77,8 @@ impl Instance {
         match started {
             Ok((engines, waker)) => Ok(Self { shared, sockets, kernel, engines, waker: Some(waker) }),
             Err(error) => {
-                if let Some(kernel) = kernel {
+                // What an earlier controller left answering goes on answering.
+                if let Some(kernel) = kernel.filter(|kernel| !kernel.attachment.is_adopted) {
                     // The failure to start is the one to tell.
                     let _ = kernel.attachment.detach();
                 }
@@ -153,7 +154,9 @@ impl Instance {
 fn attach(view: &View, clock: &Clock) -> Result<Option<(loader::Kernel, super::maps::KernelLedger)>, ReflectorError> {
     let mode = view.config.xdp_mode;
     if mode == XdpMode::Off {
-        return Ok(None);
+        // Its program would go on answering, by rules that are no longer ours.
+        let interface = view.interface.name.clone();
+        return if pins::has_left(&interface) { Err(LoadError::Left { interface }.into()) } else { Ok(None) };
     }
     match loader::attach(view, clock, mode) {
         Ok(attached) => Ok(Some(attached)),

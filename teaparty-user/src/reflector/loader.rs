@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Map, MapData, RingBuf};
@@ -77,6 +78,15 @@ pub enum LoadError {
         interface: String,
         /// The version that is there.
         found: u32,
+    },
+    /// A program of an earlier start, while none is wanted.
+    #[error(
+        "interface {interface} still runs the XDP program of an earlier start; `teaparty detach --iface {interface}` removes \
+         it, and without --xdp-mode off the new start goes on with it"
+    )]
+    Left {
+        /// The interface.
+        interface: String,
     },
     /// The kernel refuses the object.
     #[error("the kernel does not load the XDP program: {0}")]
@@ -155,6 +165,9 @@ pub fn attach(view: &View, clock: &Clock, mode: XdpMode) -> Result<(Kernel, Kern
     let lock = Lock::take(&interface.name)?;
     let is_adopted = adoptable(&folder, &interface.name)?;
     let mut ebpf = load(&object, &folder, view.config.max_sessions, is_adopted)?;
+    if is_adopted {
+        tell_size(&folder, view);
+    }
     let prepared = prepare(&mut ebpf, &folder, view, clock, is_adopted);
     let attached = prepared.and_then(|maps| Ok((maps, link(&mut ebpf, &folder, interface, mode)?)));
     let (maps, (obtained, program_id)) = match attached {
@@ -229,6 +242,23 @@ fn load(object: &[u8], folder: &Path, max_sessions: u32, is_adopted: bool) -> Re
         xdp(&mut ebpf, name)?.load().map_err(|error| load_error(&error))?;
     }
     Ok(ebpf)
+}
+
+/// Warns where an adopted table has another size than the one configured: a map keeps the size it was made with.
+fn tell_size(folder: &Path, view: &View) {
+    let size = || {
+        let map = MapData::from_pin(folder.join(name::SESSIONS)).ok()?;
+        let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd())).ok()?;
+        about.lines().find_map(|line| line.strip_prefix("max_entries:")?.trim().parse::<u32>().ok())
+    };
+    let wanted = view.config.max_sessions;
+    if let Some(size) = size().filter(|size| *size != wanted) {
+        let interface = &view.interface.name;
+        tracing::warn!(
+            "{interface}: the table of the earlier start is kept, with place for {size} sessions; `teaparty detach --iface \
+             {interface}` and a new start change it to --max-sessions {wanted}"
+        );
+    }
 }
 
 fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, LoadError> {

@@ -127,7 +127,8 @@ impl Reflector {
             match started {
                 Ok(instance) => slots.push((name.clone(), Some(instance))),
                 Err(error) => {
-                    stop_all(slots);
+                    // What an earlier controller left answering goes on answering.
+                    stop_all(slots, |instance| instance.attachment().is_some_and(|found| found.is_adopted));
                     return Err(error);
                 }
             }
@@ -145,8 +146,11 @@ impl Reflector {
             instance.iter_mut().for_each(Instance::halt);
         }
         let summary = Summary::new(handle);
-        let slots = std::mem::take(&mut locked(&self.state).slots);
-        stop_all(slots);
+        let (slots, is_kept) = {
+            let mut state = locked(&self.state);
+            (std::mem::take(&mut state.slots), state.config.is_kept)
+        };
+        stop_all(slots, |_| is_kept);
         result.map(|()| summary)
     }
 
@@ -282,11 +286,20 @@ impl Reflector {
     }
 }
 
-/// Ends all instances; what fails is told and does not keep the others.
-fn stop_all(slots: Vec<(String, Option<Instance>)>) {
+/// Ends all instances, and leaves the programs of those that are to be kept answering; what fails is told and does not
+/// hinder the others.
+fn stop_all(slots: Vec<(String, Option<Instance>)>, is_kept: impl Fn(&Instance) -> bool) {
     for (name, instance) in slots {
-        if let Some(Err(error)) = instance.map(|instance| instance.stop(false)) {
-            tracing::error!("{name}: {error}");
+        let Some(instance) = instance else { continue };
+        let keeps = is_kept(&instance) && instance.attachment().is_some();
+        match instance.stop(keeps) {
+            Ok(()) if keeps => {
+                tracing::info!(
+                    "{name}: the XDP program goes on answering; `teaparty detach --iface {name}` removes it"
+                );
+            }
+            Ok(()) => {}
+            Err(error) => tracing::error!("{name}: {error}"),
         }
     }
 }

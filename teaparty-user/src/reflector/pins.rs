@@ -129,6 +129,11 @@ pub fn remove(folder: &Path) -> Result<(), PinError> {
     Ok(())
 }
 
+/// Whether a controller that no longer runs, or runs elsewhere, has left something on an interface, as far as we may see.
+pub fn has_left(interface: &str) -> bool {
+    is_mounted() && Path::new(BPFFS).join("teaparty").join(folder_name(interface)).join(LINK).exists()
+}
+
 /// What `teaparty detach` does: removes what a controller that no longer runs has left on an interface. Whether there
 /// was anything.
 pub fn detach(interface: &str) -> Result<bool, PinError> {
