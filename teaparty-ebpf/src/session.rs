@@ -158,8 +158,11 @@ fn check_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool
     if flags & Session::LOOP_EXEMPT == 0 && listens(key.source_port) {
         return Err(Reason::LoopGuard);
     }
-    if config.has(Config::ALLOW_LIST) && ALLOWED.get(&Key::new(128, key.source)).is_none() {
-        return Err(Reason::NotAllowed);
+    if config.has(Config::ALLOW_LIST) {
+        let is_allowed = ALLOWED.get(&Key::new(128, key.source)).is_some_and(|bits| *bits & config.allowed_bit() != 0);
+        if !is_allowed {
+            return Err(Reason::NotAllowed);
+        }
     }
     if config.has(Config::PROVISIONED_ONLY) && !is_provisioned {
         return Err(Reason::NotProvisioned);

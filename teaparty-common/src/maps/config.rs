@@ -73,11 +73,19 @@ impl Config {
     pub const ANY_MAC: u32 = 128;
     /// There are authenticated ones among the provisioned sessions.
     pub const HAS_AUTHENTICATED: u32 = 256;
+    /// This is the second of the two entries.
+    pub const SECOND: u32 = 512;
 
     /// Whether a flag is set.
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
+    }
+
+    /// The bit that prefixes of [`super::name::ALLOWED`] have in their value where they are allowed by this entry.
+    #[inline(always)]
+    pub const fn allowed_bit(&self) -> u32 {
+        if self.has(Self::SECOND) { 2 } else { 1 }
     }
 }
 

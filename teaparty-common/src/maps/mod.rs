@@ -26,7 +26,8 @@ pub mod name {
     pub const PORTS: &str = "ports";
     /// [`crate::reflect::Address`] to [`super::LocalAddress`]: the addresses of this interface.
     pub const ADDRESSES: &str = "addresses";
-    /// Prefixes of source addresses that are answered, as a trie over 128-bit addresses.
+    /// Prefixes of source addresses, as a trie over 128-bit addresses. The value says by which of the two configurations
+    /// they are answered: [`super::Config::allowed_bit`], so that a change of the list and of all else is one.
     pub const ALLOWED: &str = "allowed";
     /// [`super::SessionKey`] to [`super::Session`]: sessions made by packets; the least recently used one makes room.
     pub const SESSIONS: &str = "sessions";

@@ -77,6 +77,44 @@ pub struct Settings {
     pub keep: bool,
 }
 
+impl Settings {
+    /// Rules for reflection: they change while the reflector runs.
+    pub const POLICY: &[&str] = &[
+        "stateless",
+        "provisioned-only",
+        "strict",
+        "timestamp-format",
+        "deny-dscp",
+        "deny-ecn",
+        "cos-legacy",
+        "allow-return-address",
+        "allow-destination-port",
+        "allow-reflected-control",
+        "micro-session-id",
+        "location-hide",
+        "tlv-profile",
+        "tlv-code",
+    ];
+    /// Who is answered, and how often: they change while the reflector runs.
+    pub const LIMITS: &[&str] = &["allow", "rate-limit", "min-payload", "session-timeout"];
+    /// What else changes while the reflector runs.
+    const OTHERS: &[&str] = &["address", "auth-key-file", "tlv-key-file", "keep"];
+
+    /// What differs between these settings and others: first what can change while the reflector runs, then what takes a
+    /// restart. A setting that is on no list takes one.
+    pub fn changes(&self, others: &Self) -> (Vec<String>, Vec<String>) {
+        let members = |settings: &Self| match serde_json::to_value(settings) {
+            Ok(serde_json::Value::Object(members)) => members,
+            // No setting is a map with keys that aren't strings, which alone could fail.
+            _ => serde_json::Map::new(),
+        };
+        let (own, others) = (members(self), members(others));
+        let changed = own.into_iter().filter(|(name, value)| others.get(name) != Some(value)).map(|(name, _)| name);
+        let is_live = |name: &str| [Self::POLICY, Self::LIMITS, Self::OTHERS].iter().any(|list| list.contains(&name));
+        changed.partition(|name| is_live(name))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -240,6 +278,8 @@ fn wrong(field: &'static str) -> impl Fn(String) -> ConfigError {
 /// What the engines need, checked and in their terms. One for all interfaces.
 #[derive(Clone)]
 pub struct Config {
+    /// What this was made of.
+    pub settings: Settings,
     /// Interfaces to answer on, without repetitions; not empty.
     pub interfaces: Vec<String>,
     /// UDP ports to listen on, ascending; not empty.
@@ -274,31 +314,6 @@ impl TryFrom<Settings> for Config {
     type Error = ConfigError;
 
     fn try_from(settings: Settings) -> Result<Self, ConfigError> {
-        let policy = policy(&settings)?;
-        let (rate_interval_ns, rate_burst_ns) = settings.rate_limit.as_ns();
-        let mut interfaces: Vec<String> = Vec::new();
-        for name in settings.iface {
-            if name.is_empty() || name.contains('/') {
-                return Err(wrong("iface")(format!("`{name}` is no name of an interface; `ip link` lists them")));
-            }
-            if !interfaces.contains(&name) {
-                interfaces.push(name);
-            }
-        }
-        if interfaces.is_empty() {
-            return Err(wrong("iface")(
-                "name at least one interface; `ip link` lists them, `lo` is always there".into(),
-            ));
-        }
-        let mut ports = settings.port;
-        ports.sort_unstable();
-        ports.dedup();
-        if ports.is_empty() || ports[0] == 0 {
-            return Err(wrong("port")("give UDP ports from 1 to 65535; STAMP's own is 862".into()));
-        }
-        if settings.max_sessions == 0 {
-            return Err(wrong("max-sessions")("must be at least 1; --stateless keeps no sessions".into()));
-        }
         let keys = |field, source: &Option<String>| match source {
             None => Ok(Vec::new()),
             Some(text) => {
@@ -310,26 +325,57 @@ impl TryFrom<Settings> for Config {
             base: keys("auth-key-file", &settings.auth_key_file)?,
             tlv: keys("tlv-key-file", &settings.tlv_key_file)?,
         };
+        Self::new(settings, default_keys)
+    }
+}
+
+impl Config {
+    /// The configuration of these settings, with these keys instead of those that they name.
+    pub fn new(settings: Settings, default_keys: SessionKeys) -> Result<Self, ConfigError> {
+        let policy = policy(&settings)?;
+        let (rate_interval_ns, rate_burst_ns) = settings.rate_limit.as_ns();
+        let mut interfaces: Vec<String> = Vec::new();
+        for name in &settings.iface {
+            if name.is_empty() || name.contains('/') {
+                return Err(wrong("iface")(format!("`{name}` is no name of an interface; `ip link` lists them")));
+            }
+            if !interfaces.contains(name) {
+                interfaces.push(name.clone());
+            }
+        }
+        if interfaces.is_empty() {
+            return Err(wrong("iface")(
+                "name at least one interface; `ip link` lists them, `lo` is always there".into(),
+            ));
+        }
+        let mut ports = settings.port.clone();
+        ports.sort_unstable();
+        ports.dedup();
+        if ports.is_empty() || ports[0] == 0 {
+            return Err(wrong("port")("give UDP ports from 1 to 65535; STAMP's own is 862".into()));
+        }
+        if settings.max_sessions == 0 {
+            return Err(wrong("max-sessions")("must be at least 1; --stateless keeps no sessions".into()));
+        }
         Ok(Self {
             interfaces,
             ports,
-            addresses: settings.address.into_iter().map(address).collect(),
+            addresses: settings.address.iter().copied().map(address).collect(),
             xdp_mode: settings.xdp_mode,
             policy,
             is_stateful: !settings.stateless,
             provisioned_only: settings.provisioned_only,
-            allowed: settings.allow.into_iter().map(prefix).collect(),
+            allowed: settings.allow.iter().map(prefix).collect(),
             rate_interval_ns,
             rate_burst_ns,
             max_sessions: settings.max_sessions,
             session_timeout: (settings.session_timeout != 0).then(|| Duration::from_secs(settings.session_timeout)),
             default_keys,
             is_kept: settings.keep,
+            settings,
         })
     }
-}
 
-impl Config {
     /// The flags of the kernel's [`maps::Config`] that follow from the configuration alone.
     pub fn flags(&self) -> u32 {
         let mut flags = maps::Config::HISTORY;
@@ -360,7 +406,7 @@ pub fn ip(address: &Address) -> IpAddr {
     if address.is_ipv4() { Ipv4Addr::from(address.v4_octets()).into() } else { IpAddr::from(address.0) }
 }
 
-fn prefix(net: IpNet) -> (Address, u8) {
+fn prefix(net: &IpNet) -> (Address, u8) {
     let length = if net.addr().is_ipv4() { 96 + net.prefix_len() } else { net.prefix_len() };
     (address(net.network()), length)
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key as Prefix, LpmTrie};
@@ -17,8 +18,12 @@ use teaparty_common::reflect::{Address, Facts, REASON_SLOTS, Reason};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::config::HISTORY_RINGS;
+use super::prefixes::PrefixSet;
 use super::slow_path::{Ledger, locked};
 use super::view::{View, entry_flags};
+
+/// How long a packet may take to be judged by a version of the configuration that has just been replaced.
+const GRACE: Duration = Duration::from_millis(2);
 
 /// A map that is missing, or refuses what it was given.
 #[derive(Debug, thiserror::Error)]
@@ -85,15 +90,16 @@ impl Maps {
     }
 
     /// Puts a version of the configuration in force: a packet sees the old one or the new one, but for addresses, ports,
-    /// prefixes and provisioned sessions, which change one by one.
+    /// and provisioned sessions, which change one by one.
     pub fn publish(&mut self, view: &View, clock: &Clock) -> Result<(), MapsError> {
         let old = self.control()?;
         let active = if old.abi_version == 0 { 0 } else { !old.active & 1 };
+        let second = if active == 1 { Config::SECOND } else { 0 };
         let config = Config {
             policy: view.config.policy,
             rate_interval_ns: view.config.rate_interval_ns,
             rate_burst_ns: view.config.rate_burst_ns,
-            flags: view.flags(),
+            flags: view.flags() | second,
             history_rings: HISTORY_RINGS,
             mac: view.interface.mac,
             reserved: [0; 2],
@@ -101,7 +107,7 @@ impl Maps {
         self.config.set(active, config, 0).map_err(|source| MapsError { name: name::CONFIG, source })?;
         self.set_ports(view)?;
         self.set_addresses(view)?;
-        self.set_allowed(view)?;
+        self.set_allowed(view, config.allowed_bit())?;
         self.set_provisioned(view)?;
         self.write_control(Control {
             abi_version: ABI_VERSION,
@@ -110,6 +116,7 @@ impl Maps {
             interface: view.interface.index,
             clock: *clock,
         })?;
+        self.forget_disallowed(view)?;
         self.drop_authenticated(view);
         Ok(())
     }
@@ -145,20 +152,50 @@ impl Maps {
         Ok(())
     }
 
-    fn set_allowed(&mut self, view: &View) -> Result<(), MapsError> {
+    /// Adds the allow-list of a version that is to hold, whose bit is `bit`, to the one that holds.
+    ///
+    /// A look-up finds the longest prefix, whichever list it is from; so each one's value says of both lists whether they
+    /// cover it. What holds is not changed by any of the steps.
+    fn set_allowed(&mut self, view: &View, bit: u32) -> Result<(), MapsError> {
         let failed = |source| MapsError { name: name::ALLOWED, source };
+        let known: Vec<(Address, u8, u32)> = self.prefixes().collect();
         let wanted = &view.config.allowed;
-        for (prefix, length) in wanted {
-            self.allowed.insert(&Prefix::new(u32::from(*length), *prefix), 1, 0).map_err(failed)?;
-        }
-        let known: Vec<Prefix<Address>> = self.allowed.keys().filter_map(Result::ok).collect();
-        for key in known {
-            let is_wanted = wanted.iter().any(|(p, l)| *p == key.data() && u32::from(*l) == key.prefix_len());
-            if !is_wanted {
-                self.allowed.remove(&key).map_err(failed)?;
+        let (old, new): (PrefixSet, PrefixSet) = (
+            known.iter().filter(|(.., bits)| bits & !bit != 0).map(|(prefix, length, _)| (*prefix, *length)).collect(),
+            wanted.iter().copied().collect(),
+        );
+        let known_bits: std::collections::HashMap<(Address, u8), u32> =
+            known.iter().map(|(prefix, length, bits)| ((*prefix, *length), *bits)).collect();
+        let both = known.iter().map(|(prefix, length, _)| (*prefix, *length)).chain(wanted.iter().copied());
+        for (prefix, length) in both {
+            let mut bits = if old.covers(&prefix, length) { !bit & 3 } else { 0 };
+            bits |= if new.covers(&prefix, length) { bit } else { 0 };
+            if known_bits.get(&(prefix, length)) != Some(&bits) {
+                self.allowed.insert(&Prefix::new(u32::from(length), prefix), bits, 0).map_err(failed)?;
             }
         }
         Ok(())
+    }
+
+    /// Takes out the prefixes that only the version before had. A packet that is being judged by that one is given the
+    /// time to end: from when it has looked which version holds, that takes microseconds.
+    fn forget_disallowed(&mut self, view: &View) -> Result<(), MapsError> {
+        let wanted: HashSet<&(Address, u8)> = view.config.allowed.iter().collect();
+        let gone: Vec<(Address, u8, u32)> =
+            self.prefixes().filter(|(prefix, length, _)| !wanted.contains(&(*prefix, *length))).collect();
+        if !gone.is_empty() {
+            std::thread::sleep(GRACE);
+        }
+        gone.iter().try_for_each(|(prefix, length, _)| {
+            let removed = self.allowed.remove(&Prefix::new(u32::from(*length), *prefix));
+            removed.map_err(|source| MapsError { name: name::ALLOWED, source })
+        })
+    }
+
+    /// The prefixes in the map, with their lengths and values.
+    fn prefixes(&self) -> impl Iterator<Item = (Address, u8, u32)> {
+        let entries = self.allowed.iter().filter_map(Result::ok);
+        entries.map(|(key, bits)| (key.data(), key.prefix_len() as u8, bits))
     }
 
     fn set_provisioned(&mut self, view: &View) -> Result<(), MapsError> {

@@ -16,6 +16,7 @@ pub mod loader;
 pub mod lru;
 pub mod maps;
 pub mod pins;
+pub mod prefixes;
 pub mod queue;
 pub mod ring;
 pub mod sessions;
@@ -161,14 +162,17 @@ impl Reflector {
             ticker
         };
         let mut clock = ticker(CLOCK_INTERVAL);
-        let timeout = locked(&self.state).config.session_timeout.unwrap_or(EXPIRY_INTERVAL.1);
-        let mut expiry = ticker((timeout / 2).clamp(EXPIRY_INTERVAL.0, EXPIRY_INTERVAL.1));
+        let mut expired = Instant::now();
         loop {
+            let next_expiry = expired + self.expiry_interval();
             let event = tokio::select! {
                 _ = self.interrupt.recv() => return Ok(()),
                 _ = self.terminate.recv() => return Ok(()),
                 _ = clock.tick() => Event::Clock,
-                _ = expiry.tick() => Event::Expiry,
+                _ = tokio::time::sleep_until(next_expiry) => {
+                    expired = Instant::now();
+                    Event::Expiry
+                }
                 guard = self.watcher.readable() => {
                     let mut guard = guard?;
                     guard.get_inner().drain();
@@ -182,6 +186,12 @@ impl Reflector {
                 return Ok(());
             }
         }
+    }
+
+    /// How long after one look for sessions that are over the next one is due.
+    fn expiry_interval(&self) -> Duration {
+        let timeout = locked(&self.state).config.session_timeout.unwrap_or(EXPIRY_INTERVAL.1);
+        (timeout / 2).clamp(EXPIRY_INTERVAL.0, EXPIRY_INTERVAL.1)
     }
 
     /// Deals with one event; whether the reflector goes on.

@@ -9,6 +9,7 @@ use teaparty_common::reflect::Address;
 
 use super::config::{Config, address};
 use super::keys::SessionKeys;
+use super::prefixes::PrefixSet;
 use crate::crypto::Key;
 use crate::net::interface::Interface;
 
@@ -28,6 +29,7 @@ pub struct View {
     /// Provisioned sessions, wildcards included.
     pub provisioned: Arc<HashMap<SessionKey, Provisioned>>,
     ports: Arc<[u64]>,
+    allowed: Arc<PrefixSet>,
 }
 
 /// A session that was configured.
@@ -70,6 +72,7 @@ impl View {
         }
         let addresses = answered(&config, &interface);
         Self {
+            allowed: Arc::new(config.allowed.iter().copied().collect()),
             config,
             generation: 1,
             interface: Arc::new(interface),
@@ -86,6 +89,17 @@ impl View {
             addresses: Arc::new(answered(&self.config, &interface)),
             local: Arc::new(local.iter().map(|ip| address(*ip)).collect()),
             interface: Arc::new(interface),
+            generation: self.generation.wrapping_add(1),
+            ..self.clone()
+        }
+    }
+
+    /// The next version, after what can change while the reflector runs has; interfaces and ports can't.
+    pub fn with_config(&self, config: Arc<Config>) -> Self {
+        Self {
+            addresses: Arc::new(answered(&config, &self.interface)),
+            allowed: Arc::new(config.allowed.iter().copied().collect()),
+            config,
             generation: self.generation.wrapping_add(1),
             ..self.clone()
         }
@@ -124,8 +138,7 @@ impl View {
 
     /// Whether a source is on the allow-list, or there is none.
     pub fn allows(&self, source: &Address) -> bool {
-        let allowed = &self.config.allowed;
-        allowed.is_empty() || allowed.iter().any(|(prefix, length)| covers(prefix, *length, source))
+        self.config.allowed.is_empty() || self.allowed.covers(source, 128)
     }
 
     /// The provisioned session that a packet's session is, or is made from: the more it says the better.
@@ -171,24 +184,4 @@ pub fn entry_flags(key: &SessionKey, provisioned: &Provisioned) -> u32 {
 fn answered(config: &Config, interface: &Interface) -> HashSet<Address> {
     let own = interface.addresses.iter().map(|ip| address(*ip));
     own.filter(|own| config.addresses.is_empty() || config.addresses.contains(own)).collect()
-}
-
-/// Whether the first `length` bits of both are the same.
-pub fn covers(prefix: &Address, length: u8, address: &Address) -> bool {
-    let (a, b) = (u128::from_be_bytes(prefix.0), u128::from_be_bytes(address.0));
-    length == 0 || (a ^ b) >> (128 - u32::from(length.min(128))) == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prefixes_cover_by_their_leading_bits() {
-        let net = Address::v4([192, 0, 2, 0]);
-        assert!(covers(&net, 120, &Address::v4([192, 0, 2, 255])));
-        assert!(!covers(&net, 120, &Address::v4([192, 0, 3, 0])));
-        assert!(covers(&net, 0, &Address([7; 16])));
-        assert!(covers(&net, 128, &net));
-    }
 }

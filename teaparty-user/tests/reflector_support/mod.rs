@@ -283,6 +283,14 @@ impl Client {
         Some(reply)
     }
 
+    /// A reply that is here already.
+    pub(crate) fn receive_now(&self) -> Option<Vec<u8>> {
+        self.socket.set_nonblocking(true).unwrap();
+        let reply = self.receive();
+        self.socket.set_nonblocking(false).unwrap();
+        reply
+    }
+
     /// Asks until there is an answer, or for `limit`; whether there was one.
     pub(crate) fn ask_within(&mut self, limit: Duration) -> bool {
         self.socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();

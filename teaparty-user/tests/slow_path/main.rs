@@ -1,12 +1,13 @@
-//! The slow path on a veth pair, as root: authentication under attack, keys that stay secret, bounds and fairness, and
-//! the two owners of sessions that never disagree.
+//! The slow path on a veth pair, as root: authentication under attack, keys that stay secret, bounds and fairness, the two
+//! owners of sessions that never disagree, and configurations that change as a whole.
 
 #[path = "../reflector_support/mod.rs"]
 mod reflector_support;
 
 mod authentication;
 mod fairness;
-
+mod inside;
+mod reconfigure;
 mod secrets;
 mod sessions;
 

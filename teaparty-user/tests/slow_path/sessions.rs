@@ -4,17 +4,16 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use teaparty_common::maps::Session;
 use teaparty_user::crypto::Key;
-use teaparty_user::reflector::Reflector;
-use teaparty_user::reflector::config::{Config, RateLimit, Settings, XdpMode};
+use teaparty_user::reflector::config::{RateLimit, Settings, XdpMode};
 use teaparty_user::reflector::handle::{ReflectorHandle, SessionId, SessionSpec, SessionStatus};
 use teaparty_user::reflector::keys::{KeyChange, SessionKeys};
 use teaparty_user::reflector::maps::Maps;
 
+use crate::inside::Inside;
 use crate::reflector_support::probe::or_skip;
 use crate::reflector_support::{Client, Net, V4};
 use crate::signed::BASE;
@@ -26,43 +25,13 @@ const OPEN_SENDERS: usize = 100;
 const SSIDS: std::ops::RangeInclusive<u16> = 1..=8;
 const TIMEOUT_S: u64 = 1;
 
-/// A reflector in this process, in the namespace of `net`.
-struct Inside {
-    handle: ReflectorHandle,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Inside {
-    fn start(net: &Net, mode: XdpMode) -> Self {
-        let (sender, receiver) = mpsc::channel();
-        let namespace = net.near_file();
-        let run = move || {
-            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let settings = Settings {
-                    iface: vec!["veth0".into()],
-                    xdp_mode: mode,
-                    max_sessions: MAX_SESSIONS,
-                    session_timeout: TIMEOUT_S,
-                    rate_limit: RateLimit { rate_pps: 0, burst: 1 },
-                    ..Settings::default()
-                };
-                let (reflector, handle) = Reflector::start(Config::try_from(settings).unwrap()).unwrap();
-                sender.send(handle.clone()).unwrap();
-                reflector.run(&handle).await.unwrap();
-            });
-        };
-        let thread = std::thread::spawn(run);
-        Self { handle: receiver.recv().expect("the reflector starts"), thread: Some(thread) }
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        self.handle.stop();
-        let ended = self.thread.take().map(std::thread::JoinHandle::join);
-        assert!(std::thread::panicking() || matches!(ended, Some(Ok(()))));
+fn settings(mode: XdpMode) -> Settings {
+    Settings {
+        xdp_mode: mode,
+        max_sessions: MAX_SESSIONS,
+        session_timeout: TIMEOUT_S,
+        rate_limit: RateLimit { rate_pps: 0, burst: 1 },
+        ..Settings::default()
     }
 }
 
@@ -176,7 +145,7 @@ fn maps_and_table_never_disagree_under_load() {
     let name = "maps_and_table_never_disagree_under_load";
     for mode in [XdpMode::Native, XdpMode::Off] {
         let Some(net) = or_skip(name, Net::new()) else { return };
-        let inside = Inside::start(&net, mode);
+        let inside = Inside::start(&net, settings(mode));
         let handle = &inside.handle;
         let mut clients: Vec<Client> = (0..OPEN_SENDERS).map(|_| net.client(V4, 862)).collect();
         let is_over = AtomicBool::new(false);
