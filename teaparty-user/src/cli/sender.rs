@@ -79,7 +79,8 @@ pub struct Arguments {
     #[arg(long)]
     seed: Option<u64>,
 
-    /// SSID of the first session, the others count up from it; 0 for none [default: random].
+    /// SSID of the first session, the others count up from it; 0 for none, which TWAMP-Light reflectors that send noise
+    /// in its place need [default: random].
     #[arg(long)]
     ssid: Option<u16>,
     /// Local address.

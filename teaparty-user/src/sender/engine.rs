@@ -381,6 +381,9 @@ impl<'a, C: Clock> Engine<'a, C> {
 }
 
 /// The session that a datagram claims to be of: by SSID, or where that is missing, by its source.
+///
+/// A reply with an SSID that is none of ours is of no session (RFC 8972 §3), unless we use none: then it may be noise
+/// of a TWAMP-Light reflector, which has no SSID there.
 fn session_of(
     sessions: &[Session],
     by_ssid: &[u32],
@@ -389,12 +392,10 @@ fn session_of(
 ) -> Option<usize> {
     if let Ok(reply) = parsed
         && reply.ssid != 0
+        && sessions.first().is_some_and(|session| session.ssid != 0)
     {
         let place = by_ssid[usize::from(reply.ssid)];
-        // A TWAMP-Light reflector has something else in these two octets; then only the source can tell.
-        if place != NO_SESSION {
-            return Some(place as usize);
-        }
+        return (place != NO_SESSION).then_some(place as usize);
     }
     let peer = peer?;
     sessions.iter().position(|session| session.is_at(peer.ip()) && session.address.port() == peer.port())

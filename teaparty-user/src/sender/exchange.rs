@@ -96,7 +96,7 @@ pub struct Match {
     pub is_restart: bool,
 }
 
-/// Counts of a session. All are of packets but `duplicates`, `further`, `late` and `unmatched`, which are of replies.
+/// Counts of a session. All are of packets but `duplicates`, `further`, `late`, `unmatched` and `corrupted`, which are of replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Packets sent.
@@ -115,8 +115,10 @@ pub struct Counts {
     pub late: u64,
     /// Further replies that packets asked for.
     pub further: u64,
-    /// Replies that fit no packet: forged, foreign, replayed, or to packets long forgotten.
+    /// Replies that fit no packet: forged, corrupted, replayed, or to packets long forgotten.
     pub unmatched: u64,
+    /// Those among them that name a packet which we remember, with a T1 that it did not have: corrupted or forged.
+    pub corrupted: u64,
     /// Times that the reflector started anew.
     pub reflector_restarts: u64,
     /// Runs of consecutive lost packets.
@@ -209,6 +211,11 @@ impl Exchange {
             self.counts.unmatched += 1;
             return None;
         };
+        if self.slots[place].departure.wire_timestamp != claim.sender_timestamp {
+            self.counts.unmatched += 1;
+            self.counts.corrupted += 1;
+            return None;
+        }
         let slot = &mut self.slots[place];
         let (index, departure) = (slot.index, slot.departure);
         slot.replies = slot.replies.saturating_add(1);
@@ -239,13 +246,14 @@ impl Exchange {
         Some(Match { kind, index, departure, reordering_extent, is_restart })
     }
 
+    /// The place of the packet that a reply names, whether its T1 is right or not.
     fn find(&self, claim: Claim) -> Option<usize> {
         // The youngest packet with this Sequence Number, modulo 2^32.
         let newest = self.counts.sent.checked_sub(1)?;
         let age = self.sequence(newest).wrapping_sub(claim.sender_sequence);
         let index = newest.checked_sub(u64::from(age))?;
-        let slot = &self.slots[self.place(index)];
-        (slot.index == index && slot.departure.wire_timestamp == claim.sender_timestamp).then(|| self.place(index))
+        let place = self.place(index);
+        (self.slots[place].index == index).then_some(place)
     }
 
     fn order(&mut self, index: u64) -> u32 {

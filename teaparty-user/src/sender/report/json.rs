@@ -85,6 +85,7 @@ fn figures(statistics: &Statistics, counts: Counts, split: Split, ignored: Ignor
         "late": counts.late,
         "further_replies": counts.further,
         "unmatched": counts.unmatched,
+        "corrupted": counts.corrupted,
         "ignored": ignored,
         "reflector_stateful": split.is_stateful,
         "reflector_restarts": counts.reflector_restarts,
@@ -151,6 +152,7 @@ fn add(total: &mut Counts, counts: Counts) {
     total.late += counts.late;
     total.further += counts.further;
     total.unmatched += counts.unmatched;
+    total.corrupted += counts.corrupted;
     total.reflector_restarts += counts.reflector_restarts;
     total.loss_bursts += counts.loss_bursts;
     total.loss_burst_max = total.loss_burst_max.max(counts.loss_burst_max);
