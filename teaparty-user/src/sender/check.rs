@@ -63,6 +63,10 @@ impl Thresholds {
             }
         }
         let round_trip = &session.statistics.round_trip;
+        let has_limit = !self.max_rtt.is_empty() || self.max_jitter.is_some();
+        if has_limit && counts.sent > 0 && round_trip.count() == 0 {
+            breaches.push("no round trip could be measured".into());
+        }
         for RttLimit { label, fraction, limit } in &self.max_rtt {
             let value = match fraction {
                 Some(fraction) => round_trip.quantile(*fraction),

@@ -3,7 +3,7 @@
 //! Reading order: [`config`] (what is asked for) and [`target`] (of whom), [`run`] (start to exit status), [`engine`] (the
 //! loop that does I/O) and [`session`] (one target, no I/O); then the pure parts: [`schedule`] (when), [`packet`] and
 //! [`tlvs`] (what goes out and comes back), [`reply`], [`exchange`] (which belongs to which, and what is lost where),
-//! [`sample`] (delays), [`stats`] and [`histogram`]; last [`report`] (what is printed), [`live`] (what is shown meanwhile), [`saved`] (what was written earlier), [`check`] (thresholds) and
+//! [`sample`] (delays), [`stats`] and [`histogram`]; last [`report`] (what is printed), [`output`] (where to), [`live`] (what is shown meanwhile), [`saved`] (what was written earlier), [`check`] (thresholds) and
 //! [`event`] (what a running measurement tells).
 
 pub mod check;
@@ -13,6 +13,7 @@ pub mod event;
 pub mod exchange;
 pub mod histogram;
 pub mod live;
+pub mod output;
 pub mod packet;
 pub mod reply;
 pub mod report;

@@ -1,6 +1,6 @@
 //! A measurement from start to exit status: the engine on a thread of its own, and this one that writes.
 
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -13,6 +13,7 @@ use super::config::Config;
 use super::engine::{self, Outcome};
 use super::event::{Event, Interest, Stop};
 use super::live;
+use super::output::{Lines, create};
 use super::report::{Format, hdr, human, json, stream};
 use crate::clock::SystemClock;
 use crate::exit::Exit;
@@ -53,20 +54,29 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
             .name("sender".into())
             .spawn_scoped(scope, || measure(&config, &stop, interest, &sink_of(sink)))
             .context("cannot start a thread")?;
-        let written = if is_live { live::follow(&events, &config, &stop) } else { writer.follow(&events, &config) };
+        let written =
+            if is_live { live::follow(&events, &config, &stop) } else { writer.follow(&events, &config, &stop) };
         if written.is_err() {
-            // Whoever reads us has gone, or the disk is full: there is no point in sending on.
+            // Whoever reads us has gone: there is no point in sending on.
             stop.request();
             stop.request();
         }
         // Drained so that the engine never waits for a reader that is gone.
         events.iter().for_each(drop);
-        let outcome = engine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        written.and(outcome)
-    })?;
-    writer.finish(&config, &outcome)?;
+        let outcome = engine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        anyhow::Ok((written, outcome))
+    });
+    let (written, outcome) = outcome?;
+    if let Err(error) = written.and_then(|()| writer.finish(&config, &outcome)) {
+        // The last place where somebody may look.
+        eprintln!("{}", human::summary(&config, &outcome).trim());
+        return Err(error);
+    }
     if let Some(file) = hdr_log {
         hdr::write(file, &outcome).context("cannot write the HdrHistogram log")?;
+    }
+    if let Some(failure) = writer.lines.failure() {
+        anyhow::bail!("{failure}");
     }
     let (exit, reason) = check::verdict(&config, &output.thresholds, &outcome);
     if let Some(reason) = reason {
@@ -105,26 +115,19 @@ fn stop_on_signals(signals: SigSet, stop: Arc<Stop>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn create(path: &std::path::Path) -> anyhow::Result<std::fs::File> {
-    std::fs::File::create(path).with_context(|| format!("cannot write to {}", path.display()))
-}
-
 struct Writer {
     format: Format,
-    file: BufWriter<Box<dyn Write>>,
+    lines: Lines,
     /// A line for each packet, for people who watch.
     is_watched: bool,
 }
 
 impl Writer {
     fn open(output: &Output, config: &Config) -> anyhow::Result<Self> {
-        let is_stdout = output.path.as_os_str() == "-";
-        let file: Box<dyn Write> =
-            if is_stdout { Box::new(std::io::stdout()) } else { Box::new(create(&output.path)?) };
         // More lines a second than anybody reads would only slow the sending down.
         let is_readable = config.plan.interval_ps / config.targets.len() as u64 >= 10_000_000_000;
-        let is_watched = output.format == Format::Human && is_stdout && std::io::stdout().is_terminal() && is_readable;
-        let mut writer = Self { format: output.format, file: BufWriter::new(file), is_watched };
+        let is_watched = output.format == Format::Human && is_readable;
+        let mut writer = Self { format: output.format, lines: Lines::open(&output.path)?, is_watched };
         if output.format == Format::Csv {
             writer.line(&stream::csv_header())?;
         }
@@ -135,15 +138,18 @@ impl Writer {
         self.is_watched || matches!(self.format, Format::Jsonl | Format::Csv)
     }
 
-    /// Writes what comes until the engine is done.
-    fn follow(&mut self, events: &Receiver<Event>, config: &Config) -> anyhow::Result<()> {
+    /// Writes what comes until the engine is done. Has it stop when the file takes no more.
+    fn follow(&mut self, events: &Receiver<Event>, config: &Config, stop: &Stop) -> anyhow::Result<()> {
         while let Ok(event) = events.recv() {
             self.event(event, config)?;
             // While more is waiting, one write for many lines; when nothing is, readers get what there is.
             while let Ok(event) = events.try_recv() {
                 self.event(event, config)?;
             }
-            self.file.flush().context("cannot write the output")?;
+            self.flush()?;
+            if self.lines.failure().is_some() && !stop.is_requested() {
+                stop.request();
+            }
         }
         Ok(())
     }
@@ -172,7 +178,11 @@ impl Writer {
     }
 
     fn line(&mut self, line: &str) -> anyhow::Result<()> {
-        writeln!(self.file, "{line}").context("cannot write the output")
+        self.lines.push(line).context("cannot write the output")
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        self.lines.flush().context("cannot write the output")
     }
 
     fn finish(&mut self, config: &Config, outcome: &Outcome) -> anyhow::Result<()> {
@@ -185,6 +195,6 @@ impl Writer {
             }
             Format::Csv => {}
         }
-        self.file.flush().context("cannot write the output")
+        self.flush()
     }
 }

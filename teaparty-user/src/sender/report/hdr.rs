@@ -1,9 +1,9 @@
-//! Distributions in HdrHistogram's log format, which its plotting tools read.
+//! Distributions in HdrHistogram's log format. Its tools in Java and Python read the compressed form only, so that is used.
 
 use std::io::{BufWriter, Write};
 use std::time::{Duration, SystemTime};
 
-use hdrhistogram::serialization::V2Serializer;
+use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
 use super::super::engine::Outcome;
@@ -11,7 +11,7 @@ use super::super::engine::Outcome;
 /// Writes one line for each target and quantity. The tag says which: `TARGET/round_trip` and so on, in nanoseconds.
 pub fn write(file: impl Write, outcome: &Outcome) -> anyhow::Result<()> {
     let mut file = BufWriter::new(file);
-    let mut serializer = V2Serializer::new();
+    let mut serializer = V2DeflateSerializer::new();
     let start = SystemTime::UNIX_EPOCH + Duration::from_nanos(outcome.started_ns);
     let mut writer = IntervalLogWriterBuilder::new()
         .add_comment(concat!("teaparty ", env!("CARGO_PKG_VERSION"), ", nanoseconds; values under 0 count as 0"))

@@ -9,7 +9,7 @@ pub mod stream;
 /// The forms of output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people: a line for each reply at a terminal, then a summary.
+    /// For people: a line for each reply, unless there are more than a hundred a second, then a summary.
     #[default]
     Human,
     /// One JSON object at the end.

@@ -1,0 +1,229 @@
+//! What the program's sender writes and how it ends: forms, files, full disks, thresholds, signals.
+
+mod sender_support;
+
+use sender_support::{Act, Behaviour, Reflector, summary, teaparty};
+use serde_json::{Value, json};
+
+fn quick(reflector: &Reflector, rest: &str) -> String {
+    format!("sender {} -i 2ms -W 300ms --format json {rest}", reflector.address)
+}
+
+fn number(value: &Value) -> i64 {
+    value.as_i64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn exit_statuses_say_how_it_went() {
+    let lossy =
+        || Behaviour { script: Box::new(|n| Act { lost_there: n == 3, ..Act::default() }), ..Behaviour::default() };
+    let reflector = Reflector::start("127.0.0.1", lossy());
+    let (code, _, stderr) = teaparty(&quick(&reflector, "--max-loss 5"));
+    assert!(code == 3 && stderr.contains("loss 10.000 % exceeds 5.000 %"), "{code} {stderr}");
+    let reflector = Reflector::start("127.0.0.1", lossy());
+    assert_eq!(teaparty(&quick(&reflector, "--max-loss 10")).0, 0);
+    let (code, _, stderr) = teaparty(&quick(&reflector, "--max-rtt p50=1ns"));
+    assert!(code == 3 && stderr.contains("round trip p50"), "{code} {stderr}");
+    assert_eq!(teaparty(&quick(&reflector, "--max-rtt p50=10s --max-jitter 10s")).0, 0);
+    let address = reflector.address;
+    drop(reflector);
+    let (code, _, stderr) = teaparty(&format!("sender {address} -c 2 -i 1ms -W 50ms"));
+    assert!(code == 4 && stderr.contains("no reply to any of 2 packets"), "{code} {stderr}");
+    assert_eq!(teaparty("sender --count x 127.0.0.1").0, 2);
+    assert_eq!(teaparty("sender").0, 2);
+    assert_eq!(teaparty("sender no.such.name.invalid").0, 1);
+    assert_eq!(teaparty(&format!("sender {address} --output /nonexistent/file")).0, 1);
+}
+
+#[test]
+fn streams_have_one_line_a_packet_and_nothing_else_on_standard_output() {
+    let behaviour =
+        Behaviour { script: Box::new(|n| Act { lost_there: n == 1, ..Act::default() }), ..Behaviour::default() };
+    let reflector = Reflector::start("127.0.0.1", behaviour);
+    let (_, jsonl, _) = teaparty(&format!("sender {} -c 4 -i 1ms -W 100ms --format jsonl", reflector.address));
+    let lines: Vec<Value> = jsonl.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut fates: Vec<(i64, &str)> =
+        lines[..4].iter().map(|line| (number(&line["sequence"]), line["fate"].as_str().unwrap())).collect();
+    fates.sort_unstable();
+    assert_eq!(fates, [(0, "reply"), (1, "lost"), (2, "reply"), (3, "reply")]);
+    assert_eq!((lines.len(), &lines[4]["summary"]["lost_far_end"]), (5, &json!(1)));
+    let (_, csv, _) = teaparty(&format!("sender {} -c 4 -i 1ms --format csv", reflector.address));
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 5);
+    assert!(lines[0].starts_with("target,epoch_ns,sequence,fate,t1_ns"));
+    assert!(lines.iter().all(|line| line.split(',').count() == lines[0].split(',').count()));
+}
+
+#[test]
+fn saved_measurements_are_shown_compared_and_plotted() {
+    let behaviour =
+        Behaviour { script: Box::new(|n| Act { lost_there: n == 1, ..Act::default() }), ..Behaviour::default() };
+    let reflector = Reflector::start("127.0.0.1", behaviour);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    for (name, format) in [("a.jsonl", "jsonl"), ("b.json", "json")] {
+        let words = format!("sender {} -i 2ms -W 200ms --format {format} -o {}", reflector.address, path(name));
+        let (code, stdout, _) = teaparty(&words);
+        assert_eq!((code, stdout.as_str()), (0, ""), "everything goes to the file");
+    }
+    let (code, text, _) = teaparty(&format!("report {}", path("a.jsonl")));
+    assert!(code == 0 && text.contains("round trip p50"), "{text}");
+    let (code, text, _) = teaparty(&format!("report --compare {} {}", path("a.jsonl"), path("b.json")));
+    assert!(code == 0 && text.contains("-100.0 %"), "one packet was lost, then none: {text}");
+    assert_eq!(teaparty(&format!("report --html {} {}", path("page.html"), path("a.jsonl"))).0, 0);
+    let page = std::fs::read_to_string(path("page.html")).unwrap();
+    assert_eq!((page.matches("class=\"lost\"").count(), page.matches("r=\"2\"").count()), (1, 9));
+    assert_eq!(teaparty(&format!("report --compare {}", path("a.jsonl"))).0, 2);
+    assert_eq!(teaparty("report /nonexistent").0, 1);
+}
+
+#[test]
+fn interrupts_end_a_measurement_with_its_summary() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let child = std::process::Command::new(env!("CARGO_BIN_EXE_teaparty"))
+            .args(["sender", &reflector.address.to_string(), "-c", "0", "-i", "5ms", "--format", "json"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        let asked = std::time::Instant::now();
+        kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(asked.elapsed() < std::time::Duration::from_secs(2), "nothing is awaited any more");
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{signal}");
+        assert!(number(&summary["sent"]) > 10 && summary["sent"] == summary["received"], "{summary}");
+    }
+    // To a host that does not answer: the first signal ends sending, the second one waiting.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_teaparty"))
+        .args(["sender", &silent.local_addr().unwrap().to_string(), "-c", "0", "-i", "5ms", "-W", "60s"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let asked = std::time::Instant::now();
+    for _ in 0..2 {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    assert!(asked.elapsed() < std::time::Duration::from_secs(10));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("(100.000 %)"));
+}
+
+#[test]
+fn completions_and_man_pages_come_from_the_same_source() {
+    for shell in ["bash", "zsh", "fish", "elvish"] {
+        let (code, script, _) = teaparty(&format!("completions {shell}"));
+        assert!(code == 0 && script.contains("class-of-service-v2"), "{shell}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(teaparty(&format!("man --output {}", directory.path().display())).0, 0);
+    let page = std::fs::read_to_string(directory.path().join("teaparty-sender.1")).unwrap();
+    assert!(page.contains("max\\-loss"));
+    assert!(teaparty("man").1.contains(".TH"));
+    assert_eq!(teaparty("--version").1.trim(), concat!("teaparty ", env!("CARGO_PKG_VERSION")));
+    assert_eq!(teaparty("help").0, 0);
+}
+
+#[test]
+fn a_check_of_a_target_that_does_not_answer_fails_beside_one_that_does() {
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let both = format!("sender {} {} -c 2 -i 1ms -W 50ms", reflector.address, silent.local_addr().unwrap());
+    assert_eq!(teaparty(&both).0, 0, "somebody answered, and nothing was to be checked");
+    for limit in ["--max-rtt p99=10s", "--max-jitter 10s"] {
+        let (code, _, stderr) = teaparty(&format!("{both} {limit}"));
+        assert!(code == 3 && stderr.contains("no round trip could be measured"), "{limit}: {code} {stderr}");
+    }
+}
+
+#[test]
+fn a_line_for_each_packet_is_for_files_and_pipes_too() {
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    let (_, text, _) = teaparty(&format!("sender {} -c 3 -i 10ms", reflector.address));
+    assert_eq!(text.lines().filter(|line| line.contains(" seq=")).count(), 3, "{text}");
+    // Nobody reads a thousand lines a second.
+    let (_, text, _) = teaparty(&format!("sender {} -c 3 -i 1ms", reflector.address));
+    assert!(!text.contains(" seq=") && text.contains("3 sent, 3 received"), "{text}");
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_loses_nothing() {
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    for (format, lines) in [("jsonl", 5), ("csv", 5), ("human", 0), ("json", 0)] {
+        let (code, stdout, stderr) =
+            teaparty(&format!("sender {} -c 4 -i 1ms --format {format} -o /dev/full", reflector.address));
+        assert!(code == 1 && stderr.contains("/dev/full: No space left on device"), "{format}: {code} {stderr}");
+        assert!(stdout.lines().count() >= lines, "{format}: {stdout}");
+        match format {
+            "json" => {
+                assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["received"], json!(4))
+            }
+            "jsonl" => {
+                let last: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+                // It stops when it notices.
+                assert!(number(&last["summary"]["received"]) >= 1 && last["summary"]["lost"] == json!(0), "{stdout}");
+            }
+            "csv" => assert!(stdout.starts_with("target,epoch_ns"), "{stdout}"),
+            _ => assert!(stdout.contains("4 sent, 4 received"), "{stdout}"),
+        }
+    }
+}
+
+#[test]
+fn a_file_that_takes_no_more_ends_with_a_whole_line_and_the_rest_goes_to_standard_output() {
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // Files of this process and its children take 4096 octets, which stands for a disk that is full then.
+    let words = format!(
+        "ulimit -f 8; trap '' XFSZ; exec {} sender {} -c 200 -i 1ms --format jsonl -o {}",
+        env!("CARGO_BIN_EXE_teaparty"),
+        reflector.address,
+        file.path().display()
+    );
+    let output = std::process::Command::new("sh").args(["-c", &words]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && stderr.contains("File too large"), "{:?} {stderr}", output.status);
+    let [kept, rest] = [std::fs::read_to_string(file.path()).unwrap(), String::from_utf8(output.stdout).unwrap()];
+    assert!(kept.len() > 2_000 && kept.ends_with("}\n"), "{kept}");
+    let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let mut lines: Vec<Value> = kept.lines().chain(rest.lines()).map(parse).collect();
+    let summary = lines.pop().unwrap()["summary"].take();
+    let sequences: Vec<i64> = lines.iter().map(|line| number(&line["sequence"])).collect();
+    assert_eq!(sequences, (0..number(&summary["sent"])).collect::<Vec<_>>(), "each packet is on one of the two, once");
+}
+
+#[test]
+fn hdr_logs_are_read_by_hdr_histograms_own_reader() {
+    use hdrhistogram::serialization::Deserializer;
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let (code, summary) = summary(&quick(&reflector, &format!("-c 100 --hdr-log {}", file.path().display())));
+    assert_eq!(code, 0);
+    let log = std::fs::read(file.path()).unwrap();
+    let mut found = Vec::new();
+    for entry in IntervalLogIterator::new(&log) {
+        let LogEntry::Interval(interval) = entry.unwrap() else { continue };
+        let octets = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, interval.encoded_histogram()).unwrap();
+        // The cookie of compressed histograms: tools in other languages read nothing else.
+        assert_eq!(octets[..4], 0x1c84_9314u32.to_be_bytes());
+        let histogram: hdrhistogram::Histogram<u64> = Deserializer::new().deserialize(&mut octets.as_slice()).unwrap();
+        let (target, quantity) = interval.tag().unwrap().as_str().rsplit_once('/').unwrap();
+        assert_eq!(target, reflector.address.to_string());
+        let figures = &summary[format!("{quantity}_ns")];
+        assert_eq!(histogram.len(), 100);
+        for (key, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+            let (theirs, ours) = (histogram.value_at_quantile(quantile) as i64, number(&figures[key]).max(0));
+            assert!((theirs - ours).abs() <= theirs / 500 + 1, "{quantity} {key}: {theirs} {ours}");
+        }
+        found.push(quantity.to_owned());
+    }
+    assert_eq!(found, ["round_trip", "residence", "forward", "backward"]);
+}
