@@ -1,6 +1,6 @@
 //! The controller and the Session-Sender behind the program `teaparty`.
 //!
-//! Reading order: [`cli`] (what can be asked for), [`sender`] (the Session-Sender),
+//! Reading order: [`cli`] and [`config`] (what can be asked for), [`sender`] (the Session-Sender),
 //! [`reflector`] (the Session-Reflector), [`heartbeat`], [`api`] and [`metrics`] (what is around it), [`clock`] (time and how far it may
 //! be off), [`net`] (UDP with the facts a measurement needs), [`crypto`] (keys and HMACs), [`process`] (what is kept
 //! from neighbours), [`logging`] and [`exit`] (what is said, and how a run ends).
@@ -8,6 +8,7 @@
 pub mod api;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod crypto;
 pub mod exit;
 pub mod heartbeat;

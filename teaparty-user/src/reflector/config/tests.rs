@@ -72,3 +72,13 @@ fn rates_are_read_and_written() {
         assert!(bad.parse::<RateLimit>().is_err(), "{bad}");
     }
 }
+
+#[test]
+fn a_file_may_write_rates_as_numbers() {
+    let read = |json: &str| serde_json::from_str::<RateLimit>(json).map_err(|error| error.to_string());
+    assert_eq!(read("0").unwrap().rate_pps, 0);
+    assert_eq!(read("1000").unwrap(), read("\"1000:200\"").unwrap());
+    for bad in ["-1", "\"x\"", "[]", "1.5"] {
+        assert!(read(bad).unwrap_err().contains("PACKETS_PER_SECOND"), "{bad}");
+    }
+}

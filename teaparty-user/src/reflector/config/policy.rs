@@ -1,0 +1,81 @@
+//! The settings that make up the [`Policy`] of reflection, checked.
+
+use teaparty_common::reflect::{LocationFields, Policy};
+use teaparty_common::tlv::{CodePoints, Profile, REGISTRY};
+use teaparty_common::wire::{Dscp, Ecn};
+
+use super::{ConfigError, Format, Settings, TlvProfile, wrong};
+
+/// The rules that follow from the settings.
+pub(super) fn policy(settings: &Settings) -> Result<Policy, ConfigError> {
+    let mut policy = Policy { min_payload: settings.min_payload, ..Policy::DEFAULT };
+    policy.micro_session_id = settings.micro_session_id;
+    for (flag, is_set) in [
+        (Policy::PTP, settings.timestamp_format == Format::Ptp),
+        (Policy::STRICT, settings.strict),
+        (Policy::COS_LEGACY, settings.cos_legacy),
+        (Policy::DESTINATION_PORT, settings.allow_destination_port),
+        (Policy::RETURN_ADDRESS, settings.allow_return_address),
+        (Policy::REFLECTED_CONTROL, settings.allow_reflected_control),
+    ] {
+        if is_set {
+            policy.flags |= flag;
+        }
+    }
+    if let Some(text) = &settings.deny_dscp {
+        let named = |name: &str| Dscp::NAMED.iter().find(|(known, _)| *known == name).map(|(_, dscp)| dscp.value());
+        policy.dscp_allowed = !denied(text, 64, named).map_err(wrong("deny-dscp"))?;
+    }
+    if let Some(text) = &settings.deny_ecn {
+        let named = |name: &str| Ecn::NAMED.iter().find(|(known, _)| *known == name).map(|(_, ecn)| ecn.value());
+        policy.ecn_allowed = !(denied(text, 4, named).map_err(wrong("deny-ecn"))? as u8) & 0xf;
+    }
+    for name in &settings.location_hide {
+        let found = LocationFields::NAMED.iter().find(|(known, _)| known == name);
+        let (_, field) = found.ok_or_else(|| {
+            let names: Vec<&str> = LocationFields::NAMED.iter().map(|(name, _)| *name).collect();
+            wrong("location-hide")(format!("`{name}` is none of {}", names.join(", ")))
+        })?;
+        policy.location_hidden |= field.0;
+    }
+    policy.code_points = CodePoints::new(match settings.tlv_profile {
+        TlvProfile::Current => Profile::Current,
+        TlvProfile::Earlier => Profile::Earlier,
+    });
+    for assignment in &settings.tlv_code {
+        assign(&mut policy.code_points, assignment).map_err(wrong("tlv-code"))?;
+    }
+    Ok(policy)
+}
+
+/// The values that a list names, as bits.
+fn denied(text: &str, values: u8, named: impl Fn(&str) -> Option<u8>) -> Result<u64, String> {
+    match text {
+        "all" => return Ok(u64::MAX >> (64 - u32::from(values))),
+        "none" => return Ok(0),
+        _ => {}
+    }
+    let mut bits = 0;
+    for item in text.split(',') {
+        let item = item.trim().to_ascii_lowercase();
+        let value = named(&item).or_else(|| item.parse().ok()).filter(|value| *value < values);
+        let value = value
+            .ok_or_else(|| format!("`{item}` is neither `all` nor `none`, nor a name, nor a number below {values}"))?;
+        bits |= 1 << value;
+    }
+    Ok(bits)
+}
+
+fn assign(points: &mut CodePoints, assignment: &str) -> Result<(), String> {
+    let (name, number) =
+        assignment.split_once('=').ok_or_else(|| format!("`{assignment}` is not NAME=NUMBER, such as history=244"))?;
+    let entry = REGISTRY.iter().find(|entry| entry.is_experimental() && entry.name == name).ok_or_else(|| {
+        let names: Vec<&str> = REGISTRY.iter().filter(|e| e.is_experimental()).map(|e| e.name).collect();
+        format!("`{name}` is none of the TLVs without an assigned number: {}", names.join(", "))
+    })?;
+    let code: u8 = number.parse().ok().filter(|code| *code > 12 && *code != 255).ok_or_else(|| {
+        format!("`{number}` is not a number from 13 to 254; those up to 12 are assigned, 255 is reserved")
+    })?;
+    points.assign(entry.kind, code);
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! What a person may set of a reflector, once: command line, configuration file and JSON Schema are all made from it.
+
+use std::net::IpAddr;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use teaparty_common::reflect::Policy;
+use teaparty_common::wire::DEFAULT_PORT;
+
+use super::values::{Format, Prefix, RateLimit, TlvProfile, XdpMode};
+
+/// A reflector's settings. A line of documentation is the option's help and the key's description.
+#[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Interface to answer on; may repeat
+    #[arg(long, short, value_name = "NAME")]
+    pub iface: Vec<String>,
+    /// UDP port to listen on; may repeat
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Vec<u16>,
+    /// Address to answer for, instead of all that the interface has; may repeat
+    #[arg(long, value_name = "IP")]
+    pub address: Vec<IpAddr>,
+    /// How to attach the XDP program: auto tries native, then skb, then off
+    #[arg(long, value_name = "MODE")]
+    pub xdp_mode: XdpMode,
+    /// Repeat the request's Sequence Number and keep no state
+    #[arg(long)]
+    pub stateless: bool,
+    /// Answer only sessions that were provisioned (RFC 8972 §3)
+    #[arg(long)]
+    pub provisioned_only: bool,
+    /// Drop packets whose Error Estimate has Multiplier 0 (RFC 4656 §4.1.2)
+    #[arg(long)]
+    pub strict: bool,
+    /// Format of timestamps: ntp (UTC) or ptp (TAI)
+    #[arg(long, value_name = "FORMAT")]
+    pub timestamp_format: Format,
+    /// Shortest UDP payload that is answered, in octets
+    #[arg(long, value_name = "OCTETS")]
+    pub min_payload: u16,
+    /// Answer only sources within this prefix; may repeat
+    #[arg(long, value_name = "PREFIX")]
+    pub allow: Vec<Prefix>,
+    /// Packets per second that one source may send, and how many at once; 0 for no limit
+    #[arg(long, value_name = "PPS[:BURST]")]
+    pub rate_limit: RateLimit,
+    /// Sessions that are remembered besides the provisioned ones; the least recently used one makes room
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_sessions: u32,
+    /// Seconds without a packet after which a session is forgotten; 0 for never
+    #[arg(long, value_name = "SECONDS")]
+    pub session_timeout: u64,
+    /// DSCPs that a sender may not ask for: all, none, or names and numbers with commas
+    #[arg(long, value_name = "all|LIST")]
+    pub deny_dscp: Option<String>,
+    /// ECN values that a sender may not ask for: all, none, or names and numbers with commas
+    #[arg(long, value_name = "all|LIST")]
+    pub deny_ecn: Option<String>,
+    /// Class of Service as in RFC 8972, without the ECN update
+    #[arg(long)]
+    pub cos_legacy: bool,
+    /// Obey Return Path TLVs that send the reply to another address
+    #[arg(long)]
+    pub allow_return_address: bool,
+    /// Obey Destination Port TLVs
+    #[arg(long)]
+    pub allow_destination_port: bool,
+    /// Obey Reflected Test Packet Control TLVs. Not offered while nothing acts on it.
+    #[arg(skip)]
+    pub allow_reflected_control: bool,
+    /// Member link that this reflector is on (RFC 9534); 0 for none
+    #[arg(long, value_name = "N")]
+    pub micro_session_id: u16,
+    /// Field of Location that stays zero: ports, source-mac, destination or source; may repeat
+    #[arg(long, value_name = "FIELD")]
+    pub location_hide: Vec<String>,
+    /// Code points of experimental TLVs
+    #[arg(long, value_name = "PROFILE")]
+    pub tlv_profile: TlvProfile,
+    /// Code point of one experimental TLV, such as history=244; may repeat
+    #[arg(long, value_name = "NAME=N")]
+    pub tlv_code: Vec<String>,
+    /// Where the key is that authenticates every session without one of its own: a file, credential:NAME (systemd),
+    /// env:NAME or fd:N
+    #[arg(long, value_name = "SOURCE")]
+    pub auth_key_file: Option<String>,
+    /// Where the key of HMAC TLVs is, likewise; else the one of --auth-key-file holds for them too
+    #[arg(long, value_name = "SOURCE")]
+    pub tlv_key_file: Option<String>,
+    /// Leave the XDP program answering when this process ends; the next start goes on with it, `teaparty detach` removes it
+    #[arg(long)]
+    pub keep: bool,
+}
+
+impl Settings {
+    /// Rules for reflection: they change while the reflector runs.
+    pub const POLICY: &[&str] = &[
+        "stateless",
+        "provisioned-only",
+        "strict",
+        "timestamp-format",
+        "deny-dscp",
+        "deny-ecn",
+        "cos-legacy",
+        "allow-return-address",
+        "allow-destination-port",
+        "allow-reflected-control",
+        "micro-session-id",
+        "location-hide",
+        "tlv-profile",
+        "tlv-code",
+    ];
+    /// Who is answered, and how often: they change while the reflector runs.
+    pub const LIMITS: &[&str] = &["allow", "rate-limit", "min-payload", "session-timeout"];
+    /// What else changes while the reflector runs.
+    const OTHERS: &[&str] = &["address", "auth-key-file", "tlv-key-file", "keep"];
+
+    /// What differs between these settings and others: first what can change while the reflector runs, then what takes a
+    /// restart. A setting that is on no list takes one.
+    pub fn changes(&self, others: &Self) -> (Vec<String>, Vec<String>) {
+        let members = |settings: &Self| match serde_json::to_value(settings) {
+            Ok(serde_json::Value::Object(members)) => members,
+            // No setting is a map with keys that aren't strings, which alone could fail.
+            _ => serde_json::Map::new(),
+        };
+        let (own, others) = (members(self), members(others));
+        let changed = own.into_iter().filter(|(name, value)| others.get(name) != Some(value)).map(|(name, _)| name);
+        let is_live = |name: &str| [Self::POLICY, Self::LIMITS, Self::OTHERS].iter().any(|list| list.contains(&name));
+        changed.partition(|name| is_live(name))
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            iface: Vec::new(),
+            port: vec![DEFAULT_PORT],
+            address: Vec::new(),
+            xdp_mode: XdpMode::Auto,
+            stateless: false,
+            provisioned_only: false,
+            strict: false,
+            timestamp_format: Format::Ntp,
+            min_payload: Policy::DEFAULT.min_payload,
+            allow: Vec::new(),
+            rate_limit: RateLimit::DEFAULT,
+            max_sessions: 65_536,
+            session_timeout: 900,
+            deny_dscp: None,
+            deny_ecn: None,
+            cos_legacy: false,
+            allow_return_address: false,
+            allow_destination_port: false,
+            allow_reflected_control: false,
+            micro_session_id: 0,
+            location_hide: Vec::new(),
+            tlv_profile: TlvProfile::Current,
+            tlv_code: Vec::new(),
+            auth_key_file: None,
+            tlv_key_file: None,
+            keep: false,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Values of settings, as they are written: modes, formats, rates, prefixes.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// How the XDP program is to be attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// Native, else generic, else not at all, with a warning for each step down.
+    #[default]
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the network stack, before everything else ("generic").
+    Skb,
+    /// Not at all: UDP sockets answer.
+    Off,
+}
+
+impl XdpMode {
+    /// As the command line spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Skb => "skb",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// Format of our timestamps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// NTP, in UTC.
+    #[default]
+    Ntp,
+    /// PTPv2 truncated, in TAI.
+    Ptp,
+}
+
+/// A set of code points for experimental TLVs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlvProfile {
+    /// In use since 2026.
+    #[default]
+    Current,
+    /// In use before that.
+    Earlier,
+}
+
+/// How many packets one source may send: a rate, and how far it may run ahead of it.
+///
+/// Written `PPS:BURST`, or as a number alone, which may burst to a fifth of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "NumberOrText", into = "String")]
+pub struct RateLimit {
+    /// Packets per second; 0 for no limit.
+    pub rate_pps: u64,
+    /// Packets that may come at once.
+    pub burst: u64,
+}
+
+impl RateLimit {
+    /// So that ordinary sessions never meet it.
+    pub const DEFAULT: Self = Self { rate_pps: 100_000, burst: 20_000 };
+
+    /// The rate as the time between two packets, and the burst as time saved up, in nanoseconds.
+    pub(super) fn as_ns(self) -> (u64, u64) {
+        match 1_000_000_000_u64.checked_div(self.rate_pps) {
+            None => (0, 0),
+            Some(interval) => (interval.max(1), interval.max(1).saturating_mul(self.burst.saturating_sub(1))),
+        }
+    }
+}
+
+impl FromStr for RateLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no rate: write PACKETS_PER_SECOND[:BURST], or 0 for no limit");
+        let (rate, burst) = match text.split_once(':') {
+            Some((rate, burst)) => (rate, Some(burst)),
+            None => (text, None),
+        };
+        let rate_pps: u64 = rate.parse().map_err(|_| wrong())?;
+        let burst = match burst {
+            Some(burst) => burst.parse().ok().filter(|burst| *burst > 0).ok_or_else(wrong)?,
+            None => (rate_pps / 5).max(1),
+        };
+        if rate_pps > 1_000_000_000 {
+            return Err(wrong());
+        }
+        Ok(Self { rate_pps, burst })
+    }
+}
+
+impl fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.rate_pps, self.burst)
+    }
+}
+
+impl TryFrom<NumberOrText> for RateLimit {
+    type Error = String;
+
+    fn try_from(written: NumberOrText) -> Result<Self, String> {
+        match written {
+            NumberOrText::Number(rate) => rate.to_string().parse(),
+            NumberOrText::Text(text) => text.parse(),
+        }
+    }
+}
+
+/// A rate as a file may write it.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a rate is a whole number or text: PACKETS_PER_SECOND[:BURST], or 0 for no limit")]
+enum NumberOrText {
+    Number(u64),
+    Text(String),
+}
+
+impl From<RateLimit> for String {
+    fn from(limit: RateLimit) -> Self {
+        limit.to_string()
+    }
+}
+
+/// Addresses that begin alike: `ADDRESS/LENGTH`, or an address alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Prefix(pub IpNet);
+
+impl FromStr for Prefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map(Self);
+        parsed
+            .map_err(|_| format!("`{text}` is no prefix: write ADDRESS/LENGTH, such as 192.0.2.0/24 or 2001:db8::/32"))
+    }
+}
+
+impl TryFrom<String> for Prefix {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Prefix> for String {
+    fn from(prefix: Prefix) -> Self {
+        prefix.0.to_string()
+    }
+}
