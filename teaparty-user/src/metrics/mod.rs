@@ -5,17 +5,25 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
+use self::process::Process;
+use crate::clock::{Clock as _, ClockState, SystemClock};
 use crate::heartbeat::Status;
-use crate::reflector::handle::{Count, InterfaceStatus, Path, ReflectorHandle};
+use crate::reflector::handle::{Count, InterfaceStatus, Path, ReflectorHandle, SessionStatus};
+use crate::reflector::residence::{BOUNDS_NS, Residences};
+
+mod process;
 
 /// The text format that every Prometheus reads.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Sessions that have series of their own, on all interfaces together: configured ones first, then the busiest.
+pub const SESSIONS: usize = 50;
 
 /// All metrics as text.
 pub fn text(reflector: &ReflectorHandle, heartbeats: Vec<Status>) -> Result<String, fmt::Error> {
@@ -26,14 +34,30 @@ pub fn text(reflector: &ReflectorHandle, heartbeats: Vec<Status>) -> Result<Stri
     let snapshot = Snapshot {
         interfaces: reflector.interfaces(),
         counts: reflector.counters(),
+        residences: reflector.residences(),
         sessions: [
             ("kernel", seen(true)),
             ("controller", seen(false)),
             ("none", sessions.iter().filter(|session| session.interface.is_none()).count()),
         ],
+        shown: shown(sessions),
         heartbeats,
+        clock: SystemClock.state(),
+        process: Process::read(),
     };
     snapshot.text()
+}
+
+/// The sessions that get series of their own.
+fn shown(sessions: Vec<SessionStatus>) -> Vec<SessionStatus> {
+    let mut seen: Vec<SessionStatus> = sessions.into_iter().filter(|session| session.interface.is_some()).collect();
+    let rank = |session: &SessionStatus| (!session.is_provisioned, std::cmp::Reverse(session.received));
+    if seen.len() > SESSIONS {
+        seen.select_nth_unstable_by_key(SESSIONS, rank);
+        seen.truncate(SESSIONS);
+    }
+    seen.sort_by_key(rank);
+    seen
 }
 
 /// What is known at one moment.
@@ -41,8 +65,12 @@ pub fn text(reflector: &ReflectorHandle, heartbeats: Vec<Status>) -> Result<Stri
 struct Snapshot {
     interfaces: Vec<InterfaceStatus>,
     counts: Vec<Count>,
+    residences: Vec<(String, Path, Residences)>,
     sessions: [(&'static str, usize); 3],
+    shown: Vec<SessionStatus>,
     heartbeats: Vec<Status>,
+    clock: ClockState,
+    process: Process,
 }
 
 impl Snapshot {
@@ -53,10 +81,8 @@ impl Snapshot {
         text::encode(&mut open_metrics, &registry)?;
         Ok(to_prometheus(&open_metrics))
     }
-}
 
-impl Collector for Snapshot {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+    fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut counter = |name, help, values: Vec<(Labels, u64)>| {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             values
@@ -65,12 +91,35 @@ impl Collector for Snapshot {
         };
         let counts = self.counts.iter().map(|count| (labels(count), count.packets)).collect();
         counter("packets", "Packets by the way they ended.", counts)?;
-        let target = |status: &Status| vec![("target", status.target.to_string())];
+        let of_sessions = |value: fn(&SessionStatus) -> u64| {
+            self.shown.iter().map(|session| (session_labels(session), value(session))).collect()
+        };
+        counter(
+            "session_received_packets",
+            "Packets of a session; only configured and the busiest sessions are shown.",
+            of_sessions(|session| session.received),
+        )?;
+        counter("session_replies", "Replies to a session.", of_sessions(|session| session.replies))?;
         let sent = self.heartbeats.iter().map(|status| (target(status), status.sent)).collect();
         counter("heartbeats_sent", "Heartbeats that went out.", sent)?;
         let failed = self.heartbeats.iter().map(|status| (target(status), status.failed)).collect();
-        counter("heartbeats_failed", "Heartbeats that could not go out.", failed)?;
+        counter("heartbeats_failed", "Heartbeats that could not go out.", failed)
+    }
 
+    fn residence(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Time from T2 to T3 of replies by the controller.";
+        let kind = MetricType::Histogram;
+        let mut family = encoder.encode_descriptor("residence", help, Some(&Unit::Seconds), kind)?;
+        self.residences.iter().try_for_each(|(interface, path, residences)| {
+            let labels: Labels = vec![("interface", interface.clone()), ("path", path.label().into())];
+            let bounds = BOUNDS_NS.iter().map(|ns| *ns as f64 / 1e9).chain([f64::INFINITY]);
+            let buckets: Vec<(f64, u64)> = bounds.zip(residences.buckets).collect();
+            let (sum, count) = (residences.sum_ns as f64 / 1e9, residences.buckets.iter().sum());
+            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+        })
+    }
+
+    fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut gauge = |name, help, values: Vec<(Labels, f64)>| {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             values.iter().try_for_each(|(labels, value)| ConstGauge::new(*value).encode(family.encode_family(labels)?))
@@ -84,6 +133,12 @@ impl Collector for Snapshot {
             "Sessions by who keeps their state; none for configured ones not seen yet.",
             sessions.collect(),
         )?;
+        let tai_offset = self.clock.tai_offset_ns();
+        let last = self.shown.iter().filter(|session| session.last_received_ns != 0).map(|session| {
+            let at = session.last_received_ns.saturating_add_signed(-tai_offset);
+            (session_labels(session), at as f64 / 1e9)
+        });
+        gauge("session_last_packet_timestamp_seconds", "When a session's last packet came.", last.collect())?;
         let interfaces = self.interfaces.iter().map(|interface| {
             let labels = vec![("interface", interface.name.clone()), ("xdp_mode", interface.xdp_mode.into())];
             (labels, f64::from(u8::from(interface.is_present)))
@@ -92,21 +147,72 @@ impl Collector for Snapshot {
         let version = vec![("version", env!("CARGO_PKG_VERSION").into())];
         gauge("build_info", "The running teaparty, always 1.", vec![(version, 1.0)])
     }
+
+    fn singles(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Self { process, clock, .. } = self;
+        if let Some(seconds) = process.cpu_seconds {
+            let help = "Processor time used, user and system.";
+            let encoder = encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
+            ConstCounter::new(seconds).encode(encoder)?;
+        }
+        let is_synchronized = f64::from(u8::from(clock.is_synchronized));
+        let seconds = |ns: f64| Some(ns / 1e9);
+        for (name, help, value) in [
+            ("clock_synchronized", "Whether the system clock says that it is synchronised.", Some(is_synchronized)),
+            (
+                "clock_error_bound_seconds",
+                "How far the system clock may be off.",
+                seconds(clock.maximum_error_ns as f64),
+            ),
+            ("clock_tai_offset_seconds", "TAI minus UTC as the kernel has it.", seconds(clock.tai_offset_ns() as f64)),
+            ("process_resident_memory_bytes", "Memory in use.", process.resident_bytes),
+            ("process_open_fds", "Open descriptors.", process.open_fds),
+            ("process_max_fds", "Descriptors that may be open.", process.max_fds),
+            ("process_threads", "Threads.", process.threads),
+            ("process_start_time_seconds", "When the process began.", process.start_seconds),
+        ] {
+            if let Some(value) = value {
+                let encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+                ConstGauge::new(value).encode(encoder)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        self.counters(&mut encoder)?;
+        self.residence(&mut encoder)?;
+        self.gauges(&mut encoder)?;
+        self.singles(&mut encoder)
+    }
 }
 
 type Labels = Vec<(&'static str, String)>;
 
 fn labels(count: &Count) -> Labels {
-    let path = match count.path {
-        Path::Xdp => "xdp",
-        Path::Ring => "ring",
-        Path::Socket => "socket",
-    };
     vec![
         ("interface", count.interface.clone()),
-        ("path", path.into()),
+        ("path", count.path.label().into()),
         ("verdict", count.verdict.into()),
         ("reason", count.reason.into()),
+    ]
+}
+
+fn target(status: &Status) -> Labels {
+    vec![("target", status.target.to_string())]
+}
+
+fn session_labels(session: &SessionStatus) -> Labels {
+    let id = &session.id;
+    vec![
+        ("interface", session.interface.clone().unwrap_or_default()),
+        ("source", id.source.to_string()),
+        ("source_port", id.source_port.to_string()),
+        ("destination", id.destination.to_string()),
+        ("destination_port", id.destination_port.to_string()),
+        ("ssid", id.ssid.to_string()),
     ]
 }
 
@@ -128,35 +234,4 @@ fn to_prometheus(open_metrics: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counters_are_described_by_the_name_of_their_samples() {
-        let count = Count {
-            interface: "eth0".into(),
-            path: Path::Xdp,
-            verdict: "reflect",
-            reason: "reflected",
-            help: "",
-            packets: 7,
-        };
-        let snapshot = Snapshot {
-            interfaces: Vec::new(),
-            counts: vec![count],
-            sessions: [("kernel", 2), ("controller", 0), ("none", 1)],
-            heartbeats: Vec::new(),
-        };
-        let text = snapshot.text().unwrap();
-        assert!(
-            text.contains(
-                "# HELP teaparty_packets_total Packets by the way they ended.\n# TYPE teaparty_packets_total counter\n\
-             teaparty_packets_total{interface=\"eth0\",path=\"xdp\",verdict=\"reflect\",reason=\"reflected\"} 7\n"
-            ),
-            "{text}"
-        );
-        assert!(text.contains("teaparty_sessions{owner=\"kernel\"} 2"), "{text}");
-        assert!(text.contains("teaparty_build_info{version="), "{text}");
-        assert!(!text.contains("EOF"), "{text}");
-    }
-}
+mod tests;

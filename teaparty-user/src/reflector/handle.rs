@@ -13,6 +13,7 @@ use super::Command;
 use super::config::{Config, Format, address, ip};
 use super::instance::Instance;
 use super::keys::{KeyChange, SessionKeys};
+use super::residence::Residences;
 use super::slow_path::locked;
 use super::view::Provisioned;
 use crate::net::socket::Socket;
@@ -61,6 +62,17 @@ pub enum Path {
     Ring,
     /// The controller, from a socket.
     Socket,
+}
+
+impl Path {
+    /// As metrics, JSON and the summary spell it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Ring => "ring",
+            Self::Socket => "socket",
+        }
+    }
 }
 
 /// A counter.
@@ -296,6 +308,19 @@ impl ReflectorHandle {
             }
         }
         counts
+    }
+
+    /// How long packets stayed in the controller, by interface and path.
+    pub fn residences(&self) -> Vec<(String, Path, Residences)> {
+        let state = locked(&self.state);
+        let present = state.slots.iter().filter_map(|(name, instance)| Some((name, instance.as_ref()?)));
+        let of_one = |(name, instance): (&String, &Instance)| {
+            let shared = &instance.shared;
+            let ring = instance.attachment().map(|_| (Path::Ring, &shared.ring));
+            let engines = ring.into_iter().chain([(Path::Socket, &shared.socket)]);
+            engines.map(|(path, counters)| (name.clone(), path, counters.residence.get())).collect::<Vec<_>>()
+        };
+        present.flat_map(of_one).collect()
     }
 
     /// All sessions: those that were seen, and those that were configured and have not been.

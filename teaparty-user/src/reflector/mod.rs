@@ -18,6 +18,7 @@ pub mod maps;
 pub mod pins;
 pub mod prefixes;
 pub mod queue;
+pub mod residence;
 pub mod ring;
 pub mod sessions;
 pub mod shared;

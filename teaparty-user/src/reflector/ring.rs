@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
@@ -200,7 +199,6 @@ fn send_frames(
     frames: &mut FrameBatch,
     framed: &[(Answer, Reply)],
 ) {
-    let mut residence = 0;
     for (index, (answer, reply)) in framed.iter().enumerate() {
         let frame = frames.frame_mut(index);
         let mut now = 0;
@@ -211,9 +209,9 @@ fn send_frames(
         let timestamp = answer.seal(reply.payload_mut(frame), read, clock);
         reply.finish(frame);
         socket::settle(shared, answer, timestamp);
-        residence += now.wrapping_add(clock.tai_offset_ns).saturating_sub(answer.facts().received_ns);
+        let residence = now.wrapping_add(clock.tai_offset_ns).saturating_sub(answer.facts().received_ns);
+        shared.ring.residence.add(residence);
     }
-    shared.residence_ns.fetch_add(residence, Ordering::Relaxed);
     packet.send(frames, SEND_PATIENCE, |index, is_sent| {
         let answer = &framed[index].0;
         if is_sent {

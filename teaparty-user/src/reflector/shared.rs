@@ -9,6 +9,7 @@ use teaparty_common::tlv::steering::AccessReport;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::maps::KernelLedger;
+use super::residence::Residence;
 use super::sessions::SessionTable;
 use super::slow_path::Ledger;
 use super::view::View;
@@ -25,8 +26,6 @@ pub struct Shared {
     pub ring: Counters,
     /// Packets that the socket engine has dealt with.
     pub socket: Counters,
-    /// Time from T2 to T3 of replies of both engines, summed up in nanoseconds.
-    pub residence_ns: AtomicU64,
     is_stopping: AtomicBool,
     notices: UnboundedSender<Notice>,
 }
@@ -58,7 +57,6 @@ impl Shared {
             kernel,
             ring: Counters::default(),
             socket: Counters::default(),
-            residence_ns: AtomicU64::new(0),
             is_stopping: AtomicBool::new(false),
             notices,
         }
@@ -109,23 +107,27 @@ impl Shared {
     }
 }
 
-/// Packets by the way they ended.
-pub struct Counters([AtomicU64; REASON_SLOTS]);
+/// What an engine counts: packets by the way they ended, and how long those that were answered stayed.
+pub struct Counters {
+    packets: [AtomicU64; REASON_SLOTS],
+    /// T3 − T2 of replies.
+    pub residence: Residence,
+}
 
 impl Default for Counters {
     fn default() -> Self {
-        Self([const { AtomicU64::new(0) }; REASON_SLOTS])
+        Self { packets: [const { AtomicU64::new(0) }; REASON_SLOTS], residence: Residence::default() }
     }
 }
 
 impl Counters {
     /// Counts one packet.
     pub fn count(&self, reason: Reason) {
-        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.packets[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Packets that ended so.
     pub fn get(&self, reason: Reason) -> u64 {
-        self.0[reason as usize].load(Ordering::Relaxed)
+        self.packets[reason as usize].load(Ordering::Relaxed)
     }
 }

@@ -7,7 +7,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use teaparty_common::bytes::SliceBytes;
@@ -212,7 +211,6 @@ pub fn send(
     replies: &mut SendBatch,
     answers: &[Answer],
 ) {
-    let mut residence = 0;
     for (index, answer) in answers.iter().enumerate() {
         let mut now = 0;
         let read = || {
@@ -221,9 +219,9 @@ pub fn send(
         };
         let timestamp = answer.seal(replies.payload_mut(index), read, clock);
         settle(shared, answer, timestamp);
-        residence += now.wrapping_add(clock.tai_offset_ns).saturating_sub(answer.facts().received_ns);
+        let residence = now.wrapping_add(clock.tai_offset_ns).saturating_sub(answer.facts().received_ns);
+        counters.residence.add(residence);
     }
-    shared.residence_ns.fetch_add(residence, Ordering::Relaxed);
     while let Err(error) = socket.send(replies) {
         let is_writable =
             error.kind() == io::ErrorKind::WouldBlock && wait_writable(&socket, Some(SEND_PATIENCE)).unwrap_or(false);

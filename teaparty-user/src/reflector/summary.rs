@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::config::{Config, Format};
-use super::handle::{Count, InterfaceStatus, Path, ReflectorHandle};
+use super::handle::{Count, InterfaceStatus, ReflectorHandle};
 
 /// What is printed once the reflector answers.
 pub struct Ready<'a> {
@@ -69,13 +69,8 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} packets answered in {} sessions", self.reflected(), self.sessions)?;
         for count in self.counts.iter().filter(|count| count.packets > 0) {
-            let path = match count.path {
-                Path::Xdp => "xdp",
-                Path::Ring => "ring",
-                Path::Socket => "socket",
-            };
-            let Count { interface, verdict, reason, packets, .. } = count;
-            writeln!(f, "{interface:>12}  {path:<6}  {verdict:<7}  {reason:<22} {packets:>12}")?;
+            let Count { interface, path, verdict, reason, packets, .. } = count;
+            writeln!(f, "{interface:>12}  {:<6}  {verdict:<7}  {reason:<22} {packets:>12}", path.label())?;
         }
         Ok(())
     }

@@ -96,6 +96,11 @@ impl Net {
         teaparty_in(&self.near, arguments)
     }
 
+    /// Any program, to be run in the reflector's namespace.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        command_in(&self.near, program)
+    }
+
     /// Starts a reflector on veth0 and waits until it is ready.
     pub(crate) fn reflector(&self, arguments: &[&str]) -> Running {
         start(&mut self.teaparty(&[&["reflector", "--api", "none", "--iface", "veth0"], arguments].concat()))
@@ -168,9 +173,14 @@ pub(crate) fn attach_pass(device: &str) -> Result<Ebpf, String> {
 }
 
 fn teaparty_in(namespace: &str, arguments: &[&str]) -> Command {
-    let namespace = File::open(format!("/run/netns/{namespace}")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_teaparty"));
+    let mut command = command_in(namespace, env!("CARGO_BIN_EXE_teaparty"));
     command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
+    command
+}
+
+fn command_in(namespace: &str, program: &str) -> Command {
+    let namespace = File::open(format!("/run/netns/{namespace}")).unwrap();
+    let mut command = Command::new(program);
     // SAFETY: setns is a bare system call, and the file stays open in the closure.
     unsafe { command.pre_exec(move || setns(&namespace, CloneFlags::CLONE_NEWNET).map_err(Into::into)) };
     command

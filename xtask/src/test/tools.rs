@@ -17,6 +17,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ethtool", "ethtool"),
     ("iproute2", "ip"),
     ("openssl", "openssl"),
+    ("prometheus", "promtool"),
     ("tmux", "tmux"),
     ("tshark", "tshark"),
     ("python3-venv", "python3"),

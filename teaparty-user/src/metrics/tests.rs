@@ -1,0 +1,104 @@
+//! The text of the metrics, from figures made up here; `tests/metrics.rs` lets Prometheus judge it.
+
+use std::time::Duration;
+
+use super::*;
+use crate::reflector::handle::SessionId;
+
+fn session(source: u8, received: u64, is_provisioned: bool) -> SessionStatus {
+    SessionStatus {
+        interface: Some("eth0".into()),
+        id: SessionId {
+            source: [192, 0, 2, source].into(),
+            source_port: 5001,
+            destination: [192, 0, 2, 1].into(),
+            destination_port: 862,
+            ssid: 7,
+        },
+        is_provisioned,
+        is_authenticated: false,
+        is_kernel_owned: true,
+        received,
+        replies: received,
+        last_sender_sequence: 3,
+        last_received_ns: 1_700_000_000_500_000_000,
+    }
+}
+
+fn snapshot() -> Snapshot {
+    let mut residences = Residences { sum_ns: 5_000_000_000, ..Residences::default() };
+    (residences.buckets[0], residences.buckets[14]) = (3, 1);
+    Snapshot {
+        interfaces: Vec::new(),
+        counts: vec![Count {
+            interface: "eth\"0\\".into(),
+            path: Path::Xdp,
+            verdict: "reflect",
+            reason: "reflected",
+            help: "",
+            packets: 7,
+        }],
+        residences: vec![("eth0".into(), Path::Ring, residences)],
+        sessions: [("kernel", 2), ("controller", 0), ("none", 1)],
+        shown: vec![session(9, 5, false)],
+        heartbeats: vec![Status {
+            target: "192.0.2.9:862".parse().unwrap(),
+            interval: Duration::from_secs(5),
+            sent: 2,
+            failed: 1,
+            last_success_ns: Some(1_500_000_000),
+            last_error: None,
+        }],
+        clock: ClockState { tai_offset_s: 37, ..ClockState::UNKNOWN },
+        process: Process { cpu_seconds: Some(1.5), ..Process::default() },
+    }
+}
+
+#[test]
+fn counters_are_described_by_the_name_of_their_samples() {
+    let text = snapshot().text().unwrap();
+    for expected in [
+        "# HELP teaparty_packets_total Packets by the way they ended.\n# TYPE teaparty_packets_total counter\n\
+         teaparty_packets_total{interface=\"eth\\\"0\\\\\",path=\"xdp\",verdict=\"reflect\",reason=\"reflected\"} 7\n",
+        "teaparty_sessions{owner=\"kernel\"} 2.0\n",
+        "teaparty_build_info{version=",
+        "\nteaparty_clock_tai_offset_seconds 37.0\n",
+        "# TYPE teaparty_process_cpu_seconds_total counter\nteaparty_process_cpu_seconds_total 1.5\n",
+        "teaparty_heartbeat_last_success_timestamp_seconds{target=\"192.0.2.9:862\"} 1.5\n",
+        "source=\"192.0.2.9\",source_port=\"5001\",destination=\"192.0.2.1\",destination_port=\"862\",ssid=\"7\"} 5\n",
+        "teaparty_session_last_packet_timestamp_seconds{interface=\"eth0\",",
+        "} 1699999963.5\n",
+    ] {
+        assert!(text.contains(expected), "no {expected} in {text}");
+    }
+    assert!(!text.contains("EOF"), "{text}");
+}
+
+#[test]
+fn the_histogram_counts_up_to_all_of_its_samples() {
+    let text = snapshot().text().unwrap();
+    let of = |rest: &str| format!("teaparty_residence_seconds_{rest}");
+    for (sample, value) in [
+        ("bucket{le=\"0.000001\",interface=\"eth0\",path=\"ring\"}", "3"),
+        ("bucket{le=\"0.1\",interface=\"eth0\",path=\"ring\"}", "3"),
+        ("bucket{le=\"+Inf\",interface=\"eth0\",path=\"ring\"}", "4"),
+        ("count{interface=\"eth0\",path=\"ring\"}", "4"),
+        ("sum{interface=\"eth0\",path=\"ring\"}", "5.0"),
+    ] {
+        let line = format!("{} {value}\n", of(sample));
+        assert!(text.contains(&line), "no {line} in {text}");
+    }
+    assert!(text.contains("# TYPE teaparty_residence_seconds histogram\n"), "{text}");
+}
+
+#[test]
+fn sessions_shown_are_bounded_configured_ones_first() {
+    let many = (0..200).map(|n| session(n, u64::from(n), n < 3)).collect();
+    let shown = shown(many);
+    assert_eq!(shown.len(), SESSIONS);
+    let received: Vec<u64> = shown.iter().map(|session| session.received).collect();
+    assert_eq!(received[..5], [2, 1, 0, 199, 198]);
+    // Configured ones that have not been seen have no series, and few sessions are all shown.
+    let unseen = SessionStatus { interface: None, ..session(1, 0, true) };
+    assert_eq!(super::shown(vec![unseen, session(2, 1, false)]).len(), 1);
+}

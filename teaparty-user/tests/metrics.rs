@@ -1,0 +1,182 @@
+//! The metrics of a running reflector, judged by promtool and scraped by Prometheus; alerts and dashboard, which may only
+//! name what exists. Takes root; root is needed for namespaces and programs.
+
+mod reflector_support;
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use reflector_support::probe::or_skip;
+use reflector_support::{Net, V4, start};
+
+/// Where the reflector's API listens, in its namespace.
+const API: &str = "127.0.0.1:8000";
+/// Likewise Prometheus.
+const PROMETHEUS: &str = "127.0.0.1:9090";
+/// How long Prometheus may take from its start to a scrape.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn dist(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist").join(path)
+}
+
+/// A namespace and Prometheus's programs, if there are both.
+fn net_and_prometheus() -> Result<Net, String> {
+    for program in ["promtool", "prometheus"] {
+        let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        found.map_err(|error| format!("{program}: {error}"))?;
+    }
+    Net::new()
+}
+
+/// The body of what a server in the reflector's namespace answers.
+fn get(net: &Net, server: &str, path: &str) -> Option<String> {
+    let mut stream = net.in_near(|| TcpStream::connect(server)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: {server}\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    assert!(head.contains(" 200 "), "{path}: {answer}");
+    Some(body.to_owned())
+}
+
+/// Starts a reflector whose engines have all answered something.
+fn busy_reflector(net: &Net) -> reflector_support::Running {
+    let arguments =
+        ["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", API, "--heartbeat", "192.0.2.2:8620@1"];
+    let running = start(&mut net.teaparty(&arguments));
+    let mut client = net.client(V4, 862);
+    // Answered by the XDP program, by the ring engine (History), and by the socket engine (a fragmented packet).
+    for tail in [&[][..], &[0x80, 244, 0, 0], &[0; 4000]] {
+        assert!(client.ask(tail).is_some());
+    }
+    assert!(net.client_from(V4, 862, 862).ask(&[]).is_none(), "the loop guard");
+    running
+}
+
+fn promtool(arguments: &[&str], input: &str) -> Output {
+    let mut command = Command::new("promtool");
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// The names that a document uses, as they are in the text format.
+fn names(document: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let words = document.split(|c: char| !is_part(c)).filter(|word| word.starts_with("teaparty_"));
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn promtool_has_nothing_to_say_about_the_metrics() {
+    let name = "promtool_has_nothing_to_say_about_the_metrics";
+    let Some(net) = or_skip(name, net_and_prometheus()) else { return };
+    let _reflector = busy_reflector(&net);
+    let text = get(&net, API, "/metrics").unwrap();
+    let output = promtool(&["check", "metrics"], &text);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!((output.stdout, output.stderr), (vec![], vec![]), "{text}");
+    for expected in [
+        "teaparty_packets_total{interface=\"veth0\",path=\"xdp\",verdict=\"reflect\",reason=\"reflected\"} 1\n",
+        "teaparty_packets_total{interface=\"veth0\",path=\"xdp\",verdict=\"drop\",reason=\"loop-guard\"} 1\n",
+        "teaparty_packets_total{interface=\"veth0\",path=\"ring\",verdict=\"reflect\",reason=\"reflected\"} 1\n",
+        "teaparty_packets_total{interface=\"veth0\",path=\"socket\",verdict=\"reflect\",reason=\"reflected\"} 1\n",
+        "teaparty_residence_seconds_count{interface=\"veth0\",path=\"ring\"} 1\n",
+        "teaparty_residence_seconds_count{interface=\"veth0\",path=\"socket\"} 1\n",
+        "teaparty_session_received_packets_total{interface=\"veth0\",source=\"192.0.2.2\",",
+        "teaparty_heartbeats_sent_total{target=\"192.0.2.2:8620\"} ",
+    ] {
+        assert!(text.contains(expected), "no {expected} in {text}");
+    }
+    // What is shipped beside the program names nothing else.
+    let there = names(&text);
+    assert!(there.iter().all(|name| name.starts_with("teaparty_")));
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.starts_with("teaparty_"), "{line}");
+    }
+    for file in ["prometheus/teaparty.rules.yml", "grafana/teaparty.json"] {
+        let document = std::fs::read_to_string(dist(file)).unwrap();
+        let unknown: Vec<_> = names(&document).difference(&there).cloned().collect();
+        assert_eq!(unknown, Vec::<String>::new(), "{file} names what does not exist");
+        assert!(names(&document).len() > 5, "{file}");
+    }
+}
+
+#[test]
+fn alerts_and_their_tests_agree() {
+    let name = "alerts_and_their_tests_agree";
+    let Some(_) = or_skip(name, net_and_prometheus()) else { return };
+    let rules = dist("prometheus/teaparty.rules.yml");
+    for arguments in [["check", "rules"], ["test", "rules"]] {
+        let file = if arguments[0] == "check" { rules.clone() } else { dist("prometheus/teaparty.test.yml") };
+        let output = promtool(&[&arguments[..], &[file.to_str().unwrap()]].concat(), "");
+        assert!(output.status.success(), "{output:?}");
+    }
+    let alerts = std::fs::read_to_string(rules).unwrap();
+    let tests = std::fs::read_to_string(dist("prometheus/teaparty.test.yml")).unwrap();
+    for alert in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let fires = format!("alertname: {alert}\n        exp_alerts:");
+        assert!(tests.contains(&fires), "no test in which {alert} fires");
+        assert!(tests.contains(&format!("alertname: {alert}}}")), "no test in which {alert} stays silent");
+    }
+}
+
+/// Killed when the test ends, however it does.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn prometheus_scrapes_what_the_reflector_counts() {
+    let name = "prometheus_scrapes_what_the_reflector_counts";
+    let Some(net) = or_skip(name, net_and_prometheus()) else { return };
+    let _reflector = busy_reflector(&net);
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = folder.path().join("prometheus.yml");
+    let rules = dist("prometheus/teaparty.rules.yml");
+    let text = format!(
+        "global: {{scrape_interval: 1s}}\nrule_files: [{}]\nscrape_configs:\n  - job_name: teaparty\n    static_configs: \
+         [{{targets: ['{API}']}}]\n",
+        rules.display()
+    );
+    std::fs::write(&configuration, text).unwrap();
+    let log = std::fs::File::create(folder.path().join("log")).unwrap();
+    let mut command = net.command("prometheus");
+    command.arg(format!("--config.file={}", configuration.display()));
+    command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
+    command.arg(format!("--web.listen-address={PROMETHEUS}")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let _prometheus = Killed(command.spawn().unwrap());
+    let expected = [
+        ("up{job=\"teaparty\"}", "1"),
+        ("teaparty_packets_total{path=\"xdp\",reason=\"reflected\"}", "1"),
+        ("teaparty_residence_seconds_bucket{path=\"ring\",le=\"%2BInf\"}", "1"),
+        ("count(teaparty_session_replies_total)", "1"),
+        ("teaparty_interface_present{xdp_mode=\"native\"}", "1"),
+    ];
+    let end = Instant::now() + PATIENCE;
+    for (query, value) in expected {
+        let path = format!("/api/v1/query?query={query}").replace('"', "%22");
+        loop {
+            let answer = get(&net, PROMETHEUS, &path).unwrap_or_default();
+            if answer.contains(&format!(",\"{value}\"]}}")) {
+                break;
+            }
+            let log = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+            assert!(Instant::now() < end, "{query}: {answer}\n{}", log());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
