@@ -365,6 +365,7 @@ impl Arguments {
             is_stateful_reflector: self.stateful_reflector,
             kernel_transmit_stamps,
             replies_per_packet: chain.replies_per_packet,
+            reply_interval_ns: chain.reply_interval_ns,
             reply_port: chain.reply_port,
             reply_sources: chain.reply_sources,
             micro_session: chain.micro_session,

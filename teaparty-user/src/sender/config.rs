@@ -76,6 +76,8 @@ pub struct Config {
     pub kernel_transmit_stamps: bool,
     /// Replies that each packet asks for.
     pub replies_per_packet: u16,
+    /// Between two of them, in nanoseconds.
+    pub reply_interval_ns: u32,
     /// Another port of ours that replies may be sent to.
     pub reply_port: Option<u16>,
     /// Further addresses that replies may come from.
@@ -116,6 +118,7 @@ impl Config {
             is_stateful_reflector: false,
             kernel_transmit_stamps: true,
             replies_per_packet: 1,
+            reply_interval_ns: 0,
             reply_port: None,
             reply_sources: Vec::new(),
             micro_session: None,
@@ -159,6 +162,7 @@ impl Config {
             },
             "kernel_transmit_stamps": self.kernel_transmit_stamps,
             "replies_per_packet": self.replies_per_packet,
+            "reply_interval_ns": self.reply_interval_ns,
             "stateful_reflector": self.is_stateful_reflector,
             "seed": self.seed,
         })

@@ -283,6 +283,10 @@ impl<'a, C: Clock> Engine<'a, C> {
                             if let Some(text) = reaction.notice {
                                 sink(Event::Notice { target: place, text });
                             }
+                            if let Some(place) = place.filter(|_| self.config.replies_per_packet > 1) {
+                                // The end of a burst lets the next request go.
+                                self.queue.push(session.due_ns(), place);
+                            }
                         }
                         (Ok(_), None) => self.foreign.foreign += 1,
                         (Err(reason), session) => {

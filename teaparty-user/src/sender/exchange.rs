@@ -5,10 +5,12 @@
 
 use serde::Serialize;
 
+mod burst;
 mod split;
 #[cfg(test)]
 mod tests;
 
+use burst::Bursts;
 pub use split::Split;
 use split::Splitter;
 
@@ -48,6 +50,8 @@ struct Slot {
     index: u64,
     departure: Departure,
     replies: u16,
+    /// Further replies that are still to come.
+    left: u16,
     /// Reflector Sequence Number of the last reply.
     reflector_sequence: u32,
 }
@@ -96,7 +100,8 @@ pub struct Match {
     pub is_restart: bool,
 }
 
-/// Counts of a session. All are of packets but `duplicates`, `further`, `late`, `unmatched` and `corrupted`, which are of replies.
+/// Counts of a session. All are of packets but `duplicates`, `further`, `further_lost`, `late`, `unmatched` and
+/// `corrupted`, which are of replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Packets sent.
@@ -115,6 +120,8 @@ pub struct Counts {
     pub late: u64,
     /// Further replies that packets asked for.
     pub further: u64,
+    /// Further replies that were promised and did not come.
+    pub further_lost: u64,
     /// Replies that fit no packet: forged, corrupted, replayed, or to packets long forgotten.
     pub unmatched: u64,
     /// Those among them that name a packet which we remember, with a T1 that it did not have: corrupted or forged.
@@ -139,6 +146,7 @@ pub struct Exchange {
     highest: Option<u64>,
     arrivals: Arrivals,
     splitter: Splitter,
+    bursts: Bursts,
 }
 
 impl Exchange {
@@ -147,6 +155,7 @@ impl Exchange {
         let capacity = settings.capacity.max(16).next_power_of_two();
         Self {
             slots: vec![Slot { index: EMPTY, ..Slot::default() }; capacity],
+            bursts: Bursts::new(settings.replies_per_packet),
             settings,
             settled: 0,
             counts: Counts::default(),
@@ -172,9 +181,13 @@ impl Exchange {
         self.settings.first_sequence.wrapping_add(index as u32)
     }
 
-    /// Packets that may still be answered in time.
+    /// Replies that may still come in time: first ones, and further ones of bursts that have begun. Where none was asked
+    /// for, packets that may still be refused.
     pub fn awaited(&self) -> u64 {
-        self.counts.sent - self.counts.received - self.counts.lost
+        if !self.bursts.is_reply_asked_for() {
+            return self.counts.sent - self.settled;
+        }
+        self.counts.sent - self.counts.received - self.counts.lost + self.bursts.awaited()
     }
 
     /// Notes that the next packet was sent; returns its number.
@@ -186,7 +199,7 @@ impl Exchange {
             self.settle();
         }
         let place = self.place(index);
-        self.slots[place] = Slot { index, departure, replies: 0, reflector_sequence: 0 };
+        self.slots[place] = Slot { index, departure, ..Slot::default() };
         self.counts.sent += 1;
         index
     }
@@ -219,14 +232,21 @@ impl Exchange {
         let slot = &mut self.slots[place];
         let (index, departure) = (slot.index, slot.departure);
         slot.replies = slot.replies.saturating_add(1);
-        let is_repeated = slot.replies > 1 && slot.reflector_sequence == claim.reflector_sequence;
         let replies = slot.replies;
+        let is_repeated = match self.bursts.are_asked_for() {
+            true => !self.bursts.is_new(index, claim),
+            false => replies > 1 && slot.reflector_sequence == claim.reflector_sequence,
+        };
         slot.reflector_sequence = claim.reflector_sequence;
-        let kind = if replies == 1 && index < self.settled {
+        let is_settled = index < self.settled;
+        let kind = if is_settled && !is_repeated && (replies == 1 || self.bursts.are_asked_for()) {
             Kind::Late
         } else if replies == 1 {
+            slot.left = self.bursts.begin();
             Kind::Reply
-        } else if replies <= self.settings.replies_per_packet && !is_repeated {
+        } else if slot.left > 0 && !is_repeated {
+            slot.left -= 1;
+            self.bursts.end(1);
             Kind::Further
         } else {
             Kind::Duplicate
@@ -244,6 +264,21 @@ impl Exchange {
             }
         }
         Some(Match { kind, index, departure, reordering_extent, is_restart })
+    }
+
+    /// Notes that the reflector sends one reply to this packet, whatever was asked for.
+    pub fn ends_burst(&mut self, index: u64) {
+        let place = self.place(index);
+        let slot = &mut self.slots[place];
+        if slot.index == index {
+            self.bursts.end(std::mem::take(&mut slot.left));
+        }
+    }
+
+    /// Further replies to this packet that are still to come.
+    pub fn left(&self, index: u64) -> u16 {
+        let slot = &self.slots[self.place(index)];
+        if slot.index == index { slot.left } else { 0 }
     }
 
     /// The place of the packet that a reply names, whether its T1 is right or not.
@@ -296,7 +331,13 @@ impl Exchange {
     fn settle(&mut self) -> Option<u64> {
         let index = self.settled;
         self.settled += 1;
-        if self.slots[self.place(index)].replies > 0 {
+        let place = self.place(index);
+        let slot = &mut self.slots[place];
+        let missing = std::mem::take(&mut slot.left);
+        self.bursts.end(missing);
+        self.counts.further_lost += u64::from(missing);
+        // Where no reply was asked for, none is missing.
+        if slot.replies > 0 || !self.bursts.is_reply_asked_for() {
             self.end_burst();
             return None;
         }
@@ -320,7 +361,12 @@ impl Exchange {
 
     /// Where packets were lost, as far as the reflector's own counting tells.
     pub fn split(&self) -> Split {
-        self.splitter.split(self.counts.lost, self.settings.is_stateful_reflector)
+        let split = self.splitter.split(self.counts.lost, self.settings.is_stateful_reflector);
+        // Numbers that are missing may be further replies to packets that were answered: then they prove nothing.
+        if self.bursts.are_asked_for() && self.counts.lost > 0 && split.near_end != Some(0) {
+            return Split { far_end: None, near_end: None, unattributed: self.counts.lost, ..split };
+        }
+        split
     }
 }
 

@@ -70,6 +70,11 @@ impl Schedule {
         }
     }
 
+    /// Moves the deadlines to come by so much, because something had to be waited for.
+    pub fn delay(&mut self, by_ns: u64) {
+        self.base_ps += u128::from(by_ns) * 1_000;
+    }
+
     fn interval_ps(&self) -> u64 {
         self.plan.interval_ps.saturating_mul(u64::from(self.stretch))
     }

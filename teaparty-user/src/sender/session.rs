@@ -27,10 +27,12 @@ use crate::net::batch::{Received, Stamp, StampSource};
 mod access;
 mod congestion;
 mod marks;
+mod pause;
 
 use access::AccessTimer;
 use congestion::Congestion;
 use marks::{forward_class, is_congested};
+use pause::Pause;
 
 /// How often the TLVs of one name came back as what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -121,6 +123,7 @@ pub struct Session {
     due_ns: Option<u64>,
     plain: Template,
     reporting: Option<(Template, AccessTimer)>,
+    pause: Option<Pause>,
     congestion: Congestion,
     reflector_link: Option<u16>,
     last_round_trip_ns: Option<i64>,
@@ -167,6 +170,7 @@ impl Session {
             due_ns,
             plain: template(&config.tlvs)?,
             reporting,
+            pause: Pause::new(config.replies_per_packet, config.reply_interval_ns, config.timeout),
             congestion: Congestion::default(),
             reflector_link: config.micro_session.and_then(|(_, reflector)| reflector),
             last_round_trip_ns: None,
@@ -177,17 +181,23 @@ impl Session {
     /// When the next packet is due (monotonic); `None` when there is none to come.
     pub fn due_ns(&self) -> Option<u64> {
         let report = self.reporting.as_ref().and_then(|(_, timer)| timer.due_ns());
-        match (self.due_ns, report) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let due = match (self.due_ns, report) {
+            (Some(a), Some(b)) => a.min(b),
+            (a, b) => a.or(b)?,
+        };
+        Some(due.max(self.pause.as_ref().and_then(Pause::until_ns).unwrap_or(0)))
     }
 
     /// Takes the packet that is due off the schedule: its deadline, and which template it is made from.
     pub fn take_due(&mut self) -> Option<(u64, Variant)> {
         let deadline = self.due_ns()?;
-        if self.due_ns == Some(deadline) {
+        if let Some(due) = self.due_ns.filter(|due| *due <= deadline) {
+            // Unless a burst had to end first, there is no delay.
+            self.schedule.delay(deadline - due);
             self.due_ns = self.schedule.next();
+        }
+        if let Some(pause) = &mut self.pause {
+            pause.begin(deadline);
         }
         let is_report = self.reporting.as_mut().is_some_and(|(_, timer)| timer.take(deadline));
         Some((deadline, if is_report { Variant::Report } else { Variant::Plain }))
@@ -256,6 +266,9 @@ impl Session {
             t3_ns: t3,
         };
         let Some(matched) = self.exchange.received(claim) else { return Reaction::default() };
+        if matches!(matched.kind, exchange::Kind::Reply | exchange::Kind::Further) {
+            self.note_burst(&matched, &found, t4.nanos);
+        }
         let t1 = t1_of(&matched.departure);
         let is_usable = matched.departure.epoch == arrival.epoch;
         let sample = is_usable.then(|| Times { t1: t1.nanos, t2, t3, t4: t4.nanos }.sample());
@@ -273,6 +286,8 @@ impl Session {
         if matched.kind == exchange::Kind::Reply {
             self.statistics.record(&seen, sample);
             self.last_round_trip_ns = sample.map(|sample| sample.round_trip_ns);
+        } else if matched.kind == exchange::Kind::Further {
+            self.statistics.record_further(sample);
         }
         if !found.is_empty() {
             let (octets, class) = &mut self.last_reply;
@@ -315,6 +330,22 @@ impl Session {
             })
         });
         Reaction { record, notice }
+    }
+
+    /// Notes how much of a burst is still to come, if packets ask for bursts.
+    fn note_burst(&mut self, matched: &exchange::Match, found: &[Answer<'_>], t4_ns: u64) {
+        let Some(pause) = &mut self.pause else { return };
+        let is_obeyed =
+            |answer: &Answer<'_>| answer.kind == Some(Kind::ReflectedControl) && answer.outcome == Outcome::Answered;
+        if !found.iter().any(is_obeyed) {
+            self.exchange.ends_burst(matched.index);
+        }
+        if matched.index + 1 == self.exchange.counts().sent {
+            let departure = matched.departure;
+            let round_trip_ns = t4_ns.saturating_sub(departure.realtime_ns);
+            let now_ns = departure.monotonic_ns.saturating_add(round_trip_ns);
+            pause.note(now_ns, round_trip_ns, self.exchange.left(matched.index));
+        }
     }
 
     /// RFC 9534 §3.2: our own ID must come back, and the reflector's must be the configured or the first one seen.
@@ -429,7 +460,7 @@ fn exchange_settings(config: &Config) -> exchange::Settings {
     let most = config.plan.count.map_or(1 << 21, |count| count.saturating_add(64)).min(1 << 21) as f64;
     exchange::Settings {
         capacity: wanted.min(most) as usize,
-        timeout_ns: u64::try_from(config.timeout.as_nanos()).unwrap_or(u64::MAX),
+        timeout_ns: pause::patience_ns(config.replies_per_packet, config.reply_interval_ns.into(), config.timeout),
         first_sequence: 0,
         replies_per_packet: config.replies_per_packet,
         is_stateful_reflector: config.is_stateful_reflector,

@@ -197,6 +197,14 @@ impl Statistics {
         }
     }
 
+    /// Takes in a further reply to a packet: its way back is another one, all else is the first reply's.
+    pub fn record_further(&mut self, sample: Option<Sample>) {
+        match sample {
+            Some(sample) => self.backward.record(sample.backward_ns),
+            None => self.discarded_by_clock_step += 1,
+        }
+    }
+
     fn record_sample(&mut self, seen: &Seen, sample: Sample) {
         self.round_trip.record(sample.round_trip_ns);
         self.residence.record(sample.residence_ns);

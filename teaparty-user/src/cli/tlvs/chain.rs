@@ -12,6 +12,8 @@ pub struct Chain {
     pub access_report: Option<AccessReport>,
     /// Replies that each packet asks for.
     pub replies_per_packet: u16,
+    /// Between two of them, in nanoseconds.
+    pub reply_interval_ns: u32,
     /// Another port that replies go to.
     pub reply_port: Option<u16>,
     /// Another address that replies may come from.
@@ -28,6 +30,7 @@ impl Default for Chain {
             tlvs: Vec::new(),
             access_report: None,
             replies_per_packet: 1,
+            reply_interval_ns: 0,
             reply_port: None,
             reply_sources: Vec::new(),
             micro_session: None,
@@ -131,6 +134,7 @@ impl Tlv {
             }
             Self::ReflectedControl { length, count, interval, more } => {
                 chain.replies_per_packet = count;
+                chain.reply_interval_ns = interval;
                 (Request::reflected_control(length, count, interval), more)
             }
             Self::BitErrorRate { pattern, size, more } => {

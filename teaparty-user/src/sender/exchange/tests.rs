@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod bursts;
+
 const SETTINGS: Settings = Settings {
     capacity: 64,
     timeout_ns: 1_000,
@@ -127,14 +129,6 @@ fn a_full_ring_gives_up_the_oldest_packets() {
     assert_eq!(exchange.counts().lost, 1);
     assert!(receive(&mut exchange, 0, 0).is_none());
     assert_eq!(receive(&mut exchange, 1, 1), Some(Kind::Reply));
-}
-
-#[test]
-fn further_replies_are_no_duplicates_when_they_were_asked_for() {
-    let mut exchange = Exchange::new(Settings { replies_per_packet: 3, ..SETTINGS });
-    send(&mut exchange, 1);
-    let kinds = [0, 1, 1, 2].map(|number| receive(&mut exchange, 0, number).unwrap());
-    assert_eq!(kinds, [Kind::Reply, Kind::Further, Kind::Duplicate, Kind::Duplicate]);
 }
 
 #[test]

@@ -163,6 +163,7 @@ fn irregularities(text: &mut String, session: &Session, counts: Counts) {
         (counts.reordered, "reordered"),
         (counts.late, "late"),
         (counts.further, "further replies as asked"),
+        (counts.further_lost, "further replies missing"),
         (counts.corrupted, "corrupted or forged"),
         (counts.unmatched - counts.corrupted, "fit no packet"),
         (ignored.foreign, "from elsewhere"),

@@ -84,6 +84,7 @@ fn figures(statistics: &Statistics, counts: Counts, split: Split, ignored: Ignor
         "reordering_extent_max": counts.reordering_extent_max,
         "late": counts.late,
         "further_replies": counts.further,
+        "further_replies_lost": counts.further_lost,
         "unmatched": counts.unmatched,
         "corrupted": counts.corrupted,
         "ignored": ignored,
@@ -151,6 +152,7 @@ fn add(total: &mut Counts, counts: Counts) {
     total.reordering_extent_max = total.reordering_extent_max.max(counts.reordering_extent_max);
     total.late += counts.late;
     total.further += counts.further;
+    total.further_lost += counts.further_lost;
     total.unmatched += counts.unmatched;
     total.corrupted += counts.corrupted;
     total.reflector_restarts += counts.reflector_restarts;
