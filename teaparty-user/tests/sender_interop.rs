@@ -85,7 +85,7 @@ fn tlvs_that_both_know_are_answered() {
     assert!(tlvs["access-report"]["answered"].as_u64().unwrap() >= 1);
     let words = tlvs["class-of-service"]["words"].as_str().unwrap();
     assert!(words.starts_with("reply came back with DSCP EF ECN ECT(0) as asked"), "{words}");
-    assert!(words.ends_with("the path there kept DSCP AF11 ECN ECT(1)"), "{words}");
+    assert!(words.ends_with("the path kept DSCP AF11 ECN ECT(1)"), "{words}");
     assert_eq!(tlvs["location"]["value"]["source"], json!("127.0.0.1"));
     // Follow-Up Telemetry tells of an earlier reply, so this reflector counts.
     assert_eq!(summary["reflector_stateful"], json!(true));

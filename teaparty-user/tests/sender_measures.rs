@@ -114,7 +114,7 @@ fn the_namesakes_order_of_words_works_too() {
     // Type 179 is not in the current profile's list of numbers in use, but known here.
     assert_eq!(tlvs["dscp-ecn"]["answered"], json!(10));
     let words = tlvs["dscp-ecn"]["words"].as_str().unwrap();
-    assert_eq!(words, "reply came back with DSCP AF21 ECN ECT(0) as asked; the path there kept DSCP AF11 ECN ECT(1)");
+    assert_eq!(words, "reply came back with DSCP AF21 ECN ECT(0) as asked; the path kept DSCP AF11 ECN ECT(1)");
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn every_tlv_is_answered_as_its_text_says() {
     let sequences: Vec<_> = history.iter().map(|entry| entry["sender_sequence"].as_u64().unwrap()).collect();
     assert_eq!(sequences, [4, 3, 2], "newest first");
     let words = tlvs["class-of-service"]["words"].as_str().unwrap();
-    assert_eq!(words, "reply came back with DSCP EF ECN ECT(0) as asked; the path there kept DSCP AF11 ECN ECT(1)");
+    assert_eq!(words, "reply came back with DSCP EF ECN ECT(0) as asked; the path kept DSCP AF11 ECN ECT(1)");
     assert_eq!(summary["reflector_stateful"], json!(true), "Follow-Up Telemetry gives it away");
 }
 

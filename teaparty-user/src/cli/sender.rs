@@ -307,8 +307,21 @@ impl Arguments {
         let traffic_class = TrafficClass::new(self.dscp, self.ecn);
         let plan = self.plan()?;
         let mode = if key.is_some() { Mode::Authenticated } else { Mode::Open };
+        let family = match (self.ipv4, self.ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            _ => self.src.map_or(Family::Any, |src| if src.is_ipv4() { Family::V4 } else { Family::V6 }),
+        };
+        let targets: Vec<Target> =
+            specs.iter().map(|spec| spec.resolve(DEFAULT_PORT, family)).collect::<anyhow::Result<_>>()?;
+        let is_v6 = |target: &Target| target.address.is_ipv6();
+        for (option, size) in [("--hbh-ext", self.hbh_ext), ("--destination-ext", self.destination_ext)] {
+            if size.is_some() && !targets.iter().any(is_v6) {
+                return Err(UsageError::new(format!("{option} is for IPv6, and no target has an IPv6 address")).into());
+            }
+        }
         let mut chain = match self.tlvs {
-            Some(Command::Tlvs(tlvs)) => tlvs.chain(traffic_class)?,
+            Some(Command::Tlvs(tlvs)) => tlvs.chain(traffic_class, targets.iter().all(is_v6))?,
             None => Chain::default(),
         };
         // RFC 9503 §3: the reflector must be able to tell sessions apart.
@@ -320,13 +333,6 @@ impl Arguments {
         if let Some(size) = self.size {
             pad(&mut chain, mode, size, !self.zero_padding)?;
         }
-        let family = match (self.ipv4, self.ipv6) {
-            (true, _) => Family::V4,
-            (_, true) => Family::V6,
-            _ => self.src.map_or(Family::Any, |src| if src.is_ipv4() { Family::V4 } else { Family::V6 }),
-        };
-        let targets: Vec<Target> =
-            specs.iter().map(|spec| spec.resolve(DEFAULT_PORT, family)).collect::<anyhow::Result<_>>()?;
         let kernel_transmit_stamps = match self.transmit_stamps {
             TransmitStamps::Kernel => true,
             TransmitStamps::User => false,

@@ -233,9 +233,9 @@ enum Tlv {
     /// Reflected Fixed Header Data: our IP header as it arrived (ext-hdr-15).
     #[command(name = name!(ReflectedFixedHeader))]
     FixedHeader {
-        /// Octets of that header: 20 for IPv4, 40 for IPv6.
-        #[arg(short, long, default_value_t = 20, value_parser = fixed_header_size)]
-        size: u16,
+        /// Octets of that header: 20 for IPv4, 40 for IPv6 [default: 40 if all targets have IPv6 addresses].
+        #[arg(short, long, value_parser = fixed_header_size)]
+        size: Option<u16>,
         #[command(flatten)]
         more: More,
     },

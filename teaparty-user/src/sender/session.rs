@@ -5,21 +5,20 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use serde_json::Value;
-use teaparty_common::tlv::Kind;
 use teaparty_common::tlv::measurement::FollowUpTelemetry;
-use teaparty_common::tlv::steering::MicroSessionId;
+use teaparty_common::tlv::steering::{self, MicroSessionId};
+use teaparty_common::tlv::{Kind, KindSet};
 use teaparty_common::wire::{ErrorEstimate, TrafficClass};
 
-use super::config::Config;
+use super::config::{AccessReport, Config};
 use super::event::{Fate, Record, ReplyRecord, Snapshot};
 use super::exchange::{self, Claim, Departure, Exchange};
-use super::packet::{self, NoCodePoint, Template};
+use super::packet::{NoCodePoint, Template};
 use super::reply::Reply;
 use super::sample::Times;
 use super::schedule::Schedule;
 use super::stats::{Seen, Statistics};
 use super::tlvs::answer::{Answer, Check, Outcome, answers, body};
-use super::tlvs::request::Request;
 use super::tlvs::words::{self, Marks};
 use crate::clock::ClockState;
 use crate::net::batch::{Received, Stamp, StampSource};
@@ -28,11 +27,13 @@ mod access;
 mod congestion;
 mod marks;
 mod pause;
+mod templates;
 
 use access::AccessTimer;
 use congestion::Congestion;
 use marks::{forward_class, is_congested};
 use pause::Pause;
+use templates::{refused_bit_errors, templates};
 
 /// How often the TLVs of one name came back as what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -122,6 +123,8 @@ pub struct Session {
     schedule: Schedule,
     due_ns: Option<u64>,
     plain: Template,
+    /// Kinds of TLVs that are no longer sent.
+    given_up: KindSet,
     reporting: Option<(Template, AccessTimer)>,
     pause: Option<Pause>,
     congestion: Congestion,
@@ -134,25 +137,9 @@ pub struct Session {
 impl Session {
     /// The session of the target at `place`, whose first packet is due at `start_ns` (monotonic).
     pub fn new(config: &Config, place: usize, ssid: u16, start_ns: u64, seed: u64) -> Result<Self, NoCodePoint> {
-        let template = |tlvs: &[Request]| {
-            Template::new(&packet::Settings {
-                mode: config.mode,
-                key: config.key.clone(),
-                tlv_key: config.tlv_key.clone(),
-                code_points: &config.policy.code_points,
-                ssid,
-                tlvs,
-                malformed: config.malformed,
-            })
-        };
-        let reporting = match config.access_report {
-            None => None,
-            Some(report) => {
-                let mut tlvs = vec![Request::access_report(report.access)];
-                tlvs.extend_from_slice(&config.tlvs);
-                Some((template(&tlvs)?, AccessTimer::new(report.timer, report.retransmissions)))
-            }
-        };
+        let (plain, reporting) = templates(config, ssid, KindSet::EMPTY)?;
+        let timer = |report: AccessReport| AccessTimer::new(report.timer, report.retransmissions);
+        let reporting = reporting.zip(config.access_report.map(timer));
         let mut schedule = Schedule::new(config.plan, start_ns, seed);
         let due_ns = schedule.next();
         Ok(Self {
@@ -168,7 +155,8 @@ impl Session {
             slowdowns: 0,
             schedule,
             due_ns,
-            plain: template(&config.tlvs)?,
+            plain,
+            given_up: KindSet::EMPTY,
             reporting,
             pause: Pause::new(config.replies_per_packet, config.reply_interval_ns, config.timeout),
             congestion: Congestion::default(),
@@ -296,6 +284,9 @@ impl Session {
             *class = received.traffic_class;
         }
         let mut notice = self.note_tlvs(&found, &seen, t4.nanos, config);
+        if let Some(text) = self.give_up(refused_bit_errors(&found), config) {
+            notice = Some(text);
+        }
         if matched.is_restart {
             notice = Some("the reflector has started anew: its sequence numbers begin again".into());
         }
@@ -378,6 +369,7 @@ impl Session {
             } += 1;
             if answer.kind == Some(Kind::AccessReport)
                 && answer.outcome != Outcome::NotAuthentic
+                && is_our_report(answer, config)
                 && let Some((_, timer)) = &mut self.reporting
             {
                 timer.acknowledge();
@@ -401,6 +393,25 @@ impl Session {
             .then(|| format!("congestion was marked on the way: sending {stretch} times slower than asked"));
         self.schedule.set_stretch(stretch);
         text
+    }
+
+    /// TLVs of these kinds are not sent again. All other TLVs stay, padding too.
+    fn give_up(&mut self, kinds: KindSet, config: &Config) -> Option<String> {
+        let given_up = self.given_up.with(kinds);
+        if given_up == self.given_up {
+            return None;
+        }
+        // It can't fail: all of the code points that are left were there when the session began.
+        let (plain, reporting) = templates(config, self.ssid, given_up).ok()?;
+        self.given_up = given_up;
+        self.plain = plain;
+        if let (Some((template, _)), Some(new)) = (&mut self.reporting, reporting) {
+            *template = new;
+        }
+        let is_gone = |kind: &Kind| given_up.has(*kind as u8);
+        let gone = config.tlvs.iter().filter_map(|tlv| tlv.kind).filter(is_gone).map(|kind| kind.entry().name);
+        let names: Vec<&str> = gone.collect();
+        Some(format!("the reflector does not know {}: left out from now on", names.join(", ")))
     }
 
     /// How often TLVs came back as what, by name, with what those of the last reply say.
@@ -448,6 +459,12 @@ impl Session {
     pub fn stretch(&self) -> u32 {
         self.schedule.stretch()
     }
+}
+
+/// Whether an Access Report is the one that we tell; another acknowledges nothing (RFC 8972 §4.6).
+fn is_our_report(answer: &Answer<'_>, config: &Config) -> bool {
+    let ours = config.access_report.map(|report| (report.access.id, report.access.return_code));
+    body::<steering::AccessReport>(answer.value).map(|body| (body.id(), body.return_code)) == ours
 }
 
 fn exchange_settings(config: &Config) -> exchange::Settings {

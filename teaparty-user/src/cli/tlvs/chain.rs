@@ -22,6 +22,8 @@ pub struct Chain {
     pub micro_session: Option<(u16, Option<u16>)>,
     /// Whether bit errors are to be seen.
     pub omit_checksum: bool,
+    /// Whether all targets have IPv6 addresses.
+    is_v6: bool,
 }
 
 impl Default for Chain {
@@ -35,14 +37,15 @@ impl Default for Chain {
             reply_sources: Vec::new(),
             micro_session: None,
             omit_checksum: false,
+            is_v6: false,
         }
     }
 }
 
 impl Tlvs {
-    /// The whole chain. `sent` is what packets are marked with.
-    pub fn chain(self, sent: TrafficClass) -> anyhow::Result<Chain> {
-        let mut chain = Chain::default();
+    /// The whole chain. `sent` is what packets are marked with, `is_v6` whether all of them go by IPv6.
+    pub fn chain(self, sent: TrafficClass, is_v6: bool) -> anyhow::Result<Chain> {
+        let mut chain = Chain { is_v6, ..Chain::default() };
         let mut rest = self.first.add(&mut chain, sent);
         while !rest.is_empty() {
             // Behind the first `--` clap leaves the others as they are. Each ends one TLV's words.
@@ -148,7 +151,9 @@ impl Tlv {
             }
             Self::History { length, more } => (Request::history(length), more),
             Self::ExtensionHeader { size, more } => (Request::extension_header(size), more),
-            Self::FixedHeader { size, more } => (Request::fixed_header(size == 40), more),
+            Self::FixedHeader { size, more } => {
+                (Request::fixed_header(size.map_or(chain.is_v6, |size| size == 40)), more)
+            }
             Self::Unrecognized { size, more } => (Request::unrecognized(size), more),
         };
         chain.tlvs.push(request);
@@ -171,7 +176,7 @@ mod tests {
     }
 
     fn chain(words: &str) -> anyhow::Result<Chain> {
-        Whole::try_parse_from(words.split_whitespace())?.tlvs.chain(TrafficClass(0))
+        Whole::try_parse_from(words.split_whitespace())?.tlvs.chain(TrafficClass(0), false)
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use teaparty_common::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, DscpEcn};
 use teaparty_common::tlv::measurement::{DirectMeasurement, FollowUpTelemetry, HistoryEntry, TimestampInformation};
+use teaparty_common::tlv::reflected_control::ReflectedControl;
 use teaparty_common::tlv::steering::{AccessReport, DestinationPort, MicroSessionId};
 use teaparty_common::tlv::{Kind, location};
 use teaparty_common::wire::{Dscp, Ecn, TrafficClass};
@@ -146,7 +147,14 @@ fn tell(kind: Kind, value: &[u8], marks: Marks) -> Option<(String, Value)> {
             (format!("as it arrived there: {hex}"), json!(hex))
         }
         Kind::ReturnPath => ("the return path was used as asked".into(), Value::Null),
-        Kind::ReflectedControl => ("size, number and spacing of replies are as asked".into(), Value::Null),
+        Kind::ReflectedControl => {
+            let (body, _) = ReflectedControl::read_from_prefix(value).ok()?;
+            let (length, count, interval) = (body.length.get(), body.count.get(), body.interval_ns.get());
+            (
+                format!("{count} replies to each packet, of {length} octets or more, {interval} ns apart, as asked"),
+                json!({ "length": length, "count": count, "interval_ns": interval }),
+            )
+        }
         Kind::Hmac => ("verified".into(), Value::Null),
         Kind::ExtraPadding => (format!("{} octets came back", value.len()), json!(value.len())),
         Kind::BitErrorPattern => ("taken".into(), Value::Null),
@@ -164,36 +172,69 @@ fn forward(received: TrafficClass, marks: Marks) -> String {
         changes.push(format!("ECN from {} to {}", ecn(marks.sent.ecn()), ecn(received.ecn())));
     }
     if changes.is_empty() {
-        format!("the path there kept {}", class(received))
+        format!("the path kept {}", class(received))
     } else {
-        format!("the path there changed {}", changes.join(" and "))
+        format!("the path changed {}", changes.join(" and "))
     }
 }
 
-/// Whether the reply arrived with what it was to be given.
-fn backward(wanted: TrafficClass, marks: Marks) -> String {
-    match marks.reply {
-        None => format!("reply was to have {}", class(wanted)),
-        Some(reply) if reply == wanted => format!("reply came back with {} as asked", class(reply)),
-        Some(reply) => format!("reply came back with {} instead of {}", class(reply), class(wanted)),
+/// What a reply was to be given.
+struct Wanted {
+    dscp: Dscp,
+    /// `None` where the reflector promises nothing about it.
+    ecn: Option<Ecn>,
+    /// Whether that is what we asked for.
+    is_as_asked: bool,
+}
+
+impl Wanted {
+    fn all(class: TrafficClass, asked: TrafficClass) -> Self {
+        Self { dscp: class.dscp(), ecn: Some(class.ecn()), is_as_asked: class == asked }
     }
+
+    /// Not-ECT goes without saying.
+    fn say(dscp: Dscp, ecn: Option<Ecn>) -> String {
+        match ecn.filter(|ecn| ecn.value() != 0) {
+            Some(mark) => format!("DSCP {} ECN {}", self::dscp(dscp), self::ecn(mark)),
+            None => format!("DSCP {}", self::dscp(dscp)),
+        }
+    }
+
+    /// Whether the reply arrived with it.
+    fn words(&self, marks: Marks) -> String {
+        let wanted = Self::say(self.dscp, self.ecn);
+        let Some(reply) = marks.reply else { return format!("reply was to have {wanted}") };
+        if reply.dscp() != self.dscp || self.ecn.is_some_and(|ecn| ecn != reply.ecn()) {
+            return format!("reply came back with {} instead of {}", class(reply), class_of(self));
+        }
+        format!("reply came back with {wanted}{}", if self.is_as_asked { " as asked" } else { "" })
+    }
+}
+
+/// In full, to stand beside what came instead.
+fn class_of(wanted: &Wanted) -> String {
+    class(TrafficClass::new(wanted.dscp, wanted.ecn.unwrap_or_default()))
 }
 
 fn class_of_service(body: ClassOfService, marks: Marks) -> (String, Value) {
     let received = TrafficClass::new(body.dscp2(), body.ec2());
     let is_dscp_refused = body.rpd() == 1;
-    // RPE 0 comes from a reflector that knows RFC 8972 alone, which promises nothing about ECN.
-    let ecn_wanted = match body.rpe() {
-        0b11 => body.ec1(),
-        0b10 => Ecn::default(),
-        _ => marks.reply.map_or(Ecn::default(), TrafficClass::ecn),
+    let is_ecn_refused = body.rpe() == 0b10;
+    let wanted = Wanted {
+        dscp: if is_dscp_refused { received.dscp() } else { body.dscp1() },
+        // RPE 0 comes from a reflector that knows RFC 8972 alone, which promises nothing about ECN.
+        ecn: match body.rpe() {
+            0b11 => Some(body.ec1()),
+            0b10 => Some(Ecn::default()),
+            _ => None,
+        },
+        is_as_asked: !is_dscp_refused && !is_ecn_refused,
     };
-    let dscp_wanted = if is_dscp_refused { received.dscp() } else { body.dscp1() };
-    let mut words = backward(TrafficClass::new(dscp_wanted, ecn_wanted), marks);
+    let mut words = wanted.words(marks);
     if is_dscp_refused {
         words += &format!(", policy refused DSCP {}", dscp(body.dscp1()));
     }
-    if body.rpe() == 0b10 {
+    if is_ecn_refused {
         words += &format!(", ECN {} could not be set", ecn(body.ec1()));
     }
     words = format!("{words}; {}", forward(received, marks));
@@ -209,7 +250,7 @@ fn class_of_service(body: ClassOfService, marks: Marks) -> (String, Value) {
 
 fn class_of_service_v2(body: ClassOfServiceV2, marks: Marks) -> (String, Value) {
     let [received, wanted, used] = [body.received, body.wanted, body.used].map(TrafficClass);
-    let mut words = backward(used, marks);
+    let mut words = Wanted::all(used, wanted).words(marks);
     if used != wanted {
         words += &format!(", refused was {}", class(wanted));
     }
@@ -223,7 +264,8 @@ fn class_of_service_v2(body: ClassOfServiceV2, marks: Marks) -> (String, Value) 
 fn dscp_ecn(body: DscpEcn, marks: Marks) -> (String, Value) {
     let [wanted, received] = [body.wanted, body.received].map(TrafficClass);
     let is_refused = body.outcome & DscpEcn::REFUSED != 0;
-    let words = if is_refused { format!("{} was refused", class(wanted)) } else { backward(wanted, marks) };
+    let words =
+        if is_refused { format!("{} was refused", class(wanted)) } else { Wanted::all(wanted, wanted).words(marks) };
     let value = json!({
         "wanted": class_json(wanted), "received": class_json(received), "refused": is_refused,
         "reply": marks.reply.map(class_json),
@@ -328,49 +370,4 @@ fn history(value: &[u8]) -> (String, Value) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn say(kind: Kind, value: &[u8], sent: u8, reply: u8) -> String {
-        let answer = Answer { code: 0, kind: Some(kind), outcome: Outcome::Answered, value };
-        finding(&answer, Marks { sent: TrafficClass(sent), reply: Some(TrafficClass(reply)) }).words
-    }
-
-    #[test]
-    fn class_of_service_is_told_as_people_ask_for_it() {
-        // STAMP.md 3.4: DSCP1 46, received AF11 with CE, EC1 ECT(0) applied.
-        let words = say(Kind::ClassOfService, &[0xb8, 0xac, 0xb0, 0], 0x29, 0xba);
-        assert_eq!(
-            words,
-            "reply came back with DSCP EF ECN ECT(0) as asked; the path there changed ECN from ECT(1) to CE"
-        );
-        let words = say(Kind::ClassOfService, &[0xb8, 0xa5, 0xb0, 0], 0x29, 0x2a);
-        assert_eq!(
-            words,
-            "reply came back with DSCP AF11 ECN ECT(0) as asked, policy refused DSCP EF; the path there kept DSCP AF11 ECN ECT(1)"
-        );
-        let words = say(Kind::ClassOfService, &[0xb8, 0xa4, 0xb0, 0], 0x29, 0);
-        assert!(
-            words.starts_with("reply came back with DSCP CS0 ECN Not-ECT instead of DSCP EF ECN ECT(0)"),
-            "{words}"
-        );
-    }
-
-    #[test]
-    fn nothing_is_told_of_a_value_that_may_not_be_used() {
-        for outcome in [Outcome::Unrecognized, Outcome::NotAuthentic, Outcome::Malformed, Outcome::Skipped] {
-            let answer = Answer { code: 4, kind: Some(Kind::ClassOfService), outcome, value: &[1, 2, 3, 4] };
-            let finding = finding(&answer, Marks { sent: TrafficClass(0), reply: None });
-            assert_eq!((finding.value, finding.words.as_str()), (Value::Null, outcome.label()));
-        }
-    }
-
-    #[test]
-    fn location_names_ports_addresses_and_mac() {
-        let mut value = vec![3, 0x5e, 0xc0, 0x30];
-        value.extend([0, 2, 0, 8, 2, 0, 0x5e, 0x10, 0, 1, 0, 0]);
-        value.extend([0, 8, 0, 16, 192, 0, 2, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        let words = say(Kind::Location, &value, 0, 0);
-        assert_eq!(words, "seen from port 49200 to port 862, source MAC 02:00:5e:10:00:01, source 192.0.2.10");
-    }
-}
+mod tests;

@@ -1,0 +1,48 @@
+//! What a session's packets are made from, and what it leaves out of them once a reflector does not know it.
+
+use teaparty_common::tlv::{Kind, KindSet};
+
+use super::super::config::Config;
+use super::super::packet::{self, NoCodePoint, Template};
+use super::super::tlvs::answer::{Answer, Outcome};
+use super::super::tlvs::request::Request;
+
+/// Those without an Access Report, and where there is one, those with it. TLVs of the kinds `without` are left out.
+pub(super) fn templates(
+    config: &Config,
+    ssid: u16,
+    without: KindSet,
+) -> Result<(Template, Option<Template>), NoCodePoint> {
+    let template = |report: Option<Request>| {
+        let is_kept = |tlv: &&Request| tlv.kind.is_none_or(|kind| !without.has(kind as u8));
+        let tlvs: Vec<Request> = report.into_iter().chain(config.tlvs.iter().filter(is_kept).cloned()).collect();
+        Template::new(&packet::Settings {
+            mode: config.mode,
+            key: config.key.clone(),
+            tlv_key: config.tlv_key.clone(),
+            code_points: &config.policy.code_points,
+            ssid,
+            tlvs: &tlvs,
+            malformed: config.malformed,
+        })
+    };
+    let reporting = config.access_report.map(|report| template(Some(Request::access_report(report.access))));
+    Ok((template(None)?, reporting.transpose()?))
+}
+
+/// Bit error TLVs that a reflector is not asked for again, because they came back with U (stamp-ber-07 §4.1).
+///
+/// Of the three only the burst is optional: without one of the others the rest of them makes no sense.
+pub(super) fn refused_bit_errors(found: &[Answer<'_>]) -> KindSet {
+    let is_refused =
+        |kind| found.iter().any(|answer| answer.kind == Some(kind) && answer.outcome == Outcome::Unrecognized);
+    let all = [Kind::BitErrorPattern, Kind::BitErrorCount, Kind::BitErrorBurst];
+    let set = |kinds: &[Kind]| kinds.iter().fold(KindSet::EMPTY, |set, kind| set.with(kind.set()));
+    if all[..2].iter().any(|kind| is_refused(*kind)) {
+        set(&all)
+    } else if is_refused(all[2]) {
+        set(&all[2..])
+    } else {
+        KindSet::EMPTY
+    }
+}
