@@ -73,7 +73,7 @@ fn packets_go_out_as_rfc_8762_wants_them() {
 }
 
 #[test]
-fn c018_formats_of_sender_and_reflector_are_independent() {
+fn formats_of_sender_and_reflector_are_independent_c018() {
     for format in [TimestampFormat::Ntp, TimestampFormat::Ptp] {
         let reflector = Reflector::start("127.0.0.1", Behaviour { format, ..Behaviour::default() });
         for ours in ["ntp", "ptp"] {
@@ -138,7 +138,7 @@ fn authenticated_sessions_work_with_and_without_tlvs_and_only_with_the_right_key
 }
 
 #[test]
-fn c042_c174_replies_that_are_not_authentic_are_not_used() {
+fn replies_that_are_not_authentic_are_not_used_c042_c174() {
     let key = || Key::new(b"key").unwrap();
     // Signed with the right key over what is then changed.
     let reflector =
@@ -190,7 +190,7 @@ fn a_key_on_the_command_line_is_hidden_from_the_process_list() {
 }
 
 #[test]
-fn c139_to_c137_an_access_report_is_repeated_until_it_is_answered() {
+fn an_access_report_is_repeated_until_it_is_answered_c136_c137() {
     let silent = Behaviour { script: Box::new(|n| Act { lost_back: n < 2, ..Act::default() }), ..Behaviour::default() };
     let reflector = Reflector::start("127.0.0.1", silent);
     let (code, summary) =
@@ -271,7 +271,7 @@ fn c068_a_reply_without_our_ssid_counts_and_ends_the_session_where_asked() {
 }
 
 #[test]
-fn c223_replies_for_another_member_link_are_discarded() {
+fn replies_for_another_member_link_are_discarded_c223() {
     let other = Behaviour { edit: |reply| reply[48..52].copy_from_slice(&[0, 9, 0, 1]), ..Behaviour::default() };
     let reflector = Reflector::start("127.0.0.1", other);
     // As if the reflector had understood the TLV.

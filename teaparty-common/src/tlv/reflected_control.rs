@@ -221,21 +221,21 @@ mod tests {
     }
 
     #[test]
-    fn c232_length_is_rounded_up_and_never_below_what_must_be_there() {
+    fn length_is_rounded_up_and_never_below_what_must_be_there_c232() {
         assert_eq!(ask(0, 1, 0, &[0; 4]), replies(Flags::NONE, 1, 68, 0));
         assert_eq!(ask(97, 1, 0, &[0; 4]), replies(Flags::NONE, 1, 100, 0));
         assert_eq!(ask(128, 3, 1_000_000, &[0; 4]), replies(Flags::NONE, 3, 128, 1_000_000));
     }
 
     #[test]
-    fn c233_c236_what_is_too_much_is_answered_once_with_c() {
+    fn what_is_too_much_is_answered_once_with_c_c233_c236() {
         assert_eq!(ask(9000, 1, 0, &[0; 4]), replies(Flags::CONFORMANT, 1, 1472, 0));
         assert_eq!(ask(128, 17, 1_000_000, &[0; 4]), replies(Flags::CONFORMANT, 1, 128, 0));
         assert_eq!(ask(128, 2, 999, &[0; 4]), replies(Flags::CONFORMANT, 1, 128, 0));
     }
 
     #[test]
-    fn c237_c239_c240_count_zero_and_foreign_groups_get_silence() {
+    fn count_zero_and_foreign_groups_get_silence_c237_c239_c240() {
         assert_eq!(ask(128, 0, 0, &[0; 4]), Decision::Silence);
         let ours = [0x80, 11, 0, 8, 24, 0, 0, 0, 198, 51, 100, 0];
         let foreign = [0x80, 11, 0, 8, 24, 0, 0, 0, 203, 0, 113, 0];

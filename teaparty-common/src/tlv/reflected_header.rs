@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn c262_zero_selector_takes_the_first_unused_header_of_that_size() {
+    fn zero_selector_takes_the_first_unused_header_of_that_size_c262() {
         let mut used = Used::default();
         let (flags, value) = ask(16, [0; 8], &mut used);
         assert_eq!((flags, &value[..]), (Flags::NONE, &CHAIN[8..]));
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn c262_c263_selector_must_equal_the_head_of_a_header() {
+    fn selector_must_equal_the_head_of_a_header_c262_c263() {
         let head: [u8; 8] = CHAIN[8..16].try_into().unwrap();
         assert_eq!(ask(16, head, &mut Used::default()), (Flags::NONE, CHAIN[8..].try_into().unwrap()));
         assert_eq!(ask(8, head, &mut Used::default()).0, Flags::CONFORMANT);

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn c011_c022_open_packet_is_44_octets_with_zeros_behind_the_ssid() {
+    fn open_packet_is_44_octets_with_zeros_behind_the_ssid_c011_c021_c022() {
         let packet = write(&Template::new(&settings(&[])).unwrap(), 5);
         assert_eq!(packet.len(), 44);
         assert_eq!(packet[..12], [0, 0, 0, 5, 1, 2, 3, 4, 5, 6, 7, 8]);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn c024_c025_authenticated_packet_has_its_fields_and_a_right_hmac() {
+    fn authenticated_packet_has_its_fields_and_a_right_hmac_c024_c025() {
         let key = Key::new(b"key").unwrap();
         let template =
             Template::new(&Settings { mode: Mode::Authenticated, key: Some(key.clone()), ..settings(&[]) }).unwrap();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn c072_c073_every_tlv_goes_out_with_u_alone() {
+    fn every_tlv_goes_out_with_u_alone_c072_c073() {
         let tlvs = [
             Request::timestamp_information(),
             Request::class_of_service(Dscp::from_low6(46), Ecn::default()),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn c128_direct_measurement_counts_this_packet_and_c167_hmac_covers_it() {
+    fn direct_measurement_counts_this_packet_and_the_hmac_covers_it_c128_c167() {
         let key = Key::new(b"tlv key").unwrap();
         let tlvs = [Request::direct_measurement(), Request::padding(9, true), Request::hmac()];
         let template = Template::new(&Settings { tlv_key: Some(key.clone()), ..settings(&tlvs) }).unwrap();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn c100_padding_differs_from_packet_to_packet_and_c102_is_reproducible() {
+    fn padding_differs_from_packet_to_packet_and_is_reproducible_c100_c102() {
         let template = Template::new(&settings(&[Request::padding(64, true)])).unwrap();
         let mut random = Random::new(1);
         let mut fill = || {

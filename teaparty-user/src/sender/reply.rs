@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn c042_a_reply_with_a_wrong_hmac_is_none() {
+    fn a_reply_with_a_wrong_hmac_is_none_c042() {
         let key = Key::new(b"key").unwrap();
         let mut payload = numbered(112);
         assert_eq!(Reply::parse(&payload, Mode::Authenticated, Some(&key)), Err(NotAReply::NotAuthentic));

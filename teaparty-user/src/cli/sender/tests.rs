@@ -34,7 +34,7 @@ fn kinds(config: &Config) -> Vec<Kind> {
 }
 
 #[test]
-fn c007_the_default_port_is_862_and_c016_the_default_format_ntp() {
+fn the_default_port_is_862_and_the_default_format_ntp_c007_c016() {
     let config = config("127.0.0.1").unwrap();
     assert_eq!(config.targets[0].address.to_string(), "127.0.0.1:862");
     assert_eq!(config.timestamp_format, TimestampFormat::Ntp);
@@ -82,7 +82,7 @@ fn sizes_are_reached_with_padding_or_refused() {
 }
 
 #[test]
-fn c160_to_c162_hmac_stands_behind_the_tlvs_where_it_must_be_there() {
+fn hmac_stands_behind_the_tlvs_where_it_must_be_there_c160_c161_c162() {
     let with = |words: &str| config_with(words, key(), None).unwrap();
     assert_eq!(kinds(&with("::1")), []);
     assert_eq!(kinds(&with("::1 tlvs padding")), [Kind::ExtraPadding]);
@@ -99,7 +99,7 @@ fn c160_to_c162_hmac_stands_behind_the_tlvs_where_it_must_be_there() {
 }
 
 #[test]
-fn c200_destination_address_needs_an_ssid() {
+fn destination_address_needs_an_ssid_c200() {
     assert!(config("::1 --ssid 0 tlvs destination-address --address ::1").is_err());
     assert!(config("::1 tlvs destination-address --address ::1").is_ok());
 }

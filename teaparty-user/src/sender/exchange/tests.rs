@@ -89,7 +89,7 @@ fn a_reply_after_the_timeout_is_late_and_its_packet_stays_lost() {
 }
 
 #[test]
-fn sequence_numbers_wrap() {
+fn sequence_numbers_wrap_c013() {
     let mut exchange = Exchange::new(Settings { first_sequence: u32::MAX - 1, ..SETTINGS });
     send(&mut exchange, 4);
     assert_eq!([0, 1, 2, 3].map(|index| exchange.sequence(index)), [u32::MAX - 1, u32::MAX, 0, 1]);

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn c253_marks_halve_the_rate_once_a_second_and_their_absence_restores_it() {
+    fn marks_halve_the_rate_once_a_second_and_their_absence_restores_it_c253() {
         let mut congestion = Congestion::default();
         let second = 1_000_000_000;
         assert_eq!(congestion.observe(false, 0, 1), 1);

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn c243_requests_wait_for_the_burst_but_not_for_what_is_lost_of_it() {
+    fn requests_wait_for_the_burst_but_not_for_what_is_lost_of_it_c243() {
         let mut pause = Pause::new(4, 1_000, Duration::from_nanos(50_000)).unwrap();
         pause.begin(100);
         assert_eq!(pause.until_ns(), Some(100 + 50_000 + 3_000));

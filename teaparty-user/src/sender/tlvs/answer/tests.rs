@@ -28,13 +28,13 @@ fn signed(tlvs: &[u8], key: &Key) -> Vec<u8> {
 const TIME: [u8; 8] = [0, 3, 0, 4, 1, 2, 1, 2];
 
 #[test]
-fn c087_u_skips_that_tlv_alone() {
+fn u_skips_that_tlv_alone_c087() {
     let payload = reply(&[&[0x80, 4, 0, 4, 1, 2, 3, 4][..], &TIME].concat());
     assert_eq!(outcomes(&payload, None), [(4, Outcome::Unrecognized), (3, Outcome::Answered)]);
 }
 
 #[test]
-fn c088_m_stops_processing() {
+fn m_stops_processing_c088() {
     let payload = reply(&[&TIME[..], &[0x40, 4, 0, 4, 1, 2, 3, 4], &TIME].concat());
     assert_eq!(outcomes(&payload, None), [(3, Outcome::Answered), (4, Outcome::Malformed), (3, Outcome::Skipped)]);
 }
@@ -46,13 +46,13 @@ fn a_length_that_is_wrong_for_the_type_counts_as_malformed_whatever_the_flags_sa
 }
 
 #[test]
-fn c089_i_on_any_tlv_voids_all_of_them() {
+fn i_on_any_tlv_voids_all_of_them_c089() {
     let payload = reply(&[&TIME[..], &[0x20, 4, 0, 4, 1, 2, 3, 4]].concat());
     assert_eq!(outcomes(&payload, None), [(3, Outcome::NotAuthentic), (4, Outcome::NotAuthentic)]);
 }
 
 #[test]
-fn c174_a_wrong_or_missing_hmac_voids_all_of_them() {
+fn a_wrong_or_missing_hmac_voids_all_of_them_c174() {
     let key = Key::new(b"right").unwrap();
     let payload = signed(&TIME, &key);
     assert_eq!(outcomes(&payload, Some(&key)), [(3, Outcome::Answered), (8, Outcome::Answered)]);

@@ -1,0 +1,91 @@
+//! Late, doubled, overtaken and forged replies, and congestion: what they may not spoil.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::fake::{Fake, open_reply};
+
+const AT_ONCE: Duration = Duration::ZERO;
+
+#[test]
+fn late_doubled_and_overtaken_replies_do_not_spoil_the_figures_c286() {
+    let fake = Fake::start(|number, request| {
+        let reply = open_reply(request, number);
+        match number {
+            // Overtaken by the ones behind it.
+            2 => vec![(Duration::from_millis(120), reply)],
+            3 => vec![(AT_ONCE, reply.clone()), (Duration::from_millis(5), reply)],
+            // After the timeout; a measurement of 25 packets lasts longer than that.
+            4 => vec![(Duration::from_millis(400), reply)],
+            _ => vec![(AT_ONCE, reply)],
+        }
+    });
+    let (code, summary) = fake.measure("-c 25 -i 30ms -W 250ms");
+    let count = |key: &str| summary[key].as_u64().unwrap();
+    assert_eq!((code, count("sent"), count("received"), count("lost")), (0, 25, 24, 1));
+    assert_eq!((count("duplicates"), count("late")), (1, 1));
+    assert!(count("reordered") >= 1, "{}", count("reordered"));
+    assert_eq!(summary["samples"]["total"], json!(24));
+}
+
+#[test]
+fn what_does_not_fit_ssid_number_and_time_is_ignored_c287() {
+    let fake = Fake::start(|number, request| {
+        let good = open_reply(request, number);
+        let mut forged = Vec::new();
+        let mut other = |at: usize| {
+            let mut reply = good.clone();
+            reply[at] ^= 0x40;
+            forged.push((AT_ONCE, reply));
+        };
+        // Sender's number, sender's timestamp.
+        other(27);
+        other(35);
+        forged.push((AT_ONCE, vec![0xff; 20]));
+        forged.push((AT_ONCE, Vec::new()));
+        forged.push((Duration::from_millis(1), good));
+        forged
+    });
+    let (code, summary) = fake.measure("");
+    assert_eq!((code, &summary["received"], &summary["duplicates"]), (0, &json!(3), &json!(0)));
+    assert_eq!((&summary["unmatched"], &summary["ignored"]["malformed"]), (&json!(6), &json!(6)));
+}
+
+#[test]
+fn a_reply_from_another_port_is_none_of_ours_c287() {
+    let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (to, from) = std::sync::mpsc::channel::<(Vec<u8>, u16)>();
+    let fake = Fake::start(move |number, request| {
+        let reply = open_reply(request, number);
+        to.send((reply.clone(), 0)).unwrap();
+        vec![(Duration::from_millis(20), reply)]
+    });
+    let forger = std::thread::spawn(move || {
+        while let Ok((reply, _)) = from.recv() {
+            // To all ports that a sender may have chosen would be a flood; ours is the one named.
+            stranger.send_to(&reply, ("127.0.0.1", PORT)).unwrap();
+        }
+    });
+    const PORT: u16 = 61_973;
+    let (code, summary) = fake.measure(&format!("-i 50ms --src-port {PORT}"));
+    assert_eq!((code, &summary["received"], &summary["duplicates"]), (0, &json!(3), &json!(0)));
+    assert_eq!(summary["targets"][0]["ignored"]["foreign"], json!(3));
+    drop(fake);
+    forger.join().unwrap();
+}
+
+#[test]
+fn congestion_that_is_marked_on_the_way_slows_the_sender_down_c253() {
+    // Class of Service: received DSCP 0 with CE, in the bits that STAMP.md 3.4 names.
+    let fake = Fake::editing(|reply| {
+        reply[48..52].copy_from_slice(&((0b11u32 << 18) | (0b11 << 12)).to_be_bytes());
+    });
+    let (code, summary) = fake.measure("-c 30 -i 2ms --ecn ect0 tlvs class-of-service --dscp cs0");
+    let target = &summary["targets"][0];
+    assert_eq!((code, &target["congestion_slowdowns"]), (0, &json!(1)));
+    assert_eq!(target["final_interval_factor"], json!(2));
+    // Without ECT nobody may mark, and what is marked says nothing.
+    let (_, summary) = fake.measure("-c 30 -i 2ms tlvs class-of-service --dscp cs0");
+    assert_eq!(summary["targets"][0]["congestion_slowdowns"], json!(0));
+}
