@@ -43,6 +43,7 @@ fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
     let existing =
         existing.and_then(NonNull::new).filter(|found| unsafe { found.as_ref() }.flags & Session::WILDCARD == 0);
     let is_claim = request.operation == LedgerOperation::Claim as u32;
+    let is_again = request.operation == LedgerOperation::Again as u32;
     let session = if is_claim && request.count != 0 {
         let admitted = Admitted { flags: request.flags, session: existing };
         session::entry(&request.key, new, &admitted, control, config)?
@@ -58,13 +59,14 @@ fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
         request.previous_sequence = (*session).previous_sequence;
         request.previous_sender_sequence = (*session).sender_sequence;
         (*session).last_received_ns = request.received_ns;
-        if is_claim {
-            if request.count == 0 {
-                session::fetch_add(&raw mut (*session).unanswered, 1);
-            }
-            let replies = session::fetch_add(&raw mut (*session).replies, u64::from(request.count));
+        if is_claim || is_again {
+            // How many packets were received is the sum of both counters: a claim adds one, another reply none.
+            let count = u64::from(request.count);
+            let more = u64::from(is_claim).wrapping_sub(count);
+            let unanswered = session::fetch_add(&raw mut (*session).unanswered, more);
+            let replies = session::fetch_add(&raw mut (*session).replies, count);
             request.sequence = replies as u32;
-            request.received = (replies + (*session).unanswered) as u32 + u32::from(request.count != 0);
+            request.received = replies.wrapping_add(unanswered) as u32 + u32::from(is_claim);
         } else {
             let sequence = request.exchange.reflector_sequence;
             let is_known = (*session).flags & Session::HAS_PREVIOUS != 0;

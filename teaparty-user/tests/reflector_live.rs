@@ -139,7 +139,7 @@ fn a_packet_from_a_reflectors_port_is_not_answered() {
 fn addresses_follow_within_a_second() {
     let Some(net) = or_skip("addresses_follow_within_a_second", Net::new()) else { return };
     for mode in ["native", "off"] {
-        let _reflector = net.reflector(&["--xdp-mode", mode]);
+        let reflector = net.reflector(&["--xdp-mode", mode]);
         let mut client = net.client("192.0.2.77", 862);
         assert!(!client.ask_within(Duration::from_millis(300)), "{mode}: nobody has this address yet");
         net.near_ip(&["address", "add", "192.0.2.77/24", "dev", "veth0"]);
@@ -149,5 +149,6 @@ fn addresses_follow_within_a_second() {
         net.near_ip(&["address", "delete", "192.0.2.77/24", "dev", "veth0"]);
         std::thread::sleep(Duration::from_millis(1000));
         assert!(!client.ask_within(Duration::from_millis(300)), "{mode}: it is gone");
+        reflector.stop();
     }
 }

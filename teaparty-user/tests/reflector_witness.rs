@@ -102,6 +102,15 @@ fn vectors_that_ask_for_a_policy_live() {
 }
 
 #[test]
+fn vectors_that_ask_for_several_replies_live() {
+    for engine in ["native", "skb"] {
+        let stateless = ["--stateless", "--allow-reflected-control", "--xdp-mode", engine];
+        check(&stateless, &["V80", "V83", "V84"]);
+        check(&["--allow-reflected-control", "--xdp-mode", engine], &["V81"]);
+    }
+}
+
+#[test]
 fn stateful_vectors_live() {
     check(&[], &["V02", "V03"]);
 }

@@ -62,4 +62,7 @@ pub enum LedgerOperation {
     Claim = 1,
     /// Remember an exchange whose reply the controller has sent.
     Record = 2,
+    /// Take `count` more Sequence Numbers for further replies to a packet that has one already (RFC 10052 §3). Makes no
+    /// session.
+    Again = 3,
 }

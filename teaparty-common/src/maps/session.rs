@@ -37,7 +37,8 @@ impl core::hash::Hash for SessionKey {
 pub struct Session {
     /// Replies sent: modulo 2^32, the Sequence Number of the next one.
     pub replies: u64,
-    /// Packets that were received and by rule not answered. Packets received are the sum of both.
+    /// Packets that were received and by rule not answered, less the second and further replies that others got.
+    /// Packets received are the sum of both, modulo 2^64.
     pub unanswered: u64,
     /// T2 of the last packet, in nanoseconds of CLOCK_TAI.
     pub last_received_ns: u64,

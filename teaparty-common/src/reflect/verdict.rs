@@ -95,6 +95,8 @@ reasons! {
     SendFailed = 46 Drop "send-failed" "The controller could not send the reply."
     NoKey = 47 Drop "no-key" "Of an authenticated session that has no key."
     Internal = 48 Drop "internal" "A configuration map was missing: the controller has not finished starting."
+
+    Repeated = 49 Reflect "repeated" "One more reply to a packet that asked for several (RFC 10052 §3)."
 }
 
 /// Places that the kernel's counter map needs: one more than the largest number, as a power of two for the verifier.

@@ -5,9 +5,10 @@
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::Kind;
 use super::header::{Flags, HEADER_LEN, Header};
 use crate::bytes::Bytes;
-use crate::reflect::{Address, Tlv};
+use crate::reflect::{Address, Plan, Policy, Step, Tlv, step};
 
 /// The fixed head of the body, 8 octets; sub-TLVs follow, or four octets of filling where there are none.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
@@ -49,8 +50,6 @@ pub struct Limits {
     pub max_len: usize,
     /// Least time between replies, in nanoseconds.
     pub min_interval_ns: u32,
-    /// Most octets of UDP payload for one request.
-    pub max_volume: usize,
     /// Largest UDP payload that the way out carries unfragmented, in octets.
     pub path_len: usize,
 }
@@ -63,65 +62,107 @@ pub trait Members {
     fn has_mac<const N: usize>(&self, mask: [u8; N], group: [u8; N]) -> bool;
 }
 
-/// What is to be done about a request.
+/// What is to be done about a request that means us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// No reply at all.
-    Silence,
     /// One reply of the request's own size, as if the TLV were not known: its flags say U.
     Ordinary,
     /// Replies.
-    Replies {
-        /// Flags of the TLV in each.
-        flags: Flags,
-        /// How many.
-        count: u16,
-        /// Octets of UDP payload of each.
-        len: usize,
-        /// From one to the next, in nanoseconds.
-        interval_ns: u32,
-    },
+    Replies(Replies),
 }
 
-/// Decides about the request in `tlv`, and writes flags into its sub-TLVs.
+/// The replies to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replies {
+    /// Flags of the TLV in each: none, or C where this is not what was asked for.
+    pub flags: Flags,
+    /// How many, at least one.
+    pub count: u16,
+    /// Octets of UDP payload of each.
+    pub len: usize,
+    /// From one to the next, in nanoseconds.
+    pub interval_ns: u32,
+}
+
+impl Replies {
+    /// The one reply, no longer than `len`, that a request gets which asks for more than it may have.
+    pub const fn refused(len: usize) -> Self {
+        Self { flags: Flags::CONFORMANT, count: 1, len, interval_ns: 0 }
+    }
+}
+
+/// A request as it stands among the TLVs of its packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The TLV.
+    pub tlv: Tlv,
+    /// What it asks for.
+    pub control: ReflectedControl,
+    /// Octets of base packet and TLVs without Extra Padding and trailing zeros: the least that a reply can have.
+    pub fixed_len: usize,
+    /// Whether TLVs behind it are malformed, so that what follows them can be neither dropped nor added to.
+    pub is_malformed: bool,
+}
+
+/// Looks for the request in a packet, of which the first one counts. Call with the [`Plan`] for the same octets.
+pub fn find<B: Bytes>(payload: &B, plan: &Plan, policy: &Policy) -> Option<Request> {
+    let mut at = plan.mode.base_len();
+    let mut fixed_len = at;
+    let mut is_malformed = false;
+    let mut found = None;
+    loop {
+        let tlv = match step(payload, at, plan.tlvs_end, policy) {
+            Step::Tlv(tlv) if tlv.is_well_formed => tlv,
+            Step::End => break,
+            Step::Stray | Step::Overrun(_) | Step::Tlv(_) => {
+                is_malformed = true;
+                break;
+            }
+        };
+        if tlv.number != Kind::ExtraPadding as u8 {
+            fixed_len += tlv.end() - tlv.at;
+        }
+        if tlv.number == Kind::ReflectedControl as u8 && found.is_none() {
+            let octets = payload.get::<{ size_of::<ReflectedControl>() }>(tlv.value())?;
+            found = Some((tlv, zerocopy::transmute!(octets)));
+        }
+        at = tlv.end();
+    }
+    found.map(|(tlv, control)| Request { tlv, control, fixed_len, is_malformed })
+}
+
+/// Whether a request means us and asks for any reply at all; if not, it gets none. Writes flags into its sub-TLVs.
+pub fn is_wanted<B: Bytes, M: Members>(payload: &mut B, request: &Request, members: &M) -> bool {
+    mark_subs(payload, &request.tlv, members) != Groups::Missed && request.control.count.get() != 0
+}
+
+/// Decides about a request that means us, in a packet of `len` octets.
 ///
-/// * `fixed_len`: octets of base packet and TLVs without Extra Padding: the least that a reply can have.
 /// * `is_repeated`: the Sequence Number is not above that of the session's previous packet (RFC 10052 §5).
 /// * `is_contradicted`: a Return Path in the same packet asks for no reply (RFC 10052 §4.3).
-pub fn decide<B: Bytes, M: Members>(
-    payload: &mut B,
-    tlv: &Tlv,
-    fixed_len: usize,
-    limits: &Limits,
-    members: &M,
-    is_repeated: bool,
-    is_contradicted: bool,
-) -> Decision {
-    let Some(octets) = payload.get::<{ size_of::<ReflectedControl>() }>(tlv.value()) else {
-        return Decision::Ordinary;
-    };
-    let control: ReflectedControl = zerocopy::transmute!(octets);
-    let groups = mark_subs(payload, tlv, members);
-    if groups == Groups::Missed || control.count.get() == 0 {
-        return Decision::Silence;
-    }
+pub fn decide(request: &Request, len: usize, limits: &Limits, is_repeated: bool, is_contradicted: bool) -> Decision {
     if is_repeated || is_contradicted {
         return Decision::Ordinary;
     }
-    let wanted = usize::from(control.length.get()).next_multiple_of(4).max(fixed_len);
-    let (count, interval_ns) = (control.count.get(), control.interval_ns.get());
-    let refused = |len: usize| Decision::Replies { flags: Flags::CONFORMANT, count: 1, len, interval_ns: 0 };
+    if request.is_malformed {
+        // No text says what such a packet gets. Everything from a malformed TLV on goes back as it came (RFC 8972 §4).
+        return Decision::Replies(Replies::refused(len));
+    }
+    let ReflectedControl { length, count, interval_ns } = request.control;
+    let (count, interval_ns) = (count.get(), interval_ns.get());
+    let fixed_len = request.fixed_len;
+    let wanted = usize::from(length.get()).next_multiple_of(4).max(fixed_len);
+    let max_len = limits.max_len.max(fixed_len);
     if wanted > limits.path_len {
-        return refused(limits.path_len.min(limits.max_len.max(fixed_len)));
+        return Decision::Replies(Replies::refused(limits.path_len.clamp(fixed_len, max_len)));
     }
-    let is_above_limits = wanted > limits.max_len.max(fixed_len)
-        || count > limits.max_count
-        || (count > 1 && interval_ns < limits.min_interval_ns)
-        || usize::from(count) * wanted > limits.max_volume;
-    if is_above_limits {
-        return refused(wanted.min(limits.max_len.max(fixed_len)));
-    }
-    Decision::Replies { flags: Flags::NONE, count, len: wanted, interval_ns }
+    let is_above_limits =
+        wanted > max_len || count > limits.max_count || (count > 1 && interval_ns < limits.min_interval_ns);
+    Decision::Replies(if is_above_limits {
+        Replies::refused(wanted.min(max_len))
+    } else {
+        Replies { flags: Flags::NONE, count, len: wanted, interval_ns }
+    })
 }
 
 /// Whether the address groups of a request, if it has any, mean us.
@@ -189,6 +230,10 @@ fn mac_group<B: Bytes, M: Members, const N: usize>(payload: &B, at: usize, membe
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+    use std::vec;
+    use std::vec::Vec;
+
     use super::*;
     use crate::bytes::SliceBytes;
 
@@ -203,28 +248,43 @@ mod tests {
         }
     }
 
-    const LIMITS: Limits =
-        Limits { max_count: 16, max_len: 1472, min_interval_ns: 1_000, max_volume: 16 * 1472, path_len: 1472 };
+    const LIMITS: Limits = Limits { max_count: 16, max_len: 1472, min_interval_ns: 1_000, path_len: 1472 };
 
-    fn ask(length: u16, count: u16, interval: u32, subs: &[u8]) -> Decision {
-        let mut octets = [0u8; 128];
-        octets[4..6].copy_from_slice(&length.to_be_bytes());
-        octets[6..8].copy_from_slice(&count.to_be_bytes());
-        octets[8..12].copy_from_slice(&interval.to_be_bytes());
-        octets[12..12 + subs.len()].copy_from_slice(subs);
-        let tlv = Tlv { at: 0, length: 8 + subs.len() as u16, code: 12, number: 12, is_well_formed: true };
-        decide(&mut SliceBytes(&mut octets), &tlv, 68, &LIMITS, &Us, false, false)
+    /// What a packet with these octets behind its base packet gets; `None` where it gets no reply.
+    fn answer(tail: &[u8]) -> Option<Decision> {
+        let mut octets = [0u8; 256];
+        let len = 44 + tail.len();
+        octets[44..len].copy_from_slice(tail);
+        let plan = Plan { has_tlvs: true, ..Plan::without_tlvs(len, crate::wire::Mode::Open) };
+        let mut payload = SliceBytes(&mut octets[..len]);
+        let request = find(&payload, &plan, &Policy::DEFAULT).expect("the TLV is there");
+        is_wanted(&mut payload, &request, &Us).then(|| decide(&request, len, &LIMITS, false, false))
     }
 
-    fn replies(flags: Flags, count: u16, len: usize, interval_ns: u32) -> Decision {
-        Decision::Replies { flags, count, len, interval_ns }
+    fn tlv(length: u16, count: u16, interval: u32, subs: &[u8]) -> Vec<u8> {
+        let mut octets = vec![0x80, 12, 0, 8 + subs.len() as u8];
+        octets.extend([length.to_be_bytes(), count.to_be_bytes()].concat());
+        octets.extend(interval.to_be_bytes());
+        octets.extend(subs);
+        octets
+    }
+
+    fn ask(length: u16, count: u16, interval: u32, subs: &[u8]) -> Option<Decision> {
+        answer(&tlv(length, count, interval, subs))
+    }
+
+    fn replies(flags: Flags, count: u16, len: usize, interval_ns: u32) -> Option<Decision> {
+        Some(Decision::Replies(Replies { flags, count, len, interval_ns }))
     }
 
     #[test]
     fn length_is_rounded_up_and_never_below_what_must_be_there_c232() {
-        assert_eq!(ask(0, 1, 0, &[0; 4]), replies(Flags::NONE, 1, 68, 0));
+        assert_eq!(ask(0, 1, 0, &[0; 4]), replies(Flags::NONE, 1, 60, 0));
         assert_eq!(ask(97, 1, 0, &[0; 4]), replies(Flags::NONE, 1, 100, 0));
         assert_eq!(ask(128, 3, 1_000_000, &[0; 4]), replies(Flags::NONE, 3, 128, 1_000_000));
+        // Extra Padding on both sides and zeros at the end do not count.
+        let tail = [&[0x80, 1, 0, 2, 9, 9][..], &tlv(0, 1, 0, &[0; 4]), &[0x80, 1, 0, 1, 9], &[0; 9]].concat();
+        assert_eq!(answer(&tail), replies(Flags::NONE, 1, 60, 0));
     }
 
     #[test]
@@ -236,14 +296,28 @@ mod tests {
 
     #[test]
     fn count_zero_and_foreign_groups_get_silence_c237_c239_c240() {
-        assert_eq!(ask(128, 0, 0, &[0; 4]), Decision::Silence);
+        assert_eq!(ask(128, 0, 0, &[0; 4]), None);
         let ours = [0x80, 11, 0, 8, 24, 0, 0, 0, 198, 51, 100, 0];
         let foreign = [0x80, 11, 0, 8, 24, 0, 0, 0, 203, 0, 113, 0];
         assert_eq!(ask(128, 1, 0, &ours), replies(Flags::NONE, 1, 128, 0));
-        assert_eq!(ask(128, 1, 0, &foreign), Decision::Silence);
-        let both: [u8; 24] = core::array::from_fn(|i| if i < 12 { foreign[i] } else { ours[i - 12] });
-        assert_eq!(ask(128, 1, 0, &both), replies(Flags::NONE, 1, 128, 0));
+        assert_eq!(ask(128, 1, 0, &foreign), None);
+        assert_eq!(ask(128, 1, 0, &[foreign, ours].concat()), replies(Flags::NONE, 1, 128, 0));
         assert_eq!(ask(128, 1, 0, &[0x80, 10, 0, 4, 0, 0, 1, 2]), replies(Flags::NONE, 1, 128, 0));
-        assert_eq!(ask(128, 1, 0, &[0x80, 10, 0, 4, 1, 0, 1, 2]), Decision::Silence);
+        assert_eq!(ask(128, 1, 0, &[0x80, 10, 0, 4, 1, 0, 1, 2]), None);
+    }
+
+    #[test]
+    fn repetitions_and_contradictions_get_one_ordinary_reply_c241_c242() {
+        let mut octets = [&[0; 44][..], &tlv(128, 3, 1_000_000, &[0; 4])].concat();
+        let plan = Plan { has_tlvs: true, ..Plan::without_tlvs(60, crate::wire::Mode::Open) };
+        let request = find(&SliceBytes(&mut octets), &plan, &Policy::DEFAULT).unwrap();
+        assert_eq!(decide(&request, 60, &LIMITS, true, false), Decision::Ordinary);
+        assert_eq!(decide(&request, 60, &LIMITS, false, true), Decision::Ordinary);
+    }
+
+    #[test]
+    fn a_malformed_tlv_keeps_the_reply_as_long_as_its_request() {
+        let tail = [&tlv(128, 3, 1_000_000, &[0; 4])[..], &[0x80, 3, 0, 3, 1, 2, 3, 0x80, 1, 0, 0]].concat();
+        assert_eq!(answer(&tail), replies(Flags::CONFORMANT, 1, 44 + tail.len(), 0));
     }
 }

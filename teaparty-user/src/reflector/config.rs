@@ -12,6 +12,7 @@ use teaparty_common::reflect::{Address, Policy};
 
 pub use self::settings::Settings;
 pub use self::values::{Format, Prefix, RateLimit, TlvProfile, XdpMode};
+use super::burst::ControlLimits;
 use super::keys::SessionKeys;
 use crate::crypto::KeySource;
 
@@ -65,6 +66,8 @@ pub struct Config {
     pub default_keys: SessionKeys,
     /// Whether the XDP program goes on answering when the process ends.
     pub is_kept: bool,
+    /// What Reflected Test Packet Control may ask for, where the policy allows it at all.
+    pub control: ControlLimits,
 }
 
 impl TryFrom<Settings> for Config {
@@ -90,6 +93,7 @@ impl Config {
     /// The configuration of these settings, with these keys instead of those that they name.
     pub fn new(settings: Settings, default_keys: SessionKeys) -> Result<Self, ConfigError> {
         let policy = policy::policy(&settings)?;
+        let control = policy::control_limits(&settings)?;
         let (rate_interval_ns, rate_burst_ns) = settings.rate_limit.as_ns();
         let mut interfaces: Vec<String> = Vec::new();
         for name in &settings.iface {
@@ -129,6 +133,7 @@ impl Config {
             session_timeout: (settings.session_timeout != 0).then(|| Duration::from_secs(settings.session_timeout)),
             default_keys,
             is_kept: settings.keep,
+            control,
             settings,
         })
     }

@@ -3,6 +3,7 @@
 use teaparty_common::bytes::Bytes;
 use teaparty_common::reflect::{Address, Environment, Facts, Integrity, Plan, Policy, Tlv};
 use teaparty_common::tlv::bit_error::{self, Outcome};
+use teaparty_common::tlv::reflected_control::Decision;
 use teaparty_common::tlv::return_path::{self, Wish};
 use teaparty_common::tlv::{Finisher, Flags, Kind, KindSet, history, reflected_header};
 
@@ -17,6 +18,9 @@ pub struct Host<'a> {
     bit_errors: Option<Outcome>,
     used_headers: reflected_header::Used,
     has_return_path: bool,
+    has_control: bool,
+    /// What a Reflected Test Packet Control that has an effect comes to.
+    pub control: Option<Decision>,
     /// Where the HMAC TLV of the reply is, if it has one.
     pub hmac_at: Option<usize>,
     /// What a Return Path that is obeyed asks for.
@@ -33,6 +37,8 @@ impl<'a> Host<'a> {
             bit_errors: None,
             used_headers: reflected_header::Used::default(),
             has_return_path: false,
+            has_control: false,
+            control: None,
             hmac_at: None,
             wish: None,
         }
@@ -41,7 +47,9 @@ impl<'a> Host<'a> {
     /// Looks at what must be seen before any TLV is changed. To be called between `plan` and `apply`.
     pub fn prepare<B: Bytes>(&mut self, payload: &B, plan: &Plan, policy: &Policy) {
         let asked = Kind::BitErrorPattern.set().with(Kind::BitErrorCount.set()).with(Kind::BitErrorBurst.set());
-        if plan.integrity != Integrity::Failed && plan.seen.meets(asked) {
+        // Replies of another size have other padding, in which no error could be told from the change.
+        let is_resized = matches!(self.control, Some(Decision::Replies(_)));
+        if plan.integrity != Integrity::Failed && plan.seen.meets(asked) && !is_resized {
             self.bit_errors = bit_error::measure(payload, plan.mode.base_len(), plan.len, policy);
         }
     }
@@ -62,6 +70,15 @@ impl<'a> Host<'a> {
             payload.put(tlv.value(), burst.to_be_bytes());
         }
         Flags::NONE
+    }
+
+    /// A Reflected Test Packet Control: the first one counts.
+    fn reflected_control(&mut self) -> Flags {
+        match (self.control, std::mem::replace(&mut self.has_control, true)) {
+            (Some(Decision::Replies(replies)), false) => replies.flags,
+            (Some(Decision::Replies(_)), true) => Flags::CONFORMANT,
+            (Some(Decision::Ordinary) | None, _) => Flags::UNRECOGNIZED,
+        }
     }
 
     /// A Return Path: the first one counts, and it is obeyed if policy allows and it is possible (RFC 9503 §4).
@@ -118,6 +135,8 @@ impl Environment for Host<'_> {
             Flags::NONE
         } else if is(Kind::BitErrorPattern) || is(Kind::BitErrorCount) || is(Kind::BitErrorBurst) {
             self.bit_errors(payload, &tlv)
+        } else if is(Kind::ReflectedControl) {
+            self.reflected_control()
         } else if is(Kind::ReturnPath) {
             self.return_path(payload, &tlv, plan, facts, policy)
         } else if is(Kind::ReflectedExtensionHeader) {

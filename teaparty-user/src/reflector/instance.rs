@@ -9,13 +9,14 @@ use teaparty_common::maps::{Clock, SessionKey};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::config::{Config, XdpMode};
+use super::framed::Exits;
 use super::loader::{self, Attachment, LoadError};
 use super::maps::{Maps, MapsError};
-use super::ring::{self, Exits};
+use super::pacing::Agenda;
 use super::shared::{Notice, Shared};
 use super::slow_path::locked;
 use super::view::{Provisioned, View};
-use super::{ReflectorError, pins, socket};
+use super::{ReflectorError, pacing, pins, ring, socket};
 use crate::net::interface::{Interface, local_addresses};
 use crate::net::packet::PacketSocket;
 use crate::net::socket::Socket;
@@ -52,6 +53,7 @@ impl Instance {
             tracing::warn!("{name}: it has none of the addresses to answer for; answers begin when it gets one");
         }
         let sockets: Vec<Arc<Socket>> = socket::open(config, &name)?.into_iter().map(Arc::new).collect();
+        let agenda = Agenda::new()?;
         let attached = attach(&view, &clock)?;
         let (kernel, ledger, punts) = match attached {
             Some((loader::Kernel { maps, punts, attachment }, ledger)) => {
@@ -61,17 +63,23 @@ impl Instance {
         };
         let index = view.interface.index;
         let is_loopback = view.interface.is_loopback;
-        let shared = Arc::new(Shared::new(view, clock, ledger, notices));
+        let shared = Arc::new(Shared::new(view, clock, ledger, notices, agenda));
         let started = (|| {
             let (wake, waker) = std::io::pipe().map_err(ReflectorError::System)?;
             let mut engines = vec![spawn_sockets(&name, &shared, sockets.clone(), wake.try_clone()?)?];
+            let has_frames = punts.is_some();
+            let packet = (has_frames && !is_loopback).then(|| PacketSocket::open(index)).transpose()?;
+            let exits = Arc::new(Exits { packet, sockets: sockets.clone() });
             if let Some(punts) = punts {
-                let packet = (!is_loopback).then(|| PacketSocket::open(index)).transpose()?;
-                let exits = Exits { packet, sockets: sockets.clone() };
-                let shared = shared.clone();
+                let (shared, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
                 let run = move || ring::run(&shared, punts, &exits, &wake);
                 engines.push(spawn(format!("ring-{name}"), run)?);
             }
+            let pace = {
+                let shared = shared.clone();
+                move || pacing::run(&shared, if has_frames { &shared.ring } else { &shared.socket }, &exits, &wake)
+            };
+            engines.push(spawn(format!("pace-{name}"), pace)?);
             Ok((engines, waker))
         })();
         match started {

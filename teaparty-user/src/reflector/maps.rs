@@ -329,6 +329,19 @@ impl Ledger for KernelLedger {
         Ok(())
     }
 
+    fn claim_again(&self, key: &SessionKey, facts: &mut Facts) -> Result<(), Reason> {
+        let request = LedgerRequest {
+            key: *key,
+            operation: LedgerOperation::Again as u32,
+            count: 1,
+            received_ns: facts.received_ns,
+            ..LedgerRequest::default()
+        };
+        let answer = self.run(request).ok_or(Reason::TableFull)?;
+        answer.session().tell(facts, answer.sequence, answer.received);
+        Ok(())
+    }
+
     fn unanswered(&self, key: &SessionKey, facts: &Facts) {
         self.run(LedgerRequest {
             key: *key,

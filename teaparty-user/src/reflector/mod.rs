@@ -1,13 +1,16 @@
 //! The Session-Reflector: XDP program, engines, and the task that keeps them up to date.
 //!
 //! Reading order: [`config`] and [`view`] (what holds), [`slow_path`] (one packet's way), [`extra`] (TLVs that take more
-//! than the packet), [`sessions`] and [`keys`] (state that is ours), [`socket`] and [`ring`] (the two engines), [`loader`] and
-//! [`maps`] (the kernel's side), [`instance`] (all of it on one interface), [`handle`] (how others look at it).
+//! than the packet), [`control`], [`burst`] and [`pacing`] (several replies to one request), [`sessions`] and [`keys`] (state
+//! that is ours), [`socket`], [`ring`] and [`framed`] (the engines), [`loader`] and [`maps`] (the kernel's side), [`instance`] (all of it on one interface), [`handle`] (how others look at it).
 //!
 //! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `Event`.
 
+pub mod burst;
 pub mod config;
+pub mod control;
 pub mod extra;
+pub mod framed;
 pub mod frames;
 pub mod handle;
 pub mod instance;
@@ -15,6 +18,7 @@ pub mod keys;
 pub mod loader;
 pub mod lru;
 pub mod maps;
+pub mod pacing;
 pub mod pins;
 pub mod prefixes;
 pub mod queue;

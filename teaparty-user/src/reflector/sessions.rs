@@ -128,10 +128,22 @@ impl SessionTable {
         Ok(())
     }
 
+    /// Assigns the session's next Sequence Number to another reply to a packet that has had one. The error is for a
+    /// session that is gone.
+    pub fn assign_again(&mut self, key: &SessionKey, facts: &mut Facts) -> Result<(), Reason> {
+        let session = self.get_mut(key).ok_or(Reason::TableFull)?;
+        let replies = session.replies;
+        session.replies += 1;
+        // One packet has been received for both replies.
+        session.unanswered = session.unanswered.wrapping_sub(1);
+        session.tell(facts, replies as u32, session.received() as u32);
+        Ok(())
+    }
+
     /// Notes a packet of a known session that gets no answer.
     pub fn unanswered(&mut self, key: &SessionKey) {
         if let Some(session) = self.get_mut(key) {
-            session.unanswered += 1;
+            session.unanswered = session.unanswered.wrapping_add(1);
         }
     }
 

@@ -8,7 +8,9 @@ use teaparty_common::reflect::{REASON_SLOTS, Reason};
 use teaparty_common::tlv::steering::AccessReport;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::burst::Bursts;
 use super::maps::KernelLedger;
+use super::pacing::Agenda;
 use super::residence::Residence;
 use super::sessions::SessionTable;
 use super::slow_path::Ledger;
@@ -22,6 +24,10 @@ pub struct Shared {
     pub table: Mutex<SessionTable>,
     /// The kernel's ledger, where an XDP program runs.
     pub kernel: Option<KernelLedger>,
+    /// Who has been granted several replies to one request.
+    pub bursts: Arc<Bursts>,
+    /// Replies that are still to follow.
+    pub agenda: Agenda,
     /// Packets that the ring engine has dealt with.
     pub ring: Counters,
     /// Packets that the socket engine has dealt with.
@@ -49,12 +55,20 @@ pub enum Notice {
 
 impl Shared {
     /// The state of an interface at the start.
-    pub fn new(view: View, clock: Clock, kernel: Option<KernelLedger>, notices: UnboundedSender<Notice>) -> Self {
+    pub fn new(
+        view: View,
+        clock: Clock,
+        kernel: Option<KernelLedger>,
+        notices: UnboundedSender<Notice>,
+        agenda: Agenda,
+    ) -> Self {
         Self {
             table: Mutex::new(SessionTable::new(view.config.max_sessions)),
             view: RwLock::new(Arc::new(view)),
             clock: RwLock::new(clock),
             kernel,
+            bursts: Arc::default(),
+            agenda,
             ring: Counters::default(),
             socket: Counters::default(),
             is_stopping: AtomicBool::new(false),

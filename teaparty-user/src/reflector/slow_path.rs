@@ -9,14 +9,18 @@ use teaparty_common::bytes::SliceBytes;
 use teaparty_common::maps::{Clock, HistoryRing, HistorySlot, Session, SessionKey};
 use teaparty_common::reflect::{self, Facts, Integrity, Policy, Reason, Steering, Verdict};
 use teaparty_common::tlv::hmac::{self, Placement};
+use teaparty_common::tlv::reflected_control::{self, Decision, Replies};
 use teaparty_common::tlv::return_path::Wish;
 use teaparty_common::wire::error_estimate::Z;
 use teaparty_common::wire::sender::{AuthenticatedPacket, Echo, OpenPacket};
 use teaparty_common::wire::{HMAC_LEN, Mode, Timestamp, TimestampFormat};
 use zerocopy::FromBytes;
 
+use super::burst::Permit;
+use super::control::{self, Control, Granted, Us};
 use super::extra::Host;
 use super::sessions::SessionTable;
+use super::shared::Shared;
 use super::view::View;
 use crate::crypto::Key;
 
@@ -30,6 +34,8 @@ pub struct Job<'a> {
     pub facts: Facts,
     /// Its IP headers.
     pub headers: Headers<'a>,
+    /// How it stands to the several replies that it may ask for.
+    pub control: Control<'a>,
 }
 
 /// The IP headers of a packet as received, as far as they are in sight.
@@ -46,6 +52,8 @@ pub struct Headers<'a> {
 pub trait Ledger {
     /// Takes the Sequence Number for a reply that is certain, and adds what the session knows to the facts.
     fn claim(&self, key: &SessionKey, flags: u32, view: &View, facts: &mut Facts) -> Result<(), Reason>;
+    /// Takes the Sequence Number for another reply to a packet that has had one, likewise. Makes no session.
+    fn claim_again(&self, key: &SessionKey, facts: &mut Facts) -> Result<(), Reason>;
     /// Notes a packet that is not answered.
     fn unanswered(&self, key: &SessionKey, facts: &Facts);
     /// Remembers an exchange whose reply was sent.
@@ -69,6 +77,38 @@ pub struct Answer {
     pub steering: Steering,
     /// What an obeyed Return Path asks for.
     pub wish: Option<Wish>,
+    /// The replies that are to follow this one.
+    pub more: Option<More>,
+    /// Whether it is itself one that follows.
+    pub is_again: bool,
+}
+
+/// Replies that are to follow the first one.
+pub struct More {
+    /// The right to them.
+    pub permit: Permit,
+    /// What was granted, the first one included.
+    pub replies: Replies,
+}
+
+/// Decides whether a packet may be answered where no kernel program has: completes its key, which comes without SSID,
+/// and gives the flags of its session.
+pub fn admit(
+    shared: &Shared,
+    key: &mut SessionKey,
+    payload: &[u8],
+    view: &View,
+    received_ns: u64,
+) -> Result<u32, Reason> {
+    let mut head = [0; 28];
+    let len = payload.len().min(head.len());
+    head[..len].copy_from_slice(&payload[..len]);
+    let head = SliceBytes(&mut head[..len]);
+    if !view.config.policy.has(Policy::NO_TLV) {
+        key.ssid = reflect::ssid(&head, len, Mode::Open);
+    }
+    let ssid_authenticated = reflect::ssid(&head, len, Mode::Authenticated);
+    locked(&shared.table).admit(key, ssid_authenticated, view, received_ns)
 }
 
 /// Makes the reply's TLVs out of the request's, in place, and takes its Sequence Number.
@@ -76,7 +116,8 @@ pub struct Answer {
 /// `payload` may grow to the size of the base packet. The error is the reason that the packet ends with; state has then
 /// changed only as far as its counting as received.
 pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Ledger) -> Result<Answer, Reason> {
-    let Job { mut key, session_flags, mut facts, headers } = job;
+    let Job { mut key, session_flags, mut facts, headers, control } = job;
+    let is_again = matches!(control, Control::Again(_));
     let is_authenticated = session_flags & Session::AUTHENTICATED != 0;
     let mode = if is_authenticated { Mode::Authenticated } else { Mode::Open };
     let mut policy = view.config.policy;
@@ -94,31 +135,70 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
     payload.resize(len.max(mode.base_len()), 0);
     let mut host = Host::new(view, headers, ledger);
     let mut bytes = SliceBytes(payload);
-    let plan = match reflect::plan(&bytes, len, mode, &policy, integrity, &host) {
+    let mut plan = match reflect::plan(&bytes, len, mode, &policy, integrity, &host) {
         Verdict::Reflect(plan) => plan,
         Verdict::Drop(reason) => {
-            ledger.unanswered(&key, &facts);
+            if !is_again {
+                ledger.unanswered(&key, &facts);
+            }
             return Err(reason);
         }
         // Nobody is left to punt to; with this environment's bounds it can't be.
         Verdict::Punt(_) => return Err(Reason::Internal),
     };
+    let request = control::find(&bytes, &plan, &policy);
+    if request.as_ref().is_some_and(|request| !reflected_control::is_wanted(&mut bytes, request, &Us(view))) {
+        if !is_again {
+            ledger.unanswered(&key, &facts);
+        }
+        return Err(Reason::ControlNoReply);
+    }
     if facts.flags & Facts::UNASSIGNED != 0 {
         facts.flags &= !Facts::UNASSIGNED;
-        if view.config.is_stateful {
-            ledger.claim(&key, session_flags, view, &mut facts)?;
+        match view.config.is_stateful {
+            true if is_again => ledger.claim_again(&key, &mut facts)?,
+            true => ledger.claim(&key, session_flags, view, &mut facts)?,
+            false => {}
         }
     }
+    let echo = echo(payload, mode).ok_or(Reason::Internal)?;
+    let mut more = None;
+    if let Some(request) = request {
+        let asked = (&key, &facts, echo.sequence_number.get());
+        let Granted { decision, permit } = control::grant(&request, &plan, view, asked, control);
+        host.control = Some(decision);
+        if let Decision::Replies(replies) = decision {
+            // They go to where the request came from and nowhere else (RFC 10052 §4.2).
+            policy.flags &= !(Policy::RETURN_ADDRESS | Policy::DESTINATION_PORT);
+            if !request.is_malformed {
+                control::resize(payload, &mut plan, &policy, replies.len);
+            }
+            more = permit.map(|permit| More { permit, replies });
+        }
+    }
+    let mut bytes = SliceBytes(payload);
     host.prepare(&bytes, &plan, &policy);
     let mut steering = Steering::new(facts.traffic_class);
     reflect::apply(&mut bytes, &plan, &facts, &policy, &mut host, &mut steering);
     host.complete(&mut bytes);
     let (hmac_at, wish) = (host.hmac_at, host.wish);
-    let echo = echo(payload, mode).ok_or(Reason::Internal)?;
     let tlv_key = hmac_at.zip(tlv_key.cloned());
     let format = format(session_flags, &view.config.policy);
     let (sender_sequence, sender_timestamp) = (echo.sequence_number.get(), echo.timestamp.bits());
-    Ok(Answer { key, facts, mode, format, sender_sequence, sender_timestamp, base_key, tlv_key, steering, wish })
+    Ok(Answer {
+        key,
+        facts,
+        mode,
+        format,
+        sender_sequence,
+        sender_timestamp,
+        base_key,
+        tlv_key,
+        steering,
+        wish,
+        more,
+        is_again,
+    })
 }
 
 /// The key that the base packet is signed with, which the reply will be signed with too (RFC 8762 §4.4). Before this,
@@ -245,6 +325,10 @@ impl Answer {
 impl Ledger for Mutex<SessionTable> {
     fn claim(&self, key: &SessionKey, flags: u32, view: &View, facts: &mut Facts) -> Result<(), Reason> {
         locked(self).assign(key, flags, view, facts)
+    }
+
+    fn claim_again(&self, key: &SessionKey, facts: &mut Facts) -> Result<(), Reason> {
+        locked(self).assign_again(key, facts)
     }
 
     fn unanswered(&self, key: &SessionKey, _: &Facts) {

@@ -9,15 +9,15 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use teaparty_common::bytes::SliceBytes;
 use teaparty_common::maps::{Clock, Session, SessionKey};
-use teaparty_common::reflect::{Facts, Reason, ssid};
+use teaparty_common::reflect::{Facts, Reason};
 use teaparty_common::tlv::return_path::Wish;
-use teaparty_common::wire::Mode;
 
 use super::config::{Config, address, ip};
+use super::control::Control;
+use super::pacing;
 use super::shared::{Counters, Notice, Shared};
-use super::slow_path::{self, Answer, Headers, Job};
+use super::slow_path::{self, Answer, Headers, Job, More};
 use super::view::View;
 use crate::clock::{Clock as _, SystemClock};
 use crate::net::batch::{Outgoing, ReceiveBatch, Received, SendBatch};
@@ -66,13 +66,8 @@ pub fn open(config: &Config, interface: &str) -> Result<Vec<Socket>, SocketError
 
 /// Answers until asked to stop, which `wake` becoming readable makes it notice.
 pub fn run(shared: &Arc<Shared>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
-    let mut engine = Engine {
-        shared,
-        requests: ReceiveBatch::new(BATCH, MAX_PAYLOAD),
-        replies: SendBatch::new(),
-        answers: Vec::with_capacity(BATCH),
-        payload: Vec::with_capacity(2048),
-    };
+    let mut requests = ReceiveBatch::new(BATCH, MAX_PAYLOAD);
+    let mut datagrams = Datagrams::new(shared);
     let mut fds: Vec<&dyn AsFd> = sockets.iter().map(|socket| &**socket as &dyn AsFd).collect();
     fds.push(wake);
     while !shared.is_stopping() {
@@ -80,66 +75,75 @@ pub fn run(shared: &Arc<Shared>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
             shared.notify(Notice::Failed { what: format!("the socket engine cannot wait for packets: {error}") });
             return;
         }
-        for socket in sockets {
-            if let Err(error) = engine.serve(socket) {
+        for (index, socket) in sockets.iter().enumerate() {
+            // One batch of what waits at each; the others shall not starve.
+            if let Err(error) = serve(shared, &mut datagrams, &mut requests, index, socket) {
                 tracing::debug!("receiving: {error}");
             }
         }
     }
 }
 
-struct Engine<'a> {
-    shared: &'a Arc<Shared>,
-    requests: ReceiveBatch,
-    replies: SendBatch,
-    answers: Vec<Answer>,
-    payload: Vec<u8>,
-}
-
-impl Engine<'_> {
-    /// Answers one batch of what waits at a socket; the others shall not starve.
-    fn serve(&mut self, socket: &Socket) -> io::Result<()> {
-        if socket.receive(&mut self.requests)? == 0 {
-            return Ok(());
-        }
-        let Self { shared, requests, replies, answers, payload } = self;
-        let view = shared.view();
-        let clock = shared.clock();
-        let port = socket.local_addr()?.port();
-        replies.clear();
-        answers.clear();
-        for request in requests.iter() {
-            match prepare(shared, &view, &clock, port, &request, payload) {
-                Ok((answer, to)) => {
-                    replies.push(&to, payload);
-                    answers.push(answer);
-                }
-                Err(reason) => shared.socket.count(reason),
-            }
-        }
-        send(shared, &shared.socket, &clock, socket, replies, answers);
-        Ok(())
+/// Answers one batch of what waits at a socket.
+fn serve(
+    shared: &Arc<Shared>,
+    datagrams: &mut Datagrams<'_>,
+    requests: &mut ReceiveBatch,
+    index: usize,
+    socket: &Socket,
+) -> io::Result<()> {
+    if socket.receive(requests)? == 0 {
+        return Ok(());
     }
+    let view = shared.view();
+    let clock = shared.clock();
+    let port = socket.local_addr()?.port();
+    for request in requests.iter() {
+        let datagram = match admit(shared, &view, &clock, (index, port), &request) {
+            Ok(datagram) => datagram,
+            Err(reason) => {
+                shared.socket.count(reason);
+                continue;
+            }
+        };
+        let control = Control::First(&shared.bursts);
+        if let Some(more) = datagrams.take(&datagram, request.payload, &view, &clock, control) {
+            // As for frames: at once.
+            let now_ns = SystemClock.monotonic_ns();
+            datagrams.flush(&clock, socket);
+            pacing::note_datagram(shared, more, now_ns, datagram, request.payload);
+        }
+    }
+    datagrams.flush(&clock, socket);
+    Ok(())
 }
 
-/// Everything that comes before T3: the reply in `payload` without its base packet, and where it goes.
-fn prepare(
+/// What is known about a datagram that may be answered.
+#[derive(Clone)]
+pub struct Datagram {
+    /// Which of the sockets it came by.
+    pub socket: usize,
+    key: SessionKey,
+    session_flags: u32,
+    facts: Facts,
+    peer: SocketAddr,
+    extensions: Vec<u8>,
+}
+
+/// Decides whether a datagram may be answered, and gathers what is known about it.
+fn admit(
     shared: &Shared,
     view: &View,
     clock: &Clock,
-    port: u16,
+    (socket, port): (usize, u16),
     request: &Received<'_>,
-    payload: &mut Vec<u8>,
-) -> Result<(Answer, Outgoing<'static>), Reason> {
+) -> Result<Datagram, Reason> {
     let (Some(peer), Some(destination)) = (request.peer(), request.destination) else {
         return Err(Reason::MalformedHeader);
     };
     if request.is_truncated {
         return Err(Reason::LongPacket);
     }
-    payload.clear();
-    payload.extend_from_slice(request.payload);
-    let len = payload.len();
     let mut key = SessionKey {
         source: address(peer.ip()),
         destination: address(destination),
@@ -148,13 +152,9 @@ fn prepare(
         ssid: 0,
         reserved: 0,
     };
-    if !view.config.policy.has(teaparty_common::reflect::Policy::NO_TLV) {
-        key.ssid = ssid(&SliceBytes(payload), len, Mode::Open);
-    }
-    let ssid_authenticated = ssid(&SliceBytes(payload), len, Mode::Authenticated);
     let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
     let received_ns = received.wrapping_add(clock.tai_offset_ns);
-    let session_flags = slow_path::locked(&shared.table).admit(&mut key, ssid_authenticated, view, received_ns)?;
+    let session_flags = slow_path::admit(shared, &mut key, request.payload, view, received_ns)?;
     let format = slow_path::format(session_flags, &view.config.policy);
     let facts = Facts {
         received_ns,
@@ -172,11 +172,69 @@ fn prepare(
         ..Facts::default()
     };
     let extensions = [request.hop_by_hop.unwrap_or(&[]), request.destination_options.unwrap_or(&[])].concat();
-    let job = Job { key, session_flags, facts, headers: Headers { fixed: None, extensions: &extensions } };
-    let ledger = shared.ledger(session_flags & Session::AUTHENTICATED != 0);
-    let answer = slow_path::answer(job, payload, view, ledger)?;
-    let to = outgoing(&answer, peer, request.interface);
-    Ok((answer, to))
+    Ok(Datagram { socket, key, session_flags, facts, peer, extensions })
+}
+
+/// Replies under way to datagrams that came together by one socket.
+pub struct Datagrams<'a> {
+    shared: &'a Shared,
+    replies: SendBatch,
+    answers: Vec<Answer>,
+    payload: Vec<u8>,
+}
+
+impl<'a> Datagrams<'a> {
+    /// None yet.
+    pub fn new(shared: &'a Shared) -> Self {
+        let (answers, payload) = (Vec::with_capacity(BATCH), Vec::with_capacity(2048));
+        Self { shared, replies: SendBatch::new(), answers, payload }
+    }
+
+    /// Replies that [`Datagrams::flush`] is to send.
+    pub fn pending(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// Everything that comes before T3. Gives what is to follow the reply; the reason that there is none is counted.
+    pub fn take(
+        &mut self,
+        datagram: &Datagram,
+        request: &[u8],
+        view: &View,
+        clock: &Clock,
+        control: Control<'_>,
+    ) -> Option<More> {
+        let Datagram { key, session_flags, mut facts, .. } = *datagram;
+        let format = slow_path::format(session_flags, &view.config.policy);
+        facts.error_estimate = slow_path::error_estimate(format, clock);
+        self.payload.clear();
+        self.payload.extend_from_slice(request);
+        let headers = Headers { fixed: None, extensions: &datagram.extensions };
+        let job = Job { key, session_flags, facts, headers, control };
+        let ledger = self.shared.ledger(session_flags & Session::AUTHENTICATED != 0);
+        match slow_path::answer(job, &mut self.payload, view, ledger) {
+            Ok(mut answer) => {
+                let more = answer.more.take();
+                let to = outgoing(&answer, datagram.peer, datagram.facts.interface);
+                self.replies.push(&to, &self.payload);
+                self.answers.push(answer);
+                more
+            }
+            Err(reason) => {
+                self.shared.socket.count(reason);
+                None
+            }
+        }
+    }
+
+    /// Seals what is pending with T3 and sends it by the socket that it came by.
+    pub fn flush(&mut self, clock: &Clock, socket: &Socket) {
+        if !self.answers.is_empty() {
+            send(self.shared, &self.shared.socket, clock, socket, &mut self.replies, &self.answers);
+            self.replies.clear();
+            self.answers.clear();
+        }
+    }
 }
 
 /// Where a reply goes and how it is marked.
@@ -219,8 +277,7 @@ pub fn send(
         };
         let timestamp = answer.seal(replies.payload_mut(index), read, clock);
         settle(shared, answer, timestamp);
-        let residence = now.wrapping_add(clock.tai_offset_ns).saturating_sub(answer.facts().received_ns);
-        counters.residence.add(residence);
+        note_residence(counters, answer, now, clock);
     }
     while let Err(error) = socket.send(replies) {
         let is_writable =
@@ -245,8 +302,20 @@ pub fn settle(shared: &Shared, answer: &Answer, timestamp: u64) {
     answer.settle(timestamp, shared.ledger(answer.is_authenticated()));
 }
 
+/// Adds the time that a packet has stayed, its T3 being at `now` of CLOCK_REALTIME. A reply that follows another one was
+/// to wait, which says nothing of us.
+pub fn note_residence(counters: &Counters, answer: &Answer, now: u64, clock: &Clock) {
+    if !answer.is_again {
+        counters.residence.add(now.wrapping_add(clock.tai_offset_ns).saturating_sub(answer.facts().received_ns));
+    }
+}
+
 /// What follows a reply that was sent.
 pub fn conclude(shared: &Shared, counters: &Counters, answer: &Answer) {
+    if answer.is_again {
+        counters.count(Reason::Repeated);
+        return;
+    }
     counters.count(Reason::Reflected);
     if let Some(report) = answer.steering.access_report {
         shared.notify(Notice::AccessReport { key: *answer.key(), report });

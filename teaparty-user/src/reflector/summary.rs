@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use teaparty_common::reflect::Reason;
+
 use super::config::{Config, Format};
 use super::handle::{Count, InterfaceStatus, ReflectorHandle};
 
@@ -59,9 +61,9 @@ impl Summary {
         Self { counts: handle.counters(), sessions: handle.sessions().len() }
     }
 
-    /// Replies sent, by all paths.
+    /// Packets answered, by all paths.
     pub fn reflected(&self) -> u64 {
-        self.counts.iter().filter(|count| count.verdict == "reflect").map(|count| count.packets).sum()
+        self.counts.iter().filter(|count| count.reason == Reason::Reflected.label()).map(|count| count.packets).sum()
     }
 }
 

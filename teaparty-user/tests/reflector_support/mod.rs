@@ -76,6 +76,17 @@ impl Net {
         ip(&[&["-n", &self.near], arguments].concat()).unwrap();
     }
 
+    /// Runs `ip` in the client's namespace.
+    pub(crate) fn far_ip(&self, arguments: &[&str]) {
+        ip(&[&["-n", &self.far], arguments].concat()).unwrap();
+    }
+
+    /// The MAC address of a device in the reflector's namespace.
+    pub(crate) fn mac(&self, device: &str) -> [u8; 6] {
+        let found = self.in_near(|| teaparty_user::net::interface::Interface::find(device));
+        found.unwrap().mac
+    }
+
     /// Calls `f` in the client's namespace.
     pub(crate) fn in_far<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         inside(&self.far, f)

@@ -6,7 +6,9 @@ use teaparty_common::maps::{Clock, HistoryRing, HistorySlot, SessionKey};
 use teaparty_common::reflect::{Facts, Policy, Reason};
 use teaparty_common::wire::{Timestamp, TimestampFormat};
 use teaparty_user::net::interface::Interface;
+use teaparty_user::reflector::burst::Bursts;
 use teaparty_user::reflector::config::{Config, Settings};
+use teaparty_user::reflector::control::Control;
 use teaparty_user::reflector::slow_path::{Headers, Job, Ledger, answer};
 use teaparty_user::reflector::view::View;
 
@@ -14,6 +16,7 @@ use teaparty_user::reflector::view::View;
 pub(crate) struct Slow {
     view: View,
     clock: Clock,
+    bursts: Arc<Bursts>,
 }
 
 /// A ledger for packets whose numbers are assigned: it is asked nothing that matters.
@@ -22,6 +25,9 @@ struct Assigned;
 impl Ledger for Assigned {
     fn claim(&self, _: &SessionKey, _: u32, _: &View, _: &mut Facts) -> Result<(), Reason> {
         panic!("the packet has its number")
+    }
+    fn claim_again(&self, _: &SessionKey, _: &mut Facts) -> Result<(), Reason> {
+        panic!("nothing asks for a second reply")
     }
     fn unanswered(&self, _: &SessionKey, _: &Facts) {}
     fn settle(&self, _: &SessionKey, _: &Facts, _: HistorySlot) {}
@@ -49,7 +55,7 @@ impl Slow {
             addresses: addresses.clone(),
         };
         let local = [addresses, others.to_vec()].concat();
-        Self { view: View::new(Arc::new(config), interface, &local), clock }
+        Self { view: View::new(Arc::new(config), interface, &local), clock, bursts: Arc::default() }
     }
 
     /// The reply's payload and traffic class, with T3 as it stands in `timestamp`.
@@ -67,8 +73,8 @@ impl Slow {
             destination_port: facts.destination_port,
             ..SessionKey::default()
         };
-        let job =
-            Job { key, session_flags: 0, facts: *facts, headers: Headers { fixed: Some(ip_header), extensions: &[] } };
+        let headers = Headers { fixed: Some(ip_header), extensions: &[] };
+        let job = Job { key, session_flags: 0, facts: *facts, headers, control: Control::First(&self.bursts) };
         let mut payload = request.to_vec();
         let answer = answer(job, &mut payload, &self.view, &Assigned)?;
         let format = self.view.config.policy.format();

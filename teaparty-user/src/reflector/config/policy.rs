@@ -1,10 +1,14 @@
 //! The settings that make up the [`Policy`] of reflection, checked.
 
+use std::time::Duration;
+
 use teaparty_common::reflect::{LocationFields, Policy};
 use teaparty_common::tlv::{CodePoints, Profile, REGISTRY};
 use teaparty_common::wire::{Dscp, Ecn};
 
+use super::super::burst::ControlLimits;
 use super::{ConfigError, Format, Settings, TlvProfile, wrong};
+use crate::cli::values::parse_duration;
 
 /// The rules that follow from the settings.
 pub(super) fn policy(settings: &Settings) -> Result<Policy, ConfigError> {
@@ -46,6 +50,34 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, ConfigError> {
         assign(&mut policy.code_points, assignment).map_err(wrong("tlv-code"))?;
     }
     Ok(policy)
+}
+
+/// The least spacing of replies that may be set: closer, and it would say more about our scheduler than about the network.
+const LEAST_INTERVAL: Duration = Duration::from_micros(10);
+
+/// What Reflected Test Packet Control may ask for.
+pub(super) fn control_limits(settings: &Settings) -> Result<ControlLimits, ConfigError> {
+    let field = "reflected-control-interval";
+    let interval = parse_duration(&settings.reflected_control_interval).map_err(wrong(field))?;
+    let min_interval_ns = u32::try_from(interval.as_nanos()).ok().filter(|_| interval >= LEAST_INTERVAL);
+    let min_interval_ns = min_interval_ns
+        .ok_or_else(|| wrong(field)(format!("`{}` is not within 10us and 4s", settings.reflected_control_interval)))?;
+    for (field, number) in [
+        ("reflected-control-count", settings.reflected_control_count.into()),
+        ("reflected-control-session-rate", settings.reflected_control_session_rate),
+        ("reflected-control-rate", settings.reflected_control_rate),
+    ] {
+        if number == 0 {
+            return Err(wrong(field)("must be at least 1; without allow-reflected-control nothing is obeyed".into()));
+        }
+    }
+    Ok(ControlLimits {
+        max_count: settings.reflected_control_count,
+        max_len: settings.reflected_control_length,
+        min_interval_ns,
+        session_rate: settings.reflected_control_session_rate,
+        total_rate: settings.reflected_control_rate,
+    })
 }
 
 /// The values that a list names, as bits.

@@ -67,9 +67,24 @@ pub struct Settings {
     /// Obey Destination Port TLVs
     #[arg(long)]
     pub allow_destination_port: bool,
-    /// Obey Reflected Test Packet Control TLVs. Not offered while nothing acts on it.
-    #[arg(skip)]
+    /// Obey Reflected Test Packet Control TLVs: several replies to one request, or longer ones (RFC 10052)
+    #[arg(long)]
     pub allow_reflected_control: bool,
+    /// Replies that such a TLV may ask for
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub reflected_control_count: u16,
+    /// UDP payload that it may ask for, in octets
+    #[arg(long, value_name = "OCTETS")]
+    pub reflected_control_length: u16,
+    /// Least time between replies that it may ask for, from 10us
+    #[arg(long, value_name = "TIME")]
+    pub reflected_control_interval: String,
+    /// Octets of UDP payload that one session may ask for in a second
+    #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub reflected_control_session_rate: u64,
+    /// Octets of UDP payload that all sessions on an interface may ask for in a second
+    #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub reflected_control_rate: u64,
     /// Member link that this reflector is on (RFC 9534); 0 for none
     #[arg(long, value_name = "N")]
     pub micro_session_id: u16,
@@ -107,6 +122,11 @@ impl Settings {
         "allow-return-address",
         "allow-destination-port",
         "allow-reflected-control",
+        "reflected-control-count",
+        "reflected-control-length",
+        "reflected-control-interval",
+        "reflected-control-session-rate",
+        "reflected-control-rate",
         "micro-session-id",
         "location-hide",
         "tlv-profile",
@@ -154,6 +174,11 @@ impl Default for Settings {
             allow_return_address: false,
             allow_destination_port: false,
             allow_reflected_control: false,
+            reflected_control_count: 16,
+            reflected_control_length: 1472,
+            reflected_control_interval: "100us".into(),
+            reflected_control_session_rate: 1_000_000,
+            reflected_control_rate: 10_000_000,
             micro_session_id: 0,
             location_hide: Vec::new(),
             tlv_profile: TlvProfile::Current,

@@ -34,6 +34,12 @@ impl Ledger for Stated {
         Ok(())
     }
 
+    fn claim_again(&self, _: &SessionKey, facts: &mut Facts) -> Result<(), Reason> {
+        self.asked.borrow_mut().push("claim again");
+        *facts = Facts { flags: self.facts.flags & !Facts::UNASSIGNED, ..self.facts };
+        Ok(())
+    }
+
     fn unanswered(&self, _: &SessionKey, _: &Facts) {
         self.asked.borrow_mut().push("unanswered");
     }
@@ -91,7 +97,7 @@ fn slots(vector: &Vector) -> Vec<HistorySlot> {
     slots.collect()
 }
 
-fn job<'a>(vector: &'a Vector, chain: &'a [u8]) -> Job<'a> {
+fn job<'a>(vector: &'a Vector, chain: &'a [u8], control: Control<'a>) -> Job<'a> {
     let ctx = &vector.ctx;
     let key = SessionKey {
         source: address(ctx.source),
@@ -104,7 +110,7 @@ fn job<'a>(vector: &'a Vector, chain: &'a [u8]) -> Job<'a> {
     let facts = Facts { history_tag: 1, ..ctx.facts() };
     let facts = Facts { flags: facts.flags | Facts::UNASSIGNED, ..facts };
     let fixed = (!ctx.ip_header.is_empty()).then_some(&*ctx.ip_header);
-    Job { key, session_flags, facts, headers: Headers { fixed, extensions: chain } }
+    Job { key, session_flags, facts, headers: Headers { fixed, extensions: chain }, control }
 }
 
 /// A sealed reply and what was known of it, or why there is none.
@@ -112,8 +118,13 @@ type Outcome = Result<(Vec<u8>, Answer), Reason>;
 
 /// The reply to a vector's request, or the reason that there is none, and what the ledger was asked.
 fn reflect(vector: &Vector, request: &[u8]) -> (Outcome, Vec<&'static str>) {
+    reflect_again(vector, request, Control::First(&Arc::default()))
+}
+
+/// The same for a reply that may be another one to the same request.
+fn reflect_again(vector: &Vector, request: &[u8], control: Control<'_>) -> (Outcome, Vec<&'static str>) {
     let chain = vector.ctx.extension_headers.concat();
-    let job = job(vector, &chain);
+    let job = job(vector, &chain, control);
     let ledger = Stated { facts: job.facts, history: slots(vector), ..Stated::default() };
     let mut payload = request.to_vec();
     let view = view(vector);
@@ -129,13 +140,11 @@ fn reflect(vector: &Vector, request: &[u8]) -> (Outcome, Vec<&'static str>) {
 
 #[test]
 fn every_vector_comes_out_as_expected() {
-    // Reflected Test Packet Control is never allowed yet.
-    let is_allowed = |vector: &Vector| !vector.ctx.policy.has(Policy::REFLECTED_CONTROL) || !asks_for_control(vector);
     let mut failures = Vec::new();
-    for vector in vectors::all().into_iter().filter(is_allowed) {
+    for vector in vectors::all() {
         let (outcome, _) = reflect(&vector, &vector.request);
         let found = match (outcome, vector.replies.as_slice()) {
-            (Ok((payload, answer)), [reply, ..]) => {
+            (Ok((payload, answer)), [reply, others @ ..]) => {
                 let mut found = differences(reply, &payload, &vector.mask);
                 if answer.mode == Mode::Authenticated && !base_key().verify_base(&payload) {
                     found.push("the base HMAC is wrong".into());
@@ -149,6 +158,16 @@ fn every_vector_comes_out_as_expected() {
                         found.push(format!("sent to {to}, not {}", ip.destination));
                     }
                 }
+                let count = answer.more.as_ref().map_or(1, |more| usize::from(more.replies.count));
+                if count != vector.replies.len() {
+                    found.push(format!("{count} replies"));
+                }
+                for (reply, more) in others.iter().zip(answer.more.iter().cycle()) {
+                    let (outcome, _) = reflect_again(&vector, &vector.request, Control::Again(more.replies));
+                    let (payload, answer) = outcome.expect("another reply");
+                    found.extend(differences(reply, &payload, &vector.mask));
+                    assert!(answer.more.is_none(), "a further reply has none of its own");
+                }
                 found
             }
             (Err(reason), []) if reason.class() == Class::Drop => Vec::new(),
@@ -157,10 +176,6 @@ fn every_vector_comes_out_as_expected() {
         failures.extend(found.into_iter().map(|line| format!("{} ({}): {line}", vector.id, vector.title)));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-}
-
-fn asks_for_control(vector: &Vector) -> bool {
-    matches!(vector.id.as_str(), "V80" | "V81" | "V83" | "V84")
 }
 
 fn vector(id: &str) -> Vector {
@@ -208,7 +223,8 @@ fn an_authenticated_session_without_a_key_is_never_answered_in_the_open() {
     let mut config = (*view.config).clone();
     config.default_keys = SessionKeys::default();
     view.config = Arc::new(config);
-    let job = job(&vector, &[]);
+    let bursts = Arc::default();
+    let job = job(&vector, &[], Control::First(&bursts));
     let outcome = answer(job, &mut vector.request.clone(), &view, &Stated::default());
     assert_eq!(outcome.err(), Some(Reason::NoKey));
 }
@@ -218,7 +234,8 @@ fn both_keys_of_a_change_over_are_taken_and_the_reply_uses_the_one_that_was() {
     let vector = vector("V11");
     let new = Key::new(b"the new key").unwrap();
     let keys = SessionKeys { base: vec![new.clone(), base_key()], tlv: Vec::new() };
-    let job = job(&vector, &[]);
+    let bursts = Arc::default();
+    let job = job(&vector, &[], Control::First(&bursts));
     // The SSID of an authenticated packet is elsewhere than the kernel looks.
     let session = SessionKey { ssid: 0x1234, ..job.key };
     let provisioned = Provisioned { flags: Session::AUTHENTICATED, keys: Arc::new(keys) };
