@@ -106,6 +106,23 @@ impl Session {
         }
     }
 
+    /// The session before its first packet, as it is configured: its numbers count from 0 again, and what it remembered
+    /// is not its own any more.
+    pub const fn begun_anew(&self) -> Self {
+        Self {
+            replies: 0,
+            unanswered: 0,
+            last_received_ns: 0,
+            previous_timestamp: 0,
+            previous_sequence: 0,
+            reserved: 0,
+            sender_sequence: 0,
+            generation: self.generation,
+            history_tag: 0,
+            flags: self.flags & !Self::HAS_PREVIOUS,
+        }
+    }
+
     /// Packets received in this session.
     pub const fn received(&self) -> u64 {
         self.replies.wrapping_add(self.unanswered)

@@ -21,13 +21,15 @@ pub enum Outcome {
         burst: u32,
         /// Where the padding's Value begins and how long it is.
         padding: (usize, usize),
-        /// Where the pattern begins and how long it is; `None` for the [`DEFAULT_PATTERN`].
+        /// Where the packet states its pattern and how long that is; `None` where it states none.
         pattern: Option<(usize, usize)>,
     },
 }
 
 /// Compares the padding of a packet whose TLVs begin at `base_len`; `None` where no TLV of these asks for it.
-pub fn measure<B: Bytes>(payload: &B, base_len: usize, len: usize, policy: &Policy) -> Option<Outcome> {
+///
+/// `agreed` is the pattern of a packet that states none: [`DEFAULT_PATTERN`] unless the session has another one.
+pub fn measure<B: Bytes>(payload: &B, base_len: usize, len: usize, policy: &Policy, agreed: &[u8]) -> Option<Outcome> {
     let mut padding: Option<Tlv> = None;
     let mut pattern: Option<Tlv> = None;
     let mut is_asked = false;
@@ -54,39 +56,39 @@ pub fn measure<B: Bytes>(payload: &B, base_len: usize, len: usize, policy: &Poli
         return None;
     }
     let pattern = pattern.map(|tlv| (tlv.value(), usize::from(tlv.length)));
-    let pattern_len = pattern.map_or(DEFAULT_PATTERN.len(), |(_, len)| len);
+    let pattern_len = pattern.map_or(agreed.len(), |(_, len)| len);
     let Some(padding) = padding.map(|tlv| (tlv.value(), usize::from(tlv.length))) else {
         return Some(Outcome::Unmeasurable);
     };
     if is_wrong || pattern_len == 0 || padding.1 % pattern_len != 0 {
         return Some(Outcome::Unmeasurable);
     }
-    let (errors, burst) = count(payload, padding, pattern);
+    let (errors, burst) = count(payload, padding, pattern, agreed);
     Some(Outcome::Measured { errors, burst, padding, pattern })
 }
 
 /// Puts the pattern back into the padding, for the way back.
-pub fn repair<B: Bytes>(payload: &mut B, padding: (usize, usize), pattern: Option<(usize, usize)>) {
+pub fn repair<B: Bytes>(payload: &mut B, padding: (usize, usize), pattern: Option<(usize, usize)>, agreed: &[u8]) {
     for i in 0..padding.1 {
-        let clean = pattern_octet(payload, pattern, i);
+        let clean = pattern_octet(payload, pattern, agreed, i);
         payload.put(padding.0 + i, [clean]);
     }
 }
 
 /// The octet that the pattern has for the padding's octet `i`.
-fn pattern_octet<B: Bytes>(payload: &B, pattern: Option<(usize, usize)>, i: usize) -> u8 {
+fn pattern_octet<B: Bytes>(payload: &B, pattern: Option<(usize, usize)>, agreed: &[u8], i: usize) -> u8 {
     match pattern {
-        None => DEFAULT_PATTERN[i % DEFAULT_PATTERN.len()],
+        None => agreed.get(i.checked_rem(agreed.len()).unwrap_or(0)).copied().unwrap_or(0),
         Some((at, len)) => payload.get::<1>(at + i % len).map_or(0, |[octet]| octet),
     }
 }
 
 /// Wrong bits, and the longest run of them.
-fn count<B: Bytes>(payload: &B, padding: (usize, usize), pattern: Option<(usize, usize)>) -> (u32, u32) {
+fn count<B: Bytes>(payload: &B, padding: (usize, usize), pattern: Option<(usize, usize)>, agreed: &[u8]) -> (u32, u32) {
     let (mut errors, mut burst, mut run) = (0, 0, 0);
     for i in 0..padding.1 {
         let octet = payload.get::<1>(padding.0 + i).map_or(0, |[octet]| octet);
-        let wrong = octet ^ pattern_octet(payload, pattern, i);
+        let wrong = octet ^ pattern_octet(payload, pattern, agreed, i);
         errors += wrong.count_ones();
         for bit in (0..8).rev() {
             run = if wrong >> bit & 1 != 0 { run + 1 } else { 0 };
@@ -103,7 +105,7 @@ mod tests {
 
     fn measured(octets: &mut [u8]) -> Option<Outcome> {
         let len = octets.len();
-        measure(&SliceBytes(octets), 0, len, &Policy::DEFAULT)
+        measure(&SliceBytes(octets), 0, len, &Policy::DEFAULT, &DEFAULT_PATTERN)
     }
 
     #[test]
@@ -113,7 +115,7 @@ mod tests {
         let Some(Outcome::Measured { errors: 4, burst: 3, padding, pattern }) = measured(&mut octets) else {
             panic!("{:?}", measured(&mut octets));
         };
-        repair(&mut SliceBytes(&mut octets), padding, pattern);
+        repair(&mut SliceBytes(&mut octets), padding, pattern, &DEFAULT_PATTERN);
         assert_eq!(octets[12..], [0xff, 0, 0xff, 0]);
         assert_eq!(octets[..8], [0x80, 241, 0, 4, 0, 0, 0, 0]);
     }

@@ -1,6 +1,7 @@
 //! The body of a request: a JSON object, taken apart member by member so that every error can name one.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -92,6 +93,21 @@ impl Fields {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(Zeroizing::new(text))),
             Some(_) => Err(ApiError::field(name, "is no string", remedy)),
+        }
+    }
+
+    /// A pattern in hex, with or without `0x`.
+    pub fn pattern(&mut self, name: &str) -> Result<Option<Arc<[u8]>>, ApiError> {
+        let remedy = "give pairs of hexadecimal digits, such as \"ff00\"";
+        let Some(text) = self.text(name, remedy)? else { return Ok(None) };
+        let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(&text).as_bytes();
+        let octet = |pair: &[u8]| match pair {
+            [high, low] => Some((char::from(*high).to_digit(16)? << 4 | char::from(*low).to_digit(16)?) as u8),
+            _ => None,
+        };
+        match digits.chunks(2).map(octet).collect::<Option<Vec<u8>>>() {
+            Some(octets) if !octets.is_empty() => Ok(Some(octets.into())),
+            _ => Err(ApiError::field(name, "is not pairs of hexadecimal digits", remedy)),
         }
     }
 

@@ -72,6 +72,22 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "exists", "It exists already", detail).with_remedy(remedy)
     }
 
+    /// 409: what is asked for does not go together with what is there.
+    pub fn conflict(detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "It can't be done as things are", detail).with_remedy(remedy)
+    }
+
+    /// 412: a condition of the request does not hold.
+    pub fn outdated() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "outdated",
+            "It is not as the request expects",
+            "the entity tag in If-Match is not the current one, or If-None-Match names one that is there",
+        )
+        .with_remedy("GET it anew, and decide by its ETag")
+    }
+
     /// 405: the path is there, the method is not.
     pub fn no_such_method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "The method has no meaning here", "see the Allow header")
@@ -156,6 +172,8 @@ impl From<SessionError> for ApiError {
                 Self::exists(error.to_string(), "delete it first, or take other addresses, ports or ssid")
             }
             SessionError::Unknown => Self::unknown(error.to_string(), "GET /api/v1/sessions lists those there are"),
+            SessionError::Wildcard => Self::conflict(error.to_string(), "ask for the sessions that were made from it"),
+            SessionError::Outdated => Self::outdated(),
             SessionError::Families => Self::field("destination", &error, "give both as IPv4 or both as IPv6 addresses"),
             SessionError::Kernel(cause) => {
                 tracing::error!("the sessions were not changed: {cause}");

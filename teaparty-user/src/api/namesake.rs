@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use teaparty_common::tlv::bit_error::DEFAULT_PATTERN;
 
 use super::AppState;
 use super::body::{AnyType, missing};
@@ -101,12 +100,10 @@ pub async fn create(State(app): State<AppState>, body: AnyType) -> Result<Json<M
     };
     let key = key.map(|key| Key::new(key.as_bytes())).transpose();
     let key = key.map_err(|error| ApiError::field("key", error, remedy))?;
-    if let Some(pattern) = fields.text("ber", "give the pattern in hex, as a string")? {
-        check_pattern(&pattern)?;
-    }
+    let bit_error_pattern = fields.pattern("ber")?;
     fields.finish()?;
     let keys = SessionKeys { base: key.into_iter().collect(), tlv: Vec::new() };
-    let spec = SessionSpec { id, keys, no_tlv: false, is_loop_exempt: false, format: None };
+    let spec = SessionSpec { keys, bit_error_pattern, ..SessionSpec::new(id) };
     check(&app, &spec, ["src_ip", "dst_ip", "dst_port"])?;
     match app.look(move |reflector| reflector.create(&spec)).await?.map_err(ApiError::from) {
         Ok(()) => Ok(Json(posted)),
@@ -116,29 +113,4 @@ pub async fn create(State(app): State<AppState>, body: AnyType) -> Result<Json<M
         }
         Err(error) => Err(error),
     }
-}
-
-/// The bit error pattern of a session: ours is the draft's default, or comes with each packet.
-fn check_pattern(text: &str) -> Result<(), ApiError> {
-    let digits = text.strip_prefix("0x").unwrap_or(text);
-    let is_hex =
-        !digits.is_empty() && digits.len().is_multiple_of(2) && digits.bytes().all(|octet| octet.is_ascii_hexdigit());
-    if !is_hex {
-        return Err(ApiError::field(
-            "ber",
-            "is not pairs of hexadecimal digits",
-            "give the pattern in hex, as \"ff00\"",
-        ));
-    }
-    let default: String = DEFAULT_PATTERN.iter().map(|octet| format!("{octet:02x}")).collect();
-    if !digits.eq_ignore_ascii_case(&default) {
-        return Err(ApiError::field(
-            "ber",
-            "is not the pattern that packets without a Bit Pattern TLV are measured against",
-            format!(
-                "have the sender state its pattern in that TLV (draft-gandhi-ippm-stamp-ber-07 §4), or give \"{default}\""
-            ),
-        ));
-    }
-    Ok(())
 }

@@ -110,10 +110,9 @@ pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<
 async fn find(app: &AppState, id: SessionId) -> Result<SessionView, ApiError> {
     let found = app
         .look(move |reflector| {
-            let all = reflector.sessions().into_iter().filter(|session| session.id == id).collect();
-            join(all, SystemClock.state().tai_offset_ns()).pop()
+            reflector.session(id).map(|found| join(found, SystemClock.state().tai_offset_ns()).pop())
         })
-        .await?;
+        .await??;
     found.ok_or_else(|| crate::reflector::handle::SessionError::Unknown.into())
 }
 
@@ -164,6 +163,7 @@ fn spec(mut fields: Fields) -> Result<SessionSpec, ApiError> {
         no_tlv: fields.flag("no_tlv")?,
         is_loop_exempt: fields.flag("loop_exempt")?,
         format,
+        bit_error_pattern: fields.pattern("bit_error_pattern")?,
     };
     fields.finish()?;
     Ok(spec)

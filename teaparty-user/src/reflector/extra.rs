@@ -45,19 +45,21 @@ impl<'a> Host<'a> {
     }
 
     /// Looks at what must be seen before any TLV is changed. To be called between `plan` and `apply`.
-    pub fn prepare<B: Bytes>(&mut self, payload: &B, plan: &Plan, policy: &Policy) {
+    ///
+    /// `pattern` is what padding is compared with where the packet does not say.
+    pub fn prepare<B: Bytes>(&mut self, payload: &B, plan: &Plan, policy: &Policy, pattern: &[u8]) {
         let asked = Kind::BitErrorPattern.set().with(Kind::BitErrorCount.set()).with(Kind::BitErrorBurst.set());
         // Replies of another size have other padding, in which no error could be told from the change.
         let is_resized = matches!(self.control, Some(Decision::Replies(_)));
         if plan.integrity != Integrity::Failed && plan.seen.meets(asked) && !is_resized {
-            self.bit_errors = bit_error::measure(payload, plan.mode.base_len(), plan.len, policy);
+            self.bit_errors = bit_error::measure(payload, plan.mode.base_len(), plan.len, policy, pattern);
         }
     }
 
     /// Does what must wait until all TLVs are finished. To be called after `apply`.
-    pub fn complete<B: Bytes>(&self, payload: &mut B) {
-        if let Some(Outcome::Measured { padding, pattern, .. }) = self.bit_errors {
-            bit_error::repair(payload, padding, pattern);
+    pub fn complete<B: Bytes>(&self, payload: &mut B, pattern: &[u8]) {
+        if let Some(Outcome::Measured { padding, pattern: stated, .. }) = self.bit_errors {
+            bit_error::repair(payload, padding, stated, pattern);
         }
     }
 

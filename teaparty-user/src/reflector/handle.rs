@@ -1,19 +1,23 @@
 //! What the rest of the program may know and ask of a running reflector: plain types, nothing of BPF.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 use teaparty_common::maps::{Session, SessionKey};
 use teaparty_common::reflect::{REASON_SLOTS, REASONS, Reason};
+use tokio::sync::broadcast::{Receiver, Sender};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Command;
 use super::config::{Config, Format, address, ip};
 use super::instance::Instance;
 use super::keys::{KeyChange, SessionKeys};
+use super::provisioned::{ProvisionedSet, is_wildcard};
+use super::reader::Reader;
 use super::residence::Residences;
+use super::shared::Shared;
 use super::slow_path::locked;
 use super::view::Provisioned;
 use crate::net::socket::Socket;
@@ -30,7 +34,47 @@ pub(super) struct State {
     pub(super) config: Arc<Config>,
     /// By the order of the configuration; `None` while an interface is away.
     pub(super) slots: Vec<(String, Option<Instance>)>,
-    pub(super) provisioned: HashMap<SessionKey, Provisioned>,
+    pub(super) provisioned: ProvisionedSet,
+    /// Counts the changes of provisioned sessions.
+    pub(super) revision: u64,
+    /// Who wants to know of changes.
+    pub(super) events: Sender<Event>,
+}
+
+/// Something that was changed by way of a handle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A session.
+    Session {
+        /// Which one.
+        id: SessionId,
+        /// How.
+        change: SessionChange,
+    },
+    /// Settings of the reflector, by their names.
+    Settings(Vec<String>),
+}
+
+/// What became of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionChange {
+    /// It was provisioned.
+    Created,
+    /// What is configured of it was replaced.
+    Replaced,
+    /// Its keys were changed.
+    Keys,
+    /// It was had to begin anew.
+    Reset,
+    /// It was taken back, or forgotten.
+    Deleted,
+}
+
+/// Where the sessions of an interface are read.
+struct Source {
+    interface: String,
+    shared: Arc<Shared>,
+    reader: Option<Arc<Reader>>,
 }
 
 /// An interface that is, or will be, answered on.
@@ -143,6 +187,8 @@ pub struct SessionSpec {
     pub is_loop_exempt: bool,
     /// Format of timestamps, where it is not the reflector's.
     pub format: Option<Format>,
+    /// What Extra Padding is compared with where a packet states no Bit Error Pattern; `None` for ff00.
+    pub bit_error_pattern: Option<Arc<[u8]>>,
 }
 
 /// Where packets of our own leave.
@@ -164,6 +210,12 @@ pub enum SessionError {
     /// There is none such.
     #[error("there is no such session")]
     Unknown,
+    /// It stands for many, and has no state.
+    #[error("this session stands for many")]
+    Wildcard,
+    /// It is not the one any more that the change is to.
+    #[error("the session has changed meanwhile")]
+    Outdated,
     /// The two addresses are of different families.
     #[error("source and destination are not of one address family")]
     Families,
@@ -224,7 +276,14 @@ impl TryFrom<SessionId> for SessionKey {
 }
 
 impl SessionSpec {
-    fn provisioned(&self) -> Provisioned {
+    /// A session without keys, of the reflector's own format.
+    pub fn new(id: SessionId) -> Self {
+        let keys = SessionKeys::default();
+        Self { id, keys, no_tlv: false, is_loop_exempt: false, format: None, bit_error_pattern: None }
+    }
+
+    /// What the engines need to know of it.
+    pub fn provisioned(&self) -> Provisioned {
         let mut flags = 0;
         for (flag, is_set) in [
             (Session::NO_TLV, self.no_tlv),
@@ -236,7 +295,8 @@ impl SessionSpec {
                 flags |= flag;
             }
         }
-        Provisioned { flags, ..Provisioned::default() }.with_keys(self.keys.clone())
+        let bit_error_pattern = self.bit_error_pattern.clone();
+        Provisioned { flags, bit_error_pattern, ..Provisioned::default() }.with_keys(self.keys.clone())
     }
 }
 
@@ -275,6 +335,9 @@ impl ReflectorHandle {
             }
         }
         state.config = config;
+        if !live.is_empty() {
+            let _ = state.events.send(Event::Settings(live.clone()));
+        }
         Ok(live)
     }
 
@@ -285,7 +348,7 @@ impl ReflectorHandle {
             let Some(instance) = instance else { continue };
             let shared = &instance.shared;
             let of = |counters: &super::shared::Counters| REASONS.iter().map(|r| counters.get(*r)).collect();
-            let kernel: Option<[u64; REASON_SLOTS]> = instance.maps(|maps| maps.counters());
+            let kernel: Option<[u64; REASON_SLOTS]> = instance.reader().map(|reader| reader.counters());
             let mut paths: Vec<(Path, Vec<u64>)> = Vec::new();
             if let Some(kernel) = kernel {
                 paths.push((Path::Xdp, REASONS.iter().map(|reason| kernel[*reason as usize]).collect()));
@@ -324,55 +387,75 @@ impl ReflectorHandle {
     }
 
     /// All sessions: those that were seen, and those that were configured and have not been.
+    ///
+    /// Nobody waits for this: neither the engines nor who changes sessions. What comes or goes meanwhile is in it or not.
     pub fn sessions(&self) -> Vec<SessionStatus> {
-        let state = locked(&self.state);
+        let (sources, provisioned) = self.sources();
         let mut all = Vec::new();
-        let mut unseen: HashMap<SessionKey, &Provisioned> =
-            state.provisioned.iter().map(|(key, session)| (*key, session)).collect();
-        for (interface, instance) in &state.slots {
-            let Some(instance) = instance else { continue };
-            instance.maps(|maps| {
-                let view = instance.shared.view();
-                for (key, session) in maps.sessions().filter(|(_, session)| !session.has(Session::AUTHENTICATED)) {
-                    // An entry of a session that is the controller's by now is what a packet that was under way left.
-                    if session.received() > 0 && !view.is_authenticated(&key) {
-                        unseen.remove(&key);
-                        all.push(session_status(interface, &key, &session, true));
-                    }
+        let mut seen = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
+        for Source { interface, shared, reader } in &sources {
+            let view = shared.view();
+            // An entry of a session that is the controller's by now is what a packet that was under way left.
+            let is_kernels = |key: &SessionKey, session: &Session| {
+                !session.has(Session::AUTHENTICATED) && session.received() > 0 && !view.is_authenticated(key)
+            };
+            for (key, session) in reader.iter().flat_map(|reader| reader.sessions()) {
+                if is_kernels(&key, &session) {
+                    seen.insert(key);
+                    all.push(session_status(interface, &key, &session, true));
                 }
-            });
-            // The slow path waits for the table: only the copy is made under its lock.
-            let own: Vec<(SessionKey, Session)> =
-                locked(&instance.shared.table).iter().map(|(key, session)| (*key, *session)).collect();
-            for (key, session) in &own {
-                unseen.remove(key);
-                all.push(session_status(interface, key, session, false));
+            }
+            for (key, session) in own_sessions(shared) {
+                seen.insert(key);
+                all.push(session_status(interface, &key, &session, false));
             }
         }
-        all.extend(unseen.into_iter().map(|(key, provisioned)| SessionStatus {
-            interface: None,
-            ..session_status(
-                "",
-                &key,
-                &Session { flags: provisioned.flags | Session::PROVISIONED, ..Session::default() },
-                false,
-            )
-        }));
+        all.extend(provisioned.iter().filter(|(key, _)| !seen.contains(*key)).map(|(key, one)| unseen(key, one)));
         all
+    }
+
+    /// One session, on each interface that it comes by; empty where there is none such. Takes as long however many there are.
+    pub fn session(&self, id: SessionId) -> Result<Vec<SessionStatus>, SessionError> {
+        let key = SessionKey::try_from(id)?;
+        let (sources, provisioned) = self.sources();
+        let mut found = Vec::new();
+        for Source { interface, shared, reader } in &sources {
+            let kernels = reader.as_ref().and_then(|reader| reader.session(&key));
+            let is_kernels = |session: &Session| !session.has(Session::AUTHENTICATED) && session.received() > 0;
+            if let Some(session) = kernels.filter(is_kernels).filter(|_| !shared.view().is_authenticated(&key)) {
+                found.push(session_status(interface, &key, &session, true));
+            }
+            if let Some(session) = locked(&shared.table).get(&key) {
+                found.push(session_status(interface, &key, session, false));
+            }
+        }
+        if found.is_empty() {
+            found.extend(provisioned.get(&key).map(|one| unseen(&key, one)));
+        }
+        Ok(found)
+    }
+
+    /// What sessions are read from, and those that were configured.
+    fn sources(&self) -> (Vec<Source>, ProvisionedSet) {
+        let state = locked(&self.state);
+        let sources = state.slots.iter().filter_map(|(name, instance)| {
+            let instance = instance.as_ref()?;
+            Some(Source { interface: name.clone(), shared: instance.shared.clone(), reader: instance.reader() })
+        });
+        (sources.collect(), state.provisioned.clone())
+    }
+
+    /// A provisioned session, without its keys' octets being of use to anybody but the engines.
+    pub fn provisioned(&self, id: SessionId) -> Result<Provisioned, SessionError> {
+        let key = SessionKey::try_from(id)?;
+        locked(&self.state).provisioned.get(&key).cloned().ok_or(SessionError::Unknown)
     }
 
     /// Provisions a session on all interfaces.
     pub fn create(&self, spec: &SessionSpec) -> Result<(), SessionError> {
-        let key = SessionKey::try_from(spec.id)?;
-        let mut state = locked(&self.state);
-        if state.provisioned.contains_key(&key) {
-            return Err(SessionError::Exists);
-        }
-        state.provisioned.insert(key, spec.provisioned());
-        state.publish_provisioned().inspect_err(|_| {
-            // What was refused is not there; that the others are as before is the best there is.
-            state.provisioned.remove(&key);
-            let _ = state.publish_provisioned();
+        self.change(spec.id, SessionChange::Created, |present| match present {
+            Some(_) => Err(SessionError::Exists),
+            None => Ok(Some(spec.provisioned())),
         })
     }
 
@@ -381,38 +464,115 @@ impl ReflectorHandle {
     /// Its state stays, unless its first key makes it authenticated or the loss of its last one makes it open: then it
     /// begins anew. Packets that wait while this happens are judged by the one set of keys or the other, never by half.
     pub fn change_keys(&self, id: SessionId, base: KeyChange, tlv: KeyChange) -> Result<(), SessionError> {
-        let key = SessionKey::try_from(id)?;
-        let mut state = locked(&self.state);
-        let before = state.provisioned.get(&key).ok_or(SessionError::Unknown)?.clone();
-        state.provisioned.insert(key, before.with_keys(before.keys.changed(base, tlv)));
-        state.publish_provisioned().inspect_err(|_| {
-            state.provisioned.insert(key, before);
-            let _ = state.publish_provisioned();
+        self.change(id, SessionChange::Keys, |present| {
+            let present = present.ok_or(SessionError::Unknown)?;
+            Ok(Some(present.with_keys(present.keys.changed(base, tlv))))
         })
     }
 
     /// How many keys a provisioned session has: for the base packet, and for the HMAC TLV.
     pub fn key_counts(&self, id: SessionId) -> Result<(usize, usize), SessionError> {
+        self.provisioned(id).map(|session| (session.keys.base.len(), session.keys.tlv.len()))
+    }
+
+    /// Puts what `with` makes of a provisioned session in its place, on all interfaces or on none; of none where there is
+    /// none yet, and none where it gives none. What `with` refuses is not done.
+    ///
+    /// Takes as long however many sessions there are, unless it is the first or the last with a wildcard or of its mode.
+    pub fn change(
+        &self,
+        id: SessionId,
+        what: SessionChange,
+        with: impl FnOnce(Option<&Provisioned>) -> Result<Option<Provisioned>, SessionError>,
+    ) -> Result<(), SessionError> {
         let key = SessionKey::try_from(id)?;
+        let mut state = locked(&self.state);
+        let before = state.provisioned.get(&key).cloned();
+        let after = with(before.as_ref())?;
+        if before.is_none() && after.is_none() {
+            return Err(SessionError::Unknown);
+        }
+        state.put(key, after);
+        state.publish(&key).inspect_err(|_| {
+            // What was refused is not there; that the others are as before is the best there is.
+            state.put(key, before);
+            let _ = state.publish(&key);
+        })?;
+        // Nobody may be listening.
+        let _ = state.events.send(Event::Session { id, change: what });
+        Ok(())
+    }
+
+    /// Takes back a provisioned session, or forgets one made by packets. `may` looks at what is provisioned and can refuse.
+    pub fn delete_if(
+        &self,
+        id: SessionId,
+        may: impl FnOnce(Option<&Provisioned>) -> Result<(), SessionError>,
+    ) -> Result<(), SessionError> {
+        let key = SessionKey::try_from(id)?;
+        let mut was_there = false;
+        let provisioned = self.change(id, SessionChange::Deleted, |present| {
+            may(present)?;
+            was_there = present.is_some();
+            Ok(None)
+        });
+        match provisioned {
+            Ok(()) | Err(SessionError::Unknown) => {}
+            Err(error) => return Err(error),
+        }
         let state = locked(&self.state);
-        let keys = &state.provisioned.get(&key).ok_or(SessionError::Unknown)?.keys;
-        Ok((keys.base.len(), keys.tlv.len()))
+        if state.provisioned.contains_key(&key) {
+            // It was made again meanwhile.
+            return Ok(());
+        }
+        let mut was_seen = false;
+        for (_, instance) in &state.slots {
+            let Some(instance) = instance else { continue };
+            was_seen |= locked(&instance.shared.table).remove(&key);
+            was_seen |= instance.maps(|maps| maps.remove_session(&key)).unwrap_or(false);
+        }
+        if was_seen && !was_there {
+            let _ = state.events.send(Event::Session { id, change: SessionChange::Deleted });
+        }
+        if was_there || was_seen { Ok(()) } else { Err(SessionError::Unknown) }
     }
 
     /// Takes back a provisioned session, or forgets one made by packets.
     pub fn delete(&self, id: SessionId) -> Result<(), SessionError> {
+        self.delete_if(id, |_| Ok(()))
+    }
+
+    /// Has a session begin anew on all interfaces: its counters and its next reply's Sequence Number are 0, its history is
+    /// empty. Nothing to do for one that was configured and has not been seen. `may` looks at what is provisioned.
+    pub fn reset(
+        &self,
+        id: SessionId,
+        may: impl FnOnce(Option<&Provisioned>) -> Result<(), SessionError>,
+    ) -> Result<(), SessionError> {
         let key = SessionKey::try_from(id)?;
-        let mut state = locked(&self.state);
-        let mut was_there = state.provisioned.remove(&key).is_some();
-        if was_there {
-            state.publish_provisioned()?;
+        let state = locked(&self.state);
+        let present = state.provisioned.get(&key);
+        may(present)?;
+        if present.is_some() && is_wildcard(&key) {
+            return Err(SessionError::Wildcard);
         }
-        for (_, instance) in &state.slots {
+        let mut was_there = present.is_some();
+        for (name, instance) in &state.slots {
             let Some(instance) = instance else { continue };
-            was_there |= locked(&instance.shared.table).remove(&key);
-            was_there |= instance.maps(|maps| maps.remove_session(&key)).unwrap_or(false);
+            was_there |= locked(&instance.shared.table).reset(&key);
+            let reset = instance.maps(|maps| maps.reset(&key)).transpose();
+            was_there |= reset.map_err(|error| SessionError::Kernel(format!("{name}: {error}")))?.unwrap_or(false);
         }
-        if was_there { Ok(()) } else { Err(SessionError::Unknown) }
+        if !was_there {
+            return Err(SessionError::Unknown);
+        }
+        let _ = state.events.send(Event::Session { id, change: SessionChange::Reset });
+        Ok(())
+    }
+
+    /// What is changed from now on. A receiver that is too far behind is told that it has missed some.
+    pub fn events(&self) -> Receiver<Event> {
+        locked(&self.state).events.subscribe()
     }
 
     /// The way out for packets of our own, by the interface that has the address `by`.
@@ -449,15 +609,41 @@ impl State {
         }
     }
 
-    /// Puts the provisioned sessions in force on all interfaces.
-    fn publish_provisioned(&self) -> Result<(), SessionError> {
+    /// Puts a provisioned session into the set, or takes it out.
+    fn put(&mut self, key: SessionKey, session: Option<Provisioned>) {
+        self.revision += 1;
+        match session {
+            Some(session) => {
+                let session = Provisioned { revision: self.revision, ..session };
+                self.provisioned.insert(key, session);
+            }
+            None => drop(self.provisioned.remove(&key)),
+        }
+    }
+
+    /// Puts what the set says of a session in force on all interfaces.
+    fn publish(&self, key: &SessionKey) -> Result<(), SessionError> {
         for (_, instance) in &self.slots {
             let Some(instance) = instance else { continue };
             let view = instance.shared.view().with_provisioned(self.provisioned.clone());
-            instance.set_view(view).map_err(|error| SessionError::Kernel(error.to_string()))?;
+            instance.set_session(view, key).map_err(|error| SessionError::Kernel(error.to_string()))?;
         }
         Ok(())
     }
+}
+
+/// The sessions that the controller owns. The slow path waits for the table: it is locked for a few at a time.
+fn own_sessions(shared: &Shared) -> impl Iterator<Item = (SessionKey, Session)> {
+    const PART: usize = 1024;
+    let mut known = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
+    let parts = (0..).step_by(PART).map(|from| locked(&shared.table).part(from, PART));
+    parts.take_while(|part| !part.is_empty()).flatten().filter(move |(key, _)| known.insert(*key))
+}
+
+/// A configured session that has not been seen.
+fn unseen(key: &SessionKey, provisioned: &Provisioned) -> SessionStatus {
+    let session = Session { flags: provisioned.flags | Session::PROVISIONED, ..Session::default() };
+    SessionStatus { interface: None, ..session_status("", key, &session, false) }
 }
 
 fn status(name: &str, instance: Option<&Instance>, config: &Config) -> InterfaceStatus {

@@ -1,6 +1,5 @@
 //! The reflector on one interface: its sockets, its XDP program if it has one, and the threads that answer.
 
-use std::collections::HashMap;
 use std::io::{PipeReader, PipeWriter};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -13,9 +12,11 @@ use super::framed::Exits;
 use super::loader::{self, Attachment, LoadError};
 use super::maps::{Maps, MapsError};
 use super::pacing::Agenda;
+use super::provisioned::ProvisionedSet;
+use super::reader::Reader;
 use super::shared::{Notice, Shared};
 use super::slow_path::locked;
-use super::view::{Provisioned, View};
+use super::view::View;
 use super::{ReflectorError, pacing, pins, ring, socket};
 use crate::net::interface::{Interface, local_addresses};
 use crate::net::packet::PacketSocket;
@@ -43,7 +44,7 @@ impl Instance {
     pub fn start(
         interface: Interface,
         config: &Arc<Config>,
-        provisioned: HashMap<SessionKey, Provisioned>,
+        provisioned: ProvisionedSet,
         clock: Clock,
         notices: UnboundedSender<Notice>,
     ) -> Result<Self, ReflectorError> {
@@ -68,9 +69,7 @@ impl Instance {
             let (wake, waker) = std::io::pipe().map_err(ReflectorError::System)?;
             let mut engines = vec![spawn_sockets(&name, &shared, sockets.clone(), wake.try_clone()?)?];
             let has_frames = punts.is_some();
-            let refused = |source| ReflectorError::Frames { interface: name.clone(), source };
-            let packet =
-                (has_frames && !is_loopback).then(|| PacketSocket::open(index)).transpose().map_err(refused)?;
+            let packet = (has_frames && !is_loopback).then(|| PacketSocket::open(index)).transpose()?;
             let exits = Arc::new(Exits { packet, sockets: sockets.clone() });
             if let Some(punts) = punts {
                 let (shared, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
@@ -151,6 +150,28 @@ impl Instance {
         }
         locked(&self.shared.table).keep_configured(&view);
         Ok(())
+    }
+
+    /// Puts a version in force that differs by one provisioned session, with little to do for each such change.
+    ///
+    /// Otherwise like [`Instance::set_view`].
+    pub fn set_session(&self, view: View, key: &SessionKey) -> Result<(), MapsError> {
+        let before = self.shared.view();
+        if view.flags() != before.flags() {
+            return self.set_view(view);
+        }
+        self.shared.set_view(view.clone());
+        if let Err(error) = self.maps(|maps| maps.publish_session(&view, key)).transpose() {
+            self.shared.set_view((*before).clone());
+            return Err(error);
+        }
+        locked(&self.shared.table).keep_changed(&view, key);
+        Ok(())
+    }
+
+    /// What the kernel's maps say, where there are some. Nobody waits for who reads them.
+    pub fn reader(&self) -> Option<Arc<Reader>> {
+        self.maps(|maps| maps.reader())
     }
 
     /// Publishes the clock's state, in the kernel and here.

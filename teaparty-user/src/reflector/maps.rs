@@ -1,29 +1,35 @@
 //! The maps of the XDP program on one interface, by their types: beside the loader the only file that knows aya.
 
 use std::collections::HashSet;
+use std::hash::BuildHasher;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key as Prefix, LpmTrie};
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
 use teaparty_common::frame::ETHERNET_LEN;
 use teaparty_common::maps::{
     ABI_VERSION, Clock, Config, Control, HistoryKey, HistoryRing, HistorySlot, LedgerOperation, LedgerRequest,
     LocalAddress, Session, SessionKey, name, program,
 };
-use teaparty_common::reflect::{Address, Facts, REASON_SLOTS, Reason};
+use teaparty_common::reflect::{Address, Facts, Reason};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::config::HISTORY_RINGS;
 use super::prefixes::PrefixSet;
+use super::provisioned::{entry_flags, is_wildcard};
+use super::reader::Reader;
 use super::slow_path::{Ledger, locked};
-use super::view::{View, entry_flags};
+use super::view::{Provisioned, View};
 
 /// How long a packet may take to be judged by a version of the configuration that has just been replaced.
 const GRACE: Duration = Duration::from_millis(2);
+
+/// For an update of an entry that is there, from linux/bpf.h.
+const BPF_EXIST: u64 = 2;
 
 /// A map that is missing, or refuses what it was given.
 #[derive(Debug, thiserror::Error)]
@@ -60,11 +66,13 @@ pub struct Maps {
     allowed: LpmTrie<MapData, Address, u32>,
     sessions: HashMap<MapData, SessionKey, Session>,
     provisioned: HashMap<MapData, SessionKey, Session>,
-    counters: PerCpuArray<MapData, u64>,
+    reader: Arc<Reader>,
+    /// The ports as they were written last.
+    written_ports: Vec<u64>,
 }
 
 /// Opens a pinned map as its type.
-fn open<T: TryFrom<Map, Error = MapError>>(pins: &Path, name: &'static str) -> Result<T, MapsError> {
+pub(super) fn open<T: TryFrom<Map, Error = MapError>>(pins: &Path, name: &'static str) -> Result<T, MapsError> {
     let map = MapData::from_pin(pins.join(name)).and_then(Map::from_map_data).and_then(T::try_from);
     map.map_err(|source| MapsError { name, source })
 }
@@ -80,7 +88,8 @@ impl Maps {
             allowed: open(pins, name::ALLOWED)?,
             sessions: open(pins, name::SESSIONS)?,
             provisioned: open(pins, name::PROVISIONED)?,
-            counters: open(pins, name::COUNTERS)?,
+            reader: Arc::new(Reader::open(pins)?),
+            written_ports: Vec::new(),
         })
     }
 
@@ -133,9 +142,13 @@ impl Maps {
 
     fn set_ports(&mut self, view: &View) -> Result<(), MapsError> {
         for (index, word) in view.port_words().iter().enumerate() {
+            if self.written_ports.get(index) == Some(word) {
+                continue;
+            }
             let set = self.ports.set(index as u32, *word, 0);
             set.map_err(|source| MapsError { name: name::PORTS, source })?;
         }
+        self.written_ports = view.port_words().to_vec();
         Ok(())
     }
 
@@ -201,17 +214,7 @@ impl Maps {
     fn set_provisioned(&mut self, view: &View) -> Result<(), MapsError> {
         let failed = |source| MapsError { name: name::PROVISIONED, source };
         for (key, wanted) in view.provisioned.iter() {
-            let flags = entry_flags(key, wanted);
-            match self.provisioned.get(key, 0) {
-                Ok(session) if session.flags & !Session::HAS_PREVIOUS == flags => {}
-                // A session that was there keeps its state; packets that come meanwhile may be counted once too few.
-                Ok(session) => self.provisioned.insert(key, with_flags(session, flags), 0).map_err(failed)?,
-                Err(_) => {
-                    let seen = self.sessions.get(key, 0).unwrap_or_default();
-                    self.provisioned.insert(key, with_flags(seen, flags), 0).map_err(failed)?;
-                    let _ = self.sessions.remove(key);
-                }
-            }
+            self.put_provisioned(key, wanted).map_err(failed)?;
         }
         let known: Vec<SessionKey> = self.provisioned.keys().filter_map(Result::ok).collect();
         for gone in known.iter().filter(|key| !view.provisioned.contains_key(key)) {
@@ -220,31 +223,75 @@ impl Maps {
         Ok(())
     }
 
+    fn put_provisioned(&mut self, key: &SessionKey, wanted: &Provisioned) -> Result<(), MapError> {
+        let flags = entry_flags(key, wanted);
+        match self.provisioned.get(key, 0) {
+            Ok(session) if session.flags & !Session::HAS_PREVIOUS == flags => Ok(()),
+            // A session that was there keeps its state; packets that come meanwhile may be counted once too few.
+            Ok(session) => self.provisioned.insert(key, with_flags(key, session, flags), 0),
+            Err(_) => {
+                let seen = self.sessions.get(key, 0).unwrap_or_default();
+                self.provisioned.insert(key, with_flags(key, seen, flags), 0)?;
+                let _ = self.sessions.remove(key);
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts in force what a version says of one provisioned session, all else being as it was.
+    pub fn publish_session(&mut self, view: &View, key: &SessionKey) -> Result<(), MapsError> {
+        let failed = |source| MapsError { name: name::PROVISIONED, source };
+        match view.provisioned.get(key) {
+            Some(wanted) => self.put_provisioned(key, wanted).map_err(failed)?,
+            None => match self.provisioned.remove(key) {
+                Err(error) if !is_missing(&error) => return Err(failed(error)),
+                _ => {}
+            },
+        }
+        let old = self.control()?;
+        self.write_control(Control { generation: old.generation.wrapping_add(1), ..old })?;
+        if is_wildcard(key) {
+            self.drop_authenticated(view);
+        } else if view.is_authenticated(key) {
+            // It need not be there.
+            let _ = self.sessions.remove(key);
+        }
+        Ok(())
+    }
+
+    /// Has a session begin anew; whether there is one.
+    pub fn reset(&mut self, key: &SessionKey) -> Result<bool, MapsError> {
+        for (map, name) in [(&mut self.provisioned, name::PROVISIONED), (&mut self.sessions, name::SESSIONS)] {
+            let Ok(session) = map.get(key, 0) else { continue };
+            if session.has(Session::WILDCARD) {
+                continue;
+            }
+            let anew = Session { history_tag: tag(key), ..session.begun_anew() };
+            // Only if it still is there: a session that has gone meanwhile is not made again.
+            return match map.insert(key, anew, BPF_EXIST) {
+                Ok(()) => Ok(true),
+                Err(error) if is_missing(&error) => Ok(false),
+                Err(source) => Err(MapsError { name, source }),
+            };
+        }
+        Ok(false)
+    }
+
+    /// What these maps say, for others to read.
+    pub fn reader(&self) -> Arc<Reader> {
+        self.reader.clone()
+    }
+
     /// Forgets the sessions made by packets that are to be authenticated from now on: their state is the controller's.
     /// A packet that was under way while the version changed may make one once more; so this is done at expiry too.
     pub fn drop_authenticated(&mut self, view: &View) {
-        if view.config.default_keys.base.is_empty() && view.provisioned.values().all(|one| one.keys.base.is_empty()) {
+        if view.config.default_keys.base.is_empty() && !view.provisioned.has_authenticated() {
             return;
         }
         let known: Vec<SessionKey> = self.sessions.keys().filter_map(Result::ok).collect();
         for gone in known.iter().filter(|key| view.is_authenticated(key)) {
             let _ = self.sessions.remove(gone);
         }
-    }
-
-    /// A session's state.
-    pub fn session(&self, key: &SessionKey) -> Option<Session> {
-        self.provisioned.get(key, 0).or_else(|_| self.sessions.get(key, 0)).ok()
-    }
-
-    /// All sessions, each once, in no particular order; provisioned wildcards are none.
-    pub fn sessions(&self) -> impl Iterator<Item = (SessionKey, Session)> {
-        // The kernel goes on from the key that it gave last, and where that has gone meanwhile, begins again.
-        let mut known = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
-        let provisioned = self.provisioned.iter().filter_map(Result::ok);
-        let provisioned = provisioned.filter(|(_, session)| !session.has(Session::WILDCARD));
-        let all = provisioned.chain(self.sessions.iter().filter_map(Result::ok));
-        all.filter(move |(key, _)| known.insert(*key))
     }
 
     /// Forgets a session that was made by packets; whether there was one.
@@ -263,20 +310,33 @@ impl Maps {
         };
         over.iter().filter(&mut is_gone).count()
     }
-
-    /// Packets by the way they ended in the kernel, by [`Reason`] as a number.
-    pub fn counters(&self) -> [u64; REASON_SLOTS] {
-        std::array::from_fn(|reason| self.counters.get(&(reason as u32), 0).map_or(0, |values| values.iter().sum()))
-    }
 }
 
 /// A session with other configured flags. What it was is kept, unless it changes between open and authenticated: then it
 /// begins anew, the state of an authenticated one being the controller's.
-fn with_flags(session: Session, flags: u32) -> Session {
-    if (session.flags ^ flags) & Session::AUTHENTICATED != 0 {
+fn with_flags(key: &SessionKey, session: Session, flags: u32) -> Session {
+    if flags & (Session::AUTHENTICATED | Session::WILDCARD) != 0 {
         return Session { flags, ..Session::default() };
     }
-    Session { flags: flags | session.flags & Session::HAS_PREVIOUS, ..session }
+    let history_tag = if session.history_tag == 0 { tag(key) } else { session.history_tag };
+    if session.has(Session::AUTHENTICATED) {
+        return Session { flags, history_tag, ..Session::default() };
+    }
+    Session { flags: flags | session.flags & Session::HAS_PREVIOUS, history_tag, ..session }
+}
+
+/// A tag for the history of a session that begins here. The kernel counts its own from 1 on and does not get as far.
+fn tag(key: &SessionKey) -> u32 {
+    foldhash::quality::RandomState::default().hash_one(key) as u32 | 1 << 31
+}
+
+/// Whether an entry was not there.
+fn is_missing(error: &MapError) -> bool {
+    match error {
+        MapError::KeyNotFound => true,
+        MapError::SyscallError(error) => error.io_error.raw_os_error() == Some(libc::ENOENT),
+        _ => false,
+    }
 }
 
 /// The kernel's ledger program and the histories that it keeps.

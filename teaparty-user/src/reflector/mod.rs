@@ -21,7 +21,9 @@ pub mod maps;
 pub mod pacing;
 pub mod pins;
 pub mod prefixes;
+pub mod provisioned;
 pub mod queue;
+pub mod reader;
 pub mod residence;
 pub mod ring;
 pub mod sessions;
@@ -31,7 +33,6 @@ pub mod socket;
 pub mod summary;
 pub mod view;
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -50,18 +51,21 @@ use self::handle::{ReflectorHandle, State};
 use self::instance::Instance;
 use self::loader::LoadError;
 use self::maps::Maps;
+use self::provisioned::ProvisionedSet;
 use self::shared::Notice;
 use self::slow_path::locked;
 use self::summary::Summary;
 use crate::clock::{Clock as _, SystemClock};
 use crate::net::interface::{Interface, InterfaceError, Watcher, local_addresses};
 use crate::net::socket::SocketError;
-use crate::service;
 
 /// How often clock and interfaces are looked at even if nobody announces a change.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often sessions that are over are looked for, at most and at least.
 const EXPIRY_INTERVAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// Changes that wait for a slow listener, before it is told that it has missed some.
+const EVENTS: usize = 1024;
 
 /// The reflector can't start or can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -75,14 +79,6 @@ pub enum ReflectorError {
     /// The XDP program.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The socket for frames out of an interface.
-    #[error("cannot open a packet socket on {interface}: {source}; it takes root or CAP_NET_RAW, or --xdp-mode off")]
-    Frames {
-        /// The interface.
-        interface: String,
-        /// Why.
-        source: io::Error,
-    },
     /// The system.
     #[error("the system refuses what the reflector needs: {0}")]
     System(#[from] io::Error),
@@ -137,7 +133,7 @@ impl Reflector {
         let mut slots: Vec<(String, Option<Instance>)> = Vec::new();
         for name in &config.interfaces {
             let started = Interface::find(name).map_err(ReflectorError::from).and_then(|interface| {
-                Instance::start(interface, &config, HashMap::new(), read_clock(), sender.clone())
+                Instance::start(interface, &config, ProvisionedSet::default(), read_clock(), sender.clone())
             });
             match started {
                 Ok(instance) => slots.push((name.clone(), Some(instance))),
@@ -148,7 +144,11 @@ impl Reflector {
                 }
             }
         }
-        let state = Arc::new(Mutex::new(State { config, slots, provisioned: HashMap::new() }));
+        // Not as in an earlier run of this process: a client may remember that one's.
+        let revision = SystemClock.realtime_ns();
+        let (events, _) = tokio::sync::broadcast::channel(EVENTS);
+        let state =
+            Arc::new(Mutex::new(State { config, slots, provisioned: ProvisionedSet::default(), revision, events }));
         let handle = ReflectorHandle { state: state.clone(), commands: commands_in };
         Ok((Self { state, sender, notices, commands, watcher, interrupt, terminate }, handle))
     }
@@ -157,7 +157,6 @@ impl Reflector {
     /// back and says what was done.
     pub async fn run(mut self, handle: &ReflectorHandle) -> Result<Summary, ReflectorError> {
         let result = self.follow().await;
-        service::stopping();
         for (_, instance) in &mut locked(&self.state).slots {
             instance.iter_mut().for_each(Instance::halt);
         }
@@ -212,10 +211,7 @@ impl Reflector {
     /// Deals with one event; whether the reflector goes on.
     fn handle(&mut self, event: Event) -> Result<bool, ReflectorError> {
         match event {
-            Event::Clock => {
-                service::alive();
-                self.publish_clock();
-            }
+            Event::Clock => self.publish_clock(),
             Event::Interfaces => self.follow_interfaces(),
             Event::Expiry => self.expire(),
             Event::Notice(Notice::AccessReport { key, report }) => {
@@ -252,8 +248,7 @@ impl Reflector {
             let oldest = now.saturating_sub(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
             let own = {
                 let mut table = locked(&instance.shared.table);
-                // What an engine made under the version before a change, just after it.
-                table.keep_configured(&instance.shared.view());
+                table.sweep(&instance.shared.view());
                 table.expire(oldest)
             };
             let expire = |maps: &mut Maps| {

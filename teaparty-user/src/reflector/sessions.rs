@@ -10,6 +10,7 @@ use teaparty_common::tlv::measurement::HISTORY_DEPTH;
 
 use super::config::HISTORY_RINGS;
 use super::lru::Lru;
+use super::provisioned::is_wildcard;
 use super::view::View;
 
 /// Sources whose rate is remembered at a time.
@@ -24,6 +25,8 @@ pub struct SessionTable {
     serial: u32,
     /// The configuration that the sessions in here are of.
     current: Option<View>,
+    /// Which version was swept last, and how often.
+    swept: (u32, u8),
 }
 
 impl SessionTable {
@@ -36,6 +39,7 @@ impl SessionTable {
             rings: HashMap::default(),
             serial: 0,
             current: None,
+            swept: (0, 0),
         }
     }
 
@@ -184,11 +188,45 @@ impl SessionTable {
         for key in &gone {
             self.seen.remove(key);
         }
-        for key in view.provisioned.keys() {
+        for (key, _) in view.provisioned.iter() {
             if let Some(session) = self.seen.remove(key) {
                 self.configured.insert(*key, session);
             }
         }
+    }
+
+    /// Does the same once more, at a look for sessions that are over: an engine may have made one under the version before,
+    /// just after the change. After two looks at a version none is left, and nothing is done.
+    pub fn sweep(&mut self, view: &View) {
+        let (generation, times) = self.swept;
+        self.swept =
+            if generation == view.generation { (generation, times.saturating_add(1)) } else { (view.generation, 1) };
+        if self.swept.1 <= 2 {
+            self.keep_configured(view);
+        }
+    }
+
+    /// Like [`SessionTable::keep_configured`], for a version that differs by this provisioned session alone.
+    pub fn keep_changed(&mut self, view: &View, key: &SessionKey) {
+        if is_wildcard(key) {
+            return self.keep_configured(view);
+        }
+        self.current = Some(view.clone());
+        let is_authenticated = view.is_authenticated(key);
+        let session = self.configured.remove(key).or_else(|| self.seen.remove(key));
+        let kept = session.filter(|session| session.has(Session::AUTHENTICATED) == is_authenticated);
+        if let Some(session) = kept.filter(|_| view.provisioned.contains_key(key)) {
+            self.configured.insert(*key, session);
+        }
+    }
+
+    /// Has a session begin anew; whether there is one.
+    pub fn reset(&mut self, key: &SessionKey) -> bool {
+        self.serial = self.serial.checked_add(1).unwrap_or(1);
+        let history_tag = self.serial;
+        let Some(session) = self.get_mut(key) else { return false };
+        *session = Session { history_tag, ..session.begun_anew() };
+        true
     }
 
     /// A session's state.
@@ -204,6 +242,12 @@ impl SessionTable {
     /// Forgets sessions made by packets whose last one came before `oldest_ns` of CLOCK_TAI; how many.
     pub fn expire(&mut self, oldest_ns: u64) -> usize {
         self.seen.expire(|session| session.last_received_ns < oldest_ns)
+    }
+
+    /// A part of all sessions, from the one with the number `from` on, `count` at most. What comes and goes between two
+    /// parts may be in both or in none.
+    pub fn part(&self, from: usize, count: usize) -> Vec<(SessionKey, Session)> {
+        self.iter().skip(from).take(count).map(|(key, session)| (*key, *session)).collect()
     }
 
     /// All sessions, in no particular order.

@@ -177,10 +177,11 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
         }
     }
     let mut bytes = SliceBytes(payload);
-    host.prepare(&bytes, &plan, &policy);
+    let pattern = view.bit_error_pattern(&key);
+    host.prepare(&bytes, &plan, &policy, pattern);
     let mut steering = Steering::new(facts.traffic_class);
     reflect::apply(&mut bytes, &plan, &facts, &policy, &mut host, &mut steering);
-    host.complete(&mut bytes);
+    host.complete(&mut bytes, pattern);
     let (hmac_at, wish) = (host.hmac_at, host.wish);
     let tlv_key = hmac_at.zip(tlv_key.cloned());
     let format = format(session_flags, &view.config.policy);

@@ -1,15 +1,17 @@
 //! One version of everything that is configured, as the engines see it: replaced as a whole, never changed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use teaparty_common::maps::{self, PORT_WORDS, Session, SessionKey};
 use teaparty_common::reflect::Address;
+use teaparty_common::tlv::bit_error::DEFAULT_PATTERN;
 
 use super::config::{Config, address};
 use super::keys::SessionKeys;
 use super::prefixes::PrefixSet;
+use super::provisioned::ProvisionedSet;
 use crate::crypto::Key;
 use crate::net::interface::Interface;
 
@@ -27,7 +29,7 @@ pub struct View {
     /// All addresses of this host.
     pub local: Arc<HashSet<Address>>,
     /// Provisioned sessions, wildcards included.
-    pub provisioned: Arc<HashMap<SessionKey, Provisioned>>,
+    pub provisioned: ProvisionedSet,
     ports: Arc<[u64]>,
     allowed: Arc<PrefixSet>,
 }
@@ -39,6 +41,10 @@ pub struct Provisioned {
     pub flags: u32,
     /// Its keys.
     pub keys: Arc<SessionKeys>,
+    /// What Extra Padding is compared with where a packet states no Bit Error Pattern; `None` for the default pattern.
+    pub bit_error_pattern: Option<Arc<[u8]>>,
+    /// Which of all changes made it what it is.
+    pub revision: u64,
 }
 
 /// The keys that a session's packets are verified with, the newer first.
@@ -59,7 +65,7 @@ impl Provisioned {
                 flags |= flag;
             }
         }
-        Self { flags, keys: Arc::new(keys) }
+        Self { flags, keys: Arc::new(keys), ..self.clone() }
     }
 }
 
@@ -78,7 +84,7 @@ impl View {
             interface: Arc::new(interface),
             addresses: Arc::new(addresses),
             local: Arc::new(local.iter().map(|ip| address(*ip)).collect()),
-            provisioned: Arc::default(),
+            provisioned: ProvisionedSet::default(),
             ports: ports.into(),
         }
     }
@@ -106,8 +112,8 @@ impl View {
     }
 
     /// The next version, with other provisioned sessions.
-    pub fn with_provisioned(&self, provisioned: HashMap<SessionKey, Provisioned>) -> Self {
-        Self { provisioned: Arc::new(provisioned), generation: self.generation.wrapping_add(1), ..self.clone() }
+    pub fn with_provisioned(&self, provisioned: impl Into<ProvisionedSet>) -> Self {
+        Self { provisioned: provisioned.into(), generation: self.generation.wrapping_add(1), ..self.clone() }
     }
 
     /// The flags of the kernel's [`maps::Config`].
@@ -115,8 +121,8 @@ impl View {
         let mut flags = self.config.flags();
         for (flag, is_set) in [
             (maps::Config::HAS_PROVISIONED, !self.provisioned.is_empty()),
-            (maps::Config::HAS_WILDCARDS, self.provisioned.keys().any(is_wildcard)),
-            (maps::Config::HAS_AUTHENTICATED, self.provisioned.values().any(|one| !one.keys.base.is_empty())),
+            (maps::Config::HAS_WILDCARDS, self.provisioned.has_wildcards()),
+            (maps::Config::HAS_AUTHENTICATED, self.provisioned.has_authenticated()),
             (maps::Config::ANY_MAC, self.interface.has_no_mac()),
         ] {
             if is_set {
@@ -152,6 +158,12 @@ impl View {
             .find_map(|key| self.provisioned.get(key))
     }
 
+    /// What a session's Extra Padding is compared with where its packets don't say.
+    pub fn bit_error_pattern(&self, key: &SessionKey) -> &[u8] {
+        let own = self.provision(key).and_then(|session| session.bit_error_pattern.as_deref());
+        own.unwrap_or(&DEFAULT_PATTERN)
+    }
+
     /// Whether a session is to be authenticated.
     pub fn is_authenticated(&self, key: &SessionKey) -> bool {
         !self.keys(key).base.is_empty()
@@ -167,17 +179,6 @@ impl View {
         let tlv = candidates.into_iter().find(|keys| !keys.is_empty()).unwrap_or(&[]);
         Keys { base, tlv }
     }
-}
-
-/// Whether a provisioned session stands for many.
-pub fn is_wildcard(key: &SessionKey) -> bool {
-    key.destination == Address::UNSPECIFIED || key.source_port == 0
-}
-
-/// What a provisioned session's entry in the kernel's map says besides its state.
-pub fn entry_flags(key: &SessionKey, provisioned: &Provisioned) -> u32 {
-    let wildcard = if is_wildcard(key) { Session::WILDCARD } else { 0 };
-    provisioned.flags | wildcard | Session::PROVISIONED
 }
 
 /// The interface's addresses, as far as they are to be answered at.

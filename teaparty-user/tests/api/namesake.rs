@@ -64,13 +64,22 @@ async fn a_session_is_confirmed_without_its_key_and_exists_from_then_on() {
 }
 
 #[tokio::test]
-async fn a_bit_error_pattern_is_taken_if_it_holds() {
+async fn a_bit_error_pattern_holds_for_packets_that_state_none() {
     let api = Api::new();
     let mut posted = request(api.port);
-    posted["ber"] = json!("FF00");
+    posted["ber"] = json!("A55a0F");
     let (status, confirmed) = api.json("POST", "/session", &posted.to_string()).await;
     assert_eq!((status, &confirmed), (StatusCode::OK, &posted));
-    for wrong in ["xyz", "f", "", "a5a5"] {
+    // Bit Error Count and Maximum Burst, and padding with three bits wrong, two of them in a row.
+    let asked = [0x80, 241, 0, 4, 0, 0, 0, 0, 0x80, 242, 0, 4, 0, 0, 0, 0, 0x80, 1, 0, 6];
+    let sent = [&asked[..], &[0xa5, 0x5b, 0x0f, 0xa5, 0x5a, 0x0c]].concat();
+    let answer = api.exchange(61183, &sent);
+    assert_eq!((&answer[48..52], &answer[56..60]), (&[0, 0, 0, 3][..], &[0, 0, 0, 2][..]), "{answer:x?}");
+    assert_eq!(answer[64..], [0xa5, 0x5a, 0x0f, 0xa5, 0x5a, 0x0f], "repaired for the way back");
+    // Another session has the default pattern.
+    let answer = api.exchange(1, &[&asked[..], &[0xff, 0, 0xff, 0, 0xff, 1]].concat());
+    assert_eq!((&answer[48..52], &answer[56..60]), (&[0, 0, 0, 1][..], &[0, 0, 0, 1][..]));
+    for wrong in ["xyz", "f", "", "0x", "+1", "a5 a5"] {
         posted["ber"] = json!(wrong);
         let answer = api.send("POST", "/session", &[], &posted.to_string()).await;
         assert_eq!(problem(answer, 422).await.0, "ber", "{wrong}");

@@ -76,14 +76,27 @@ impl Api {
 
     /// Has one test packet answered, from a new port; gives that port.
     pub(crate) fn measure(&self, ssid: u16) -> u16 {
+        self.answered(ssid, &[]).1
+    }
+
+    /// The answer to a test packet with these TLVs.
+    pub(crate) fn exchange(&self, ssid: u16, tlvs: &[u8]) -> Vec<u8> {
+        self.answered(ssid, tlvs).0
+    }
+
+    fn answered(&self, ssid: u16, tlvs: &[u8]) -> (Vec<u8>, u16) {
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let mut packet = [0; 44];
+        let mut packet = vec![0; 44];
         packet[13] = 1;
         packet[14..16].copy_from_slice(&ssid.to_be_bytes());
+        packet.extend(tlvs);
         sender.send_to(&packet, ("127.0.0.1", self.port)).unwrap();
-        assert_eq!(sender.recv(&mut [0; 100]).expect("a reply"), 44);
-        sender.local_addr().unwrap().port()
+        let mut answer = vec![0; 2048];
+        let len = sender.recv(&mut answer).expect("a reply");
+        answer.truncate(len);
+        assert_eq!(len, packet.len());
+        (answer, sender.local_addr().unwrap().port())
     }
 }
 

@@ -5,6 +5,7 @@
 mod reflector_support;
 
 mod authentication;
+mod changes;
 mod fairness;
 mod inside;
 mod reconfigure;

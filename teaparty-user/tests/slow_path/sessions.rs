@@ -73,7 +73,7 @@ fn churn(handle: &ReflectorHandle, is_over: &AtomicBool) -> u32 {
         let done = match steps / 8 % 7 {
             0 | 3 => {
                 let keys = SessionKeys { base: vec![key(ssid, 0)], tlv: Vec::new() };
-                handle.create(&SessionSpec { id: id(ssid), keys, no_tlv: false, is_loop_exempt: false, format: None })
+                handle.create(&SessionSpec { keys, ..SessionSpec::new(id(ssid)) })
             }
             1 => change(KeyChange::Rotate(key(ssid, version))),
             2 => change(KeyChange::Remove),
@@ -121,7 +121,7 @@ fn walk(net: &Net, handle: &ReflectorHandle, mode: XdpMode) -> usize {
     assert!(own <= MAX_SESSIONS as usize, "the table is bounded: {own}");
     if mode != XdpMode::Off {
         let maps = Maps::open(&net.pins()).unwrap();
-        for (key, session) in maps.sessions().filter(|(_, session)| session.has(Session::AUTHENTICATED)) {
+        for (key, session) in maps.reader().sessions().filter(|(_, session)| session.has(Session::AUTHENTICATED)) {
             let state = (session.replies, session.unanswered, session.previous_timestamp);
             assert_eq!(state, (0, 0, 0), "the kernel keeps no state of an authenticated session: {key:?}");
         }
@@ -177,7 +177,8 @@ fn maps_and_table_never_disagree_under_load() {
         let seen = |handle: &ReflectorHandle| handle.sessions().iter().filter(|s| s.interface.is_some()).count();
         assert!(settled(|| seen(handle) == 0), "{:?}", handle.sessions());
         if mode != XdpMode::Off {
-            let made = || Maps::open(&net.pins()).unwrap().sessions().map(|(key, _)| key).collect::<HashSet<_>>();
+            let made =
+                || Maps::open(&net.pins()).unwrap().reader().sessions().map(|(key, _)| key).collect::<HashSet<_>>();
             assert!(settled(|| made().is_empty()), "{:?}", made());
         }
         at_rest(&net, handle, mode);
@@ -190,7 +191,7 @@ fn at_rest(net: &Net, handle: &ReflectorHandle, mode: XdpMode) {
         let _ = handle.delete(id(ssid));
     }
     let keys = SessionKeys { base: vec![key(1, 0)], tlv: Vec::new() };
-    let spec = SessionSpec { id: id(1), keys, no_tlv: false, is_loop_exempt: false, format: None };
+    let spec = SessionSpec { keys, ..SessionSpec::new(id(1)) };
     handle.create(&spec).unwrap();
     let client = net.client(V4, 862);
     for n in 0..20 {
@@ -203,7 +204,8 @@ fn at_rest(net: &Net, handle: &ReflectorHandle, mode: XdpMode) {
     assert_eq!((numbers(of(1)), of(1).is_authenticated), ((20, 20, 19), true));
     assert_eq!((numbers(of(2)), of(2).is_authenticated), ((10, 10, 18), false));
     if mode != XdpMode::Off {
-        let maps: Vec<Session> = Maps::open(&net.pins()).unwrap().sessions().map(|(_, session)| session).collect();
+        let maps: Vec<Session> =
+            Maps::open(&net.pins()).unwrap().reader().sessions().map(|(_, session)| session).collect();
         assert_eq!(maps.iter().map(|session| session.replies).collect::<Vec<_>>(), [10], "{maps:?}");
     }
 }

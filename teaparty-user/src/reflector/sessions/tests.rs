@@ -71,6 +71,38 @@ fn a_known_session_is_checked_again_after_a_change() {
 }
 
 #[test]
+fn a_session_that_is_provisioned_and_taken_back_is_moved_alone() {
+    let mut table = SessionTable::new(10);
+    let open = view(|_| {});
+    let mut facts = Facts::default();
+    for port in [5000, 5001] {
+        table.assign(&key(port), 0, &open, &mut facts).unwrap();
+    }
+    let provisioned = open.with_provisioned(HashMap::from([(key(5000), Provisioned::default())]));
+    table.keep_changed(&provisioned, &key(5000));
+    assert_eq!((table.len(), table.get(&key(5000)).unwrap().replies), (2, 1));
+    // It is not among those that go.
+    assert_eq!((table.expire(u64::MAX), table.len()), (1, 1));
+    table.keep_changed(&open, &key(5000));
+    assert!(table.is_empty(), "what is taken back is forgotten");
+}
+
+#[test]
+fn a_session_that_is_reset_begins_anew() {
+    let mut table = SessionTable::new(10);
+    let open = view(|_| {});
+    let mut facts = Facts { received_ns: 7, ..Facts::default() };
+    table.assign(&key(5000), Session::NO_TLV, &open, &mut facts).unwrap();
+    table.settle(&key(5000), HistorySlot { timestamp: 9, ..HistorySlot::default() });
+    let before = *table.get(&key(5000)).unwrap();
+    assert!(table.reset(&key(5000)) && !table.reset(&key(5001)));
+    let after = *table.get(&key(5000)).unwrap();
+    assert_ne!((after.history_tag, after.history_tag), (before.history_tag, 0));
+    assert_eq!(after, Session { history_tag: after.history_tag, ..before.begun_anew() });
+    assert_eq!((after.replies, after.last_received_ns, after.flags), (0, 0, Session::NO_TLV));
+}
+
+#[test]
 fn provisioned_wildcards_give_their_flags_to_sessions() {
     let mut table = SessionTable::new(4);
     let wildcard = SessionKey { source_port: 0, destination: Address::UNSPECIFIED, ..key(0) };

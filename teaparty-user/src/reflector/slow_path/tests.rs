@@ -238,7 +238,7 @@ fn both_keys_of_a_change_over_are_taken_and_the_reply_uses_the_one_that_was() {
     let job = job(&vector, &[], Control::First(&bursts));
     // The SSID of an authenticated packet is elsewhere than the kernel looks.
     let session = SessionKey { ssid: 0x1234, ..job.key };
-    let provisioned = Provisioned { flags: Session::AUTHENTICATED, keys: Arc::new(keys) };
+    let provisioned = Provisioned { flags: Session::AUTHENTICATED, keys: Arc::new(keys), ..Provisioned::default() };
     let view = view(&vector).with_provisioned(HashMap::from([(session, provisioned)]));
     for (key, other) in [(&new, &base_key()), (&base_key(), &new)] {
         let mut payload = vector.request.clone();

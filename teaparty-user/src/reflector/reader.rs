@@ -1,0 +1,49 @@
+//! What the XDP program's maps say, for whoever looks: descriptors of its own, so that no writer waits for a reader.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use aya::maps::{HashMap, MapData, PerCpuArray};
+use teaparty_common::maps::{Session, SessionKey, name};
+use teaparty_common::reflect::REASON_SLOTS;
+
+use super::maps::{MapsError, open};
+
+/// The maps that are read.
+pub struct Reader {
+    sessions: HashMap<MapData, SessionKey, Session>,
+    provisioned: HashMap<MapData, SessionKey, Session>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+impl Reader {
+    /// Opens the maps that are pinned in a folder.
+    pub fn open(pins: &Path) -> Result<Self, MapsError> {
+        Ok(Self {
+            sessions: open(pins, name::SESSIONS)?,
+            provisioned: open(pins, name::PROVISIONED)?,
+            counters: open(pins, name::COUNTERS)?,
+        })
+    }
+
+    /// A session's state. One look-up in each of two maps, however many sessions there are.
+    pub fn session(&self, key: &SessionKey) -> Option<Session> {
+        let provisioned = self.provisioned.get(key, 0).ok().filter(|session| !session.has(Session::WILDCARD));
+        provisioned.or_else(|| self.sessions.get(key, 0).ok())
+    }
+
+    /// All sessions, each once, in no particular order; provisioned wildcards are none.
+    pub fn sessions(&self) -> impl Iterator<Item = (SessionKey, Session)> {
+        // The kernel goes on from the key that it gave last, and where that has gone meanwhile, begins again.
+        let mut known = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
+        let provisioned = self.provisioned.iter().filter_map(Result::ok);
+        let provisioned = provisioned.filter(|(_, session)| !session.has(Session::WILDCARD));
+        let all = provisioned.chain(self.sessions.iter().filter_map(Result::ok));
+        all.filter(move |(key, _)| known.insert(*key))
+    }
+
+    /// Packets by the way they ended in the kernel, by [`teaparty_common::reflect::Reason`] as a number.
+    pub fn counters(&self) -> [u64; REASON_SLOTS] {
+        std::array::from_fn(|reason| self.counters.get(&(reason as u32), 0).map_or(0, |values| values.iter().sum()))
+    }
+}
