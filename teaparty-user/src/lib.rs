@@ -3,7 +3,7 @@
 //! Reading order: [`cli`] and [`config`] (what can be asked for), [`sender`] (the Session-Sender),
 //! [`reflector`] (the Session-Reflector), [`heartbeat`], [`api`] and [`metrics`] (what is around it), [`clock`] (time and how far it may
 //! be off), [`net`] (UDP with the facts a measurement needs), [`crypto`] (keys and HMACs), [`process`] (what is kept
-//! from neighbours), [`logging`] and [`exit`] (what is said, and how a run ends).
+//! from neighbours), [`privileges`] and [`service`] (a daemon's manners), [`logging`] and [`exit`] (what is said, and how a run ends).
 
 pub mod api;
 pub mod cli;
@@ -15,6 +15,8 @@ pub mod heartbeat;
 pub mod logging;
 pub mod metrics;
 pub mod net;
+pub mod privileges;
 pub mod process;
 pub mod reflector;
 pub mod sender;
+pub mod service;

@@ -15,10 +15,10 @@ use crate::api::{self, AppState};
 use crate::config::typed::Typed;
 use crate::exit::{Exit, UsageError};
 use crate::heartbeat::{Heartbeat, Heartbeats};
-use crate::process;
 use crate::reflector::config::{Config, Format, Settings};
 use crate::reflector::summary::Ready;
-use crate::reflector::{Reflector, pins};
+use crate::reflector::{Reflector, ReflectorError, loader, pins};
+use crate::{privileges, process, service};
 
 /// Answers STAMP test packets (Session-Reflector).
 #[derive(Args, Clone, Debug)]
@@ -81,6 +81,9 @@ impl Arguments {
             settings.timestamp_format = Format::Ptp;
         }
         let config = Config::try_from(settings).map_err(|error| UsageError::new(error.to_string()))?;
+        // Before any other thread is there to keep what this one gives up.
+        loader::check(&config).map_err(ReflectorError::from)?;
+        privileges::keep_only(privileges::needed(&config)).context("cannot give up privileges")?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
         runtime.block_on(async {
@@ -103,6 +106,7 @@ impl Arguments {
                 let state = AppState::new(handle.clone(), beats.clone(), token);
                 tokio::spawn(server::serve(listener, api::router(state)));
             }
+            service::ready(&format!("answering on {}", config.interfaces.join(", ")));
             let summary = reflector.run(&handle).await?;
             beats.stop();
             let _ = write!(std::io::stdout(), "{summary}");

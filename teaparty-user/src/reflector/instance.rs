@@ -69,7 +69,9 @@ impl Instance {
             let (wake, waker) = std::io::pipe().map_err(ReflectorError::System)?;
             let mut engines = vec![spawn_sockets(&name, &shared, sockets.clone(), wake.try_clone()?)?];
             let has_frames = punts.is_some();
-            let packet = (has_frames && !is_loopback).then(|| PacketSocket::open(index)).transpose()?;
+            let refused = |source| ReflectorError::Frames { interface: name.clone(), source };
+            let packet =
+                (has_frames && !is_loopback).then(|| PacketSocket::open(index)).transpose().map_err(refused)?;
             let exits = Arc::new(Exits { packet, sockets: sockets.clone() });
             if let Some(punts) = punts {
                 let (shared, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);

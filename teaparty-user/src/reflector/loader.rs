@@ -14,13 +14,15 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode as AyaMode, loaded_programs};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
+use rustix::thread::CapabilitySet;
 use teaparty_common::maps::{ABI_VERSION, Clock, name, program};
 
-use super::config::{HISTORY_RINGS, XdpMode};
+use super::config::{Config, HISTORY_RINGS, XdpMode};
 use super::maps::{ALL, KernelLedger, Maps, MapsError};
 use super::pins::{self, Lock, PinError};
 use super::view::View;
 use crate::net::interface::{Interface, xdp_state};
+use crate::privileges;
 
 /// Octets of the ring for punted frames, a power of two.
 const PUNT_RING: u32 = 8 << 20;
@@ -47,7 +49,10 @@ pub enum LoadError {
         source: io::Error,
     },
     /// No privileges.
-    #[error("loading an XDP program needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; try sudo")]
+    #[error(
+        "loading an XDP program needs root, or CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_PERFMON, and a folder \
+             /sys/fs/bpf/teaparty of ours; try sudo"
+    )]
     NoPermission,
     /// Too old a kernel.
     #[error("the XDP program needs Linux {}.{} or newer", OLDEST_KERNEL.0, OLDEST_KERNEL.1)]
@@ -153,13 +158,35 @@ impl Attachment {
     }
 }
 
+/// Looks, while the process may still do everything, for what a start would fail of: other people's programs have names
+/// only for CAP_SYS_ADMIN. Mounts the BPF file system where it is missing, which takes that too.
+pub fn check(config: &Config) -> Result<(), LoadError> {
+    if config.xdp_mode == XdpMode::Off {
+        return Ok(());
+    }
+    for name in &config.interfaces {
+        // What can't be had is for the start to tell, which may go on without it.
+        let Ok(folder) = pins::folder(name) else { continue };
+        let Ok(interface) = Interface::find(name) else { continue };
+        if let Ok(Some(state)) = xdp_state(interface.index)
+            && !folder.join(pins::LINK).exists()
+        {
+            return Err(busy(name, state.program_id));
+        }
+    }
+    Ok(())
+}
+
+fn busy(interface: &str, id: u32) -> LoadError {
+    LoadError::Busy { interface: interface.into(), id, program: program_name(id) }
+}
+
 /// Loads the program and attaches it by the mode that is wanted; with [`XdpMode::Auto`], natively or else generically.
 pub fn attach(view: &View, clock: &Clock, mode: XdpMode) -> Result<(Kernel, KernelLedger), LoadError> {
     let object = object()?;
     if KernelVersion::current().is_ok_and(|v| v < KernelVersion::new(OLDEST_KERNEL.0, OLDEST_KERNEL.1, 0)) {
         return Err(LoadError::OldKernel);
     }
-    raise_memlock();
     let interface = &*view.interface;
     let folder = pins::folder(&interface.name)?;
     let lock = Lock::take(&interface.name)?;
@@ -196,14 +223,6 @@ fn object() -> Result<Cow<'static, [u8]>, LoadError> {
     return Ok(Cow::Borrowed(aya::include_bytes_aligned!(env!("TEAPARTY_EBPF_OBJECT"))));
     #[cfg(not(teaparty_ebpf))]
     Err(LoadError::NoObject)
-}
-
-/// Kernels before 5.11 charge maps to this limit.
-fn raise_memlock() {
-    use nix::sys::resource::{Resource, setrlimit};
-    if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, u64::MAX, u64::MAX) {
-        tracing::debug!("RLIMIT_MEMLOCK stays as it is: {error}");
-    }
 }
 
 /// Whether an earlier controller has left maps behind that we can go on with.
@@ -285,6 +304,10 @@ fn load_error(error: &(dyn std::error::Error + 'static)) -> LoadError {
             text.push_str(&part);
         }
         next = error.source();
+    }
+    // Without it the verifier refuses arithmetic on pointers, in words that don't say so.
+    if !privileges::has(CapabilitySet::PERFMON) {
+        return LoadError::NoPermission;
     }
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     LoadError::Load(lines[lines.len().saturating_sub(4)..].join(" | "))
@@ -381,13 +404,9 @@ fn attach_in(program: &mut Xdp, interface: &Interface, mode: XdpMode) -> Result<
     let id = match program.attach_to_if_index(interface.index, flag) {
         Ok(id) => id,
         Err(error) => {
-            let busy = os_error(&error).is_some_and(|code| code == libc::EBUSY || code == libc::EEXIST);
-            if busy && let Ok(Some(state)) = xdp_state(interface.index) {
-                return Err(LoadError::Busy {
-                    interface: interface.name.clone(),
-                    id: state.program_id,
-                    program: program_name(state.program_id),
-                });
+            let is_busy = os_error(&error).is_some_and(|code| code == libc::EBUSY || code == libc::EEXIST);
+            if is_busy && let Ok(Some(state)) = xdp_state(interface.index) {
+                return Err(busy(&interface.name, state.program_id));
             }
             return Err(match os_error(&error) {
                 Some(libc::EPERM) => LoadError::NoPermission,

@@ -58,6 +58,7 @@ use self::summary::Summary;
 use crate::clock::{Clock as _, SystemClock};
 use crate::net::interface::{Interface, InterfaceError, Watcher, local_addresses};
 use crate::net::socket::SocketError;
+use crate::service;
 
 /// How often clock and interfaces are looked at even if nobody announces a change.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
@@ -79,6 +80,14 @@ pub enum ReflectorError {
     /// The XDP program.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The socket for frames out of an interface.
+    #[error("cannot open a packet socket on {interface}: {source}; it takes root or CAP_NET_RAW, or --xdp-mode off")]
+    Frames {
+        /// The interface.
+        interface: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The system.
     #[error("the system refuses what the reflector needs: {0}")]
     System(#[from] io::Error),
@@ -157,6 +166,7 @@ impl Reflector {
     /// back and says what was done.
     pub async fn run(mut self, handle: &ReflectorHandle) -> Result<Summary, ReflectorError> {
         let result = self.follow().await;
+        service::stopping();
         for (_, instance) in &mut locked(&self.state).slots {
             instance.iter_mut().for_each(Instance::halt);
         }
@@ -211,7 +221,10 @@ impl Reflector {
     /// Deals with one event; whether the reflector goes on.
     fn handle(&mut self, event: Event) -> Result<bool, ReflectorError> {
         match event {
-            Event::Clock => self.publish_clock(),
+            Event::Clock => {
+                service::alive();
+                self.publish_clock();
+            }
             Event::Interfaces => self.follow_interfaces(),
             Event::Expiry => self.expire(),
             Event::Notice(Notice::AccessReport { key, report }) => {

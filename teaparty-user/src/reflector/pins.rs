@@ -72,11 +72,12 @@ pub fn folder(interface: &str) -> Result<PathBuf, PinError> {
 
 fn folder_name(interface: &str) -> String {
     let namespace = |process: &str| std::fs::metadata(format!("/proc/{process}/ns/net")).map(|m| m.ino()).ok();
-    match namespace("thread-self") {
-        // Who may not look at the first process is told by the number, which kernels give the initial namespace.
-        Some(ours) if ours != INITIAL_NAMESPACE && Some(ours) != namespace("1") => format!("{interface}@{ours}"),
-        _ => interface.into(),
-    }
+    let Some(ours) = namespace("thread-self") else { return interface.into() };
+    let suffixed = format!("{interface}@{ours}");
+    // Who may not look at the first process is told by the number, which kernels give the initial namespace; on those that
+    // don't, an ordinary user's reflector has left the longer name.
+    let is_initial = ours == INITIAL_NAMESPACE || Some(ours) == namespace("1");
+    if is_initial && !Path::new(BPFFS).join("teaparty").join(&suffixed).exists() { interface.into() } else { suffixed }
 }
 
 fn is_mounted() -> bool {

@@ -18,6 +18,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iproute2", "ip"),
     ("openssl", "openssl"),
     ("prometheus", "promtool"),
+    ("systemd", "systemd-analyze"),
     ("tmux", "tmux"),
     ("tshark", "tshark"),
     ("python3-venv", "python3"),

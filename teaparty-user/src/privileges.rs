@@ -1,0 +1,55 @@
+//! What a running controller may still do: only what answering, and following interfaces, takes.
+//!
+//! Capabilities belong to threads. They are given up while there is one thread, so that all later ones never have them.
+
+use std::io;
+
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+};
+
+use crate::reflector::config::{Config, XdpMode};
+
+/// What any reflector needs to bind its ports again when an interface comes back, and for queues of the size it wants.
+const ALWAYS: CapabilitySet = CapabilitySet::NET_BIND_SERVICE.union(CapabilitySet::NET_ADMIN);
+
+/// What one with the XDP program needs besides: maps, the ledger program and loading anew for an interface that comes
+/// back (CAP_BPF; CAP_PERFMON, without which the verifier takes a program like ours for one that leaks pointers), and
+/// frames out of an interface (CAP_NET_RAW).
+const WITH_XDP: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON).union(CapabilitySet::NET_RAW);
+
+/// The capabilities that a reflector keeps, as far as it has them.
+pub fn needed(config: &Config) -> CapabilitySet {
+    if config.xdp_mode == XdpMode::Off { ALWAYS } else { ALWAYS | WITH_XDP }
+}
+
+/// Whether this thread has all of these.
+pub fn has(wanted: CapabilitySet) -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(wanted))
+}
+
+/// Gives up all capabilities but these, for ever: also a program that this process might start could not get others.
+///
+/// To be called while the process has one thread. As root it stays the owner of root's files, but of no others: what is
+/// read later must be readable by its owner.
+pub fn keep_only(needed: CapabilitySet) -> io::Result<()> {
+    let permitted = capabilities(None)?.permitted;
+    let kept = permitted & needed;
+    // The bounding set first: shrinking it takes CAP_SETPCAP. Who hasn't that can't raise anything by it either, once
+    // no-new-privileges is set.
+    if permitted.contains(CapabilitySet::SETPCAP) {
+        let all = (0..u64::BITS).map(|bit| CapabilitySet::from_bits_retain(1 << bit));
+        // The kernel knows no capability above the first that it does not know.
+        let known = all.map_while(|one| Some((one, capability_is_in_bounding_set(one).ok()?)));
+        for (one, _) in known.filter(|(one, is_in)| *is_in && !kept.contains(*one)) {
+            remove_capability_from_bounding_set(one)?;
+        }
+    }
+    clear_ambient_capability_set()?;
+    let inheritable = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })?;
+    set_no_new_privs(true)?;
+    tracing::debug!("capabilities kept: {kept:?}");
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! What a service manager is told (sd_notify(3)): that we are ready, alive, ending. Nothing where there is none.
+//!
+//! The protocol is a datagram of `NAME=VALUE` lines to the socket that the environment names.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// Where the service manager listens: a path, or the name of an abstract socket after `@`.
+const SOCKET: &str = "NOTIFY_SOCKET";
+/// How often it wants to hear that we live, in microseconds; and, if set, whom that is meant for.
+const WATCHDOG: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
+
+/// Says that packets are answered, and how.
+pub fn ready(status: &str) {
+    notify(&format!("READY=1\nSTATUS={status}\n"));
+}
+
+/// Says that we end because we were told to.
+pub fn stopping() {
+    notify("STOPPING=1\n");
+}
+
+/// Says that the reflector's task still turns. To be called more often than any watchdog is set to.
+pub fn alive() {
+    let [interval, pid] = WATCHDOG.map(|name| std::env::var(name).ok());
+    if interval.is_some() && pid.is_none_or(|pid| pid == std::process::id().to_string()) {
+        notify("WATCHDOG=1\n");
+    }
+}
+
+fn notify(state: &str) {
+    let Some(name) = std::env::var_os(SOCKET) else { return };
+    if let Err(error) = send(&name, state) {
+        tracing::debug!("the service manager at {} does not listen: {error}", name.display());
+    }
+}
+
+fn send(name: &OsStr, state: &str) -> io::Result<()> {
+    let address = match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(name)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    // A service manager that is stuck shall not keep packets from being looked after.
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(state.as_bytes(), &address).map(drop)
+}

@@ -1,0 +1,145 @@
+//! What a running reflector may still do, as root and as an ordinary user with the capabilities that the unit file gives.
+//! Takes root; root is needed for namespaces and programs.
+
+mod reflector_support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use reflector_support::probe::or_skip;
+use reflector_support::{Net, Running, V4, V6, sequence, start};
+
+/// The capabilities that are kept with the XDP program, and their bits in linux/capability.h.
+const KEPT: [(&str, u32); 5] =
+    [("bpf", 39), ("net_admin", 12), ("net_bind_service", 10), ("net_raw", 13), ("perfmon", 38)];
+
+/// An ordinary user: `nobody`.
+const USER: &str = "65534";
+
+fn bits(names: &[&str]) -> String {
+    let of = |name: &&str| KEPT.iter().find(|(known, _)| known == name).map(|(_, bit)| 1u64 << bit).unwrap();
+    format!("{:016x}", names.iter().map(of).sum::<u64>())
+}
+
+/// What the kernel says of each thread of a process, by name.
+fn statuses(pid: u32) -> Vec<BTreeMap<String, String>> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let read = |task: std::io::Result<std::fs::DirEntry>| {
+        // A thread may end meanwhile.
+        let text = std::fs::read_to_string(task.unwrap().path().join("status")).ok()?;
+        let pair = |line: &str| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+        Some(text.lines().filter_map(pair).collect())
+    };
+    tasks.filter_map(read).collect()
+}
+
+fn assert_kept(reflector: &Running, names: &[&str], bounding: Option<&str>) {
+    let statuses = statuses(reflector.pid());
+    assert!(statuses.len() >= 3, "runtime and engines have threads of their own");
+    let kept = bits(names);
+    let nothing = bits(&[]);
+    for status in &statuses {
+        let of = |name: &str| status[name].as_str();
+        assert_eq!((of("CapEff"), of("CapPrm")), (&*kept, &*kept), "{}", of("Name"));
+        assert_eq!((of("CapInh"), of("CapAmb")), (&*nothing, &*nothing), "{}", of("Name"));
+        assert_eq!(of("NoNewPrivs"), "1", "{}", of("Name"));
+        assert_eq!(of("CapBnd"), bounding.unwrap_or(&kept), "{}", of("Name"));
+    }
+}
+
+/// All three engines answer.
+fn assert_answers(net: &Net) {
+    for address in [V4, V6] {
+        let mut client = net.client(address, 862);
+        let numbers =
+            [&[][..], &[0x80, 244, 0, 0], &[0; 4000]].map(|tail| client.ask(tail).map(|reply| sequence(&reply)));
+        assert_eq!(numbers, [Some(0), Some(1), Some(2)], "{address}");
+    }
+}
+
+#[test]
+fn only_what_is_needed_is_kept_and_suffices_when_an_interface_comes_back() {
+    let name = "only_what_is_needed_is_kept_and_suffices_when_an_interface_comes_back";
+    let Some(mut net) = or_skip(name, Net::new()) else { return };
+    let reflector = net.reflector(&["--xdp-mode", "native"]);
+    assert_kept(&reflector, &KEPT.map(|(name, _)| name), None);
+    assert_answers(&net);
+    net.disconnect();
+    net.connect().unwrap();
+    assert!(net.client(V4, 862).ask_within(Duration::from_secs(10)), "it is attached again");
+    assert_answers(&net);
+    assert_kept(&reflector, &KEPT.map(|(name, _)| name), None);
+    let ended = reflector.stop();
+    assert!(ended.status.success(), "{}", ended.error);
+    assert!(!net.pins().exists());
+}
+
+#[test]
+fn sockets_alone_take_less() {
+    let Some(net) = or_skip("sockets_alone_take_less", Net::new()) else { return };
+    let reflector = net.reflector(&["--xdp-mode", "off"]);
+    assert_kept(&reflector, &["net_admin", "net_bind_service"], None);
+    assert_answers(&net);
+}
+
+/// A copy of the program where anybody may run it, in a folder that goes with the guard.
+fn public_program() -> (tempfile::TempDir, PathBuf) {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let open = || std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open()).unwrap();
+    let program = folder.path().join("teaparty");
+    std::fs::copy(env!("CARGO_BIN_EXE_teaparty"), &program).unwrap();
+    std::fs::set_permissions(&program, open()).unwrap();
+    (folder, program)
+}
+
+/// `teaparty reflector` as an ordinary user with these capabilities, and a BPF file system that is open to it.
+fn as_user(net: &Net, program: &Path, capabilities: &[&str], arguments: &[&str]) -> Command {
+    let list = capabilities.iter().map(|name| format!(",+{name}")).collect::<String>();
+    let mut command = net.command("unshare");
+    command.args(["--mount", "sh", "-c", "mount -t bpf bpf /sys/fs/bpf && exec setpriv \"$@\"", "sh"]);
+    command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]);
+    command.args([format!("--inh-caps=-all{list}"), format!("--ambient-caps=-all{list}")]);
+    command.arg(program).args(["reflector", "--api", "none", "--iface", "veth0"]).args(arguments);
+    // The object in the program is the one that everybody may read.
+    command.env_remove("TEAPARTY_EBPF_OBJECT");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn an_ordinary_user_with_these_capabilities_can_do_all_of_it() {
+    let name = "an_ordinary_user_with_these_capabilities_can_do_all_of_it";
+    let Some(mut net) = or_skip(name, Net::new()) else { return };
+    let (_folder, program) = public_program();
+    let names = KEPT.map(|(name, _)| name);
+    let reflector = start(&mut as_user(&net, &program, &names, &["--xdp-mode", "native"]));
+    let status = &statuses(reflector.pid())[0];
+    assert!(status["Uid"].starts_with(USER), "{}", status["Uid"]);
+    // Without CAP_SETPCAP the bounding set stays; no-new-privileges makes it mean nothing.
+    assert_kept(&reflector, &names, Some(&status["CapBnd"]));
+    assert_answers(&net);
+    net.disconnect();
+    net.connect().unwrap();
+    assert!(net.client(V4, 862).ask_within(Duration::from_secs(10)), "it is attached again");
+    assert_answers(&net);
+    let ended = reflector.stop();
+    assert!(ended.status.success() && !ended.error.contains("ERROR"), "{}", ended.error);
+}
+
+#[test]
+fn each_of_them_is_needed() {
+    let Some(net) = or_skip("each_of_them_is_needed", Net::new()) else { return };
+    let (_folder, program) = public_program();
+    for (missing, _) in KEPT {
+        let names: Vec<&str> = KEPT.iter().map(|(name, _)| *name).filter(|name| *name != missing).collect();
+        let output = as_user(&net, &program, &names, &["--xdp-mode", "native"]).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "without {missing}: {error}");
+        let named = format!("CAP_{}", missing.to_uppercase());
+        assert!(error.contains(&named), "without {missing}: {error}");
+    }
+}

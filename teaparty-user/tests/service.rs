@@ -1,0 +1,117 @@
+//! The unit file as systemd's own tools judge it, and what a service manager hears from the reflector.
+
+#[path = "support/probe.rs"]
+mod probe;
+
+use std::net::UdpSocket;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use probe::or_skip;
+
+/// The highest exposure that is put up with, in tenths.
+const THRESHOLD: &str = "--threshold=25";
+
+/// The unit file with the program that was built in place of the one that will be installed, in a folder of its own.
+fn unit() -> (tempfile::TempDir, PathBuf) {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/teaparty.service")).unwrap();
+    let installed = "ExecStart=/usr/bin/teaparty ";
+    assert!(text.contains(installed));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("teaparty.service");
+    let built = format!("ExecStart={} ", env!("CARGO_BIN_EXE_teaparty"));
+    std::fs::write(&path, text.replace(installed, &built)).unwrap();
+    (folder, path)
+}
+
+/// Runs systemd-analyze on the unit file.
+fn analyze(arguments: &[&str]) -> Result<(bool, String), String> {
+    let (_folder, unit) = unit();
+    let output = Command::new("systemd-analyze").arg("--man=no").args(arguments).arg(unit).output();
+    let output = output.map_err(|error| format!("systemd-analyze: {error}"))?;
+    let said = [output.stdout, output.stderr].map(|octets| String::from_utf8_lossy(&octets).into_owned()).concat();
+    Ok((output.status.success(), said))
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_unit() {
+    let Some((is_good, said)) = or_skip("systemd_finds_nothing_wrong_with_the_unit", analyze(&["verify"])) else {
+        return;
+    };
+    assert!(is_good, "{said}");
+    // It may have something to say of other units of this machine.
+    assert!(!said.contains("teaparty"), "{said}");
+}
+
+#[test]
+fn the_unit_is_exposed_as_little_as_can_be() {
+    let name = "the_unit_is_exposed_as_little_as_can_be";
+    let judged = analyze(&["security", "--offline=true", "--no-pager", THRESHOLD]);
+    let Some((is_good, said)) = or_skip(name, judged) else { return };
+    println!("{}", said.lines().last().unwrap_or_default());
+    assert!(is_good, "{said}");
+}
+
+#[test]
+fn the_unit_gives_the_capabilities_that_the_program_keeps() {
+    let (_folder, path) = unit();
+    let text = std::fs::read_to_string(path).unwrap();
+    let settings = teaparty_user::reflector::config::Settings { iface: vec!["lo".into()], ..Default::default() };
+    let config = teaparty_user::reflector::config::Config::try_from(settings).unwrap();
+    let needed = teaparty_user::privileges::needed(&config);
+    let mut expected: Vec<String> = needed.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
+    expected.sort_unstable();
+    for key in ["CapabilityBoundingSet=", "AmbientCapabilities="] {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        let mut given: Vec<&str> = line.split(' ').collect();
+        given.sort_unstable();
+        assert_eq!(given, expected, "{key}");
+    }
+}
+
+/// Killed when the test ends, however it does. Without XDP nothing is left behind.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_service_manager_hears_of_start_life_and_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let name = format!("teaparty-test-{}", std::process::id());
+    let sockets = [
+        (path.to_str().unwrap().to_owned(), UnixDatagram::bind(&path).unwrap()),
+        (format!("@{name}"), UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap()),
+    ];
+    for (address, socket) in sockets {
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_teaparty"));
+        command.args(["reflector", "--iface", "lo", "--xdp-mode", "off", "--api", "none", "--port", &port]);
+        command.env("NOTIFY_SOCKET", &address).env("WATCHDOG_USEC", "30000000").stdout(Stdio::null());
+        let mut running = Running(command.spawn().unwrap());
+        let hear = || {
+            let mut octets = [0; 256];
+            let len = socket.recv(&mut octets).expect("something to hear");
+            String::from_utf8(octets[..len].to_vec()).unwrap()
+        };
+        assert_eq!(hear(), "READY=1\nSTATUS=answering on lo\n", "{address}");
+        assert_eq!(hear(), "WATCHDOG=1\n", "{address}");
+        kill(Pid::from_raw(running.0.id() as i32), Signal::SIGTERM).unwrap();
+        // It may have lived for another second.
+        let last = std::iter::repeat_with(hear).find(|said| said != "WATCHDOG=1\n");
+        assert_eq!(last.as_deref(), Some("STOPPING=1\n"), "{address}");
+        assert!(running.0.wait().unwrap().success());
+    }
+}
