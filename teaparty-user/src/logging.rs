@@ -1,14 +1,22 @@
 //! What the program says while it runs: `tracing` to standard error. Results go to standard output, never here.
+//!
+//! [`limit`] keeps repeated lines back, [`journal`] writes for systemd.
+
+mod journal;
+mod limit;
 
 use std::io::IsTerminal;
+use std::time::Instant;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// For people; for the journal where systemd has connected standard error to it.
     #[default]
     Text,
     /// One JSON object a line.
@@ -31,15 +39,42 @@ pub fn start(verbosity: i8, format: LogFormat) {
         2.. => "info,teaparty=trace,teaparty_user=trace",
     };
     let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_span_events(FmtSpan::NONE)
-        .with_target(verbosity > 0);
+    let lines: Box<dyn Layer<_> + Send + Sync> = lines(format, verbosity > 0);
     // A subscriber that is there already belongs to a test.
-    let _ = match format {
-        LogFormat::Text => builder.without_time().try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    };
+    let _ = Registry::default().with(lines).with(limit::Limit).with(filter).try_init();
+}
+
+/// Writes lines in their form.
+fn lines<S>(format: LogFormat, has_target: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(has_target);
+    match format {
+        LogFormat::Json => layer.json().boxed(),
+        LogFormat::Text if journal::is_stderr() => layer.event_format(journal::Lines::new(has_target)).boxed(),
+        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).without_time().boxed(),
+    }
+}
+
+/// Says how many lines were kept back because there were too many like them. To be called every now and then.
+pub fn tell_suppressed() {
+    tell(limit::take_suppressed(Some(Instant::now())));
+}
+
+/// Says so of all of them, at the end.
+pub fn finish() {
+    tell(limit::take_suppressed(None));
+}
+
+fn tell(suppressed: Vec<limit::Suppressed>) {
+    for limit::Suppressed { lines, excerpt, level } in suppressed {
+        // The level is part of a place in the program.
+        match LevelFilter::from_level(level) {
+            LevelFilter::ERROR => tracing::error!("{lines} more lines like this one were left out: {excerpt}"),
+            LevelFilter::WARN => tracing::warn!("{lines} more lines like this one were left out: {excerpt}"),
+            LevelFilter::INFO => tracing::info!("{lines} more lines like this one were left out: {excerpt}"),
+            _ => tracing::debug!("{lines} more lines like this one were left out: {excerpt}"),
+        }
+    }
 }

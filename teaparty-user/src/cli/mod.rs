@@ -66,10 +66,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => return usage(&error),
     };
     logging::start(parsed.verbose as i8 - parsed.quiet as i8, parsed.log_format);
-    parsed.dispatch().unwrap_or_else(|error| match error.downcast_ref::<clap::Error>() {
+    let exit = parsed.dispatch().unwrap_or_else(|error| match error.downcast_ref::<clap::Error>() {
         Some(error) => usage(error),
         None => crate::exit::report(&error),
-    })
+    });
+    logging::finish();
+    exit
 }
 
 /// Prints what clap has to say, which may be the help that was asked for.

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::config::{Config, XdpMode};
 use super::framed::Exits;
+use super::kernel_log::{Follower, KernelLog};
 use super::loader::{self, Attachment, LoadError};
 use super::maps::{Maps, MapsError};
 use super::pacing::Agenda;
@@ -37,6 +38,8 @@ pub struct Instance {
 struct Kernel {
     maps: Mutex<Maps>,
     attachment: Attachment,
+    /// Logs what the program says, as long as this lives.
+    _log: Option<Follower>,
 }
 
 impl Instance {
@@ -57,8 +60,9 @@ impl Instance {
         let agenda = Agenda::new()?;
         let attached = attach(&view, &clock)?;
         let (kernel, ledger, punts) = match attached {
-            Some((loader::Kernel { maps, punts, attachment }, ledger)) => {
-                (Some(Kernel { maps: Mutex::new(maps), attachment }), Some(ledger), Some(punts))
+            Some((loader::Kernel { maps, punts, log, attachment }, ledger)) => {
+                let _log = log.map(KernelLog::follow);
+                (Some(Kernel { maps: Mutex::new(maps), attachment, _log }), Some(ledger), Some(punts))
             }
             None => (None, None, None),
         };

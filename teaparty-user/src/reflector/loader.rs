@@ -18,6 +18,7 @@ use rustix::thread::CapabilitySet;
 use teaparty_common::maps::{ABI_VERSION, Clock, name, program};
 
 use super::config::{Config, HISTORY_RINGS, XdpMode};
+use super::kernel_log::{self, KernelLog};
 use super::maps::{ALL, KernelLedger, Maps, MapsError};
 use super::pins::{self, Lock, PinError};
 use super::view::View;
@@ -124,6 +125,8 @@ pub struct Kernel {
     pub maps: Maps,
     /// Punted frames.
     pub punts: RingBuf<MapData>,
+    /// What the program has to say.
+    pub log: Option<KernelLog>,
     /// How it is attached.
     pub attachment: Attachment,
 }
@@ -208,10 +211,11 @@ pub fn attach(view: &View, clock: &Clock, mode: XdpMode) -> Result<(Kernel, Kern
         }
     };
     let punts = take_ring(&mut ebpf)?;
+    let log = KernelLog::new(&mut ebpf, &interface.name);
     let ledger = KernelLedger::new(ebpf, &folder)?;
     let attachment =
         Attachment { interface: interface.name.clone(), folder, mode: obtained, program_id, is_adopted, _lock: lock };
-    Ok((Kernel { maps, punts, attachment }, ledger))
+    Ok((Kernel { maps, punts, log, attachment }, ledger))
 }
 
 /// The object: named by the environment, or embedded.
@@ -247,7 +251,9 @@ fn adoptable(folder: &Path, interface: &str) -> Result<bool, LoadError> {
 /// Loads the object, with the pinned maps of an earlier controller if there are some to adopt.
 fn load(object: &[u8], folder: &Path, max_sessions: u32, is_adopted: bool) -> Result<Ebpf, LoadError> {
     let mut loader = EbpfLoader::new();
+    let level = kernel_log::level();
     loader
+        .override_global(kernel_log::LEVEL_VARIABLE, &level, false)
         .map_max_entries(name::SESSIONS, max_sessions)
         .map_max_entries(name::HISTORY, HISTORY_RINGS)
         .map_max_entries(name::PUNTS, PUNT_RING);

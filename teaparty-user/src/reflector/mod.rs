@@ -14,6 +14,7 @@ pub mod framed;
 pub mod frames;
 pub mod handle;
 pub mod instance;
+pub mod kernel_log;
 pub mod keys;
 pub mod loader;
 pub mod lru;
@@ -58,7 +59,7 @@ use self::summary::Summary;
 use crate::clock::{Clock as _, SystemClock};
 use crate::net::interface::{Interface, InterfaceError, Watcher, local_addresses};
 use crate::net::socket::SocketError;
-use crate::service;
+use crate::{logging, service};
 
 /// How often clock and interfaces are looked at even if nobody announces a change.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
@@ -223,6 +224,7 @@ impl Reflector {
         match event {
             Event::Clock => {
                 service::alive();
+                logging::tell_suppressed();
                 self.publish_clock();
             }
             Event::Interfaces => self.follow_interfaces(),

@@ -243,6 +243,14 @@ impl Running {
         Ended { status: self.child.wait().unwrap(), out, error }
     }
 
+    /// Sends SIGTERM and waits, where standard error goes elsewhere.
+    pub(crate) fn stop_quietly(mut self) -> ExitStatus {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+        let mut out = String::new();
+        self.out.read_to_string(&mut out).unwrap();
+        self.child.wait().unwrap()
+    }
+
     /// Sends SIGKILL and waits.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
