@@ -4,9 +4,13 @@
 //! counts, and what the harness itself takes is subtracted. Absolute figures depend on the machine; ratios are what we claim.
 
 mod cases;
+mod figures;
 mod frames;
+mod net;
 mod report;
 mod rig;
+mod ring;
+mod running;
 mod slow_path;
 
 use std::ffi::OsString;
@@ -92,6 +96,17 @@ fn pin_to_one_processor() -> Result<()> {
     let mut only = CpuSet::new();
     only.set(processor.context("no processor to run on")?)?;
     Ok(sched_setaffinity(itself, &only)?)
+}
+
+/// Two processors: for the load and for the reflector.
+fn processors() -> Result<[usize; 2]> {
+    use nix::sched::{CpuSet, sched_getaffinity};
+    let allowed = sched_getaffinity(nix::unistd::Pid::from_raw(0))?;
+    let mut found = (0..CpuSet::count()).filter(|processor| allowed.is_set(*processor).unwrap_or(false));
+    match (found.next(), found.next()) {
+        (Some(first), Some(second)) => Ok([first, second]),
+        _ => bail!("this needs two processors: one for the load, one for the reflector"),
+    }
 }
 
 /// Nanoseconds per run for each case and round, those of the harness still in them.

@@ -5,7 +5,6 @@
 
 mod echo;
 mod load;
-mod net;
 mod packets;
 mod report;
 mod subjects;
@@ -18,9 +17,10 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::echo::Floor;
 use self::load::{Load, Sample, processor_time};
-use self::net::Net;
 use self::report::{Quality, Report, Round};
 use self::subjects::{Programs, Subject};
+use super::net::{End, Net};
+use super::processors;
 use crate::test::tools;
 use crate::{build_ebpf, exec, paths, run};
 
@@ -117,17 +117,6 @@ fn again(args: &Args, built: &[PathBuf]) -> Vec<OsString> {
     words
 }
 
-/// Two processors: for the load and for the reflector.
-fn processors() -> Result<[usize; 2]> {
-    use nix::sched::{CpuSet, sched_getaffinity};
-    let allowed = sched_getaffinity(nix::unistd::Pid::from_raw(0))?;
-    let mut found = (0..CpuSet::count()).filter(|processor| allowed.is_set(*processor).unwrap_or(false));
-    match (found.next(), found.next()) {
-        (Some(first), Some(second)) => Ok([first, second]),
-        _ => bail!("this needs two processors: one for the load, one for the reflector"),
-    }
-}
-
 struct Bench<'a> {
     programs: Programs,
     net: &'a Net,
@@ -157,7 +146,7 @@ impl Bench<'_> {
     }
 
     fn round(&self, load: &mut Load<'_>, subject: &Subject) -> Result<Round> {
-        let _pass = if subject.has_program() { None } else { Some(load.open_near(&self.object)?) };
+        let _pass = if subject.has_program() { None } else { Some(self.net.attach_pass(End::Near, &self.object)?) };
         let running = subject.start(&self.programs, self.net, self.processor, &self.folder)?;
         load.prepare(subject.kind)?;
         load.wait_until_answered()?;

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::Result;
 
-use super::net::NEAR;
 use crate::bench::frames::OUR_PORT;
+use crate::bench::net::NEAR;
+use crate::bench::ring::{Ring, set};
 
 /// Datagrams of one system call, as many as the reflector's engines take.
 const BATCH: usize = 32;
@@ -83,28 +84,28 @@ fn packet() -> Result<()> {
     let filter = libc::sock_fprog { len: 1, filter: none.as_ptr().cast_mut() };
     set(&holder, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)?;
     let interface = nix::net::if_::if_nametoindex(NEAR)?;
-    let (receive, requests) = ring(interface, libc::ETH_P_IP as u16, libc::PACKET_RX_RING)?;
-    let (send, replies) = ring(interface, 0, libc::PACKET_TX_RING)?;
+    let receive = Ring::open(interface, libc::ETH_P_IP as u16, libc::PACKET_RX_RING, FRAMES, FRAME)?;
+    let send = Ring::open(interface, 0, libc::PACKET_TX_RING, FRAMES, FRAME)?;
     set(&send, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, &1i32)?;
     let (mut from, mut to) = (0, 0);
     loop {
         let mut count = 0;
         while count < BATCH {
-            let (request, reply) = (slot(requests, from), slot(replies, to));
-            // SAFETY: both slots are in rings of `FRAMES` slots of `FRAME` octets, that are never unmapped. Whose a slot
+            let (request, reply) = (receive.slot(from), send.slot(to));
+            // SAFETY: both slots are in rings of `FRAMES` slots of `FRAME` octets, that outlive the loop. Whose a slot
             // is says its status, which is read before and written after everything else in it.
             unsafe {
-                if status(request).load(std::sync::atomic::Ordering::Acquire) & libc::TP_STATUS_USER == 0
-                    || status(reply).load(std::sync::atomic::Ordering::Acquire) != libc::TP_STATUS_AVAILABLE
+                if Ring::status(request).load(std::sync::atomic::Ordering::Acquire) & libc::TP_STATUS_USER == 0
+                    || Ring::status(reply).load(std::sync::atomic::Ordering::Acquire) != libc::TP_STATUS_AVAILABLE
                 {
                     break;
                 }
                 if echo(request, reply) {
-                    status(reply).store(libc::TP_STATUS_SEND_REQUEST, std::sync::atomic::Ordering::Release);
+                    Ring::status(reply).store(libc::TP_STATUS_SEND_REQUEST, std::sync::atomic::Ordering::Release);
                     to = (to + 1) % FRAMES;
                     count += 1;
                 }
-                status(request).store(libc::TP_STATUS_KERNEL, std::sync::atomic::Ordering::Release);
+                Ring::status(request).store(libc::TP_STATUS_KERNEL, std::sync::atomic::Ordering::Release);
             }
             from = (from + 1) % FRAMES;
         }
@@ -117,19 +118,6 @@ fn packet() -> Result<()> {
             unsafe { libc::poll(&raw mut entry, 1, -1) };
         }
     }
-}
-
-fn slot(ring: *mut u8, index: usize) -> *mut u8 {
-    // SAFETY: the index is below `FRAMES`, and the ring has as many slots.
-    unsafe { ring.add(index * FRAME) }
-}
-
-/// # Safety
-///
-/// A slot of a ring.
-unsafe fn status<'a>(slot: *mut u8) -> &'a std::sync::atomic::AtomicU32 {
-    // SAFETY: the caller's; `tp_status` is the first field, four octets, aligned.
-    unsafe { &*slot.cast() }
 }
 
 /// Copies a frame with its addresses swapped. Whether it is one for us.
@@ -159,60 +147,4 @@ unsafe fn echo(request: *mut u8, reply: *mut u8) -> bool {
         out[other..other + len].copy_from_slice(&frame[one..one + len]);
     }
     true
-}
-
-/// A packet socket with a ring of version 2, and where that is.
-fn ring(interface: u32, protocol: u16, kind: libc::c_int) -> Result<(OwnedFd, *mut u8)> {
-    // SAFETY: takes no pointers; the descriptor is checked and then owned by us alone.
-    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    ensure!(fd >= 0, "cannot open a packet socket: {}", io::Error::last_os_error());
-    // SAFETY: as above.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    set(&fd, libc::SOL_PACKET, libc::PACKET_VERSION, &(libc::tpacket_versions::TPACKET_V2 as i32))?;
-    let block = FRAME * 32;
-    let request = libc::tpacket_req {
-        tp_block_size: block as u32,
-        tp_block_nr: (FRAMES * FRAME / block) as u32,
-        tp_frame_size: FRAME as u32,
-        tp_frame_nr: FRAMES as u32,
-    };
-    set(&fd, libc::SOL_PACKET, kind, &request)?;
-    // SAFETY: a new mapping of the ring, of its size.
-    let ring = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            FRAMES * FRAME,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED,
-            fd.as_raw_fd(),
-            0,
-        )
-    };
-    if ring == libc::MAP_FAILED {
-        bail!("cannot map the ring: {}", io::Error::last_os_error());
-    }
-    bind_packet(&fd, interface, protocol)?;
-    Ok((fd, ring.cast()))
-}
-
-/// Binds a packet socket to an interface and the frames of one protocol; 0 for none.
-pub(super) fn bind_packet(fd: &impl AsRawFd, interface: u32, protocol: u16) -> Result<()> {
-    // SAFETY: all-zero is a valid `sockaddr_ll`.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = protocol.to_be();
-    address.sll_ifindex = interface as i32;
-    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-    // SAFETY: the address outlives the call and is `len` octets long.
-    let result = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) };
-    ensure!(result == 0, "cannot bind a packet socket: {}", io::Error::last_os_error());
-    Ok(())
-}
-
-/// Sets a socket option.
-pub(super) fn set<T>(fd: &impl AsRawFd, level: libc::c_int, option: libc::c_int, value: &T) -> Result<()> {
-    let len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the value outlives the call and is `len` octets long.
-    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), len) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()).context(format!("socket option {option}")) }
 }

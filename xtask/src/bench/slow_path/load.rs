@@ -14,8 +14,8 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::gettid;
 use teaparty_common::wire::{Timestamp, TimestampFormat};
 
-use super::net::{End, FAR, NEAR, Net};
 use super::packets::{Fresh, Kinds, PACKETS, Template};
+use crate::bench::net::{End, FAR, Net};
 use crate::verify;
 
 /// Frames of one run of the generator in the kernel, sent or not: more than a flood takes, because a run that ends and
@@ -80,19 +80,6 @@ impl<'a> Load<'a> {
             processor,
             template: Template::new(Kinds::Authenticated),
         })
-    }
-
-    /// Attaches what lets everything pass to the reflector's end, while the guard lives: XDP_TX frames of the load reach
-    /// only an end with a program.
-    pub(super) fn open_near(&self, object: &Path) -> Result<Ebpf> {
-        let mut object = verify::load(object)?;
-        self.net.inside(End::Near, None, || {
-            let pass = program(&mut object, "load_pass")?;
-            pass.load()?;
-            pass.attach(NEAR, XdpMode::Driver).context("cannot attach to the reflector's end")?;
-            Ok(())
-        })?;
-        Ok(object)
     }
 
     fn replies(&self) -> Result<u64> {

@@ -5,8 +5,8 @@ use sha2::Sha256;
 use teaparty_common::tlv::{Kind, REGISTRY};
 use teaparty_common::wire::{AUTHENTICATED_LEN, HMAC_COVERS, HMAC_LEN, OPEN_LEN, checksum};
 
-use super::net::{FAR_MAC, FAR_V4, NEAR_MAC, NEAR_V4};
 use crate::bench::frames::{OUR_PORT, tlv};
+use crate::bench::net::{FAR_MAC, FAR_V4, NEAR_MAC, NEAR_V4};
 
 /// The key of the authenticated sessions, in hexadecimal as `stamp-suite` wants it in a file.
 pub(super) const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::subjects;
+use crate::bench::figures::{self, Spread, Target, spread};
 use crate::bench::report::{commit, processor};
 
 /// What one round gave for one subject.
@@ -46,13 +47,6 @@ pub(super) struct Report {
     targets: Vec<Target>,
 }
 
-/// A median, and between what the middle half of the rounds lies.
-#[derive(Clone, Copy, Serialize)]
-struct Spread {
-    median: f64,
-    quartiles: [f64; 2],
-}
-
 #[derive(Serialize)]
 struct Row {
     name: &'static str,
@@ -71,24 +65,6 @@ struct Summary {
     net_error_p50_us: Spread,
     net_error_p99_us: Spread,
     loss: Spread,
-}
-
-/// A claim, and what was measured.
-#[derive(Serialize)]
-struct Target {
-    name: &'static str,
-    limit: f64,
-    is_upper: bool,
-    measured: f64,
-    is_met: bool,
-}
-
-fn spread(values: impl Iterator<Item = f64>) -> Spread {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
-    let at = |part: f64| sorted.get(((sorted.len().max(1) - 1) as f64 * part).round() as usize).copied();
-    let at = |part| at(part).unwrap_or(f64::NAN);
-    Spread { median: at(0.5), quartiles: [at(0.25), at(0.75)] }
 }
 
 impl Summary {
@@ -127,7 +103,7 @@ impl Report {
     }
 
     pub(super) fn has_missed(&self) -> bool {
-        self.targets.iter().any(|target| !target.is_met)
+        figures::has_missed(&self.targets)
     }
 
     pub(super) fn print(&self) {
@@ -169,13 +145,7 @@ impl Report {
             }
             println!();
         }
-        if !self.targets.is_empty() {
-            println!("\n{:<72}{:>10}{:>10}", "target", "limit", "measured");
-        }
-        for Target { name, limit, is_upper, measured, is_met } in &self.targets {
-            let limit = format!("{} {limit}", if *is_upper { "≤" } else { "≥" });
-            println!("{name:<72}{limit:>10}{measured:>10.2}  {}", if *is_met { "met" } else { "MISSED" });
-        }
+        figures::print(&self.targets);
     }
 }
 
@@ -199,20 +169,26 @@ fn targets(rows: &[Row]) -> Result<Vec<Target>> {
     let find = |name: &str| rows.iter().find(|row| row.name == name).with_context(|| format!("no row {name}"));
     let (ring, socket, suite) = (find(subjects::RING)?, find(subjects::SOCKET)?, find(subjects::STAMP_SUITE)?);
     let pps = |row: &Row| row.replies_pps.median;
-    let at_least = |name, limit, measured| Target { name, limit, is_upper: false, measured, is_met: measured >= limit };
-    let at_most = |name, limit, measured| Target { name, limit, is_upper: true, measured, is_met: measured <= limit };
     let calm = ring.calm.as_ref().context("the ring engine did not answer")?;
     let busy = |row: &Row| row.busy.as_ref().map_or(f64::NAN, |busy| busy.net_error_p50_us.median);
     let idle = |row: &Row| row.idle.median * 100.0;
     Ok(vec![
-        at_least("replies/s of the ring engine, to stamp-suite", 4.0, pps(ring) / pps(suite)),
-        at_least("replies/s of the socket engine, to stamp-suite", 1.0, pps(socket) / pps(suite)),
-        at_least("replies/s of the ring engine, to recvmmsg/sendmmsg echo", 0.7, pps(ring) / pps(find(subjects::UDP)?)),
-        at_least("replies/s of the ring engine, to packet ring echo", 0.5, pps(ring) / pps(find(subjects::PACKET)?)),
-        at_most("residence p50 of the ring engine at 1000 packets/s, µs", 30.0, calm.residence_p50_us.median),
-        at_most("net error p50 of the ring engine at 80 % of its maximum, µs", 20.0, busy(ring)),
-        at_most("net error p50 of the socket engine at 80 % of its maximum, µs", 20.0, busy(socket)),
-        at_most("processor used by the ring engine when idle, %", 0.1, idle(ring)),
-        at_most("processor used by the socket engine when idle, %", 0.1, idle(socket)),
+        Target::at_least("replies/s of the ring engine, to stamp-suite", 4.0, pps(ring) / pps(suite)),
+        Target::at_least("replies/s of the socket engine, to stamp-suite", 1.0, pps(socket) / pps(suite)),
+        Target::at_least(
+            "replies/s of the ring engine, to recvmmsg/sendmmsg echo",
+            0.7,
+            pps(ring) / pps(find(subjects::UDP)?),
+        ),
+        Target::at_least(
+            "replies/s of the ring engine, to packet ring echo",
+            0.5,
+            pps(ring) / pps(find(subjects::PACKET)?),
+        ),
+        Target::at_most("residence p50 of the ring engine at 1000 packets/s, µs", 30.0, calm.residence_p50_us.median),
+        Target::at_most("net error p50 of the ring engine at 80 % of its maximum, µs", 20.0, busy(ring)),
+        Target::at_most("net error p50 of the socket engine at 80 % of its maximum, µs", 20.0, busy(socket)),
+        Target::at_most("processor used by the ring engine when idle, %", 0.1, idle(ring)),
+        Target::at_most("processor used by the socket engine when idle, %", 0.1, idle(socket)),
     ])
 }

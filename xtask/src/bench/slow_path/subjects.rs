@@ -1,18 +1,17 @@
 //! What is measured: our two engines, the other implementation, and the floors, each started as its users would.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use anyhow::{Context, Result};
 
 use super::echo::Floor;
-use super::net::{NEAR, NEAR_V4, Net};
 use super::packets::{KEY, Kinds};
 use crate::bench::frames::OUR_PORT;
+use crate::bench::net::{End, NEAR, NEAR_V4, Net};
+use crate::bench::running::Running;
 
 /// Who answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,11 +58,6 @@ pub(super) struct Programs {
     pub(super) stamp_suite: PathBuf,
 }
 
-/// A running reflector. Dropping it ends it.
-pub(super) struct Running {
-    child: Child,
-}
-
 impl Subject {
     /// Whether the replies have timestamps.
     pub(super) fn is_reflector(&self) -> bool {
@@ -95,16 +89,9 @@ impl Subject {
                 command
             }
         };
-        net.place(&mut command, processor)?;
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        if matches!(self.answerer, Answerer::Ring | Answerer::Socket) {
-            command.stdout(Stdio::piped());
-        }
-        let mut child = command.spawn().with_context(|| format!("cannot start {}", self.name))?;
-        if let Some(out) = child.stdout.take() {
-            wait_until_ready(out).with_context(|| self.name)?;
-        }
-        Ok(Running { child })
+        net.place(&mut command, End::Near, Some(processor))?;
+        let ready = matches!(self.answerer, Answerer::Ring | Answerer::Socket).then_some("  sessions ");
+        Running::start(command, ready).with_context(|| self.name)
     }
 
     fn teaparty(&self, programs: &Programs, mode: &str, folder: &Path) -> Result<Command> {
@@ -117,40 +104,10 @@ impl Subject {
     }
 }
 
-/// Reads the ready block, and goes on reading so that the reflector never waits for us.
-fn wait_until_ready(out: std::process::ChildStdout) -> Result<()> {
-    let mut lines = BufReader::new(out).lines();
-    let is_ready = lines.by_ref().map_while(Result::ok).any(|line| line.starts_with("  sessions "));
-    ensure!(is_ready, "it ended before it was ready");
-    std::thread::spawn(move || lines.for_each(drop));
-    Ok(())
-}
-
 /// The key in a file of its own, with `prefix` in front.
 fn key_file(folder: &Path, prefix: &str) -> Result<PathBuf> {
     let path = folder.join(format!("key{}", prefix.len()));
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
     file.write_all(format!("{prefix}{KEY}").as_bytes())?;
     Ok(path)
-}
-
-impl Running {
-    pub(super) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // In order, so that it takes its program from the interface.
-        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
-        for _ in 0..200 {
-            if let Ok(Some(_)) = self.child.try_wait() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -1,15 +1,18 @@
-//! Two network namespaces joined by a veth pair: the reflector lives in `near`, the load comes from `far`.
+//! Two network namespaces joined by a veth pair: reflectors live in `near`, what loads or measures them in `far`.
 
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::programs::{Xdp, XdpMode};
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns};
 use nix::unistd::Pid;
 
-use crate::exec;
+use crate::{exec, verify};
 
 /// The reflector's interface, its MAC address and its address.
 pub(super) const NEAR: &str = "veth0";
@@ -72,6 +75,7 @@ impl Net {
             let run = || {
                 setns(file, CloneFlags::CLONE_NEWNET)?;
                 if let Some(processor) = processor {
+                    prefer();
                     pin(processor)?;
                 }
                 f()
@@ -80,16 +84,31 @@ impl Net {
         })
     }
 
-    /// Has a command run near, on one processor.
-    pub(super) fn place(&self, command: &mut Command, processor: usize) -> Result<()> {
-        let file = self.file(End::Near)?;
+    /// Has a command run in a namespace, on one processor where that is said, and before whatever else would run.
+    pub(super) fn place(&self, command: &mut Command, end: End, processor: Option<usize>) -> Result<()> {
+        let file = self.file(end)?;
         let enter = move || {
             setns(&file, CloneFlags::CLONE_NEWNET)?;
-            pin(processor).map_err(Into::into)
+            prefer();
+            processor.map_or(Ok(()), |processor| pin(processor).map_err(Into::into))
         };
-        // SAFETY: two bare system calls; the file stays open in the closure.
+        // SAFETY: bare system calls; the file stays open in the closure.
         unsafe { command.pre_exec(enter) };
         Ok(())
+    }
+
+    /// Attaches what lets everything pass to one end, while the guard lives: XDP_TX frames of the other end reach only an
+    /// end with a program.
+    pub(super) fn attach_pass(&self, end: End, object: &Path) -> Result<Ebpf> {
+        let mut object = verify::load(object)?;
+        self.inside(end, None, || {
+            let pass: &mut Xdp = object.program_mut("load_pass").context("no program `load_pass`")?.try_into()?;
+            pass.load()?;
+            let device = if end == End::Near { NEAR } else { FAR };
+            pass.attach(device, XdpMode::Driver).with_context(|| format!("cannot attach to {device}"))?;
+            Ok(())
+        })?;
+        Ok(object)
     }
 }
 
@@ -101,10 +120,14 @@ impl Drop for Net {
     }
 }
 
-/// Keeps the caller on one processor, and before whatever else would use it.
-fn pin(processor: usize) -> nix::Result<()> {
-    // SAFETY: takes no pointers. Without it a busy machine disturbs more.
+/// Puts the caller before whatever else would run: a busy machine disturbs less then.
+fn prefer() {
+    // SAFETY: takes no pointers.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
+}
+
+/// Keeps the caller on one processor.
+fn pin(processor: usize) -> nix::Result<()> {
     let mut only = CpuSet::new();
     only.set(processor)?;
     sched_setaffinity(Pid::from_raw(0), &only)
