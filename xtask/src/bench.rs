@@ -11,6 +11,7 @@ mod report;
 mod rig;
 mod ring;
 mod running;
+mod sender;
 mod slow_path;
 
 use std::ffi::OsString;
@@ -49,11 +50,15 @@ pub(crate) struct Args {
 enum What {
     /// What the controller answers: authenticated packets and History, beside stamp-suite and echo floors
     SlowPath(slow_path::Args),
+    /// How fast and how evenly the sender sends, beside stamp-suite and irtt
+    Sender(sender::Args),
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    if let Some(What::SlowPath(args)) = &args.what {
-        return slow_path::main(args);
+    match &args.what {
+        Some(What::SlowPath(args)) => return slow_path::main(args),
+        Some(What::Sender(args)) => return sender::main(args),
+        None => {}
     }
     let objects = match &args.objects {
         Some(objects) => objects.clone(),

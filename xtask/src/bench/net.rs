@@ -121,7 +121,7 @@ impl Drop for Net {
 }
 
 /// Puts the caller before whatever else would run: a busy machine disturbs less then.
-fn prefer() {
+pub(super) fn prefer() {
     // SAFETY: takes no pointers.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
 }

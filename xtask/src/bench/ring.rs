@@ -14,6 +14,9 @@ pub(super) struct Ring {
     frame: usize,
 }
 
+// SAFETY: a mapping belongs to the process, not to the thread that made it.
+unsafe impl Send for Ring {}
+
 impl Ring {
     /// A ring of `frames` slots of `frame` octets, headers included, both powers of two, for what an interface receives
     /// or sends (`PACKET_RX_RING`, `PACKET_TX_RING`) of one protocol; 0 for none.

@@ -132,6 +132,14 @@ pub(crate) fn provide_stamp_suite() -> Result<PathBuf> {
     Ok(stamp_suite())
 }
 
+/// The round-trip tester that people compare with, for the bench; Debian's package.
+pub(crate) fn provide_irtt() -> Result<PathBuf> {
+    if exec::find("irtt").is_none() {
+        apt::install(&["irtt"], &mut Steps::new(apt::STEPS))?;
+    }
+    exec::find("irtt").context("there is no irtt on PATH; install it (Debian: apt-get install irtt)")
+}
+
 fn stamp_suite() -> PathBuf {
     paths::tools().join("bin/stamp-suite")
 }

@@ -1,0 +1,214 @@
+//! The table of `bench sender`, and the same as JSON.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::PACED;
+use super::programs::Subject;
+use crate::bench::figures::{self, Spread, Target, spread};
+use crate::bench::report::{commit, processor};
+
+/// What one round gave for one program.
+pub(super) struct Round {
+    /// Packets per second.
+    pub(super) highest_pps: f64,
+    /// Processor time for a million packets at that rate, in seconds.
+    pub(super) seconds_per_million: f64,
+    /// At each rate of [`PACED`].
+    pub(super) pacing: Vec<Pacing>,
+}
+
+/// How evenly packets left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pacing {
+    reached_pps: f64,
+    error_p50_us: f64,
+    error_p99_us: f64,
+}
+
+impl Pacing {
+    /// `departures`: nanoseconds, in order. The error of a packet is how much later it left than by the even schedule
+    /// that begins as late as possible with no packet ahead of it.
+    pub(super) fn new(asked_pps: f64, reached_pps: f64, departures: &[u64]) -> Self {
+        let first = departures.first().copied().unwrap_or(0);
+        let mut errors: Vec<f64> = departures
+            .iter()
+            .enumerate()
+            .map(|(index, at)| (at - first) as f64 / 1e3 - index as f64 * 1e6 / asked_pps)
+            .collect();
+        errors.sort_by(f64::total_cmp);
+        let at = |part: f64| errors[((errors.len() - 1) as f64 * part) as usize] - errors[0];
+        Self { reached_pps, error_p50_us: at(0.5), error_p99_us: at(0.99) }
+    }
+}
+
+/// What our program holds in memory.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Memory {
+    /// Packets in all.
+    pub(super) samples: u64,
+    /// After a tenth of them, in KiB.
+    pub(super) early_kib: u64,
+    /// After all of them.
+    pub(super) late_kib: u64,
+}
+
+/// All that one needs to read the figures a year later.
+#[derive(Serialize)]
+pub(super) struct Report {
+    commit: String,
+    kernel: String,
+    processor: String,
+    /// One-minute load average before and after: others disturb what is measured here.
+    load_average: [f64; 2],
+    rounds: usize,
+    rows: Vec<Row>,
+    /// A loop that only reads the clock: what this machine gives anybody.
+    floor: Vec<PacingRow>,
+    memory: Memory,
+    /// Processors that a thousand targets at ten packets a second each take.
+    thousand_targets_processors: f64,
+    targets: Vec<Target>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    highest_pps: Spread,
+    seconds_per_million: Spread,
+    pacing: Vec<PacingRow>,
+}
+
+#[derive(Serialize)]
+struct PacingRow {
+    asked_pps: f64,
+    reached_pps: Spread,
+    error_p50_us: Spread,
+    error_p99_us: Spread,
+}
+
+impl Report {
+    /// `rounds`: for each of [`Subject::ALL`] in order, what its rounds gave.
+    /// `floor`: the same of the floor's pacing.
+    pub(super) fn new(
+        rounds: &[Vec<Round>],
+        floor: &[Vec<Pacing>],
+        memory: Memory,
+        processors: f64,
+        load: [f64; 2],
+    ) -> Result<Self> {
+        let rows: Vec<Row> = Subject::ALL.iter().zip(rounds).map(|(subject, rounds)| row(*subject, rounds)).collect();
+        Ok(Self {
+            commit: commit(),
+            kernel: nix::sys::utsname::uname()?.release().to_string_lossy().into_owned(),
+            processor: processor(),
+            load_average: load,
+            rounds: rounds.first().map_or(0, Vec::len),
+            targets: targets(&rows, memory, processors)?,
+            rows,
+            floor: (0..PACED.len()).map(|place| pacing(place, floor.iter())).collect(),
+            memory,
+            thousand_targets_processors: processors,
+        })
+    }
+
+    pub(super) fn has_missed(&self) -> bool {
+        figures::has_missed(&self.targets)
+    }
+
+    pub(super) fn print(&self) {
+        let Self { commit, kernel, processor, rounds, memory, .. } = self;
+        let [before, after] = self.load_average;
+        println!("commit {commit}, kernel {kernel}, {processor}, load average {before:.1} before and {after:.1} after");
+        println!("medians of {rounds} interleaved rounds; packets/s reached and pacing error p50/p99 in µs\n");
+        print!("{:<18}{:>15}{:>10}", "", "loss-free pps", "CPU s/M");
+        PACED.iter().for_each(|rate| print!("{:>30}", format!("at {rate:.0} pps")));
+        println!();
+        for row in &self.rows {
+            print!("{:<18}{:>15.0}{:>10.2}", row.name, row.highest_pps.median, row.seconds_per_million.median);
+            print_pacing(&row.pacing);
+        }
+        print!("{:<43}", "floor: a loop that only reads the clock");
+        print_pacing(&self.floor);
+        println!(
+            "\nteaparty's memory after {} packets {} KiB, after {} {} KiB; 1000 targets at 10 packets/s: {:.2} processors",
+            memory.samples / 10,
+            memory.early_kib,
+            memory.samples,
+            memory.late_kib,
+            self.thousand_targets_processors
+        );
+        figures::print(&self.targets);
+    }
+}
+
+fn print_pacing(rows: &[PacingRow]) {
+    for PacingRow { reached_pps, error_p50_us, error_p99_us, .. } in rows {
+        let errors = format!("{:.1}/{:.1}", error_p50_us.median, error_p99_us.median);
+        print!("{:>30}", format!("{:.0}  {errors}", reached_pps.median));
+    }
+    println!();
+}
+
+fn row(subject: Subject, rounds: &[Round]) -> Row {
+    Row {
+        name: subject.name(),
+        highest_pps: spread(rounds.iter().map(|round| round.highest_pps)),
+        seconds_per_million: spread(rounds.iter().map(|round| round.seconds_per_million)),
+        pacing: (0..PACED.len()).map(|place| pacing(place, rounds.iter().map(|round| &round.pacing))).collect(),
+    }
+}
+
+/// `rounds`: each with the pacing at all rates; `place` is the rate's in [`PACED`].
+fn pacing<'a>(place: usize, rounds: impl Iterator<Item = &'a Vec<Pacing>> + Clone) -> PacingRow {
+    let of = |pick: fn(&Pacing) -> f64| spread(rounds.clone().map(|round| pick(&round[place])));
+    PacingRow {
+        asked_pps: PACED[place],
+        reached_pps: of(|pacing| pacing.reached_pps),
+        error_p50_us: of(|pacing| pacing.error_p50_us),
+        error_p99_us: of(|pacing| pacing.error_p99_us),
+    }
+}
+
+fn targets(rows: &[Row], memory: Memory, processors: f64) -> Result<Vec<Target>> {
+    let find = |subject: Subject| {
+        rows.iter().find(|row| row.name == subject.name()).with_context(|| format!("no row {}", subject.name()))
+    };
+    let (ours, suite) = (find(Subject::Teaparty)?, find(Subject::StampSuite)?);
+    let paced = ours.pacing.iter().find(|pacing| pacing.asked_pps == 10_000.0).context("no pacing at 10000 pps")?;
+    let growth = (memory.late_kib as f64 / memory.early_kib as f64 - 1.0) * 100.0;
+    Ok(vec![
+        Target::at_least(
+            "highest loss-free rate, to stamp-suite",
+            3.0,
+            ours.highest_pps.median / suite.highest_pps.median,
+        ),
+        Target::at_most("pacing error p99 at 10000 packets/s, µs", 50.0, paced.error_p99_us.median),
+        Target::at_most("growth of memory from a tenth to all of an hour's samples, %", 5.0, growth),
+        Target::at_most("1000 targets at 10 packets/s each, processors", 0.5, processors),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_on_schedule_have_no_error_and_a_late_one_its_own() {
+        let mut departures: Vec<u64> = (0..100).map(|index| 5_000 + index * 1_000_000).collect();
+        let even = Pacing::new(1_000.0, 1_000.0, &departures);
+        assert_eq!((even.error_p50_us, even.error_p99_us), (0.0, 0.0));
+        departures[98] += 70_000;
+        departures[99] += 70_000;
+        let late = Pacing::new(1_000.0, 1_000.0, &departures);
+        assert_eq!((late.error_p50_us, late.error_p99_us), (0.0, 70.0));
+    }
+
+    #[test]
+    fn a_late_start_is_no_error_of_all_that_follow() {
+        // The first packet left 300 µs late, the others on time.
+        let departures = [300_000, 1_000_000, 2_000_000, 3_000_000, 4_000_000];
+        let pacing = Pacing::new(1_000.0, 1_000.0, &departures);
+        assert_eq!((pacing.error_p50_us, pacing.error_p99_us), (0.0, 0.0));
+    }
+}
