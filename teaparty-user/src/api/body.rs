@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::error::ApiError;
 
 /// Most octets of a body.
-pub const MAX_BODY: usize = 16 << 10;
+pub const MAX_BODY: usize = 256 << 10;
 /// How long a body may take to come.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -109,6 +109,20 @@ impl Fields {
             Some(octets) if !octets.is_empty() => Ok(Some(octets.into())),
             _ => Err(ApiError::field(name, "is not pairs of hexadecimal digits", remedy)),
         }
+    }
+
+    /// Whether a member is there and null; it has been asked for then.
+    pub fn take_null(&mut self, name: &str) -> bool {
+        let is_null = self.0.get(name).is_some_and(Value::is_null);
+        if is_null {
+            self.0.remove(name);
+        }
+        is_null
+    }
+
+    /// All members, to be asked for in another way.
+    pub fn into_members(self) -> Map<String, Value> {
+        self.0
     }
 
     /// All has been asked for; what is left over is refused, or it would be ignored.

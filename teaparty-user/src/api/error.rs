@@ -136,6 +136,24 @@ impl ApiError {
         .with_remedy("send `Content-Type: application/json`")
     }
 
+    /// 503: all the streams of events that there may be are taken.
+    pub fn too_many_streams() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            "Too busy",
+            "there are as many streams of events as there may be",
+        )
+        .with_remedy("come again later, or share a stream")
+    }
+
+    /// 503: the kernel refuses a change. The cause goes to the log.
+    pub fn kernel(cause: impl std::fmt::Display) -> Self {
+        tracing::error!("nothing was changed: {cause}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "kernel", "The kernel refused", "it did not take the change")
+            .with_remedy("the reflector's log says why; if a map is full, delete something first")
+    }
+
     /// 503: what was asked for takes too long now.
     pub fn busy() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too busy", "the answer did not get ready in time")
@@ -175,11 +193,7 @@ impl From<SessionError> for ApiError {
             SessionError::Wildcard => Self::conflict(error.to_string(), "ask for the sessions that were made from it"),
             SessionError::Outdated => Self::outdated(),
             SessionError::Families => Self::field("destination", &error, "give both as IPv4 or both as IPv6 addresses"),
-            SessionError::Kernel(cause) => {
-                tracing::error!("the sessions were not changed: {cause}");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "kernel", "The kernel refused", "it did not take the change")
-                    .with_remedy("the reflector's log says why; if the session map is full, delete some first")
-            }
+            SessionError::Kernel(cause) => Self::kernel(cause),
         }
     }
 }

@@ -1,16 +1,20 @@
 //! The REST API: the real one under `/api/v1`, the namesake's endpoints, probes and metrics.
 //!
 //! Reading order: [`types`] (what is shown), [`error`] (what is shown when it fails), [`body`] (what comes in),
-//! [`sessions`], [`reflector`] and [`namesake`] (the endpoints), [`token`] (who may ask), [`server`] (TCP).
+//! [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] and [`namesake`] (the endpoints), [`condition`] (ETags), [`token`] (who may ask), [`server`] (TCP).
 //!
 //! Keys come in and never go out: no type here that is serialised has a place for one.
 
 pub mod body;
+pub mod condition;
 pub mod error;
+pub mod events;
+pub mod keys;
 pub mod namesake;
 pub mod reflector;
 pub mod server;
 pub mod sessions;
+pub mod settings;
 pub mod token;
 pub mod types;
 
@@ -35,6 +39,8 @@ use crate::reflector::handle::ReflectorHandle;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Looks at the reflector at a time: each may walk all sessions.
 const LOOKS: usize = 2;
+/// Streams of events at a time.
+const STREAMS: usize = 16;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -46,12 +52,14 @@ pub struct AppState {
     /// What a client must know; `None` lets everybody in.
     pub token: Option<Token>,
     looks: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
 }
 
 impl AppState {
     /// The state of an API for this reflector.
     pub fn new(reflector: ReflectorHandle, heartbeats: Heartbeats, token: Option<Token>) -> Self {
-        Self { reflector, heartbeats, token, looks: Arc::new(Semaphore::new(LOOKS)) }
+        let [looks, streams] = [LOOKS, STREAMS].map(|count| Arc::new(Semaphore::new(count)));
+        Self { reflector, heartbeats, token, looks, streams }
     }
 
     /// Does something with the reflector on a thread that may wait for maps and locks.
@@ -79,7 +87,14 @@ impl AppState {
 pub fn router(state: AppState) -> Router {
     let v1 = Router::new()
         .route("/sessions", get(sessions::list).post(sessions::create))
-        .route("/sessions/{id}", get(sessions::get).delete(sessions::delete))
+        .route("/sessions/{id}", get(sessions::get).put(sessions::put).delete(sessions::delete))
+        .route("/sessions/{id}/reset", post(sessions::reset))
+        .route("/sessions/{id}/keys", get(keys::get).put(keys::put).delete(keys::remove))
+        .route("/sessions/{id}/keys/rotate", post(keys::rotate))
+        .route("/sessions/{id}/keys/retire", post(keys::retire))
+        .route("/policy", get(settings::policy).put(settings::put_policy).patch(settings::patch_policy))
+        .route("/limits", get(settings::limits).put(settings::put_limits).patch(settings::patch_limits))
+        .route("/events", get(events::stream))
         .route("/reflector", get(reflector::get))
         .route("/heartbeats", get(reflector::heartbeats).post(reflector::add_heartbeat))
         .route("/heartbeats/{target}", delete(reflector::remove_heartbeat));

@@ -1,24 +1,27 @@
-//! `/api/v1/sessions`: list, get, create, delete.
+//! `/api/v1/sessions`: list, get, create, replace, reset, delete.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use teaparty_common::wire::DEFAULT_PORT;
 
 use super::AppState;
 use super::body::{Fields, missing};
+use super::condition::{Condition, Tag};
 use super::error::ApiError;
-use super::types::{PathId, SessionView, join, order};
+use super::keys::replacement;
+use super::types::{PathId, SessionView, groups, order, sort};
 use crate::clock::{Clock as _, SystemClock};
 use crate::crypto::Key;
 use crate::reflector::config::Format;
-use crate::reflector::handle::{SessionId, SessionSpec};
+use crate::reflector::handle::{SessionChange, SessionError, SessionId, SessionSpec, SessionStatus};
 use crate::reflector::keys::SessionKeys;
+use crate::reflector::view::Provisioned;
 
 /// Sessions in one answer where the client does not say.
 const DEFAULT_LIMIT: usize = 100;
@@ -70,16 +73,22 @@ pub async fn list(
     })?;
     let page = app
         .look(move |reflector| {
-            let mut sessions = join(reflector.sessions(), SystemClock.state().tai_offset_ns());
-            sessions.retain(|session| query.matches(session));
-            let total = sessions.len();
-            if let Some(after) = after {
-                let start = sessions.partition_point(|session| place(session) <= after);
-                sessions.drain(..start);
+            let mut all = reflector.sessions();
+            sort(&mut all);
+            let (mut total, mut sessions, mut has_more) = (0, Vec::new(), false);
+            let offset = SystemClock.state().tai_offset_ns();
+            for group in groups(&all).filter(|group| query.matches(group)) {
+                total += 1;
+                if after.is_some_and(|after| order(&group[0].id) <= after) {
+                    continue;
+                }
+                has_more = sessions.len() == limit;
+                if !has_more {
+                    let provisioned = reflector.provisioned(group[0].id).ok();
+                    sessions.extend(SessionView::new(group, provisioned.as_ref(), offset));
+                }
             }
-            let has_more = sessions.len() > limit;
-            sessions.truncate(limit);
-            let next = sessions.last().filter(|_| has_more).map(|last| last.id.clone());
+            let next = sessions.last().filter(|_| has_more).map(|last: &SessionView| last.id.clone());
             Page { sessions, total, next }
         })
         .await?;
@@ -87,54 +96,120 @@ pub async fn list(
 }
 
 impl ListQuery {
-    fn matches(&self, session: &SessionView) -> bool {
-        self.source.is_none_or(|source| source == session.source)
-            && self.destination.is_none_or(|destination| destination == session.destination)
-            && self.ssid.is_none_or(|ssid| ssid == session.ssid)
-            && self.provisioned.is_none_or(|provisioned| provisioned == session.provisioned)
-            && self.authenticated.is_none_or(|authenticated| authenticated == session.authenticated)
-            && self.interface.as_ref().is_none_or(|name| session.seen.iter().any(|seen| seen.interface == *name))
+    fn matches(&self, group: &[SessionStatus]) -> bool {
+        let id = &group[0].id;
+        self.source.is_none_or(|source| source == id.source)
+            && self.destination.is_none_or(|destination| destination == id.destination)
+            && self.ssid.is_none_or(|ssid| ssid == id.ssid)
+            && self.provisioned.is_none_or(|wanted| wanted == group.iter().any(|one| one.is_provisioned))
+            && self.authenticated.is_none_or(|wanted| wanted == group.iter().any(|one| one.is_authenticated))
+            && self.interface.as_ref().is_none_or(|name| group.iter().any(|one| one.interface.as_ref() == Some(name)))
     }
 }
 
-fn place(session: &SessionView) -> super::types::Order {
-    (session.source, session.source_port, session.destination, session.destination_port, session.ssid)
-}
-
 /// `GET /api/v1/sessions/{id}`.
-pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<Json<SessionView>, ApiError> {
-    let id = path_id(&id)?;
-    find(&app, id).await.map(Json)
+pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    show(&app, path_id(&id)?).await
 }
 
-async fn find(app: &AppState, id: SessionId) -> Result<SessionView, ApiError> {
-    let found = app
-        .look(move |reflector| {
-            reflector.session(id).map(|found| join(found, SystemClock.state().tai_offset_ns()).pop())
-        })
-        .await??;
-    found.ok_or_else(|| crate::reflector::handle::SessionError::Unknown.into())
+/// A session and its entity tag.
+async fn show(app: &AppState, id: SessionId) -> Result<Response, ApiError> {
+    let (group, provisioned) =
+        app.look(move |reflector| (reflector.session(id), reflector.provisioned(id).ok())).await?;
+    let view = SessionView::new(&group?, provisioned.as_ref(), SystemClock.state().tai_offset_ns());
+    let view = view.ok_or(SessionError::Unknown)?;
+    Ok((Tag::of_session(provisioned.as_ref()).header(), Json(view)).into_response())
 }
 
 /// `POST /api/v1/sessions`.
-pub async fn create(State(app): State<AppState>, fields: Fields) -> Result<Response, ApiError> {
-    let spec = spec(fields)?;
+pub async fn create(State(app): State<AppState>, mut fields: Fields) -> Result<Response, ApiError> {
+    let spec = SessionSpec {
+        keys: SessionKeys { base: key(&mut fields, "key")?, tlv: key(&mut fields, "tlv_key")? },
+        ..configuration(SessionSpec::new(read_id(&mut fields)?), &mut fields)?
+    };
+    fields.finish()?;
     check(&app, &spec, ["source", "destination", "destination_port"])?;
     let id = spec.id;
     app.look(move |reflector| reflector.create(&spec)).await??;
+    created(show(&app, id).await?, id)
+}
+
+/// The answer for a session that is new.
+fn created(shown: Response, id: SessionId) -> Result<Response, ApiError> {
     let location = format!("/api/v1/sessions/{}", PathId(id));
-    let view = find(&app, id).await?;
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)).into_response())
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], shown).into_response())
+}
+
+/// `PUT /api/v1/sessions/{id}`: what is configured of it becomes what is given, but for keys that are not mentioned. Makes
+/// the session where there is none. What it counts goes on.
+pub async fn put(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    mut fields: Fields,
+) -> Result<Response, ApiError> {
+    let condition = Condition::read(&headers)?;
+    let id = path_id(&id)?;
+    same_id(&mut fields, id)?;
+    let (base, tlv) = (replacement(&mut fields, "key")?, replacement(&mut fields, "tlv_key")?);
+    let spec = configuration(SessionSpec::new(id), &mut fields)?;
+    fields.finish()?;
+    check(&app, &spec, ["source", "destination", "destination_port"])?;
+    let is_new = app
+        .look(move |reflector| {
+            let is_new = reflector.provisioned(id).is_err();
+            let what = if is_new { SessionChange::Created } else { SessionChange::Replaced };
+            let changed = reflector.change(id, what, |present| {
+                let tag = present.map(|present| Tag::of_session(Some(present)));
+                if !condition.holds(tag.as_ref()) {
+                    return Err(SessionError::Outdated);
+                }
+                let keys = present.map(|present| (*present.keys).clone()).unwrap_or_default();
+                Ok(Some(spec.provisioned().with_keys(keys.changed(base, tlv))))
+            });
+            changed.map(|()| is_new)
+        })
+        .await??;
+    let shown = show(&app, id).await?;
+    if is_new { created(shown, id) } else { Ok(shown) }
 }
 
 /// `DELETE /api/v1/sessions/{id}`.
-pub async fn delete(State(app): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
-    let id = path_id(&id)?;
-    app.look(move |reflector| reflector.delete(id)).await??;
+pub async fn delete(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    let (id, may) = (path_id(&id)?, permission(&headers)?);
+    app.look(move |reflector| reflector.delete_if(id, may)).await??;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn path_id(text: &str) -> Result<SessionId, ApiError> {
+/// `POST /api/v1/sessions/{id}/reset`: the session begins anew, its counters and its next Sequence Number are 0.
+pub async fn reset(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let (id, may) = (path_id(&id)?, permission(&headers)?);
+    app.look(move |reflector| reflector.reset(id, may)).await??;
+    // One that packets made may be over by now; it was reset all the same.
+    show(&app, id).await
+}
+
+/// What the request's condition says of a session.
+fn permission(
+    headers: &HeaderMap,
+) -> Result<impl FnOnce(Option<&Provisioned>) -> Result<(), SessionError> + use<>, ApiError> {
+    let condition = Condition::read(headers)?;
+    Ok(move |present: Option<&Provisioned>| match condition.holds(Some(&Tag::of_session(present))) {
+        true => Ok(()),
+        false => Err(SessionError::Outdated),
+    })
+}
+
+/// The session that a segment of a path names.
+pub fn path_id(text: &str) -> Result<SessionId, ApiError> {
     text.parse::<PathId>().map(|id| id.0).map_err(|()| {
         ApiError::unknown(
             "this is the id of no session",
@@ -143,34 +218,53 @@ fn path_id(text: &str) -> Result<SessionId, ApiError> {
     })
 }
 
-fn spec(mut fields: Fields) -> Result<SessionSpec, ApiError> {
+/// Which session a new one is to be.
+fn read_id(fields: &mut Fields) -> Result<SessionId, ApiError> {
     let source = fields.address("source")?.ok_or_else(|| missing("source"))?;
+    Ok(SessionId {
+        source,
+        source_port: fields.number("source_port")?.unwrap_or(0),
+        destination: any_of_family(fields.address("destination")?, source),
+        destination_port: fields.number("destination_port")?.unwrap_or(DEFAULT_PORT),
+        ssid: fields.number("ssid")?.unwrap_or(0),
+    })
+}
+
+/// Refuses members that name another session than the path does; they need not be there.
+fn same_id(fields: &mut Fields, id: SessionId) -> Result<(), ApiError> {
+    let remedy = "leave it out, or give what the path says";
+    for (name, own) in [("source", id.source), ("destination", id.destination)] {
+        if fields.address(name)?.is_some_and(|given| given != own) {
+            return Err(ApiError::field(name, "is not the one of the path", remedy));
+        }
+    }
+    for (name, own) in [("source_port", id.source_port), ("destination_port", id.destination_port), ("ssid", id.ssid)] {
+        if fields.number(name)?.is_some_and(|given| given != own) {
+            return Err(ApiError::field(name, "is not the one of the path", remedy));
+        }
+    }
+    Ok(())
+}
+
+/// What is configured of a session besides its keys.
+fn configuration(spec: SessionSpec, fields: &mut Fields) -> Result<SessionSpec, ApiError> {
     let format = match fields.text("timestamp_format", "give \"ntp\" or \"ptp\"")?.as_ref().map(|text| text.as_str()) {
         None => None,
         Some("ntp") => Some(Format::Ntp),
         Some("ptp") => Some(Format::Ptp),
         Some(_) => return Err(ApiError::field("timestamp_format", "is no format", "give \"ntp\" or \"ptp\"")),
     };
-    let spec = SessionSpec {
-        id: SessionId {
-            source,
-            source_port: fields.number("source_port")?.unwrap_or(0),
-            destination: any_of_family(fields.address("destination")?, source),
-            destination_port: fields.number("destination_port")?.unwrap_or(DEFAULT_PORT),
-            ssid: fields.number("ssid")?.unwrap_or(0),
-        },
-        keys: SessionKeys { base: key(&mut fields, "key")?, tlv: key(&mut fields, "tlv_key")? },
+    Ok(SessionSpec {
         no_tlv: fields.flag("no_tlv")?,
         is_loop_exempt: fields.flag("loop_exempt")?,
         format,
         bit_error_pattern: fields.pattern("bit_error_pattern")?,
-    };
-    fields.finish()?;
-    Ok(spec)
+        ..spec
+    })
 }
 
 /// A key as a key file would have it: with `hex:` or `base64:` in front, or the octets themselves.
-fn key(fields: &mut Fields, name: &str) -> Result<Vec<Key>, ApiError> {
+pub fn key(fields: &mut Fields, name: &str) -> Result<Vec<Key>, ApiError> {
     let remedy = "give a string: the key itself, or hex:DIGITS or base64:TEXT";
     let Some(text) = fields.text(name, remedy)? else { return Ok(Vec::new()) };
     let key = Key::from_content(text.as_bytes()).map_err(|error| ApiError::field(name, error, remedy))?;

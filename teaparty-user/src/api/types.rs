@@ -4,8 +4,11 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::Serialize;
+use teaparty_common::maps::Session;
 
+use crate::reflector::config::Format;
 use crate::reflector::handle::{SessionId, SessionStatus};
+use crate::reflector::view::Provisioned;
 
 /// A session in the API: what it is, and its state on every interface that it comes by.
 #[derive(Clone, Debug, Serialize)]
@@ -26,8 +29,23 @@ pub struct SessionView {
     pub provisioned: bool,
     /// Whether it is authenticated.
     pub authenticated: bool,
+    /// What was configured of it, but for its keys; null for one that packets made.
+    pub configuration: Option<SessionConfiguration>,
     /// Where it was seen; empty for one that was configured and has not been.
     pub seen: Vec<Seen>,
+}
+
+/// What is configured of a session besides its keys.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionConfiguration {
+    /// Whether what follows the base packet is padding, never TLVs.
+    pub no_tlv: bool,
+    /// Whether the loop guard does not apply.
+    pub loop_exempt: bool,
+    /// Format of its timestamps; null for the reflector's.
+    pub timestamp_format: Option<Format>,
+    /// What padding is compared with where a packet states no Bit Error Pattern, in hex; null for ff00.
+    pub bit_error_pattern: Option<String>,
 }
 
 /// A session's state on one interface.
@@ -85,10 +103,12 @@ impl FromStr for PathId {
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut parts = text.split(',');
         let mut part = || parts.next().ok_or(());
+        // An IPv4-mapped address is the IPv4 address: packets come with that one.
+        let address = |text: &str| text.parse().map(|ip: IpAddr| ip.to_canonical()).map_err(drop);
         let id = SessionId {
-            source: part()?.parse().map_err(drop)?,
+            source: address(part()?)?,
             source_port: part()?.parse().map_err(drop)?,
-            destination: part()?.parse().map_err(drop)?,
+            destination: address(part()?)?,
             destination_port: part()?.parse().map_err(drop)?,
             ssid: part()?.parse().map_err(drop)?,
         };
@@ -104,42 +124,63 @@ pub fn order(id: &SessionId) -> Order {
     (id.source, id.source_port, id.destination, id.destination_port, id.ssid)
 }
 
-/// Brings sessions in order and joins what several interfaces know of the same one.
-pub fn join(mut all: Vec<SessionStatus>, tai_offset_ns: i64) -> Vec<SessionView> {
+/// Brings sessions in order, so that what several interfaces know of the same one is side by side.
+pub fn sort(all: &mut [SessionStatus]) {
     all.sort_unstable_by_key(|status| order(&status.id));
-    let mut joined: Vec<SessionView> = Vec::new();
-    let mut last: Option<SessionId> = None;
-    for status in all {
-        if last != Some(status.id) {
-            let SessionId { source, source_port, destination, destination_port, ssid } = status.id;
-            joined.push(SessionView {
-                id: PathId(status.id).to_string(),
-                source,
-                source_port,
-                destination,
-                destination_port,
-                ssid,
-                provisioned: false,
-                authenticated: false,
-                seen: Vec::new(),
-            });
-            last = Some(status.id);
-        }
-        let Some(view) = joined.last_mut() else { continue };
-        view.provisioned |= status.is_provisioned;
-        view.authenticated |= status.is_authenticated;
-        if let Some(interface) = status.interface {
-            view.seen.push(Seen {
-                interface,
+}
+
+/// Sorted sessions, each with all that is known of it.
+pub fn groups(sorted: &[SessionStatus]) -> impl Iterator<Item = &[SessionStatus]> {
+    sorted.chunk_by(|one, other| one.id == other.id)
+}
+
+impl SessionView {
+    /// A session as all interfaces know it; `None` where none does. `provisioned` is what was configured of it.
+    pub fn new(group: &[SessionStatus], provisioned: Option<&Provisioned>, tai_offset_ns: i64) -> Option<Self> {
+        let SessionId { source, source_port, destination, destination_port, ssid } = group.first()?.id;
+        let seen = group.iter().filter_map(|status| {
+            Some(Seen {
+                interface: status.interface.as_deref()?.to_owned(),
                 owner: if status.is_kernel_owned { "kernel" } else { "controller" },
                 received: status.received,
                 replies: status.replies,
                 last_sender_sequence: status.last_sender_sequence,
                 last_received: Instant::from_tai_ns(status.last_received_ns, tai_offset_ns),
-            });
+            })
+        });
+        Some(Self {
+            id: PathId(group[0].id).to_string(),
+            source,
+            source_port,
+            destination,
+            destination_port,
+            ssid,
+            provisioned: group.iter().any(|status| status.is_provisioned),
+            authenticated: group.iter().any(|status| status.is_authenticated),
+            configuration: provisioned.map(SessionConfiguration::from),
+            seen: seen.collect(),
+        })
+    }
+}
+
+impl From<&Provisioned> for SessionConfiguration {
+    fn from(session: &Provisioned) -> Self {
+        let has = |flag| session.flags & flag != 0;
+        let timestamp_format = if has(Session::PTP) {
+            Some(Format::Ptp)
+        } else if has(Session::NTP) {
+            Some(Format::Ntp)
+        } else {
+            None
+        };
+        let pattern = session.bit_error_pattern.as_deref();
+        Self {
+            no_tlv: has(Session::NO_TLV),
+            loop_exempt: has(Session::LOOP_EXEMPT),
+            timestamp_format,
+            bit_error_pattern: pattern.map(|octets| octets.iter().map(|octet| format!("{octet:02x}")).collect()),
         }
     }
-    joined
 }
 
 #[cfg(test)]
@@ -178,8 +219,10 @@ mod tests {
 
     #[test]
     fn one_session_on_two_interfaces_is_one_entry() {
-        let all = vec![status("192.0.2.9", "a", 1), status("192.0.2.1", "a", 2), status("192.0.2.9", "b", 3)];
-        let joined = join(all, 37_000_000_000);
+        let mut all = vec![status("192.0.2.9", "a", 1), status("192.0.2.1", "a", 2), status("192.0.2.9", "b", 3)];
+        sort(&mut all);
+        let joined: Vec<SessionView> =
+            groups(&all).filter_map(|group| SessionView::new(group, None, 37_000_000_000)).collect();
         let counts: Vec<Vec<u64>> = joined.iter().map(|s| s.seen.iter().map(|seen| seen.received).collect()).collect();
         assert_eq!(counts[0], [2]);
         assert_eq!(counts[1].iter().sum::<u64>(), 4);

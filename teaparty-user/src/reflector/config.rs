@@ -19,6 +19,9 @@ use crate::crypto::KeySource;
 /// Rings of remembered exchanges for the History TLV; each session takes the next one.
 pub const HISTORY_RINGS: u32 = 4096;
 
+/// Most prefixes on the allow-list: the map holds the list before a change and the one after it together.
+const MOST_PREFIXES: usize = 8192;
+
 /// A setting that can't be.
 #[derive(Debug, thiserror::Error)]
 #[error("{field}: {problem}")]
@@ -114,6 +117,11 @@ impl Config {
         ports.dedup();
         if ports.is_empty() || ports[0] == 0 {
             return Err(wrong("port")("give UDP ports from 1 to 65535; STAMP's own is 862".into()));
+        }
+        if settings.allow.len() > MOST_PREFIXES {
+            return Err(wrong("allow")(format!(
+                "give {MOST_PREFIXES} prefixes at most; join neighbours to shorter ones"
+            )));
         }
         if settings.max_sessions == 0 {
             return Err(wrong("max-sessions")("must be at least 1; --stateless keeps no sessions".into()));

@@ -397,7 +397,8 @@ impl ReflectorHandle {
             let view = shared.view();
             // An entry of a session that is the controller's by now is what a packet that was under way left.
             let is_kernels = |key: &SessionKey, session: &Session| {
-                !session.has(Session::AUTHENTICATED) && session.received() > 0 && !view.is_authenticated(key)
+                let is_seen = session.received() > 0 || !provisioned.contains_key(key);
+                is_seen && !session.has(Session::AUTHENTICATED) && !view.is_authenticated(key)
             };
             for (key, session) in reader.iter().flat_map(|reader| reader.sessions()) {
                 if is_kernels(&key, &session) {
@@ -421,7 +422,10 @@ impl ReflectorHandle {
         let mut found = Vec::new();
         for Source { interface, shared, reader } in &sources {
             let kernels = reader.as_ref().and_then(|reader| reader.session(&key));
-            let is_kernels = |session: &Session| !session.has(Session::AUTHENTICATED) && session.received() > 0;
+            let is_kernels = |session: &Session| {
+                let is_seen = session.received() > 0 || !provisioned.contains_key(&key);
+                is_seen && !session.has(Session::AUTHENTICATED)
+            };
             if let Some(session) = kernels.filter(is_kernels).filter(|_| !shared.view().is_authenticated(&key)) {
                 found.push(session_status(interface, &key, &session, true));
             }

@@ -1,6 +1,8 @@
 //! The REST API, on its router and over TCP, in front of a reflector on loopback.
 
+mod changes;
 mod cli;
+mod events;
 mod namesake;
 mod support;
 mod tcp;

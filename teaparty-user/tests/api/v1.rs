@@ -111,7 +111,7 @@ async fn wrong_requests_get_problem_documents() {
     assert!(allowed.contains("POST") && allowed.contains("GET"), "{allowed}");
     problem(wrong_method, 405).await;
     problem(api.send("POST", SESSIONS, &[], &body(api.port, 1)).await, 415).await;
-    problem(api.send("POST", SESSIONS, &json, &"x".repeat(20_000)).await, 413).await;
+    problem(api.send("POST", SESSIONS, &json, &"x".repeat(300_000)).await, 413).await;
     for (field, value) in [
         ("source", json!("::ffff:0.0.0.0")),
         ("destination", json!("ff02::1")),

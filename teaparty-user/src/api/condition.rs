@@ -1,0 +1,119 @@
+//! Conditions of requests by entity tags (RFC 9110 §13), so that nobody changes what somebody else has changed meanwhile.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use sha2::{Digest, Sha256};
+
+use super::error::ApiError;
+use crate::reflector::view::Provisioned;
+
+/// An entity tag: of what is configured of a thing, not of what it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag(String);
+
+impl Tag {
+    /// Of a session: of what was provisioned, and one of its own for those that packets made.
+    pub fn of_session(provisioned: Option<&Provisioned>) -> Self {
+        match provisioned {
+            Some(session) => Self(format!("\"{:x}\"", session.revision)),
+            None => Self("\"unprovisioned\"".into()),
+        }
+    }
+
+    /// Of a representation that says all there is to it.
+    pub fn of_text(text: &[u8]) -> Self {
+        let digest = Sha256::digest(text);
+        let digits: String = digest.iter().take(12).map(|octet| format!("{octet:02x}")).collect();
+        Self(format!("\"{digits}\""))
+    }
+
+    /// As a header field.
+    pub fn header(&self) -> [(HeaderName, HeaderValue); 1] {
+        // Visible ASCII by construction.
+        [(header::ETAG, HeaderValue::from_str(&self.0).unwrap_or(HeaderValue::from_static("\"\"")))]
+    }
+}
+
+/// What a request expects of the thing that it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    if_match: Option<Listed>,
+    if_none_match: Option<Listed>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Listed {
+    Any,
+    Tags(Vec<String>),
+}
+
+impl Listed {
+    fn read(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Self>, ApiError> {
+        let mut tags = Vec::new();
+        let mut is_there = false;
+        for value in headers.get_all(name) {
+            is_there = true;
+            let value = value.to_str().unwrap_or("").trim();
+            if value == "*" {
+                return Ok(Some(Self::Any));
+            }
+            for tag in value.split(',').map(str::trim) {
+                let opaque = tag.strip_prefix("W/").unwrap_or(tag);
+                if opaque.len() < 2 || !opaque.starts_with('"') || !opaque.ends_with('"') {
+                    let remedy = "give `*`, or entity tags as they came in ETag, in quotes, with commas between";
+                    return Err(ApiError::malformed(format!("{name} has no entity tags in it"), remedy));
+                }
+                tags.push(tag.to_owned());
+            }
+        }
+        Ok(is_there.then_some(Self::Tags(tags)))
+    }
+
+    /// Weak tags never are the same as ours, which are strong.
+    fn names(&self, current: Option<&Tag>) -> bool {
+        match self {
+            Self::Any => current.is_some(),
+            Self::Tags(tags) => current.is_some_and(|current| tags.contains(&current.0)),
+        }
+    }
+}
+
+impl Condition {
+    /// The condition in the header of a request.
+    pub fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
+        Ok(Self {
+            if_match: Listed::read(headers, &header::IF_MATCH)?,
+            if_none_match: Listed::read(headers, &header::IF_NONE_MATCH)?,
+        })
+    }
+
+    /// Whether it holds for what is there, or for nothing being there.
+    pub fn holds(&self, current: Option<&Tag>) -> bool {
+        self.if_match.as_ref().is_none_or(|listed| listed.names(current))
+            && self.if_none_match.as_ref().is_none_or(|listed| !listed.names(current))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(name: HeaderName, value: &'static str) -> Result<Condition, ApiError> {
+        Condition::read(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]))
+    }
+
+    #[test]
+    fn tags_match_as_a_whole_and_a_star_matches_whatever_is_there() {
+        let (a, b) = (Tag("\"a\"".into()), Tag("\"b\"".into()));
+        assert!(Condition::read(&HeaderMap::new()).unwrap().holds(None));
+        let is_a = condition(header::IF_MATCH, "\"x\", \"a\"").unwrap();
+        assert_eq!([Some(&a), Some(&b), None].map(|tag| is_a.holds(tag)), [true, false, false]);
+        let there = condition(header::IF_MATCH, "*").unwrap();
+        assert_eq!([Some(&a), None].map(|tag| there.holds(tag)), [true, false]);
+        let new = condition(header::IF_NONE_MATCH, "*").unwrap();
+        assert_eq!([Some(&a), None].map(|tag| new.holds(tag)), [false, true]);
+        assert!(!condition(header::IF_MATCH, "W/\"a\"").unwrap().holds(Some(&a)));
+        for wrong in ["", "a", "\"", "\"a\", b"] {
+            assert!(condition(header::IF_MATCH, wrong).is_err(), "{wrong}");
+        }
+    }
+}

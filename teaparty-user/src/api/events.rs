@@ -1,0 +1,166 @@
+//! `/api/v1/events`: what is changed, and what is counted, as it happens (server-sent events).
+//!
+//! Memory for each client is bounded, and so is their number. Who reads too slowly is told so and has to come again; a
+//! connection ends after some minutes in any case ([`super::server`]), and clients of this kind come again by themselves.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::response::sse::{Event as Message, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::AppState;
+use super::error::ApiError;
+use super::types::PathId;
+use crate::reflector::handle::{Count, Event, SessionChange};
+
+/// Seconds from one look at the counters to the next where the client does not say, and the most.
+const INTERVAL: (u64, u64) = (1, 3600);
+
+/// Parameters of the stream.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventsQuery {
+    /// Seconds from one look at the counters to the next.
+    interval_seconds: Option<u64>,
+}
+
+/// A session that was changed.
+#[derive(Debug, Serialize)]
+struct SessionEvent {
+    /// Last segment of its path.
+    id: String,
+    /// What became of it.
+    change: &'static str,
+}
+
+/// Settings that were changed.
+#[derive(Debug, Serialize)]
+struct SettingsEvent {
+    /// Their names.
+    settings: Vec<String>,
+}
+
+/// Counters that differ from what was told before.
+#[derive(Debug, Serialize)]
+struct CountersEvent {
+    counters: Vec<Count>,
+}
+
+/// What was not told, because the client did not read it in time. The stream ends.
+#[derive(Debug, Serialize)]
+struct DroppedEvent {
+    missed: u64,
+}
+
+/// `GET /api/v1/events`.
+pub async fn stream(
+    State(app): State<AppState>,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(|rejection| {
+        ApiError::malformed(rejection.body_text(), "the only parameter is interval_seconds, a whole number")
+    })?;
+    let seconds = query.interval_seconds.unwrap_or(INTERVAL.0);
+    if !(1..=INTERVAL.1).contains(&seconds) {
+        let remedy = format!("give a number from 1 to {}", INTERVAL.1);
+        return Err(ApiError::field("interval_seconds", "is out of range", remedy));
+    }
+    let place = app.streams.clone().try_acquire_owned().map_err(|_| ApiError::too_many_streams())?;
+    let mut ticks = interval(Duration::from_secs(seconds));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let listener = Listener { changes: app.reflector.events(), ticks, told: HashMap::new(), app, _place: place };
+    Ok(Sse::new(messages(listener)).keep_alive(KeepAlive::default()).into_response())
+}
+
+/// One client.
+struct Listener {
+    app: AppState,
+    changes: Receiver<Event>,
+    ticks: Interval,
+    /// The counters as the client knows them, by interface, path and reason.
+    told: HashMap<(String, &'static str, &'static str), u64>,
+    _place: OwnedSemaphorePermit,
+}
+
+fn messages(listener: Listener) -> impl Stream<Item = Result<Message, Infallible>> {
+    unfold(Some(listener), |listener| async {
+        let mut listener = listener?;
+        let (message, goes_on) = listener.next().await?;
+        Some((Ok(message), goes_on.then_some(listener)))
+    })
+}
+
+impl Listener {
+    /// The next message, and whether there are more; `None` where the reflector is at its end.
+    async fn next(&mut self) -> Option<(Message, bool)> {
+        loop {
+            tokio::select! {
+                change = self.changes.recv() => {
+                    return match change {
+                        Ok(event) => Some((message(&event), true)),
+                        Err(RecvError::Lagged(missed)) => {
+                            Some((json("dropped", &DroppedEvent { missed }), false))
+                        }
+                        Err(RecvError::Closed) => None,
+                    };
+                }
+                _ = self.ticks.tick() => {
+                    // Where the maps can't be looked at in time, the next tick tells of what has come meanwhile.
+                    let Ok(counters) = self.app.look(|reflector| reflector.counters()).await else { continue };
+                    let counters = self.untold(counters);
+                    if !counters.is_empty() {
+                        return Some((json("counters", &CountersEvent { counters }), true));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Those of the counters that the client does not know yet.
+    fn untold(&mut self, counters: Vec<Count>) -> Vec<Count> {
+        let told = &mut self.told;
+        let is_new = |count: &Count| {
+            let key = (count.interface.clone(), count.path.label(), count.reason);
+            told.insert(key, count.packets) != Some(count.packets)
+        };
+        counters.into_iter().filter(is_new).collect()
+    }
+}
+
+fn message(event: &Event) -> Message {
+    match event {
+        Event::Session { id, change } => {
+            json("session", &SessionEvent { id: PathId(*id).to_string(), change: change_label(*change) })
+        }
+        Event::Settings(names) => {
+            let settings = names.iter().map(|name| name.replace('-', "_")).collect();
+            json("settings", &SettingsEvent { settings })
+        }
+    }
+}
+
+fn json(name: &'static str, data: &impl Serialize) -> Message {
+    // Types of our own, whose keys are strings: they become JSON.
+    Message::default().event(name).json_data(data).unwrap_or_default()
+}
+
+const fn change_label(change: SessionChange) -> &'static str {
+    match change {
+        SessionChange::Created => "created",
+        SessionChange::Replaced => "replaced",
+        SessionChange::Keys => "keys",
+        SessionChange::Reset => "reset",
+        SessionChange::Deleted => "deleted",
+    }
+}

@@ -1,0 +1,119 @@
+//! `/api/v1/sessions/{id}/keys`: keys come in, change over and go; what comes out is how many there are.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::AppState;
+use super::body::Fields;
+use super::condition::{Condition, Tag};
+use super::error::ApiError;
+use super::sessions::{key, path_id};
+use crate::reflector::handle::{SessionChange, SessionError, SessionId};
+use crate::reflector::keys::KeyChange;
+use crate::reflector::view::Provisioned;
+
+/// How many keys a session has: two of a kind during a change-over.
+#[derive(Debug, Serialize)]
+pub struct KeyCounts {
+    /// Keys of base packets. With none the session is not authenticated, unless the reflector has a default key.
+    key: usize,
+    /// Keys of HMAC TLVs. With none those of base packets, or the reflector's default, hold for them too.
+    tlv_key: usize,
+}
+
+impl From<&Provisioned> for KeyCounts {
+    fn from(session: &Provisioned) -> Self {
+        Self { key: session.keys.base.len(), tlv_key: session.keys.tlv.len() }
+    }
+}
+
+/// `GET /api/v1/sessions/{id}/keys`.
+pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let session = app.reflector.provisioned(path_id(&id)?)?;
+    Ok((Tag::of_session(Some(&session)).header(), Json(KeyCounts::from(&session))).into_response())
+}
+
+/// `PUT /api/v1/sessions/{id}/keys`: `key` and `tlv_key` take the place of those there are; null removes them.
+pub async fn put(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    mut fields: Fields,
+) -> Result<Response, ApiError> {
+    let base = replacement(&mut fields, "key")?;
+    let tlv = replacement(&mut fields, "tlv_key")?;
+    fields.finish()?;
+    change(&app, path_id(&id)?, &headers, base, tlv).await
+}
+
+/// `POST /api/v1/sessions/{id}/keys/rotate`: `key` and `tlv_key` are the newer ones; those so far are accepted too.
+pub async fn rotate(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    mut fields: Fields,
+) -> Result<Response, ApiError> {
+    let mut newer = |name| {
+        let key = key(&mut fields, name)?.pop();
+        Ok::<_, ApiError>(key.map_or(KeyChange::Keep, KeyChange::Rotate))
+    };
+    let (base, tlv) = (newer("key")?, newer("tlv_key")?);
+    fields.finish()?;
+    if matches!((&base, &tlv), (KeyChange::Keep, KeyChange::Keep)) {
+        return Err(ApiError::field("key", "is missing", "give the newer `key`, or `tlv_key`, or both"));
+    }
+    change(&app, path_id(&id)?, &headers, base, tlv).await
+}
+
+/// `POST /api/v1/sessions/{id}/keys/retire`: the change-over is over, only the newer keys are accepted.
+pub async fn retire(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    change(&app, path_id(&id)?, &headers, KeyChange::Retire, KeyChange::Retire).await
+}
+
+/// `DELETE /api/v1/sessions/{id}/keys`.
+pub async fn remove(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    change(&app, path_id(&id)?, &headers, KeyChange::Remove, KeyChange::Remove).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a member says of the keys of one kind: missing they stay, null they go, otherwise this one takes their place.
+pub fn replacement(fields: &mut Fields, name: &str) -> Result<KeyChange, ApiError> {
+    if fields.take_null(name) {
+        return Ok(KeyChange::Remove);
+    }
+    let key = key(fields, name)?.pop();
+    Ok(key.map_or(KeyChange::Keep, KeyChange::Replace))
+}
+
+async fn change(
+    app: &AppState,
+    id: SessionId,
+    headers: &HeaderMap,
+    base: KeyChange,
+    tlv: KeyChange,
+) -> Result<Response, ApiError> {
+    let condition = Condition::read(headers)?;
+    app.look(move |reflector| {
+        reflector.change(id, SessionChange::Keys, |present| {
+            let present = present.ok_or(SessionError::Unknown)?;
+            if !condition.holds(Some(&Tag::of_session(Some(present)))) {
+                return Err(SessionError::Outdated);
+            }
+            Ok(Some(present.with_keys(present.keys.changed(base, tlv))))
+        })
+    })
+    .await??;
+    let session = app.reflector.provisioned(id)?;
+    Ok((Tag::of_session(Some(&session)).header(), Json(KeyCounts::from(&session))).into_response())
+}

@@ -1,0 +1,176 @@
+//! `/api/v1/policy` and `/api/v1/limits`: the settings that change while the reflector runs, all of a request or nothing.
+//!
+//! Names, defaults and checks are those of the command line and the file ([`Settings`]); only the hyphens are underscores
+//! here, as everywhere in the API.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value};
+
+use super::AppState;
+use super::body::Fields;
+use super::condition::{Condition, Tag};
+use super::error::ApiError;
+use crate::reflector::config::{Config, Settings};
+use crate::reflector::handle::ReconfigureError;
+
+/// How often a change is begun anew because another one was faster.
+const ATTEMPTS: usize = 16;
+
+/// Some of the settings, by the names that they have in [`Settings`].
+#[derive(Clone, Copy)]
+struct Group(&'static [&'static str]);
+
+const POLICY: Group = Group(Settings::POLICY);
+const LIMITS: Group = Group(Settings::LIMITS);
+
+/// What the members that a request leaves out are to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// As they are.
+    Kept,
+    /// As they are where nobody sets them.
+    Default,
+}
+
+/// `GET /api/v1/policy`.
+pub async fn policy(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    POLICY.get(&app, &headers)
+}
+
+/// `PATCH /api/v1/policy`: a merge patch (RFC 7396).
+pub async fn patch_policy(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    fields: Fields,
+) -> Result<Response, ApiError> {
+    POLICY.change(&app, &headers, fields, Rest::Kept).await
+}
+
+/// `PUT /api/v1/policy`.
+pub async fn put_policy(State(app): State<AppState>, headers: HeaderMap, fields: Fields) -> Result<Response, ApiError> {
+    POLICY.change(&app, &headers, fields, Rest::Default).await
+}
+
+/// `GET /api/v1/limits`.
+pub async fn limits(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    LIMITS.get(&app, &headers)
+}
+
+/// `PATCH /api/v1/limits`: a merge patch (RFC 7396).
+pub async fn patch_limits(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    fields: Fields,
+) -> Result<Response, ApiError> {
+    LIMITS.change(&app, &headers, fields, Rest::Kept).await
+}
+
+/// `PUT /api/v1/limits`.
+pub async fn put_limits(State(app): State<AppState>, headers: HeaderMap, fields: Fields) -> Result<Response, ApiError> {
+    LIMITS.change(&app, &headers, fields, Rest::Default).await
+}
+
+impl Group {
+    /// Whether a setting is of this group, by its name in the API.
+    fn setting(self, name: &str) -> Option<&'static str> {
+        self.0.iter().copied().find(|setting| named(setting) == name)
+    }
+
+    fn view(self, settings: &Settings) -> Result<(Map<String, Value>, Tag), ApiError> {
+        let mut all = members(settings)?;
+        let view: Map<String, Value> =
+            self.0.iter().filter_map(|name| Some((named(name), all.remove(*name)?))).collect();
+        let tag = Tag::of_text(&serde_json::to_vec(&view).map_err(ApiError::internal)?);
+        Ok((view, tag))
+    }
+
+    fn get(self, app: &AppState, headers: &HeaderMap) -> Result<Response, ApiError> {
+        let condition = Condition::read(headers)?;
+        let (view, tag) = self.view(&app.reflector.config().settings)?;
+        if condition.holds(Some(&tag)) {
+            return Ok((tag.header(), Json(view)).into_response());
+        }
+        if headers.contains_key(axum::http::header::IF_MATCH) {
+            return Err(ApiError::outdated());
+        }
+        Ok((axum::http::StatusCode::NOT_MODIFIED, tag.header()).into_response())
+    }
+
+    async fn change(
+        self,
+        app: &AppState,
+        headers: &HeaderMap,
+        fields: Fields,
+        rest: Rest,
+    ) -> Result<Response, ApiError> {
+        let condition = Condition::read(headers)?;
+        let wanted = fields.into_members();
+        app.look(move |reflector| {
+            for _ in 0..ATTEMPTS {
+                let base = reflector.config();
+                if !condition.holds(Some(&self.view(&base.settings)?.1)) {
+                    return Err(ApiError::outdated());
+                }
+                let settings = self.changed(&base.settings, &wanted, rest)?;
+                let config = Config::new(settings, base.default_keys.clone());
+                let config = config.map_err(|error| ApiError::field(named(error.field), "", error.problem))?;
+                match reflector.reconfigure(&base, config) {
+                    Ok(_) => {
+                        let (view, tag) = self.view(&reflector.config().settings)?;
+                        return Ok((tag.header(), Json(view)).into_response());
+                    }
+                    Err(ReconfigureError::Outdated) => {}
+                    Err(error @ ReconfigureError::Restart(_)) => return Err(ApiError::internal(error)),
+                    Err(ReconfigureError::Kernel(cause)) => return Err(ApiError::kernel(cause)),
+                }
+            }
+            Err(ApiError::busy())
+        })
+        .await?
+    }
+
+    /// The settings after a change. Members are tried one by one, so that an error can name its own.
+    fn changed(self, settings: &Settings, wanted: &Map<String, Value>, rest: Rest) -> Result<Settings, ApiError> {
+        let mut all = members(settings)?;
+        let mut defaults = members(&Settings::default())?;
+        if rest == Rest::Default {
+            for name in self.0 {
+                all.insert((*name).into(), defaults.get(*name).cloned().unwrap_or_default());
+            }
+        }
+        let mut changed = read(&all).map_err(ApiError::internal)?;
+        for (name, value) in wanted {
+            let setting = self.setting(name).ok_or_else(|| {
+                let names: Vec<String> = self.0.iter().map(|name| named(name)).collect();
+                ApiError::field(name, "is not known here", format!("there are {}", names.join(", ")))
+            })?;
+            // Taken out (RFC 7396), which makes it what it is where nobody sets it.
+            let value = if value.is_null() { defaults.remove(setting).unwrap_or_default() } else { value.clone() };
+            all.insert(setting.into(), value);
+            changed = read(&all).map_err(|error| {
+                ApiError::field(name, "has a value that it can't have", format!("mind its type and range: {error}"))
+            })?;
+        }
+        Ok(changed)
+    }
+}
+
+fn members(settings: &Settings) -> Result<Map<String, Value>, ApiError> {
+    match serde_json::to_value(settings) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => Err(ApiError::internal("settings are no object")),
+        Err(error) => Err(ApiError::internal(error)),
+    }
+}
+
+fn read(members: &Map<String, Value>) -> Result<Settings, serde_json::Error> {
+    serde_json::from_value(Value::Object(members.clone()))
+}
+
+/// A setting's name in the API.
+fn named(setting: &str) -> String {
+    setting.replace('-', "_")
+}
