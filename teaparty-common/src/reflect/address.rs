@@ -16,7 +16,8 @@ impl Address {
     /// An IPv4 address.
     #[inline(always)]
     pub const fn v4(a: [u8; 4]) -> Self {
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]])
+        // In words, so that the kernel program stores two and not sixteen octets.
+        Self::from_words([0, zerocopy::transmute!([u32::from_ne_bytes([0, 0, 0xff, 0xff]), u32::from_ne_bytes(a)])])
     }
 
     /// The address as two words in memory order: what the kernel program compares and moves.

@@ -3,13 +3,12 @@
 //! Sums are kept unfolded in a `u64` over 16-bit words *in memory order*, which is what makes them the same on either
 //! byte order: one's complement addition commutes with swapping the octets of each word.
 
-/// Folds an unfolded sum to 16 bits.
+/// Folds an unfolded sum to 16 bits: 0 for 0 alone.
 #[inline(always)]
 pub const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+    // A number plus itself with its halves exchanged has in the upper half the sum of both, with the carry added.
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// The unfolded sum of `octets`, an odd last one padded with zero.
@@ -48,7 +47,7 @@ pub fn sum_at<const N: usize>(octets: &[u8; N], at: usize) -> u64 {
 
 /// The checksum field (as read from memory) after `removed` left the covered octets and `added` came in (RFC 1624, Eqn. 3).
 ///
-/// Both are unfolded sums. Never 0: a UDP checksum that computes to 0 is sent as 0xffff (RFC 768).
+/// Both are unfolded sums of less than 2^63. Never 0: a UDP checksum that computes to 0 is sent as 0xffff (RFC 768).
 #[inline(always)]
 pub const fn update(field: u16, removed: u64, added: u64) -> u16 {
     let field = update_ip(field, removed, added);
@@ -58,7 +57,9 @@ pub const fn update(field: u16, removed: u64, added: u64) -> u16 {
 /// The same for the IPv4 header checksum, where 0 is a value like any other.
 #[inline(always)]
 pub const fn update_ip(field: u16, removed: u64, added: u64) -> u16 {
-    !fold((!field) as u64 + (!fold(removed)) as u64 + fold(added) as u64)
+    // 2^48 − 1 is nothing modulo 2^16 − 1, and more than what is taken from it.
+    let removed = (removed & 0xffff_ffff) + (removed >> 32);
+    !fold((!field) as u64 + added + ((1 << 48) - 1 - removed))
 }
 
 /// The sum of the UDP pseudo header (RFC 768, RFC 8200 §8.1) for addresses in memory order and a UDP length in octets.

@@ -12,7 +12,7 @@ pub mod timestamp;
 pub mod traffic_class;
 
 pub use error_estimate::ErrorEstimate;
-pub use timestamp::{Timestamp, TimestampFormat};
+pub use timestamp::{NANOS_PER_SEC, Split, Timestamp, TimestampFormat};
 pub use traffic_class::{Dscp, Ecn, TrafficClass};
 
 /// The UDP port that STAMP shares with TWAMP-Test: the default destination (RFC 8762 §4.1).

@@ -42,14 +42,7 @@ impl Timestamp {
     /// more than the rest of it. Later times give a wrong result, not a panic.
     #[inline(always)]
     pub const fn from_nanos(nanos: u64, format: TimestampFormat) -> Self {
-        let (seconds, subsec) = split_seconds(nanos);
-        match format {
-            TimestampFormat::Ntp => {
-                let seconds = seconds.wrapping_add(NTP_UNIX_OFFSET);
-                Self::from_bits(seconds << 32 | ntp_fraction(subsec))
-            }
-            TimestampFormat::Ptp => Self::from_bits(seconds << 32 | subsec),
-        }
+        Split::new(nanos).timestamp(format)
     }
 
     /// Nanoseconds since 1970 on the timescale of the format, in the era that lies nearest to `near_nanos`.
@@ -79,23 +72,66 @@ impl core::fmt::Debug for Timestamp {
     }
 }
 
+/// An instant as whole seconds since 1970 and nanoseconds: on its way to a [`Timestamp`], and a short way from the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    seconds: u64,
+    subsec: u64,
+}
+
+impl Split {
+    /// From nanoseconds since 1970, which must be under 2^61 as for [`Timestamp::from_nanos`].
+    #[inline(always)]
+    pub const fn new(nanos: u64) -> Self {
+        let (seconds, subsec) = split_seconds(nanos);
+        Self { seconds, subsec }
+    }
+
+    /// The instant `elapsed` nanoseconds later, which must be less than a second.
+    #[inline(always)]
+    pub const fn later(self, elapsed: u64) -> Self {
+        let (seconds, subsec) = carry(self.seconds, self.subsec + elapsed);
+        Self { seconds, subsec }
+    }
+
+    /// The timestamp for this instant on the timescale of the format.
+    #[inline(always)]
+    pub const fn timestamp(self, format: TimestampFormat) -> Timestamp {
+        match format {
+            TimestampFormat::Ntp => {
+                let seconds = self.seconds.wrapping_add(NTP_UNIX_OFFSET);
+                Timestamp::from_bits(seconds << 32 | ntp_fraction(self.subsec))
+            }
+            TimestampFormat::Ptp => Timestamp::from_bits(self.seconds << 32 | self.subsec),
+        }
+    }
+}
+
 /// `(nanos / 10^9, nanos % 10^9)` without a division, for `nanos` under 2^61.
 #[inline(always)]
 pub const fn split_seconds(nanos: u64) -> (u64, u64) {
     // 2^61 / 10^9, rounded down. The high 32 bits of `nanos` (from bit 29 on) times this, shifted down, is the number
     // of seconds or up to two less: truncating the low 29 bits loses under 0.54 s, the constant and the shift under 1 each.
     const RECIPROCAL: u64 = (1 << 61) / NANOS_PER_SEC;
-    let mut seconds = ((nanos >> 29) * RECIPROCAL) >> 32;
-    let mut rest = nanos.wrapping_sub(seconds.wrapping_mul(NANOS_PER_SEC));
-    if rest >= NANOS_PER_SEC {
-        rest -= NANOS_PER_SEC;
-        seconds += 1;
-    }
-    if rest >= NANOS_PER_SEC {
-        rest -= NANOS_PER_SEC;
-        seconds += 1;
-    }
+    let seconds = ((nanos >> 29) * RECIPROCAL) >> 32;
+    let rest = nanos.wrapping_sub(seconds.wrapping_mul(NANOS_PER_SEC));
+    let (seconds, rest) = carry(seconds, rest);
+    let (seconds, rest) = carry(seconds, rest);
     (seconds, rest)
+}
+
+/// Makes a second of 10^9 of the nanoseconds, if they are as many; they must be under 2^63. Without a branch, which would be
+/// guessed wrongly often, and after which the kernel's verifier has two ways to walk.
+#[inline(always)]
+const fn carry(seconds: u64, nanos: u64) -> (u64, u64) {
+    let is_over = is_less(NANOS_PER_SEC - 1, nanos);
+    (seconds + is_over, nanos - is_over * NANOS_PER_SEC)
+}
+
+/// 1 if `a` is less than `b`, else 0; both must be under 2^63.
+#[inline(always)]
+const fn is_less(a: u64, b: u64) -> u64 {
+    a.wrapping_sub(b) >> 63
 }
 
 /// `(subsec << 32) / 10^9` without a division, for `subsec` under 10^9.
@@ -105,7 +141,7 @@ const fn ntp_fraction(subsec: u64) -> u64 {
     // one too many, which the comparison takes back.
     const RECIPROCAL: u64 = (1 << 63) / NANOS_PER_SEC + 1;
     let fraction = (subsec * RECIPROCAL) >> 31;
-    fraction - (fraction * NANOS_PER_SEC > subsec << 32) as u64
+    fraction - is_less(subsec << 32, fraction * NANOS_PER_SEC)
 }
 
 #[cfg(test)]
@@ -149,6 +185,14 @@ mod tests {
             prop_assert_eq!(split_seconds(nanos), (nanos / NANOS_PER_SEC, nanos % NANOS_PER_SEC));
             let subsec = nanos % NANOS_PER_SEC;
             prop_assert_eq!(ntp_fraction(subsec), (subsec << 32) / NANOS_PER_SEC);
+        }
+
+        #[test]
+        fn later_is_the_same_as_anew(nanos in 0u64..1 << 60, elapsed in 0..NANOS_PER_SEC) {
+            for format in [TimestampFormat::Ntp, TimestampFormat::Ptp] {
+                let later = Split::new(nanos).later(elapsed).timestamp(format);
+                prop_assert_eq!(later, Timestamp::from_nanos(nanos + elapsed, format));
+            }
         }
 
         #[test]
