@@ -2,13 +2,13 @@
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::frame::{self, Frame, Plain};
+use teaparty_common::frame::{self, ETHERNET_LEN, Frame, IPV4_LEN, IPV6_LEN, Plain, UDP_LEN};
 use teaparty_common::reflect::{self, Reason};
-use teaparty_common::wire::Mode;
+use teaparty_common::wire::{Mode, OPEN_LEN};
 
 use crate::maps::SCRATCH;
-use crate::packet::{Packet, REACH};
-use crate::session;
+use crate::packet::{Held, Packet, REACH};
+use crate::{express, session};
 
 /// Finds the datagram of a packet to a port of ours and leaves it in working memory. Returns [`GOES_ON`], or the number
 /// of the reason to leave the packet to the stack.
@@ -30,28 +30,50 @@ const NOT_PLAIN: u32 = u32::MAX - 1;
 /// What they return for a packet that goes on: a number that is no reason.
 pub(crate) const GOES_ON: u32 = u32::MAX;
 
-/// Finds the datagram of a plain IPv4 frame and notes when it came, whence and whither. Returns [`GOES_ON`],
-/// [`NOT_PLAIN`] or the number of a reason to pass.
+/// Finds the datagram of a plain IPv4 frame and notes when it came, whence and whither; or answers it at once. Returns
+/// [`GOES_ON`], [`NOT_PLAIN`] or the number of a reason.
 #[inline(never)]
 fn look_v4(ctx: &XdpContext) -> u32 {
-    let view = Packet::new(ctx, 0);
-    finish_look(ctx, frame::locate_plain_v4(&view, view.len()), view.len())
+    look_plain::<{ V4_HEADERS + OPEN_LEN }, V4_HEADERS>(ctx, frame::locate_plain_v4)
 }
 
 /// [`look_v4`] for plain IPv6 frames.
 #[inline(never)]
 fn look_v6(ctx: &XdpContext) -> u32 {
-    let view = Packet::new(ctx, 0);
-    finish_look(ctx, frame::locate_plain_v6(&view, view.len()), view.len())
+    look_plain::<{ V6_HEADERS + OPEN_LEN }, V6_HEADERS>(ctx, frame::locate_plain_v6)
 }
 
+/// Octets in front of the payload in a plain frame.
+const V4_HEADERS: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
+const V6_HEADERS: usize = ETHERNET_LEN + IPV6_LEN + UDP_LEN;
+
 #[inline(always)]
-fn finish_look(ctx: &XdpContext, found: Option<Plain>, frame_len: usize) -> u32 {
-    let Some(found) = found else { return NOT_PLAIN };
+fn look_plain<const FRAME: usize, const HEADERS: usize>(
+    ctx: &XdpContext,
+    locate: impl FnOnce(&Held<HEADERS>, usize) -> Option<Plain>,
+) -> u32 {
+    let Some((headers, frame_len)) = Held::new(ctx) else { return NOT_PLAIN };
+    let Some(found) = locate(&headers, frame_len) else { return NOT_PLAIN };
     if !session::listens(found.frame.destination_port) {
         return Reason::NotOurPort as u32;
     }
-    note(ctx, found, frame_len)
+    let received_ns = clock();
+    let mut outcome = express::NO;
+    if let Some((mut view, _)) = Held::new(ctx) {
+        outcome = express::answer::<FRAME, HEADERS>(ctx, &mut view, &found, received_ns);
+        if outcome != express::NO && outcome != express::UNKNOWN {
+            return outcome;
+        }
+    }
+    note(ctx, found, frame_len, received_ns, outcome == express::UNKNOWN)
+}
+
+/// T2, in nanoseconds of CLOCK_TAI. Read when it is known that the packet is to a port of ours and not first of all, so
+/// that others do not pay for it: what lies between is a few nanoseconds, and the same for every packet.
+#[inline(always)]
+fn clock() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_tai_ns() }
 }
 
 /// [`look_v4`] for everything but plain frames in one buffer: tags, options, several buffers, what is not UDP at all.
@@ -69,19 +91,17 @@ fn look_closely(ctx: &XdpContext) -> u32 {
     }
     let Some((source_mac, destination_mac)) = Frame::macs(&view) else { return Reason::MalformedHeader as u32 };
     let Some((source, destination)) = frame.addresses(&view) else { return Reason::MalformedHeader as u32 };
-    note(ctx, Plain { frame, source, destination, source_mac, destination_mac }, frame_len)
+    note(ctx, Plain { frame, source, destination, source_mac, destination_mac }, frame_len, clock(), false)
 }
 
-/// Reads T2 and leaves what was found in working memory.
+/// Leaves what was found in working memory.
 #[inline(always)]
-fn note(ctx: &XdpContext, found: Plain, frame_len: usize) -> u32 {
+fn note(ctx: &XdpContext, found: Plain, frame_len: usize, received_ns: u64, is_unknown: bool) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Reason::Internal as u32 };
     // SAFETY: this processor's own, and the program is not re-entered.
     let scratch = unsafe { &mut *scratch };
-    // T2. Read here and not first of all, so that packets that are not ours do not pay for it: what lies between is a
-    // few nanoseconds, and the same for every packet.
-    // SAFETY: a helper without arguments.
-    scratch.received_ns = unsafe { bpf_ktime_get_tai_ns() };
+    scratch.received_ns = received_ns;
+    scratch.is_unknown = is_unknown;
     let payload = Packet::new(ctx, found.frame.payload_at());
     scratch.key.source = found.source;
     scratch.key.destination = found.destination;

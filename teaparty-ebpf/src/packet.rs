@@ -32,75 +32,101 @@ macro_rules! store {
 }
 
 /// Runs `$body` for each word of `N` octets: `$at` is its offset, `$size` how many octets it has. Written out instead of
-/// looped over, because LLVM keeps arrays that a loop has touched on the stack, of which there is little.
+/// looped over, because LLVM keeps arrays that a loop has touched on the stack, of which there is little. The last word
+/// first: what is known last, T3, stands in front, and so is what a sum is waiting for at the end.
 macro_rules! each_word {
     ($n:ident, $wide:ident, $half:ident, $short:ident, $octet:ident) => {{
         // The ledger's request is the longest thing that is moved whole.
         const { assert!($n <= 144) };
-        if $n >= 8 {
-            $wide!(0);
-        }
-        if $n >= 16 {
-            $wide!(8);
-        }
-        if $n >= 24 {
-            $wide!(16);
-        }
-        if $n >= 32 {
-            $wide!(24);
-        }
-        if $n >= 40 {
-            $wide!(32);
-        }
-        if $n >= 48 {
-            $wide!(40);
-        }
-        if $n >= 56 {
-            $wide!(48);
-        }
-        if $n >= 64 {
-            $wide!(56);
-        }
-        if $n >= 72 {
-            $wide!(64);
-        }
-        if $n >= 80 {
-            $wide!(72);
-        }
-        if $n >= 88 {
-            $wide!(80);
-        }
-        if $n >= 96 {
-            $wide!(88);
-        }
-        if $n >= 104 {
-            $wide!(96);
-        }
-        if $n >= 112 {
-            $wide!(104);
-        }
-        if $n >= 120 {
-            $wide!(112);
-        }
-        if $n >= 128 {
-            $wide!(120);
-        }
-        if $n >= 136 {
-            $wide!(128);
-        }
-        if $n >= 144 {
-            $wide!(136);
-        }
-        if $n & 4 != 0 {
-            $half!($n & !7);
+        if $n & 1 != 0 {
+            $octet!($n & !1);
         }
         if $n & 2 != 0 {
             $short!($n & !3);
         }
-        if $n & 1 != 0 {
-            $octet!($n & !1);
+        if $n & 4 != 0 {
+            $half!($n & !7);
+        }
+        if $n >= 144 {
+            $wide!(136);
+        }
+        if $n >= 136 {
+            $wide!(128);
+        }
+        if $n >= 128 {
+            $wide!(120);
+        }
+        if $n >= 120 {
+            $wide!(112);
+        }
+        if $n >= 112 {
+            $wide!(104);
+        }
+        if $n >= 104 {
+            $wide!(96);
+        }
+        if $n >= 96 {
+            $wide!(88);
+        }
+        if $n >= 88 {
+            $wide!(80);
+        }
+        if $n >= 80 {
+            $wide!(72);
+        }
+        if $n >= 72 {
+            $wide!(64);
+        }
+        if $n >= 64 {
+            $wide!(56);
+        }
+        if $n >= 56 {
+            $wide!(48);
+        }
+        if $n >= 48 {
+            $wide!(40);
+        }
+        if $n >= 40 {
+            $wide!(32);
+        }
+        if $n >= 32 {
+            $wide!(24);
+        }
+        if $n >= 24 {
+            $wide!(16);
+        }
+        if $n >= 16 {
+            $wide!(8);
+        }
+        if $n >= 8 {
+            $wide!(0);
         }
     }};
+}
+
+/// The unfolded sums of octets that were overwritten, and of those that are there now.
+#[derive(Clone, Copy)]
+pub(crate) struct Difference {
+    pub(crate) removed: u64,
+    pub(crate) added: u64,
+}
+
+impl Difference {
+    pub(crate) const NONE: Self = Self { removed: 0, added: 0 };
+
+    /// Adds what was changed elsewhere.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, other: Self) {
+        self.removed += other.removed;
+        self.added += other.added;
+    }
+
+    /// The same for octets from `at` on. At an odd offset each octet changes its place in its word; a shift by eight
+    /// bits does that, since sums are taken modulo 2^16 - 1.
+    #[inline(always)]
+    fn at(self, at: usize) -> Self {
+        Self { removed: self.removed << ((at & 1) * 8), added: self.added << ((at & 1) * 8) }
+    }
 }
 
 /// Octets of a frame from an offset on, with the difference that writing makes to an internet checksum.
@@ -108,8 +134,7 @@ pub(crate) struct Packet {
     data: usize,
     end: usize,
     base: usize,
-    removed: u64,
-    added: u64,
+    difference: Difference,
     /// Whether [`Bytes::is_zero`] looks. Where it is known that no tail of zeros is there, that spares the verifier a loop.
     looks_for_zeros: bool,
 }
@@ -133,7 +158,7 @@ impl Packet {
                 options(readonly, nostack),
             );
         }
-        Self { data, end, base, removed: 0, added: 0, looks_for_zeros: true }
+        Self { data, end, base, difference: Difference::NONE, looks_for_zeros: true }
     }
 
     /// The same, where no tail of zeros is.
@@ -142,23 +167,10 @@ impl Packet {
         Self { looks_for_zeros: false, ..self }
     }
 
-    /// Octets that are directly there, from the start of the frame.
-    #[inline(always)]
-    pub(crate) fn len(&self) -> usize {
-        black_box(self.end - self.data)
-    }
-
     /// The sums of the octets that were overwritten and of those that are there now.
     #[inline(always)]
-    pub(crate) fn difference(&self) -> (u64, u64) {
-        (self.removed, self.added)
-    }
-
-    /// Adds what was changed earlier, by another view of the same octets.
-    #[inline(always)]
-    pub(crate) fn add_difference(&mut self, removed: u64, added: u64) {
-        self.removed += removed;
-        self.added += added;
+    pub(crate) fn difference(&self) -> Difference {
+        self.difference
     }
 
     /// The place of `N` octets, where they are all within the packet.
@@ -226,6 +238,74 @@ impl Packet {
     }
 }
 
+/// `LEN` octets that were found to be there by one comparison, so that an access at a constant offset needs no other.
+pub(crate) struct Held<const LEN: usize> {
+    start: usize,
+    difference: Difference,
+}
+
+impl<const LEN: usize> Held<LEN> {
+    /// The first octets of the frame of `ctx`, and how many are directly there. `None` where they are fewer.
+    #[inline(always)]
+    pub(crate) fn new(ctx: &XdpContext) -> Option<(Self, usize)> {
+        let Packet { data, end, .. } = Packet::new(ctx, 0);
+        let behind: usize;
+        // SAFETY: computes `data + LEN`. In assembly for the reason given in `Packet::place`.
+        unsafe {
+            asm!("{behind} = {data}", "{behind} += {len}", behind = out(reg) behind, data = in(reg) data, len = const LEN,
+                 options(pure, nomem, nostack))
+        };
+        if behind > end {
+            None
+        } else {
+            Some((Self { start: data, difference: Difference::NONE }, black_box(end - data)))
+        }
+    }
+
+    /// The sums of the octets that were overwritten and of those that are there now.
+    #[inline(always)]
+    pub(crate) fn difference(&self) -> Difference {
+        self.difference
+    }
+
+    /// `N` of the octets from `AT` on.
+    #[inline(always)]
+    pub(crate) fn part<const AT: usize, const N: usize>(&self) -> Held<N> {
+        const { assert!(AT + N <= LEN) };
+        Held { start: self.start + AT, difference: Difference::NONE }
+    }
+}
+
+impl<const LEN: usize> Bytes for Held<LEN> {
+    #[inline(always)]
+    fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        // SAFETY: `at + N <= LEN`, and as many octets were found to be there.
+        if at + N > LEN { None } else { Some(unsafe { load(self.start + at) }) }
+    }
+
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, at: usize, octets: [u8; N]) -> bool {
+        if at + N > LEN {
+            return false;
+        }
+        // SAFETY: as above.
+        let change = unsafe { store(self.start + at, octets) };
+        self.difference.add(change.at(at));
+        true
+    }
+
+    #[inline(always)]
+    fn holds(&self, len: usize) -> bool {
+        len <= LEN
+    }
+
+    /// Nobody asks: packets with a tail are not held.
+    #[inline(always)]
+    fn is_zero(&self, _: usize, _: usize) -> bool {
+        false
+    }
+}
+
 impl Bytes for Packet {
     #[inline(always)]
     fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
@@ -240,11 +320,8 @@ impl Bytes for Packet {
             return false;
         };
         // SAFETY: `place + N <= end` was compared in `place`.
-        let (removed, added) = unsafe { store(place, octets) };
-        // At an odd offset each octet changes its place in its word; a shift by eight bits does that, since sums are
-        // taken modulo 2^16 - 1.
-        self.removed += removed << ((at & 1) * 8);
-        self.added += added << ((at & 1) * 8);
+        let change = unsafe { store(place, octets) };
+        self.difference.add(change.at(at));
         true
     }
 
@@ -324,7 +401,7 @@ unsafe fn load<const N: usize>(place: usize) -> [u8; N] {
 ///
 /// The octets are within the packet.
 #[inline(always)]
-unsafe fn store<const N: usize>(place: usize, octets: [u8; N]) -> (u64, u64) {
+unsafe fn store<const N: usize>(place: usize, octets: [u8; N]) -> Difference {
     let (mut removed, mut added) = (0u64, 0u64);
     let word = |at: usize| {
         u64::from_ne_bytes([
@@ -370,5 +447,5 @@ unsafe fn store<const N: usize>(place: usize, octets: [u8; N]) -> (u64, u64) {
         };
     }
     each_word!(N, wide, half, short, octet);
-    (removed, added)
+    Difference { removed, added }
 }

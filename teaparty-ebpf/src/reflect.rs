@@ -5,14 +5,13 @@ use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
 use teaparty_common::bytes::Bytes;
 use teaparty_common::maps::{Config, RecordKind, Session};
-use teaparty_common::reflect::{self, Base, Class, Environment, Facts, Policy, Reason, Steering, Survey, Verdict};
-use teaparty_common::tlv::KindSet;
+use teaparty_common::reflect::{self, Base, Class, Facts, Policy, Reason, Steering, Survey, Verdict};
 use teaparty_common::wire::{Mode, OPEN_LEN, TimestampFormat};
 
 use crate::look::{GOES_ON, look};
 use crate::maps::{CONFIG, CONTROL, SCRATCH};
-use crate::packet::Packet;
-use crate::turns::{FastPath, Padding, teaparty_apply, teaparty_survey};
+use crate::packet::{Difference, Packet};
+use crate::turns::{FastPath, teaparty_apply, teaparty_survey};
 use crate::work::{Scratch, Work, assign, estimate, fill, settle, wire_time};
 use crate::{punt, reply, session};
 
@@ -26,12 +25,17 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     if seen != GOES_ON {
         return seen;
     }
+    the_long_way(ctx)
+}
+
+/// Handles a packet to a port of ours that [`look`] has noted, and gives the number of the reason that it ended with.
+#[inline(never)]
+fn the_long_way(ctx: &XdpContext) -> u32 {
     match reflect(ctx) {
         Ok(reason) | Err(reason) => reason as u32,
     }
 }
 
-/// Handles a packet to a port of ours that [`look`] has noted.
 #[inline(always)]
 fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
     let scratch = SCRATCH.get_ptr_mut(0).ok_or(Reason::Internal)?;
@@ -51,7 +55,9 @@ fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
         let payload = Packet::new(ctx, scratch.frame.payload_at());
         reflect::ssid(&payload, scratch.frame.payload_len, Mode::Authenticated)
     };
-    let admitted = session::admit(&scratch.key, ssid_authenticated, control, config, scratch.received_ns)?;
+    // What has been looked for in vain need not be looked for again, but for a key that has changed since.
+    let is_unknown = scratch.is_unknown && !config.policy.has(Policy::NO_TLV);
+    let admitted = session::admit(&scratch.key, is_unknown, ssid_authenticated, control, config, scratch.received_ns)?;
     let mut work = Work { ctx, scratch, control, config, admitted };
     match decide(&mut work) {
         Fate::Answer => Ok(answer(&mut work)),
@@ -128,7 +134,7 @@ fn plan_bare(work: &mut Work<'_>) {
 
 /// TLVs that the fast path walks. The verifier looks at one turn of a walk and not at all of them, so that this is a
 /// limit of time and not of complexity.
-const MAX_TLVS: usize = 8;
+pub(crate) const MAX_TLVS: usize = 8;
 
 /// Asks the core about a packet that may have TLVs.
 #[inline(never)]
@@ -138,17 +144,11 @@ fn plan_tlvs(work: &mut Work<'_>) {
         return;
     }
     work.scratch.plan.has_tlvs = true;
-    let payload = work.payload().without_zeros();
-    let mut survey = Survey::new(Mode::Open);
-    // Both walks together take as many turns as `process` will: a TLV that it does not reach would come back as it was.
-    let mut turns = 0;
-    while turns <= MAX_TLVS && survey.skim(&payload, work.scratch.frame.payload_len, &work.config.policy) {
-        turns += 1;
-    }
-    work.scratch.survey = survey;
-    if !work.scratch.survey.is_over() {
-        while turns <= MAX_TLVS && teaparty_survey(work.ctx.ctx) != 0 {
-            turns += 1;
+    work.scratch.survey = Survey::new(Mode::Open);
+    // As many turns as `process` will take: a TLV that it does not reach would come back as it was.
+    for _ in 0..=MAX_TLVS {
+        if teaparty_survey(work.ctx.ctx) == 0 {
+            break;
         }
     }
     let Scratch { survey, plan, .. } = &*work.scratch;
@@ -203,10 +203,7 @@ fn tell_new_session(work: &Work<'_>) {
 /// Processes the TLVs.
 #[inline(never)]
 fn process(work: &mut Work<'_>, replies: u64) {
-    (work.scratch.removed, work.scratch.added) = (0, 0);
-    if work.scratch.plan.seen.without(Padding::KINDS) == KindSet::EMPTY {
-        return process_padding(work);
-    }
+    work.scratch.difference = Difference::NONE;
     fill(work);
     if let Some(session) = work.admitted.session {
         assign(&mut work.scratch.facts, session.as_ptr(), replies);
@@ -220,22 +217,6 @@ fn process(work: &mut Work<'_>, replies: u64) {
     }
 }
 
-/// [`process`] for packets without other known TLVs.
-#[inline(always)]
-fn process_padding(work: &mut Work<'_>) {
-    let mut payload = work.payload().without_zeros();
-    let mut at = OPEN_LEN;
-    for _ in 0..=MAX_TLVS {
-        let Scratch { plan, facts, steering, .. } = &mut *work.scratch;
-        let policy = &work.config.policy;
-        match reflect::apply_turn(&mut payload, at, plan, facts, policy, &mut Padding, steering) {
-            Some(next) => at = next,
-            None => break,
-        }
-    }
-    (work.scratch.removed, work.scratch.added) = payload.difference();
-}
-
 /// Stamps and addresses the reply, and leaves in the session what the next packet is to know.
 #[inline(never)]
 fn send(work: &mut Work<'_>, base: Base, format: TimestampFormat) -> Reason {
@@ -245,14 +226,15 @@ fn send(work: &mut Work<'_>, base: Base, format: TimestampFormat) -> Reason {
     let now_ns = unsafe { bpf_ktime_get_tai_ns() };
     let timestamp = wire_time(now_ns, format, work.control);
     let Some(echo) = reflect::stamp(&mut payload, Mode::Open, base, timestamp) else { return Reason::Internal };
+    let mut difference = payload.difference();
     if work.scratch.plan.has_tlvs {
-        payload.add_difference(work.scratch.removed, work.scratch.added);
+        difference.add(work.scratch.difference);
     }
     let Scratch { frame, key, steering, received_ns, source_mac, destination_mac, .. } = &*work.scratch;
     let mut view = work.view();
     view.put(0, *source_mac);
     view.put(6, *destination_mac);
-    if reply::address(&mut view, frame, key, &payload, steering).is_none() {
+    if reply::address(&mut view, frame, key, (work.ctx, difference), steering).is_none() {
         return Reason::Internal;
     }
     if let Some(session) = work.admitted.session {

@@ -30,10 +30,11 @@ pub(crate) fn listens(port: u16) -> bool {
 ///
 /// Where sessions are provisioned as authenticated, a packet that is of one goes first, whatever else it may look like:
 /// its SSID lies elsewhere, so an open session of the same addresses and ports could be taken for its own, and which of
-/// the two it is, is not for the packet to say.
+/// the two it is, is not for the packet to say. `is_unknown` says that [`SESSIONS`] has no entry for the key.
 #[inline(always)]
 pub(crate) fn admit(
     key: &SessionKey,
+    is_unknown: bool,
     ssid_authenticated: impl FnOnce() -> u16,
     control: &Control,
     config: &Config,
@@ -53,17 +54,11 @@ pub(crate) fn admit(
             return Ok(Admitted { flags, session: None });
         }
     }
-    let mut is_provisioned = false;
     if config.has(Config::HAS_PROVISIONED) {
-        session = PROVISIONED.get_ptr_mut(key).and_then(NonNull::new);
-        // A packet from port 0 finds the wildcard itself, which keeps no state.
-        // SAFETY: a value of a map, looked up above; the entry stays readable until the program ends.
-        if session.is_some_and(|found| unsafe { found.as_ref() }.flags & Session::WILDCARD != 0) {
-            session = None;
-        }
-        is_provisioned = session.is_some();
+        session = provisioned(key);
     }
-    if session.is_none() && config.has(Config::STATEFUL) {
+    let is_provisioned = session.is_some();
+    if session.is_none() && config.has(Config::STATEFUL) && !is_unknown {
         session = SESSIONS.get_ptr_mut(key).and_then(NonNull::new);
     }
     let mut is_known = false;
@@ -89,6 +84,14 @@ pub(crate) fn admit(
         limit(&key.source, config, now_ns)?;
     }
     Ok(Admitted { flags, session })
+}
+
+/// The entry of a provisioned session. A packet from port 0 finds the wildcard itself, which keeps no state.
+#[inline(always)]
+pub(crate) fn provisioned(key: &SessionKey) -> Option<NonNull<Session>> {
+    let found = PROVISIONED.get_ptr_mut(key).and_then(NonNull::new)?;
+    // SAFETY: a value of a map, looked up above; the entry stays readable until the program ends.
+    if unsafe { found.as_ref() }.flags & Session::WILDCARD != 0 { None } else { Some(found) }
 }
 
 /// The checks that a session passes once for each generation of the configuration; gives its flags.
@@ -199,7 +202,7 @@ fn provisioned_flags(key: &SessionKey) -> Option<u32> {
 
 /// The rate limit: a virtual clock per source that each packet moves on, and that may run ahead by the burst.
 #[inline(always)]
-fn limit(source: &Address, config: &Config, now_ns: u64) -> Result<(), Reason> {
+pub(crate) fn limit(source: &Address, config: &Config, now_ns: u64) -> Result<(), Reason> {
     let Some(bucket) = BUCKETS.get_ptr_mut(source) else {
         let bucket = Bucket { full_at_ns: now_ns + config.rate_interval_ns };
         // A source that can't be remembered is not limited: the map evicts, so this does not happen at rest.

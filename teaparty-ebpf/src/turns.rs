@@ -6,7 +6,7 @@ use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::{Frame, IPV4_LEN, IPV6_LEN};
 use teaparty_common::maps::Config;
-use teaparty_common::reflect::{self, Address, Environment, Facts, Policy};
+use teaparty_common::reflect::{self, Address, Environment, Facts, Policy, Survey};
 use teaparty_common::tlv::{Finisher, Kind, KindSet, location};
 
 use crate::maps::{ADDRESSES, CONFIG, SCRATCH};
@@ -77,10 +77,27 @@ pub(crate) extern "C" fn teaparty_apply(ctx: *mut xdp_md, at: u32) -> u32 {
     let mut environment = FastPath { ctx: &ctx, frame, view: Packet::new(&ctx, 0) };
     let policy = &config.policy;
     let next = reflect::apply_turn(&mut payload, at as usize, plan, facts, policy, &mut environment, steering);
-    let (removed, added) = payload.difference();
-    scratch.removed += removed;
-    scratch.added += added;
+    scratch.difference.add(payload.difference());
     next.map_or(0, |next| next as u32)
+}
+
+/// The fast path as far as a skimmed packet can need it.
+pub(crate) struct Simple<'a>(pub(crate) FastPath<'a>);
+
+impl Environment for Simple<'_> {
+    const KINDS: KindSet = Survey::SIMPLE;
+    const MAX_SUBS: usize = 0;
+    const CAN_GROW: bool = false;
+
+    #[inline(always)]
+    fn is_local(&self, address: &Address) -> bool {
+        self.0.is_local(address)
+    }
+
+    #[inline(always)]
+    fn fixed_header<const N: usize>(&self) -> Option<[u8; N]> {
+        self.0.fixed_header()
+    }
 }
 
 /// One turn over the sub-TLVs of a Location: the one at `sub`, of a body that ends at `end`. Gives where the next one
@@ -92,9 +109,7 @@ pub(crate) extern "C" fn teaparty_location(ctx: *mut xdp_md, sub: u32, end: u32)
     let ctx = XdpContext::new(ctx);
     let mut payload = Packet::new(&ctx, scratch.frame.payload_at());
     let next = location::turn(&mut payload, sub as usize, end as usize, &scratch.facts, &config.policy);
-    let (removed, added) = payload.difference();
-    scratch.removed += removed;
-    scratch.added += added;
+    scratch.difference.add(payload.difference());
     next.map_or(0, |next| next as u32)
 }
 

@@ -4,9 +4,9 @@ use aya_ebpf::programs::XdpContext;
 use teaparty_common::frame::Frame;
 use teaparty_common::maps::{Config, Control, LedgerRequest, Session, SessionKey};
 use teaparty_common::reflect::{Facts, Plan, Steering, Survey};
-use teaparty_common::wire::{Timestamp, TimestampFormat, error_estimate};
+use teaparty_common::wire::{Split, TimestampFormat, error_estimate};
 
-use crate::packet::Packet;
+use crate::packet::{Difference, Packet};
 use crate::session::Admitted;
 
 /// What is known of the packet at hand, in memory of a map because the stack has 512 octets only.
@@ -20,13 +20,14 @@ pub(crate) struct Scratch {
     pub(crate) plan: Plan,
     pub(crate) survey: Survey,
     /// What processing of TLVs changed in the sum of the payload.
-    pub(crate) removed: u64,
-    pub(crate) added: u64,
+    pub(crate) difference: Difference,
     pub(crate) steering: Steering,
     /// Which configuration holds for this packet, whatever the controller does meanwhile.
     pub(crate) active: u32,
     pub(crate) frame_len: usize,
     pub(crate) received_ns: u64,
+    /// Whether the map of sessions made by packets has been looked into, and has none for this key.
+    pub(crate) is_unknown: bool,
     pub(crate) source_mac: [u8; 6],
     pub(crate) destination_mac: [u8; 6],
     /// Where a new session is put together.
@@ -60,13 +61,19 @@ impl Work<'_> {
     /// The format of the timestamps in this session.
     #[inline(always)]
     pub(crate) fn format(&self) -> TimestampFormat {
-        if self.admitted.flags & Session::PTP != 0 {
-            TimestampFormat::Ptp
-        } else if self.admitted.flags & Session::NTP != 0 {
-            TimestampFormat::Ntp
-        } else {
-            self.config.policy.format()
-        }
+        format(self.admitted.flags, self.config)
+    }
+}
+
+/// The format of the timestamps in a session with these flags.
+#[inline(always)]
+pub(crate) fn format(flags: u32, config: &Config) -> TimestampFormat {
+    if flags & Session::PTP != 0 {
+        TimestampFormat::Ptp
+    } else if flags & Session::NTP != 0 {
+        TimestampFormat::Ntp
+    } else {
+        config.policy.format()
     }
 }
 
@@ -76,8 +83,22 @@ pub(crate) fn fill(work: &mut Work<'_>) {
     let format = work.format();
     let control = work.control;
     let Scratch { key, facts, frame, received_ns, source_mac, .. } = &mut *work.scratch;
-    facts.received_ns = *received_ns;
-    facts.receive_timestamp = wire_time(*received_ns, format, control);
+    let receive_timestamp = wire_time(*received_ns, format, control);
+    fill_facts(facts, key, frame, *source_mac, (*received_ns, receive_timestamp), format, control);
+}
+
+/// [`fill`] with what it goes by: `received` is T2, as read and as it goes on the wire.
+#[inline(always)]
+pub(crate) fn fill_facts(
+    facts: &mut Facts,
+    key: &SessionKey,
+    frame: &Frame,
+    source_mac: [u8; 6],
+    received: (u64, u64),
+    format: TimestampFormat,
+    control: &Control,
+) {
+    (facts.received_ns, facts.receive_timestamp) = received;
     facts.previous_timestamp = 0;
     facts.source = key.source;
     facts.destination = key.destination;
@@ -92,7 +113,7 @@ pub(crate) fn fill(work: &mut Work<'_>) {
     facts.source_port = key.source_port;
     facts.destination_port = key.destination_port;
     facts.error_estimate = estimate(format, control);
-    facts.source_mac = *source_mac;
+    facts.source_mac = source_mac;
     facts.timestamp_information = control.clock.timestamp_information;
     facts.ttl = frame.ttl;
     facts.traffic_class = frame.traffic_class;
@@ -140,9 +161,14 @@ pub(crate) fn estimate(format: TimestampFormat, control: &Control) -> u16 {
 /// A reading of CLOCK_TAI as it goes on the wire: NTP counts UTC, PTP counts TAI.
 #[inline(always)]
 pub(crate) fn wire_time(tai_ns: u64, format: TimestampFormat, control: &Control) -> u64 {
-    let nanos = match format {
+    split(tai_ns, format, control).timestamp(format).bits()
+}
+
+/// [`wire_time`] half-way.
+#[inline(always)]
+pub(crate) fn split(tai_ns: u64, format: TimestampFormat, control: &Control) -> Split {
+    Split::new(match format {
         TimestampFormat::Ntp => tai_ns.wrapping_sub(control.clock.tai_offset_ns),
         TimestampFormat::Ptp => tai_ns,
-    };
-    Timestamp::from_nanos(nanos, format).bits()
+    })
 }

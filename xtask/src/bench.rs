@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Where the report goes as JSON
     #[arg(long, value_name = "FILE", default_value_os_t = paths::root().join("target/bench/kernel.json"))]
     json: PathBuf,
+    /// Measure only cases whose name contains this, without the targets; may repeat
+    #[arg(long)]
+    only: Vec<String>,
     /// Fail where a target is missed
     #[arg(long)]
     check: bool,
@@ -69,10 +72,16 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     }
     pin_to_one_processor()?;
     let mut rig = rig::Rig::new(&objects[0], &objects[1])?;
-    let cases = cases::all();
+    let mut cases = cases::all();
+    if !args.only.is_empty() {
+        cases.retain(|case| args.only.iter().any(|only| case.name.contains(only)));
+    }
     let samples = measure(&mut rig, &cases, args.rounds)?;
     let report = Report::new(&cases, &samples, &rig.costs, args.rounds, REPEAT)?;
     report.print();
+    if !args.only.is_empty() {
+        return Ok(());
+    }
     write(&args.json, &report)?;
     println!("\nwritten to {}", paths::shown(&args.json));
     if args.check && report.has_missed() {
@@ -85,6 +94,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 fn again(args: &Args, objects: &[PathBuf]) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["bench".into(), "--rounds".into(), args.rounds.to_string().into()];
     words.extend(["--json".into(), args.json.clone().into_os_string()]);
+    words.extend(args.only.iter().flat_map(|name| ["--only".into(), name.into()]));
     words.extend(args.check.then(|| "--check".into()));
     words.push("--objects".into());
     words.extend(objects.iter().map(|object| object.clone().into_os_string()));

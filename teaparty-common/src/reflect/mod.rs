@@ -241,14 +241,17 @@ impl Survey {
         true
     }
 
-    /// The kinds that [`look`] has nothing to note of.
-    const SIMPLE: KindSet = KindSet::finished_by(Finisher::Kernel).without(
-        Kind::ReturnPath
-            .set()
-            .with(Kind::MicroSessionId.set())
-            .with(Kind::Location.set())
-            .with(Kind::ReflectedFixedHeader.set()),
-    );
+    /// The kinds that [`look`] has nothing to note of. A Reflected Fixed Header is one, because in front of it nothing but
+    /// these can have been skimmed.
+    pub const SIMPLE: KindSet = KindSet::finished_by(Finisher::Kernel)
+        .without(Kind::ReturnPath.set().with(Kind::MicroSessionId.set()).with(Kind::Location.set()));
+
+    /// What a survey that consists of skimming alone comes to: the packet is answered.
+    #[inline(always)]
+    pub const fn conclude_skimmed(&self, plan: &mut Plan) {
+        plan.has_tlvs = true;
+        plan.seen = self.seen;
+    }
 
     /// Looks at one TLV of a payload of `len` octets, all of which are there. Whether there may be more.
     #[inline(always)]

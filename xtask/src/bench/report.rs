@@ -1,6 +1,6 @@
 //! The bench's table, and the same as JSON.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::cases::{self, Case};
@@ -57,7 +57,7 @@ impl Report {
         runs_per_round: u32,
     ) -> Result<Self> {
         let rows: Vec<Row> = cases.iter().zip(samples).map(|(case, samples)| row(case, samples)).collect();
-        let targets = targets(&rows)?;
+        let targets = targets(&rows);
         let programs = costs.iter().map(|cost| Program {
             name: cost.name.clone(),
             instructions_walked: cost.walked,
@@ -102,19 +102,20 @@ fn row(case: &Case, samples: &[f64]) -> Row {
     Row { name: case.name, frame_len, median_ns: at(0.5), quartiles_ns: [at(0.25), at(0.75)] }
 }
 
-fn targets(rows: &[Row]) -> Result<Vec<Target>> {
-    let ns = |name: &str| {
-        let row = rows.iter().find(|row| row.name == name);
-        row.map(|row| row.median_ns).with_context(|| format!("no case {name}"))
+/// The claims about the cases that were measured.
+fn targets(rows: &[Row]) -> Vec<Target> {
+    let ns = |name: &str| rows.iter().find(|row| row.name == name).map(|row| row.median_ns);
+    let ratio = |of, to| Some(ns(of)? / ns(to)?);
+    let claims = [
+        ("base, stateful, to swap with two clocks", 1.5, ratio(cases::BASE, cases::CLOCKS)),
+        ("3 TLVs, to base", 1.4, ratio(cases::THREE_TLVS, cases::BASE)),
+        ("1472 octets, to base", 1.1, ratio(cases::LONGEST, cases::BASE)),
+        ("not ours, ns more than pass at once", 15.0, ns(cases::NOT_OURS).zip(ns(cases::PASS)).map(|(a, b)| a - b)),
+    ];
+    let target = |(name, at_most, measured): (_, _, Option<f64>)| {
+        measured.map(|measured| Target { name, at_most, measured, is_met: measured <= at_most })
     };
-    let base = ns(cases::BASE)?;
-    let target = |name, at_most, measured: f64| Target { name, at_most, measured, is_met: measured <= at_most };
-    Ok(vec![
-        target("base, stateful, to swap with two clocks", 2.5, base / ns(cases::CLOCKS)?),
-        target("3 TLVs, to base", 1.4, ns(cases::THREE_TLVS)? / base),
-        target("1472 octets, to base", 1.2, ns(cases::LONGEST)? / base),
-        target("not ours, ns more than pass at once", 15.0, ns(cases::NOT_OURS)? - ns(cases::PASS)?),
-    ])
+    claims.into_iter().filter_map(target).collect()
 }
 
 pub(super) fn commit() -> String {
@@ -148,13 +149,17 @@ mod tests {
     }
 
     #[test]
-    fn a_base_of_more_than_two_and_a_half_floors_misses() {
-        assert!(targets(&rows(200.0)).unwrap()[0].is_met);
-        assert!(!targets(&rows(201.0)).unwrap()[0].is_met);
+    fn a_base_of_more_than_one_and_a_half_floors_misses() {
+        assert!(targets(&rows(120.0))[0].is_met);
+        assert!(!targets(&rows(121.0))[0].is_met);
     }
 
     #[test]
-    fn a_missing_case_is_an_error() {
-        assert!(targets(&rows(200.0)[1..]).is_err());
+    fn nothing_is_claimed_of_what_was_not_measured() {
+        assert_eq!(targets(&rows(120.0)).len(), 4);
+        assert_eq!(
+            targets(&rows(120.0)[2..4]).iter().map(|target| target.name).collect::<Vec<_>>(),
+            ["3 TLVs, to base"]
+        );
     }
 }
