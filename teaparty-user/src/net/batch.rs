@@ -106,6 +106,11 @@ impl<'a> Received<'a> {
         }
     }
 
+    /// A datagram of which nothing else is known.
+    pub const fn new(payload: &'a [u8], peer: SocketAddr) -> Self {
+        Self { payload, peer: Some(peer), ..Self::empty() }
+    }
+
     /// Source address and port; on the error queue, where the datagram was to go.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
