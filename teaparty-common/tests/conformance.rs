@@ -2,6 +2,7 @@
 
 mod support {
     pub(crate) mod cases;
+    pub(crate) mod rows;
     pub(crate) mod vectors;
 }
 
@@ -9,28 +10,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use support::rows::{List, Row};
 use support::{cases, vectors};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct List {
-    row: Vec<Row>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Row {
-    id: String,
-    level: String,
-    role: String,
-    section: String,
-    statement: String,
-    on_the_wire: String,
-    vectors: Vec<String>,
-    cases: Vec<String>,
-    tests: Vec<String>,
-}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -98,6 +79,13 @@ fn every_row_is_complete_and_there_once() {
         assert!(["S", "R", "B", "S/R"].contains(&row.role.as_str()), "{}: role {}", row.id, row.role);
         for text in [&row.section, &row.statement, &row.on_the_wire] {
             assert!(!text.is_empty(), "{}: something is not said", row.id);
+        }
+        match &row.untested {
+            None => assert!(row.is_shown(), "{}: nothing shows it; `untested` is to say why", row.id),
+            Some(reason) => {
+                assert!(!row.is_shown(), "{}: it is shown, so `untested` can go", row.id);
+                assert!(reason.len() > 20, "{}: why is there no test?", row.id);
+            }
         }
     }
 }

@@ -3,28 +3,13 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use serde::Deserialize;
-
 use crate::{paths, test};
+use anyhow::{Context, Result};
 
-#[derive(Deserialize)]
-struct List {
-    row: Vec<Row>,
-}
+#[path = "../../teaparty-common/tests/support/rows.rs"]
+mod rows;
 
-/// A row of `testing_data/conformance.toml`, as far as it is printed or judged.
-#[derive(Deserialize)]
-struct Row {
-    id: String,
-    level: String,
-    role: String,
-    section: String,
-    statement: String,
-    vectors: Vec<String>,
-    cases: Vec<String>,
-    tests: Vec<String>,
-}
+use rows::{List, Row};
 
 /// How a test, or all that shows a row, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +56,7 @@ pub(crate) fn main() -> Result<ExitCode> {
         let Row { id, level, role, section, statement, .. } = row;
         println!("{id}  {state:<7}  {level:<10} {role:<3}  {statement} ({section})");
     }
+    without_test(&list);
     let count = |state| states.iter().filter(|found| **found == state).count();
     println!(
         "\n{} rows: {} passed, {} failed, {} skipped, {} not run, {} without a test",
@@ -83,6 +69,19 @@ pub(crate) fn main() -> Result<ExitCode> {
     );
     let is_well = count(State::Failed) + count(State::Missing) == 0;
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The rows that nothing shows, and why.
+fn without_test(list: &List) {
+    let rows: Vec<&Row> = list.row.iter().filter(|row| !row.is_shown()).collect();
+    if rows.is_empty() {
+        return;
+    }
+    println!("\nWithout a test:");
+    for row in rows {
+        let reason = row.untested.as_deref().unwrap_or("no reason is given");
+        println!("{}  {}: {reason} It would be seen so: {}.", row.id, row.statement, row.on_the_wire);
+    }
 }
 
 fn ran(row: &test::Row) -> Vec<Ran<'_>> {
@@ -136,9 +135,11 @@ mod tests {
             role: "R".into(),
             section: "RFC 8762 §4".into(),
             statement: "x".into(),
+            on_the_wire: "y".into(),
             vectors: owned(vectors),
             cases: Vec::new(),
             tests: owned(tests),
+            untested: None,
         }
     }
 

@@ -8,6 +8,7 @@ mod authentication;
 mod changes;
 mod fairness;
 mod inside;
+mod layout;
 mod reconfigure;
 mod secrets;
 mod sessions;
