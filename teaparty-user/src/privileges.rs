@@ -21,7 +21,12 @@ const WITH_XDP: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON)
 
 /// The capabilities that a reflector keeps, as far as it has them.
 pub fn needed(config: &Config) -> CapabilitySet {
-    if config.xdp_mode == XdpMode::Off { ALWAYS } else { ALWAYS | WITH_XDP }
+    match config.xdp_mode {
+        // Whole frames, in or out.
+        XdpMode::Off if config.link_layer => ALWAYS | CapabilitySet::NET_RAW,
+        XdpMode::Off => ALWAYS,
+        _ => ALWAYS | WITH_XDP,
+    }
 }
 
 /// Whether this thread has all of these.

@@ -91,6 +91,7 @@ fn stateless_vectors_live() {
     ];
     check(&["--stateless", "--allow-destination-port"], &ids);
     check(&["--stateless", "--allow-destination-port", "--xdp-mode", "skb"], &ids);
+    check(&["--stateless", "--allow-destination-port", "--xdp-mode", "off", "--link-layer"], &ids);
 }
 
 #[test]
@@ -103,16 +104,17 @@ fn vectors_that_ask_for_a_policy_live() {
 
 #[test]
 fn vectors_that_ask_for_several_replies_live() {
-    for engine in ["native", "skb"] {
-        let stateless = ["--stateless", "--allow-reflected-control", "--xdp-mode", engine];
-        check(&stateless, &["V80", "V83", "V84"]);
-        check(&["--allow-reflected-control", "--xdp-mode", engine], &["V81"]);
+    for engine in [&["--xdp-mode", "native"][..], &["--xdp-mode", "skb"], &["--xdp-mode", "off", "--link-layer"]] {
+        let allowed = [&["--allow-reflected-control"], engine].concat();
+        check(&[&["--stateless"], &allowed[..]].concat(), &["V80", "V83", "V84"]);
+        check(&allowed, &["V81"]);
     }
 }
 
 #[test]
 fn stateful_vectors_live() {
     check(&[], &["V02", "V03"]);
+    check(&["--xdp-mode", "off", "--link-layer"], &["V02", "V03"]);
 }
 
 #[test]
@@ -123,6 +125,8 @@ fn vectors_with_keys_live() {
     check(&["--auth-key-file", base], &["V15"]);
     check(&["--stateless", "--tlv-key-file", tlv], &["V50", "V51", "V53"]);
     check(&["--stateless", "--auth-key-file", base, "--tlv-key-file", tlv], &["V57", "V58"]);
+    let link = ["--stateless", "--xdp-mode", "off", "--link-layer", "--auth-key-file", base];
+    check(&link, &["V11", "V12", "V13"]);
 }
 
 #[test]
@@ -130,6 +134,8 @@ fn vectors_in_tagged_frames_live() {
     let ids = ["V01", "V07", "V20", "V30", "V37", "V31", "V55"];
     check_tagged("8100000a", &["--stateless"], &ids);
     check_tagged("88a800148100000a", &["--stateless"], &ids);
+    check_tagged("8100000a", &["--stateless", "--xdp-mode", "off", "--link-layer"], &ids);
+    check_tagged("88a800148100000a", &["--stateless", "--xdp-mode", "off", "--link-layer"], &ids);
 }
 
 #[test]

@@ -61,6 +61,8 @@ pub struct Received<'a> {
     pub hop_by_hop: Option<&'a [u8]>,
     /// The IPv6 destination options header, likewise.
     pub destination_options: Option<&'a [u8]>,
+    /// The outermost VLAN tag of a frame, where the kernel has taken it out: EtherType and tag control information.
+    pub vlan: Option<[u8; 4]>,
     /// On the error queue: what this is about.
     pub error: Option<ExtendedError>,
     peer: Option<SocketAddr>,
@@ -101,6 +103,7 @@ impl<'a> Received<'a> {
             queue_drops: None,
             hop_by_hop: None,
             destination_options: None,
+            vlan: None,
             error: None,
             peer: None,
         }

@@ -134,6 +134,7 @@ pub(super) fn read_into<'a>(received: &mut Received<'a>, control: &'a [u8]) {
             }
             (libc::IPPROTO_IPV6, libc::IPV6_HOPOPTS) => received.hop_by_hop = Some(data),
             (libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS) => received.destination_options = Some(data),
+            (libc::SOL_PACKET, libc::PACKET_AUXDATA) => received.vlan = vlan(data),
             (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
                 received.error = extended_error(data);
             }
@@ -181,6 +182,18 @@ fn stamp(data: &[u8]) -> Option<Stamp> {
     let subsec = u64::try_from(i64::from_ne_bytes(*rest.first_chunk::<8>()?)).ok()?;
     let nanos = seconds.checked_mul(1_000_000_000)?.checked_add(subsec)?;
     (nanos != 0).then_some(Stamp { nanos, source: StampSource::Kernel })
+}
+
+/// The VLAN tag in `struct tpacket_auxdata`, in the order in which it was in the frame.
+fn vlan(data: &[u8]) -> Option<[u8; 4]> {
+    let at = |offset: usize| data.get(offset..offset + 2)?.first_chunk::<2>().copied();
+    let status = data.first_chunk::<4>().map(|octets| u32::from_ne_bytes(*octets))?;
+    if status & libc::TP_STATUS_VLAN_VALID == 0 {
+        return None;
+    }
+    let tci = u16::from_ne_bytes(at(std::mem::offset_of!(libc::tpacket_auxdata, tp_vlan_tci))?).to_be_bytes();
+    let tpid = u16::from_ne_bytes(at(std::mem::offset_of!(libc::tpacket_auxdata, tp_vlan_tpid))?).to_be_bytes();
+    Some([tpid[0], tpid[1], tci[0], tci[1]])
 }
 
 fn int(data: &[u8]) -> Option<c_int> {

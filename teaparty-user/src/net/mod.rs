@@ -29,6 +29,7 @@
 
 pub mod batch;
 pub mod control;
+pub mod filter;
 pub mod interface;
 pub mod packet;
 pub mod socket;

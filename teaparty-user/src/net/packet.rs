@@ -1,10 +1,11 @@
-//! Whole Ethernet frames, sent by the batch from one interface (packet(7)).
+//! Whole Ethernet frames, sent from one interface and received on it, by the batch (packet(7)).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use super::batch::MAX_BATCH;
+use super::batch::{MAX_BATCH, ReceiveBatch};
+use super::filter;
 use super::wait::wait_writable;
 
 /// Octets of the send queue.
@@ -58,24 +59,9 @@ impl FrameBatch {
 impl PacketSocket {
     /// Opens it for the interface with this index. Takes CAP_NET_RAW.
     pub fn open(interface: u32) -> io::Result<Self> {
-        let flags = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        let fd = open()?;
         // Protocol 0: nothing is received.
-        // SAFETY: takes no pointers; the descriptor is checked and then owned by us alone.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, flags, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: as above.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: all-zero is a valid `sockaddr_ll`.
-        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_ifindex = interface as i32;
-        let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-        // SAFETY: the address outlives the call and is `len` octets long.
-        if unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        bind(&fd, interface, 0)?;
         let len = size_of::<libc::c_int>() as libc::socklen_t;
         // SAFETY: the value is an int that outlives the call. A smaller queue than wished is no failure.
         unsafe {
@@ -128,6 +114,85 @@ impl PacketSocket {
             unsafe { libc::sendmmsg(self.0.as_raw_fd(), headers.as_mut_ptr(), count as _, libc::MSG_DONTWAIT as _) };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
+}
+
+/// A socket that copies of the frames come by which are sent to this host and may hold a datagram to one of its ports.
+pub struct FrameSocket(OwnedFd);
+
+impl FrameSocket {
+    /// Opens it for the interface with this index. Takes CAP_NET_RAW. `queue` is octets of its queue.
+    pub fn open(interface: u32, ports: &[u16], queue: usize) -> io::Result<Self> {
+        // Nothing is received before the filter is there: neither here, without a protocol, nor between the two.
+        let fd = open()?;
+        filter::datagrams_to(ports).attach(&fd)?;
+        let stamping = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
+        set(&fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING_NEW, stamping as libc::c_int)?;
+        // The VLAN tag, which the kernel takes out of the frame.
+        set(&fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
+        // A smaller queue than wished is no failure.
+        let _ = set(&fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, queue as libc::c_int);
+        bind(&fd, interface, (libc::ETH_P_ALL as u16).to_be())?;
+        match hardware_type(&fd)? {
+            libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Ok(Self(fd)),
+            _ => Err(io::Error::new(io::ErrorKind::Unsupported, "its frames are not Ethernet's")),
+        }
+    }
+
+    /// Fills the batch with what has come, without waiting; how many frames.
+    pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
+        match batch.fill(self.0.as_raw_fd(), 0) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+            other => other,
+        }
+    }
+}
+
+impl AsFd for FrameSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn open() -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: takes no pointers; the descriptor is checked and then owned by us alone.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, flags, 0) };
+    // SAFETY: as above.
+    if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(unsafe { OwnedFd::from_raw_fd(fd) }) }
+}
+
+/// Binds the socket to an interface, and to a protocol in network order.
+fn bind(fd: &OwnedFd, interface: u32, protocol: u16) -> io::Result<()> {
+    // SAFETY: all-zero is a valid `sockaddr_ll`.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = protocol;
+    address.sll_ifindex = interface as i32;
+    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the address outlives the call and is `len` octets long.
+    if unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// The kind of link (`ARPHRD_…`) of the interface that the socket is bound to.
+fn hardware_type(fd: &OwnedFd) -> io::Result<u16> {
+    // SAFETY: all-zero is a valid `sockaddr_ll`.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the address outlives the call and has room for `len` octets.
+    if unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut address).cast(), &raw mut len) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(address.sll_hatype)
+}
+
+fn set(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the value is an int that outlives the call.
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl AsFd for PacketSocket {

@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::batch::{ReceiveBatch, SendBatch};
 use super::control::ControlBuffer;
+use super::filter;
 
 /// The control message that gives a datagram the number of its transmit timestamp (Linux 6.13, `asm-generic/socket.h`).
 pub(super) const SCM_TS_OPT_ID: c_int = 81;
@@ -237,6 +238,11 @@ impl Socket {
     /// The local address and port; the port is never 0.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("the socket is not an IP socket"))
+    }
+
+    /// From now on receives only what does not fit into one IP packet of `mtu` octets.
+    pub fn limit_to_longer_than(&self, mtu: u32) -> io::Result<()> {
+        filter::longer_than(mtu, self.local_addr()?.is_ipv6()).attach(&self.socket)
     }
 
     /// Replaces the batch's content with what is waiting; does not wait itself.

@@ -49,6 +49,8 @@ pub struct Config {
     pub addresses: Vec<Address>,
     /// How to attach the XDP program.
     pub xdp_mode: XdpMode,
+    /// Whether frames are taken from a packet socket where no XDP program runs.
+    pub link_layer: bool,
     /// Rules for reflection.
     pub policy: Policy,
     /// Whether sessions count their replies themselves.
@@ -131,6 +133,7 @@ impl Config {
             ports,
             addresses: settings.address.iter().copied().map(address).collect(),
             xdp_mode: settings.xdp_mode,
+            link_layer: settings.link_layer,
             policy,
             is_stateful: !settings.stateless,
             provisioned_only: settings.provisioned_only,

@@ -18,9 +18,9 @@ use super::reader::Reader;
 use super::shared::{Notice, Shared};
 use super::slow_path::locked;
 use super::view::View;
-use super::{ReflectorError, pacing, pins, ring, socket};
+use super::{ReflectorError, link, pacing, pins, ring, socket};
 use crate::net::interface::{Interface, local_addresses};
-use crate::net::packet::PacketSocket;
+use crate::net::packet::{FrameSocket, PacketSocket};
 use crate::net::socket::Socket;
 
 /// A running reflector on one interface.
@@ -71,20 +71,25 @@ impl Instance {
         let shared = Arc::new(Shared::new(view, clock, ledger, notices, agenda));
         let started = (|| {
             let (wake, waker) = std::io::pipe().map_err(ReflectorError::System)?;
+            let frames = (punts.is_none() && config.link_layer).then(|| open_frames(&shared, &sockets)).transpose()?;
             let mut engines = vec![spawn_sockets(&name, &shared, sockets.clone(), wake.try_clone()?)?];
-            let has_frames = punts.is_some();
+            let has_punts = punts.is_some();
             let refused = |source| ReflectorError::Frames { interface: name.clone(), source };
-            let packet =
-                (has_frames && !is_loopback).then(|| PacketSocket::open(index)).transpose().map_err(refused)?;
+            let packet = (has_punts || frames.is_some()) && !is_loopback;
+            let packet = packet.then(|| PacketSocket::open(index)).transpose().map_err(refused)?;
             let exits = Arc::new(Exits { packet, sockets: sockets.clone() });
             if let Some(punts) = punts {
                 let (shared, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
                 let run = move || ring::run(&shared, punts, &exits, &wake);
                 engines.push(spawn(format!("ring-{name}"), run)?);
             }
+            if let Some(frames) = frames {
+                let (shared, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
+                engines.push(spawn(format!("link-{name}"), move || link::run(&shared, &frames, &exits, &wake))?);
+            }
             let pace = {
                 let shared = shared.clone();
-                move || pacing::run(&shared, if has_frames { &shared.ring } else { &shared.socket }, &exits, &wake)
+                move || pacing::run(&shared, if has_punts { &shared.ring } else { &shared.socket }, &exits, &wake)
             };
             engines.push(spawn(format!("pace-{name}"), pace)?);
             Ok((engines, waker))
@@ -122,6 +127,11 @@ impl Instance {
         }
     }
 
+    /// Whether frames come from a packet socket.
+    pub fn has_link_engine(&self) -> bool {
+        self.kernel.is_none() && self.shared.view().config.link_layer
+    }
+
     /// Name of the interface.
     pub fn name(&self) -> String {
         self.shared.view().interface.name.clone()
@@ -149,6 +159,16 @@ impl Instance {
     pub fn set_view(&self, view: View) -> Result<(), MapsError> {
         let clock = self.shared.clock();
         let before = self.shared.view();
+        if self.has_link_engine()
+            && view.interface.mtu != before.interface.mtu
+            && let Err(error) = limit_sockets(&self.sockets, view.interface.mtu)
+        {
+            tracing::warn!(
+                "{}: datagrams of {} octets may be answered twice or not: {error}",
+                self.name(),
+                view.interface.mtu
+            );
+        }
         self.shared.set_view(view.clone());
         if let Err(error) = self.maps(|maps| maps.publish(&view, &clock)).transpose() {
             self.shared.set_view((*before).clone());
@@ -203,6 +223,19 @@ fn attach(view: &View, clock: &Clock) -> Result<Option<(loader::Kernel, super::m
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The packet socket of the link engine. The others keep what is not its part.
+fn open_frames(shared: &Shared, sockets: &[Arc<Socket>]) -> Result<FrameSocket, ReflectorError> {
+    let view = shared.view();
+    let Interface { name, index, mtu, .. } = &*view.interface;
+    let failed = |source| ReflectorError::LinkLayer { interface: name.clone(), source };
+    limit_sockets(sockets, *mtu).map_err(failed)?;
+    FrameSocket::open(*index, &view.config.ports, socket::QUEUE).map_err(failed)
+}
+
+fn limit_sockets(sockets: &[Arc<Socket>], mtu: u32) -> std::io::Result<()> {
+    sockets.iter().try_for_each(|socket| socket.limit_to_longer_than(mtu))
 }
 
 fn spawn_sockets(

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`config`] and [`view`] (what holds), [`slow_path`] (one packet's way), [`extra`] (TLVs that take more
 //! than the packet), [`control`], [`burst`] and [`pacing`] (several replies to one request), [`sessions`] and [`keys`] (state
-//! that is ours), [`socket`], [`ring`] and [`framed`] (the engines), [`loader`] and [`maps`] (the kernel's side), [`instance`] (all of it on one interface), [`handle`] (how others look at it).
+//! that is ours), [`socket`], [`ring`], [`link`] and [`framed`] (the engines), [`loader`] and [`maps`] (the kernel's side), [`instance`] (all of it on one interface), [`handle`] (how others look at it).
 //!
 //! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `Event`.
 
@@ -16,6 +16,7 @@ pub mod handle;
 pub mod instance;
 pub mod kernel_log;
 pub mod keys;
+pub mod link;
 pub mod loader;
 pub mod lru;
 pub mod maps;
@@ -87,6 +88,16 @@ pub enum ReflectorError {
         /// The interface.
         interface: String,
         /// Why.
+        source: io::Error,
+    },
+    /// The packet socket of the link engine.
+    #[error(
+        "cannot take frames from {interface}: {source}; --link-layer takes Ethernet frames and CAP_NET_RAW (or root)"
+    )]
+    LinkLayer {
+        /// The interface.
+        interface: String,
+        /// The system's reason.
         source: io::Error,
     },
     /// The system.

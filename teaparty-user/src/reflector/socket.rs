@@ -29,7 +29,7 @@ pub const BATCH: usize = 32;
 /// Octets of the longest UDP payload.
 const MAX_PAYLOAD: usize = 65_535;
 /// Octets of the kernel's queues: what arrives in some milliseconds at the rates that sockets can keep up with.
-const QUEUE: usize = 4 << 20;
+pub const QUEUE: usize = 4 << 20;
 /// How long a full send queue is waited for before replies are given up. Longer, and a session whose replies can't leave
 /// would hold up all others; and a reply that is late by this much says more about us than about the network.
 pub const SEND_PATIENCE: Duration = Duration::from_millis(1);

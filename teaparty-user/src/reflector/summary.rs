@@ -28,6 +28,7 @@ impl fmt::Display for Ready<'_> {
             let how = match interface.xdp_mode {
                 "native" => "native (in the driver)",
                 "skb" => "skb (generic)",
+                _ if self.config.link_layer => "off (frames from a packet socket are answered)",
                 _ => "off (sockets answer)",
             };
             writeln!(f, "  XDP mode    {how}{adopted}")?;

@@ -73,7 +73,12 @@ impl Net {
 
     /// Runs `ip` in the reflector's namespace.
     pub(crate) fn near_ip(&self, arguments: &[&str]) {
-        ip(&[&["-n", &self.near], arguments].concat()).unwrap();
+        self.try_near_ip(arguments).unwrap();
+    }
+
+    /// The same for what this machine may not have.
+    pub(crate) fn try_near_ip(&self, arguments: &[&str]) -> Result<(), String> {
+        ip(&[&["-n", &self.near], arguments].concat())
     }
 
     /// Runs `ip` in the client's namespace.

@@ -25,6 +25,10 @@ pub struct Settings {
     /// How to attach the XDP program: auto tries native, then skb, then off
     #[arg(long, value_name = "MODE")]
     pub xdp_mode: XdpMode,
+    /// Without XDP, take whole frames from a packet socket, so that MAC addresses and IP headers can be reflected. With XDP
+    /// nothing changes: it works at link level anyway
+    #[arg(long)]
+    pub link_layer: bool,
     /// Repeat the request's Sequence Number and keep no state
     #[arg(long)]
     pub stateless: bool,
@@ -159,6 +163,7 @@ impl Default for Settings {
             port: vec![DEFAULT_PORT],
             address: Vec::new(),
             xdp_mode: XdpMode::Auto,
+            link_layer: false,
             stateless: false,
             provisioned_only: false,
             strict: false,

@@ -1,0 +1,133 @@
+//! The link engine: answers frames that a packet socket brings, where no XDP program runs and `--link-layer` asks for it.
+//!
+//! What sockets do not tell is in sight then, as for XDP: MAC addresses, and the IP headers whole. The listening sockets
+//! hold the ports and answer what does not fit into one IP packet, which comes to them reassembled; all else is kept from
+//! them, so that nothing is answered twice. A datagram that was fragmented although it would have fitted is not answered.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use teaparty_common::bytes::SliceBytes;
+use teaparty_common::frame::{Frame, UDP_LEN, locate};
+use teaparty_common::maps::{Clock, PuntHeader, RecordKind, SessionKey};
+use teaparty_common::reflect::{Facts, Reason};
+
+use super::framed::{Exits, Framed};
+use super::pacing;
+use super::shared::{Notice, Shared};
+use super::slow_path;
+use super::socket::BATCH;
+use super::view::View;
+use crate::clock::{Clock as _, SystemClock};
+use crate::net::batch::{ReceiveBatch, Received};
+use crate::net::filter::longest;
+use crate::net::packet::FrameSocket;
+use crate::net::wait::wait;
+
+/// Octets of the longest frame: the largest IP packet behind its headers and tags.
+const MAX_FRAME: usize = 65_535 + 64;
+/// Where a VLAN tag is in a frame.
+const TAG_AT: usize = 12;
+
+/// Answers until asked to stop, which `wake` becoming readable makes it notice.
+pub fn run(shared: &Arc<Shared>, frames: &FrameSocket, exits: &Exits, wake: &impl AsFd) {
+    let mut requests = ReceiveBatch::new(BATCH, MAX_FRAME);
+    let mut framed = Framed::new(shared, &shared.socket, exits);
+    let mut frame = Vec::with_capacity(2048);
+    while !shared.is_stopping() {
+        if let Err(error) = wait(&[frames, wake], None) {
+            shared.notify(Notice::Failed { what: format!("the link engine cannot wait for packets: {error}") });
+            return;
+        }
+        if let Err(error) = frames.receive(&mut requests) {
+            // The interface may be down for a while; the kernel says so once.
+            tracing::debug!("receiving frames: {error}");
+            continue;
+        }
+        let (view, clock) = (shared.view(), shared.clock());
+        for request in requests.iter() {
+            restore(&request, &mut frame);
+            match admit(shared, &view, &clock, &request, &mut frame) {
+                Ok(header) => pacing::take_frame(shared, &mut framed, &header, &mut frame, &view, &clock),
+                Err(reason) => shared.socket.count(reason),
+            }
+        }
+        framed.flush(&clock);
+    }
+}
+
+/// The frame as it came by the link, with the VLAN tag that the kernel has taken out.
+fn restore(request: &Received<'_>, frame: &mut Vec<u8>) {
+    frame.clear();
+    frame.extend_from_slice(request.payload);
+    if let (Some(tag), true) = (request.vlan, frame.len() >= TAG_AT) {
+        frame.splice(TAG_AT..TAG_AT, tag);
+    }
+}
+
+/// Decides whether a frame may be answered, and gathers what is known about it, as the kernel program does.
+fn admit(
+    shared: &Shared,
+    view: &View,
+    clock: &Clock,
+    request: &Received<'_>,
+    octets: &mut [u8],
+) -> Result<PuntHeader, Reason> {
+    if request.is_truncated {
+        return Err(Reason::LongPacket);
+    }
+    let len = octets.len();
+    let bytes = SliceBytes(octets);
+    let frame = locate(&bytes, len)?;
+    let (source, destination) = frame.addresses(&bytes).ok_or(Reason::MalformedHeader)?;
+    let (source_mac, _) = Frame::macs(&bytes).ok_or(Reason::MalformedHeader)?;
+    if !view.listens(frame.destination_port) {
+        return Err(Reason::NotOurPort);
+    }
+    if frame.payload_len + UDP_LEN > longest(view.interface.mtu, frame.is_ipv6) as usize {
+        // The sockets' part.
+        return Err(Reason::PuntUnavailable);
+    }
+    if frame.is_ipv6 && frame.checksum == 0 {
+        return Err(Reason::ChecksumMissing);
+    }
+    let mut key = SessionKey {
+        source,
+        destination,
+        source_port: frame.source_port,
+        destination_port: frame.destination_port,
+        ..SessionKey::default()
+    };
+    let payload = &octets[frame.payload_at()..frame.payload_at() + frame.payload_len];
+    let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
+    let received_ns = received.wrapping_add(clock.tai_offset_ns);
+    let session_flags = slow_path::admit(shared, &mut key, payload, view, received_ns)?;
+    let format = slow_path::format(session_flags, &view.config.policy);
+    let facts = Facts {
+        received_ns,
+        receive_timestamp: slow_path::wire_time(received, format, clock),
+        source,
+        destination,
+        interface: view.interface.index,
+        source_port: frame.source_port,
+        destination_port: frame.destination_port,
+        error_estimate: slow_path::error_estimate(format, clock),
+        source_mac,
+        timestamp_information: clock.timestamp_information,
+        ttl: frame.ttl,
+        traffic_class: frame.traffic_class,
+        flags: Facts::UNASSIGNED | Facts::HAS_MAC,
+        ..Facts::default()
+    };
+    Ok(PuntHeader {
+        kind: RecordKind::Frame as u32,
+        reason: Reason::Reflected as u32,
+        frame_len: len as u32,
+        payload_len: frame.payload_len as u32,
+        ip_at: frame.ip_at as u16,
+        payload_at: frame.payload_at() as u16,
+        session_flags,
+        key,
+        facts,
+    })
+}

@@ -1,0 +1,151 @@
+//! `--link-layer` without XDP on a veth pair: the same answers as the XDP program's, each once. Needs root.
+
+mod reflector_support;
+
+#[path = "support/random.rs"]
+#[allow(dead_code, reason = "other tests need all of it")]
+mod random;
+
+use std::process::{Command, Stdio};
+
+use random::Random;
+use reflector_support::probe::or_skip;
+use reflector_support::{Net, V4, V6, sequence};
+
+const LINK: [&str; 3] = ["--xdp-mode", "off", "--link-layer"];
+
+/// Behind the base packet, octets that may be TLVs: chains of known and unknown ones, whole and cut short.
+fn tails() -> Vec<Vec<u8>> {
+    let mut random = Random::new(3);
+    let tail = |_| {
+        let mut tail = Vec::new();
+        for _ in 0..random.below(10) {
+            let length = random.below(24) as u8;
+            let code = random.pick(&[1, 2, 3, 4, 5, 6, 7, 9, 179, 200, 246, 247, 248]);
+            // As long as it should be, more often than not.
+            let length = match (code, random.below(4)) {
+                (_, 0) => length,
+                (3 | 4 | 6 | 9 | 179 | 248, _) => 4,
+                (5, _) => 12,
+                (7, _) => 16,
+                (247, _) => 20,
+                _ => length,
+            };
+            tail.extend([0x80, code, 0, length]);
+            tail.extend((0..length).map(|_| if random.one_in(3) { random.octet() } else { 0 }));
+        }
+        if random.one_in(8) {
+            tail.pop();
+        }
+        tail
+    };
+    // Source MAC address by Location, and the headers whole.
+    let mac = [&[0x80, 2, 0, 16, 0, 0, 0, 0, 0x80, 1, 0, 8][..], &[0; 8]].concat();
+    let fixed = |length: u8| [&[0x80, 247, 0, length][..], &vec![0; length.into()]].concat();
+    [mac, fixed(20), fixed(40)].into_iter().chain((0..150).map(tail)).collect()
+}
+
+/// What comes back to each, times and Error Estimate left out.
+fn answers(net: &Net, arguments: &[&str], address: &str) -> Vec<Option<Vec<u8>>> {
+    let reflector = net.reflector(arguments);
+    let mut client = net.client_from(address, 862, 40_000);
+    let answers = tails().into_iter().map(|tail| {
+        client.ask(&tail).map(|mut reply| {
+            reply[4..14].fill(0);
+            reply[16..24].fill(0);
+            mask(&mut reply);
+            reply
+        })
+    });
+    let answers = answers.collect();
+    let ended = reflector.stop();
+    assert!(ended.status.success(), "{}", ended.error);
+    answers
+}
+
+/// Clears what is another one in each packet: the times of replies in Follow-Up Telemetry, the identification and checksum
+/// of the IPv4 header, and the flow label of the IPv6 header.
+fn mask(reply: &mut [u8]) {
+    let mut at = 44;
+    while let Some(&[flags, code, high, low]) = reply.get(at..at + 4).and_then(|header| header.first_chunk::<4>()) {
+        let end = at + 4 + usize::from(u16::from_be_bytes([high, low]));
+        // First octets and numbers of them.
+        let places: &[(usize, usize)] = match (flags, code, end - at - 4) {
+            (0, 7, _) => &[(8, 8)],
+            (0, 247, 20) => &[(8, 2), (14, 2)],
+            (0, 247, 40) => &[(5, 3)],
+            _ => &[],
+        };
+        places.iter().for_each(|(first, len)| reply[at + first..at + first + len].fill(0));
+        at = end;
+    }
+}
+
+#[test]
+fn frames_are_answered_as_by_the_xdp_program_c285() {
+    let Some(net) = or_skip("link layer: same answers", Net::new()) else { return };
+    for address in [V4, V6] {
+        let (xdp, link) = (answers(&net, &["--xdp-mode", "native"], address), answers(&net, &LINK, address));
+        assert!(xdp.iter().all(Option::is_some), "every packet has an answer");
+        for ((xdp, link), tail) in xdp.iter().zip(&link).zip(tails()) {
+            assert_eq!(xdp, link, "{address}: {tail:02x?}");
+        }
+        // Sockets do not see what a frame has in it.
+        let sockets = answers(&net, &["--xdp-mode", "off"], address);
+        assert!((0..3).any(|n| link[n] != sockets[n]), "the comparison tells nothing");
+    }
+}
+
+#[test]
+fn everything_is_answered_once_fragments_and_other_ports_too() {
+    let Some(net) = or_skip("link layer: once", Net::new()) else { return };
+    let reflector = net.reflector(&[&LINK[..], &["--port", "862", "--port", "50000"]].concat());
+    assert!(reflector.ready.contains("frames from a packet socket"), "{}", reflector.ready);
+    for (address, port) in [(V4, 862), (V6, 862), (V4, 50_000)] {
+        let mut client = net.client(address, port);
+        // The longest that fits into 1500 octets, one that does not, and one in many fragments.
+        let whole = if address == V4 { 1472 } else { 1452 };
+        for (n, len) in [44, whole, whole + 1, 9000, 45].into_iter().enumerate() {
+            let reply = client.ask(&vec![0; len - 44]).unwrap_or_else(|| panic!("{address}: {len} octets"));
+            assert_eq!((reply.len(), sequence(&reply)), (len, n as u32), "{address}");
+            client.socket.set_nonblocking(true).unwrap();
+            assert!(client.receive().is_none(), "{address}: {len} octets are answered twice");
+            client.socket.set_nonblocking(false).unwrap();
+        }
+    }
+    let ended = reflector.stop();
+    assert!(ended.out.starts_with("15 packets answered in 3 sessions"), "{}{}", ended.out, ended.error);
+}
+
+#[test]
+fn another_mtu_moves_the_line_between_frames_and_sockets() {
+    let Some(net) = or_skip("link layer: MTU", Net::new()) else { return };
+    let reflector = net.reflector(&LINK);
+    net.near_ip(&["link", "set", "veth0", "mtu", "1400"]);
+    net.far_ip(&["link", "set", "veth1", "mtu", "1400"]);
+    let mut client = net.client(V4, 862);
+    for len in [1372, 1373, 1472, 44] {
+        let mut reply = None;
+        // The reflector follows a change within a second.
+        for _ in 0..4 {
+            reply = reply.or_else(|| client.ask(&vec![0; len - 44]));
+        }
+        assert_eq!(reply.map(|reply| reply.len()), Some(len));
+    }
+    assert!(reflector.stop().status.success());
+}
+
+#[test]
+fn what_link_layer_takes_is_said_where_it_is_not_to_be_had() {
+    let Some(net) = or_skip("link layer: not Ethernet", Net::new()) else { return };
+    // A tunnel, whose frames are bare IP packets.
+    let made = net.try_near_ip(&["tuntap", "add", "dev", "tun9", "mode", "tun"]);
+    if or_skip("link layer: not Ethernet", made).is_none() {
+        return;
+    }
+    let mut command: Command = net.teaparty(&["reflector", "--api", "none", "--iface", "tun9"]);
+    let output = command.args(LINK).stdout(Stdio::piped()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("tun9") && error.contains("--link-layer takes Ethernet frames"), "{error}");
+}
