@@ -40,6 +40,11 @@ impl<S: Send + Sync> FromRequest<S> for AnyType {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let stated =
+            request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if stated.is_some_and(|length: u64| length > MAX_BODY as u64) {
+            return Err(ApiError::too_large(MAX_BODY));
+        }
         let body = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state));
         let body = body.await.map_err(|_| ApiError::slow_body())?.map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(MAX_BODY),

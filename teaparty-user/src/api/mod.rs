@@ -1,7 +1,8 @@
 //! The REST API: the real one under `/api/v1`, the namesake's endpoints, probes and metrics.
 //!
 //! Reading order: [`types`] (what is shown), [`error`] (what is shown when it fails), [`body`] (what comes in),
-//! [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] and [`namesake`] (the endpoints), [`condition`] (ETags), [`token`] (who may ask), [`server`] (TCP).
+//! [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] and [`namesake`] (the endpoints), [`condition`] (ETags), [`token`] (who may ask),
+//! [`listen`] and [`server`] (connections).
 //!
 //! Keys come in and never go out: no type here that is serialised has a place for one.
 
@@ -10,6 +11,7 @@ pub mod condition;
 pub mod error;
 pub mod events;
 pub mod keys;
+pub mod listen;
 pub mod namesake;
 pub mod reflector;
 pub mod server;

@@ -1,6 +1,5 @@
-//! The API on a TCP port: connections that are slow, idle or many cost little and end by themselves.
+//! The API on a port or a socket: connections that are slow, idle or many cost little and end by themselves.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,46 +7,26 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::token::{self, Token, TokenError};
+use super::listen::{Listener, Stream};
 
-/// Where the API listens unless told otherwise.
-pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000);
 /// Connections at a time; more wait in the kernel.
 const MAX_CONNECTIONS: usize = 256;
 /// How long a connection may be idle, or take for the head of a request.
-const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+const HEAD_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection may last at all: a client that reads slowly shall not keep its place.
 const MAX_AGE: Duration = Duration::from_secs(300);
 /// Pause after the system could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// The API can't be offered.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// Not in this way.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// Not at this address.
-    #[error("the API cannot listen at {0}: {1}; name another address with --api, or --api none")]
-    Listen(SocketAddr, std::io::Error),
-}
-
-/// Opens the port, if the API may be offered there.
-pub async fn listen(address: SocketAddr, token: Option<&Token>) -> Result<TcpListener, ServeError> {
-    token::check_listen(address, token)?;
-    TcpListener::bind(address).await.map_err(|error| ServeError::Listen(address, error))
-}
-
 /// Serves for ever; to be aborted, or dropped, in the end.
-pub async fn serve(listener: TcpListener, router: Router) {
+pub async fn serve(listener: Listener, router: Router) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 let router = router.clone();
                 tokio::spawn(async move {
                     let _place = place;
@@ -63,7 +42,7 @@ pub async fn serve(listener: TcpListener, router: Router) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router) -> Result<(), hyper::Error> {
+async fn connection(stream: Box<dyn Stream>, router: Router) -> Result<(), hyper::Error> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)

@@ -1,15 +1,13 @@
 //! `teaparty reflector` and `teaparty detach`: what may be typed, and its way into [`Settings`].
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::net::TcpListener;
 
-use crate::api::server::{self, ServeError};
+use crate::api::listen::{self, ListenError, Listener, Place};
+use crate::api::server;
 use crate::api::token::Token;
 use crate::api::{self, AppState};
 use crate::config::typed::Typed;
@@ -28,35 +26,15 @@ pub struct Arguments {
     /// Short for --timestamp-format ptp
     #[arg(long, conflicts_with = "timestamp_format")]
     ptp: bool,
-    /// Address and port of the REST API, or none [default: 127.0.0.1:8000]
-    #[arg(long, value_name = "ADDR|none")]
-    api: Option<ApiArgument>,
+    /// Address and port of the REST API, unix:/PATH for a socket of its owner and group, or none [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDR|unix:PATH|none")]
+    api: Option<Place>,
     /// File with the token that clients of the API must send; needed where others than this host can reach it
     #[arg(long, value_name = "FILE")]
     api_token_file: Option<PathBuf>,
     /// Send a heartbeat to this target every so many seconds; may repeat
     #[arg(long, value_name = "[IP[:PORT]]@SECONDS")]
     heartbeat: Vec<Heartbeat>,
-}
-
-/// Where the API listens, if anywhere.
-#[derive(Clone, Copy, Debug)]
-enum ApiArgument {
-    /// There.
-    At(SocketAddr),
-    /// Nowhere.
-    None,
-}
-
-impl FromStr for ApiArgument {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self::None),
-            _ => text.parse().map(Self::At).map_err(|_| "write ADDRESS:PORT, such as 127.0.0.1:8000, or none".into()),
-        }
-    }
 }
 
 /// Removes the reflector that a killed teaparty, or one with --keep, has left on an interface.
@@ -72,7 +50,7 @@ impl Arguments {
     pub fn run(self) -> anyhow::Result<Exit> {
         // Always: keys may also come by the API later.
         process::forbid_dumps().context("cannot forbid core dumps, which would hold keys")?;
-        let (address, heartbeats) = (self.api, self.heartbeat.clone());
+        let (address, heartbeats) = (self.api.clone(), self.heartbeat.clone());
         let token = self.api_token_file.as_deref().map(Token::load).transpose();
         let token = token.map_err(|error| UsageError::new(format!("--api-token-file: {error}")))?;
         let mut settings = Settings::default();
@@ -100,9 +78,7 @@ impl Arguments {
                 }
             }
             if let Some(listener) = listener {
-                if let Ok(address) = listener.local_addr() {
-                    let _ = writeln!(std::io::stdout(), "  API         http://{address}");
-                }
+                let _ = writeln!(std::io::stdout(), "  API         {listener}");
                 let state = AppState::new(handle.clone(), beats.clone(), token);
                 tokio::spawn(server::serve(listener, api::router(state)));
             }
@@ -115,16 +91,11 @@ impl Arguments {
     }
 }
 
-/// Opens the API's port. The default one may be another reflector's; that is no reason not to answer packets.
-async fn listen(typed: Option<ApiArgument>, token: Option<&Token>) -> anyhow::Result<Option<TcpListener>> {
-    let address = match typed {
-        Some(ApiArgument::None) => return Ok(None),
-        Some(ApiArgument::At(address)) => address,
-        None => server::DEFAULT_LISTEN,
-    };
-    match server::listen(address, token).await {
-        Ok(listener) => Ok(Some(listener)),
-        Err(error @ ServeError::Token(_)) => Err(UsageError::new(error.to_string()).into()),
+/// Opens the API's place. The default one may be another reflector's; that is no reason not to answer packets.
+async fn listen(typed: Option<Place>, token: Option<&Token>) -> anyhow::Result<Option<Listener>> {
+    match Listener::open(typed.as_ref().unwrap_or(&listen::DEFAULT), token).await {
+        Ok(listener) => Ok(listener),
+        Err(error @ ListenError::Token(_)) => Err(UsageError::new(error.to_string()).into()),
         Err(error) if typed.is_none() => {
             tracing::warn!("no API: {error}");
             Ok(None)

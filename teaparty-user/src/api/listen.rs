@@ -1,0 +1,238 @@
+//! Where the API listens: a TCP port, or a Unix socket that file permissions guard.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::token::{self, Token, TokenError};
+
+/// Where the API listens unless told otherwise.
+pub const DEFAULT: Place = Place::Tcp(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000));
+/// Who may connect to a Unix socket: its owner and its group.
+const MODE: u32 = 0o660;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// Where the API is to listen: `ADDRESS:PORT`, `unix:PATH`, or `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At this address and port.
+    Tcp(SocketAddr),
+    /// At this socket in the file system.
+    Unix(PathBuf),
+    /// Nowhere.
+    None,
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "write ADDRESS:PORT, such as 127.0.0.1:8000, unix:/PATH, or none".to_owned();
+        match text.strip_prefix("unix:") {
+            Some(path) if Path::new(path).is_absolute() => Ok(Self::Unix(path.into())),
+            Some(_) => Err(wrong()),
+            None if text == "none" => Ok(Self::None),
+            None => text.parse().map(Self::Tcp).map_err(|_| wrong()),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::None => f.write_str("none"),
+        }
+    }
+}
+
+/// The API can't be offered.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Not in this way.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Not at this address.
+    #[error("the API cannot listen at {0}: {1}; name another place with --api, or --api none")]
+    Listen(Place, io::Error),
+    /// Another process listens there.
+    #[error("the API cannot listen at {0}: another process does; stop it, or name another place with --api")]
+    Taken(Place),
+    /// What is there is no socket.
+    #[error("the API cannot listen at {0}: what is there is no socket; remove it, or name another place with --api")]
+    NoSocket(Place),
+}
+
+/// A place that is listened at. Dropping it takes a Unix socket away.
+pub enum Listener {
+    /// A port.
+    Tcp(TcpListener),
+    /// A socket in the file system.
+    Unix(UnixListener, SocketFile),
+}
+
+/// Both directions of a connection.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Listener {
+    /// Opens the place, if the API may be offered there; `None` for [`Place::None`].
+    pub async fn open(place: &Place, token: Option<&Token>) -> Result<Option<Self>, ListenError> {
+        match place {
+            Place::None => Ok(None),
+            Place::Tcp(address) => {
+                token::check_listen(*address, token)?;
+                let listener = TcpListener::bind(address).await;
+                listener.map(Self::Tcp).map(Some).map_err(|error| ListenError::Listen(place.clone(), error))
+            }
+            Place::Unix(path) => {
+                clear(place, path)?;
+                let opened = bind_unix(path).and_then(|socket| Ok(Self::Unix(socket, SocketFile::new(path)?)));
+                opened.map(Some).map_err(|error| ListenError::Listen(place.clone(), error))
+            }
+        }
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Self::Tcp(listener) => Ok(Box::new(listener.accept().await?.0)),
+            Self::Unix(listener, _) => Ok(Box::new(listener.accept().await?.0)),
+        }
+    }
+
+    /// Address and port, for a port.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(_) => match self.address() {
+                Some(address) => write!(f, "http://{address}"),
+                None => f.write_str("http"),
+            },
+            Self::Unix(_, file) => write!(f, "unix:{}", file.path.display()),
+        }
+    }
+}
+
+/// Takes a socket out of the way that nobody listens at any more: its process was killed.
+fn clear(place: &Place, path: &Path) -> Result<(), ListenError> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(ListenError::NoSocket(place.clone()));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|error| ListenError::Listen(place.clone(), error))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(ListenError::Listen(place.clone(), error)),
+        _ => Err(ListenError::Taken(place.clone())),
+    }
+}
+
+/// The socket has its permissions before it has its name: nobody else can connect in between.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    let socket = std::fs::File::from(OwnedFd::from(Socket::new(Domain::UNIX, Type::STREAM, None)?));
+    socket.set_permissions(std::fs::Permissions::from_mode(MODE))?;
+    let socket = Socket::from(OwnedFd::from(socket));
+    socket.bind(&SockAddr::unix(path)?)?;
+    // What the process's mask has taken away.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(std::os::unix::net::UnixListener::from(OwnedFd::from(socket)))
+}
+
+/// The name of a Unix socket in the file system.
+pub struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.into(), identity: identity(path)? })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Another process may have put its own there.
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_in_the_file_system_is_its_owners_and_its_groups() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("api");
+        let place: Place = format!("unix:{}", path.display()).parse().unwrap();
+        let listener = Listener::open(&place, None).await.unwrap().unwrap();
+        assert_eq!(listener.to_string(), place.to_string());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        let taken = Listener::open(&place, None).await;
+        assert!(matches!(taken, Err(ListenError::Taken(_))));
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_left_is_replaced_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("api");
+        let place = Place::Unix(path.clone());
+        // Dropping it leaves the name.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let listener = Listener::open(&place, None).await.unwrap().unwrap();
+        // Another one has taken the name: it is not ours to remove.
+        std::fs::remove_file(&path).unwrap();
+        let other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        drop(listener);
+        assert!(path.exists());
+        drop(other);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        assert!(matches!(Listener::open(&place, None).await, Err(ListenError::NoSocket(_))));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn places_are_written_in_three_ways() {
+        assert_eq!("127.0.0.1:8000".parse(), Ok(DEFAULT));
+        assert_eq!("unix:/run/teaparty.sock".parse(), Ok(Place::Unix("/run/teaparty.sock".into())));
+        assert_eq!("none".parse(), Ok(Place::None));
+        for wrong in ["", "8000", "localhost:8000", "unix:", "unix:here", "/run/teaparty.sock"] {
+            assert!(wrong.parse::<Place>().unwrap_err().contains("unix:/PATH"), "{wrong}");
+        }
+    }
+}
