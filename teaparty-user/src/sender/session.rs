@@ -266,7 +266,8 @@ impl Session {
             t4_source: t4.source,
             sender_estimate: clock.error_estimate(config.timestamp_format),
             reflector_estimate: reply.error_estimate,
-            forward_ttl: reply.sender_ttl,
+            // Nothing arrives with a TTL of 0: it is padding of a TWAMP-Light reflector that does not tell.
+            forward_ttl: reply.sender_ttl.filter(|ttl| *ttl != 0),
             backward_ttl: received.ttl,
             forward_class: forward_class(&found),
             backward_class: received.traffic_class,
