@@ -12,11 +12,12 @@ use teaparty_common::wire::AUTHENTICATED_LEN;
 use super::config::Config;
 use super::event::{Event, Interest, Stop};
 use super::schedule::Random;
-use super::session::{Arrival, Ignored, Session};
+use super::session::{Ignored, Session};
 use crate::clock::{Clock, ClockState, StepDetector};
-use crate::net::batch::{ReceiveBatch, Report, Stamp, StampSource};
+use crate::net::batch::ReceiveBatch;
 use crate::net::wait::{Alarm, wait};
 
+mod intake;
 mod port;
 mod queue;
 
@@ -224,88 +225,6 @@ impl<'a, C: Clock> Engine<'a, C> {
         Ok(())
     }
 
-    /// Transmit timestamps and refusals.
-    fn read_reports(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
-        for port in &mut self.ports {
-            loop {
-                port.socket.receive_reports(&mut self.received).context("cannot read the error queue")?;
-                for entry in self.received.iter() {
-                    match entry.report() {
-                        Some(Report::Transmitted { id, stamp }) => {
-                            let (place, index) = port.stamped(id);
-                            if let Some(session) = self.sessions.get_mut(place) {
-                                session.exchange.transmitted(index, stamp.nanos);
-                            }
-                        }
-                        Some(Report::Refused { peer, errno, .. }) => {
-                            refused(&mut self.sessions, peer, errno, sink);
-                        }
-                        None => {}
-                    }
-                }
-                if !self.received.is_full() {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn read_replies(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
-        for at in 0..self.ports.len() {
-            // Bounded, so that a flood of foreign packets can't keep us from sending.
-            for _ in 0..4 {
-                self.ports[at].socket.receive(&mut self.received).context("cannot receive")?;
-                let now = self.clock.realtime_ns();
-                for datagram in self.received.iter() {
-                    let drops = datagram.queue_drops.unwrap_or(0);
-                    self.ports[at].queue_drops = self.ports[at].queue_drops.max(u64::from(drops));
-                    let stamp = datagram.stamp.unwrap_or(Stamp { nanos: now, source: StampSource::User });
-                    let arrival = Arrival { stamp, epoch: self.epoch };
-                    let parsed =
-                        super::reply::Reply::parse(datagram.payload, self.config.mode, self.config.key.as_ref());
-                    let place = session_of(&self.sessions, &self.by_ssid, &parsed, datagram.peer());
-                    let session = place.and_then(|place| self.sessions.get_mut(place));
-                    match (parsed, session) {
-                        (Ok(reply), Some(session)) => {
-                            let wants_record = self.interest.records;
-                            let reaction = session.receive(
-                                &reply,
-                                &datagram,
-                                arrival,
-                                self.config,
-                                &self.clock_state,
-                                wants_record,
-                            );
-                            if let Some(record) = reaction.record {
-                                sink(Event::Record(record));
-                            }
-                            if let Some(text) = reaction.notice {
-                                sink(Event::Notice { target: place, text });
-                            }
-                            if let Some(place) = place.filter(|_| self.config.replies_per_packet > 1) {
-                                // The end of a burst lets the next request go.
-                                self.queue.push(session.due_ns(), place);
-                            }
-                        }
-                        (Ok(_), None) => self.foreign.foreign += 1,
-                        (Err(reason), session) => {
-                            let counts = session.map_or(&mut self.foreign, |session| &mut session.ignored);
-                            match reason {
-                                super::reply::NotAReply::TooShort => counts.malformed += 1,
-                                super::reply::NotAReply::NotAuthentic => counts.unauthenticated += 1,
-                            }
-                        }
-                    }
-                }
-                if !self.received.is_full() {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Whether there is nothing left to do. Of many sessions, only looked at when none has anything to send.
     fn is_over(&self, stop: &Stop) -> bool {
         let is_cheap = self.sessions.len() <= 64 || self.queue.next_due().is_none() || stop.is_requested();
@@ -381,43 +300,6 @@ impl<'a, C: Clock> Engine<'a, C> {
         }
         wait(&fds, Some(Duration::from_secs(2))).context("cannot wait for replies")?;
         Ok(())
-    }
-}
-
-/// The session that a datagram claims to be of: by SSID, or where that is missing, by its source.
-///
-/// A reply with an SSID that is none of ours is of no session (RFC 8972 §3), unless we use none: then it may be noise
-/// of a TWAMP-Light reflector, which has no SSID there.
-fn session_of(
-    sessions: &[Session],
-    by_ssid: &[u32],
-    parsed: &Result<super::reply::Reply, super::reply::NotAReply>,
-    peer: Option<std::net::SocketAddr>,
-) -> Option<usize> {
-    if let Ok(reply) = parsed
-        && reply.ssid != 0
-        && sessions.first().is_some_and(|session| session.ssid != 0)
-    {
-        let place = by_ssid[usize::from(reply.ssid)];
-        return (place != NO_SESSION).then_some(place as usize);
-    }
-    let peer = peer?;
-    sessions.iter().position(|session| session.is_at(peer.ip()) && session.address.port() == peer.port())
-}
-
-fn refused(sessions: &mut [Session], peer: Option<std::net::SocketAddr>, errno: i32, sink: &mut dyn FnMut(Event)) {
-    let Some(peer) = peer else { return };
-    let place = sessions.iter().position(|session| session.is_at(peer.ip()) && session.address.port() == peer.port());
-    let Some(place) = place else { return };
-    sessions[place].refusals += 1;
-    if sessions[place].refusals == 1 {
-        let reason = std::io::Error::from_raw_os_error(errno);
-        let advice = match errno {
-            libc::ECONNREFUSED => "; is a reflector running there, on this port?",
-            libc::EMSGSIZE => "; packets are too long for the path",
-            _ => "",
-        };
-        sink(Event::Notice { target: Some(place), text: format!("{peer} is unreachable: {reason}{advice}") });
     }
 }
 

@@ -4,9 +4,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
-use serde_json::Value;
-use teaparty_common::tlv::measurement::FollowUpTelemetry;
-use teaparty_common::tlv::steering::{self, MicroSessionId};
 use teaparty_common::tlv::{Kind, KindSet};
 use teaparty_common::wire::{ErrorEstimate, TrafficClass};
 
@@ -18,7 +15,7 @@ use super::reply::Reply;
 use super::sample::Times;
 use super::schedule::Schedule;
 use super::stats::{Seen, Statistics};
-use super::tlvs::answer::{Answer, Check, Outcome, answers, body};
+use super::tlvs::answer::{Answer, Check, Outcome, answers};
 use super::tlvs::words::{self, Marks};
 use crate::clock::ClockState;
 use crate::net::batch::{Received, Stamp, StampSource};
@@ -28,33 +25,15 @@ mod congestion;
 mod marks;
 mod pause;
 mod templates;
+mod tlvs;
+
+pub use tlvs::TlvTally;
 
 use access::AccessTimer;
 use congestion::Congestion;
-use marks::{forward_class, is_congested};
+use marks::forward_class;
 use pause::Pause;
 use templates::{refused_bit_errors, templates};
-
-/// How often the TLVs of one name came back as what.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct TlvTally {
-    /// Usable.
-    pub answered: u64,
-    /// U.
-    pub unrecognized: u64,
-    /// M.
-    pub malformed: u64,
-    /// C.
-    pub not_conformant: u64,
-    /// I, or a wrong HMAC TLV.
-    pub not_authentic: u64,
-    /// Behind a malformed one.
-    pub skipped: u64,
-    /// What the one in the last reply says.
-    pub words: String,
-    /// Its fields.
-    pub value: Value,
-}
 
 /// Replies that were ignored, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -340,99 +319,6 @@ impl Session {
         }
     }
 
-    /// RFC 9534 §3.2: our own ID must come back, and the reflector's must be the configured or the first one seen.
-    fn is_our_link(&mut self, found: &[Answer<'_>], config: &Config) -> bool {
-        let Some((ours, _)) = config.micro_session else { return true };
-        let answered =
-            |answer: &&Answer<'_>| answer.kind == Some(Kind::MicroSessionId) && answer.outcome == Outcome::Answered;
-        let Some(ids) = found.iter().find(answered).and_then(|answer| body::<MicroSessionId>(answer.value)) else {
-            // A reflector that does not know the TLV has no member links to mix up.
-            return true;
-        };
-        let theirs = *self.reflector_link.get_or_insert(ids.reflector_id.get());
-        ids.sender_id.get() == ours && ids.reflector_id.get() == theirs
-    }
-
-    /// Counts what TLVs came back as, and does what they call for.
-    fn note_tlvs(&mut self, found: &[Answer<'_>], seen: &Seen, now_ns: u64, config: &Config) -> Option<String> {
-        if found.is_empty() {
-            return None;
-        }
-        for answer in found {
-            let tally = self.tlvs.entry((answer.kind, answer.code)).or_default();
-            *match answer.outcome {
-                Outcome::Answered => &mut tally.answered,
-                Outcome::Unrecognized => &mut tally.unrecognized,
-                Outcome::Malformed => &mut tally.malformed,
-                Outcome::NotConformant => &mut tally.not_conformant,
-                Outcome::NotAuthentic => &mut tally.not_authentic,
-                Outcome::Skipped => &mut tally.skipped,
-            } += 1;
-            if answer.kind == Some(Kind::AccessReport)
-                && answer.outcome != Outcome::NotAuthentic
-                && is_our_report(answer, config)
-                && let Some((_, timer)) = &mut self.reporting
-            {
-                timer.acknowledge();
-                // Later replies need not have it, so what it says is kept now.
-                let finding = words::finding(answer, Marks { sent: config.traffic_class, reply: seen.backward_class });
-                (tally.words, tally.value) = (finding.words, finding.value);
-            }
-            if answer.kind == Some(Kind::FollowUpTelemetry)
-                && answer.outcome == Outcome::Answered
-                && body::<FollowUpTelemetry>(answer.value).is_some_and(|body| body.follow_up_timestamp.bits() != 0)
-            {
-                self.exchange.note_stateful();
-            }
-        }
-        let is_marked = is_congested(found, seen, config);
-        let stretch = self.congestion.observe(is_marked, now_ns, self.schedule.stretch());
-        if stretch > self.schedule.stretch() {
-            self.slowdowns += 1;
-        }
-        let text = (stretch > self.schedule.stretch())
-            .then(|| format!("congestion was marked on the way: sending {stretch} times slower than asked"));
-        self.schedule.set_stretch(stretch);
-        text
-    }
-
-    /// TLVs of these kinds are not sent again. All other TLVs stay, padding too.
-    fn give_up(&mut self, kinds: KindSet, config: &Config) -> Option<String> {
-        let given_up = self.given_up.with(kinds);
-        if given_up == self.given_up {
-            return None;
-        }
-        // It can't fail: all of the code points that are left were there when the session began.
-        let (plain, reporting) = templates(config, self.ssid, given_up).ok()?;
-        self.given_up = given_up;
-        self.plain = plain;
-        if let (Some((template, _)), Some(new)) = (&mut self.reporting, reporting) {
-            *template = new;
-        }
-        let is_gone = |kind: &Kind| given_up.has(*kind as u8);
-        let gone = config.tlvs.iter().filter_map(|tlv| tlv.kind).filter(is_gone).map(|kind| kind.entry().name);
-        let names: Vec<&str> = gone.collect();
-        Some(format!("the reflector does not know {}: left out from now on", names.join(", ")))
-    }
-
-    /// How often TLVs came back as what, by name, with what those of the last reply say.
-    pub fn tlvs(&self, config: &Config) -> BTreeMap<String, TlvTally> {
-        let name =
-            |kind: Option<Kind>, code| words::name(&Answer { code, kind, outcome: Outcome::Answered, value: &[] });
-        let mut tallies: BTreeMap<String, TlvTally> =
-            self.tlvs.iter().map(|((kind, code), tally)| (name(*kind, *code), tally.clone())).collect();
-        let check = Check { policy: &config.policy, key: config.tlv_key.as_ref() };
-        let (octets, class) = &self.last_reply;
-        let marks = Marks { sent: config.traffic_class, reply: *class };
-        for answer in answers(octets, config.mode.base_len(), check) {
-            let finding = words::finding(&answer, marks);
-            if let Some(tally) = tallies.get_mut(&finding.tlv) {
-                (tally.words, tally.value) = (finding.words, finding.value);
-            }
-        }
-        tallies
-    }
-
     /// The record of a packet that was given up.
     pub fn lost(&self, index: u64) -> Box<Record> {
         let t1 = t1_of(&self.exchange.departure(index));
@@ -460,12 +346,6 @@ impl Session {
     pub fn stretch(&self) -> u32 {
         self.schedule.stretch()
     }
-}
-
-/// Whether an Access Report is the one that we tell; another acknowledges nothing (RFC 8972 §4.6).
-fn is_our_report(answer: &Answer<'_>, config: &Config) -> bool {
-    let ours = config.access_report.map(|report| (report.access.id, report.access.return_code));
-    body::<steering::AccessReport>(answer.value).map(|body| (body.id(), body.return_code)) == ours
 }
 
 fn exchange_settings(config: &Config) -> exchange::Settings {
