@@ -12,7 +12,7 @@ use super::control::Control;
 use super::frames::{Punted, Reply};
 use super::shared::{Counters, Shared};
 use super::slow_path::{self, Answer, Headers, Job, More};
-use super::socket::{self, BATCH, SEND_PATIENCE};
+use super::socket::{self, SEND_BATCH, SEND_PATIENCE};
 use super::view::View;
 use crate::clock::{Clock as _, SystemClock};
 use crate::net::batch::SendBatch;
@@ -49,7 +49,7 @@ impl<'a> Framed<'a> {
             exits,
             payload: Vec::with_capacity(2048),
             frames: FrameBatch::default(),
-            framed: Vec::with_capacity(BATCH),
+            framed: Vec::with_capacity(SEND_BATCH),
             routed: exits.sockets.iter().map(|_| (SendBatch::new(), Vec::new())).collect(),
             pending: 0,
         }

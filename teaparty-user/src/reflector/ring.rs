@@ -14,7 +14,7 @@ use super::framed::{Exits, Framed};
 use super::pacing;
 use super::queue::FairQueue;
 use super::shared::{Notice, Shared};
-use super::socket::BATCH;
+use super::socket::{BATCH, SEND_BATCH};
 use super::view::View;
 use crate::net::wait::wait;
 
@@ -34,13 +34,8 @@ pub fn run(shared: &Arc<Shared>, mut punts: RingBuf<MapData>, exits: &Exits, wak
         let clock = shared.clock();
         let begun = Instant::now();
         engine.take_in_some(&mut punts, &mut waiting, begun + busy / INTAKE_PART);
-        while engine.framed.pending() < BATCH && waiting.pop(|record| engine.take(record, &view, &clock)) {}
-        if engine.framed.pending() > 0 {
-            engine.framed.flush(&clock);
+        if engine.serve(&mut waiting, &view, &clock) > 0 {
             busy = begun.elapsed();
-            continue;
-        }
-        if !waiting.is_empty() {
             continue;
         }
         if let Err(error) = wait(&[&punts, wake], None) {
@@ -86,6 +81,22 @@ impl Engine<'_> {
         for _ in 0..waiting.push(&header.key, &record[..size_of::<PuntHeader>() + frame_len]) {
             self.shared.ring.count(Reason::RingFull);
         }
+    }
+
+    /// Deals with up to [`BATCH`] of the frames that wait and sends the replies, a few at a time. Returns with how many:
+    /// the forged ones count too, so that a flood of them keeps neither a good reply nor the ring waiting.
+    fn serve(&mut self, waiting: &mut FairQueue, view: &View, clock: &Clock) -> usize {
+        let mut taken = 0;
+        while taken < BATCH && waiting.pop(|record| self.take(record, view, clock)) {
+            taken += 1;
+            if self.framed.pending() >= SEND_BATCH {
+                self.framed.flush(clock);
+            }
+        }
+        if self.framed.pending() > 0 {
+            self.framed.flush(clock);
+        }
+        taken
     }
 
     /// Deals with a frame whose turn it is.

@@ -24,8 +24,11 @@ use crate::net::batch::{Outgoing, ReceiveBatch, Received, SendBatch};
 use crate::net::socket::{Options, Socket, SocketError};
 use crate::net::wait::{wait, wait_writable};
 
-/// Datagrams that are answered together. More would make the first ones wait for the last ones.
+/// Datagrams that are received together.
 pub const BATCH: usize = 32;
+/// Replies that are sealed with T3 and then sent together: what each waits for the others after its T3 looks like delay
+/// of the network. With 32, that was three times as much at the worst; with 4, an eighth less was answered.
+pub const SEND_BATCH: usize = 8;
 /// Octets of the longest UDP payload.
 const MAX_PAYLOAD: usize = 65_535;
 /// Octets of the kernel's queues: what arrives in some milliseconds at the rates that sockets can keep up with.
@@ -112,6 +115,8 @@ fn serve(
             let now_ns = SystemClock.monotonic_ns();
             datagrams.flush(&clock, socket);
             pacing::note_datagram(shared, more, now_ns, datagram, request.payload);
+        } else if datagrams.pending() == SEND_BATCH {
+            datagrams.flush(&clock, socket);
         }
     }
     datagrams.flush(&clock, socket);
@@ -186,7 +191,7 @@ pub struct Datagrams<'a> {
 impl<'a> Datagrams<'a> {
     /// None yet.
     pub fn new(shared: &'a Shared) -> Self {
-        let (answers, payload) = (Vec::with_capacity(BATCH), Vec::with_capacity(2048));
+        let (answers, payload) = (Vec::with_capacity(SEND_BATCH), Vec::with_capacity(2048));
         Self { shared, replies: SendBatch::new(), answers, payload }
     }
 
