@@ -51,7 +51,8 @@ static SENT: Array<u64, PACKETS> = Array::new();
 /// Replies counted.
 #[btf_map(name = "replies")]
 static REPLIES: PerCpuArray<u64, 1> = PerCpuArray::new();
-/// 1 for open packets, 2 for authenticated ones; and 4 more where replies are not only to be counted.
+/// 1 for open packets, 2 for authenticated ones; and 4 more where replies are not only to be counted, 8 more where they
+/// are the requests themselves.
 #[btf_map(name = "mode")]
 static MODE: Array<u32, 1> = Array::new();
 /// T1 to T4 of each reply: T2 and T3 as on the wire in host order, the others in nanoseconds of CLOCK_TAI.
@@ -118,9 +119,14 @@ fn load_sink(ctx: XdpContext) -> u32 {
     match MODE.get(0) {
         Some(5) => note::<24, 16, 4>(start + HEADERS, end),
         Some(6) => note::<48, 32, 16>(start + HEADERS, end),
+        Some(13 | 14) => note::<0, 4, 4>(start + HEADERS, end),
         _ => {}
     }
     XDP_DROP
+}
+
+const fn max(one: usize, other: usize) -> usize {
+    if one > other { one } else { other }
 }
 
 /// Notes the four times of a reply, in which the request's Sequence Number, T2 and T3 stand at these offsets.
@@ -128,10 +134,11 @@ fn load_sink(ctx: XdpContext) -> u32 {
 fn note<const SEQUENCE: usize, const T2: usize, const T3: usize>(payload: usize, end: usize) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_tai_ns() };
-    if payload + SEQUENCE + 4 > end {
+    // The last of the three is eight octets long at most.
+    if payload + const { max(SEQUENCE, max(T2, T3)) } + 8 > end {
         return;
     }
-    // SAFETY: the Sequence Number stands behind the others, and its four octets are there by the comparison above.
+    // SAFETY: all three are there by the comparison above.
     let (sequence, t2, t3) = unsafe {
         (
             u32::from_be(((payload + SEQUENCE) as *const u32).read_unaligned()),

@@ -41,11 +41,11 @@ impl Target {
 /// Prints a table of them, if there are any.
 pub(super) fn print(targets: &[Target]) {
     if !targets.is_empty() {
-        println!("\n{:<72}{:>10}{:>10}", "target", "limit", "measured");
+        println!("\n{:<76}{:>10}{:>10}", "target", "limit", "measured");
     }
     for Target { name, limit, is_upper, measured, is_met } in targets {
         let limit = format!("{} {limit}", if *is_upper { "≤" } else { "≥" });
-        println!("{name:<72}{limit:>10}{measured:>10.2}  {}", if *is_met { "met" } else { "MISSED" });
+        println!("{name:<76}{limit:>10}{measured:>10.2}  {}", if *is_met { "met" } else { "MISSED" });
     }
 }
 

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use self::echo::Floor;
-use self::load::{Load, Sample, processor_time};
-use self::report::{Quality, Report, Round};
+use self::load::{Load, Note, Sample, processor_time};
+use self::report::{Percentiles, Quality, Report, Round};
 use self::subjects::{Programs, Subject};
-use super::net::{End, Net};
+use super::net::{End, Net, Priority};
 use super::processors;
 use crate::test::tools;
 use crate::{build_ebpf, exec, paths, run};
@@ -72,6 +72,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let [teaparty, stamp_suite, object] = <[PathBuf; 3]>::try_from(built).ok().context("three files were asked for")?;
     let [load_on, reflect_on] = processors()?;
     let net = Net::new()?;
+    let _priority = Priority::raise();
     let folder = std::env::temp_dir().join(format!("teaparty-bench-{}", std::process::id()));
     std::fs::create_dir(&folder)?;
     let measured = (|| {
@@ -150,7 +151,7 @@ impl Bench<'_> {
         let running = subject.start(&self.programs, self.net, self.processor, &self.folder)?;
         load.prepare(subject.kind)?;
         load.wait_until_answered()?;
-        let (used, replies_pps) = load.send(self.offered_pps, WARM_UP, false, || {
+        let (used, replies_pps) = load.send(self.offered_pps, WARM_UP, Note::Nothing, || {
             let before = processor_time(running.pid())?;
             std::thread::sleep(self.time);
             Ok(processor_time(running.pid())? - before)
@@ -159,10 +160,9 @@ impl Bench<'_> {
         round.seconds_per_million = used.as_secs_f64() / (replies_pps * self.time.as_secs_f64() / 1e6);
         // What is left in the queues.
         std::thread::sleep(WARM_UP);
-        if subject.is_reflector() {
-            round.calm = Some(quality(load.observe(1_000.0, self.time)?)?);
-            round.busy = Some(quality(load.observe(replies_pps * 0.8, self.time)?)?);
-        }
+        let note = if subject.is_reflector() { Note::Times } else { Note::Echo };
+        round.calm = Some(quality(load.observe(1_000.0, self.time, note)?)?);
+        round.busy = Some(quality(load.observe(replies_pps * 0.8, self.time, note)?)?);
         std::thread::sleep(WARM_UP);
         let (before, start) = (processor_time(running.pid())?, Instant::now());
         std::thread::sleep(self.time);
@@ -173,17 +173,22 @@ impl Bench<'_> {
 
 fn quality((samples, sent, time): (Vec<Sample>, u64, Duration)) -> Result<Quality> {
     ensure!(!samples.is_empty(), "none of {sent} packets was answered");
-    let percentile = |pick: fn(&Sample) -> i64, part: f64| {
-        let mut values: Vec<i64> = samples.iter().map(pick).collect();
-        values.sort_unstable();
-        values[((values.len() - 1) as f64 * part) as usize] as f64 / 1_000.0
-    };
+    let stated: Option<Vec<[i64; 2]>> = samples
+        .iter()
+        .map(|sample| sample.residence.map(|residence| [residence, sample.round_trip - residence]))
+        .collect();
+    let stated = stated.map(|all| [0, 1].map(|index| percentiles(all.iter().map(|two| two[index]).collect())));
     Ok(Quality {
         sent_pps: sent as f64 / time.as_secs_f64(),
-        residence_p50_us: percentile(|sample| sample.residence, 0.5),
-        residence_p99_us: percentile(|sample| sample.residence, 0.99),
-        net_error_p50_us: percentile(|sample| sample.net_error, 0.5),
-        net_error_p99_us: percentile(|sample| sample.net_error, 0.99),
+        stated,
+        round_trip: percentiles(samples.iter().map(|sample| sample.round_trip).collect()),
         loss: 1.0 - samples.len() as f64 / sent as f64,
     })
+}
+
+/// Of nanoseconds, in microseconds.
+fn percentiles(mut values: Vec<i64>) -> Percentiles<f64> {
+    values.sort_unstable();
+    let at = |part: f64| values[((values.len() - 1) as f64 * part) as usize] as f64 / 1_000.0;
+    Percentiles { p50: at(0.5), p99: at(0.99), p99_9: at(0.999) }
 }

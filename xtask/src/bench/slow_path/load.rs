@@ -40,13 +40,25 @@ pub(super) struct Load<'a> {
     template: Template,
 }
 
+/// What is noted of each reply.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Note {
+    /// Nothing, it is only counted.
+    Nothing,
+    /// T1 to T4.
+    Times,
+    /// T1 and T4: it is the request itself that comes back.
+    Echo,
+}
+
 /// What one reply shows, in nanoseconds.
 #[derive(Clone, Copy)]
 pub(super) struct Sample {
-    /// T3 − T2.
-    pub(super) residence: i64,
-    /// (T4 − T1) − (T3 − T2): on a path without delay, all of it is what the timestamps miss.
-    pub(super) net_error: i64,
+    /// T3 − T2, where the reply says it. What is missing from T4 − T1 then is what the timestamps miss, on a path without
+    /// delay.
+    pub(super) residence: Option<i64>,
+    /// T4 − T1.
+    pub(super) round_trip: i64,
 }
 
 impl<'a> Load<'a> {
@@ -101,15 +113,20 @@ impl<'a> Load<'a> {
         &mut self,
         rate_pps: f64,
         warm_up: Duration,
-        is_noted: bool,
+        note: Note,
         meanwhile: impl FnOnce() -> Result<T>,
     ) -> Result<(T, f64)> {
         let mode = if self.template.kind() == Kinds::Authenticated { 2 } else { 1 };
-        self.mode.set(0, if is_noted { mode | 4 } else { mode }, 0)?;
+        let noted = match note {
+            Note::Nothing => 0,
+            Note::Times => 4,
+            Note::Echo => 4 | 8,
+        };
+        self.mode.set(0, mode | noted, 0)?;
         self.pace.set(0, [0, (1e9 / rate_pps) as u64, 0], 0)?;
         let sender: &Xdp = self.object.program("load_send").context("no program `load_send`")?.try_into()?;
         // A batch is sent when it is whole, dropped frames included: one frame at a time where its T1 matters.
-        let batch = if is_noted { 1 } else { BATCH };
+        let batch = if note == Note::Nothing { BATCH } else { 1 };
         let this = &*self;
         let thread = AtomicI32::new(0);
         let is_over = AtomicBool::new(false);
@@ -171,7 +188,7 @@ impl<'a> Load<'a> {
                 std::thread::sleep(Duration::from_millis(50));
                 Ok(())
             };
-            if self.send(100.0, Duration::ZERO, false, wait)?.1 > 0.0 {
+            if self.send(100.0, Duration::ZERO, Note::Nothing, wait)?.1 > 0.0 {
                 return Ok(());
             }
         }
@@ -180,11 +197,16 @@ impl<'a> Load<'a> {
 
     /// Sends `rate_pps` packets a second for a while and gives what the replies show, how many packets were sent,
     /// and how long that took: less than asked for where there is no room for all samples.
-    pub(super) fn observe(&mut self, rate_pps: f64, time: Duration) -> Result<(Vec<Sample>, u64, Duration)> {
+    pub(super) fn observe(
+        &mut self,
+        rate_pps: f64,
+        time: Duration,
+        note: Note,
+    ) -> Result<(Vec<Sample>, u64, Duration)> {
         while self.samples.next().is_some() {}
         // As many samples as there is room for.
         let time = time.min(Duration::from_secs_f64(500_000.0 / rate_pps));
-        self.send(rate_pps, Duration::ZERO, true, || {
+        self.send(rate_pps, Duration::ZERO, note, || {
             std::thread::sleep(time);
             Ok(())
         })?;
@@ -203,9 +225,12 @@ impl<'a> Load<'a> {
                 Timestamp::from_bits(bits).to_nanos(TimestampFormat::Ntp, t4).wrapping_add(tai_offset) as i64
             });
             let (t1, t4, residence) = (t1 as i64, t4 as i64, t3 - t2);
-            // A reply that comes after its Sequence Number was used again is no better than a lost one.
-            if residence >= 0 && t2 >= t1 && t4 >= t3 {
-                samples.push(Sample { residence, net_error: t4 - t1 - residence });
+            let round_trip = t4 - t1;
+            if note == Note::Echo {
+                samples.push(Sample { residence: None, round_trip });
+            } else if residence >= 0 && t2 >= t1 && t4 >= t3 {
+                // A reply that comes after its Sequence Number was used again is no better than a lost one.
+                samples.push(Sample { residence: Some(residence), round_trip });
             }
         }
         Ok((samples, sent, time))

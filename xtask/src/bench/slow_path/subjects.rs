@@ -36,6 +36,7 @@ pub(super) struct Subject {
 pub(super) const RING: &str = "ring engine, authenticated";
 pub(super) const SOCKET: &str = "socket engine, authenticated";
 pub(super) const STAMP_SUITE: &str = "stamp-suite, authenticated";
+pub(super) const RING_HISTORY: &str = "ring engine, History";
 pub(super) const UDP: &str = "floor: recvmmsg/sendmmsg echo";
 pub(super) const PACKET: &str = "floor: packet ring echo";
 
@@ -47,7 +48,7 @@ pub(super) fn all() -> Vec<Subject> {
         subject(STAMP_SUITE, Answerer::StampSuite, Kinds::Authenticated),
         subject(UDP, Answerer::Floor(Floor::Udp), Kinds::Authenticated),
         subject(PACKET, Answerer::Floor(Floor::Packet), Kinds::Authenticated),
-        subject("ring engine, History", Answerer::Ring, Kinds::History),
+        subject(RING_HISTORY, Answerer::Ring, Kinds::History),
         subject("socket engine, History", Answerer::Socket, Kinds::History),
     ]
 }
