@@ -117,6 +117,11 @@ impl Net {
         command_in(&self.near, program)
     }
 
+    /// Runs `teaparty` in the client's namespace.
+    pub(crate) fn far_teaparty(&self, arguments: &[&str]) -> Command {
+        teaparty_in(&self.far, arguments)
+    }
+
     /// Starts a reflector on veth0 and waits until it is ready.
     pub(crate) fn reflector(&self, arguments: &[&str]) -> Running {
         start(&mut self.teaparty(&[&["reflector", "--api", "none", "--iface", "veth0"], arguments].concat()))
@@ -124,8 +129,9 @@ impl Net {
 
     /// Starts one on veth1, at the client's end, and waits until it is ready.
     pub(crate) fn far_reflector(&self, arguments: &[&str]) -> Running {
-        start(&mut teaparty_in(&self.far, &[&["reflector", "--api", "none", "--iface", "veth1"], arguments].concat()))
+        start(&mut self.far_teaparty(&[&["reflector", "--api", "none", "--iface", "veth1"], arguments].concat()))
     }
+
     /// A client of the reflector at this address and port.
     pub(crate) fn client(&self, to: &str, port: u16) -> Client {
         self.client_from(to, port, 0)

@@ -8,9 +8,9 @@ mod authentication;
 mod changes;
 mod fairness;
 mod inside;
+mod interop;
 mod layout;
 mod reconfigure;
 mod secrets;
 mod sessions;
-
 mod signed;

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -129,6 +130,50 @@ fn keys_show_in_no_log_argument_answer_or_map() {
     assert_hidden("the output", ended.out.as_bytes(), &keys);
 }
 
+/// Where the argument list of a process shows one of these, it must not for long. What it shows then.
+fn arguments_once_hidden(process: u32, keys: &[&[u8]]) -> Vec<u8> {
+    let shown = || std::fs::read(format!("/proc/{process}/cmdline")).unwrap();
+    let is_in_sight = |all: &[u8]| keys.iter().any(|key| all.windows(key.len()).any(|part| part == *key));
+    let end = Instant::now() + Duration::from_secs(10);
+    while is_in_sight(&shown()) && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    shown()
+}
+
+#[test]
+fn a_senders_keys_show_in_no_report_log_or_argument() {
+    let name = "a_senders_keys_show_in_no_report_log_or_argument";
+    let Some(net) = or_skip(name, witness().and_then(|()| Net::new())) else { return };
+    let (key, tlv) = (SharedKey::new(16), SharedKey::new(17));
+    // As the namesake takes it: the text is the key.
+    let text = String::from_utf8((b'A'..=b'Z').chain(b'a'..=b'f').collect()).unwrap();
+    let typed = SharedKey::of_octets(text.as_bytes().try_into().unwrap());
+    let reflectors = [[key.path(), tlv.path()], [typed.path(), tlv.path()]];
+    for (reflector, typed_key) in reflectors.into_iter().zip([None, Some(&text)]) {
+        let [base_path, tlv_path] = reflector;
+        let _reflector = net.reflector(&["--auth-key-file", base_path, "--tlv-key-file", tlv_path]);
+        let with: &[&str] = match typed_key {
+            None => &["--auth-key-file", key.path()],
+            Some(text) => &["--authenticated", text],
+        };
+        for format in ["human", "json", "jsonl", "csv"] {
+            let rest = ["--tlv-key-file", tlv_path, "--format", format, "tlvs", "time", "--", "hmac"];
+            let rest = [&["-vv", "sender", V4, "-c", "0", "-d", "1s", "-i", "50ms"], with, &rest].concat();
+            let child = net.far_teaparty(&rest).env("TEAPARTY_LOG", "trace").spawn().unwrap();
+            let keys = [&key, &tlv, &typed].map(|key| &key.octets[..]);
+            let arguments = arguments_once_hidden(child.id(), &keys);
+            assert!(!arguments.is_empty(), "{format}: it has ended already");
+            assert_hidden("cmdline", &arguments, &keys);
+            let output = child.wait_with_output().unwrap();
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{format}: {error}");
+            assert_hidden("the log", &output.stderr, &keys);
+            assert_hidden(format, &output.stdout, &keys);
+        }
+    }
+}
+
 /// Ends a process by a signal that dumps core, and says whether it did.
 fn dumps_core(command: &mut Command, folder: &Path, wait: impl FnOnce(&mut std::process::Child)) -> bool {
     let unlimited = || setrlimit(Resource::RLIMIT_CORE, u64::MAX, u64::MAX).map_err(Into::into);
@@ -141,8 +186,8 @@ fn dumps_core(command: &mut Command, folder: &Path, wait: impl FnOnce(&mut std::
 }
 
 #[test]
-fn a_reflector_leaves_no_core_dump() {
-    let Some(net) = or_skip("a_reflector_leaves_no_core_dump", Net::new()) else { return };
+fn neither_side_leaves_a_core_dump() {
+    let Some(net) = or_skip("neither_side_leaves_a_core_dump", Net::new()) else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut control = Command::new("sleep");
     let does_dump = dumps_core(control.arg("60"), folder.path(), |_| ());
@@ -156,6 +201,15 @@ fn a_reflector_leaves_no_core_dump() {
         child.stdout.take().unwrap().read_exact(&mut first).unwrap();
     };
     assert!(!dumps_core(reflector.stderr(Stdio::null()), folder.path(), is_ready));
+    // A sender has a key from the start or never.
+    let key = SharedKey::new(18);
+    let arguments = ["sender", V4, "-c", "0", "-W", "1s", "--format", "jsonl", "--auth-key-file", key.path()];
+    let sends = |child: &mut std::process::Child| {
+        let mut first = [0; 8];
+        child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    };
+    let _reflector = net.reflector(&["--xdp-mode", "off", "--auth-key-file", key.path()]);
+    assert!(!dumps_core(net.far_teaparty(&arguments).stderr(Stdio::null()), folder.path(), sends));
 }
 
 #[test]

@@ -18,7 +18,11 @@ pub(crate) struct SharedKey {
 impl SharedKey {
     /// A key that is all its own by `seed`.
     pub(crate) fn new(seed: u8) -> Self {
-        let octets = std::array::from_fn(|i| (i as u8).wrapping_mul(37).wrapping_add(seed).wrapping_mul(151) ^ 0x5a);
+        Self::of_octets(std::array::from_fn(|i| (i as u8).wrapping_mul(37).wrapping_add(seed).wrapping_mul(151) ^ 0x5a))
+    }
+
+    /// This key.
+    pub(crate) fn of_octets(octets: [u8; 32]) -> Self {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         writeln!(file, "hex:{}", hex(&octets)).unwrap();
         Self { octets, file }
