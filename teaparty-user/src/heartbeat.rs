@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use teaparty_common::tlv::header::{Flags, Header};
 use teaparty_common::wire::sender::OpenPacket;
 use teaparty_common::wire::{DEFAULT_PORT, ErrorEstimate, Timestamp, TimestampFormat};
@@ -41,7 +42,8 @@ const MAX_SECONDS: u64 = 86_400;
 const MAX_TARGETS: usize = 256;
 
 /// Whom heartbeats go to, and how often: `[IP[:PORT]]@SECONDS`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Heartbeat {
     /// Address and port.
     pub target: SocketAddr,
@@ -63,6 +65,20 @@ impl FromStr for Heartbeat {
             target: parse_target(target).ok_or_else(|| wrong("the target is no IP address with or without a port"))?,
             interval: interval(seconds).ok_or_else(|| wrong("the interval is not from 1 to 86400 seconds"))?,
         })
+    }
+}
+
+impl TryFrom<String> for Heartbeat {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Heartbeat> for String {
+    fn from(heartbeat: Heartbeat) -> Self {
+        format!("{}@{}", heartbeat.target, heartbeat.interval.as_secs())
     }
 }
 
@@ -128,7 +144,7 @@ pub enum HeartbeatError {
 /// The targets. Cheap to clone.
 #[derive(Clone)]
 pub struct Heartbeats {
-    reflector: ReflectorHandle,
+    reflectors: Arc<[ReflectorHandle]>,
     targets: Arc<Mutex<Vec<Target>>>,
 }
 
@@ -138,9 +154,9 @@ struct Target {
 }
 
 impl Heartbeats {
-    /// No targets yet.
-    pub fn new(reflector: ReflectorHandle) -> Self {
-        Self { reflector, targets: Arc::default() }
+    /// No targets yet. What goes out leaves by the first of the reflectors that has the address to send from.
+    pub fn new(reflectors: impl Into<Arc<[ReflectorHandle]>>) -> Self {
+        Self { reflectors: reflectors.into(), targets: Arc::default() }
     }
 
     /// Sends to one more target from now on. To be called within a tokio runtime.
@@ -160,7 +176,7 @@ impl Heartbeats {
             last_success_ns: None,
             last_error: None,
         }));
-        let task = tokio::spawn(beat(self.reflector.clone(), heartbeat, status.clone())).abort_handle();
+        let task = tokio::spawn(beat(self.reflectors.clone(), heartbeat, status.clone())).abort_handle();
         targets.push(Target { status, task });
         Ok(())
     }
@@ -185,13 +201,13 @@ impl Heartbeats {
 }
 
 /// Sends for ever. A target that can't be reached is tried again at its next time.
-async fn beat(reflector: ReflectorHandle, heartbeat: Heartbeat, status: Arc<Mutex<Status>>) {
+async fn beat(reflectors: Arc<[ReflectorHandle]>, heartbeat: Heartbeat, status: Arc<Mutex<Status>>) {
     let Heartbeat { target, interval } = heartbeat;
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let sent = send(&reflector, target);
+        let sent = send(&reflectors, target);
         let mut status = locked(&status);
         match sent {
             Ok(at) => {
@@ -214,9 +230,9 @@ async fn beat(reflector: ReflectorHandle, heartbeat: Heartbeat, status: Arc<Mute
 }
 
 /// Sends one, and says when.
-fn send(reflector: &ReflectorHandle, target: SocketAddr) -> io::Result<u64> {
+fn send(reflectors: &[ReflectorHandle], target: SocketAddr) -> io::Result<u64> {
     let by = local_address(target)?;
-    let exit = reflector.exit(by).ok_or_else(|| {
+    let exit = reflectors.iter().find_map(|reflector| reflector.exit(by)).ok_or_else(|| {
         io::Error::other(format!("the way to it leaves from {by}, which is on no interface of the reflector"))
     })?;
     let now = SystemClock.realtime_ns();

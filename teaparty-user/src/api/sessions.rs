@@ -21,6 +21,7 @@ use crate::crypto::Key;
 use crate::reflector::config::Format;
 use crate::reflector::handle::{SessionChange, SessionError, SessionId, SessionSpec, SessionStatus};
 use crate::reflector::keys::SessionKeys;
+use crate::reflector::session_id::Part;
 use crate::reflector::view::Provisioned;
 
 /// Sessions in one answer where the client does not say.
@@ -282,21 +283,14 @@ pub fn any_of_family(destination: Option<IpAddr>, source: IpAddr) -> IpAddr {
 
 /// Refuses a session that no packet could ever be of. `names` are what the members are called here.
 pub fn check(app: &AppState, spec: &SessionSpec, names: [&str; 3]) -> Result<(), ApiError> {
-    let [source, destination, port] = names;
-    let id = &spec.id;
-    if id.source.is_unspecified() || id.source.is_multicast() {
-        return Err(ApiError::field(source, "is the address of no sender", "give the sender's unicast address"));
-    }
-    if id.destination.is_multicast() {
-        return Err(ApiError::field(destination, "is a multicast address", "give an address of the reflector's"));
-    }
-    if id.source.is_ipv4() != id.destination.is_ipv4() {
-        return Err(ApiError::field(destination, "is not of the sender's address family", "give both of one family"));
-    }
     let ports: Vec<u16> = app.reflector.interfaces().into_iter().flat_map(|interface| interface.ports).collect();
-    if !ports.contains(&id.destination_port) {
-        let first = ports.first().copied().unwrap_or(DEFAULT_PORT);
-        return Err(ApiError::field(port, "is not listened on", format!("give a listening port, such as {first}")));
-    }
-    Ok(())
+    spec.id.check(&ports).map_err(|misfit| {
+        let [source, destination, port] = names;
+        let name = match misfit.part {
+            Part::Source => source,
+            Part::Destination => destination,
+            Part::DestinationPort => port,
+        };
+        ApiError::field(name, misfit.what, misfit.remedy)
+    })
 }

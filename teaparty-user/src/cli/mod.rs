@@ -1,5 +1,6 @@
 //! The command line of `teaparty`, from which help, shell completions and man pages are made too.
 
+pub mod config;
 pub mod reflector;
 pub mod report;
 pub mod sender;
@@ -11,6 +12,7 @@ use std::io::Write;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
+use crate::config::service::Service;
 use crate::exit::{Exit, UsageError};
 use crate::logging::{self, LogFormat};
 
@@ -29,9 +31,9 @@ pub struct Teaparty {
     /// Say less; twice, only errors.
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "verbose")]
     quiet: u8,
-    /// Form of log lines on standard error.
-    #[arg(long, global = true, value_enum, default_value_t)]
-    log_format: LogFormat,
+    /// Form of log lines on standard error [default: text]
+    #[arg(long, global = true, value_enum)]
+    log_format: Option<LogFormat>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -44,6 +46,8 @@ enum Command {
     Reflector(Box<reflector::Arguments>),
     /// Remove the reflector that a killed teaparty, or one with --keep, has left on an interface.
     Detach(reflector::DetachArguments),
+    /// Check, describe and convert configuration files.
+    Config(config::Arguments),
     /// Show saved measurements again, compare two, or make an HTML page of them.
     Report(report::Arguments),
     /// Print completions for a shell, to be sourced by it.
@@ -61,17 +65,41 @@ enum Command {
 
 /// Runs the program with these arguments, its own name first; returns how it is to exit.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let parsed = match Teaparty::try_parse_from(arguments) {
+    let mut parsed = match Teaparty::try_parse_from(arguments) {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };
-    logging::start(parsed.verbose as i8 - parsed.quiet as i8, parsed.log_format);
+    // A configuration file may say how to log.
+    let service = match parsed.command.as_mut().map(Command::read) {
+        Some(Ok(service)) => service,
+        Some(Err(error)) => return crate::exit::report(&error),
+        None => None,
+    };
+    let mut verbosity = parsed.verbose as i8 - parsed.quiet as i8;
+    let mut format = parsed.log_format;
+    if let Some(service) = service {
+        format = format.or(service.log_format);
+        if verbosity == 0 {
+            verbosity = service.verbosity();
+        }
+    }
+    logging::start(verbosity, format.unwrap_or_default());
     let exit = parsed.dispatch().unwrap_or_else(|error| match error.downcast_ref::<clap::Error>() {
         Some(error) => usage(error),
         None => crate::exit::report(&error),
     });
     logging::finish();
     exit
+}
+
+impl Command {
+    /// Reads the configuration file, if this command has one, and gives what it says of the process.
+    fn read(&mut self) -> anyhow::Result<Option<Service>> {
+        match self {
+            Self::Reflector(arguments) => arguments.read().map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// Prints what clap has to say, which may be the help that was asked for.
@@ -91,6 +119,10 @@ impl Teaparty {
                 arguments.run()
             }
             Some(Command::Detach(arguments)) => {
+                no_words(&words)?;
+                arguments.run()
+            }
+            Some(Command::Config(arguments)) => {
                 no_words(&words)?;
                 arguments.run()
             }

@@ -6,17 +6,15 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use crate::api::listen::{self, ListenError, Listener, Place};
-use crate::api::server;
-use crate::api::token::Token;
-use crate::api::{self, AppState};
+use crate::config::plan::{Asked, Plan};
+use crate::config::service::Service;
 use crate::config::typed::Typed;
+use crate::daemon;
 use crate::exit::{Exit, UsageError};
-use crate::heartbeat::{Heartbeat, Heartbeats};
-use crate::reflector::config::{Config, Format, Settings};
-use crate::reflector::summary::Ready;
-use crate::reflector::{Reflector, ReflectorError, loader, pins};
-use crate::{privileges, process, service};
+use crate::process;
+use crate::reflector::config::Settings;
+use crate::reflector::keys::KeyLoader;
+use crate::reflector::pins;
 
 /// Answers STAMP test packets (Session-Reflector).
 #[derive(Args, Clone, Debug)]
@@ -26,15 +24,14 @@ pub struct Arguments {
     /// Short for --timestamp-format ptp
     #[arg(long, conflicts_with = "timestamp_format")]
     ptp: bool,
-    /// Address and port of the REST API, unix:/PATH for a socket of its owner and group, or none [default: 127.0.0.1:8000]
-    #[arg(long, value_name = "ADDR|unix:PATH|none")]
-    api: Option<Place>,
-    /// File with the token that clients of the API must send; needed where others than this host can reach it
+    /// File with settings for all of this, in TOML; what is typed wins over it. - is standard input
     #[arg(long, value_name = "FILE")]
-    api_token_file: Option<PathBuf>,
-    /// Send a heartbeat to this target every so many seconds; may repeat
-    #[arg(long, value_name = "[IP[:PORT]]@SECONDS")]
-    heartbeat: Vec<Heartbeat>,
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    service: Typed<Service>,
+    /// What is to be done, once it has been read.
+    #[arg(skip)]
+    plan: Option<Plan>,
 }
 
 /// Removes the reflector that a killed teaparty, or one with --keep, has left on an interface.
@@ -46,62 +43,31 @@ pub struct DetachArguments {
 }
 
 impl Arguments {
-    /// Answers until SIGINT or SIGTERM. Prints the ready block and the summary to standard output.
-    pub fn run(self) -> anyhow::Result<Exit> {
-        // Always: keys may also come by the API later.
+    /// Reads the configuration file and the keys; gives what the file and the options say of the process.
+    pub fn read(&mut self) -> anyhow::Result<Service> {
         process::forbid_dumps().context("cannot forbid core dumps, which would hold keys")?;
-        let (address, heartbeats) = (self.api.clone(), self.heartbeat.clone());
-        let token = self.api_token_file.as_deref().map(Token::load).transpose();
-        let token = token.map_err(|error| UsageError::new(format!("--api-token-file: {error}")))?;
-        let mut settings = Settings::default();
-        self.settings.over(&mut settings)?;
-        if self.ptp {
-            settings.timestamp_format = Format::Ptp;
+        let asked = Asked {
+            file: self.config.clone(),
+            service: self.service.clone(),
+            settings: self.settings.clone(),
+            ptp: self.ptp,
+        };
+        let plan = Plan::read(&asked, &KeyLoader::default()).map_err(|wrong| UsageError::new(wrong.to_string()))?;
+        Ok(self.plan.insert(plan).service.clone())
+    }
+
+    /// Answers until SIGINT or SIGTERM. Prints the ready block and the summary to standard output.
+    pub fn run(mut self) -> anyhow::Result<Exit> {
+        if self.plan.is_none() {
+            self.read()?;
         }
-        let config = Config::try_from(settings).map_err(|error| UsageError::new(error.to_string()))?;
-        // Before any other thread is there to keep what this one gives up.
-        loader::check(&config).map_err(ReflectorError::from)?;
-        privileges::keep_only(privileges::needed(&config)).context("cannot give up privileges")?;
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
-        runtime.block_on(async {
-            // Before anything is attached: what can't be listened at shall not leave anything behind.
-            let listener = listen(address, token.as_ref()).await?;
-            let (reflector, handle) = Reflector::start(config.clone())?;
-            let ready = Ready { interfaces: handle.interfaces(), config: &config };
-            // Nobody may be reading; that is no reason not to answer.
-            let _ = writeln!(std::io::stdout(), "{ready}");
-            let beats = Heartbeats::new(handle.clone());
-            for heartbeat in heartbeats {
-                if let Err(error) = beats.add(heartbeat) {
-                    tracing::warn!("--heartbeat {}: {error}", heartbeat.target);
-                }
-            }
-            if let Some(listener) = listener {
-                let _ = writeln!(std::io::stdout(), "  API         {listener}");
-                let state = AppState::new(handle.clone(), beats.clone(), token);
-                tokio::spawn(server::serve(listener, api::router(state)));
-            }
-            service::ready(&format!("answering on {}", config.interfaces.join(", ")));
-            let summary = reflector.run(&handle).await?;
-            beats.stop();
-            let _ = write!(std::io::stdout(), "{summary}");
-            Ok(Exit::Success)
-        })
+        daemon::run_alone(self.plan.context("nothing is planned")?)
     }
 }
 
-/// Opens the API's place. The default one may be another reflector's; that is no reason not to answer packets.
-async fn listen(typed: Option<Place>, token: Option<&Token>) -> anyhow::Result<Option<Listener>> {
-    match Listener::open(typed.as_ref().unwrap_or(&listen::DEFAULT), token).await {
-        Ok(listener) => Ok(listener),
-        Err(error @ ListenError::Token(_)) => Err(UsageError::new(error.to_string()).into()),
-        Err(error) if typed.is_none() => {
-            tracing::warn!("no API: {error}");
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
+/// What a command line with nothing but this file asks for.
+pub fn of_file(file: PathBuf) -> Asked {
+    Asked { file: Some(file), service: Typed::nothing(), settings: Typed::nothing(), ptp: false }
 }
 
 impl DetachArguments {

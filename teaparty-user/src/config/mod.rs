@@ -1,5 +1,11 @@
 //! What the program is told, by command line and file.
 //!
-//! Reading order: [`typed`] (options that know whether they were typed).
+//! Reading order: [`service`] (what may be set of the process; what may be set of a reflector is with the reflector), [`typed`]
+//! (options that know whether they were typed), [`document`] and [`problem`] (a file's text, and what is wrong with it), [`plan`]
+//! (all of it together, checked).
 
+pub mod document;
+pub mod plan;
+pub mod problem;
+pub mod service;
 pub mod typed;

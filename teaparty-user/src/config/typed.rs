@@ -12,24 +12,36 @@ use serde_json::Value;
 /// Flags may be given a value, so that the command line can take back what a file says: `--strict=false`.
 #[derive(Clone, Debug)]
 pub struct Typed<T> {
-    matches: ArgMatches,
+    /// `None` where there was no command line.
+    matches: Option<ArgMatches>,
     of: PhantomData<T>,
 }
 
 impl<T: Args> Typed<T> {
     /// Puts what was typed over what is there; a list takes the place of the whole list.
     pub fn over(&self, below: &mut T) -> Result<(), clap::Error> {
-        below.update_from_arg_matches(&self.matches)
+        self.matches.as_ref().map_or(Ok(()), |matches| below.update_from_arg_matches(matches))
+    }
+
+    /// Nothing was typed.
+    pub fn nothing() -> Self {
+        Self { matches: None, of: PhantomData }
+    }
+
+    /// Whether an option, named as in a file, was typed.
+    pub fn has(&self, key: &str) -> bool {
+        let id = key.replace('-', "_");
+        self.matches.as_ref().is_some_and(|matches| matches!(matches.try_contains_id(&id), Ok(true)))
     }
 }
 
 impl<T> FromArgMatches for Typed<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self { matches: matches.clone(), of: PhantomData })
+        Ok(Self { matches: Some(matches.clone()), of: PhantomData })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        self.matches = matches.clone();
+        self.matches = Some(matches.clone());
         Ok(())
     }
 }
@@ -46,6 +58,16 @@ impl<T: Args + Default + Serialize> Args for Typed<T> {
 
     fn augment_args_for_update(command: Command) -> Command {
         Self::augment_args(command)
+    }
+}
+
+/// What a key of `T` is for, as its option's help says; the whole sentence for a person to act on.
+pub fn describe<T: Args>(key: &str) -> String {
+    let command = T::augment_args_for_update(Command::new(""));
+    let arg = command.get_arguments().find(|arg| arg.get_long() == Some(key));
+    match arg.and_then(Arg::get_help) {
+        Some(help) => format!("`{key}` is: {help}"),
+        None => format!("`teaparty config schema` describes `{key}`"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a reflector is to behave: [`Settings`] is what a person writes, [`Config`] what the engines need.
 
 mod policy;
+mod session;
 mod settings;
 mod values;
 
@@ -10,11 +11,11 @@ use std::time::Duration;
 use teaparty_common::maps;
 use teaparty_common::reflect::{Address, Policy};
 
+pub use self::session::SessionSettings;
 pub use self::settings::Settings;
 pub use self::values::{Format, Prefix, RateLimit, TlvProfile, XdpMode};
 use super::burst::ControlLimits;
-use super::keys::SessionKeys;
-use crate::crypto::KeySource;
+use super::keys::{KeyLoader, SessionKeys};
 
 /// Rings of remembered exchanges for the History TLV; each session takes the next one.
 pub const HISTORY_RINGS: u32 = 4096;
@@ -51,6 +52,8 @@ pub struct Config {
     pub xdp_mode: XdpMode,
     /// Whether frames are taken from a packet socket where no XDP program runs.
     pub link_layer: bool,
+    /// Interfaces whose XDP program is another reflector's: sockets answer there.
+    pub without_xdp: Vec<String>,
     /// Rules for reflection.
     pub policy: Policy,
     /// Whether sessions count their replies themselves.
@@ -79,22 +82,21 @@ impl TryFrom<Settings> for Config {
     type Error = ConfigError;
 
     fn try_from(settings: Settings) -> Result<Self, ConfigError> {
-        let keys = |field, source: &Option<String>| match source {
-            None => Ok(Vec::new()),
-            Some(text) => {
-                let source: KeySource = text.parse().map_err(wrong(field))?;
-                source.load().map(|key| vec![key]).map_err(|error| wrong(field)(error.to_string()))
-            }
-        };
-        let default_keys = SessionKeys {
-            base: keys("auth-key-file", &settings.auth_key_file)?,
-            tlv: keys("tlv-key-file", &settings.tlv_key_file)?,
-        };
-        Self::new(settings, default_keys)
+        Self::load(settings, &KeyLoader::default())
     }
 }
 
 impl Config {
+    /// The configuration of these settings, with the keys that they name.
+    pub fn load(settings: Settings, keys: &KeyLoader) -> Result<Self, ConfigError> {
+        let load = |field, source: &Option<String>| keys.load(source.as_deref()).map_err(wrong(field));
+        let default_keys = SessionKeys {
+            base: load("auth-key-file", &settings.auth_key_file)?,
+            tlv: load("tlv-key-file", &settings.tlv_key_file)?,
+        };
+        Self::new(settings, default_keys)
+    }
+
     /// The configuration of these settings, with these keys instead of those that they name.
     pub fn new(settings: Settings, default_keys: SessionKeys) -> Result<Self, ConfigError> {
         let policy = policy::policy(&settings)?;
@@ -134,6 +136,7 @@ impl Config {
             addresses: settings.address.iter().copied().map(address).collect(),
             xdp_mode: settings.xdp_mode,
             link_layer: settings.link_layer,
+            without_xdp: Vec::new(),
             policy,
             is_stateful: !settings.stateless,
             provisioned_only: settings.provisioned_only,
@@ -147,6 +150,11 @@ impl Config {
             control,
             settings,
         })
+    }
+
+    /// The reflector's name, or what it answers on.
+    pub fn name(&self) -> String {
+        self.settings.name.clone().unwrap_or_else(|| self.interfaces.join("+"))
     }
 
     /// The flags of the kernel's [`maps::Config`] that follow from the configuration alone.

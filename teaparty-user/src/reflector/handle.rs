@@ -275,6 +275,17 @@ impl TryFrom<SessionId> for SessionKey {
     }
 }
 
+/// Sessions as the engines have them.
+pub(super) fn provisioned(sessions: &[SessionSpec]) -> ProvisionedSet {
+    let mut set = ProvisionedSet::default();
+    for spec in sessions {
+        if let Ok(key) = SessionKey::try_from(spec.id) {
+            set.insert(key, spec.provisioned());
+        }
+    }
+    set
+}
+
 impl SessionSpec {
     /// A session without keys, of the reflector's own format.
     pub fn new(id: SessionId) -> Self {
@@ -307,6 +318,11 @@ impl ReflectorHandle {
         state.slots.iter().map(|(name, instance)| status(name, instance.as_ref(), &state.config)).collect()
     }
 
+    /// The reflector's name, or what it answers on.
+    pub fn name(&self) -> String {
+        self.config().name()
+    }
+
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
         locked(&self.state).config.clone()
@@ -326,7 +342,8 @@ impl ReflectorHandle {
         if !restart.is_empty() {
             return Err(ReconfigureError::Restart(restart));
         }
-        let config = Arc::new(config);
+        // Whose the programs are takes a restart to change.
+        let config = Arc::new(Config { without_xdp: base.without_xdp.clone(), ..config });
         for (at, (name, instance)) in state.slots.iter().enumerate() {
             let Some(instance) = instance else { continue };
             if let Err(error) = instance.set_view(instance.shared.view().with_config(config.clone())) {

@@ -210,6 +210,13 @@ impl Instance {
 /// The program as configured; with [`XdpMode::Auto`], `None` and a warning where it can't be had.
 fn attach(view: &View, clock: &Clock) -> Result<Option<(loader::Kernel, super::maps::KernelLedger)>, ReflectorError> {
     let mode = view.config.xdp_mode;
+    let name = &view.interface.name;
+    if view.config.without_xdp.contains(name) {
+        if mode != XdpMode::Off {
+            tracing::warn!("{name}: its XDP program is another reflector's; sockets answer for this one, slower");
+        }
+        return Ok(None);
+    }
     if mode == XdpMode::Off {
         // Its program would go on answering, by rules that are no longer ours.
         let interface = view.interface.name.clone();

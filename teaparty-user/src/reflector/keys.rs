@@ -1,6 +1,10 @@
 //! The keys of a session, and how they change: at once, or by a change-over during which two are accepted.
 
-use crate::crypto::Key;
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use super::slow_path::locked;
+use crate::crypto::{Key, KeySource};
 
 /// The keys of a session; two of a kind during a change-over, the newer one first.
 ///
@@ -59,8 +63,36 @@ impl KeyChange {
     }
 }
 
+/// Reads keys from their sources, once from those that can be read only once.
+///
+/// A pipe gives its key to the first reader alone; several reflectors may name it, and each reload names it again.
+#[derive(Debug, Default)]
+pub struct KeyLoader {
+    descriptors: Mutex<HashMap<u32, Key>>,
+}
+
+impl KeyLoader {
+    /// The key at a source, as a list of one; an empty list without a source. The error says what to do.
+    pub fn load(&self, source: Option<&str>) -> Result<Vec<Key>, String> {
+        let Some(source) = source else { return Ok(Vec::new()) };
+        let source: KeySource = source.parse()?;
+        let load = || source.load().map_err(|error| error.to_string());
+        let KeySource::Descriptor(number) = source else { return Ok(vec![load()?]) };
+        let mut known = locked(&self.descriptors);
+        if let Some(key) = known.get(&number) {
+            return Ok(vec![key.clone()]);
+        }
+        let key = load()?;
+        known.insert(number, key.clone());
+        Ok(vec![key])
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+
     use super::*;
 
     fn key(text: &str) -> Key {
@@ -69,6 +101,19 @@ mod tests {
 
     fn are(keys: &[Key], expected: &[&str]) -> bool {
         keys.len() == expected.len() && keys.iter().zip(expected).all(|(one, other)| one.is_same(&key(other)))
+    }
+
+    #[test]
+    fn a_pipe_gives_its_key_as_often_as_it_is_named() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"secret").unwrap();
+        drop(writer);
+        let loader = KeyLoader::default();
+        let source = format!("fd:{}", reader.as_raw_fd());
+        for _ in 0..2 {
+            assert!(are(&loader.load(Some(&source)).unwrap(), &["secret"]));
+        }
+        assert!(loader.load(None).unwrap().is_empty());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`config`] and [`view`] (what holds), [`slow_path`] (one packet's way), [`extra`] (TLVs that take more
 //! than the packet), [`control`], [`burst`] and [`pacing`] (several replies to one request), [`sessions`] and [`keys`] (state
-//! that is ours), [`socket`], [`ring`], [`link`] and [`framed`] (the engines), [`loader`] and [`maps`] (the kernel's side), [`instance`] (all of it on one interface), [`handle`] (how others look at it).
+//! that is ours), [`socket`], [`ring`], [`link`] and [`framed`] (the engines), [`loader`] and [`maps`] (the kernel's side), [`instance`] (all of it on one interface), [`handle`] and
+//! [`session_id`] (how others look at it).
 //!
 //! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `Event`.
 
@@ -28,6 +29,7 @@ pub mod queue;
 pub mod reader;
 pub mod residence;
 pub mod ring;
+pub mod session_id;
 pub mod sessions;
 pub mod shared;
 pub mod slow_path;
@@ -49,11 +51,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use self::config::Config;
-use self::handle::{ReflectorHandle, State};
+use self::handle::{ReflectorHandle, SessionSpec, State};
 use self::instance::Instance;
 use self::loader::LoadError;
 use self::maps::Maps;
-use self::provisioned::ProvisionedSet;
 use self::shared::Notice;
 use self::slow_path::locked;
 use self::summary::Summary;
@@ -143,7 +144,13 @@ pub struct Reflector {
 impl Reflector {
     /// Starts to answer on all interfaces, or on none. To be called within a tokio runtime.
     pub fn start(config: Config) -> Result<(Self, ReflectorHandle), ReflectorError> {
+        Self::start_with(config, &[])
+    }
+
+    /// The same with sessions that are provisioned from the first packet on; those that are no sessions are left out.
+    pub fn start_with(config: Config, sessions: &[SessionSpec]) -> Result<(Self, ReflectorHandle), ReflectorError> {
         let config = Arc::new(config);
+        let provisioned = handle::provisioned(sessions);
         let (sender, notices) = unbounded_channel();
         let (commands_in, commands) = unbounded_channel();
         // SAFETY: a `Watcher` owns its descriptor and never replaces or closes it while it lives.
@@ -154,7 +161,7 @@ impl Reflector {
         let mut slots: Vec<(String, Option<Instance>)> = Vec::new();
         for name in &config.interfaces {
             let started = Interface::find(name).map_err(ReflectorError::from).and_then(|interface| {
-                Instance::start(interface, &config, ProvisionedSet::default(), read_clock(), sender.clone())
+                Instance::start(interface, &config, provisioned.clone(), read_clock(), sender.clone())
             });
             match started {
                 Ok(instance) => slots.push((name.clone(), Some(instance))),
@@ -168,8 +175,7 @@ impl Reflector {
         // Not as in an earlier run of this process: a client may remember that one's.
         let revision = SystemClock.realtime_ns();
         let (events, _) = tokio::sync::broadcast::channel(EVENTS);
-        let state =
-            Arc::new(Mutex::new(State { config, slots, provisioned: ProvisionedSet::default(), revision, events }));
+        let state = Arc::new(Mutex::new(State { config, slots, provisioned, revision, events }));
         let handle = ReflectorHandle { state: state.clone(), commands: commands_in };
         Ok((Self { state, sender, notices, commands, watcher, interrupt, terminate }, handle))
     }
@@ -179,6 +185,12 @@ impl Reflector {
     pub async fn run(mut self, handle: &ReflectorHandle) -> Result<Summary, ReflectorError> {
         let result = self.follow().await;
         service::stopping();
+        let summary = self.end(handle);
+        result.map(|()| summary)
+    }
+
+    /// Takes everything back at once and says what was done.
+    pub fn end(self, handle: &ReflectorHandle) -> Summary {
         for (_, instance) in &mut locked(&self.state).slots {
             instance.iter_mut().for_each(Instance::halt);
         }
@@ -188,7 +200,7 @@ impl Reflector {
             (std::mem::take(&mut state.slots), state.config.is_kept)
         };
         stop_all(slots, |_| is_kept);
-        result.map(|()| summary)
+        summary
     }
 
     async fn follow(&mut self) -> Result<(), ReflectorError> {

@@ -51,7 +51,7 @@ impl Api {
             .expect("a reflector starts on some port");
         let running = handle.clone();
         tokio::spawn(async move { reflector.run(&running).await });
-        let heartbeats = Heartbeats::new(handle.clone());
+        let heartbeats = Heartbeats::new([handle.clone()]);
         let router = router(AppState::new(handle.clone(), heartbeats.clone(), token));
         Self { router, port, heartbeats, handle }
     }

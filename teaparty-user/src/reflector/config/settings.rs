@@ -7,12 +7,16 @@ use serde::{Deserialize, Serialize};
 use teaparty_common::reflect::Policy;
 use teaparty_common::wire::DEFAULT_PORT;
 
+use super::session::SessionSettings;
 use super::values::{Format, Prefix, RateLimit, TlvProfile, XdpMode};
 
 /// A reflector's settings. A line of documentation is the option's help and the key's description.
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
+    /// Name of this reflector among several, in logs, API and metrics
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
     /// Interface to answer on; may repeat
     #[arg(long, short, value_name = "NAME")]
     pub iface: Vec<String>,
@@ -111,6 +115,9 @@ pub struct Settings {
     /// Leave the XDP program answering when this process ends; the next start goes on with it, `teaparty detach` removes it
     #[arg(long)]
     pub keep: bool,
+    /// Session that is provisioned: a table, or KEY=VALUE with commas between; may repeat
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    pub session: Vec<SessionSettings>,
 }
 
 impl Settings {
@@ -139,7 +146,7 @@ impl Settings {
     /// Who is answered, and how often: they change while the reflector runs.
     pub const LIMITS: &[&str] = &["allow", "rate-limit", "min-payload", "session-timeout"];
     /// What else changes while the reflector runs.
-    const OTHERS: &[&str] = &["address", "auth-key-file", "tlv-key-file", "keep"];
+    const OTHERS: &[&str] = &["address", "auth-key-file", "tlv-key-file", "keep", "session"];
 
     /// What differs between these settings and others: first what can change while the reflector runs, then what takes a
     /// restart. A setting that is on no list takes one.
@@ -159,6 +166,7 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            name: None,
             iface: Vec::new(),
             port: vec![DEFAULT_PORT],
             address: Vec::new(),
@@ -191,6 +199,7 @@ impl Default for Settings {
             auth_key_file: None,
             tlv_key_file: None,
             keep: false,
+            session: Vec::new(),
         }
     }
 }

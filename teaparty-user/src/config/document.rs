@@ -1,0 +1,166 @@
+//! A configuration file's text as tables whose parts know where they were written.
+
+use std::ops::Range;
+
+use clap::Args;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
+
+use super::problem::{Problem, meant, place};
+use super::typed::describe;
+use crate::reflector::config::ConfigError;
+
+/// A table of the file, or of several layers of it.
+#[derive(Clone, Default)]
+pub struct Table<'a> {
+    /// Its members.
+    pub members: DeTable<'a>,
+    /// Where it was written, unless that is the whole file.
+    pub span: Option<Range<usize>>,
+}
+
+impl<'a> Table<'a> {
+    /// The table that a value is, if it is one.
+    pub fn of(value: &Spanned<DeValue<'a>>) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Table(members) => Some(Self { members: members.clone(), span: Some(value.span()) }),
+            _ => None,
+        }
+    }
+
+    /// A member's value.
+    pub fn get(&self, key: &str) -> Option<&Spanned<DeValue<'a>>> {
+        self.members.iter().find(|(name, _)| *name.get_ref() == key).map(|(_, value)| value)
+    }
+}
+
+/// The text, and what was found wrong with it so far.
+pub struct Document<'a> {
+    text: &'a str,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+}
+
+impl<'a> Document<'a> {
+    /// Takes the text apart; what is no TOML is a problem.
+    pub fn parse(text: &'a str) -> (Self, Table<'a>) {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        // What follows a mistake is mostly taken amiss because of it.
+        let problems = errors.iter().take(1).map(|error| Problem {
+            place: error.span().map(|span| place(text, &span)),
+            key: String::new(),
+            what: format!("this is not TOML: {}", one_line(error.message())),
+        });
+        (Self { text, problems: problems.collect() }, Table { members: table.into_inner(), span: None })
+    }
+
+    /// Notes a problem with what was written at `span`.
+    pub fn wrong(&mut self, span: Range<usize>, key: impl Into<String>, what: impl Into<String>) {
+        self.problems.push(Problem { place: Some(place(self.text, &span)), key: key.into(), what: what.into() });
+    }
+
+    /// Notes a problem with a member of a table, or with the table as a whole if it has no such member.
+    pub fn wrong_in(&mut self, table: &Table<'a>, key: &str, what: impl Into<String>) {
+        let span = table.get(key).map(Spanned::span).or_else(|| table.span.clone());
+        let place = span.map(|span| place(self.text, &span));
+        self.problems.push(Problem { place, key: key.into(), what: what.into() });
+    }
+
+    /// Notes that a setting was refused, which the table gives unless it was typed.
+    pub fn refused(&mut self, table: &Table<'a>, is_typed: bool, ConfigError { field, problem }: ConfigError) {
+        if is_typed {
+            self.problems.push(Problem { place: None, key: format!("--{field}"), what: problem });
+        } else {
+            self.wrong_in(table, field, problem);
+        }
+    }
+
+    /// Notes each key of the table that is none of the known ones; `above` are those that only the top of the file has.
+    pub fn unknown_keys(&mut self, table: &Table<'a>, known: &[String], above: &[String]) {
+        for (name, _) in table.members.iter().filter(|(name, _)| !known.iter().any(|known| *known == **name.get_ref()))
+        {
+            let near = meant(name.get_ref(), known.iter().map(String::as_str));
+            let what = match near {
+                _ if above.iter().any(|above| *above == **name.get_ref()) => {
+                    "holds for the whole process; put it above the first [[reflector]]".into()
+                }
+                Some(near) => format!("there is no such key; did you mean `{near}`?"),
+                None => "there is no such key; `teaparty config schema` describes all there are".into(),
+            };
+            self.wrong(name.span(), name.get_ref().clone(), what);
+        }
+    }
+
+    /// The settings that a table writes, the others being `T`'s defaults. Each value that does not fit is a problem, and
+    /// then there are none. Keys that `T` does not have are not looked at.
+    pub fn settings<T: Args + Default + Serialize + DeserializeOwned>(&mut self, table: &Table<'a>) -> Option<T> {
+        let defaults = defaults::<T>();
+        let mut fitting = DeTable::new();
+        let mut is_whole = true;
+        for (name, value) in &table.members {
+            let Some(default) = defaults.get(&**name.get_ref()) else { continue };
+            let value = listed(value.clone(), default);
+            let mut alone = DeTable::new();
+            alone.insert(name.clone(), value.clone());
+            match T::deserialize(Deserializer::from(Spanned::new(value.span(), alone))) {
+                Ok(_) => drop(fitting.insert(name.clone(), value)),
+                Err(error) => {
+                    let what = format!("{}; {}", plain(error.message()), describe::<T>(name.get_ref()));
+                    self.wrong(error.span().unwrap_or(value.span()), name.get_ref().clone(), what);
+                    is_whole = false;
+                }
+            }
+        }
+        let whole = T::deserialize(Deserializer::from(Spanned::new(0..0, fitting)));
+        whole.ok().filter(|_| is_whole)
+    }
+}
+
+/// The names of `T`'s keys with their defaults.
+pub fn defaults<T: Default + Serialize>() -> serde_json::Map<String, Value> {
+    match serde_json::to_value(T::default()) {
+        Ok(Value::Object(members)) => members,
+        // Settings are structures with named fields.
+        _ => serde_json::Map::new(),
+    }
+}
+
+/// The names of `T`'s keys.
+pub fn keys<T: Default + Serialize>() -> Vec<String> {
+    defaults::<T>().into_iter().map(|(name, _)| name).collect()
+}
+
+/// A single value where a list may be is a list of one.
+fn listed<'a>(value: Spanned<DeValue<'a>>, default: &Value) -> Spanned<DeValue<'a>> {
+    if !default.is_array() || matches!(value.get_ref(), DeValue::Array(_)) {
+        return value;
+    }
+    let span = value.span();
+    Spanned::new(span, DeValue::Array([value].into_iter().collect()))
+}
+
+/// What serde says, in plain words.
+fn plain(message: &str) -> String {
+    let message = one_line(message);
+    let numbers = [("u8", u64::from(u8::MAX)), ("u16", u64::from(u16::MAX)), ("u32", u64::from(u32::MAX))];
+    let Some((found, expected)) = message.rsplit_once(", expected ") else { return message };
+    let Some(found) = ["invalid type: ", "invalid value: "].iter().find_map(|head| found.strip_prefix(head)) else {
+        return message;
+    };
+    let range = numbers.iter().find(|(name, _)| *name == expected).map(|(_, most)| most.to_string());
+    let expected = match (range, expected) {
+        (Some(most), _) => format!("a whole number from 0 to {most}"),
+        (None, "u64") => "a whole number, 0 or more".into(),
+        (None, "a string") => "text in quotation marks".into(),
+        (None, "a boolean") => "true or false".into(),
+        (None, other) => other.into(),
+    };
+    format!("{found} is not {expected}")
+}
+
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}

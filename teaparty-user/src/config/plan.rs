@@ -1,0 +1,303 @@
+//! Everything that the process is to do, from command line and file together: read, layered and checked as a whole.
+//!
+//! The command line wins over a `[[reflector]]` table, that over the keys above all tables, those over the defaults.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeValue;
+
+use super::document::{Document, Table, keys};
+use super::problem::{Problem, Problems};
+use super::service::Service;
+use super::typed::Typed;
+use crate::reflector::config::{Config, ConfigError, Format, SessionSettings, Settings, XdpMode};
+use crate::reflector::handle::SessionSpec;
+use crate::reflector::keys::KeyLoader;
+
+/// Most octets of a configuration file.
+const MAX_FILE: u64 = 4 << 20;
+/// The key whose tables each are a reflector.
+pub const REFLECTOR: &str = "reflector";
+
+/// What was asked for on the command line.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The configuration file; `-` is standard input.
+    pub file: Option<PathBuf>,
+    /// Of the process.
+    pub service: Typed<Service>,
+    /// Of every reflector.
+    pub settings: Typed<Settings>,
+    /// Short for a timestamp format.
+    pub ptp: bool,
+}
+
+/// What the process is to do.
+#[derive(Clone)]
+pub struct Plan {
+    /// Settings of the process.
+    pub service: Service,
+    /// The reflectors; not empty.
+    pub reflectors: Vec<Planned>,
+}
+
+/// A reflector to be run.
+#[derive(Clone)]
+pub struct Planned {
+    /// Its configuration.
+    pub config: Config,
+    /// Its provisioned sessions.
+    pub sessions: Vec<SessionSpec>,
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.reflectors.iter().map(Planned::name).collect();
+        f.debug_struct("Plan").field("service", &self.service).field("reflectors", &names).finish()
+    }
+}
+
+impl Planned {
+    /// Its name, or what it answers on.
+    pub fn name(&self) -> String {
+        self.config.name()
+    }
+}
+
+impl Plan {
+    /// Reads the file, if there is one, and puts together what is to be done. Reads all keys.
+    pub fn read(asked: &Asked, loader: &KeyLoader) -> Result<Self, Problems> {
+        let file = asked.file.as_deref().map(name_of);
+        let text = match &asked.file {
+            None => String::new(),
+            Some(path) => text_of(path).map_err(|what| Problems {
+                file: file.clone(),
+                list: vec![Problem { place: None, key: String::new(), what }],
+            })?,
+        };
+        Self::of(&text, asked, loader).map_err(|list| Problems { file, list })
+    }
+
+    /// The same of a text.
+    pub fn of(text: &str, asked: &Asked, loader: &KeyLoader) -> Result<Self, Vec<Problem>> {
+        let (mut document, table) = Document::parse(text);
+        if !document.problems.is_empty() {
+            return Err(document.problems);
+        }
+        let service = service(&mut document, &table, asked);
+        let layers = layers(&mut document, table);
+        let mut plan = Self { service, reflectors: Vec::new() };
+        let mut sources = Vec::new();
+        for layer in layers {
+            if let Some(planned) = planned(&mut document, &layer, asked, loader) {
+                plan.reflectors.push(planned);
+                sources.push(layer);
+            }
+        }
+        if document.problems.is_empty() {
+            plan.claim(&mut document, &sources);
+        }
+        if document.problems.is_empty() {
+            return Ok(plan);
+        }
+        document.problems.sort_by_key(|problem| problem.place);
+        document.problems.dedup();
+        Err(document.problems)
+    }
+
+    /// Tells each reflector which interfaces have another one's program.
+    fn share(&mut self, programs: &HashMap<String, usize>) {
+        for (at, planned) in self.reflectors.iter_mut().enumerate() {
+            let config = &mut planned.config;
+            let is_others = |interface: &&String| programs.get(*interface).is_some_and(|owner| *owner != at);
+            config.without_xdp = config.interfaces.iter().filter(is_others).cloned().collect();
+        }
+    }
+
+    /// Sees to it that no two reflectors claim the same: a name, a port on an interface, an interface's XDP program.
+    fn claim<'a>(&mut self, document: &mut Document<'a>, sources: &[Table<'a>]) {
+        let mut names: HashMap<String, usize> = HashMap::new();
+        let mut ports: HashMap<(String, u16), usize> = HashMap::new();
+        let mut programs: HashMap<String, usize> = HashMap::new();
+        for (at, source) in sources.iter().enumerate().take(self.reflectors.len()) {
+            let name = self.reflectors[at].name();
+            if names.insert(name.clone(), at).is_some() {
+                let what = format!("two reflectors are called `{name}`; give each a `name` of its own");
+                document.wrong_in(source, "name", what);
+                continue;
+            }
+            let config = &self.reflectors[at].config;
+            for interface in config.interfaces.clone() {
+                let twice = config.ports.iter().find_map(|port| {
+                    ports
+                        .insert((interface.clone(), *port), at)
+                        .filter(|other| *other != at)
+                        .map(|other| (*port, other))
+                });
+                if let Some((port, other)) = twice {
+                    let other = &names_of(&names, other);
+                    let what = format!(
+                        "reflectors `{other}` and `{name}` both claim UDP port {port} on {interface}; give one of them \
+                         another port or interface"
+                    );
+                    document.wrong_in(source, "port", what);
+                    continue;
+                }
+                match (config.xdp_mode, programs.get(&interface)) {
+                    (XdpMode::Off, _) => {}
+                    (_, None) => drop(programs.insert(interface, at)),
+                    (XdpMode::Auto, Some(_)) => {}
+                    (_, Some(other)) => {
+                        let other = &names_of(&names, *other);
+                        let what = format!(
+                            "reflectors `{other}` and `{name}` both want the XDP program of {interface}, which has one; \
+                             set `xdp-mode` of one of them to \"off\", or make them one reflector with both ports"
+                        );
+                        document.wrong_in(source, "xdp-mode", what);
+                    }
+                }
+            }
+        }
+        self.share(&programs);
+    }
+}
+
+fn names_of(names: &HashMap<String, usize>, at: usize) -> String {
+    names.iter().find(|(_, other)| **other == at).map(|(name, _)| name.clone()).unwrap_or_default()
+}
+
+/// The settings of the process, checked as far as there are any.
+fn service<'a>(document: &mut Document<'a>, table: &Table<'a>, asked: &Asked) -> Service {
+    let Some(mut service) = document.settings::<Service>(table) else { return Service::default() };
+    if let Err(error) = asked.service.over(&mut service) {
+        document.problems.push(typed_wrong(&error));
+    } else if let Err(error) = service.check() {
+        document.refused(table, asked.service.has(error.field), error);
+    }
+    service
+}
+
+/// A reflector's tables, what is common to all of them included; one without a `[[reflector]]` table.
+fn layers<'a>(document: &mut Document<'a>, root: Table<'a>) -> Vec<Table<'a>> {
+    let (own, process) = (keys::<Settings>(), keys::<Service>());
+    document.unknown_keys(&root, &[&own[..], &process, &[REFLECTOR.into()]].concat(), &[]);
+    let mut common = Table::default();
+    let mut tables = None;
+    for (name, value) in root.members {
+        match &**name.get_ref() {
+            REFLECTOR => tables = Some(value),
+            key if own.iter().any(|own| own == key) => drop(common.members.insert(name, value)),
+            _ => {}
+        }
+    }
+    let Some(tables) = tables else { return vec![common] };
+    if let Some(name) = common.get("name") {
+        document.wrong(name.span(), "name", "names one reflector; put it into its [[reflector]] table");
+    }
+    let list = match tables.get_ref() {
+        DeValue::Array(list) => list.iter().map(|table| (table.span(), Table::of(table))).collect(),
+        _ => vec![(tables.span(), Table::of(&tables))],
+    };
+    let mut layers = Vec::new();
+    for (span, table) in list {
+        let Some(table) = table else {
+            document.wrong(span, REFLECTOR, "write a table for each reflector, under a line [[reflector]]");
+            continue;
+        };
+        document.unknown_keys(&table, &own, &process);
+        let mut layer = common.clone();
+        layer.members.extend(table.members);
+        layer.span = table.span;
+        layers.push(layer);
+    }
+    layers
+}
+
+/// One reflector, or `None` and what is wrong with it.
+fn planned<'a>(document: &mut Document<'a>, layer: &Table<'a>, asked: &Asked, loader: &KeyLoader) -> Option<Planned> {
+    let before = document.problems.len();
+    for at in 0.. {
+        let Some(table) = session_table(layer, at) else { break };
+        document.unknown_keys(&table, &keys::<SessionSettings>(), &[]);
+        document.settings::<SessionSettings>(&table);
+    }
+    if document.problems.len() > before {
+        return None;
+    }
+    let mut settings = document.settings::<Settings>(layer)?;
+    if let Err(error) = asked.settings.over(&mut settings) {
+        document.problems.push(typed_wrong(&error));
+        return None;
+    }
+    if asked.ptp {
+        settings.timestamp_format = Format::Ptp;
+    }
+    let config = match Config::load(settings, loader) {
+        Ok(config) => config,
+        Err(error) => {
+            document.refused(layer, asked.settings.has(error.field), error);
+            return None;
+        }
+    };
+    let mut sessions: Vec<SessionSpec> = Vec::new();
+    for (at, session) in config.settings.session.iter().enumerate() {
+        let table = if asked.settings.has("session") { None } else { session_table(layer, at) };
+        let mut wrong = |field: &str, what: String| match &table {
+            Some(table) => document.wrong_in(table, field, what),
+            None => document.wrong_in(layer, "session", format!("{field}: {what}")),
+        };
+        match session.spec(&config.ports, loader) {
+            Err(ConfigError { field, problem }) => wrong(field, problem),
+            Ok(spec) if sessions.iter().any(|other| other.id == spec.id) => {
+                wrong("source", "this session is there twice; leave out one of them".into());
+            }
+            Ok(spec) => sessions.push(spec),
+        }
+    }
+    Some(Planned { config, sessions })
+}
+
+/// The table of one session.
+fn session_table<'a>(layer: &Table<'a>, at: usize) -> Option<Table<'a>> {
+    let value = layer.get("session")?;
+    match value.get_ref() {
+        DeValue::Array(tables) => Table::of(tables.get(at)?),
+        _ if at == 0 => Table::of(value),
+        _ => None,
+    }
+}
+
+fn typed_wrong(error: &clap::Error) -> Problem {
+    Problem { place: None, key: String::new(), what: error.to_string() }
+}
+
+/// A file's name in messages.
+fn name_of(path: &Path) -> String {
+    if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() }
+}
+
+/// A file's text; the error says what to do.
+pub fn text_of(path: &Path) -> Result<String, String> {
+    let read = |source: &mut dyn Read| {
+        let mut octets = Vec::new();
+        source.take(MAX_FILE + 1).read_to_end(&mut octets).map(|_| octets)
+    };
+    let octets = if path.as_os_str() == "-" {
+        read(&mut std::io::stdin().lock())
+    } else {
+        std::fs::File::open(path).and_then(|mut file| read(&mut file))
+    };
+    let octets = octets.map_err(|error| format!("cannot be read: {error}"))?;
+    if octets.len() as u64 > MAX_FILE {
+        return Err(format!("is longer than {} MiB; is this the right file?", MAX_FILE >> 20));
+    }
+    String::from_utf8(octets).map_err(|error| {
+        format!("is not UTF-8 from octet {} on; is this the right file?", error.utf8_error().valid_up_to())
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! What may be set of the process as a whole, whatever reflectors it runs.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::api::listen::Place;
+use crate::api::token::{self, Token, TokenError};
+use crate::heartbeat::Heartbeat;
+use crate::logging::LogFormat;
+use crate::reflector::config::ConfigError;
+
+/// Settings of the process. A line of documentation is the option's help and the key's description.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Service {
+    /// Address and port of the REST API, unix:/PATH for a socket of its owner and group, or none [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDR|unix:PATH|none")]
+    pub api: Option<Place>,
+    /// File with the token that clients of the API must send; needed where others than this host can reach it
+    #[arg(long, value_name = "FILE")]
+    pub api_token_file: Option<PathBuf>,
+    /// Send a heartbeat to this target every so many seconds; may repeat
+    #[arg(long, value_name = "[IP[:PORT]]@SECONDS")]
+    pub heartbeat: Vec<Heartbeat>,
+    /// Form of log lines: text or json
+    #[arg(skip)]
+    pub log_format: Option<LogFormat>,
+    /// How much more is logged: 1 or 2
+    #[arg(skip)]
+    pub verbose: u8,
+    /// How much less is logged: 1 or 2
+    #[arg(skip)]
+    pub quiet: u8,
+}
+
+impl Service {
+    /// What can be told to be wrong before anything is opened.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |field, problem: String| Err(ConfigError { field, problem });
+        let token = match self.token() {
+            Ok(token) => token,
+            Err(error) => return wrong("api-token-file", error.to_string()),
+        };
+        if let Some(Place::Tcp(address)) = self.api
+            && let Err(error) = token::check_listen(address, token.as_ref())
+        {
+            return wrong("api", error.to_string());
+        }
+        let mut targets = HashSet::new();
+        match self.heartbeat.iter().find(|heartbeat| !targets.insert(heartbeat.target)) {
+            Some(twice) => wrong("heartbeat", format!("{} is there twice; leave out one of them", twice.target)),
+            None => Ok(()),
+        }
+    }
+
+    /// The token that clients of the API must send, if they must.
+    pub fn token(&self) -> Result<Option<Token>, TokenError> {
+        self.api_token_file.as_deref().map(Token::load).transpose()
+    }
+
+    /// How much is logged, as `-v` and `-q` count it: 0 is information, more is more.
+    pub fn verbosity(&self) -> i8 {
+        let count = |count: u8| count.min(2) as i8;
+        count(self.verbose) - count(self.quiet)
+    }
+}

@@ -1,0 +1,134 @@
+//! The process around the reflectors: starts them together, offers the API, and ends all of it together.
+
+use std::io::Write;
+
+use anyhow::Context;
+use rustix::thread::CapabilitySet;
+use tokio::task::JoinSet;
+
+use crate::api::listen::{self, ListenError, Listener, Place};
+use crate::api::server;
+use crate::api::token::Token;
+use crate::api::{self, AppState};
+use crate::config::plan::{Plan, Planned};
+use crate::exit::{Exit, UsageError};
+use crate::heartbeat::Heartbeats;
+use crate::reflector::handle::ReflectorHandle;
+use crate::reflector::summary::{Ready, Summary};
+use crate::reflector::{Reflector, ReflectorError, loader};
+use crate::{privileges, service};
+
+/// A reflector that answers.
+struct Member {
+    reflector: Reflector,
+    handle: ReflectorHandle,
+}
+
+/// Runs the plan on a runtime of its own. Gives up privileges: to be called while there is one thread, before any other is
+/// there to keep what this one gives up.
+pub fn run_alone(plan: Plan) -> anyhow::Result<Exit> {
+    let mut needed = CapabilitySet::empty();
+    for planned in &plan.reflectors {
+        loader::check(&planned.config).map_err(ReflectorError::from)?;
+        needed |= privileges::needed(&planned.config);
+    }
+    privileges::keep_only(needed).context("cannot give up privileges")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(run(plan))
+}
+
+/// Does what is planned until SIGINT or SIGTERM. Prints the ready block and the summary to standard output.
+pub async fn run(plan: Plan) -> anyhow::Result<Exit> {
+    let token = plan.service.token().map_err(|error| UsageError::new(error.to_string()))?;
+    // Before anything is attached: what can't be listened at shall not leave anything behind.
+    let listener = listen(plan.service.api.as_ref(), token.as_ref()).await?;
+    let members = start(&plan.reflectors)?;
+    let handles: Vec<ReflectorHandle> = members.iter().map(|member| member.handle.clone()).collect();
+    announce(&handles);
+    let beats = Heartbeats::new(handles.clone());
+    for heartbeat in &plan.service.heartbeat {
+        if let Err(error) = beats.add(*heartbeat) {
+            tracing::warn!("--heartbeat {}: {error}", heartbeat.target);
+        }
+    }
+    if let Some(listener) = listener {
+        let _ = writeln!(std::io::stdout(), "  API         {listener}");
+        let state = AppState::new(handles[0].clone(), beats.clone(), token);
+        tokio::spawn(server::serve(listener, api::router(state)));
+    }
+    let interfaces: Vec<String> = handles.iter().flat_map(|handle| handle.config().interfaces.clone()).collect();
+    service::ready(&format!("answering on {}", interfaces.join(", ")));
+    let result = follow(members, &handles).await;
+    beats.stop();
+    for (handle, summary) in handles.iter().zip(result?) {
+        if let [_, _, ..] = &handles[..] {
+            let _ = writeln!(std::io::stdout(), "reflector {}", handle.name());
+        }
+        let _ = write!(std::io::stdout(), "{summary}");
+    }
+    Ok(Exit::Success)
+}
+
+/// Starts all reflectors, or none.
+fn start(planned: &[Planned]) -> Result<Vec<Member>, ReflectorError> {
+    let mut members: Vec<Member> = Vec::new();
+    for planned in planned {
+        match Reflector::start_with(planned.config.clone(), &planned.sessions) {
+            Ok((reflector, handle)) => members.push(Member { reflector, handle }),
+            Err(error) => {
+                members.into_iter().for_each(|member| drop(member.reflector.end(&member.handle)));
+                return Err(error);
+            }
+        }
+    }
+    Ok(members)
+}
+
+/// Prints what answers where. Nobody may be reading; that is no reason not to answer.
+fn announce(handles: &[ReflectorHandle]) {
+    for handle in handles {
+        if let [_, _, ..] = handles {
+            let _ = writeln!(std::io::stdout(), "reflector {}", handle.name());
+        }
+        let _ = writeln!(std::io::stdout(), "{}", Ready { interfaces: handle.interfaces(), config: &handle.config() });
+    }
+}
+
+/// Until all have ended. One that fails ends the others; its error is the result.
+async fn follow(members: Vec<Member>, handles: &[ReflectorHandle]) -> Result<Vec<Summary>, ReflectorError> {
+    let mut running = JoinSet::new();
+    for (at, member) in members.into_iter().enumerate() {
+        running.spawn(async move { (at, member.reflector.run(&member.handle).await) });
+    }
+    let mut summaries = Vec::new();
+    let mut failure = None;
+    while let Some(ended) = running.join_next().await {
+        // Each has its own view of SIGINT and SIGTERM; a request to end by the API reaches one alone.
+        handles.iter().for_each(ReflectorHandle::stop);
+        match ended {
+            Ok((at, Ok(summary))) => summaries.push((at, summary)),
+            Ok((_, Err(error))) => failure = failure.or(Some(error)),
+            Err(error) => {
+                failure = failure.or(Some(ReflectorError::Engine(format!("a reflector's task has ended: {error}"))));
+            }
+        }
+    }
+    summaries.sort_by_key(|(at, _)| *at);
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(summaries.into_iter().map(|(_, summary)| summary).collect()),
+    }
+}
+
+/// Opens the API's place. The default one may be another reflector's; that is no reason not to answer packets.
+async fn listen(asked: Option<&Place>, token: Option<&Token>) -> anyhow::Result<Option<Listener>> {
+    match Listener::open(asked.unwrap_or(&listen::DEFAULT), token).await {
+        Ok(listener) => Ok(listener),
+        Err(error @ ListenError::Token(_)) => Err(UsageError::new(error.to_string()).into()),
+        Err(error) if asked.is_none() => {
+            tracing::warn!("no API: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,85 @@
+//! The configuration files of `testing_data/configs`: the good ones are taken, and each bad one gives exactly the message
+//! beside it, by `config check` as by the reflector itself.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use assert_cmd::Command;
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testing_data/configs").join(name)
+}
+
+/// The TOML files of a folder, by name.
+fn files(name: &str) -> Vec<String> {
+    let entries =
+        std::fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut files: Vec<String> = entries.filter(|name| name.ends_with(".toml")).collect();
+    files.sort();
+    assert!(files.len() > 3, "{name} is as good as empty");
+    files
+}
+
+fn teaparty(place: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_teaparty"));
+    // A reflector that starts would go on for ever.
+    command.args(arguments).current_dir(folder(place)).timeout(Duration::from_secs(60)).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn good_files_are_taken() {
+    for file in files("good") {
+        let output = teaparty("good", &["config", "check", &file]);
+        assert_eq!(output.status.code(), Some(0), "{file}: {}", stderr(&output));
+        assert!(String::from_utf8_lossy(&output.stdout).starts_with("good: "), "{file}");
+    }
+}
+
+#[test]
+fn each_bad_file_gives_the_message_beside_it() {
+    for file in files("bad") {
+        let expected = folder("bad").join(Path::new(&file).with_extension("expect"));
+        let expected =
+            std::fs::read_to_string(&expected).unwrap_or_else(|error| panic!("{}: {error}", expected.display()));
+        let output = teaparty("bad", &["config", "check", &file]);
+        assert_eq!((output.status.code(), stderr(&output)), (Some(2), expected.clone()), "{file}");
+        assert!(!expected.contains("hunter2"), "{file}: a key is shown");
+    }
+}
+
+#[test]
+fn a_reflector_is_not_started_with_a_bad_file() {
+    for file in files("bad") {
+        let output = teaparty("bad", &["reflector", "--config", &file]);
+        assert_eq!(output.status.code(), Some(2), "{file}: {}", stderr(&output));
+        assert!(output.stdout.is_empty(), "{file} was ready");
+    }
+}
+
+#[test]
+fn what_can_not_be_read_is_said() {
+    for (arguments, said) in [
+        (&["config", "check", "nowhere.toml"][..], "nowhere.toml: cannot be read: No such file"),
+        (&["config", "check", "/dev/zero"], "/dev/zero: is longer than 4 MiB"),
+        (&["config", "check", "/proc/self/exe"], "is this the right file?"),
+        (&["reflector", "--config", "."], ".: cannot be read: Is a directory"),
+    ] {
+        let output = teaparty("good", arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains(said), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn standard_input_is_a_file_too() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_teaparty"));
+    let output = command.args(["config", "check", "-"]).pipe_stdin(folder("bad").join("unknown-key.toml")).unwrap();
+    let output = output.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("standard input:2:1: rate_limit: "), "{}", stderr(&output));
+}
