@@ -10,7 +10,7 @@ use std::path::Path;
 use nix::time::{ClockId, clock_gettime};
 use teaparty_common::maps::{Config, LocalAddress, RecordKind};
 use teaparty_common::reflect::{Class, Policy, Reason};
-use teaparty_common::tlv::{CodePoints, Profile};
+use teaparty_common::tlv::{CodePoints, Finisher, Profile, REGISTRY};
 use teaparty_common::wire::{Timestamp, TimestampFormat};
 
 use crate::support::frame::{Parsed, parse};
@@ -350,6 +350,33 @@ fn frames_that_once_came_out_differently_no_longer_do() {
     assert!(replayed > 0, "nothing was replayed");
 }
 
+/// Each TLV that the program answers is met and compared: if the host does not know one of them, that shows.
+#[test]
+fn a_tlv_that_the_host_does_not_know_is_noticed() {
+    let kinds = REGISTRY.iter().filter(|entry| entry.finisher == Finisher::Kernel);
+    for entry in kinds {
+        let Some(kernel) = or_skip("a_tlv_that_the_host_does_not_know_is_noticed", Kernel::new()) else { return };
+        let mut pair = agreeing_pair(kernel, 5);
+        pair.model.config.policy.code_points.0[usize::from(entry.code)] = 0;
+        let noticed = (0..20_000).position(|_| pair.step().is_err());
+        assert!(noticed.is_some(), "{} was not missed in 20,000 frames", entry.name);
+        println!("{}: missed at frame {}", entry.name, noticed.unwrap_or_default());
+    }
+}
+
+/// A pair under a configuration in which every TLV has something to do, and which agrees.
+fn agreeing_pair(kernel: Kernel, seed: u64) -> Pair {
+    let mut pair = Pair::new(kernel, seed);
+    pair.reconfigure();
+    pair.kernel.config.policy = Policy { micro_session_id: 34, flags: Policy::DESTINATION_PORT, ..Policy::DEFAULT };
+    pair.kernel.apply();
+    pair.model.config = pair.kernel.config;
+    pair.slow = Slow::new(pair.kernel.config.policy, true, pair.kernel.control.clock);
+    // Without a mutation the same set-up agrees.
+    compare_as_it_is(&mut pair, 500).unwrap_or_else(|error| panic!("before any mutation: {error}"));
+    pair
+}
+
 #[test]
 fn a_mutation_is_noticed() {
     type Mutation = (&'static str, fn(&mut Model));
@@ -363,14 +390,7 @@ fn a_mutation_is_noticed() {
     ];
     for (what, mutate) in mutations {
         let Some(kernel) = or_skip("a_mutation_is_noticed", Kernel::new()) else { return };
-        let mut pair = Pair::new(kernel, 3);
-        pair.reconfigure();
-        pair.kernel.config.policy = Policy { micro_session_id: 34, ..Policy::DEFAULT };
-        pair.kernel.apply();
-        pair.model.config = pair.kernel.config;
-        pair.slow = Slow::new(pair.kernel.config.policy, true, pair.kernel.control.clock);
-        // Without the mutation the same set-up agrees.
-        compare_as_it_is(&mut pair, 500).unwrap_or_else(|error| panic!("before any mutation: {error}"));
+        let mut pair = agreeing_pair(kernel, 3);
         mutate(&mut pair.model);
         let noticed = (0..20_000).position(|_| pair.step().is_err());
         assert!(noticed.is_some(), "{what} was not noticed in 20,000 frames");

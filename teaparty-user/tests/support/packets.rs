@@ -161,21 +161,31 @@ fn tlv(random: &mut Random, points: &CodePoints, payload: &mut Vec<u8>) {
     payload.extend(value);
 }
 
+/// Types of sub-TLVs, each with Lengths that are right for it.
+type Subs = [(u8, &'static [usize])];
+
+const LOCATION_SUBS: [(u8, &[usize]); 6] = [(1, &[8]), (4, &[16]), (7, &[16]), (2, &[8]), (9, &[16]), (99, &[0, 5])];
+const RETURN_PATH_SUBS: [(u8, &[usize]); 5] = [(1, &[4]), (2, &[4, 16]), (3, &[4, 8]), (4, &[16, 32]), (99, &[0, 5])];
+const CONTROL_SUBS: [(u8, &[usize]); 4] = [(10, &[4, 12, 16]), (11, &[8, 20]), (240, &[0, 4]), (99, &[0, 5])];
+
+/// Fills a Value with sub-TLVs from `from` on, mostly of a Length that is right. The last one may be cut.
+fn sub_tlvs(random: &mut Random, value: &mut Vec<u8>, from: usize, subs: &Subs) {
+    let length = value.len();
+    value.truncate(from);
+    while value.len() < length {
+        let (sub, right) = random.pick(subs);
+        let len = if random.one_in(6) { random.below(24) } else { random.pick(right) };
+        value.extend([if random.one_in(4) { random.octet() } else { 0x80 }, sub, 0, len as u8]);
+        value.extend(random.octets(len));
+    }
+    value.truncate(length);
+}
+
 fn value(random: &mut Random, kind: u8, length: usize) -> Vec<u8> {
     let mut value = if random.one_in(4) { vec![0; length] } else { random.octets(length) };
     match kind {
-        // Location: sub-TLVs.
-        2 if length > 4 => {
-            value.truncate(4);
-            while value.len() < length {
-                let sub = random.pick(&[1, 4, 7, 1, 4, 7, 2, 99]);
-                let right = if sub == 1 { 8 } else { 16 };
-                let len = if random.one_in(6) { random.below(24) } else { right };
-                value.extend([if random.one_in(4) { random.octet() } else { 0x80 }, sub, 0, len as u8]);
-                value.extend(random.octets(len));
-            }
-            value.truncate(length);
-        }
+        // Location: MAC, destination, source; an answer where a question belongs; an unknown one.
+        2 if length > 4 => sub_tlvs(random, &mut value, 4, &LOCATION_SUBS),
         // Access Report: an ID that is one.
         6 if length > 0 && !random.one_in(3) => value[0] = random.pick(&[0x10, 0x20, 0x1f]),
         // Destination Node Address: ours, or another of ours.
@@ -183,8 +193,17 @@ fn value(random: &mut Random, kind: u8, length: usize) -> Vec<u8> {
         9 if length == 16 && !random.one_in(3) => {
             value = vec![0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20 + random.below(3) as u8];
         }
-        // Return Path: a Control Code in front, mostly.
-        10 if length >= 8 && !random.one_in(4) => value[..4].copy_from_slice(&[0x80, 1, 0, 4]),
+        // Return Path: a Control Code in front, mostly; else addresses, label stacks, segment lists.
+        10 if length >= 8 => match random.below(4) {
+            0 => sub_tlvs(random, &mut value, 0, &RETURN_PATH_SUBS),
+            1 => {}
+            _ => value[..4].copy_from_slice(&[0x80, 1, 0, 4]),
+        },
+        // Reflected Test Packet Control: few replies, and groups.
+        12 if length >= 12 && !random.one_in(4) => {
+            value[2] = 0;
+            sub_tlvs(random, &mut value, 8, &CONTROL_SUBS);
+        }
         // Micro-session ID: a reflector ID that fits.
         11 if length == 4 && !random.one_in(3) => value[2..].copy_from_slice(&[0, random.pick(&[0, 34])]),
         // Class of Service v2: B and D are to be zero.
