@@ -27,7 +27,7 @@ use crate::reflector::view::Provisioned;
 /// Sessions in one answer where the client does not say.
 const DEFAULT_LIMIT: usize = 100;
 /// Sessions in one answer at most.
-const MAX_LIMIT: usize = 1000;
+const MAX_LIMIT: usize = 10_000;
 
 /// Parameters of the list.
 #[derive(Debug, Default, Deserialize)]
@@ -36,6 +36,7 @@ pub struct ListQuery {
     limit: Option<usize>,
     after: Option<String>,
     source: Option<IpAddr>,
+    source_port: Option<u16>,
     destination: Option<IpAddr>,
     ssid: Option<u16>,
     interface: Option<String>,
@@ -61,7 +62,7 @@ pub async fn list(
     let Query(query) = query.map_err(|rejection| {
         ApiError::malformed(
             rejection.body_text(),
-            "parameters are limit, after, source, destination, ssid, interface, provisioned and authenticated",
+            "parameters are limit, after, source, source_port, destination, ssid, interface, provisioned and authenticated",
         )
     })?;
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
@@ -100,6 +101,7 @@ impl ListQuery {
     fn matches(&self, group: &[SessionStatus]) -> bool {
         let id = &group[0].id;
         self.source.is_none_or(|source| source == id.source)
+            && self.source_port.is_none_or(|port| port == id.source_port)
             && self.destination.is_none_or(|destination| destination == id.destination)
             && self.ssid.is_none_or(|ssid| ssid == id.ssid)
             && self.provisioned.is_none_or(|wanted| wanted == group.iter().any(|one| one.is_provisioned))

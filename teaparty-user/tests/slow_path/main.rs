@@ -10,6 +10,7 @@ mod fairness;
 mod inside;
 mod interop;
 mod layout;
+mod listing;
 mod reconfigure;
 mod secrets;
 mod sessions;
