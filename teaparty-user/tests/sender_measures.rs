@@ -239,10 +239,12 @@ fn ipv6_extension_headers_go_along_where_permitted() {
 #[test]
 fn options_of_the_ip_header_reach_the_reflector() {
     let reflector = Reflector::start("127.0.0.1", Behaviour::default());
-    let words = "-c 3 --src 127.0.0.1 --interface lo --ttl 7 --df --poisson --seed 5 --dscp 46";
+    let words = "-c 3 --src 127.0.0.1 --interface lo --ttl 7 --df --size 100 --poisson --seed 5 --dscp 46";
     let (code, summary) = summary(&quick(&reflector, words));
     assert_eq!((code, &summary["received"]), (0, &json!(3)));
     assert_eq!(summary["targets"][0]["ttl"]["forward"]["seen"], json!({ "7": 3 }));
+    let configuration = &summary["configuration"];
+    assert_eq!((&configuration["payload_octets"], &configuration["dont_fragment"]), (&json!(100), &json!(true)));
     // The reflector keeps the DSCP where no TLV asks for another.
     assert_eq!(summary["targets"][0]["traffic_class"]["backward"]["seen"], json!({ "184": 3 }));
     let (_, _, stderr) = teaparty(&quick(&reflector, "--interface nosuch0"));
@@ -285,4 +287,22 @@ fn replies_for_another_member_link_are_discarded_c223() {
     assert_eq!(code, 4, "{stderr}");
     let (code, _, stderr) = teaparty(&quick(&reflector, "tlvs micro-session --sender-id 9 --reflector-id 1"));
     assert_eq!(code, 0, "{stderr}");
+}
+
+#[test]
+fn trains_are_measured_like_single_packets() {
+    for ip in ["127.0.0.1", "::1"] {
+        let reflector = Reflector::start(ip, Behaviour::default());
+        let words = "-i 10ms -c 500 --burst 50 -W 2s --segmentation-offload --size 200 --format json";
+        let (code, summary) = summary(&format!("sender {} {words}", reflector.address));
+        assert_eq!((code, &summary["received"], &summary["unmatched"]), (0, &json!(500), &json!(0)));
+        assert_eq!(summary["samples"]["kernel_t1"], json!(0), "no packet of a train has a T1 of the kernel's");
+        let requests = reflector.stop();
+        assert!(requests.iter().all(|request| request.len() == 200));
+        let numbers: Vec<u32> =
+            requests.iter().map(|request| u32::from_be_bytes(request[..4].try_into().unwrap())).collect();
+        assert_eq!(numbers, (0..500).collect::<Vec<_>>());
+    }
+    let (code, _, stderr) = teaparty("sender 127.0.0.1 --segmentation-offload --transmit-stamps kernel");
+    assert!(code == 2 && stderr.contains("--segmentation-offload"), "{code} {stderr}");
 }

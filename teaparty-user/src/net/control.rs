@@ -31,6 +31,11 @@ impl ControlBuffer {
         self.words[at / size_of::<usize>()..].as_ptr()
     }
 
+    /// The messages in `len` octets from octet `at` on; both are multiples of a word.
+    pub(super) fn octets(&self, (at, len): (usize, usize)) -> &[usize] {
+        &self.words[at / size_of::<usize>()..(at + len) / size_of::<usize>()]
+    }
+
     /// Appends one message.
     pub(super) fn push(&mut self, level: c_int, kind: c_int, data: &[u8]) {
         // SAFETY: CMSG_SPACE and CMSG_LEN only compute.

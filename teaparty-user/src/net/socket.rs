@@ -301,7 +301,7 @@ impl Socket {
         if kernel_takes_stamp_ids() {
             return batch.flush(self.socket.as_raw_fd());
         }
-        let ids: Vec<Option<u32>> = batch.pending_stamp_ids().take(super::batch::MAX_BATCH).collect();
+        let ids: Vec<Option<u32>> = batch.pending_stamp_ids().collect();
         let sent = batch.flush(self.socket.as_raw_fd())?;
         ids[..sent].iter().flatten().for_each(|id| self.stamp_ids.record(*id));
         Ok(sent)

@@ -74,6 +74,8 @@ pub struct Config {
     pub is_stateful_reflector: bool,
     /// Whether to ask the kernel when packets left.
     pub kernel_transmit_stamps: bool,
+    /// Whether packets to one target go to the kernel in trains (UDP segmentation offload).
+    pub has_trains: bool,
     /// Replies that each packet asks for.
     pub replies_per_packet: u16,
     /// Between two of them, in nanoseconds.
@@ -117,6 +119,7 @@ impl Config {
             omit_checksum: false,
             is_stateful_reflector: false,
             kernel_transmit_stamps: true,
+            has_trains: false,
             replies_per_packet: 1,
             reply_interval_ns: 0,
             reply_port: None,
@@ -125,6 +128,11 @@ impl Config {
             stop_on_zero_ssid: false,
             seed: None,
         }
+    }
+
+    /// UDP payload of a packet without an Access Report, in octets.
+    fn payload_octets(&self) -> usize {
+        self.mode.base_len() + self.tlvs.iter().map(Request::len).sum::<usize>()
     }
 
     /// What a report says about it: everything that a reader needs to repeat the measurement, and no key.
@@ -145,6 +153,11 @@ impl Config {
             "source": self.source,
             "source_port": self.source_port,
             "interface": self.interface,
+            "ssid": self.ssid,
+            "payload_octets": self.payload_octets(),
+            "dont_fragment": self.fragmentation == Fragmentation::Forbid,
+            "hop_by_hop_octets": self.hop_by_hop.len(),
+            "destination_options_octets": self.destination_options.len(),
             "dscp": self.traffic_class.dscp().value(),
             "ecn": self.traffic_class.ecn().name(),
             "ttl": self.ttl,
@@ -161,6 +174,7 @@ impl Config {
                 TimestampFormat::Ptp => "ptp",
             },
             "kernel_transmit_stamps": self.kernel_transmit_stamps,
+            "segmentation_offload": self.has_trains,
             "replies_per_packet": self.replies_per_packet,
             "reply_interval_ns": self.reply_interval_ns,
             "stateful_reflector": self.is_stateful_reflector,

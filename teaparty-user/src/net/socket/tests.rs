@@ -183,3 +183,49 @@ fn a_foreign_address_and_an_unknown_interface_are_named() {
     let options = Options { device: Some("nosuch0".into()), ..Options::new("0.0.0.0:0".parse().unwrap()) };
     assert!(Socket::open(&options).err().unwrap().to_string().contains("nosuch0"));
 }
+
+/// Sends packets of these lengths in trains and gives what arrives; the first octet of each is its number.
+fn through_trains(sender: &Socket, receiver: &Socket, to: SocketAddr, lengths: &[usize]) -> Vec<(u8, usize, u8)> {
+    let mut out = SendBatch::with_trains();
+    for (number, len) in lengths.iter().enumerate() {
+        let mut payload = vec![0xa5; *len];
+        payload[0] = number as u8;
+        // Another traffic class for the last few.
+        let class = TrafficClass(if number + 3 < lengths.len() { 0x28 } else { 0xb8 });
+        out.push(&Outgoing { traffic_class: Some(class), ..Outgoing::to(to) }, &payload);
+    }
+    sender.send(&mut out).unwrap();
+    assert!(out.failed().is_empty() && out.sent() == lengths.len(), "{:?}", out.failed());
+    let mut batch = ReceiveBatch::new(64, 2_048);
+    let mut arrived = Vec::new();
+    while arrived.len() < lengths.len() {
+        receive(receiver, &mut batch);
+        arrived.extend(batch.iter().map(|datagram| {
+            assert!(datagram.payload[1..].iter().all(|octet| *octet == 0xa5));
+            (datagram.payload[0], datagram.payload.len(), datagram.traffic_class.unwrap().0)
+        }));
+    }
+    arrived
+}
+
+#[test]
+fn trains_arrive_as_the_packets_that_they_were_made_of() {
+    let lengths: Vec<usize> = [vec![44; 70], vec![100; 5], vec![44; 9]].concat();
+    for local in ["127.0.0.1:0", "[::1]:0"] {
+        let (sender, receiver, to) = pair(local);
+        let arrived = through_trains(&sender, &receiver, to, &lengths);
+        let class = |number| if number + 3 < lengths.len() { 0x28 } else { 0xb8 };
+        let expected: Vec<_> = (0..lengths.len()).map(|n| (n as u8, lengths[n], class(n))).collect();
+        assert_eq!(arrived, expected);
+    }
+}
+
+#[test]
+fn packets_go_one_by_one_where_the_kernel_refuses_trains() {
+    let bind: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    // Without a checksum there is none to be made anew for each packet.
+    let sender = Socket::open(&Options { omit_checksum: true, ..Options::new(bind) }).unwrap();
+    let receiver = Socket::open(&Options::new(bind)).unwrap();
+    let arrived = through_trains(&sender, &receiver, receiver.local_addr().unwrap(), &[44; 20]);
+    assert_eq!(arrived.iter().map(|(number, ..)| *number).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+}

@@ -51,12 +51,12 @@ pub(super) fn open_all(config: &Config) -> anyhow::Result<Vec<Port>> {
         }
         let unspecified = if is_v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
         let source = config.source.filter(|source| source.is_ipv6() == is_v6).unwrap_or(unspecified);
-        ports.push(Port::new(open(config, source)?, is_v6));
+        ports.push(Port::new(open(config, source)?, is_v6, config.has_trains));
         if let Some(port) = config.reply_port {
             let options = options(config, SocketAddr::new(source, port));
             let socket = Socket::open(&options).context("cannot listen where replies were asked to go")?;
             // It only receives: `for_address` finds the one in front of it.
-            ports.push(Port::new(socket, is_v6));
+            ports.push(Port::new(socket, is_v6, false));
         }
     }
     Ok(ports)
@@ -99,12 +99,12 @@ pub(super) fn for_address(ports: &mut [Port], address: SocketAddr) -> &mut Port 
 }
 
 impl Port {
-    fn new(socket: Socket, is_v6: bool) -> Self {
+    fn new(socket: Socket, is_v6: bool, has_trains: bool) -> Self {
         Self {
             socket,
             queue_drops: 0,
             is_v6,
-            batch: SendBatch::new(),
+            batch: if has_trains { SendBatch::with_trains() } else { SendBatch::new() },
             pending: Vec::new(),
             stamps: vec![(u32::MAX, 0); STAMPS],
             next_stamp: 0,
