@@ -84,6 +84,16 @@ const BASE_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b
 const TLV_KEY: &str = "a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf";
 
 #[test]
+fn no_vector_is_left_out() {
+    let text = std::fs::read_to_string(file("../testing_data/vectors/vectors.json")).unwrap();
+    let all: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let ids = all["vectors"].as_array().unwrap().iter().map(|vector| vector["id"].as_str().unwrap());
+    let missing: Vec<&str> =
+        ids.filter(|id| !include_str!("reflector_witness.rs").contains(&format!("\"{id}\""))).collect();
+    assert!(missing.is_empty(), "not sent over a veth pair: {missing:?}");
+}
+
+#[test]
 fn stateless_vectors_live() {
     let ids = [
         "V01", "V05", "V07", "V09", "V10", "V20", "V21", "V22", "V23", "V25", "V26", "V30", "V33", "V35", "V37", "V41",
@@ -115,6 +125,16 @@ fn vectors_that_ask_for_several_replies_live() {
 fn stateful_vectors_live() {
     check(&[], &["V02", "V03"]);
     check(&["--xdp-mode", "off", "--link-layer"], &["V02", "V03"]);
+}
+
+/// The script has the exchanges happen that the reflector is to remember.
+#[test]
+fn vectors_with_a_past_live() {
+    for engine in [&["--xdp-mode", "native"][..], &["--xdp-mode", "skb"], &["--xdp-mode", "off", "--link-layer"]] {
+        // V40 and V43 are of one session, which is to have another past.
+        check(engine, &["V40"]);
+        check(engine, &["V43", "V93"]);
+    }
 }
 
 #[test]
