@@ -14,6 +14,7 @@ pub mod keys;
 pub mod listen;
 pub mod namesake;
 pub mod reflector;
+pub mod reload;
 pub mod server;
 pub mod sessions;
 pub mod settings;
@@ -33,6 +34,7 @@ use tokio::sync::Semaphore;
 
 use self::error::ApiError;
 use self::token::Token;
+use crate::daemon::reload::Reloader;
 use crate::heartbeat::Heartbeats;
 use crate::metrics;
 use crate::reflector::handle::ReflectorHandle;
@@ -53,6 +55,8 @@ pub struct AppState {
     pub heartbeats: Heartbeats,
     /// What a client must know; `None` lets everybody in.
     pub token: Option<Token>,
+    /// Reads the configuration again, where that can be.
+    pub reloader: Option<Arc<Reloader>>,
     looks: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
@@ -61,7 +65,12 @@ impl AppState {
     /// The state of an API for this reflector.
     pub fn new(reflector: ReflectorHandle, heartbeats: Heartbeats, token: Option<Token>) -> Self {
         let [looks, streams] = [LOOKS, STREAMS].map(|count| Arc::new(Semaphore::new(count)));
-        Self { reflector, heartbeats, token, looks, streams }
+        Self { reflector, heartbeats, token, reloader: None, looks, streams }
+    }
+
+    /// The same, able to read the configuration again.
+    pub fn with_reloader(self, reloader: Arc<Reloader>) -> Self {
+        Self { reloader: Some(reloader), ..self }
     }
 
     /// Does something with the reflector on a thread that may wait for maps and locks.
@@ -97,6 +106,7 @@ pub fn router(state: AppState) -> Router {
         .route("/policy", get(settings::policy).put(settings::put_policy).patch(settings::patch_policy))
         .route("/limits", get(settings::limits).put(settings::put_limits).patch(settings::patch_limits))
         .route("/events", get(events::stream))
+        .route("/reload", post(reload::reload))
         .route("/reflector", get(reflector::get))
         .route("/heartbeats", get(reflector::heartbeats).post(reflector::add_heartbeat))
         .route("/heartbeats/{target}", delete(reflector::remove_heartbeat));

@@ -9,7 +9,7 @@ use clap::Args;
 use crate::config::plan::{Asked, Plan};
 use crate::config::service::Service;
 use crate::config::typed::Typed;
-use crate::daemon;
+use crate::daemon::{self, Prepared};
 use crate::exit::{Exit, UsageError};
 use crate::process;
 use crate::reflector::config::Settings;
@@ -17,7 +17,7 @@ use crate::reflector::keys::KeyLoader;
 use crate::reflector::pins;
 
 /// Answers STAMP test packets (Session-Reflector).
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
     settings: Typed<Settings>,
@@ -31,7 +31,7 @@ pub struct Arguments {
     service: Typed<Service>,
     /// What is to be done, once it has been read.
     #[arg(skip)]
-    plan: Option<Plan>,
+    prepared: Option<Prepared>,
 }
 
 /// Removes the reflector that a killed teaparty, or one with --keep, has left on an interface.
@@ -52,16 +52,17 @@ impl Arguments {
             settings: self.settings.clone(),
             ptp: self.ptp,
         };
-        let plan = Plan::read(&asked, &KeyLoader::default()).map_err(|wrong| UsageError::new(wrong.to_string()))?;
-        Ok(self.plan.insert(plan).service.clone())
+        let loader = KeyLoader::default();
+        let plan = Plan::read(&asked, &loader).map_err(|wrong| UsageError::new(wrong.to_string()))?;
+        Ok(self.prepared.insert(Prepared { asked, loader, plan }).plan.service.clone())
     }
 
     /// Answers until SIGINT or SIGTERM. Prints the ready block and the summary to standard output.
     pub fn run(mut self) -> anyhow::Result<Exit> {
-        if self.plan.is_none() {
+        if self.prepared.is_none() {
             self.read()?;
         }
-        daemon::run_alone(self.plan.context("nothing is planned")?)
+        daemon::run_alone(self.prepared.context("nothing is planned")?)
     }
 }
 

@@ -1,22 +1,39 @@
 //! The process around the reflectors: starts them together, offers the API, and ends all of it together.
 
+pub mod reload;
+
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::Context;
 use rustix::thread::CapabilitySet;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use self::reload::Reloader;
 use crate::api::listen::{self, ListenError, Listener, Place};
 use crate::api::server;
 use crate::api::token::Token;
 use crate::api::{self, AppState};
-use crate::config::plan::{Plan, Planned};
+use crate::config::plan::{Asked, Plan, Planned};
 use crate::exit::{Exit, UsageError};
 use crate::heartbeat::Heartbeats;
 use crate::reflector::handle::ReflectorHandle;
+use crate::reflector::keys::KeyLoader;
 use crate::reflector::summary::{Ready, Summary};
 use crate::reflector::{Reflector, ReflectorError, loader};
 use crate::{privileges, service};
+
+/// A plan, and how it was made: to make it again.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What was asked for.
+    pub asked: Asked,
+    /// Remembers keys that can be read only once.
+    pub loader: KeyLoader,
+    /// What is to be done.
+    pub plan: Plan,
+}
 
 /// A reflector that answers.
 struct Member {
@@ -26,19 +43,21 @@ struct Member {
 
 /// Runs the plan on a runtime of its own. Gives up privileges: to be called while there is one thread, before any other is
 /// there to keep what this one gives up.
-pub fn run_alone(plan: Plan) -> anyhow::Result<Exit> {
+pub fn run_alone(prepared: Prepared) -> anyhow::Result<Exit> {
     let mut needed = CapabilitySet::empty();
-    for planned in &plan.reflectors {
+    for planned in &prepared.plan.reflectors {
         loader::check(&planned.config).map_err(ReflectorError::from)?;
         needed |= privileges::needed(&planned.config);
     }
     privileges::keep_only(needed).context("cannot give up privileges")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(run(plan))
+    runtime.context("cannot start the runtime")?.block_on(run(prepared))
 }
 
 /// Does what is planned until SIGINT or SIGTERM. Prints the ready block and the summary to standard output.
-pub async fn run(plan: Plan) -> anyhow::Result<Exit> {
+pub async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit> {
+    // Before anything is attached: by default the signal would end the process.
+    let hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let token = plan.service.token().map_err(|error| UsageError::new(error.to_string()))?;
     // Before anything is attached: what can't be listened at shall not leave anything behind.
     let listener = listen(plan.service.api.as_ref(), token.as_ref()).await?;
@@ -51,9 +70,11 @@ pub async fn run(plan: Plan) -> anyhow::Result<Exit> {
             tracing::warn!("--heartbeat {}: {error}", heartbeat.target);
         }
     }
+    let reloader = Arc::new(Reloader::new(asked, loader, &plan, handles.clone(), beats.clone()));
+    tokio::spawn(follow_hangups(hangup, reloader.clone()));
     if let Some(listener) = listener {
         let _ = writeln!(std::io::stdout(), "  API         {listener}");
-        let state = AppState::new(handles[0].clone(), beats.clone(), token);
+        let state = AppState::new(handles[0].clone(), beats.clone(), token).with_reloader(reloader);
         tokio::spawn(server::serve(listener, api::router(state)));
     }
     let interfaces: Vec<String> = handles.iter().flat_map(|handle| handle.config().interfaces.clone()).collect();
@@ -67,6 +88,16 @@ pub async fn run(plan: Plan) -> anyhow::Result<Exit> {
         let _ = write!(std::io::stdout(), "{summary}");
     }
     Ok(Exit::Success)
+}
+
+/// Reads the configuration again at each SIGHUP, for ever.
+async fn follow_hangups(mut hangup: Signal, reloader: Arc<Reloader>) {
+    while hangup.recv().await.is_some() {
+        let reloader = reloader.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || reloader.reload_and_tell()).await {
+            tracing::error!("reading the configuration again has failed; this is a bug in teaparty: {error}");
+        }
+    }
 }
 
 /// Starts all reflectors, or none.

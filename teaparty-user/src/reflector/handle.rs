@@ -631,7 +631,7 @@ impl State {
     }
 
     /// Puts a provisioned session into the set, or takes it out.
-    fn put(&mut self, key: SessionKey, session: Option<Provisioned>) {
+    pub(super) fn put(&mut self, key: SessionKey, session: Option<Provisioned>) {
         self.revision += 1;
         match session {
             Some(session) => {

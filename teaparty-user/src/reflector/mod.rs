@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`config`] and [`view`] (what holds), [`slow_path`] (one packet's way), [`extra`] (TLVs that take more
 //! than the packet), [`control`], [`burst`] and [`pacing`] (several replies to one request), [`sessions`] and [`keys`] (state
-//! that is ours), [`socket`], [`ring`], [`link`] and [`framed`] (the engines), [`loader`] and [`maps`] (the kernel's side), [`instance`] (all of it on one interface), [`handle`] and
-//! [`session_id`] (how others look at it).
+//! that is ours), [`socket`], [`ring`], [`link`] and [`framed`] (the engines), [`loader`] and [`maps`] (the kernel's side), [`instance`] (all of it on one interface), [`handle`],
+//! [`session_id`] and [`reload`] (how others look at it and change it).
 //!
 //! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `Event`.
 
@@ -27,6 +27,7 @@ pub mod prefixes;
 pub mod provisioned;
 pub mod queue;
 pub mod reader;
+pub mod reload;
 pub mod residence;
 pub mod ring;
 pub mod session_id;

@@ -148,18 +148,31 @@ impl Settings {
     /// What else changes while the reflector runs.
     const OTHERS: &[&str] = &["address", "auth-key-file", "tlv-key-file", "keep", "session"];
 
+    /// These settings, but for those of these names, which are as in `others`.
+    pub fn keeping(&self, names: &[String], others: &Self) -> Self {
+        let mut members = self::members(self);
+        let others = self::members(others);
+        members.extend(others.into_iter().filter(|(name, _)| names.contains(name)));
+        // Each value was one of a setting of the same name.
+        serde_json::from_value(serde_json::Value::Object(members)).unwrap_or_else(|_| self.clone())
+    }
+
     /// What differs between these settings and others: first what can change while the reflector runs, then what takes a
     /// restart. A setting that is on no list takes one.
     pub fn changes(&self, others: &Self) -> (Vec<String>, Vec<String>) {
-        let members = |settings: &Self| match serde_json::to_value(settings) {
-            Ok(serde_json::Value::Object(members)) => members,
-            // No setting is a map with keys that aren't strings, which alone could fail.
-            _ => serde_json::Map::new(),
-        };
         let (own, others) = (members(self), members(others));
         let changed = own.into_iter().filter(|(name, value)| others.get(name) != Some(value)).map(|(name, _)| name);
         let is_live = |name: &str| [Self::POLICY, Self::LIMITS, Self::OTHERS].iter().any(|list| list.contains(&name));
         changed.partition(|name| is_live(name))
+    }
+}
+
+/// The settings by name, as a file has them.
+fn members(settings: &Settings) -> serde_json::Map<String, serde_json::Value> {
+    match serde_json::to_value(settings) {
+        Ok(serde_json::Value::Object(members)) => members,
+        // No setting is a map with keys that aren't strings, which alone could fail.
+        _ => serde_json::Map::new(),
     }
 }
 

@@ -1,0 +1,187 @@
+//! SIGHUP and `POST /api/v1/reload`: the configuration file and the keys are read again. First everything is checked; what is wrong
+//! leaves all as it is. Then what can change while packets are answered changes, and the rest is named.
+
+use std::fmt;
+use std::sync::Mutex;
+
+use serde::Serialize;
+
+use crate::config::document::keys;
+use crate::config::plan::{Asked, Plan};
+use crate::config::problem::Problems;
+use crate::config::service::Service;
+use crate::heartbeat::{Heartbeat, Heartbeats};
+use crate::reflector::handle::{ReconfigureError, ReflectorHandle, SessionSpec};
+use crate::reflector::keys::KeyLoader;
+use crate::reflector::reload::Reloaded;
+use crate::reflector::slow_path::locked;
+
+/// Reads the configuration again, whenever asked to.
+pub struct Reloader {
+    asked: Asked,
+    loader: KeyLoader,
+    handles: Vec<ReflectorHandle>,
+    heartbeats: Heartbeats,
+    /// What the file said last; held while a reload runs, so that there is one at a time.
+    last: Mutex<Last>,
+}
+
+struct Last {
+    service: Service,
+    /// By the order of the handles.
+    sessions: Vec<Vec<SessionSpec>>,
+}
+
+/// A setting: of the reflector of this name, or of the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Changed {
+    /// The reflector; `None` for a setting of the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reflector: Option<String>,
+    /// The key.
+    pub key: String,
+}
+
+/// What came of a reload.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// What holds from now on.
+    pub applied: Vec<Changed>,
+    /// What takes a restart.
+    pub restart: Vec<Changed>,
+}
+
+/// Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The configuration can't be used.
+    #[error("{0}")]
+    Wrong(Problems),
+    /// There is nothing to read.
+    #[error("the configuration came by standard input, which can't be read again; start with --config FILE")]
+    Gone,
+    /// The kernel.
+    #[error(transparent)]
+    Refused(#[from] ReconfigureError),
+}
+
+impl Reloader {
+    /// For what was started with this plan.
+    pub fn new(
+        asked: Asked,
+        loader: KeyLoader,
+        plan: &Plan,
+        handles: Vec<ReflectorHandle>,
+        heartbeats: Heartbeats,
+    ) -> Self {
+        let sessions = plan.reflectors.iter().map(|planned| planned.sessions.clone()).collect();
+        let last = Mutex::new(Last { service: plan.service.clone(), sessions });
+        Self { asked, loader, handles, heartbeats, last }
+    }
+
+    /// Reads, checks, changes. To be called on a thread that may wait, within a tokio runtime.
+    pub fn reload(&self) -> Result<Report, ReloadError> {
+        let mut last = locked(&self.last);
+        if self.asked.file.as_deref().is_some_and(|file| file.as_os_str() == "-") {
+            return Err(ReloadError::Gone);
+        }
+        let plan = Plan::read(&self.asked, &self.loader).map_err(ReloadError::Wrong)?;
+        let mut report = Report::default();
+        let mut sessions = last.sessions.clone();
+        let mut done: Vec<(usize, Reloaded)> = Vec::new();
+        let is_one = self.handles.len() == 1 && plan.reflectors.len() == 1;
+        for (at, handle) in self.handles.iter().enumerate() {
+            let name = handle.name();
+            let Some(planned) = plan.reflectors.iter().find(|planned| is_one || planned.name() == name) else {
+                report.restart.push(Changed { reflector: Some(name), key: "reflector".into() });
+                continue;
+            };
+            match handle.reload(&planned.config, &last.sessions[at], &planned.sessions) {
+                Ok(reloaded) => {
+                    let of = (!is_one).then_some(name);
+                    report.applied.extend(changed(of.as_ref(), &reloaded.live));
+                    report.restart.extend(changed(of.as_ref(), &reloaded.restart));
+                    sessions[at].clone_from(&planned.sessions);
+                    done.push((at, reloaded));
+                }
+                Err(error) => {
+                    done.iter().for_each(|(at, reloaded)| self.handles[*at].take_back(reloaded));
+                    return Err(error.into());
+                }
+            }
+        }
+        last.sessions = sessions;
+        let running: Vec<String> = self.handles.iter().map(ReflectorHandle::name).collect();
+        let new =
+            plan.reflectors.iter().map(|planned| planned.name()).filter(|name| !is_one && !running.contains(name));
+        report.restart.extend(new.map(|name| Changed { reflector: Some(name), key: "reflector".into() }));
+        self.follow_service(&mut last.service, plan.service, &mut report);
+        Ok(report)
+    }
+
+    /// Heartbeats change at once, all else of the process at a restart.
+    fn follow_service(&self, last: &mut Service, new: Service, report: &mut Report) {
+        let value =
+            |service: &Service, key: &str| serde_json::to_value(service).ok().and_then(|all| all.get(key).cloned());
+        for key in keys::<Service>() {
+            if value(last, &key) == value(&new, &key) {
+                continue;
+            }
+            let list = if key == "heartbeat" { &mut report.applied } else { &mut report.restart };
+            list.push(Changed { reflector: None, key });
+        }
+        let is_in = |list: &[Heartbeat], one: &Heartbeat| list.contains(one);
+        for gone in last.heartbeat.iter().filter(|one| !is_in(&new.heartbeat, one)) {
+            self.heartbeats.remove(gone.target);
+        }
+        for added in new.heartbeat.iter().filter(|one| !is_in(&last.heartbeat, one)) {
+            if let Err(error) = self.heartbeats.add(*added) {
+                tracing::warn!("heartbeat {}: {error}", added.target);
+            }
+        }
+        // What takes a restart is told again each time, until there is one.
+        last.heartbeat = new.heartbeat;
+    }
+
+    /// The same, told to the log: for a signal, whose sender gets no answer.
+    pub fn reload_and_tell(&self) {
+        match self.reload() {
+            Ok(report) if report.applied.is_empty() && report.restart.is_empty() => {
+                tracing::info!("configuration read again: nothing has changed");
+            }
+            Ok(report) => {
+                if !report.applied.is_empty() {
+                    tracing::info!("configuration read again; in force: {}", Names(&report.applied));
+                }
+                if !report.restart.is_empty() {
+                    tracing::warn!("configuration read again; this takes a restart: {}", Names(&report.restart));
+                }
+            }
+            Err(error) => {
+                for line in error.to_string().lines() {
+                    tracing::error!("configuration not changed: {line}");
+                }
+            }
+        }
+    }
+}
+
+fn changed<'a>(reflector: Option<&'a String>, keys: &'a [String]) -> impl Iterator<Item = Changed> + 'a {
+    keys.iter().map(move |key| Changed { reflector: reflector.cloned(), key: key.clone() })
+}
+
+/// Settings on one line.
+struct Names<'a>(&'a [Changed]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, Changed { reflector, key }) in self.0.iter().enumerate() {
+            f.write_str(if at > 0 { ", " } else { "" })?;
+            match reflector {
+                Some(reflector) => write!(f, "{key} of {reflector}")?,
+                None => f.write_str(key)?,
+            }
+        }
+        Ok(())
+    }
+}
