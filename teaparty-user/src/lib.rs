@@ -1,7 +1,7 @@
 //! The controller and the Session-Sender behind the program `teaparty`.
 //!
 //! Reading order: [`cli`] and [`config`] (what can be asked for), [`sender`] (the Session-Sender),
-//! [`reflector`] (the Session-Reflector), [`daemon`] (the process of several), [`heartbeat`], [`api`] and [`metrics`] (what is around it), [`clock`] (time and how far it may
+//! [`reflector`] (the Session-Reflector), [`daemon`] (the process of several), [`doctor`] (what it needs of a host), [`heartbeat`], [`api`] and [`metrics`] (what is around it), [`clock`] (time and how far it may
 //! be off), [`net`] (UDP with the facts a measurement needs), [`crypto`] (keys and HMACs), [`process`] (what is kept
 //! from neighbours), [`privileges`] and [`service`] (a daemon's manners), [`logging`] and [`exit`] (what is said, and how a run ends).
 
@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod crypto;
 pub mod daemon;
+pub mod doctor;
 pub mod exit;
 pub mod heartbeat;
 pub mod logging;

@@ -29,6 +29,12 @@ pub fn needed(config: &Config) -> CapabilitySet {
     }
 }
 
+/// What this thread lacks of what a reflector with the XDP program needs.
+pub fn missing() -> CapabilitySet {
+    let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    (ALWAYS | WITH_XDP) - has
+}
+
 /// Whether this thread has all of these.
 pub fn has(wanted: CapabilitySet) -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(wanted))

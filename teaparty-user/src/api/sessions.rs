@@ -42,6 +42,8 @@ pub struct ListQuery {
     interface: Option<String>,
     provisioned: Option<bool>,
     authenticated: Option<bool>,
+    /// Those that have received most packets come first; there is one page then.
+    busiest: Option<bool>,
 }
 
 /// One page of the list.
@@ -62,7 +64,7 @@ pub async fn list(
     let Query(query) = query.map_err(|rejection| {
         ApiError::malformed(
             rejection.body_text(),
-            "parameters are limit, after, source, source_port, destination, ssid, interface, provisioned and authenticated",
+            "parameters are limit, after, source, source_port, destination, ssid, interface, provisioned, authenticated and busiest",
         )
     })?;
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
@@ -73,13 +75,22 @@ pub async fn list(
     let after = after.transpose().map_err(|()| {
         ApiError::field("after", "is the id of no session", "give `next` of the page before, as it is")
     })?;
+    let is_busiest = query.busiest.unwrap_or(false);
+    if is_busiest && after.is_some() {
+        return Err(ApiError::field("after", "does not go with busiest", "leave one of them out"));
+    }
     let page = app
         .look(move |reflector| {
             let mut all = reflector.sessions();
             sort(&mut all);
             let (mut total, mut sessions, mut has_more) = (0, Vec::new(), false);
             let offset = SystemClock.state().tai_offset_ns();
-            for group in groups(&all).filter(|group| query.matches(group)) {
+            let mut found: Vec<&[SessionStatus]> = groups(&all).filter(|group| query.matches(group)).collect();
+            if is_busiest {
+                let received = |group: &&[SessionStatus]| group.iter().map(|one| one.received).sum::<u64>();
+                found.sort_by_key(|group| std::cmp::Reverse(received(group)));
+            }
+            for group in found {
                 total += 1;
                 if after.is_some_and(|after| order(&group[0].id) <= after) {
                     continue;
@@ -90,7 +101,7 @@ pub async fn list(
                     sessions.extend(SessionView::new(group, provisioned.as_ref(), offset));
                 }
             }
-            let next = sessions.last().filter(|_| has_more).map(|last: &SessionView| last.id.clone());
+            let next = sessions.last().filter(|_| has_more && !is_busiest).map(|last: &SessionView| last.id.clone());
             Page { sessions, total, next }
         })
         .await?;

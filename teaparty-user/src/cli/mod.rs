@@ -1,9 +1,11 @@
 //! The command line of `teaparty`, from which help, shell completions and man pages are made too.
 
 pub mod config;
+pub mod doctor;
 pub mod reflector;
 pub mod report;
 pub mod sender;
+pub mod status;
 pub mod tlvs;
 pub mod values;
 
@@ -48,6 +50,10 @@ enum Command {
     Detach(reflector::DetachArguments),
     /// Check, describe and convert configuration files.
     Config(config::Arguments),
+    /// Show what a running reflector does.
+    Status(status::Arguments),
+    /// Say what this host has and lacks for a reflector, and what to do about it.
+    Doctor(doctor::Arguments),
     /// Show saved measurements again, compare two, or make an HTML page of them.
     Report(report::Arguments),
     /// Print completions for a shell, to be sourced by it.
@@ -123,6 +129,14 @@ impl Teaparty {
                 arguments.run()
             }
             Some(Command::Config(arguments)) => {
+                no_words(&words)?;
+                arguments.run()
+            }
+            Some(Command::Status(arguments)) => {
+                no_words(&words)?;
+                arguments.run()
+            }
+            Some(Command::Doctor(arguments)) => {
                 no_words(&words)?;
                 arguments.run()
             }

@@ -87,6 +87,26 @@ impl Interface {
     }
 }
 
+/// The interfaces that are up and have an IP address, in the order of their numbers.
+pub fn all_up() -> Result<Vec<String>, InterfaceError> {
+    let unreadable = |errno: nix::Error| InterfaceError::Unreadable { name: "any".into(), source: errno.into() };
+    let has_ip = |address: &nix::sys::socket::SockaddrStorage| {
+        address.as_sockaddr_in().is_some() || address.as_sockaddr_in6().is_some()
+    };
+    let entries = getifaddrs().map_err(unreadable)?;
+    let up = entries.filter(|entry| entry.flags.contains(InterfaceFlags::IFF_UP));
+    let mut found: Vec<(u32, String)> = up
+        .filter(|entry| entry.address.as_ref().is_some_and(has_ip))
+        .filter_map(|entry| {
+            let index = nix::net::if_::if_nametoindex(&*entry.interface_name).ok()?;
+            Some((index, entry.interface_name))
+        })
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    Ok(found.into_iter().map(|(_, name)| name).collect())
+}
+
 /// All unicast addresses of this host, of whatever interface.
 pub fn local_addresses() -> Result<Vec<IpAddr>, InterfaceError> {
     let unreadable = |errno: nix::Error| InterfaceError::Unreadable { name: "any".into(), source: errno.into() };
@@ -128,15 +148,26 @@ pub struct XdpState {
 
 /// Asks the kernel (RTM_GETLINK) which XDP program is on the interface with this index, if one is.
 pub fn xdp_state(index: u32) -> io::Result<Option<XdpState>> {
-    const NLMSG_HEAD: usize = 16;
     const IFINFO_HEAD: usize = 16;
-    let fd = netlink(0)?;
-    let mut request = [0u8; NLMSG_HEAD + IFINFO_HEAD];
-    let len = request.len() as u32;
-    request[..4].copy_from_slice(&len.to_ne_bytes());
-    request[4..6].copy_from_slice(&libc::RTM_GETLINK.to_ne_bytes());
+    let mut request = [0u8; IFINFO_HEAD];
+    request[4..8].copy_from_slice(&index.to_ne_bytes());
+    let reply = exchange(libc::NETLINK_ROUTE, libc::RTM_GETLINK, libc::RTM_NEWLINK, &request)?;
+    Ok(attribute(reply.get(IFINFO_HEAD..).unwrap_or(&[]), IFLA_XDP).and_then(|xdp| {
+        let attached = *attribute(xdp, IFLA_XDP_ATTACHED)?.first()?;
+        let id = attribute(xdp, IFLA_XDP_PROG_ID)?.first_chunk().copied().map(u32::from_ne_bytes)?;
+        (attached != 0).then_some(XdpState { is_native: attached == XDP_ATTACHED_DRV, program_id: id })
+    }))
+}
+
+/// Sends one netlink request of a type and gives the body of the answer, which must be of type `expected`.
+pub(super) fn exchange(protocol: c_int, kind: u16, expected: u16, body: &[u8]) -> io::Result<Vec<u8>> {
+    const HEAD: usize = 16;
+    let fd = netlink(protocol, 0)?;
+    let mut request = vec![0u8; HEAD];
+    request[..4].copy_from_slice(&((HEAD + body.len()) as u32).to_ne_bytes());
+    request[4..6].copy_from_slice(&kind.to_ne_bytes());
     request[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
-    request[NLMSG_HEAD + 4..NLMSG_HEAD + 8].copy_from_slice(&index.to_ne_bytes());
+    request.extend(body);
     // SAFETY: the request is as long as stated.
     if unsafe { libc::send(fd.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) } < 0 {
         return Err(io::Error::last_os_error());
@@ -146,15 +177,13 @@ pub fn xdp_state(index: u32) -> io::Result<Option<XdpState>> {
     // SAFETY: the buffer is as long as stated.
     let got = unsafe { libc::recv(fd.as_raw_fd(), reply.as_mut_ptr().cast(), reply.len(), 0) };
     let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
-    let kind = reply.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
-    if kind != Some(libc::RTM_NEWLINK) {
+    let answered = reply.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
+    if got < HEAD || answered != Some(expected) {
         return Err(io::Error::from_raw_os_error(libc::ENODEV));
     }
-    Ok(attribute(reply.get(NLMSG_HEAD + IFINFO_HEAD..got).unwrap_or(&[]), IFLA_XDP).and_then(|xdp| {
-        let attached = *attribute(xdp, IFLA_XDP_ATTACHED)?.first()?;
-        let id = attribute(xdp, IFLA_XDP_PROG_ID)?.first_chunk().copied().map(u32::from_ne_bytes)?;
-        (attached != 0).then_some(XdpState { is_native: attached == XDP_ATTACHED_DRV, program_id: id })
-    }))
+    reply.truncate(got);
+    reply.drain(..HEAD);
+    Ok(reply)
 }
 
 // linux/if_link.h.
@@ -164,7 +193,7 @@ const IFLA_XDP_PROG_ID: u16 = 4;
 const XDP_ATTACHED_DRV: u8 = 1;
 
 /// The value of the first netlink attribute of a type.
-fn attribute(mut octets: &[u8], wanted: u16) -> Option<&[u8]> {
+pub(super) fn attribute(mut octets: &[u8], wanted: u16) -> Option<&[u8]> {
     // The two upper bits of the type are flags.
     const TYPE: u16 = 0x3fff;
     while let Some(head) = octets.first_chunk::<4>() {
@@ -178,11 +207,11 @@ fn attribute(mut octets: &[u8], wanted: u16) -> Option<&[u8]> {
     None
 }
 
-/// A socket that hears the announcements of these groups.
-fn netlink(groups: u32) -> io::Result<OwnedFd> {
+/// A netlink socket that hears the announcements of these groups.
+fn netlink(protocol: c_int, groups: u32) -> io::Result<OwnedFd> {
     let flags = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
     // SAFETY: takes no pointers; the descriptor is checked and then owned by us alone.
-    let fd = unsafe { libc::socket(libc::AF_NETLINK, flags, libc::NETLINK_ROUTE) };
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, flags, protocol) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -207,7 +236,7 @@ impl Watcher {
     /// Begins to watch.
     pub fn new() -> Result<Self, InterfaceError> {
         let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
-        netlink(groups as u32).map(Self).map_err(InterfaceError::Netlink)
+        netlink(libc::NETLINK_ROUTE, groups as u32).map(Self).map_err(InterfaceError::Netlink)
     }
 
     /// Takes what has been announced since, without waiting; whether there was anything. What has changed is for
@@ -249,6 +278,12 @@ impl AsRawFd for Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn loopback_is_among_the_interfaces_that_are_up() {
+        let all = all_up().unwrap();
+        assert_eq!(all.iter().filter(|name| *name == "lo").count(), 1, "{all:?}");
+    }
 
     #[test]
     fn loopback_is_found_with_its_address() {

@@ -29,8 +29,10 @@
 
 pub mod batch;
 pub mod control;
+pub mod ethtool;
 pub mod filter;
 pub mod interface;
 pub mod packet;
 pub mod socket;
 pub mod wait;
+pub mod xdp_features;

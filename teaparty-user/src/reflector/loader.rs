@@ -28,7 +28,7 @@ use crate::privileges;
 /// Octets of the ring for punted frames, a power of two.
 const PUNT_RING: u32 = 8 << 20;
 /// First kernel with `bpf_ktime_get_tai_ns`.
-const OLDEST_KERNEL: (u8, u8) = (6, 1);
+pub const OLDEST_KERNEL: (u8, u8) = (6, 1);
 /// An object to be used in place of the embedded one.
 const VARIABLE: &str = "TEAPARTY_EBPF_OBJECT";
 
@@ -219,7 +219,7 @@ pub fn attach(view: &View, clock: &Clock, mode: XdpMode) -> Result<(Kernel, Kern
 }
 
 /// The object: named by the environment, or embedded.
-fn object() -> Result<Cow<'static, [u8]>, LoadError> {
+pub fn object() -> Result<Cow<'static, [u8]>, LoadError> {
     if let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from) {
         return std::fs::read(&path).map(Cow::Owned).map_err(|source| LoadError::Object { path, source });
     }

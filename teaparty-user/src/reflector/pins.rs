@@ -135,6 +135,42 @@ pub fn has_left(interface: &str) -> bool {
     is_mounted() && Path::new(BPFFS).join("teaparty").join(folder_name(interface)).join(LINK).exists()
 }
 
+/// What the folder of all interfaces is like, for us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderState {
+    /// Whether we may pin in it.
+    pub is_writable: bool,
+    /// Interfaces on which a program answers without a controller.
+    pub left: Vec<String>,
+}
+
+/// Looks at the folder of all interfaces. The error says that there is no BPF file system.
+pub fn look() -> Result<FolderState, String> {
+    if !is_mounted() {
+        return Err(format!("the BPF file system is not mounted at {BPFFS}"));
+    }
+    let folder = Path::new(BPFFS).join("teaparty");
+    let place = if folder.exists() { &folder } else { Path::new(BPFFS) };
+    let is_writable = nix::unistd::eaccess(place, nix::unistd::AccessFlags::W_OK).is_ok();
+    // The folder's name is the interface's, in our own network namespace; a lock that can be had has no controller.
+    let name = |entry: std::fs::DirEntry| entry.file_name().into_string().ok();
+    let is_ours = |name: &String| folder_name(interface_of(name)) == *name;
+    let is_left = |name: &String| {
+        let interface = interface_of(name);
+        has_left(interface) && Lock::take(interface).is_ok()
+    };
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(name).filter(is_ours).filter(is_left);
+    let mut left: Vec<String> = names.map(|name| interface_of(&name).to_owned()).collect();
+    left.sort_unstable();
+    Ok(FolderState { is_writable, left })
+}
+
+/// The interface of a folder's name.
+fn interface_of(folder: &str) -> &str {
+    folder.rsplit_once('@').map_or(folder, |(interface, _)| interface)
+}
+
 /// What `teaparty detach` does: removes what a controller that no longer runs has left on an interface. Whether there
 /// was anything.
 pub fn detach(interface: &str) -> Result<bool, PinError> {

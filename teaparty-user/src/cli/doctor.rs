@@ -1,0 +1,44 @@
+//! `teaparty doctor`: what may be typed.
+
+use std::io::Write;
+
+use clap::Args;
+
+use crate::doctor::{Report, Verdict};
+use crate::exit::Exit;
+
+/// Says what this host has and lacks for a reflector, and what to do about it. Changes nothing; exit status 1 where the
+/// XDP program will not answer.
+#[derive(Args, Clone, Debug)]
+pub struct Arguments {
+    /// Interface to look at; may repeat [default: all that are up and have an address]
+    #[arg(long, short, value_name = "NAME")]
+    iface: Vec<String>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t)]
+    format: Form,
+}
+
+/// The form of the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// For people.
+    #[default]
+    Human,
+    /// One object.
+    Json,
+}
+
+impl Arguments {
+    /// Looks and says.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        let report = Report::new(&self.iface)?;
+        let text = match self.format {
+            Form::Human => report.to_string(),
+            Form::Json => serde_json::to_string_pretty(&report)?,
+        };
+        // Whoever closed the output has seen enough; the exit status tells the rest.
+        let _ = writeln!(std::io::stdout(), "{text}");
+        Ok(if report.verdict == Verdict::Failure { Exit::Failure } else { Exit::Success })
+    }
+}

@@ -1,0 +1,71 @@
+//! `teaparty status`: what a running reflector does, asked of its API.
+
+mod ask;
+mod show;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use self::ask::{Api, Client};
+use self::show::Seen;
+use crate::exit::Exit;
+
+/// Shows what a running reflector does: interfaces, rates by verdict and reason, and the busiest sessions.
+#[derive(Args, Clone, Debug)]
+pub struct Arguments {
+    /// Where the reflector's API is: http://ADDRESS:PORT or unix:PATH
+    #[arg(long, value_name = "URL|unix:PATH", default_value = "http://127.0.0.1:8000")]
+    api: Api,
+    /// File with the token that the API wants
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Look again every so many seconds, and show rates in between, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+          value_parser = clap::value_parser!(u16).range(1..=3600))]
+    watch: Option<u16>,
+    /// Sessions to show, the busiest first
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    top: u16,
+    /// Form of what is shown; with --watch, json is one line for each look
+    #[arg(long, value_enum, default_value_t)]
+    format: Form,
+}
+
+/// The form of the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// For people.
+    #[default]
+    Human,
+    /// One object.
+    Json,
+}
+
+impl Arguments {
+    /// Asks once, or for ever.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        let client = Client::new(self.api.clone(), self.token_file.as_deref())?;
+        let mut before: Option<(Instant, Seen)> = None;
+        loop {
+            let asked = Instant::now();
+            let now = Seen::ask(&client, self.top)?;
+            let past = before.as_ref().map(|(at, seen)| (asked.duration_since(*at), seen));
+            let text = match self.format {
+                Form::Json => now.json(past)?,
+                Form::Human => now.human(past),
+            };
+            let is_redrawn = self.watch.is_some() && self.format == Form::Human && std::io::stdout().is_terminal();
+            let clear = if is_redrawn { "\x1b[H\x1b[2J" } else { "" };
+            if writeln!(std::io::stdout(), "{clear}{text}").is_err() {
+                // Nobody reads any more.
+                return Ok(Exit::Success);
+            }
+            let Some(seconds) = self.watch else { return Ok(Exit::Success) };
+            before = Some((asked, now));
+            std::thread::sleep(Duration::from_secs(seconds.into()).saturating_sub(asked.elapsed()));
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A client of the reflector's API: one request by HTTP/1.0 on a connection of its own, over TCP or a Unix socket.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use zeroize::Zeroizing;
+
+use crate::exit::UsageError;
+
+/// How long each step of a request may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Most octets of an answer.
+const MAX_ANSWER: u64 = 16 << 20;
+/// Most octets of a token's file.
+const MAX_TOKEN: u64 = 4096;
+
+/// Where an API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Api {
+    /// `HOST:PORT`.
+    Tcp(String),
+    /// The path of a socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Api {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() {
+                Err("write the path behind unix:".into())
+            } else {
+                Ok(Self::Unix(path.into()))
+            };
+        }
+        if text.starts_with("https:") {
+            return Err("TLS is not spoken here; ask on the reflector's host over http or unix:PATH".into());
+        }
+        let rest = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        if rest.is_empty() || rest.contains('/') || rest.contains('@') {
+            return Err("write http://ADDRESS:PORT, such as http://127.0.0.1:8000, or unix:PATH".into());
+        }
+        let has_port =
+            rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok() && !rest.ends_with(']'));
+        Ok(Self::Tcp(if has_port { rest.into() } else { format!("{rest}:80") }))
+    }
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host) => write!(f, "http://{host}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Asks one API.
+pub(super) struct Client {
+    api: Api,
+    token: Option<Zeroizing<String>>,
+}
+
+impl Client {
+    /// With the token in a file, if the API wants one.
+    pub(super) fn new(api: Api, token_file: Option<&Path>) -> Result<Self, UsageError> {
+        let read = |path: &Path| {
+            let wrong = |problem: String| UsageError::new(format!("--token-file: {}: {problem}", path.display()));
+            let mut text = Zeroizing::new(String::new());
+            let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
+            file.take(MAX_TOKEN).read_to_string(&mut text).map_err(|error| wrong(error.to_string()))?;
+            let token = Zeroizing::new(text.trim().to_owned());
+            if token.is_empty() || !token.bytes().all(|octet| octet.is_ascii_graphic()) {
+                return Err(wrong("it holds no token, which is printable and without spaces".into()));
+            }
+            Ok(token)
+        };
+        Ok(Self { api, token: token_file.map(read).transpose()? })
+    }
+
+    /// The JSON at a path.
+    pub(super) fn get(&self, path: &str) -> anyhow::Result<serde_json::Value> {
+        let answer = self.exchange(path).with_context(|| {
+            format!("cannot ask the reflector at {}; does one run there? --api names another place", self.api)
+        })?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("the answer breaks off")?;
+        let status = head.split(' ').nth(1).unwrap_or_default();
+        match status {
+            "200" => serde_json::from_str(body).with_context(|| format!("{path}: this is not the API of a reflector")),
+            "401" => bail!("{} wants a token; name the file that holds it with --token-file", self.api),
+            _ => bail!("{}{path} answers {status}: {}", self.api, body.trim()),
+        }
+    }
+
+    fn exchange(&self, path: &str) -> io::Result<String> {
+        let (mut stream, host): (Box<dyn ReadWrite>, &str) = match &self.api {
+            Api::Tcp(host) => (Box::new(connect(host)?), host),
+            Api::Unix(socket) => {
+                let stream = UnixStream::connect(socket)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                (Box::new(stream), "localhost")
+            }
+        };
+        let mut request =
+            Zeroizing::new(format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nAccept: application/json\r\n"));
+        if let Some(token) = &self.token {
+            request.push_str("Authorization: Bearer ");
+            request.push_str(token);
+            request.push_str("\r\n");
+        }
+        request.push_str("\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+}
+
+trait ReadWrite: Read + Write {}
+
+impl<T: Read + Write> ReadWrite for T {}
+
+/// Connects to the first address of a name that answers.
+fn connect(host: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in host.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_urls_or_paths() {
+        let of = |text: &str| text.parse::<Api>().map(|api| api.to_string());
+        assert_eq!(of("http://127.0.0.1:8000/").unwrap(), "http://127.0.0.1:8000");
+        assert_eq!(of("192.0.2.1:8000").unwrap(), "http://192.0.2.1:8000");
+        assert_eq!(of("http://[2001:db8::1]:8000").unwrap(), "http://[2001:db8::1]:8000");
+        assert_eq!(of("http://[2001:db8::1]").unwrap(), "http://[2001:db8::1]:80");
+        assert_eq!(of("unix:/run/teaparty/api").unwrap(), "unix:/run/teaparty/api");
+        for wrong in ["", "unix:", "https://a.example", "http://a.example/x", "http://u@a.example"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What the system is like: kernel, privileges, BPF, clock.
+
+use std::path::Path;
+
+use rustix::thread::CapabilitySet;
+
+use super::{Finding, Verdict};
+use crate::clock::ClockState;
+use crate::privileges;
+use crate::reflector::loader::{self, OLDEST_KERNEL};
+use crate::reflector::pins;
+
+/// Clock sources that are read without a system call.
+const FAST_CLOCKS: [&str; 5] =
+    ["tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page", "riscv_clocksource"];
+
+/// Looks at all of it.
+pub(super) fn look() -> Vec<Finding> {
+    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
+    let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let folder_state = pins::look();
+    let mut findings = vec![
+        kernel(&release),
+        object(loader::object().map(|object| object.len()).map_err(|error| error.to_string())),
+        capabilities(privileges::missing()),
+        btf(Path::new("/sys/kernel/btf/vmlinux").exists()),
+        bpffs(&folder_state),
+        jit(read("/proc/sys/net/core/bpf_jit_enable").as_deref()),
+    ];
+    let left = folder_state.ok().into_iter().flat_map(|state| state.left);
+    findings.extend(left.map(|name| left_behind(&name)));
+    findings.extend(clock(ClockState::read().unwrap_or(ClockState::UNKNOWN)));
+    findings.push(clock_source(read("/sys/devices/system/clocksource/clocksource0/current_clocksource").as_deref()));
+    findings
+}
+
+fn kernel(release: &str) -> Finding {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let (major, minor) = OLDEST_KERNEL;
+    if version >= (major.into(), minor.into()) {
+        return Finding::good("kernel", format!("Linux {release}; the XDP program needs {major}.{minor}"));
+    }
+    Finding::new("kernel", Verdict::Failure, format!("Linux {release} is older than {major}.{minor}"))
+        .remedy("take a newer kernel, or let sockets answer: --xdp-mode off")
+}
+
+fn object(found: Result<usize, String>) -> Finding {
+    match found {
+        Ok(octets) => Finding::good("program", format!("the XDP program is there, {octets} octets")),
+        Err(error) => Finding::new("program", Verdict::Failure, error)
+            .remedy("build it (`cargo xtask build-ebpf`) and then teaparty, or let sockets answer: --xdp-mode off"),
+    }
+}
+
+fn capabilities(missing: CapabilitySet) -> Finding {
+    if missing.is_empty() {
+        return Finding::good("privileges", "all capabilities that a reflector keeps");
+    }
+    let names: Vec<String> = missing.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
+    Finding::new("privileges", Verdict::Failure, format!("without {}", names.join(", ")))
+        .remedy("run this, and the reflector, as root (sudo), or with these capabilities as in dist/teaparty.service")
+}
+
+fn btf(is_there: bool) -> Finding {
+    if is_there {
+        return Finding::good("BTF", "the kernel describes its types");
+    }
+    Finding::new(
+        "BTF",
+        Verdict::Warning,
+        "no /sys/kernel/btf/vmlinux: the kernel was built without CONFIG_DEBUG_INFO_BTF",
+    )
+    .remedy("take a kernel with BTF, or expect bpftool to show the maps as plain octets")
+}
+
+fn bpffs(state: &Result<pins::FolderState, String>) -> Finding {
+    match state {
+        Ok(state) if state.is_writable => Finding::good("bpffs", "mounted, and programs can be pinned in it"),
+        Ok(_) => Finding::new("bpffs", Verdict::Failure, "mounted, but this user cannot pin in it")
+            .remedy("run as root, or make /sys/fs/bpf/teaparty this user's, as dist/teaparty.service does"),
+        Err(error) => Finding::new("bpffs", Verdict::Warning, error.clone())
+            .remedy("a reflector started by root mounts it; else: mount -t bpf bpf /sys/fs/bpf"),
+    }
+}
+
+fn left_behind(name: &str) -> Finding {
+    Finding::new("left behind", Verdict::Note, format!("{name}: a program answers there, and no controller runs"))
+        .remedy(format!(
+            "the next `teaparty reflector --iface {name}` goes on with it; `teaparty detach --iface {name}` ends it"
+        ))
+}
+
+fn jit(enabled: Option<&str>) -> Finding {
+    match enabled {
+        Some("0") => Finding::new("JIT", Verdict::Warning, "BPF programs are interpreted, several times slower")
+            .remedy("sysctl -w net.core.bpf_jit_enable=1"),
+        Some(_) => Finding::good("JIT", "BPF programs are compiled"),
+        None => Finding::new("JIT", Verdict::Note, "this user may not see whether BPF programs are compiled"),
+    }
+}
+
+fn clock(state: ClockState) -> [Finding; 2] {
+    let bound = std::time::Duration::from_nanos(state.maximum_error_ns);
+    let is = if state.is_synchronized {
+        Finding::good("clock", format!("synchronised, within {bound:?}"))
+    } else {
+        Finding::new(
+            "clock",
+            Verdict::Warning,
+            format!("not synchronised, off by up to {bound:?} for all that is known"),
+        )
+        .remedy("run chrony, ntpd or ptp4l with phc2sys: round trips are right without, one-way delays are not")
+    };
+    let tai = match state.tai_offset_s {
+        0 => Finding::new("TAI offset", Verdict::Note, "0: the kernel was not told how far UTC is behind TAI")
+            .remedy("for --timestamp-format ptp have chrony set it: `leapsectz right/UTC`"),
+        seconds => Finding::good("TAI offset", format!("{seconds} s")),
+    };
+    [is, tai]
+}
+
+fn clock_source(name: Option<&str>) -> Finding {
+    match name {
+        Some(name) if FAST_CLOCKS.contains(&name) => Finding::good("clock source", name),
+        Some(name) => Finding::new("clock source", Verdict::Warning, format!("{name}: reading it is slow, and each packet reads it twice"))
+            .remedy("see /sys/devices/system/clocksource/clocksource0/available_clocksource for tsc; the kernel's log says why it was given up"),
+        None => Finding::new("clock source", Verdict::Note, "the system does not tell"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_compared_by_number() {
+        for (release, verdict) in [
+            ("6.1.0-13-amd64", Verdict::Good),
+            ("6.18.44", Verdict::Good),
+            ("10.0.1", Verdict::Good),
+            ("6.0.19", Verdict::Failure),
+            ("5.15.0-91-generic", Verdict::Failure),
+            ("", Verdict::Failure),
+        ] {
+            assert_eq!(kernel(release).verdict, verdict, "{release}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_what_to_do() {
+        let found = capabilities(CapabilitySet::BPF | CapabilitySet::NET_RAW);
+        assert_eq!(found.verdict, Verdict::Failure);
+        assert!(found.found.contains("CAP_BPF") && found.found.contains("CAP_NET_RAW"), "{found:?}");
+        assert_eq!(capabilities(CapabilitySet::empty()).verdict, Verdict::Good);
+        assert_eq!(object(Err("this teaparty was built without it".into())).verdict, Verdict::Failure);
+        assert_eq!((btf(false).verdict, jit(Some("0")).verdict), (Verdict::Warning, Verdict::Warning));
+        assert_eq!(clock_source(Some("hpet")).verdict, Verdict::Warning);
+        assert_eq!(clock(ClockState::UNKNOWN).map(|found| found.verdict), [Verdict::Warning, Verdict::Note]);
+        let good = ClockState { is_synchronized: true, tai_offset_s: 37, ..ClockState::UNKNOWN };
+        assert_eq!(clock(good).map(|found| found.verdict), [Verdict::Good, Verdict::Good]);
+    }
+}

@@ -1,0 +1,167 @@
+//! What an interface is like: its driver, what XDP can do there, and what offloads do to packets before the program.
+
+use teaparty_common::maps::MAX_PUNT_FRAME;
+
+use super::{Finding, Verdict};
+use crate::net::ethtool::{self, Offloads};
+use crate::net::interface::{Interface, XdpState, xdp_state};
+use crate::net::xdp_features::{self, XdpFeatures};
+use crate::reflector::pins;
+
+/// Longest frame that the XDP program sees in one piece everywhere: a page less what the kernel keeps of it.
+const ONE_BUFFER: u32 = 3498;
+
+/// Looks at all of it.
+pub(super) fn look(found: &Interface) -> Vec<Finding> {
+    let name = &found.name;
+    let driver = ethtool::driver(name).ok();
+    let features = xdp_features::of(found.index).ok().flatten();
+    let state = xdp_state(found.index).ok().flatten();
+    let queues = |kind: &str| {
+        let entries = std::fs::read_dir(format!("/sys/class/net/{name}/queues")).ok()?;
+        Some(entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(kind)).count())
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut findings = vec![link(found), xdp(driver.as_deref(), features, found.is_loopback)];
+    findings.push(program(state, pins::has_left(name)));
+    if let Ok(offloads) = ethtool::offloads(name) {
+        findings.extend(lro(name, offloads).into_iter().chain(gro(offloads)).chain([vlan(name, offloads)]));
+    }
+    findings.push(mtu(found.mtu, features));
+    findings.extend(queues("rx-").map(|receive| queue(receive, processors)));
+    findings
+}
+
+fn link(found: &Interface) -> Finding {
+    let addresses: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
+    match (found.is_up, addresses.is_empty()) {
+        (true, false) => Finding::good("link", format!("up, {}", addresses.join(", "))),
+        (true, true) => Finding::new("link", Verdict::Warning, "up, without an address")
+            .remedy(format!("ip address add ADDRESS/LENGTH dev {}: a reflector follows within a second", found.name)),
+        (false, _) => Finding::new("link", Verdict::Warning, "down").remedy(format!("ip link set {} up", found.name)),
+    }
+}
+
+fn xdp(driver: Option<&str>, features: Option<XdpFeatures>, is_loopback: bool) -> Finding {
+    let by = driver.map_or_else(String::new, |driver| format!("driver {driver}: "));
+    match features {
+        Some(features) if features.has_basic() => {
+            let more = if features.has_fragments() { ", also in several buffers" } else { "" };
+            Finding::good("XDP", format!("{by}native{more}"))
+        }
+        _ if is_loopback => Finding::new("XDP", Verdict::Note, "generic only, as always on loopback"),
+        Some(_) => Finding::new(
+            "XDP",
+            Verdict::Warning,
+            format!("{by}no native XDP now; generic mode (skb) works, slower"),
+        )
+        .remedy("a newer driver, fewer queues (ethtool -L) or a smaller MTU may bring it; else nothing is to be done"),
+        None => Finding::new(
+            "XDP",
+            Verdict::Note,
+            format!("{by}the kernel does not tell what it can (it does from Linux 6.3)"),
+        )
+        .remedy("start the reflector with --xdp-mode native: it says whether that can be"),
+    }
+}
+
+fn program(state: Option<XdpState>, is_ours: bool) -> Finding {
+    match state {
+        None => Finding::good("program", "no XDP program in the way"),
+        Some(state) => {
+            let mode = if state.is_native { "native" } else { "skb" };
+            let found = format!("XDP program {} is attached in mode {mode}", state.program_id);
+            if is_ours {
+                return Finding::good("program", format!("{found}, which is teaparty's"));
+            }
+            Finding::new("program", Verdict::Failure, format!("{found}, which is not teaparty's"))
+                .remedy("`bpftool net` shows whose it is; stop that, or let sockets answer: --xdp-mode off")
+        }
+    }
+}
+
+fn lro(name: &str, offloads: Offloads) -> Option<Finding> {
+    offloads.lro.then(|| {
+        Finding::new(
+            "LRO",
+            Verdict::Warning,
+            "on: packets are joined before the program sees them, and drivers refuse XDP",
+        )
+        .remedy(format!("ethtool -K {name} lro off"))
+    })
+}
+
+fn gro(offloads: Offloads) -> Option<Finding> {
+    let found = "on: of no concern in native mode; in generic mode joined packets are taken apart by copying";
+    offloads.gro.then(|| Finding::new("GRO", Verdict::Note, found))
+}
+
+fn vlan(name: &str, offloads: Offloads) -> Finding {
+    if !offloads.receive_vlan {
+        return Finding::good("VLAN", "tags stay in the frames");
+    }
+    Finding::new(
+        "VLAN",
+        Verdict::Note,
+        "tags are taken out of received frames: what is tagged goes to the stack, not to the program",
+    )
+    .remedy(format!("only to answer tagged packets in the kernel: ethtool -K {name} rxvlan off"))
+}
+
+fn mtu(mtu: u32, features: Option<XdpFeatures>) -> Finding {
+    let takes_fragments = features.is_some_and(XdpFeatures::has_fragments);
+    if mtu as usize > MAX_PUNT_FRAME {
+        return Finding::new(
+            "MTU",
+            Verdict::Note,
+            format!("{mtu}: packets over {MAX_PUNT_FRAME} octets that need the controller go by sockets"),
+        );
+    }
+    if mtu > ONE_BUFFER && !takes_fragments {
+        return Finding::new(
+            "MTU",
+            Verdict::Warning,
+            format!("{mtu}: longer than one buffer, which the driver may refuse with XDP"),
+        )
+        .remedy(format!("an MTU of {ONE_BUFFER} or less, or a driver with XDP in several buffers"));
+    }
+    Finding::good("MTU", mtu.to_string())
+}
+
+fn queue(receive: usize, processors: usize) -> Finding {
+    let found = format!("{receive} to receive by, {processors} processors");
+    if receive >= processors || processors == 1 {
+        return Finding::good("queues", found);
+    }
+    Finding::new("queues", Verdict::Note, format!("{found}: the program runs on no more of them than there are queues"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_programs_are_failures_and_our_own_are_not() {
+        let state = Some(XdpState { is_native: true, program_id: 7 });
+        assert_eq!(program(state, false).verdict, Verdict::Failure);
+        assert!(program(state, false).found.contains("program 7"));
+        assert_eq!(program(state, true).verdict, Verdict::Good);
+        assert_eq!(program(None, false).verdict, Verdict::Good);
+    }
+
+    #[test]
+    fn what_costs_packets_is_a_warning_with_the_command_that_mends_it() {
+        let on = Offloads { lro: true, gro: true, receive_vlan: true };
+        let found = lro("eth0", on).unwrap();
+        assert_eq!((found.verdict, found.remedy.as_deref()), (Verdict::Warning, Some("ethtool -K eth0 lro off")));
+        assert!(vlan("eth0", on).remedy.unwrap().contains("ethtool -K eth0 rxvlan off"));
+        let off = Offloads { lro: false, gro: false, receive_vlan: false };
+        assert!(lro("eth0", off).is_none() && gro(off).is_none());
+        let [none, basic, all] = [0, 1, 1 | 32].map(|bits| Some(XdpFeatures(bits)));
+        assert_eq!(xdp(Some("ixgbe"), none, false).verdict, Verdict::Warning);
+        assert_eq!(xdp(Some("ixgbe"), basic, false).verdict, Verdict::Good);
+        assert_eq!((mtu(9000, basic).verdict, mtu(9000, all).verdict), (Verdict::Warning, Verdict::Good));
+        assert_eq!((mtu(1500, None).verdict, mtu(65_536, all).verdict), (Verdict::Good, Verdict::Note));
+        assert_eq!((queue(1, 8).verdict, queue(8, 8).verdict), (Verdict::Note, Verdict::Good));
+    }
+}

@@ -1,0 +1,136 @@
+//! `teaparty doctor`: what this host has and lacks for a reflector. Looks at much and changes nothing.
+//!
+//! [`host`] is about the system, [`interface`] about each interface; what they find are [`Finding`]s, judged by plain
+//! functions of what was measured.
+
+mod host;
+mod interface;
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::net::interface::{Interface, InterfaceError, all_up};
+
+/// How good a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// Worth knowing.
+    Note,
+    /// Works, but not as well as it could.
+    Warning,
+    /// The XDP program will not answer.
+    Failure,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What it is about.
+    pub check: &'static str,
+    /// The interface, where it is about one.
+    pub interface: Option<String>,
+    /// How good it is.
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+    /// What to do, where something is to be done.
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    fn new(check: &'static str, verdict: Verdict, found: impl Into<String>) -> Self {
+        Self { check, interface: None, verdict, found: found.into(), remedy: None }
+    }
+
+    fn good(check: &'static str, found: impl Into<String>) -> Self {
+        Self::new(check, Verdict::Good, found)
+    }
+
+    fn remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: Some(remedy.into()), ..self }
+    }
+}
+
+/// All that was found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Of this program.
+    pub version: &'static str,
+    /// The worst of all verdicts.
+    pub verdict: Verdict,
+    /// In the order in which a person would look.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Looks at the host and at these interfaces; where none is named, at all that are up and have an address.
+    ///
+    /// Fails only if the interfaces can't be listed: one that is named and not there is a finding.
+    pub fn new(names: &[String]) -> Result<Self, InterfaceError> {
+        let mut findings = host::look();
+        let names = if names.is_empty() { all_up()? } else { names.to_vec() };
+        for name in names {
+            let of_one = match Interface::find(&name) {
+                Ok(found) => interface::look(&found),
+                Err(error) => vec![
+                    Finding::new("presence", Verdict::Failure, error.to_string())
+                        .remedy("name one that is there; a reflector answers on it as soon as it comes"),
+                ],
+            };
+            findings.extend(of_one.into_iter().map(|one| Finding { interface: Some(name.clone()), ..one }));
+        }
+        let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Good);
+        Ok(Self { version: env!("CARGO_PKG_VERSION"), verdict, findings })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut about = None;
+        for finding in &self.findings {
+            if about != Some(&finding.interface) {
+                writeln!(f, "{}", finding.interface.as_deref().unwrap_or("this host"))?;
+                about = Some(&finding.interface);
+            }
+            let mark = match finding.verdict {
+                Verdict::Good => "good",
+                Verdict::Note => "note",
+                Verdict::Warning => "WARN",
+                Verdict::Failure => "FAIL",
+            };
+            writeln!(f, "  {mark}  {:<12} {}", finding.check, finding.found)?;
+            if let Some(remedy) = &finding.remedy {
+                writeln!(f, "        {:<12} {remedy}", "->")?;
+            }
+        }
+        let count = |verdict| self.findings.iter().filter(|finding| finding.verdict == verdict).count();
+        let (failures, warnings) = (count(Verdict::Failure), count(Verdict::Warning));
+        write!(f, "{} looked at, {warnings} warnings, {failures} failures", self.findings.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_as_bad_as_its_worst_finding_and_names_remedies() {
+        let report = Report::new(&["lo".into(), "nosuch0".into()]).unwrap();
+        assert_eq!(report.verdict, Verdict::Failure);
+        let text = report.to_string();
+        for words in ["this host\n", "\nlo\n", "\nnosuch0\n  FAIL  presence     there is no interface nosuch0"] {
+            assert!(text.contains(words), "no {words} in {text}");
+        }
+        for finding in &report.findings {
+            let needs_remedy = finding.verdict > Verdict::Note;
+            assert!(!needs_remedy || finding.remedy.is_some(), "{finding:?} says not what to do");
+        }
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["verdict"], "failure");
+        assert_eq!(json["findings"][0]["check"], "kernel");
+    }
+}
