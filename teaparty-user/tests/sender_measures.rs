@@ -58,6 +58,19 @@ fn kernel_timestamps_are_taken_where_the_system_gives_them() {
 }
 
 #[test]
+fn without_a_clock_in_the_network_card_the_kernel_stamps_and_that_is_said() {
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    let words = format!("sender {} -i 2ms --hardware-stamps", reflector.address);
+    let (code, text, stderr) = teaparty(&format!("{words} --interface lo --format json"));
+    assert!(code == 0 && stderr.contains("lo has no clock") && stderr.contains("the kernel stamps"), "{code} {stderr}");
+    let summary: Value = serde_json::from_str(&text).unwrap();
+    let samples = &summary["samples"];
+    assert_eq!((&samples["hardware_t1"], &samples["hardware_t4"]), (&json!(0), &json!(0)));
+    assert_eq!(samples["kernel_t1"], json!(10));
+    assert_eq!(teaparty(&words).0, 2, "whose card?");
+}
+
+#[test]
 fn packets_go_out_as_rfc_8762_wants_them() {
     let reflector = Reflector::start("127.0.0.1", Behaviour::default());
     let (code, _) = summary(&quick(&reflector, "-c 3 --ssid 4660"));

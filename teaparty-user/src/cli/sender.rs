@@ -142,6 +142,10 @@ pub struct Arguments {
     /// Who takes T1: the kernel as the packet leaves, or this process before it sends.
     #[arg(long, value_enum, default_value_t)]
     transmit_stamps: TransmitStamps,
+    /// Have the network card of --interface stamp packets by its own clock, where it has one. Takes CAP_NET_ADMIN and
+    /// read access to /dev/ptp*; the card is set back in the end. The kernel's timestamps are used where it can't be.
+    #[arg(long, requires = "interface", conflicts_with = "segmentation_offload")]
+    hardware_stamps: bool,
     /// Hand packets that are due to one target to the kernel in trains (UDP segmentation offload), with our own T1: half
     /// of the processor at rates above 100000/s. Not to reflectors on this host that have XDP in generic mode: they see
     /// a train as one packet.
@@ -380,6 +384,7 @@ impl Arguments {
             omit_checksum: chain.omit_checksum,
             is_stateful_reflector: self.stateful_reflector,
             kernel_transmit_stamps,
+            hardware_stamps: self.hardware_stamps,
             has_trains: self.segmentation_offload,
             replies_per_packet: chain.replies_per_packet,
             reply_interval_ns: chain.reply_interval_ns,

@@ -28,11 +28,12 @@ pub struct Stamp {
     pub source: StampSource,
 }
 
-/// Who took a timestamp, from the more to the less exact. Network cards' own clocks are not used: they differ from
-/// CLOCK_REALTIME by an offset that only the daemon that steers them knows.
+/// Who took a timestamp, from the more to the less exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StampSource {
+    /// The network card by its own clock, carried over to CLOCK_REALTIME.
+    Hardware,
     /// The kernel, next to the driver.
     Kernel,
     /// This process, before a send or after a receive.
@@ -59,6 +60,8 @@ pub struct Received<'a> {
     /// When it arrived. May be missing for the first datagrams after the host's first socket asked for timestamps: the
     /// kernel switches them on in the background. Take the time yourself then, and say so ([`StampSource::User`]).
     pub stamp: Option<Stamp>,
+    /// The same by the network card's own clock, in its nanoseconds; see [`super::hardware`].
+    pub hardware_ns: Option<u64>,
     /// Datagrams that this socket lost so far because its receive queue was full; modulo 2^32.
     pub queue_drops: Option<u32>,
     /// The IPv6 hop-by-hop options header, whole, where [`super::socket::Options::extension_headers`] asked for it.
@@ -82,6 +85,13 @@ pub enum Report<'a> {
         /// When.
         stamp: Stamp,
     },
+    /// It left the network card, at this moment of the card's own clock.
+    HardwareTransmitted {
+        /// The datagram's [`Outgoing::stamp_id`].
+        id: u32,
+        /// When, in the card's nanoseconds.
+        nanos: u64,
+    },
     /// The network (or this host) refused it.
     Refused {
         /// Where it was to go.
@@ -104,6 +114,7 @@ impl<'a> Received<'a> {
             ttl: None,
             traffic_class: None,
             stamp: None,
+            hardware_ns: None,
             queue_drops: None,
             hop_by_hop: None,
             destination_options: None,
@@ -129,8 +140,11 @@ impl<'a> Received<'a> {
         match error.origin {
             libc::SO_EE_ORIGIN_TIMESTAMPING => {
                 // `ee_info` 0 is SCM_TSTAMP_SND: it was handed to the network card.
-                let stamp = self.stamp.filter(|_| error.info == 0)?;
-                Some(Report::Transmitted { id: error.data, stamp })
+                match (error.info, self.stamp, self.hardware_ns) {
+                    (0, _, Some(nanos)) => Some(Report::HardwareTransmitted { id: error.data, nanos }),
+                    (0, Some(stamp), None) => Some(Report::Transmitted { id: error.data, stamp }),
+                    _ => None,
+                }
             }
             libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6 | libc::SO_EE_ORIGIN_LOCAL => {
                 Some(Report::Refused { peer: self.peer, errno: error.errno as i32, payload: self.payload })

@@ -111,7 +111,7 @@ pub(super) fn messages(control: &[u8]) -> impl Iterator<Item = (c_int, c_int, &[
 pub(super) fn read_into<'a>(received: &mut Received<'a>, control: &'a [u8]) {
     for (level, kind, data) in messages(control) {
         match (level, kind) {
-            (libc::SOL_SOCKET, libc::SO_TIMESTAMPING_NEW) => received.stamp = stamp(data),
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPING_NEW) => (received.stamp, received.hardware_ns) = stamps(data),
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => received.queue_drops = int(data).map(|n| n as u32),
             (libc::IPPROTO_IP, libc::IP_TTL) => received.ttl = octet(data),
             (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => received.ttl = octet(data),
@@ -181,12 +181,18 @@ fn extended_error(data: &[u8]) -> Option<ExtendedError> {
 }
 
 /// `struct scm_timestamping64`: three pairs of 64-bit seconds and nanoseconds; software, unused, raw hardware.
-fn stamp(data: &[u8]) -> Option<Stamp> {
+fn stamps(data: &[u8]) -> (Option<Stamp>, Option<u64>) {
+    const PAIR: usize = 16;
+    let software = moment(data).map(|nanos| Stamp { nanos, source: StampSource::Kernel });
+    (software, data.get(2 * PAIR..).and_then(moment))
+}
+
+fn moment(data: &[u8]) -> Option<u64> {
     let (seconds, rest) = data.split_first_chunk::<8>()?;
     let seconds = u64::try_from(i64::from_ne_bytes(*seconds)).ok()?;
     let subsec = u64::try_from(i64::from_ne_bytes(*rest.first_chunk::<8>()?)).ok()?;
     let nanos = seconds.checked_mul(1_000_000_000)?.checked_add(subsec)?;
-    (nanos != 0).then_some(Stamp { nanos, source: StampSource::Kernel })
+    (nanos != 0).then_some(nanos)
 }
 
 /// The VLAN tag in `struct tpacket_auxdata`, in the order in which it was in the frame.
@@ -254,8 +260,11 @@ mod tests {
         data[8] = 9;
         let word = |first: u8| u64::from_ne_bytes([first, 0, 0, 0, 0, 0, 0, 0]);
         let nanos = word(7) * 1_000_000_000 + word(9);
-        assert_eq!(stamp(&data), Some(Stamp { nanos, source: StampSource::Kernel }));
-        assert_eq!(stamp(&[0; 48]), None);
-        assert_eq!(stamp(&data[..12]), None);
+        assert_eq!(stamps(&data), (Some(Stamp { nanos, source: StampSource::Kernel }), None));
+        assert_eq!(stamps(&[0; 48]), (None, None));
+        // The network card's clock comes third.
+        let card = [vec![0; 32], data[..16].to_vec()].concat();
+        assert_eq!(stamps(&card), (None, Some(nanos)));
+        assert_eq!(stamps(&data[..12]), (None, None));
     }
 }

@@ -119,15 +119,7 @@ pub fn local_addresses() -> Result<Vec<IpAddr>, InterfaceError> {
 }
 
 fn mtu(name: &str) -> io::Result<u32> {
-    // SAFETY: all-zero is a valid `ifreq`.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    let octets = name.as_bytes();
-    if octets.len() >= request.ifr_name.len() {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    }
-    for (place, octet) in request.ifr_name.iter_mut().zip(octets) {
-        *place = *octet as libc::c_char;
-    }
+    let mut request = request(name)?;
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM.cloexec(), None)?;
     // SAFETY: the request outlives the call and is what this ioctl takes.
     if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU as _, &raw mut request) } < 0 {
@@ -135,6 +127,20 @@ fn mtu(name: &str) -> io::Result<u32> {
     }
     // SAFETY: the ioctl has filled this member of the union.
     Ok(unsafe { request.ifr_ifru.ifru_mtu } as u32)
+}
+
+/// What ioctls of an interface take, with its name filled in.
+pub(super) fn request(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: all-zero is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // One octet less than there are: a zero ends it.
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (place, octet) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *place = octet as libc::c_char;
+    }
+    Ok(request)
 }
 
 /// The XDP program on an interface.

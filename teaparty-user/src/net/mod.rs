@@ -31,6 +31,7 @@ pub mod batch;
 pub mod control;
 pub mod ethtool;
 pub mod filter;
+pub mod hardware;
 pub mod interface;
 pub mod packet;
 pub mod socket;

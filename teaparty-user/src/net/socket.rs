@@ -86,6 +86,8 @@ pub struct Options {
     pub device: Option<String>,
     /// Let [`super::batch::Outgoing::stamp_id`] ask for transmit timestamps.
     pub transmit_stamps: bool,
+    /// Have stamps of the network card's own clock too, where it takes any; see [`super::hardware`].
+    pub hardware_stamps: bool,
     /// Report ICMP errors on the error queue.
     pub report_errors: bool,
     /// Deliver IPv6 hop-by-hop and destination options with each datagram. Takes CAP_NET_RAW to send, not to receive.
@@ -109,6 +111,7 @@ impl Options {
             bind,
             device: None,
             transmit_stamps: false,
+            hardware_stamps: false,
             report_errors: false,
             extension_headers: false,
             reuse_port: false,
@@ -160,6 +163,12 @@ impl Socket {
         if options.transmit_stamps {
             // Which datagrams get one is said by each datagram's control message.
             stamping |= libc::SOF_TIMESTAMPING_OPT_ID | libc::SOF_TIMESTAMPING_OPT_TSONLY;
+        }
+        if options.hardware_stamps {
+            // With the last one, the kernel's own stamp is told as well.
+            stamping |= libc::SOF_TIMESTAMPING_RX_HARDWARE
+                | libc::SOF_TIMESTAMPING_RAW_HARDWARE
+                | libc::SOF_TIMESTAMPING_OPT_TX_SWHW;
         }
         self.set(SOL_SOCKET, libc::SO_TIMESTAMPING_NEW, stamping as c_int, "SO_TIMESTAMPING")?;
         self.set(SOL_SOCKET, libc::SO_RXQ_OVFL, 1, "SO_RXQ_OVFL")?;

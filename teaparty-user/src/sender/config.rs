@@ -74,6 +74,8 @@ pub struct Config {
     pub is_stateful_reflector: bool,
     /// Whether to ask the kernel when packets left.
     pub kernel_transmit_stamps: bool,
+    /// Whether to have the network card of `interface` stamp packets by its own clock.
+    pub hardware_stamps: bool,
     /// Whether packets to one target go to the kernel in trains (UDP segmentation offload).
     pub has_trains: bool,
     /// Replies that each packet asks for.
@@ -119,6 +121,7 @@ impl Config {
             omit_checksum: false,
             is_stateful_reflector: false,
             kernel_transmit_stamps: true,
+            hardware_stamps: false,
             has_trains: false,
             replies_per_packet: 1,
             reply_interval_ns: 0,
@@ -174,6 +177,7 @@ impl Config {
                 TimestampFormat::Ptp => "ptp",
             },
             "kernel_transmit_stamps": self.kernel_transmit_stamps,
+            "hardware_stamps": self.hardware_stamps,
             "segmentation_offload": self.has_trains,
             "replies_per_packet": self.replies_per_packet,
             "reply_interval_ns": self.reply_interval_ns,

@@ -15,6 +15,7 @@ use super::schedule::Random;
 use super::session::{Ignored, Session};
 use crate::clock::{Clock, ClockState, StepDetector};
 use crate::net::batch::ReceiveBatch;
+use crate::net::hardware::HardwareClock;
 use crate::net::wait::{Alarm, wait};
 
 mod intake;
@@ -111,6 +112,8 @@ struct Engine<'a, C> {
     received: ReceiveBatch,
     random: Random,
     alarm: Alarm,
+    /// The network card's clock, where it was asked for and is to be had.
+    hardware: Option<HardwareClock>,
     clock_state: ClockState,
     step_detector: StepDetector,
     /// Realtime minus monotonic at the last look, to notice steps at once.
@@ -139,6 +142,7 @@ impl<'a, C: Clock> Engine<'a, C> {
             received: ReceiveBatch::new(BATCH, PAYLOAD),
             random: config.seed.map_or_else(Random::from_entropy, Random::new),
             alarm: Alarm::new().context("cannot make a timer")?,
+            hardware: hardware_clock(config),
             clock_state: clock.state(),
             step_detector: StepDetector::new(clock),
             clock_offset: clock.realtime_ns().wrapping_sub(clock.monotonic_ns()) as i64,
@@ -199,9 +203,20 @@ impl<'a, C: Clock> Engine<'a, C> {
             sink(Event::Notice { target: None, text });
         }
         self.clock_offset = offset;
+        if has_moved && let Some(hardware) = &mut self.hardware {
+            hardware.restart();
+            self.clock_checked = 0;
+        }
         if now.saturating_sub(self.clock_checked) >= CLOCK_CHECK_NS {
             self.clock_checked = now;
             self.clock_state = self.clock.state();
+            if let Some(hardware) = &mut self.hardware
+                && let Err(error) = hardware.compare()
+            {
+                let text = format!("cannot read the network card's clock any more, the kernel stamps packets: {error}");
+                sink(Event::Notice { target: None, text });
+                self.hardware = None;
+            }
         }
     }
 
@@ -301,6 +316,12 @@ impl<'a, C: Clock> Engine<'a, C> {
         wait(&fds, Some(Duration::from_secs(2))).context("cannot wait for replies")?;
         Ok(())
     }
+}
+
+/// The clock of the configured interface's card; without it, having said so, the kernel's timestamps have to do.
+fn hardware_clock(config: &Config) -> Option<HardwareClock> {
+    let device = config.interface.as_deref().filter(|_| config.hardware_stamps)?;
+    HardwareClock::open(device).map_err(|error| tracing::warn!("{error}; the kernel stamps packets instead")).ok()
 }
 
 const _: () = assert!(PAYLOAD > AUTHENTICATED_LEN);

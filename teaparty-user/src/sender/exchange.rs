@@ -5,6 +5,8 @@
 
 use serde::Serialize;
 
+use crate::net::batch::Stamp;
+
 mod burst;
 mod split;
 #[cfg(test)]
@@ -38,8 +40,8 @@ pub struct Departure {
     pub realtime_ns: u64,
     /// The same moment on the clock that timeouts run on.
     pub monotonic_ns: u64,
-    /// T1 as the kernel took it, once it has told.
-    pub kernel_ns: Option<u64>,
+    /// T1 as the network card or the kernel took it, once they have told.
+    pub stamp: Option<Stamp>,
     /// Which life of the clock it was; see the engine.
     pub epoch: u32,
 }
@@ -210,11 +212,12 @@ impl Exchange {
         if slot.index == index { slot.departure } else { Departure::default() }
     }
 
-    /// Notes when the kernel sent the packet with this number.
-    pub fn transmitted(&mut self, index: u64, kernel_ns: u64) {
+    /// Notes when the packet with this number left. The more exact of two stamps stays.
+    pub fn transmitted(&mut self, index: u64, stamp: Stamp) {
         let place = self.place(index);
-        if self.slots[place].index == index {
-            self.slots[place].departure.kernel_ns = Some(kernel_ns);
+        let slot = &mut self.slots[place];
+        if slot.index == index && slot.departure.stamp.is_none_or(|known| stamp.source <= known.source) {
+            slot.departure.stamp = Some(stamp);
         }
     }
 

@@ -372,12 +372,9 @@ fn burst_size(config: &Config) -> u32 {
     }
 }
 
-/// T1: the kernel's if it told, else ours.
+/// T1: the card's or the kernel's if they told, else ours.
 fn t1_of(departure: &Departure) -> Stamp {
-    match departure.kernel_ns {
-        Some(nanos) => Stamp { nanos, source: StampSource::Kernel },
-        None => Stamp { nanos: departure.realtime_ns, source: StampSource::User },
-    }
+    departure.stamp.unwrap_or(Stamp { nanos: departure.realtime_ns, source: StampSource::User })
 }
 
 fn error_sum((ours, theirs): (ErrorEstimate, ErrorEstimate)) -> u64 {

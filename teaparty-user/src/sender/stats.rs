@@ -156,6 +156,10 @@ pub struct Statistics {
     pub forward_variation: Variation,
     /// Of the backward delay; likewise.
     pub backward_variation: Variation,
+    /// Samples whose T1 is the network card's.
+    pub hardware_t1: u64,
+    /// Samples whose T4 is the network card's.
+    pub hardware_t4: u64,
     /// Samples whose T1 is the kernel's.
     pub kernel_t1: u64,
     /// Samples whose T4 is the kernel's.
@@ -213,6 +217,8 @@ impl Statistics {
         self.round_trip_variation.record(seen.index, sample.round_trip_ns);
         self.forward_variation.record(seen.index, sample.forward_ns);
         self.backward_variation.record(seen.index, sample.backward_ns);
+        self.hardware_t1 += u64::from(seen.t1_source == StampSource::Hardware);
+        self.hardware_t4 += u64::from(seen.t4_source == StampSource::Hardware);
         self.kernel_t1 += u64::from(seen.t1_source == StampSource::Kernel);
         self.kernel_t4 += u64::from(seen.t4_source == StampSource::Kernel);
     }
@@ -243,6 +249,8 @@ impl Statistics {
         ] {
             into.merge(from);
         }
+        self.hardware_t1 += other.hardware_t1;
+        self.hardware_t4 += other.hardware_t4;
         self.kernel_t1 += other.kernel_t1;
         self.kernel_t4 += other.kernel_t4;
         self.discarded_by_clock_step += other.discarded_by_clock_step;

@@ -31,6 +31,8 @@ pub struct Outgoing<'a> {
     pub destination_options: &'a [u8],
     /// Asks for a [`Report::Transmitted`] with this number, on a socket opened for transmit timestamps.
     pub stamp_id: Option<u32>,
+    /// Asks for a [`Report::HardwareTransmitted`] as well, on a socket opened for that.
+    pub hardware_stamp: bool,
 }
 
 impl Outgoing<'_> {
@@ -45,6 +47,7 @@ impl Outgoing<'_> {
             hop_by_hop: &[],
             destination_options: &[],
             stamp_id: None,
+            hardware_stamp: false,
         }
     }
 }
@@ -148,7 +151,9 @@ impl SendBatch {
             control.push(level, libc::IPV6_DSTOPTS, outgoing.destination_options);
         }
         if let Some(id) = outgoing.stamp_id {
-            control.push(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &libc::SOF_TIMESTAMPING_TX_SOFTWARE.to_ne_bytes());
+            let hardware = if outgoing.hardware_stamp { libc::SOF_TIMESTAMPING_TX_HARDWARE } else { 0 };
+            let by = libc::SOF_TIMESTAMPING_TX_SOFTWARE | hardware;
+            control.push(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &by.to_ne_bytes());
             if super::super::socket::kernel_takes_stamp_ids() {
                 control.push(libc::SOL_SOCKET, super::super::socket::SCM_TS_OPT_ID, &id.to_ne_bytes());
             }

@@ -22,7 +22,14 @@ impl<C: Clock> Engine<'_, C> {
                         Some(Report::Transmitted { id, stamp }) => {
                             let (place, index) = port.stamped(id);
                             if let Some(session) = self.sessions.get_mut(place) {
-                                session.exchange.transmitted(index, stamp.nanos);
+                                session.exchange.transmitted(index, stamp);
+                            }
+                        }
+                        Some(Report::HardwareTransmitted { id, nanos }) => {
+                            let (place, index) = port.stamped(id);
+                            let nanos = self.hardware.as_ref().and_then(|clock| clock.realtime_ns(nanos));
+                            if let (Some(session), Some(nanos)) = (self.sessions.get_mut(place), nanos) {
+                                session.exchange.transmitted(index, Stamp { nanos, source: StampSource::Hardware });
                             }
                         }
                         Some(Report::Refused { peer, errno, .. }) => {
@@ -48,7 +55,9 @@ impl<C: Clock> Engine<'_, C> {
                 for datagram in self.received.iter() {
                     let drops = datagram.queue_drops.unwrap_or(0);
                     self.ports[at].queue_drops = self.ports[at].queue_drops.max(u64::from(drops));
-                    let stamp = datagram.stamp.unwrap_or(Stamp { nanos: now, source: StampSource::User });
+                    let hardware = datagram.hardware_ns.and_then(|nanos| self.hardware.as_ref()?.realtime_ns(nanos));
+                    let hardware = hardware.map(|nanos| Stamp { nanos, source: StampSource::Hardware });
+                    let stamp = hardware.or(datagram.stamp).unwrap_or(Stamp { nanos: now, source: StampSource::User });
                     let arrival = Arrival { stamp, epoch: self.epoch };
                     let parsed = Reply::parse(datagram.payload, self.config.mode, self.config.key.as_ref());
                     let place = session_of(&self.sessions, &self.by_ssid, &parsed, datagram.peer());

@@ -83,6 +83,7 @@ fn options(config: &Config, bind: SocketAddr) -> Options {
     Options {
         device: config.interface.clone(),
         transmit_stamps: config.kernel_transmit_stamps,
+        hardware_stamps: config.hardware_stamps,
         report_errors: true,
         ttl: config.ttl,
         fragmentation: config.fragmentation,
@@ -132,6 +133,7 @@ impl Port {
             hop_by_hop: &config.hop_by_hop,
             destination_options: &config.destination_options,
             stamp_id,
+            hardware_stamp: config.hardware_stamps,
             ..Outgoing::to(session.address)
         };
         let ahead = self.pending.iter().filter(|pending| pending.place == place).count() as u64;
@@ -160,7 +162,7 @@ impl Port {
             let timestamp = state.timestamp(realtime_ns, config.timestamp_format);
             session.template(pending.variant).write_base(self.batch.payload_mut(at), sequence, timestamp, estimate);
             let wire_timestamp = timestamp.bits();
-            let departure = Departure { wire_timestamp, realtime_ns, monotonic_ns, kernel_ns: None, epoch };
+            let departure = Departure { wire_timestamp, realtime_ns, monotonic_ns, stamp: None, epoch };
             let index = session.exchange.sent(departure);
             session.statistics.pacing.record(monotonic_ns.saturating_sub(pending.deadline_ns) as i64);
             if let Some(id) = pending.stamp_id {

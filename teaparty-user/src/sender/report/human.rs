@@ -235,12 +235,17 @@ fn clocks(text: &mut String, statistics: &Statistics) {
         claim(theirs.is_synchronized()),
         nanos(theirs.error_ns_max.min(i64::MAX as u64) as i64),
     );
-    let source = |kernel: u64| match kernel {
-        0 => "this process",
-        count if count == samples => "the kernel",
-        _ => "the kernel or this process",
-    };
-    let _ = writeln!(text, "T1 by {}, T4 by {}", source(statistics.kernel_t1), source(statistics.kernel_t4));
+    let t1 = sources(samples, statistics.hardware_t1, statistics.kernel_t1);
+    let t4 = sources(samples, statistics.hardware_t4, statistics.kernel_t4);
+    let _ = writeln!(text, "T1 by {t1}, T4 by {t4}");
+}
+
+/// Who took so many timestamps: all of them, or some.
+fn sources(samples: u64, hardware: u64, kernel: u64) -> String {
+    let counts =
+        [(hardware, "the network card"), (kernel, "the kernel"), (samples - hardware - kernel, "this process")];
+    let takers: Vec<&str> = counts.iter().filter(|(count, _)| *count > 0).map(|(_, taker)| *taker).collect();
+    takers.join(" or ")
 }
 
 fn marks(text: &mut String, session: &Session, config: &Config) {
@@ -278,6 +283,7 @@ fn percent(part: u64, whole: u64) -> String {
 /// Who took a timestamp, for streams.
 pub(super) fn stamp_label(source: StampSource) -> &'static str {
     match source {
+        StampSource::Hardware => "hardware",
         StampSource::Kernel => "kernel",
         StampSource::User => "user",
     }

@@ -107,6 +107,8 @@ fn figures(statistics: &Statistics, counts: Counts, split: Split, ignored: Ignor
         },
         "samples": {
             "total": statistics.round_trip.count(),
+            "hardware_t1": statistics.hardware_t1,
+            "hardware_t4": statistics.hardware_t4,
             "kernel_t1": statistics.kernel_t1,
             "kernel_t4": statistics.kernel_t4,
             "discarded_by_clock_step": statistics.discarded_by_clock_step,
