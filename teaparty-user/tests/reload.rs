@@ -193,4 +193,18 @@ fn of_several_reflectors_each_is_changed_by_its_name() {
     });
     assert_eq!(running.reload(), (200, expected));
     assert!(running.measure(0));
+    // Each is there by its name, too.
+    let (_, list) = running.request("GET", "/api/v1/reflectors", "");
+    let paths: Vec<&str> = list.as_array().unwrap().iter().map(|one| one["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["/api/v1/reflectors/a", "/api/v1/reflectors/b"]);
+    let patch = r#"{"strict": true}"#;
+    assert_eq!(running.request("PATCH", "/api/v1/reflectors/b/policy", patch).0, 200);
+    let strict = |path: &str| running.request("GET", path, "").1["strict"].clone();
+    assert_eq!((strict("/api/v1/policy"), strict("/api/v1/reflectors/b/policy")), (json!(false), json!(true)));
+    let created = json!({"source": "127.0.0.1", "ssid": 9, "destination_port": ports[1]}).to_string();
+    assert_eq!(running.request("POST", "/api/v1/sessions", &created).0, 422);
+    assert_eq!(running.request("POST", "/api/v1/reflectors/b/sessions", &created).0, 201);
+    assert_eq!(running.request("GET", "/api/v1/sessions?provisioned=true", "").1["total"], 0);
+    assert_eq!(running.request("GET", "/api/v1/reflectors/b/sessions?provisioned=true", "").1["total"], 1);
+    assert_eq!(running.request("GET", "/api/v1/reflectors/c/policy", "").0, 404);
 }

@@ -39,6 +39,8 @@ use crate::heartbeat::Heartbeats;
 use crate::metrics;
 use crate::reflector::handle::ReflectorHandle;
 
+/// Where the API's paths begin.
+const ROOT: &str = "/api/v1";
 /// How long a look at the reflector may take, waiting for others included.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Looks at the reflector at a time: each may walk all sessions.
@@ -49,8 +51,12 @@ const STREAMS: usize = 16;
 /// What the handlers share.
 #[derive(Clone)]
 pub struct AppState {
-    /// The reflector.
+    /// The reflector that a path is about: the first, unless the path names one.
     pub reflector: ReflectorHandle,
+    /// All reflectors of the process.
+    pub reflectors: Arc<[ReflectorHandle]>,
+    /// The path that the reflector's own paths begin with.
+    pub root: Arc<str>,
     /// Its heartbeats.
     pub heartbeats: Heartbeats,
     /// What a client must know; `None` lets everybody in.
@@ -65,7 +71,19 @@ impl AppState {
     /// The state of an API for this reflector.
     pub fn new(reflector: ReflectorHandle, heartbeats: Heartbeats, token: Option<Token>) -> Self {
         let [looks, streams] = [LOOKS, STREAMS].map(|count| Arc::new(Semaphore::new(count)));
-        Self { reflector, heartbeats, token, reloader: None, looks, streams }
+        let reflectors = [reflector.clone()].into();
+        Self { reflector, reflectors, root: ROOT.into(), heartbeats, token, reloader: None, looks, streams }
+    }
+
+    /// The same for several reflectors, the first of which is the one so far.
+    pub fn with_reflectors(self, reflectors: &[ReflectorHandle]) -> Self {
+        Self { reflectors: reflectors.into(), ..self }
+    }
+
+    /// The same for the paths of one of the reflectors.
+    fn narrowed(&self, reflector: &ReflectorHandle) -> Self {
+        let root = format!("{ROOT}/reflectors/{}", reflector.name()).into();
+        Self { reflector: reflector.clone(), root, ..self.clone() }
     }
 
     /// The same, able to read the configuration again.
@@ -95,23 +113,22 @@ impl AppState {
 }
 
 /// The whole API.
+///
+/// What is one reflector's is there for each under `/api/v1/reflectors/NAME`, and for the first under `/api/v1`.
 pub fn router(state: AppState) -> Router {
-    let v1 = Router::new()
-        .route("/sessions", get(sessions::list).post(sessions::create))
-        .route("/sessions/{id}", get(sessions::get).put(sessions::put).delete(sessions::delete))
-        .route("/sessions/{id}/reset", post(sessions::reset))
-        .route("/sessions/{id}/keys", get(keys::get).put(keys::put).delete(keys::remove))
-        .route("/sessions/{id}/keys/rotate", post(keys::rotate))
-        .route("/sessions/{id}/keys/retire", post(keys::retire))
-        .route("/policy", get(settings::policy).put(settings::put_policy).patch(settings::patch_policy))
-        .route("/limits", get(settings::limits).put(settings::put_limits).patch(settings::patch_limits))
-        .route("/events", get(events::stream))
+    let v1 = own()
+        .route("/reflectors", get(reflector::all))
         .route("/reload", post(reload::reload))
-        .route("/reflector", get(reflector::get))
         .route("/heartbeats", get(reflector::heartbeats).post(reflector::add_heartbeat))
         .route("/heartbeats/{target}", delete(reflector::remove_heartbeat));
+    // An interface may be called by what a path can't say; then a `name` helps.
+    let named =
+        state.reflectors.iter().filter(|reflector| !reflector.name().contains(['/', '{', '}', '*', '?', '#', '%']));
+    let each = named.map(|reflector| state.narrowed(reflector));
+    let each = each.fold(Router::new(), |all, narrowed| all.nest(&narrowed.root.clone(), own().with_state(narrowed)));
     Router::new()
-        .nest("/api/v1", v1)
+        .nest(ROOT, v1)
+        .merge(each)
         .route("/heartbeats", get(namesake::heartbeats))
         .route("/sessions", get(namesake::sessions))
         .route("/session", post(namesake::create))
@@ -125,9 +142,25 @@ pub fn router(state: AppState) -> Router {
         .with_state(state)
 }
 
+/// What is one reflector's.
+fn own() -> Router<AppState> {
+    Router::new()
+        .route("/sessions", get(sessions::list).post(sessions::create))
+        .route("/sessions/{id}", get(sessions::get).put(sessions::put).delete(sessions::delete))
+        .route("/sessions/{id}/reset", post(sessions::reset))
+        .route("/sessions/{id}/keys", get(keys::get).put(keys::put).delete(keys::remove))
+        .route("/sessions/{id}/keys/rotate", post(keys::rotate))
+        .route("/sessions/{id}/keys/retire", post(keys::retire))
+        .route("/policy", get(settings::policy).put(settings::put_policy).patch(settings::patch_policy))
+        .route("/limits", get(settings::limits).put(settings::put_limits).patch(settings::patch_limits))
+        .route("/events", get(events::stream))
+        .route("/reflector", get(reflector::get))
+}
+
 /// `GET /metrics`.
 async fn metrics_text(State(app): State<AppState>) -> Result<Response, ApiError> {
     let heartbeats = app.heartbeats.list();
-    let text = app.look(move |reflector| metrics::text(reflector, heartbeats)).await?.map_err(ApiError::internal)?;
+    let reflectors = app.reflectors.clone();
+    let text = app.look(move |_| metrics::text(&reflectors, heartbeats)).await?.map_err(ApiError::internal)?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }

@@ -6,10 +6,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::AppState;
 use super::body::{Fields, missing};
 use super::error::ApiError;
 use super::types::Instant;
+use super::{AppState, ROOT};
 use crate::clock::{Clock as _, ClockState, SystemClock};
 use crate::heartbeat::{self, Heartbeat, HeartbeatError, Status};
 use crate::reflector::handle::{Count, InterfaceStatus};
@@ -18,6 +18,8 @@ use crate::reflector::handle::{Count, InterfaceStatus};
 #[derive(Serialize)]
 pub struct ReflectorView {
     version: &'static str,
+    /// Its name, or what it answers on.
+    name: String,
     /// `ready`, or `degraded` while an interface is away.
     state: &'static str,
     interfaces: Vec<InterfaceStatus>,
@@ -31,13 +33,43 @@ pub async fn get(State(app): State<AppState>) -> Result<Json<ReflectorView>, Api
         let interfaces = reflector.interfaces();
         ReflectorView {
             version: env!("CARGO_PKG_VERSION"),
-            state: if interfaces.iter().all(|interface| interface.is_present) { "ready" } else { "degraded" },
+            name: reflector.name(),
+            state: state(&interfaces),
             interfaces,
             clock: SystemClock.state(),
             counters: reflector.counters(),
         }
     });
     view.await.map(Json)
+}
+
+/// `ready`, or `degraded` while an interface is away.
+fn state(interfaces: &[InterfaceStatus]) -> &'static str {
+    if interfaces.iter().all(|interface| interface.is_present) { "ready" } else { "degraded" }
+}
+
+/// One of the reflectors of the process.
+#[derive(Serialize)]
+pub struct Listed {
+    /// Its name, or what it answers on.
+    name: String,
+    /// What the paths begin with that are about this one.
+    path: String,
+    state: &'static str,
+    interfaces: Vec<InterfaceStatus>,
+}
+
+/// `GET /api/v1/reflectors`: all of the process, in the order of the configuration.
+pub async fn all(State(app): State<AppState>) -> Result<Json<Vec<Listed>>, ApiError> {
+    let reflectors = app.reflectors.clone();
+    let list = app.look(move |_| {
+        let listed = reflectors.iter().map(|reflector| {
+            let (name, interfaces) = (reflector.name(), reflector.interfaces());
+            Listed { path: format!("{ROOT}/reflectors/{name}"), name, state: state(&interfaces), interfaces }
+        });
+        listed.collect()
+    });
+    list.await.map(Json)
 }
 
 /// `GET /livez`: the process answers.
@@ -47,7 +79,9 @@ pub async fn live() -> &'static str {
 
 /// `GET /readyz`: packets are answered on every interface; 503 names those that are away.
 pub async fn ready(State(app): State<AppState>) -> Result<(StatusCode, String), ApiError> {
-    let interfaces = app.look(|reflector| reflector.interfaces()).await?;
+    let reflectors = app.reflectors.clone();
+    let look = app.look(move |_| reflectors.iter().flat_map(|reflector| reflector.interfaces()).collect::<Vec<_>>());
+    let interfaces = look.await?;
     let away: Vec<String> = interfaces.into_iter().filter(|i| !i.is_present).map(|i| i.name).collect();
     Ok(if away.is_empty() {
         (StatusCode::OK, "ok\n".into())

@@ -145,12 +145,12 @@ pub async fn create(State(app): State<AppState>, mut fields: Fields) -> Result<R
     check(&app, &spec, ["source", "destination", "destination_port"])?;
     let id = spec.id;
     app.look(move |reflector| reflector.create(&spec)).await??;
-    created(show(&app, id).await?, id)
+    created(&app, show(&app, id).await?, id)
 }
 
 /// The answer for a session that is new.
-fn created(shown: Response, id: SessionId) -> Result<Response, ApiError> {
-    let location = format!("/api/v1/sessions/{}", PathId(id));
+fn created(app: &AppState, shown: Response, id: SessionId) -> Result<Response, ApiError> {
+    let location = format!("{}/sessions/{}", app.root, PathId(id));
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], shown).into_response())
 }
 
@@ -185,7 +185,7 @@ pub async fn put(
         })
         .await??;
     let shown = show(&app, id).await?;
-    if is_new { created(shown, id) } else { Ok(shown) }
+    if is_new { created(&app, shown, id) } else { Ok(shown) }
 }
 
 /// `DELETE /api/v1/sessions/{id}`.

@@ -74,7 +74,8 @@ pub async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<E
     tokio::spawn(follow_hangups(hangup, reloader.clone()));
     if let Some(listener) = listener {
         let _ = writeln!(std::io::stdout(), "  API         {listener}");
-        let state = AppState::new(handles[0].clone(), beats.clone(), token).with_reloader(reloader);
+        let state =
+            AppState::new(handles[0].clone(), beats.clone(), token).with_reflectors(&handles).with_reloader(reloader);
         tokio::spawn(server::serve(listener, api::router(state)));
     }
     let interfaces: Vec<String> = handles.iter().flat_map(|handle| handle.config().interfaces.clone()).collect();

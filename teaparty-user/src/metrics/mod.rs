@@ -25,27 +25,11 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Sessions that have series of their own, on all interfaces together: configured ones first, then the busiest.
 pub const SESSIONS: usize = 50;
 
-/// All metrics as text.
-pub fn text(reflector: &ReflectorHandle, heartbeats: Vec<Status>) -> Result<String, fmt::Error> {
-    let sessions = reflector.sessions();
-    let seen = |is_kernel_owned| {
-        sessions.iter().filter(|s| s.interface.is_some() && s.is_kernel_owned == is_kernel_owned).count()
-    };
-    let snapshot = Snapshot {
-        interfaces: reflector.interfaces(),
-        counts: reflector.counters(),
-        residences: reflector.residences(),
-        sessions: [
-            ("kernel", seen(true)),
-            ("controller", seen(false)),
-            ("none", sessions.iter().filter(|session| session.interface.is_none()).count()),
-        ],
-        shown: shown(sessions),
-        heartbeats,
-        clock: SystemClock.state(),
-        process: Process::read(),
-    };
-    snapshot.text()
+/// All metrics as text. Of several reflectors each is told by the label `reflector`; not `instance`, which is Prometheus's own.
+pub fn text(reflectors: &[ReflectorHandle], heartbeats: Vec<Status>) -> Result<String, fmt::Error> {
+    let is_one = reflectors.len() == 1;
+    let parts = reflectors.iter().map(|reflector| Part::of(reflector, (!is_one).then(|| reflector.name())));
+    Snapshot { parts: parts.collect(), heartbeats, clock: SystemClock.state(), process: Process::read() }.text()
 }
 
 /// The sessions that get series of their own.
@@ -60,14 +44,49 @@ fn shown(sessions: Vec<SessionStatus>) -> Vec<SessionStatus> {
     seen
 }
 
-/// What is known at one moment.
-#[derive(Debug)]
-struct Snapshot {
+/// What is known of one reflector at one moment.
+#[derive(Debug, Default)]
+struct Part {
+    /// Its name, where there are several.
+    reflector: Option<String>,
     interfaces: Vec<InterfaceStatus>,
     counts: Vec<Count>,
     residences: Vec<(String, Path, Residences)>,
     sessions: [(&'static str, usize); 3],
     shown: Vec<SessionStatus>,
+}
+
+impl Part {
+    fn of(handle: &ReflectorHandle, reflector: Option<String>) -> Self {
+        let sessions = handle.sessions();
+        let seen = |is_kernel_owned| {
+            sessions.iter().filter(|s| s.interface.is_some() && s.is_kernel_owned == is_kernel_owned).count()
+        };
+        Self {
+            reflector,
+            interfaces: handle.interfaces(),
+            counts: handle.counters(),
+            residences: handle.residences(),
+            sessions: [
+                ("kernel", seen(true)),
+                ("controller", seen(false)),
+                ("none", sessions.iter().filter(|session| session.interface.is_none()).count()),
+            ],
+            shown: shown(sessions),
+        }
+    }
+
+    /// These labels and, where it takes that to tell the reflectors apart, this one's name.
+    fn labels(&self, mut labels: Labels) -> Labels {
+        labels.extend(self.reflector.iter().map(|name| ("reflector", name.clone())));
+        labels
+    }
+}
+
+/// What is known at one moment.
+#[derive(Debug)]
+struct Snapshot {
+    parts: Vec<Part>,
     heartbeats: Vec<Status>,
     clock: ClockState,
     process: Process,
@@ -82,6 +101,11 @@ impl Snapshot {
         Ok(to_prometheus(&open_metrics))
     }
 
+    /// Something of all reflectors, each with the one that it is of.
+    fn all<'a, T: 'a>(&'a self, of: impl Fn(&'a Part) -> &'a [T]) -> impl Iterator<Item = (&'a Part, &'a T)> {
+        self.parts.iter().flat_map(move |part| of(part).iter().map(move |one| (part, one)))
+    }
+
     fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut counter = |name, help, values: Vec<(Labels, u64)>| {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
@@ -89,10 +113,11 @@ impl Snapshot {
                 .iter()
                 .try_for_each(|(labels, value)| ConstCounter::new(*value).encode(family.encode_family(labels)?))
         };
-        let counts = self.counts.iter().map(|count| (labels(count), count.packets)).collect();
-        counter("packets", "Packets by the way they ended.", counts)?;
+        let counts = self.all(|part| &part.counts).map(|(part, count)| (part.labels(labels(count)), count.packets));
+        counter("packets", "Packets by the way they ended.", counts.collect())?;
         let of_sessions = |value: fn(&SessionStatus) -> u64| {
-            self.shown.iter().map(|session| (session_labels(session), value(session))).collect()
+            let shown = self.all(|part| &part.shown);
+            shown.map(|(part, session)| (part.labels(session_labels(session)), value(session))).collect()
         };
         counter(
             "session_received_packets",
@@ -110,8 +135,8 @@ impl Snapshot {
         let help = "Time from T2 to T3 of replies by the controller.";
         let kind = MetricType::Histogram;
         let mut family = encoder.encode_descriptor("residence", help, Some(&Unit::Seconds), kind)?;
-        self.residences.iter().try_for_each(|(interface, path, residences)| {
-            let labels: Labels = vec![("interface", interface.clone()), ("path", path.label().into())];
+        self.all(|part| &part.residences).try_for_each(|(part, (interface, path, residences))| {
+            let labels = part.labels(vec![("interface", interface.clone()), ("path", path.label().into())]);
             let bounds = BOUNDS_NS.iter().map(|ns| *ns as f64 / 1e9).chain([f64::INFINITY]);
             let buckets: Vec<(f64, u64)> = bounds.zip(residences.buckets).collect();
             let (sum, count) = (residences.sum_ns as f64 / 1e9, residences.buckets.iter().sum());
@@ -127,21 +152,24 @@ impl Snapshot {
         let last =
             self.heartbeats.iter().filter_map(|status| Some((target(status), status.last_success_ns? as f64 / 1e9)));
         gauge("heartbeat_last_success_timestamp_seconds", "When the last heartbeat went out.", last.collect())?;
-        let sessions = self.sessions.iter().map(|(owner, count)| (vec![("owner", (*owner).into())], *count as f64));
+        let sessions = self.all(|part| &part.sessions);
+        let sessions =
+            sessions.map(|(part, (owner, count))| (part.labels(vec![("owner", (*owner).into())]), *count as f64));
         gauge(
             "sessions",
             "Sessions by who keeps their state; none for configured ones not seen yet.",
             sessions.collect(),
         )?;
         let tai_offset = self.clock.tai_offset_ns();
-        let last = self.shown.iter().filter(|session| session.last_received_ns != 0).map(|session| {
+        let last = self.all(|part| &part.shown).filter(|(_, session)| session.last_received_ns != 0);
+        let last = last.map(|(part, session)| {
             let at = session.last_received_ns.saturating_add_signed(-tai_offset);
-            (session_labels(session), at as f64 / 1e9)
+            (part.labels(session_labels(session)), at as f64 / 1e9)
         });
         gauge("session_last_packet_timestamp_seconds", "When a session's last packet came.", last.collect())?;
-        let interfaces = self.interfaces.iter().map(|interface| {
+        let interfaces = self.all(|part| &part.interfaces).map(|(part, interface)| {
             let labels = vec![("interface", interface.name.clone()), ("xdp_mode", interface.xdp_mode.into())];
-            (labels, f64::from(u8::from(interface.is_present)))
+            (part.labels(labels), f64::from(u8::from(interface.is_present)))
         });
         gauge("interface_present", "Whether packets are answered on the interface.", interfaces.collect())?;
         let version = vec![("version", env!("CARGO_PKG_VERSION").into())];

@@ -28,7 +28,7 @@ fn session(source: u8, received: u64, is_provisioned: bool) -> SessionStatus {
 fn snapshot() -> Snapshot {
     let mut residences = Residences { sum_ns: 5_000_000_000, ..Residences::default() };
     (residences.buckets[0], residences.buckets[14]) = (3, 1);
-    Snapshot {
+    let part = Part {
         interfaces: Vec::new(),
         counts: vec![Count {
             interface: "eth\"0\\".into(),
@@ -41,6 +41,10 @@ fn snapshot() -> Snapshot {
         residences: vec![("eth0".into(), Path::Ring, residences)],
         sessions: [("kernel", 2), ("controller", 0), ("none", 1)],
         shown: vec![session(9, 5, false)],
+        ..Part::default()
+    };
+    Snapshot {
+        parts: vec![part],
         heartbeats: vec![Status {
             target: "192.0.2.9:862".parse().unwrap(),
             interval: Duration::from_secs(5),
@@ -72,6 +76,25 @@ fn counters_are_described_by_the_name_of_their_samples() {
         assert!(text.contains(expected), "no {expected} in {text}");
     }
     assert!(!text.contains("EOF"), "{text}");
+}
+
+#[test]
+fn several_reflectors_are_told_apart_by_a_label() {
+    let mut snapshot = snapshot();
+    let second = Part { reflector: Some("edge".into()), sessions: [("kernel", 3); 3], ..Part::default() };
+    snapshot.parts[0].reflector = Some("core".into());
+    snapshot.parts.push(second);
+    let text = snapshot.text().unwrap();
+    for expected in [
+        "teaparty_sessions{owner=\"kernel\",reflector=\"core\"} 2.0\n",
+        "teaparty_sessions{owner=\"kernel\",reflector=\"edge\"} 3.0\n",
+        "reason=\"reflected\",reflector=\"core\"} 7\n",
+        "path=\"ring\",reflector=\"core\"",
+        "ssid=\"7\",reflector=\"core\"} 5\n",
+    ] {
+        assert!(text.contains(expected), "no {expected} in {text}");
+    }
+    assert_eq!(text.matches("# TYPE teaparty_sessions gauge").count(), 1);
 }
 
 #[test]

@@ -116,6 +116,10 @@ impl Config {
                 "name at least one interface; `ip link` lists them, `lo` is always there".into(),
             ));
         }
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        if let Some(name) = settings.name.as_deref().filter(|name| name.is_empty() || !name.chars().all(is_plain)) {
+            return Err(wrong("name")(format!("`{name}` is no name; write letters, digits, and - _ . + between them")));
+        }
         let mut ports = settings.port.clone();
         ports.sort_unstable();
         ports.dedup();
