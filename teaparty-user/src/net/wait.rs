@@ -34,6 +34,28 @@ fn poll(fds: &[&dyn AsFd], events: i16, timeout: Option<Duration>) -> io::Result
     }
 }
 
+/// Nanoseconds of a turn of [`ask_for_short_turns`]: the least that the kernel gives.
+const TURN_NS: u64 = 100_000;
+
+/// Asks the scheduler to give this thread short turns and, in exchange, soon ones: on a processor that others use too,
+/// a thread that was woken waits some milliseconds for the end of another's turn, unless its own are shorter.
+///
+/// Kernels before 6.12 take it and do nothing.
+pub fn ask_for_short_turns() -> io::Result<()> {
+    // SAFETY: all-zero is a valid `sched_attr`.
+    let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
+    let size = size_of::<libc::sched_attr>() as u32;
+    // SAFETY: the kernel writes at most `size` octets to where `attributes` is; 0 is the calling thread.
+    let result = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    attributes.sched_runtime = TURN_NS;
+    // SAFETY: the kernel reads as many octets as `attributes` says that it has.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// An alarm clock on CLOCK_MONOTONIC that can be waited for together with sockets.
 ///
 /// Unlike the timeout of [`wait`], which the kernel may stretch by a thousandth of its length, it rings on time.
@@ -79,6 +101,20 @@ fn timespec(duration: Duration) -> libc::timespec {
 mod tests {
     use super::*;
     use crate::clock::{Clock, SystemClock};
+
+    #[test]
+    fn short_turns_leave_policy_and_priority_as_they_were() {
+        // SAFETY: neither takes pointers; 0 is the calling thread.
+        let standing = || unsafe { (libc::sched_getscheduler(0), libc::getpriority(libc::PRIO_PROCESS, 0)) };
+        // Of a thread of its own, which nobody else uses afterwards.
+        std::thread::spawn(move || {
+            let before = standing();
+            ask_for_short_turns().unwrap();
+            assert_eq!(standing(), before);
+        })
+        .join()
+        .unwrap();
+    }
 
     #[test]
     fn an_alarm_rings_at_its_moment_and_not_before() {

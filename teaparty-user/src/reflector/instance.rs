@@ -22,6 +22,7 @@ use super::{ReflectorError, link, pacing, pins, ring, socket};
 use crate::net::interface::{Interface, local_addresses};
 use crate::net::packet::{FrameSocket, PacketSocket};
 use crate::net::socket::Socket;
+use crate::net::wait::ask_for_short_turns;
 
 /// A running reflector on one interface.
 pub struct Instance {
@@ -256,6 +257,12 @@ fn spawn_sockets(
 }
 
 fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ReflectorError> {
+    let run = move || {
+        if let Err(error) = ask_for_short_turns() {
+            tracing::debug!("the scheduler gives turns of the usual length: {error}");
+        }
+        run();
+    };
     // The kernel keeps 15 octets of a thread's name.
     std::thread::Builder::new().name(name).spawn(run).map_err(ReflectorError::System)
 }
