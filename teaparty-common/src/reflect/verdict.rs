@@ -90,7 +90,7 @@ reasons! {
     MicroSession = 41 Drop "micro-session" "Micro-session ID names another member link (RFC 9534 §3.2)."
     AuthenticationFailed = 42 Drop "authentication-failed" "HMAC of the base packet is wrong, or the packet too short to have one (RFC 8762 §4.4)."
     ControlNoReply = 43 Drop "control-no-reply" "Reflected Test Packet Control asks for no packet, or names a group that we are not in (RFC 10052 §3)."
-    RingFull = 44 Drop "ring-full" "Needs the controller, which is behind: the punt ring is full."
+    RingFull = 44 Drop "ring-full" "Needs the controller, which is behind: the punt ring is full, or a socket's queue."
     TableFull = 45 Drop "table-full" "A new session, while the session table has no place."
     SendFailed = 46 Drop "send-failed" "The controller could not send the reply."
     NoKey = 47 Drop "no-key" "Of an authenticated session that has no key."

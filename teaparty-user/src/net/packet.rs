@@ -127,6 +127,7 @@ impl FrameSocket {
         filter::datagrams_to(ports).attach(&fd)?;
         let stamping = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
         set(&fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING_NEW, stamping as libc::c_int)?;
+        set(&fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
         // The VLAN tag, which the kernel takes out of the frame.
         set(&fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
         // A smaller queue than wished is no failure.

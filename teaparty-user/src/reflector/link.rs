@@ -16,7 +16,7 @@ use super::framed::{Exits, Framed};
 use super::pacing;
 use super::shared::{Notice, Shared};
 use super::slow_path;
-use super::socket::BATCH;
+use super::socket::{BATCH, Losses, SEND_BATCH};
 use super::view::View;
 use crate::clock::{Clock as _, SystemClock};
 use crate::net::batch::{ReceiveBatch, Received};
@@ -34,6 +34,7 @@ pub fn run(shared: &Arc<Shared>, frames: &FrameSocket, exits: &Exits, wake: &imp
     let mut requests = ReceiveBatch::new(BATCH, MAX_FRAME);
     let mut framed = Framed::new(shared, &shared.socket, exits);
     let mut frame = Vec::with_capacity(2048);
+    let mut losses = Losses::default();
     while !shared.is_stopping() {
         if let Err(error) = wait(&[frames, wake], None) {
             shared.notify(Notice::Failed { what: format!("the link engine cannot wait for packets: {error}") });
@@ -51,8 +52,12 @@ pub fn run(shared: &Arc<Shared>, frames: &FrameSocket, exits: &Exits, wake: &imp
                 Ok(header) => pacing::take_frame(shared, &mut framed, &header, &mut frame, &view, &clock),
                 Err(reason) => shared.socket.count(reason),
             }
+            if framed.pending() >= SEND_BATCH {
+                framed.flush(&clock);
+            }
         }
         framed.flush(&clock);
+        losses.count(&requests, &shared.socket);
     }
 }
 

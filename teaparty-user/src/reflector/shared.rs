@@ -140,6 +140,11 @@ impl Counters {
         self.packets[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts so many packets that did not even get to us.
+    pub fn count_lost(&self, packets: u32) {
+        self.packets[Reason::RingFull as usize].fetch_add(packets.into(), Ordering::Relaxed);
+    }
+
     /// Packets that ended so.
     pub fn get(&self, reason: Reason) -> u64 {
         self.packets[reason as usize].load(Ordering::Relaxed)

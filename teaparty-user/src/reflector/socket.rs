@@ -71,6 +71,9 @@ pub fn open(config: &Config, interface: &str) -> Result<Vec<Socket>, SocketError
 pub fn run(shared: &Arc<Shared>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
     let mut requests = ReceiveBatch::new(BATCH, MAX_PAYLOAD);
     let mut datagrams = Datagrams::new(shared);
+    // What a filter keeps from the sockets for the link engine, the system counts as lost.
+    let is_filtered = shared.kernel.is_none() && shared.view().config.link_layer;
+    let mut losses = vec![Losses::default(); if is_filtered { 0 } else { sockets.len() }];
     let mut fds: Vec<&dyn AsFd> = sockets.iter().map(|socket| &**socket as &dyn AsFd).collect();
     fds.push(wake);
     while !shared.is_stopping() {
@@ -83,6 +86,27 @@ pub fn run(shared: &Arc<Shared>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
             if let Err(error) = serve(shared, &mut datagrams, &mut requests, index, socket) {
                 tracing::debug!("receiving: {error}");
             }
+            if let Some(losses) = losses.get_mut(index) {
+                losses.count(&requests, &shared.socket);
+            }
+        }
+    }
+}
+
+/// What a socket's queue had no room for, as far as the system has told. It tells with the next packet that does fit, and
+/// counts datagrams with a wrong UDP checksum too.
+#[derive(Clone, Copy, Default)]
+pub struct Losses {
+    /// Modulo 2^32.
+    told: u32,
+}
+
+impl Losses {
+    /// Counts what a batch tells of for the first time.
+    pub fn count(&mut self, batch: &ReceiveBatch, counters: &Counters) {
+        if let Some(told) = batch.iter().filter_map(|received| received.queue_drops).last() {
+            counters.count_lost(told.wrapping_sub(self.told));
+            self.told = told;
         }
     }
 }

@@ -90,3 +90,27 @@ fn a_full_ring_is_a_counted_drop_and_no_stall() {
     assert!(full >= dropped && dropped > 0, "{}", ended.out);
     assert_eq!(answered + full, sent + 1 + u64::from(asked), "every packet is accounted for: {}", ended.out);
 }
+
+#[test]
+fn a_full_socket_queue_is_a_counted_drop() {
+    let name = "a_full_socket_queue_is_a_counted_drop";
+    const SENT: u64 = 40_000;
+    let Some(net) = or_skip(name, witness().and_then(|()| Net::new())) else { return };
+    let key = SharedKey::new(23);
+    for engine in [&["--xdp-mode", "off"][..], &["--xdp-mode", "off", "--link-layer"]] {
+        let reflector = net.reflector(&[&["--rate-limit", "0", "--auth-key-file", key.path()], engine].concat());
+        let client = net.client(V4, 862);
+        let packet = key.packet(1, &[], &key);
+        assert_eq!(client.exchange(&packet).map(|reply| sequence(&reply)), Some(0), "{engine:?}");
+        kill(Pid::from_raw(reflector.pid() as i32), Signal::SIGSTOP).unwrap();
+        (0..SENT).for_each(|_| client.send(&packet));
+        kill(Pid::from_raw(reflector.pid() as i32), Signal::SIGCONT).unwrap();
+        // What was lost is told with the next packet that is not.
+        let other = net.client(V4, 862);
+        let asked = (1..20).find(|n| other.exchange(&key.packet(*n, &[], &key)).is_some()).expect("it answers again");
+        let ended = reflector.stop();
+        let [answered, full] = ["reflected", "ring-full"].map(|reason| u64::from(count(&ended.out, reason)));
+        assert!(full > 0, "{engine:?}: the queue has room for all: {}", ended.out);
+        assert_eq!(answered + full, SENT + 1 + u64::from(asked), "{engine:?}: {}", ended.out);
+    }
+}
