@@ -20,6 +20,8 @@ pub(super) enum Answerer {
     Ring,
     /// The socket engine.
     Socket,
+    /// The link engine.
+    Link,
     /// `stamp-suite`.
     StampSuite,
     /// A floor.
@@ -45,6 +47,7 @@ pub(super) fn all() -> Vec<Subject> {
     vec![
         subject(RING, Answerer::Ring, Kinds::Authenticated),
         subject(SOCKET, Answerer::Socket, Kinds::Authenticated),
+        subject("link engine, authenticated", Answerer::Link, Kinds::Authenticated),
         subject(STAMP_SUITE, Answerer::StampSuite, Kinds::Authenticated),
         subject(UDP, Answerer::Floor(Floor::Udp), Kinds::Authenticated),
         subject(PACKET, Answerer::Floor(Floor::Packet), Kinds::Authenticated),
@@ -73,8 +76,9 @@ impl Subject {
     /// Starts it on one processor. `folder` is for the key.
     pub(super) fn start(&self, programs: &Programs, net: &Net, processor: usize, folder: &Path) -> Result<Running> {
         let mut command = match self.answerer {
-            Answerer::Ring => self.teaparty(programs, "native", folder)?,
-            Answerer::Socket => self.teaparty(programs, "off", folder)?,
+            Answerer::Ring => self.teaparty(programs, &["native"], folder)?,
+            Answerer::Socket => self.teaparty(programs, &["off"], folder)?,
+            Answerer::Link => self.teaparty(programs, &["off", "--link-layer"], folder)?,
             Answerer::StampSuite => {
                 let mut command = Command::new(&programs.stamp_suite);
                 command.args(["--is-reflector", "--local-addr", &NEAR_V4.to_string()]);
@@ -91,13 +95,15 @@ impl Subject {
             }
         };
         net.place(&mut command, End::Near, Some(processor))?;
-        let ready = matches!(self.answerer, Answerer::Ring | Answerer::Socket).then_some("  sessions ");
+        let is_ours = matches!(self.answerer, Answerer::Ring | Answerer::Socket | Answerer::Link);
+        let ready = is_ours.then_some("  sessions ");
         Running::start(command, ready).with_context(|| self.name)
     }
 
-    fn teaparty(&self, programs: &Programs, mode: &str, folder: &Path) -> Result<Command> {
+    fn teaparty(&self, programs: &Programs, mode: &[&str], folder: &Path) -> Result<Command> {
         let mut command = Command::new(&programs.teaparty);
-        command.args(["-q", "reflector", "--iface", NEAR, "--api", "none", "--rate-limit", "0", "--xdp-mode", mode]);
+        command.args(["-q", "reflector", "--iface", NEAR, "--api", "none", "--rate-limit", "0", "--xdp-mode"]);
+        command.args(mode);
         if self.kind == Kinds::Authenticated {
             command.arg("--auth-key-file").arg(key_file(folder, "hex:")?);
         }
