@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use teaparty_user::reflector::config::{Config, Settings, XdpMode};
+use teaparty_user::reflector::config::{Config, RateLimit, Settings, XdpMode};
 use teaparty_user::reflector::handle::{ReconfigureError, ReflectorHandle};
 
 use crate::inside::Inside;
@@ -36,10 +36,13 @@ fn exchange(net: &Net, handle: &ReflectorHandle, versions: [fn(&mut Settings); 2
         while !std::mem::replace(&mut last, is_over.load(Ordering::Relaxed)) {
             let mut packet = [0; 44];
             packet[13] = 1;
-            // XDP answers before the sender's call returns; what does not answer then, does not answer.
             client.send(&packet);
             sent += 1;
             answered += usize::from(client.receive_now().is_some());
+        }
+        // XDP answers before the sender's call returns, or a little later on a busy machine.
+        while answered < sent && client.receive().is_some() {
+            answered += 1;
         }
         (sent, answered)
     })
@@ -49,7 +52,10 @@ fn exchange(net: &Net, handle: &ReflectorHandle, versions: [fn(&mut Settings); 2
 fn a_packet_sees_one_version_of_policy_and_allow_list() {
     let name = "a_packet_sees_one_version_of_policy_and_allow_list";
     let Some(net) = or_skip(name, Net::new()) else { return };
-    let inside = Inside::start(&net, Settings { xdp_mode: XdpMode::Native, ..Settings::default() });
+    let inside = Inside::start(
+        &net,
+        Settings { xdp_mode: XdpMode::Native, rate_limit: RateLimit { rate_pps: 0, burst: 0 }, ..Settings::default() },
+    );
     let handle = &inside.handle;
 
     // Both let our packets in, by different prefixes.
@@ -62,7 +68,7 @@ fn a_packet_sees_one_version_of_policy_and_allow_list() {
         ],
     );
     assert!(sent > 100, "{sent}");
-    assert_eq!(answered, sent);
+    assert_eq!(answered, sent, "{:?}", handle.counters());
 
     // Neither does: the one by their length, the other by their source. Half of each would.
     let (sent, answered) = exchange(
