@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aya::programs::Xdp;
 use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4, attach_pass, sequence};
+use reflector_support::{Net, V4, attach_pass, sequence, start};
 
 /// How `teaparty reflector` with these arguments fails.
 fn refusal(net: &Net, arguments: &[&str]) -> (Output, String) {
@@ -96,4 +96,31 @@ fn an_interface_that_comes_back_is_answered_on_again() {
         assert!(ended.status.success(), "{}", ended.error);
         assert!(!net.pins().exists(), "{mode}");
     }
+}
+
+#[test]
+fn without_a_name_it_answers_wherever_an_address_is() {
+    let name = "without_a_name_it_answers_wherever_an_address_is";
+    let Some(net) = or_skip(name, Net::new()) else { return };
+    let arguments = ["reflector", "--api", "none"];
+    let reflector = start(&mut net.teaparty(&arguments));
+    for interface in ["interface   lo\n", "interface   veth0\n"] {
+        assert!(reflector.ready.contains(interface), "no {interface} in {}", reflector.ready);
+    }
+    assert!(net.client(V4, 862).ask(&[]).is_some());
+    let ended = reflector.stop();
+    assert!(ended.status.success() && !net.pins().exists(), "{}", ended.error);
+    // One that can't be had is left out, and what is named is not.
+    let foreign = net.in_near(|| attach_pass("veth0").unwrap());
+    let reflector = start(&mut net.teaparty(&arguments));
+    assert!(reflector.ready.contains("interface   lo\n") && !reflector.ready.contains("veth0"), "{}", reflector.ready);
+    let ended = reflector.stop();
+    assert!(ended.error.contains("teaparty_pass") && ended.error.contains("veth0: left out"), "{}", ended.error);
+    drop(foreign);
+    for interface in ["lo", "veth0"] {
+        net.near_ip(&["link", "set", interface, "down"]);
+    }
+    let output = net.teaparty(&arguments).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && error.contains("no interface is up"), "{error}");
 }

@@ -87,11 +87,13 @@ impl Interface {
     }
 }
 
-/// The interfaces that are up and have an IP address, in the order of their numbers.
+/// The interfaces that are up and have an IP address besides that of their link, which every container's end of a pair has
+/// too; in the order of their numbers.
 pub fn all_up() -> Result<Vec<String>, InterfaceError> {
     let unreadable = |errno: nix::Error| InterfaceError::Unreadable { name: "any".into(), source: errno.into() };
     let has_ip = |address: &nix::sys::socket::SockaddrStorage| {
-        address.as_sockaddr_in().is_some() || address.as_sockaddr_in6().is_some()
+        let is_of_more = |v6: &nix::sys::socket::SockaddrIn6| !v6.ip().is_unicast_link_local();
+        address.as_sockaddr_in().is_some() || address.as_sockaddr_in6().is_some_and(is_of_more)
     };
     let entries = getifaddrs().map_err(unreadable)?;
     let up = entries.filter(|entry| entry.flags.contains(InterfaceFlags::IFF_UP));

@@ -16,6 +16,7 @@ pub use self::settings::Settings;
 pub use self::values::{Format, Prefix, RateLimit, TlvProfile, XdpMode};
 use super::burst::ControlLimits;
 use super::keys::{KeyLoader, SessionKeys};
+use crate::net::interface::all_up;
 
 /// Rings of remembered exchanges for the History TLV; each session takes the next one.
 pub const HISTORY_RINGS: u32 = 4096;
@@ -44,6 +45,9 @@ pub struct Config {
     pub settings: Settings,
     /// Interfaces to answer on, without repetitions; not empty.
     pub interfaces: Vec<String>,
+    /// Whether nobody named them, and so those are taken that are up and have an address: one that can't be answered on is
+    /// then left out.
+    pub is_chosen: bool,
     /// UDP ports to listen on, ascending; not empty.
     pub ports: Vec<u16>,
     /// Addresses to answer for; empty for all of the interface's.
@@ -111,9 +115,13 @@ impl Config {
                 interfaces.push(name.clone());
             }
         }
+        let is_chosen = interfaces.is_empty();
+        if is_chosen {
+            interfaces = all_up().map_err(|error| wrong("iface")(error.to_string()))?;
+        }
         if interfaces.is_empty() {
             return Err(wrong("iface")(
-                "name at least one interface; `ip link` lists them, `lo` is always there".into(),
+                "no interface is up and has an address; name one to answer on as soon as it is".into(),
             ));
         }
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
@@ -136,6 +144,7 @@ impl Config {
         }
         Ok(Self {
             interfaces,
+            is_chosen,
             ports,
             addresses: settings.address.iter().copied().map(address).collect(),
             xdp_mode: settings.xdp_mode,

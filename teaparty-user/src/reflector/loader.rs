@@ -174,7 +174,12 @@ pub fn check(config: &Config) -> Result<(), LoadError> {
         if let Ok(Some(state)) = xdp_state(interface.index)
             && !folder.join(pins::LINK).exists()
         {
-            return Err(busy(name, state.program_id));
+            let found = busy(name, state.program_id);
+            if !config.is_chosen {
+                return Err(found);
+            }
+            // The start leaves it out, and has the program's number only.
+            tracing::warn!("{found}");
         }
     }
     Ok(())

@@ -166,6 +166,10 @@ impl Reflector {
             });
             match started {
                 Ok(instance) => slots.push((name.clone(), Some(instance))),
+                // Nobody has asked for this one.
+                Err(error) if config.is_chosen && (!slots.is_empty() || config.interfaces.last() != Some(name)) => {
+                    tracing::warn!("{name}: left out: {error}");
+                }
                 Err(error) => {
                     // What an earlier controller left answering goes on answering.
                     stop_all(slots, |instance| instance.attachment().is_some_and(|found| found.is_adopted));

@@ -17,7 +17,7 @@ pub struct Settings {
     /// Name of this reflector among several, in logs, API and metrics
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Interface to answer on; may repeat
+    /// Interface to answer on, instead of all that are up and have an address of more than their link; may repeat
     #[arg(long, short, value_name = "NAME")]
     pub iface: Vec<String>,
     /// UDP port to listen on; may repeat
