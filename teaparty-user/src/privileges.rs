@@ -9,6 +9,8 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
+use teaparty_common::reflect::Policy;
+
 use crate::reflector::config::{Config, XdpMode};
 
 /// What any reflector needs to bind its ports again when an interface comes back, and for queues of the size it wants.
@@ -22,8 +24,10 @@ const WITH_XDP: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON)
 /// The capabilities that a reflector keeps, as far as it has them.
 pub fn needed(config: &Config) -> CapabilitySet {
     match config.xdp_mode {
-        // Whole frames, in or out.
-        XdpMode::Off if config.link_layer => ALWAYS | CapabilitySet::NET_RAW,
+        // Whole frames, and replies along segments.
+        XdpMode::Off if config.link_layer || config.policy.has(Policy::RETURN_ADDRESS) => {
+            ALWAYS | CapabilitySet::NET_RAW
+        }
         XdpMode::Off => ALWAYS,
         _ => ALWAYS | WITH_XDP,
     }

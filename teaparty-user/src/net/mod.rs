@@ -34,6 +34,7 @@ pub mod filter;
 pub mod hardware;
 pub mod interface;
 pub mod packet;
+pub mod raw;
 pub mod socket;
 pub mod wait;
 pub mod xdp_features;

@@ -4,9 +4,10 @@ use teaparty_common::bytes::Bytes;
 use teaparty_common::reflect::{Address, Environment, Facts, Integrity, Plan, Policy, Tlv};
 use teaparty_common::tlv::bit_error::{self, Outcome};
 use teaparty_common::tlv::reflected_control::Decision;
-use teaparty_common::tlv::return_path::{self, Wish};
+use teaparty_common::tlv::return_path::{self, Segments, Wish};
 use teaparty_common::tlv::{Finisher, Flags, Kind, KindSet, history, reflected_header};
 
+use super::segments::{MAX_SEGMENTS, overhead};
 use super::slow_path::{Headers, Ledger};
 use super::view::View;
 
@@ -15,6 +16,7 @@ pub struct Host<'a> {
     view: &'a View,
     headers: Headers<'a>,
     ledger: &'a dyn Ledger,
+    has_segments: &'a dyn Fn() -> bool,
     bit_errors: Option<Outcome>,
     used_headers: reflected_header::Used,
     has_return_path: bool,
@@ -29,11 +31,17 @@ pub struct Host<'a> {
 
 impl<'a> Host<'a> {
     /// The environment for a packet with these headers.
-    pub fn new(view: &'a View, headers: Headers<'a>, ledger: &'a dyn Ledger) -> Self {
+    pub fn new(
+        view: &'a View,
+        headers: Headers<'a>,
+        ledger: &'a dyn Ledger,
+        has_segments: &'a dyn Fn() -> bool,
+    ) -> Self {
         Self {
             view,
             headers,
             ledger,
+            has_segments,
             bit_errors: None,
             used_headers: reflected_header::Used::default(),
             has_return_path: false,
@@ -99,9 +107,25 @@ impl<'a> Host<'a> {
             {
                 self.wish = Some(wish);
             }
+            wish @ Wish::Segments(segments)
+                if policy.has(Policy::RETURN_ADDRESS) && self.can_take(payload, &segments, plan, facts) =>
+            {
+                self.wish = Some(wish);
+            }
             _ => return Flags::UNRECOGNIZED,
         }
         Flags::NONE
+    }
+
+    /// Whether a reply of ours can take this way: over IPv6, to unicast addresses, in one packet.
+    fn can_take<B: Bytes>(&self, payload: &B, segments: &Segments, plan: &Plan, facts: &Facts) -> bool {
+        let addresses = (0..segments.count).map(|n| payload.get::<16>(segments.at + n * 16).map(Address));
+        let mut addresses = addresses.chain(segments.address.map(Some));
+        !facts.destination.is_ipv4()
+            && segments.count <= MAX_SEGMENTS
+            && addresses.all(|one| one.is_some_and(|one| is_reachable(&one, &facts.destination)))
+            && plan.len.max(plan.mode.base_len()) + overhead(segments.count) <= self.view.interface.mtu as usize
+            && (self.has_segments)()
     }
 }
 

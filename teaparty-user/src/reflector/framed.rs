@@ -10,6 +10,7 @@ use teaparty_common::tlv::return_path::Wish;
 use super::config::ip;
 use super::control::Control;
 use super::frames::{Punted, Reply};
+use super::segments::Segmented;
 use super::shared::{Counters, Shared};
 use super::slow_path::{self, Answer, Headers, Job, More};
 use super::socket::{self, SEND_BATCH, SEND_PATIENCE};
@@ -37,6 +38,7 @@ pub struct Framed<'a> {
     frames: FrameBatch,
     framed: Vec<(Answer, Reply)>,
     routed: Vec<(SendBatch, Vec<Answer>)>,
+    segmented: Segmented,
     pending: usize,
 }
 
@@ -51,6 +53,7 @@ impl<'a> Framed<'a> {
             frames: FrameBatch::default(),
             framed: Vec::with_capacity(SEND_BATCH),
             routed: exits.sockets.iter().map(|_| (SendBatch::new(), Vec::new())).collect(),
+            segmented: Segmented::default(),
             pending: 0,
         }
     }
@@ -104,10 +107,15 @@ impl<'a> Framed<'a> {
         let format = slow_path::format(header.session_flags, &view.config.policy);
         facts.error_estimate = slow_path::error_estimate(format, clock);
         let headers = Headers { fixed: Some(punted.fixed_header()), extensions: punted.extension_headers() };
-        let job = Job { key: header.key, session_flags: header.session_flags, facts, headers, control };
+        let has_segments = &|| self.shared.raw().is_some();
+        let job = Job { key: header.key, session_flags: header.session_flags, facts, headers, has_segments, control };
         let ledger = self.shared.ledger(is_authenticated);
         let mut answer = slow_path::answer(job, &mut self.payload, view, ledger)?;
         let more = answer.more.take();
+        if let Some(Wish::Segments(segments)) = answer.wish {
+            self.segmented.push(answer, &self.payload, segments);
+            return Ok(more);
+        }
         let is_routed = matches!(answer.wish, Some(Wish::Address(_))) || self.exits.packet.is_none();
         if !is_routed {
             let reply = self.frames.push(|out| punted.reply(&answer.steering, &self.payload, out));
@@ -144,6 +152,7 @@ impl<'a> Framed<'a> {
         if let (Some(packet), false) = (&self.exits.packet, self.framed.is_empty()) {
             self.send_frames(clock, packet);
         }
+        self.segmented.flush(self.shared, self.counters, clock);
         self.frames.clear();
         self.framed.clear();
         self.pending = 0;

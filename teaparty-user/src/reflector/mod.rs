@@ -30,6 +30,7 @@ pub mod reader;
 pub mod reload;
 pub mod residence;
 pub mod ring;
+pub mod segments;
 pub mod session_id;
 pub mod sessions;
 pub mod shared;

@@ -1,7 +1,7 @@
 //! What the engines of one interface share, with each other and with the controller's own task.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use teaparty_common::maps::{Clock, SessionKey};
 use teaparty_common::reflect::{REASON_SLOTS, Reason};
@@ -15,6 +15,7 @@ use super::residence::Residence;
 use super::sessions::SessionTable;
 use super::slow_path::Ledger;
 use super::view::View;
+use crate::net::raw::RawV6;
 
 /// Shared state of one interface.
 pub struct Shared {
@@ -32,6 +33,7 @@ pub struct Shared {
     pub ring: Counters,
     /// Packets that the socket engine has dealt with.
     pub socket: Counters,
+    raw: OnceLock<Option<RawV6>>,
     is_stopping: AtomicBool,
     notices: UnboundedSender<Notice>,
 }
@@ -71,6 +73,7 @@ impl Shared {
             agenda,
             ring: Counters::default(),
             socket: Counters::default(),
+            raw: OnceLock::new(),
             is_stopping: AtomicBool::new(false),
             notices,
         }
@@ -102,6 +105,16 @@ impl Shared {
             Some(kernel) if !is_authenticated => kernel,
             _ => &self.table,
         }
+    }
+
+    /// The socket for whole IPv6 packets, opened when it is first asked for; `None` where that is refused.
+    pub fn raw(&self) -> Option<&RawV6> {
+        let open = || {
+            let refused =
+                |error: &std::io::Error| tracing::warn!("no replies along SRv6 segments, raw IPv6 socket: {error}");
+            RawV6::open().inspect_err(refused).ok()
+        };
+        self.raw.get_or_init(open).as_ref()
     }
 
     /// Tells the controller's task.

@@ -34,6 +34,8 @@ pub struct Job<'a> {
     pub facts: Facts,
     /// Its IP headers.
     pub headers: Headers<'a>,
+    /// Whether its reply can be sent along SRv6 segments, asked where it is to be.
+    pub has_segments: &'a dyn Fn() -> bool,
     /// How it stands to the several replies that it may ask for.
     pub control: Control<'a>,
 }
@@ -116,7 +118,7 @@ pub fn admit(
 /// `payload` may grow to the size of the base packet. The error is the reason that the packet ends with; state has then
 /// changed only as far as its counting as received.
 pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Ledger) -> Result<Answer, Reason> {
-    let Job { mut key, session_flags, mut facts, headers, control } = job;
+    let Job { mut key, session_flags, mut facts, headers, has_segments, control } = job;
     let is_again = matches!(control, Control::Again(_));
     let is_authenticated = session_flags & Session::AUTHENTICATED != 0;
     let mode = if is_authenticated { Mode::Authenticated } else { Mode::Open };
@@ -133,7 +135,7 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
     }
     let (integrity, tlv_key) = integrity(&key, payload, mode, &policy, view);
     payload.resize(len.max(mode.base_len()), 0);
-    let mut host = Host::new(view, headers, ledger);
+    let mut host = Host::new(view, headers, ledger, has_segments);
     let mut bytes = SliceBytes(payload);
     let mut plan = match reflect::plan(&bytes, len, mode, &policy, integrity, &host) {
         Verdict::Reflect(plan) => plan,

@@ -16,6 +16,7 @@ use teaparty_common::tlv::return_path::Wish;
 use super::config::{Config, address, ip};
 use super::control::Control;
 use super::pacing;
+use super::segments::Segmented;
 use super::shared::{Counters, Notice, Shared};
 use super::slow_path::{self, Answer, Headers, Job, More};
 use super::view::View;
@@ -209,6 +210,8 @@ pub struct Datagrams<'a> {
     shared: &'a Shared,
     replies: SendBatch,
     answers: Vec<Answer>,
+    segmented: Segmented,
+    pending: usize,
     payload: Vec<u8>,
 }
 
@@ -216,12 +219,12 @@ impl<'a> Datagrams<'a> {
     /// None yet.
     pub fn new(shared: &'a Shared) -> Self {
         let (answers, payload) = (Vec::with_capacity(SEND_BATCH), Vec::with_capacity(2048));
-        Self { shared, replies: SendBatch::new(), answers, payload }
+        Self { shared, replies: SendBatch::new(), answers, segmented: Segmented::default(), pending: 0, payload }
     }
 
     /// Replies that [`Datagrams::flush`] is to send.
     pub fn pending(&self) -> usize {
-        self.answers.len()
+        self.pending
     }
 
     /// Everything that comes before T3. Gives what is to follow the reply; the reason that there is none is counted.
@@ -239,11 +242,17 @@ impl<'a> Datagrams<'a> {
         self.payload.clear();
         self.payload.extend_from_slice(request);
         let headers = Headers { fixed: None, extensions: &datagram.extensions };
-        let job = Job { key, session_flags, facts, headers, control };
+        let has_segments = &|| self.shared.raw().is_some();
+        let job = Job { key, session_flags, facts, headers, has_segments, control };
         let ledger = self.shared.ledger(session_flags & Session::AUTHENTICATED != 0);
         match slow_path::answer(job, &mut self.payload, view, ledger) {
             Ok(mut answer) => {
                 let more = answer.more.take();
+                self.pending += 1;
+                if let Some(Wish::Segments(segments)) = answer.wish {
+                    self.segmented.push(answer, &self.payload, segments);
+                    return more;
+                }
                 let to = outgoing(&answer, datagram.peer, datagram.facts.interface);
                 self.replies.push(&to, &self.payload);
                 self.answers.push(answer);
@@ -263,6 +272,8 @@ impl<'a> Datagrams<'a> {
             self.replies.clear();
             self.answers.clear();
         }
+        self.segmented.flush(self.shared, &self.shared.socket, clock);
+        self.pending = 0;
     }
 }
 

@@ -74,7 +74,8 @@ impl Slow {
             ..SessionKey::default()
         };
         let headers = Headers { fixed: Some(ip_header), extensions: &[] };
-        let job = Job { key, session_flags: 0, facts: *facts, headers, control: Control::First(&self.bursts) };
+        let control = Control::First(&self.bursts);
+        let job = Job { key, session_flags: 0, facts: *facts, headers, has_segments: &|| false, control };
         let mut payload = request.to_vec();
         let answer = answer(job, &mut payload, &self.view, &Assigned)?;
         let format = self.view.config.policy.format();

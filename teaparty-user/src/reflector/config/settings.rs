@@ -69,7 +69,7 @@ pub struct Settings {
     /// Class of Service as in RFC 8972, without the ECN update
     #[arg(long)]
     pub cos_legacy: bool,
-    /// Obey Return Path TLVs that send the reply to another address
+    /// Obey Return Path TLVs that send the reply to another address or along SRv6 segments
     #[arg(long)]
     pub allow_return_address: bool,
     /// Obey Destination Port TLVs

@@ -1,0 +1,130 @@
+//! Replies along a list of SRv6 segments (RFC 9503 §4.1.3): with a Segment Routing Header (RFC 8754 §2), from a raw socket.
+//!
+//! The list names the way; where it does not end at the address that the reply is for, that follows as the last segment,
+//! so that the reply gets there.
+
+use std::net::Ipv6Addr;
+
+use teaparty_common::frame::{IPV6_LEN, Ipv6, UDP_LEN, Udp};
+use teaparty_common::maps::Clock;
+use teaparty_common::reflect::{Address, Reason};
+use teaparty_common::tlv::return_path::Segments;
+use teaparty_common::wire::checksum;
+use zerocopy::network_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::shared::{Counters, Shared};
+use super::slow_path::Answer;
+use super::socket;
+use crate::clock::{Clock as _, SystemClock};
+
+/// Hop Limit of every reply (ext-hdr-15 §3.1).
+const FRESH_HOP_LIMIT: u8 = 255;
+/// Most segments, the reply's own destination not counted. Each is an address that we send to because somebody said so.
+pub const MAX_SEGMENTS: usize = 16;
+
+/// The fixed head of a Segment Routing Header; the segments follow, the last one first (RFC 8754 §2).
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct SegmentRouting {
+    next_header: u8,
+    /// Units of eight octets behind the first eight.
+    len: u8,
+    routing_type: u8,
+    segments_left: u8,
+    last_entry: u8,
+    flags: u8,
+    tag: U16,
+}
+
+/// Routing Type of the Segment Routing Header.
+const ROUTING_TYPE: u8 = 4;
+
+/// Octets that a reply along this many segments has beyond its payload.
+pub fn overhead(segments: usize) -> usize {
+    IPV6_LEN + size_of::<SegmentRouting>() + (segments + 1) * size_of::<Address>() + UDP_LEN
+}
+
+/// Replies under way along segments.
+#[derive(Default)]
+pub struct Segmented {
+    pending: Vec<(Answer, Vec<u8>, Segments)>,
+}
+
+impl Segmented {
+    /// Adds one whose payload lacks only its base packet.
+    pub fn push(&mut self, answer: Answer, payload: &[u8], segments: Segments) {
+        self.pending.push((answer, payload.to_vec(), segments));
+    }
+
+    /// Seals what is pending with T3, settles its sessions, and sends it.
+    pub fn flush(&mut self, shared: &Shared, counters: &Counters, clock: &Clock) {
+        for (answer, mut payload, segments) in self.pending.drain(..) {
+            let mut now = 0;
+            let read = || {
+                now = SystemClock.realtime_ns();
+                now
+            };
+            let timestamp = answer.seal(&mut payload, read, clock);
+            socket::settle(shared, &answer, timestamp);
+            socket::note_residence(counters, &answer, now, clock);
+            let way = way(&answer, &payload, segments);
+            let sent = way.first().zip(shared.raw()).is_some_and(|(first, raw)| {
+                let sent =
+                    raw.send(&packet(&answer, &payload, &way), Ipv6Addr::from(first.0), answer.facts().interface);
+                sent.inspect_err(|error| tracing::debug!("sending along segments: {error}")).is_ok()
+            });
+            if sent { socket::conclude(shared, counters, &answer) } else { counters.count(Reason::SendFailed) }
+        }
+    }
+}
+
+/// Where the reply passes in order, its destination last.
+fn way(answer: &Answer, payload: &[u8], segments: Segments) -> Vec<Address> {
+    let list = payload.get(segments.at..).unwrap_or_default().chunks_exact(size_of::<Address>());
+    let mut way: Vec<Address> = list.take(segments.count).filter_map(|one| one.try_into().ok().map(Address)).collect();
+    let destination = segments.address.unwrap_or(answer.facts().source);
+    if way.last() != Some(&destination) {
+        way.push(destination);
+    }
+    way
+}
+
+/// The IPv6 packet.
+fn packet(answer: &Answer, payload: &[u8], way: &[Address]) -> Vec<u8> {
+    let facts = answer.facts();
+    let source = answer.steering.source.unwrap_or(facts.destination);
+    let (first, last) = (way[0], way[way.len() - 1]);
+    let routing = SegmentRouting {
+        next_header: libc::IPPROTO_UDP as u8,
+        len: (size_of_val(way) / 8) as u8,
+        routing_type: ROUTING_TYPE,
+        segments_left: (way.len() - 1) as u8,
+        last_entry: (way.len() - 1) as u8,
+        flags: 0,
+        tag: 0.into(),
+    };
+    let udp_len = (UDP_LEN + payload.len()) as u16;
+    let routing_len = size_of::<SegmentRouting>() + size_of_val(way);
+    let ip = Ipv6 {
+        version_class_flow: (6 << 28 | u32::from(answer.steering.traffic_class.0) << 20).into(),
+        payload_length: (routing_len as u16 + udp_len).into(),
+        next_header: libc::IPPROTO_ROUTING as u8,
+        hop_limit: FRESH_HOP_LIMIT,
+        source: source.0,
+        destination: first.0,
+    };
+    let mut udp = Udp {
+        source_port: facts.destination_port.into(),
+        destination_port: answer.steering.destination_port.unwrap_or(facts.source_port).into(),
+        length: udp_len.into(),
+        checksum: 0.into(),
+    };
+    // Summed for where it ends, not for where it goes first (RFC 8200 §8.1).
+    let pseudo = checksum::pseudo_header(source.sum(true) + last.sum(true), udp_len);
+    // The UDP header is of even length: both sums are of whole words.
+    let sum = !checksum::fold(pseudo + checksum::sum(udp.as_bytes()) + checksum::sum(payload));
+    udp.checksum = u16::from_be_bytes(if sum == 0 { [0xff; 2] } else { sum.to_ne_bytes() }).into();
+    let segments: Vec<[u8; 16]> = way.iter().rev().map(|one| one.0).collect();
+    [ip.as_bytes(), routing.as_bytes(), segments.as_bytes(), udp.as_bytes(), payload].concat()
+}
