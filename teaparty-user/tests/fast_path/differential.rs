@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use nix::time::{ClockId, clock_gettime};
-use teaparty_common::maps::{Config, LocalAddress, RecordKind};
+use teaparty_common::maps::{Clock, Config, LocalAddress, RecordKind};
 use teaparty_common::reflect::{Class, Policy, Reason};
 use teaparty_common::tlv::{CodePoints, Finisher, Profile, REGISTRY};
 use teaparty_common::wire::{Timestamp, TimestampFormat};
@@ -27,7 +27,7 @@ const ROUND: usize = 2000;
 const FRAMES: usize = 500_000;
 
 /// Kernel and host side by side.
-struct Pair {
+pub(super) struct Pair {
     kernel: Kernel,
     model: Model,
     random: Random,
@@ -37,7 +37,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(kernel: Kernel, seed: u64) -> Self {
+    pub(super) fn new(kernel: Kernel, seed: u64) -> Self {
         let model = Model::new(kernel.config, kernel.control);
         let slow = Slow::new(kernel.config.policy, true, kernel.control.clock);
         let mut pair = Self { kernel, model, random: Random::new(seed), slow, tally: [0; 64] };
@@ -54,6 +54,16 @@ impl Pair {
             known.insert(crate::support::vectors::address(ip));
         }
         pair
+    }
+
+    /// The rules in force.
+    pub(super) fn policy(&self) -> Policy {
+        self.kernel.config.policy
+    }
+
+    /// The clock's state as published.
+    pub(super) fn clock(&self) -> Clock {
+        self.kernel.control.clock
     }
 
     /// Another configuration on both sides.
@@ -97,7 +107,7 @@ impl Pair {
     }
 
     /// Compares one frame.
-    fn compare(&mut self, frame: &[u8]) -> Result<Reason, String> {
+    pub(super) fn compare(&mut self, frame: &[u8]) -> Result<Reason, String> {
         let before = now_tai();
         let outcome = self.kernel.run(frame);
         let after = now_tai();

@@ -7,6 +7,7 @@
 mod support;
 
 mod admission;
+mod bad_input;
 mod differential;
 mod headers;
 mod sessions;

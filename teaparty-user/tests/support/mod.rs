@@ -3,6 +3,7 @@
 //! Frames are built and judged by code that shares nothing with `teaparty-common`: a mistake there must not hide itself.
 #![allow(dead_code, reason = "no single test program needs all of it")]
 
+pub(crate) mod bad_input;
 #[path = "../../../teaparty-common/tests/support/cases.rs"]
 pub(crate) mod cases;
 pub(crate) mod frame;
