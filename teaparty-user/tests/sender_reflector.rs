@@ -128,3 +128,15 @@ fn malformed_packets_come_back_marked() {
     let (code, summary) = reflector.measure("--malformed bad-flags");
     assert_eq!((code, answered(&summary, "padding")), (0, 6));
 }
+
+#[test]
+fn bursts_of_replies_are_counted_and_waited_for_c243() {
+    for state in [&["--allow-reflected-control"][..], &["--allow-reflected-control", "--stateless"]] {
+        let reflector = Running::start(state);
+        let (code, summary) = reflector.measure("tlvs reflected-control --count 5 --interval 4ms");
+        let counts = ["sent", "received", "further_replies", "further_replies_lost", "duplicates"];
+        assert_eq!((code, counts.map(|key| summary[key].as_u64().unwrap())), (0, [6, 6, 24, 0, 0]), "{state:?}");
+        // Six bursts of 16 ms each, one after the other.
+        assert!(summary["duration_ns"].as_u64().unwrap() >= 6 * 16_000_000, "{state:?}");
+    }
+}

@@ -12,6 +12,7 @@ mod probe;
 #[path = "../../../teaparty-common/tests/support/vectors.rs"]
 mod vectors;
 
+mod bursts;
 mod our_sender;
 mod programs;
 mod table;

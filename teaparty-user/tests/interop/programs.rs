@@ -110,7 +110,8 @@ pub(crate) fn our_sender(port: u16, options: &str) -> Value {
 pub(crate) fn their_sender(port: u16, options: &str) -> Value {
     let mut command = Command::new(stamp_suite().unwrap());
     command.args(["--remote-addr", "127.0.0.1", "--remote-port", &port.to_string()]);
-    command.args("--count 5 --send-delay 5 --timeout 1 --output-format json".split(' '));
+    let delay = if options.contains("--send-delay") { "" } else { " --send-delay 5" };
+    command.args(format!("--count 5 --timeout 1 --output-format json{delay}").split(' '));
     command.args(options.split_whitespace());
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

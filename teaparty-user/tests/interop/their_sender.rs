@@ -83,3 +83,12 @@ fn their_sender_with_our_sockets() {
     }
     check(&["--xdp-mode", "off"], "sockets");
 }
+
+#[test]
+fn their_sender_with_our_frames() {
+    let test = "their_sender_with_our_frames";
+    if or_skip(test, stamp_suite()).is_none() {
+        return;
+    }
+    or_skip(test, alone(|| check(&["--xdp-mode", "off", "--link-layer"], "frames")));
+}
