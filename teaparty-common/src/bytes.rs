@@ -18,13 +18,35 @@ pub trait Bytes {
     fn is_zero(&self, at: usize, len: usize) -> bool;
 }
 
+/// A slice on the host that is only read, as [`Bytes`].
+pub struct ReadBytes<'a>(pub &'a [u8]);
+
+impl Bytes for ReadBytes<'_> {
+    fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        let end = at.checked_add(N)?;
+        self.0.get(at..end)?.try_into().ok()
+    }
+
+    fn put<const N: usize>(&mut self, _: usize, _: [u8; N]) -> bool {
+        false
+    }
+
+    fn holds(&self, len: usize) -> bool {
+        len <= self.0.len()
+    }
+
+    fn is_zero(&self, at: usize, len: usize) -> bool {
+        // From the end: the caller asks at one header after the other, and a tail that is not zero is usually so there.
+        self.0.get(at..len).is_some_and(|tail| tail.iter().rev().all(|octet| *octet == 0))
+    }
+}
+
 /// A slice on the host as [`Bytes`].
 pub struct SliceBytes<'a>(pub &'a mut [u8]);
 
 impl Bytes for SliceBytes<'_> {
     fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        let end = at.checked_add(N)?;
-        self.0.get(at..end)?.try_into().ok()
+        ReadBytes(self.0).get(at)
     }
 
     fn put<const N: usize>(&mut self, at: usize, octets: [u8; N]) -> bool {
@@ -36,11 +58,10 @@ impl Bytes for SliceBytes<'_> {
     }
 
     fn holds(&self, len: usize) -> bool {
-        len <= self.0.len()
+        ReadBytes(self.0).holds(len)
     }
 
     fn is_zero(&self, at: usize, len: usize) -> bool {
-        // From the end: the caller asks at one header after the other, and a tail that is not zero is usually so there.
-        self.0.get(at..len).is_some_and(|tail| tail.iter().rev().all(|octet| *octet == 0))
+        ReadBytes(self.0).is_zero(at, len)
     }
 }

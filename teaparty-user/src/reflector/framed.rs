@@ -106,6 +106,10 @@ impl<'a> Framed<'a> {
         let is_authenticated = header.session_flags & Session::AUTHENTICATED != 0;
         let format = slow_path::format(header.session_flags, &view.config.policy);
         facts.error_estimate = slow_path::error_estimate(format, clock);
+        if slow_path::looks_back(&self.payload, header.session_flags, view) {
+            self.flush(clock);
+            slow_path::recall(&mut facts, self.shared.ledger(is_authenticated));
+        }
         let headers = Headers { fixed: Some(punted.fixed_header()), extensions: punted.extension_headers() };
         let has_segments = &|| self.shared.raw().is_some();
         let job = Job { key: header.key, session_flags: header.session_flags, facts, headers, has_segments, control };
@@ -142,6 +146,9 @@ impl<'a> Framed<'a> {
 
     /// Seals what is pending with T3 and sends it.
     pub fn flush(&mut self, clock: &Clock) {
+        if self.pending == 0 {
+            return;
+        }
         for ((batch, answers), socket) in self.routed.iter_mut().zip(&self.exits.sockets) {
             if !answers.is_empty() {
                 socket::send(self.shared, self.counters, clock, socket, batch, answers);

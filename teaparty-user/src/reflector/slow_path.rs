@@ -5,9 +5,10 @@
 
 use std::sync::Mutex;
 
-use teaparty_common::bytes::SliceBytes;
+use teaparty_common::bytes::{ReadBytes, SliceBytes};
 use teaparty_common::maps::{Clock, HistoryRing, HistorySlot, Session, SessionKey};
-use teaparty_common::reflect::{self, Facts, Integrity, Policy, Reason, Steering, Verdict};
+use teaparty_common::reflect::{self, Facts, Integrity, Policy, Reason, Steering, Step, Verdict, step};
+use teaparty_common::tlv::Kind;
 use teaparty_common::tlv::hmac::{self, Placement};
 use teaparty_common::tlv::reflected_control::{self, Decision, Replies};
 use teaparty_common::tlv::return_path::Wish;
@@ -202,6 +203,32 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
         more,
         is_again,
     })
+}
+
+/// Whether a packet asks what came of those before it (Follow-Up Telemetry, History). Their replies then have to be on
+/// their way first: until T3 is read there is nothing to tell.
+pub fn looks_back(payload: &[u8], session_flags: u32, view: &View) -> bool {
+    let mode = if session_flags & Session::AUTHENTICATED != 0 { Mode::Authenticated } else { Mode::Open };
+    let asking = Kind::FollowUpTelemetry.set().with(Kind::History.set());
+    let mut at = mode.base_len();
+    while let Step::Tlv(tlv) = step(&ReadBytes(payload), at, payload.len(), &view.config.policy) {
+        if asking.has(tlv.number) {
+            return true;
+        }
+        at = tlv.end();
+    }
+    false
+}
+
+/// Brings up to date what the kernel knew of the reply before, when it assigned this one's number and punted the packet.
+pub fn recall(facts: &mut Facts, ledger: &dyn Ledger) {
+    if !facts.is_stateful() || facts.flags & Facts::UNASSIGNED != 0 {
+        return;
+    }
+    let ring = ledger.ring(facts.history_tag);
+    if let Some(slot) = ring.and_then(|ring| ring.remembered(facts.history_tag, facts.sequence.wrapping_sub(1))) {
+        (facts.previous_sequence, facts.previous_timestamp) = (slot.reflector_sequence, slot.timestamp);
+    }
 }
 
 /// The key that the base packet is signed with, which the reply will be signed with too (RFC 8762 §4.4). Before this,

@@ -134,6 +134,9 @@ fn serve(
                 continue;
             }
         };
+        if datagrams.pending() > 0 && slow_path::looks_back(request.payload, datagram.session_flags, &view) {
+            datagrams.flush(&clock, socket);
+        }
         let control = Control::First(&shared.bursts);
         if let Some(more) = datagrams.take(&datagram, request.payload, &view, &clock, control) {
             // As for frames: at once.

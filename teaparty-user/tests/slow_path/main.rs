@@ -11,6 +11,7 @@ mod inside;
 mod interop;
 mod layout;
 mod listing;
+mod memory;
 mod reconfigure;
 mod secrets;
 mod sessions;

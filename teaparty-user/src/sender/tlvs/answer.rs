@@ -1,7 +1,7 @@
 //! The TLVs of a reply: where they are, and which of them may be used (RFC 8972 §4, §4.8). Never panics, for any bytes.
 
 use serde::Serialize;
-use teaparty_common::bytes::Bytes;
+use teaparty_common::bytes::ReadBytes;
 use teaparty_common::reflect::{Policy, Step, step};
 use teaparty_common::tlv::{Flags, HEADER_LEN, Header, Kind, LENGTH_RULES};
 use zerocopy::FromBytes;
@@ -65,24 +65,6 @@ pub struct Check<'a> {
     pub key: Option<&'a Key>,
 }
 
-/// A received payload as the shared walk wants it: readable.
-struct Payload<'a>(&'a [u8]);
-
-impl Bytes for Payload<'_> {
-    fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        self.0.get(at..at.checked_add(N)?)?.try_into().ok()
-    }
-    fn put<const N: usize>(&mut self, _: usize, _: [u8; N]) -> bool {
-        false
-    }
-    fn holds(&self, len: usize) -> bool {
-        len <= self.0.len()
-    }
-    fn is_zero(&self, at: usize, len: usize) -> bool {
-        self.0.get(at..len).is_some_and(|rest| rest.iter().all(|octet| *octet == 0))
-    }
-}
-
 /// The TLVs behind the first `base_len` octets of a reply, in order, each with what may be made of it.
 ///
 /// The order of judgement is RFC 8972's: first the HMAC TLV, then I on any TLV, which voids all of them; then, one TLV
@@ -122,7 +104,7 @@ fn walk<'a>(payload: &'a [u8], base_len: usize, policy: &Policy) -> Vec<(usize, 
     let mut found = Vec::new();
     let mut at = base_len;
     while found.len() < MAX_TLVS {
-        match step(&Payload(payload), at, payload.len(), policy) {
+        match step(&ReadBytes(payload), at, payload.len(), policy) {
             Step::End | Step::Stray => break,
             Step::Overrun(header) => {
                 let kind = Kind::from_number(policy.code_points.kind(header.code, header.length.get()));
