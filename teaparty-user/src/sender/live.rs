@@ -10,7 +10,7 @@ use ratatui::crossterm::event::{self, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
-use ratatui::widgets::{Bar, BarChart, BarGroup, Block, Paragraph, Row, Sparkline, Table};
+use ratatui::widgets::{Bar, BarChart, BarGroup, Block, Paragraph, Row, Sparkline, Table, TableState};
 
 use super::config::Config;
 use super::event::{Event, Snapshot, Stop};
@@ -142,7 +142,9 @@ impl<'a> View<'a> {
             Constraint::Length(NOTICES as u16 + 1),
         ])
         .areas(frame.area());
-        frame.render_widget(self.table(), table);
+        // So that the selected target is in sight, however many there are.
+        let mut scroll = TableState::default().with_selected(self.selected);
+        frame.render_stateful_widget(self.table(), table, &mut scroll);
         if let Some(snapshot) = self.snapshots.get(self.selected) {
             let name = &self.config.targets[self.selected].name;
             let values: Vec<u64> = self.history[self.selected].iter().copied().collect();
@@ -271,6 +273,18 @@ mod tests {
         (0..5).for_each(|_| view.select(-1));
         assert_eq!(view.selected, 0);
         screen(&view);
+    }
+
+    #[test]
+    fn the_selected_one_of_many_targets_is_in_sight() {
+        let target = |n| Target { name: format!("host-{n:03}"), address: "127.0.0.1:862".parse().unwrap() };
+        let config = Config::new((0..200).map(target).collect());
+        let mut view = View::new(&config);
+        view.take(Event::Snapshot(vec![snapshot(10); 200].into()));
+        assert!(screen(&view).contains("host-000 ") && !screen(&view).contains("host-150 "));
+        view.select(150);
+        let screen = screen(&view);
+        assert!(screen.contains("host-150 ") && screen.contains("round trip of host-150"), "{screen}");
     }
 
     #[test]
