@@ -1,11 +1,16 @@
 //! The configuration files of `testing_data/configs`: the good ones are taken, and each bad one gives exactly the message
 //! beside it, by `config check` as by the reflector itself.
 
+#[path = "support/probe.rs"]
+mod probe;
+
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
 use assert_cmd::Command;
+
+use crate::probe::or_skip;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testing_data/configs").join(name)
@@ -82,4 +87,47 @@ fn standard_input_is_a_file_too() {
     let output = output.output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).starts_with("standard input:2:1: rate_limit: "), "{}", stderr(&output));
+}
+
+/// Bad files that an editor with the schema shows to be bad; the others are wrong in ways that no schema can say.
+const BAD_BY_SCHEMA: &[&str] = &[
+    "bad-session",
+    "key-in-the-file",
+    "no-sessions-at-all",
+    "process-key-in-a-table",
+    "reflector-is-no-table",
+    "session-nobody-sends",
+    "unknown-key",
+    "value-out-of-range",
+    "wrong-type",
+];
+
+#[test]
+fn the_schema_takes_the_good_files_and_refuses_what_it_can() {
+    // Debian's packages are for Debian's Python.
+    let python = ["/usr/bin/python3", "python3"].into_iter().find(|python| {
+        let probe = std::process::Command::new(python).args(["-c", "import jsonschema, tomllib"]).output();
+        probe.is_ok_and(|output| output.status.success())
+    });
+    let python = python.ok_or_else(|| "no Python with jsonschema and tomllib".to_owned());
+    let Some(python) = or_skip("the schema", python) else { return };
+    let schema = teaparty("good", &["config", "schema"]);
+    assert_eq!(schema.status.code(), Some(0));
+    let place = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(place.path(), &schema.stdout).unwrap();
+    let judge = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/witness/config_schema.py");
+    let judged = |name: &str| {
+        let mut command = Command::new(python);
+        command.arg(&judge).arg(place.path()).args(files(name)).current_dir(folder(name));
+        let output = command.timeout(Duration::from_secs(60)).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| line.split_once(".toml ").unwrap()).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
+    };
+    let good: Vec<(String, String)> = judged("good");
+    assert!(good.iter().all(|(_, verdict)| verdict == "ok"), "{good:?}");
+    let bad: Vec<(String, String)> = judged("bad");
+    let refused: Vec<&str> =
+        bad.iter().filter(|(_, verdict)| verdict == "bad").map(|(name, _)| name.as_str()).collect();
+    assert_eq!(refused, BAD_BY_SCHEMA);
 }

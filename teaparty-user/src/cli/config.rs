@@ -3,10 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::reflector;
 use crate::config::plan::Plan;
+use crate::config::schema::schema;
 use crate::exit::Exit;
 use crate::reflector::keys::KeyLoader;
 
@@ -25,6 +27,8 @@ enum Command {
         /// The file; - is standard input
         file: PathBuf,
     },
+    /// Print the JSON Schema of configuration files, for editors and other programs
+    Schema,
 }
 
 impl Arguments {
@@ -32,6 +36,11 @@ impl Arguments {
     pub fn run(self) -> anyhow::Result<Exit> {
         match self.command {
             Command::Check { file } => Ok(check(file)),
+            Command::Schema => {
+                let schema = serde_json::to_string_pretty(&schema())?;
+                writeln!(std::io::stdout(), "{schema}").context("cannot print the schema")?;
+                Ok(Exit::Success)
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("systemd", "systemd-analyze"),
     ("tmux", "tmux"),
     ("tshark", "tshark"),
+    ("python3-jsonschema", "jsonschema"),
     ("python3-venv", "python3"),
 ];
 

@@ -1,0 +1,164 @@
+//! The JSON Schema of a configuration file, derived from the options: what the command line takes, the file takes.
+//!
+//! Names, descriptions, kinds, ranges and words come from the options' own parsers, defaults from the settings' `Default`.
+
+use std::any::TypeId;
+use std::net::IpAddr;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, Args, Command, CommandFactory};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::document::defaults;
+use super::plan::REFLECTOR;
+use super::service::Service;
+use crate::reflector::config::{RateLimit, SessionSettings, Settings};
+
+/// The schema (JSON Schema 2020-12).
+pub fn schema() -> Value {
+    let reflector = properties::<Settings>();
+    let mut root = properties::<Service>();
+    root.extend(reflector.clone());
+    let table = json!({ "type": "object", "properties": reflector, "additionalProperties": false });
+    let description = "A reflector of its own; what stands above all tables holds for it too, unless it says otherwise";
+    root.insert(REFLECTOR.into(), one_or_many(table, description.into()));
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of teaparty reflector",
+        "description": "The file of --config. What is typed wins over it.",
+        "type": "object",
+        "properties": root,
+        "additionalProperties": false,
+    })
+}
+
+/// A schema for each of `T`'s keys.
+fn properties<T: Args + Default + Serialize>() -> Map<String, Value> {
+    let own = T::augment_args_for_update(Command::new(""));
+    // Some settings of the process are options of every command.
+    let program = crate::cli::Teaparty::command();
+    let option = |key: &str| {
+        let named = |arg: &&Arg| arg.get_long() == Some(key);
+        own.get_arguments().find(named).or_else(|| program.get_arguments().find(named)).cloned()
+    };
+    let all = defaults::<T>().into_iter();
+    all.filter_map(|(key, default)| Some((key.clone(), property(&option(&key)?, default)))).collect()
+}
+
+fn property(arg: &Arg, default: Value) -> Value {
+    let description = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let value = value(arg);
+    let mut property = match arg.get_action() {
+        ArgAction::Append => one_or_many(value, description),
+        _ => {
+            let mut value = value;
+            value["description"] = description.into();
+            value
+        }
+    };
+    if !default.is_null() {
+        property["default"] = default;
+    }
+    property
+}
+
+/// A list, for which its only member may stand.
+fn one_or_many(value: Value, description: String) -> Value {
+    json!({ "description": description, "anyOf": [value, { "type": "array", "items": value }] })
+}
+
+/// What one value of an option may be.
+fn value(arg: &Arg) -> Value {
+    let kind = arg.get_value_parser();
+    let is = |other: TypeId| kind.type_id() == other;
+    let words: Vec<String> = arg.get_possible_values().iter().map(|word| word.get_name().to_owned()).collect();
+    match arg.get_action() {
+        ArgAction::SetTrue => return json!({ "type": "boolean" }),
+        ArgAction::Count => return json!({ "type": "integer", "minimum": 0, "maximum": u8::MAX }),
+        _ => {}
+    }
+    let most = [
+        (TypeId::of::<u8>(), u64::from(u8::MAX)),
+        (TypeId::of::<u16>(), u64::from(u16::MAX)),
+        (TypeId::of::<u32>(), u64::from(u32::MAX)),
+        (TypeId::of::<u64>(), i64::MAX as u64),
+    ];
+    if let Some((_, most)) = most.into_iter().find(|(known, _)| is(*known)) {
+        return json!({ "type": "integer", "minimum": least(kind), "maximum": most });
+    }
+    if is(TypeId::of::<SessionSettings>()) {
+        let properties = properties::<SessionSettings>();
+        return json!({
+            "type": "object", "properties": properties, "required": ["source"], "additionalProperties": false,
+        });
+    }
+    if is(TypeId::of::<RateLimit>()) {
+        return json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string" }] });
+    }
+    if is(TypeId::of::<IpAddr>()) {
+        return json!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] });
+    }
+    if words.is_empty() { json!({ "type": "string" }) } else { json!({ "enum": words }) }
+}
+
+/// 0 where a number's parser takes it, else 1.
+fn least(parser: &ValueParser) -> u8 {
+    let zero = Arg::new("number").value_parser(parser.clone());
+    u8::from(Command::new("").no_binary_name(true).arg(zero).try_get_matches_from(["0"]).is_err())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn names<'a>(args: impl Iterator<Item = &'a Arg>) -> BTreeSet<String> {
+        args.filter_map(|arg| arg.get_long().map(str::to_owned)).collect()
+    }
+
+    /// Options that are no keys, and why.
+    const ONLY_TYPED: &[&str] = &[
+        // Names the file.
+        "config", // Short for timestamp-format = "ptp".
+        "ptp",    // Ask about the program.
+        "help", "version",
+    ];
+
+    #[test]
+    fn file_and_command_line_have_the_same_settings() {
+        let mut program = crate::cli::Teaparty::command();
+        program.build();
+        let reflector = program.find_subcommand("reflector").unwrap();
+        let mut options = names(reflector.get_arguments());
+        for only in ONLY_TYPED {
+            options.remove(*only);
+        }
+        let schema = schema();
+        let mut keys: BTreeSet<String> = schema["properties"].as_object().unwrap().keys().cloned().collect();
+        // Tables, each of which is a reflector: the command line makes one.
+        assert!(keys.remove(REFLECTOR));
+        assert_eq!(keys, options);
+        let known: BTreeSet<String> =
+            defaults::<Settings>().into_iter().chain(defaults::<Service>()).map(|(key, _)| key).collect();
+        assert_eq!(known, options, "a setting without an option, or an option that no file can say");
+    }
+
+    #[test]
+    fn kinds_ranges_words_and_defaults_are_the_options_own() {
+        let schema = schema();
+        let of = |key: &str| &schema["properties"][key];
+        assert_eq!(of("port")["anyOf"][0], json!({ "type": "integer", "minimum": 1, "maximum": 65535 }));
+        assert_eq!(of("port")["default"], json!([862]));
+        assert_eq!(of("min-payload")["minimum"], 0);
+        assert_eq!(of("xdp-mode")["enum"], json!(["auto", "native", "skb", "off"]));
+        assert_eq!(of("strict")["type"], "boolean");
+        assert_eq!(of("log-format")["enum"], json!(["text", "json"]));
+        let session = &of("session")["anyOf"][0];
+        assert_eq!(session["properties"]["ssid"]["maximum"], 65535);
+        let described = |value: &Value| !value["description"].as_str().unwrap().is_empty();
+        assert!(schema["properties"].as_object().unwrap().values().all(described));
+        assert!(session["properties"].as_object().unwrap().values().all(described));
+    }
+}
