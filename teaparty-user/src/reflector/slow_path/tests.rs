@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use teaparty_common::maps::HistoryRing;
 use teaparty_common::reflect::Class;
 use teaparty_common::tlv::measurement::{HISTORY_DEPTH, HistoryEntry};
@@ -258,4 +259,48 @@ fn ptp_sessions_get_tai_and_say_so() {
     assert_eq!(wire_time(1_746_049_288_000_000_001, format, &clock), (1_746_049_325 << 32) | 1);
     assert_eq!(error_estimate(format, &clock), 0x5d80);
     assert_eq!(error_estimate(TimestampFormat::Ntp, &clock), 0x1d80);
+}
+
+/// A reflector that obeys Reflected Test Packet Control.
+fn allowing() -> View {
+    let settings = Settings { iface: vec!["t0".into()], allow_reflected_control: true, ..Settings::default() };
+    let mut view = view(&vector("V01"));
+    view.config = Arc::new(Config::try_from(settings).unwrap());
+    view
+}
+
+proptest! {
+    #[test]
+    fn whatever_control_asks_for_the_reply_is_within_the_limits(
+        control in (any::<u16>(), 1u16..20, any::<u32>()),
+        tlvs in prop::collection::vec((prop_oneof![0u8..13, 240u8..=248], 0u8..40, 0usize..44), 0..8),
+        place in 0usize..8,
+    ) {
+        let vector = vector("V01");
+        let mut tail = Vec::new();
+        for (n, (code, length, real)) in tlvs.iter().enumerate() {
+            if n == place {
+                tail.extend([0x80, 12, 0, 12]);
+                tail.extend([control.0.to_be_bytes(), control.1.to_be_bytes()].concat());
+                tail.extend([control.2.to_be_bytes(), [0; 4]].concat());
+            }
+            tail.extend([0x80, *code, 0, *length]);
+            tail.extend(std::iter::repeat_n(*code, *real));
+        }
+        let request = [&vector.request[..44], &tail].concat();
+        let (view, bursts) = (allowing(), Arc::default());
+        let ledger = Stated { facts: vector.ctx.facts(), ..Stated::default() };
+        let mut payload = request.clone();
+        let first = answer(job(&vector, &[], Control::First(&bursts)), &mut payload, &view, &ledger);
+        let Ok(first) = first else { return Ok(()) };
+        prop_assert!(payload.len() <= request.len().max(1472), "{} octets", payload.len());
+        let Some(more) = &first.more else { return Ok(()) };
+        prop_assert!((2..=16).contains(&more.replies.count) && more.replies.interval_ns >= 100_000);
+        // The others are like it, and go to the same place.
+        let mut again = request;
+        let next = answer(job(&vector, &[], Control::Again(more.replies)), &mut again, &view, &ledger).ok().unwrap();
+        prop_assert!(next.is_again && next.more.is_none());
+        prop_assert_eq!((again.len(), next.steering), (payload.len(), first.steering));
+        prop_assert_eq!(&again[44..], &payload[44..]);
+    }
 }
