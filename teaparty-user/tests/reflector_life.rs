@@ -3,8 +3,9 @@
 
 mod reflector_support;
 
-use std::process::Output;
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use aya::programs::Xdp;
 use reflector_support::probe::or_skip;
@@ -123,4 +124,57 @@ fn without_a_name_it_answers_wherever_an_address_is() {
     let output = net.teaparty(&arguments).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && error.contains("no interface is up"), "{error}");
+}
+
+/// The JSON that the API in the reflector's namespace answers with.
+fn api(net: &Net, path: &str) -> serde_json::Value {
+    let mut stream = net.in_near(|| std::net::TcpStream::connect("127.0.0.1:8000")).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+#[test]
+fn heartbeats_outlive_a_target_that_is_away_and_carry_the_interfaces_mac() {
+    let name = "heartbeats_outlive_a_target_that_is_away_and_carry_the_interfaces_mac";
+    let Some(net) = or_skip(name, Net::new()) else { return };
+    let arguments = ["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", "127.0.0.1:8000"];
+    let reflector = start(&mut net.teaparty(&[&arguments[..], &["--heartbeat", "203.0.113.9:8620@1"]].concat()));
+    let until = |is_so: &dyn Fn(&serde_json::Value) -> bool| {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let status = api(&net, "/api/v1/heartbeats")[0].clone();
+            if is_so(&status) {
+                return status;
+            }
+            assert!(Instant::now() < end, "{status}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    // Nobody knows a way there yet; that is told, tried again, and keeps no packet from its answer.
+    let status = until(&|status| status["failed"].as_u64() >= Some(2));
+    assert!(status["last_success"].is_null() && status["sent"] == 0, "{status}");
+    assert!(status["last_error"].as_str().unwrap().contains("unreachable"), "{status}");
+    assert!(net.client(V4, 862).ask(&[]).is_some());
+
+    let ip = |arguments: &[&str]| assert!(Command::new("ip").args(arguments).status().unwrap().success());
+    net.in_far(|| ip(&["address", "add", "203.0.113.9/32", "dev", "lo"]));
+    let target = net.in_far(|| std::net::UdpSocket::bind("203.0.113.9:8620")).unwrap();
+    target.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    net.near_ip(&["route", "add", "203.0.113.0/24", "via", "192.0.2.2"]);
+    let mut packet = [0; 256];
+    let (len, from) = target.recv_from(&mut packet).expect("a heartbeat");
+    assert_eq!((len, from.to_string()), (56, "192.0.2.1:862".into()), "it leaves from where we listen");
+    let mac = net.in_near(|| teaparty_user::net::interface::Interface::find("veth0")).unwrap().mac;
+    let head = [0, 0, 0, 0x22].iter().chain(&packet[4..12]).chain(&[0, 1]).copied().collect::<Vec<u8>>();
+    assert_eq!(packet[..14], head);
+    assert_eq!(packet[14..44], [0; 30]);
+    assert_eq!(packet[44..56], [&[0x80, 242, 0, 8][..], &mac, &[0, 0]].concat());
+    let status = until(&|status| status["sent"].as_u64() >= Some(1));
+    assert!(
+        status["last_success"]["secs_since_epoch"].as_u64() > Some(0) && status["last_error"].is_null(),
+        "{status}"
+    );
+    assert!(reflector.stop().status.success());
 }

@@ -6,8 +6,10 @@ mod reflector_support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use reflector_support::probe::or_skip;
 use reflector_support::{Net, Running, V4, V6, sequence, start};
 
@@ -114,9 +116,12 @@ fn as_user(net: &Net, program: &Path, capabilities: &[&str], arguments: &[&str])
 fn an_ordinary_user_with_these_capabilities_can_do_all_of_it() {
     let name = "an_ordinary_user_with_these_capabilities_can_do_all_of_it";
     let Some(mut net) = or_skip(name, Net::new()) else { return };
-    let (_folder, program) = public_program();
+    let (folder, program) = public_program();
     let names = KEPT.map(|(name, _)| name);
-    let reflector = start(&mut as_user(&net, &program, &names, &["--xdp-mode", "native"]));
+    let settings = folder.path().join("settings.toml");
+    std::fs::write(&settings, "min-payload = 14").unwrap();
+    let arguments = ["--xdp-mode", "native", "--config", settings.to_str().unwrap()];
+    let reflector = start(&mut as_user(&net, &program, &names, &arguments));
     let status = &statuses(reflector.pid())[0];
     assert!(status["Uid"].starts_with(USER), "{}", status["Uid"]);
     // Without CAP_SETPCAP the bounding set stays; no-new-privileges makes it mean nothing.
@@ -126,8 +131,35 @@ fn an_ordinary_user_with_these_capabilities_can_do_all_of_it() {
     net.connect().unwrap();
     assert!(net.client(V4, 862).ask_within(Duration::from_secs(10)), "it is attached again");
     assert_answers(&net);
+    // What changes while it runs is read and put in force by what is left of the privileges.
+    std::fs::write(&settings, "min-payload = 100").unwrap();
+    kill(Pid::from_raw(reflector.pid() as i32), Signal::SIGHUP).unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut client = net.client(V4, 862);
+    while client.ask(&[]).is_some() {
+        assert!(Instant::now() < end, "SIGHUP changes nothing");
+    }
+    assert!(client.ask(&[0; 56]).is_some(), "longer packets are still answered");
     let ended = reflector.stop();
     assert!(ended.status.success() && !ended.error.contains("ERROR"), "{}", ended.error);
+}
+
+#[test]
+fn root_reads_what_is_somebody_elses_before_it_may_no_longer() {
+    let name = "root_reads_what_is_somebody_elses_before_it_may_no_longer";
+    let Some(net) = or_skip(name, Net::new()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["token", "key"].map(|name| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "a-secret-for-this-test-0123456789\n").unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::os::unix::fs::chown(&path, USER.parse().ok(), None).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let arguments = ["reflector", "--iface", "veth0", "--xdp-mode", "off", "--api", "127.0.0.1:8000"];
+    let secrets = ["--api-token-file", &files[0], "--auth-key-file", &files[1]];
+    let reflector = start(&mut net.teaparty(&[&arguments[..], &secrets].concat()));
+    assert_kept(&reflector, &["net_admin", "net_bind_service"], None);
 }
 
 #[test]

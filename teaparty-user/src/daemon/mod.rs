@@ -44,6 +44,8 @@ struct Member {
 /// Runs the plan on a runtime of its own. Gives up privileges: to be called while there is one thread, before any other is
 /// there to keep what this one gives up.
 pub fn run_alone(prepared: Prepared) -> anyhow::Result<Exit> {
+    // While root may still read a file that is somebody else's.
+    let token = prepared.plan.service.token().map_err(|error| UsageError::new(error.to_string()))?;
     let mut needed = CapabilitySet::empty();
     for planned in &prepared.plan.reflectors {
         loader::check(&planned.config).map_err(ReflectorError::from)?;
@@ -51,14 +53,13 @@ pub fn run_alone(prepared: Prepared) -> anyhow::Result<Exit> {
     }
     privileges::keep_only(needed).context("cannot give up privileges")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(run(prepared))
+    runtime.context("cannot start the runtime")?.block_on(run(prepared, token))
 }
 
 /// Does what is planned until SIGINT or SIGTERM. Prints the ready block and the summary to standard output.
-pub async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit> {
+async fn run(Prepared { asked, loader, plan }: Prepared, token: Option<Token>) -> anyhow::Result<Exit> {
     // Before anything is attached: by default the signal would end the process.
     let hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-    let token = plan.service.token().map_err(|error| UsageError::new(error.to_string()))?;
     // Before anything is attached: what can't be listened at shall not leave anything behind.
     let listener = listen(plan.service.api.as_ref(), token.as_ref()).await?;
     let members = start(&plan.reflectors)?;
