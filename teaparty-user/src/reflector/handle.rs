@@ -417,15 +417,15 @@ impl ReflectorHandle {
                 let is_seen = session.received() > 0 || !provisioned.contains_key(key);
                 is_seen && !session.has(Session::AUTHENTICATED) && !view.is_authenticated(key)
             };
-            for (key, session) in reader.iter().flat_map(|reader| reader.sessions()) {
-                if is_kernels(&key, &session) {
-                    seen.insert(key);
-                    all.push(session_status(interface, &key, &session, true));
-                }
-            }
-            for (key, session) in own_sessions(shared) {
-                seen.insert(key);
-                all.push(session_status(interface, &key, &session, false));
+            let kernels = reader.iter().flat_map(|reader| reader.sessions());
+            let kernels: Vec<_> = kernels.filter(|(key, session)| is_kernels(key, session)).collect();
+            let own: Vec<_> = own_sessions(shared).collect();
+            // One that has become the controller's since the maps were read is listed as that, and once.
+            let taken: HashSet<&SessionKey, foldhash::quality::RandomState> = own.iter().map(|(key, _)| key).collect();
+            let kernels = kernels.iter().filter(|(key, _)| !taken.contains(key)).map(|one| (one, true));
+            for ((key, session), is_kernels) in kernels.chain(own.iter().map(|one| (one, false))) {
+                seen.insert(*key);
+                all.push(session_status(interface, key, session, is_kernels));
             }
         }
         all.extend(provisioned.iter().filter(|(key, _)| !seen.contains(*key)).map(|(key, one)| unseen(key, one)));
@@ -443,11 +443,11 @@ impl ReflectorHandle {
                 let is_seen = session.received() > 0 || !provisioned.contains_key(&key);
                 is_seen && !session.has(Session::AUTHENTICATED)
             };
-            if let Some(session) = kernels.filter(is_kernels).filter(|_| !shared.view().is_authenticated(&key)) {
-                found.push(session_status(interface, &key, &session, true));
-            }
-            if let Some(session) = locked(&shared.table).get(&key) {
-                found.push(session_status(interface, &key, session, false));
+            let kernels = kernels.filter(is_kernels).filter(|_| !shared.view().is_authenticated(&key));
+            // As in a list: the controller's, if both have it while it changes.
+            let own = locked(&shared.table).get(&key).copied();
+            if let Some(session) = own.or(kernels) {
+                found.push(session_status(interface, &key, &session, own.is_none()));
             }
         }
         if found.is_empty() {
