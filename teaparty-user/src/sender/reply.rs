@@ -35,6 +35,22 @@ pub enum NotAReply {
     NotAuthentic,
 }
 
+/// The fields of either layout, which have the same names in both.
+macro_rules! fields {
+    ($packet:ident, $ttl:expr) => {
+        Self {
+            sequence_number: $packet.sequence_number.get(),
+            timestamp: $packet.timestamp,
+            error_estimate: $packet.error_estimate,
+            ssid: $packet.ssid.get(),
+            receive_timestamp: $packet.receive_timestamp,
+            sender_sequence_number: $packet.sender_sequence_number.get(),
+            sender_timestamp: $packet.sender_timestamp,
+            sender_ttl: $ttl,
+        }
+    };
+}
+
 impl Reply {
     /// The reply in a UDP payload. In authenticated mode nothing is looked at before the HMAC is verified.
     ///
@@ -48,16 +64,7 @@ impl Reply {
                 if !key.is_some_and(|key| key.verify_base(payload)) {
                     return Err(NotAReply::NotAuthentic);
                 }
-                Ok(Self {
-                    sequence_number: packet.sequence_number.get(),
-                    timestamp: packet.timestamp,
-                    error_estimate: packet.error_estimate,
-                    ssid: packet.ssid.get(),
-                    receive_timestamp: packet.receive_timestamp,
-                    sender_sequence_number: packet.sender_sequence_number.get(),
-                    sender_timestamp: packet.sender_timestamp,
-                    sender_ttl: Some(packet.sender_ttl),
-                })
+                Ok(fields!(packet, Some(packet.sender_ttl)))
             }
         }
     }
@@ -73,16 +80,7 @@ impl Reply {
         let present = payload.len().min(LEN);
         octets[..present].copy_from_slice(&payload[..present]);
         let packet: reflector::OpenPacket = zerocopy::transmute!(octets);
-        Ok(Self {
-            sequence_number: packet.sequence_number.get(),
-            timestamp: packet.timestamp,
-            error_estimate: packet.error_estimate,
-            ssid: packet.ssid.get(),
-            receive_timestamp: packet.receive_timestamp,
-            sender_sequence_number: packet.sender_sequence_number.get(),
-            sender_timestamp: packet.sender_timestamp,
-            sender_ttl: (payload.len() > ttl_at).then_some(packet.sender_ttl),
-        })
+        Ok(fields!(packet, (payload.len() > ttl_at).then_some(packet.sender_ttl)))
     }
 }
 
