@@ -6,12 +6,15 @@
 mod cases;
 mod figures;
 mod frames;
+mod live;
 mod net;
+pub(crate) mod prices;
 mod report;
 mod rig;
 mod ring;
 mod running;
 mod sender;
+mod sessions;
 mod slow_path;
 
 use std::ffi::OsString;
@@ -51,14 +54,20 @@ pub(crate) struct Args {
 /// What else can be measured than the XDP program by itself.
 #[derive(clap::Subcommand)]
 enum What {
+    /// What the XDP program and the socket engine answer over a veth pair, beside stamp-suite and floors
+    Live(live::Args),
     /// What the controller answers: authenticated packets and History, beside stamp-suite and echo floors
     SlowPath(slow_path::Args),
+    /// What many sessions cost: time for each packet, memory, and to make, list and forget them
+    Sessions(sessions::Args),
     /// How fast and how evenly the sender sends, beside stamp-suite and irtt
     Sender(sender::Args),
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     match &args.what {
+        Some(What::Live(args)) => return live::main(args),
+        Some(What::Sessions(args)) => return sessions::main(args),
         Some(What::SlowPath(args)) => return slow_path::main(args),
         Some(What::Sender(args)) => return sender::main(args),
         None => {}
@@ -102,7 +111,7 @@ fn again(args: &Args, objects: &[PathBuf]) -> Vec<OsString> {
 }
 
 /// A test run stays on the processor that asks for it; moving between runs would cost caches.
-fn pin_to_one_processor() -> Result<()> {
+pub(crate) fn pin_to_one_processor() -> Result<()> {
     use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
     let itself = nix::unistd::Pid::from_raw(0);
     let allowed = sched_getaffinity(itself)?;

@@ -59,6 +59,11 @@ pub(crate) fn build_load() -> Result<PathBuf> {
     compile(&setup::toolchain()?, "teaparty-load", Warnings::Shown)
 }
 
+/// Builds the programs that price single steps and returns where their object is.
+pub(crate) fn build_prices() -> Result<PathBuf> {
+    compile(&setup::toolchain()?, "teaparty-prices", Warnings::Shown)
+}
+
 fn compile(toolchain: &Toolchain, name: &str, warnings: Warnings) -> Result<PathBuf> {
     let mut command = cargo(toolchain, warnings);
     command.args(["build", "--release", "--package", "teaparty-ebpf", "--bin", name]);

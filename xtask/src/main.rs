@@ -6,6 +6,7 @@ mod codegen;
 mod conformance;
 mod exec;
 mod paths;
+mod profile;
 mod run;
 mod setup;
 mod steps;
@@ -38,6 +39,8 @@ enum Task {
     Conformance,
     /// Measure nanoseconds per packet of the XDP program, beside floors
     Bench(bench::Args),
+    /// Say where the kernel's nanoseconds go: the price of single steps
+    Profile(profile::Args),
     /// Load every program, say what that costs the kernel's verifier, fail over budget
     Verify(verify::Args),
     /// Check what no compiler checks: paths in documents, heads of files, things left undone, generated tables
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::main(&args),
         Task::Conformance => conformance::main(),
         Task::Bench(args) => bench::main(&args).map(done),
+        Task::Profile(args) => profile::main(&args).map(done),
         Task::Verify(args) => verify::main(&args).map(done),
         Task::Tidy => tidy::main().map(done),
         Task::Codegen(args) => codegen::main(&args).map(done),

@@ -66,8 +66,17 @@ fn budget(name: &str) -> Result<u32> {
 
 /// Makes the maps of an object; its programs are not loaded yet.
 pub(crate) fn load(object: &Path) -> Result<Ebpf> {
+    load_sized(object, &[])
+}
+
+/// [`load`] with other sizes for some maps, by their names.
+pub(crate) fn load_sized(object: &Path, sizes: &[(&'static str, u32)]) -> Result<Ebpf> {
     let bytes = std::fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
-    EbpfLoader::new().load(&bytes).with_context(|| format!("the kernel refuses the maps of {}", paths::shown(object)))
+    let mut loader = EbpfLoader::new();
+    for (name, entries) in sizes {
+        loader.map_max_entries(name, *entries);
+    }
+    loader.load(&bytes).with_context(|| format!("the kernel refuses the maps of {}", paths::shown(object)))
 }
 
 /// Loads every program; in the order of their names.

@@ -1,15 +1,22 @@
-//! What the reflector is measured against, and the harness to measure with: never attached, for `cargo xtask bench` alone.
+//! What the reflector is measured against, and the harness to measure with: never attached, for `cargo xtask bench` and `profile` alone.
 //!
 //! A test run with `repeat` shows each run the packet that the last one left. So the harness restores the packet and
 //! then tail-calls the program under test; what the harness costs is found with a program that does nothing.
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "atomic_xadd: the target has the instruction, but no AtomicU64")]
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_PASS, XDP_TX};
-use aya_ebpf::btf_maps::{Array, ProgramArray};
+use aya_ebpf::btf_maps::{Array, LruHashMap, ProgramArray};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_store_bytes};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
+use teaparty_common::wire::reflector::Stamp;
+use teaparty_common::wire::sender::Echo;
+use teaparty_common::wire::{ErrorEstimate, OPEN_LEN, Timestamp, TimestampFormat, reflector, sender};
 
 /// Longest packet that can be restored, in octets.
 const LONGEST: usize = 2048;
@@ -20,9 +27,18 @@ static TEMPLATE: Array<[u8; LONGEST], 1> = Array::new();
 /// How many octets of it.
 #[btf_map(name = "template_len")]
 static TEMPLATE_LEN: Array<u32, 1> = Array::new();
+/// Of [`harness_many`]: the number of the next packet, and how many sessions less one.
+#[btf_map(name = "many")]
+static MANY: Array<[u64; 2], 1> = Array::new();
 /// The program under test.
 #[btf_map(name = "under_test")]
 static UNDER_TEST: ProgramArray<1> = ProgramArray::new();
+/// Sessions of a key and a value as long as ours.
+#[btf_map(name = "floor_sessions")]
+static SESSIONS: LruHashMap<[u64; 5], [u64; 7], 65536> = LruHashMap::new();
+/// What [`floor_reply`] takes from CLOCK_TAI to have UTC, in nanoseconds.
+#[btf_map(name = "tai_offset")]
+static TAI_OFFSET: Array<u64, 1> = Array::new();
 
 /// Restores the packet and goes over to the program under test. Aborts if it can't do either.
 #[xdp(frags)]
@@ -38,6 +54,34 @@ fn harness(ctx: XdpContext) -> u32 {
     }
     // SAFETY: nothing here has a destructor.
     unsafe { UNDER_TEST.tail_call(&ctx, 0) };
+    XDP_ABORTED
+}
+
+/// The same, with packets of many sessions in an order that no cache foresees: packet `n` comes from the address
+/// 10.0.0.0 and `n` times an odd number, modulo a power of two. Its IPv4 header checksum is not right.
+#[xdp(frags)]
+fn harness_many(ctx: XdpContext) -> u32 {
+    let (Some(template), Some(len), Some(many)) = (TEMPLATE.get(0), TEMPLATE_LEN.get(0), MANY.get_ptr_mut(0)) else {
+        return XDP_ABORTED;
+    };
+    let len = *len;
+    if len == 0 || len as usize > LONGEST {
+        return XDP_ABORTED;
+    }
+    // SAFETY: as in `harness`.
+    if unsafe { bpf_xdp_store_bytes(ctx.ctx, 0, template.as_ptr().cast_mut().cast(), len) } != 0 {
+        return XDP_ABORTED;
+    }
+    let Some(start) = held::<HEADERS>(&ctx) else { return XDP_ABORTED };
+    // SAFETY: a map value of two numbers, and a source address that is there by the comparison above.
+    unsafe {
+        let [next, mask] = &mut *many;
+        let address = 0x0a00_0000 | (*next as u32).wrapping_mul(0x9e37_79b1) & *mask as u32;
+        ((start + 26) as *mut [u8; 4]).write(address.to_be_bytes());
+        *next += 1;
+        // Nothing here has a destructor.
+        UNDER_TEST.tail_call(&ctx, 0)
+    };
     XDP_ABORTED
 }
 
@@ -64,16 +108,75 @@ fn floor_clocks(ctx: XdpContext) -> u32 {
     if is_swapped && second >= first { XDP_TX } else { XDP_ABORTED }
 }
 
+/// Floor for a reply with timestamps and state of the kernel's: the same, and one look-up in a map of sessions, whose
+/// key is put together from the packet, and one atomic addition there.
+#[xdp(frags)]
+fn floor_session(ctx: XdpContext) -> u32 {
+    // SAFETY: a helper without arguments.
+    let first = unsafe { bpf_ktime_get_tai_ns() };
+    let Some(place) = held::<HEADERS>(&ctx) else { return XDP_ABORTED };
+    // SAFETY: as many octets are there, and the addresses and ports are among them.
+    let (addresses, ports) = unsafe {
+        (((place + 26) as *const [u16; 4]).read_unaligned(), ((place + 34) as *const [u16; 2]).read_unaligned())
+    };
+    let word = |at: usize| u64::from(addresses[at]) | u64::from(addresses[at + 1]) << 16;
+    let key = [0, word(0), 0, word(2), u64::from(ports[0]) | u64::from(ports[1]) << 16];
+    match SESSIONS.get_ptr_mut(&key) {
+        // SAFETY: a value of a map, eight octets, aligned.
+        Some(session) => {
+            unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(session.cast(), 1) };
+        }
+        None => {
+            let _ = SESSIONS.insert(&key, [0; 7], 0);
+        }
+    }
+    let is_swapped = swap(&ctx);
+    // SAFETY: as above.
+    let second = unsafe { bpf_ktime_get_tai_ns() };
+    if is_swapped && second >= first { XDP_TX } else { XDP_ABORTED }
+}
+
+/// Floor for the truth of timestamps: the least that answers a STAMP packet, without session, checks or checksum.
+#[xdp(frags)]
+fn floor_reply(ctx: XdpContext) -> u32 {
+    // SAFETY: a helper without arguments.
+    let received = unsafe { bpf_ktime_get_tai_ns() };
+    let Some(place) = held::<{ HEADERS + OPEN_LEN }>(&ctx) else { return XDP_ABORTED };
+    let payload = place + HEADERS;
+    swap(&ctx);
+    let offset = TAI_OFFSET.get(0).map_or(0, |offset| *offset);
+    let wire = |nanos: u64| Timestamp::from_nanos(nanos.wrapping_sub(offset), TimestampFormat::Ntp);
+    // SAFETY: as many octets are there; the fields need no alignment.
+    unsafe {
+        let request = (payload as *const sender::OpenPacket).read();
+        ((place + HEADERS - 2) as *mut u16).write_unaligned(0);
+        let stamp = Stamp {
+            sequence_number: request.sequence_number,
+            // SAFETY: as above.
+            timestamp: wire(bpf_ktime_get_tai_ns()),
+            receive_timestamp: wire(received),
+            error_estimate: ErrorEstimate::from_bits(1),
+            sender_ttl: 64,
+        };
+        (payload as *mut reflector::OpenPacket).write(reflector::OpenPacket::new(stamp, Echo::from(request)));
+    }
+    XDP_TX
+}
+
 /// Ethernet, IPv4 without options, UDP: as far as the floors go into a packet.
 const HEADERS: usize = 14 + 20 + 8;
 
+/// Where the frame begins, if `N` octets of it are there.
+#[inline(always)]
+fn held<const N: usize>(ctx: &XdpContext) -> Option<usize> {
+    let start = ctx.data();
+    if start + N > ctx.data_end() { None } else { Some(start) }
+}
+
 #[inline(always)]
 fn swap(ctx: &XdpContext) -> bool {
-    let start = ctx.data();
-    if start + HEADERS > ctx.data_end() {
-        return false;
-    }
-    // SAFETY: `HEADERS` octets are there by the comparison above, and all fields lie in them.
+    let Some(start) = held::<HEADERS>(ctx) else { return false };
+    // SAFETY: `HEADERS` octets are there, and all fields lie in them.
     unsafe {
         swap_fields::<[u16; 3]>(start, 0, 6);
         swap_fields::<[u16; 2]>(start, 26, 30);

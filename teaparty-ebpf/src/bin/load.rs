@@ -1,4 +1,4 @@
-//! Both ends of the load that `cargo xtask bench slow-path` puts on a reflector: never part of the product.
+//! Both ends of the load that `cargo xtask bench live` and `slow-path` put on a reflector: never part of the product.
 //!
 //! `load_send` is run with live frames and sends each out of the interface that it seems to come in by, at a steady pace
 //! and with a Sequence Number of its own; `load_sink`, attached there, counts the replies and notes T1 to T4 of each.
@@ -8,7 +8,7 @@
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
-use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_ringbuf_output};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_ringbuf_output, bpf_xdp_store_bytes};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 
@@ -21,6 +21,21 @@ const CHECKSUM: usize = HEADERS - 2;
 const HMAC: usize = HEADERS + 96;
 /// Do not wake the reader: it looks when all is over.
 const NO_WAKEUP: u64 = 1;
+/// Modes: open packets or authenticated ones.
+const OPEN: u32 = 1;
+const AUTHENTICATED: u32 = 2;
+/// Replies are not only counted.
+const NOTED: u32 = 4;
+/// They are the requests themselves.
+const ECHOED: u32 = 8;
+const OPEN_NOTED: u32 = OPEN | NOTED;
+const AUTHENTICATED_NOTED: u32 = AUTHENTICATED | NOTED;
+const OPEN_ECHOED: u32 = OPEN_NOTED | ECHOED;
+const AUTHENTICATED_ECHOED: u32 = AUTHENTICATED_NOTED | ECHOED;
+/// The frame is restored before it is sent: the reflector has written its reply into the same memory.
+const RESTORED: u32 = 16;
+/// How much is restored: headers and base packet.
+const RESTORED_LEN: usize = HEADERS + 44;
 /// Packets that differ; many more than are under way at a time.
 const PACKETS: usize = 65_536;
 
@@ -33,7 +48,7 @@ struct Fresh {
     reserved: u16,
 }
 
-/// When the next frame is due and how long after it another one, in nanoseconds; and how many were sent.
+/// When the next frame is due and how long after it another one, in nanoseconds, 0 for at once; and how many were sent.
 #[repr(C)]
 struct Pace {
     next_ns: u64,
@@ -51,10 +66,12 @@ static SENT: Array<u64, PACKETS> = Array::new();
 /// Replies counted.
 #[btf_map(name = "replies")]
 static REPLIES: PerCpuArray<u64, 1> = PerCpuArray::new();
-/// 1 for open packets, 2 for authenticated ones; and 4 more where replies are not only to be counted, 8 more where they
-/// are the requests themselves.
+/// [`OPEN`] or [`AUTHENTICATED`], with the bits below them.
 #[btf_map(name = "mode")]
 static MODE: Array<u32, 1> = Array::new();
+/// What a frame begins with.
+#[btf_map(name = "template")]
+static TEMPLATE: Array<[u8; RESTORED_LEN], 1> = Array::new();
 /// T1 to T4 of each reply: T2 and T3 as on the wire in host order, the others in nanoseconds of CLOCK_TAI.
 #[btf_map(name = "samples")]
 static SAMPLES: RingBuf<(), { 32 << 20 }> = RingBuf::new();
@@ -63,33 +80,53 @@ static SAMPLES: RingBuf<(), { 32 << 20 }> = RingBuf::new();
 #[xdp(frags)]
 fn load_send(ctx: XdpContext) -> u32 {
     let (Some(pace), Some(mode)) = (PACE.get_ptr_mut(0), MODE.get(0)) else { return XDP_DROP };
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_tai_ns() };
     // SAFETY: a value of a map that one thread uses.
     let pace = unsafe { &mut *pace };
-    if now < pace.next_ns {
-        return XDP_DROP;
+    let is_paced = pace.interval_ns != 0;
+    // A flood does not pay for a clock that nobody looks at.
+    // SAFETY: a helper without arguments.
+    let now = if is_paced || mode & NOTED != 0 { unsafe { bpf_ktime_get_tai_ns() } } else { 0 };
+    if is_paced {
+        if now < pace.next_ns {
+            return XDP_DROP;
+        }
+        // What could not be sent in time is not made up for in a burst.
+        let is_late = now - pace.next_ns > 1_000_000;
+        pace.next_ns = if is_late { now } else { pace.next_ns + pace.interval_ns };
     }
-    // What could not be sent in time is not made up for in a burst.
-    let is_late = now - pace.next_ns > 1_000_000;
-    pace.next_ns = if is_late { now } else { pace.next_ns + pace.interval_ns };
     let index = pace.sent as u32 % PACKETS as u32;
     let (Some(fresh), Some(sent)) = (FRESH.get(index), SENT.get_ptr_mut(index)) else { return XDP_DROP };
+    if mode & RESTORED != 0 {
+        let Some(template) = TEMPLATE.get(0) else { return XDP_DROP };
+        // SAFETY: a map value of as many octets, which the helper does not write to.
+        let failed =
+            unsafe { bpf_xdp_store_bytes(ctx.ctx, 0, template.as_ptr().cast_mut().cast(), RESTORED_LEN as u32) };
+        if failed != 0 {
+            return XDP_DROP;
+        }
+    }
     let (start, end) = (ctx.data(), ctx.data_end());
-    if start + HMAC + 16 > end {
+    if start + RESTORED_LEN > end {
         return XDP_DROP;
     }
-    // SAFETY: all of it lies before the end of an HMAC, where the frame has been found not to end; the fields need no
+    // SAFETY: both lie before the end of a base packet, where the frame has been found not to end; the fields need no
     // alignment.
     unsafe {
         ((start + CHECKSUM) as *mut u16).write_unaligned(fresh.checksum);
         ((start + HEADERS) as *mut u32).write_unaligned(fresh.sequence);
-        if mode & 2 != 0 {
+    }
+    if mode & AUTHENTICATED != 0 {
+        if start + HMAC + 16 > end {
+            return XDP_DROP;
+        }
+        // SAFETY: as above, for the HMAC.
+        unsafe {
             ((start + HMAC) as *mut u64).write_unaligned(fresh.hmac[0]);
             ((start + HMAC + 8) as *mut u64).write_unaligned(fresh.hmac[1]);
         }
-        *sent = now;
     }
+    // SAFETY: a value of a map, eight octets, aligned.
+    unsafe { *sent = now };
     pace.sent += 1;
     XDP_TX
 }
@@ -116,10 +153,10 @@ fn load_sink(ctx: XdpContext) -> u32 {
         // SAFETY: a slot of this processor alone.
         unsafe { *replies += 1 };
     }
-    match MODE.get(0) {
-        Some(5) => note::<24, 16, 4>(start + HEADERS, end),
-        Some(6) => note::<48, 32, 16>(start + HEADERS, end),
-        Some(13 | 14) => note::<0, 4, 4>(start + HEADERS, end),
+    match MODE.get(0).map(|mode| mode & !RESTORED) {
+        Some(OPEN_NOTED) => note::<24, 16, 4>(start + HEADERS, end),
+        Some(AUTHENTICATED_NOTED) => note::<48, 32, 16>(start + HEADERS, end),
+        Some(OPEN_ECHOED | AUTHENTICATED_ECHOED) => note::<0, 4, 4>(start + HEADERS, end),
         _ => {}
     }
     XDP_DROP

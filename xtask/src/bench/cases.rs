@@ -17,14 +17,24 @@ pub(super) enum Subject {
     Reflector(Reason),
 }
 
+/// How a source is limited.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    Off,
+    /// So that no packet is refused.
+    Wide,
+    /// So that only the first packet of a source passes.
+    Tight,
+}
+
 /// One row of the table.
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) subject: Subject,
     /// Bits of [`Config::flags`].
     pub(super) flags: u32,
-    /// Whether the rate limit is on, so tight that only the first packet of a source passes.
-    pub(super) is_limited: bool,
+    /// The rate limit.
+    pub(super) limit: Limit,
     pub(super) shape: Shape,
 }
 
@@ -36,6 +46,7 @@ const PEER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2
 /// The name of the case that others are measured against, and of the floor with clocks.
 pub(super) const BASE: &str = "base, stateful";
 pub(super) const CLOCKS: &str = "floor: swap, two clocks";
+pub(super) const SESSION: &str = "floor: that and a look-up";
 pub(super) const PASS: &str = "floor: pass at once";
 pub(super) const NOT_OURS: &str = "not ours (other port)";
 pub(super) const THREE_TLVS: &str = "3 TLVs";
@@ -45,7 +56,7 @@ pub(super) fn all() -> Vec<Case> {
     let reflected = Subject::Reflector(Reason::Reflected);
     let base = Shape { source: PEER_V4, destination: OUR_V4, destination_port: OUR_PORT, tags: &[], tlvs: Vec::new() };
     let stateful =
-        |name, shape: Shape| Case { name, subject: reflected, flags: Config::STATEFUL, is_limited: false, shape };
+        |name, shape: Shape| Case { name, subject: reflected, flags: Config::STATEFUL, limit: Limit::Off, shape };
     let with = |tlvs: Vec<u8>| Shape { tlvs, ..base.clone() };
     let floor = |name, program| Case { subject: Subject::Floor(program), ..stateful(name, base.clone()) };
     let ended = |name, reason, shape| Case { subject: Subject::Reflector(reason), ..stateful(name, shape) };
@@ -55,6 +66,12 @@ pub(super) fn all() -> Vec<Case> {
         floor(PASS, "floor_pass"),
         floor("floor: swap", "floor_swap"),
         floor(CLOCKS, "floor_clocks"),
+        floor(SESSION, "floor_session"),
+        Case {
+            flags: Config::STATEFUL | Config::HISTORY,
+            limit: Limit::Wide,
+            ..stateful("base, history, rate limit", from(9))
+        },
         Case { flags: 0, ..stateful("base, stateless", base.clone()) },
         stateful(BASE, base.clone()),
         stateful("1 TLV", with(tlvs(1))),
@@ -68,9 +85,16 @@ pub(super) fn all() -> Vec<Case> {
             flags: Config::STATEFUL | Config::ALLOW_LIST,
             ..ended("refused by allow-list", Reason::NotAllowed, from(7))
         },
-        Case { is_limited: true, ..ended("refused by rate limit", Reason::RateLimited, from(8)) },
+        Case { limit: Limit::Tight, ..ended("refused by rate limit", Reason::RateLimited, from(8)) },
         ended(NOT_OURS, Reason::NotOurPort, Shape { destination_port: 53, ..base }),
     ]
+}
+
+/// The packet of `bench sessions`, for a program that does nothing, the floor with a look-up, and the reflector.
+pub(super) fn of_many_sessions() -> [Case; 3] {
+    let mut cases = all();
+    cases.retain(|case| [PASS, SESSION, BASE].contains(&case.name));
+    cases.try_into().unwrap_or_else(|_| unreachable!("each is among all cases, once, and in this order"))
 }
 
 /// The first so many of eight ordinary TLVs.

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 /// A median, and between what the middle half of the rounds lies.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Spread {
-    pub(super) median: f64,
-    pub(super) quartiles: [f64; 2],
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) quartiles: [f64; 2],
 }
 
 /// The spread of some values; not a number without any.

@@ -107,12 +107,17 @@ impl Net {
     /// Attaches what lets everything pass to one end, while the guard lives: XDP_TX frames of the other end reach only an
     /// end with a program.
     pub(super) fn attach_pass(&self, end: End, object: &Path) -> Result<Ebpf> {
-        let mut object = verify::load(object)?;
+        self.attach(end, verify::load(object)?, "load_pass")
+    }
+
+    /// Attaches a program of an object to one end, while the guard lives.
+    pub(super) fn attach(&self, end: End, mut object: Ebpf, name: &str) -> Result<Ebpf> {
         self.inside(end, None, || {
-            let pass: &mut Xdp = object.program_mut("load_pass").context("no program `load_pass`")?.try_into()?;
-            pass.load()?;
+            let program = object.program_mut(name).with_context(|| format!("no program `{name}`"))?;
+            let program: &mut Xdp = program.try_into()?;
+            program.load()?;
             let device = if end == End::Near { NEAR } else { FAR };
-            pass.attach(device, XdpMode::Driver).with_context(|| format!("cannot attach to {device}"))?;
+            program.attach(device, XdpMode::Driver).with_context(|| format!("cannot attach to {device}"))?;
             Ok(())
         })?;
         Ok(object)

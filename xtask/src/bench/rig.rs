@@ -4,21 +4,21 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use teaparty_common::maps::{self, ABI_VERSION, Config, Control, LocalAddress, name};
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
 
-use super::cases::{Case, OUR_V4, OUR_V6, Subject};
+use super::cases::{Case, Limit, OUR_V4, OUR_V6, Subject};
 use super::frames::{self, OUR_MAC, OUR_PORT};
 use crate::verify::{self, Cost};
 
 /// As in `teaparty-ebpf/src/bin/floors.rs`.
-const TEMPLATE_LEN: usize = 2048;
+pub(super) const TEMPLATE_LEN: usize = 2048;
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
-const XDP_TX: u32 = 3;
+pub(super) const XDP_TX: u32 = 3;
 
 /// The two objects, loaded.
 pub(super) struct Rig {
@@ -31,9 +31,17 @@ pub(super) struct Rig {
 impl Rig {
     /// Loads both and configures the reflector: one port, one address of each family.
     pub(super) fn new(reflector: &Path, floors: &Path) -> Result<Self> {
-        let mut reflector = verify::load(reflector)?;
+        Self::of(verify::load(reflector)?, verify::load(floors)?)
+    }
+
+    /// The same for so many sessions at most.
+    pub(super) fn sized(reflector: &Path, floors: &Path, sessions: u32) -> Result<Self> {
+        let reflector = verify::load_sized(reflector, &[(name::SESSIONS, sessions)])?;
+        Self::of(reflector, verify::load_sized(floors, &[("floor_sessions", sessions)])?)
+    }
+
+    fn of(mut reflector: Ebpf, mut floors: Ebpf) -> Result<Self> {
         let costs = verify::costs(&mut reflector)?;
-        let mut floors = verify::load(floors)?;
         verify::costs(&mut floors)?;
         let mut rig = Self { reflector, floors, costs };
         let mut ports = Array::<_, u64>::try_from(rig.map(name::PORTS)?)?;
@@ -52,7 +60,7 @@ impl Rig {
         let frame = frames::frame(&case.shape);
         self.configure(case)?;
         self.prepare(&frame, case)?;
-        if case.is_limited {
+        if case.limit == Limit::Tight {
             // What the source may still send.
             self.test_run(&frame, 1)?;
         }
@@ -71,13 +79,40 @@ impl Rig {
         Ok(ns)
     }
 
+    /// Runs one case `repeat` times with packets of `sessions` sessions, a power of two, the first one again first. The mean
+    /// of a run in nanoseconds, that of the harness included. Fails unless every run ended as the case says.
+    pub(super) fn run_many(&mut self, case: &Case, sessions: u32, repeat: u32) -> Result<f64> {
+        let mut frame = frames::frame(&case.shape);
+        // Without a UDP checksum, which the addresses would be part of.
+        frame[40..42].fill(0);
+        self.configure(case)?;
+        self.prepare(&frame, case)?;
+        let many = self.floors.map_mut("many").context("no map `many`")?;
+        Array::<_, [u64; 2]>::try_from(many)?.set(0, [0, u64::from(sessions) - 1], 0)?;
+        let before = self.counters()?;
+        let (action, ns) = self.test_run_by("harness_many", &frame, repeat)?;
+        if let Subject::Reflector(reason) = case.subject {
+            check(case, reason, action, &before, &self.counters()?, repeat)?;
+        }
+        Ok(ns)
+    }
+
+    /// The map of the sessions made by packets.
+    pub(super) fn sessions(&mut self) -> Result<&mut Map> {
+        self.map(name::SESSIONS)
+    }
+
     fn configure(&mut self, case: &Case) -> Result<()> {
-        // An hour for each packet, and nothing to save up.
-        let rate_interval_ns = if case.is_limited { 3_600_000_000_000 } else { 0 };
+        const HOUR: u64 = 3_600_000_000_000;
+        let (rate_interval_ns, rate_burst_ns) = match case.limit {
+            Limit::Off => (0, 0),
+            Limit::Wide => (1, HOUR),
+            Limit::Tight => (HOUR, 0),
+        };
         let config = Config {
             policy: Policy::DEFAULT,
             rate_interval_ns,
-            rate_burst_ns: 0,
+            rate_burst_ns,
             flags: case.flags,
             history_rings: 1,
             mac: OUR_MAC,
@@ -111,7 +146,11 @@ impl Rig {
     }
 
     fn test_run(&mut self, frame: &[u8], repeat: u32) -> Result<(u32, f64)> {
-        let harness = xdp(&mut self.floors, "harness")?;
+        self.test_run_by("harness", frame, repeat)
+    }
+
+    fn test_run_by(&mut self, harness: &str, frame: &[u8], repeat: u32) -> Result<(u32, f64)> {
+        let harness = xdp(&mut self.floors, harness)?;
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
         let result = harness.test_run(options).context("BPF_PROG_TEST_RUN failed")?;
         Ok((result.return_value, result.duration.as_nanos() as f64))
@@ -130,7 +169,7 @@ impl Rig {
         Ok(())
     }
 
-    fn map(&mut self, name: &str) -> Result<&mut aya::maps::Map> {
+    fn map(&mut self, name: &str) -> Result<&mut Map> {
         self.reflector.map_mut(name).with_context(|| format!("the object has no map `{name}`"))
     }
 }

@@ -3,9 +3,9 @@
 //! Two namespaces and a veth pair. The load and the kernel's part of receiving are on one processor, the reflector and
 //! the kernel's part of its sending on another. Every subject is started anew in each round; the medians count.
 
-mod echo;
-mod load;
-mod packets;
+pub(super) mod echo;
+pub(super) mod load;
+pub(super) mod packets;
 mod report;
 mod subjects;
 

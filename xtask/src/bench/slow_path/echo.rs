@@ -15,7 +15,7 @@ const BATCH: usize = 32;
 
 /// A floor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Floor {
+pub(in crate::bench) enum Floor {
     /// UDP by recvmmsg and sendmmsg
     Udp,
     /// Frames by packet rings for receiving and sending

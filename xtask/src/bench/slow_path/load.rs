@@ -1,7 +1,6 @@
 //! The load itself: packets at a steady rate from within the kernel, and what is seen of their replies.
 
-use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,11 +20,20 @@ use crate::verify;
 /// Frames of one run of the generator in the kernel, sent or not: more than a flood takes, because a run that ends and
 /// another one that begins are many milliseconds apart.
 const ENDLESS: u32 = 2_000_000_000;
-/// Frames that the kernel makes at a time.
+/// Frames that the kernel makes at a time; of those that the kernel answers, as many as it polls for at a time.
 const BATCH: u32 = 16;
+const BATCH_ANSWERED: u32 = 64;
+
+/// Modes of `teaparty-ebpf/src/bin/load.rs`, and how much it restores.
+const OPEN: u32 = 1;
+const AUTHENTICATED: u32 = 2;
+const NOTED: u32 = 4;
+const ECHOED: u32 = 8;
+const RESTORED: u32 = 16;
+const RESTORED_LEN: usize = 14 + 20 + 8 + 44;
 
 /// Both ends of the load, for one pair of namespaces.
-pub(super) struct Load<'a> {
+pub(in crate::bench) struct Load<'a> {
     net: &'a Net,
     object: Ebpf,
     interface: u32,
@@ -34,6 +42,7 @@ pub(super) struct Load<'a> {
     /// When the next one is due, the interval, how many were sent.
     pace: Array<MapData, [u64; 3]>,
     fresh: Array<MapData, Fresh>,
+    restored: Array<MapData, [u8; RESTORED_LEN]>,
     samples: RingBuf<MapData>,
     /// The processor that the load comes from.
     processor: usize,
@@ -42,7 +51,7 @@ pub(super) struct Load<'a> {
 
 /// What is noted of each reply.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Note {
+pub(in crate::bench) enum Note {
     /// Nothing, it is only counted.
     Nothing,
     /// T1 to T4.
@@ -53,17 +62,29 @@ pub(super) enum Note {
 
 /// What one reply shows, in nanoseconds.
 #[derive(Clone, Copy)]
-pub(super) struct Sample {
+pub(in crate::bench) struct Sample {
     /// T3 − T2, where the reply says it. What is missing from T4 − T1 then is what the timestamps miss, on a path without
     /// delay.
-    pub(super) residence: Option<i64>,
+    pub(in crate::bench) residence: Option<i64>,
     /// T4 − T1.
-    pub(super) round_trip: i64,
+    pub(in crate::bench) round_trip: i64,
+}
+
+/// What came of sending for a while.
+pub(in crate::bench) struct Flood {
+    /// Replies per second.
+    pub(in crate::bench) replies_pps: f64,
+    /// Replies for each second that the sending thread ran. Where the kernel answers, that is where all is done, and the
+    /// figure does not depend on who else uses the processor.
+    pub(in crate::bench) replies_per_busy_second: f64,
+    /// Packets sent in all, and those without a reply.
+    pub(in crate::bench) sent: u64,
+    pub(in crate::bench) lost: u64,
 }
 
 impl<'a> Load<'a> {
     /// Loads the programs and attaches the one that counts.
-    pub(super) fn new(net: &'a Net, object: &Path, processor: usize) -> Result<Self> {
+    pub(in crate::bench) fn new(net: &'a Net, object: &Path, processor: usize) -> Result<Self> {
         let mut object = verify::load(object)?;
         verify::costs(&mut object)?;
         let interface = net.inside(End::Far, None, || {
@@ -75,6 +96,7 @@ impl<'a> Load<'a> {
         let mode = Array::try_from(take("mode")?)?;
         let pace = Array::try_from(take("pace")?)?;
         let fresh = Array::try_from(take("fresh")?)?;
+        let restored = Array::try_from(take("template")?)?;
         let samples = RingBuf::try_from(take("samples")?)?;
         // Interrupts the flood, and does nothing else.
         let action = SigAction::new(SigHandler::Handler(ignore), SaFlags::empty(), SigSet::empty());
@@ -88,6 +110,7 @@ impl<'a> Load<'a> {
             mode,
             pace,
             fresh,
+            restored,
             samples,
             processor,
             template: Template::new(Kinds::Authenticated),
@@ -99,34 +122,52 @@ impl<'a> Load<'a> {
     }
 
     /// Makes the packets of a kind, which all that follows sends.
-    pub(super) fn prepare(&mut self, kind: Kinds) -> Result<()> {
+    pub(in crate::bench) fn prepare(&mut self, kind: Kinds) -> Result<()> {
         self.template = Template::new(kind);
         for sequence in 0..PACKETS {
             self.fresh.set(sequence, self.template.number(sequence), 0)?;
         }
-        Ok(())
+        let head = self.template.frame().first_chunk().context("every packet has a base packet")?;
+        Ok(self.restored.set(0, *head, 0)?)
     }
 
-    /// Sends `rate_pps` packets a second, and calls `meanwhile` once that has gone on for `warm_up`. Returns what that
+    /// Sends `rate_pps` packets a second, an infinite number for as many as it can, and calls `meanwhile` once that has gone on for `warm_up`. Returns what that
     /// gave, and replies per second while it ran.
-    pub(super) fn send<T>(
+    pub(in crate::bench) fn send<T>(
         &mut self,
         rate_pps: f64,
         warm_up: Duration,
         note: Note,
         meanwhile: impl FnOnce() -> Result<T>,
     ) -> Result<(T, f64)> {
-        let mode = if self.template.kind() == Kinds::Authenticated { 2 } else { 1 };
+        let (result, replies, [wall, _]) = self.send_timed(rate_pps, warm_up, note, meanwhile)?;
+        Ok((result, replies as f64 / wall.as_secs_f64()))
+    }
+
+    /// [`Load::send`] that returns how many replies came, in what time, and how much of that the sending thread ran.
+    fn send_timed<T>(
+        &mut self,
+        rate_pps: f64,
+        warm_up: Duration,
+        note: Note,
+        meanwhile: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, u64, [Duration; 2])> {
+        // Replies to base packets are in the requests' memory.
+        let (mode, batch) = match self.template.kind() {
+            Kinds::Authenticated => (AUTHENTICATED, BATCH),
+            Kinds::History => (OPEN, BATCH),
+            Kinds::Base => (OPEN | RESTORED, BATCH_ANSWERED),
+        };
         let noted = match note {
             Note::Nothing => 0,
-            Note::Times => 4,
-            Note::Echo => 4 | 8,
+            Note::Times => NOTED,
+            Note::Echo => NOTED | ECHOED,
         };
         self.mode.set(0, mode | noted, 0)?;
         self.pace.set(0, [0, (1e9 / rate_pps) as u64, 0], 0)?;
         let sender: &Xdp = self.object.program("load_send").context("no program `load_send`")?.try_into()?;
         // A batch is sent when it is whole, dropped frames included: one frame at a time where its T1 matters.
-        let batch = if note == Note::Nothing { BATCH } else { 1 };
+        let batch = if note == Note::Nothing { batch } else { 1 };
         let this = &*self;
         let thread = AtomicI32::new(0);
         let is_over = AtomicBool::new(false);
@@ -140,10 +181,11 @@ impl<'a> Load<'a> {
             let flood = scope.spawn(send);
             std::thread::sleep(warm_up);
             let measured = (|| {
-                let (before, start) = (this.replies()?, Instant::now());
+                let used = || thread_time(Path::new("/proc/self/task"), thread.load(Ordering::Acquire));
+                let (before, start, used_before) = (this.replies()?, Instant::now(), used());
                 let result = meanwhile()?;
                 let replies = this.replies()? - before;
-                Ok((result, replies as f64 / start.elapsed().as_secs_f64()))
+                Ok((result, replies, [start.elapsed(), used().saturating_sub(used_before)]))
             })();
             is_over.store(true, Ordering::Relaxed);
             while !flood.is_finished() {
@@ -181,8 +223,24 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
+    /// Sends for a while and waits for what is still on its way. Replies per second while it ran, and how many packets
+    /// were sent and not answered.
+    pub(in crate::bench) fn flood(&mut self, rate_pps: f64, warm_up: Duration, time: Duration) -> Result<Flood> {
+        let before = self.replies()?;
+        let sleep = || {
+            std::thread::sleep(time);
+            Ok(())
+        };
+        let ((), replies, [wall, used]) = self.send_timed(rate_pps, warm_up, Note::Nothing, sleep)?;
+        std::thread::sleep(Duration::from_millis(100));
+        let [_, _, sent] = self.pace.get(&0, 0)?;
+        let lost = sent.saturating_sub(self.replies()? - before);
+        let per = |time: Duration| replies as f64 / time.as_secs_f64();
+        Ok(Flood { replies_pps: per(wall), replies_per_busy_second: per(used), sent, lost })
+    }
+
     /// Waits until the reflector answers.
-    pub(super) fn wait_until_answered(&mut self) -> Result<()> {
+    pub(in crate::bench) fn wait_until_answered(&mut self) -> Result<()> {
         for _ in 0..100 {
             let wait = || {
                 std::thread::sleep(Duration::from_millis(50));
@@ -197,7 +255,7 @@ impl<'a> Load<'a> {
 
     /// Sends `rate_pps` packets a second for a while and gives what the replies show, how many packets were sent,
     /// and how long that took: less than asked for where there is no room for all samples.
-    pub(super) fn observe(
+    pub(in crate::bench) fn observe(
         &mut self,
         rate_pps: f64,
         time: Duration,
@@ -244,21 +302,25 @@ fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
 }
 
 /// CLOCK_TAI minus CLOCK_REALTIME, which is whole seconds.
-fn tai_offset_ns() -> Result<u64> {
+pub(in crate::bench) fn tai_offset_ns() -> Result<u64> {
     let (tai, real) = (clock_gettime(ClockId::CLOCK_TAI)?, clock_gettime(ClockId::CLOCK_REALTIME)?);
     let difference = (tai.tv_sec() - real.tv_sec()) as f64 + (tai.tv_nsec() - real.tv_nsec()) as f64 / 1e9;
     Ok(difference.round() as u64 * 1_000_000_000)
 }
 
 /// What a process has used of its processor so far, all its threads together.
-pub(super) fn processor_time(pid: u32) -> Result<Duration> {
-    let mut total = 0;
-    for task in std::fs::read_dir(format!("/proc/{pid}/task")).context("the reflector has ended")? {
-        let mut text = String::new();
-        // A thread may end meanwhile.
-        let Ok(mut file) = File::open(task?.path().join("schedstat")) else { continue };
-        std::io::Read::read_to_string(&mut file, &mut text)?;
-        total += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
-    }
-    Ok(Duration::from_nanos(total))
+pub(in crate::bench) fn processor_time(pid: u32) -> Result<Duration> {
+    let folder = PathBuf::from(format!("/proc/{pid}/task"));
+    let tasks = std::fs::read_dir(&folder).context("the reflector has ended")?;
+    Ok(tasks
+        .flatten()
+        .filter_map(|task| task.file_name().to_str()?.parse().ok())
+        .map(|id| thread_time(&folder, id))
+        .sum())
+}
+
+/// What one thread has used; nothing where it has ended.
+fn thread_time(folder: &Path, id: i32) -> Duration {
+    let text = std::fs::read_to_string(folder.join(format!("{id}/schedstat"))).unwrap_or_default();
+    Duration::from_nanos(text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0))
 }

@@ -1,4 +1,4 @@
-//! The frames of the load: authenticated packets with a right HMAC, and open ones with a History TLV.
+//! The frames of the load: authenticated packets with a right HMAC, open ones with a History TLV, and open ones without.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -9,18 +9,18 @@ use crate::bench::frames::{OUR_PORT, tlv};
 use crate::bench::net::{FAR_MAC, FAR_V4, NEAR_MAC, NEAR_V4};
 
 /// The key of the authenticated sessions, in hexadecimal as `stamp-suite` wants it in a file.
-pub(super) const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+pub(in crate::bench) const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 const SENDER_PORT: u16 = 40_000;
 const HEADERS: usize = 14 + 20 + 8;
 
 /// Packets that differ. As in `teaparty-ebpf/src/bin/load.rs`.
-pub(super) const PACKETS: u32 = 65_536;
+pub(in crate::bench) const PACKETS: u32 = 65_536;
 
 /// What differs from packet to packet. As in `teaparty-ebpf/src/bin/load.rs`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct Fresh {
+pub(in crate::bench) struct Fresh {
     hmac: [u8; HMAC_LEN],
     sequence: [u8; 4],
     checksum: [u8; 2],
@@ -32,27 +32,30 @@ unsafe impl aya::Pod for Fresh {}
 
 /// What the load consists of.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kinds {
+pub(in crate::bench) enum Kinds {
     /// Authenticated base packets of 112 octets.
     Authenticated,
+    /// Open base packets.
+    Base,
     /// Open base packets with room for the last four exchanges.
     History,
 }
 
 /// A frame of the load, to be brought up to date for each packet.
-pub(super) struct Template {
+pub(in crate::bench) struct Template {
     kind: Kinds,
     key: Hmac<Sha256>,
     frame: Vec<u8>,
 }
 
 impl Template {
-    pub(super) fn new(kind: Kinds) -> Self {
+    pub(in crate::bench) fn new(kind: Kinds) -> Self {
         let digits = KEY.as_bytes().chunks(2);
         let octet = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("digits"), 16).expect("digits");
         let key: Vec<u8> = digits.map(octet).collect();
         let payload = match kind {
             Kinds::Authenticated => vec![0; AUTHENTICATED_LEN],
+            Kinds::Base => vec![0; OPEN_LEN],
             Kinds::History => {
                 let code = REGISTRY.iter().find(|entry| entry.kind == Kind::History).expect("it is known").code;
                 [vec![0; OPEN_LEN], tlv(code, &[0; 4 * 32])].concat()
@@ -71,7 +74,7 @@ impl Template {
     }
 
     /// Gives the frame a Sequence Number, signs and sums it. Returns what changed.
-    pub(super) fn number(&mut self, sequence: u32) -> Fresh {
+    pub(in crate::bench) fn number(&mut self, sequence: u32) -> Fresh {
         let payload = &mut self.frame[HEADERS..];
         payload[..4].copy_from_slice(&sequence.to_be_bytes());
         let mut fresh =
@@ -92,11 +95,11 @@ impl Template {
         fresh
     }
 
-    pub(super) fn kind(&self) -> Kinds {
+    pub(in crate::bench) fn kind(&self) -> Kinds {
         self.kind
     }
 
-    pub(super) fn frame(&self) -> &[u8] {
+    pub(in crate::bench) fn frame(&self) -> &[u8] {
         &self.frame
     }
 }

@@ -1,0 +1,176 @@
+//! `cargo xtask bench live`: how many base packets a second are answered over a veth pair, and how true the timestamps stay.
+//!
+//! The generator, the veth pair, the XDP programs and the program that counts replies share one processor, so that they
+//! take turns and nothing depends on who is faster; processes answer on another one. Where a program on the interface
+//! answers, replies are counted per second that the generator's thread ran, because all is done in it. Every subject is started anew in
+//! each round; the medians count.
+
+mod report;
+mod subjects;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use self::report::{Report, Round, Truth};
+use self::subjects::{Programs, Subject};
+use super::net::{Net, Priority};
+use super::slow_path::load::{Load, Note, Sample, processor_time};
+use super::slow_path::packets::Kinds;
+use crate::test::tools;
+use crate::{build_ebpf, exec, paths, run};
+
+/// What a flood takes to fill all queues.
+const WARM_UP: Duration = Duration::from_millis(200);
+/// Packets a second at which timestamps are looked at: few, and many.
+const CALM_PPS: f64 = 1_000.0;
+const MANY_PPS: f64 = 1_000_000.0;
+/// Parts of the saturated rate that are tried, until one is without loss.
+const PARTS: [f64; 8] = [1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.3];
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How often each subject is measured; the medians count
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 0.5)]
+    seconds: f64,
+    /// Measure only subjects whose name contains this; may repeat
+    #[arg(long)]
+    only: Vec<String>,
+    /// Where the report goes as JSON
+    #[arg(long, value_name = "FILE", default_value_os_t = paths::root().join("target/bench/live.json"))]
+    json: PathBuf,
+    /// Fail where a target is missed
+    #[arg(long)]
+    check: bool,
+    /// Use these and build nothing: `teaparty`, `stamp-suite`, and the objects with the load and the floors
+    #[arg(long, num_args = 4, value_name = "FILE", hide = true)]
+    built: Option<Vec<PathBuf>>,
+}
+
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let built = match &args.built {
+        Some(built) => built.clone(),
+        None => {
+            build_ebpf::build(build_ebpf::Warnings::Shown)?;
+            let (load, floors) = (build_ebpf::build_load()?, build_ebpf::build_floors()?);
+            vec![run::build_program()?, tools::provide_stamp_suite()?, load, floors]
+        }
+    };
+    if exec::again_as_root(&again(args, &built))? {
+        return Ok(());
+    }
+    let [teaparty, stamp_suite, load, floors] = <[PathBuf; 4]>::try_from(built).ok().context("four files")?;
+    let [load_on, reflect_on] = super::processors()?;
+    let _priority = Priority::raise();
+    let net = Net::new()?;
+    let mut load_on = Load::new(&net, &load, load_on)?;
+    let programs = Programs { teaparty, stamp_suite, load, floors, processor: reflect_on };
+    let rounds = measure(&net, &mut load_on, &programs, args)?;
+    let report = Report::new(&rounds)?;
+    report.print();
+    if !args.only.is_empty() {
+        return Ok(());
+    }
+    super::write(&args.json, &report)?;
+    println!("\nwritten to {}", paths::shown(&args.json));
+    if args.check && report.has_missed() {
+        bail!("a target is missed");
+    }
+    Ok(())
+}
+
+/// Our own arguments, for the one that runs as root.
+fn again(args: &Args, built: &[PathBuf]) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec!["bench".into(), "live".into()];
+    let numbers = [("--rounds", args.rounds.to_string()), ("--seconds", args.seconds.to_string())];
+    words.extend(numbers.into_iter().flat_map(|(name, value)| [name.into(), value.into()]));
+    words.extend(args.only.iter().flat_map(|name| ["--only".into(), name.into()]));
+    words.extend(["--json".into(), args.json.clone().into_os_string()]);
+    words.extend(args.check.then(|| "--check".into()));
+    words.push("--built".into());
+    words.extend(built.iter().map(|file| file.clone().into_os_string()));
+    words
+}
+
+/// All subjects in each round, so that a disturbance hits all of them.
+fn measure(
+    net: &Net,
+    load: &mut Load<'_>,
+    programs: &Programs,
+    args: &Args,
+) -> Result<Vec<(&'static Subject, Vec<Round>)>> {
+    let wanted = |subject: &&Subject| args.only.is_empty() || args.only.iter().any(|only| subject.name.contains(only));
+    let mut rounds: Vec<_> = subjects::ALL.iter().filter(wanted).map(|subject| (subject, Vec::new())).collect();
+    load.prepare(Kinds::Base)?;
+    for round in 1..=args.rounds {
+        for (subject, rounds) in &mut rounds {
+            eprint!("\rround {round} of {}: {:<32}", args.rounds, subject.name);
+            let time = Duration::from_secs_f64(args.seconds);
+            rounds.push(one_round(net, load, programs, subject, time).with_context(|| subject.name)?);
+        }
+    }
+    eprintln!();
+    Ok(rounds)
+}
+
+fn one_round(net: &Net, load: &mut Load<'_>, programs: &Programs, subject: &Subject, time: Duration) -> Result<Round> {
+    let running = subject.start(programs, net)?;
+    load.wait_until_answered()?;
+    let before = running.pid().map(processor_time).transpose()?;
+    let flood = load.flood(f64::INFINITY, WARM_UP, time)?;
+    let saturated_pps = if subject.is_in_kernel() { flood.replies_per_busy_second } else { flood.replies_pps };
+    ensure!(saturated_pps > 0.0, "not one reply");
+    // A process answers during the warm-up too, so that its time is for all its replies.
+    let answered = (flood.sent - flood.lost) as f64;
+    let used = running.pid().map(processor_time).transpose()?.zip(before).map(|(after, before)| after - before);
+    let mut round = Round { saturated_pps, loss: flood.lost as f64 / flood.sent as f64, ..Round::default() };
+    round.seconds_per_million = used.map(|used| used.as_secs_f64() / (answered / 1e6));
+    round.loss_free_pps = loss_free(load, saturated_pps, flood.lost == 0, time)?;
+    if subject.has_timestamps {
+        round.calm = Some(truth(load, CALM_PPS, time)?);
+        round.busy = Some(truth(load, saturated_pps * 0.8, time)?);
+        if subject.is_in_kernel() {
+            round.many = Some(truth(load, MANY_PPS, time)?);
+        }
+    }
+    Ok(round)
+}
+
+/// The most that is answered without the loss of a packet; 0 where even the smallest part of the saturated rate is too much.
+fn loss_free(load: &mut Load<'_>, saturated_pps: f64, is_free: bool, time: Duration) -> Result<f64> {
+    if is_free {
+        return Ok(saturated_pps);
+    }
+    for part in PARTS {
+        let flood = load.flood(saturated_pps * part, Duration::ZERO, time)?;
+        if flood.lost == 0 {
+            return Ok(flood.replies_pps);
+        }
+    }
+    Ok(0.0)
+}
+
+/// (T4 − T1) − (T3 − T2): on a path without delay, all of it is what the timestamps miss.
+fn net_error(sample: &Sample) -> Option<i64> {
+    Some(sample.round_trip - sample.residence?)
+}
+
+fn truth(load: &mut Load<'_>, rate_pps: f64, time: Duration) -> Result<Truth> {
+    let (samples, sent, time) = load.observe(rate_pps, time, Note::Times)?;
+    ensure!(!samples.is_empty(), "none of {sent} packets was answered");
+    let percentiles = |mut values: Vec<i64>| {
+        values.sort_unstable();
+        [0.5, 0.99, 0.999].map(|part| values[((values.len() - 1) as f64 * part) as usize] as f64 / 1_000.0)
+    };
+    Ok(Truth {
+        sent_pps: sent as f64 / time.as_secs_f64(),
+        residence_us: percentiles(samples.iter().filter_map(|sample| sample.residence).collect()),
+        net_error_us: percentiles(samples.iter().filter_map(net_error).collect()),
+        loss: 1.0 - samples.len() as f64 / sent as f64,
+    })
+}
