@@ -50,7 +50,7 @@ fn read(clock: libc::clockid_t) -> u64 {
 }
 
 /// What the kernel knows about CLOCK_REALTIME.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ClockState {
     /// Whether a daemon keeps it synchronised to an external source (`STA_UNSYNC` clear).
     pub is_synchronized: bool,

@@ -72,11 +72,11 @@ impl Fields {
         Ok(Some(parsed.to_canonical()))
     }
 
-    /// A number from 0 to 65535.
+    /// A number from 0 to 65535. Null is none, here and below.
     pub fn number(&mut self, name: &str) -> Result<Option<u16>, ApiError> {
         match self.0.remove(name) {
-            None => Ok(None),
-            Some(value) => match value.as_u64().and_then(|number| u16::try_from(number).ok()) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match whole(&value).as_u64().and_then(|number| u16::try_from(number).ok()) {
                 Some(number) => Ok(Some(number)),
                 None => Err(ApiError::field(name, "is no such number", "give a whole number from 0 to 65535")),
             },
@@ -86,7 +86,7 @@ impl Fields {
     /// `true` or `false`; false where it is missing.
     pub fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
         match self.0.remove(name) {
-            None => Ok(false),
+            None | Some(Value::Null) => Ok(false),
             Some(Value::Bool(value)) => Ok(value),
             Some(_) => Err(ApiError::field(name, "is neither true nor false", "give true or false, without quotes")),
         }
@@ -141,6 +141,16 @@ impl Fields {
     /// The members that are still there, for a confirmation.
     pub fn members(&self) -> &Map<String, Value> {
         &self.0
+    }
+}
+
+/// A number without the fraction that it is written with though it has none: in JSON, 5 and 5.0 are the same.
+pub fn whole(value: &Value) -> Value {
+    match value.as_f64() {
+        Some(number) if !value.is_u64() && number.fract() == 0.0 && (0.0..=9e15).contains(&number) => {
+            Value::from(number as u64)
+        }
+        _ => value.clone(),
     }
 }
 

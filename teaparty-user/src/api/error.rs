@@ -20,15 +20,30 @@ pub struct ApiError {
     remedy: Option<String>,
 }
 
-/// The document.
-#[derive(Serialize)]
-struct Problem<'a> {
+/// Media type of the documents.
+pub const PROBLEM: &str = "application/problem+json";
+
+/// What is wrong with a request (RFC 9457).
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Problem<'a> {
+    /// Which kind of problem it is.
+    #[schema(example = "urn:teaparty:problem:field")]
     r#type: String,
+    /// The kind in words.
+    #[schema(example = "A value can't be used")]
     title: &'a str,
+    /// The status code.
+    #[schema(example = 422)]
     status: u16,
+    /// What it is this time.
+    #[schema(example = "ssid: is no such number")]
     detail: &'a str,
+    /// The member or parameter that is wrong.
+    #[schema(example = "ssid", nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
+    /// What to do about it.
+    #[schema(example = "give a whole number from 0 to 65535", nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<&'a str>,
 }
@@ -210,7 +225,7 @@ impl IntoResponse for ApiError {
         };
         let mut response = (self.status, axum::Json(problem)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -7,13 +7,12 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -21,19 +20,12 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::AppState;
 use super::error::ApiError;
+use super::requests::StreamedEvent;
 use super::types::PathId;
 use crate::reflector::handle::{Count, Event, SessionChange};
 
-/// Seconds from one look at the counters to the next where the client does not say, and the most.
-const INTERVAL: (u64, u64) = (1, 3600);
-
-/// Parameters of the stream.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct EventsQuery {
-    /// Seconds from one look at the counters to the next.
-    interval_seconds: Option<u64>,
-}
+/// Time from one look at the counters to the next.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A session that was changed.
 #[derive(Debug, Serialize)]
@@ -63,21 +55,25 @@ struct DroppedEvent {
     missed: u64,
 }
 
-/// `GET /api/v1/events`.
-pub async fn stream(
-    State(app): State<AppState>,
-    query: Result<Query<EventsQuery>, QueryRejection>,
-) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|rejection| {
-        ApiError::malformed(rejection.body_text(), "the only parameter is interval_seconds, a whole number")
-    })?;
-    let seconds = query.interval_seconds.unwrap_or(INTERVAL.0);
-    if !(1..=INTERVAL.1).contains(&seconds) {
-        let remedy = format!("give a number from 1 to {}", INTERVAL.1);
-        return Err(ApiError::field("interval_seconds", "is out of range", remedy));
-    }
+/// Streams what is changed and counted, as it happens (server-sent events).
+///
+/// Events are `session`, `settings`, `counters` (those that differ from what was told before), and `dropped` for a client that
+/// reads too slowly, whose stream ends then. A stream lasts five minutes at most; clients of this kind connect again by
+/// themselves.
+#[utoipa::path(
+    get, path = "/events", tag = "events", operation_id = "stream_events",
+    responses(
+        (
+            status = 200,
+            description = "Events for as long as the client listens",
+            body = StreamedEvent,
+            content_type = "text/event-stream"
+        )
+    )
+)]
+pub async fn stream(State(app): State<AppState>) -> Result<Response, ApiError> {
     let place = app.streams.clone().try_acquire_owned().map_err(|_| ApiError::too_many_streams())?;
-    let mut ticks = interval(Duration::from_secs(seconds));
+    let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let listener = Listener { changes: app.reflector.events(), ticks, told: HashMap::new(), app, _place: place };
     Ok(Sse::new(messages(listener)).keep_alive(KeepAlive::default()).into_response())

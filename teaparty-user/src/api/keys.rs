@@ -10,13 +10,15 @@ use super::AppState;
 use super::body::Fields;
 use super::condition::{Condition, Tag};
 use super::error::ApiError;
+use super::openapi::IfMatch;
+use super::requests::{KeysBody, NewerKeysBody};
 use super::sessions::{key, path_id};
 use crate::reflector::handle::{SessionChange, SessionError, SessionId};
 use crate::reflector::keys::KeyChange;
 use crate::reflector::view::Provisioned;
 
 /// How many keys a session has: two of a kind during a change-over.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct KeyCounts {
     /// Keys of base packets. With none the session is not authenticated, unless the reflector has a default key.
     key: usize,
@@ -30,13 +32,53 @@ impl From<&Provisioned> for KeyCounts {
     }
 }
 
-/// `GET /api/v1/sessions/{id}/keys`.
+/// Says how many keys a configured session has. The keys themselves never come out.
+#[utoipa::path(
+    get, path = "/sessions/{id}/keys", tag = "keys", operation_id = "count_keys",
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        )
+    ),
+    responses(
+        (
+            status = 200,
+            description = "How many there are",
+            body = KeyCounts,
+            headers(("ETag" = String, description = "Of what is configured, not of what is counted"))
+        )
+    )
+)]
 pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let session = app.reflector.provisioned(path_id(&id)?)?;
     Ok((Tag::of_session(Some(&session)).header(), Json(KeyCounts::from(&session))).into_response())
 }
 
-/// `PUT /api/v1/sessions/{id}/keys`: `key` and `tlv_key` take the place of those there are; null removes them.
+/// Replaces the keys of a configured session, at once.
+#[utoipa::path(
+    put, path = "/sessions/{id}/keys", tag = "keys", operation_id = "put_keys",
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        ),
+        IfMatch
+    ),
+    request_body = KeysBody,
+    responses(
+        (
+            status = 200,
+            description = "How many there are now",
+            body = KeyCounts,
+            headers(("ETag" = String, description = "Of what is configured, not of what is counted"))
+        )
+    )
+)]
 pub async fn put(
     State(app): State<AppState>,
     Path(id): Path<String>,
@@ -49,7 +91,30 @@ pub async fn put(
     change(&app, path_id(&id)?, &headers, base, tlv).await
 }
 
-/// `POST /api/v1/sessions/{id}/keys/rotate`: `key` and `tlv_key` are the newer ones; those so far are accepted too.
+/// Begins a change-over: these keys are the newer ones, and those so far are accepted too.
+///
+/// Asked for once more with the same keys, it changes nothing.
+#[utoipa::path(
+    post, path = "/sessions/{id}/keys/rotate", tag = "keys", operation_id = "rotate_keys",
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        ),
+        IfMatch
+    ),
+    request_body = NewerKeysBody,
+    responses(
+        (
+            status = 200,
+            description = "How many there are now",
+            body = KeyCounts,
+            headers(("ETag" = String, description = "Of what is configured, not of what is counted"))
+        )
+    )
+)]
 pub async fn rotate(
     State(app): State<AppState>,
     Path(id): Path<String>,
@@ -57,6 +122,9 @@ pub async fn rotate(
     mut fields: Fields,
 ) -> Result<Response, ApiError> {
     let mut newer = |name| {
+        if fields.take_null(name) {
+            return Err(ApiError::field(name, "is null", "give the newer key, or leave it out"));
+        }
         let key = key(&mut fields, name)?.pop();
         Ok::<_, ApiError>(key.map_or(KeyChange::Keep, KeyChange::Rotate))
     };
@@ -68,7 +136,27 @@ pub async fn rotate(
     change(&app, path_id(&id)?, &headers, base, tlv).await
 }
 
-/// `POST /api/v1/sessions/{id}/keys/retire`: the change-over is over, only the newer keys are accepted.
+/// Ends a change-over: only the newer keys are accepted.
+#[utoipa::path(
+    post, path = "/sessions/{id}/keys/retire", tag = "keys", operation_id = "retire_keys",
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        ),
+        IfMatch
+    ),
+    responses(
+        (
+            status = 200,
+            description = "How many there are now",
+            body = KeyCounts,
+            headers(("ETag" = String, description = "Of what is configured, not of what is counted"))
+        )
+    )
+)]
 pub async fn retire(
     State(app): State<AppState>,
     Path(id): Path<String>,
@@ -77,7 +165,20 @@ pub async fn retire(
     change(&app, path_id(&id)?, &headers, KeyChange::Retire, KeyChange::Retire).await
 }
 
-/// `DELETE /api/v1/sessions/{id}/keys`.
+/// Removes all keys of a configured session.
+#[utoipa::path(
+    delete, path = "/sessions/{id}/keys", tag = "keys", operation_id = "remove_keys",
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        ),
+        IfMatch
+    ),
+    responses((status = 204, description = "It has none of its own any more"))
+)]
 pub async fn remove(
     State(app): State<AppState>,
     Path(id): Path<String>,

@@ -1,7 +1,8 @@
 //! The REST API: the real one under `/api/v1`, the namesake's endpoints, probes and metrics.
 //!
 //! Reading order: [`types`] (what is shown), [`error`] (what is shown when it fails), [`body`] (what comes in),
-//! [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] and [`namesake`] (the endpoints), [`condition`] (ETags), [`token`] (who may ask),
+//! [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] and [`namesake`] (the endpoints), [`condition`] (ETags), [`openapi`] and [`requests`]
+//! (what describes them), [`token`] (who may ask),
 //! [`listen`] and [`server`] (connections).
 //!
 //! Keys come in and never go out: no type here that is serialised has a place for one.
@@ -13,8 +14,10 @@ pub mod events;
 pub mod keys;
 pub mod listen;
 pub mod namesake;
+pub mod openapi;
 pub mod reflector;
 pub mod reload;
+pub mod requests;
 pub mod server;
 pub mod sessions;
 pub mod settings;
@@ -29,8 +32,11 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::post;
+use serde_json::Value;
 use tokio::sync::Semaphore;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use self::error::ApiError;
 use self::token::Token;
@@ -65,6 +71,8 @@ pub struct AppState {
     pub reloader: Option<Arc<Reloader>>,
     looks: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    /// What [`openapi`] shows; empty before there is a router.
+    document: Arc<Value>,
 }
 
 impl AppState {
@@ -72,7 +80,17 @@ impl AppState {
     pub fn new(reflector: ReflectorHandle, heartbeats: Heartbeats, token: Option<Token>) -> Self {
         let [looks, streams] = [LOOKS, STREAMS].map(|count| Arc::new(Semaphore::new(count)));
         let reflectors = [reflector.clone()].into();
-        Self { reflector, reflectors, root: ROOT.into(), heartbeats, token, reloader: None, looks, streams }
+        Self {
+            reflector,
+            reflectors,
+            root: ROOT.into(),
+            heartbeats,
+            token,
+            reloader: None,
+            looks,
+            streams,
+            document: Arc::default(),
+        }
     }
 
     /// The same for several reflectors, the first of which is the one so far.
@@ -117,24 +135,29 @@ impl AppState {
 /// What is one reflector's is there for each under `/api/v1/reflectors/NAME`, and for the first under `/api/v1`.
 pub fn router(state: AppState) -> Router {
     let v1 = own()
-        .route("/reflectors", get(reflector::all))
-        .route("/reload", post(reload::reload))
-        .route("/heartbeats", get(reflector::heartbeats).post(reflector::add_heartbeat))
-        .route("/heartbeats/{target}", delete(reflector::remove_heartbeat));
+        .routes(routes!(reflector::all))
+        .routes(routes!(reload::reload))
+        .routes(routes!(reflector::heartbeats, reflector::add_heartbeat))
+        .routes(routes!(reflector::remove_heartbeat))
+        .routes(routes!(openapi::get));
     // An interface may be called by what a path can't say; then a `name` helps.
     let named =
         state.reflectors.iter().filter(|reflector| !reflector.name().contains(['/', '{', '}', '*', '?', '#', '%']));
     let each = named.map(|reflector| state.narrowed(reflector));
+    let own = || own().split_for_parts().0;
     let each = each.fold(Router::new(), |all, narrowed| all.nest(&narrowed.root.clone(), own().with_state(narrowed)));
-    Router::new()
+    let (router, api) = OpenApiRouter::with_openapi(openapi::head())
         .nest(ROOT, v1)
+        .routes(routes!(namesake::heartbeats))
+        .routes(routes!(namesake::sessions))
+        .routes(routes!(reflector::live))
+        .routes(routes!(reflector::ready))
+        .routes(routes!(metrics_text))
+        .split_for_parts();
+    let state = AppState { document: Arc::new(openapi::complete(&api)), ..state };
+    router
         .merge(each)
-        .route("/heartbeats", get(namesake::heartbeats))
-        .route("/sessions", get(namesake::sessions))
         .route("/session", post(namesake::create))
-        .route("/livez", get(reflector::live))
-        .route("/readyz", get(reflector::ready))
-        .route("/metrics", get(metrics_text))
         .fallback(async || ApiError::no_such_path())
         .method_not_allowed_fallback(async || ApiError::no_such_method())
         .layer(DefaultBodyLimit::max(body::MAX_BODY))
@@ -143,21 +166,25 @@ pub fn router(state: AppState) -> Router {
 }
 
 /// What is one reflector's.
-fn own() -> Router<AppState> {
-    Router::new()
-        .route("/sessions", get(sessions::list).post(sessions::create))
-        .route("/sessions/{id}", get(sessions::get).put(sessions::put).delete(sessions::delete))
-        .route("/sessions/{id}/reset", post(sessions::reset))
-        .route("/sessions/{id}/keys", get(keys::get).put(keys::put).delete(keys::remove))
-        .route("/sessions/{id}/keys/rotate", post(keys::rotate))
-        .route("/sessions/{id}/keys/retire", post(keys::retire))
-        .route("/policy", get(settings::policy).put(settings::put_policy).patch(settings::patch_policy))
-        .route("/limits", get(settings::limits).put(settings::put_limits).patch(settings::patch_limits))
-        .route("/events", get(events::stream))
-        .route("/reflector", get(reflector::get))
+fn own() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(sessions::list, sessions::create))
+        .routes(routes!(sessions::get, sessions::put, sessions::delete))
+        .routes(routes!(sessions::reset))
+        .routes(routes!(keys::get, keys::put, keys::remove))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(keys::retire))
+        .routes(routes!(settings::policy, settings::put_policy, settings::patch_policy))
+        .routes(routes!(settings::limits, settings::put_limits, settings::patch_limits))
+        .routes(routes!(events::stream))
+        .routes(routes!(reflector::get))
 }
 
-/// `GET /metrics`.
+/// Shows all metrics, for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "probes", operation_id = "metrics",
+    responses((status = 200, description = "Prometheus's text format", body = String, content_type = "text/plain"))
+)]
 async fn metrics_text(State(app): State<AppState>) -> Result<Response, ApiError> {
     let heartbeats = app.heartbeats.list();
     let reflectors = app.reflectors.clone();

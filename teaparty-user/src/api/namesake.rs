@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::AppState;
 use super::body::{AnyType, missing};
@@ -19,20 +20,32 @@ use crate::reflector::handle::{SessionId, SessionSpec, SessionStatus};
 use crate::reflector::keys::SessionKeys;
 
 /// A heartbeat of `GET /heartbeats`.
-#[derive(Serialize)]
-pub struct Heartbeat {
+#[derive(Serialize, ToSchema)]
+pub struct NamesakeHeartbeat {
     target: String,
+    #[schema(value_type = Interval)]
     interval: Duration,
 }
 
+/// A duration, as serde writes it.
+#[derive(ToSchema)]
+pub struct Interval {
+    /// Whole seconds.
+    pub secs: u64,
+    /// Nanoseconds behind that.
+    pub nanos: u32,
+}
+
 /// A session of `GET /sessions`.
-#[derive(Serialize)]
-pub struct Session {
+#[derive(Serialize, ToSchema)]
+pub struct NamesakeSession {
     id: Id,
     data: Data,
 }
 
-#[derive(Serialize)]
+/// What tells sessions apart.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NamesakeId)]
 struct Id {
     /// The reflector's side.
     src: String,
@@ -41,25 +54,37 @@ struct Id {
     ssid: Ssid,
 }
 
-#[derive(Serialize)]
+/// Session-Sender Identifier.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NamesakeSsid)]
 enum Ssid {
     Ssid(u16),
 }
 
-#[derive(Serialize)]
+/// What is known of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NamesakeData)]
 struct Data {
     sequence: u32,
     last: Instant,
 }
 
-/// `GET /heartbeats`.
-pub async fn heartbeats(State(app): State<AppState>) -> Json<Vec<Heartbeat>> {
+/// Lists the targets of heartbeats, as the earlier implementation does.
+#[utoipa::path(
+    get, path = "/heartbeats", tag = "namesake", operation_id = "namesake_heartbeats",
+    responses((status = 200, description = "All targets", body = Vec<NamesakeHeartbeat>))
+)]
+pub async fn heartbeats(State(app): State<AppState>) -> Json<Vec<NamesakeHeartbeat>> {
     let all = app.heartbeats.list().into_iter();
-    Json(all.map(|status| Heartbeat { target: status.target.to_string(), interval: status.interval }).collect())
+    Json(all.map(|status| NamesakeHeartbeat { target: status.target.to_string(), interval: status.interval }).collect())
 }
 
-/// `GET /sessions`.
-pub async fn sessions(State(app): State<AppState>) -> Result<Json<Vec<Session>>, ApiError> {
+/// Lists all sessions, as the earlier implementation does.
+#[utoipa::path(
+    get, path = "/sessions", tag = "namesake", operation_id = "namesake_sessions",
+    responses((status = 200, description = "All sessions", body = Vec<NamesakeSession>))
+)]
+pub async fn sessions(State(app): State<AppState>) -> Result<Json<Vec<NamesakeSession>>, ApiError> {
     let all = app.look(|reflector| {
         let offset = SystemClock.state().tai_offset_ns();
         reflector.sessions().iter().map(|status| session(status, offset)).collect()
@@ -67,9 +92,9 @@ pub async fn sessions(State(app): State<AppState>) -> Result<Json<Vec<Session>>,
     all.await.map(Json)
 }
 
-fn session(status: &SessionStatus, tai_offset_ns: i64) -> Session {
+fn session(status: &SessionStatus, tai_offset_ns: i64) -> NamesakeSession {
     let SessionId { source, source_port, destination, destination_port, ssid } = status.id;
-    Session {
+    NamesakeSession {
         id: Id {
             src: std::net::SocketAddr::new(destination, destination_port).to_string(),
             dst: std::net::SocketAddr::new(source, source_port).to_string(),
@@ -83,7 +108,10 @@ fn session(status: &SessionStatus, tai_offset_ns: i64) -> Session {
     }
 }
 
-/// `POST /session`: provisions a session and confirms it with what was posted, but for the key.
+/// Provisions a session, and confirms it with what was posted, but for the key.
+///
+/// It answers 500 where the session exists, as the earlier implementation is documented to do, and takes any Content-Type.
+/// The OpenAPI document leaves it out: there a 500 is a failure, and `/api/v1/sessions` is the way to do this.
 pub async fn create(State(app): State<AppState>, body: AnyType) -> Result<Json<Map<String, Value>>, ApiError> {
     let AnyType(mut fields) = body;
     let remedy = "give the key as a string that is not empty";

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::body::{Fields, missing};
 use super::error::ApiError;
+use super::requests::HeartbeatBody;
 use super::types::Instant;
 use super::{AppState, ROOT};
 use crate::clock::{Clock as _, ClockState, SystemClock};
@@ -15,19 +16,27 @@ use crate::heartbeat::{self, Heartbeat, HeartbeatError, Status};
 use crate::reflector::handle::{Count, InterfaceStatus};
 
 /// The reflector's state.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub struct ReflectorView {
+    /// Of the program.
     version: &'static str,
     /// Its name, or what it answers on.
     name: String,
     /// `ready`, or `degraded` while an interface is away.
     state: &'static str,
+    /// The interfaces, in the order of the configuration.
     interfaces: Vec<InterfaceStatus>,
+    /// What the system says of its clock.
     clock: ClockState,
+    /// Packets by the way they ended, but for ways that none took.
     counters: Vec<Count>,
 }
 
-/// `GET /api/v1/reflector`.
+/// Shows the state of the reflector: interfaces, XDP programs, clock, and counters with what they mean.
+#[utoipa::path(
+    get, path = "/reflector", tag = "reflector", operation_id = "get_reflector",
+    responses((status = 200, description = "The state", body = ReflectorView))
+)]
 pub async fn get(State(app): State<AppState>) -> Result<Json<ReflectorView>, ApiError> {
     let view = app.look(|reflector| {
         let interfaces = reflector.interfaces();
@@ -49,17 +58,25 @@ fn state(interfaces: &[InterfaceStatus]) -> &'static str {
 }
 
 /// One of the reflectors of the process.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub struct Listed {
     /// Its name, or what it answers on.
     name: String,
     /// What the paths begin with that are about this one.
     path: String,
+    /// `ready`, or `degraded` while an interface is away.
     state: &'static str,
+    /// Its interfaces.
     interfaces: Vec<InterfaceStatus>,
 }
 
-/// `GET /api/v1/reflectors`: all of the process, in the order of the configuration.
+/// Lists all reflectors of the process, in the order of the configuration.
+///
+/// What is one reflector's is under its `path`, and of the first one under `/api/v1` too.
+#[utoipa::path(
+    get, path = "/reflectors", tag = "reflector", operation_id = "list_reflectors",
+    responses((status = 200, description = "All of them", body = Vec<Listed>))
+)]
 pub async fn all(State(app): State<AppState>) -> Result<Json<Vec<Listed>>, ApiError> {
     let reflectors = app.reflectors.clone();
     let list = app.look(move |_| {
@@ -72,12 +89,28 @@ pub async fn all(State(app): State<AppState>) -> Result<Json<Vec<Listed>>, ApiEr
     list.await.map(Json)
 }
 
-/// `GET /livez`: the process answers.
+/// Says that the process answers.
+#[utoipa::path(
+    get, path = "/livez", tag = "probes", operation_id = "livez",
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain"))
+)]
 pub async fn live() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: packets are answered on every interface; 503 names those that are away.
+/// Says whether packets are answered on every interface.
+#[utoipa::path(
+    get, path = "/readyz", tag = "probes", operation_id = "readyz",
+    responses(
+        (status = 200, description = "They are", body = String, content_type = "text/plain"),
+        (
+            status = 503,
+            description = "Names the interfaces that are away",
+            body = String,
+            content_type = "text/plain"
+        )
+    )
+)]
 pub async fn ready(State(app): State<AppState>) -> Result<(StatusCode, String), ApiError> {
     let reflectors = app.reflectors.clone();
     let look = app.look(move |_| reflectors.iter().flat_map(|reflector| reflector.interfaces()).collect::<Vec<_>>());
@@ -91,7 +124,7 @@ pub async fn ready(State(app): State<AppState>) -> Result<(StatusCode, String), 
 }
 
 /// A heartbeat's target and how it went.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub struct HeartbeatView {
     target: String,
     interval_seconds: u64,
@@ -114,12 +147,29 @@ impl From<Status> for HeartbeatView {
     }
 }
 
-/// `GET /api/v1/heartbeats`.
+/// Lists the targets of heartbeats, and how it went.
+#[utoipa::path(
+    get, path = "/heartbeats", tag = "heartbeats", operation_id = "list_heartbeats",
+    responses((status = 200, description = "All targets", body = Vec<HeartbeatView>))
+)]
 pub async fn heartbeats(State(app): State<AppState>) -> Json<Vec<HeartbeatView>> {
     Json(app.heartbeats.list().into_iter().map(HeartbeatView::from).collect())
 }
 
-/// `POST /api/v1/heartbeats`: `target` (`IP` or `IP:PORT`) and `interval_seconds`.
+/// Sends heartbeats to one more target.
+#[utoipa::path(
+    post, path = "/heartbeats", tag = "heartbeats", operation_id = "add_heartbeat",
+    request_body = HeartbeatBody,
+    responses(
+        (
+            status = 201,
+            description = "The target, at the path in Location",
+            body = HeartbeatView,
+            headers(("Location" = String))
+        ),
+        (status = 409, description = "It is one already, or there are as many as there may be")
+    )
+)]
 pub async fn add_heartbeat(State(app): State<AppState>, mut fields: Fields) -> Result<Response, ApiError> {
     let remedy = "give an address with or without a port, such as \"192.0.2.1:862\" or \"[2001:db8::1]:862\"";
     let target = fields.text("target", remedy)?.ok_or_else(|| missing("target"))?;
@@ -139,7 +189,12 @@ pub async fn add_heartbeat(State(app): State<AppState>, mut fields: Fields) -> R
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)).into_response())
 }
 
-/// `DELETE /api/v1/heartbeats/{target}`.
+/// Sends no more heartbeats to a target.
+#[utoipa::path(
+    delete, path = "/heartbeats/{target}", tag = "heartbeats", operation_id = "remove_heartbeat",
+    params(("target" = String, Path, description = "Address and port", example = "192.0.2.1:8620")),
+    responses((status = 204, description = "It gets no more"))
+)]
 pub async fn remove_heartbeat(State(app): State<AppState>, Path(target): Path<String>) -> Result<StatusCode, ApiError> {
     match heartbeat::parse_target(&target) {
         Some(target) if app.heartbeats.remove(target) => Ok(StatusCode::NO_CONTENT),

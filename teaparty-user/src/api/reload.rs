@@ -8,8 +8,17 @@ use super::AppState;
 use super::error::ApiError;
 use crate::daemon::reload::{ReloadError, Report};
 
-/// `POST /api/v1/reload`: reads the configuration file and the keys again, as SIGHUP does. The answer says what holds now and what
-/// takes a restart; with an error nothing has changed.
+/// Reads the configuration file and the keys again, as SIGHUP does.
+///
+/// The answer says what holds now and what takes a restart; with an error nothing has changed.
+#[utoipa::path(
+    post, path = "/reload", tag = "settings", operation_id = "reload",
+    responses(
+        (status = 200, description = "What was applied, and what takes a restart", body = Report),
+        (status = 409, description = "Nothing was configured by a file"),
+        (status = 422, description = "The file can't be used")
+    )
+)]
 pub async fn reload(State(app): State<AppState>) -> Result<Json<Report>, ApiError> {
     let Some(reloader) = app.reloader.clone() else {
         return Err(ApiError::conflict("nothing here was configured by a file", "start with --config FILE"));

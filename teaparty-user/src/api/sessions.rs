@@ -9,12 +9,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use teaparty_common::wire::DEFAULT_PORT;
+use utoipa::IntoParams;
 
 use super::AppState;
 use super::body::{Fields, missing};
 use super::condition::{Condition, Tag};
 use super::error::ApiError;
 use super::keys::replacement;
+use super::openapi::{IfMatch, IfNoneMatch};
+use super::requests::{SessionBody, SessionChangeBody};
 use super::types::{PathId, SessionView, groups, order, sort};
 use crate::clock::{Clock as _, SystemClock};
 use crate::crypto::Key;
@@ -28,26 +31,48 @@ use crate::reflector::view::Provisioned;
 const DEFAULT_LIMIT: usize = 100;
 /// Sessions in one answer at most.
 const MAX_LIMIT: usize = 10_000;
+/// Characters of a key at most.
+const MAX_KEY: usize = 1024;
 
 /// Parameters of the list.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct ListQuery {
+    /// Sessions in the answer at most; 100 where none is given.
+    #[param(minimum = 1, maximum = 10000, nullable = false)]
     limit: Option<usize>,
+    /// `next` of the page before.
+    #[param(nullable = false)]
     after: Option<String>,
+    /// Only those of this sender.
+    #[param(value_type = Option<String>, nullable = false)]
     source: Option<IpAddr>,
+    /// Only those of this port of the sender.
+    #[param(nullable = false)]
     source_port: Option<u16>,
+    /// Only those of this address of ours.
+    #[param(value_type = Option<String>, nullable = false)]
     destination: Option<IpAddr>,
+    /// Only those of this SSID.
+    #[param(nullable = false)]
     ssid: Option<u16>,
+    /// Only those that come by this interface.
+    #[param(nullable = false)]
     interface: Option<String>,
+    /// Only those that are configured, or not.
+    #[param(nullable = false)]
     provisioned: Option<bool>,
+    /// Only those that are authenticated, or not.
+    #[param(nullable = false)]
     authenticated: Option<bool>,
-    /// Those that have received most packets come first; there is one page then.
+    /// Those that have received most packets come first; there is one page then, of those behind `after`.
+    #[param(nullable = false)]
     busiest: Option<bool>,
 }
 
 /// One page of the list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Page {
     sessions: Vec<SessionView>,
     /// Sessions that pass the filters, on all pages.
@@ -56,7 +81,12 @@ struct Page {
     next: Option<String>,
 }
 
-/// `GET /api/v1/sessions`.
+/// Lists sessions: those that packets made, and those that were configured, a page at a time.
+#[utoipa::path(
+    get, path = "/sessions", tag = "sessions", operation_id = "list_sessions",
+    params(ListQuery),
+    responses((status = 200, description = "A page of sessions in the order of their ids", body = Page))
+)]
 pub async fn list(
     State(app): State<AppState>,
     query: Result<Query<ListQuery>, QueryRejection>,
@@ -76,9 +106,6 @@ pub async fn list(
         ApiError::field("after", "is the id of no session", "give `next` of the page before, as it is")
     })?;
     let is_busiest = query.busiest.unwrap_or(false);
-    if is_busiest && after.is_some() {
-        return Err(ApiError::field("after", "does not go with busiest", "leave one of them out"));
-    }
     let page = app
         .look(move |reflector| {
             let mut all = reflector.sessions();
@@ -121,7 +148,26 @@ impl ListQuery {
     }
 }
 
-/// `GET /api/v1/sessions/{id}`.
+/// Shows one session, in the same time however many there are.
+#[utoipa::path(
+    get, path = "/sessions/{id}", tag = "sessions", operation_id = "get_session",
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        )
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The session",
+            body = SessionView,
+            headers(("ETag" = String, description = "Of what is configured, not of what is counted"))
+        )
+    )
+)]
 pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<Response, ApiError> {
     show(&app, path_id(&id)?).await
 }
@@ -135,7 +181,20 @@ async fn show(app: &AppState, id: SessionId) -> Result<Response, ApiError> {
     Ok((Tag::of_session(provisioned.as_ref()).header(), Json(view)).into_response())
 }
 
-/// `POST /api/v1/sessions`.
+/// Provisions a session.
+#[utoipa::path(
+    post, path = "/sessions", tag = "sessions", operation_id = "create_session",
+    request_body = SessionBody,
+    responses(
+        (
+            status = 201,
+            description = "The session, at the path in Location",
+            body = SessionView,
+            headers(("ETag" = String), ("Location" = String))
+        ),
+        (status = 409, description = "It exists")
+    )
+)]
 pub async fn create(State(app): State<AppState>, mut fields: Fields) -> Result<Response, ApiError> {
     let spec = SessionSpec {
         keys: SessionKeys { base: key(&mut fields, "key")?, tlv: key(&mut fields, "tlv_key")? },
@@ -154,8 +213,37 @@ fn created(app: &AppState, shown: Response, id: SessionId) -> Result<Response, A
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], shown).into_response())
 }
 
-/// `PUT /api/v1/sessions/{id}`: what is configured of it becomes what is given, but for keys that are not mentioned. Makes
-/// the session where there is none. What it counts goes on.
+/// Makes or replaces what is configured of a session.
+///
+/// Keys that are not mentioned stay. What it counts goes on, unless it becomes authenticated or open.
+#[utoipa::path(
+    put, path = "/sessions/{id}", tag = "sessions", operation_id = "put_session",
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        ),
+        IfMatch,
+        IfNoneMatch
+    ),
+    request_body = SessionChangeBody,
+    responses(
+        (
+            status = 200,
+            description = "The session, which was there",
+            body = SessionView,
+            headers(("ETag" = String, description = "Of what is configured, not of what is counted"))
+        ),
+        (
+            status = 201,
+            description = "The session, which is new",
+            body = SessionView,
+            headers(("ETag" = String), ("Location" = String))
+        )
+    )
+)]
 pub async fn put(
     State(app): State<AppState>,
     Path(id): Path<String>,
@@ -188,7 +276,20 @@ pub async fn put(
     if is_new { created(&app, shown, id) } else { Ok(shown) }
 }
 
-/// `DELETE /api/v1/sessions/{id}`.
+/// Takes back a configured session, or forgets one that packets made.
+#[utoipa::path(
+    delete, path = "/sessions/{id}", tag = "sessions", operation_id = "delete_session",
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        ),
+        IfMatch
+    ),
+    responses((status = 204, description = "It is gone"))
+)]
 pub async fn delete(
     State(app): State<AppState>,
     Path(id): Path<String>,
@@ -199,7 +300,28 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /api/v1/sessions/{id}/reset`: the session begins anew, its counters and its next Sequence Number are 0.
+/// Has a session begin anew: its counters and its next Sequence Number are 0, its history is empty.
+#[utoipa::path(
+    post, path = "/sessions/{id}/reset", tag = "sessions", operation_id = "reset_session",
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        ),
+        IfMatch
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The session",
+            body = SessionView,
+            headers(("ETag" = String, description = "Of what is configured, not of what is counted"))
+        ),
+        (status = 409, description = "It stands for many")
+    )
+)]
 pub async fn reset(
     State(app): State<AppState>,
     Path(id): Path<String>,
@@ -224,7 +346,8 @@ fn permission(
 
 /// The session that a segment of a path names.
 pub fn path_id(text: &str) -> Result<SessionId, ApiError> {
-    text.parse::<PathId>().map(|id| id.0).map_err(|()| {
+    let is_one_family = |id: &SessionId| id.source.is_ipv4() == id.destination.is_ipv4();
+    text.parse::<PathId>().ok().map(|id| id.0).filter(is_one_family).ok_or_else(|| {
         ApiError::unknown(
             "this is the id of no session",
             "an id is SOURCE,PORT,DESTINATION,PORT,SSID, such as 192.0.2.1,0,0.0.0.0,862,61183",
@@ -281,6 +404,9 @@ fn configuration(spec: SessionSpec, fields: &mut Fields) -> Result<SessionSpec, 
 pub fn key(fields: &mut Fields, name: &str) -> Result<Vec<Key>, ApiError> {
     let remedy = "give a string: the key itself, or hex:DIGITS or base64:TEXT";
     let Some(text) = fields.text(name, remedy)? else { return Ok(Vec::new()) };
+    if text.chars().count() > MAX_KEY {
+        return Err(ApiError::field(name, "is too long", format!("give {MAX_KEY} characters at most")));
+    }
     let key = Key::from_content(text.as_bytes()).map_err(|error| ApiError::field(name, error, remedy))?;
     Ok(vec![key])
 }

@@ -10,9 +10,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
 use super::AppState;
-use super::body::Fields;
+use super::body::{Fields, whole};
 use super::condition::{Condition, Tag};
 use super::error::ApiError;
+use super::openapi::{IfMatch, IfNoneMatch, LimitsView, PolicyView};
 use crate::reflector::config::{Config, Settings};
 use crate::reflector::handle::ReconfigureError;
 
@@ -21,10 +22,12 @@ const ATTEMPTS: usize = 16;
 
 /// Some of the settings, by the names that they have in [`Settings`].
 #[derive(Clone, Copy)]
-struct Group(&'static [&'static str]);
+pub(super) struct Group(pub(super) &'static [&'static str]);
 
-const POLICY: Group = Group(Settings::POLICY);
-const LIMITS: Group = Group(Settings::LIMITS);
+/// The rules of reflection.
+pub(super) const POLICY: Group = Group(Settings::POLICY);
+/// Who is answered, and how often.
+pub(super) const LIMITS: Group = Group(Settings::LIMITS);
 
 /// What the members that a request leaves out are to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,12 +38,30 @@ enum Rest {
     Default,
 }
 
-/// `GET /api/v1/policy`.
+/// Shows the rules of reflection.
+#[utoipa::path(
+    get, path = "/policy", tag = "settings", operation_id = "get_policy",
+    params(IfNoneMatch),
+    responses(
+        (status = 200, description = "All of it", body = PolicyView, headers(("ETag" = String))),
+        (status = 304, description = "It is as If-None-Match says")
+    )
+)]
 pub async fn policy(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
     POLICY.get(&app, &headers)
 }
 
-/// `PATCH /api/v1/policy`: a merge patch (RFC 7396).
+/// Changes the rules of reflection, on all interfaces at once: a merge patch (RFC 7396).
+///
+/// Members that are not given stay; null is for the default.
+#[utoipa::path(
+    patch, path = "/policy", tag = "settings", operation_id = "patch_policy",
+    params(IfMatch),
+    request_body = PolicyView,
+    responses(
+        (status = 200, description = "All of it, as it is now", body = PolicyView, headers(("ETag" = String)))
+    )
+)]
 pub async fn patch_policy(
     State(app): State<AppState>,
     headers: HeaderMap,
@@ -49,17 +70,45 @@ pub async fn patch_policy(
     POLICY.change(&app, &headers, fields, Rest::Kept).await
 }
 
-/// `PUT /api/v1/policy`.
+/// Replaces the rules of reflection, on all interfaces at once.
+///
+/// Members that are not given get their defaults.
+#[utoipa::path(
+    put, path = "/policy", tag = "settings", operation_id = "put_policy",
+    params(IfMatch),
+    request_body = PolicyView,
+    responses(
+        (status = 200, description = "All of it, as it is now", body = PolicyView, headers(("ETag" = String)))
+    )
+)]
 pub async fn put_policy(State(app): State<AppState>, headers: HeaderMap, fields: Fields) -> Result<Response, ApiError> {
     POLICY.change(&app, &headers, fields, Rest::Default).await
 }
 
-/// `GET /api/v1/limits`.
+/// Shows who is answered, and how often.
+#[utoipa::path(
+    get, path = "/limits", tag = "settings", operation_id = "get_limits",
+    params(IfNoneMatch),
+    responses(
+        (status = 200, description = "All of it", body = LimitsView, headers(("ETag" = String))),
+        (status = 304, description = "It is as If-None-Match says")
+    )
+)]
 pub async fn limits(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
     LIMITS.get(&app, &headers)
 }
 
-/// `PATCH /api/v1/limits`: a merge patch (RFC 7396).
+/// Changes who is answered, and how often, on all interfaces at once: a merge patch (RFC 7396).
+///
+/// Members that are not given stay; null is for the default.
+#[utoipa::path(
+    patch, path = "/limits", tag = "settings", operation_id = "patch_limits",
+    params(IfMatch),
+    request_body = LimitsView,
+    responses(
+        (status = 200, description = "All of it, as it is now", body = LimitsView, headers(("ETag" = String)))
+    )
+)]
 pub async fn patch_limits(
     State(app): State<AppState>,
     headers: HeaderMap,
@@ -68,7 +117,17 @@ pub async fn patch_limits(
     LIMITS.change(&app, &headers, fields, Rest::Kept).await
 }
 
-/// `PUT /api/v1/limits`.
+/// Replaces who is answered, and how often, on all interfaces at once.
+///
+/// Members that are not given get their defaults.
+#[utoipa::path(
+    put, path = "/limits", tag = "settings", operation_id = "put_limits",
+    params(IfMatch),
+    request_body = LimitsView,
+    responses(
+        (status = 200, description = "All of it, as it is now", body = LimitsView, headers(("ETag" = String)))
+    )
+)]
 pub async fn put_limits(State(app): State<AppState>, headers: HeaderMap, fields: Fields) -> Result<Response, ApiError> {
     LIMITS.change(&app, &headers, fields, Rest::Default).await
 }
@@ -148,7 +207,10 @@ impl Group {
                 ApiError::field(name, "is not known here", format!("there are {}", names.join(", ")))
             })?;
             // Taken out (RFC 7396), which makes it what it is where nobody sets it.
-            let value = if value.is_null() { defaults.remove(setting).unwrap_or_default() } else { value.clone() };
+            let value = if value.is_null() { defaults.remove(setting).unwrap_or_default() } else { whole(value) };
+            if value.as_u64().is_some_and(|number| i64::try_from(number).is_err()) {
+                return Err(ApiError::field(name, "is too large", format!("give {} at most", i64::MAX)));
+            }
             all.insert(setting.into(), value);
             changed = read(&all).map_err(|error| {
                 ApiError::field(name, "has a value that it can't have", format!("mind its type and range: {error}"))
@@ -171,6 +233,6 @@ fn read(members: &Map<String, Value>) -> Result<Settings, serde_json::Error> {
 }
 
 /// A setting's name in the API.
-fn named(setting: &str) -> String {
+pub(super) fn named(setting: &str) -> String {
     setting.replace('-', "_")
 }

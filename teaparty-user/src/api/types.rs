@@ -11,15 +11,18 @@ use crate::reflector::handle::{SessionId, SessionStatus};
 use crate::reflector::view::Provisioned;
 
 /// A session in the API: what it is, and its state on every interface that it comes by.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct SessionView {
     /// Last segment of its path.
+    #[schema(example = "192.0.2.1,0,0.0.0.0,862,61183")]
     pub id: String,
     /// Address of the Session-Sender.
+    #[schema(value_type = String, example = "192.0.2.1")]
     pub source: IpAddr,
     /// Its port; 0 for any.
     pub source_port: u16,
     /// Address of ours; unspecified for any.
+    #[schema(value_type = String, example = "0.0.0.0")]
     pub destination: IpAddr,
     /// Port of ours.
     pub destination_port: u16,
@@ -36,24 +39,26 @@ pub struct SessionView {
 }
 
 /// What is configured of a session besides its keys.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct SessionConfiguration {
     /// Whether what follows the base packet is padding, never TLVs.
     pub no_tlv: bool,
     /// Whether the loop guard does not apply.
     pub loop_exempt: bool,
     /// Format of its timestamps; null for the reflector's.
+    #[schema(value_type = Option<String>, pattern = "^(ntp|ptp)$")]
     pub timestamp_format: Option<Format>,
     /// What padding is compared with where a packet states no Bit Error Pattern, in hex; null for ff00.
     pub bit_error_pattern: Option<String>,
 }
 
 /// A session's state on one interface.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Seen {
     /// The interface.
     pub interface: String,
     /// Who keeps the state: `kernel` or `controller`.
+    #[schema(pattern = "^(kernel|controller)$", example = "kernel")]
     pub owner: &'static str,
     /// Packets received.
     pub received: u64,
@@ -66,7 +71,7 @@ pub struct Seen {
 }
 
 /// A point in time, UTC, in the form that the namesake uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Instant {
     /// Seconds since 1970.
     pub secs_since_epoch: u64,

@@ -33,17 +33,18 @@ struct Last {
 }
 
 /// A setting: of the reflector of this name, or of the process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Changed {
     /// The reflector; `None` for a setting of the process.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub reflector: Option<String>,
     /// The key.
     pub key: String,
 }
 
 /// What came of a reload.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
 pub struct Report {
     /// What holds from now on.
     pub applied: Vec<Changed>,

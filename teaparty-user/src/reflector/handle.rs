@@ -78,7 +78,7 @@ struct Source {
 }
 
 /// An interface that is, or will be, answered on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
@@ -93,11 +93,12 @@ pub struct InterfaceStatus {
     /// Listening ports.
     pub ports: Vec<u16>,
     /// Addresses that are answered at.
+    #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
 }
 
 /// Which part of the reflector dealt with a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Path {
     /// The XDP program.
@@ -120,7 +121,7 @@ impl Path {
 }
 
 /// A counter.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Count {
     /// Interface.
     pub interface: String,

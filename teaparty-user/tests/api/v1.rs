@@ -91,13 +91,9 @@ async fn pages_cover_every_session_once() {
         let (_, page) = api.json("GET", &format!("{SESSIONS}?{filter}"), "").await;
         assert_eq!(page["total"], count, "{filter}");
     }
-    for (query, status, field) in [
-        ("limit=0", 422, "limit"),
-        ("limit=10001", 422, "limit"),
-        ("after=x", 422, "after"),
-        ("limit=x", 400, ""),
-        ("busiest=true&after=192.0.2.1,1,192.0.2.2,862,1", 422, "after"),
-    ] {
+    for (query, status, field) in
+        [("limit=0", 422, "limit"), ("limit=10001", 422, "limit"), ("after=x", 422, "after"), ("limit=x", 400, "")]
+    {
         let answer = api.send("GET", &format!("{SESSIONS}?{query}"), &[], "").await;
         assert_eq!(problem(answer, status).await.0, field, "{query}");
     }

@@ -1,4 +1,4 @@
-//! What tests use besides this repository: scapy and stamp-suite, and as root system programs and the BPF file system.
+//! What tests use besides this repository: scapy, schemathesis and stamp-suite, and as root system programs and the BPF file system.
 //!
 //! Each is installed when it is missing and can be had; where it can't, the tests that need it skip and say so.
 
@@ -25,8 +25,21 @@ const PACKAGES: &[(&str, &str)] = &[
     ("python3-venv", "python3"),
 ];
 
-/// The independent encoder and decoder of STAMP packets.
-const SCAPY: &str = "2.8.0";
+/// Python packages in an environment of their own, and the variable that tells tests of its interpreter.
+struct PythonTool {
+    packages: &'static [&'static str],
+    variable: &'static str,
+}
+
+const PYTHON_TOOLS: &[PythonTool] = &[
+    // The independent encoder and decoder of STAMP packets.
+    PythonTool { packages: &["scapy==2.8.0"], variable: "TEAPARTY_SCAPY_PYTHON" },
+    // What holds the API against its OpenAPI document.
+    PythonTool {
+        packages: &["schemathesis==4.32.5", "openapi-spec-validator==0.9.0"],
+        variable: "TEAPARTY_SCHEMATHESIS_PYTHON",
+    },
+];
 
 /// The other implementation, which measures and reflects.
 const STAMP_SUITE: &str = "1.0.0";
@@ -56,19 +69,21 @@ pub(super) fn provide() -> Result<Tools> {
         eprintln!("Not root: tests that need it will be skipped.");
     }
     let has_suite = has_stamp_suite();
-    let missing = usize::from(!scapy_python().is_file()) + usize::from(!has_suite);
+    let python_tools: Vec<&PythonTool> = PYTHON_TOOLS.iter().filter(|tool| tool.is_missing()).collect();
+    let missing = python_tools.len() + usize::from(!has_suite);
     let mut steps = Steps::new(missing + if packages.is_empty() { 0 } else { apt::STEPS });
     if !packages.is_empty() {
         say(apt::install(&packages, &mut steps));
     }
-    if !scapy_python().is_file() {
-        say(install_scapy(&mut steps));
+    for tool in python_tools {
+        say(tool.install(&mut steps));
     }
     if !has_suite {
         say(install_stamp_suite(&mut steps));
     }
-    let found = [("TEAPARTY_SCAPY_PYTHON", scapy_python()), ("TEAPARTY_STAMP_SUITE", stamp_suite())];
-    Ok(Tools { variables: found.into_iter().filter(|(_, path)| path.is_file()).collect() })
+    let python = PYTHON_TOOLS.iter().map(|tool| (tool.variable, tool.python()));
+    let found = python.chain([("TEAPARTY_STAMP_SUITE", stamp_suite())]);
+    Ok(Tools { variables: found.filter(|(_, path)| path.is_file()).collect() })
 }
 
 /// A tool that can't be had costs tests, which the table will show; it is no reason to run none.
@@ -97,32 +112,39 @@ fn mount_bpffs() -> Result<()> {
     exec::capture(Command::new("mount").args(["-t", "bpf", "bpf", PATH])).map(drop)
 }
 
-fn scapy_folder() -> PathBuf {
-    paths::tools().join(format!("scapy-{SCAPY}"))
-}
-
-fn scapy_python() -> PathBuf {
-    scapy_folder().join("bin/python")
-}
-
-/// A virtual environment of its own; put in its place only when complete.
-fn install_scapy(steps: &mut Steps) -> Result<()> {
-    let folder = scapy_folder();
-    let title = format!("scapy {SCAPY} (Python package)");
-    let result = steps.run(&title, |show| {
-        // The system's own, because that is the one that python3-venv completes.
-        let system = Path::new("/usr/bin/python3");
-        let python = if system.is_file() { system } else { Path::new("python3") };
-        exec::follow(Command::new(python).args(["-m", "venv", "--clear"]).arg(&folder), show)?;
-        let mut pip = Command::new(scapy_python());
-        pip.args(["-m", "pip", "install", "--disable-pip-version-check", &format!("scapy=={SCAPY}")]);
-        exec::follow(&mut pip, show)
-    });
-    if result.is_err() {
-        // Half of it would look like all of it the next time.
-        let _ = std::fs::remove_dir_all(&folder);
+impl PythonTool {
+    fn folder(&self) -> PathBuf {
+        let name = self.packages[0].replace("==", "-");
+        paths::tools().join(name)
     }
-    result
+
+    fn python(&self) -> PathBuf {
+        self.folder().join("bin/python")
+    }
+
+    fn is_missing(&self) -> bool {
+        !self.python().is_file()
+    }
+
+    /// A virtual environment of its own; put in its place only when complete.
+    fn install(&self, steps: &mut Steps) -> Result<()> {
+        let folder = self.folder();
+        let title = format!("{} (Python)", self.packages.join(", "));
+        let result = steps.run(&title, |show| {
+            // The system's own, because that is the one that python3-venv completes.
+            let system = Path::new("/usr/bin/python3");
+            let python = if system.is_file() { system } else { Path::new("python3") };
+            exec::follow(Command::new(python).args(["-m", "venv", "--clear"]).arg(&folder), show)?;
+            let mut pip = Command::new(self.python());
+            pip.args(["-m", "pip", "install", "--disable-pip-version-check"]).args(self.packages);
+            exec::follow(&mut pip, show)
+        });
+        if result.is_err() {
+            // Half of it would look like all of it the next time.
+            let _ = std::fs::remove_dir_all(&folder);
+        }
+        result
+    }
 }
 
 /// The other implementation, for the bench; installed where it is missing.
