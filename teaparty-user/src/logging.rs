@@ -1,6 +1,6 @@
 //! What the program says while it runs: `tracing` to standard error. Results go to standard output, never here.
 //!
-//! [`limit`] keeps repeated lines back, [`journal`] writes for systemd.
+//! `limit` keeps repeated lines back, `journal` writes for systemd.
 
 mod journal;
 mod limit;

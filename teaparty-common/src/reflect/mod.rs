@@ -241,7 +241,7 @@ impl Survey {
         true
     }
 
-    /// The kinds that [`look`] has nothing to note of. A Reflected Fixed Header is one, because in front of it nothing but
+    /// The kinds that `look` has nothing to note of. A Reflected Fixed Header is one, because in front of it nothing but
     /// these can have been skimmed.
     pub const SIMPLE: KindSet = KindSet::finished_by(Finisher::Kernel)
         .without(Kind::ReturnPath.set().with(Kind::MicroSessionId.set()).with(Kind::Location.set()));

@@ -1,6 +1,6 @@
 //! `teaparty doctor`: what this host has and lacks for a reflector. Looks at much and changes nothing.
 //!
-//! [`host`] is about the system, [`interface`] about each interface; what they find are [`Finding`]s, judged by plain
+//! `host` is about the system, `interface` about each interface; what they find are [`Finding`]s, judged by plain
 //! functions of what was measured.
 
 mod host;
