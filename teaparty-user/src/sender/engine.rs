@@ -37,6 +37,10 @@ const SPIN_NS: u64 = 80_000;
 const EXPIRY_CHECK_NS: u64 = 500_000;
 /// Schedules with intervals under this are fast.
 const FAST_PS: u64 = 1_000_000_000;
+/// The first packet is due so long after the start, and so much longer for each target: until then sessions are made and
+/// the kernel has switched timestamps on. Otherwise the first packets of a fast schedule would be late.
+const LEAD_NS: u64 = 5_000_000;
+const LEAD_FOR_EACH_NS: u64 = 20_000;
 /// The clock's state is read anew so often.
 const CLOCK_CHECK_NS: u64 = 1_000_000_000;
 
@@ -73,7 +77,7 @@ pub fn run(
     let mut engine = Engine::open(config, clock, interest)?;
     let started_ns = clock.realtime_ns();
     let start = clock.monotonic_ns();
-    engine.begin(start)?;
+    engine.begin(start + LEAD_NS + LEAD_FOR_EACH_NS * config.targets.len() as u64)?;
     while !engine.is_over(stop) {
         if stop.is_requested() {
             engine.sessions.iter_mut().for_each(Session::stop_sending);
