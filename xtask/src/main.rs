@@ -4,6 +4,7 @@ mod bench;
 mod build_ebpf;
 mod codegen;
 mod conformance;
+mod dist;
 mod exec;
 mod paths;
 mod profile;
@@ -45,6 +46,8 @@ enum Task {
     Verify(verify::Args),
     /// Check what no compiler checks: paths in documents, heads of files, things left undone, generated tables
     Tidy,
+    /// Write man pages, completions and the schema of configuration files into target/dist
+    Dist(dist::Args),
     /// Write into documents what they repeat from the source
     Codegen(codegen::Args),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Task::Profile(args) => profile::main(&args).map(done),
         Task::Verify(args) => verify::main(&args).map(done),
         Task::Tidy => tidy::main().map(done),
+        Task::Dist(args) => dist::main(&args).map(done),
         Task::Codegen(args) => codegen::main(&args).map(done),
     };
     // Not returned from main, which would print a backtrace where RUST_BACKTRACE is set.
