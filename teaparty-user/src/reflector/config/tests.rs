@@ -23,7 +23,7 @@ fn defaults_are_an_open_stateful_reflector_on_862() {
 
 #[test]
 fn errors_name_the_setting() {
-    assert!(error(Settings::default()).starts_with("iface: "));
+    assert!(error(Settings { iface: vec!["a/b".into()], ..settings() }).starts_with("iface: `a/b`"));
     assert!(error(Settings { port: vec![0], ..settings() }).starts_with("port: "));
     assert!(error(Settings { deny_dscp: Some("64".into()), ..settings() }).starts_with("deny-dscp: `64`"));
     assert!(error(Settings { deny_ecn: Some("cs1".into()), ..settings() }).starts_with("deny-ecn: `cs1`"));
