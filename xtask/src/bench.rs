@@ -1,13 +1,17 @@
-//! `cargo xtask bench`: nanoseconds per packet of the XDP program, beside floors measured in the same run.
+//! `cargo xtask bench`: the place where every claim of speed is made and can be repeated.
 //!
-//! Every case runs once in each round, so that a disturbance hits all of them; the median over the rounds is what
-//! counts, and what the harness itself takes is subtracted. Absolute figures depend on the machine; ratios are what we claim.
+//! One file for each bench. All of them measure in interleaved rounds, so that a disturbance hits everything alike, take
+//! medians, and put floors and other implementations beside us. Absolute figures depend on the machine; ratios are what we claim.
 
+mod all;
 mod cases;
 mod figures;
 mod frames;
+mod harness;
+mod kernel;
 mod live;
 mod net;
+mod options;
 pub(crate) mod prices;
 mod report;
 mod rig;
@@ -17,97 +21,54 @@ mod sender;
 mod sessions;
 mod slow_path;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, bail};
 
-use crate::{build_ebpf, exec, paths};
-use cases::{Case, Subject};
-use report::Report;
-
-/// Fits in the punt ring, which is emptied between the runs.
-const REPEAT: u32 = 10_000;
-
 #[derive(clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(after_long_help = HELP)]
 pub(crate) struct Args {
     #[command(subcommand)]
     what: Option<What>,
-    /// How often each case is measured; the median counts
-    #[arg(long, default_value_t = 51, value_parser = clap::value_parser!(u32).range(3..))]
-    rounds: u32,
-    /// Where the report goes as JSON
-    #[arg(long, value_name = "FILE", default_value_os_t = paths::root().join("target/bench/kernel.json"))]
-    json: PathBuf,
-    /// Measure only cases whose name contains this, without the targets; may repeat
-    #[arg(long)]
-    only: Vec<String>,
-    /// Fail where a target is missed
-    #[arg(long)]
-    check: bool,
-    /// Measure these objects, the program and the floors, and build nothing
-    #[arg(long, num_args = 2, value_name = "FILE")]
-    objects: Option<Vec<PathBuf>>,
 }
 
-/// What else can be measured than the XDP program by itself.
+const HELP: &str = "\
+Every bench prints a table, the targets of which it knows with a verdict each, and keeps both as JSON under target/bench/.
+Rows named `floor` do the least that any program would have to; where a target is missed, one of them shows what is
+possible at all. Absolute figures depend on the machine and on what else it does, the load average stands at the head;
+compare ratios of one run.
+
+Needs root (asks for it through sudo), two processors for live, slow-path and sender, and no network: traffic stays in
+namespaces that are removed at the end. A bench takes half a minute to some minutes.
+
+  cargo xtask bench                    all of them one after the other, then every target in one table
+  cargo xtask bench kernel --only TLV  some rows only, without verdicts
+  cargo xtask bench live --check       fail where a target is missed";
+
 #[derive(clap::Subcommand)]
 enum What {
-    /// What the XDP program and the socket engine answer over a veth pair, beside stamp-suite and floors
+    /// All of these one after the other, then the whole list of targets
+    All(all::Args),
+    /// Nanoseconds per packet of the XDP program, beside floors; instructions walked and machine code
+    Kernel(kernel::Args),
+    /// What the engines answer over a veth pair and how true timestamps stay, beside stamp-suite and floors
     Live(live::Args),
     /// What the controller answers: authenticated packets and History, beside stamp-suite and echo floors
     SlowPath(slow_path::Args),
-    /// What many sessions cost: time for each packet, memory, and to make, list and forget them
+    /// What 1 to 1,000,000 sessions cost: time for each packet, memory, and to make, list and forget them
     Sessions(sessions::Args),
     /// How fast and how evenly the sender sends, beside stamp-suite and irtt
     Sender(sender::Args),
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    match &args.what {
-        Some(What::Live(args)) => return live::main(args),
-        Some(What::Sessions(args)) => return sessions::main(args),
-        Some(What::SlowPath(args)) => return slow_path::main(args),
-        Some(What::Sender(args)) => return sender::main(args),
-        None => {}
+    let all = What::All(all::Args::default());
+    match args.what.as_ref().unwrap_or(&all) {
+        What::All(args) => all::main(args),
+        What::Kernel(args) => kernel::main(args),
+        What::Live(args) => live::main(args),
+        What::Sessions(args) => sessions::main(args),
+        What::SlowPath(args) => slow_path::main(args),
+        What::Sender(args) => sender::main(args),
     }
-    let objects = match &args.objects {
-        Some(objects) => objects.clone(),
-        None => vec![build_ebpf::build(build_ebpf::Warnings::Shown)?, build_ebpf::build_floors()?],
-    };
-    if exec::again_as_root(&again(args, &objects))? {
-        return Ok(());
-    }
-    pin_to_one_processor()?;
-    let mut rig = rig::Rig::new(&objects[0], &objects[1])?;
-    let mut cases = cases::all();
-    if !args.only.is_empty() {
-        cases.retain(|case| args.only.iter().any(|only| case.name.contains(only)));
-    }
-    let samples = measure(&mut rig, &cases, args.rounds)?;
-    let report = Report::new(&cases, &samples, &rig.costs, args.rounds, REPEAT)?;
-    report.print();
-    if !args.only.is_empty() {
-        return Ok(());
-    }
-    write(&args.json, &report)?;
-    println!("\nwritten to {}", paths::shown(&args.json));
-    if args.check && report.has_missed() {
-        bail!("a target is missed");
-    }
-    Ok(())
-}
-
-/// Our own arguments, for the one that runs as root.
-fn again(args: &Args, objects: &[PathBuf]) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec!["bench".into(), "--rounds".into(), args.rounds.to_string().into()];
-    words.extend(["--json".into(), args.json.clone().into_os_string()]);
-    words.extend(args.only.iter().flat_map(|name| ["--only".into(), name.into()]));
-    words.extend(args.check.then(|| "--check".into()));
-    words.push("--objects".into());
-    words.extend(objects.iter().map(|object| object.clone().into_os_string()));
-    words
 }
 
 /// A test run stays on the processor that asks for it; moving between runs would cost caches.
@@ -131,29 +92,4 @@ fn processors() -> Result<[usize; 2]> {
         (Some(first), Some(second)) => Ok([first, second]),
         _ => bail!("this needs two processors: one for the load, one for the reflector"),
     }
-}
-
-/// Nanoseconds per run for each case and round, those of the harness still in them.
-fn measure(rig: &mut rig::Rig, cases: &[Case], rounds: u32) -> Result<Vec<Vec<f64>>> {
-    let mut samples = vec![Vec::new(); cases.len()];
-    // One round to warm up: it makes the sessions and fills the caches.
-    for round in 0..=rounds {
-        for (case, samples) in cases.iter().zip(&mut samples) {
-            let ns = rig.run(case, REPEAT)?;
-            // What restoring a packet of just this length costs, in the same round.
-            let empty = Case { subject: Subject::Floor("floor_pass"), shape: case.shape.clone(), ..*case };
-            let harness = rig.run(&empty, REPEAT)?;
-            if round > 0 {
-                samples.push(ns - harness);
-            }
-        }
-    }
-    Ok(samples)
-}
-
-fn write(file: &std::path::Path, report: &impl serde::Serialize) -> Result<()> {
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    std::fs::write(file, serde_json::to_vec_pretty(report)?).with_context(|| format!("cannot write {}", file.display()))
 }

@@ -38,7 +38,7 @@ enum Task {
     Test(test::Args),
     /// Run the tests and print, for each row of the conformance list, whether what shows it passed
     Conformance,
-    /// Measure nanoseconds per packet of the XDP program, beside floors
+    /// Measure: packets in the kernel, over veth, by many sessions, by the controller, and the sender; beside floors and peers
     Bench(bench::Args),
     /// Say where the kernel's nanoseconds go: the price of single steps
     Profile(profile::Args),

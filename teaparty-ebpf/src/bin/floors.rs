@@ -7,6 +7,8 @@
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "atomic_xadd: the target has the instruction, but no AtomicU64")]
 
+mod shared;
+
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_PASS, XDP_TX};
@@ -14,6 +16,7 @@ use aya_ebpf::btf_maps::{Array, LruHashMap, ProgramArray};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_store_bytes};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
+use shared::{HEADERS, held, swap};
 use teaparty_common::wire::reflector::Stamp;
 use teaparty_common::wire::sender::Echo;
 use teaparty_common::wire::{ErrorEstimate, OPEN_LEN, Timestamp, TimestampFormat, reflector, sender};
@@ -27,15 +30,21 @@ static TEMPLATE: Array<[u8; LONGEST], 1> = Array::new();
 /// How many octets of it.
 #[btf_map(name = "template_len")]
 static TEMPLATE_LEN: Array<u32, 1> = Array::new();
-/// Of [`harness_many`]: the number of the next packet, and how many sessions less one.
+/// Of [`harness_many`]: whose packet is next, how many sessions there are, and how far the next one is.
 #[btf_map(name = "many")]
-static MANY: Array<[u64; 2], 1> = Array::new();
+static MANY: Array<[u32; 4], 1> = Array::new();
 /// The program under test.
 #[btf_map(name = "under_test")]
 static UNDER_TEST: ProgramArray<1> = ProgramArray::new();
 /// Sessions of a key and a value as long as ours.
 #[btf_map(name = "floor_sessions")]
 static SESSIONS: LruHashMap<[u64; 5], [u64; 7], 65536> = LruHashMap::new();
+/// Sessions in an array, each in a slot of two lines of the cache.
+#[btf_map(name = "floor_slots")]
+static SLOTS: Array<[u64; 16], 65536> = Array::new();
+/// Slots less one; they are a power of two.
+#[btf_map(name = "slots_mask")]
+static SLOTS_MASK: Array<u32, 1> = Array::new();
 /// What [`floor_reply`] takes from CLOCK_TAI to have UTC, in nanoseconds.
 #[btf_map(name = "tai_offset")]
 static TAI_OFFSET: Array<u64, 1> = Array::new();
@@ -57,8 +66,8 @@ fn harness(ctx: XdpContext) -> u32 {
     XDP_ABORTED
 }
 
-/// The same, with packets of many sessions in an order that no cache foresees: packet `n` comes from the address
-/// 10.0.0.0 and `n` times an odd number, modulo a power of two. Its IPv4 header checksum is not right.
+/// The same, with packets of many sessions in an order that no cache foresees: session `n` is that of the address 10.0.0.0
+/// and `n`. The IPv4 header checksum is not right.
 #[xdp(frags)]
 fn harness_many(ctx: XdpContext) -> u32 {
     let (Some(template), Some(len), Some(many)) = (TEMPLATE.get(0), TEMPLATE_LEN.get(0), MANY.get_ptr_mut(0)) else {
@@ -75,10 +84,12 @@ fn harness_many(ctx: XdpContext) -> u32 {
     let Some(start) = held::<HEADERS>(&ctx) else { return XDP_ABORTED };
     // SAFETY: a map value of two numbers, and a source address that is there by the comparison above.
     unsafe {
-        let [next, mask] = &mut *many;
-        let address = 0x0a00_0000 | (*next as u32).wrapping_mul(0x9e37_79b1) & *mask as u32;
-        ((start + 26) as *mut [u8; 4]).write(address.to_be_bytes());
-        *next += 1;
+        let [next, sessions, stride, _] = &mut *many;
+        ((start + 26) as *mut [u8; 4]).write((0x0a00_0000 | *next).to_be_bytes());
+        *next += *stride;
+        if *next >= *sessions {
+            *next -= *sessions;
+        }
         // Nothing here has a destructor.
         UNDER_TEST.tail_call(&ctx, 0)
     };
@@ -136,6 +147,26 @@ fn floor_session(ctx: XdpContext) -> u32 {
     if is_swapped && second >= first { XDP_TX } else { XDP_ABORTED }
 }
 
+/// The same with an array of sessions instead of the kernel's map: its place by a multiplication, no comparison of keys.
+#[xdp(frags)]
+fn floor_array(ctx: XdpContext) -> u32 {
+    // SAFETY: a helper without arguments.
+    let first = unsafe { bpf_ktime_get_tai_ns() };
+    let Some(place) = held::<HEADERS>(&ctx) else { return XDP_ABORTED };
+    // SAFETY: as many octets are there, and the source address is among them.
+    let source = u32::from_be(unsafe { ((place + 26) as *const u32).read_unaligned() });
+    let hash = (u64::from(source) * 0x9e37_79b9_7f4a_7c15) >> 32;
+    let mask = SLOTS_MASK.get(0).map_or(0, |mask| *mask);
+    if let Some(slot) = SLOTS.get_ptr_mut(hash as u32 & mask) {
+        // SAFETY: a value of a map, eight octets, aligned.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(slot.cast(), 1) };
+    }
+    let is_swapped = swap(&ctx);
+    // SAFETY: as above.
+    let second = unsafe { bpf_ktime_get_tai_ns() };
+    if is_swapped && second >= first { XDP_TX } else { XDP_ABORTED }
+}
+
 /// Floor for the truth of timestamps: the least that answers a STAMP packet, without session, checks or checksum.
 #[xdp(frags)]
 fn floor_reply(ctx: XdpContext) -> u32 {
@@ -162,51 +193,3 @@ fn floor_reply(ctx: XdpContext) -> u32 {
     }
     XDP_TX
 }
-
-/// Ethernet, IPv4 without options, UDP: as far as the floors go into a packet.
-const HEADERS: usize = 14 + 20 + 8;
-
-/// Where the frame begins, if `N` octets of it are there.
-#[inline(always)]
-fn held<const N: usize>(ctx: &XdpContext) -> Option<usize> {
-    let start = ctx.data();
-    if start + N > ctx.data_end() { None } else { Some(start) }
-}
-
-#[inline(always)]
-fn swap(ctx: &XdpContext) -> bool {
-    let Some(start) = held::<HEADERS>(ctx) else { return false };
-    // SAFETY: `HEADERS` octets are there, and all fields lie in them.
-    unsafe {
-        swap_fields::<[u16; 3]>(start, 0, 6);
-        swap_fields::<[u16; 2]>(start, 26, 30);
-        swap_fields::<u16>(start, 34, 36);
-    }
-    true
-}
-
-/// Swaps two fields of type `T` at these offsets.
-///
-/// # Safety
-///
-/// Both lie in the packet that begins at `start`.
-#[inline(always)]
-unsafe fn swap_fields<T: Copy>(start: usize, one: usize, other: usize) {
-    let (one, other) = ((start + one) as *mut T, (start + other) as *mut T);
-    // SAFETY: the caller's; the fields need no alignment.
-    unsafe {
-        let (first, second) = (one.read_unaligned(), other.read_unaligned());
-        one.write_unaligned(second);
-        other.write_unaligned(first);
-    }
-}
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // SAFETY: no path of the programs panics; the verifier refuses to load one that could come here.
-    unsafe { core::hint::unreachable_unchecked() }
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -6,16 +6,18 @@
 #![no_std]
 #![no_main]
 
+#[expect(dead_code, reason = "the load swaps nothing")]
+mod shared;
+
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_ringbuf_output, bpf_xdp_store_bytes};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
+use shared::{HEADERS, held};
 
 /// UDP port of the reflector.
 const PORT: u16 = 862;
-/// Ethernet, IPv4 without options, UDP.
-const HEADERS: usize = 14 + 20 + 8;
 /// Where the UDP checksum is in the frame, and the HMAC of an authenticated packet.
 const CHECKSUM: usize = HEADERS - 2;
 const HMAC: usize = HEADERS + 96;
@@ -140,10 +142,8 @@ fn load_pass(_: XdpContext) -> u32 {
 /// Counts replies and drops them; lets everything else pass.
 #[xdp(frags)]
 fn load_sink(ctx: XdpContext) -> u32 {
-    let (start, end) = (ctx.data(), ctx.data_end());
-    if start + HEADERS > end {
-        return XDP_PASS;
-    }
+    let Some(start) = held::<HEADERS>(&ctx) else { return XDP_PASS };
+    let end = ctx.data_end();
     // SAFETY: within the headers, which are there by the comparison above.
     let (protocol, port) = unsafe { (*((start + 23) as *const u8), ((start + 34) as *const u16).read_unaligned()) };
     if protocol != 17 || port != PORT.to_be() {
@@ -195,13 +195,3 @@ fn note<const SEQUENCE: usize, const T2: usize, const T3: usize>(payload: usize,
         )
     };
 }
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // SAFETY: no path of the programs panics; the verifier refuses to load one that could come here.
-    unsafe { core::hint::unreachable_unchecked() }
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

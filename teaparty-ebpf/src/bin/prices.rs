@@ -5,6 +5,8 @@
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "atomic_xadd: the target has the instruction, but no AtomicU64")]
 
+mod shared;
+
 use core::hint::black_box;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
@@ -14,6 +16,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::helpers::generated::bpf_ktime_get_tai_ns;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
+use shared::{HEADERS, swap};
 use teaparty_common::wire::{Timestamp, TimestampFormat};
 
 #[btf_map(name = "array")]
@@ -29,8 +32,7 @@ static HASH40: HashMap<[u64; 5], [u64; 7], 65536> = HashMap::new();
 #[btf_map(name = "hash4")]
 static HASH4: HashMap<u32, [u64; 7], 65536> = HashMap::new();
 
-/// Ethernet, IPv4 without options, UDP, and a base packet.
-const HEADERS: usize = 14 + 20 + 8;
+/// With a base packet behind the headers.
 const HELD: usize = HEADERS + 44;
 
 /// A program that does one thing between its two readings of the clock. The thing may use where the packet begins, the
@@ -48,9 +50,9 @@ macro_rules! priced {
             // touched lies in them or in a value of a map.
             unsafe {
                 let $t2 = bpf_ktime_get_tai_ns();
-                swap::<[u16; 3]>($start, 0, 6);
-                swap::<[u16; 2]>($start, 26, 30);
-                swap::<u16>($start, 34, 36);
+                if !swap(&$ctx) {
+                    return XDP_ABORTED;
+                }
                 $thing;
                 if bpf_ktime_get_tai_ns() >= $t2 { XDP_TX } else { XDP_ABORTED }
             }
@@ -119,29 +121,3 @@ extern "C" fn queue(ctx: *mut xdp_md) -> u32 {
     // SAFETY: the context of one of these programs.
     unsafe { (*ctx).rx_queue_index }
 }
-
-/// Swaps two fields of type `T` at these offsets.
-///
-/// # Safety
-///
-/// Both lie in the packet that begins at `start`.
-#[inline(always)]
-unsafe fn swap<T: Copy>(start: usize, one: usize, other: usize) {
-    let (one, other) = ((start + one) as *mut T, (start + other) as *mut T);
-    // SAFETY: the caller's; the fields need no alignment.
-    unsafe {
-        let (first, second) = (one.read_unaligned(), other.read_unaligned());
-        one.write_unaligned(second);
-        other.write_unaligned(first);
-    }
-}
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // SAFETY: no path of the programs panics; the verifier refuses to load one that could come here.
-    unsafe { core::hint::unreachable_unchecked() }
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

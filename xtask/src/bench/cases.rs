@@ -46,7 +46,8 @@ const PEER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2
 /// The name of the case that others are measured against, and of the floor with clocks.
 pub(super) const BASE: &str = "base, stateful";
 pub(super) const CLOCKS: &str = "floor: swap, two clocks";
-pub(super) const SESSION: &str = "floor: that and a look-up";
+pub(super) const SESSION: &str = "floor: that and a hash map";
+pub(super) const ARRAY: &str = "floor: that and an array";
 pub(super) const PASS: &str = "floor: pass at once";
 pub(super) const NOT_OURS: &str = "not ours (other port)";
 pub(super) const THREE_TLVS: &str = "3 TLVs";
@@ -66,6 +67,7 @@ pub(super) fn all() -> Vec<Case> {
         floor(PASS, "floor_pass"),
         floor("floor: swap", "floor_swap"),
         floor(CLOCKS, "floor_clocks"),
+        floor(ARRAY, "floor_array"),
         floor(SESSION, "floor_session"),
         Case {
             flags: Config::STATEFUL | Config::HISTORY,
@@ -90,10 +92,11 @@ pub(super) fn all() -> Vec<Case> {
     ]
 }
 
-/// The packet of `bench sessions`, for a program that does nothing, the floor with a look-up, and the reflector.
-pub(super) fn of_many_sessions() -> [Case; 3] {
+/// The packet of `bench sessions`, for a program that does nothing, the floors with clocks, with an array and with a map,
+/// and the reflector.
+pub(super) fn of_many_sessions() -> [Case; 5] {
     let mut cases = all();
-    cases.retain(|case| [PASS, SESSION, BASE].contains(&case.name));
+    cases.retain(|case| [PASS, CLOCKS, ARRAY, SESSION, BASE].contains(&case.name));
     cases.try_into().unwrap_or_else(|_| unreachable!("each is among all cases, once, and in this order"))
 }
 

@@ -60,6 +60,13 @@ pub(super) fn frame(shape: &Shape) -> Vec<u8> {
     frame
 }
 
+/// The same without tags and a UDP checksum (RFC 768), in IPv4: for whoever changes addresses later.
+pub(super) fn without_checksum(shape: &Shape) -> Vec<u8> {
+    let mut frame = frame(shape);
+    frame[40..42].fill(0);
+    frame
+}
+
 fn udp(shape: &Shape) -> Vec<u8> {
     let payload = payload(&shape.tlvs);
     let len = (8 + payload.len()) as u16;

@@ -8,20 +8,21 @@
 mod report;
 mod subjects;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use self::report::{Report, Round, Truth};
 use self::subjects::{Programs, Subject};
 use super::net::{Net, Priority};
+use super::options::{Machine, Options};
 use super::slow_path::load::{Load, Note, Sample, processor_time};
 use super::slow_path::packets::Kinds;
+use crate::build_ebpf::{self, Warnings};
+use crate::run;
 use crate::test::tools;
-use crate::{build_ebpf, exec, paths, run};
 
+const ROUNDS: u32 = 5;
 /// What a flood takes to fill all queues.
 const WARM_UP: Duration = Duration::from_millis(200);
 /// Packets a second at which timestamps are looked at: few, and many.
@@ -32,69 +33,28 @@ const PARTS: [f64; 8] = [1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.3];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How often each subject is measured; the medians count
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
+    #[command(flatten)]
+    options: Options,
     /// Seconds of each measurement
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
-    /// Measure only subjects whose name contains this; may repeat
-    #[arg(long)]
-    only: Vec<String>,
-    /// Where the report goes as JSON
-    #[arg(long, value_name = "FILE", default_value_os_t = paths::root().join("target/bench/live.json"))]
-    json: PathBuf,
-    /// Fail where a target is missed
-    #[arg(long)]
-    check: bool,
-    /// Use these and build nothing: `teaparty`, `stamp-suite`, and the objects with the load and the floors
-    #[arg(long, num_args = 4, value_name = "FILE", hide = true)]
-    built: Option<Vec<PathBuf>>,
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let built = match &args.built {
-        Some(built) => built.clone(),
-        None => {
-            build_ebpf::build(build_ebpf::Warnings::Shown)?;
-            let (load, floors) = (build_ebpf::build_load()?, build_ebpf::build_floors()?);
-            vec![run::build_program()?, tools::provide_stamp_suite()?, load, floors]
-        }
+    let build = || {
+        build_ebpf::build(Warnings::Shown)?;
+        let (load, floors) = (build_ebpf::build_load()?, build_ebpf::build_floors()?);
+        Ok([run::build_program()?, tools::provide_stamp_suite()?, load, floors])
     };
-    if exec::again_as_root(&again(args, &built))? {
-        return Ok(());
-    }
-    let [teaparty, stamp_suite, load, floors] = <[PathBuf; 4]>::try_from(built).ok().context("four files")?;
+    let Some([teaparty, stamp_suite, load, floors]) = args.options.built(build)? else { return Ok(()) };
     let [load_on, reflect_on] = super::processors()?;
+    let machine = Machine::this()?;
     let _priority = Priority::raise();
     let net = Net::new()?;
     let mut load_on = Load::new(&net, &load, load_on)?;
     let programs = Programs { teaparty, stamp_suite, load, floors, processor: reflect_on };
     let rounds = measure(&net, &mut load_on, &programs, args)?;
-    let report = Report::new(&rounds)?;
-    report.print();
-    if !args.only.is_empty() {
-        return Ok(());
-    }
-    super::write(&args.json, &report)?;
-    println!("\nwritten to {}", paths::shown(&args.json));
-    if args.check && report.has_missed() {
-        bail!("a target is missed");
-    }
-    Ok(())
-}
-
-/// Our own arguments, for the one that runs as root.
-fn again(args: &Args, built: &[PathBuf]) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec!["bench".into(), "live".into()];
-    let numbers = [("--rounds", args.rounds.to_string()), ("--seconds", args.seconds.to_string())];
-    words.extend(numbers.into_iter().flat_map(|(name, value)| [name.into(), value.into()]));
-    words.extend(args.only.iter().flat_map(|name| ["--only".into(), name.into()]));
-    words.extend(["--json".into(), args.json.clone().into_os_string()]);
-    words.extend(args.check.then(|| "--check".into()));
-    words.push("--built".into());
-    words.extend(built.iter().map(|file| file.clone().into_os_string()));
-    words
+    args.options.finish("live", &Report::new(machine, &rounds))
 }
 
 /// All subjects in each round, so that a disturbance hits all of them.
@@ -104,12 +64,13 @@ fn measure(
     programs: &Programs,
     args: &Args,
 ) -> Result<Vec<(&'static Subject, Vec<Round>)>> {
-    let wanted = |subject: &&Subject| args.only.is_empty() || args.only.iter().any(|only| subject.name.contains(only));
+    let wanted = |subject: &&Subject| args.options.wants(subject.name);
+    let all = args.options.rounds_or(ROUNDS);
     let mut rounds: Vec<_> = subjects::ALL.iter().filter(wanted).map(|subject| (subject, Vec::new())).collect();
     load.prepare(Kinds::Base)?;
-    for round in 1..=args.rounds {
+    for round in 1..=all {
         for (subject, rounds) in &mut rounds {
-            eprint!("\rround {round} of {}: {:<32}", args.rounds, subject.name);
+            eprint!("\rround {round} of {all}: {:<32}", subject.name);
             let time = Duration::from_secs_f64(args.seconds);
             rounds.push(one_round(net, load, programs, subject, time).with_context(|| subject.name)?);
         }

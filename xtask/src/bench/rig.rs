@@ -4,26 +4,20 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, Map, PerCpuArray, ProgramArray, RingBuf};
-use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
+use aya::maps::{Array, HashMap, Map, PerCpuArray, RingBuf};
+use aya::programs::ProgramFd;
 use teaparty_common::maps::{self, ABI_VERSION, Config, Control, LocalAddress, name};
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
 
 use super::cases::{Case, Limit, OUR_V4, OUR_V6, Subject};
 use super::frames::{self, OUR_MAC, OUR_PORT};
+use super::harness::{self, Harness, Timed, XDP_DROP, XDP_PASS, XDP_TX};
 use crate::verify::{self, Cost};
-
-/// As in `teaparty-ebpf/src/bin/floors.rs`.
-pub(super) const TEMPLATE_LEN: usize = 2048;
-
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
-pub(super) const XDP_TX: u32 = 3;
 
 /// The two objects, loaded.
 pub(super) struct Rig {
     reflector: Ebpf,
-    floors: Ebpf,
+    harness: Harness,
     /// What the verifier said of the reflector's programs.
     pub(super) costs: Vec<Cost>,
 }
@@ -31,19 +25,18 @@ pub(super) struct Rig {
 impl Rig {
     /// Loads both and configures the reflector: one port, one address of each family.
     pub(super) fn new(reflector: &Path, floors: &Path) -> Result<Self> {
-        Self::of(verify::load(reflector)?, verify::load(floors)?)
+        Self::of(verify::load(reflector)?, Harness::load(floors)?)
     }
 
     /// The same for so many sessions at most.
     pub(super) fn sized(reflector: &Path, floors: &Path, sessions: u32) -> Result<Self> {
         let reflector = verify::load_sized(reflector, &[(name::SESSIONS, sessions)])?;
-        Self::of(reflector, verify::load_sized(floors, &[("floor_sessions", sessions)])?)
+        Self::of(reflector, Harness::sized(floors, sessions)?)
     }
 
-    fn of(mut reflector: Ebpf, mut floors: Ebpf) -> Result<Self> {
+    fn of(mut reflector: Ebpf, harness: Harness) -> Result<Self> {
         let costs = verify::costs(&mut reflector)?;
-        verify::costs(&mut floors)?;
-        let mut rig = Self { reflector, floors, costs };
+        let mut rig = Self { reflector, harness, costs };
         let mut ports = Array::<_, u64>::try_from(rig.map(name::PORTS)?)?;
         ports.set(u32::from(OUR_PORT) / 64, 1 << (OUR_PORT % 64), 0)?;
         let mut addresses = HashMap::<_, Address, LocalAddress>::try_from(rig.map(name::ADDRESSES)?)?;
@@ -58,19 +51,32 @@ impl Rig {
     /// Fails unless every run ended as the case says.
     pub(super) fn run(&mut self, case: &Case, repeat: u32) -> Result<f64> {
         let frame = frames::frame(&case.shape);
+        let program = self.program(case)?;
         self.configure(case)?;
-        self.prepare(&frame, case)?;
         if case.limit == Limit::Tight {
             // What the source may still send.
-            self.test_run(&frame, 1)?;
+            self.harness.time(&program, &frame, 1)?;
         }
+        self.checked(case, repeat, |harness| harness.time(&program, &frame, repeat))
+    }
+
+    /// Runs one case `repeat` times with packets of `sessions` sessions, the first one again first. The mean of a run in
+    /// nanoseconds, that of the harness included. Fails unless every run ended as the case says.
+    pub(super) fn run_many(&mut self, case: &Case, sessions: u32, repeat: u32) -> Result<f64> {
+        let frame = frames::without_checksum(&case.shape);
+        let program = self.program(case)?;
+        self.configure(case)?;
+        self.checked(case, repeat, |harness| harness.time_many(&program, &frame, sessions, repeat))
+    }
+
+    /// Runs something `repeat` times and looks how that ended.
+    fn checked(&mut self, case: &Case, repeat: u32, run: impl FnOnce(&mut Harness) -> Result<Timed>) -> Result<f64> {
+        let before = self.counters()?;
+        let Timed { action, ns } = run(&mut self.harness)?;
         let Subject::Reflector(reason) = case.subject else {
-            let (action, ns) = self.test_run(&frame, repeat)?;
             ensure!(action != 0, "{}: the floor program aborted", case.name);
             return Ok(ns);
         };
-        let before = self.counters()?;
-        let (action, ns) = self.test_run(&frame, repeat)?;
         let after = self.counters()?;
         if reason.class() == teaparty_common::reflect::Class::Punt {
             self.drain()?;
@@ -79,22 +85,11 @@ impl Rig {
         Ok(ns)
     }
 
-    /// Runs one case `repeat` times with packets of `sessions` sessions, a power of two, the first one again first. The mean
-    /// of a run in nanoseconds, that of the harness included. Fails unless every run ended as the case says.
-    pub(super) fn run_many(&mut self, case: &Case, sessions: u32, repeat: u32) -> Result<f64> {
-        let mut frame = frames::frame(&case.shape);
-        // Without a UDP checksum, which the addresses would be part of.
-        frame[40..42].fill(0);
-        self.configure(case)?;
-        self.prepare(&frame, case)?;
-        let many = self.floors.map_mut("many").context("no map `many`")?;
-        Array::<_, [u64; 2]>::try_from(many)?.set(0, [0, u64::from(sessions) - 1], 0)?;
-        let before = self.counters()?;
-        let (action, ns) = self.test_run_by("harness_many", &frame, repeat)?;
-        if let Subject::Reflector(reason) = case.subject {
-            check(case, reason, action, &before, &self.counters()?, repeat)?;
+    fn program(&self, case: &Case) -> Result<ProgramFd> {
+        match case.subject {
+            Subject::Floor(program) => self.harness.floor(program),
+            Subject::Reflector(_) => harness::program(&self.reflector, maps::program::REFLECT),
         }
-        Ok(ns)
     }
 
     /// The map of the sessions made by packets.
@@ -125,37 +120,6 @@ impl Rig {
         Ok(())
     }
 
-    /// Tells the harness what to restore and what to run.
-    fn prepare(&mut self, frame: &[u8], case: &Case) -> Result<()> {
-        let mut template = [0; TEMPLATE_LEN];
-        template
-            .get_mut(..frame.len())
-            .context("the frame is longer than the harness can restore")?
-            .copy_from_slice(frame);
-        let map = self.floors.map_mut("template").context("no map `template`")?;
-        Array::<_, [u8; TEMPLATE_LEN]>::try_from(map)?.set(0, template, 0)?;
-        let map = self.floors.map_mut("template_len").context("no map `template_len`")?;
-        Array::<_, u32>::try_from(map)?.set(0, frame.len() as u32, 0)?;
-        let fd: ProgramFd = match case.subject {
-            Subject::Floor(program) => xdp(&mut self.floors, program)?.fd()?.try_clone()?,
-            Subject::Reflector(_) => xdp(&mut self.reflector, maps::program::REFLECT)?.fd()?.try_clone()?,
-        };
-        let map = self.floors.map_mut("under_test").context("no map `under_test`")?;
-        ProgramArray::try_from(map)?.set(0, &fd, 0)?;
-        Ok(())
-    }
-
-    fn test_run(&mut self, frame: &[u8], repeat: u32) -> Result<(u32, f64)> {
-        self.test_run_by("harness", frame, repeat)
-    }
-
-    fn test_run_by(&mut self, harness: &str, frame: &[u8], repeat: u32) -> Result<(u32, f64)> {
-        let harness = xdp(&mut self.floors, harness)?;
-        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
-        let result = harness.test_run(options).context("BPF_PROG_TEST_RUN failed")?;
-        Ok((result.return_value, result.duration.as_nanos() as f64))
-    }
-
     /// Packets by reason, all processors together.
     fn counters(&mut self) -> Result<Vec<u64>> {
         let counters = PerCpuArray::<_, u64>::try_from(self.map(name::COUNTERS)?)?;
@@ -172,11 +136,6 @@ impl Rig {
     fn map(&mut self, name: &str) -> Result<&mut Map> {
         self.reflector.map_mut(name).with_context(|| format!("the object has no map `{name}`"))
     }
-}
-
-fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
-    let program = ebpf.program_mut(name).with_context(|| format!("the object has no program `{name}`"))?;
-    Ok(program.try_into()?)
 }
 
 fn mapped(address: std::net::IpAddr) -> Address {

@@ -8,19 +8,20 @@ mod programs;
 mod report;
 mod tap;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use self::programs::{Programs, Run, Subject};
-use self::report::{Memory, Pacing, Report, Round};
+use self::report::{Memory, Pacing, Report, Round, Scale};
 use self::tap::Tap;
 use super::net::{End, NEAR_V4, Net, prefer};
+use super::options::{Machine, Options};
+use crate::build_ebpf::{self, Warnings};
+use crate::run;
 use crate::test::tools;
-use crate::{build_ebpf, exec, paths, run};
 
+const ROUNDS: u32 = 3;
 /// Rates that pacing is measured at.
 const PACED: [f64; 3] = [1_000.0, 10_000.0, 100_000.0];
 /// The search for the highest rate begins here, and goes up in steps of this.
@@ -35,41 +36,23 @@ const HIGHEST_PPS: f64 = 2_000_000.0;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How often each program is measured; the medians count
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
+    #[command(flatten)]
+    options: Options,
     /// Seconds of each measurement
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// Packets of the measurement of memory: an hour at 1000 packets per second
     #[arg(long, default_value_t = 3_600_000)]
     samples: u64,
-    /// Where the report goes as JSON
-    #[arg(long, value_name = "FILE", default_value_os_t = paths::root().join("target/bench/sender.json"))]
-    json: PathBuf,
-    /// Fail where a target is missed
-    #[arg(long)]
-    check: bool,
-    /// Use these and build nothing: `teaparty`, `stamp-suite`, `irtt`, and the object of the load
-    #[arg(long, num_args = 4, value_name = "FILE", hide = true)]
-    built: Option<Vec<PathBuf>>,
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let built = match &args.built {
-        Some(built) => built.clone(),
-        None => {
-            build_ebpf::build(build_ebpf::Warnings::Shown)?;
-            let programs = [run::build_program()?, tools::provide_stamp_suite()?, tools::provide_irtt()?];
-            programs.into_iter().chain([build_ebpf::build_load()?]).collect()
-        }
+    let build = || {
+        build_ebpf::build(Warnings::Shown)?;
+        Ok([run::build_program()?, tools::provide_stamp_suite()?, tools::provide_irtt()?, build_ebpf::build_load()?])
     };
-    if exec::again_as_root(&again(args, &built))? {
-        return Ok(());
-    }
-    let [teaparty, stamp_suite, irtt, object] =
-        <[PathBuf; 4]>::try_from(built).ok().context("four files were asked for")?;
-    let load_before = load_average();
+    let Some([teaparty, stamp_suite, irtt, object]) = args.options.built(build)? else { return Ok(()) };
+    let machine = Machine::this()?;
     let [_, reflect_on] = super::processors()?;
     let net = Net::new()?;
     let _pass = net.attach_pass(End::Far, &object)?;
@@ -77,50 +60,26 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let _servers = programs.serve(&net, reflect_on)?;
     let bench = Bench { programs, net: &net, seconds: args.seconds };
     bench.wait_until_answered()?;
-    let subjects = Subject::ALL;
+    let subjects: Vec<Subject> =
+        Subject::ALL.into_iter().filter(|subject| args.options.wants(subject.name())).collect();
+    let all = args.options.rounds_or(ROUNDS);
     let mut rounds: Vec<Vec<Round>> = subjects.iter().map(|_| Vec::new()).collect();
     let mut floor = Vec::new();
-    for round in 1..=args.rounds {
+    for round in 1..=all {
         for (subject, rounds) in subjects.iter().zip(&mut rounds) {
-            eprint!("\rround {round} of {}: {:<32}", args.rounds, subject.name());
+            eprint!("\rround {round} of {all}: {:<32}", subject.name());
             rounds.push(bench.round(*subject).with_context(|| subject.name())?);
         }
         floor.push(PACED.iter().map(|rate| bench.floor(*rate)).collect::<Result<Vec<_>>>()?);
     }
-    eprint!("\rmemory and a thousand targets{:<32}", "");
-    let memory = bench.memory(args.samples)?;
-    let processors = bench.thousand_targets()?;
+    let scale = if subjects.len() == Subject::ALL.len() {
+        eprint!("\rmemory and a thousand targets{:<32}", "");
+        Some(Scale { memory: bench.memory(args.samples)?, processors: bench.thousand_targets()? })
+    } else {
+        None
+    };
     eprintln!();
-    let report = Report::new(&rounds, &floor, memory, processors, [load_before, load_average()])?;
-    report.print();
-    super::write(&args.json, &report)?;
-    println!("\nwritten to {}", paths::shown(&args.json));
-    if args.check && report.has_missed() {
-        bail!("a target is missed");
-    }
-    Ok(())
-}
-
-/// Our own arguments, for the one that runs as root.
-fn again(args: &Args, built: &[PathBuf]) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec!["bench".into(), "sender".into()];
-    let numbers = [
-        ("--rounds", args.rounds.to_string()),
-        ("--seconds", args.seconds.to_string()),
-        ("--samples", args.samples.to_string()),
-    ];
-    words.extend(numbers.into_iter().flat_map(|(name, value)| [name.into(), value.into()]));
-    words.extend(["--json".into(), args.json.clone().into_os_string()]);
-    words.extend(args.check.then(|| "--check".into()));
-    words.push("--built".into());
-    words.extend(built.iter().map(|file| file.clone().into_os_string()));
-    words
-}
-
-/// Processes that ran or wanted to, in the last minute: others disturb what is measured here.
-fn load_average() -> f64 {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(f64::NAN)
+    args.options.finish("sender", &Report::new(machine, &subjects, &rounds, &floor, scale))
 }
 
 struct Bench<'a> {

@@ -9,68 +9,52 @@ pub(super) mod packets;
 mod report;
 mod subjects;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use self::echo::Floor;
 use self::load::{Load, Note, Sample, processor_time};
 use self::report::{Percentiles, Quality, Report, Round};
 use self::subjects::{Programs, Subject};
 use super::net::{End, Net, Priority};
+use super::options::{Machine, Options};
 use super::processors;
+use crate::build_ebpf::{self, Warnings};
+use crate::run;
 use crate::test::tools;
-use crate::{build_ebpf, exec, paths, run};
 
+const ROUNDS: u32 = 5;
 /// What a flood takes to fill all queues.
 const WARM_UP: Duration = Duration::from_millis(300);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How often each subject is measured; the medians count
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
+    #[command(flatten)]
+    options: Options,
     /// Seconds of each measurement
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// Packets per second of the flood: more than any of the subjects answers
     #[arg(long, default_value_t = 1_000_000.0)]
     offered: f64,
-    /// Measure only subjects whose name contains this, without the targets; may repeat
-    #[arg(long)]
-    only: Vec<String>,
-    /// Where the report goes as JSON
-    #[arg(long, value_name = "FILE", default_value_os_t = paths::root().join("target/bench/slow-path.json"))]
-    json: PathBuf,
-    /// Fail where a target is missed
-    #[arg(long)]
-    check: bool,
     /// Be one of the floors
     #[arg(long, hide = true)]
     floor: Option<Floor>,
-    /// Use these and build nothing: `teaparty`, `stamp-suite`, and the object with both ends of the load
-    #[arg(long, num_args = 3, value_name = "FILE", hide = true)]
-    built: Option<Vec<PathBuf>>,
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     if let Some(floor) = args.floor {
         return echo::run(floor);
     }
-    let built = match &args.built {
-        Some(built) => built.clone(),
-        None => {
-            build_ebpf::build(build_ebpf::Warnings::Shown)?;
-            vec![run::build_program()?, tools::provide_stamp_suite()?, build_ebpf::build_load()?]
-        }
+    let build = || {
+        build_ebpf::build(Warnings::Shown)?;
+        Ok([run::build_program()?, tools::provide_stamp_suite()?, build_ebpf::build_load()?])
     };
-    if exec::again_as_root(&again(args, &built))? {
-        return Ok(());
-    }
-    let [teaparty, stamp_suite, object] = <[PathBuf; 3]>::try_from(built).ok().context("three files were asked for")?;
+    let Some([teaparty, stamp_suite, object]) = args.options.built(build)? else { return Ok(()) };
     let [load_on, reflect_on] = processors()?;
+    let machine = Machine::this()?;
     let net = Net::new()?;
     let _priority = Priority::raise();
     let folder = std::env::temp_dir().join(format!("teaparty-bench-{}", std::process::id()));
@@ -90,32 +74,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     })();
     let _ = std::fs::remove_dir_all(&folder);
     let (names, rounds) = measured?;
-    if !args.only.is_empty() {
-        Report::without_targets(&names, &rounds, args.offered)?.print();
-        return Ok(());
-    }
-    let report = Report::new(&names, &rounds, args.offered)?;
-    report.print();
-    super::write(&args.json, &report)?;
-    println!("\nwritten to {}", paths::shown(&args.json));
-    if args.check && report.has_missed() {
-        bail!("a target is missed");
-    }
-    Ok(())
-}
-
-/// Our own arguments, for the one that runs as root.
-fn again(args: &Args, built: &[PathBuf]) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec!["bench".into(), "slow-path".into()];
-    let numbers = [("--rounds", args.rounds.to_string()), ("--seconds", args.seconds.to_string())];
-    words.extend(numbers.into_iter().flat_map(|(name, value)| [name.into(), value.into()]));
-    words.extend(["--offered".into(), args.offered.to_string().into()]);
-    words.extend(args.only.iter().flat_map(|name| ["--only".into(), name.into()]));
-    words.extend(["--json".into(), args.json.clone().into_os_string()]);
-    words.extend(args.check.then(|| "--check".into()));
-    words.push("--built".into());
-    words.extend(built.iter().map(|file| file.clone().into_os_string()));
-    words
+    args.options.finish("slow-path", &Report::new(machine, &names, &rounds, args.offered))
 }
 
 struct Bench<'a> {
@@ -132,13 +91,12 @@ impl Bench<'_> {
     /// All subjects in each round, so that a disturbance hits all of them.
     fn measure(&self, load: &mut Load<'_>, args: &Args) -> Result<(Vec<&'static str>, Vec<Vec<Round>>)> {
         let mut subjects = subjects::all();
-        if !args.only.is_empty() {
-            subjects.retain(|subject| args.only.iter().any(|only| subject.name.contains(only)));
-        }
+        subjects.retain(|subject| args.options.wants(subject.name));
+        let all = args.options.rounds_or(ROUNDS);
         let mut rounds: Vec<Vec<Round>> = subjects.iter().map(|_| Vec::new()).collect();
-        for round in 1..=args.rounds {
+        for round in 1..=all {
             for (subject, rounds) in subjects.iter().zip(&mut rounds) {
-                eprint!("\rround {round} of {}: {:<32}", args.rounds, subject.name);
+                eprint!("\rround {round} of {all}: {:<32}", subject.name);
                 rounds.push(self.round(load, subject).with_context(|| subject.name)?);
             }
         }

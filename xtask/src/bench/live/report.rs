@@ -1,10 +1,9 @@
 //! The tables of `bench live`, and the same as JSON.
 
-use anyhow::Result;
 use serde::Serialize;
 
-use super::super::figures::{self, Spread, Target, spread};
-use super::super::report::{commit, processor};
+use super::super::figures::{Spread, Target, spread};
+use super::super::options::{self, Machine};
 use super::subjects::{self, Subject};
 
 /// What one round gave for one subject.
@@ -36,9 +35,7 @@ pub(super) struct Truth {
 /// All that one needs to read the figures a year later.
 #[derive(Serialize)]
 pub(super) struct Report {
-    commit: String,
-    kernel: String,
-    processor: String,
+    machine: Machine,
     rounds: usize,
     rows: Vec<Row>,
     targets: Vec<Target>,
@@ -81,25 +78,21 @@ impl Summary {
 }
 
 impl Report {
-    pub(super) fn new(measured: &[(&'static Subject, Vec<Round>)]) -> Result<Self> {
+    pub(super) fn new(machine: Machine, measured: &[(&'static Subject, Vec<Round>)]) -> Self {
         let rows: Vec<Row> = measured.iter().map(|(subject, rounds)| row(subject, rounds)).collect();
-        Ok(Self {
-            commit: commit(),
-            kernel: nix::sys::utsname::uname()?.release().to_string_lossy().into_owned(),
-            processor: processor(),
-            rounds: measured.first().map_or(0, |(_, rounds)| rounds.len()),
-            targets: targets(&rows),
-            rows,
-        })
+        let rounds = measured.first().map_or(0, |(_, rounds)| rounds.len());
+        Self { machine, rounds, targets: targets(&rows), rows }
+    }
+}
+
+impl options::Report for Report {
+    fn targets(&self) -> &[Target] {
+        &self.targets
     }
 
-    pub(super) fn has_missed(&self) -> bool {
-        figures::has_missed(&self.targets)
-    }
-
-    pub(super) fn print(&self) {
-        let Self { commit, kernel, processor, rounds, .. } = self;
-        println!("commit {commit}, kernel {kernel}, {processor}");
+    fn print(&self) {
+        let rounds = self.rounds;
+        self.machine.print();
         println!(
             "load, veth pair and XDP programs on one processor, processes on another; medians of {rounds} interleaved rounds\n"
         );
@@ -127,7 +120,6 @@ impl Report {
                 println!("{:<32}{pps:>12.0}{residence:>32}{error:>26}{loss:>7.2}%", row.name);
             }
         }
-        figures::print(&self.targets);
     }
 }
 

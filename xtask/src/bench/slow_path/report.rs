@@ -1,11 +1,10 @@
 //! The table of `bench slow-path`, and the same as JSON.
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::subjects;
-use crate::bench::figures::{self, Spread, Target, spread};
-use crate::bench::report::{commit, processor};
+use crate::bench::figures::{Spread, Target, spread};
+use crate::bench::options::{self, Machine};
 
 /// What one round gave for one subject.
 #[derive(Default)]
@@ -45,9 +44,7 @@ pub(super) struct Percentiles<T> {
 /// All that one needs to read the figures a year later.
 #[derive(Serialize)]
 pub(super) struct Report {
-    commit: String,
-    kernel: String,
-    processor: String,
+    machine: Machine,
     rounds: usize,
     offered_pps: f64,
     rows: Vec<Row>,
@@ -101,32 +98,22 @@ impl Summary {
 
 impl Report {
     /// `rounds`: for each subject in order, what its rounds gave.
-    pub(super) fn new(names: &[&'static str], rounds: &[Vec<Round>], offered_pps: f64) -> Result<Self> {
-        let mut report = Self::without_targets(names, rounds, offered_pps)?;
-        report.targets = targets(&report.rows)?;
-        Ok(report)
+    pub(super) fn new(machine: Machine, names: &[&'static str], rounds: &[Vec<Round>], offered_pps: f64) -> Self {
+        let rows: Vec<Row> = names.iter().zip(rounds).map(|(name, rounds)| row(name, rounds)).collect();
+        let rounds = rounds.first().map_or(0, Vec::len);
+        Self { machine, rounds, offered_pps, targets: targets(&rows), rows }
+    }
+}
+
+impl options::Report for Report {
+    fn targets(&self) -> &[Target] {
+        &self.targets
     }
 
-    /// The same of some subjects only.
-    pub(super) fn without_targets(names: &[&'static str], rounds: &[Vec<Round>], offered_pps: f64) -> Result<Self> {
-        Ok(Self {
-            commit: commit(),
-            kernel: nix::sys::utsname::uname()?.release().to_string_lossy().into_owned(),
-            processor: processor(),
-            rounds: rounds.first().map_or(0, Vec::len),
-            offered_pps,
-            targets: Vec::new(),
-            rows: names.iter().zip(rounds).map(|(name, rounds)| row(name, rounds)).collect(),
-        })
-    }
-
-    pub(super) fn has_missed(&self) -> bool {
-        figures::has_missed(&self.targets)
-    }
-
-    pub(super) fn print(&self) {
-        let Self { commit, kernel, processor, rounds, offered_pps, .. } = self;
-        println!("commit {commit}, kernel {kernel}, {processor}: the load on one, the reflector on another");
+    fn print(&self) {
+        let Self { machine, rounds, offered_pps, .. } = self;
+        machine.print();
+        println!("the load on one processor, the reflector on another");
         println!("medians of {rounds} interleaved rounds, and the middle half of them\n");
         println!(
             "{:<32}{:>10}{:>20}{:>10}{:>8}",
@@ -164,7 +151,6 @@ impl Report {
                 );
             }
         }
-        figures::print(&self.targets);
     }
 }
 
@@ -186,33 +172,32 @@ fn row(name: &'static str, rounds: &[Round]) -> Row {
     }
 }
 
-fn targets(rows: &[Row]) -> Result<Vec<Target>> {
-    let find = |name: &str| rows.iter().find(|row| row.name == name).with_context(|| format!("no row {name}"));
-    let (ring, socket, suite) = (find(subjects::RING)?, find(subjects::SOCKET)?, find(subjects::STAMP_SUITE)?);
-    let pps = |row: &Row| row.replies_pps.median;
-    let history = find(subjects::RING_HISTORY)?;
-    let packet = find(subjects::PACKET)?;
-    let residence = |row: &Row| row.calm.as_ref().and_then(|calm| calm.residence_us.as_ref()).map(|one| one.p50.median);
-    let net_error = |row: &Row| row.busy.as_ref().and_then(|busy| busy.net_error_us.as_ref()).map(|one| one.p50.median);
-    let round_trip = |row: &Row| row.calm.as_ref().map(|calm| calm.round_trip_us.p50.median);
-    let [calm, busy] = [residence, net_error].map(|of| move |row| of(row).unwrap_or(f64::NAN));
-    let round_trips = round_trip(ring).zip(round_trip(packet)).map_or(f64::NAN, |(ring, packet)| ring / packet);
-    let idle = |row: &Row| row.idle.median * 100.0;
-    Ok(vec![
-        Target::at_least("replies/s of the ring engine, to stamp-suite", 4.0, pps(ring) / pps(suite)),
-        Target::at_least("replies/s of the socket engine, to stamp-suite", 1.0, pps(socket) / pps(suite)),
-        Target::at_least(
-            "replies/s of the ring engine, to recvmmsg/sendmmsg echo",
-            0.7,
-            pps(ring) / pps(find(subjects::UDP)?),
-        ),
-        Target::at_least("replies/s of the ring engine, to packet ring echo", 0.5, pps(ring) / pps(packet)),
-        Target::at_most("residence p50 of the ring engine at 1000 packets/s, µs", 30.0, calm(ring)),
-        Target::at_most("round trip p50 of the ring engine at 1000 packets/s, to packet ring echo", 1.3, round_trips),
-        Target::at_most("net error p50 of the ring engine at 80 % of its maximum, µs", 20.0, busy(ring)),
-        Target::at_most("net error p50 of the ring engine with History, likewise, µs", 20.0, busy(history)),
-        Target::at_most("net error p50 of the socket engine at 80 % of its maximum, µs", 20.0, busy(socket)),
-        Target::at_most("processor used by the ring engine when idle, %", 0.1, idle(ring)),
-        Target::at_most("processor used by the socket engine when idle, %", 0.1, idle(socket)),
-    ])
+/// The claims about the subjects that were measured.
+fn targets(rows: &[Row]) -> Vec<Target> {
+    let find = |name: &str| rows.iter().find(|row| row.name == name);
+    let pps = |name: &str| find(name).map(|row| row.replies_pps.median);
+    let ratio = |of, to| Some(pps(of)? / pps(to)?);
+    let residence = |name: &str| Some(find(name)?.calm.as_ref()?.residence_us.as_ref()?.p50.median);
+    let net_error = |name: &str| Some(find(name)?.busy.as_ref()?.net_error_us.as_ref()?.p50.median);
+    let round_trip = |name: &str| Some(find(name)?.calm.as_ref()?.round_trip_us.p50.median);
+    let round_trips = || Some(round_trip(subjects::RING)? / round_trip(subjects::PACKET)?);
+    let idle = |name: &str| find(name).map(|row| row.idle.median * 100.0);
+    let at_least = |name, limit, measured: Option<f64>| Some(Target::at_least(name, limit, measured?));
+    let at_most = |name, limit, measured: Option<f64>| Some(Target::at_most(name, limit, measured?));
+    use subjects::{LINK, PACKET, RING, RING_HISTORY, SOCKET, STAMP_SUITE, UDP};
+    let claims = [
+        at_least("replies/s of the ring engine, to stamp-suite", 4.0, ratio(RING, STAMP_SUITE)),
+        at_least("replies/s of the socket engine, to stamp-suite", 1.0, ratio(SOCKET, STAMP_SUITE)),
+        at_least("replies/s of the ring engine, to recvmmsg/sendmmsg echo", 0.7, ratio(RING, UDP)),
+        at_least("replies/s of the ring engine, to packet ring echo", 0.5, ratio(RING, PACKET)),
+        at_most("residence p50 of the ring engine at 1000 packets/s, µs", 30.0, residence(RING)),
+        at_most("round trip p50 of the ring engine at 1000 packets/s, to packet ring echo", 1.3, round_trips()),
+        at_most("net error p50 of the ring engine at 80 % of its maximum, µs", 20.0, net_error(RING)),
+        at_most("net error p50 of the ring engine with History, likewise, µs", 20.0, net_error(RING_HISTORY)),
+        at_most("net error p50 of the socket engine at 80 % of its maximum, µs", 20.0, net_error(SOCKET)),
+        at_most("processor used by the ring engine when idle, %", 0.1, idle(RING)),
+        at_most("processor used by the socket engine when idle, %", 0.1, idle(SOCKET)),
+        at_most("processor used by the link engine when idle, %", 0.1, idle(LINK)),
+    ];
+    claims.into_iter().flatten().collect()
 }

@@ -37,6 +37,7 @@ pub(super) struct Subject {
 
 pub(super) const RING: &str = "ring engine, authenticated";
 pub(super) const SOCKET: &str = "socket engine, authenticated";
+pub(super) const LINK: &str = "link engine, authenticated";
 pub(super) const STAMP_SUITE: &str = "stamp-suite, authenticated";
 pub(super) const RING_HISTORY: &str = "ring engine, History";
 pub(super) const UDP: &str = "floor: recvmmsg/sendmmsg echo";
@@ -47,7 +48,7 @@ pub(super) fn all() -> Vec<Subject> {
     vec![
         subject(RING, Answerer::Ring, Kinds::Authenticated),
         subject(SOCKET, Answerer::Socket, Kinds::Authenticated),
-        subject("link engine, authenticated", Answerer::Link, Kinds::Authenticated),
+        subject(LINK, Answerer::Link, Kinds::Authenticated),
         subject(STAMP_SUITE, Answerer::StampSuite, Kinds::Authenticated),
         subject(UDP, Answerer::Floor(Floor::Udp), Kinds::Authenticated),
         subject(PACKET, Answerer::Floor(Floor::Packet), Kinds::Authenticated),
