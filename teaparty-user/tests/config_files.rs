@@ -1,5 +1,6 @@
 //! The configuration files of `testing_data/configs`: the good ones are taken, and each bad one gives exactly the message
-//! beside it, by `config check` as by the reflector itself.
+//! beside it, by `config check` as by the reflector itself. In `namesake` are files of the earlier implementation: what
+//! becomes of the good ones is beside them, too.
 
 #[path = "support/probe.rs"]
 mod probe;
@@ -18,9 +19,14 @@ fn folder(name: &str) -> PathBuf {
 
 /// The TOML files of a folder, by name.
 fn files(name: &str) -> Vec<String> {
+    files_of(name, ".toml")
+}
+
+/// The files of a folder with this ending, by name.
+fn files_of(name: &str, ending: &str) -> Vec<String> {
     let entries =
         std::fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut files: Vec<String> = entries.filter(|name| name.ends_with(".toml")).collect();
+    let mut files: Vec<String> = entries.filter(|name| name.ends_with(ending)).collect();
     files.sort();
     assert!(files.len() > 3, "{name} is as good as empty");
     files
@@ -48,9 +54,7 @@ fn good_files_are_taken() {
 #[test]
 fn each_bad_file_gives_the_message_beside_it() {
     for file in files("bad") {
-        let expected = folder("bad").join(Path::new(&file).with_extension("expect"));
-        let expected =
-            std::fs::read_to_string(&expected).unwrap_or_else(|error| panic!("{}: {error}", expected.display()));
+        let expected = beside("bad", &file, "expect");
         let output = teaparty("bad", &["config", "check", &file]);
         assert_eq!((output.status.code(), stderr(&output)), (Some(2), expected.clone()), "{file}");
         assert!(!expected.contains("hunter2"), "{file}: a key is shown");
@@ -66,10 +70,59 @@ fn a_reflector_is_not_started_with_a_bad_file() {
     }
 }
 
+/// What is beside a file.
+fn beside(name: &str, file: &str, extension: &str) -> String {
+    let path = folder(name).join(Path::new(file).with_extension(extension));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn files_of_the_earlier_implementation_become_files_that_are_taken() {
+    let name = "namesake/good";
+    for file in files_of(name, ".yaml") {
+        let output = teaparty(name, &["config", "convert", &file]);
+        assert_eq!(output.status.code(), Some(0), "{file}: {}", stderr(&output));
+        assert_eq!(String::from_utf8(output.stdout.clone()).unwrap(), beside(name, &file, "toml"), "{file}");
+        // What is told is in the file as well.
+        let notes = stderr(&output).lines().filter(|line| line.starts_with(&file)).count();
+        assert_eq!(notes, beside(name, &file, "toml").lines().skip(1).filter(|line| line.starts_with('#')).count());
+    }
+    for file in files(name) {
+        let output = teaparty(name, &["config", "check", &file]);
+        assert_eq!(output.status.code(), Some(0), "{file}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn what_has_no_counterpart_here_is_named_with_line_key_and_remedy() {
+    let name = "namesake/bad";
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("teaparty.toml");
+    for file in files_of(name, ".yaml") {
+        let output = teaparty(name, &["config", "convert", &file, "-o", place.to_str().unwrap()]);
+        assert_eq!((output.status.code(), stderr(&output)), (Some(2), beside(name, &file, "expect")), "{file}");
+        assert!(output.stdout.is_empty() && !place.exists(), "{file}: half of it was written");
+    }
+}
+
+#[test]
+fn a_converted_file_goes_where_it_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("teaparty.toml");
+    let name = "namesake/good";
+    let output = teaparty(name, &["config", "convert", "several.yaml", "--output", place.to_str().unwrap()]);
+    assert_eq!((output.status.code(), output.stdout), (Some(0), Vec::new()));
+    assert_eq!(std::fs::read_to_string(&place).unwrap(), beside(name, "several.yaml", "toml"));
+    let output = teaparty(name, &["config", "convert", "several.yaml", "-o", "/nonexistent/teaparty.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot write /nonexistent/teaparty.toml"), "{}", stderr(&output));
+}
+
 #[test]
 fn what_can_not_be_read_is_said() {
     for (arguments, said) in [
         (&["config", "check", "nowhere.toml"][..], "nowhere.toml: cannot be read: No such file"),
+        (&["config", "convert", "nowhere.yaml"], "nowhere.yaml: cannot be read: No such file"),
         (&["config", "check", "/dev/zero"], "/dev/zero: is longer than 4 MiB"),
         (&["config", "check", "/proc/self/exe"], "is this the right file?"),
         (&["reflector", "--config", "."], ".: cannot be read: Is a directory"),

@@ -1,13 +1,15 @@
 //! `teaparty config`: looks at configuration files without running anything.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::reflector;
-use crate::config::plan::Plan;
+use crate::config::namesake;
+use crate::config::plan::{self, Plan};
+use crate::config::problem::{Problem, Problems};
 use crate::config::schema::schema;
 use crate::exit::Exit;
 use crate::reflector::keys::KeyLoader;
@@ -27,6 +29,15 @@ enum Command {
         /// The file; - is standard input
         file: PathBuf,
     },
+    /// Make a file of ours from the YAML of the earlier Teaparty (cerfcast/teaparty); what comes out otherwise than it was is
+    /// told, and is a comment in the file
+    Convert {
+        /// The YAML file; - is standard input
+        file: PathBuf,
+        /// Where to write, once all of it could be read [default: standard output]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Print the JSON Schema of configuration files, for editors and other programs
     Schema,
 }
@@ -36,6 +47,7 @@ impl Arguments {
     pub fn run(self) -> anyhow::Result<Exit> {
         match self.command {
             Command::Check { file } => Ok(check(file)),
+            Command::Convert { file, output } => convert(&file, output.as_deref()),
             Command::Schema => {
                 let schema = serde_json::to_string_pretty(&schema())?;
                 writeln!(std::io::stdout(), "{schema}").context("cannot print the schema")?;
@@ -68,4 +80,27 @@ fn check(file: PathBuf) -> Exit {
             Exit::Usage
         }
     }
+}
+
+/// Writes a file of the earlier implementation as one of ours.
+fn convert(file: &Path, output: Option<&Path>) -> anyhow::Result<Exit> {
+    let name = || Some(plan::name_of(file));
+    let read = plan::text_of(file).map_err(|what| vec![Problem { place: None, key: String::new(), what }]);
+    let converted = match read.and_then(|yaml| namesake::convert(&yaml)) {
+        Ok(converted) => converted,
+        Err(list) => {
+            eprintln!("{}", Problems { file: name(), list });
+            return Ok(Exit::Usage);
+        }
+    };
+    if !converted.notes.is_empty() {
+        eprintln!("{}", Problems { file: name(), list: converted.notes });
+    }
+    match output.filter(|path| path.as_os_str() != "-") {
+        Some(path) => {
+            std::fs::write(path, converted.text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        None => std::io::stdout().write_all(converted.text.as_bytes()).context("cannot print the file")?,
+    }
+    Ok(Exit::Success)
 }

@@ -275,7 +275,7 @@ fn typed_wrong(error: &clap::Error) -> Problem {
 }
 
 /// A file's name in messages.
-fn name_of(path: &Path) -> String {
+pub fn name_of(path: &Path) -> String {
     if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() }
 }
 
