@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -127,6 +127,13 @@ impl Net {
         start(&mut self.teaparty(&[&["reflector", "--api", "none", "--iface", "veth0"], arguments].concat()))
     }
 
+    /// The same with another copy of the program.
+    pub(crate) fn reflector_by(&self, program: &Path, arguments: &[&str]) -> Running {
+        let mut command = command_in(&self.near, program);
+        command.args(["reflector", "--api", "none", "--iface", "veth0"]).args(arguments);
+        start(command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()))
+    }
+
     /// Starts one on veth1, at the client's end, and waits until it is ready.
     pub(crate) fn far_reflector(&self, arguments: &[&str]) -> Running {
         start(&mut self.far_teaparty(&[&["reflector", "--api", "none", "--iface", "veth1"], arguments].concat()))
@@ -200,9 +207,9 @@ fn teaparty_in(namespace: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn command_in(namespace: &str, program: &str) -> Command {
+fn command_in(namespace: &str, program: impl AsRef<Path>) -> Command {
     let namespace = File::open(format!("/run/netns/{namespace}")).unwrap();
-    let mut command = Command::new(program);
+    let mut command = Command::new(program.as_ref());
     // SAFETY: setns is a bare system call, and the file stays open in the closure.
     unsafe { command.pre_exec(move || setns(&namespace, CloneFlags::CLONE_NEWNET).map_err(Into::into)) };
     command
