@@ -12,7 +12,8 @@ mod kernel;
 mod live;
 mod net;
 mod options;
-pub(crate) mod prices;
+mod prices;
+pub(crate) mod profile;
 mod report;
 mod rig;
 mod ring;
@@ -72,7 +73,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 }
 
 /// A test run stays on the processor that asks for it; moving between runs would cost caches.
-pub(crate) fn pin_to_one_processor() -> Result<()> {
+fn pin_to_one_processor() -> Result<()> {
     use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
     let itself = nix::unistd::Pid::from_raw(0);
     let allowed = sched_getaffinity(itself)?;

@@ -7,7 +7,6 @@ mod conformance;
 mod dist;
 mod exec;
 mod paths;
-mod profile;
 mod run;
 mod setup;
 mod steps;
@@ -40,8 +39,8 @@ enum Task {
     Conformance,
     /// Measure: packets in the kernel, over veth, by many sessions, by the controller, and the sender; beside floors and peers
     Bench(bench::Args),
-    /// Say where the kernel's nanoseconds go: the price of single steps
-    Profile(profile::Args),
+    /// Say where time goes: in the kernel by part of the program and by single steps, in processes by flame graphs
+    Profile(bench::profile::Args),
     /// Load every program, say what that costs the kernel's verifier, fail over budget
     Verify(verify::Args),
     /// Check what no compiler checks: paths in documents, heads of files, things left undone, generated tables
@@ -61,7 +60,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::main(&args),
         Task::Conformance => conformance::main(),
         Task::Bench(args) => bench::main(&args).map(done),
-        Task::Profile(args) => profile::main(&args).map(done),
+        Task::Profile(args) => bench::profile::main(&args).map(done),
         Task::Verify(args) => verify::main(&args).map(done),
         Task::Tidy => tidy::main().map(done),
         Task::Dist(args) => dist::main(&args).map(done),

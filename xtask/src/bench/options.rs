@@ -47,20 +47,12 @@ impl Options {
         self.only.is_empty() || self.only.iter().any(|only| name.contains(only))
     }
 
-    /// `N` files that the bench needs, made by `build` unless they are there already; none where this process is not root,
-    /// and another one, which is, has done everything.
+    /// [`built`] by what was typed.
     pub(super) fn built<const N: usize>(
         &self,
         build: impl FnOnce() -> Result<[PathBuf; N]>,
     ) -> Result<Option<[PathBuf; N]>> {
-        let built = match &self.built {
-            Some(built) => built.clone().try_into().ok().with_context(|| format!("--built wants {N} files"))?,
-            None => build()?,
-        };
-        let mut words: Vec<OsString> = std::env::args_os().skip(1).collect();
-        words.push("--built".into());
-        words.extend(built.iter().map(|file| file.clone().into_os_string()));
-        Ok(if exec::again_as_root(&words)? { None } else { Some(built) })
+        built(std::env::args_os().skip(1).collect(), self.built.as_deref(), build)
     }
 
     /// Prints the report of the bench called `name` and writes it down, if it is of all rows.
@@ -79,6 +71,22 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// `N` files that are needed: those that were `given` by `--built`, or made by `build`. None where this process is not root,
+/// and another one with the arguments `words`, which is, has done everything.
+pub(super) fn built<const N: usize>(
+    mut words: Vec<OsString>,
+    given: Option<&[PathBuf]>,
+    build: impl FnOnce() -> Result<[PathBuf; N]>,
+) -> Result<Option<[PathBuf; N]>> {
+    let built = match given {
+        Some(given) => given.to_vec().try_into().ok().with_context(|| format!("--built wants {N} files"))?,
+        None => build()?,
+    };
+    words.push("--built".into());
+    words.extend(built.iter().map(|file| file.clone().into_os_string()));
+    Ok(if exec::again_as_root(&words)? { None } else { Some(built) })
 }
 
 /// Where the report of a bench is kept unless the user has another place for it.

@@ -88,8 +88,13 @@ impl Rig {
     fn program(&self, case: &Case) -> Result<ProgramFd> {
         match case.subject {
             Subject::Floor(program) => self.harness.floor(program),
-            Subject::Reflector(_) => harness::program(&self.reflector, maps::program::REFLECT),
+            Subject::Reflector(_) => self.reflector(),
         }
+    }
+
+    /// The reflector's program.
+    pub(super) fn reflector(&self) -> Result<ProgramFd> {
+        harness::program(&self.reflector, maps::program::REFLECT)
     }
 
     /// The map of the sessions made by packets.

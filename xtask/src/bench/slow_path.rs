@@ -7,7 +7,7 @@ pub(super) mod echo;
 pub(super) mod load;
 pub(super) mod packets;
 mod report;
-mod subjects;
+pub(super) mod subjects;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

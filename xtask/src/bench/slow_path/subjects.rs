@@ -15,7 +15,7 @@ use crate::bench::running::Running;
 
 /// Who answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answerer {
+pub(in crate::bench) enum Answerer {
     /// The XDP program and the ring engine.
     Ring,
     /// The socket engine.
@@ -29,21 +29,21 @@ pub(super) enum Answerer {
 }
 
 /// One row of the table.
-pub(super) struct Subject {
-    pub(super) name: &'static str,
-    pub(super) answerer: Answerer,
-    pub(super) kind: Kinds,
+pub(in crate::bench) struct Subject {
+    pub(in crate::bench) name: &'static str,
+    pub(in crate::bench) answerer: Answerer,
+    pub(in crate::bench) kind: Kinds,
 }
 
-pub(super) const RING: &str = "ring engine, authenticated";
-pub(super) const SOCKET: &str = "socket engine, authenticated";
-pub(super) const LINK: &str = "link engine, authenticated";
-pub(super) const STAMP_SUITE: &str = "stamp-suite, authenticated";
-pub(super) const RING_HISTORY: &str = "ring engine, History";
-pub(super) const UDP: &str = "floor: recvmmsg/sendmmsg echo";
-pub(super) const PACKET: &str = "floor: packet ring echo";
+pub(in crate::bench) const RING: &str = "ring engine, authenticated";
+pub(in crate::bench) const SOCKET: &str = "socket engine, authenticated";
+pub(in crate::bench) const LINK: &str = "link engine, authenticated";
+pub(in crate::bench) const STAMP_SUITE: &str = "stamp-suite, authenticated";
+pub(in crate::bench) const RING_HISTORY: &str = "ring engine, History";
+pub(in crate::bench) const UDP: &str = "floor: recvmmsg/sendmmsg echo";
+pub(in crate::bench) const PACKET: &str = "floor: packet ring echo";
 
-pub(super) fn all() -> Vec<Subject> {
+pub(in crate::bench) fn all() -> Vec<Subject> {
     let subject = |name, answerer, kind| Subject { name, answerer, kind };
     vec![
         subject(RING, Answerer::Ring, Kinds::Authenticated),
@@ -58,24 +58,30 @@ pub(super) fn all() -> Vec<Subject> {
 }
 
 /// The programs.
-pub(super) struct Programs {
-    pub(super) teaparty: PathBuf,
-    pub(super) stamp_suite: PathBuf,
+pub(in crate::bench) struct Programs {
+    pub(in crate::bench) teaparty: PathBuf,
+    pub(in crate::bench) stamp_suite: PathBuf,
 }
 
 impl Subject {
     /// Whether the replies have timestamps.
-    pub(super) fn is_reflector(&self) -> bool {
+    pub(in crate::bench) fn is_reflector(&self) -> bool {
         !matches!(self.answerer, Answerer::Floor(_))
     }
 
     /// Whether it brings an XDP program of its own.
-    pub(super) fn has_program(&self) -> bool {
+    pub(in crate::bench) fn has_program(&self) -> bool {
         self.answerer == Answerer::Ring
     }
 
     /// Starts it on one processor. `folder` is for the key.
-    pub(super) fn start(&self, programs: &Programs, net: &Net, processor: usize, folder: &Path) -> Result<Running> {
+    pub(in crate::bench) fn start(
+        &self,
+        programs: &Programs,
+        net: &Net,
+        processor: usize,
+        folder: &Path,
+    ) -> Result<Running> {
         let mut command = match self.answerer {
             Answerer::Ring => self.teaparty(programs, &["native"], folder)?,
             Answerer::Socket => self.teaparty(programs, &["off"], folder)?,

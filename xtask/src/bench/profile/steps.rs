@@ -1,24 +1,23 @@
-//! `cargo xtask profile`: where the kernel's nanoseconds go, as the price of single steps.
+//! `cargo xtask profile steps`: where the kernel's nanoseconds go, as the price of single steps.
 //!
 //! Variants of one small program are timed: a swap of addresses with two readings of the clock, and one thing more in
 //! each. Retired instructions would say more, and few virtual machines let one count them.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::bench::{pin_to_one_processor, prices};
-use crate::{build_ebpf, exec};
+use crate::bench::{options, pin_to_one_processor, prices};
+use crate::build_ebpf;
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(super) struct Args {
     /// How often each step is measured; the median counts
     #[arg(long, default_value_t = 41, value_parser = clap::value_parser!(u32).range(3..))]
     rounds: u32,
     /// Measure with these objects, the floors and the prices, and build nothing
     #[arg(long, num_args = 2, value_name = "FILE", hide = true)]
-    objects: Option<Vec<PathBuf>>,
+    built: Option<Vec<PathBuf>>,
 }
 
 /// The programs of `teaparty-ebpf/src/bin/prices.rs`, and what each does.
@@ -35,20 +34,13 @@ const STEPS: [(&str, &str); 9] = [
 ];
 const NOTHING: &str = "price_nothing";
 
-pub(crate) fn main(args: &Args) -> Result<()> {
-    let objects = match &args.objects {
-        Some(objects) => objects.clone(),
-        None => vec![build_ebpf::build_floors()?, build_ebpf::build_prices()?],
-    };
-    let mut words: Vec<OsString> = vec!["profile".into(), "--rounds".into(), args.rounds.to_string().into()];
-    words.push("--objects".into());
-    words.extend(objects.iter().map(|object| object.clone().into_os_string()));
-    if exec::again_as_root(&words)? {
-        return Ok(());
-    }
+pub(super) fn main(args: &Args) -> Result<()> {
+    let build = || Ok([build_ebpf::build_floors()?, build_ebpf::build_prices()?]);
+    let words = std::env::args_os().skip(1).collect();
+    let Some([floors, prices]) = options::built(words, args.built.as_deref(), build)? else { return Ok(()) };
     pin_to_one_processor()?;
     let names: Vec<&str> = [NOTHING].into_iter().chain(STEPS.iter().map(|(name, _)| *name)).collect();
-    let spreads = prices::measure(&objects[0], &objects[1], &names, args.rounds)?;
+    let spreads = prices::measure(&floors, &prices, &names, args.rounds)?;
     let nothing = spreads.first().context("nothing was measured")?.median;
     println!(
         "a swap with two readings of the clock, in the harness: {nothing:.0} ns; more than that, by medians of {} rounds:\n",
