@@ -1,0 +1,138 @@
+//! The sessions of a running reflector, read while packets come: those of the kernel, those of the controller, and those that
+//! were configured and have not been seen.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde::Serialize;
+use teaparty_common::maps::{Session, SessionKey};
+
+use super::{ReflectorHandle, SessionError, SessionId};
+use crate::reflector::provisioned::ProvisionedSet;
+use crate::reflector::reader::Reader;
+use crate::reflector::shared::Shared;
+use crate::reflector::slow_path::locked;
+use crate::reflector::view::Provisioned;
+
+/// A session and its state.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionStatus {
+    /// Interface that it comes by; `None` for one that was configured and has not been seen.
+    pub interface: Option<String>,
+    /// Which one.
+    pub id: SessionId,
+    /// Whether it, or the wildcard it was made from, was configured.
+    pub is_provisioned: bool,
+    /// Whether it is authenticated.
+    pub is_authenticated: bool,
+    /// Whether the kernel keeps its state; else the controller does.
+    pub is_kernel_owned: bool,
+    /// Packets received.
+    pub received: u64,
+    /// Replies sent: modulo 2^32, the next reply's Sequence Number.
+    pub replies: u64,
+    /// Sequence Number of the last request.
+    pub last_sender_sequence: u32,
+    /// T2 of the last packet in nanoseconds of CLOCK_TAI; 0 for none.
+    pub last_received_ns: u64,
+}
+
+/// Where the sessions of an interface are read.
+struct Source {
+    interface: String,
+    shared: Arc<Shared>,
+    reader: Option<Arc<Reader>>,
+}
+
+impl ReflectorHandle {
+    /// All sessions: those that were seen, and those that were configured and have not been.
+    ///
+    /// Nobody waits for this: neither the engines nor who changes sessions. What comes or goes meanwhile is in it or not.
+    pub fn sessions(&self) -> Vec<SessionStatus> {
+        let (sources, provisioned) = self.sources();
+        let mut all = Vec::new();
+        let mut seen = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
+        for Source { interface, shared, reader } in &sources {
+            let view = shared.view();
+            // An entry of a session that is the controller's by now is what a packet that was under way left.
+            let is_kernels = |key: &SessionKey, session: &Session| {
+                let is_seen = session.received() > 0 || !provisioned.contains_key(key);
+                is_seen && !session.has(Session::AUTHENTICATED) && !view.is_authenticated(key)
+            };
+            let kernels = reader.iter().flat_map(|reader| reader.sessions());
+            let kernels: Vec<_> = kernels.filter(|(key, session)| is_kernels(key, session)).collect();
+            let own: Vec<_> = own_sessions(shared).collect();
+            // One that has become the controller's since the maps were read is listed as that, and once.
+            let taken: HashSet<&SessionKey, foldhash::quality::RandomState> = own.iter().map(|(key, _)| key).collect();
+            let kernels = kernels.iter().filter(|(key, _)| !taken.contains(key)).map(|one| (one, true));
+            for ((key, session), is_kernels) in kernels.chain(own.iter().map(|one| (one, false))) {
+                seen.insert(*key);
+                all.push(session_status(interface, key, session, is_kernels));
+            }
+        }
+        all.extend(provisioned.iter().filter(|(key, _)| !seen.contains(*key)).map(|(key, one)| unseen(key, one)));
+        all
+    }
+
+    /// One session, on each interface that it comes by; empty where there is none such. Takes as long however many there are.
+    pub fn session(&self, id: SessionId) -> Result<Vec<SessionStatus>, SessionError> {
+        let key = SessionKey::try_from(id)?;
+        let (sources, provisioned) = self.sources();
+        let mut found = Vec::new();
+        for Source { interface, shared, reader } in &sources {
+            let kernels = reader.as_ref().and_then(|reader| reader.session(&key));
+            let is_kernels = |session: &Session| {
+                let is_seen = session.received() > 0 || !provisioned.contains_key(&key);
+                is_seen && !session.has(Session::AUTHENTICATED)
+            };
+            let kernels = kernels.filter(is_kernels).filter(|_| !shared.view().is_authenticated(&key));
+            // As in a list: the controller's, if both have it while it changes.
+            let own = locked(&shared.table).get(&key).copied();
+            if let Some(session) = own.or(kernels) {
+                found.push(session_status(interface, &key, &session, own.is_none()));
+            }
+        }
+        if found.is_empty() {
+            found.extend(provisioned.get(&key).map(|one| unseen(&key, one)));
+        }
+        Ok(found)
+    }
+
+    /// What sessions are read from, and those that were configured.
+    fn sources(&self) -> (Vec<Source>, ProvisionedSet) {
+        let state = locked(&self.state);
+        let sources = state.slots.iter().filter_map(|(name, instance)| {
+            let instance = instance.as_ref()?;
+            Some(Source { interface: name.clone(), shared: instance.shared.clone(), reader: instance.reader() })
+        });
+        (sources.collect(), state.provisioned.clone())
+    }
+}
+
+/// The sessions that the controller owns. The slow path waits for the table: it is locked for a few at a time.
+fn own_sessions(shared: &Shared) -> impl Iterator<Item = (SessionKey, Session)> {
+    const PART: usize = 1024;
+    let mut known = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
+    let parts = (0..).step_by(PART).map(|from| locked(&shared.table).part(from, PART));
+    parts.take_while(|part| !part.is_empty()).flatten().filter(move |(key, _)| known.insert(*key))
+}
+
+/// A configured session that has not been seen.
+fn unseen(key: &SessionKey, provisioned: &Provisioned) -> SessionStatus {
+    let session = Session { flags: provisioned.flags | Session::PROVISIONED, ..Session::default() };
+    SessionStatus { interface: None, ..session_status("", key, &session, false) }
+}
+
+fn session_status(interface: &str, key: &SessionKey, session: &Session, is_kernel_owned: bool) -> SessionStatus {
+    SessionStatus {
+        interface: Some(interface.into()),
+        id: key.into(),
+        is_provisioned: session.has(Session::PROVISIONED),
+        is_authenticated: session.has(Session::AUTHENTICATED),
+        is_kernel_owned,
+        received: session.received(),
+        replies: session.replies,
+        last_sender_sequence: session.sender_sequence,
+        last_received_ns: session.last_received_ns,
+    }
+}
