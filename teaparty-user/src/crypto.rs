@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::Read;
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -206,18 +206,33 @@ impl KeySource {
                 Key::from_content(&content(file).map_err(unreadable)?)
             }
             Self::File(path) => {
-                let file = std::fs::File::open(path).map_err(unreadable)?;
-                let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
-                // A unit may also write %d/NAME. systemd guards that folder, and where it lets a user in by an access
-                // control list, a file in it looks as if its group might read it.
-                let is_credential = credentials().is_some_and(|folder| path.parent() == Some(&folder));
-                if mode & 0o066 != 0 && !is_credential {
-                    return Err(KeyError::Exposed { path: path.clone(), mode });
-                }
+                let file = open_secret(path).map_err(|error| match error {
+                    SecretError::Unreadable(reason) => unreadable(reason),
+                    SecretError::Exposed(mode) => KeyError::Exposed { path: path.clone(), mode },
+                })?;
                 Key::from_content(&content(file).map_err(unreadable)?)
             }
         }
     }
+}
+
+/// A file with a secret can't be used.
+#[derive(Debug)]
+pub enum SecretError {
+    /// It can't be opened.
+    Unreadable(std::io::Error),
+    /// Others than its owner may read or write it; its mode.
+    Exposed(u32),
+}
+
+/// Opens a file with a secret, if nobody but its owner may read or write it.
+pub fn open_secret(path: &Path) -> Result<std::fs::File, SecretError> {
+    let file = std::fs::File::open(path).map_err(SecretError::Unreadable)?;
+    let mode = file.metadata().map_err(SecretError::Unreadable)?.permissions().mode() & 0o7777;
+    // A unit may also write %d/NAME. systemd guards that folder, and where it lets a user in by an access control list, a
+    // file in it looks as if its group might read it.
+    let is_credential = credentials().is_some_and(|folder| path.parent() == Some(&folder));
+    if mode & 0o066 != 0 && !is_credential { Err(SecretError::Exposed(mode)) } else { Ok(file) }
 }
 
 fn credentials() -> Option<PathBuf> {

@@ -1,4 +1,4 @@
-//! Where the API listens: a TCP port, or a Unix socket that file permissions guard.
+//! Where the API listens: a TCP port, with TLS or without, or a Unix socket that file permissions guard.
 
 use std::fmt;
 use std::io;
@@ -12,8 +12,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
+use super::tls::Tls;
 use super::token::{self, Token, TokenError};
 
 /// Where the API listens unless told otherwise.
@@ -93,9 +94,17 @@ pub enum ListenError {
 /// A place that is listened at. Dropping it takes a Unix socket away.
 pub enum Listener {
     /// A port.
-    Tcp(TcpListener),
+    Tcp(TcpListener, Option<Tls>),
     /// A socket in the file system.
     Unix(UnixListener, SocketFile),
+}
+
+/// Who has connected, before a word was said.
+pub enum Incoming {
+    /// There is nothing to agree on.
+    Plain(Box<dyn Stream>),
+    /// TLS comes first.
+    Tls(TcpStream, Tls),
 }
 
 /// Both directions of a connection.
@@ -111,7 +120,9 @@ impl Listener {
             Place::Tcp(address) => {
                 token::check_listen(*address, token)?;
                 let listener = TcpListener::bind(address).await;
-                listener.map(Self::Tcp).map(Some).map_err(|error| ListenError::Listen(place.clone(), error))
+                listener
+                    .map(|listener| Some(Self::Tcp(listener, None)))
+                    .map_err(|error| ListenError::Listen(place.clone(), error))
             }
             Place::Unix(path) => {
                 clear(place, path)?;
@@ -121,19 +132,38 @@ impl Listener {
         }
     }
 
-    /// The next connection.
-    pub async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+    /// The same, by TLS if there is any and this is a port.
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
         match self {
-            Self::Tcp(listener) => Ok(Box::new(listener.accept().await?.0)),
-            Self::Unix(listener, _) => Ok(Box::new(listener.accept().await?.0)),
+            Self::Tcp(listener, _) => Self::Tcp(listener, tls),
+            Self::Unix(..) => self,
+        }
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> io::Result<Incoming> {
+        match self {
+            Self::Tcp(listener, None) => Ok(Incoming::Plain(Box::new(listener.accept().await?.0))),
+            Self::Tcp(listener, Some(tls)) => Ok(Incoming::Tls(listener.accept().await?.0, tls.clone())),
+            Self::Unix(listener, _) => Ok(Incoming::Plain(Box::new(listener.accept().await?.0))),
         }
     }
 
     /// Address and port, for a port.
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp(listener, _) => listener.local_addr().ok(),
             Self::Unix(..) => None,
+        }
+    }
+}
+
+impl Incoming {
+    /// The connection, ready for a request. To be given up after a time: a client may say nothing.
+    pub async fn ready(self) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Self::Plain(stream) => Ok(stream),
+            Self::Tls(stream, tls) => Ok(Box::new(tls.handshake(stream).await?)),
         }
     }
 }
@@ -141,10 +171,13 @@ impl Listener {
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(_) => match self.address() {
-                Some(address) => write!(f, "http://{address}"),
-                None => f.write_str("http"),
-            },
+            Self::Tcp(_, tls) => {
+                let scheme = if tls.is_some() { "https" } else { "http" };
+                match self.address() {
+                    Some(address) => write!(f, "{scheme}://{address}"),
+                    None => f.write_str(scheme),
+                }
+            }
             Self::Unix(_, file) => write!(f, "unix:{}", file.path.display()),
         }
     }

@@ -2,11 +2,12 @@
 //!
 //! Reading order: [`types`] (what is shown), [`error`] (what is shown when it fails), [`body`] (what comes in),
 //! [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] and [`namesake`] (the endpoints), [`condition`] (ETags), [`openapi`] and [`requests`]
-//! (what describes them), [`token`] (who may ask),
+//! (what describes them), [`access`], [`token`] and [`tls`] (who may ask, and how),
 //! [`listen`] and [`server`] (connections).
 //!
 //! Keys come in and never go out: no type here that is serialised has a place for one.
 
+pub mod access;
 pub mod body;
 pub mod condition;
 pub mod error;
@@ -21,6 +22,7 @@ pub mod requests;
 pub mod server;
 pub mod sessions;
 pub mod settings;
+pub mod tls;
 pub mod token;
 pub mod types;
 

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, header};
@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::AppState;
 use super::error::ApiError;
+use crate::crypto::{SecretError, open_secret};
 
 /// Fewest octets of a token: at 64 characters to choose from these are 96 bits.
 const MIN_LEN: usize = 16;
@@ -38,8 +39,8 @@ pub enum TokenError {
         /// Why.
         reason: std::io::Error,
     },
-    /// Others may read the file.
-    #[error("the token file {0} may be read by others; run: chmod 600 {0}")]
+    /// Others may read or write the file.
+    #[error("the token file {0} may be read or written by others; run: chmod 600 {0}")]
     Exposed(String),
     /// It holds no token.
     #[error(
@@ -49,19 +50,19 @@ pub enum TokenError {
     Unusable(String),
 }
 
-/// A bearer token. Never shown.
+/// A bearer token, for all who hold a clone of it. Never shown.
 #[derive(Clone)]
-pub struct Token(Zeroizing<Vec<u8>>);
+pub struct Token(Arc<RwLock<Zeroizing<Vec<u8>>>>);
 
 impl Token {
     /// Reads the token from a file that only its owner may read: one line.
     pub fn load(path: &Path) -> Result<Self, TokenError> {
         let name = path.display().to_string();
         let unreadable = |reason| TokenError::Unreadable { path: name.clone(), reason };
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        if file.metadata().map_err(unreadable)?.permissions().mode() & 0o044 != 0 {
-            return Err(TokenError::Exposed(name));
-        }
+        let file = open_secret(path).map_err(|error| match error {
+            SecretError::Unreadable(reason) => unreadable(reason),
+            SecretError::Exposed(_) => TokenError::Exposed(name.clone()),
+        })?;
         let mut content = Zeroizing::new(Vec::with_capacity(MAX_LEN + 2));
         file.take(MAX_LEN as u64 + 2).read_to_end(&mut content).map_err(unreadable)?;
         Self::new(content.strip_suffix(b"\n").unwrap_or(&content)).ok_or(TokenError::Unusable(name))
@@ -70,14 +71,27 @@ impl Token {
     /// A token of these octets, if they can be one.
     pub fn new(octets: &[u8]) -> Option<Self> {
         let is_usable = (MIN_LEN..=MAX_LEN).contains(&octets.len()) && octets.iter().all(u8::is_ascii_graphic);
-        is_usable.then(|| Self(Zeroizing::new(octets.to_vec())))
+        is_usable.then(|| Self(Arc::new(RwLock::new(Zeroizing::new(octets.to_vec())))))
+    }
+
+    /// Takes over what `newer` is: requests from now on must bring that. Says whether it is another one.
+    pub fn renew(&self, newer: &Self) -> bool {
+        let newer = newer.octets();
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let is_other = *current != newer;
+        *current = newer;
+        is_other
+    }
+
+    fn octets(&self) -> Zeroizing<Vec<u8>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether a request brings this token. Takes as long for a wrong one as for the right one.
     fn admits(&self, headers: &HeaderMap) -> bool {
         let Some(value) = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes()) else { return false };
         let Some((scheme, token)) = value.split_at_checked(7) else { return false };
-        scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(self.0.ct_eq(token))
+        scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(self.octets().ct_eq(token))
     }
 }
 
@@ -106,6 +120,8 @@ pub async fn admit(State(app): State<AppState>, request: Request, next: Next) ->
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -130,7 +146,7 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             Token::load(&path)
         };
-        assert_eq!(*write("0123456789abcdef\n", 0o600).unwrap().0, b"0123456789abcdef");
+        assert_eq!(*write("0123456789abcdef\n", 0o600).unwrap().octets(), b"0123456789abcdef");
         assert!(matches!(write("0123456789abcdef\n", 0o644), Err(TokenError::Exposed(_))));
         for wrong in ["", "short\n", "0123456789 abcdef\n", "0123456789abcdef\n0123456789abcdef\n"] {
             assert!(matches!(write(wrong, 0o600), Err(TokenError::Unusable(_))), "{wrong:?}");

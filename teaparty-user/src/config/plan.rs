@@ -13,6 +13,7 @@ use super::document::{Document, Table, keys};
 use super::problem::{Problem, Problems};
 use super::service::Service;
 use super::typed::Typed;
+use crate::api::access::Access;
 use crate::reflector::config::{Config, ConfigError, Format, SessionSettings, Settings, XdpMode};
 use crate::reflector::handle::SessionSpec;
 use crate::reflector::keys::KeyLoader;
@@ -40,6 +41,8 @@ pub struct Asked {
 pub struct Plan {
     /// Settings of the process.
     pub service: Service,
+    /// What its files say of who may use the API.
+    pub access: Access,
     /// The reflectors; not empty.
     pub reflectors: Vec<Planned>,
 }
@@ -87,9 +90,9 @@ impl Plan {
         if !document.problems.is_empty() {
             return Err(document.problems);
         }
-        let service = service(&mut document, &table, asked);
+        let (service, access) = service(&mut document, &table, asked);
         let layers = layers(&mut document, table);
-        let mut plan = Self { service, reflectors: Vec::new() };
+        let mut plan = Self { service, access, reflectors: Vec::new() };
         let mut sources = Vec::new();
         for layer in layers {
             if let Some(planned) = planned(&mut document, &layer, asked, loader) {
@@ -169,15 +172,18 @@ fn names_of(names: &HashMap<String, usize>, at: usize) -> String {
     names.iter().find(|(_, other)| **other == at).map(|(name, _)| name.clone()).unwrap_or_default()
 }
 
-/// The settings of the process, checked as far as there are any.
-fn service<'a>(document: &mut Document<'a>, table: &Table<'a>, asked: &Asked) -> Service {
-    let Some(mut service) = document.settings::<Service>(table) else { return Service::default() };
+/// The settings of the process, checked as far as there are any, and what their files say of who may use the API.
+fn service<'a>(document: &mut Document<'a>, table: &Table<'a>, asked: &Asked) -> (Service, Access) {
+    let Some(mut service) = document.settings::<Service>(table) else { return Default::default() };
     if let Err(error) = asked.service.over(&mut service) {
         document.problems.push(typed_wrong(&error));
-    } else if let Err(error) = service.check() {
-        document.refused(table, asked.service.has(error.field), error);
+        return (service, Access::default());
     }
-    service
+    let access = service.check().unwrap_or_else(|error| {
+        document.refused(table, asked.service.has(error.field), error);
+        Access::default()
+    });
+    (service, access)
 }
 
 /// A reflector's tables, what is common to all of them included; one without a `[[reflector]]` table.

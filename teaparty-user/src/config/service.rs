@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use crate::api::access::{Access, TLS_CERT};
 use crate::api::listen::Place;
-use crate::api::token::{self, Token, TokenError};
+use crate::api::token;
 use crate::heartbeat::Heartbeat;
 use crate::logging::LogFormat;
 use crate::reflector::config::ConfigError;
@@ -22,6 +23,12 @@ pub struct Service {
     /// File with the token that clients of the API must send; needed where others than this host can reach it
     #[arg(long, value_name = "FILE")]
     pub api_token_file: Option<PathBuf>,
+    /// Speak TLS on the port of the API, with the certificate in this file (PEM; those of its issuers behind it)
+    #[arg(long, value_name = "FILE")]
+    pub api_tls_cert: Option<PathBuf>,
+    /// The key of that certificate (PEM, without passphrase), in a file that only its owner may read
+    #[arg(long, value_name = "FILE")]
+    pub api_tls_key: Option<PathBuf>,
     /// Send a heartbeat to this target every so many seconds; may repeat
     #[arg(long, value_name = "[IP[:PORT]]@SECONDS")]
     pub heartbeat: Vec<Heartbeat>,
@@ -37,28 +44,28 @@ pub struct Service {
 }
 
 impl Service {
-    /// What can be told to be wrong before anything is opened.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// Tells what is wrong before anything is opened, and reads the files that say who may use the API.
+    pub fn check(&self) -> Result<Access, ConfigError> {
         let wrong = |field, problem: String| Err(ConfigError { field, problem });
-        let token = match self.token() {
-            Ok(token) => token,
-            Err(error) => return wrong("api-token-file", error.to_string()),
-        };
-        if let Some(Place::Tcp(address)) = self.api
-            && let Err(error) = token::check_listen(address, token.as_ref())
-        {
-            return wrong("api", error.to_string());
+        let [token, certificate, key] =
+            [&self.api_token_file, &self.api_tls_cert, &self.api_tls_key].map(Option::as_deref);
+        let access = Access::load(token, certificate, key)?;
+        match &self.api {
+            Some(Place::Tcp(address)) => {
+                if let Err(error) = token::check_listen(*address, access.token.as_ref()) {
+                    return wrong("api", error.to_string());
+                }
+            }
+            Some(place @ Place::Unix(_)) if access.tls.is_some() => {
+                return wrong(TLS_CERT, format!("{place} speaks no TLS, its permissions guard it; leave this out"));
+            }
+            _ => {}
         }
         let mut targets = HashSet::new();
         match self.heartbeat.iter().find(|heartbeat| !targets.insert(heartbeat.target)) {
             Some(twice) => wrong("heartbeat", format!("{} is there twice; leave out one of them", twice.target)),
-            None => Ok(()),
+            None => Ok(access),
         }
-    }
-
-    /// The token that clients of the API must send, if they must.
-    pub fn token(&self) -> Result<Option<Token>, TokenError> {
-        self.api_token_file.as_deref().map(Token::load).transpose()
     }
 
     /// How much is logged, as `-v` and `-q` count it: 0 is information, more is more.

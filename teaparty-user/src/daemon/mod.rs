@@ -11,9 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use self::reload::Reloader;
+use crate::api::access::Access;
 use crate::api::listen::{self, ListenError, Listener, Place};
 use crate::api::server;
-use crate::api::token::Token;
 use crate::api::{self, AppState};
 use crate::config::plan::{Asked, Plan, Planned};
 use crate::exit::{Exit, UsageError};
@@ -44,8 +44,6 @@ struct Member {
 /// Runs the plan on a runtime of its own. Gives up privileges: to be called while there is one thread, before any other is
 /// there to keep what this one gives up.
 pub fn run_alone(prepared: Prepared) -> anyhow::Result<Exit> {
-    // While root may still read a file that is somebody else's.
-    let token = prepared.plan.service.token().map_err(|error| UsageError::new(error.to_string()))?;
     let mut needed = CapabilitySet::empty();
     for planned in &prepared.plan.reflectors {
         loader::check(&planned.config).map_err(ReflectorError::from)?;
@@ -53,15 +51,15 @@ pub fn run_alone(prepared: Prepared) -> anyhow::Result<Exit> {
     }
     privileges::keep_only(needed).context("cannot give up privileges")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(run(prepared, token))
+    runtime.context("cannot start the runtime")?.block_on(run(prepared))
 }
 
 /// Does what is planned until SIGINT or SIGTERM. Prints the ready block and the summary to standard output.
-async fn run(Prepared { asked, loader, plan }: Prepared, token: Option<Token>) -> anyhow::Result<Exit> {
+async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit> {
     // Before anything is attached: by default the signal would end the process.
     let hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     // Before anything is attached: what can't be listened at shall not leave anything behind.
-    let listener = listen(plan.service.api.as_ref(), token.as_ref()).await?;
+    let listener = listen(plan.service.api.as_ref(), &plan.access).await?;
     let members = start(&plan.reflectors)?;
     let handles: Vec<ReflectorHandle> = members.iter().map(|member| member.handle.clone()).collect();
     announce(&handles);
@@ -75,8 +73,9 @@ async fn run(Prepared { asked, loader, plan }: Prepared, token: Option<Token>) -
     tokio::spawn(follow_hangups(hangup, reloader.clone()));
     if let Some(listener) = listener {
         let _ = writeln!(std::io::stdout(), "  API         {listener}");
-        let state =
-            AppState::new(handles[0].clone(), beats.clone(), token).with_reflectors(&handles).with_reloader(reloader);
+        let state = AppState::new(handles[0].clone(), beats.clone(), plan.access.token.clone())
+            .with_reflectors(&handles)
+            .with_reloader(reloader);
         tokio::spawn(server::serve(listener, api::router(state)));
     }
     let interfaces: Vec<String> = handles.iter().flat_map(|handle| handle.config().interfaces.clone()).collect();
@@ -154,9 +153,9 @@ async fn follow(members: Vec<Member>, handles: &[ReflectorHandle]) -> Result<Vec
 }
 
 /// Opens the API's place. The default one may be another reflector's; that is no reason not to answer packets.
-async fn listen(asked: Option<&Place>, token: Option<&Token>) -> anyhow::Result<Option<Listener>> {
-    match Listener::open(asked.unwrap_or(&listen::DEFAULT), token).await {
-        Ok(listener) => Ok(listener),
+async fn listen(asked: Option<&Place>, access: &Access) -> anyhow::Result<Option<Listener>> {
+    match Listener::open(asked.unwrap_or(&listen::DEFAULT), access.token.as_ref()).await {
+        Ok(listener) => Ok(listener.map(|listener| listener.with_tls(access.tls.clone()))),
         Err(error @ ListenError::Token(_)) => Err(UsageError::new(error.to_string()).into()),
         Err(error) if asked.is_none() => {
             tracing::warn!("no API: {error}");

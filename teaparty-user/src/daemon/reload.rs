@@ -1,4 +1,4 @@
-//! SIGHUP and `POST /api/v1/reload`: the configuration file and the keys are read again. First everything is checked; what is wrong
+//! SIGHUP and `POST /api/v1/reload`: the configuration file, the keys, and what guards the API are read again. First everything is checked; what is wrong
 //! leaves all as it is. Then what can change while packets are answered changes, and the rest is named.
 
 use std::fmt;
@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
+use crate::api::access::{Access, TLS_CERT, TLS_KEY, TOKEN_FILE};
 use crate::config::document::keys;
 use crate::config::plan::{Asked, Plan};
 use crate::config::problem::Problems;
@@ -22,6 +23,7 @@ pub struct Reloader {
     loader: KeyLoader,
     handles: Vec<ReflectorHandle>,
     heartbeats: Heartbeats,
+    access: Access,
     /// What the file said last; held while a reload runs, so that there is one at a time.
     last: Mutex<Last>,
 }
@@ -77,7 +79,7 @@ impl Reloader {
     ) -> Self {
         let sessions = plan.reflectors.iter().map(|planned| planned.sessions.clone()).collect();
         let last = Mutex::new(Last { service: plan.service.clone(), sessions });
-        Self { asked, loader, handles, heartbeats, last }
+        Self { asked, loader, handles, heartbeats, access: plan.access.clone(), last }
     }
 
     /// Reads, checks, changes. To be called on a thread that may wait, within a tokio runtime.
@@ -116,20 +118,23 @@ impl Reloader {
         let new =
             plan.reflectors.iter().map(|planned| planned.name()).filter(|name| !is_one && !running.contains(name));
         report.restart.extend(new.map(|name| Changed { reflector: Some(name), key: "reflector".into() }));
-        self.follow_service(&mut last.service, plan.service, &mut report);
+        self.follow_service(&mut last.service, plan.service, &plan.access, &mut report);
         Ok(report)
     }
 
-    /// Heartbeats change at once, all else of the process at a restart.
-    fn follow_service(&self, last: &mut Service, new: Service, report: &mut Report) {
+    /// Heartbeats, and the files that say who may use the API, change at once; all else of the process at a restart.
+    fn follow_service(&self, last: &mut Service, new: Service, access: &Access, report: &mut Report) {
+        let renewed = self.access.renew(access);
         let value =
             |service: &Service, key: &str| serde_json::to_value(service).ok().and_then(|all| all.get(key).cloned());
         for key in keys::<Service>() {
-            if value(last, &key) == value(&new, &key) {
-                continue;
+            let is_live = key == "heartbeat" || self.access.is_kept(access, &key);
+            if value(last, &key) != value(&new, &key) {
+                let list = if is_live { &mut report.applied } else { &mut report.restart };
+                list.push(Changed { reflector: None, key });
+            } else if renewed.contains(&key.as_str()) {
+                report.applied.push(Changed { reflector: None, key });
             }
-            let list = if key == "heartbeat" { &mut report.applied } else { &mut report.restart };
-            list.push(Changed { reflector: None, key });
         }
         let is_in = |list: &[Heartbeat], one: &Heartbeat| list.contains(one);
         for gone in last.heartbeat.iter().filter(|one| !is_in(&new.heartbeat, one)) {
@@ -142,6 +147,15 @@ impl Reloader {
         }
         // What takes a restart is told again each time, until there is one.
         last.heartbeat = new.heartbeat;
+        for (key, last, new) in [
+            (TOKEN_FILE, &mut last.api_token_file, new.api_token_file),
+            (TLS_CERT, &mut last.api_tls_cert, new.api_tls_cert),
+            (TLS_KEY, &mut last.api_tls_key, new.api_tls_key),
+        ] {
+            if self.access.is_kept(access, key) {
+                *last = new;
+            }
+        }
     }
 
     /// The same, told to the log: for a signal, whose sender gets no answer.

@@ -4,6 +4,9 @@ mod changes;
 mod cli;
 mod events;
 mod namesake;
+#[path = "../support/probe.rs"]
+mod probe;
 mod support;
 mod tcp;
+mod tls;
 mod v1;

@@ -14,6 +14,7 @@ use crate::{exec, paths};
 /// Package and the program that it brings.
 const PACKAGES: &[(&str, &str)] = &[
     ("bpftool", "bpftool"),
+    ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("iproute2", "ip"),
     ("openssl", "openssl"),
