@@ -3,6 +3,7 @@
 //! Capabilities belong to threads. They are given up while there is one thread, so that all later ones never have them.
 
 use std::io;
+use std::sync::OnceLock;
 
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set, clear_ambient_capability_set,
@@ -31,6 +32,14 @@ pub fn needed(config: &Config) -> CapabilitySet {
         XdpMode::Off => ALWAYS,
         _ => ALWAYS | WITH_XDP,
     }
+}
+
+/// What this process had and has given up.
+static GIVEN_UP: OnceLock<CapabilitySet> = OnceLock::new();
+
+/// What a reflector with this configuration needs and this process has given up, so that only another start has it again.
+pub fn given_up(config: &Config) -> CapabilitySet {
+    GIVEN_UP.get().map_or(CapabilitySet::empty(), |gone| *gone & needed(config))
 }
 
 /// What this thread lacks of what a reflector with the XDP program needs.
@@ -65,6 +74,8 @@ pub fn keep_only(needed: CapabilitySet) -> io::Result<()> {
     let inheritable = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })?;
     set_no_new_privs(true)?;
+    // Once in a process: there is nothing left to give up a second time.
+    let _ = GIVEN_UP.set(permitted - kept);
     tracing::debug!("capabilities kept: {kept:?}");
     Ok(())
 }

@@ -3,7 +3,6 @@
 
 mod reflector_support;
 
-use std::io::{Read, Write};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -126,15 +125,6 @@ fn without_a_name_it_answers_wherever_an_address_is() {
     assert!(output.status.code() == Some(2) && error.contains("no interface is up"), "{error}");
 }
 
-/// The JSON that the API in the reflector's namespace answers with.
-fn api(net: &Net, path: &str) -> serde_json::Value {
-    let mut stream = net.in_near(|| std::net::TcpStream::connect("127.0.0.1:8000")).unwrap();
-    write!(stream, "GET {path} HTTP/1.0\r\nhost: x\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
-}
-
 #[test]
 fn heartbeats_outlive_a_target_that_is_away_and_carry_the_interfaces_mac() {
     let name = "heartbeats_outlive_a_target_that_is_away_and_carry_the_interfaces_mac";
@@ -144,7 +134,7 @@ fn heartbeats_outlive_a_target_that_is_away_and_carry_the_interfaces_mac() {
     let until = |is_so: &dyn Fn(&serde_json::Value) -> bool| {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
-            let status = api(&net, "/api/v1/heartbeats")[0].clone();
+            let status = net.api("GET", "/api/v1/heartbeats", "").1[0].clone();
             if is_so(&status) {
                 return status;
             }

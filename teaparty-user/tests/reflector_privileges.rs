@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reflector_support::probe::or_skip;
 use reflector_support::{Net, Running, V4, V6, sequence, start};
+use serde_json::json;
 
 /// The capabilities that are kept with the XDP program, and their bits in linux/capability.h.
 const KEPT: [(&str, u32); 5] =
@@ -84,6 +85,40 @@ fn sockets_alone_take_less() {
     let reflector = net.reflector(&["--xdp-mode", "off"]);
     assert_kept(&reflector, &["net_admin", "net_bind_service"], None);
     assert_answers(&net);
+}
+
+#[test]
+fn what_takes_a_privilege_that_is_gone_is_refused_and_a_restart_named() {
+    let name = "what_takes_a_privilege_that_is_gone_is_refused_and_a_restart_named";
+    let Some(net) = or_skip(name, Net::new()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("teaparty.toml");
+    let file = settings.to_str().unwrap();
+    let allow = "allow-return-address = true\nstrict = true\n";
+    for (options, is_refused) in [(&["--xdp-mode", "off"][..], true), (&["--xdp-mode", "off", "--link-layer"], false)] {
+        std::fs::write(&settings, "").unwrap();
+        let arguments = ["reflector", "--iface", "veth0", "--api", "127.0.0.1:8000", "--config", file];
+        let reflector = start(&mut net.teaparty(&[&arguments[..], options].concat()));
+        let (status, answer) = net.api("PATCH", "/api/v1/policy", r#"{"allow_return_address": true}"#);
+        assert_eq!(status, if is_refused { 422 } else { 200 }, "{answer}");
+        let is_allowed = || net.api("GET", "/api/v1/policy", "").1["allow_return_address"].clone();
+        assert_eq!(is_allowed(), !is_refused);
+        if is_refused {
+            assert_eq!(answer["field"], "allow_return_address");
+            assert!(answer["remedy"].as_str().unwrap().contains("restart"), "{answer}");
+        }
+        std::fs::write(&settings, allow).unwrap();
+        let report = net.api("POST", "/api/v1/reload", "").1;
+        let restart = if is_refused { json!([{"key": "allow-return-address"}]) } else { json!([]) };
+        assert_eq!((&report["restart"], is_allowed()), (&restart, json!(!is_refused)), "{report}");
+        assert_eq!(report["applied"], json!([{"key": "strict"}]), "what else is in the file holds");
+        let ended = reflector.stop();
+        assert!(ended.status.success(), "{}", ended.error);
+        assert_eq!(ended.error.contains("gave up at its start"), is_refused, "{}", ended.error);
+    }
+    // And after it.
+    let arguments = ["--xdp-mode", "off", "--config", file];
+    assert_kept(&net.reflector(&arguments), &["net_admin", "net_bind_service", "net_raw"], None);
 }
 
 /// A copy of the program where anybody may run it, in a folder that goes with the guard.

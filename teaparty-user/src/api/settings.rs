@@ -182,6 +182,13 @@ impl Group {
                         return Ok((tag.header(), Json(view)).into_response());
                     }
                     Err(ReconfigureError::Outdated) => {}
+                    Err(error @ ReconfigureError::GivenUp(setting)) => {
+                        return Err(ApiError::field(
+                            named(setting),
+                            "takes a capability that this process gave up at its start, when nothing needed it",
+                            error.to_string(),
+                        ));
+                    }
                     Err(error @ ReconfigureError::Restart(_)) => return Err(ApiError::internal(error)),
                     Err(ReconfigureError::Kernel(cause)) => return Err(ApiError::kernel(cause)),
                 }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 pub use self::list::SessionStatus;
 pub use self::reconfigure::ReconfigureError;
+pub(super) use self::reconfigure::changes;
 pub(super) use self::session::provisioned;
 pub use self::session::{SessionError, SessionId, SessionSpec};
 pub use self::status::{Count, InterfaceStatus, Path};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::config::Config;
 use super::handle::{
-    Event, ReconfigureError, ReflectorHandle, SessionChange, SessionId, SessionSpec, State, provisioned,
+    Event, ReconfigureError, ReflectorHandle, SessionChange, SessionId, SessionSpec, State, changes, provisioned,
 };
 use super::keys::SessionKeys;
 use super::provisioned::ProvisionedSet;
@@ -34,7 +34,7 @@ impl ReflectorHandle {
     ) -> Result<Reloaded, ReconfigureError> {
         let mut state = locked(&self.state);
         let base = state.config.clone();
-        let (mut live, restart) = config.settings.changes(&base.settings);
+        let (mut live, restart) = changes(config, &base);
         let settings = config.settings.keeping(&restart, &base.settings);
         let keys = &config.default_keys;
         for (name, new, old) in [

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -151,6 +151,22 @@ impl Net {
         let socket = self.in_far(|| UdpSocket::bind((any, from))).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Client { socket, to, sent: 0 }
+    }
+
+    /// Asks the API at 127.0.0.1:8000 in the reflector's namespace: the status, and the JSON of the answer.
+    pub(crate) fn api(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+        let mut stream = self.in_near(|| std::net::TcpStream::connect("127.0.0.1:8000")).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or(serde_json::Value::Null))
     }
 
     /// Where the reflector's objects are pinned.

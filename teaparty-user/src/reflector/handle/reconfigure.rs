@@ -3,8 +3,13 @@
 use std::sync::Arc;
 
 use super::{Event, ReflectorHandle, State};
+use crate::privileges;
 use crate::reflector::config::Config;
 use crate::reflector::slow_path::locked;
+
+/// The one setting that changes while the reflector runs and may take a capability that it had no need of before: replies along
+/// segments leave by a raw socket.
+const TAKES_PRIVILEGE: &str = "allow-return-address";
 
 /// Why the configuration was not changed. Nothing of it was, then.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +17,11 @@ pub enum ReconfigureError {
     /// These settings are for the next start.
     #[error("{} can't change while the reflector runs; restart it to change {}", .0.join(", "), if .0.len() == 1 { "it" } else { "them" })]
     Restart(Vec<String>),
+    /// This setting takes a capability that was given up at the start, when nothing needed it.
+    #[error(
+        "`{0}` takes a capability that this process gave up at its start; set it on the command line or in the file, and restart"
+    )]
+    GivenUp(&'static str),
     /// It is not the one any more that the change is to.
     #[error("the configuration has changed meanwhile")]
     Outdated,
@@ -35,6 +45,9 @@ impl ReflectorHandle {
         if !restart.is_empty() {
             return Err(ReconfigureError::Restart(restart));
         }
+        if live.iter().any(|name| name == TAKES_PRIVILEGE) && !privileges::given_up(&config).is_empty() {
+            return Err(ReconfigureError::GivenUp(TAKES_PRIVILEGE));
+        }
         // Whose the programs are takes a restart to change.
         let config = Arc::new(Config { without_xdp: base.without_xdp.clone(), ..config });
         for (at, (name, instance)) in state.slots.iter().enumerate() {
@@ -50,6 +63,18 @@ impl ReflectorHandle {
         }
         Ok(live)
     }
+}
+
+/// What differs between two configurations: what can change here and now, and what takes a restart.
+pub(crate) fn changes(config: &Config, base: &Config) -> (Vec<String>, Vec<String>) {
+    let (mut live, mut restart) = config.settings.changes(&base.settings);
+    if let Some(at) = live.iter().position(|name| name == TAKES_PRIVILEGE)
+        && !privileges::given_up(config).is_empty()
+    {
+        tracing::warn!("{}", ReconfigureError::GivenUp(TAKES_PRIVILEGE));
+        restart.push(live.remove(at));
+    }
+    (live, restart)
 }
 
 impl State {
