@@ -144,6 +144,13 @@ impl Net {
         self.client_from(to, port, 0)
     }
 
+    /// A client on the reflector's own host, by loopback.
+    pub(crate) fn near_client(&self, port: u16) -> Client {
+        let socket = self.in_near(|| UdpSocket::bind("127.0.0.1:0")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Client { socket, to: SocketAddr::from(([127, 0, 0, 1], port)), sent: 0 }
+    }
+
     /// A client with a port of its own choice.
     pub(crate) fn client_from(&self, to: &str, port: u16, from: u16) -> Client {
         let to = SocketAddr::new(to.parse::<IpAddr>().unwrap(), port);
