@@ -1,6 +1,7 @@
 //! `teaparty status`: what a running reflector does, asked of its API.
 
 mod ask;
+mod connect;
 mod show;
 
 use std::io::{IsTerminal, Write};
@@ -16,9 +17,12 @@ use crate::exit::Exit;
 /// Shows what a running reflector does: interfaces, rates by verdict and reason, and the busiest sessions.
 #[derive(Args, Clone, Debug)]
 pub struct Arguments {
-    /// Where the reflector's API is: http://ADDRESS:PORT or unix:PATH
+    /// Where the reflector's API is: http://ADDRESS:PORT, https://ADDRESS:PORT or unix:PATH
     #[arg(long, value_name = "URL|unix:PATH", default_value = "http://127.0.0.1:8000")]
     api: Api,
+    /// Certificates by which to know an API by https (PEM): its issuer's, or its own [default: those that the system trusts]
+    #[arg(long, value_name = "FILE")]
+    api_ca: Option<PathBuf>,
     /// File with the token that the API wants
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -47,7 +51,7 @@ enum Form {
 impl Arguments {
     /// Asks once, or for ever.
     pub fn run(self) -> anyhow::Result<Exit> {
-        let client = Client::new(self.api.clone(), self.token_file.as_deref())?;
+        let client = Client::new(self.api.clone(), self.token_file.as_deref(), self.api_ca.as_deref())?;
         let mut before: Option<(Instant, Seen)> = None;
         loop {
             let asked = Instant::now();

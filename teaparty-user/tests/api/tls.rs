@@ -37,8 +37,13 @@ impl Authority {
 
     /// Writes a new certificate of this serial number, and its key.
     pub(crate) fn certify(&self, serial: u64) {
+        self.certify_for(serial, &["127.0.0.1", "localhost"]);
+    }
+
+    fn certify_for(&self, serial: u64, names: &[&str]) {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
         params.serial_number = Some(serial.into());
         params.distinguished_name.push(DnType::CommonName, "a reflector");
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -253,4 +258,36 @@ fn a_thousand_connections_that_say_nothing_or_half_a_hello_disturb_nobody() {
     idle[0].set_read_timeout(Some(PATIENCE)).unwrap();
     // An end, or an end by force: it was not kept.
     assert!(idle[0].read(&mut [0; 100]).map_or(true, |len| len < 100));
+}
+
+#[test]
+fn status_asks_by_tls_whom_it_can_know() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    authority.certify(1);
+    let running = Running::start(&authority);
+    let status = |url: &str, ca: Option<&Authority>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_teaparty"));
+        command.args(["status", "--api", url, "--token-file"]).arg(authority.path("token"));
+        ca.map(|ca| command.arg("--api-ca").arg(ca.path("ca.pem")));
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert!(!said.concat().contains("0123456789abcdef"), "{said:?}");
+        (output.status.code().unwrap(), said)
+    };
+    let by_name = running.url.replace("127.0.0.1", "localhost");
+    for url in [&running.url, &by_name] {
+        let (code, [shown, error]) = status(url, Some(&authority));
+        assert!(code == 0 && shown.contains(": ready\n"), "{code} {shown} {error}");
+    }
+    let (code, [_, error]) = status(&running.url, Some(&stranger));
+    assert!(code == 1 && error.contains("--api-ca"), "{code} {error}");
+    let (code, [_, error]) = status(&running.url.replace("https", "http"), None);
+    assert!(code == 1 && error.contains("https"), "{code} {error}");
+    let (code, [_, error]) = status(&running.url.replace("https", "http"), Some(&authority));
+    assert!(code == 2 && error.contains("--api-ca is for"), "{code} {error}");
+    // A certificate for other names than the one that was asked.
+    authority.certify_for(2, &["a.example"]);
+    running.reload(&authority, "in force: api-tls-cert");
+    let (code, [_, error]) = status(&running.url, Some(&authority));
+    assert!(code == 1 && error.contains("not valid for name"), "{code} {error}");
 }

@@ -1,20 +1,18 @@
-//! A client of the reflector's API: one request by HTTP/1.0 on a connection of its own, over TCP or a Unix socket.
+//! A client of the reflector's API: one request by HTTP/1.0 on a connection of its own.
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use rustls::ClientConfig;
 use zeroize::Zeroizing;
 
+use super::connect::{connect, trust};
 use crate::exit::UsageError;
 
-/// How long each step of a request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Most octets of an answer.
 const MAX_ANSWER: u64 = 16 << 20;
 /// Most octets of a token's file.
@@ -24,7 +22,9 @@ const MAX_TOKEN: u64 = 4096;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Api {
     /// `HOST:PORT`.
-    Tcp(String),
+    Http(String),
+    /// `HOST:PORT`, by TLS.
+    Https(String),
     /// The path of a socket.
     Unix(PathBuf),
 }
@@ -40,23 +40,27 @@ impl FromStr for Api {
                 Ok(Self::Unix(path.into()))
             };
         }
-        if text.starts_with("https:") {
-            return Err("TLS is not spoken here; ask on the reflector's host over http or unix:PATH".into());
-        }
-        let rest = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        let (kind, port, rest): (fn(String) -> Self, _, _) = match text.strip_prefix("https://") {
+            Some(rest) => (Self::Https, 443, rest),
+            None => (Self::Http, 80, text.strip_prefix("http://").unwrap_or(text)),
+        };
+        let rest = rest.trim_end_matches('/');
         if rest.is_empty() || rest.contains('/') || rest.contains('@') {
-            return Err("write http://ADDRESS:PORT, such as http://127.0.0.1:8000, or unix:PATH".into());
+            return Err(
+                "write http://ADDRESS:PORT, such as http://127.0.0.1:8000, https:// likewise, or unix:PATH".into()
+            );
         }
         let has_port =
             rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok() && !rest.ends_with(']'));
-        Ok(Self::Tcp(if has_port { rest.into() } else { format!("{rest}:80") }))
+        Ok(kind(if has_port { rest.into() } else { format!("{rest}:{port}") }))
     }
 }
 
 impl fmt::Display for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(host) => write!(f, "http://{host}"),
+            Self::Http(host) => write!(f, "http://{host}"),
+            Self::Https(host) => write!(f, "https://{host}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -66,11 +70,18 @@ impl fmt::Display for Api {
 pub(super) struct Client {
     api: Api,
     token: Option<Zeroizing<String>>,
+    /// What an API by TLS is known by.
+    trust: Option<Arc<ClientConfig>>,
 }
 
 impl Client {
-    /// With the token in a file, if the API wants one.
-    pub(super) fn new(api: Api, token_file: Option<&Path>) -> Result<Self, UsageError> {
+    /// With the token in a file, if the API wants one, and for one by TLS the certificates in a file that it is known by.
+    pub(super) fn new(api: Api, token_file: Option<&Path>, ca: Option<&Path>) -> Result<Self, UsageError> {
+        let trust = match (&api, ca) {
+            (Api::Https(_), ca) => Some(trust(ca).map_err(|problem| UsageError::new(format!("--api-ca: {problem}")))?),
+            (_, None) => None,
+            (_, Some(_)) => return Err(UsageError::new("--api-ca is for --api https://ADDRESS:PORT; leave it out")),
+        };
         let read = |path: &Path| {
             let wrong = |problem: String| UsageError::new(format!("--token-file: {}: {problem}", path.display()));
             let mut text = Zeroizing::new(String::new());
@@ -82,7 +93,7 @@ impl Client {
             }
             Ok(token)
         };
-        Ok(Self { api, token: token_file.map(read).transpose()? })
+        Ok(Self { api, token: token_file.map(read).transpose()?, trust })
     }
 
     /// The JSON at a path.
@@ -100,14 +111,10 @@ impl Client {
     }
 
     fn exchange(&self, path: &str) -> io::Result<String> {
-        let (mut stream, host): (Box<dyn ReadWrite>, &str) = match &self.api {
-            Api::Tcp(host) => (Box::new(connect(host)?), host),
-            Api::Unix(socket) => {
-                let stream = UnixStream::connect(socket)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                (Box::new(stream), "localhost")
-            }
+        let mut stream = connect(&self.api, self.trust.as_ref())?;
+        let host = match &self.api {
+            Api::Http(host) | Api::Https(host) => host,
+            Api::Unix(_) => "localhost",
         };
         let mut request =
             Zeroizing::new(format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nAccept: application/json\r\n"));
@@ -124,26 +131,6 @@ impl Client {
     }
 }
 
-trait ReadWrite: Read + Write {}
-
-impl<T: Read + Write> ReadWrite for T {}
-
-/// Connects to the first address of a name that answers.
-fn connect(host: &str) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in host.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,7 +143,9 @@ mod tests {
         assert_eq!(of("http://[2001:db8::1]:8000").unwrap(), "http://[2001:db8::1]:8000");
         assert_eq!(of("http://[2001:db8::1]").unwrap(), "http://[2001:db8::1]:80");
         assert_eq!(of("unix:/run/teaparty/api").unwrap(), "unix:/run/teaparty/api");
-        for wrong in ["", "unix:", "https://a.example", "http://a.example/x", "http://u@a.example"] {
+        assert_eq!(of("https://a.example:8443/").unwrap(), "https://a.example:8443");
+        assert_eq!(of("https://[2001:db8::1]").unwrap(), "https://[2001:db8::1]:443");
+        for wrong in ["", "unix:", "https://", "https://a.example/x", "http://a.example/x", "http://u@a.example"] {
             assert!(of(wrong).is_err(), "{wrong}");
         }
     }
