@@ -139,6 +139,9 @@ pub enum HeartbeatError {
     /// There are too many.
     #[error("there are {MAX_TARGETS} targets already, which is the most")]
     Full,
+    /// The targets are not those any more that the change is to.
+    #[error("the targets have changed meanwhile")]
+    Outdated,
 }
 
 /// The targets. Cheap to clone.
@@ -161,7 +164,15 @@ impl Heartbeats {
 
     /// Sends to one more target from now on. To be called within a tokio runtime.
     pub fn add(&self, heartbeat: Heartbeat) -> Result<(), HeartbeatError> {
+        self.add_if(heartbeat, |_| true)
+    }
+
+    /// The same, if `may` says so of those there are.
+    pub fn add_if(&self, heartbeat: Heartbeat, may: impl FnOnce(&[Heartbeat]) -> bool) -> Result<(), HeartbeatError> {
         let mut targets = locked(&self.targets);
+        if !may(&configured(&targets)) {
+            return Err(HeartbeatError::Outdated);
+        }
         if targets.iter().any(|target| locked(&target.status).target == heartbeat.target) {
             return Err(HeartbeatError::Exists);
         }
@@ -183,10 +194,24 @@ impl Heartbeats {
 
     /// Sends no more to a target; whether it was one.
     pub fn remove(&self, target: SocketAddr) -> bool {
+        self.remove_if(target, |_| true).unwrap_or(false)
+    }
+
+    /// The same, if `may` says so of those there are.
+    pub fn remove_if(
+        &self,
+        target: SocketAddr,
+        may: impl FnOnce(&[Heartbeat]) -> bool,
+    ) -> Result<bool, HeartbeatError> {
         let mut targets = locked(&self.targets);
-        let Some(at) = targets.iter().position(|known| locked(&known.status).target == target) else { return false };
+        let Some(at) = targets.iter().position(|known| locked(&known.status).target == target) else {
+            return Ok(false);
+        };
+        if !may(&configured(&targets)) {
+            return Err(HeartbeatError::Outdated);
+        }
         targets.remove(at).task.abort();
-        true
+        Ok(true)
     }
 
     /// All targets, in the order they were added.
@@ -198,6 +223,12 @@ impl Heartbeats {
     pub fn stop(&self) {
         locked(&self.targets).drain(..).for_each(|target| target.task.abort());
     }
+}
+
+/// What was asked for, without what came of it.
+fn configured(targets: &[Target]) -> Vec<Heartbeat> {
+    let one = |status: &Status| Heartbeat { target: status.target, interval: status.interval };
+    targets.iter().map(|target| one(&locked(&target.status))).collect()
 }
 
 /// Sends for ever. A target that can't be reached is tried again at its next time.

@@ -1,9 +1,13 @@
 //! Conditions of requests by entity tags (RFC 9110 §13), so that nobody changes what somebody else has changed meanwhile.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::Json;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
+use crate::heartbeat::Heartbeat;
 use crate::reflector::view::Provisioned;
 
 /// An entity tag: of what is configured of a thing, not of what it counts.
@@ -17,6 +21,12 @@ impl Tag {
             Some(session) => Self(format!("\"{:x}\"", session.revision)),
             None => Self("\"unprovisioned\"".into()),
         }
+    }
+
+    /// Of the targets of heartbeats.
+    pub fn of_heartbeats(heartbeats: impl IntoIterator<Item = Heartbeat>) -> Self {
+        let text: Vec<String> = heartbeats.into_iter().map(String::from).collect();
+        Self::of_text(text.join(",").as_bytes())
     }
 
     /// Of a representation that says all there is to it.
@@ -90,6 +100,22 @@ impl Condition {
     pub fn holds(&self, current: Option<&Tag>) -> bool {
         self.if_match.as_ref().is_none_or(|listed| listed.names(current))
             && self.if_none_match.as_ref().is_none_or(|listed| !listed.names(current))
+    }
+
+    /// Whether it holds for these targets of heartbeats.
+    pub fn holds_for(&self, heartbeats: &[Heartbeat]) -> bool {
+        self.holds(Some(&Tag::of_heartbeats(heartbeats.iter().copied())))
+    }
+
+    /// The answer to a GET: what is there, or that it is as the client knows it (304), or not as it expects (412).
+    pub fn show<T: Serialize>(&self, tag: &Tag, view: impl FnOnce() -> T) -> Result<Response, ApiError> {
+        if self.holds(Some(tag)) {
+            return Ok((tag.header(), Json(view())).into_response());
+        }
+        if self.if_match.as_ref().is_some_and(|listed| !listed.names(Some(tag))) {
+            return Err(ApiError::outdated());
+        }
+        Ok((StatusCode::NOT_MODIFIED, tag.header()).into_response())
     }
 }
 

@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::heartbeat::HeartbeatError;
 use crate::reflector::handle::SessionError;
 
 /// A request that failed, in the words that the client gets.
@@ -209,6 +210,16 @@ impl From<SessionError> for ApiError {
             SessionError::Outdated => Self::outdated(),
             SessionError::Families => Self::field("destination", &error, "give both as IPv4 or both as IPv6 addresses"),
             SessionError::Kernel(cause) => Self::kernel(cause),
+        }
+    }
+}
+
+impl From<HeartbeatError> for ApiError {
+    fn from(error: HeartbeatError) -> Self {
+        match error {
+            HeartbeatError::Exists => Self::exists(error.to_string(), "delete it first to change its interval"),
+            HeartbeatError::Full => Self::exists(error.to_string(), "delete one first"),
+            HeartbeatError::Outdated => Self::outdated(),
         }
     }
 }

@@ -2,17 +2,19 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::body::{Fields, missing};
+use super::condition::{Condition, Tag};
 use super::error::ApiError;
+use super::openapi::{IfMatch, IfNoneMatch};
 use super::requests::HeartbeatBody;
 use super::types::Instant;
 use super::{AppState, ROOT};
 use crate::clock::{Clock as _, ClockState, SystemClock};
-use crate::heartbeat::{self, Heartbeat, HeartbeatError, Status};
+use crate::heartbeat::{self, Heartbeat, Status};
 use crate::reflector::handle::{Count, InterfaceStatus};
 
 /// The reflector's state.
@@ -150,15 +152,29 @@ impl From<Status> for HeartbeatView {
 /// Lists the targets of heartbeats, and how it went.
 #[utoipa::path(
     get, path = "/heartbeats", tag = "heartbeats", operation_id = "list_heartbeats",
-    responses((status = 200, description = "All targets", body = Vec<HeartbeatView>))
+    params(IfNoneMatch),
+    responses(
+        (
+            status = 200,
+            description = "All targets",
+            body = Vec<HeartbeatView>,
+            headers(("ETag" = String, description = "Of the targets and intervals, not of how it went"))
+        ),
+        (status = 304, description = "They are as If-None-Match says")
+    )
 )]
-pub async fn heartbeats(State(app): State<AppState>) -> Json<Vec<HeartbeatView>> {
-    Json(app.heartbeats.list().into_iter().map(HeartbeatView::from).collect())
+pub async fn heartbeats(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let condition = Condition::read(&headers)?;
+    let list = app.heartbeats.list();
+    let configured = list.iter().map(|status| Heartbeat { target: status.target, interval: status.interval });
+    let tag = Tag::of_heartbeats(configured);
+    condition.show(&tag, || list.into_iter().map(HeartbeatView::from).collect::<Vec<_>>())
 }
 
 /// Sends heartbeats to one more target.
 #[utoipa::path(
     post, path = "/heartbeats", tag = "heartbeats", operation_id = "add_heartbeat",
+    params(IfMatch),
     request_body = HeartbeatBody,
     responses(
         (
@@ -170,7 +186,12 @@ pub async fn heartbeats(State(app): State<AppState>) -> Json<Vec<HeartbeatView>>
         (status = 409, description = "It is one already, or there are as many as there may be")
     )
 )]
-pub async fn add_heartbeat(State(app): State<AppState>, mut fields: Fields) -> Result<Response, ApiError> {
+pub async fn add_heartbeat(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    mut fields: Fields,
+) -> Result<Response, ApiError> {
+    let condition = Condition::read(&headers)?;
     let remedy = "give an address with or without a port, such as \"192.0.2.1:862\" or \"[2001:db8::1]:862\"";
     let target = fields.text("target", remedy)?.ok_or_else(|| missing("target"))?;
     let target = Some(target).filter(|text| !text.is_empty()).and_then(|text| heartbeat::parse_target(&text));
@@ -180,10 +201,7 @@ pub async fn add_heartbeat(State(app): State<AppState>, mut fields: Fields) -> R
     let interval = heartbeat::interval(seconds.into()).ok_or_else(|| {
         ApiError::field("interval_seconds", "is out of range", "give a whole number of seconds, 1 at least")
     })?;
-    app.heartbeats.add(Heartbeat { target, interval }).map_err(|error| match error {
-        HeartbeatError::Exists => ApiError::exists(error.to_string(), "delete it first to change its interval"),
-        HeartbeatError::Full => ApiError::exists(error.to_string(), "delete one first"),
-    })?;
+    app.heartbeats.add_if(Heartbeat { target, interval }, |now| condition.holds_for(now))?;
     let view = app.heartbeats.list().into_iter().find(|status| status.target == target).map(HeartbeatView::from);
     let location = format!("/api/v1/heartbeats/{target}");
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)).into_response())
@@ -192,12 +210,19 @@ pub async fn add_heartbeat(State(app): State<AppState>, mut fields: Fields) -> R
 /// Sends no more heartbeats to a target.
 #[utoipa::path(
     delete, path = "/heartbeats/{target}", tag = "heartbeats", operation_id = "remove_heartbeat",
-    params(("target" = String, Path, description = "Address and port", example = "192.0.2.1:8620")),
+    params(("target" = String, Path, description = "Address and port", example = "192.0.2.1:8620"), IfMatch),
     responses((status = 204, description = "It gets no more"))
 )]
-pub async fn remove_heartbeat(State(app): State<AppState>, Path(target): Path<String>) -> Result<StatusCode, ApiError> {
-    match heartbeat::parse_target(&target) {
-        Some(target) if app.heartbeats.remove(target) => Ok(StatusCode::NO_CONTENT),
-        _ => Err(ApiError::unknown("no heartbeats go to this target", "GET /api/v1/heartbeats lists the targets")),
+pub async fn remove_heartbeat(
+    State(app): State<AppState>,
+    Path(target): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    let condition = Condition::read(&headers)?;
+    let unknown = || ApiError::unknown("no heartbeats go to this target", "GET /api/v1/heartbeats lists the targets");
+    let target = heartbeat::parse_target(&target).ok_or_else(unknown)?;
+    match app.heartbeats.remove_if(target, |now| condition.holds_for(now))? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(unknown()),
     }
 }

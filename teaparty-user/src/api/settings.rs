@@ -147,15 +147,8 @@ impl Group {
     }
 
     fn get(self, app: &AppState, headers: &HeaderMap) -> Result<Response, ApiError> {
-        let condition = Condition::read(headers)?;
         let (view, tag) = self.view(&app.reflector.config().settings)?;
-        if condition.holds(Some(&tag)) {
-            return Ok((tag.header(), Json(view)).into_response());
-        }
-        if headers.contains_key(axum::http::header::IF_MATCH) {
-            return Err(ApiError::outdated());
-        }
-        Ok((axum::http::StatusCode::NOT_MODIFIED, tag.header()).into_response())
+        Condition::read(headers)?.show(&tag, || view)
     }
 
     async fn change(

@@ -165,3 +165,31 @@ async fn policy_and_limits_change_while_packets_are_answered() {
     problem(api.send("PATCH", "/api/v1/policy", &[JSON], "[]").await, 400).await;
     assert_eq!(api.send("DELETE", "/api/v1/policy", &[], "").await.status(), StatusCode::METHOD_NOT_ALLOWED);
 }
+
+#[tokio::test]
+async fn heartbeats_change_only_if_they_are_as_the_client_has_seen_them() {
+    let api = Api::new();
+    let path = "/api/v1/heartbeats";
+    let ask = async |method, path: &str, condition, body: Value| {
+        let (status, tag, _) = tagged(&api, method, path, condition, &body).await;
+        (status, tag)
+    };
+    let target = |port: u16| json!({"target": format!("127.0.0.1:{port}"), "interval_seconds": 60});
+    let (_, none) = ask("GET", path, None, Value::Null).await;
+    assert_eq!(ask("GET", path, Some(("if-none-match", &none)), Value::Null).await.0, 304);
+    assert_eq!(ask("POST", path, Some(("if-match", &none)), target(8620)).await.0, 201);
+    assert_eq!(ask("POST", path, Some(("if-match", &none)), target(8621)).await.0, 412, "there is one by now");
+    let (_, one) = ask("GET", path, None, Value::Null).await;
+    assert_ne!(one, none);
+    assert_eq!(ask("GET", path, Some(("if-match", &none)), Value::Null).await.0, 412);
+    // What is counted is not what is configured.
+    let is_sent = async || api.json("GET", path, "").await.1[0]["sent"] != 0;
+    while !is_sent().await {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(ask("GET", path, Some(("if-none-match", &one)), Value::Null).await.0, 304);
+    let its = format!("{path}/127.0.0.1:8620");
+    assert_eq!(ask("DELETE", &its, Some(("if-match", &none)), Value::Null).await.0, 412);
+    assert_eq!(ask("DELETE", &its, Some(("if-match", &one)), Value::Null).await.0, 204);
+    assert_eq!(ask("GET", path, None, Value::Null).await.1, none);
+}
