@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -22,6 +23,7 @@ use super::AppState;
 use super::error::ApiError;
 use super::requests::StreamedEvent;
 use super::types::PathId;
+use super::watch::{Seen, Watching};
 use crate::reflector::handle::{Count, Event, SessionChange};
 
 /// Time from one look at the counters to the next.
@@ -34,6 +36,15 @@ struct SessionEvent {
     id: String,
     /// What became of it.
     change: &'static str,
+}
+
+/// Sessions that came and went by themselves, too many at a time to tell of each.
+#[derive(Debug, Serialize)]
+struct SessionsEvent {
+    /// So many are there that were not a look before.
+    created: usize,
+    /// So many are not there any more.
+    expired: usize,
 }
 
 /// Settings that were changed.
@@ -57,8 +68,11 @@ struct DroppedEvent {
 
 /// Streams what is changed and counted, as it happens (server-sent events).
 ///
-/// Events are `session`, `settings`, `counters` (those that differ from what was told before), and `dropped` for a client that
-/// reads too slowly, whose stream ends then. A stream lasts five minutes at most; clients of this kind connect again by
+/// Events are `session`, `sessions`, `settings`, `counters` (those that differ from what was told before), and `dropped` for a
+/// client that reads too slowly, whose stream ends then. Of a session is told what the API changes (`created`, `replaced`, `keys`,
+/// `reset`, `deleted`), and within some seconds what happens by itself: a packet made it (`created`), the first packet of a
+/// configured one has come (`seen`), it was forgotten or gave its room to another (`expired`). Where more than 256 come and go
+/// within a second, `sessions` says only how many. A stream lasts five minutes at most; clients of this kind connect again by
 /// themselves.
 #[utoipa::path(
     get, path = "/events", tag = "events", operation_id = "stream_events",
@@ -75,7 +89,16 @@ pub async fn stream(State(app): State<AppState>) -> Result<Response, ApiError> {
     let place = app.streams.clone().try_acquire_owned().map_err(|_| ApiError::too_many_streams())?;
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let listener = Listener { changes: app.reflector.events(), ticks, told: HashMap::new(), app, _place: place };
+    let (seen, watching) = app.watch.join(&app);
+    let listener = Listener {
+        changes: app.reflector.events(),
+        seen,
+        ticks,
+        told: HashMap::new(),
+        app,
+        _place: place,
+        _watching: watching,
+    };
     Ok(Sse::new(messages(listener)).keep_alive(KeepAlive::default()).into_response())
 }
 
@@ -83,10 +106,12 @@ pub async fn stream(State(app): State<AppState>) -> Result<Response, ApiError> {
 struct Listener {
     app: AppState,
     changes: Receiver<Event>,
+    seen: Receiver<Seen>,
     ticks: Interval,
     /// The counters as the client knows them, by interface, path and reason.
     told: HashMap<(String, &'static str, &'static str), u64>,
     _place: OwnedSemaphorePermit,
+    _watching: Arc<Watching>,
 }
 
 fn messages(listener: Listener) -> impl Stream<Item = Result<Message, Infallible>> {
@@ -103,13 +128,10 @@ impl Listener {
         loop {
             tokio::select! {
                 change = self.changes.recv() => {
-                    return match change {
-                        Ok(event) => Some((message(&event), true)),
-                        Err(RecvError::Lagged(missed)) => {
-                            Some((json("dropped", &DroppedEvent { missed }), false))
-                        }
-                        Err(RecvError::Closed) => None,
-                    };
+                    return told(change.map(|event| message(&event)));
+                }
+                seen = self.seen.recv() => {
+                    return told(seen.map(|seen| seen_message(&seen)));
                 }
                 _ = self.ticks.tick() => {
                     // Where the maps can't be looked at in time, the next tick tells of what has come meanwhile.
@@ -131,6 +153,22 @@ impl Listener {
             told.insert(key, count.packets) != Some(count.packets)
         };
         counters.into_iter().filter(is_new).collect()
+    }
+}
+
+/// A message and whether there are more; `None` at the end of what it comes from.
+fn told(message: Result<Message, RecvError>) -> Option<(Message, bool)> {
+    match message {
+        Ok(message) => Some((message, true)),
+        Err(RecvError::Lagged(missed)) => Some((json("dropped", &DroppedEvent { missed }), false)),
+        Err(RecvError::Closed) => None,
+    }
+}
+
+fn seen_message(seen: &Seen) -> Message {
+    match seen {
+        Seen::One(id, change) => json("session", &SessionEvent { id: PathId(*id).to_string(), change: change.label() }),
+        Seen::Many { created, expired } => json("sessions", &SessionsEvent { created: *created, expired: *expired }),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The REST API: the real one under `/api/v1`, the namesake's endpoints, probes and metrics.
 //!
 //! Reading order: [`types`] (what is shown), [`error`] (what is shown when it fails), [`body`] (what comes in),
-//! [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] and [`namesake`] (the endpoints), [`condition`] (ETags), [`openapi`] and [`requests`]
+//! [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] (with [`watch`]) and [`namesake`] (the endpoints), [`condition`] (ETags), [`openapi`] and [`requests`]
 //! (what describes them), [`access`], [`token`] and [`tls`] (who may ask, and how),
 //! [`listen`] and [`server`] (connections).
 //!
@@ -25,6 +25,7 @@ pub mod settings;
 pub mod tls;
 pub mod token;
 pub mod types;
+pub mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,7 @@ use utoipa_axum::routes;
 
 use self::error::ApiError;
 use self::token::Token;
+use self::watch::Watch;
 use crate::daemon::reload::Reloader;
 use crate::heartbeat::Heartbeats;
 use crate::metrics;
@@ -73,6 +75,7 @@ pub struct AppState {
     pub reloader: Option<Arc<Reloader>>,
     looks: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    watch: Watch,
     /// What [`openapi`] shows; empty before there is a router.
     document: Arc<Value>,
 }
@@ -91,6 +94,7 @@ impl AppState {
             reloader: None,
             looks,
             streams,
+            watch: Watch::default(),
             document: Arc::default(),
         }
     }
@@ -103,7 +107,7 @@ impl AppState {
     /// The same for the paths of one of the reflectors.
     fn narrowed(&self, reflector: &ReflectorHandle) -> Self {
         let root = format!("{ROOT}/reflectors/{}", reflector.name()).into();
-        Self { reflector: reflector.clone(), root, ..self.clone() }
+        Self { reflector: reflector.clone(), root, watch: Watch::default(), ..self.clone() }
     }
 
     /// The same, able to read the configuration again.

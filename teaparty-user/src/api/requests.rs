@@ -108,10 +108,10 @@ pub struct HeartbeatBody {
 /// One event of the stream.
 #[derive(Debug, ToSchema)]
 pub struct StreamedEvent {
-    /// `session`, `settings`, `counters` or `dropped`.
+    /// `session`, `sessions`, `settings`, `counters` or `dropped`.
     #[schema(example = "session")]
     pub event: String,
-    /// JSON: `{"id", "change"}`, `{"settings"}`, `{"counters"}` or `{"missed"}`.
+    /// JSON: `{"id", "change"}`, `{"created", "expired"}`, `{"settings"}`, `{"counters"}` or `{"missed"}`.
     #[schema(example = json!("{\"id\":\"192.0.2.1,0,0.0.0.0,862,61183\",\"change\":\"created\"}"))]
     pub data: serde_json::Value,
 }

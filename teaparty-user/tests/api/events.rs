@@ -58,7 +58,7 @@ async fn changes_and_counters_are_told_as_they_happen() {
     let mut reader = Reader::new(api.send("GET", "/api/v1/events", &[], "").await);
     let first = reader.find("counters").await;
     assert_eq!(first["counters"][0]["reason"], "reflected");
-    api.measure(1);
+    let packets_own = format!("127.0.0.1,{},127.0.0.1,{},1", api.measure(1), api.port);
     let counters = reader.find("counters").await;
     let told = &counters["counters"][0];
     assert_eq!((&told["path"], &told["packets"]), (&json!("socket"), &json!(1)), "{counters}");
@@ -74,10 +74,19 @@ async fn changes_and_counters_are_told_as_they_happen() {
     ] {
         assert!(api.json(method, &path, body).await.0.is_success(), "{method} {path}");
     }
-    for change in ["created", "replaced", "keys", "deleted"] {
-        assert_eq!(reader.find("session").await, json!({"id": id, "change": change}));
-    }
-    assert_eq!(reader.find("settings").await, json!({"settings": ["cos_legacy", "strict"]}));
+    let mut changes = Vec::new();
+    let settings = loop {
+        match reader.next().await.expect("the stream goes on") {
+            (name, told) if name == "settings" => break told,
+            (name, told) if name == "session" && told["id"] != json!(packets_own) => {
+                assert_eq!(told["id"], json!(id));
+                changes.push(told["change"].clone());
+            }
+            _ => {}
+        }
+    };
+    assert_eq!(changes, ["created", "replaced", "keys", "deleted"]);
+    assert_eq!(settings, json!({"settings": ["cos_legacy", "strict"]}));
 }
 
 #[tokio::test]
@@ -98,4 +107,59 @@ async fn streams_are_few_and_a_slow_reader_is_dropped() {
     assert!(slow.next().await.is_none());
     drop(slow);
     Reader::new(api.send("GET", "/api/v1/events", &[], "").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_packets_make_and_that_are_forgotten_are_told_once() {
+    // Forgotten after a second without packets.
+    let api = Api::with_settings(None, |settings| settings.session_timeout = 1);
+    let mut reader = Reader::new(api.send("GET", "/api/v1/events", &[], "").await);
+    // Nothing is told of what was there before the first look.
+    reader.find("counters").await;
+    let first = loop {
+        api.measure(7);
+        if let Ok(told) = tokio::time::timeout(Duration::from_secs(5), reader.find("session")).await {
+            break told;
+        }
+    };
+    assert_eq!(first["change"], "created");
+    // It goes by itself.
+    let is_first = |told: &Value| told["id"] == first["id"];
+    let mut told = reader.find("session").await;
+    while !is_first(&told) {
+        told = reader.find("session").await;
+    }
+    assert_eq!(told["change"], "expired");
+    // Of a configured one the first packet is told; and what the API does it tells itself.
+    let path = format!("/api/v1/sessions/127.0.0.1,0,0.0.0.0,{},9", api.port);
+    assert!(api.json("PUT", &path, "{}").await.0.is_success());
+    assert!(api.json("DELETE", &path, "").await.0.is_success());
+    let mut changes = Vec::new();
+    while changes.len() < 2 {
+        let told = reader.find("session").await;
+        assert!(!is_first(&told), "{told}");
+        changes.extend(told["id"].as_str().unwrap().ends_with(",9").then(|| told["change"].clone()));
+    }
+    assert_eq!(changes, ["created", "deleted"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_very_many_sessions_their_number_is_told() {
+    let api = Api::new();
+    let mut reader = Reader::new(api.send("GET", "/api/v1/events", &[], "").await);
+    reader.find("counters").await;
+    let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut packet = [0; 44];
+    packet[13] = 1;
+    let told = loop {
+        for ssid in 1..=3000_u16 {
+            packet[14..16].copy_from_slice(&ssid.to_be_bytes());
+            sender.send_to(&packet, ("127.0.0.1", api.port)).unwrap();
+        }
+        // What the sockets had no room for comes another time.
+        if let Ok(told) = tokio::time::timeout(Duration::from_secs(5), reader.find("sessions")).await {
+            break told;
+        }
+    };
+    assert!(told["created"].as_u64().unwrap() > 256 && told["expired"] == 0, "{told}");
 }

@@ -35,16 +35,22 @@ impl Api {
     }
 
     pub(crate) fn with_token(token: Option<Token>) -> Self {
+        Self::with_settings(token, |_| ())
+    }
+
+    /// With settings other than those that loopback and sockets take.
+    pub(crate) fn with_settings(token: Option<Token>, change: impl Fn(&mut Settings)) -> Self {
         // Another process may take the port in between; then the next one is tried.
         let (reflector, handle, port) = (0..20)
             .find_map(|_| {
                 let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-                let settings = Settings {
+                let mut settings = Settings {
                     iface: vec!["lo".into()],
                     port: vec![port],
                     xdp_mode: XdpMode::Off,
                     ..Settings::default()
                 };
+                change(&mut settings);
                 let started = Reflector::start(Config::try_from(settings).unwrap());
                 started.ok().map(|(reflector, handle)| (reflector, handle, port))
             })

@@ -98,6 +98,11 @@ impl ReflectorHandle {
         Ok(found)
     }
 
+    /// Sessions of which something is kept that packets have brought; not those that only were configured.
+    pub fn seen(&self) -> HashSet<SessionId> {
+        self.sessions().into_iter().filter(|status| status.interface.is_some()).map(|status| status.id).collect()
+    }
+
     /// What sessions are read from, and those that were configured.
     fn sources(&self) -> (Vec<Source>, ProvisionedSet) {
         let state = locked(&self.state);

@@ -1,0 +1,154 @@
+//! Sessions that come and go by themselves: made by packets, forgotten when none came for long or others needed the room.
+//!
+//! The kernel tells nobody of these. So sessions are looked at once a second while somebody listens, or more seldom where a look
+//! takes long, and compared with those before: what came and went in between is not told.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::broadcast::{self, Receiver, Sender};
+use tokio::task::AbortHandle;
+
+use super::AppState;
+use crate::reflector::handle::{Event, SessionChange, SessionId};
+use crate::reflector::slow_path::locked;
+
+/// Time from one look to the next, at least.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How many times as long as a look the pause behind it is, at least.
+const PAUSE: u32 = 20;
+/// Most sessions of one look that are told one by one.
+const MOST: usize = 256;
+/// What may wait for a slow listener: two looks and a half.
+const WAITING: usize = 640;
+
+/// What was seen to happen by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// To one session.
+    One(SessionId, Change),
+    /// To many at a time.
+    Many {
+        /// So many are there now and were not before.
+        created: usize,
+        /// So many are not there any more.
+        expired: usize,
+    },
+}
+
+/// What became of a session by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A packet made it.
+    Created,
+    /// It was configured before, and its first packet has come.
+    Seen,
+    /// It was forgotten.
+    Expired,
+}
+
+impl Change {
+    /// As the stream spells it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Seen => "seen",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// The one who looks at a reflector's sessions, while there are listeners.
+#[derive(Clone, Default)]
+pub struct Watch(Arc<Mutex<Weak<Watching>>>);
+
+/// As long as one of these is held, somebody looks.
+pub struct Watching {
+    told: Sender<Seen>,
+    task: AbortHandle,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Watch {
+    /// Listens. To be called within a tokio runtime.
+    pub fn join(&self, app: &AppState) -> (Receiver<Seen>, Arc<Watching>) {
+        let mut current = locked(&self.0);
+        if let Some(watching) = current.upgrade() {
+            return (watching.told.subscribe(), watching);
+        }
+        let (told, listener) = broadcast::channel(WAITING);
+        let task = tokio::spawn(watch(app.clone(), told.clone())).abort_handle();
+        let watching = Arc::new(Watching { told, task });
+        *current = Arc::downgrade(&watching);
+        (listener, watching)
+    }
+}
+
+async fn watch(app: AppState, told: Sender<Seen>) {
+    let mut changes = app.reflector.events();
+    let mut before = None;
+    loop {
+        let began = Instant::now();
+        // What the API did itself it has told of. What it did during the look counts for the next one.
+        let earlier = touched(&mut changes);
+        if let Ok(mut now) = app.look(|reflector| reflector.seen()).await {
+            let during = touched(&mut changes);
+            if let Some(before) = &mut before {
+                forget(before, &earlier);
+                forget(before, &during);
+                forget(&mut now, &during);
+                tell(&app, before, &now, &told);
+            }
+            before = Some(now);
+        }
+        tokio::time::sleep(INTERVAL.max(began.elapsed() * PAUSE)).await;
+    }
+}
+
+/// Sessions that the API had begin anew or forgot.
+fn touched(changes: &mut Receiver<Event>) -> Vec<SessionId> {
+    let mut ids = Vec::new();
+    loop {
+        match changes.try_recv() {
+            Ok(Event::Session { id, change: SessionChange::Deleted | SessionChange::Reset }) => ids.push(id),
+            // What was missed is told once more, as if it had come by itself.
+            Ok(_) | Err(TryRecvError::Lagged(_)) => {}
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return ids,
+        }
+    }
+}
+
+fn forget(set: &mut HashSet<SessionId, impl std::hash::BuildHasher>, ids: &[SessionId]) {
+    for id in ids {
+        set.remove(id);
+    }
+}
+
+fn tell<H: std::hash::BuildHasher>(
+    app: &AppState,
+    before: &HashSet<SessionId, H>,
+    now: &HashSet<SessionId, H>,
+    told: &Sender<Seen>,
+) {
+    let created = now.iter().filter(|id| !before.contains(id));
+    let expired = before.iter().filter(|id| !now.contains(id));
+    let counts = (created.clone().take(MOST + 1).count(), expired.clone().take(MOST + 1).count());
+    if counts.0 + counts.1 > MOST {
+        let _ = told.send(Seen::Many { created: created.count(), expired: expired.count() });
+        return;
+    }
+    for id in created {
+        let change = if app.reflector.provisioned(*id).is_ok() { Change::Seen } else { Change::Created };
+        let _ = told.send(Seen::One(*id, change));
+    }
+    for id in expired {
+        let _ = told.send(Seen::One(*id, Change::Expired));
+    }
+}
