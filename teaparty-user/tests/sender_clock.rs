@@ -52,6 +52,8 @@ fn packets_under_way_when_the_clock_is_set_have_no_delays() {
     let outcome = engine::run(&config, &clock, &Stop::new().unwrap(), Interest::default(), &mut sink).unwrap();
     assert_eq!(outcome.clock_steps_ns.len(), 1);
     assert!(outcome.clock_steps_ns[0].abs_diff(STEP_NS as i64) < 1_000_000, "{:?}", outcome.clock_steps_ns);
+    // The kernel's clock, which stamps replies, was not really set: from then on they come before they were sent.
+    notices.retain(|notice| !notice.contains("can't be right"));
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert!(notices[0].contains("+5.000 s"), "{notices:?}");
     let session = &outcome.sessions[0];
@@ -59,5 +61,5 @@ fn packets_under_way_when_the_clock_is_set_have_no_delays() {
     // Some six packets are under way at any time.
     let discarded = session.statistics.discarded_by_clock_step;
     assert!((2..=20).contains(&discarded), "{discarded}");
-    assert_eq!(session.statistics.round_trip.count() + discarded, 40);
+    assert_eq!(session.statistics.round_trip.count() + discarded + session.statistics.implausible, 40);
 }

@@ -58,6 +58,39 @@ fn kernel_timestamps_are_taken_where_the_system_gives_them() {
 }
 
 #[test]
+fn lateness_is_told_by_whoever_took_t1() {
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    let (_, by_kernel) = summary(&quick(&reflector, "-c 20"));
+    assert_eq!(
+        (&by_kernel["pacing_error_ns"]["samples"], &by_kernel["samples"]["pacing_by_kernel"]),
+        (&json!(20), &json!(20))
+    );
+    let (_, by_us) = summary(&quick(&reflector, "-c 20 --transmit-stamps user"));
+    assert_eq!((&by_us["pacing_error_ns"]["samples"], &by_us["samples"]["pacing_by_kernel"]), (&json!(20), &json!(0)));
+}
+
+#[test]
+fn replies_whose_t3_is_before_t2_are_counted_and_have_no_delays() {
+    // The lowest bit of T3's seconds, of every second reply: a second earlier or later.
+    let edit = |reply: &mut Vec<u8>| {
+        if reply[3] % 2 == 1 {
+            let seconds = u32::from_be_bytes(reply[4..8].try_into().unwrap()) - 1;
+            reply[4..8].copy_from_slice(&seconds.to_be_bytes());
+        }
+    };
+    let reflector = Reflector::start("127.0.0.1", Behaviour { edit, ..Behaviour::default() });
+    let words = format!("sender {} -i 2ms -W 300ms --format json", reflector.address);
+    let (code, text, stderr) = teaparty(&words);
+    let summary: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &summary["received"], &summary["implausible"]), (0, &json!(10), &json!(5)));
+    for quantity in ["round_trip_ns", "residence_ns", "forward_ns", "backward_ns"] {
+        assert_eq!(summary[quantity]["samples"], json!(5), "{quantity}");
+    }
+    assert!(number(&summary["residence_ns"]["min"]) >= 0, "{}", summary["residence_ns"]);
+    assert_eq!(stderr.matches("can't be right").count(), 1, "{stderr}");
+}
+
+#[test]
 fn without_a_clock_in_the_network_card_the_kernel_stamps_and_that_is_said() {
     let reflector = Reflector::start("127.0.0.1", Behaviour::default());
     let words = format!("sender {} -i 2ms --hardware-stamps", reflector.address);

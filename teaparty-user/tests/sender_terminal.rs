@@ -74,7 +74,7 @@ fn the_view_shows_targets_and_curves_keys_work_and_the_summary_stays() {
     let lossy = Reflector::start("127.0.0.1", Behaviour { script, ..Behaviour::default() });
     let [first, second] = [&whole, &lossy].map(|reflector| reflector.address.to_string());
     let program = env!("CARGO_BIN_EXE_teaparty");
-    let command = format!("{program} sender {first} {second} -c 0 -i 10ms -W 200ms --live; echo status=$?; read wait");
+    let command = format!("{program} sender {first} {second} -c 0 -i 10ms -W 200ms; echo status=$?; read wait");
     let Some(terminal) = Terminal::start(test, &command) else { return };
     let screen = terminal.wait_for("loss by direction", |screen| {
         let fields = fields(screen, &second);
@@ -99,7 +99,8 @@ fn the_view_shows_targets_and_curves_keys_work_and_the_summary_stays() {
 fn without_the_view_a_terminal_has_a_line_for_each_reply_while_they_come() {
     let test = "without_the_view_a_terminal_has_a_line_for_each_reply_while_they_come";
     let reflector = Reflector::start("127.0.0.1", Behaviour::default());
-    let command = format!("{} sender {} -c 0 -i 50ms; read wait", env!("CARGO_BIN_EXE_teaparty"), reflector.address);
+    let command =
+        format!("{} sender {} --plain -c 0 -i 50ms; read wait", env!("CARGO_BIN_EXE_teaparty"), reflector.address);
     let Some(terminal) = Terminal::start(test, &command) else { return };
     terminal.wait_for("the third reply", |screen| screen.contains(" seq=2 "));
     terminal.press("C-c");

@@ -78,6 +78,8 @@ pub struct Config {
     pub hardware_stamps: bool,
     /// Whether packets to one target go to the kernel in trains (UDP segmentation offload).
     pub has_trains: bool,
+    /// Whether the thread that sends goes before all others (SCHED_FIFO).
+    pub is_realtime: bool,
     /// Replies that each packet asks for.
     pub replies_per_packet: u16,
     /// Between two of them, in nanoseconds.
@@ -123,6 +125,7 @@ impl Config {
             kernel_transmit_stamps: true,
             hardware_stamps: false,
             has_trains: false,
+            is_realtime: false,
             replies_per_packet: 1,
             reply_interval_ns: 0,
             reply_port: None,
@@ -179,6 +182,7 @@ impl Config {
             "kernel_transmit_stamps": self.kernel_transmit_stamps,
             "hardware_stamps": self.hardware_stamps,
             "segmentation_offload": self.has_trains,
+            "realtime": self.is_realtime,
             "replies_per_packet": self.replies_per_packet,
             "reply_interval_ns": self.reply_interval_ns,
             "stateful_reflector": self.is_stateful_reflector,

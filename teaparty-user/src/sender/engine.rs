@@ -16,7 +16,7 @@ use super::session::{Ignored, Session};
 use crate::clock::{Clock, ClockState, StepDetector};
 use crate::net::batch::ReceiveBatch;
 use crate::net::hardware::HardwareClock;
-use crate::net::wait::{Alarm, wait};
+use crate::net::wait::{Alarm, ask_for_short_turns, go_before_others, wait};
 
 mod intake;
 mod port;
@@ -31,8 +31,9 @@ const BATCH: usize = 64;
 const PAYLOAD: usize = 9_216;
 /// Packets handed to the kernel together.
 const SEND_BATCH: usize = 64;
-/// Before a deadline of a fast schedule, so much is spent polling instead of sleeping.
-const SPIN_NS: u64 = 80_000;
+/// Before a deadline of a fast schedule, so much is spent polling instead of sleeping: waking up takes some 20 µs. What
+/// polls longer is found to have had its share of a processor that others want too, and waits for milliseconds.
+const SPIN_NS: u64 = 40_000;
 /// Packets are given up at most so much too late.
 const EXPIRY_CHECK_NS: u64 = 500_000;
 /// Schedules with intervals under this are fast.
@@ -75,6 +76,7 @@ pub fn run(
     sink: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Outcome> {
     let mut engine = Engine::open(config, clock, interest)?;
+    place_thread(config)?;
     let started_ns = clock.realtime_ns();
     let start = clock.monotonic_ns();
     engine.begin(start + LEAD_NS + LEAD_FOR_EACH_NS * config.targets.len() as u64)?;
@@ -102,6 +104,21 @@ pub fn run(
         clock_steps_ns: engine.steps,
         queue_drops: engine.ports.iter().map(|port| port.queue_drops).sum(),
     })
+}
+
+/// Asks the scheduler for what a schedule needs of it.
+fn place_thread(config: &Config) -> anyhow::Result<()> {
+    if config.is_realtime {
+        return go_before_others().context(
+            "cannot go before other programs; --realtime takes root, CAP_SYS_NICE or a limit from `ulimit -r`",
+        );
+    }
+    if config.plan.interval_ps < FAST_PS
+        && let Err(error) = ask_for_short_turns()
+    {
+        tracing::debug!("no short turns of the processor: {error}");
+    }
+    Ok(())
 }
 
 struct Engine<'a, C> {

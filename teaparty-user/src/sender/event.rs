@@ -8,7 +8,7 @@ use teaparty_common::wire::TrafficClass;
 
 use super::exchange::{Counts, Kind, Split};
 use super::histogram::Figures;
-use super::sample::Sample;
+use super::sample::{NoDelays, Sample};
 use super::tlvs::words::Finding;
 use crate::net::batch::StampSource;
 
@@ -87,8 +87,8 @@ pub struct ReplyRecord {
     pub t4: (u64, StampSource),
     /// Its own Sequence Number.
     pub reflector_sequence: u32,
-    /// The delays; `None` where the clock was set meanwhile.
-    pub sample: Option<Sample>,
+    /// The delays, or why there are none.
+    pub sample: Result<Sample, NoDelays>,
     /// Whether both clocks claim synchronisation.
     pub is_synchronized: bool,
     /// Both claimed error bounds added, in nanoseconds.

@@ -40,6 +40,8 @@ pub struct Departure {
     pub realtime_ns: u64,
     /// The same moment on the clock that timeouts run on.
     pub monotonic_ns: u64,
+    /// How much later that was than it was due, in nanoseconds.
+    pub late_ns: u64,
     /// T1 as the network card or the kernel took it, once they have told.
     pub stamp: Option<Stamp>,
     /// Which life of the clock it was; see the engine.
@@ -59,6 +61,8 @@ struct Slot {
 }
 
 const EMPTY: u64 = u64::MAX;
+/// No packet lies in this host's queues so long: the clock was set meanwhile.
+const MOST_IN_THE_KERNEL_NS: u64 = 1_000_000_000;
 
 /// What a reply says about where it belongs.
 #[derive(Clone, Copy, Debug)]
@@ -213,12 +217,19 @@ impl Exchange {
     }
 
     /// Notes when the packet with this number left. The more exact of two stamps stays.
-    pub fn transmitted(&mut self, index: u64, stamp: Stamp) {
+    ///
+    /// Returns how much later it left than it was due, in nanoseconds, for its first stamp, unless the clock was set
+    /// meanwhile.
+    pub fn transmitted(&mut self, index: u64, stamp: Stamp) -> Option<u64> {
         let place = self.place(index);
         let slot = &mut self.slots[place];
-        if slot.index == index && slot.departure.stamp.is_none_or(|known| stamp.source <= known.source) {
-            slot.departure.stamp = Some(stamp);
+        if slot.index != index || slot.departure.stamp.is_some_and(|known| known.source < stamp.source) {
+            return None;
         }
+        let is_first = slot.departure.stamp.replace(stamp).is_none();
+        let Departure { late_ns, realtime_ns, .. } = slot.departure;
+        let in_the_kernel = stamp.nanos.checked_sub(realtime_ns).filter(|nanos| *nanos < MOST_IN_THE_KERNEL_NS)?;
+        is_first.then(|| late_ns + in_the_kernel)
     }
 
     /// Finds the packet that a reply belongs to; `None`, counted as unmatched, if there is none.

@@ -46,7 +46,7 @@ enum Wish {
 
 /// Shows a measurement until the engine is done. Leaves the terminal as it was, whatever happens.
 pub fn follow(events: &Receiver<Event>, config: &Config, stop: &Stop) -> anyhow::Result<()> {
-    let mut terminal = ratatui::try_init().context("cannot draw on this terminal; leave --live out")?;
+    let mut terminal = ratatui::try_init().context("cannot draw on this terminal; try --plain")?;
     let mut view = View::new(config);
     let result = (|| {
         loop {

@@ -29,7 +29,7 @@ pub struct Output {
     pub format: Format,
     /// File for it, `-` for standard output.
     pub path: PathBuf,
-    /// Whether to show the live view, where standard output is a terminal.
+    /// Whether to show the live view, where there is a terminal that can: for what is seen, and for keys.
     pub is_live: bool,
     /// File for distributions in HdrHistogram's log format.
     pub hdr_log: Option<PathBuf>,
@@ -45,7 +45,8 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
     let stop = Arc::new(Stop::new().context("cannot make a pipe")?);
     let signals = block_signals()?;
     stop_on_signals(signals, Arc::clone(&stop))?;
-    let is_live = output.is_live && std::io::stdout().is_terminal();
+    let is_dumb = std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
+    let is_live = output.is_live && !is_dumb && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let snapshots = is_live.then_some(live::INTERVAL);
     let interest = Interest { records: !is_live && writer.wants_records(), snapshots };
     let (sink, events) = sync_channel(BACKLOG);

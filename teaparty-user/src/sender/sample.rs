@@ -26,7 +26,32 @@ pub struct Sample {
     pub backward_ns: i64,
 }
 
+/// Why a reply has no delays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoDelays {
+    /// Our clock was set while it was under way.
+    ClockStep,
+    /// T2 and T3 can't be what they are said to be.
+    Implausible,
+}
+
+/// Residence may exceed the whole exchange by this much, for timestamps of different sources, and by a thousandth, for
+/// clocks that run at different speeds, before it counts as wrong.
+const SLACK_NS: i64 = 1_000_000;
+
 impl Times {
+    /// The delays, unless T2 and T3 contradict each other or our own two: T3 before T2, or more time in the reflector than
+    /// passed here. Whether the reflector's clock is right can't be seen from one exchange, and does not matter here.
+    pub fn plausible_sample(self) -> Result<Sample, NoDelays> {
+        let sample = self.sample();
+        let slack_ns = SLACK_NS + sample.residence_ns.saturating_abs() / 1_000;
+        if sample.residence_ns < 0 || sample.round_trip_ns < -slack_ns {
+            Err(NoDelays::Implausible)
+        } else {
+            Ok(sample)
+        }
+    }
+
     /// The delays.
     pub const fn sample(self) -> Sample {
         let residence_ns = difference(self.t3, self.t2);
@@ -55,6 +80,20 @@ mod tests {
             sample,
             Sample { round_trip_ns: 70, residence_ns: 500, forward_ns: 1_000_030, backward_ns: -999_960 }
         );
+    }
+
+    #[test]
+    fn timestamps_that_contradict_each_other_give_no_delays_and_distant_clocks_do() {
+        let times = Times { t1: 10_000_000_000, t2: 5_000_000, t3: 5_000_500, t4: 10_000_090_000 };
+        assert_eq!(times.plausible_sample(), Ok(times.sample()), "a clock that is off by seconds");
+        assert_eq!(Times { t3: 4_999_999, ..times }.plausible_sample(), Err(NoDelays::Implausible), "T3 before T2");
+        let too_long = Times { t3: times.t2 + 1_200_000, ..times };
+        assert_eq!(too_long.plausible_sample(), Err(NoDelays::Implausible), "longer inside than away");
+        let fast_clock = Times { t3: times.t2 + 90_100, ..times };
+        assert_eq!(fast_clock.plausible_sample().unwrap().round_trip_ns, -100);
+        // Ten seconds inside, by a clock that runs 500 ppm fast.
+        let slow_reply = Times { t4: times.t1 + 10_000_000_000, t3: times.t2 + 10_005_000_000, ..times };
+        assert_eq!(slow_reply.plausible_sample().unwrap().round_trip_ns, -5_000_000);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::event::{Fate, Record, ReplyRecord, Snapshot};
 use super::exchange::{self, Claim, Departure, Exchange};
 use super::packet::{NoCodePoint, Template};
 use super::reply::Reply;
-use super::sample::Times;
+use super::sample::{NoDelays, Times};
 use super::schedule::Schedule;
 use super::stats::{Seen, Statistics};
 use super::tlvs::answer::{Answer, Check, Outcome, answers};
@@ -198,6 +198,14 @@ impl Session {
         from_target || self.address.ip().is_multicast() || config.reply_sources.contains(&peer.ip().to_canonical())
     }
 
+    /// Notes when the packet with this number left.
+    pub fn transmitted(&mut self, index: u64, stamp: Stamp) {
+        if let Some(late_ns) = self.exchange.transmitted(index, stamp) {
+            self.statistics.pacing.record(i64::try_from(late_ns).unwrap_or(i64::MAX));
+            self.statistics.stamped_pacing += 1;
+        }
+    }
+
     /// Takes in a datagram that claims to be of this session.
     pub fn receive(
         &mut self,
@@ -237,8 +245,10 @@ impl Session {
             self.note_burst(&matched, &found, t4.nanos);
         }
         let t1 = t1_of(&matched.departure);
-        let is_usable = matched.departure.epoch == arrival.epoch;
-        let sample = is_usable.then(|| Times { t1: t1.nanos, t2, t3, t4: t4.nanos }.sample());
+        let sample = match matched.departure.epoch == arrival.epoch {
+            true => Times { t1: t1.nanos, t2, t3, t4: t4.nanos }.plausible_sample(),
+            false => Err(NoDelays::ClockStep),
+        };
         let seen = Seen {
             index: matched.index,
             t1_source: t1.source,
@@ -253,7 +263,7 @@ impl Session {
         };
         if matched.kind == exchange::Kind::Reply {
             self.statistics.record(&seen, sample);
-            self.last_round_trip_ns = sample.map(|sample| sample.round_trip_ns);
+            self.last_round_trip_ns = sample.ok().map(|sample| sample.round_trip_ns);
         } else if matched.kind == exchange::Kind::Further {
             self.statistics.record_further(sample);
         }
@@ -266,6 +276,13 @@ impl Session {
         let mut notice = self.note_tlvs(&found, &seen, t4.nanos, config);
         if let Some(text) = self.give_up(refused_bit_errors(&found), config) {
             notice = Some(text);
+        }
+        if sample == Err(NoDelays::Implausible) && self.statistics.implausible == 1 {
+            notice = Some(
+                "the reflector's T2 and T3 can't be right (T3 before T2, or further apart than T1 and T4): counted as \
+                 implausible, and such replies left out of all delays"
+                    .into(),
+            );
         }
         if matched.is_restart {
             notice = Some("the reflector has started anew: its sequence numbers begin again".into());

@@ -6,7 +6,7 @@ use serde::Serialize;
 use teaparty_common::wire::{ErrorEstimate, TrafficClass};
 
 use super::histogram::Distribution;
-use super::sample::Sample;
+use super::sample::{NoDelays, Sample};
 use crate::net::batch::StampSource;
 
 /// Variation of one delay from packet to packet (RFC 3393 between consecutive packets, RFC 3550 §6.4.1).
@@ -148,8 +148,11 @@ pub struct Statistics {
     pub forward: Distribution,
     /// Reflector to sender.
     pub backward: Distribution,
-    /// How late packets were sent, against the schedule.
+    /// How late packets left against the schedule: by the kernel's or the network card's T1 where one of them was asked
+    /// for it, and then without the packets that they told nothing of; else by ours.
     pub pacing: Distribution,
+    /// Packets in `pacing` by the kernel's or the network card's T1.
+    pub stamped_pacing: u64,
     /// Of the round trip.
     pub round_trip_variation: Variation,
     /// Of the forward delay; the difference of the clocks cancels out.
@@ -166,6 +169,8 @@ pub struct Statistics {
     pub kernel_t4: u64,
     /// Replies without a sample because the clock was set while they were under way.
     pub discarded_by_clock_step: u64,
+    /// Replies without a sample because their T2 and T3 can't be right.
+    pub implausible: u64,
     /// Our clock.
     pub sender_clock: ClockClaims,
     /// The reflector's clock.
@@ -181,11 +186,11 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Takes in one reply with its delays, or without where the clock was set meanwhile.
-    pub fn record(&mut self, seen: &Seen, sample: Option<Sample>) {
+    /// Takes in one reply with its delays, or without.
+    pub fn record(&mut self, seen: &Seen, sample: Result<Sample, NoDelays>) {
         match sample {
-            Some(sample) => self.record_sample(seen, sample),
-            None => self.discarded_by_clock_step += 1,
+            Ok(sample) => self.record_sample(seen, sample),
+            Err(reason) => self.record_none(reason),
         }
         self.sender_clock.record(seen.sender_estimate);
         self.reflector_clock.record(seen.reflector_estimate);
@@ -202,10 +207,17 @@ impl Statistics {
     }
 
     /// Takes in a further reply to a packet: its way back is another one, all else is the first reply's.
-    pub fn record_further(&mut self, sample: Option<Sample>) {
+    pub fn record_further(&mut self, sample: Result<Sample, NoDelays>) {
         match sample {
-            Some(sample) => self.backward.record(sample.backward_ns),
-            None => self.discarded_by_clock_step += 1,
+            Ok(sample) => self.backward.record(sample.backward_ns),
+            Err(reason) => self.record_none(reason),
+        }
+    }
+
+    fn record_none(&mut self, reason: NoDelays) {
+        match reason {
+            NoDelays::ClockStep => self.discarded_by_clock_step += 1,
+            NoDelays::Implausible => self.implausible += 1,
         }
     }
 
@@ -249,11 +261,13 @@ impl Statistics {
         ] {
             into.merge(from);
         }
+        self.stamped_pacing += other.stamped_pacing;
         self.hardware_t1 += other.hardware_t1;
         self.hardware_t4 += other.hardware_t4;
         self.kernel_t1 += other.kernel_t1;
         self.kernel_t4 += other.kernel_t4;
         self.discarded_by_clock_step += other.discarded_by_clock_step;
+        self.implausible += other.implausible;
         self.sender_clock.merge(&other.sender_clock);
         self.reflector_clock.merge(&other.reflector_clock);
     }

@@ -22,14 +22,14 @@ impl<C: Clock> Engine<'_, C> {
                         Some(Report::Transmitted { id, stamp }) => {
                             let (place, index) = port.stamped(id);
                             if let Some(session) = self.sessions.get_mut(place) {
-                                session.exchange.transmitted(index, stamp);
+                                session.transmitted(index, stamp);
                             }
                         }
                         Some(Report::HardwareTransmitted { id, nanos }) => {
                             let (place, index) = port.stamped(id);
                             let nanos = self.hardware.as_ref().and_then(|clock| clock.realtime_ns(nanos));
                             if let (Some(session), Some(nanos)) = (self.sessions.get_mut(place), nanos) {
-                                session.exchange.transmitted(index, Stamp { nanos, source: StampSource::Hardware });
+                                session.transmitted(index, Stamp { nanos, source: StampSource::Hardware });
                             }
                         }
                         Some(Report::Refused { peer, errno, .. }) => {

@@ -162,11 +162,13 @@ impl Port {
             let timestamp = state.timestamp(realtime_ns, config.timestamp_format);
             session.template(pending.variant).write_base(self.batch.payload_mut(at), sequence, timestamp, estimate);
             let wire_timestamp = timestamp.bits();
-            let departure = Departure { wire_timestamp, realtime_ns, monotonic_ns, stamp: None, epoch };
+            let late_ns = monotonic_ns.saturating_sub(pending.deadline_ns);
+            let departure = Departure { wire_timestamp, realtime_ns, monotonic_ns, late_ns, stamp: None, epoch };
             let index = session.exchange.sent(departure);
-            session.statistics.pacing.record(monotonic_ns.saturating_sub(pending.deadline_ns) as i64);
-            if let Some(id) = pending.stamp_id {
-                self.stamps[id as usize % STAMPS] = (pending.place as u32, index);
+            match pending.stamp_id {
+                Some(id) => self.stamps[id as usize % STAMPS] = (pending.place as u32, index),
+                // Nobody will tell when it really left.
+                None => session.statistics.pacing.record(late_ns as i64),
             }
         }
         self.flush()?;

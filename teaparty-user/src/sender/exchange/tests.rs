@@ -37,6 +37,25 @@ fn receive(exchange: &mut Exchange, index: u64, number: u32) -> Option<Kind> {
 }
 
 #[test]
+fn lateness_is_the_kernels_first_stamp_against_the_deadline_and_no_clock_step() {
+    use crate::net::batch::StampSource::{Hardware, Kernel};
+    let mut exchange = Exchange::new(SETTINGS);
+    let departure = Departure { realtime_ns: 5_000, monotonic_ns: 100, late_ns: 30, ..Departure::default() };
+    let index = exchange.sent(departure);
+    let stamp = |nanos, source| Stamp { nanos, source };
+    assert_eq!(exchange.transmitted(index, stamp(5_007, Kernel)), Some(37));
+    assert_eq!(exchange.transmitted(index, stamp(5_009, Hardware)), None, "told once");
+    assert_eq!(exchange.departure(index).stamp, Some(stamp(5_009, Hardware)));
+    assert_eq!(exchange.transmitted(index, stamp(5_007, Kernel)), None);
+    assert_eq!(exchange.departure(index).stamp, Some(stamp(5_009, Hardware)), "the more exact one stays");
+    for nanos in [4_000, 5_000_000_000] {
+        let index = exchange.sent(departure);
+        assert_eq!(exchange.transmitted(index, stamp(nanos, Kernel)), None, "the clock was set");
+    }
+    assert_eq!(exchange.transmitted(77, stamp(5_007, Kernel)), None);
+}
+
+#[test]
 fn first_replies_count_once_and_others_are_duplicates() {
     let mut exchange = Exchange::new(SETTINGS);
     send(&mut exchange, 2);

@@ -7,6 +7,7 @@ use super::super::engine::Outcome;
 use super::super::event::{Fate, Record};
 use super::super::exchange::{Counts, Kind, Split};
 use super::super::histogram::Distribution;
+use super::super::sample::NoDelays;
 use super::super::session::Session;
 use super::super::stats::{Statistics, Tally, Variation};
 use super::super::tlvs::words;
@@ -23,7 +24,7 @@ pub fn line(record: &Record, name: Option<&str>) -> String {
     };
     let _ = write!(line, "{} octets seq={}", reply.octets, record.sequence);
     match &reply.sample {
-        Some(sample) => {
+        Ok(sample) => {
             let _ = write!(
                 line,
                 " rtt={} residence={} there={} back={} ({})",
@@ -34,7 +35,8 @@ pub fn line(record: &Record, name: Option<&str>) -> String {
                 trust(reply.is_synchronized, reply.error_ns)
             );
         }
-        None => line += " the clock was set meanwhile",
+        Err(NoDelays::ClockStep) => line += " the clock was set meanwhile",
+        Err(NoDelays::Implausible) => line += " implausible T2 and T3",
     }
     if let Some(ttl) = reply.forward_ttl {
         let _ = write!(line, " ttl={ttl}");
@@ -174,6 +176,7 @@ fn irregularities(text: &mut String, session: &Session, counts: Counts) {
         (session.refusals, "refused by the network"),
         (session.slowdowns, "slowdowns for congestion"),
         (session.statistics.discarded_by_clock_step, "without delays as the clock was set"),
+        (session.statistics.implausible, "without delays as T2 and T3 are implausible"),
     ];
     let notes: Vec<String> =
         notes.iter().filter(|(count, _)| *count > 0).map(|(count, label)| format!("{count} {label}")).collect();

@@ -39,7 +39,7 @@ fn values(record: &Record, name: &str) -> [Value; COLUMNS.len()] {
     let reply = record.reply.as_ref();
     let of = |field: &dyn Fn(&super::super::event::ReplyRecord) -> Value| reply.map_or(Value::Null, field);
     let delay = |field: &dyn Fn(&super::super::sample::Sample) -> i64| {
-        reply.and_then(|reply| reply.sample.as_ref()).map_or(Value::Null, |sample| json!(field(sample)))
+        reply.and_then(|reply| reply.sample.as_ref().ok()).map_or(Value::Null, |sample| json!(field(sample)))
     };
     let class = |class: Option<TrafficClass>| class.map_or(Value::Null, |class| json!(class.0));
     [
@@ -119,7 +119,7 @@ mod tests {
                 t3: 1_150,
                 t4: (180, StampSource::User),
                 reflector_sequence: 6,
-                sample: Some(times.sample()),
+                sample: Ok(times.sample()),
                 is_synchronized: false,
                 error_ns: 16,
                 forward_ttl: Some(64),
