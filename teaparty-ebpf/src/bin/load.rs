@@ -10,8 +10,8 @@
 mod shared;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
-use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
-use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_ringbuf_output, bpf_xdp_store_bytes};
+use aya_ebpf::btf_maps::{Array, PerCpuArray};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_store_bytes};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use shared::{HEADERS, held};
@@ -21,8 +21,6 @@ const PORT: u16 = 862;
 /// Where the UDP checksum is in the frame, and the HMAC of an authenticated packet.
 const CHECKSUM: usize = HEADERS - 2;
 const HMAC: usize = HEADERS + 96;
-/// Do not wake the reader: it looks when all is over.
-const NO_WAKEUP: u64 = 1;
 /// Modes: open packets or authenticated ones.
 const OPEN: u32 = 1;
 const AUTHENTICATED: u32 = 2;
@@ -36,6 +34,10 @@ const OPEN_ECHOED: u32 = OPEN_NOTED | ECHOED;
 const AUTHENTICATED_ECHOED: u32 = AUTHENTICATED_NOTED | ECHOED;
 /// The frame is restored before it is sent: the reflector has written its reply into the same memory.
 const RESTORED: u32 = 16;
+/// The program waits until the next burst is due, which takes the place of batches in which most frames are dropped.
+const WAITS: u32 = 32;
+/// How often it looks at the clock then, some 25 ns each time, before it gives up.
+const LOOKS: u32 = 256;
 /// How much is restored: headers and base packet.
 const RESTORED_LEN: usize = HEADERS + 44;
 /// Packets that differ; many more than are under way at a time.
@@ -50,12 +52,15 @@ struct Fresh {
     reserved: u16,
 }
 
-/// When the next frame is due and how long after it another one, in nanoseconds, 0 for at once; and how many were sent.
+/// When the next burst is due and how long after it another one, in nanoseconds, 0 for at once; how many packets were sent;
+/// how many make a burst, a power of two, and how many of this one are still to be sent.
 #[repr(C)]
 struct Pace {
     next_ns: u64,
     interval_ns: u64,
     sent: u64,
+    burst: u32,
+    left: u32,
 }
 
 #[btf_map(name = "fresh")]
@@ -74,9 +79,13 @@ static MODE: Array<u32, 1> = Array::new();
 /// What a frame begins with.
 #[btf_map(name = "template")]
 static TEMPLATE: Array<[u8; RESTORED_LEN], 1> = Array::new();
-/// T1 to T4 of each reply: T2 and T3 as on the wire in host order, the others in nanoseconds of CLOCK_TAI.
+/// T1 to T4 of each reply: T2 and T3 as on the wire in host order, the others in nanoseconds of CLOCK_TAI. An array takes
+/// the sink less time than a ring buffer would, and how many packets a second can be watched depends on that.
 #[btf_map(name = "samples")]
-static SAMPLES: RingBuf<(), { 32 << 20 }> = RingBuf::new();
+static SAMPLES: Array<[u64; 4], 524_288> = Array::new();
+/// How many of them there are.
+#[btf_map(name = "sampled")]
+static SAMPLED: Array<u32, 1> = Array::new();
 
 /// Sends the frame when one is due, and drops it when none is: the run is the loop that waits.
 #[xdp(frags)]
@@ -86,15 +95,23 @@ fn load_send(ctx: XdpContext) -> u32 {
     let pace = unsafe { &mut *pace };
     let is_paced = pace.interval_ns != 0;
     // A flood does not pay for a clock that nobody looks at.
-    // SAFETY: a helper without arguments.
-    let now = if is_paced || mode & NOTED != 0 { unsafe { bpf_ktime_get_tai_ns() } } else { 0 };
-    if is_paced {
+    let mut now = if is_paced || mode & NOTED != 0 { clock() } else { 0 };
+    if is_paced && pace.left == 0 {
+        if mode & WAITS != 0 {
+            for _ in 0..LOOKS {
+                if now >= pace.next_ns {
+                    break;
+                }
+                now = clock();
+            }
+        }
         if now < pace.next_ns {
             return XDP_DROP;
         }
         // What could not be sent in time is not made up for in a burst.
         let is_late = now - pace.next_ns > 1_000_000;
         pace.next_ns = if is_late { now } else { pace.next_ns + pace.interval_ns };
+        pace.left = pace.burst;
     }
     let index = pace.sent as u32 % PACKETS as u32;
     let (Some(fresh), Some(sent)) = (FRESH.get(index), SENT.get_ptr_mut(index)) else { return XDP_DROP };
@@ -130,7 +147,15 @@ fn load_send(ctx: XdpContext) -> u32 {
     // SAFETY: a value of a map, eight octets, aligned.
     unsafe { *sent = now };
     pace.sent += 1;
+    pace.left = pace.left.saturating_sub(1);
     XDP_TX
+}
+
+/// CLOCK_TAI in nanoseconds.
+#[inline(always)]
+fn clock() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_tai_ns() }
 }
 
 /// Lets everything pass: XDP_TX frames reach only an end of a veth pair that has a program.
@@ -153,7 +178,7 @@ fn load_sink(ctx: XdpContext) -> u32 {
         // SAFETY: a slot of this processor alone.
         unsafe { *replies += 1 };
     }
-    match MODE.get(0).map(|mode| mode & !RESTORED) {
+    match MODE.get(0).map(|mode| mode & !(RESTORED | WAITS)) {
         Some(OPEN_NOTED) => note::<24, 16, 4>(start + HEADERS, end),
         Some(AUTHENTICATED_NOTED) => note::<48, 32, 16>(start + HEADERS, end),
         Some(OPEN_ECHOED | AUTHENTICATED_ECHOED) => note::<0, 4, 4>(start + HEADERS, end),
@@ -169,8 +194,7 @@ const fn max(one: usize, other: usize) -> usize {
 /// Notes the four times of a reply, in which the request's Sequence Number, T2 and T3 stand at these offsets.
 #[inline(always)]
 fn note<const SEQUENCE: usize, const T2: usize, const T3: usize>(payload: usize, end: usize) {
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_tai_ns() };
+    let now = clock();
     // The last of the three is eight octets long at most.
     if payload + const { max(SEQUENCE, max(T2, T3)) } + 8 > end {
         return;
@@ -183,15 +207,15 @@ fn note<const SEQUENCE: usize, const T2: usize, const T3: usize>(payload: usize,
             u64::from_be(((payload + T3) as *const u64).read_unaligned()),
         )
     };
-    let Some(t1) = SENT.get(sequence % PACKETS as u32) else { return };
-    let sample = [*t1, t2, t3, now];
-    // SAFETY: the map is a ring buffer, and the sample as long as it is said to be. A full ring loses it.
+    // The packets of a burst leave together, when the last of them is made.
+    let burst = PACE.get(0).map_or(1, |pace| pace.burst);
+    let Some(t1) = SENT.get((sequence | burst.wrapping_sub(1)) % PACKETS as u32) else { return };
+    let Some(sampled) = SAMPLED.get_ptr_mut(0) else { return };
+    // SAFETY: values of maps. Only one processor at a time takes frames from the interface's one queue.
     unsafe {
-        bpf_ringbuf_output(
-            core::ptr::from_ref(&SAMPLES).cast_mut().cast(),
-            sample.as_ptr().cast_mut().cast(),
-            size_of_val(&sample) as u64,
-            NO_WAKEUP,
-        )
-    };
+        if let Some(sample) = SAMPLES.get_ptr_mut(*sampled) {
+            *sample = [*t1, t2, t3, now];
+            *sampled += 1;
+        }
+    }
 }

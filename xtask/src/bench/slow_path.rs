@@ -129,7 +129,7 @@ impl Bench<'_> {
     }
 }
 
-fn quality((samples, sent, time): (Vec<Sample>, u64, Duration)) -> Result<Quality> {
+fn quality((samples, sent, sent_pps): (Vec<Sample>, u64, f64)) -> Result<Quality> {
     ensure!(!samples.is_empty(), "none of {sent} packets was answered");
     let stated: Option<Vec<[i64; 2]>> = samples
         .iter()
@@ -137,7 +137,7 @@ fn quality((samples, sent, time): (Vec<Sample>, u64, Duration)) -> Result<Qualit
         .collect();
     let stated = stated.map(|all| [0, 1].map(|index| percentiles(all.iter().map(|two| two[index]).collect())));
     Ok(Quality {
-        sent_pps: sent as f64 / time.as_secs_f64(),
+        sent_pps,
         stated,
         round_trip: percentiles(samples.iter().map(|sample| sample.round_trip).collect()),
         loss: 1.0 - samples.len() as f64 / sent as f64,

@@ -13,12 +13,15 @@ use super::super::net::{End, NEAR, NEAR_V4, Net};
 use super::super::running;
 use super::super::slow_path::echo::Floor;
 use super::super::slow_path::load::tai_offset_ns;
+use super::super::slow_path::packets::Kinds;
 use crate::verify;
 
 /// One row of the table.
 pub(super) struct Subject {
     pub(super) name: &'static str,
     answerer: Answerer,
+    /// The packets that it gets.
+    pub(super) kind: Kinds,
     /// Whether its replies have timestamps to be looked at.
     pub(super) has_timestamps: bool,
 }
@@ -34,23 +37,37 @@ enum Answerer {
 }
 
 pub(super) const XDP: &str = "teaparty, XDP";
+pub(super) const RING: &str = "teaparty, ring (History)";
 pub(super) const SOCKET: &str = "teaparty, sockets";
 pub(super) const STAMP_SUITE: &str = "stamp-suite";
 pub(super) const CLOCKS: &str = "floor: swap, two clocks";
+pub(super) const ARRAY: &str = "floor: that and an array";
+pub(super) const MAP: &str = "floor: that and a hash map";
 pub(super) const REPLY: &str = "floor: minimal stateless reply";
 
 const fn floor(name: &'static str, program: &'static str, has_timestamps: bool) -> Subject {
-    Subject { name, answerer: Answerer::Program(program), has_timestamps }
+    Subject { name, answerer: Answerer::Program(program), kind: Kinds::Base, has_timestamps }
 }
 
-pub(super) static ALL: [Subject; 7] = [
+const fn reflector(name: &'static str, answerer: Answerer, kind: Kinds) -> Subject {
+    Subject { name, answerer, kind, has_timestamps: true }
+}
+
+pub(super) static ALL: [Subject; 10] = [
     floor("floor: swap", "floor_swap", false),
     floor(CLOCKS, "floor_clocks", false),
+    floor(ARRAY, "floor_array", false),
+    floor(MAP, "floor_session", false),
     floor(REPLY, "floor_reply", true),
-    Subject { name: XDP, answerer: Answerer::Teaparty("native"), has_timestamps: true },
-    Subject { name: SOCKET, answerer: Answerer::Teaparty("off"), has_timestamps: true },
-    Subject { name: "floor: recvmmsg/sendmmsg echo", answerer: Answerer::Echo(Floor::Udp), has_timestamps: false },
-    Subject { name: STAMP_SUITE, answerer: Answerer::StampSuite, has_timestamps: true },
+    reflector(XDP, Answerer::Teaparty("native"), Kinds::Base),
+    // What the program can't answer itself goes to the controller.
+    reflector(RING, Answerer::Teaparty("native"), Kinds::History),
+    reflector(SOCKET, Answerer::Teaparty("off"), Kinds::Base),
+    Subject {
+        has_timestamps: false,
+        ..reflector("floor: recvmmsg/sendmmsg echo", Answerer::Echo(Floor::Udp), Kinds::Base)
+    },
+    reflector(STAMP_SUITE, Answerer::StampSuite, Kinds::Base),
 ];
 
 /// What subjects are made of, and the processor for those that are processes.
@@ -78,6 +95,11 @@ impl Running {
 impl Subject {
     /// Whether packets are answered by a program on the interface.
     pub(super) fn is_in_kernel(&self) -> bool {
+        self.kind == Kinds::Base && self.has_program()
+    }
+
+    /// Whether it brings a program for the interface.
+    fn has_program(&self) -> bool {
         matches!(self.answerer, Answerer::Teaparty("native") | Answerer::Program(_))
     }
 
@@ -104,7 +126,7 @@ impl Subject {
             }
         };
         // XDP_TX frames of the load reach only an end with a program.
-        let program = if self.is_in_kernel() { None } else { Some(net.attach_pass(End::Near, &programs.load)?) };
+        let program = if self.has_program() { None } else { Some(net.attach_pass(End::Near, &programs.load)?) };
         net.place(&mut command, End::Near, Some(programs.processor))?;
         let process = running::Running::start(command, ready).with_context(|| self.name)?;
         Ok(Running { process: Some(process), _program: program })
