@@ -91,7 +91,7 @@ fn an_interface_that_comes_back_is_answered_on_again() {
         assert!(client.ask(&[]).is_some(), "{mode}");
         net.disconnect();
         net.connect().unwrap();
-        assert!(net.client(V4, 862).ask_within(Duration::from_secs(5)), "{mode}");
+        assert!(net.client(V4, 862).ask_within(Duration::from_secs(60)), "{mode}");
         let ended = reflector.stop();
         assert!(ended.status.success(), "{}", ended.error);
         assert!(!net.pins().exists(), "{mode}");
