@@ -35,9 +35,9 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -77,7 +77,14 @@ pub struct AppState {
     streams: Arc<Semaphore>,
     watch: Watch,
     /// What [`openapi`] shows; empty before there is a router.
-    document: Arc<Value>,
+    documents: Arc<Documents>,
+}
+
+/// Descriptions of the API, but for what depends on the reflectors.
+#[derive(Default)]
+struct Documents {
+    own: Value,
+    namesake: Value,
 }
 
 impl AppState {
@@ -95,13 +102,18 @@ impl AppState {
             looks,
             streams,
             watch: Watch::default(),
-            document: Arc::default(),
+            documents: Arc::default(),
         }
     }
 
     /// The same for several reflectors, the first of which is the one so far.
     pub fn with_reflectors(self, reflectors: &[ReflectorHandle]) -> Self {
         Self { reflectors: reflectors.into(), ..self }
+    }
+
+    /// The reflectors that have paths of their own. An interface may be called by what a path can't say; then a `name` helps.
+    fn named(&self) -> impl Iterator<Item = &ReflectorHandle> {
+        self.reflectors.iter().filter(|reflector| !reflector.name().contains(['/', '{', '}', '*', '?', '#', '%']))
     }
 
     /// The same for the paths of one of the reflectors.
@@ -146,29 +158,43 @@ pub fn router(state: AppState) -> Router {
         .routes(routes!(reflector::heartbeats, reflector::add_heartbeat))
         .routes(routes!(reflector::remove_heartbeat))
         .routes(routes!(openapi::get));
-    // An interface may be called by what a path can't say; then a `name` helps.
-    let named =
-        state.reflectors.iter().filter(|reflector| !reflector.name().contains(['/', '{', '}', '*', '?', '#', '%']));
-    let each = named.map(|reflector| state.narrowed(reflector));
+    let each: Vec<AppState> = state.named().map(|reflector| state.narrowed(reflector)).collect();
+    let own_api = own().split_for_parts().1;
     let own = || own().split_for_parts().0;
-    let each = each.fold(Router::new(), |all, narrowed| all.nest(&narrowed.root.clone(), own().with_state(narrowed)));
-    let (router, api) = OpenApiRouter::with_openapi(openapi::head())
+    let each = each
+        .into_iter()
+        .fold(Router::new(), |all, narrowed| all.nest(&narrowed.root.clone(), own().with_state(narrowed)));
+    let (router, mut api) = OpenApiRouter::with_openapi(openapi::head())
         .nest(ROOT, v1)
-        .routes(routes!(namesake::heartbeats))
-        .routes(routes!(namesake::sessions))
         .routes(routes!(reflector::live))
         .routes(routes!(reflector::ready))
         .routes(routes!(metrics_text))
         .split_for_parts();
-    let state = AppState { document: Arc::new(openapi::complete(&api)), ..state };
+    // Those of the earlier implementation that fail in no way of their own are described with the others.
+    api.merge(namesake_lists().split_for_parts().1);
+    let documents = Documents { own: openapi::complete(&api, &own_api), namesake: openapi::namesake(&namesake().1) };
+    let state = AppState { documents: Arc::new(documents), ..state };
     router
         .merge(each)
-        .route("/session", post(namesake::create))
+        .merge(namesake().0)
         .fallback(async || ApiError::no_such_path())
         .method_not_allowed_fallback(async || ApiError::no_such_method())
         .layer(DefaultBodyLimit::max(body::MAX_BODY))
         .layer(middleware::from_fn_with_state(state.clone(), token::admit))
         .with_state(state)
+}
+
+/// The earlier implementation's endpoints, and their description, which is a document of its own.
+fn namesake() -> (Router<AppState>, OpenApi) {
+    OpenApiRouter::with_openapi(openapi::namesake_head())
+        .merge(namesake_lists())
+        .routes(routes!(namesake::create))
+        .routes(routes!(openapi::get_namesake))
+        .split_for_parts()
+}
+
+fn namesake_lists() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(namesake::heartbeats)).routes(routes!(namesake::sessions))
 }
 
 /// What is one reflector's.

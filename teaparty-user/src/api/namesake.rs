@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::body::{AnyType, missing};
 use super::error::ApiError;
+use super::requests::{NamesakeConfirmation, NamesakeSessionBody};
 use super::sessions::{any_of_family, check};
 use super::types::Instant;
 use crate::clock::{Clock as _, SystemClock};
@@ -111,7 +112,14 @@ fn session(status: &SessionStatus, tai_offset_ns: i64) -> NamesakeSession {
 /// Provisions a session, and confirms it with what was posted, but for the key.
 ///
 /// It answers 500 where the session exists, as the earlier implementation is documented to do, and takes any Content-Type.
-/// The OpenAPI document leaves it out: there a 500 is a failure, and `/api/v1/sessions` is the way to do this.
+#[utoipa::path(
+    post, path = "/session", tag = "namesake", operation_id = "namesake_create_session",
+    request_body = NamesakeSessionBody,
+    responses(
+        (status = 200, description = "What was posted, but for the key", body = NamesakeConfirmation),
+        (status = 500, description = "It exists")
+    )
+)]
 pub async fn create(State(app): State<AppState>, body: AnyType) -> Result<Json<Map<String, Value>>, ApiError> {
     let AnyType(mut fields) = body;
     let remedy = "give the key as a string that is not empty";

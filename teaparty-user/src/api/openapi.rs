@@ -14,10 +14,11 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::{Info, OpenApi, RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::AppState;
 use super::error::{ApiError, PROBLEM, Problem};
 use super::settings::{LIMITS, POLICY, named};
+use super::{AppState, ROOT};
 use crate::reflector::config::Settings;
+use crate::reflector::handle::ReflectorHandle;
 
 /// Where the document is.
 pub const PATH: &str = "/api/v1/openapi.json";
@@ -69,9 +70,20 @@ pub fn head() -> OpenApi {
     let mut info = Info::new("Teaparty", env!("CARGO_PKG_VERSION"));
     info.description = Some(
         "State and configuration of a STAMP Session-Reflector (RFC 8762, RFC 8972). Errors are problem documents (RFC 9457) \
-         whose members `field` and `remedy` say what is wrong and what to do. Keys come in and never go out."
+         whose members `field` and `remedy` say what is wrong and what to do. Keys come in and never go out. The endpoints of \
+         the earlier implementation of the same name are described at /openapi.json."
             .into(),
     );
+    OpenApi::builder().info(info).build()
+}
+
+/// What stands above the operations of the earlier implementation.
+pub fn namesake_head() -> OpenApi {
+    let mut info = Info::new("Teaparty, as the earlier implementation", env!("CARGO_PKG_VERSION"));
+    info.description = Some(format!(
+        "Endpoints for clients of the earlier implementation of the same name. They keep its ways: a session that exists is a \
+         500 here. {PATH} describes the real API."
+    ));
     OpenApi::builder().info(info).build()
 }
 
@@ -81,24 +93,79 @@ pub fn head() -> OpenApi {
     responses((status = 200, description = "An OpenAPI 3.1 document", body = Value))
 )]
 pub async fn get(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
-    let ports: BTreeSet<u16> = app.reflector.interfaces().into_iter().flat_map(|interface| interface.ports).collect();
-    let mut document = (*app.document).clone();
-    patterns::constrain(&mut document, &ports);
+    Ok(Json(shown(&app, &app.documents.own)))
+}
+
+/// Shows this document.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "document", operation_id = "get_namesake_document",
+    responses((status = 200, description = "An OpenAPI 3.1 document", body = Value))
+)]
+pub async fn get_namesake(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
+    Ok(Json(shown(&app, &app.documents.namesake)))
+}
+
+/// A document with what depends on the reflectors.
+fn shown(app: &AppState, document: &Value) -> Value {
+    let ports: Vec<BTreeSet<u16>> = app
+        .reflectors
+        .iter()
+        .map(|reflector| reflector.interfaces().into_iter().flat_map(|interface| interface.ports).collect())
+        .collect();
+    let names: Vec<String> = app.named().map(ReflectorHandle::name).collect();
+    let mut document = document.clone();
+    patterns::constrain(&mut document, &ports, &names);
     if app.token.is_some() {
         document["security"] = json!([{"token": []}]);
     }
-    Ok(Json(document))
+    document
 }
 
-/// The document of these operations, but for what depends on the reflector.
-pub fn complete(api: &OpenApi) -> Value {
+/// The document of these operations, but for what depends on the reflectors. Those in `own` are there for each of them.
+pub fn complete(api: &OpenApi, own: &OpenApi) -> Value {
     let mut document = serde_json::to_value(api).unwrap_or_default();
+    let schemas = &mut document["components"]["schemas"];
+    schemas["PolicyView"] = settings_schema(POLICY.0);
+    schemas["LimitsView"] = settings_schema(LIMITS.0);
+    name_reflectors(&mut document, own);
+    finish(document)
+}
+
+/// The document of the earlier implementation's operations.
+pub fn namesake(api: &OpenApi) -> Value {
+    finish(serde_json::to_value(api).unwrap_or_default())
+}
+
+/// Adds the operations that are one reflector's under the path of each.
+fn name_reflectors(document: &mut Value, own: &OpenApi) {
+    let Some(paths) = document["paths"].as_object_mut() else { return };
+    for path in own.paths.paths.keys() {
+        let Some(mut item) = paths.get(&format!("{ROOT}{path}")).cloned() else { continue };
+        for (_, operation) in item.as_object_mut().into_iter().flatten() {
+            let id = operation["operationId"].as_str().unwrap_or("");
+            operation["operationId"] = format!("reflector_{id}").into();
+            let name = json!({
+                "name": "name",
+                "in": "path",
+                "required": true,
+                "description": "The reflector, as /api/v1/reflectors lists it",
+                "schema": {"type": "string"}
+            });
+            match operation.get_mut("parameters").and_then(Value::as_array_mut) {
+                Some(parameters) => parameters.insert(0, name),
+                None => operation["parameters"] = json!([name]),
+            }
+        }
+        paths.insert(format!("{ROOT}/reflectors/{{name}}{path}"), item);
+    }
+}
+
+/// Adds what all documents have: who may ask, the form of errors, and which of them there are.
+fn finish(mut document: Value) -> Value {
     document["components"]["securitySchemes"] = json!({"token": {"type": "http", "scheme": "bearer"}});
     document["security"] = json!([{}]);
     let schemas = &mut document["components"]["schemas"];
     schemas["Problem"] = serde_json::to_value(Problem::schema()).unwrap_or_default();
-    schemas["PolicyView"] = settings_schema(POLICY.0);
-    schemas["LimitsView"] = settings_schema(LIMITS.0);
     // Members that nobody knows are refused.
     let bodies = schemas.as_object_mut().into_iter().flatten().filter(|(name, _)| name.ends_with("Body"));
     bodies.for_each(|(_, schema)| schema["additionalProperties"] = json!(false));

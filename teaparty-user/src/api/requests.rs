@@ -94,6 +94,49 @@ pub struct NewerKeysBody {
     pub tlv_key: Option<String>,
 }
 
+/// A session to be provisioned, in the earlier implementation's words.
+#[derive(Debug, ToSchema)]
+pub struct NamesakeSessionBody {
+    /// Address of the Session-Sender: unicast.
+    #[schema(example = "192.0.2.1")]
+    pub src_ip: String,
+    /// Its port; 0 for any.
+    #[schema(example = 0)]
+    pub src_port: u16,
+    /// Address of ours; `0.0.0.0` or `::` for any.
+    #[schema(example = "0.0.0.0")]
+    pub dst_ip: String,
+    /// Port of ours: one that is listened on.
+    #[schema(example = 862)]
+    pub dst_port: u16,
+    /// Session-Sender Identifier; 0 for senders that use none.
+    #[schema(example = 61183)]
+    pub ssid: u16,
+    /// Key of base packets, which makes the session authenticated: the octets themselves. Write-only.
+    #[schema(write_only, min_length = 1, max_length = 1024, example = "a shared secret")]
+    pub key: Option<String>,
+    /// What padding is compared with where a packet states no Bit Error Pattern, in hex; none given for ff00.
+    #[schema(pattern = "^(0x)?([0-9A-Fa-f]{2})+$", example = "ff00")]
+    pub ber: Option<String>,
+}
+
+/// A session that was provisioned: what was posted, but for the key.
+#[derive(Debug, ToSchema)]
+pub struct NamesakeConfirmation {
+    /// Address of the Session-Sender.
+    pub src_ip: String,
+    /// Its port.
+    pub src_port: u16,
+    /// Address of ours.
+    pub dst_ip: String,
+    /// Port of ours.
+    pub dst_port: u16,
+    /// Session-Sender Identifier.
+    pub ssid: u16,
+    /// The pattern.
+    pub ber: Option<String>,
+}
+
 /// A target of heartbeats.
 #[derive(Debug, ToSchema)]
 pub struct HeartbeatBody {

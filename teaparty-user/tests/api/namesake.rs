@@ -1,5 +1,8 @@
 //! The endpoints of the namesake, against the samples of its documentation.
 
+use std::net::UdpSocket;
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use serde_json::json;
 
@@ -121,4 +124,48 @@ async fn bad_input_is_named_by_its_field() {
         assert!(!said.contains("hunter2"), "{said}");
     }
     assert_eq!(api.json("GET", "/sessions", "").await.1, json!([]));
+}
+
+/// Has a test packet answered over IPv6; gives the reply.
+fn measured_v6(api: &Api, ssid: u16) -> Option<Vec<u8>> {
+    let sender = UdpSocket::bind("[::1]:0").unwrap();
+    sender.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut packet = [0; 112];
+    packet[13] = 1;
+    packet[14..16].copy_from_slice(&ssid.to_be_bytes());
+    sender.send_to(&packet, ("::1", api.port)).unwrap();
+    let mut reply = [0; 200];
+    sender.recv(&mut reply).ok().map(|len| reply[..len].to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_over_ipv6_and_at_any_address_are_provisioned_and_answered() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        println!("SKIPPED: sessions_over_ipv6_and_at_any_address_are_provisioned_and_answered: no IPv6 here");
+        return;
+    }
+    let api = Api::with_settings(None, |settings| settings.provisioned_only = true);
+    assert_eq!(measured_v6(&api, 1), None, "it is not provisioned yet");
+    // Any address, in the family of the source or written in the other one, and one alone.
+    for (ssid, any) in [(1, "::"), (2, "0.0.0.0"), (3, "::1")] {
+        let posted = json!({"src_ip": "::1", "src_port": 0, "dst_ip": any, "dst_port": api.port, "ssid": ssid});
+        let (status, confirmed) = api.json("POST", "/session", &posted.to_string()).await;
+        assert_eq!((status, &confirmed), (StatusCode::OK, &posted));
+        assert_eq!(measured_v6(&api, ssid).map(|reply| reply.len()), Some(112), "{any}");
+        let again = api.send("POST", "/session", &[], &posted.to_string()).await;
+        problem(again, 500).await;
+    }
+    // Written otherwise it is the same session.
+    let posted = json!({"src_ip": "0:0::1", "src_port": 0, "dst_ip": "0::0", "dst_port": api.port, "ssid": 1});
+    problem(api.send("POST", "/session", &[], &posted.to_string()).await, 500).await;
+    let (_, sessions) = api.json("GET", "/sessions", "").await;
+    let any = format!("[::]:{}", api.port);
+    let configured: Vec<_> =
+        sessions.as_array().unwrap().iter().filter(|session| session["id"]["src"] == any).collect();
+    assert_eq!(configured.len(), 2, "{sessions}");
+    assert!(configured.iter().all(|session| session["id"]["dst"] == "[::1]:0"), "{sessions}");
+    // IPv4 at any address of IPv6 is IPv4 at any.
+    let posted = json!({"src_ip": "127.0.0.1", "src_port": 0, "dst_ip": "::", "dst_port": api.port, "ssid": 4});
+    assert_eq!(api.json("POST", "/session", &posted.to_string()).await, (StatusCode::OK, posted));
+    api.measure(4);
 }

@@ -33,32 +33,39 @@ fn v6() -> String {
     format!("({})", forms.join("|"))
 }
 
-/// Adds the forms of addresses and ids, for a reflector that listens on these ports.
-pub(super) fn constrain(document: &mut Value, ports: &BTreeSet<u16>) {
+/// Adds the forms of addresses and ids, for reflectors of these names that listen on these ports.
+pub(super) fn constrain(document: &mut Value, ports: &[BTreeSet<u16>], names: &[String]) {
     let (v4, v6) = (v4(), v6());
-    let body = &mut document["components"]["schemas"]["SessionBody"];
-    let family = |of: &str, any: &str| {
-        let (source, destination) = (format!("^{of}$"), format!("^({of}|{any})$"));
-        json!({"properties": {"source": {"pattern": source}, "destination": {"pattern": destination}}})
-    };
-    body["oneOf"] = json!([family(&v4, "0\\.0\\.0\\.0"), family(&v6, "::")]);
-    for number in ["source_port", "ssid"] {
-        body["properties"][number]["maximum"] = json!(u16::MAX);
+    let all: BTreeSet<u16> = ports.iter().flatten().copied().collect();
+    // Where they listen on different ports, a schema can't say which one a body is for.
+    let common = ports.iter().all(|own| *own == all).then_some(&all);
+    if let Some(body) = document["components"]["schemas"].get_mut("SessionBody") {
+        constrain_session(body, ["source_port", "destination_port"], common);
+        body["oneOf"] = json!([
+            family(["source", "destination"], &v4, "0\\.0\\.0\\.0"),
+            family(["source", "destination"], &v6, "::")
+        ]);
+        if common.is_some_and(|common| !common.contains(&DEFAULT_PORT)) {
+            // What is taken where none is given is not listened on.
+            body["required"] = json!(["source", "destination_port"]);
+        }
     }
-    body["properties"]["destination_port"]["enum"] = json!(ports);
-    body["properties"]["destination_port"]["example"] = json!(ports.first());
-    if !ports.contains(&DEFAULT_PORT) {
-        // What is taken where none is given is not listened on.
-        body["required"] = json!(["source", "destination_port"]);
+    if let Some(body) = document["components"]["schemas"].get_mut("NamesakeSessionBody") {
+        constrain_session(body, ["src_port", "dst_port"], common);
+        // Any is any there, in whatever family it is written.
+        let any = "0\\.0\\.0\\.0|::";
+        body["oneOf"] = json!([family(["src_ip", "dst_ip"], &v4, any), family(["src_ip", "dst_ip"], &v6, any)]);
     }
-    let listed: Vec<String> = ports.iter().map(u16::to_string).collect();
+    let listed: Vec<String> = all.iter().map(u16::to_string).collect();
     let listed = listed.join("|");
     let id = |of: &str, any: &str| format!("{of},{NUMBER},({of}|{any}),({listed}),{NUMBER}");
     let id = format!("^({}|{})$", id(&v4, "0\\.0\\.0\\.0"), id(&v6, "::"));
     let address = format!("^({v4}|{v6})$");
     let any_address = format!("^({v4}|{v6}|0\\.0\\.0\\.0|::)$");
     let target = format!("^({v4}|{v4}:[1-9][0-9]{{0,3}}|\\[{v6}\\]:[1-9][0-9]{{0,3}})$");
-    document["components"]["schemas"]["HeartbeatBody"]["properties"]["target"]["pattern"] = json!(target);
+    if let Some(body) = document["components"]["schemas"].get_mut("HeartbeatBody") {
+        body["properties"]["target"]["pattern"] = json!(target);
+    }
     let items = document["paths"].as_object_mut().into_iter().flatten();
     let operations = items.flat_map(|(_, item)| item.as_object_mut().into_iter().flatten());
     let parameters = operations.filter_map(|(_, operation)| operation.get_mut("parameters")?.as_array_mut()).flatten();
@@ -68,6 +75,10 @@ pub(super) fn constrain(document: &mut Value, ports: &BTreeSet<u16>) {
             Some("source") => &address,
             Some("destination") => &any_address,
             Some("target") => &target,
+            Some("name") => {
+                parameter["schema"]["enum"] = json!(names);
+                continue;
+            }
             Some("ssid" | "source_port") => {
                 parameter["schema"]["maximum"] = json!(u16::MAX);
                 continue;
@@ -75,6 +86,27 @@ pub(super) fn constrain(document: &mut Value, ports: &BTreeSet<u16>) {
             _ => continue,
         };
         parameter["schema"]["pattern"] = json!(pattern);
+    }
+}
+
+/// Both addresses of one family.
+fn family([source, destination]: [&str; 2], of: &str, any: &str) -> Value {
+    let (its, ours) = (format!("^{of}$"), format!("^({of}|{any})$"));
+    json!({"properties": {source: {"pattern": its}, destination: {"pattern": ours}}})
+}
+
+/// The numbers of a session's body, whose members have these names.
+fn constrain_session(body: &mut Value, [source_port, port]: [&str; 2], ports: Option<&BTreeSet<u16>>) {
+    for number in [source_port, "ssid"] {
+        body["properties"][number]["maximum"] = json!(u16::MAX);
+    }
+    let property = &mut body["properties"][port];
+    match ports {
+        Some(ports) => {
+            property["enum"] = json!(ports);
+            property["example"] = json!(ports.first());
+        }
+        None => (property["minimum"], property["maximum"]) = (json!(1), json!(u16::MAX)),
     }
 }
 
