@@ -11,14 +11,14 @@ use crate::sender::saved::{Saved, comparison, html, table};
 /// The arguments of `teaparty report`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Files that `teaparty sender --format json` or `jsonl` wrote.
+    /// Files that `teaparty sender` wrote with `--format json` or `jsonl`, or with `--hdr-log`.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Compare two measurements, the older one first.
     #[arg(long)]
     compare: bool,
     /// Write a self-contained HTML page with plots; `-` is standard output.
-    #[arg(long, value_name = "FILE", conflicts_with = "compare")]
+    #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
 
@@ -26,13 +26,18 @@ impl Arguments {
     /// Reads the files and shows them.
     pub fn run(&self) -> anyhow::Result<Exit> {
         let saved: Vec<Saved> = self.files.iter().map(|path| Saved::open(path)).collect::<anyhow::Result<_>>()?;
-        match (&self.html, saved.as_slice()) {
-            (Some(path), all) => write(path, &html::page(all))?,
-            (None, [before, after]) if self.compare => print(&comparison(before, after))?,
-            (None, _) if self.compare => {
+        let text = match (self.compare, self.html.is_some(), saved.as_slice()) {
+            (true, false, [before, after]) => comparison(before, after),
+            (true, true, [before, after]) => html::comparison(before, after),
+            (true, ..) => {
                 return Err(crate::exit::UsageError::new("--compare wants two files, the older one first").into());
             }
-            (None, all) => all.iter().try_for_each(|saved| print(&table(saved)))?,
+            (false, true, all) => html::page(all),
+            (false, false, all) => all.iter().map(table).collect(),
+        };
+        match &self.html {
+            Some(path) => write(path, &text)?,
+            None => print(&text)?,
         }
         Ok(Exit::Success)
     }

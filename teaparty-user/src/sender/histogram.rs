@@ -109,6 +109,16 @@ impl Distribution {
         self.squares += distance * (nanos as f64 - self.mean);
     }
 
+    /// Takes a value in that was found so many times.
+    pub fn record_many(&mut self, nanos: i64, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let mut same = Self { count, min: nanos, max: nanos, mean: nanos as f64, ..Self::default() };
+        if nanos < 0 { &mut same.below_zero } else { &mut same.from_zero }.add(nanos.unsigned_abs(), count);
+        self.merge(&same);
+    }
+
     /// Values that went in.
     pub fn count(&self) -> u64 {
         self.count

@@ -1,36 +1,29 @@
-//! Saved measurements (`--format json` or `jsonl`): read again, shown again, compared.
+//! Saved measurements (`--format json` or `jsonl`, or `--hdr-log`): read again, shown again, compared.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
 
-use anyhow::Context;
 use serde_json::Value;
 
-use super::report::json::SCHEMA;
 use super::report::nanos;
 
 pub mod html;
+mod log;
+mod plots;
+mod read;
+mod track;
+
+use track::Track;
 
 /// A saved measurement.
 #[derive(Clone, Debug)]
 pub struct Saved {
     /// What to call it: the file's name.
     pub name: String,
-    /// The summary, as it was written.
+    /// The summary, as it was written; of a histogram log what can be said from it.
     pub summary: Value,
-    /// Single packets, where the file has them.
-    pub points: Vec<Point>,
-}
-
-/// One packet of a saved stream.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Point {
-    /// The target's name.
-    pub target: String,
-    /// When, in nanoseconds since 1970.
-    pub epoch_ns: u64,
-    /// Round trip in nanoseconds; `None` for a loss.
-    pub round_trip_ns: Option<i64>,
+    /// What the file says of single packets or of how they were distributed, by target.
+    tracks: BTreeMap<String, Track>,
 }
 
 /// The quantities of a target that are shown and compared, with how to find and write them.
@@ -66,58 +59,49 @@ impl Unit {
 }
 
 impl Saved {
-    /// Reads a file.
-    pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let name = path.display().to_string();
-        let content = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-        Self::parse(name, &content)
-    }
-
-    /// Reads a summary, or a stream that ends with one.
-    pub fn parse(name: String, content: &str) -> anyhow::Result<Self> {
-        let mut points = Vec::new();
-        let summary = match serde_json::from_str::<Value>(content) {
-            Ok(summary) if summary.get("schema").is_some() => Some(summary),
-            _ => read_stream(&name, content, &mut points)?,
-        };
-        let summary = summary.with_context(|| {
-            format!("{name} has no summary: it was not saved with --format json or jsonl, or the run did not end")
-        })?;
-        match summary["schema"].as_u64() {
-            Some(schema) if schema <= u64::from(SCHEMA) => Ok(Self { name, summary, points }),
-            schema => anyhow::bail!("{name} has schema {schema:?}, and this program knows up to {SCHEMA}"),
-        }
-    }
-
     /// The targets' parts of the summary.
     pub fn targets(&self) -> impl Iterator<Item = &Value> {
         self.summary["targets"].as_array().into_iter().flatten()
     }
+
+    /// What the file has of a target beside its summary.
+    fn track(&self, target: &Value) -> Option<&Track> {
+        self.tracks.get(target["target"].as_str()?)
+    }
 }
 
-fn read_stream(name: &str, content: &str, points: &mut Vec<Point>) -> anyhow::Result<Option<Value>> {
-    let mut summary = None;
-    for (number, line) in content.lines().enumerate() {
-        let mut value: Value =
-            serde_json::from_str(line).with_context(|| format!("{name}, line {}: no JSON", number + 1))?;
-        if let Some(found) = value.get_mut("summary") {
-            summary = Some(found.take());
-            continue;
-        }
-        let fate = value["fate"].as_str().unwrap_or_default();
-        if let (Some(target), Some(epoch_ns), true) =
-            (value["target"].as_str(), value["epoch_ns"].as_u64(), matches!(fate, "reply" | "lost"))
-        {
-            let round_trip_ns = value["round_trip_ns"].as_i64();
-            points.push(Point { target: target.into(), epoch_ns, round_trip_ns });
-        }
-    }
-    Ok(summary)
+/// The targets of the later of two measurements, each with the same one of the earlier.
+fn pairs<'a>(before: &'a Saved, after: &'a Saved) -> impl Iterator<Item = (Option<&'a Value>, &'a Value)> {
+    after.targets().map(|target| (before.targets().find(|other| other["target"] == target["target"]), target))
+}
+
+/// The targets that only the earlier of two measurements has.
+fn gone<'a>(before: &'a Saved, after: &'a Saved) -> impl Iterator<Item = &'a Value> {
+    before.targets().filter(|target| !after.targets().any(|other| other["target"] == target["target"]))
+}
+
+/// A quantity of two measurements, and by how much it changed.
+fn change((_, pointer, unit): (&str, &str, Unit), before: &Value, after: &Value) -> [String; 3] {
+    let [old, new] = [before, after].map(|target| target.pointer(pointer).and_then(Value::as_f64));
+    let change = match (old, new) {
+        (Some(old), Some(new)) if old != 0.0 => format!("{:+.1} %", (new - old) / old.abs() * 100.0),
+        _ => String::new(),
+    };
+    [unit.write(old), unit.write(new), change]
 }
 
 fn title(target: &Value) -> String {
     let field = |name: &str| target[name].as_str().unwrap_or("?").to_owned();
     format!("{} ({})", field("target"), field("address"))
+}
+
+/// What is to be thought of a target's one-way delays.
+fn clocks(target: &Value) -> &'static str {
+    match target["one_way"]["reliable"].as_bool() {
+        Some(true) => "synchronised",
+        Some(false) => "not synchronised: one-way delays are unreliable",
+        None => "unknown: one-way delays are to be taken with care",
+    }
 }
 
 /// A measurement as a table, one column for each target.
@@ -138,9 +122,7 @@ pub fn table(saved: &Saved) -> String {
             let value = target.pointer(pointer).and_then(Value::as_f64);
             let _ = writeln!(text, "  {label:<16}{:>14}", unit.write(value));
         }
-        let is_reliable = target["one_way"]["reliable"].as_bool() == Some(true);
-        let claim = if is_reliable { "synchronised" } else { "not synchronised: one-way delays are unreliable" };
-        let _ = writeln!(text, "  clocks {claim}");
+        let _ = writeln!(text, "  clocks {}", clocks(target));
     }
     text
 }
@@ -148,26 +130,19 @@ pub fn table(saved: &Saved) -> String {
 /// Two measurements side by side, target by target in the order of the second one's names.
 pub fn comparison(before: &Saved, after: &Saved) -> String {
     let mut text = format!("--- {} → {} ---\n", before.name, after.name);
-    for target in after.targets() {
-        let Some(other) = before.targets().find(|other| other["target"] == target["target"]) else {
+    for (other, target) in pairs(before, after) {
+        let Some(other) = other else {
             let _ = writeln!(text, "{}: only in {}", title(target), after.name);
             continue;
         };
         let _ = writeln!(text, "{}", title(target));
-        for (label, pointer, unit) in QUANTITIES {
-            let [old, new] = [other, target].map(|target| target.pointer(pointer).and_then(Value::as_f64));
-            let change = match (old, new) {
-                (Some(old), Some(new)) if old != 0.0 => format!("{:+.1} %", (new - old) / old.abs() * 100.0),
-                _ => String::new(),
-            };
-            let (old, new) = (unit.write(old), unit.write(new));
-            let _ = writeln!(text, "  {label:<16}{old:>14}{new:>14}{change:>12}");
+        for quantity in QUANTITIES {
+            let [old, new, change] = change(quantity, other, target);
+            let _ = writeln!(text, "  {:<16}{old:>14}{new:>14}{change:>12}", quantity.0);
         }
     }
-    for target in before.targets() {
-        if !after.targets().any(|other| other["target"] == target["target"]) {
-            let _ = writeln!(text, "{}: only in {}", title(target), before.name);
-        }
+    for target in gone(before, after) {
+        let _ = writeln!(text, "{}: only in {}", title(target), before.name);
     }
     text
 }

@@ -14,6 +14,7 @@ use crate::{exec, paths};
 /// Package and the program that it brings.
 const PACKAGES: &[(&str, &str)] = &[
     ("bpftool", "bpftool"),
+    ("chromium", "chromium"),
     ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("iproute2", "ip"),

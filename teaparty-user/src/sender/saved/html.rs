@@ -4,49 +4,112 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::{Point, QUANTITIES, Saved, title};
+use super::plots::{self, Series};
+use super::{QUANTITIES, Saved, change, clocks, gone, pairs, title};
 use crate::sender::report::nanos;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}\
     table{border-collapse:collapse}td,th{padding:.15rem .9rem .15rem 0;text-align:right}\
     th:first-child,td:first-child{text-align:left}svg{width:100%;height:auto;background:#fafafa;border:1px solid #ddd}\
-    .lost{stroke:#c22}.note{color:#666}circle{fill:#26a;fill-opacity:.5}polyline{fill:none;stroke:#26a;stroke-width:2}\
-    text{font:11px system-ui,sans-serif;fill:#555}";
-const WIDTH: f64 = 900.0;
-const HEIGHT: f64 = 220.0;
-/// Room for the labels of the axes.
-const LEFT: f64 = 70.0;
-const BOTTOM: f64 = 20.0;
-/// More packets than this are thinned out in a plot; the figures beside it are of all of them.
-const MOST_POINTS: usize = 5_000;
+    .note{color:#666}.axis{fill:none;stroke:#bbb}polyline{fill:none;stroke-width:2}\
+    .one{fill:#26a;stroke:#26a;fill-opacity:.5;stroke-width:0}.two{fill:#c60;stroke:#c60;fill-opacity:.5;stroke-width:0}\
+    polyline.one,polyline.two{fill:none;stroke-width:2}.lost{stroke:#c22}\
+    .received{fill:#394}.far{fill:#c22}.near{fill:#c60}.unknown{fill:#888}\
+    text{font:11px system-ui,sans-serif;fill:#555}text.far,text.near{fill:#a20}";
 
-/// The page.
+/// Says to the browser what the page promises: that it loads nothing.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+
+/// The page of measurements, each for itself.
 pub fn page(all: &[Saved]) -> String {
-    let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>teaparty report</title>\
-         <style>{STYLE}</style></head><body>\n<h1>teaparty report</h1>\n"
-    );
+    let mut html = begin("teaparty report");
     for saved in all {
         let _ = writeln!(html, "<h2>{}</h2>", escape(&saved.name));
-        let summary = &saved.summary;
-        let _ = writeln!(
-            html,
-            "<p class=\"note\">teaparty {} on {} (Linux {}), {} long, our clock {}</p>",
-            escape(summary["version"].as_str().unwrap_or("?")),
-            escape(summary["host"]["name"].as_str().unwrap_or("?")),
-            escape(summary["host"]["kernel"].as_str().unwrap_or("?")),
-            nanos(summary["duration_ns"].as_i64().unwrap_or(0)),
-            if summary["clock"]["synchronized"] == true { "synchronised" } else { "not synchronised" }
-        );
+        origin(&mut html, saved);
         for target in saved.targets() {
             section(&mut html, saved, target);
         }
-        let configuration = serde_json::to_string_pretty(&summary["configuration"]).unwrap_or_default();
-        let _ =
-            writeln!(html, "<details><summary>configuration</summary><pre>{}</pre></details>", escape(&configuration));
+        if let Some(configuration) = saved.summary.get("configuration") {
+            let configuration = serde_json::to_string_pretty(configuration).unwrap_or_default();
+            let _ = writeln!(
+                html,
+                "<details><summary>configuration</summary><pre>{}</pre></details>",
+                escape(&configuration)
+            );
+        }
     }
     html += "</body></html>\n";
     html
+}
+
+/// The page of two measurements side by side, the older one first.
+pub fn comparison(before: &Saved, after: &Saved) -> String {
+    let mut html = begin("teaparty comparison");
+    let names = [escape(&before.name), escape(&after.name)];
+    for (saved, name) in [before, after].into_iter().zip(&names) {
+        let _ = writeln!(html, "<h2>{name}</h2>");
+        origin(&mut html, saved);
+    }
+    for (other, target) in pairs(before, after) {
+        let _ = writeln!(html, "<h3>{}</h3>", escape(&title(target)));
+        let Some(other) = other else {
+            let _ = writeln!(html, "<p class=\"note\">Only in {}.</p>", names[1]);
+            continue;
+        };
+        let _ = writeln!(html, "<table>\n<tr><th></th><th>{}</th><th>{}</th><th>change</th></tr>", names[0], names[1]);
+        for quantity in QUANTITIES {
+            let [old, new, change] = change(quantity, other, target);
+            let _ = writeln!(html, "<tr><td>{}</td><td>{old}</td><td>{new}</td><td>{change}</td></tr>", quantity.0);
+        }
+        html.push_str("</table>\n");
+        let series = |class, label| Series { class, label };
+        let lines = [
+            (series("one", names[0].as_str()), &other["round_trip_ns"]),
+            (series("two", names[1].as_str()), &target["round_trip_ns"]),
+        ];
+        plots::quantiles(&mut html, &lines);
+        for ((saved, target), name) in [(before, other), (after, target)].into_iter().zip(&names) {
+            let _ = writeln!(html, "<h4>{name}</h4>");
+            plots::fates(&mut html, target);
+            if let Some(track) = saved.track(target) {
+                plots::histogram(&mut html, &track.round_trip);
+            }
+        }
+    }
+    for target in gone(before, after) {
+        let _ = writeln!(html, "<h3>{}</h3>\n<p class=\"note\">Only in {}.</p>", escape(&title(target)), names[0]);
+    }
+    html += "</body></html>\n";
+    html
+}
+
+fn begin(heading: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\"><title>{heading}</title>\
+         <style>{STYLE}</style></head><body>\n<h1>{heading}</h1>\n"
+    )
+}
+
+/// Where a measurement comes from; of a histogram log that is not known.
+fn origin(html: &mut String, saved: &Saved) {
+    let summary = &saved.summary;
+    let length = nanos(summary["duration_ns"].as_i64().unwrap_or(0));
+    let Some(version) = summary["version"].as_str() else {
+        let _ = writeln!(
+            html,
+            "<p class=\"note\">From a histogram log, {length} long: it has distributions and no counts of losses.</p>"
+        );
+        return;
+    };
+    let _ = writeln!(
+        html,
+        "<p class=\"note\">teaparty {} on {} (Linux {}), {length} long, our clock {}</p>",
+        escape(version),
+        escape(summary["host"]["name"].as_str().unwrap_or("?")),
+        escape(summary["host"]["kernel"].as_str().unwrap_or("?")),
+        if summary["clock"]["synchronized"] == true { "synchronised" } else { "not synchronised" }
+    );
 }
 
 fn section(html: &mut String, saved: &Saved, target: &Value) {
@@ -55,80 +118,13 @@ fn section(html: &mut String, saved: &Saved, target: &Value) {
         let value = unit.write(target.pointer(pointer).and_then(Value::as_f64));
         let _ = writeln!(html, "<tr><td>{label}</td><td>{value}</td></tr>");
     }
-    html.push_str("</table>\n");
-    if target["one_way"]["reliable"] != true {
-        html.push_str("<p class=\"note\">One-way delays are unreliable: not both clocks claim synchronisation.</p>\n");
+    let _ = writeln!(html, "</table>\n<p class=\"note\">Clocks {}.</p>", clocks(target));
+    plots::fates(html, target);
+    plots::quantiles(html, &[(Series { class: "one", label: "" }, &target["round_trip_ns"])]);
+    if let Some(track) = saved.track(target) {
+        plots::histogram(html, &track.round_trip);
+        plots::over_time(html, track);
     }
-    quantiles(html, &target["round_trip_ns"]);
-    let name = target["target"].as_str().unwrap_or_default();
-    let points: Vec<&Point> = saved.points.iter().filter(|point| point.target == name).collect();
-    if !points.is_empty() {
-        over_time(html, &points);
-    }
-}
-
-/// Round trips over time, losses as marks at the foot.
-fn over_time(html: &mut String, points: &[&Point]) {
-    let step = points.len().div_ceil(MOST_POINTS);
-    let start = points.iter().map(|point| point.epoch_ns).min().unwrap_or(0);
-    let end = points.iter().map(|point| point.epoch_ns).max().unwrap_or(0);
-    let top = points.iter().filter_map(|point| point.round_trip_ns).max().unwrap_or(0).max(1) as f64;
-    let x = |epoch_ns: u64| LEFT + (epoch_ns - start) as f64 / (end - start).max(1) as f64 * (WIDTH - LEFT - 10.0);
-    let y = |value: f64| (HEIGHT - BOTTOM) - value.max(0.0) / top * (HEIGHT - BOTTOM - 10.0);
-    begin_plot(html, "Round trip over time", top);
-    for point in points.iter().step_by(step).filter(|point| point.round_trip_ns.is_some()) {
-        let value = point.round_trip_ns.unwrap_or(0) as f64;
-        let _ = write!(html, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2\"/>", x(point.epoch_ns), y(value));
-    }
-    // Losses are never thinned out.
-    for point in points.iter().filter(|point| point.round_trip_ns.is_none()) {
-        let at = x(point.epoch_ns);
-        let (foot, head) = (HEIGHT - BOTTOM, HEIGHT - BOTTOM - 12.0);
-        let _ = write!(html, "<line class=\"lost\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{foot}\" y2=\"{head}\"/>");
-    }
-    let _ = write!(html, "<text x=\"{LEFT}\" y=\"{}\">0</text>", HEIGHT - 5.0);
-    let length = nanos((end - start) as i64);
-    let _ =
-        writeln!(html, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{length}</text></svg>", WIDTH - 10.0, HEIGHT - 5.0);
-}
-
-/// Quantiles of the round trip, each nine of the percentile as far from the last.
-fn quantiles(html: &mut String, figures: &Value) {
-    let names = [
-        ("min", "min"),
-        ("p50", "50"),
-        ("p90", "90"),
-        ("p99", "99"),
-        ("p99_9", "99.9"),
-        ("p99_99", "99.99"),
-        ("max", "max"),
-    ];
-    let values: Option<Vec<f64>> = names.iter().map(|(key, _)| figures[*key].as_f64()).collect();
-    let Some(values) = values else { return };
-    let top = values.iter().copied().fold(1.0, f64::max);
-    let x = |i: usize| LEFT + i as f64 / (names.len() - 1) as f64 * (WIDTH - LEFT - 40.0);
-    let y = |value: f64| (HEIGHT - BOTTOM) - value.max(0.0) / top * (HEIGHT - BOTTOM - 10.0);
-    begin_plot(html, "Quantiles of the round trip", top);
-    let line: Vec<String> =
-        values.iter().enumerate().map(|(i, value)| format!("{:.1},{:.1}", x(i), y(*value))).collect();
-    let _ = write!(html, "<polyline points=\"{}\"/>", line.join(" "));
-    for (i, ((_, label), value)) in names.iter().zip(&values).enumerate() {
-        let title = format!("{label}: {}", nanos(*value as i64));
-        let _ =
-            write!(html, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\"><title>{title}</title></circle>", x(i), y(*value));
-        let _ = write!(html, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>", x(i), HEIGHT - 5.0);
-    }
-    html.push_str("</svg>\n");
-}
-
-fn begin_plot(html: &mut String, label: &str, top: f64) {
-    let _ = write!(
-        html,
-        "<h4>{label}</h4>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{label}\">\
-         <text x=\"5\" y=\"15\">{}</text><text x=\"5\" y=\"{}\">0</text>",
-        nanos(top as i64),
-        HEIGHT - BOTTOM
-    );
 }
 
 /// Names of files and targets are somebody else's words.

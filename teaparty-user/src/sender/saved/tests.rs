@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::sender::report::json::SCHEMA;
 
 fn summary(p50: i64, lost: u64) -> Value {
     let figures = json!({
@@ -19,7 +20,7 @@ fn summary(p50: i64, lost: u64) -> Value {
 }
 
 fn saved(name: &str, p50: i64, lost: u64) -> Saved {
-    Saved::parse(name.into(), &summary(p50, lost).to_string()).unwrap()
+    Saved::read(name.into(), summary(p50, lost).to_string().as_bytes()).unwrap()
 }
 
 #[test]
@@ -31,9 +32,9 @@ fn streams_give_their_packets_and_their_summary() {
         json!({ "target": "<a>", "epoch_ns": 7, "fate": "duplicate", "round_trip_ns": 71 }),
         json!({ "summary": summary(1_000, 1) })
     );
-    let saved = Saved::parse("s".into(), &content).unwrap();
-    let points: Vec<_> = saved.points.iter().map(|point| (point.epoch_ns, point.round_trip_ns)).collect();
-    assert_eq!(points, [(5, Some(70)), (6, None)]);
+    let saved = Saved::read("s".into(), content.as_bytes()).unwrap();
+    let track = &saved.tracks["<a>"];
+    assert_eq!((&track.replies.kept[..], &track.losses.kept[..]), (&[(5, 70)][..], &[6][..]));
     assert_eq!(saved.targets().count(), 1);
 }
 
@@ -43,7 +44,7 @@ fn what_is_no_measurement_is_refused_by_name() {
     newer["schema"] = json!(SCHEMA + 1);
     let cases = [("", "no summary"), ("{}", "no summary"), ("x\n", "line 1"), (&newer.to_string(), "schema")];
     for (content, part) in cases {
-        let error = format!("{:#}", Saved::parse("file.json".into(), content).unwrap_err());
+        let error = format!("{:#}", Saved::read("file.json".into(), content.as_bytes()).unwrap_err());
         assert!(error.contains("file.json") && error.contains(part), "{content}: {error}");
     }
 }
@@ -68,11 +69,43 @@ fn comparisons_state_the_change() {
 fn pages_need_nothing_from_elsewhere_and_quote_names() {
     let mut one = saved("a&b.json", 1_000_000, 1);
     for n in 0..20 {
-        one.points.push(Point { target: "<a>".into(), epoch_ns: n, round_trip_ns: (n != 7).then_some(500_000) });
+        one.tracks.entry("<a>".into()).or_default().add(n, (n != 7).then_some(500_000));
     }
     let page = html::page(&[one]);
     assert!(page.contains("a&amp;b.json") && page.contains("&lt;a&gt;") && !page.contains("<a>"));
-    assert!(!page.contains("http") && !page.contains("<script"));
+    assert!(!page.contains("http:") && !page.contains("https:") && !page.contains("<script"));
     assert_eq!((page.matches("class=\"lost\"").count(), page.matches("r=\"2\"").count()), (1, 19));
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+}
+
+#[test]
+fn a_summary_may_be_on_many_lines() {
+    let saved = Saved::read("s".into(), serde_json::to_string_pretty(&summary(1_000, 1)).unwrap().as_bytes()).unwrap();
+    assert_eq!(saved.targets().count(), 1);
+}
+
+#[test]
+fn what_is_no_histogram_log_of_measurements_is_refused_by_name() {
+    let cases = [
+        ("#a comment\n", "no histogram"),
+        ("#x\nTag=elsewhere,0.127,1.007,2.769,HISTFAAA\n", "elsewhere"),
+        ("#x\nTag=a/round_trip,0.127,1.007,2.769,HISTFAAA\n", "a/round_trip"),
+        ("#x\nTag=a/round_trip,0.127,1.007,2.769,%%%\n", "a/round_trip"),
+        ("#x\nnot a line\n", "no histogram log"),
+    ];
+    for (content, part) in cases {
+        let error = format!("{:#}", Saved::read("file.hdr".into(), content.as_bytes()).unwrap_err());
+        assert!(error.contains("file.hdr") && error.contains(part), "{content}: {error}");
+    }
+}
+
+#[test]
+fn pages_of_two_have_both_and_what_changed() {
+    let page = html::comparison(&saved("before", 1_000_000, 4), &saved("after", 1_500_000, 2));
+    assert!(page.contains("<td>+50.0 %</td>") && page.contains("<td>-50.0 %</td>"), "{page}");
+    assert_eq!(
+        (page.matches("<polyline class=\"one\"").count(), page.matches("<polyline class=\"two\"").count()),
+        (1, 1)
+    );
+    assert!(page.contains("lost, direction unknown 4 (4.000 %)") && page.contains("received 98 (98.000 %)"));
 }
