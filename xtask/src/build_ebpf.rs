@@ -64,6 +64,11 @@ pub(crate) fn build_prices() -> Result<PathBuf> {
     compile(&setup::toolchain()?, "teaparty-prices", Warnings::Shown)
 }
 
+/// Builds the experiment with authentication in XDP and returns where its object is.
+pub(crate) fn build_sealed() -> Result<PathBuf> {
+    compile(&setup::toolchain()?, "teaparty-sealed", Warnings::Shown)
+}
+
 fn compile(toolchain: &Toolchain, name: &str, warnings: Warnings) -> Result<PathBuf> {
     let mut command = cargo(toolchain, warnings);
     command.args(["build", "--release", "--package", "teaparty-ebpf", "--bin", name]);

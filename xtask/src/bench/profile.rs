@@ -1,6 +1,7 @@
 //! `cargo xtask profile`: where time goes, in the kernel by parts of the program and by single steps, and in processes.
 
 mod flame;
+mod hmac;
 mod layout;
 mod samples;
 mod sections;
@@ -28,6 +29,8 @@ enum What {
     Kernel(sections::Args),
     /// What single steps cost: a look-up, an atomic addition, a clock, measured by small programs
     Steps(steps::Args),
+    /// What authentication would cost in the kernel: an experiment, beside userspace
+    Hmac(hmac::Args),
     /// A flame graph of a process while it works: the slow path, the socket engine, or the sender
     Flame(flame::Args),
 }
@@ -37,6 +40,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     match args.what.as_ref().unwrap_or(&usual) {
         What::Kernel(args) => sections::main(args),
         What::Steps(args) => steps::main(args),
+        What::Hmac(args) => hmac::main(args),
         What::Flame(args) => flame::main(args),
     }
 }

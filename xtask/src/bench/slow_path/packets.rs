@@ -11,6 +11,12 @@ use crate::bench::net::{FAR_MAC, FAR_V4, NEAR_MAC, NEAR_V4};
 /// The key of the authenticated sessions, in hexadecimal as `stamp-suite` wants it in a file.
 pub(in crate::bench) const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
+/// The same, in octets.
+pub(in crate::bench) fn key() -> Vec<u8> {
+    let octet = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("digits"), 16).expect("digits");
+    KEY.as_bytes().chunks(2).map(octet).collect()
+}
+
 const SENDER_PORT: u16 = 40_000;
 const HEADERS: usize = 14 + 20 + 8;
 
@@ -50,9 +56,7 @@ pub(in crate::bench) struct Template {
 
 impl Template {
     pub(in crate::bench) fn new(kind: Kinds) -> Self {
-        let digits = KEY.as_bytes().chunks(2);
-        let octet = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("digits"), 16).expect("digits");
-        let key: Vec<u8> = digits.map(octet).collect();
+        let key = key();
         let payload = match kind {
             Kinds::Authenticated => vec![0; AUTHENTICATED_LEN],
             Kinds::Base => vec![0; OPEN_LEN],
