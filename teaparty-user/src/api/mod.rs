@@ -1,7 +1,7 @@
 //! The REST API: the real one under `/api/v1`, the namesake's endpoints, probes and metrics.
 //!
 //! Reading order: [`types`] (what is shown), [`error`] (what is shown when it fails), [`body`] (what comes in),
-//! [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] (with [`watch`]) and [`namesake`] (the endpoints), [`condition`] (ETags), [`openapi`] and [`requests`]
+//! [`list`], [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] (with [`watch`]) and [`namesake`] (the endpoints), [`condition`] (ETags), [`openapi`] and [`requests`]
 //! (what describes them), [`access`], [`token`] and [`tls`] (who may ask, and how),
 //! [`listen`] and [`server`] (connections).
 //!
@@ -13,6 +13,7 @@ pub mod condition;
 pub mod error;
 pub mod events;
 pub mod keys;
+pub mod list;
 pub mod listen;
 pub mod namesake;
 pub mod openapi;
@@ -42,6 +43,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::error::ApiError;
+use self::list::Snapshots;
 use self::token::Token;
 use self::watch::Watch;
 use crate::daemon::reload::Reloader;
@@ -76,6 +78,7 @@ pub struct AppState {
     looks: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     watch: Watch,
+    snapshots: Snapshots,
     /// What [`openapi`] shows; empty before there is a router.
     documents: Arc<Documents>,
 }
@@ -102,6 +105,7 @@ impl AppState {
             looks,
             streams,
             watch: Watch::default(),
+            snapshots: Snapshots::default(),
             documents: Arc::default(),
         }
     }
@@ -119,7 +123,13 @@ impl AppState {
     /// The same for the paths of one of the reflectors.
     fn narrowed(&self, reflector: &ReflectorHandle) -> Self {
         let root = format!("{ROOT}/reflectors/{}", reflector.name()).into();
-        Self { reflector: reflector.clone(), root, watch: Watch::default(), ..self.clone() }
+        Self {
+            reflector: reflector.clone(),
+            root,
+            watch: Watch::default(),
+            snapshots: Snapshots::default(),
+            ..self.clone()
+        }
     }
 
     /// The same, able to read the configuration again.
@@ -200,7 +210,7 @@ fn namesake_lists() -> OpenApiRouter<AppState> {
 /// What is one reflector's.
 fn own() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .routes(routes!(sessions::list, sessions::create))
+        .routes(routes!(list::list, sessions::create))
         .routes(routes!(sessions::get, sessions::put, sessions::delete))
         .routes(routes!(sessions::reset))
         .routes(routes!(keys::get, keys::put, keys::remove))

@@ -1,15 +1,12 @@
-//! `/api/v1/sessions`: list, get, create, replace, reset, delete.
+//! `/api/v1/sessions`: get, create, replace, reset, delete. [`super::list`] has the list.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
 use teaparty_common::wire::DEFAULT_PORT;
-use utoipa::IntoParams;
 
 use super::AppState;
 use super::body::{Fields, missing};
@@ -18,135 +15,17 @@ use super::error::ApiError;
 use super::keys::replacement;
 use super::openapi::{IfMatch, IfNoneMatch};
 use super::requests::{SessionBody, SessionChangeBody};
-use super::types::{PathId, SessionView, groups, order, sort};
+use super::types::{PathId, SessionView};
 use crate::clock::{Clock as _, SystemClock};
 use crate::crypto::Key;
 use crate::reflector::config::Format;
-use crate::reflector::handle::{SessionChange, SessionError, SessionId, SessionSpec, SessionStatus};
+use crate::reflector::handle::{SessionChange, SessionError, SessionId, SessionSpec};
 use crate::reflector::keys::SessionKeys;
 use crate::reflector::session_id::Part;
 use crate::reflector::view::Provisioned;
 
-/// Sessions in one answer where the client does not say.
-const DEFAULT_LIMIT: usize = 100;
-/// Sessions in one answer at most.
-const MAX_LIMIT: usize = 10_000;
 /// Characters of a key at most.
 const MAX_KEY: usize = 1024;
-
-/// Parameters of the list.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default, deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct ListQuery {
-    /// Sessions in the answer at most; 100 where none is given.
-    #[param(minimum = 1, maximum = 10000, nullable = false)]
-    limit: Option<usize>,
-    /// `next` of the page before.
-    #[param(nullable = false)]
-    after: Option<String>,
-    /// Only those of this sender.
-    #[param(value_type = Option<String>, nullable = false)]
-    source: Option<IpAddr>,
-    /// Only those of this port of the sender.
-    #[param(nullable = false)]
-    source_port: Option<u16>,
-    /// Only those of this address of ours.
-    #[param(value_type = Option<String>, nullable = false)]
-    destination: Option<IpAddr>,
-    /// Only those of this SSID.
-    #[param(nullable = false)]
-    ssid: Option<u16>,
-    /// Only those that come by this interface.
-    #[param(nullable = false)]
-    interface: Option<String>,
-    /// Only those that are configured, or not.
-    #[param(nullable = false)]
-    provisioned: Option<bool>,
-    /// Only those that are authenticated, or not.
-    #[param(nullable = false)]
-    authenticated: Option<bool>,
-    /// Those that have received most packets come first; there is one page then, of those behind `after`.
-    #[param(nullable = false)]
-    busiest: Option<bool>,
-}
-
-/// One page of the list.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Page {
-    sessions: Vec<SessionView>,
-    /// Sessions that pass the filters, on all pages.
-    total: usize,
-    /// What to give as `after` to get the next page; null on the last.
-    next: Option<String>,
-}
-
-/// Lists sessions: those that packets made, and those that were configured, a page at a time.
-#[utoipa::path(
-    get, path = "/sessions", tag = "sessions", operation_id = "list_sessions",
-    params(ListQuery),
-    responses((status = 200, description = "A page of sessions in the order of their ids", body = Page))
-)]
-pub async fn list(
-    State(app): State<AppState>,
-    query: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|rejection| {
-        ApiError::malformed(
-            rejection.body_text(),
-            "parameters are limit, after, source, source_port, destination, ssid, interface, provisioned, authenticated and busiest",
-        )
-    })?;
-    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(ApiError::field("limit", "is out of range", format!("give a number from 1 to {MAX_LIMIT}")));
-    }
-    let after = query.after.as_deref().map(|after| after.parse::<PathId>().map(|id| order(&id.0)));
-    let after = after.transpose().map_err(|()| {
-        ApiError::field("after", "is the id of no session", "give `next` of the page before, as it is")
-    })?;
-    let is_busiest = query.busiest.unwrap_or(false);
-    let page = app
-        .look(move |reflector| {
-            let mut all = reflector.sessions();
-            sort(&mut all);
-            let (mut total, mut sessions, mut has_more) = (0, Vec::new(), false);
-            let offset = SystemClock.state().tai_offset_ns();
-            let mut found: Vec<&[SessionStatus]> = groups(&all).filter(|group| query.matches(group)).collect();
-            if is_busiest {
-                let received = |group: &&[SessionStatus]| group.iter().map(|one| one.received).sum::<u64>();
-                found.sort_by_key(|group| std::cmp::Reverse(received(group)));
-            }
-            for group in found {
-                total += 1;
-                if after.is_some_and(|after| order(&group[0].id) <= after) {
-                    continue;
-                }
-                has_more = sessions.len() == limit;
-                if !has_more {
-                    let provisioned = reflector.provisioned(group[0].id).ok();
-                    sessions.extend(SessionView::new(group, provisioned.as_ref(), offset));
-                }
-            }
-            let next = sessions.last().filter(|_| has_more && !is_busiest).map(|last: &SessionView| last.id.clone());
-            Page { sessions, total, next }
-        })
-        .await?;
-    Ok(Json(page).into_response())
-}
-
-impl ListQuery {
-    fn matches(&self, group: &[SessionStatus]) -> bool {
-        let id = &group[0].id;
-        self.source.is_none_or(|source| source == id.source)
-            && self.source_port.is_none_or(|port| port == id.source_port)
-            && self.destination.is_none_or(|destination| destination == id.destination)
-            && self.ssid.is_none_or(|ssid| ssid == id.ssid)
-            && self.provisioned.is_none_or(|wanted| wanted == group.iter().any(|one| one.is_provisioned))
-            && self.authenticated.is_none_or(|wanted| wanted == group.iter().any(|one| one.is_authenticated))
-            && self.interface.as_ref().is_none_or(|name| group.iter().any(|one| one.interface.as_ref() == Some(name)))
-    }
-}
 
 /// Shows one session, in the same time however many there are.
 #[utoipa::path(

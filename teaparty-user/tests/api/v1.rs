@@ -101,6 +101,56 @@ async fn pages_cover_every_session_once() {
 }
 
 #[tokio::test]
+async fn all_sessions_come_as_lines_where_that_is_asked_for() {
+    let api = Api::new();
+    for ssid in 1..=600 {
+        assert_eq!(api.json("POST", SESSIONS, &body(api.port, ssid)).await.0, 201);
+    }
+    let lines = async |query: &str| {
+        let headers = [("accept", "text/html;q=0.1, Application/X-NDJSON")];
+        let answer = api.send("GET", &format!("{SESSIONS}{query}"), &headers, "").await;
+        assert_eq!(
+            (answer.status(), &answer.headers()["content-type"]),
+            (axum::http::StatusCode::OK, &"application/x-ndjson".parse().unwrap())
+        );
+        let text = text(answer).await;
+        assert!(!text.contains("hunter2"));
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    let all = lines("").await;
+    assert_eq!(
+        all.iter().map(|session| session["ssid"].as_u64().unwrap()).collect::<Vec<_>>(),
+        (1..=600).collect::<Vec<_>>()
+    );
+    // A line says what a page says.
+    let (_, page) = api.json("GET", &format!("{SESSIONS}?limit=2"), "").await;
+    assert_eq!(all[..2], *page["sessions"].as_array().unwrap());
+    assert_eq!(lines("?ssid=7").await.len(), 1);
+    assert_eq!(lines("?limit=5").await.len(), 5);
+    let behind = lines(&format!("?after={}", all[597]["id"].as_str().unwrap())).await;
+    assert_eq!(behind, all[598..]);
+    assert!(lines("?source=127.0.0.2").await.is_empty());
+}
+
+#[tokio::test]
+async fn pages_are_of_one_look_until_the_api_changes_something() {
+    let api = Api::new();
+    for ssid in 1..=200 {
+        assert_eq!(api.json("POST", SESSIONS, &body(api.port, ssid)).await.0, 201);
+    }
+    let (_, first) = api.json("GET", &format!("{SESSIONS}?limit=100"), "").await;
+    let next = format!("{SESSIONS}?limit=100&after={}", first["next"].as_str().unwrap());
+    api.measure(500);
+    assert_eq!(api.json("GET", &next, "").await.1["total"], 200, "what packets did since is for the next look");
+    let path = format!("{SESSIONS}/{}", first["sessions"][0]["id"].as_str().unwrap());
+    assert_eq!(api.json("DELETE", &path, "").await.0, 204);
+    let (_, second) = api.json("GET", &next, "").await;
+    // The next look: one is gone, the one that the packet made is there, and nobody has moved over the edge.
+    assert_eq!((&second["total"], second["sessions"].as_array().unwrap().len()), (&json!(200), 100));
+    assert_eq!(api.json("GET", SESSIONS, "").await.1["total"], 200);
+}
+
+#[tokio::test]
 async fn wrong_requests_get_problem_documents() {
     let api = Api::new();
     let json = [("content-type", "application/json")];

@@ -46,12 +46,15 @@ impl Api {
     }
 
     fn get(&self, path: &str) -> Value {
+        serde_json::from_slice(&self.body(path, "application/json")).unwrap()
+    }
+
+    fn body(&self, path: &str, kind: &str) -> Vec<u8> {
         self.runtime.block_on(async {
-            let request = Request::get(path).body(Body::empty()).unwrap();
+            let request = Request::get(path).header("accept", kind).body(Body::empty()).unwrap();
             let response = self.router.clone().oneshot(request).await.unwrap();
             assert_eq!(response.status(), 200, "{path}");
-            let body = axum::body::to_bytes(response.into_body(), 1 << 24).await.unwrap();
-            serde_json::from_slice(&body).unwrap()
+            axum::body::to_bytes(response.into_body(), 1 << 27).await.unwrap().to_vec()
         })
     }
 }
@@ -196,6 +199,13 @@ fn a_hundred_thousand_sessions_are_listed_while_packets_are_answered() {
     assert_eq!(ids.len(), MANY as usize);
     let at = |sorted: &[u64], part: usize| Duration::from_nanos(sorted[(sorted.len() - 1) * part / 100]);
     println!("{MANY} sessions listed in {took:.1?} by pages of 10000");
+    let started = Instant::now();
+    let lines = api.body("/api/v1/sessions?source_port=1000", "application/x-ndjson");
+    let told = lines.split(|octet| *octet == b'\n').filter(|line| !line.is_empty());
+    let told: HashSet<String> =
+        told.map(|line| serde_json::from_slice::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned()).collect();
+    println!("{MANY} sessions as lines in {:.1?}", started.elapsed());
+    assert!(told == ids, "{} of {}", told.len(), ids.len());
     for (what, sorted) in [("quiet", &quiet), ("meanwhile", &busy)] {
         let (median, most, worst) = (at(sorted, 50), at(sorted, 99), at(sorted, 100));
         println!("residence {what}: median {median:?}, p99 {most:?}, worst {worst:?}, {} packets", sorted.len());
