@@ -186,6 +186,9 @@ enum Tlv {
         /// Time between two replies, at most 4.29 s.
         #[arg(long, default_value = "0", value_parser = reply_interval)]
         interval: u32,
+        /// Send Length 8, for a reflector that takes no other: the earlier Teaparty (RFC 10052 §3 wants 12 or more).
+        #[arg(long, alias = "reflected-control-short")]
+        short: bool,
         #[command(flatten)]
         more: More,
     },

@@ -220,7 +220,7 @@ impl Session {
             self.ignored.foreign += 1;
             return Reaction::default();
         }
-        let check = Check { policy: &config.policy, key: config.tlv_key.as_ref() };
+        let check = Check { policy: &config.policy, key: config.tlv_key.as_ref(), sent: &config.tlvs };
         let found = if self.plain.octets().len() > config.mode.base_len() || self.reporting.is_some() {
             answers(received.payload, config.mode.base_len(), check)
         } else {

@@ -44,6 +44,22 @@ fn no_request_goes_out_before_the_burst_is_over_and_its_replies_are_no_duplicate
 }
 
 #[test]
+fn a_length_of_eight_may_come_back_only_where_it_was_sent_c230() {
+    let shorten = |reply: &mut Vec<u8>| {
+        reply[47] = 8;
+        reply.truncate(56);
+    };
+    let outcomes = |options: &str| {
+        let (code, summary) = Fake::editing(shorten).measure(&format!("tlvs reflected-control {options}"));
+        assert_eq!(code, 0);
+        let found = tlv(&summary, "reflected-control");
+        (found["answered"].clone(), found["malformed"].clone())
+    };
+    assert_eq!(outcomes("--short"), (json!(3), json!(0)));
+    assert_eq!(outcomes(""), (json!(0), json!(3)));
+}
+
+#[test]
 fn a_burst_that_is_declined_holds_nothing_up_c243() {
     for flag in [0x80, 0x10] {
         let fake = Fake::editing(move |reply| reply[44] = flag);

@@ -140,7 +140,7 @@ fn make_genuine(payload: &mut Vec<u8>, session: &Session, config: &Config, key: 
 }
 
 fn tlvs(payload: &[u8], config: &Config) {
-    let check = Check { policy: &config.policy, key: config.tlv_key.as_ref() };
+    let check = Check { policy: &config.policy, key: config.tlv_key.as_ref(), sent: &config.tlvs };
     let found: Vec<Answer<'_>> = answers(payload, config.mode.base_len(), check);
     let is_void = |answer: &Answer<'_>| answer.outcome == Outcome::NotAuthentic;
     assert!(found.iter().all(is_void) || !found.iter().any(is_void), "I on one and not on all");

@@ -135,10 +135,11 @@ impl Tlv {
                 chain.micro_session = Some((sender_id, reflector_id));
                 (Request::micro_session(sender_id, reflector_id.unwrap_or(0)), more)
             }
-            Self::ReflectedControl { length, count, interval, more } => {
+            Self::ReflectedControl { length, count, interval, short, more } => {
                 chain.replies_per_packet = count;
                 chain.reply_interval_ns = interval;
-                (Request::reflected_control(length, count, interval), more)
+                let make = if short { Request::reflected_control_short } else { Request::reflected_control };
+                (make(length, count, interval), more)
             }
             Self::BitErrorRate { pattern, size, more } => {
                 chain.omit_checksum = true;

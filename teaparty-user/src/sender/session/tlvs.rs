@@ -125,7 +125,7 @@ impl Session {
             |kind: Option<Kind>, code| words::name(&Answer { code, kind, outcome: Outcome::Answered, value: &[] });
         let mut tallies: BTreeMap<String, TlvTally> =
             self.tlvs.iter().map(|((kind, code), tally)| (name(*kind, *code), tally.clone())).collect();
-        let check = Check { policy: &config.policy, key: config.tlv_key.as_ref() };
+        let check = Check { policy: &config.policy, key: config.tlv_key.as_ref(), sent: &config.tlvs };
         let (octets, class) = &self.last_reply;
         let marks = Marks { sent: config.traffic_class, reply: *class };
         for answer in answers(octets, config.mode.base_len(), check) {

@@ -6,6 +6,7 @@ use teaparty_common::reflect::{Policy, Step, step};
 use teaparty_common::tlv::{Flags, HEADER_LEN, Header, Kind, LENGTH_RULES};
 use zerocopy::FromBytes;
 
+use super::request::Request;
 use crate::crypto::Key;
 
 /// TLVs of a reply that are looked at; a packet of 64 KiB can hold 16,000 empty ones.
@@ -63,6 +64,8 @@ pub struct Check<'a> {
     pub policy: &'a Policy,
     /// Key of the HMAC TLV, if replies are to have one.
     pub key: Option<&'a Key>,
+    /// What was asked. A Reflected Test Packet Control that was short may come back so.
+    pub sent: &'a [Request],
 }
 
 /// The TLVs behind the first `base_len` octets of a reply, in order, each with what may be made of it.
@@ -70,7 +73,7 @@ pub struct Check<'a> {
 /// The order of judgement is RFC 8972's: first the HMAC TLV, then I on any TLV, which voids all of them; then, one TLV
 /// after the other, U (skip it) and M (stop).
 pub fn answers<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<Answer<'a>> {
-    let mut found = walk(payload, base_len, check.policy);
+    let mut found = walk(payload, base_len, check);
     let flags_of = |entry: &(usize, Answer<'_>)| Flags(payload[entry.0]);
     let voided = found.iter().any(|entry| flags_of(entry).contains(Flags::INTEGRITY))
         || check.key.is_some_and(|key| !found.is_empty() && !is_authentic(payload, base_len, &found, key));
@@ -100,7 +103,8 @@ pub fn answers<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<
 }
 
 /// TLVs with the place of their headers; the outcome says only whether each is whole and of a legal Length.
-fn walk<'a>(payload: &'a [u8], base_len: usize, policy: &Policy) -> Vec<(usize, Answer<'a>)> {
+fn walk<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<(usize, Answer<'a>)> {
+    let Check { policy, sent, .. } = check;
     let mut found = Vec::new();
     let mut at = base_len;
     while found.len() < MAX_TLVS {
@@ -115,6 +119,10 @@ fn walk<'a>(payload: &'a [u8], base_len: usize, policy: &Policy) -> Vec<(usize, 
             Step::Tlv(tlv) => {
                 // The walk's own judgement is about requests: Class of Service v2 has other octets in a reply.
                 let is_legal = LENGTH_RULES[usize::from(tlv.number & 31)].allows(tlv.length);
+                let is_ours = |sent: &Request| {
+                    sent.kind == Some(Kind::ReflectedControl) && sent.value.len() == usize::from(tlv.length)
+                };
+                let is_legal = is_legal || tlv.number == Kind::ReflectedControl as u8 && sent.iter().any(is_ours);
                 let outcome = if is_legal { Outcome::Answered } else { Outcome::Malformed };
                 let value = &payload[tlv.value()..tlv.end()];
                 found.push((at, Answer { code: tlv.code, kind: Kind::from_number(tlv.number), outcome, value }));

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use teaparty_common::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, DscpEcn};
 use teaparty_common::tlv::header::Header;
 use teaparty_common::tlv::measurement::{DirectMeasurement, FollowUpTelemetry, HistoryEntry, TimestampInformation};
+use teaparty_common::tlv::reflected_control::ReflectedControl;
 use teaparty_common::tlv::steering::{AccessReport, ControlCode, DestinationPort, MicroSessionId, return_path};
 use teaparty_common::tlv::{HEADER_LEN, Kind, location};
 use teaparty_common::wire::{Dscp, Ecn, HMAC_LEN, TrafficClass};
@@ -190,6 +191,13 @@ impl Request {
         Self::fixed(Kind::ReflectedControl, value)
     }
 
+    /// The same without what fills it to the least Length: the fixed part alone, for a reflector that takes no other.
+    pub fn reflected_control_short(length: u16, count: u16, interval_ns: u32) -> Self {
+        let mut request = Self::reflected_control(length, count, interval_ns);
+        request.value.truncate(size_of::<ReflectedControl>());
+        request
+    }
+
     /// Pattern, count and burst of residual bit errors, and the padding that they are about (stamp-ber-07 §4).
     ///
     /// The padding is whole repetitions of the pattern, `octets` of it or a little less. It comes last, so that an HMAC
@@ -250,6 +258,8 @@ mod tests {
             Request::reflected_control(128, 3, 1_000_000).value,
             [0, 128, 0, 3, 0, 0x0f, 0x42, 0x40, 0, 0, 0, 0]
         );
+        let short = Request::reflected_control_short(128, 3, 1_000_000);
+        assert_eq!(short.value, [0, 128, 0, 3, 0, 0x0f, 0x42, 0x40]);
         assert_eq!(Request::history(3).value, [0; 96]);
         let address = Request::return_path(Some("192.0.2.7".parse().unwrap()), &[], &[]);
         assert_eq!(address.value, [0x80, 2, 0, 4, 192, 0, 2, 7]);
