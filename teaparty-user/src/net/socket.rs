@@ -1,20 +1,19 @@
 //! A UDP socket set up for measuring: what it asks the kernel to report, and its two batched operations.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use libc::c_int;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::batch::{ReceiveBatch, SendBatch};
-use super::control::ControlBuffer;
 use super::filter;
 
-/// The control message that gives a datagram the number of its transmit timestamp (Linux 6.13, `asm-generic/socket.h`).
-pub(super) const SCM_TS_OPT_ID: c_int = 81;
+mod stamp_ids;
+
+use stamp_ids::StampIds;
+pub(super) use stamp_ids::{SCM_TS_OPT_ID, kernel_takes_stamp_ids};
 
 /// Failure to get the socket that was asked for. The text says what to do where that is known.
 #[derive(Debug, thiserror::Error)]
@@ -343,59 +342,6 @@ fn set_int(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::R
         libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), size_of::<c_int>() as libc::socklen_t)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Translates the kernel's own count of stamped datagrams to our numbers, for kernels before 6.13.
-struct StampIds {
-    next: AtomicU32,
-    ring: Box<[AtomicU32]>,
-}
-
-impl StampIds {
-    /// Timestamps come back long before so many datagrams were sent.
-    const RING: usize = 1 << 14;
-
-    fn new() -> Self {
-        let len = if kernel_takes_stamp_ids() { 0 } else { Self::RING };
-        Self { next: AtomicU32::new(0), ring: (0..len).map(|_| AtomicU32::new(0)).collect() }
-    }
-
-    fn record(&self, id: u32) {
-        let counter = self.next.fetch_add(1, Ordering::Relaxed);
-        self.ring[counter as usize % Self::RING].store(id, Ordering::Release);
-    }
-
-    fn of_counter(&self, counter: u32) -> u32 {
-        self.ring[counter as usize % Self::RING].load(Ordering::Acquire)
-    }
-}
-
-/// Whether datagrams may bring the number of their transmit timestamp along (Linux 6.13 and above), tried out once.
-///
-/// The alternative is the kernel's own count, which goes wrong for ever after a datagram that it counted and then dropped.
-pub(super) fn kernel_takes_stamp_ids() -> bool {
-    static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(|| try_stamp_id().is_ok())
-}
-
-fn try_stamp_id() -> io::Result<()> {
-    let socket = socket2::Socket::new(Domain::IPV4, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
-    let flags = libc::SOF_TIMESTAMPING_SOFTWARE | libc::SOF_TIMESTAMPING_OPT_ID | libc::SOF_TIMESTAMPING_OPT_TSONLY;
-    set_int(socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPING_NEW, flags as c_int)?;
-    socket.bind(&SockAddr::from(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)))?;
-    let own = socket.local_addr()?;
-    let mut control = ControlBuffer::default();
-    control.push(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &libc::SOF_TIMESTAMPING_TX_SOFTWARE.to_ne_bytes());
-    control.push(libc::SOL_SOCKET, SCM_TS_OPT_ID, &1u32.to_ne_bytes());
-    // SAFETY: all-zero is a valid `msghdr`.
-    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_name = own.as_ptr().cast_mut().cast();
-    header.msg_namelen = own.len();
-    header.msg_control = control.as_ptr(0).cast_mut().cast();
-    header.msg_controllen = control.len() as _;
-    // SAFETY: the header points at an address and control messages that outlive the call, and at no data.
-    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, 0) };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 #[cfg(test)]

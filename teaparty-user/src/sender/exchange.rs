@@ -7,11 +7,13 @@ use serde::Serialize;
 
 use crate::net::batch::Stamp;
 
+mod arrivals;
 mod burst;
 mod split;
 #[cfg(test)]
 mod tests;
 
+use arrivals::Arrivals;
 use burst::Bursts;
 pub use split::Split;
 use split::Splitter;
@@ -381,34 +383,5 @@ impl Exchange {
             return Split { far_end: None, near_end: None, unattributed: self.counts.lost, ..split };
         }
         split
-    }
-}
-
-/// The last arrivals, to look back from a reordered one.
-#[derive(Debug)]
-struct Arrivals {
-    indexes: [u64; Self::DEPTH],
-    count: usize,
-}
-
-impl Default for Arrivals {
-    fn default() -> Self {
-        Self { indexes: [0; Self::DEPTH], count: 0 }
-    }
-}
-
-impl Arrivals {
-    /// Larger extents than this are reported as this.
-    const DEPTH: usize = 256;
-
-    fn push(&mut self, index: u64) {
-        self.indexes[self.count % Self::DEPTH] = index;
-        self.count += 1;
-    }
-
-    /// Distance to the earliest arrival of a later packet.
-    fn extent(&self, index: u64) -> u32 {
-        let known = self.count.min(Self::DEPTH);
-        (1..=known).rev().find(|back| self.indexes[(self.count - back) % Self::DEPTH] > index).unwrap_or(0) as u32
     }
 }

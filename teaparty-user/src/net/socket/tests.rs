@@ -126,13 +126,6 @@ fn transmit_stamps_come_back_under_their_numbers() {
 }
 
 #[test]
-fn counted_stamps_are_translated_for_older_kernels() {
-    let ids = StampIds { next: AtomicU32::new(0), ring: (0..StampIds::RING).map(|_| AtomicU32::new(0)).collect() };
-    [7, 900, 5].into_iter().for_each(|id| ids.record(id));
-    assert_eq!([0, 1, 2].map(|counter| ids.of_counter(counter)), [7, 900, 5]);
-}
-
-#[test]
 fn a_closed_port_is_reported_with_its_peer_and_does_not_stop_sending() {
     let (sender, receiver, to) = pair("127.0.0.1:0");
     drop(receiver);
