@@ -119,6 +119,13 @@ impl Distribution {
         self.merge(&same);
     }
 
+    /// Octets of the buckets that exist.
+    #[cfg(test)]
+    pub(super) fn bucket_octets(&self) -> usize {
+        let pages = self.below_zero.pages.iter().chain(&self.from_zero.pages);
+        pages.flatten().count() * size_of::<[u64; PAGE]>()
+    }
+
     /// Values that went in.
     pub fn count(&self) -> u64 {
         self.count

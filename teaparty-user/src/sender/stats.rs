@@ -277,6 +277,20 @@ impl Statistics {
 mod tests {
     use super::*;
 
+    fn seen(index: u64) -> Seen {
+        Seen {
+            index,
+            t1_source: StampSource::Kernel,
+            t4_source: StampSource::Kernel,
+            sender_estimate: ErrorEstimate::from_bits(0x8a05),
+            reflector_estimate: ErrorEstimate::from_bits(0x8a05),
+            forward_ttl: Some(64),
+            backward_ttl: Some(63),
+            forward_class: None,
+            backward_class: None,
+        }
+    }
+
     #[test]
     fn variation_compares_consecutive_packets_only() {
         let mut variation = Variation::default();
@@ -287,6 +301,33 @@ mod tests {
         // RFC 3550: J += (|D| − J) / 16, twice.
         let after_first = 16.0 / 16.0;
         assert!((variation.jitter - (after_first + (32.0 - after_first) / 16.0)).abs() < 1e-9);
+    }
+
+    /// An hour at 1,000 packets/s, replayed in a second: what memory holds after a tenth of it is what it holds in the end.
+    #[test]
+    fn memory_is_flat_in_the_number_of_samples() {
+        const TENTH: u64 = 360_000;
+        let mut random = super::super::schedule::Random::new(7);
+        let mut statistics = Statistics::default();
+        let mut held = Vec::new();
+        for index in 0..10 * TENTH {
+            // 100 µs to 16 ms, most of them short; the reflector's clock is 50 ms behind.
+            let delay = 100_000 + (-(random.unit().ln()) * 1e6).min(16e6) as i64;
+            let sample = Sample {
+                round_trip_ns: 2 * delay,
+                residence_ns: delay / 8,
+                forward_ns: delay - 50_000_000,
+                backward_ns: delay + 50_000_000,
+            };
+            statistics.record(&seen(index), Ok(sample));
+            if (index + 1) % TENTH == 0 {
+                let all = [&statistics.round_trip, &statistics.residence, &statistics.forward, &statistics.backward];
+                held.push(all.map(Distribution::bucket_octets).iter().sum::<usize>());
+            }
+        }
+        assert_eq!(statistics.round_trip.count(), 10 * TENTH);
+        // A page more for a delay that is rarer than one in 360,000 is no growth with the number.
+        assert!(held[9] <= held[0] + 8 * 2_048 && held[9] < 256 * 1_024, "{held:?}");
     }
 
     #[test]
