@@ -31,8 +31,8 @@ const BATCH: usize = 64;
 const PAYLOAD: usize = 9_216;
 /// Packets handed to the kernel together.
 const SEND_BATCH: usize = 64;
-/// Before a deadline of a fast schedule, so much is spent polling instead of sleeping: waking up takes some 20 µs. What
-/// polls longer is found to have had its share of a processor that others want too, and waits for milliseconds.
+/// Before a deadline of a fast schedule, so much is spent polling instead of sleeping: waking up takes some 20 µs. Twice as
+/// much takes twice the processor. Neither helps where others want the processor too, which takes `go_before_others`.
 const SPIN_NS: u64 = 40_000;
 /// Packets are given up at most so much too late.
 const EXPIRY_CHECK_NS: u64 = 500_000;
