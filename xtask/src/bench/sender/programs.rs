@@ -20,17 +20,19 @@ const IRTT_PORT: u16 = 2112;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     Teaparty,
+    Realtime,
     Trains,
     StampSuite,
     Irtt,
 }
 
 impl Subject {
-    pub(super) const ALL: [Self; 4] = [Self::Teaparty, Self::Trains, Self::StampSuite, Self::Irtt];
+    pub(super) const ALL: [Self; 5] = [Self::Teaparty, Self::Realtime, Self::Trains, Self::StampSuite, Self::Irtt];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Teaparty => "teaparty",
+            Self::Realtime => "teaparty, realtime",
             Self::Trains => "teaparty, trains",
             Self::StampSuite => "stamp-suite",
             // Its most exact timer, which its default is far behind.
@@ -41,7 +43,7 @@ impl Subject {
     /// Where its packets go.
     pub(super) fn port(self) -> u16 {
         match self {
-            Self::Teaparty | Self::Trains | Self::StampSuite => OUR_PORT,
+            Self::Teaparty | Self::Realtime | Self::Trains | Self::StampSuite => OUR_PORT,
             Self::Irtt => IRTT_PORT,
         }
     }
@@ -80,11 +82,13 @@ impl Programs {
     pub(super) fn run(&self, net: &Net, subject: Subject, rate_pps: f64, count: u64) -> Result<Run> {
         let micros = 1e6 / rate_pps;
         let mut command = match subject {
-            Subject::Teaparty | Subject::Trains => {
+            Subject::Teaparty | Subject::Realtime | Subject::Trains => {
                 let mut command = self.sender();
                 command.args([&NEAR_V4.to_string(), "--rate", &rate_pps.to_string(), "--count", &count.to_string()]);
-                if subject == Subject::Trains {
-                    command.arg("--segmentation-offload");
+                match subject {
+                    Subject::Trains => drop(command.arg("--segmentation-offload")),
+                    Subject::Realtime => drop(command.arg("--realtime")),
+                    _ => {}
                 }
                 command
             }
@@ -110,7 +114,7 @@ impl Programs {
             value.with_context(|| format!("no {pointer} in what {} says", subject.name()))
         };
         let (sent, received) = match subject {
-            Subject::Teaparty | Subject::Trains => (number("/sent")?, number("/received")?),
+            Subject::Teaparty | Subject::Realtime | Subject::Trains => (number("/sent")?, number("/received")?),
             Subject::StampSuite => (number("/packets_sent")?, number("/packets_received")?),
             Subject::Irtt => (number("/stats/packets_sent")?, number("/stats/packets_received")?),
         };
