@@ -4,8 +4,6 @@
 //! without TLVs stays in registers. What is answered here is answered by the same functions as everywhere else; whatever
 //! is not so plain takes the long way, before anything has been changed.
 
-use core::ptr::NonNull;
-
 use aya_ebpf::helpers::generated::bpf_ktime_get_tai_ns;
 use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
@@ -16,12 +14,12 @@ use teaparty_common::tlv::KindSet;
 use teaparty_common::wire::{Mode, NANOS_PER_SEC, OPEN_LEN, Split, TimestampFormat};
 use zerocopy::transmute;
 
-use crate::maps::{CONFIG, CONTROL, SCRATCH, SESSIONS};
+use crate::maps::{CONFIG, CONTROL, SCRATCH};
 use crate::packet::{Difference, Held, Packet};
 use crate::reflect::MAX_TLVS;
 use crate::turns::{FastPath, Padding, Simple};
 use crate::work::{Scratch, assign, estimate, fill_facts, format, settle, split, wire_time};
-use crate::{punt, reply, session};
+use crate::{punt, reply, session, table};
 
 /// Not a packet for the short way.
 pub(crate) const NO: u32 = u32::MAX;
@@ -64,18 +62,22 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
         ssid: reflect::ssid(&payload, OPEN_LEN, Mode::Open),
         reserved: 0,
     };
-    let mut session = None;
-    if config.has(Config::HAS_PROVISIONED) {
-        session = session::provisioned(&key);
-        if session.is_some() && plan.has_tlvs {
-            // Another map's entry is another way for the verifier: with its TLVs it would walk 835,000 instructions.
-            return NO;
+    let found_session = match table::find_near(&key, &control.table) {
+        Ok(session) => session,
+        Err(true) => return NO,
+        Err(false) if config.has(Config::HAS_PROVISIONED) => {
+            if plan.has_tlvs {
+                // Another map's entry is another way for the verifier: with its TLVs it would walk 835,000 instructions.
+                return NO;
+            }
+            match session::provisioned(&key) {
+                Some(session) => session,
+                None => return UNKNOWN,
+            }
         }
-    }
-    if session.is_none() {
-        session = SESSIONS.get_ptr_mut(&key).and_then(NonNull::new);
-    }
-    let Some(session) = session.map(NonNull::as_ptr) else { return UNKNOWN };
+        Err(false) => return UNKNOWN,
+    };
+    let session = found_session.as_ptr();
     // SAFETY: a value of a map, looked up above; the entry stays readable until the program ends.
     let (flags, generation) = unsafe { ((*session).flags, (*session).generation) };
     if generation != control.generation || flags & (Session::AUTHENTICATED | Session::NO_TLV) != 0 {

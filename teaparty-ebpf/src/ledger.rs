@@ -7,8 +7,10 @@ use aya_ebpf::programs::XdpContext;
 use teaparty_common::frame::ETHERNET_LEN;
 use teaparty_common::maps::{LedgerOperation, LedgerRequest, Session};
 
-use crate::maps::{CONFIG, CONTROL, PROVISIONED, SCRATCH, SESSIONS};
+use crate::maps::{CONFIG, CONTROL, PROVISIONED, SCRATCH};
 use crate::session::{self, Admitted};
+use crate::table;
+use crate::work::Scratch;
 
 /// Octets of a request.
 const LEN: u32 = size_of::<LedgerRequest>() as u32;
@@ -18,26 +20,28 @@ const LEN: u32 = size_of::<LedgerRequest>() as u32;
 pub(crate) fn run(ctx: &XdpContext) -> Option<()> {
     // SAFETY: this processor's own, and the program is not re-entered.
     let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
-    let request = &mut scratch.request;
+    let Scratch { request, session, key, .. } = scratch;
     // SAFETY: the request has room for its own octets, and any are a valid request.
     let failed = unsafe { bpf_xdp_load_bytes(ctx.ctx, ETHERNET_LEN as u32, ptr::from_mut(request).cast(), LEN) };
     if failed != 0 {
         return None;
     }
-    enter(request, &mut scratch.session)?;
+    *key = request.key;
+    enter(request, session)?;
     request.is_found = 1;
     // SAFETY: as above.
     unsafe { bpf_xdp_store_bytes(ctx.ctx, ETHERNET_LEN as u32, ptr::from_mut(request).cast(), LEN) };
     Some(())
 }
 
+/// Carries out a request; its key is the one in working memory.
 #[inline(always)]
 fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
     let control = CONTROL.get(0)?;
     let config = CONFIG.get(control.active & 1)?;
     let existing = match PROVISIONED.get_ptr_mut(&request.key) {
         Some(session) => Some(session),
-        None => SESSIONS.get_ptr_mut(&request.key),
+        None => table::find().map(NonNull::as_ptr),
     };
     // SAFETY: a value of a map. A wildcard keeps no state; a packet from port 0 has its key.
     let existing =
@@ -46,7 +50,7 @@ fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
     let is_again = request.operation == LedgerOperation::Again as u32;
     let session = if is_claim && request.count != 0 {
         let admitted = Admitted { flags: request.flags, session: existing };
-        session::entry(&request.key, new, &admitted, control, config)?
+        session::entry(new, &admitted, control, config, request.received_ns)?
     } else {
         existing?
     };

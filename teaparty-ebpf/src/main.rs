@@ -17,6 +17,7 @@ mod punt;
 mod reflect;
 mod reply;
 mod session;
+mod table;
 mod turns;
 mod work;
 

@@ -3,13 +3,19 @@
 
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
-use teaparty_common::maps::{Bucket, Config, Control, HistoryRing, LocalAddress, PORT_WORDS, Session, SessionKey};
+use teaparty_common::maps::table::Place;
+use teaparty_common::maps::{
+    Bucket, Census, Config, Control, HistoryRing, LocalAddress, PORT_WORDS, Session, SessionKey,
+};
 use teaparty_common::reflect::{Address, REASON_SLOTS};
 
 use crate::work::Scratch;
 
 /// BPF_F_NO_PREALLOC: what an LPM trie must have, and what a map that is mostly empty wants.
 const NO_PREALLOC: usize = 1;
+
+/// BPF_F_MMAPABLE: the controller has the memory too.
+const MMAPABLE: usize = 1024;
 
 #[btf_map(name = "control")]
 pub(crate) static CONTROL: Array<Control, 1> = Array::new();
@@ -22,7 +28,7 @@ pub(crate) static ADDRESSES: HashMap<Address, LocalAddress, 4096, NO_PREALLOC> =
 #[btf_map(name = "allowed")]
 pub(crate) static ALLOWED: LpmTrie<Address, u32, 16384, NO_PREALLOC> = LpmTrie::new();
 #[btf_map(name = "sessions")]
-pub(crate) static SESSIONS: LruHashMap<SessionKey, Session, 65536> = LruHashMap::new();
+pub(crate) static SESSIONS: Array<Place, 131072, MMAPABLE> = Array::new();
 #[btf_map(name = "provisioned")]
 pub(crate) static PROVISIONED: HashMap<SessionKey, Session, 65536, NO_PREALLOC> = HashMap::new();
 #[btf_map(name = "buckets")]
@@ -36,7 +42,7 @@ pub(crate) static HISTORY: Array<HistoryRing, 4096> = Array::new();
 #[btf_map(name = "scratch")]
 pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map(name = "serial")]
-pub(crate) static SERIAL: Array<u64, 1> = Array::new();
+pub(crate) static SERIAL: Array<Census, 1, MMAPABLE> = Array::new();
 
 /// Adds one to the counter of the reason with this number.
 #[inline(always)]

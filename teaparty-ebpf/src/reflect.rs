@@ -166,8 +166,8 @@ fn answer(work: &mut Work<'_>) -> Reason {
         if work.admitted.session.is_none() {
             tell_new_session(work);
         }
-        let Scratch { key, session, .. } = &mut *work.scratch;
-        let Some(session) = session::entry(key, session, &work.admitted, work.control, work.config) else {
+        let Scratch { session, received_ns, .. } = &mut *work.scratch;
+        let Some(session) = session::entry(session, &work.admitted, work.control, work.config, *received_ns) else {
             return Reason::TableFull;
         };
         work.admitted.session = Some(session);
@@ -268,12 +268,14 @@ fn punt_frame(work: &mut Work<'_>, reason: Reason) -> Reason {
         Err(reason) => return reason,
     };
     fill(work);
-    let Scratch { key, session: scratch, facts, frame, .. } = &mut *work.scratch;
+    let Scratch { key, session: scratch, facts, frame, received_ns, .. } = &mut *work.scratch;
     if work.admitted.flags & Session::AUTHENTICATED != 0 {
         facts.flags |= Facts::UNASSIGNED;
     } else if work.config.has(Config::STATEFUL) {
         facts.flags |= Facts::STATEFUL | Facts::UNASSIGNED;
-        if is_certain && let Some(session) = session::entry(key, scratch, &work.admitted, work.control, work.config) {
+        if is_certain
+            && let Some(session) = session::entry(scratch, &work.admitted, work.control, work.config, *received_ns)
+        {
             facts.flags &= !Facts::UNASSIGNED;
             // SAFETY: `replies` of a map value, eight octets, aligned.
             let replies = unsafe { session::fetch_add(&raw mut (*session.as_ptr()).replies, 1) };

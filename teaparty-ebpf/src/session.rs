@@ -4,12 +4,13 @@ use core::hint::black_box;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::ptr::NonNull;
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use teaparty_common::maps::{Bucket, Config, Control, HistoryKey, HistorySlot, LocalAddress, Session, SessionKey};
 use teaparty_common::reflect::{Address, Reason};
 
-use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PORTS, PROVISIONED, SERIAL, SESSIONS};
+use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PORTS, PROVISIONED, SERIAL};
+use crate::table;
 
 /// What admission found: the flags of the session, and its entry if it has one.
 pub(crate) struct Admitted {
@@ -30,7 +31,8 @@ pub(crate) fn listens(port: u16) -> bool {
 ///
 /// Where sessions are provisioned as authenticated, a packet that is of one goes first, whatever else it may look like:
 /// its SSID lies elsewhere, so an open session of the same addresses and ports could be taken for its own, and which of
-/// the two it is, is not for the packet to say. `is_unknown` says that [`SESSIONS`] has no entry for the key.
+/// the two it is, is not for the packet to say. `is_unknown` says that the table has none for the key,
+/// which is the one in working memory.
 #[inline(always)]
 pub(crate) fn admit(
     key: &SessionKey,
@@ -59,7 +61,7 @@ pub(crate) fn admit(
     }
     let is_provisioned = session.is_some();
     if session.is_none() && config.has(Config::STATEFUL) && !is_unknown {
-        session = SESSIONS.get_ptr_mut(key).and_then(NonNull::new);
+        session = table::find();
     }
     let mut is_known = false;
     if let Some(found) = session {
@@ -219,23 +221,27 @@ pub(crate) fn limit(source: &Address, config: &Config, now_ns: u64) -> Result<()
     Ok(())
 }
 
-/// The session's entry, made if there is none. `scratch` is where a new one is put together.
+/// The session's entry, made if there is none: of the key in working memory and of `scratch`, which is its session there.
 #[inline(always)]
 pub(crate) fn entry(
-    key: &SessionKey,
     scratch: &mut Session,
     admitted: &Admitted,
     control: &Control,
     config: &Config,
+    received_ns: u64,
 ) -> Option<NonNull<Session>> {
     if admitted.session.is_some() {
         return admitted.session;
     }
     let history_tag = if config.has(Config::HISTORY) { next_tag() } else { 0 };
-    *scratch = Session { flags: admitted.flags, generation: control.generation, history_tag, ..Session::default() };
-    // Another processor may have been faster; either entry will do.
-    let _ = SESSIONS.insert(key, &*scratch, u64::from(BPF_NOEXIST));
-    SESSIONS.get_ptr_mut(key).and_then(NonNull::new)
+    *scratch = Session {
+        flags: admitted.flags,
+        generation: control.generation,
+        history_tag,
+        last_received_ns: received_ns,
+        ..Session::default()
+    };
+    table::make()
 }
 
 /// A tag for a new session's history: never 0.
@@ -243,7 +249,7 @@ pub(crate) fn entry(
 fn next_tag() -> u32 {
     let Some(serial) = SERIAL.get_ptr_mut(0) else { return 0 };
     // SAFETY: a value of a map, eight octets, aligned.
-    let number = unsafe { fetch_add(serial, 1) } as u32;
+    let number = unsafe { fetch_add(&raw mut (*serial).made, 1) } as u32;
     // 0 means no history; after 2^32 sessions one tag is skipped.
     if number == u32::MAX { 1 } else { number + 1 }
 }

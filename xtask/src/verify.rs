@@ -16,7 +16,7 @@ use crate::{build_ebpf, exec, paths};
 const KERNEL_LIMIT: u32 = 1_000_000;
 
 /// Most instructions that each program may have the verifier walk.
-const BUDGETS: &[(&str, u32)] = &[(program::REFLECT, 600_000), (program::LEDGER, 10_000), (program::PASS, 10)];
+const BUDGETS: &[(&str, u32)] = &[(program::REFLECT, 600_000), (program::LEDGER, 60_000), (program::PASS, 10)];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

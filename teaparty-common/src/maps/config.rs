@@ -18,6 +18,8 @@ pub struct Control {
     pub interface: u32,
     /// State of the clock.
     pub clock: Clock,
+    /// Shape of the table of sessions; as long as that lives, the same.
+    pub table: super::table::Shape,
 }
 
 /// State of the system clock, from `ntp_adjtime`.

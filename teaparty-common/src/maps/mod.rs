@@ -7,14 +7,15 @@ mod config;
 mod ledger;
 mod punt;
 mod session;
+pub mod table;
 
 pub use config::{Bucket, Clock, Config, Control, LocalAddress};
 pub use ledger::{LedgerOperation, LedgerRequest};
 pub use punt::{MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind};
-pub use session::{HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
+pub use session::{Census, HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
 
 /// Version of all these layouts together. A controller adopts pinned maps only where this is the same.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of the maps, as the program declares them, the controller finds them and the pins are called.
 pub mod name {
@@ -29,7 +30,7 @@ pub mod name {
     /// Prefixes of source addresses, as a trie over 128-bit addresses. The value says by which of the two configurations
     /// they are answered: [`super::Config::allowed_bit`], so that a change of the list and of all else is one.
     pub const ALLOWED: &str = "allowed";
-    /// [`super::SessionKey`] to [`super::Session`]: sessions made by packets; the least recently used one makes room.
+    /// [`super::table::Place`]s: sessions made by packets; the least recently used one of a row makes room.
     pub const SESSIONS: &str = "sessions";
     /// [`super::SessionKey`] to [`super::Session`]: sessions that were configured; never evicted.
     pub const PROVISIONED: &str = "provisioned";
@@ -43,7 +44,7 @@ pub mod name {
     pub const HISTORY: &str = "history";
     /// The program's working memory, one for each processor; what is in it means nothing between packets.
     pub const SCRATCH: &str = "scratch";
-    /// How many sessions have been made: the source of history tags.
+    /// [`super::Census`]: how many sessions there are and have been.
     pub const SERIAL: &str = "serial";
 }
 
@@ -76,6 +77,7 @@ macro_rules! pod {
 #[cfg(feature = "user")]
 pod!(
     Bucket,
+    Census,
     Config,
     Control,
     LocalAddress,
@@ -84,5 +86,6 @@ pod!(
     HistoryRing,
     PuntHeader,
     LedgerRequest,
+    table::Place,
     crate::reflect::Address
 );

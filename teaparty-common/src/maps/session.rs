@@ -23,6 +23,14 @@ pub struct SessionKey {
     pub reserved: u16,
 }
 
+impl SessionKey {
+    /// The key in words: what is compared and hashed.
+    #[inline(always)]
+    pub const fn words(&self) -> [u64; 5] {
+        zerocopy::transmute!(*self)
+    }
+}
+
 impl core::hash::Hash for SessionKey {
     /// All octets at once, of which equal keys have the same.
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
@@ -37,6 +45,10 @@ impl core::hash::Hash for SessionKey {
 pub struct Session {
     /// Replies sent: modulo 2^32, the Sequence Number of the next one.
     pub replies: u64,
+    /// [`super::Control::generation`] under which the session was last admitted.
+    pub generation: u32,
+    /// [`Session::AUTHENTICATED`] and its neighbours.
+    pub flags: u32,
     /// Packets that were received and by rule not answered, less the second and further replies that others got.
     /// Packets received are the sum of both, modulo 2^64.
     pub unanswered: u64,
@@ -46,16 +58,12 @@ pub struct Session {
     pub previous_timestamp: u64,
     /// Sequence Number of that reply. A reply that the controller is still to send has taken a later one.
     pub previous_sequence: u32,
-    /// Nothing.
-    pub reserved: u32,
     /// Sequence Number of the last request.
     pub sender_sequence: u32,
-    /// [`super::Control::generation`] under which the session was last admitted.
-    pub generation: u32,
     /// Under which tag its history is kept; 0 where it is not.
     pub history_tag: u32,
-    /// [`Session::AUTHENTICATED`] and its neighbours.
-    pub flags: u32,
+    /// Nothing.
+    pub reserved: u32,
 }
 
 impl Session {
@@ -111,22 +119,38 @@ impl Session {
     pub const fn begun_anew(&self) -> Self {
         Self {
             replies: 0,
+            generation: self.generation,
+            flags: self.flags & !Self::HAS_PREVIOUS,
             unanswered: 0,
             last_received_ns: 0,
             previous_timestamp: 0,
             previous_sequence: 0,
-            reserved: 0,
             sender_sequence: 0,
-            generation: self.generation,
             history_tag: 0,
-            flags: self.flags & !Self::HAS_PREVIOUS,
+            reserved: 0,
         }
+    }
+
+    /// The session in words: how the table of sessions holds it.
+    #[inline(always)]
+    pub const fn words(&self) -> [u64; 7] {
+        zerocopy::transmute!(*self)
     }
 
     /// Packets received in this session.
     pub const fn received(&self) -> u64 {
         self.replies.wrapping_add(self.unanswered)
     }
+}
+
+/// How many sessions there are and have been.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Census {
+    /// Sessions made so far with a history: the source of history tags.
+    pub made: u64,
+    /// Sessions in the table of those made by packets.
+    pub present: u64,
 }
 
 /// One remembered exchange; valid where the tag is the session's and the Sequence Number the one looked for.

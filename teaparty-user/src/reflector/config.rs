@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use teaparty_common::maps;
+use teaparty_common::maps::table::MAX_SESSIONS;
 use teaparty_common::reflect::{Address, Policy};
 
 pub use self::session::SessionSettings;
@@ -141,6 +142,9 @@ impl Config {
         }
         if settings.max_sessions == 0 {
             return Err(wrong("max-sessions")("must be at least 1; --stateless keeps no sessions".into()));
+        }
+        if settings.max_sessions > MAX_SESSIONS {
+            return Err(wrong("max-sessions")(format!("must be {MAX_SESSIONS} at most, which take 2 GiB of memory")));
         }
         Ok(Self {
             interfaces,

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Map, MapData, RingBuf};
@@ -15,12 +14,14 @@ use aya::programs::{ProgramError, Xdp, XdpMode as AyaMode, loaded_programs};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use rustix::thread::CapabilitySet;
+use teaparty_common::maps::table::Shape;
 use teaparty_common::maps::{ABI_VERSION, Clock, name, program};
 
 use super::config::{Config, HISTORY_RINGS, XdpMode};
 use super::kernel_log::{self, KernelLog};
-use super::maps::{ALL, KernelLedger, Maps, MapsError};
+use super::maps::{self, ALL, KernelLedger, Maps, MapsError};
 use super::pins::{self, Lock, PinError};
+use super::table::new_shape;
 use super::view::View;
 use crate::net::interface::{Interface, xdp_state};
 use crate::privileges;
@@ -199,11 +200,10 @@ pub fn attach(view: &View, clock: &Clock, mode: XdpMode) -> Result<(Kernel, Kern
     let folder = pins::folder(&interface.name)?;
     let lock = Lock::take(&interface.name)?;
     let is_adopted = adoptable(&folder, &interface.name)?;
-    let mut ebpf = load(&object, &folder, view.config.max_sessions, is_adopted)?;
-    if is_adopted {
-        tell_size(&folder, view);
-    }
-    let prepared = prepare(&mut ebpf, &folder, view, clock, is_adopted);
+    let table =
+        new_shape(view.config.max_sessions).map_err(|error| LoadError::Load(format!("no random number: {error}")))?;
+    let mut ebpf = load(&object, &folder, &table, is_adopted)?;
+    let prepared = prepare(&mut ebpf, &folder, view, clock, (!is_adopted).then_some(table));
     let attached = prepared.and_then(|maps| Ok((maps, link(&mut ebpf, &folder, interface, mode)?)));
     let (maps, (obtained, program_id)) = match attached {
         Ok(attached) => attached,
@@ -241,7 +241,7 @@ fn adoptable(folder: &Path, interface: &str) -> Result<bool, LoadError> {
         pins::remove(folder)?;
         return Ok(false);
     }
-    let found = Maps::open(folder).and_then(|maps| maps.control()).map_or(0, |control| control.abi_version);
+    let found = maps::abi_version(folder);
     let is_complete = ALL.iter().all(|name| folder.join(name).exists());
     if found == ABI_VERSION && is_complete {
         return Ok(true);
@@ -254,12 +254,12 @@ fn adoptable(folder: &Path, interface: &str) -> Result<bool, LoadError> {
 }
 
 /// Loads the object, with the pinned maps of an earlier controller if there are some to adopt.
-fn load(object: &[u8], folder: &Path, max_sessions: u32, is_adopted: bool) -> Result<Ebpf, LoadError> {
+fn load(object: &[u8], folder: &Path, table: &Shape, is_adopted: bool) -> Result<Ebpf, LoadError> {
     let mut loader = EbpfLoader::new();
     let level = kernel_log::level();
     loader
         .override_global(kernel_log::LEVEL_VARIABLE, &level, false)
-        .map_max_entries(name::SESSIONS, max_sessions)
+        .map_max_entries(name::SESSIONS, table.places())
         .map_max_entries(name::HISTORY, HISTORY_RINGS)
         .map_max_entries(name::PUNTS, PUNT_RING);
     if is_adopted {
@@ -275,14 +275,9 @@ fn load(object: &[u8], folder: &Path, max_sessions: u32, is_adopted: bool) -> Re
 }
 
 /// Warns where an adopted table has another size than the one configured: a map keeps the size it was made with.
-fn tell_size(folder: &Path, view: &View) {
-    let size = || {
-        let map = MapData::from_pin(folder.join(name::SESSIONS)).ok()?;
-        let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd())).ok()?;
-        about.lines().find_map(|line| line.strip_prefix("max_entries:")?.trim().parse::<u32>().ok())
-    };
-    let wanted = view.config.max_sessions;
-    if let Some(size) = size().filter(|size| *size != wanted) {
+fn tell_size(maps: &Maps, view: &View) {
+    let (size, wanted) = (maps.sessions().shape().max_sessions, view.config.max_sessions);
+    if size != wanted {
         let interface = &view.interface.name;
         tracing::warn!(
             "{interface}: the table of the earlier start is kept, with place for {size} sessions; `teaparty detach --iface \
@@ -324,10 +319,17 @@ fn load_error(error: &(dyn std::error::Error + 'static)) -> LoadError {
     LoadError::Load(lines[lines.len().saturating_sub(4)..].join(" | "))
 }
 
-/// Pins maps and programs and fills the maps: when the program sees its first packet, everything is there.
-fn prepare(ebpf: &mut Ebpf, folder: &Path, view: &View, clock: &Clock, is_adopted: bool) -> Result<Maps, LoadError> {
+/// Pins maps and programs and fills the maps: when the program sees its first packet, everything is there. `table` is the
+/// shape of a new one; of maps that are adopted there is none.
+fn prepare(
+    ebpf: &mut Ebpf,
+    folder: &Path,
+    view: &View,
+    clock: &Clock,
+    table: Option<Shape>,
+) -> Result<Maps, LoadError> {
     pins::create(folder)?;
-    if !is_adopted {
+    if table.is_some() {
         for name in ALL {
             let map = ebpf.map(name).ok_or_else(|| LoadError::Load(format!("the object has no map `{name}`")))?;
             let path = folder.join(name);
@@ -340,7 +342,14 @@ fn prepare(ebpf: &mut Ebpf, folder: &Path, view: &View, clock: &Clock, is_adopte
         let _ = std::fs::remove_file(&path);
         xdp(ebpf, name)?.pin(&path).map_err(|error| PinError::pin(&path, &error))?;
     }
+    if let Some(table) = table {
+        maps::begin(folder, table)?;
+    }
     let mut maps = Maps::open(folder)?;
+    if table.is_none() {
+        tell_size(&maps, view);
+        maps.mend();
+    }
     maps.publish(view, clock)?;
     Ok(maps)
 }

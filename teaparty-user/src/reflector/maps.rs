@@ -11,6 +11,7 @@ use aya::maps::lpm_trie::{Key as Prefix, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
 use teaparty_common::frame::ETHERNET_LEN;
+use teaparty_common::maps::table::Shape;
 use teaparty_common::maps::{
     ABI_VERSION, Clock, Config, Control, HistoryKey, HistoryRing, HistorySlot, LedgerOperation, LedgerRequest,
     LocalAddress, Session, SessionKey, name, program,
@@ -23,6 +24,7 @@ use super::prefixes::PrefixSet;
 use super::provisioned::{entry_flags, is_wildcard};
 use super::reader::Reader;
 use super::slow_path::{Ledger, locked};
+use super::table::KernelTable;
 use super::view::{Provisioned, View};
 
 /// How long a packet may take to be judged by a version of the configuration that has just been replaced.
@@ -64,7 +66,7 @@ pub struct Maps {
     ports: Array<MapData, u64>,
     addresses: HashMap<MapData, Address, LocalAddress>,
     allowed: LpmTrie<MapData, Address, u32>,
-    sessions: HashMap<MapData, SessionKey, Session>,
+    sessions: Arc<KernelTable>,
     provisioned: HashMap<MapData, SessionKey, Session>,
     reader: Arc<Reader>,
     /// The ports as they were written last.
@@ -80,22 +82,25 @@ pub(super) fn open<T: TryFrom<Map, Error = MapError>>(pins: &Path, name: &'stati
 impl Maps {
     /// Opens the maps that are pinned in a folder.
     pub fn open(pins: &Path) -> Result<Self, MapsError> {
+        let control: Array<MapData, Control> = open(pins, name::CONTROL)?;
+        let shape = first(&control)?.table;
+        let sessions = Arc::new(KernelTable::open(pins, shape)?);
         Ok(Self {
-            control: open(pins, name::CONTROL)?,
+            control,
             config: open(pins, name::CONFIG)?,
             ports: open(pins, name::PORTS)?,
             addresses: open(pins, name::ADDRESSES)?,
             allowed: open(pins, name::ALLOWED)?,
-            sessions: open(pins, name::SESSIONS)?,
             provisioned: open(pins, name::PROVISIONED)?,
-            reader: Arc::new(Reader::open(pins)?),
+            reader: Arc::new(Reader::open(pins, sessions.clone())?),
+            sessions,
             written_ports: Vec::new(),
         })
     }
 
     /// The entry that says which layouts the maps have. All zero where no controller has written it yet.
     pub fn control(&self) -> Result<Control, MapsError> {
-        self.control.get(&0, 0).map_err(|source| MapsError { name: name::CONTROL, source })
+        first(&self.control)
     }
 
     /// Puts a version of the configuration in force: a packet sees the old one or the new one, but for addresses, ports,
@@ -124,6 +129,7 @@ impl Maps {
             generation: old.generation.wrapping_add(1),
             interface: view.interface.index,
             clock: *clock,
+            table: old.table,
         })?;
         self.forget_disallowed(view)?;
         self.drop_authenticated(view);
@@ -230,9 +236,9 @@ impl Maps {
             // A session that was there keeps its state; packets that come meanwhile may be counted once too few.
             Ok(session) => self.provisioned.insert(key, with_flags(key, session, flags), 0),
             Err(_) => {
-                let seen = self.sessions.get(key, 0).unwrap_or_default();
+                let seen = self.sessions.get(key).unwrap_or_default();
                 self.provisioned.insert(key, with_flags(key, seen, flags), 0)?;
-                let _ = self.sessions.remove(key);
+                self.sessions.remove(key);
                 Ok(())
             }
         }
@@ -254,27 +260,22 @@ impl Maps {
             self.drop_authenticated(view);
         } else if view.is_authenticated(key) {
             // It need not be there.
-            let _ = self.sessions.remove(key);
+            self.sessions.remove(key);
         }
         Ok(())
     }
 
     /// Has a session begin anew; whether there is one.
     pub fn reset(&mut self, key: &SessionKey) -> Result<bool, MapsError> {
-        for (map, name) in [(&mut self.provisioned, name::PROVISIONED), (&mut self.sessions, name::SESSIONS)] {
-            let Ok(session) = map.get(key, 0) else { continue };
-            if session.has(Session::WILDCARD) {
-                continue;
-            }
-            let anew = Session { history_tag: tag(key), ..session.begun_anew() };
-            // Only if it still is there: a session that has gone meanwhile is not made again.
-            return match map.insert(key, anew, BPF_EXIST) {
-                Ok(()) => Ok(true),
-                Err(error) if is_missing(&error) => Ok(false),
-                Err(source) => Err(MapsError { name, source }),
-            };
+        let anew = |session: Session| Session { history_tag: tag(key), ..session.begun_anew() };
+        let provisioned = self.provisioned.get(key, 0).ok().filter(|session| !session.has(Session::WILDCARD));
+        let Some(session) = provisioned else { return Ok(self.sessions.change(key, anew)) };
+        // Only if it still is there: a session that has gone meanwhile is not made again.
+        match self.provisioned.insert(key, anew(session), BPF_EXIST) {
+            Ok(()) => Ok(true),
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(source) => Err(MapsError { name: name::PROVISIONED, source }),
         }
-        Ok(false)
     }
 
     /// What these maps say, for others to read.
@@ -288,28 +289,57 @@ impl Maps {
         if view.config.default_keys.base.is_empty() && !view.provisioned.has_authenticated() {
             return;
         }
-        let known: Vec<SessionKey> = self.sessions.keys().filter_map(Result::ok).collect();
-        for gone in known.iter().filter(|key| view.is_authenticated(key)) {
-            let _ = self.sessions.remove(gone);
-        }
+        self.sessions.remove_all(|key, _| view.is_authenticated(key));
     }
 
     /// Forgets a session that was made by packets; whether there was one.
     pub fn remove_session(&mut self, key: &SessionKey) -> bool {
-        self.sessions.remove(key).is_ok()
+        self.sessions.remove(key)
     }
 
     /// Forgets sessions made by packets whose last one came before `oldest_ns` of CLOCK_TAI; how many.
     pub fn expire(&mut self, oldest_ns: u64) -> usize {
-        let is_over = |session: &Session| session.last_received_ns < oldest_ns;
-        let over: Vec<SessionKey> =
-            self.sessions.iter().filter_map(Result::ok).filter(|(_, s)| is_over(s)).map(|(key, _)| key).collect();
-        // Looked at once more: a packet may have come while the others were.
-        let mut is_gone = |key: &&SessionKey| {
-            self.sessions.get(key, 0).is_ok_and(|session| is_over(&session)) && self.sessions.remove(key).is_ok()
-        };
-        over.iter().filter(&mut is_gone).count()
+        if self.sessions.is_empty() {
+            return 0;
+        }
+        let over = self.sessions.remove_all(|_, session| session.last_received_ns < oldest_ns);
+        self.sessions.recount();
+        over
     }
+
+    /// Takes over what a controller that was killed has left.
+    pub fn mend(&self) {
+        self.sessions.mend();
+    }
+
+    /// The table of sessions made by packets.
+    pub fn sessions(&self) -> &KernelTable {
+        &self.sessions
+    }
+}
+
+/// Writes the shape of the table into maps that are new, before anything else.
+pub fn begin(pins: &Path, table: Shape) -> Result<(), MapsError> {
+    let failed = |source| MapsError { name: name::CONTROL, source };
+    let mut control: Array<MapData, Control> = open(pins, name::CONTROL)?;
+    control.set(0, Control { table, ..Control::default() }, 0).map_err(failed)
+}
+
+/// Which layouts the maps in a folder have; 0 where that can't be told or no controller has written it yet.
+pub fn abi_version(pins: &Path) -> u32 {
+    /// The control entry up to version 1, which begins as ours does.
+    type Short = [u32; 8];
+    let ours = open::<Array<MapData, Control>>(pins, name::CONTROL).and_then(|map| first(&map));
+    let version = ours.map(|control| control.abi_version);
+    version
+        .or_else(|_| {
+            open::<Array<MapData, Short>>(pins, name::CONTROL).and_then(|map| first(&map)).map(|[version, ..]| version)
+        })
+        .unwrap_or(0)
+}
+
+fn first<T: aya::Pod>(map: &Array<MapData, T>) -> Result<T, MapsError> {
+    map.get(&0, 0).map_err(|source| MapsError { name: name::CONTROL, source })
 }
 
 /// A session with other configured flags. What it was is kept, unless it changes between open and authenticated: then it

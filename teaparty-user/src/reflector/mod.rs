@@ -37,6 +37,7 @@ pub mod shared;
 pub mod slow_path;
 pub mod socket;
 pub mod summary;
+pub mod table;
 pub mod view;
 
 use std::io;

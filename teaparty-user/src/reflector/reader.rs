@@ -2,34 +2,32 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use teaparty_common::maps::{Session, SessionKey, name};
 use teaparty_common::reflect::REASON_SLOTS;
 
 use super::maps::{MapsError, open};
+use super::table::KernelTable;
 
 /// The maps that are read.
 pub struct Reader {
-    sessions: HashMap<MapData, SessionKey, Session>,
+    sessions: Arc<KernelTable>,
     provisioned: HashMap<MapData, SessionKey, Session>,
     counters: PerCpuArray<MapData, u64>,
 }
 
 impl Reader {
-    /// Opens the maps that are pinned in a folder.
-    pub fn open(pins: &Path) -> Result<Self, MapsError> {
-        Ok(Self {
-            sessions: open(pins, name::SESSIONS)?,
-            provisioned: open(pins, name::PROVISIONED)?,
-            counters: open(pins, name::COUNTERS)?,
-        })
+    /// Opens the maps that are pinned in a folder, but for the table of sessions, which is open already.
+    pub fn open(pins: &Path, sessions: Arc<KernelTable>) -> Result<Self, MapsError> {
+        Ok(Self { sessions, provisioned: open(pins, name::PROVISIONED)?, counters: open(pins, name::COUNTERS)? })
     }
 
-    /// A session's state. One look-up in each of two maps, however many sessions there are.
+    /// A session's state. Two look-ups, however many sessions there are.
     pub fn session(&self, key: &SessionKey) -> Option<Session> {
         let provisioned = self.provisioned.get(key, 0).ok().filter(|session| !session.has(Session::WILDCARD));
-        provisioned.or_else(|| self.sessions.get(key, 0).ok())
+        provisioned.or_else(|| self.sessions.get(key))
     }
 
     /// All sessions, each once, in no particular order; provisioned wildcards are none.
@@ -38,7 +36,7 @@ impl Reader {
         let mut known = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
         let provisioned = self.provisioned.iter().filter_map(Result::ok);
         let provisioned = provisioned.filter(|(_, session)| !session.has(Session::WILDCARD));
-        let all = provisioned.chain(self.sessions.iter().filter_map(Result::ok));
+        let all = provisioned.chain(self.sessions.iter());
         all.filter(move |(key, _)| known.insert(*key))
     }
 

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use aya::maps::{HashMap, Map, MapData};
 use serde_json::Value;
+use teaparty_common::maps::table::LIVE;
 use teaparty_common::maps::{Session, SessionKey};
 use teaparty_common::reflect::Address;
 use teaparty_user::api::{AppState, router};
 use teaparty_user::heartbeat::Heartbeats;
 use teaparty_user::reflector::config::{RateLimit, Settings, XdpMode};
+use teaparty_user::reflector::maps::Maps;
 use tower::ServiceExt;
 
 use crate::inside::Inside;
@@ -77,7 +78,8 @@ fn dumped(net: &Net) -> HashSet<(String, u64, u64, u64)> {
         Command::new("bpftool").args(["-j", "map", "dump", "pinned"]).arg(net.pins().join("sessions")).output();
     let entries: Vec<Value> = serde_json::from_slice(&output.unwrap().stdout).unwrap();
     let row = |entry: &Value| {
-        let (key, value) = (&entry["formatted"]["key"], &entry["formatted"]["value"]);
+        let place = &entry["formatted"]["value"];
+        let (key, value) = (&place["key"], &place["session"]);
         let address = |name: &str| {
             let octets = key[name]["__0"].as_array().unwrap().iter().map(|octet| octet.as_u64().unwrap() as u8);
             let octets: [u8; 16] = octets.collect::<Vec<u8>>().try_into().unwrap();
@@ -95,7 +97,8 @@ fn dumped(net: &Net) -> HashSet<(String, u64, u64, u64)> {
         let replies = number(value, "replies");
         (id, replies + number(value, "unanswered"), replies, number(value, "sender_sequence"))
     };
-    entries.iter().map(row).collect()
+    let is_live = |entry: &&Value| entry["formatted"]["value"]["state"].as_u64().unwrap() & 3 == LIVE;
+    entries.iter().filter(is_live).map(row).collect()
 }
 
 #[test]
@@ -131,8 +134,7 @@ fn counters_are_those_that_bpftool_dumps() {
 
 /// Fills the map with sessions of other senders.
 fn fill(net: &Net) {
-    let map = Map::from_map_data(MapData::from_pin(net.pins().join("sessions")).unwrap()).unwrap();
-    let mut sessions: HashMap<MapData, SessionKey, Session> = map.try_into().unwrap();
+    let maps = Maps::open(&net.pins()).unwrap();
     for n in 0..MANY {
         let [_, a, b, c] = n.to_be_bytes();
         let key = SessionKey {
@@ -143,7 +145,8 @@ fn fill(net: &Net) {
             ssid: 1,
             reserved: 0,
         };
-        sessions.insert(key, Session { replies: 1, last_received_ns: u64::MAX, ..Session::default() }, 0).unwrap();
+        let session = Session { replies: 1, last_received_ns: u64::MAX - 1, ..Session::default() };
+        assert!(maps.sessions().insert(&key, &session));
     }
 }
 

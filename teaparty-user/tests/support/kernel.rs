@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use teaparty_common::maps::{
@@ -13,6 +13,7 @@ use teaparty_common::maps::{
     Session, SessionKey, name, program,
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
+use teaparty_user::reflector::table::{KernelTable, new_shape};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::frame::OUR_MAC;
@@ -40,6 +41,7 @@ struct Loaded {
     bpf: Ebpf,
     counters: PerCpuArray<MapData, u64>,
     punts: RingBuf<MapData>,
+    table: KernelTable,
 }
 
 /// Programs that no test is using.
@@ -81,7 +83,8 @@ impl Kernel {
             Some(loaded) => loaded,
             None => load()?,
         };
-        let control = Control { abi_version: ABI_VERSION, active: 0, generation: 1, interface: 7, clock: CLOCK };
+        let table = *loaded.table.shape();
+        let control = Control { abi_version: ABI_VERSION, active: 0, generation: 1, interface: 7, clock: CLOCK, table };
         let config = Config {
             policy: Policy::DEFAULT,
             rate_interval_ns: 0,
@@ -104,9 +107,8 @@ impl Kernel {
 
     /// Takes out whatever another test has left.
     fn clear(&mut self) {
-        for map in [name::SESSIONS, name::PROVISIONED] {
-            empty::<SessionKey, Session>(self.map(map));
-        }
+        self.forget();
+        empty::<SessionKey, Session>(self.map(name::PROVISIONED));
         empty::<Address, LocalAddress>(self.map(name::ADDRESSES));
         empty::<Address, Bucket>(self.map(name::BUCKETS));
         let mut allowed: LpmTrie<_, Address, u32> = self.map(name::ALLOWED);
@@ -153,25 +155,35 @@ impl Kernel {
 
     /// Writes a session to the map of this name.
     pub(crate) fn put_session(&mut self, map: &str, key: SessionKey, session: Session) {
+        if map == name::SESSIONS {
+            assert!(self.table().insert(&key, &session), "a session is written");
+            return;
+        }
         let mut map: HashMap<_, SessionKey, Session> = self.map(map);
         map.insert(key, session, 0).expect("a session is written");
     }
 
     /// The sessions in the map of this name.
     pub(crate) fn sessions(&mut self, map: &str) -> Vec<(SessionKey, Session)> {
+        if map == name::SESSIONS {
+            return self.table().iter().collect();
+        }
         let map: HashMap<_, SessionKey, Session> = self.map(map);
         map.iter().map(|entry| entry.expect("a session is read")).collect()
     }
 
     /// One session.
     pub(crate) fn session(&mut self, key: &SessionKey) -> Option<Session> {
-        let map: HashMap<_, SessionKey, Session> = self.map(name::SESSIONS);
-        map.get(key, 0).ok()
+        self.table().get(key)
     }
 
     /// Forgets every session that packets have made.
     pub(crate) fn forget(&mut self) {
-        empty::<SessionKey, Session>(self.map(name::SESSIONS));
+        self.table().remove_all(|_, _| true);
+    }
+
+    fn table(&self) -> &KernelTable {
+        &self.loaded.as_ref().expect(HELD).table
     }
 
     /// The history ring of this index.
@@ -268,8 +280,9 @@ fn load() -> Result<Loaded, String> {
     let object = object()?;
     let data = std::fs::read(&object).map_err(|error| format!("{}: {error}", object.display()))?;
     let mut loader = EbpfLoader::new();
+    let table = new_shape(1024).expect("random numbers");
     // Small maps are made and cleared faster.
-    for (map, entries) in [(name::SESSIONS, 1024), (name::BUCKETS, 1024), (name::HISTORY, HISTORY_RINGS)] {
+    for (map, entries) in [(name::SESSIONS, table.places()), (name::BUCKETS, 1024), (name::HISTORY, HISTORY_RINGS)] {
         loader.map_max_entries(map, entries);
     }
     loader.map_max_entries(name::PUNTS, 1 << 20);
@@ -280,7 +293,12 @@ fn load() -> Result<Loaded, String> {
     }
     let counters = PerCpuArray::try_from(bpf.take_map(name::COUNTERS).expect("counters")).expect("their type");
     let punts = RingBuf::try_from(bpf.take_map(name::PUNTS).expect("punts")).expect("their type");
-    Ok(Loaded { bpf, counters, punts })
+    let array = |name| match bpf.map(name) {
+        Some(Map::Array(data)) => data,
+        _ => panic!("there is no array {name}"),
+    };
+    let table = KernelTable::new(array(name::SESSIONS), array(name::SERIAL), table).expect("the table is mapped");
+    Ok(Loaded { bpf, counters, punts, table })
 }
 
 /// Removes every entry.

@@ -63,11 +63,12 @@ impl Harness {
         under_test: &ProgramFd,
         frame: &[u8],
         sessions: u32,
+        stride: u32,
         repeat: u32,
     ) -> Result<Timed> {
         self.prepare(under_test, frame)?;
         let many = self.floors.map_mut("many").context("no map `many`")?;
-        Array::<_, [u32; 4]>::try_from(many)?.set(0, [0, sessions, stride(sessions), 0], 0)?;
+        Array::<_, [u32; 4]>::try_from(many)?.set(0, [0, sessions, stride, 0], 0)?;
         self.run("harness_many", frame, repeat)
     }
 
@@ -103,7 +104,7 @@ pub(super) fn program(object: &Ebpf, name: &str) -> Result<ProgramFd> {
 
 /// How far the next session is from the last one, so that all have their turn: about the golden section of them, which
 /// is as far as can be from all that were before, and without a divisor in common.
-fn stride(sessions: u32) -> u32 {
+pub(super) fn stride(sessions: u32) -> u32 {
     let has_common = |mut a: u32, mut b: u32| {
         while b != 0 {
             (a, b) = (b, a % b);

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, PerCpuArray, RingBuf};
 use aya::programs::ProgramFd;
+use teaparty_common::maps::table::Shape;
 use teaparty_common::maps::{self, ABI_VERSION, Config, Control, LocalAddress, name};
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
 
@@ -18,6 +19,8 @@ use crate::verify::{self, Cost};
 pub(super) struct Rig {
     reflector: Ebpf,
     harness: Harness,
+    /// The table of sessions.
+    table: Shape,
     /// What the verifier said of the reflector's programs.
     pub(super) costs: Vec<Cost>,
 }
@@ -25,18 +28,19 @@ pub(super) struct Rig {
 impl Rig {
     /// Loads both and configures the reflector: one port, one address of each family.
     pub(super) fn new(reflector: &Path, floors: &Path) -> Result<Self> {
-        Self::of(verify::load(reflector)?, Harness::load(floors)?)
+        Self::of(verify::load(reflector)?, Harness::load(floors)?, shape(65_536))
     }
 
     /// The same for so many sessions at most.
     pub(super) fn sized(reflector: &Path, floors: &Path, sessions: u32) -> Result<Self> {
-        let reflector = verify::load_sized(reflector, &[(name::SESSIONS, sessions)])?;
-        Self::of(reflector, Harness::sized(floors, sessions)?)
+        let table = shape(sessions);
+        let reflector = verify::load_sized(reflector, &[(name::SESSIONS, table.places())])?;
+        Self::of(reflector, Harness::sized(floors, sessions)?, table)
     }
 
-    fn of(mut reflector: Ebpf, harness: Harness) -> Result<Self> {
+    fn of(mut reflector: Ebpf, harness: Harness, table: Shape) -> Result<Self> {
         let costs = verify::costs(&mut reflector)?;
-        let mut rig = Self { reflector, harness, costs };
+        let mut rig = Self { reflector, harness, costs, table };
         let mut ports = Array::<_, u64>::try_from(rig.map(name::PORTS)?)?;
         ports.set(u32::from(OUR_PORT) / 64, 1 << (OUR_PORT % 64), 0)?;
         let mut addresses = HashMap::<_, Address, LocalAddress>::try_from(rig.map(name::ADDRESSES)?)?;
@@ -60,13 +64,23 @@ impl Rig {
         self.checked(case, repeat, |harness| harness.time(&program, &frame, repeat))
     }
 
-    /// Runs one case `repeat` times with packets of `sessions` sessions, the first one again first. The mean of a run in
-    /// nanoseconds, that of the harness included. Fails unless every run ended as the case says.
+    /// Runs one case `repeat` times with packets of `sessions` sessions in no order, the first one again first. The mean of
+    /// a run in nanoseconds, that of the harness included. Fails unless every run ended as the case says.
     pub(super) fn run_many(&mut self, case: &Case, sessions: u32, repeat: u32) -> Result<f64> {
+        self.run_by(case, sessions, harness::stride(sessions), repeat)
+    }
+
+    /// The same once for each, by their numbers: made in the order of [`Rig::run_many`], they would lie in a map of the
+    /// kernel's in the order in which they are then looked for, and that the processor does foresee.
+    pub(super) fn make_many(&mut self, case: &Case, sessions: u32) -> Result<f64> {
+        self.run_by(case, sessions, 1, sessions)
+    }
+
+    fn run_by(&mut self, case: &Case, sessions: u32, stride: u32, repeat: u32) -> Result<f64> {
         let frame = frames::without_checksum(&case.shape);
         let program = self.program(case)?;
         self.configure(case)?;
-        self.checked(case, repeat, |harness| harness.time_many(&program, &frame, sessions, repeat))
+        self.checked(case, repeat, |harness| harness.time_many(&program, &frame, sessions, stride, repeat))
     }
 
     /// Runs something `repeat` times and looks how that ended.
@@ -119,7 +133,9 @@ impl Rig {
             reserved: [0; 2],
         };
         Array::<_, Config>::try_from(self.map(name::CONFIG)?)?.set(0, config, 0)?;
-        let mut control = Control { abi_version: ABI_VERSION, generation: 1, interface: 1, ..Control::default() };
+        let table = self.table;
+        let mut control =
+            Control { abi_version: ABI_VERSION, generation: 1, interface: 1, table, ..Control::default() };
         control.clock.error_estimate = 1;
         Array::<_, Control>::try_from(self.map(name::CONTROL)?)?.set(0, control, 0)?;
         Ok(())
@@ -141,6 +157,11 @@ impl Rig {
     fn map(&mut self, name: &str) -> Result<&mut Map> {
         self.reflector.map_mut(name).with_context(|| format!("the object has no map `{name}`"))
     }
+}
+
+/// A table for so many sessions. Its places are the same in each run.
+fn shape(sessions: u32) -> Shape {
+    Shape::new(sessions, [1, 2, 3, 4, 5].map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
 }
 
 fn mapped(address: std::net::IpAddr) -> Address {

@@ -67,10 +67,10 @@ fn places(sessions: u32) -> u32 {
 fn measure(object: &Path, floors: &Path, sessions: u32, rounds: u32, controlled: Controlled) -> Result<Row> {
     let mut rig = Rig::sized(object, floors, places(sessions))?;
     let [nothing, clocks, array, map, base] = cases::of_many_sessions();
-    let create_ns = rig.run_many(&base, sessions, sessions)? - rig.run_many(&nothing, sessions, sessions)?;
+    let create_ns = rig.make_many(&base, sessions)? - rig.make_many(&nothing, sessions)?;
     let repeat = REPEAT.max(sessions);
     // Makes the entries of the floor's map.
-    rig.run_many(&map, sessions, sessions)?;
+    rig.make_many(&map, sessions)?;
     let mut samples = [const { Vec::new() }; 4];
     for _ in 0..rounds {
         let harness = rig.run_many(&nothing, sessions, repeat)?;

@@ -1,5 +1,6 @@
 //! Settings to configuration: what each rule lets through, and that errors name the setting.
 
+use teaparty_common::maps::table::MAX_SESSIONS;
 use teaparty_common::tlv::Kind;
 
 use super::*;
@@ -31,6 +32,7 @@ fn errors_name_the_setting() {
     assert!(error(Settings { tlv_code: vec!["location=200".into()], ..settings() }).contains("history"));
     assert!(error(Settings { tlv_code: vec!["history=12".into()], ..settings() }).contains("13 to 254"));
     assert!(error(Settings { max_sessions: 0, ..settings() }).starts_with("max-sessions: "));
+    assert!(error(Settings { max_sessions: MAX_SESSIONS + 1, ..settings() }).starts_with("max-sessions: "));
     assert!(
         error(Settings { auth_key_file: Some("/nonexistent".into()), ..settings() }).starts_with("auth-key-file: ")
     );

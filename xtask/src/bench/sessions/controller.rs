@@ -94,7 +94,7 @@ impl Controller<'_> {
         let mut harness = Harness::load(self.floors)?;
         let shape = cases::of_many_sessions().into_iter().next_back().context("there is a base packet")?.shape;
         let frame = frames::without_checksum(&shape);
-        let timed = harness.time_many(&attached.fd()?, &frame, sessions, sessions)?;
+        let timed = harness.time_many(&attached.fd()?, &frame, sessions, 1, sessions)?;
         ensure!(timed.action == XDP_TX, "the reflector's program ended with action {}", timed.action);
         Ok(())
     }

@@ -1,0 +1,255 @@
+//! The table against a map that can't be wrong, against many threads, and by how its places are used.
+
+extern crate std;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::super::{Session, SessionKey};
+use super::{Memory, REACH, Shape, Shared, SharedPlace, WAYS, changing, find, find_near, free, read, remove_if};
+use crate::reflect::Address;
+
+const SEED: [u64; 5] =
+    [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89, 0x4528_21e6_38d0_1377];
+
+/// A table in memory of its own.
+struct Table {
+    shape: Shape,
+    places: Vec<SharedPlace>,
+    present: AtomicU64,
+}
+
+impl Table {
+    fn new(max_sessions: u32) -> Self {
+        Self::seeded(max_sessions, SEED)
+    }
+
+    fn seeded(max_sessions: u32, seed: [u64; 5]) -> Self {
+        let shape = Shape::new(max_sessions, seed);
+        let places = (0..shape.places()).map(|_| core::array::from_fn(|_| AtomicU64::new(0))).collect();
+        Self { shape, places, present: AtomicU64::new(0) }
+    }
+
+    fn shared(&self) -> Shared<'_> {
+        Shared { places: &self.places, present: &self.present }
+    }
+
+    fn make(&self, key: &SessionKey, session: &Session) -> u32 {
+        self.shared().make(&self.shape, key, session).expect("nobody keeps a lock")
+    }
+
+    fn get(&self, key: &SessionKey) -> Option<Session> {
+        let place = self.shared().place(find(&self.shared(), &self.shape, key)?)?;
+        read(place).filter(|(there, _)| there == key).map(|(_, session)| session)
+    }
+
+    fn remove(&self, key: &SessionKey) -> bool {
+        let Some(index) = find(&self.shared(), &self.shape, key) else { return false };
+        remove_if(&self.shared(), &self.places[index as usize], |there, _| there == key)
+    }
+
+    fn all(&self) -> Vec<(SessionKey, Session)> {
+        self.places.iter().filter_map(read).collect()
+    }
+}
+
+fn key(n: u32) -> SessionKey {
+    SessionKey {
+        source: Address::v4((0x0a00_0000 + n).to_be_bytes()),
+        destination: Address::v4([192, 0, 2, 1]),
+        source_port: 862,
+        destination_port: 862,
+        ssid: 0,
+        reserved: 0,
+    }
+}
+
+fn session(at: u64) -> Session {
+    Session { last_received_ns: at, replies: at, ..Session::default() }
+}
+
+#[test]
+fn as_many_sessions_as_may_be_are_all_remembered() {
+    for max in [1, 2, 7, 8, 9, 64, 1000, 65_536] {
+        let table = Table::new(max);
+        for n in 0..max {
+            table.make(&key(n), &session(1 + u64::from(n)));
+        }
+        let lost = (0..max).filter(|n| table.get(&key(*n)) != Some(session(1 + u64::from(*n)))).count();
+        assert_eq!(lost, 0, "of {max}");
+        assert_eq!(table.all().len(), max as usize);
+        assert_eq!(table.present.load(Ordering::Relaxed), u64::from(max));
+    }
+}
+
+#[test]
+fn nearly_all_are_found_at_the_first_or_second_look() {
+    let table = Table::new(65_536);
+    let mut looks = 0;
+    let mut near = 0;
+    for n in 0..65_536 {
+        let index = table.make(&key(n), &session(1));
+        let spot = table.shape.spot(&key(n));
+        let looked = (0..REACH * WAYS).position(|i| table.shape.index(spot, i) == index).expect("within reach");
+        looks += looked + 1;
+        near += usize::from(find_near(&table.shared(), &key(n), spot).is_some());
+    }
+    assert!(looks < 65_536 * 8 / 5, "{looks} looks");
+    assert!(near > 65_536 * 98 / 100, "{near} in their rows");
+}
+
+#[test]
+fn one_more_takes_the_place_of_the_least_recently_used_of_its_row() {
+    let table = Table::new(4);
+    assert_eq!(table.shape.rows, 1);
+    for (n, at) in [(0, 40), (1, 10), (2, 30), (3, 20)] {
+        table.make(&key(n), &session(at));
+    }
+    table.make(&key(4), &session(50));
+    let mut left: Vec<u64> = table.all().iter().map(|(_, session)| session.replies).collect();
+    left.sort_unstable();
+    assert_eq!(left, [20, 30, 40, 50]);
+}
+
+#[test]
+fn a_flood_is_bounded_and_each_of_its_sessions_is_made() {
+    let table = Table::new(100);
+    for n in 0..20_000 {
+        table.make(&key(n), &session(1 + u64::from(n)));
+        assert!(table.get(&key(n)).is_some());
+    }
+    let count = table.all().len();
+    assert!((90..=101).contains(&count), "{count}");
+    assert_eq!(table.present.load(Ordering::Relaxed), count as u64);
+}
+
+#[test]
+fn a_session_that_is_there_is_not_made_again() {
+    let table = Table::new(8);
+    let first = table.make(&key(1), &session(1));
+    assert_eq!(table.make(&key(1), &session(2)), first);
+    assert_eq!(table.get(&key(1)), Some(session(1)));
+    assert!(table.remove(&key(1)) && !table.remove(&key(1)));
+    assert_eq!(table.get(&key(1)), None);
+}
+
+#[test]
+fn a_lock_that_is_not_given_back_is_not_waited_for_for_ever() {
+    let table = Table::new(4);
+    table.places[0][super::LOCK].store(1, Ordering::Relaxed);
+    assert_eq!(table.shared().make(&table.shape, &key(1), &session(1)), None);
+}
+
+#[test]
+fn keys_that_differ_in_one_thing_are_spread_evenly_by_any_seed() {
+    let by_port = |n: u32| SessionKey { source_port: n as u16, ..key(0) };
+    let by_ssid = |n: u32| SessionKey { ssid: n as u16, ..key(0) };
+    let by_v6 = |n: u32| SessionKey { source: Address::from_words([0xb80d_0120, u64::from(n).swap_bytes()]), ..key(0) };
+    let subnets = |n: u32| SessionKey { source: Address::from_words([u64::from(n) << 32, 1]), ..key(0) };
+    for salt in 1..20u64 {
+        let shape = Shape::new(4096, SEED.map(|word| word.wrapping_mul(salt | 1)));
+        for make in [key, by_port, by_ssid, by_v6, subnets] {
+            let mut rows = std::vec![0u32; shape.rows as usize];
+            (0..4096).for_each(|n| rows[shape.spot(&make(n)).row as usize] += 1);
+            // Four to a row in the mean: of a thousand rows, one in chance has 13.
+            let most = rows.iter().max().expect("rows");
+            assert!(*most <= 24, "{most} in one row with seed {salt}");
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Make(u32),
+    Remove(u32),
+}
+
+proptest! {
+    /// With places enough, the table is a map. (Checked to fail with `find` that stops at the first free place.)
+    #[test]
+    fn with_room_enough_the_table_does_what_a_map_does(
+        steps in prop::collection::vec((0..40u32, any::<bool>()), 1..400),
+        seed in any::<[u64; 5]>(),
+    ) {
+        let steps = steps.into_iter().map(|(n, is_made)| if is_made { Step::Make(n) } else { Step::Remove(n) });
+        let table = Table::seeded(40, seed);
+        let mut model = HashMap::new();
+        for (at, step) in steps.enumerate() {
+            match step {
+                Step::Make(n) => {
+                    table.make(&key(n), &session(at as u64));
+                    model.entry(key(n)).or_insert(session(at as u64));
+                }
+                Step::Remove(n) => prop_assert_eq!(table.remove(&key(n)), model.remove(&key(n)).is_some()),
+            }
+            prop_assert_eq!(table.present.load(Ordering::Relaxed), model.len() as u64);
+        }
+        let all: HashMap<SessionKey, Session> = table.all().into_iter().collect();
+        prop_assert_eq!(all, model);
+    }
+}
+
+#[test]
+fn threads_that_make_and_remove_the_same_sessions_never_see_half_of_one_or_two_of_one() {
+    const KEYS: u32 = 24;
+    let table = Table::new(KEYS);
+    let made = AtomicU32::new(0);
+    // Whole sessions only: every word of one says which it is.
+    let whole = |n: u32| Session {
+        replies: u64::from(n),
+        unanswered: u64::from(n),
+        previous_timestamp: u64::from(n),
+        ..session(1)
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let (table, made, whole) = (&table, &made, &whole);
+            scope.spawn(move || {
+                let mut random = thread + 1;
+                for _ in 0..20_000 {
+                    random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    let n = (random >> 8) % KEYS;
+                    if random >> 31 == 0 {
+                        // A thread may lose the processor while it has the lock, which the kernel's program can't.
+                        made.fetch_add(
+                            u32::from(table.shared().make(&table.shape, &key(n), &whole(n)).is_some()),
+                            Ordering::Relaxed,
+                        );
+                    } else {
+                        table.remove(&key(n));
+                    }
+                    for (key_there, session) in table.all() {
+                        let n = session.replies as u32;
+                        assert_eq!((key_there, session), (key(n), whole(n)));
+                    }
+                }
+            });
+        }
+    });
+    assert!(made.load(Ordering::Relaxed) > 1000);
+    let mut keys: Vec<SessionKey> = table.all().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(table.present.load(Ordering::Relaxed), keys.len() as u64);
+    let all = keys.len();
+    keys.sort_by_key(|key| key.source.0);
+    keys.dedup();
+    assert_eq!(keys.len(), all, "a key is there twice");
+}
+
+#[test]
+fn a_place_that_somebody_left_half_changed_is_nobodys_until_it_is_freed() {
+    let table = Table::new(4);
+    let index = table.make(&key(1), &session(1)) as usize;
+    let place = &table.places[index];
+    // As `clear` begins, and a controller that is killed does not go on.
+    let live = place[super::STATE].load(Ordering::Relaxed);
+    place[super::STATE].store(live + super::CHANGE - super::LIVE + super::BUSY, Ordering::Relaxed);
+    assert_eq!((table.get(&key(1)), table.all().len()), (None, 0));
+    let state = changing(place).expect("it is being changed");
+    assert!(free(place, state) && !free(place, state));
+    assert_eq!(changing(place), None);
+    assert_eq!(table.make(&key(1), &session(2)) as usize, index, "it is used again");
+    assert_eq!(table.get(&key(1)), Some(session(2)));
+}
