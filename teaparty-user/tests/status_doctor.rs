@@ -112,7 +112,10 @@ fn a_token_is_sent_and_failures_say_what_to_do() {
     }
     let (code, _, error) = run(&net, &["status", "--token-file", &empty]);
     assert!(code == 2 && error.contains("no token"), "{error}");
-    assert_eq!(run(&net, &["status", "--api", "https://127.0.0.1:8000"]).0, 2);
+    let unknown = folder.path().join("none");
+    let by_tls = ["status", "--api", "https://127.0.0.1:8000", "--api-ca", unknown.to_str().unwrap()];
+    let (code, _, error) = run(&net, &by_tls);
+    assert!(code == 2 && error.contains("--api-ca: cannot read"), "{error}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 
+use super::values::Form;
 use crate::doctor::{Report, Verdict};
 use crate::exit::Exit;
 
@@ -17,16 +18,6 @@ pub struct Arguments {
     /// Form of the report
     #[arg(long, value_enum, default_value_t)]
     format: Form,
-}
-
-/// The form of the report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Form {
-    /// For people.
-    #[default]
-    Human,
-    /// One object.
-    Json,
 }
 
 impl Arguments {

@@ -12,6 +12,7 @@ use clap::Args;
 
 use self::ask::{Api, Client};
 use self::show::Seen;
+use super::values::Form;
 use crate::exit::Exit;
 
 /// Shows what a running reflector does: interfaces, rates by verdict and reason, and the busiest sessions.
@@ -36,16 +37,6 @@ pub struct Arguments {
     /// Form of what is shown; with --watch, json is one line for each look
     #[arg(long, value_enum, default_value_t)]
     format: Form,
-}
-
-/// The form of the answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Form {
-    /// For people.
-    #[default]
-    Human,
-    /// One object.
-    Json,
 }
 
 impl Arguments {

@@ -5,6 +5,16 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use teaparty_common::wire::{Dscp, Ecn};
 
+/// The form of what a command shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Form {
+    /// For people.
+    #[default]
+    Human,
+    /// One object.
+    Json,
+}
+
 /// A duration: a number with a unit (`ns`, `us`, `ms`, `s`, `m`, `h`, `d`); without one it counts seconds. Exact to 1 ns.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     parse_picoseconds(text).map(|ps| {
