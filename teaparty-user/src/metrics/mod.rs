@@ -132,7 +132,7 @@ impl Snapshot {
     }
 
     fn residence(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Time from T2 to T3 of replies by the controller.";
+        let help = "Time from T2 to T3 of replies by the controller. Those by the XDP program are not in it: counting would slow them down.";
         let kind = MetricType::Histogram;
         let mut family = encoder.encode_descriptor("residence", help, Some(&Unit::Seconds), kind)?;
         self.all(|part| &part.residences).try_for_each(|(part, (interface, path, residences))| {
