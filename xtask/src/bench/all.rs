@@ -15,6 +15,9 @@ const BENCHES: [&str; 5] = ["kernel", "live", "sessions", "slow-path", "sender"]
 
 #[derive(clap::Args, Default)]
 pub(super) struct Args {
+    /// Rounds of each bench [default: what it needs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
     /// Measure nothing: show what the last runs left under target/bench/
     #[arg(long)]
     show: bool,
@@ -62,7 +65,12 @@ pub(super) fn main(args: &Args) -> Result<()> {
         let itself = std::env::current_exe().context("cannot find xtask itself")?;
         for bench in benches() {
             println!("=== bench {bench}");
-            exec::show(Command::new(&itself).args(["bench", bench]))?;
+            let mut command = Command::new(&itself);
+            command.args(["bench", bench]);
+            if let Some(rounds) = args.rounds {
+                command.args(["--rounds", &rounds.to_string()]);
+            }
+            exec::show(&mut command)?;
             println!();
         }
     }

@@ -190,7 +190,8 @@ fn targets(rows: &[Row]) -> Vec<Target> {
         at_least("replies/s of the socket engine, to stamp-suite", 1.0, ratio(SOCKET, STAMP_SUITE)),
         at_least("replies/s of the ring engine, to recvmmsg/sendmmsg echo", 0.7, ratio(RING, UDP)),
         at_least("replies/s of the ring engine, to packet ring echo", 0.5, ratio(RING, PACKET)),
-        at_most("residence p50 of the ring engine at 1000 packets/s, µs", 30.0, residence(RING)),
+        at_most("residence p50 of the ring engine at 1000 packets/s, µs", 30.0, residence(RING))
+            .map(|target| target.beside("round trip of the packet ring echo", round_trip(PACKET))),
         at_most("round trip p50 of the ring engine at 1000 packets/s, to packet ring echo", 1.3, round_trips()),
         at_most("net error p50 of the ring engine at 80 % of its maximum, µs", 20.0, net_error(RING)),
         at_most("net error p50 of the ring engine with History, likewise, µs", 20.0, net_error(RING_HISTORY)),
