@@ -84,7 +84,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
         return NO;
     }
     if config.rate_interval_ns != 0
-        && let Err(reason) = session::limit(&key.source, config, received_ns)
+        && let Err(reason) = session::limit(&key.source, control, config, received_ns)
     {
         return reason as u32;
     }

@@ -1,11 +1,11 @@
 //! The maps. Types and names are `teaparty_common::maps`'; sizes are the smallest that make sense, and the controller
 //! sets the real ones when it loads the program.
 
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use teaparty_common::maps::table::Place;
 use teaparty_common::maps::{
-    Bucket, Census, Config, Control, HistoryRing, LocalAddress, PORT_WORDS, Session, SessionKey,
+    BUCKET_ROWS, BucketRow, Census, Config, Control, HistoryRing, LocalAddress, PORT_WORDS, Session, SessionKey,
 };
 use teaparty_common::reflect::{Address, REASON_SLOTS};
 
@@ -32,7 +32,7 @@ pub(crate) static SESSIONS: Array<Place, 131072, MMAPABLE> = Array::new();
 #[btf_map(name = "provisioned")]
 pub(crate) static PROVISIONED: HashMap<SessionKey, Session, 65536, NO_PREALLOC> = HashMap::new();
 #[btf_map(name = "buckets")]
-pub(crate) static BUCKETS: LruHashMap<Address, Bucket, 65536> = LruHashMap::new();
+pub(crate) static BUCKETS: Array<BucketRow, { BUCKET_ROWS as usize }> = Array::new();
 #[btf_map(name = "counters")]
 pub(crate) static COUNTERS: PerCpuArray<u64, REASON_SLOTS> = PerCpuArray::new();
 #[btf_map(name = "punts")]

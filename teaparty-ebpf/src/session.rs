@@ -4,9 +4,8 @@ use core::hint::black_box;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::ptr::NonNull;
 
-use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use teaparty_common::maps::{Bucket, Config, Control, HistoryKey, HistorySlot, LocalAddress, Session, SessionKey};
+use teaparty_common::maps::{Config, Control, HistoryKey, HistorySlot, LocalAddress, Session, SessionKey};
 use teaparty_common::reflect::{Address, Reason};
 
 use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PORTS, PROVISIONED, SERIAL};
@@ -51,7 +50,7 @@ pub(crate) fn admit(
                 return Err(Reason::from_number(outcome).unwrap_or(Reason::Internal));
             }
             if config.rate_interval_ns != 0 {
-                limit(&key.source, config, now_ns)?;
+                limit(&key.source, control, config, now_ns)?;
             }
             return Ok(Admitted { flags, session: None });
         }
@@ -83,7 +82,7 @@ pub(crate) fn admit(
         }
     }
     if config.rate_interval_ns != 0 {
-        limit(&key.source, config, now_ns)?;
+        limit(&key.source, control, config, now_ns)?;
     }
     Ok(Admitted { flags, session })
 }
@@ -202,23 +201,14 @@ fn provisioned_flags(key: &SessionKey) -> Option<u32> {
     unsafe { PROVISIONED.get(key) }.map(|found| found.flags)
 }
 
-/// The rate limit: a virtual clock per source that each packet moves on, and that may run ahead by the burst.
+/// The rate limit.
 #[inline(always)]
-pub(crate) fn limit(source: &Address, config: &Config, now_ns: u64) -> Result<(), Reason> {
-    let Some(bucket) = BUCKETS.get_ptr_mut(source) else {
-        let bucket = Bucket { full_at_ns: now_ns + config.rate_interval_ns };
-        // A source that can't be remembered is not limited: the map evicts, so this does not happen at rest.
-        let _ = BUCKETS.insert(source, bucket, u64::from(BPF_ANY));
-        return Ok(());
-    };
-    // SAFETY: a value of a map. Two processors may lose one packet's worth of each other's debt; the limit stays a limit.
-    let bucket = unsafe { &mut *bucket };
-    let full_at = if bucket.full_at_ns > now_ns { bucket.full_at_ns } else { now_ns };
-    if full_at - now_ns > config.rate_burst_ns {
-        return Err(Reason::RateLimited);
-    }
-    bucket.full_at_ns = full_at + config.rate_interval_ns;
-    Ok(())
+pub(crate) fn limit(source: &Address, control: &Control, config: &Config, now_ns: u64) -> Result<(), Reason> {
+    let Some(row) = BUCKETS.get_ptr_mut(control.table.bucket_row(source)) else { return Ok(()) };
+    // SAFETY: a value of a map; other processors may write whole words of it.
+    let row = unsafe { &mut *row };
+    let is_within = row.admit(source, now_ns, config.rate_interval_ns, config.rate_burst_ns);
+    if is_within { Ok(()) } else { Err(Reason::RateLimited) }
 }
 
 /// The session's entry, made if there is none: of the key in working memory and of `scratch`, which is its session there.

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::reflect::Policy;
+use crate::reflect::{Address, Policy};
 
 /// The entry that changes often: which configuration holds, and the state of the clock.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
@@ -106,8 +106,57 @@ impl LocalAddress {
 
 /// The rate limit's state for one source: a virtual clock that each packet moves on by the interval.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
-#[repr(C, align(8))]
+#[repr(C, align(32))]
 pub struct Bucket {
+    /// The source.
+    pub source: Address,
     /// CLOCK_TAI at which the source will have its full burst again, in nanoseconds.
     pub full_at_ns: u64,
+    /// Nothing.
+    pub reserved: u64,
+}
+
+/// Buckets of sources that are looked for together: two lines of the cache.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct BucketRow {
+    /// In no order.
+    pub buckets: [Bucket; 4],
+}
+
+/// Rows of buckets there are, so 65,536 sources.
+pub const BUCKET_ROWS: u32 = 16_384;
+
+impl BucketRow {
+    /// Whether one more packet of `source`, received at `now_ns` of CLOCK_TAI, is within the limit; if so, it is counted.
+    ///
+    /// A source that is not here takes the bucket of the one that has its full burst again first, or soonest: forgetting
+    /// that one gives it least, and nothing where its burst is full. Two processors may lose one packet's worth of each
+    /// other's debt; the limit stays a limit.
+    #[inline(always)]
+    pub fn admit(&mut self, source: &Address, now_ns: u64, interval_ns: u64, burst_ns: u64) -> bool {
+        let words = source.words();
+        let (mut chosen, mut soonest) = (0, u64::MAX);
+        for (way, bucket) in self.buckets.iter().enumerate() {
+            let there = bucket.source.words();
+            if (there[0] ^ words[0]) | (there[1] ^ words[1]) == 0 {
+                chosen = way;
+                break;
+            }
+            if bucket.full_at_ns < soonest {
+                (chosen, soonest) = (way, bucket.full_at_ns);
+            }
+        }
+        let bucket = &mut self.buckets[chosen % 4];
+        let is_known = bucket.source == *source;
+        let full_at = if is_known && bucket.full_at_ns > now_ns { bucket.full_at_ns } else { now_ns };
+        if full_at - now_ns > burst_ns {
+            return false;
+        }
+        if !is_known {
+            bucket.source = *source;
+        }
+        bucket.full_at_ns = full_at + interval_ns;
+        true
+    }
 }

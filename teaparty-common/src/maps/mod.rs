@@ -9,7 +9,7 @@ mod punt;
 mod session;
 pub mod table;
 
-pub use config::{Bucket, Clock, Config, Control, LocalAddress};
+pub use config::{BUCKET_ROWS, Bucket, BucketRow, Clock, Config, Control, LocalAddress};
 pub use ledger::{LedgerOperation, LedgerRequest};
 pub use punt::{MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind};
 pub use session::{Census, HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
@@ -34,7 +34,7 @@ pub mod name {
     pub const SESSIONS: &str = "sessions";
     /// [`super::SessionKey`] to [`super::Session`]: sessions that were configured; never evicted.
     pub const PROVISIONED: &str = "provisioned";
-    /// Source address to [`super::Bucket`].
+    /// [`super::BucketRow`]s: what sources may still send.
     pub const BUCKETS: &str = "buckets";
     /// Packets by [`crate::reflect::Reason`], for each processor.
     pub const COUNTERS: &str = "counters";
@@ -76,7 +76,7 @@ macro_rules! pod {
 
 #[cfg(feature = "user")]
 pod!(
-    Bucket,
+    BucketRow,
     Census,
     Config,
     Control,

@@ -20,7 +20,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[cfg(target_has_atomic = "64")]
 pub use shared::{Shared, SharedPlace};
 
-use super::{Session, SessionKey};
+use super::{BUCKET_ROWS, Session, SessionKey};
+use crate::reflect::Address;
 
 /// Places in a row.
 pub const WAYS: u32 = 8;
@@ -127,21 +128,32 @@ impl Shape {
         self.rows * WAYS
     }
 
-    /// Where to look for a key. A sum of products as in UMAC's NH (RFC 4418 §5.2), of which two keys have the same once in
-    /// 2^32 seeds; then all of it is brought to the upper bits.
+    /// Where to look for a key.
     #[inline(always)]
     pub fn spot(&self, key: &SessionKey) -> Spot {
-        let words = key.words();
+        let mixed = self.mix(&key.words());
+        Spot { row: ((mixed * u64::from(self.rows)) >> 32) as u32, way: mixed as u32 % WAYS }
+    }
+
+    /// The row of buckets of a source.
+    #[inline(always)]
+    pub fn bucket_row(&self, source: &Address) -> u32 {
+        ((self.mix(&source.words()) * u64::from(BUCKET_ROWS)) >> 32) as u32
+    }
+
+    /// Some words to 32 bits. A sum of products as in UMAC's NH (RFC 4418 §5.2), which two sets of words have in common for
+    /// one seed in 2^32; then all of it is brought to the upper bits.
+    #[inline(always)]
+    fn mix<const N: usize>(&self, words: &[u64; N]) -> u64 {
         let mut sum = 0u64;
         let mut i = 0;
-        while i < KEY_WORDS {
+        while i < N {
             let low = (words[i] as u32).wrapping_add(self.seed[i] as u32);
             let high = ((words[i] >> 32) as u32).wrapping_add((self.seed[i] >> 32) as u32);
             sum = sum.wrapping_add(u64::from(low) * u64::from(high));
             i += 1;
         }
-        let mixed = (sum ^ (sum >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        Spot { row: ((mixed * u64::from(self.rows)) >> 32) as u32, way: mixed as u32 % WAYS }
+        (sum ^ (sum >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
     }
 
     /// Index of the place that is looked at as number `i` for a spot: all of its row, then the next ones' in turn. One

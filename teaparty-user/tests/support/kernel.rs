@@ -9,8 +9,8 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use teaparty_common::maps::{
-    ABI_VERSION, Bucket, Clock, Config, Control, HistoryRing, LedgerRequest, LocalAddress, PORT_WORDS, PuntHeader,
-    Session, SessionKey, name, program,
+    ABI_VERSION, BUCKET_ROWS, BucketRow, Clock, Config, Control, HistoryRing, LedgerRequest, LocalAddress, PORT_WORDS,
+    PuntHeader, Session, SessionKey, name, program,
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
 use teaparty_user::reflector::table::{KernelTable, new_shape};
@@ -110,7 +110,10 @@ impl Kernel {
         self.forget();
         empty::<SessionKey, Session>(self.map(name::PROVISIONED));
         empty::<Address, LocalAddress>(self.map(name::ADDRESSES));
-        empty::<Address, Bucket>(self.map(name::BUCKETS));
+        let mut buckets: Array<_, BucketRow> = self.map(name::BUCKETS);
+        for row in 0..BUCKET_ROWS {
+            buckets.set(row, BucketRow::default(), 0).expect("a row of buckets is written");
+        }
         let mut allowed: LpmTrie<_, Address, u32> = self.map(name::ALLOWED);
         let prefixes: Vec<Key<Address>> = allowed.keys().map(|key| key.expect("a prefix is read")).collect();
         for prefix in prefixes {
@@ -282,7 +285,7 @@ fn load() -> Result<Loaded, String> {
     let mut loader = EbpfLoader::new();
     let table = new_shape(1024).expect("random numbers");
     // Small maps are made and cleared faster.
-    for (map, entries) in [(name::SESSIONS, table.places()), (name::BUCKETS, 1024), (name::HISTORY, HISTORY_RINGS)] {
+    for (map, entries) in [(name::SESSIONS, table.places()), (name::HISTORY, HISTORY_RINGS)] {
         loader.map_max_entries(map, entries);
     }
     loader.map_max_entries(name::PUNTS, 1 << 20);
