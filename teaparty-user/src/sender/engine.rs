@@ -21,6 +21,9 @@ use crate::net::wait::{Alarm, ask_for_short_turns, go_before_others, wait};
 mod intake;
 mod port;
 mod queue;
+mod roster;
+
+pub use roster::Change;
 
 use port::Port;
 use queue::Queue;
@@ -81,17 +84,7 @@ pub fn run(
     let start = clock.monotonic_ns();
     engine.begin(start + LEAD_NS + LEAD_FOR_EACH_NS * config.targets.len() as u64)?;
     while !engine.is_over(stop) {
-        if stop.is_requested() {
-            engine.sessions.iter_mut().for_each(Session::stop_sending);
-        }
-        let now = clock.monotonic_ns();
-        engine.check_clock(now, sink);
-        engine.send_due(now)?;
-        engine.read_reports(sink)?;
-        engine.read_replies(sink)?;
-        engine.expire(clock.monotonic_ns(), sink);
-        engine.publish(now, sink);
-        engine.sleep(stop)?;
+        engine.turn(stop, sink)?;
     }
     engine.finish(sink);
     Ok(Outcome {
@@ -121,6 +114,34 @@ fn place_thread(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Measures for ever, until `stop` is requested: whom, `changes` says while it goes. The configuration's targets only say
+/// of which address families sockets are needed.
+///
+/// `changes` is asked at each turn, at least once a second, until it has none; its error is the
+/// result. What is awaited at the end is no loss.
+pub fn run_for_ever(
+    config: &Config,
+    clock: &impl Clock,
+    stop: &Stop,
+    interest: Interest,
+    changes: &mut dyn FnMut() -> anyhow::Result<Option<Change>>,
+    sink: &mut dyn FnMut(Event),
+) -> anyhow::Result<()> {
+    let mut engine = Engine { is_endless: true, ..Engine::open(config, clock, interest)? };
+    let mut turn = |engine: &mut Engine<'_, _>| {
+        while let Some(change) = changes()? {
+            engine.change(change, sink)?;
+        }
+        engine.turn(stop, sink)
+    };
+    let mut result = Ok(());
+    while result.is_ok() && !stop.is_requested() {
+        result = turn(&mut engine);
+    }
+    engine.tell_tallies(sink);
+    result
+}
+
 struct Engine<'a, C> {
     config: &'a Config,
     clock: &'a C,
@@ -144,6 +165,10 @@ struct Engine<'a, C> {
     steps: Vec<i64>,
     foreign: Ignored,
     published: u64,
+    /// Whether it goes on without anything to do.
+    is_endless: bool,
+    /// When tallies were told last.
+    tallied: u64,
     /// No packet is given up before this.
     next_expiry: u64,
 }
@@ -172,8 +197,26 @@ impl<'a, C: Clock> Engine<'a, C> {
             steps: Vec::new(),
             foreign: Ignored::default(),
             published: 0,
+            is_endless: false,
+            tallied: 0,
             next_expiry: 0,
         })
+    }
+
+    /// Does once what there is to do, and sleeps until there is more.
+    fn turn(&mut self, stop: &Stop, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+        if stop.is_requested() {
+            self.sessions.iter_mut().for_each(Session::stop_sending);
+        }
+        let now = self.clock.monotonic_ns();
+        self.check_clock(now, sink);
+        self.send_due(now)?;
+        self.read_reports(sink)?;
+        self.read_replies(sink)?;
+        self.expire(self.clock.monotonic_ns(), sink);
+        self.publish(now, sink);
+        self.publish_tallies(now, sink);
+        self.sleep(stop)
     }
 
     /// Makes the sessions. Their starts are spread over one interval, so that a thousand targets make no burst.
@@ -308,7 +351,7 @@ impl<'a, C: Clock> Engine<'a, C> {
 
     /// Waits for a datagram, a report, a request to stop, or the next thing to do.
     fn sleep(&mut self, stop: &Stop) -> anyhow::Result<()> {
-        if self.is_over(stop) {
+        if !self.is_endless && self.is_over(stop) {
             return Ok(());
         }
         let mut next = self.queue.next_due();

@@ -9,6 +9,7 @@ use teaparty_common::wire::TrafficClass;
 use super::exchange::{Counts, Kind, Split};
 use super::histogram::Figures;
 use super::sample::{NoDelays, Sample};
+use super::session::Ignored;
 use super::tlvs::words::Finding;
 use crate::net::batch::StampSource;
 
@@ -26,6 +27,28 @@ pub enum Event {
     },
     /// How all targets stand, a few times a second.
     Snapshot(Box<[Snapshot]>),
+    /// What one target's session counts.
+    Tally {
+        /// Place of the target.
+        target: usize,
+        /// The counts.
+        tally: Tally,
+    },
+}
+
+/// What a session counts from its start on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Packets and replies.
+    pub counts: Counts,
+    /// Loss by direction; `None` at the start.
+    pub split: Option<Split>,
+    /// Replies that were ignored.
+    pub ignored: Ignored,
+    /// Packets that the system refused to send.
+    pub send_errors: u64,
+    /// Refusals that the network reported.
+    pub refusals: u64,
 }
 
 /// Which events are wanted; those that are not cost nothing.
@@ -35,6 +58,8 @@ pub struct Interest {
     pub records: bool,
     /// [`Event::Snapshot`], so often.
     pub snapshots: Option<std::time::Duration>,
+    /// [`Event::Tally`] of each session, so often.
+    pub tallies: Option<std::time::Duration>,
 }
 
 /// What became of a packet.

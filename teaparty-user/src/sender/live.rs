@@ -108,7 +108,7 @@ impl<'a> View<'a> {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Record(_) => {}
+            Event::Record(_) | Event::Tally { .. } => {}
             Event::Notice { target, text } => {
                 let name = target.map_or("", |target| &self.config.targets[target].name);
                 self.notices.push_back(format!("{name} {text}").trim().to_owned());

@@ -48,7 +48,7 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
     let is_dumb = std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
     let is_live = output.is_live && !is_dumb && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let snapshots = is_live.then_some(live::INTERVAL);
-    let interest = Interest { records: !is_live && writer.wants_records(), snapshots };
+    let interest = Interest { records: !is_live && writer.wants_records(), snapshots, ..Interest::default() };
     let (sink, events) = sync_channel(BACKLOG);
     let outcome = std::thread::scope(|scope| {
         let engine = std::thread::Builder::new()
@@ -174,7 +174,7 @@ impl Writer {
                 }
                 Ok(())
             }
-            Event::Snapshot(_) => Ok(()),
+            Event::Snapshot(_) | Event::Tally { .. } => Ok(()),
         }
     }
 

@@ -8,7 +8,7 @@ use teaparty_common::tlv::{Kind, KindSet};
 use teaparty_common::wire::{ErrorEstimate, TrafficClass};
 
 use super::config::{AccessReport, Config};
-use super::event::{Fate, Record, ReplyRecord, Snapshot};
+use super::event::{Fate, Record, ReplyRecord, Snapshot, Tally};
 use super::exchange::{self, Claim, Departure, Exchange};
 use super::packet::{NoCodePoint, Template};
 use super::reply::Reply;
@@ -75,6 +75,17 @@ pub struct Reaction {
     pub notice: Option<String>,
 }
 
+/// How a session begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// Session-Sender Identifier, 0 for none.
+    pub ssid: u16,
+    /// When the first packet is due (monotonic).
+    pub start_ns: u64,
+    /// Decides about Poisson intervals.
+    pub seed: u64,
+}
+
 /// Ranges in the histogram of a snapshot.
 const SNAPSHOT_RANGES: usize = 12;
 
@@ -116,6 +127,16 @@ pub struct Session {
 impl Session {
     /// The session of the target at `place`, whose first packet is due at `start_ns` (monotonic).
     pub fn new(config: &Config, place: usize, ssid: u16, start_ns: u64, seed: u64) -> Result<Self, NoCodePoint> {
+        Self::with(config, place, config.targets[place].address, Start { ssid, start_ns, seed })
+    }
+
+    /// The same for an address that the configuration does not name.
+    pub fn with(
+        config: &Config,
+        place: usize,
+        address: SocketAddr,
+        Start { ssid, start_ns, seed }: Start,
+    ) -> Result<Self, NoCodePoint> {
         let (plain, reporting) = templates(config, ssid, KindSet::EMPTY)?;
         let timer = |report: AccessReport| AccessTimer::new(report.timer, report.retransmissions);
         let reporting = reporting.zip(config.access_report.map(timer));
@@ -123,7 +144,7 @@ impl Session {
         let due_ns = schedule.next();
         Ok(Self {
             place,
-            address: config.targets[place].address,
+            address,
             ssid,
             exchange: Exchange::new(exchange_settings(config)),
             statistics: Statistics::default(),
@@ -351,6 +372,17 @@ impl Session {
             round_trip: self.statistics.round_trip.figures(),
             last_round_trip_ns: self.last_round_trip_ns,
             histogram: self.statistics.round_trip.histogram(SNAPSHOT_RANGES),
+        }
+    }
+
+    /// What it counts.
+    pub fn tally(&self) -> Tally {
+        Tally {
+            counts: self.exchange.counts(),
+            split: Some(self.exchange.split()),
+            ignored: self.ignored,
+            send_errors: self.send_errors.0,
+            refusals: self.refusals,
         }
     }
 

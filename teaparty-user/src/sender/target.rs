@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
+use anyhow::Context;
+
 use crate::exit::UsageError;
 
 /// A target as given: `HOST`, `HOST:PORT`, `[IPV6]:PORT`, or an address with the port behind it as a word of its own.
@@ -87,24 +89,33 @@ pub fn parse_file(content: &str) -> Result<Vec<Spec>, UsageError> {
 }
 
 impl Spec {
-    /// Looks the name up. Blocks for as long as the system's resolver does.
+    /// Looks the name up and takes the first address. Blocks for as long as the system's resolver does.
     pub fn resolve(&self, default_port: u16, family: Family) -> anyhow::Result<Target> {
+        let addresses = self.addresses(default_port, family)?;
+        let address = addresses.first().context("a name without addresses is an error")?;
+        Ok(Target { name: self.to_string(), address: *address })
+    }
+
+    /// All addresses of the name; not empty. Blocks likewise.
+    pub fn addresses(&self, default_port: u16, family: Family) -> anyhow::Result<Vec<SocketAddr>> {
         let port = self.port.unwrap_or(default_port);
         let found = (self.host.as_str(), port).to_socket_addrs();
-        let mut found = found.map_err(|error| {
+        let found = found.map_err(|error| {
             anyhow::anyhow!("cannot resolve `{}`: {error}; check its spelling and /etc/resolv.conf", self.host)
         })?;
-        let address = found.find(|address| match family {
-            Family::Any => true,
-            Family::V4 => address.is_ipv4(),
-            Family::V6 => address.is_ipv6(),
-        });
+        let found: Vec<SocketAddr> = found
+            .filter(|address| match family {
+                Family::Any => true,
+                Family::V4 => address.is_ipv4(),
+                Family::V6 => address.is_ipv6(),
+            })
+            .collect();
         let family = match family {
             Family::V6 => "IPv6",
             _ => "IPv4",
         };
-        let address = address.ok_or_else(|| anyhow::anyhow!("`{}` has no {family} address", self.host))?;
-        Ok(Target { name: self.to_string(), address })
+        anyhow::ensure!(!found.is_empty(), "`{}` has no {family} address", self.host);
+        Ok(found)
     }
 }
 

@@ -123,6 +123,12 @@ impl Port {
         (place as usize, index)
     }
 
+    /// Forgets the packets of a session whose place another one takes: their timestamps may yet be told.
+    pub(super) fn forget(&mut self, place: usize) {
+        let of_it = self.stamps.iter_mut().filter(|(other, _)| *other as usize == place);
+        of_it.for_each(|stamp| *stamp = (u32::MAX, 0));
+    }
+
     /// Puts the session's next packet into the batch, all but its base packet.
     pub(super) fn enqueue(&mut self, session: &mut Session, place: usize, config: &Config, random: &mut Random) {
         let Some((deadline_ns, variant)) = session.take_due() else { return };

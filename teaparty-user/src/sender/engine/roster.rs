@@ -1,0 +1,97 @@
+//! Targets that come and go while the engine runs, and what their sessions count, told now and then.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::super::event::Event;
+use super::super::session::{Session, Start};
+use super::super::stats::Statistics;
+use super::{Engine, LEAD_NS, NO_SESSION};
+use crate::clock::Clock;
+
+/// Samples after which a session's statistics begin anew where nobody reads them: so that their size has a bound.
+const SAMPLES: u64 = 256;
+/// First packets are spread over this at most.
+const SPREAD_NS: u64 = 10_000_000_000;
+
+/// Somebody to measure, or not to any more.
+#[derive(Clone, Copy, Debug)]
+pub enum Change {
+    /// A session begins at a place that has none: the next one, or that of one that was removed.
+    Add {
+        /// The place, by which events name it.
+        place: usize,
+        /// Where packets go; of a family that there is a socket for.
+        address: SocketAddr,
+        /// Session-Sender Identifier, which no other session has; 0 for none.
+        ssid: u16,
+    },
+    /// A session ends at once. What it awaits is no loss.
+    Remove {
+        /// Its place.
+        place: usize,
+    },
+}
+
+impl<C: Clock> Engine<'_, C> {
+    pub(super) fn change(&mut self, change: Change, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+        match change {
+            Change::Add { place, address, ssid } => self.add(place, address, ssid),
+            Change::Remove { place } => {
+                self.remove(place, sink);
+                Ok(())
+            }
+        }
+    }
+
+    fn add(&mut self, place: usize, address: SocketAddr, ssid: u16) -> anyhow::Result<()> {
+        anyhow::ensure!(place <= self.sessions.len(), "place {place} is not the next one");
+        // Many that begin together shall not send together.
+        let interval_ns = (self.config.plan.interval_ps / 1_000).clamp(1, SPREAD_NS);
+        let start_ns = self.clock.monotonic_ns() + LEAD_NS + self.random.bits() % interval_ns;
+        let start = Start { ssid, start_ns, seed: self.random.bits() };
+        let session = Session::with(self.config, place, address, start)?;
+        if ssid != 0 {
+            self.by_ssid[usize::from(ssid)] = place as u32;
+        }
+        self.queue.push(session.due_ns(), place);
+        match self.sessions.get_mut(place) {
+            Some(former) => {
+                *former = session;
+                self.ports.iter_mut().for_each(|port| port.forget(place));
+            }
+            None => self.sessions.push(session),
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, place: usize, sink: &mut dyn FnMut(Event)) {
+        let Some(session) = self.sessions.get_mut(place) else { return };
+        sink(Event::Tally { target: place, tally: session.tally() });
+        session.stop_sending();
+        session.exchange.close();
+        // Replies that still come are nobody's.
+        session.address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        if self.by_ssid[usize::from(session.ssid)] == place as u32 {
+            self.by_ssid[usize::from(session.ssid)] = NO_SESSION;
+        }
+        self.queue.push(None, place);
+    }
+
+    pub(super) fn publish_tallies(&mut self, now: u64, sink: &mut dyn FnMut(Event)) {
+        let Some(interval) = self.interest.tallies else { return };
+        if now.saturating_sub(self.tallied) >= interval.as_nanos() as u64 {
+            self.tallied = now;
+            self.tell_tallies(sink);
+        }
+    }
+
+    /// Tells what sessions count that send or await something.
+    pub(super) fn tell_tallies(&mut self, sink: &mut dyn FnMut(Event)) {
+        for (target, session) in self.sessions.iter_mut().enumerate().filter(|(_, session)| !session.is_over()) {
+            sink(Event::Tally { target, tally: session.tally() });
+            if session.statistics.round_trip.count() >= SAMPLES {
+                session.statistics = Statistics::default();
+            }
+        }
+    }
+}
