@@ -109,9 +109,14 @@ pub fn check_listen(listen: SocketAddr, token: Option<&Token>) -> Result<(), Tok
 /// Lets requests through that have the token. Without a token, those that no web page of elsewhere can have sent: a
 /// browser on this host reaches loopback too, and says with `Origin` that it acts for a page.
 pub async fn admit(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    admit_with(State(app.token), request, next).await
+}
+
+/// The same where there is nothing but a token.
+pub async fn admit_with(State(token): State<Option<Token>>, request: Request, next: Next) -> Response {
     let is_probe = matches!(request.uri().path(), "/livez" | "/readyz");
     let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
-    match &app.token {
+    match &token {
         Some(token) if !is_probe && !token.admits(request.headers()) => ApiError::unauthorized().into_response(),
         None if !is_safe && request.headers().contains_key(header::ORIGIN) => ApiError::foreign_page().into_response(),
         _ => next.run(request).await,

@@ -25,7 +25,7 @@ use crate::sender::run::{self, Output};
 use crate::sender::schedule::{Pattern, Plan};
 use crate::sender::target::{Family, Spec, Target, parse_file, parse_words};
 
-mod compose;
+pub(crate) mod compose;
 
 use compose::{is_slow, options_header, pad, place_hmac};
 

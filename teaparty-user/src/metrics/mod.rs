@@ -17,7 +17,7 @@ use crate::heartbeat::Status;
 use crate::reflector::handle::{Count, InterfaceStatus, Path, ReflectorHandle, SessionStatus};
 use crate::reflector::residence::{BOUNDS_NS, Residences};
 
-mod process;
+pub(crate) mod process;
 
 /// The text format that every Prometheus reads.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -175,37 +175,33 @@ impl Snapshot {
         let version = vec![("version", env!("CARGO_PKG_VERSION").into())];
         gauge("build_info", "The running teaparty, always 1.", vec![(version, 1.0)])
     }
+}
 
-    fn singles(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let Self { process, clock, .. } = self;
-        if let Some(seconds) = process.cpu_seconds {
-            let help = "Processor time used, user and system.";
-            let encoder = encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
-            ConstCounter::new(seconds).encode(encoder)?;
-        }
-        let is_synchronized = f64::from(u8::from(clock.is_synchronized));
-        let seconds = |ns: f64| Some(ns / 1e9);
-        for (name, help, value) in [
-            ("clock_synchronized", "Whether the system clock says that it is synchronised.", Some(is_synchronized)),
-            (
-                "clock_error_bound_seconds",
-                "How far the system clock may be off.",
-                seconds(clock.maximum_error_ns as f64),
-            ),
-            ("clock_tai_offset_seconds", "TAI minus UTC as the kernel has it.", seconds(clock.tai_offset_ns() as f64)),
-            ("process_resident_memory_bytes", "Memory in use.", process.resident_bytes),
-            ("process_open_fds", "Open descriptors.", process.open_fds),
-            ("process_max_fds", "Descriptors that may be open.", process.max_fds),
-            ("process_threads", "Threads.", process.threads),
-            ("process_start_time_seconds", "When the process began.", process.start_seconds),
-        ] {
-            if let Some(value) = value {
-                let encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-                ConstGauge::new(value).encode(encoder)?;
-            }
-        }
-        Ok(())
+/// What every process of ours tells of itself and of the clock that it measures with.
+pub(crate) fn host(encoder: &mut DescriptorEncoder<'_>, process: &Process, clock: &ClockState) -> fmt::Result {
+    if let Some(seconds) = process.cpu_seconds {
+        let help = "Processor time used, user and system.";
+        let encoder = encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
+        ConstCounter::new(seconds).encode(encoder)?;
     }
+    let is_synchronized = f64::from(u8::from(clock.is_synchronized));
+    let seconds = |ns: f64| Some(ns / 1e9);
+    for (name, help, value) in [
+        ("clock_synchronized", "Whether the system clock says that it is synchronised.", Some(is_synchronized)),
+        ("clock_error_bound_seconds", "How far the system clock may be off.", seconds(clock.maximum_error_ns as f64)),
+        ("clock_tai_offset_seconds", "TAI minus UTC as the kernel has it.", seconds(clock.tai_offset_ns() as f64)),
+        ("process_resident_memory_bytes", "Memory in use.", process.resident_bytes),
+        ("process_open_fds", "Open descriptors.", process.open_fds),
+        ("process_max_fds", "Descriptors that may be open.", process.max_fds),
+        ("process_threads", "Threads.", process.threads),
+        ("process_start_time_seconds", "When the process began.", process.start_seconds),
+    ] {
+        if let Some(value) = value {
+            let encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(value).encode(encoder)?;
+        }
+    }
+    Ok(())
 }
 
 impl Collector for Snapshot {
@@ -213,7 +209,7 @@ impl Collector for Snapshot {
         self.counters(&mut encoder)?;
         self.residence(&mut encoder)?;
         self.gauges(&mut encoder)?;
-        self.singles(&mut encoder)
+        host(&mut encoder, &self.process, &self.clock)
     }
 }
 
@@ -245,7 +241,7 @@ fn session_labels(session: &SessionStatus) -> Labels {
 }
 
 /// OpenMetrics text as Prometheus text: there a counter's description bears the name that its samples have.
-fn to_prometheus(open_metrics: &str) -> String {
+pub(crate) fn to_prometheus(open_metrics: &str) -> String {
     let counters: Vec<&str> =
         open_metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
     let mut text = String::with_capacity(open_metrics.len());

@@ -7,24 +7,24 @@ use nix::unistd::{SysconfVar, sysconf};
 
 /// Figures of one moment. One that the system does not tell is missing.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Process {
+pub(crate) struct Process {
     /// Processor time, user and system, in seconds.
-    pub(super) cpu_seconds: Option<f64>,
+    pub(crate) cpu_seconds: Option<f64>,
     /// Memory that is in use, in octets.
-    pub(super) resident_bytes: Option<f64>,
+    pub(crate) resident_bytes: Option<f64>,
     /// Open descriptors.
-    pub(super) open_fds: Option<f64>,
+    pub(crate) open_fds: Option<f64>,
     /// How many there may be.
-    pub(super) max_fds: Option<f64>,
+    pub(crate) max_fds: Option<f64>,
     /// Threads.
-    pub(super) threads: Option<f64>,
+    pub(crate) threads: Option<f64>,
     /// When it began, in seconds since 1970.
-    pub(super) start_seconds: Option<f64>,
+    pub(crate) start_seconds: Option<f64>,
 }
 
 impl Process {
     /// Looks.
-    pub(super) fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
         let cpu_us = usage.map(|usage| (usage.user_time() + usage.system_time()).num_microseconds());
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();

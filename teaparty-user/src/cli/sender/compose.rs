@@ -10,7 +10,7 @@ use crate::sender::schedule::{Pattern, Plan};
 use crate::sender::tlvs::request::Request;
 
 /// Puts an HMAC TLV where it belongs and has to be (RFC 8972 §4.8); returns its key, if there is one in the packet.
-pub(super) fn place_hmac(
+pub(crate) fn place_hmac(
     chain: &mut Chain,
     mode: Mode,
     key: Option<&Key>,
@@ -35,7 +35,7 @@ pub(super) fn place_hmac(
 }
 
 /// Fills packets up to `size` octets with one Extra Padding TLV at the end.
-pub(super) fn pad(chain: &mut Chain, mode: Mode, size: u16, is_random: bool) -> Result<(), UsageError> {
+pub(crate) fn pad(chain: &mut Chain, mode: Mode, size: u16, is_random: bool) -> Result<(), UsageError> {
     let report = chain.access_report.map_or(0, |_| 8);
     let present = mode.base_len() + report + chain.tlvs.iter().map(Request::len).sum::<usize>();
     let missing = usize::from(size).checked_sub(present);
@@ -53,13 +53,13 @@ pub(super) fn pad(chain: &mut Chain, mode: Mode, size: u16, is_random: bool) -> 
 }
 
 /// Whether asking the kernel about each packet costs little enough.
-pub(super) fn is_slow(plan: &Plan, targets: usize) -> bool {
+pub(crate) fn is_slow(plan: &Plan, targets: usize) -> bool {
     let burst = if let Pattern::Burst(size) = plan.pattern { f64::from(size) } else { 1.0 };
     1e12 / plan.interval_ps as f64 * targets as f64 * burst <= 50_000.0
 }
 
 /// An options header that asks for nothing (RFC 8200 §4.2); its Next Header is the kernel's to fill in.
-pub(super) fn options_header(octets: Option<u16>) -> Vec<u8> {
+pub(crate) fn options_header(octets: Option<u16>) -> Vec<u8> {
     /// Experimental option that is skipped where it is unknown (RFC 4727 §3.6).
     const EXPERIMENT: u8 = 0x1e;
     const PAD_N: u8 = 1;
