@@ -18,6 +18,7 @@ pub mod logging;
 pub mod metrics;
 pub mod net;
 pub mod privileges;
+pub mod probe;
 pub mod process;
 pub mod reflector;
 pub mod sender;

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod doctor;
+pub mod probe;
 pub mod reflector;
 pub mod report;
 pub mod sender;
@@ -44,6 +45,8 @@ pub struct Teaparty {
 enum Command {
     /// Send test packets and measure delay and loss.
     Sender(Box<sender::Arguments>),
+    /// Measure many targets for ever, for Prometheus.
+    Probe(probe::Arguments),
     /// Answer test packets, in the kernel where that can be (Session-Reflector).
     Reflector(Box<reflector::Arguments>),
     /// Remove the reflector that a killed teaparty, or one with --keep, has left on an interface.
@@ -121,6 +124,10 @@ impl Teaparty {
         match self.command {
             Some(Command::Sender(arguments)) => arguments.run(words),
             Some(Command::Reflector(arguments)) => {
+                no_words(&words)?;
+                arguments.run()
+            }
+            Some(Command::Probe(arguments)) => {
                 no_words(&words)?;
                 arguments.run()
             }

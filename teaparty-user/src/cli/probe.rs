@@ -1,0 +1,47 @@
+//! `teaparty probe`: measures many targets for ever.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::exit::Exit;
+use crate::probe::config::Config;
+use crate::probe::run::{self, Format};
+use crate::reflector::keys::KeyLoader;
+
+/// Measures many targets for ever.
+#[derive(Args, Debug)]
+#[command(after_help = "The file is read again when it changes and at SIGHUP. SIGINT and SIGTERM end the probe.\n\
+    Exit status: 0 ended as asked, 1 failure, 2 usage.")]
+pub struct Arguments {
+    /// The file with targets and settings (TOML); - is standard input, which can't be read again.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Say what is wrong with the file: line, column, key and remedy; measure nothing.
+    #[arg(long)]
+    check: bool,
+    /// What goes to standard output: jsonl is a line for each target and period of the service level.
+    #[arg(short, long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Arguments {
+    /// Measures, or checks the file.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        let loader = KeyLoader::default();
+        let config = match Config::read(&self.config, &loader) {
+            Ok(config) => config,
+            Err(problems) => {
+                eprintln!("{problems}");
+                return Ok(Exit::Usage);
+            }
+        };
+        if self.check {
+            let (targets, sources) = (config.targets.len(), config.sources.len());
+            let _ = writeln!(std::io::stdout(), "good: {targets} targets, {sources} sources of more");
+            return Ok(Exit::Success);
+        }
+        run::run(&self.config, config, loader, self.format)
+    }
+}

@@ -1,0 +1,103 @@
+//! What others may see of a running probe: its targets, and how its sources stand.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde_json::{Value, json};
+
+use super::watched::Watched;
+
+/// How a source of targets stands.
+#[derive(Clone, Debug, Default)]
+pub struct SourceStatus {
+    /// Where it is.
+    pub origin: String,
+    /// Targets of its last good document.
+    pub targets: usize,
+    /// Times that it could not be read, or had something wrong.
+    pub failures: u64,
+    /// What is wrong now.
+    pub problem: Option<String>,
+}
+
+/// Targets and sources. Written by the supervisor alone.
+#[derive(Default)]
+pub struct Board {
+    watched: RwLock<Arc<[Arc<Watched>]>>,
+    sources: RwLock<Vec<SourceStatus>>,
+    /// Reloads of the file that were taken over, and those that were refused.
+    pub reloads: [AtomicU64; 2],
+    /// Targets that were left out: there twice, or too many.
+    pub left_out: AtomicU64,
+}
+
+impl Board {
+    /// All targets, in the order of file and documents.
+    pub fn watched(&self) -> Arc<[Arc<Watched>]> {
+        self.watched.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How the sources stand.
+    pub fn sources(&self) -> Vec<SourceStatus> {
+        self.sources.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_watched(&self, watched: Vec<Arc<Watched>>) {
+        *self.watched.write().unwrap_or_else(PoisonError::into_inner) = watched.into();
+    }
+
+    pub(super) fn with_sources<T>(&self, with: impl FnOnce(&mut Vec<SourceStatus>) -> T) -> T {
+        with(&mut self.sources.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn count_reload(&self, is_taken_over: bool) {
+        self.reloads[usize::from(!is_taken_over)].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Which target something is about.
+pub fn labels(watched: &Watched) -> Value {
+    json!({ "target": watched.wanted.name, "session": watched.ssid, "labels": watched.wanted.labels })
+}
+
+/// All targets as JSON.
+pub fn targets(board: &Board) -> Value {
+    let all = board.watched();
+    let targets = all.iter().map(|watched| {
+        let mut value = labels(watched);
+        let state = watched.state();
+        let totals = state.totals;
+        value["address"] = json!(state.address);
+        value["measured"] = json!(state.is_measured);
+        value["problem"] = json!(state.problem);
+        value["sent"] = json!(totals.sent);
+        value["received"] = json!(totals.received);
+        value["lost"] = json!(totals.lost);
+        value["lost_far_end"] = json!(totals.lost_forward);
+        value["lost_near_end"] = json!(totals.lost_backward);
+        value["available"] = json!(state.sla.is_available());
+        value
+    });
+    let targets: Vec<Value> = targets.collect();
+    let sources = board.sources().into_iter().map(|source| {
+        json!({
+            "origin": source.origin, "targets": source.targets, "failures": source.failures, "problem": source.problem,
+        })
+    });
+    json!({ "targets": targets, "sources": sources.collect::<Vec<_>>() })
+}
+
+/// The service level of all targets as JSON.
+pub fn sla(board: &Board, now_ns: u64) -> Value {
+    let all = board.watched();
+    let targets = all.iter().map(|watched| {
+        let mut value = labels(watched);
+        let state = watched.state();
+        value["available"] = json!(state.sla.is_available());
+        value["current"] = json!(state.sla.current(&state.agreement, now_ns));
+        value["periods"] = json!(state.sla.finished().rev().collect::<Vec<_>>());
+        value["agreement"] = json!(*state.agreement);
+        value
+    });
+    json!({ "targets": targets.collect::<Vec<Value>>() })
+}

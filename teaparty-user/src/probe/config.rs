@@ -1,0 +1,363 @@
+//! The probe's file: read, layered and checked as a whole. Every problem has its line, its key and what to do.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::settings::{Discovery, Measure, Service, Whom};
+use super::sla::Agreement;
+use super::target::{LABEL_OCTETS, MOST_LABELS, Profile, Wanted, label_problem};
+use crate::api::access::Access;
+use crate::config::document::{Document, Table, keys};
+use crate::config::plan::{name_of, text_of};
+use crate::config::problem::{Problem, Problems};
+use crate::reflector::keys::KeyLoader;
+use crate::sender::target::parse_words;
+
+/// Keys of tables.
+pub const TARGET: &str = "target";
+/// Tables of files with targets.
+pub const FILE_SD: &str = "file-sd";
+/// Tables of addresses of documents with targets.
+pub const HTTP_SD: &str = "http-sd";
+/// The table of the service level.
+pub const SLA: &str = "sla";
+/// The key of labels.
+const LABELS: &str = "labels";
+
+/// Targets of a probe at most: what more there is, is left out and told.
+pub const MOST_TARGETS: usize = 10_000;
+/// Ways to measure at most; each has sockets and a thread of its own.
+pub const MOST_PROFILES: usize = 64;
+
+/// Where more targets come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A file.
+    File(PathBuf),
+    /// A document by HTTP.
+    Http(super::http::Url),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Http(url) => write!(f, "{url}"),
+        }
+    }
+}
+
+/// A source of targets.
+#[derive(Clone)]
+pub struct Source {
+    /// Where it is.
+    pub origin: Origin,
+    /// It is read so often.
+    pub refresh: Duration,
+    /// Labels that its targets have, unless they say otherwise.
+    pub labels: BTreeMap<String, String>,
+    /// How its targets are measured.
+    pub profile: Arc<Profile>,
+}
+
+/// What a probe is to do.
+pub struct Config {
+    /// Settings of the process.
+    pub service: Service,
+    /// Token and TLS that those name.
+    pub access: Access,
+    /// The targets that the file names.
+    pub targets: Vec<Wanted>,
+    /// Where more come from.
+    pub sources: Vec<Source>,
+    /// What is promised.
+    pub agreement: Agreement,
+}
+
+impl Config {
+    /// Reads a file and the keys that it names.
+    pub fn read(path: &Path, loader: &KeyLoader) -> Result<Self, Problems> {
+        let file = Some(name_of(path));
+        let whole =
+            |what| Problems { file: file.clone(), list: vec![Problem { place: None, key: String::new(), what }] };
+        let text = text_of(path).map_err(whole)?;
+        Self::of(&text, loader).map_err(|list| Problems { file, list })
+    }
+
+    /// The same of a text.
+    pub fn of(text: &str, loader: &KeyLoader) -> Result<Self, Vec<Problem>> {
+        let (document, table) = Document::parse(text);
+        if !document.problems.is_empty() {
+            return Err(document.problems);
+        }
+        let mut reader = Reader { document, loader, profiles: Vec::new() };
+        let config = reader.config(table);
+        let mut problems = reader.document.problems;
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => {
+                problems.sort_by_key(|problem| problem.place);
+                problems.dedup();
+                Err(problems)
+            }
+        }
+    }
+}
+
+struct Reader<'a, 'l> {
+    document: Document<'a>,
+    loader: &'l KeyLoader,
+    profiles: Vec<Arc<Profile>>,
+}
+
+impl<'a> Reader<'a, '_> {
+    fn config(&mut self, table: Table<'a>) -> Option<Config> {
+        let measured = keys::<Measure>();
+        let service_keys = keys::<Service>();
+        let mut known = [measured.clone(), service_keys].concat();
+        known.extend([TARGET, FILE_SD, HTTP_SD, SLA].map(String::from));
+        self.document.unknown_keys(&table, &known, &[]);
+        let service: Option<Service> = self.document.settings(&table);
+        let agreement = match table.get(SLA).cloned() {
+            None => Some(Agreement::default()),
+            Some(value) => self.agreement(&value),
+        };
+        // What is wrong above all tables is told once, there.
+        self.document.settings::<Measure>(&table)?;
+        let mut targets = Vec::new();
+        for inner in self.tables(&table, TARGET) {
+            targets.extend(self.target(&table, &inner, &measured));
+        }
+        let mut sources = Vec::new();
+        for key in [FILE_SD, HTTP_SD] {
+            for inner in self.tables(&table, key) {
+                sources.extend(self.source(&table, &inner, key, &measured));
+            }
+        }
+        if targets.is_empty() && sources.is_empty() && self.document.problems.is_empty() {
+            let what = "whom to measure? add a table [[target]] with `address = \"HOST\"`, [[file-sd]] or [[http-sd]]";
+            self.document.wrong_in(&table, TARGET, what);
+        }
+        self.claim(&table, &targets);
+        let service = service?;
+        let access = self.access(&table, &service)?;
+        Some(Config { service, access, targets, sources, agreement: agreement? })
+    }
+
+    fn agreement(&mut self, value: &Spanned<DeValue<'a>>) -> Option<Agreement> {
+        let Some(table) = Table::of(value) else {
+            self.document.wrong(value.span(), SLA, "is a table: write [sla]");
+            return None;
+        };
+        self.document.unknown_keys(&table, &keys::<Agreement>(), &[]);
+        let agreement: Agreement = self.document.settings(&table)?;
+        match agreement.check() {
+            Ok(()) => Some(agreement),
+            Err((key, what)) => {
+                self.document.wrong_in(&table, key, what);
+                None
+            }
+        }
+    }
+
+    /// Who may ask. The same rules as for the reflector's API.
+    fn access(&mut self, table: &Table<'a>, service: &Service) -> Option<Access> {
+        let Service { api, api_token_file, api_tls_cert, api_tls_key } = service.clone();
+        let all =
+            crate::config::service::Service { api, api_token_file, api_tls_cert, api_tls_key, ..Default::default() };
+        match all.check() {
+            Ok(access) => Some(access),
+            Err(error) => {
+                self.document.refused(table, false, error);
+                None
+            }
+        }
+    }
+
+    /// The tables of a list.
+    fn tables(&mut self, table: &Table<'a>, key: &str) -> Vec<Table<'a>> {
+        let Some(value) = table.get(key).cloned() else { return Vec::new() };
+        let DeValue::Array(values) = value.get_ref() else {
+            self.document.wrong(value.span(), key, format!("is a list of tables: write [[{key}]]"));
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for value in values.iter() {
+            match Table::of(value) {
+                Some(table) => tables.push(table),
+                None => self.document.wrong(value.span(), key, format!("is a list of tables: write [[{key}]]")),
+            }
+        }
+        tables
+    }
+
+    /// How a table's targets are measured; one that is like another one's is that.
+    fn profile(&mut self, above: &Table<'a>, own: &Table<'a>, measured: &[String]) -> Option<Arc<Profile>> {
+        let mut layered = Table { members: Default::default(), span: own.span.clone() };
+        for (name, value) in above.members.iter().chain(&own.members) {
+            if measured.iter().any(|key| *key == **name.get_ref()) {
+                layered.members.insert(name.clone(), value.clone());
+            }
+        }
+        let measure: Measure = self.document.settings(&layered)?;
+        let mut loaded = [None, None];
+        for (key, place) in ["auth-key-file", "tlv-key-file"].into_iter().zip(&mut loaded) {
+            let source = if key == "auth-key-file" { &measure.auth_key_file } else { &measure.tlv_key_file };
+            match self.loader.load(source.as_deref()) {
+                Ok(mut keys) => *place = keys.pop(),
+                Err(what) => {
+                    self.document.wrong_in(&layered, key, what);
+                    return None;
+                }
+            }
+        }
+        let profile = match Profile::new(measure, loaded) {
+            Ok(profile) => profile,
+            Err((key, what)) => {
+                self.document.wrong_in(&layered, key, what);
+                return None;
+            }
+        };
+        if let Some(known) = self.profiles.iter().find(|known| known.is_same(&profile)) {
+            return Some(known.clone());
+        }
+        let profile = Arc::new(profile);
+        self.profiles.push(profile.clone());
+        if self.profiles.len() > MOST_PROFILES {
+            let what =
+                format!("more than {MOST_PROFILES} ways to measure take too many sockets; let targets share settings");
+            self.document.wrong_in(own, "interval", what);
+            return None;
+        }
+        Some(profile)
+    }
+
+    fn labels(&mut self, table: &Table<'a>) -> Option<BTreeMap<String, String>> {
+        let Some(value) = table.get(LABELS).cloned() else { return Some(BTreeMap::new()) };
+        let Some(inner) = Table::of(&value) else {
+            self.document.wrong(value.span(), LABELS, "is a table: write labels = { site = \"north\" }");
+            return None;
+        };
+        let mut labels = BTreeMap::new();
+        for (name, value) in &inner.members {
+            let DeValue::String(text) = value.get_ref() else {
+                self.document.wrong(value.span(), LABELS, "the value of a label is text in quotation marks");
+                return None;
+            };
+            if let Some(what) = label_problem(name.get_ref(), text) {
+                self.document.wrong(name.span(), LABELS, what);
+                return None;
+            }
+            labels.insert(name.get_ref().to_string(), text.to_string());
+        }
+        if labels.len() > MOST_LABELS {
+            self.document.wrong(value.span(), LABELS, format!("a target has {MOST_LABELS} labels at most"));
+            return None;
+        }
+        Some(labels)
+    }
+
+    fn target(&mut self, above: &Table<'a>, own: &Table<'a>, measured: &[String]) -> Option<Wanted> {
+        let mut known = [measured.to_vec(), keys::<Whom>()].concat();
+        known.push(LABELS.into());
+        self.document.unknown_keys(own, &known, &keys::<Service>());
+        let whom: Option<Whom> = self.document.settings(own);
+        let profile = self.profile(above, own, measured);
+        let labels = self.labels(own);
+        let whom = whom?;
+        let Some(address) = whom.address else {
+            self.document.wrong_in(own, "address", "whom to measure? add `address = \"HOST\"` or \"HOST:PORT\"");
+            return None;
+        };
+        let name = whom.name.unwrap_or_else(|| address.clone());
+        if name.is_empty() || name.len() > LABEL_OCTETS {
+            self.document.wrong_in(own, "name", format!("a name has 1 to {LABEL_OCTETS} octets"));
+            return None;
+        }
+        if whom.ssid == Some(0) {
+            self.document.wrong_in(own, "ssid", "is 1 to 65535; no-ssid = true sends none");
+            return None;
+        }
+        let mut specs = match parse_words([address.as_str()]) {
+            Ok(specs) => specs,
+            Err(error) => {
+                self.document.wrong_in(own, "address", error.to_string());
+                return None;
+            }
+        };
+        let (profile, spec) = (profile?, specs.pop()?);
+        if profile.measure.no_ssid && whom.ssid.is_some() {
+            self.document.wrong_in(own, "ssid", "goes not with no-ssid; leave one of them out");
+            return None;
+        }
+        Some(Wanted { name, spec, labels: labels?, ssid: whom.ssid, profile })
+    }
+
+    fn source(&mut self, above: &Table<'a>, own: &Table<'a>, key: &str, measured: &[String]) -> Option<Source> {
+        let mut known = [measured.to_vec(), keys::<Discovery>()].concat();
+        known.push(LABELS.into());
+        known.retain(|known| known != if key == FILE_SD { "url" } else { "file" });
+        self.document.unknown_keys(own, &known, &keys::<Service>());
+        let discovery: Option<Discovery> = self.document.settings(own);
+        let profile = self.profile(above, own, measured);
+        let labels = self.labels(own);
+        let discovery = discovery?;
+        let origin = match (key, discovery.file, discovery.url) {
+            (FILE_SD, Some(file), _) => Origin::File(file),
+            (FILE_SD, None, _) => {
+                self.document.wrong_in(own, "file", "which file? add `file = \"/etc/teaparty/targets.json\"`");
+                return None;
+            }
+            (_, _, Some(url)) => match url.parse() {
+                Ok(url) => Origin::Http(url),
+                Err(what) => {
+                    self.document.wrong_in(own, "url", what);
+                    return None;
+                }
+            },
+            (_, _, None) => {
+                self.document.wrong_in(own, "url", "which document? add `url = \"http://HOST/PATH\"`");
+                return None;
+            }
+        };
+        let refresh = discovery.refresh.map_or(Duration::from_secs(60), |refresh| refresh.0);
+        if refresh < Duration::from_secs(1) {
+            self.document.wrong_in(own, "refresh", "is 1s or more");
+            return None;
+        }
+        Some(Source { origin, refresh, labels: labels?, profile: profile? })
+    }
+
+    /// No two targets may have the same series, or the same SSID.
+    fn claim(&mut self, table: &Table<'a>, targets: &[Wanted]) {
+        let mut identities = std::collections::HashSet::new();
+        let mut nameless = std::collections::HashSet::new();
+        let mut ssids = std::collections::HashSet::new();
+        for target in targets {
+            if !identities.insert(target.identity()) {
+                let what = format!("`{}` is there twice; give each a `name` or labels of its own", target.name);
+                self.document.wrong_in(table, TARGET, what);
+            }
+            if target.profile.measure.no_ssid && !nameless.insert((&target.spec.host, target.spec.port)) {
+                let what = format!("`{}` is measured twice without an SSID: replies can't be told apart", target.spec);
+                self.document.wrong_in(table, TARGET, what);
+            }
+            if let Some(ssid) = target.ssid
+                && !ssids.insert(ssid)
+            {
+                self.document.wrong_in(table, TARGET, format!("two targets have the SSID {ssid}; change one of them"));
+            }
+        }
+        if targets.len() > MOST_TARGETS {
+            self.document.wrong_in(table, TARGET, format!("more than {MOST_TARGETS} targets are too many for a probe"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

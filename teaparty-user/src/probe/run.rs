@@ -1,0 +1,206 @@
+//! A probe from start to end: signals, reloads, and lines for each period.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::board::{self, Board};
+use super::config::Config;
+use super::discover::{FILE_LOOK, stamp_of};
+use super::server::router;
+use super::sla::Report;
+use super::supervisor::Supervisor;
+use super::watched::Watched;
+use crate::api::access::Access;
+use crate::api::listen::{Listener, Place};
+use crate::api::server;
+use crate::clock::{Clock, SystemClock};
+use crate::exit::Exit;
+use crate::reflector::keys::KeyLoader;
+use crate::{process, service};
+
+/// Where metrics are offered unless told otherwise.
+pub const DEFAULT: Place = Place::Tcp(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9862));
+/// Periods are ended so often where no packet does it.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What is written to standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Where metrics are; the log says the rest.
+    #[default]
+    Human,
+    /// A line of JSON for each target and period.
+    Jsonl,
+}
+
+/// Measures until SIGINT or SIGTERM.
+pub fn run(path: &Path, config: Config, loader: KeyLoader, format: Format) -> anyhow::Result<Exit> {
+    if let Err(error) = process::forbid_dumps() {
+        tracing::warn!("cannot forbid core dumps, which would hold keys: {error}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(follow(path.into(), config, Arc::new(loader), format))
+}
+
+async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: Format) -> anyhow::Result<Exit> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let place = config.service.api.clone().unwrap_or(DEFAULT);
+    let board = Arc::new(Board::default());
+    let access = config.access.clone();
+    let listener = Listener::open(&place, access.token.as_ref()).await?;
+    if let Some(listener) = listener {
+        let listener = listener.with_tls(access.tls.clone());
+        if format == Format::Human {
+            let _ = writeln!(std::io::stdout(), "metrics     {listener}/metrics");
+        }
+        tokio::spawn(server::serve(listener, router(board.clone(), access.token.clone())));
+    }
+    let started = config.service.clone();
+    let (mut supervisor, mut messages) = Supervisor::new(board.clone());
+    let mut stamp = stamp_of(&path);
+    supervisor.configure(config);
+    service::ready("measuring");
+    let mut lines = Lines { is_wanted: format == Format::Jsonl, written: HashMap::new() };
+    let mut look = tokio::time::interval(FILE_LOOK);
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let is_asked = tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => true,
+            _ = look.tick() => stamp_of(&path) != stamp,
+            Some(message) = messages.recv() => {
+                supervisor.hear(message);
+                false
+            }
+            _ = tick.tick() => {
+                advance(&board, &mut lines);
+                false
+            }
+        };
+        if is_asked {
+            stamp = stamp_of(&path);
+            if let Some(config) = reload(&path, &loader, &board).await {
+                if config.service != started {
+                    tracing::warn!("settings of the API take a restart; the others are taken over");
+                }
+                renew(&access, &config.access);
+                supervisor.configure(config);
+            }
+        }
+    }
+    service::stopping();
+    supervisor.end();
+    lines.finish(&board);
+    Ok(Exit::Success)
+}
+
+/// Takes over what the files of token and certificate hold now.
+fn renew(access: &Access, newer: &Access) {
+    for setting in access.renew(newer) {
+        tracing::info!("{setting}: what the file holds now is in force");
+    }
+}
+
+async fn reload(path: &Path, loader: &Arc<KeyLoader>, board: &Board) -> Option<Config> {
+    let (path, loader) = (path.to_owned(), loader.clone());
+    let read = tokio::task::spawn_blocking(move || Config::read(&path, &loader)).await;
+    let config = match read {
+        Ok(Ok(config)) => Ok(config),
+        Ok(Err(problems)) => Err(problems.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    board.count_reload(config.is_ok());
+    match config {
+        Ok(config) => {
+            tracing::info!("the file was read again");
+            Some(config)
+        }
+        Err(problems) => {
+            for problem in problems.lines() {
+                tracing::error!("{problem}");
+            }
+            tracing::error!("the file has something wrong: all stays as it was");
+            None
+        }
+    }
+}
+
+fn advance(board: &Board, lines: &mut Lines) {
+    let now = SystemClock.realtime_ns();
+    let watched = board.watched();
+    watched.iter().for_each(|watched| watched.advance(now));
+    lines.write(&watched);
+}
+
+/// A line of JSON for each period that has ended.
+struct Lines {
+    is_wanted: bool,
+    /// Periods that were written, by target.
+    written: HashMap<u64, u64>,
+}
+
+impl Lines {
+    fn write(&mut self, all: &[Arc<Watched>]) {
+        if !self.is_wanted {
+            return;
+        }
+        let mut text = String::new();
+        let mut known = HashMap::with_capacity(all.len());
+        for watched in all {
+            let state = watched.state();
+            let count = state.sla.count;
+            let missing = count - self.written.get(&watched.id).copied().unwrap_or(0);
+            let skip = state.sla.finished().len().saturating_sub(missing as usize);
+            state.sla.finished().skip(skip).for_each(|report| line(&mut text, watched, report));
+            known.insert(watched.id, count);
+        }
+        self.written = known;
+        self.print(&text);
+    }
+
+    /// The periods that had only begun.
+    fn finish(&mut self, board: &Board) {
+        let watched = board.watched();
+        self.write(&watched);
+        if self.is_wanted {
+            let now = SystemClock.realtime_ns();
+            let mut text = String::new();
+            for watched in watched.iter() {
+                let state = watched.state();
+                line(&mut text, watched, &state.sla.current(&state.agreement, now));
+            }
+            self.print(&text);
+        }
+    }
+
+    fn print(&mut self, text: &str) {
+        let mut stdout = std::io::stdout().lock();
+        if !text.is_empty()
+            && let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+        {
+            tracing::error!("no more lines are written to standard output: {error}; measuring goes on");
+            self.is_wanted = false;
+        }
+    }
+}
+
+fn line(text: &mut String, watched: &Watched, report: &Report) {
+    let mut value = board::labels(watched);
+    if let (Some(members), serde_json::Value::Object(report)) = (value.as_object_mut(), json!(report)) {
+        members.extend(report);
+    }
+    text.push_str(&value.to_string());
+    text.push('\n');
+}

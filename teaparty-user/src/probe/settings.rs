@@ -1,0 +1,256 @@
+//! What a person may set of a probe: the keys of its file. A line of documentation is what messages and the JSON Schema say.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use teaparty_common::wire::Dscp;
+
+use crate::api::listen::Place;
+use crate::cli::values::{parse_dscp, parse_duration, parse_percent};
+
+/// A time as people write it: `"1s"`, `"20ms"`, `"15m"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// So many seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+}
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_duration(text).map(Self)
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Span> for String {
+    fn from(Span(duration): Span) -> Self {
+        format!("{}s", duration.as_secs_f64())
+    }
+}
+
+/// A DSCP by name or number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "NumberOrText", into = "u8")]
+pub struct Marking(pub Dscp);
+
+/// A part of 1, written as a percentage.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "NumberOrText", into = "f64")]
+pub struct Percent(pub f64);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Whole(i64),
+    Number(f64),
+    Text(String),
+}
+
+impl NumberOrText {
+    fn text(self) -> String {
+        match self {
+            Self::Whole(number) => number.to_string(),
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+impl std::str::FromStr for Marking {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_dscp(text).map(Self)
+    }
+}
+
+impl TryFrom<NumberOrText> for Marking {
+    type Error = String;
+
+    fn try_from(written: NumberOrText) -> Result<Self, String> {
+        written.text().parse()
+    }
+}
+
+impl From<Marking> for u8 {
+    fn from(Marking(dscp): Marking) -> Self {
+        dscp.value()
+    }
+}
+
+impl std::str::FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_percent(text).map(Self)
+    }
+}
+
+impl TryFrom<NumberOrText> for Percent {
+    type Error = String;
+
+    fn try_from(written: NumberOrText) -> Result<Self, String> {
+        written.text().parse()
+    }
+}
+
+impl From<Percent> for f64 {
+    fn from(Percent(fraction): Percent) -> Self {
+        fraction * 100.0
+    }
+}
+
+/// Which addresses of names are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// The resolver's first.
+    #[default]
+    Any,
+    /// IPv4 only.
+    Ipv4,
+    /// IPv6 only.
+    Ipv6,
+}
+
+/// Settings of the process.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Service {
+    /// Address and port of metrics and API, unix:/PATH for a socket of its owner and group, or none; 127.0.0.1:9862 where nothing is said
+    #[arg(long, value_name = "ADDR|unix:PATH|none")]
+    pub api: Option<Place>,
+    /// File with the token that clients must send; needed where others than this host can reach the API
+    #[arg(long, value_name = "FILE")]
+    pub api_token_file: Option<PathBuf>,
+    /// Speak TLS on the port of the API, with the certificate in this file (PEM; those of its issuers behind it)
+    #[arg(long, value_name = "FILE")]
+    pub api_tls_cert: Option<PathBuf>,
+    /// The key of that certificate (PEM, without passphrase), in a file that only its owner may read
+    #[arg(long, value_name = "FILE")]
+    pub api_tls_key: Option<PathBuf>,
+}
+
+/// How targets are measured: above all tables for all of them, in a table for its own.
+#[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Measure {
+    /// Time between two packets to a target, as in "1s" or "20ms"; from 1ms on
+    #[arg(long, value_name = "DURATION")]
+    pub interval: Span,
+    /// Exponentially distributed intervals, interval being their mean
+    #[arg(long)]
+    pub poisson: bool,
+    /// A packet without a reply is lost after this
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Span,
+    /// Octets of UDP payload, filled up with an Extra Padding TLV
+    #[arg(long, value_name = "OCTETS")]
+    pub size: Option<u16>,
+    /// DSCP of the packets: 0 to 63, or a name such as "ef"
+    #[arg(long, value_name = "DSCP")]
+    pub dscp: Marking,
+    /// TTL or Hop Limit of the packets, from 1 on
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
+    pub ttl: u8,
+    /// Forbid fragmentation
+    #[arg(long)]
+    pub df: bool,
+    /// Which addresses of names: any, ipv4 or ipv6
+    #[arg(long, value_name = "FAMILY")]
+    pub family: Family,
+    /// Network interface to use; it may go and come back
+    #[arg(long, value_name = "NAME")]
+    pub interface: Option<String>,
+    /// Local address
+    #[arg(long, value_name = "IP")]
+    pub source: Option<IpAddr>,
+    /// UDP port of targets that name none
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+    /// Authenticated mode with the key from a file, "credential:NAME", "env:NAME" or "fd:N"
+    #[arg(long, value_name = "SOURCE")]
+    pub auth_key_file: Option<String>,
+    /// Key of the HMAC TLV, likewise
+    #[arg(long, value_name = "SOURCE")]
+    pub tlv_key_file: Option<String>,
+    /// The reflector counts its replies: trust its numbers for loss by direction even where they do not show it
+    #[arg(long)]
+    pub stateful_reflector: bool,
+    /// Send no SSID, which TWAMP-Light reflectors that send noise in its place need
+    #[arg(long)]
+    pub no_ssid: bool,
+    /// Names are looked up again so often; while that fails the address stays as it was
+    #[arg(long, value_name = "DURATION")]
+    pub resolve_interval: Span,
+}
+
+impl Default for Measure {
+    fn default() -> Self {
+        Self {
+            interval: Span::seconds(1),
+            poisson: false,
+            timeout: Span::seconds(2),
+            size: None,
+            dscp: Marking::default(),
+            ttl: 255,
+            df: false,
+            family: Family::default(),
+            interface: None,
+            source: None,
+            port: teaparty_common::wire::DEFAULT_PORT,
+            auth_key_file: None,
+            tlv_key_file: None,
+            stateful_reflector: false,
+            no_ssid: false,
+            resolve_interval: Span::seconds(60),
+        }
+    }
+}
+
+/// What a `[[target]]` says beside how it is measured.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Whom {
+    /// Name or address of the reflector, with its port where that is not the usual one
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub address: Option<String>,
+    /// Name of the target in metrics; its address where nothing is said
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Session-Sender Identifier, 1 to 65535, that no other target has; any where nothing is said
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub ssid: Option<u16>,
+}
+
+/// What a `[[file-sd]]` or `[[http-sd]]` says beside how its targets are measured.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Discovery {
+    /// File with targets in the JSON of Prometheus's file_sd
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// http:// address of a document in the JSON of Prometheus's http_sd
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// It is read again so often, from 1s on; "60s" where nothing is said
+    #[arg(long, value_name = "DURATION")]
+    pub refresh: Option<Span>,
+}

@@ -1,0 +1,373 @@
+//! Sees to it that what is wanted is measured: brings file and documents together, looks names up, moves targets between groups.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
+
+use super::board::{Board, SourceStatus};
+use super::config::{Config, MOST_TARGETS, Source};
+use super::discover::{self, Found};
+use super::group::Group;
+use super::sla::Agreement;
+use super::target::Wanted;
+use super::watched::Watched;
+use crate::clock::{Clock, SystemClock};
+
+/// Names that are looked up at a time: each takes a thread while the name server is silent.
+const LOOKUPS: usize = 16;
+/// Pause after the first failure to look a name up; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Messages that may wait.
+const BACKLOG: usize = 1_024;
+
+/// What became of a look-up.
+pub struct Resolved {
+    id: u64,
+    result: Result<SocketAddr, String>,
+}
+
+struct Entry {
+    watched: Arc<Watched>,
+    resolver: JoinHandle<()>,
+    /// Where its packets go, once it is measured.
+    address: Option<SocketAddr>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.resolver.abort();
+    }
+}
+
+type Identity = (String, BTreeMap<String, String>);
+
+/// The state of a probe.
+pub struct Supervisor {
+    board: Arc<Board>,
+    agreement: Arc<Agreement>,
+    of_file: Vec<Wanted>,
+    sources: Vec<(Source, JoinHandle<()>)>,
+    /// Increases with each set of sources: what an earlier one still says is not heard.
+    generation: usize,
+    found: Vec<Vec<Wanted>>,
+    entries: HashMap<Identity, Entry>,
+    groups: Vec<Group>,
+    next_id: u64,
+    lookups: Arc<Semaphore>,
+    messages: Sender<Message>,
+}
+
+/// What a supervisor's helpers tell it.
+pub enum Message {
+    /// A source has said something.
+    Found(usize, Found),
+    /// A name was looked up, or could not be.
+    Resolved(Resolved),
+}
+
+impl Supervisor {
+    /// Nothing is wanted yet. What comes through the receiver is to be given to [`Self::hear`].
+    pub fn new(board: Arc<Board>) -> (Self, Receiver<Message>) {
+        let (messages, receiver) = channel(BACKLOG);
+        let supervisor = Self {
+            board,
+            agreement: Arc::default(),
+            of_file: Vec::new(),
+            sources: Vec::new(),
+            generation: 0,
+            found: Vec::new(),
+            entries: HashMap::new(),
+            groups: Vec::new(),
+            next_id: 0,
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            messages,
+        };
+        (supervisor, receiver)
+    }
+
+    /// Takes a configuration over: what stays as it was goes on undisturbed.
+    pub fn configure(&mut self, config: Config) {
+        if *self.agreement != config.agreement {
+            self.agreement = Arc::new(config.agreement);
+            for entry in self.entries.values() {
+                entry.watched.state().agreement = self.agreement.clone();
+            }
+        }
+        self.of_file = config.targets;
+        self.set_sources(config.sources);
+        self.apply();
+    }
+
+    /// Sources that are the same keep what they have found.
+    fn set_sources(&mut self, sources: Vec<Source>) {
+        self.generation += 1;
+        let mut former: Vec<_> = self.sources.drain(..).zip(self.found.drain(..)).collect();
+        let statuses = self.board.sources();
+        let mut status = Vec::new();
+        let generation = self.generation;
+        for source in sources {
+            let at = former.iter().position(|((one, _), _)| one.origin == source.origin && one.labels == source.labels);
+            let known = at.map(|at| former.swap_remove(at));
+            let origin = source.origin.to_string();
+            let before = statuses.iter().find(|status| status.origin == origin).filter(|_| known.is_some());
+            status.push(before.cloned().unwrap_or(SourceStatus { origin, ..SourceStatus::default() }));
+            let mut found = Vec::new();
+            if let Some(((_, task), targets)) = known {
+                task.abort();
+                found = targets;
+                found.iter_mut().for_each(|wanted| wanted.profile = source.profile.clone());
+            }
+            let task = self.follow(self.sources.len(), source.clone(), generation);
+            self.sources.push((source, task));
+            self.found.push(found);
+        }
+        former.iter().for_each(|((_, task), _)| task.abort());
+        self.board.with_sources(|sources| *sources = status);
+    }
+
+    fn follow(&self, at: usize, source: Source, generation: usize) -> JoinHandle<()> {
+        let messages = self.messages.clone();
+        tokio::spawn(async move {
+            let (sender, mut receiver) = channel(1);
+            let forward = async {
+                while let Some(found) = receiver.recv().await {
+                    if messages.send(Message::Found(generation, found)).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            tokio::join!(discover::follow(at, source, sender), forward);
+        })
+    }
+
+    /// Acts upon a message.
+    pub fn hear(&mut self, message: Message) {
+        match message {
+            Message::Found(generation, found) if generation == self.generation => self.take_found(found),
+            Message::Found(..) => {}
+            Message::Resolved(resolved) => self.take_resolved(resolved),
+        }
+    }
+
+    fn take_found(&mut self, (at, result): Found) {
+        let Some(targets) = self.found.get_mut(at) else { return };
+        let (mut news, mut is_good) = (None, true);
+        let count = result.as_ref().map_or(0, Vec::len);
+        self.board.with_sources(|sources| {
+            let status = &mut sources[at];
+            match &result {
+                Ok(_) => {
+                    if status.problem.take().is_some() || status.targets != count {
+                        news = Some(format!("{}: {count} targets", status.origin));
+                    }
+                    status.targets = count;
+                }
+                Err(problem) => {
+                    is_good = false;
+                    status.failures += 1;
+                    if status.problem.as_ref() != Some(problem) {
+                        let kept = status.targets;
+                        news = Some(format!("{}: {problem}; its {kept} targets so far stay", status.origin));
+                    }
+                    status.problem = Some(problem.clone());
+                }
+            }
+        });
+        match news {
+            Some(news) if is_good => tracing::info!("{news}"),
+            Some(news) => tracing::warn!("{news}"),
+            None => {}
+        }
+        if let Ok(wanted) = result {
+            *targets = wanted;
+            self.apply();
+        }
+    }
+
+    /// Makes what is measured what is wanted.
+    fn apply(&mut self) {
+        let mut order: Vec<Identity> = Vec::new();
+        let mut wanted: HashMap<Identity, Wanted> = HashMap::new();
+        let mut nameless = HashSet::new();
+        let mut left_out = 0;
+        for one in self.of_file.iter().chain(self.found.iter().flatten()) {
+            let identity = (one.name.clone(), one.labels.clone());
+            let is_ambiguous = one.profile.measure.no_ssid && !nameless.insert((one.spec.host.clone(), one.spec.port));
+            if wanted.len() >= MOST_TARGETS || wanted.contains_key(&identity) || is_ambiguous {
+                left_out += 1;
+                continue;
+            }
+            order.push(identity.clone());
+            wanted.insert(identity, one.clone());
+        }
+        if self.board.left_out.swap(left_out, Ordering::Relaxed) != left_out && left_out > 0 {
+            tracing::warn!(
+                "{left_out} targets are left out: they are there twice, or are more than the {MOST_TARGETS} that a probe measures"
+            );
+        }
+        let claimed: HashSet<u16> = wanted.values().filter_map(|wanted| wanted.ssid).collect();
+        let goes = |identity: &Identity, entry: &Entry| {
+            let watched = &entry.watched;
+            let is_in_the_way = watched.wanted.ssid.is_none() && claimed.contains(&watched.ssid);
+            is_in_the_way || !wanted.get(identity).is_some_and(|wanted| wanted.is_same(&watched.wanted))
+        };
+        let gone: Vec<Identity> =
+            self.entries.iter().filter(|(identity, entry)| goes(identity, entry)).map(|(id, _)| id.clone()).collect();
+        for identity in gone {
+            if let Some(entry) = self.entries.remove(&identity) {
+                self.leave_group(&entry.watched, entry.address);
+            }
+        }
+        let mut taken: HashSet<u16> = self.entries.values().map(|entry| entry.watched.ssid).collect();
+        taken.extend(claimed);
+        for identity in &order {
+            if !self.entries.contains_key(identity)
+                && let Some(wanted) = wanted.remove(identity)
+            {
+                let ssid = match wanted.ssid {
+                    Some(ssid) => ssid,
+                    None if wanted.profile.measure.no_ssid => 0,
+                    None => free_ssid(&mut taken, identity),
+                };
+                let entry = self.entry(wanted, ssid);
+                self.entries.insert(identity.clone(), entry);
+            }
+        }
+        let watched = order.iter().filter_map(|identity| Some(self.entries.get(identity)?.watched.clone()));
+        self.board.set_watched(watched.collect());
+        self.end_groups(false);
+    }
+
+    fn entry(&mut self, wanted: Wanted, ssid: u16) -> Entry {
+        self.next_id += 1;
+        let now = SystemClock.realtime_ns();
+        let watched = Arc::new(Watched::new(self.next_id, wanted, ssid, self.agreement.clone(), now));
+        let resolver = tokio::spawn(resolve(watched.clone(), self.lookups.clone(), self.messages.clone()));
+        Entry { watched, resolver, address: None }
+    }
+
+    fn take_resolved(&mut self, Resolved { id, result }: Resolved) {
+        let Some(entry) = self.entries.values_mut().find(|entry| entry.watched.id == id) else { return };
+        let watched = entry.watched.clone();
+        match result {
+            Ok(address) if entry.address == Some(address) => {}
+            Ok(address) => {
+                let before = entry.address.replace(address);
+                if let Some(before) = before {
+                    tracing::info!("{} is now at {address}, no longer at {before}", watched.wanted.name);
+                }
+                self.leave_group(&watched, before);
+                watched.state().address = Some(address);
+                self.join_group(watched, address);
+                self.end_groups(false);
+            }
+            Err(problem) => {
+                let mut state = watched.state();
+                if state.address.is_none() && state.problem.as_ref() != Some(&problem) {
+                    tracing::warn!("{}: {problem}", watched.wanted.name);
+                }
+                state.problem = Some(problem);
+            }
+        }
+    }
+
+    fn group(&mut self, watched: &Watched, is_v6: bool) -> Option<&mut Group> {
+        self.groups.iter_mut().find(|group| group.is_v6 == is_v6 && group.profile.is_same(&watched.wanted.profile))
+    }
+
+    fn leave_group(&mut self, watched: &Arc<Watched>, address: Option<SocketAddr>) {
+        let Some(address) = address else { return };
+        if let Some(group) = self.group(watched, address.is_ipv6()) {
+            group.remove(watched.id);
+        }
+    }
+
+    fn join_group(&mut self, watched: Arc<Watched>, address: SocketAddr) {
+        if self.group(&watched, address.is_ipv6()).is_none() {
+            match Group::start(watched.wanted.profile.clone(), address.is_ipv6()) {
+                Ok(group) => self.groups.push(group),
+                Err(error) => {
+                    tracing::error!("{}: {error:#}", watched.wanted.name);
+                    watched.pause(Some(&format!("{error:#}")));
+                    // Tried again when the name is looked up again.
+                    if let Some(entry) = self.entries.values_mut().find(|entry| entry.watched.id == watched.id) {
+                        entry.address = None;
+                    }
+                    return;
+                }
+            }
+        }
+        if let Some(group) = self.group(&watched, address.is_ipv6()) {
+            group.add(watched, address);
+        }
+    }
+
+    /// Ends groups that measure nobody, or all of them.
+    fn end_groups(&mut self, is_all: bool) {
+        let (ending, staying) = self.groups.drain(..).partition(|group| is_all || group.count == 0);
+        self.groups = staying;
+        let ending: Vec<Group> = ending;
+        ending.into_iter().for_each(Group::end);
+    }
+
+    /// Ends all measuring.
+    pub fn end(mut self) {
+        self.sources.iter().for_each(|(_, task)| task.abort());
+        self.entries.clear();
+        self.end_groups(true);
+    }
+}
+
+/// An SSID that nobody has; there are fewer targets than SSIDs. Begins with one that is the same in each run, so that a restart
+/// of the probe makes no new series.
+fn free_ssid(taken: &mut HashSet<u16>, identity: &Identity) -> u16 {
+    let mut hasher = DefaultHasher::new();
+    identity.hash(&mut hasher);
+    let mut ssid = hasher.finish() as u16;
+    while ssid == 0 || !taken.insert(ssid) {
+        ssid = ssid.wrapping_add(1);
+    }
+    ssid
+}
+
+/// Looks a target's name up for ever. An address that the name still has stays, whatever the order of the answer.
+async fn resolve(watched: Arc<Watched>, lookups: Arc<Semaphore>, messages: Sender<Message>) {
+    let mut current: Option<SocketAddr> = None;
+    let mut pause = FIRST_PAUSE;
+    let interval = watched.wanted.profile.measure.resolve_interval.0;
+    loop {
+        let found = {
+            let Ok(_place) = lookups.acquire().await else { return };
+            let (spec, profile) = (watched.wanted.spec.clone(), watched.wanted.profile.clone());
+            let lookup = move || spec.addresses(profile.measure.port, profile.family());
+            let found = tokio::task::spawn_blocking(lookup).await;
+            found.unwrap_or_else(|error| Err(error.into())).map_err(|error| format!("{error:#}"))
+        };
+        let result = found.and_then(|addresses| {
+            let kept = current.filter(|current| addresses.contains(current));
+            kept.or(addresses.first().copied()).ok_or_else(|| "has no address".to_owned())
+        });
+        let is_found = result.is_ok();
+        let is_news = result.as_ref().ok() != current.as_ref() || !watched.state().is_measured;
+        if let Ok(address) = result {
+            current = Some(address);
+        }
+        if is_news && messages.send(Message::Resolved(Resolved { id: watched.id, result })).await.is_err() {
+            return;
+        }
+        if is_found {
+            pause = FIRST_PAUSE;
+            tokio::time::sleep(interval).await;
+        } else {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(interval.max(FIRST_PAUSE));
+        }
+    }
+}

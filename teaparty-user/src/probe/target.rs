@@ -1,0 +1,159 @@
+//! Targets as they are wanted: whom, under which labels, measured how.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use teaparty_common::wire::{Ecn, Mode, TrafficClass};
+
+use super::settings::{Family, Measure};
+use crate::cli::sender::compose::{pad, place_hmac};
+use crate::cli::tlvs::Chain;
+use crate::crypto::Key;
+use crate::net::socket::Fragmentation;
+use crate::sender::config::Config;
+use crate::sender::schedule::{Pattern, Plan};
+use crate::sender::target::{self, Spec, Target};
+
+/// Labels that a series has of its own.
+pub const OWN_LABELS: [&str; 4] = ["target", "session", "direction", "le"];
+/// Labels of one target at most, and octets of a name or value at most: what others write must have an end.
+pub const MOST_LABELS: usize = 32;
+/// Octets of a label's name or value at most.
+pub const LABEL_OCTETS: usize = 256;
+/// Shortest interval: what is faster is no probe.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// How to measure, checked. Targets with the same one are measured through the same sockets.
+pub struct Profile {
+    /// As it was set.
+    pub measure: Measure,
+    key: Option<Key>,
+    tlv_key: Option<Key>,
+}
+
+impl Profile {
+    /// Checks settings and takes the keys that they name. The error has the key of the file and what to do.
+    pub fn new(measure: Measure, keys: [Option<Key>; 2]) -> Result<Self, (&'static str, String)> {
+        let [key, tlv_key] = keys;
+        let profile = Self { measure, key, tlv_key };
+        let Measure { interval, timeout, resolve_interval, .. } = &profile.measure;
+        if interval.0 < SHORTEST || interval.0 > Duration::from_secs(86_400) {
+            return Err(("interval", "an interval is 1ms to 1d".into()));
+        }
+        if timeout.0.is_zero() || timeout.0 > Duration::from_secs(60) {
+            return Err(("timeout", "a timeout is more than 0 and at most 60s".into()));
+        }
+        if resolve_interval.0 < Duration::from_secs(1) {
+            return Err(("resolve-interval", "name servers are asked once a second at most: write 1s or more".into()));
+        }
+        if profile.measure.ttl == 0 {
+            return Err(("ttl", "no packet leaves with a TTL of 0: write 1 to 255".into()));
+        }
+        if profile.measure.port == 0 {
+            return Err(("port", "ports are 1 to 65535".into()));
+        }
+        if let (Some(source), Family::Ipv4 | Family::Ipv6) = (profile.measure.source, profile.measure.family)
+            && source.is_ipv6() != (profile.measure.family == Family::Ipv6)
+        {
+            return Err(("source", format!("{source} is not of the family that `family` names")));
+        }
+        profile.config(Vec::new()).map(|_| profile).map_err(|error| ("size", error.to_string()))
+    }
+
+    /// Whether targets of both can be measured together.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |one: &Option<Key>, other: &Option<Key>| match (one, other) {
+            (Some(one), Some(other)) => one.is_same(other),
+            (None, None) => true,
+            _ => false,
+        };
+        self.measure == other.measure && same(&self.key, &other.key) && same(&self.tlv_key, &other.tlv_key)
+    }
+
+    /// Which addresses of names to take.
+    pub fn family(&self) -> target::Family {
+        match (self.measure.family, self.measure.source) {
+            (Family::Ipv4, _) => target::Family::V4,
+            (Family::Ipv6, _) => target::Family::V6,
+            (Family::Any, Some(source)) if source.is_ipv6() => target::Family::V6,
+            (Family::Any, Some(_)) => target::Family::V4,
+            (Family::Any, None) => target::Family::Any,
+        }
+    }
+
+    /// What the sender needs to know.
+    pub fn config(&self, targets: Vec<Target>) -> anyhow::Result<Config> {
+        let Measure { interval, timeout, poisson, .. } = self.measure;
+        let mode = if self.key.is_some() { Mode::Authenticated } else { Mode::Open };
+        let mut chain = Chain::default();
+        let tlv_key = place_hmac(&mut chain, mode, self.key.as_ref(), self.tlv_key.clone())?;
+        if let Some(size) = self.measure.size {
+            pad(&mut chain, mode, size, true)?;
+        }
+        let pattern = if poisson { Pattern::Poisson } else { Pattern::Fixed };
+        let interval_ps = u64::try_from(interval.0.as_nanos() * 1_000)?;
+        Ok(Config {
+            plan: Plan { pattern, interval_ps, count: None, duration_ns: None },
+            timeout: timeout.0,
+            source: self.measure.source,
+            interface: self.measure.interface.clone(),
+            traffic_class: TrafficClass::new(self.measure.dscp.0, Ecn::default()),
+            ttl: self.measure.ttl,
+            fragmentation: if self.measure.df { Fragmentation::Forbid } else { Fragmentation::System },
+            mode,
+            key: self.key.clone(),
+            tlv_key,
+            tlvs: chain.tlvs,
+            is_stateful_reflector: self.measure.stateful_reflector,
+            ..Config::new(targets)
+        })
+    }
+}
+
+/// Somebody to measure.
+#[derive(Clone)]
+pub struct Wanted {
+    /// In metrics.
+    pub name: String,
+    /// Name or address, and port.
+    pub spec: Spec,
+    /// Of its own, besides [`OWN_LABELS`].
+    pub labels: BTreeMap<String, String>,
+    /// Session-Sender Identifier, where one is asked for.
+    pub ssid: Option<u16>,
+    /// How.
+    pub profile: Arc<Profile>,
+}
+
+impl Wanted {
+    /// What tells its series from others'.
+    pub fn identity(&self) -> (&str, &BTreeMap<String, String>) {
+        (&self.name, &self.labels)
+    }
+
+    /// Whether what is measured for `other` goes on for this.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+            && self.spec == other.spec
+            && self.ssid == other.ssid
+            && self.profile.is_same(&other.profile)
+    }
+}
+
+/// Why a label can't be.
+pub fn label_problem(name: &str, value: &str) -> Option<String> {
+    let mut octets = name.bytes();
+    let is_name = octets.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && octets.all(|octet| octet.is_ascii_alphanumeric() || octet == b'_');
+    if !is_name || name.starts_with("__") {
+        return Some(format!("`{name}` is no name of a label: write letters, digits and underlines, no `__` in front"));
+    }
+    if OWN_LABELS.contains(&name) {
+        return Some(format!("the label `{name}` is the probe's own; take another name"));
+    }
+    if name.len() > LABEL_OCTETS || value.len() > LABEL_OCTETS {
+        return Some(format!("names and values of labels have {LABEL_OCTETS} octets at most"));
+    }
+    None
+}
