@@ -227,3 +227,15 @@ fn hdr_logs_are_read_by_hdr_histograms_own_reader() {
     }
     assert_eq!(found, ["round_trip", "residence", "forward", "backward"]);
 }
+
+#[test]
+fn every_key_of_a_summary_is_in_the_readme() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    let (_, summary) = summary(&quick(&reflector, "-c 2"));
+    for object in [&summary, &summary["targets"][0]] {
+        for key in object.as_object().unwrap().keys() {
+            assert!(readme.contains(&format!("`{key}`")), "{key} is in no table of README.md");
+        }
+    }
+}
