@@ -10,7 +10,7 @@ use super::AppState;
 use super::body::Fields;
 use super::condition::{Condition, Tag};
 use super::error::ApiError;
-use super::openapi::{IfMatch, SessionPath};
+use super::openapi::IfMatch;
 use super::requests::{KeysBody, NewerKeysBody};
 use super::sessions::{key, path_id};
 use crate::reflector::handle::{SessionChange, SessionError, SessionId};
@@ -35,7 +35,14 @@ impl From<&Provisioned> for KeyCounts {
 /// Says how many keys a configured session has. The keys themselves never come out.
 #[utoipa::path(
     get, path = "/sessions/{id}/keys", tag = "keys", operation_id = "count_keys",
-    params(SessionPath),
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        )
+    ),
     responses(
         (
             status = 200,
@@ -53,7 +60,15 @@ pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<
 /// Replaces the keys of a configured session, at once.
 #[utoipa::path(
     put, path = "/sessions/{id}/keys", tag = "keys", operation_id = "put_keys",
-    params(SessionPath, IfMatch),
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        ),
+        IfMatch
+    ),
     request_body = KeysBody,
     responses(
         (
@@ -81,7 +96,15 @@ pub async fn put(
 /// Asked for once more with the same keys, it changes nothing.
 #[utoipa::path(
     post, path = "/sessions/{id}/keys/rotate", tag = "keys", operation_id = "rotate_keys",
-    params(SessionPath, IfMatch),
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        ),
+        IfMatch
+    ),
     request_body = NewerKeysBody,
     responses(
         (
@@ -116,7 +139,15 @@ pub async fn rotate(
 /// Ends a change-over: only the newer keys are accepted.
 #[utoipa::path(
     post, path = "/sessions/{id}/keys/retire", tag = "keys", operation_id = "retire_keys",
-    params(SessionPath, IfMatch),
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        ),
+        IfMatch
+    ),
     responses(
         (
             status = 200,
@@ -137,7 +168,15 @@ pub async fn retire(
 /// Removes all keys of a configured session.
 #[utoipa::path(
     delete, path = "/sessions/{id}/keys", tag = "keys", operation_id = "remove_keys",
-    params(SessionPath, IfMatch),
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        ),
+        IfMatch
+    ),
     responses((status = 204, description = "It has none of its own any more"))
 )]
 pub async fn remove(

@@ -23,16 +23,6 @@ use crate::reflector::handle::ReflectorHandle;
 /// Where the document is.
 pub const PATH: &str = "/api/v1/openapi.json";
 
-/// Which session a path is about.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "it describes a segment that `sessions::path_id` reads")]
-pub struct SessionPath {
-    /// The session: SOURCE,PORT,DESTINATION,PORT,SSID
-    #[param(example = "192.0.2.1,0,0.0.0.0,862,61183")]
-    id: String,
-}
-
 /// The condition that it still is what the client has seen.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]

@@ -13,7 +13,7 @@ use super::body::{Fields, missing};
 use super::condition::{Condition, Tag};
 use super::error::ApiError;
 use super::keys::replacement;
-use super::openapi::{IfMatch, IfNoneMatch, SessionPath};
+use super::openapi::{IfMatch, IfNoneMatch};
 use super::requests::{SessionBody, SessionChangeBody};
 use super::types::{PathId, SessionView};
 use crate::clock::{Clock as _, SystemClock};
@@ -30,7 +30,14 @@ const MAX_KEY: usize = 1024;
 /// Shows one session, in the same time however many there are.
 #[utoipa::path(
     get, path = "/sessions/{id}", tag = "sessions", operation_id = "get_session",
-    params(SessionPath),
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        )
+    ),
     responses(
         (
             status = 200,
@@ -90,7 +97,16 @@ fn created(app: &AppState, shown: Response, id: SessionId) -> Result<Response, A
 /// Keys that are not mentioned stay. What it counts goes on, unless it becomes authenticated or open.
 #[utoipa::path(
     put, path = "/sessions/{id}", tag = "sessions", operation_id = "put_session",
-    params(SessionPath, IfMatch, IfNoneMatch),
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        ),
+        IfMatch,
+        IfNoneMatch
+    ),
     request_body = SessionChangeBody,
     responses(
         (
@@ -142,7 +158,15 @@ pub async fn put(
 /// Takes back a configured session, or forgets one that packets made.
 #[utoipa::path(
     delete, path = "/sessions/{id}", tag = "sessions", operation_id = "delete_session",
-    params(SessionPath, IfMatch),
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        ),
+        IfMatch
+    ),
     responses((status = 204, description = "It is gone"))
 )]
 pub async fn delete(
@@ -158,7 +182,15 @@ pub async fn delete(
 /// Has a session begin anew: its counters and its next Sequence Number are 0, its history is empty.
 #[utoipa::path(
     post, path = "/sessions/{id}/reset", tag = "sessions", operation_id = "reset_session",
-    params(SessionPath, IfMatch),
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
+            example = "192.0.2.1,0,0.0.0.0,862,61183"
+        ),
+        IfMatch
+    ),
     responses(
         (
             status = 200,

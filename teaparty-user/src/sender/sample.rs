@@ -35,17 +35,17 @@ pub enum NoDelays {
     Implausible,
 }
 
-/// Residence may exceed the whole exchange by this much, for timestamps of different sources, and by a thousandth, for
-/// clocks that run at different speeds, before it counts as wrong.
+/// T3 may be before T2 by this much, and residence may exceed the whole exchange by as much, for timestamps of different
+/// sources and clocks of coarse steps, and by a thousandth, for clocks that run at different speeds, before it counts as wrong.
 const SLACK_NS: i64 = 1_000_000;
 
 impl Times {
-    /// The delays, unless T2 and T3 contradict each other or our own two: T3 before T2, or more time in the reflector than
-    /// passed here. Whether the reflector's clock is right can't be seen from one exchange, and does not matter here.
+    /// The delays, unless T2 and T3 contradict each other or our own two: T3 well before T2, or more time in the reflector
+    /// than passed here. Whether the reflector's clock is right can't be seen from one exchange, and does not matter here.
     pub fn plausible_sample(self) -> Result<Sample, NoDelays> {
         let sample = self.sample();
         let slack_ns = SLACK_NS + sample.residence_ns.saturating_abs() / 1_000;
-        if sample.residence_ns < 0 || sample.round_trip_ns < -slack_ns {
+        if sample.residence_ns < -SLACK_NS || sample.round_trip_ns < -slack_ns {
             Err(NoDelays::Implausible)
         } else {
             Ok(sample)
@@ -86,7 +86,9 @@ mod tests {
     fn timestamps_that_contradict_each_other_give_no_delays_and_distant_clocks_do() {
         let times = Times { t1: 10_000_000_000, t2: 5_000_000, t3: 5_000_500, t4: 10_000_090_000 };
         assert_eq!(times.plausible_sample(), Ok(times.sample()), "a clock that is off by seconds");
-        assert_eq!(Times { t3: 4_999_999, ..times }.plausible_sample(), Err(NoDelays::Implausible), "T3 before T2");
+        assert_eq!(Times { t3: 3_999_999, ..times }.plausible_sample(), Err(NoDelays::Implausible), "T3 before T2");
+        let coarse = Times { t3: 4_999_999, ..times };
+        assert_eq!(coarse.plausible_sample(), Ok(coarse.sample()), "T3 before T2 by a step of the clock");
         let too_long = Times { t3: times.t2 + 1_200_000, ..times };
         assert_eq!(too_long.plausible_sample(), Err(NoDelays::Implausible), "longer inside than away");
         let fast_clock = Times { t3: times.t2 + 90_100, ..times };
