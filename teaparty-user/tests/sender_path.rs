@@ -11,8 +11,12 @@ use teaparty_user::sender::schedule::Random;
 const PACKETS: u64 = 400;
 
 fn measure(script: impl FnMut(u64) -> Act + Send + 'static, rest: &str) -> serde_json::Value {
+    measure_every("500us", script, rest)
+}
+
+fn measure_every(interval: &str, script: impl FnMut(u64) -> Act + Send + 'static, rest: &str) -> serde_json::Value {
     let reflector = Reflector::start("127.0.0.1", Behaviour { script: Box::new(script), ..Behaviour::default() });
-    summary(&format!("sender {} -c {PACKETS} -i 500us -W 400ms --format json {rest}", reflector.address)).1
+    summary(&format!("sender {} -c {PACKETS} -i {interval} -W 400ms --format json {rest}", reflector.address)).1
 }
 
 /// What a seed makes of a packet: one in eight gets into trouble. The first and last ones get through, so that
@@ -35,7 +39,9 @@ fn trouble(random: &mut Random, n: u64) -> Act {
 
 #[test]
 fn counts_equal_the_script() {
-    for seed in [1, 2, 3] {
+    // The last one is so fast that a thread of its own takes replies in, and with trains they come joined.
+    let ways = [("500us", ""), ("500us", ""), ("500us", ""), ("5us", ""), ("5us", "--segmentation-offload")];
+    for (seed, (interval, option)) in (1..).zip(ways) {
         let mut truth = [0u64; 5];
         let mut random = Random::new(seed);
         for n in 0..PACKETS {
@@ -49,7 +55,8 @@ fn counts_equal_the_script() {
         let [lost_there, lost_back, doubled, corrupted, late] = truth;
         assert!(truth.iter().all(|count| *count > 0), "seed {seed} tests nothing: {truth:?}");
         let mut random = Random::new(seed);
-        let summary = measure(move |n| trouble(&mut random, n), "--stateful-reflector");
+        let summary =
+            measure_every(interval, move |n| trouble(&mut random, n), &format!("--stateful-reflector {option}"));
         assert_eq!(summary["sent"], json!(PACKETS));
         assert_eq!(summary["duplicates"], json!(doubled), "seed {seed}");
         assert_eq!(summary["unmatched"], json!(corrupted), "seed {seed}");

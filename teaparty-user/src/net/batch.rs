@@ -70,6 +70,8 @@ pub struct Received<'a> {
     pub destination_options: Option<&'a [u8]>,
     /// The outermost VLAN tag of a frame, where the kernel has taken it out: EtherType and tag control information.
     pub vlan: Option<[u8; 4]>,
+    /// The length of each where the kernel has joined several datagrams, but for the last, which may be shorter.
+    pub(super) joined: Option<usize>,
     /// On the error queue: what this is about.
     pub error: Option<ExtendedError>,
     peer: Option<SocketAddr>,
@@ -119,6 +121,7 @@ impl<'a> Received<'a> {
             hop_by_hop: None,
             destination_options: None,
             vlan: None,
+            joined: None,
             error: None,
             peer: None,
         }
@@ -127,6 +130,16 @@ impl<'a> Received<'a> {
     /// A datagram of which nothing else is known.
     pub const fn new(payload: &'a [u8], peer: SocketAddr) -> Self {
         Self { payload, peer: Some(peer), ..Self::empty() }
+    }
+
+    /// The datagrams that the kernel has joined into this one.
+    fn parts(self) -> impl Iterator<Item = Self> {
+        let len = self.joined.unwrap_or(usize::MAX).max(1);
+        let count = self.payload.len().div_ceil(len).max(1);
+        (0..count).map(move |part| {
+            let (_, rest) = self.payload.split_at(part * len);
+            Self { payload: &rest[..rest.len().min(len)], joined: None, ..self }
+        })
     }
 
     /// Source address and port; on the error queue, where the datagram was to go.
@@ -154,7 +167,8 @@ impl<'a> Received<'a> {
     }
 }
 
-/// Room for received datagrams, used again for each batch.
+/// Room for received datagrams, used again for each batch. The default has none.
+#[derive(Default)]
 pub struct ReceiveBatch {
     octets: usize,
     payload: Vec<u8>,
@@ -188,7 +202,7 @@ impl ReceiveBatch {
         }
     }
 
-    /// Datagrams in it.
+    /// Slots that are taken: datagrams in it, unless some are joined.
     pub fn len(&self) -> usize {
         self.filled.len()
     }
@@ -203,9 +217,9 @@ impl ReceiveBatch {
         self.filled.len() == self.names.len()
     }
 
-    /// The datagrams in order of arrival.
+    /// The datagrams in order of arrival. Those that the kernel has joined come one by one, with one timestamp.
     pub fn iter(&self) -> impl Iterator<Item = Received<'_>> {
-        (0..self.filled.len()).map(|index| self.received(index))
+        (0..self.filled.len()).flat_map(|index| self.received(index).parts())
     }
 
     fn received(&self, index: usize) -> Received<'_> {

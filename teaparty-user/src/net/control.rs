@@ -139,6 +139,7 @@ pub(super) fn read_into<'a>(received: &mut Received<'a>, control: &'a [u8]) {
             }
             (libc::IPPROTO_IPV6, libc::IPV6_HOPOPTS) => received.hop_by_hop = Some(data),
             (libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS) => received.destination_options = Some(data),
+            (libc::SOL_UDP, libc::UDP_GRO) => received.joined = int(data).and_then(|len| usize::try_from(len).ok()),
             (libc::SOL_PACKET, libc::PACKET_AUXDATA) => received.vlan = vlan(data),
             (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
                 received.error = extended_error(data);

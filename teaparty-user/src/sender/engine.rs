@@ -1,6 +1,7 @@
 //! The loop that moves packets: sends what is due, takes in what came, gives up what did not, sleeps until the next.
 //!
-//! One thread, no locks; all decisions are in [`super::session`]. It sleeps with an alarm that rings on time, and for
+//! One thread, no locks, and for fast schedules one more that only takes replies from the kernel (`reader.rs`); all decisions
+//! are in [`super::session`]. It sleeps with an alarm that rings on time, and for
 //! intervals under a millisecond it polls for the last stretch, because waking up takes longer than that allows.
 
 use std::os::fd::AsFd;
@@ -21,6 +22,7 @@ use crate::net::wait::{Alarm, ask_for_short_turns, go_before_others, wait};
 mod intake;
 mod port;
 mod queue;
+mod reader;
 mod roster;
 
 pub use roster::Change;
@@ -151,7 +153,7 @@ struct Engine<'a, C> {
     by_ssid: Vec<u32>,
     ports: Vec<Port>,
     queue: Queue,
-    received: ReceiveBatch,
+    reports: ReceiveBatch,
     random: Random,
     alarm: Alarm,
     /// The network card's clock, where it was asked for and is to be had.
@@ -185,7 +187,7 @@ impl<'a, C: Clock> Engine<'a, C> {
             by_ssid: vec![NO_SESSION; 1 << 16],
             ports: port::open_all(config).context("cannot open the sender's socket")?,
             queue: Queue::default(),
-            received: ReceiveBatch::new(BATCH, PAYLOAD),
+            reports: ReceiveBatch::new(BATCH, PAYLOAD),
             random: config.seed.map_or_else(Random::from_entropy, Random::new),
             alarm: Alarm::new().context("cannot make a timer")?,
             hardware: hardware_clock(config),
@@ -371,13 +373,17 @@ impl<'a, C: Clock> Engine<'a, C> {
             return Ok(());
         }
         self.alarm.set(wake).context("cannot set the timer")?;
-        let mut fds: Vec<&dyn AsFd> = self.ports.iter().map(|port| &port.socket as &dyn AsFd).collect();
+        // A socket that another thread reads is for that one to watch.
+        let arrivals = self.ports.iter().map(|port| port.reader.bell().unwrap_or(&*port.socket));
+        let mut fds: Vec<&dyn AsFd> = arrivals.collect();
         fds.push(&self.alarm);
         // Once it was heard it stays readable, and would keep us from sleeping.
         if !stop.is_requested() {
             fds.push(stop);
         }
-        wait(&fds, Some(Duration::from_secs(2))).context("cannot wait for replies")?;
+        if wait(&fds, Some(Duration::from_secs(2))).context("cannot wait for replies")? {
+            self.ports.iter().for_each(|port| port.reader.silence());
+        }
         Ok(())
     }
 }

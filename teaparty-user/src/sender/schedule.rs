@@ -27,6 +27,14 @@ pub struct Plan {
     pub duration_ns: Option<u64>,
 }
 
+impl Plan {
+    /// Packets per second of so many sessions together.
+    pub fn packets_per_second(&self, sessions: usize) -> f64 {
+        let at_once = if let Pattern::Burst(size) = self.pattern { size.max(1) } else { 1 };
+        1e12 / self.interval_ps as f64 * f64::from(at_once) * sessions as f64
+    }
+}
+
 /// The deadlines of a session, one after the other.
 #[derive(Clone, Debug)]
 pub struct Schedule {

@@ -398,10 +398,7 @@ impl Session {
 }
 
 fn exchange_settings(config: &Config) -> exchange::Settings {
-    let per_second = match config.plan.interval_ps {
-        0 => f64::INFINITY,
-        interval => 1e12 / interval as f64 * burst_size(config) as f64,
-    };
+    let per_second = config.plan.packets_per_second(1);
     let wanted = per_second * config.timeout.as_secs_f64() * 1.5 + 64.0 + burst_size(config) as f64;
     // No more than there will be packets, and a bound for what nobody can send.
     let most = config.plan.count.map_or(1 << 21, |count| count.saturating_add(64)).min(1 << 21) as f64;

@@ -82,7 +82,10 @@ pub(crate) struct Reflector {
 impl Reflector {
     /// Starts one on a free port of this address.
     pub(crate) fn start(ip: &str, behaviour: Behaviour) -> Self {
-        let socket = Socket::open(&Options::new(SocketAddr::new(ip.parse().unwrap(), 0))).unwrap();
+        let bind = SocketAddr::new(ip.parse().unwrap(), 0);
+        // Room for all that a fast test sends before this has its turn.
+        let options = Options { queue_octets: Some(1 << 20), ..Options::new(bind) };
+        let socket = Socket::open(&options).unwrap();
         let address = socket.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);

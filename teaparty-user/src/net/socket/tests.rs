@@ -189,7 +189,7 @@ fn through_trains(sender: &Socket, receiver: &Socket, to: SocketAddr, lengths: &
     }
     sender.send(&mut out).unwrap();
     assert!(out.failed().is_empty() && out.sent() == lengths.len(), "{:?}", out.failed());
-    let mut batch = ReceiveBatch::new(64, 2_048);
+    let mut batch = ReceiveBatch::new(64, 65_535);
     let mut arrived = Vec::new();
     while arrived.len() < lengths.len() {
         receive(receiver, &mut batch);
@@ -204,12 +204,34 @@ fn through_trains(sender: &Socket, receiver: &Socket, to: SocketAddr, lengths: &
 #[test]
 fn trains_arrive_as_the_packets_that_they_were_made_of() {
     let lengths: Vec<usize> = [vec![44; 70], vec![100; 5], vec![44; 9]].concat();
-    for local in ["127.0.0.1:0", "[::1]:0"] {
+    for (local, join_received) in [("127.0.0.1:0", false), ("[::1]:0", false), ("127.0.0.1:0", true), ("[::1]:0", true)]
+    {
         let (sender, receiver, to) = pair(local);
+        if join_received {
+            receiver.set(libc::SOL_UDP, libc::UDP_GRO, 1, "UDP_GRO").unwrap();
+        }
         let arrived = through_trains(&sender, &receiver, to, &lengths);
         let class = |number| if number + 3 < lengths.len() { 0x28 } else { 0xb8 };
         let expected: Vec<_> = (0..lengths.len()).map(|n| (n as u8, lengths[n], class(n))).collect();
         assert_eq!(arrived, expected);
+    }
+}
+
+#[test]
+fn what_the_kernel_joins_takes_one_slot_and_comes_apart_again() {
+    let bind: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let sender = Socket::open(&Options::new(bind)).unwrap();
+    for (join_received, slots) in [(true, 1), (false, 20)] {
+        let receiver = Socket::open(&Options { join_received, ..Options::new(bind) }).unwrap();
+        let mut out = SendBatch::with_trains();
+        for _ in 0..20 {
+            out.push(&Outgoing::to(receiver.local_addr().unwrap()), &[7; 44]);
+        }
+        sender.send(&mut out).unwrap();
+        let mut batch = ReceiveBatch::new(64, 65_535);
+        receive(&receiver, &mut batch);
+        assert_eq!((batch.len(), batch.iter().count()), (slots, 20), "{join_received}");
+        assert!(batch.iter().all(|datagram| datagram.payload == [7; 44] && datagram.stamp.is_some()));
     }
 }
 

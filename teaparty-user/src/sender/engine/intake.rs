@@ -1,4 +1,4 @@
-//! What comes in: replies, each to its session, and what the error queue tells.
+//! What came in: replies, each to its session, and what the error queue tells.
 
 use std::net::SocketAddr;
 
@@ -7,17 +7,19 @@ use anyhow::Context;
 use super::super::event::Event;
 use super::super::reply::{NotAReply, Reply};
 use super::super::session::{Arrival, Session};
+use super::port::Port;
+use super::reader::Reader;
 use super::{Engine, NO_SESSION};
 use crate::clock::Clock;
-use crate::net::batch::{Report, Stamp, StampSource};
+use crate::net::batch::{Received, Report, Stamp, StampSource};
 
 impl<C: Clock> Engine<'_, C> {
     /// Transmit timestamps and refusals.
     pub(super) fn read_reports(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         for port in &mut self.ports {
             loop {
-                port.socket.receive_reports(&mut self.received).context("cannot read the error queue")?;
-                for entry in self.received.iter() {
+                port.socket.receive_reports(&mut self.reports).context("cannot read the error queue")?;
+                for entry in self.reports.iter() {
                     match entry.report() {
                         Some(Report::Transmitted { id, stamp }) => {
                             let (place, index) = port.stamped(id);
@@ -38,7 +40,7 @@ impl<C: Clock> Engine<'_, C> {
                         None => {}
                     }
                 }
-                if !self.received.is_full() {
+                if !self.reports.is_full() {
                     break;
                 }
             }
@@ -50,56 +52,56 @@ impl<C: Clock> Engine<'_, C> {
         for at in 0..self.ports.len() {
             // Bounded, so that a flood of foreign packets can't keep us from sending.
             for _ in 0..4 {
-                self.ports[at].socket.receive(&mut self.received).context("cannot receive")?;
+                let Port { reader, socket, .. } = &mut self.ports[at];
+                let Some(batch) = reader.take(socket)? else { break };
+                // Looking once more would be a system call for nothing.
+                let is_last = matches!(reader, Reader::Here(_)) && !batch.is_full();
                 let now = self.clock.realtime_ns();
-                for datagram in self.received.iter() {
-                    let drops = datagram.queue_drops.unwrap_or(0);
-                    self.ports[at].queue_drops = self.ports[at].queue_drops.max(u64::from(drops));
-                    let hardware = datagram.hardware_ns.and_then(|nanos| self.hardware.as_ref()?.realtime_ns(nanos));
-                    let hardware = hardware.map(|nanos| Stamp { nanos, source: StampSource::Hardware });
-                    let stamp = hardware.or(datagram.stamp).unwrap_or(Stamp { nanos: now, source: StampSource::User });
-                    let arrival = Arrival { stamp, epoch: self.epoch };
-                    let parsed = Reply::parse(datagram.payload, self.config.mode, self.config.key.as_ref());
-                    let place = session_of(&self.sessions, &self.by_ssid, &parsed, datagram.peer());
-                    let session = place.and_then(|place| self.sessions.get_mut(place));
-                    match (parsed, session) {
-                        (Ok(reply), Some(session)) => {
-                            let wants_record = self.interest.records;
-                            let reaction = session.receive(
-                                &reply,
-                                &datagram,
-                                arrival,
-                                self.config,
-                                &self.clock_state,
-                                wants_record,
-                            );
-                            if let Some(record) = reaction.record {
-                                sink(Event::Record(record));
-                            }
-                            if let Some(text) = reaction.notice {
-                                sink(Event::Notice { target: place, text });
-                            }
-                            if let Some(place) = place.filter(|_| self.config.replies_per_packet > 1) {
-                                // The end of a burst lets the next request go.
-                                self.queue.push(session.due_ns(), place);
-                            }
-                        }
-                        (Ok(_), None) => self.foreign.foreign += 1,
-                        (Err(reason), session) => {
-                            let counts = session.map_or(&mut self.foreign, |session| &mut session.ignored);
-                            match reason {
-                                NotAReply::TooShort => counts.malformed += 1,
-                                NotAReply::NotAuthentic => counts.unauthenticated += 1,
-                            }
-                        }
-                    }
-                }
-                if !self.received.is_full() {
+                batch.iter().for_each(|datagram| self.take_in(at, &datagram, now, sink));
+                self.ports[at].reader.give_back(batch);
+                if is_last {
                     break;
                 }
             }
         }
         Ok(())
+    }
+
+    /// A datagram that came by the port at `at`, which `now` is just behind.
+    fn take_in(&mut self, at: usize, datagram: &Received<'_>, now: u64, sink: &mut dyn FnMut(Event)) {
+        let drops = u64::from(datagram.queue_drops.unwrap_or(0));
+        self.ports[at].queue_drops = self.ports[at].queue_drops.max(drops);
+        let hardware = datagram.hardware_ns.and_then(|nanos| self.hardware.as_ref()?.realtime_ns(nanos));
+        let hardware = hardware.map(|nanos| Stamp { nanos, source: StampSource::Hardware });
+        let stamp = hardware.or(datagram.stamp).unwrap_or(Stamp { nanos: now, source: StampSource::User });
+        let arrival = Arrival { stamp, epoch: self.epoch };
+        let parsed = Reply::parse(datagram.payload, self.config.mode, self.config.key.as_ref());
+        let place = session_of(&self.sessions, &self.by_ssid, &parsed, datagram.peer());
+        let session = place.and_then(|place| self.sessions.get_mut(place));
+        match (parsed, session) {
+            (Ok(reply), Some(session)) => {
+                let wants_record = self.interest.records;
+                let reaction = session.receive(&reply, datagram, arrival, self.config, &self.clock_state, wants_record);
+                if let Some(record) = reaction.record {
+                    sink(Event::Record(record));
+                }
+                if let Some(text) = reaction.notice {
+                    sink(Event::Notice { target: place, text });
+                }
+                if let Some(place) = place.filter(|_| self.config.replies_per_packet > 1) {
+                    // The end of a burst lets the next request go.
+                    self.queue.push(session.due_ns(), place);
+                }
+            }
+            (Ok(_), None) => self.foreign.foreign += 1,
+            (Err(reason), session) => {
+                let counts = session.map_or(&mut self.foreign, |session| &mut session.ignored);
+                match reason {
+                    NotAReply::TooShort => counts.malformed += 1,
+                    NotAReply::NotAuthentic => counts.unauthenticated += 1,
+                }
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The sender's sockets: one for each address family in use, and one more where replies may come to another port.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,6 +10,8 @@ use super::super::config::Config;
 use super::super::exchange::Departure;
 use super::super::schedule::Random;
 use super::super::session::{Session, Variant};
+use super::PAYLOAD;
+use super::reader::Reader;
 use crate::clock::{Clock, ClockState};
 use crate::net::batch::{Outgoing, SendBatch};
 use crate::net::socket::{Options, Socket, SocketError};
@@ -18,6 +21,10 @@ use crate::net::wait::wait_writable;
 const STAMPS: usize = 1 << 16;
 /// Octets of the kernel's queues: replies must wait there while we are not scheduled.
 const QUEUE_OCTETS: usize = 8 << 20;
+/// Longest UDP payload of replies that the kernel has joined.
+const JOINED: usize = 65_535;
+/// From so many packets a second on, replies are taken in beside sending.
+const BESIDE_PPS: f64 = 100_000.0;
 /// Source ports that ext-hdr-15 §3.1 wants senders to use.
 const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
 
@@ -32,7 +39,8 @@ struct Pending {
 
 /// A socket with the packets that wait to be sent through it.
 pub(super) struct Port {
-    pub(super) socket: Socket,
+    pub(super) socket: Arc<Socket>,
+    pub(super) reader: Reader,
     /// Replies that the kernel dropped so far.
     pub(super) queue_drops: u64,
     is_v6: bool,
@@ -51,12 +59,12 @@ pub(super) fn open_all(config: &Config) -> anyhow::Result<Vec<Port>> {
         }
         let unspecified = if is_v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
         let source = config.source.filter(|source| source.is_ipv6() == is_v6).unwrap_or(unspecified);
-        ports.push(Port::new(open(config, source)?, is_v6, config.has_trains));
+        ports.push(Port::new(open(config, source)?, is_v6, config)?);
         if let Some(port) = config.reply_port {
             let options = options(config, SocketAddr::new(source, port));
             let socket = Socket::open(&options).context("cannot listen where replies were asked to go")?;
             // It only receives: `for_address` finds the one in front of it.
-            ports.push(Port::new(socket, is_v6, false));
+            ports.push(Port::new(socket, is_v6, config)?);
         }
     }
     Ok(ports)
@@ -85,6 +93,7 @@ fn options(config: &Config, bind: SocketAddr) -> Options {
         transmit_stamps: config.kernel_transmit_stamps,
         hardware_stamps: config.hardware_stamps,
         report_errors: true,
+        join_received: config.has_trains,
         ttl: config.ttl,
         fragmentation: config.fragmentation,
         queue_octets: Some(QUEUE_OCTETS),
@@ -100,16 +109,24 @@ pub(super) fn for_address(ports: &mut [Port], address: SocketAddr) -> &mut Port 
 }
 
 impl Port {
-    fn new(socket: Socket, is_v6: bool, has_trains: bool) -> Self {
-        Self {
+    fn new(socket: Socket, is_v6: bool, config: &Config) -> anyhow::Result<Self> {
+        let socket = Arc::new(socket);
+        let payload = if config.has_trains { JOINED } else { PAYLOAD };
+        let is_alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
+        let reader = match config.plan.packets_per_second(config.targets.len()) >= BESIDE_PPS && !is_alone {
+            true => Reader::beside(&socket, payload).context("cannot start a thread that takes replies in")?,
+            false => Reader::here(payload),
+        };
+        Ok(Self {
             socket,
+            reader,
             queue_drops: 0,
             is_v6,
-            batch: if has_trains { SendBatch::with_trains() } else { SendBatch::new() },
+            batch: if config.has_trains { SendBatch::with_trains() } else { SendBatch::new() },
             pending: Vec::new(),
             stamps: vec![(u32::MAX, 0); STAMPS],
             next_stamp: 0,
-        }
+        })
     }
 
     /// Whether no packet waits to be sent.
@@ -161,10 +178,13 @@ impl Port {
         epoch: u32,
     ) -> anyhow::Result<()> {
         let estimate = state.error_estimate(config.timestamp_format);
+        // Between the two clocks there is the same difference for all of the batch; one look for each packet is enough.
+        let since_1970 = clock.realtime_ns().wrapping_sub(clock.monotonic_ns());
         for (at, pending) in self.pending.iter().enumerate() {
             let session = &mut sessions[pending.place];
             let sequence = session.exchange.next_sequence();
-            let (realtime_ns, monotonic_ns) = (clock.realtime_ns(), clock.monotonic_ns());
+            let monotonic_ns = clock.monotonic_ns();
+            let realtime_ns = monotonic_ns.wrapping_add(since_1970);
             let timestamp = state.timestamp(realtime_ns, config.timestamp_format);
             session.template(pending.variant).write_base(self.batch.payload_mut(at), sequence, timestamp, estimate);
             let wire_timestamp = timestamp.bits();
