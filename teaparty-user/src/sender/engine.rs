@@ -1,8 +1,8 @@
 //! The loop that moves packets: sends what is due, takes in what came, gives up what did not, sleeps until the next.
 //!
 //! One thread, no locks, and for fast schedules one more that only takes replies from the kernel (`reader.rs`); all decisions
-//! are in [`super::session`]. It sleeps with an alarm that rings on time, and for
-//! intervals under a millisecond it polls for the last stretch, because waking up takes longer than that allows.
+//! are in [`super::session`]. It sleeps with an alarm that rings on time, and polls for the last stretch where that is worth it,
+//! because waking up takes longer than a good schedule allows.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -36,12 +36,15 @@ const BATCH: usize = 64;
 const PAYLOAD: usize = 9_216;
 /// Packets handed to the kernel together.
 const SEND_BATCH: usize = 64;
-/// Before a deadline of a fast schedule, so much is spent polling instead of sleeping: waking up takes some 20 µs. Twice as
-/// much takes twice the processor. Neither helps where others want the processor too, which takes `go_before_others`.
+/// Before a deadline, so much is spent polling instead of sleeping: waking up takes some 30 µs. Twice as much takes twice the
+/// processor. Neither helps where others want the processor too, which takes `go_before_others`.
 const SPIN_NS: u64 = 40_000;
-/// Packets are given up at most so much too late.
+/// For up to so many packets a second polling takes no more than a twelfth of a processor, however many sessions they are of.
+const SPIN_PPS: f64 = 2_000.0;
+/// Packets are given up at most so much too late, and so much more for each session, as all are looked through.
 const EXPIRY_CHECK_NS: u64 = 500_000;
-/// Schedules with intervals under this are fast.
+const EXPIRY_CHECK_FOR_EACH_NS: u64 = 5_000;
+/// Schedules with intervals of this and less are fast: they poll at any number of sessions.
 const FAST_PS: u64 = 1_000_000_000;
 /// The first packet is due so long after the start, and so much longer for each target: until then sessions are made and
 /// the kernel has switched timestamps on. Otherwise the first packets of a fast schedule would be late.
@@ -108,12 +111,17 @@ fn place_thread(config: &Config) -> anyhow::Result<()> {
             "cannot go before other programs; --realtime takes root, CAP_SYS_NICE or a limit from `ulimit -r`",
         );
     }
-    if config.plan.interval_ps < FAST_PS
+    if spins(config, config.targets.len())
         && let Err(error) = ask_for_short_turns()
     {
         tracing::debug!("no short turns of the processor: {error}");
     }
     Ok(())
+}
+
+/// Whether deadlines are worth polling for.
+fn spins(config: &Config, sessions: usize) -> bool {
+    config.plan.interval_ps <= FAST_PS || config.plan.packets_per_second(sessions) <= SPIN_PPS
 }
 
 /// Measures for ever, until `stop` is requested: whom, `changes` says while it goes. The configuration's targets only say
@@ -330,7 +338,8 @@ impl<'a, C: Clock> Engine<'a, C> {
         let expiries = self.sessions.iter().filter_map(|session| session.exchange.next_expiry());
         let next = expiries.min().unwrap_or_else(|| now.saturating_add(timeout_ns));
         // Nor more often: with a thousand targets there is always one.
-        self.next_expiry = next.max(now.saturating_add(EXPIRY_CHECK_NS));
+        let pause_ns = EXPIRY_CHECK_NS + EXPIRY_CHECK_FOR_EACH_NS * self.sessions.len() as u64;
+        self.next_expiry = next.max(now.saturating_add(pause_ns));
     }
 
     fn publish(&mut self, now: u64, sink: &mut dyn FnMut(Event)) {
@@ -358,7 +367,7 @@ impl<'a, C: Clock> Engine<'a, C> {
         }
         let mut next = self.queue.next_due();
         let now = self.clock.monotonic_ns();
-        if self.config.plan.interval_ps < FAST_PS && next.is_some() {
+        if next.is_some() && !self.is_endless && spins(self.config, self.sessions.len()) {
             next = next.map(|due| due.saturating_sub(SPIN_NS));
             if next.is_some_and(|due| due <= now) {
                 return Ok(());
