@@ -4,6 +4,7 @@
 //! irtt, which has a protocol of its own, has its own server there. When packets left is read from a tap on the
 //! interface, the same for all. Every program is started anew for each measurement, in interleaved rounds.
 
+mod floor;
 mod programs;
 mod report;
 mod tap;
@@ -13,9 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use self::programs::{Programs, Run, Subject};
-use self::report::{Memory, Pacing, Report, Round, Scale};
+use self::report::{Floor, Memory, Pacing, Report, Round, Scale};
 use self::tap::Tap;
-use super::net::{End, NEAR_V4, Net, prefer};
+use super::net::{End, NEAR_V4, Net};
 use super::options::{Machine, Options};
 use crate::build_ebpf::{self, Warnings};
 use crate::run;
@@ -70,7 +71,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             eprint!("\rround {round} of {all}: {:<32}", subject.name());
             rounds.push(bench.round(*subject).with_context(|| subject.name())?);
         }
-        floor.push(PACED.iter().map(|rate| bench.floor(*rate)).collect::<Result<Vec<_>>>()?);
+        eprint!("\rround {round} of {all}: {:<32}", "floors");
+        floor.push(bench.floor()?);
     }
     let scale = if subjects.len() == Subject::ALL.len() {
         eprint!("\rmemory and a thousand targets{:<32}", "");
@@ -161,21 +163,17 @@ impl Bench<'_> {
         Ok(Pacing::new(rate_pps, rate(&departures), &departures))
     }
 
-    /// The pacing of a loop that sends nothing.
-    fn floor(&self, rate_pps: f64) -> Result<Pacing> {
-        let count = self.count(rate_pps);
-        let departures = self.net.inside(End::Far, None, || {
-            prefer();
-            let start = Instant::now();
-            let wait = |index| loop {
-                let elapsed = start.elapsed();
-                if elapsed.as_secs_f64() >= index as f64 / rate_pps {
-                    return elapsed.as_nanos() as u64;
-                }
-            };
-            Ok((0..count).map(wait).collect::<Vec<_>>())
-        })?;
-        Ok(Pacing::new(rate_pps, rate(&departures), &departures))
+    /// What nobody can go beyond.
+    fn floor(&self) -> Result<Floor> {
+        let time = Duration::from_secs_f64(self.seconds);
+        Ok(Floor {
+            pps: floor::replies_pps(self.net, false, time)?,
+            trains_pps: floor::replies_pps(self.net, true, time)?,
+            pacing: PACED
+                .iter()
+                .map(|rate| floor::pacing(self.net, *rate, self.count(*rate)))
+                .collect::<Result<_>>()?,
+        })
     }
 
     /// What it holds in memory after a tenth of the packets and after all of them.

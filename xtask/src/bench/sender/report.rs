@@ -41,6 +41,16 @@ impl Pacing {
     }
 }
 
+/// What one round gave for programs that do as little as can be.
+pub(super) struct Floor {
+    /// Replies per second to packets sent one by one.
+    pub(super) pps: f64,
+    /// The same in trains.
+    pub(super) trains_pps: f64,
+    /// Of a loop that only reads the clock, at each rate of [`PACED`].
+    pub(super) pacing: Vec<Pacing>,
+}
+
 /// What our program holds in memory.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Memory {
@@ -66,8 +76,8 @@ pub(super) struct Report {
     machine: Machine,
     rounds: usize,
     rows: Vec<Row>,
-    /// A loop that only reads the clock: what this machine gives anybody.
-    floor: Vec<PacingRow>,
+    /// What this machine gives anybody.
+    floor: FloorRow,
     /// Where all programs were measured.
     scale: Option<Scale>,
     targets: Vec<Target>,
@@ -89,23 +99,38 @@ struct PacingRow {
     error_p99_us: Spread,
 }
 
+#[derive(Serialize)]
+struct FloorRow {
+    /// Replies per second to two threads that do nothing but send packets and take replies in.
+    pps: Spread,
+    /// The same in trains.
+    trains_pps: Spread,
+    /// A loop that only reads the clock.
+    pacing: Vec<PacingRow>,
+}
+
 impl Report {
     /// `rounds`: for each of the subjects in order, what its rounds gave.
-    /// `floor`: the same of the floor's pacing.
+    /// `floor`: the same of the floors.
     pub(super) fn new(
         machine: Machine,
         subjects: &[Subject],
         rounds: &[Vec<Round>],
-        floor: &[Vec<Pacing>],
+        floor: &[Floor],
         scale: Option<Scale>,
     ) -> Self {
         let rows: Vec<Row> = subjects.iter().zip(rounds).map(|(subject, rounds)| row(*subject, rounds)).collect();
+        let floor = FloorRow {
+            pps: spread(floor.iter().map(|round| round.pps)),
+            trains_pps: spread(floor.iter().map(|round| round.trains_pps)),
+            pacing: (0..PACED.len()).map(|place| pacing(place, floor.iter().map(|round| &round.pacing))).collect(),
+        };
         Self {
             machine,
             rounds: rounds.first().map_or(0, Vec::len),
-            targets: targets(&rows, scale),
+            targets: targets(&rows, &floor, scale),
             rows,
-            floor: (0..PACED.len()).map(|place| pacing(place, floor.iter())).collect(),
+            floor,
             scale,
         }
     }
@@ -129,8 +154,11 @@ impl options::Report for Report {
             print!("{:<18}{:>15.0}{:>10.2}", row.name, row.highest_pps.median, row.seconds_per_million.median);
             print_pacing(&row.pacing);
         }
+        let FloorRow { pps, trains_pps, pacing } = &self.floor;
+        println!("{:<18}{:>15.0}", "floor: send, take", pps.median);
+        println!("{:<18}{:>15.0}", "floor, trains", trains_pps.median);
         print!("{:<43}", "floor: a loop that only reads the clock");
-        print_pacing(&self.floor);
+        print_pacing(pacing);
         let Some(Scale { memory, processors }) = self.scale else { return };
         println!(
             "\nteaparty's memory after {} packets {} KiB, after {} {} KiB; 1000 targets at 10 packets/s: {processors:.2} processors",
@@ -171,7 +199,7 @@ fn pacing<'a>(place: usize, rounds: impl Iterator<Item = &'a Vec<Pacing>> + Clon
 }
 
 /// The claims about what was measured.
-fn targets(rows: &[Row], scale: Option<Scale>) -> Vec<Target> {
+fn targets(rows: &[Row], floor: &FloorRow, scale: Option<Scale>) -> Vec<Target> {
     let find = |subject: Subject| rows.iter().find(|row| row.name == subject.name());
     let highest = |subject| find(subject).map(|row| row.highest_pps.median);
     let paced =
@@ -181,6 +209,10 @@ fn targets(rows: &[Row], scale: Option<Scale>) -> Vec<Target> {
     let to_suite = highest(Subject::Teaparty).zip(highest(Subject::StampSuite)).map(|(ours, suite)| ours / suite);
     let claims = [
         to_suite.map(|ratio| Target::at_least("highest loss-free rate, to stamp-suite", 3.0, ratio)),
+        highest(Subject::Trains).map(|pps| {
+            Target::at_least("highest loss-free rate of one process, in trains, packets/s", 500_000.0, pps)
+                .beside("two threads that only send and take in", Some(floor.trains_pps.median))
+        }),
         at_most("pacing error p99 at 10000 packets/s, µs", 50.0, find(Subject::Teaparty).and_then(paced)),
         at_most("the same with --realtime, µs", 50.0, find(Subject::Realtime).and_then(paced)),
         at_most("growth of memory from a tenth to all of an hour's samples, %", 5.0, scale.map(growth)),
