@@ -13,11 +13,12 @@ use crate::heartbeat::Heartbeat;
 use crate::logging::LogFormat;
 use crate::reflector::config::ConfigError;
 
-/// Settings of the process. A line of documentation is the option's help and the key's description.
+/// Where the API is, and who may ask: of a reflector and of a probe alike. A line of documentation is the option's help and the
+/// key's description.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Service {
-    /// Address and port of the REST API, unix:/PATH for a socket of its owner and group, or none [default: 127.0.0.1:8000]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Reach {
+    /// Address and port of API and metrics, unix:/PATH for a socket of its owner and group, or none [default: 127.0.0.1:8000; of a probe 127.0.0.1:9862]
     #[arg(long, value_name = "ADDR|unix:PATH|none")]
     pub api: Option<Place>,
     /// File with the token that clients of the API must send; needed where others than this host can reach it
@@ -29,21 +30,9 @@ pub struct Service {
     /// The key of that certificate (PEM, without passphrase), in a file that only its owner may read
     #[arg(long, value_name = "FILE")]
     pub api_tls_key: Option<PathBuf>,
-    /// Send a heartbeat to this target every so many seconds; may repeat
-    #[arg(long, value_name = "[IP[:PORT]]@SECONDS")]
-    pub heartbeat: Vec<Heartbeat>,
-    /// Form of log lines: text or json
-    #[arg(skip)]
-    pub log_format: Option<LogFormat>,
-    /// How much more is logged: 1 or 2
-    #[arg(skip)]
-    pub verbose: u8,
-    /// How much less is logged: 1 or 2
-    #[arg(skip)]
-    pub quiet: u8,
 }
 
-impl Service {
+impl Reach {
     /// Tells what is wrong before anything is opened, and reads the files that say who may use the API.
     pub fn check(&self) -> Result<Access, ConfigError> {
         let wrong = |field, problem: String| Err(ConfigError { field, problem });
@@ -61,9 +50,42 @@ impl Service {
             }
             _ => {}
         }
+        Ok(access)
+    }
+}
+
+/// Settings of the process. A line of documentation is the option's help and the key's description.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Service {
+    /// What is listened at, and who may ask.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub reach: Reach,
+    /// Send a heartbeat to this target every so many seconds; may repeat
+    #[arg(long, value_name = "[IP[:PORT]]@SECONDS")]
+    pub heartbeat: Vec<Heartbeat>,
+    /// Form of log lines: text or json
+    #[arg(skip)]
+    pub log_format: Option<LogFormat>,
+    /// How much more is logged: 1 or 2
+    #[arg(skip)]
+    pub verbose: u8,
+    /// How much less is logged: 1 or 2
+    #[arg(skip)]
+    pub quiet: u8,
+}
+
+impl Service {
+    /// Tells what is wrong before anything is opened, and reads the files that say who may use the API.
+    pub fn check(&self) -> Result<Access, ConfigError> {
+        let access = self.reach.check()?;
         let mut targets = HashSet::new();
         match self.heartbeat.iter().find(|heartbeat| !targets.insert(heartbeat.target)) {
-            Some(twice) => wrong("heartbeat", format!("{} is there twice; leave out one of them", twice.target)),
+            Some(twice) => Err(ConfigError {
+                field: "heartbeat",
+                problem: format!("{} is there twice; leave out one of them", twice.target),
+            }),
             None => Ok(access),
         }
     }

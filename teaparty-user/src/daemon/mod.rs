@@ -59,7 +59,7 @@ async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit>
     // Before anything is attached: by default the signal would end the process.
     let hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     // Before anything is attached: what can't be listened at shall not leave anything behind.
-    let listener = listen(plan.service.api.as_ref(), &plan.access).await?;
+    let listener = listen(plan.service.reach.api.as_ref(), &plan.access).await?;
     let members = start(&plan.reflectors)?;
     let handles: Vec<ReflectorHandle> = members.iter().map(|member| member.handle.clone()).collect();
     announce(&handles);

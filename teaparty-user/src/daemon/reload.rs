@@ -148,9 +148,9 @@ impl Reloader {
         // What takes a restart is told again each time, until there is one.
         last.heartbeat = new.heartbeat;
         for (key, last, new) in [
-            (TOKEN_FILE, &mut last.api_token_file, new.api_token_file),
-            (TLS_CERT, &mut last.api_tls_cert, new.api_tls_cert),
-            (TLS_KEY, &mut last.api_tls_key, new.api_tls_key),
+            (TOKEN_FILE, &mut last.reach.api_token_file, new.reach.api_token_file),
+            (TLS_CERT, &mut last.reach.api_tls_cert, new.reach.api_tls_cert),
+            (TLS_KEY, &mut last.reach.api_tls_key, new.reach.api_tls_key),
         ] {
             if self.access.is_kept(access, key) {
                 *last = new;

@@ -8,13 +8,14 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::settings::{Discovery, Measure, Service, Whom};
+use super::settings::{Discovery, Measure, Whom};
 use super::sla::Agreement;
 use super::target::{LABEL_OCTETS, MOST_LABELS, Profile, Wanted, label_problem};
 use crate::api::access::Access;
 use crate::config::document::{Document, Table, keys};
 use crate::config::plan::{name_of, text_of};
 use crate::config::problem::{Problem, Problems};
+use crate::config::service::Reach;
 use crate::reflector::keys::KeyLoader;
 use crate::sender::target::parse_words;
 
@@ -67,9 +68,9 @@ pub struct Source {
 
 /// What a probe is to do.
 pub struct Config {
-    /// Settings of the process.
-    pub service: Service,
-    /// Token and TLS that those name.
+    /// Where metrics are, and who may ask.
+    pub reach: Reach,
+    /// Token and TLS that this names.
     pub access: Access,
     /// The targets that the file names.
     pub targets: Vec<Wanted>,
@@ -118,11 +119,11 @@ struct Reader<'a, 'l> {
 impl<'a> Reader<'a, '_> {
     fn config(&mut self, table: Table<'a>) -> Option<Config> {
         let measured = keys::<Measure>();
-        let service_keys = keys::<Service>();
-        let mut known = [measured.clone(), service_keys].concat();
+        let reach_keys = keys::<Reach>();
+        let mut known = [measured.clone(), reach_keys].concat();
         known.extend([TARGET, FILE_SD, HTTP_SD, SLA].map(String::from));
         self.document.unknown_keys(&table, &known, &[]);
-        let service: Option<Service> = self.document.settings(&table);
+        let reach: Option<Reach> = self.document.settings(&table);
         let agreement = match table.get(SLA).cloned() {
             None => Some(Agreement::default()),
             Some(value) => self.agreement(&value),
@@ -144,9 +145,9 @@ impl<'a> Reader<'a, '_> {
             self.document.wrong_in(&table, TARGET, what);
         }
         self.claim(&table, &targets);
-        let service = service?;
-        let access = self.access(&table, &service)?;
-        Some(Config { service, access, targets, sources, agreement: agreement? })
+        let reach = reach?;
+        let access = self.access(&table, &reach)?;
+        Some(Config { reach, access, targets, sources, agreement: agreement? })
     }
 
     fn agreement(&mut self, value: &Spanned<DeValue<'a>>) -> Option<Agreement> {
@@ -166,11 +167,8 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Who may ask. The same rules as for the reflector's API.
-    fn access(&mut self, table: &Table<'a>, service: &Service) -> Option<Access> {
-        let Service { api, api_token_file, api_tls_cert, api_tls_key } = service.clone();
-        let all =
-            crate::config::service::Service { api, api_token_file, api_tls_cert, api_tls_key, ..Default::default() };
-        match all.check() {
+    fn access(&mut self, table: &Table<'a>, reach: &Reach) -> Option<Access> {
+        match reach.check() {
             Ok(access) => Some(access),
             Err(error) => {
                 self.document.refused(table, false, error);
@@ -265,7 +263,7 @@ impl<'a> Reader<'a, '_> {
     fn target(&mut self, above: &Table<'a>, own: &Table<'a>, measured: &[String]) -> Option<Wanted> {
         let mut known = [measured.to_vec(), keys::<Whom>()].concat();
         known.push(LABELS.into());
-        self.document.unknown_keys(own, &known, &keys::<Service>());
+        self.document.unknown_keys(own, &known, &keys::<Reach>());
         let whom: Option<Whom> = self.document.settings(own);
         let profile = self.profile(above, own, measured);
         let labels = self.labels(own);
@@ -302,7 +300,7 @@ impl<'a> Reader<'a, '_> {
         let mut known = [measured.to_vec(), keys::<Discovery>()].concat();
         known.push(LABELS.into());
         known.retain(|known| known != if key == FILE_SD { "url" } else { "file" });
-        self.document.unknown_keys(own, &known, &keys::<Service>());
+        self.document.unknown_keys(own, &known, &keys::<Reach>());
         let discovery: Option<Discovery> = self.document.settings(own);
         let profile = self.profile(above, own, measured);
         let labels = self.labels(own);

@@ -54,7 +54,7 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let place = config.service.api.clone().unwrap_or(DEFAULT);
+    let place = config.reach.api.clone().unwrap_or(DEFAULT);
     let board = Arc::new(Board::default());
     let access = config.access.clone();
     let listener = Listener::open(&place, access.token.as_ref()).await?;
@@ -65,7 +65,7 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
         }
         tokio::spawn(server::serve(listener, router(board.clone(), access.token.clone())));
     }
-    let started = config.service.clone();
+    let started = config.reach.clone();
     let (mut supervisor, mut messages) = Supervisor::new(board.clone());
     let mut stamp = stamp_of(&path);
     supervisor.configure(config);
@@ -92,7 +92,7 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
         if is_asked {
             stamp = stamp_of(&path);
             if let Some(config) = reload(&path, &loader, &board).await {
-                if config.service != started {
+                if config.reach != started {
                     tracing::warn!("settings of the API take a restart; the others are taken over");
                 }
                 renew(&access, &config.access);

@@ -8,7 +8,6 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use teaparty_common::wire::Dscp;
 
-use crate::api::listen::Place;
 use crate::cli::values::{parse_dscp, parse_duration, parse_percent};
 
 /// A time as people write it: `"1s"`, `"20ms"`, `"15m"`.
@@ -128,24 +127,6 @@ pub enum Family {
     Ipv4,
     /// IPv6 only.
     Ipv6,
-}
-
-/// Settings of the process.
-#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Service {
-    /// Address and port of metrics and API, unix:/PATH for a socket of its owner and group, or none; 127.0.0.1:9862 where nothing is said
-    #[arg(long, value_name = "ADDR|unix:PATH|none")]
-    pub api: Option<Place>,
-    /// File with the token that clients must send; needed where others than this host can reach the API
-    #[arg(long, value_name = "FILE")]
-    pub api_token_file: Option<PathBuf>,
-    /// Speak TLS on the port of the API, with the certificate in this file (PEM; those of its issuers behind it)
-    #[arg(long, value_name = "FILE")]
-    pub api_tls_cert: Option<PathBuf>,
-    /// The key of that certificate (PEM, without passphrase), in a file that only its owner may read
-    #[arg(long, value_name = "FILE")]
-    pub api_tls_key: Option<PathBuf>,
 }
 
 /// How targets are measured: above all tables for all of them, in a table for its own.

@@ -9,7 +9,7 @@ use crate::api::listen::Place;
 use crate::config::document::defaults;
 use crate::config::plan::REFLECTOR;
 use crate::config::problem::Problem;
-use crate::config::service::Service;
+use crate::config::service::{Reach, Service};
 
 /// The file, and all notes in it.
 pub(super) fn file(shared: Shared, instances: Vec<Instance>) -> Converted {
@@ -17,7 +17,10 @@ pub(super) fn file(shared: Shared, instances: Vec<Instance>) -> Converted {
     let mut notes = shared.notes;
     comment(&mut text, &notes);
     let api = shared.api.map(Place::Tcp);
-    keys(&mut text, &Service { api, heartbeat: shared.heartbeats, ..Service::default() });
+    keys(
+        &mut text,
+        &Service { reach: Reach { api, ..Reach::default() }, heartbeat: shared.heartbeats, ..Service::default() },
+    );
     let are_several = instances.len() > 1;
     for instance in instances {
         if are_several {

@@ -30,7 +30,7 @@ fn the_command_line_wins_over_the_file_and_the_file_over_defaults() {
     let settings = settings(&plan, 0);
     assert_eq!((settings.port.as_slice(), settings.strict, settings.min_payload), (&[862][..], false, 44));
     assert_eq!(settings.max_sessions, Settings::default().max_sessions);
-    assert_eq!(plan.service.api.unwrap().to_string(), "127.0.0.1:1");
+    assert_eq!(plan.service.reach.api.unwrap().to_string(), "127.0.0.1:1");
     assert_eq!(plan.service.heartbeat.len(), 1);
 }
 
