@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::{Value, json};
 
-use super::watched::Watched;
+use super::watched::{IGNORED, Watched};
 
 /// How a source of targets stands.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +75,8 @@ pub fn targets(board: &Board) -> Value {
         value["lost"] = json!(totals.lost);
         value["lost_far_end"] = json!(totals.lost_forward);
         value["lost_near_end"] = json!(totals.lost_backward);
+        let ignored = IGNORED.iter().zip(totals.ignored).map(|((reason, _), count)| ((*reason).into(), json!(count)));
+        value["ignored"] = Value::Object(ignored.collect());
         value["available"] = json!(state.sla.is_available());
         value
     });

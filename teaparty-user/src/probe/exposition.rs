@@ -13,7 +13,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::board::{Board, SourceStatus};
 use super::sla::{Grade, Report};
-use super::watched::{Direction, State, Totals, Watched};
+use super::target::label;
+use super::watched::{Direction, IGNORED, State, Totals, Watched};
 use crate::clock::{Clock as _, SystemClock};
 use crate::metrics::process::Process;
 use crate::metrics::{self, to_prometheus};
@@ -93,7 +94,7 @@ impl fmt::Debug for Shown {
 type Labels = Vec<(String, String)>;
 
 fn labels(watched: &Watched) -> Labels {
-    let own = [("target", watched.wanted.name.clone()), ("session", watched.ssid.to_string())];
+    let own = [(label::TARGET, watched.wanted.name.clone()), (label::SESSION, watched.ssid.to_string())];
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
     own.chain(watched.wanted.labels.clone()).collect()
 }
@@ -134,14 +135,13 @@ impl Collector for Shown {
 
 fn counters(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
     type Of = fn(&Totals) -> u64;
-    let all: [(&str, &str, Of); 11] = [
+    let all: [(&str, &str, Of); 10] = [
         ("probe_sent_packets", "Packets sent.", |totals| totals.sent),
         ("probe_received_packets", "Packets answered in time.", |totals| totals.received),
         ("probe_lost_packets", "Packets given up.", |totals| totals.lost),
         ("probe_duplicates", "Replies to packets that had one.", |totals| totals.duplicates),
         ("probe_reordered_packets", "Replies after one to a later packet.", |totals| totals.reordered),
         ("probe_late_replies", "Replies to packets that had been given up.", |totals| totals.late),
-        ("probe_ignored_replies", "Foreign, forged and malformed replies.", |totals| totals.ignored),
         ("probe_send_errors", "Packets that the system refused to send.", |totals| totals.send_errors),
         ("probe_refusals", "Refusals that the network reported.", |totals| totals.refusals),
         ("probe_reflector_restarts", "Times that the reflector started anew.", |totals| totals.reflector_restarts),
@@ -155,13 +155,21 @@ fn counters(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
             ConstCounter::new(of(&one.state.totals)).encode(family.encode_family(&one.labels)?)?;
         }
     }
+    let help = "Replies that were ignored, by why: unauthenticated ones have an HMAC that another key made.";
+    let mut family = encoder.encode_descriptor("probe_ignored_replies", help, None, MetricType::Counter)?;
+    for one in ones {
+        for ((reason, _), count) in IGNORED.iter().zip(one.state.totals.ignored) {
+            let labels = with(&one.labels, label::REASON, reason);
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+    }
     let help =
         "Packets given up by where they were lost, so far as a reflector that counts its replies lets that be told.";
     let mut family = encoder.encode_descriptor("probe_lost_direction_packets", help, None, MetricType::Counter)?;
     for one in ones {
         let totals = &one.state.totals;
         for (direction, lost) in [("forward", totals.lost_forward), ("backward", totals.lost_backward)] {
-            let labels = with(&one.labels, "direction", direction);
+            let labels = with(&one.labels, label::DIRECTION, direction);
             ConstCounter::new(lost).encode(family.encode_family(&labels)?)?;
         }
     }
@@ -173,8 +181,8 @@ fn histograms(encoder: &mut DescriptorEncoder<'_>, watched: &[Arc<Watched>]) -> 
     let mut family = encoder.encode_descriptor("probe_delay", help, Some(&Unit::Seconds), MetricType::Histogram)?;
     for watched in watched {
         let own = labels(watched);
-        for (direction, label) in Direction::ALL {
-            let labels = with(&own, "direction", label);
+        for (direction, way) in Direction::ALL {
+            let labels = with(&own, label::DIRECTION, way);
             watched.histogram(direction).encode(family.encode_family(&labels)?)?;
         }
     }
@@ -248,9 +256,9 @@ fn service_level(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Resu
     let mut family =
         encoder.encode_descriptor("probe_sla_grade", "1 for the grade of that period.", None, MetricType::Gauge)?;
     for one in ones {
-        for (grade, label) in Grade::ALL {
+        for (grade, word) in Grade::ALL {
             let value = f64::from(u8::from(grade == one.report.grade));
-            ConstGauge::new(value).encode(family.encode_family(&with(&one.labels, "grade", label))?)?;
+            ConstGauge::new(value).encode(family.encode_family(&with(&one.labels, label::GRADE, word))?)?;
         }
     }
     let count = |sla: &State| sla.sla.count;

@@ -15,8 +15,24 @@ use crate::sender::config::Config;
 use crate::sender::schedule::{Pattern, Plan};
 use crate::sender::target::{self, Spec, Target};
 
-/// Labels that a series has of its own.
-pub const OWN_LABELS: [&str; 4] = ["target", "session", "direction", "le"];
+/// Labels that a target's series have of their own, by what they say. A target's labels are beside these, and none of them.
+pub mod label {
+    /// The target's name.
+    pub const TARGET: &str = "target";
+    /// Its SSID.
+    pub const SESSION: &str = "session";
+    /// Which way a delay or a loss is of.
+    pub const DIRECTION: &str = "direction";
+    /// The grade of a period.
+    pub const GRADE: &str = "grade";
+    /// Why a reply was ignored.
+    pub const REASON: &str = "reason";
+    /// The upper end of a bucket, as Prometheus has it.
+    pub const LE: &str = "le";
+    /// All of them.
+    pub const ALL: [&str; 6] = [TARGET, SESSION, DIRECTION, GRADE, REASON, LE];
+}
+
 /// Labels of one target at most, and octets of a name or value at most: what others write must have an end.
 pub const MOST_LABELS: usize = 32;
 /// Octets of a label's name or value at most.
@@ -118,7 +134,7 @@ pub struct Wanted {
     pub name: String,
     /// Name or address, and port.
     pub spec: Spec,
-    /// Of its own, besides [`OWN_LABELS`].
+    /// Of its own, besides those of the probe ([`label::ALL`]).
     pub labels: BTreeMap<String, String>,
     /// Session-Sender Identifier, where one is asked for.
     pub ssid: Option<u16>,
@@ -149,8 +165,11 @@ pub fn label_problem(name: &str, value: &str) -> Option<String> {
     if !is_name || name.starts_with("__") {
         return Some(format!("`{name}` is no name of a label: write letters, digits and underlines, no `__` in front"));
     }
-    if OWN_LABELS.contains(&name) {
-        return Some(format!("the label `{name}` is the probe's own; take another name"));
+    if label::ALL.contains(&name) {
+        return Some(format!(
+            "the label `{name}` is the probe's own, as are {}; take another name",
+            label::ALL.join(", ")
+        ));
     }
     if name.len() > LABEL_OCTETS || value.len() > LABEL_OCTETS {
         return Some(format!("names and values of labels have {LABEL_OCTETS} octets at most"));

@@ -43,6 +43,18 @@ impl Direction {
     }
 }
 
+/// How many of something a session has counted.
+type Of = fn(&Tally) -> u64;
+
+/// Why replies are ignored: the word for it, and how many there are of a session.
+pub const IGNORED: [(&str, Of); 5] = [
+    ("foreign", |tally| tally.ignored.foreign),
+    ("unauthenticated", |tally| tally.ignored.unauthenticated),
+    ("malformed", |tally| tally.ignored.malformed),
+    ("other-link", |tally| tally.ignored.other_link),
+    ("unmatched", |tally| tally.counts.unmatched),
+];
+
 /// A target that is measured, or is to be.
 pub struct Watched {
     /// Which one, in this process.
@@ -103,8 +115,8 @@ pub struct Totals {
     pub reordered: u64,
     /// Replies to packets that had been given up.
     pub late: u64,
-    /// Replies that were ignored: foreign, forged, malformed.
-    pub ignored: u64,
+    /// Replies that were ignored, by reason, as in [`IGNORED`].
+    pub ignored: [u64; IGNORED.len()],
     /// Packets that the system refused to send.
     pub send_errors: u64,
     /// Refusals that the network reported.
@@ -219,10 +231,9 @@ impl Watched {
         };
         let [far, near] = split(&tally);
         let (now, then) = (&tally.counts, &before.counts);
-        let ignored = |tally: &Tally| {
-            let ignored = tally.ignored;
-            ignored.foreign + ignored.unauthenticated + ignored.malformed + ignored.other_link + tally.counts.unmatched
-        };
+        for (total, (_, of)) in totals.ignored.iter_mut().zip(IGNORED) {
+            *total += of(&tally).saturating_sub(of(&before));
+        }
         for (total, now, then) in [
             (&mut totals.sent, now.sent, then.sent),
             (&mut totals.received, now.received, then.received),
@@ -231,7 +242,6 @@ impl Watched {
             (&mut totals.reordered, now.reordered, then.reordered),
             (&mut totals.late, now.late, then.late),
             (&mut totals.reflector_restarts, now.reflector_restarts, then.reflector_restarts),
-            (&mut totals.ignored, ignored(&tally), ignored(&before)),
             (&mut totals.send_errors, tally.send_errors, before.send_errors),
             (&mut totals.refusals, tally.refusals, before.refusals),
         ] {

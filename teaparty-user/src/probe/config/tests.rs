@@ -39,6 +39,8 @@ fn mistakes_have_a_place_a_key_and_a_remedy() {
         ("[[target]]\naddress = \"a\"\ninterval = \"1us\"\n", &["3:12", "interval", "1ms"]),
         ("[[target]]\naddress = \"a\"\nsize = 10\n", &["3:8", "size", "44"]),
         ("[[target]]\naddress = \"a\"\nlabels = { session = \"x\" }\n", &["3:12", "labels", "session"]),
+        ("[[target]]\naddress = \"a\"\nlabels = { grade = \"x\" }\n", &["3:12", "`grade`", "another name"]),
+        ("[[target]]\naddress = \"a\"\nlabels = { reason = \"x\" }\n", &["3:12", "`reason`"]),
         ("[[target]]\naddress = \"a\"\nlabels = { a-b = \"x\" }\n", &["3:12", "a-b"]),
         ("[[target]]\naddress = \"a:0\"\n", &["2:11", "1 to 65535"]),
         ("[[target]]\naddress = \"a\"\n[[target]]\naddress = \"a\"\n", &["`a` is there twice"]),
