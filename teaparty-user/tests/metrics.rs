@@ -4,21 +4,14 @@
 mod reflector_support;
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use reflector_support::probe::or_skip;
+use reflector_support::web::{Prometheus, get, programs, promtool};
 use reflector_support::{Net, V4, start};
 
 /// Where the reflector's API listens, in its namespace.
 const API: &str = "127.0.0.1:8000";
-/// Likewise Prometheus.
-const PROMETHEUS: &str = "127.0.0.1:9090";
-/// How long Prometheus may take from its start to a scrape.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn dist(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist").join(path)
@@ -26,23 +19,7 @@ fn dist(path: &str) -> PathBuf {
 
 /// A namespace and Prometheus's programs, if there are both.
 fn net_and_prometheus() -> Result<Net, String> {
-    for program in ["promtool", "prometheus"] {
-        let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        found.map_err(|error| format!("{program}: {error}"))?;
-    }
-    Net::new()
-}
-
-/// The body of what a server in the reflector's namespace answers.
-fn get(net: &Net, server: &str, path: &str) -> Option<String> {
-    let mut stream = net.in_near(|| TcpStream::connect(server)).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.0\r\nhost: {server}\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    assert!(head.contains(" 200 "), "{path}: {answer}");
-    Some(body.to_owned())
+    programs(&["promtool", "prometheus"]).and_then(|()| Net::new())
 }
 
 /// Starts a reflector whose engines have all answered something.
@@ -57,14 +34,6 @@ fn busy_reflector(net: &Net) -> reflector_support::Running {
     }
     assert!(net.client_from(V4, 862, 862).ask(&[]).is_none(), "the loop guard");
     running
-}
-
-fn promtool(arguments: &[&str], input: &str) -> Output {
-    let mut command = Command::new("promtool");
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
 }
 
 /// The names that a document uses, as they are in the text format.
@@ -128,55 +97,20 @@ fn alerts_and_their_tests_agree() {
     }
 }
 
-/// Killed when the test ends, however it does.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn prometheus_scrapes_what_the_reflector_counts() {
     let name = "prometheus_scrapes_what_the_reflector_counts";
     let Some(net) = or_skip(name, net_and_prometheus()) else { return };
     let _reflector = busy_reflector(&net);
-    let folder = tempfile::tempdir().unwrap();
-    let configuration = folder.path().join("prometheus.yml");
-    let rules = dist("prometheus/teaparty.rules.yml");
-    let text = format!(
-        "global: {{scrape_interval: 1s}}\nrule_files: [{}]\nscrape_configs:\n  - job_name: teaparty\n    static_configs: \
-         [{{targets: ['{API}']}}]\n",
-        rules.display()
-    );
-    std::fs::write(&configuration, text).unwrap();
-    let log = std::fs::File::create(folder.path().join("log")).unwrap();
-    let mut command = net.command("prometheus");
-    command.arg(format!("--config.file={}", configuration.display()));
-    command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
-    command.arg(format!("--web.listen-address={PROMETHEUS}")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    let _prometheus = Killed(command.spawn().unwrap());
+    let prometheus = Prometheus::start(&net, &[], &[&dist("prometheus/teaparty.rules.yml")], API);
     let expected = [
         ("up{job=\"teaparty\"}", "1"),
         ("teaparty_packets_total{path=\"xdp\",reason=\"reflected\"}", "1"),
-        ("teaparty_residence_seconds_bucket{path=\"ring\",le=\"%2BInf\"}", "1"),
+        ("teaparty_residence_seconds_bucket{path=\"ring\",le=\"+Inf\"}", "1"),
         ("count(teaparty_session_replies_total)", "1"),
         ("teaparty_interface_present{xdp_mode=\"native\"}", "1"),
     ];
-    let end = Instant::now() + PATIENCE;
     for (query, value) in expected {
-        let path = format!("/api/v1/query?query={query}").replace('"', "%22");
-        loop {
-            let answer = get(&net, PROMETHEUS, &path).unwrap_or_default();
-            if answer.contains(&format!(",\"{value}\"]}}")) {
-                break;
-            }
-            let log = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-            assert!(Instant::now() < end, "{query}: {answer}\n{}", log());
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        prometheus.until(&net, query, value);
     }
 }

@@ -1,5 +1,7 @@
 //! The REST API, on its router and over TCP, in front of a reflector on loopback.
 
+#[path = "../support/authority.rs"]
+mod authority;
 mod changes;
 mod cli;
 mod events;

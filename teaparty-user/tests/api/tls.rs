@@ -2,61 +2,17 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use tempfile::TempDir;
+use rcgen::KeyPair;
 
+use crate::authority::{Authority, HERE};
 use crate::probe::or_skip;
 
 /// How long a step may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// An authority that clients trust, and files for a server.
-pub(crate) struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: TempDir,
-}
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let authority = Self { issuer, folder: tempfile::tempdir().unwrap() };
-        std::fs::write(authority.path("ca.pem"), authority.issuer.pem()).unwrap();
-        authority
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Writes a new certificate of this serial number, and its key.
-    pub(crate) fn certify(&self, serial: u64) {
-        self.certify_for(serial, &["127.0.0.1", "localhost"]);
-    }
-
-    fn certify_for(&self, serial: u64, names: &[&str]) {
-        let key = KeyPair::generate().unwrap();
-        let mut params =
-            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
-        params.serial_number = Some(serial.into());
-        params.distinguished_name.push(DnType::CommonName, "a reflector");
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        std::fs::write(self.path("cert.pem"), certificate.pem()).unwrap();
-        self.secret("key.pem", &key.serialize_pem());
-    }
-
-    fn secret(&self, name: &str, content: &str) {
-        let path = self.path(name);
-        std::fs::write(&path, content).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    }
-}
 
 /// The program, answering by sockets. Killed when the test ends, however it does.
 pub(crate) struct Running {
@@ -146,7 +102,7 @@ fn curl_is_answered_by_tls_and_only_with_the_token() {
         return;
     }
     let (authority, stranger) = (Authority::new(), Authority::new());
-    authority.certify(1);
+    authority.certify(1, HERE);
     let running = Running::start(&authority);
     let ca = authority.path("ca.pem");
     let (status, body) = curl(&running, &ca, "0123456789abcdef", "/api/v1/reflector");
@@ -169,7 +125,7 @@ fn openssl_gets_new_versions_of_tls_and_no_old_ones() {
         return;
     }
     let authority = Authority::new();
-    authority.certify(1);
+    authority.certify(1, HERE);
     let running = Running::start(&authority);
     let ca = authority.path("ca.pem");
     for (version, name) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
@@ -192,7 +148,7 @@ fn certificate_and_token_are_read_again_and_bad_ones_leave_the_old_ones() {
         return;
     }
     let authority = Authority::new();
-    authority.certify(0x1111);
+    authority.certify(0x1111, HERE);
     let running = Running::start(&authority);
     let ca = authority.path("ca.pem");
     let serial = || {
@@ -202,7 +158,7 @@ fn certificate_and_token_are_read_again_and_bad_ones_leave_the_old_ones() {
     };
     let status = |token: &str| curl(&running, &ca, token, "/sessions").0;
     assert_eq!(serial(), "serial=1111\n");
-    authority.certify(0x2222);
+    authority.certify(0x2222, HERE);
     authority.secret("token", "fedcba9876543210\n");
     assert_eq!(serial(), "serial=1111\n", "not before it is told to");
     running.reload(&authority, "in force: api-tls-cert, api-token-file");
@@ -214,7 +170,7 @@ fn certificate_and_token_are_read_again_and_bad_ones_leave_the_old_ones() {
     running.reload(&authority, "is not the one of the first certificate");
     assert_eq!((serial().as_str(), status("fedcba9876543210").as_str()), ("serial=2222\n", "200"));
     // By the API itself too.
-    authority.certify(0x3333);
+    authority.certify(0x3333, HERE);
     let output = Command::new("curl")
         .args(["-sS", "--max-time", "30", "-X", "POST", "--cacert"])
         .arg(&ca)
@@ -233,7 +189,7 @@ fn a_thousand_connections_that_say_nothing_or_half_a_hello_disturb_nobody() {
         return;
     }
     let authority = Authority::new();
-    authority.certify(1);
+    authority.certify(1, HERE);
     let running = Running::start(&authority);
     let address = running.host().parse().unwrap();
     let mut idle = Vec::new();
@@ -263,7 +219,7 @@ fn a_thousand_connections_that_say_nothing_or_half_a_hello_disturb_nobody() {
 #[test]
 fn status_asks_by_tls_whom_it_can_know() {
     let (authority, stranger) = (Authority::new(), Authority::new());
-    authority.certify(1);
+    authority.certify(1, HERE);
     let running = Running::start(&authority);
     let status = |url: &str, ca: Option<&Authority>| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_teaparty"));
@@ -286,7 +242,7 @@ fn status_asks_by_tls_whom_it_can_know() {
     let (code, [_, error]) = status(&running.url.replace("https", "http"), Some(&authority));
     assert!(code == 2 && error.contains("--api-ca is for"), "{code} {error}");
     // A certificate for other names than the one that was asked.
-    authority.certify_for(2, &["a.example"]);
+    authority.certify(2, &["a.example"]);
     running.reload(&authority, "in force: api-tls-cert");
     let (code, [_, error]) = status(&running.url, Some(&authority));
     assert!(code == 1 && error.contains("not valid for name"), "{code} {error}");

@@ -19,6 +19,7 @@ use nix::unistd::Pid;
 /// Says whether a test can run here, and leaves a line that counts it as skipped where it can't.
 #[path = "../support/probe.rs"]
 pub(crate) mod probe;
+pub(crate) mod web;
 
 /// The reflector's addresses.
 pub(crate) const V4: &str = "192.0.2.1";

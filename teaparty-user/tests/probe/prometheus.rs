@@ -1,0 +1,35 @@
+//! What Prometheus makes of the probe's metrics.
+
+use crate::reflector_support::Net;
+use crate::reflector_support::probe::or_skip;
+use crate::reflector_support::web::{self, Prometheus, get, promtool};
+use crate::support::{API, Probe};
+
+#[test]
+fn prometheus_takes_native_and_classic_histograms() {
+    let name = "prometheus_takes_native_and_classic_histograms";
+    let net = web::programs(&["promtool", "prometheus"]).and_then(|()| Net::new());
+    let Some(net) = or_skip(name, net) else { return };
+    let _reflector = net.far_reflector(&["--xdp-mode", "off"]);
+    let config = "interval = \"20ms\"\n[[target]]\naddress = \"192.0.2.2\"\nlabels = { site = \"north\" }\nssid = 7\n";
+    let mut probe = Probe::start(&net, config, None);
+    probe.until_answered(&net, "192.0.2.2", 20);
+    let metrics = get(&net, API, "/metrics").unwrap();
+    assert!(
+        metrics.contains("teaparty_probe_delay_seconds_bucket{le=\"0.001\",target=\"192.0.2.2\",session=\"7\""),
+        "{metrics}"
+    );
+    let said = promtool(&["check", "metrics"], &metrics);
+    assert!(said.status.success() && said.stdout.is_empty() && said.stderr.is_empty(), "{said:?}");
+    let prometheus = Prometheus::start(&net, &["--enable-feature=native-histograms"], &[], API);
+    let of = "target=\"192.0.2.2\",session=\"7\",site=\"north\",direction=\"round_trip\"";
+    for query in [
+        format!("histogram_count(teaparty_probe_delay_seconds{{{of}}})>bool 10"),
+        format!("histogram_quantile(0.5,teaparty_probe_delay_seconds{{{of}}})>bool 0"),
+        "teaparty_probe_sent_packets_total>bool 10".into(),
+        "teaparty_probe_sla_grade{grade=\"good\"}<=bool 1".into(),
+    ] {
+        prometheus.until(&net, &query, "1");
+    }
+    probe.end();
+}

@@ -1,0 +1,95 @@
+//! HTTP in the reflector's namespace, and Prometheus's programs.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Net;
+
+/// Where Prometheus listens, in the reflector's namespace.
+const LISTEN: &str = "127.0.0.1:9090";
+/// How long it may take from its start to a scrape.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether programs of others are there, by a name that each of them answers `--version` by.
+pub(crate) fn programs(names: &[&str]) -> Result<(), String> {
+    for name in names {
+        let found = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        found.map_err(|error| format!("{name}: {error}"))?;
+    }
+    Ok(())
+}
+
+/// The body of what a server in the reflector's namespace answers.
+pub(crate) fn get(net: &Net, server: &str, path: &str) -> Option<String> {
+    let mut stream = net.in_near(|| TcpStream::connect(server)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: {server}\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    assert!(head.contains(" 200 "), "{path}: {answer}");
+    Some(body.to_owned())
+}
+
+/// Runs promtool with this on its standard input.
+pub(crate) fn promtool(arguments: &[&str], input: &str) -> Output {
+    let mut command = Command::new("promtool");
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// A Prometheus in the reflector's namespace. Killed when the test ends, however it does.
+pub(crate) struct Prometheus {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Prometheus {
+    /// Starts one that scrapes `target` every second.
+    pub(crate) fn start(net: &Net, arguments: &[&str], rules: &[&Path], target: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let configuration = folder.path().join("prometheus.yml");
+        let rules: Vec<String> = rules.iter().map(|path| path.display().to_string()).collect();
+        let text = format!(
+            "global: {{scrape_interval: 1s}}\nrule_files: [{}]\nscrape_configs:\n  - job_name: teaparty\n    \
+             static_configs: [{{targets: ['{target}']}}]\n",
+            rules.join(", ")
+        );
+        std::fs::write(&configuration, text).unwrap();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = net.command("prometheus");
+        command.args(arguments).arg(format!("--config.file={}", configuration.display()));
+        command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
+        command.arg(format!("--web.listen-address={LISTEN}")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Self { child: command.spawn().unwrap(), folder }
+    }
+
+    /// Waits until a query's only result has this value.
+    pub(crate) fn until(&self, net: &Net, query: &str, value: &str) {
+        let encoded: String = query.bytes().map(|octet| format!("%{octet:02x}")).collect();
+        let path = format!("/api/v1/query?query={encoded}");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let answer = get(net, LISTEN, &path).unwrap_or_default();
+            if answer.contains(&format!(",\"{value}\"]}}")) {
+                return;
+            }
+            let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            assert!(Instant::now() < end, "{query}: {answer}\n{}", log());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
