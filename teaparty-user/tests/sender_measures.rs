@@ -352,3 +352,16 @@ fn trains_are_measured_like_single_packets() {
     let (code, _, stderr) = teaparty("sender 127.0.0.1 --segmentation-offload --transmit-stamps kernel");
     assert!(code == 2 && stderr.contains("--segmentation-offload"), "{code} {stderr}");
 }
+
+#[test]
+fn a_schedule_that_is_not_kept_is_said_once_with_what_helps() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let words = |options: &str| format!("sender 127.0.0.1 {port} -W 1ms --format json {options}");
+    // All due within 40 ms, which no processor sends them in.
+    let (code, _, stderr) = teaparty(&words("--rate 10000000 -c 400000"));
+    assert_eq!((code, stderr.matches("later than they are due").count()), (4, 1), "{stderr}");
+    assert!(stderr.contains("--segmentation-offload"), "{stderr}");
+    let (_, _, stderr) = teaparty(&words("-i 50ms -c 3"));
+    assert!(!stderr.contains("later than"), "{stderr}");
+}

@@ -24,6 +24,7 @@ mod port;
 mod queue;
 mod reader;
 mod roster;
+mod watch;
 
 pub use roster::Change;
 
@@ -34,8 +35,10 @@ use queue::Queue;
 const BATCH: usize = 64;
 /// Longest UDP payload that is taken in whole.
 const PAYLOAD: usize = 9_216;
-/// Packets handed to the kernel together.
-const SEND_BATCH: usize = 64;
+/// Packets handed to the kernel together: T1 of the last is as old as it takes to send the others. In trains they leave
+/// together.
+const SEND_BATCH: usize = 8;
+const SEND_BATCH_IN_TRAINS: usize = 64;
 /// Before a deadline, so much is spent polling instead of sleeping: waking up takes some 30 µs. Twice as much takes twice the
 /// processor. Neither helps where others want the processor too, which takes `go_before_others`.
 const SPIN_NS: u64 = 40_000;
@@ -50,6 +53,8 @@ const FAST_PS: u64 = 1_000_000_000;
 /// the kernel has switched timestamps on. Otherwise the first packets of a fast schedule would be late.
 const LEAD_NS: u64 = 5_000_000;
 const LEAD_FOR_EACH_NS: u64 = 20_000;
+/// From so many packets a second on, single ones are dear, and replies are taken in beside sending.
+const MANY_PPS: f64 = 100_000.0;
 /// The clock's state is read anew so often.
 const CLOCK_CHECK_NS: u64 = 1_000_000_000;
 
@@ -175,6 +180,8 @@ struct Engine<'a, C> {
     steps: Vec<i64>,
     foreign: Ignored,
     published: u64,
+    /// Whether packets were much too late at some time.
+    is_behind: bool,
     /// Whether it goes on without anything to do.
     is_endless: bool,
     /// When tallies were told last.
@@ -198,7 +205,7 @@ impl<'a, C: Clock> Engine<'a, C> {
             reports: ReceiveBatch::new(BATCH, PAYLOAD),
             random: config.seed.map_or_else(Random::from_entropy, Random::new),
             alarm: Alarm::new().context("cannot make a timer")?,
-            hardware: hardware_clock(config),
+            hardware: watch::hardware_clock(config),
             clock_state: clock.state(),
             step_detector: StepDetector::new(clock),
             clock_offset: clock.realtime_ns().wrapping_sub(clock.monotonic_ns()) as i64,
@@ -207,6 +214,7 @@ impl<'a, C: Clock> Engine<'a, C> {
             steps: Vec::new(),
             foreign: Ignored::default(),
             published: 0,
+            is_behind: false,
             is_endless: false,
             tallied: 0,
             next_expiry: 0,
@@ -221,6 +229,7 @@ impl<'a, C: Clock> Engine<'a, C> {
         let now = self.clock.monotonic_ns();
         self.check_clock(now, sink);
         self.send_due(now)?;
+        self.tell_when_behind(sink);
         self.read_reports(sink)?;
         self.read_replies(sink)?;
         self.expire(self.clock.monotonic_ns(), sink);
@@ -262,40 +271,8 @@ impl<'a, C: Clock> Engine<'a, C> {
         ssid
     }
 
-    /// Notices that somebody set the clock, and reads its state again now and then.
-    fn check_clock(&mut self, now: u64, sink: &mut dyn FnMut(Event)) {
-        let offset = self.clock.realtime_ns().wrapping_sub(self.clock.monotonic_ns()) as i64;
-        let has_moved = offset.wrapping_sub(self.clock_offset).abs() >= StepDetector::THRESHOLD_NS;
-        if has_moved && let Some(step) = self.step_detector.observe(self.clock) {
-            self.epoch += 1;
-            self.steps.push(step);
-            let text = format!(
-                "the clock was set by {:+.3} s: delays of packets that were under way are left out, one-way delays \
-                 before and after do not compare",
-                step as f64 / 1e9
-            );
-            sink(Event::Notice { target: None, text });
-        }
-        self.clock_offset = offset;
-        if has_moved && let Some(hardware) = &mut self.hardware {
-            hardware.restart();
-            self.clock_checked = 0;
-        }
-        if now.saturating_sub(self.clock_checked) >= CLOCK_CHECK_NS {
-            self.clock_checked = now;
-            self.clock_state = self.clock.state();
-            if let Some(hardware) = &mut self.hardware
-                && let Err(error) = hardware.compare()
-            {
-                let text = format!("cannot read the network card's clock any more, the kernel stamps packets: {error}");
-                sink(Event::Notice { target: None, text });
-                self.hardware = None;
-            }
-        }
-    }
-
     fn send_due(&mut self, now: u64) -> anyhow::Result<()> {
-        let mut budget = SEND_BATCH;
+        let mut budget = if self.config.has_trains { SEND_BATCH_IN_TRAINS } else { SEND_BATCH };
         while budget > 0
             && let Some(place) = self.queue.pop_due(now)
         {
@@ -395,12 +372,6 @@ impl<'a, C: Clock> Engine<'a, C> {
         }
         Ok(())
     }
-}
-
-/// The clock of the configured interface's card; without it, having said so, the kernel's timestamps have to do.
-fn hardware_clock(config: &Config) -> Option<HardwareClock> {
-    let device = config.interface.as_deref().filter(|_| config.hardware_stamps)?;
-    HardwareClock::open(device).map_err(|error| tracing::warn!("{error}; the kernel stamps packets instead")).ok()
 }
 
 const _: () = assert!(PAYLOAD > AUTHENTICATED_LEN);

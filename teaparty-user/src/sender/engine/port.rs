@@ -10,8 +10,8 @@ use super::super::config::Config;
 use super::super::exchange::Departure;
 use super::super::schedule::Random;
 use super::super::session::{Session, Variant};
-use super::PAYLOAD;
 use super::reader::Reader;
+use super::{MANY_PPS, PAYLOAD};
 use crate::clock::{Clock, ClockState};
 use crate::net::batch::{Outgoing, SendBatch};
 use crate::net::socket::{Options, Socket, SocketError};
@@ -23,8 +23,6 @@ const STAMPS: usize = 1 << 16;
 const QUEUE_OCTETS: usize = 8 << 20;
 /// Longest UDP payload of replies that the kernel has joined.
 const JOINED: usize = 65_535;
-/// From so many packets a second on, replies are taken in beside sending.
-const BESIDE_PPS: f64 = 100_000.0;
 /// Source ports that ext-hdr-15 §3.1 wants senders to use.
 const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
 
@@ -43,6 +41,8 @@ pub(super) struct Port {
     pub(super) reader: Reader,
     /// Replies that the kernel dropped so far.
     pub(super) queue_drops: u64,
+    /// How much later than due the last packet was.
+    pub(super) late_ns: u64,
     is_v6: bool,
     batch: SendBatch,
     pending: Vec<Pending>,
@@ -113,7 +113,7 @@ impl Port {
         let socket = Arc::new(socket);
         let payload = if config.has_trains { JOINED } else { PAYLOAD };
         let is_alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
-        let reader = match config.plan.packets_per_second(config.targets.len()) >= BESIDE_PPS && !is_alone {
+        let reader = match config.plan.packets_per_second(config.targets.len()) >= MANY_PPS && !is_alone {
             true => Reader::beside(&socket, payload).context("cannot start a thread that takes replies in")?,
             false => Reader::here(payload),
         };
@@ -121,6 +121,7 @@ impl Port {
             socket,
             reader,
             queue_drops: 0,
+            late_ns: 0,
             is_v6,
             batch: if config.has_trains { SendBatch::with_trains() } else { SendBatch::new() },
             pending: Vec::new(),
@@ -189,6 +190,7 @@ impl Port {
             session.template(pending.variant).write_base(self.batch.payload_mut(at), sequence, timestamp, estimate);
             let wire_timestamp = timestamp.bits();
             let late_ns = monotonic_ns.saturating_sub(pending.deadline_ns);
+            self.late_ns = late_ns;
             let departure = Departure { wire_timestamp, realtime_ns, monotonic_ns, late_ns, stamp: None, epoch };
             let index = session.exchange.sent(departure);
             match pending.stamp_id {
