@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use teaparty_common::reflect::Policy;
 use teaparty_common::tlv::{CodePoints, Kind, Profile};
 use teaparty_common::wire::{DEFAULT_PORT, Dscp, Ecn, Mode, TimestampFormat, TrafficClass};
@@ -26,8 +26,10 @@ use crate::sender::schedule::{Pattern, Plan};
 use crate::sender::target::{Family, Spec, Target, parse_file, parse_words};
 
 pub(crate) mod compose;
+mod options;
 
 use compose::{is_slow, options_header, pad, place_hmac};
+use options::{StampFormat, TlvProfile, TransmitStamps, extension_size, parse_code_point, parse_rate};
 
 /// Packets that are sent where nothing says how many: a first impression in a second.
 const DEFAULT_COUNT: u64 = 10;
@@ -196,60 +198,6 @@ pub struct Arguments {
 enum Command {
     /// Put TLVs into the packets.
     Tlvs(Tlvs),
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum StampFormat {
-    /// NTP, 64 bits.
-    #[default]
-    Ntp,
-    /// PTPv2, truncated.
-    Ptp,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum TransmitStamps {
-    /// The kernel, up to 50,000 packets a second; this process above that.
-    #[default]
-    Auto,
-    /// The kernel.
-    Kernel,
-    /// This process.
-    User,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum TlvProfile {
-    /// As in use since 2026.
-    #[default]
-    Current,
-    /// As older releases of cerfcast/teaparty had them.
-    Earlier,
-}
-
-fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if rate > 0.0 && rate <= 10_000_000.0 => Ok(rate),
-        _ => Err("a rate is more than 0 and at most 10000000 packets a second".into()),
-    }
-}
-
-fn extension_size(text: &str) -> Result<u16, String> {
-    match text.parse() {
-        Ok(size @ 8..=256) if size % 8 == 0 => Ok(size),
-        _ => Err("an extension header has 8 to 256 octets, in multiples of 8".into()),
-    }
-}
-
-fn parse_code_point(text: &str) -> Result<(Kind, u8), String> {
-    let (name, code) = text.split_once('=').ok_or("write the TLV's name, `=` and its type, as in history=244")?;
-    let entry = teaparty_common::tlv::REGISTRY.iter().find(|entry| entry.name == name);
-    let entry = entry.ok_or_else(|| format!("`{name}` is no TLV that we know"))?;
-    if !entry.is_experimental() {
-        return Err(format!("the type of {name} is registered ({}), not for choice", entry.code));
-    }
-    let code = code.parse().map_err(|_| format!("`{code}` is no type: types are 0 to 255"))?;
-    Ok((entry.kind, code))
 }
 
 impl Arguments {

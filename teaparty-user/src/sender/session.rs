@@ -5,25 +5,25 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use teaparty_common::tlv::{Kind, KindSet};
-use teaparty_common::wire::{ErrorEstimate, TrafficClass};
+use teaparty_common::wire::TrafficClass;
 
 use super::config::{AccessReport, Config};
-use super::event::{Fate, Record, ReplyRecord, Snapshot, Tally};
-use super::exchange::{self, Claim, Departure, Exchange};
+use super::event::{Record, Snapshot, Tally};
+use super::exchange::{self, Claim, Exchange};
 use super::packet::{NoCodePoint, Template};
 use super::reply::Reply;
 use super::sample::{NoDelays, Times};
 use super::schedule::Schedule;
 use super::stats::{Seen, Statistics};
 use super::tlvs::answer::{Answer, Check, Outcome, answers};
-use super::tlvs::words::{self, Marks};
 use crate::clock::ClockState;
-use crate::net::batch::{Received, Stamp, StampSource};
+use crate::net::batch::{Received, Stamp};
 
 mod access;
 mod congestion;
 mod marks;
 mod pause;
+mod record;
 mod templates;
 mod tlvs;
 
@@ -33,6 +33,7 @@ use access::AccessTimer;
 use congestion::Congestion;
 use marks::forward_class;
 use pause::Pause;
+use record::{Facts, t1_of};
 use templates::{refused_bit_errors, templates};
 
 /// Replies that were ignored, by reason.
@@ -313,30 +314,8 @@ impl Session {
             notice = Some("the reflector answers without our SSID (it knows RFC 8762 only): stopped, as asked".into());
         }
         let record = wants_record.then(|| {
-            let marks = Marks { sent: config.traffic_class, reply: received.traffic_class };
-            let estimates = (seen.sender_estimate, seen.reflector_estimate);
-            Box::new(Record {
-                target: self.place,
-                fate: Fate::Answered(matched.kind),
-                sequence: reply.sender_sequence_number,
-                t1: (t1.nanos, t1.source),
-                reply: Some(ReplyRecord {
-                    octets: received.payload.len(),
-                    t2,
-                    t3,
-                    t4: (t4.nanos, t4.source),
-                    reflector_sequence: reply.sequence_number,
-                    sample,
-                    is_synchronized: estimates.0.is_synchronized() && estimates.1.is_synchronized(),
-                    error_ns: error_sum(estimates),
-                    forward_ttl: seen.forward_ttl,
-                    backward_ttl: seen.backward_ttl,
-                    forward_class: seen.forward_class,
-                    backward_class: seen.backward_class,
-                    reordering_extent: matched.reordering_extent,
-                    findings: found.iter().map(|answer| words::finding(answer, marks)).collect(),
-                }),
-            })
+            let facts = Facts { matched: &matched, reply, received, seen: &seen, sample, t2, t3, t4, t1 };
+            self.answered(&facts, &found, config)
         });
         Reaction { record, notice }
     }
@@ -355,13 +334,6 @@ impl Session {
             let now_ns = departure.monotonic_ns.saturating_add(round_trip_ns);
             pause.note(now_ns, round_trip_ns, self.exchange.left(matched.index));
         }
-    }
-
-    /// The record of a packet that was given up.
-    pub fn lost(&self, index: u64) -> Box<Record> {
-        let t1 = t1_of(&self.exchange.departure(index));
-        let sequence = self.exchange.sequence(index);
-        Box::new(Record { target: self.place, fate: Fate::Lost, sequence, t1: (t1.nanos, t1.source), reply: None })
     }
 
     /// How it stands.
@@ -416,13 +388,4 @@ fn burst_size(config: &Config) -> u32 {
         super::schedule::Pattern::Burst(size) => size.max(1),
         _ => 1,
     }
-}
-
-/// T1: the card's or the kernel's if they told, else ours.
-fn t1_of(departure: &Departure) -> Stamp {
-    departure.stamp.unwrap_or(Stamp { nanos: departure.realtime_ns, source: StampSource::User })
-}
-
-fn error_sum((ours, theirs): (ErrorEstimate, ErrorEstimate)) -> u64 {
-    ours.bound_ns().saturating_add(theirs.bound_ns())
 }

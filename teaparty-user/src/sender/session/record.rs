@@ -1,0 +1,76 @@
+//! What a session tells of each packet to those who want to know.
+
+use teaparty_common::wire::ErrorEstimate;
+
+use super::super::config::Config;
+use super::super::event::{Fate, Record, ReplyRecord};
+use super::super::exchange::{Departure, Match};
+use super::super::reply::Reply;
+use super::super::sample::{NoDelays, Sample};
+use super::super::stats::Seen;
+use super::super::tlvs::answer::Answer;
+use super::super::tlvs::words::{self, Marks};
+use super::Session;
+use crate::net::batch::{Received, Stamp, StampSource};
+
+/// All that was found out of a reply.
+pub(super) struct Facts<'a> {
+    pub(super) matched: &'a Match,
+    pub(super) reply: &'a Reply,
+    pub(super) received: &'a Received<'a>,
+    pub(super) seen: &'a Seen,
+    pub(super) sample: Result<Sample, NoDelays>,
+    pub(super) t1: Stamp,
+    /// On the reflector's clock, in nanoseconds since 1970.
+    pub(super) t2: u64,
+    /// Likewise.
+    pub(super) t3: u64,
+    pub(super) t4: Stamp,
+}
+
+impl Session {
+    /// The record of a packet that was answered.
+    pub(super) fn answered(&self, facts: &Facts<'_>, found: &[Answer<'_>], config: &Config) -> Box<Record> {
+        let Facts { matched, reply, received, seen, sample, t1, t2, t3, t4 } = *facts;
+        let marks = Marks { sent: config.traffic_class, reply: received.traffic_class };
+        let (ours, theirs) = (seen.sender_estimate, seen.reflector_estimate);
+        Box::new(Record {
+            target: self.place,
+            fate: Fate::Answered(matched.kind),
+            sequence: reply.sender_sequence_number,
+            t1: (t1.nanos, t1.source),
+            reply: Some(ReplyRecord {
+                octets: received.payload.len(),
+                t2,
+                t3,
+                t4: (t4.nanos, t4.source),
+                reflector_sequence: reply.sequence_number,
+                sample,
+                is_synchronized: ours.is_synchronized() && theirs.is_synchronized(),
+                error_ns: error_sum(ours, theirs),
+                forward_ttl: seen.forward_ttl,
+                backward_ttl: seen.backward_ttl,
+                forward_class: seen.forward_class,
+                backward_class: seen.backward_class,
+                reordering_extent: matched.reordering_extent,
+                findings: found.iter().map(|answer| words::finding(answer, marks)).collect(),
+            }),
+        })
+    }
+
+    /// The record of a packet that was given up.
+    pub fn lost(&self, index: u64) -> Box<Record> {
+        let t1 = t1_of(&self.exchange.departure(index));
+        let sequence = self.exchange.sequence(index);
+        Box::new(Record { target: self.place, fate: Fate::Lost, sequence, t1: (t1.nanos, t1.source), reply: None })
+    }
+}
+
+/// T1: the card's or the kernel's if they told, else ours.
+pub(super) fn t1_of(departure: &Departure) -> Stamp {
+    departure.stamp.unwrap_or(Stamp { nanos: departure.realtime_ns, source: StampSource::User })
+}
+
+fn error_sum(ours: ErrorEstimate, theirs: ErrorEstimate) -> u64 {
+    ours.bound_ns().saturating_add(theirs.bound_ns())
+}
