@@ -14,7 +14,7 @@ pub(super) enum StampFormat {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum TransmitStamps {
-    /// The kernel, up to 50,000 packets a second; this process above that.
+    /// The kernel, up to 100,000 packets a second; this process above that.
     #[default]
     Auto,
     /// The kernel.
