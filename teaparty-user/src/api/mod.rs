@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`types`] (what is shown), [`error`] (what is shown when it fails), [`body`] (what comes in),
 //! [`list`], [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] (with [`watch`]) and [`namesake`] (the endpoints), [`condition`] (ETags), [`openapi`] and [`requests`]
-//! (what describes them), [`access`], [`token`] and [`tls`] (who may ask, and how),
+//! (what describes them), [`access`], [`token`] and [`tls`] (who may ask, and how), [`trust`] (whom to ask),
 //! [`listen`] and [`server`] (connections).
 //!
 //! Keys come in and never go out: no type here that is serialised has a place for one.
@@ -25,6 +25,7 @@ pub mod sessions;
 pub mod settings;
 pub mod tls;
 pub mod token;
+pub mod trust;
 pub mod types;
 pub mod watch;
 

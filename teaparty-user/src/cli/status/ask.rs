@@ -10,7 +10,8 @@ use anyhow::{Context, bail};
 use rustls::ClientConfig;
 use zeroize::Zeroizing;
 
-use super::connect::{connect, trust};
+use super::connect::connect;
+use crate::api::trust;
 use crate::exit::UsageError;
 
 /// Most octets of an answer.
@@ -78,7 +79,9 @@ impl Client {
     /// With the token in a file, if the API wants one, and for one by TLS the certificates in a file that it is known by.
     pub(super) fn new(api: Api, token_file: Option<&Path>, ca: Option<&Path>) -> Result<Self, UsageError> {
         let trust = match (&api, ca) {
-            (Api::Https(_), ca) => Some(trust(ca).map_err(|problem| UsageError::new(format!("--api-ca: {problem}")))?),
+            (Api::Https(_), ca) => {
+                Some(trust::trust(ca, "--api-ca").map_err(|problem| UsageError::new(format!("--api-ca: {problem}")))?)
+            }
             (_, None) => None,
             (_, Some(_)) => return Err(UsageError::new("--api-ca is for --api https://ADDRESS:PORT; leave it out")),
         };
