@@ -7,17 +7,41 @@ use serde_json::{Value, json};
 
 use super::watched::{IGNORED, Watched};
 
+/// Problems of one source that are told at a time.
+const MOST_TOLD: usize = 3;
+
 /// How a source of targets stands.
 #[derive(Clone, Debug, Default)]
 pub struct SourceStatus {
     /// Where it is.
     pub origin: String,
-    /// Targets of its last good document.
+    /// Targets of its documents, each as it was when it was last good.
     pub targets: usize,
-    /// Times that it could not be read, or had something wrong.
+    /// Times that a document could not be read, or had something wrong.
     pub failures: u64,
     /// What is wrong now.
     pub problem: Option<String>,
+}
+
+impl SourceStatus {
+    /// Takes over how many targets there are now, and what is wrong with documents; tells the log what is new.
+    pub(super) fn update(&mut self, targets: usize, problems: &[String]) {
+        self.failures += problems.len() as u64;
+        let more = problems.len().saturating_sub(MOST_TOLD);
+        let mut problem = problems[..problems.len() - more].join("; ");
+        if more > 0 {
+            problem.push_str(&format!("; and {more} more"));
+        }
+        let problem = (!problem.is_empty()).then_some(problem);
+        let was = (std::mem::replace(&mut self.targets, targets), std::mem::replace(&mut self.problem, problem));
+        match &self.problem {
+            Some(problem) if was.1.as_ref() != Some(problem) => {
+                tracing::warn!("{problem}; the targets of before stay, {} of {}", self.targets, self.origin);
+            }
+            None if was.0 != targets || was.1.is_some() => tracing::info!("{}: {targets} targets", self.origin),
+            _ => {}
+        }
+    }
 }
 
 /// Targets and sources. Written by the supervisor alone.

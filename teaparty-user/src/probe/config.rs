@@ -1,14 +1,16 @@
 //! The probe's file: read, layered and checked as a whole. Every problem has its line, its key and what to do.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use glob::Pattern;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::settings::{Discovery, Measure, Whom};
+use super::http;
+use super::settings::{FileSd, HttpSd, Measure, Span, Whom};
 use super::sla::Agreement;
 use super::target::{LABEL_OCTETS, MOST_LABELS, Profile, Wanted, label_problem};
 use crate::api::access::Access;
@@ -36,19 +38,19 @@ pub const MOST_TARGETS: usize = 10_000;
 pub const MOST_PROFILES: usize = 64;
 
 /// Where more targets come from.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A file.
-    File(PathBuf),
+    /// Files, each by its name or a pattern of names.
+    Files(Vec<String>),
     /// A document by HTTP.
-    Http(super::http::Url),
+    Http(http::Address),
 }
 
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Http(url) => write!(f, "{url}"),
+            Self::Files(names) => f.write_str(&names.join(", ")),
+            Self::Http(address) => write!(f, "{}", address.url),
         }
     }
 }
@@ -297,38 +299,44 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn source(&mut self, above: &Table<'a>, own: &Table<'a>, key: &str, measured: &[String]) -> Option<Source> {
-        let mut known = [measured.to_vec(), keys::<Discovery>()].concat();
+        let mut known = [measured.to_vec(), if key == FILE_SD { keys::<FileSd>() } else { keys::<HttpSd>() }].concat();
         known.push(LABELS.into());
-        known.retain(|known| known != if key == FILE_SD { "url" } else { "file" });
         self.document.unknown_keys(own, &known, &keys::<Reach>());
-        let discovery: Option<Discovery> = self.document.settings(own);
+        let (origin, refresh) = if key == FILE_SD { self.files(own)? } else { self.address(own)? };
         let profile = self.profile(above, own, measured);
         let labels = self.labels(own);
-        let discovery = discovery?;
-        let origin = match (key, discovery.file, discovery.url) {
-            (FILE_SD, Some(file), _) => Origin::File(file),
-            (FILE_SD, None, _) => {
-                self.document.wrong_in(own, "file", "which file? add `file = \"/etc/teaparty/targets.json\"`");
-                return None;
-            }
-            (_, _, Some(url)) => match url.parse() {
-                Ok(url) => Origin::Http(url),
-                Err(what) => {
-                    self.document.wrong_in(own, "url", what);
-                    return None;
-                }
-            },
-            (_, _, None) => {
-                self.document.wrong_in(own, "url", "which document? add `url = \"http://HOST/PATH\"`");
-                return None;
-            }
-        };
-        let refresh = discovery.refresh.map_or(Duration::from_secs(60), |refresh| refresh.0);
+        let refresh = refresh.map_or(Duration::from_secs(60), |refresh| refresh.0);
         if refresh < Duration::from_secs(1) {
             self.document.wrong_in(own, "refresh", "is 1s or more");
             return None;
         }
         Some(Source { origin, refresh, labels: labels?, profile: profile? })
+    }
+
+    fn files(&mut self, own: &Table<'a>) -> Option<(Origin, Option<Span>)> {
+        let FileSd { file, refresh } = self.document.settings(own)?;
+        let wrong = match file.iter().find_map(|name| Pattern::new(name).err().map(|error| (name, error))) {
+            Some((name, error)) => format!("`{name}` is no pattern of names: {error}"),
+            None if file.is_empty() => "which file? add `file = \"/etc/teaparty/targets.json\"`".into(),
+            None => return Some((Origin::Files(file), refresh)),
+        };
+        self.document.wrong_in(own, "file", wrong);
+        None
+    }
+
+    fn address(&mut self, own: &Table<'a>) -> Option<(Origin, Option<Span>)> {
+        let HttpSd { url, refresh, ca_file, bearer_token_file } = self.document.settings(own)?;
+        let Some(url) = url else {
+            self.document.wrong_in(own, "url", "which document? add `url = \"http://HOST/PATH\"`");
+            return None;
+        };
+        match http::Address::new(&url, ca_file.as_deref(), bearer_token_file) {
+            Ok(address) => Some((Origin::Http(address), refresh)),
+            Err((key, what)) => {
+                self.document.wrong_in(own, key, what);
+                None
+            }
+        }
     }
 
     /// No two targets may have the same series, or the same SSID.

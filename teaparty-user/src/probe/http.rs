@@ -1,24 +1,38 @@
-//! Fetches a document by HTTP, with an end to everything: time, octets, redirects (none).
+//! Fetches a document by HTTP, with TLS or without, with an end to everything: time, octets, redirects (none).
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use futures_util::StreamExt;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::api::trust::{bearer, explained, server_name, trust};
 
 /// Time for all of it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Octets of a document at most.
 pub const MAX_DOCUMENT: usize = 4 << 20;
 
-/// An address of a document: `http://HOST[:PORT]/PATH`.
+/// Name of the setting with the certificates to trust.
+const CA_FILE: &str = "ca-file";
+/// Likewise with the token.
+const TOKEN_FILE: &str = "bearer-token-file";
+
+/// Where a document is: `http://HOST[:PORT]/PATH`, or the same with `https`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
+    is_tls: bool,
     authority: String,
     host: String,
     port: u16,
@@ -30,17 +44,21 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong =
-            || format!("`{text}` is no address of a document that can be fetched: write http://HOST[:PORT]/PATH");
+            || format!("`{text}` is no address of a document that can be fetched: write http[s]://HOST[:PORT]/PATH");
         let uri: hyper::Uri = text.parse().map_err(|_| wrong())?;
-        let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(wrong()) };
+        let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(wrong());
+        };
         if authority.as_str().contains('@') {
             return Err("a password in the address would be seen in logs; leave it out".into());
         }
+        let is_tls = scheme == "https";
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Self {
+            is_tls,
             authority: authority.to_string(),
             host,
-            port: authority.port_u16().unwrap_or(80),
+            port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
             path: uri.path_and_query().map_or("/".into(), ToString::to_string),
         })
     }
@@ -48,35 +66,95 @@ impl FromStr for Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.path)
+        let scheme = if self.is_tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.path)
+    }
+}
+
+/// A document's address with what it takes to ask there.
+#[derive(Clone)]
+pub struct Address {
+    /// Where it is.
+    pub url: Url,
+    /// By what a server with TLS is known; none is there for one without.
+    trust: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// The file with the token.
+    token: Option<PathBuf>,
+}
+
+impl PartialEq for Address {
+    /// What a server is known by is read anew for each configuration, and makes no other document of it.
+    fn eq(&self, other: &Self) -> bool {
+        self.url == other.url && self.token == other.token
+    }
+}
+
+impl Eq for Address {}
+
+impl Address {
+    /// Reads the certificates, and looks whether there is a token. The error has the setting and what to do.
+    pub fn new(url: &str, ca: Option<&Path>, token: Option<PathBuf>) -> Result<Self, (&'static str, String)> {
+        let url: Url = url.parse().map_err(|what| ("url", what))?;
+        let trust = match (url.is_tls, ca) {
+            (true, ca) => {
+                let config = trust(ca, CA_FILE).map_err(|what| (CA_FILE, what))?;
+                Some((config, server_name(&url.host).map_err(|what| ("url", what))?))
+            }
+            (false, None) => None,
+            (false, Some(_)) => return Err((CA_FILE, "is for https:// addresses; leave it out, or ask by TLS".into())),
+        };
+        if let Some(path) = &token {
+            bearer(path).map_err(|what| (TOKEN_FILE, what))?;
+        }
+        Ok(Self { url, trust, token })
     }
 }
 
 /// The document's text; the error says what went wrong.
-pub async fn fetch(url: &Url, refresh: Duration) -> Result<String, String> {
-    let fetched = tokio::time::timeout(PATIENCE, get(url, refresh)).await;
+pub async fn fetch(address: &Address, refresh: Duration) -> Result<String, String> {
+    let fetched = tokio::time::timeout(PATIENCE, get(address, refresh)).await;
     fetched.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
 }
 
-async fn get(url: &Url, refresh: Duration) -> Result<String, String> {
-    let stream = TcpStream::connect((url.host.as_str(), url.port)).await;
-    let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
-    let shaken = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = shaken.map_err(|error| format!("does not speak HTTP: {error}"))?;
-    let request = Request::get(&url.path)
+async fn get(address: &Address, refresh: Duration) -> Result<String, String> {
+    let Address { url, trust, token } = address;
+    let mut request = Request::get(&url.path)
         .header(header::HOST, &url.authority)
         .header(header::ACCEPT, "application/json")
         .header(header::USER_AGENT, concat!("teaparty/", env!("CARGO_PKG_VERSION")))
         // As Prometheus tells its own.
-        .header("X-Prometheus-Refresh-Interval-Seconds", refresh.as_secs().to_string())
-        .body(axum::body::Body::empty())
-        .map_err(|error| error.to_string())?;
+        .header("X-Prometheus-Refresh-Interval-Seconds", refresh.as_secs().to_string());
+    if let Some(path) = token {
+        let path = path.clone();
+        let token = tokio::task::spawn_blocking(move || bearer(&path)).await.map_err(|error| error.to_string())??;
+        request = request.header(header::AUTHORIZATION, token);
+    }
+    let request = request.body(Body::empty()).map_err(|error| error.to_string())?;
+    let stream = TcpStream::connect((url.host.as_str(), url.port)).await;
+    let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
+    match trust {
+        None => exchange(stream, request).await,
+        Some((config, name)) => {
+            let stream = TlsConnector::from(config.clone()).connect(name.clone(), stream).await;
+            let stream = stream.map_err(|error| format!("no TLS: {}", explained(error, CA_FILE)))?;
+            exchange(stream, request).await
+        }
+    }
+}
+
+/// Sends the request and takes the answer in.
+async fn exchange<S>(stream: S, request: Request<Body>) -> Result<String, String>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let shaken = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = shaken.map_err(|error| format!("does not speak HTTP: {error}"))?;
     let exchange = async {
         let response = sender.send_request(request).await.map_err(|error| format!("no answer: {error}"))?;
         if response.status() != StatusCode::OK {
             return Err(format!("answers {}", response.status()));
         }
-        let mut body = axum::body::Body::new(response.into_body()).into_data_stream();
+        let mut body = Body::new(response.into_body()).into_data_stream();
         let mut document = Vec::new();
         while let Some(part) = body.next().await {
             let part: Bytes = part.map_err(|error| format!("breaks off: {error}"))?;
@@ -109,7 +187,9 @@ mod tests {
         assert_eq!(url.to_string(), "http://[::1]:8080/targets?a=b");
         let url: Url = "http://sd.example".parse().unwrap();
         assert_eq!((url.host.as_str(), url.port, url.path.as_str()), ("sd.example", 80, "/"));
-        for wrong in ["sd.example/x", "https://sd.example/", "http:///x", "http://u:p@sd.example/", ""] {
+        let url: Url = "https://sd.example/x".parse().unwrap();
+        assert_eq!((url.is_tls, url.port, url.to_string().as_str()), (true, 443, "https://sd.example/x"));
+        for wrong in ["sd.example/x", "ftp://sd.example/", "http:///x", "http://u:p@sd.example/", ""] {
             assert!(wrong.parse::<Url>().is_err(), "{wrong}");
         }
     }

@@ -1,7 +1,7 @@
 //! The probe: measures many targets for ever with the sender's engine, and tells Prometheus.
 //!
 //! Reading order: [`settings`] (what a file may say), [`config`] (the file, checked) and [`target`] (whom, how); [`run`] (start
-//! to end) and [`supervisor`] (makes what is measured what is wanted), [`discover`] and [`http`] (documents with targets),
+//! to end) and [`supervisor`] (makes what is measured what is wanted), [`discover`], [`http`] and [`yaml`] (documents with targets),
 //! [`group`] (a thread with an engine); [`watched`] (what is known of a target), [`sla`] (its service level); last [`board`]
 //! (all of it, to look at), [`exposition`] and [`server`] (how others see it).
 //!
@@ -20,3 +20,4 @@ pub mod sla;
 pub mod supervisor;
 pub mod target;
 pub mod watched;
+pub mod yaml;

@@ -221,17 +221,32 @@ pub struct Whom {
     pub ssid: Option<u16>,
 }
 
-/// What a `[[file-sd]]` or `[[http-sd]]` says beside how its targets are measured.
+/// What a `[[file-sd]]` says beside how its targets are measured.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Discovery {
-    /// File with targets in the JSON of Prometheus's file_sd
+pub struct FileSd {
+    /// File with targets in the JSON of Prometheus's file_sd, or its YAML where the name ends in .yml or .yaml; * ? and [] stand for many files; may be a list
     #[arg(long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
-    /// http:// address of a document in the JSON of Prometheus's http_sd
+    pub file: Vec<String>,
+    /// They are read again so often, from 1s on, and when they have changed; "60s" where nothing is said
+    #[arg(long, value_name = "DURATION")]
+    pub refresh: Option<Span>,
+}
+
+/// What an `[[http-sd]]` says beside how its targets are measured.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct HttpSd {
+    /// http:// or https:// address of a document in the JSON of Prometheus's http_sd
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// It is read again so often, from 1s on; "60s" where nothing is said
     #[arg(long, value_name = "DURATION")]
     pub refresh: Option<Span>,
+    /// Certificates (PEM) by which to know an https:// server: its issuer's, or its own; those that the system trusts where nothing is said
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// File with a token that is sent as `Authorization: Bearer`, which only its owner may read; read anew for each request
+    #[arg(long, value_name = "FILE")]
+    pub bearer_token_file: Option<PathBuf>,
 }

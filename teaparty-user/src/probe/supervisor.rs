@@ -56,7 +56,8 @@ pub struct Supervisor {
     sources: Vec<(Source, JoinHandle<()>)>,
     /// Increases with each set of sources: what an earlier one still says is not heard.
     generation: usize,
-    found: Vec<Vec<Wanted>>,
+    /// By source, what each of its documents had when it was last good.
+    found: Vec<BTreeMap<String, Vec<Wanted>>>,
     entries: HashMap<Identity, Entry>,
     groups: Vec<Group>,
     next_id: u64,
@@ -67,7 +68,7 @@ pub struct Supervisor {
 /// What a supervisor's helpers tell it.
 pub enum Message {
     /// A source has said something.
-    Found(usize, Found),
+    Found(usize, (usize, Found)),
     /// A name was looked up, or could not be.
     Resolved(Resolved),
 }
@@ -118,11 +119,11 @@ impl Supervisor {
             let origin = source.origin.to_string();
             let before = statuses.iter().find(|status| status.origin == origin).filter(|_| known.is_some());
             status.push(before.cloned().unwrap_or(SourceStatus { origin, ..SourceStatus::default() }));
-            let mut found = Vec::new();
+            let mut found = BTreeMap::new();
             if let Some(((_, task), targets)) = known {
                 task.abort();
                 found = targets;
-                found.iter_mut().for_each(|wanted| wanted.profile = source.profile.clone());
+                found.values_mut().flatten().for_each(|wanted: &mut Wanted| wanted.profile = source.profile.clone());
             }
             let task = self.follow(self.sources.len(), source.clone(), generation);
             self.sources.push((source, task));
@@ -156,39 +157,21 @@ impl Supervisor {
         }
     }
 
-    fn take_found(&mut self, (at, result): Found) {
-        let Some(targets) = self.found.get_mut(at) else { return };
-        let (mut news, mut is_good) = (None, true);
-        let count = result.as_ref().map_or(0, Vec::len);
-        self.board.with_sources(|sources| {
-            let status = &mut sources[at];
-            match &result {
-                Ok(_) => {
-                    if status.problem.take().is_some() || status.targets != count {
-                        news = Some(format!("{}: {count} targets", status.origin));
-                    }
-                    status.targets = count;
-                }
-                Err(problem) => {
-                    is_good = false;
-                    status.failures += 1;
-                    if status.problem.as_ref() != Some(problem) {
-                        let kept = status.targets;
-                        news = Some(format!("{}: {problem}; its {kept} targets so far stay", status.origin));
-                    }
-                    status.problem = Some(problem.clone());
-                }
+    fn take_found(&mut self, (at, Found { documents, is_all }): (usize, Found)) {
+        let Some(kept) = self.found.get_mut(at) else { return };
+        if is_all {
+            kept.retain(|name, _| documents.iter().any(|(there, _)| there == name));
+        }
+        let mut problems = Vec::new();
+        for (name, result) in documents {
+            match result {
+                Ok(targets) => drop(kept.insert(name, targets)),
+                Err(problem) => problems.push(format!("{name}: {problem}")),
             }
-        });
-        match news {
-            Some(news) if is_good => tracing::info!("{news}"),
-            Some(news) => tracing::warn!("{news}"),
-            None => {}
         }
-        if let Ok(wanted) = result {
-            *targets = wanted;
-            self.apply();
-        }
+        let count = kept.values().map(Vec::len).sum();
+        self.board.with_sources(|sources| sources[at].update(count, &problems));
+        self.apply();
     }
 
     /// Makes what is measured what is wanted.
@@ -197,7 +180,7 @@ impl Supervisor {
         let mut wanted: HashMap<Identity, Wanted> = HashMap::new();
         let mut nameless = HashSet::new();
         let mut left_out = 0;
-        for one in self.of_file.iter().chain(self.found.iter().flatten()) {
+        for one in self.of_file.iter().chain(self.found.iter().flat_map(BTreeMap::values).flatten()) {
             let identity = (one.name.clone(), one.labels.clone());
             let is_ambiguous = one.profile.measure.no_ssid && !nameless.insert((one.spec.host.clone(), one.spec.port));
             if wanted.len() >= MOST_TARGETS || wanted.contains_key(&identity) || is_ambiguous {

@@ -19,6 +19,15 @@ fn a_probe_outlives_its_reflector_and_its_interface() {
     probe.until("loss", || number(&net, "192.0.2.2", "lost").is_some_and(|lost| lost > 20));
     let reflector = net.far_reflector(&["--xdp-mode", "off"]);
     probe.until_answered(&net, "192.0.2.2", 20);
+    net.near_ip(&["link", "set", "veth0", "down"]);
+    let lost = number(&net, "192.0.2.2", "lost").unwrap();
+    probe.until("loss, or nothing sent", || {
+        target(&net, "192.0.2.2").is_some_and(|target| {
+            target["measured"] == false || target["lost"].as_u64() > Some(lost) || target["problem"].is_string()
+        })
+    });
+    net.near_ip(&["link", "set", "veth0", "up"]);
+    probe.until_answered(&net, "192.0.2.2", 20);
     net.disconnect();
     probe.until("no interface", || target(&net, "192.0.2.2").is_some_and(|target| target["measured"] == false));
     drop(reflector);
