@@ -38,9 +38,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     for (shell, name) in COMPLETIONS {
         write(&completions.join(name), &exec::capture(Command::new(&program).args(["completions", shell]))?)?;
     }
-    write(&folder.join("teaparty.schema.json"), &exec::capture(Command::new(&program).args(["config", "schema"]))?)?;
+    for (kind, name) in [("reflector", "teaparty.schema.json"), ("probe", "teaparty-probe.schema.json")] {
+        let mut schema = Command::new(&program);
+        write(&folder.join(name), &exec::capture(schema.args(["config", "schema", "--for", kind]))?)?;
+    }
     let pages = lint(&man)?;
-    println!("{pages} man pages, {} completions and the schema are in {}", COMPLETIONS.len(), paths::shown(&folder));
+    println!("{pages} man pages, {} completions and the schemas are in {}", COMPLETIONS.len(), paths::shown(&folder));
     Ok(())
 }
 

@@ -45,7 +45,7 @@ enum Task {
     Verify(verify::Args),
     /// Check what no compiler checks: paths in documents, heads of files, things left undone, generated tables
     Tidy,
-    /// Write man pages, completions and the schema of configuration files into target/dist
+    /// Write man pages, completions and the schemas of configuration files into target/dist
     Dist(dist::Args),
     /// Write into documents what they repeat from the source
     Codegen(codegen::Args),

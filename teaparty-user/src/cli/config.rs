@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::reflector;
+use crate::config::document::Kind;
 use crate::config::namesake;
 use crate::config::plan::{self, Plan};
 use crate::config::problem::{Problem, Problems};
@@ -39,7 +40,11 @@ enum Command {
         output: Option<PathBuf>,
     },
     /// Print the JSON Schema of configuration files, for editors and other programs
-    Schema,
+    Schema {
+        /// Whose files
+        #[arg(long = "for", value_name = "PROGRAM", value_enum, default_value_t)]
+        kind: Kind,
+    },
 }
 
 impl Arguments {
@@ -48,8 +53,8 @@ impl Arguments {
         match self.command {
             Command::Check { file } => Ok(check(file)),
             Command::Convert { file, output } => convert(&file, output.as_deref()),
-            Command::Schema => {
-                let schema = serde_json::to_string_pretty(&schema())?;
+            Command::Schema { kind } => {
+                let schema = serde_json::to_string_pretty(&schema(kind))?;
                 writeln!(std::io::stdout(), "{schema}").context("cannot print the schema")?;
                 Ok(Exit::Success)
             }

@@ -37,16 +37,45 @@ impl<'a> Table<'a> {
     }
 }
 
+/// Whose file it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// For `teaparty reflector`.
+    #[default]
+    Reflector,
+    /// For `teaparty probe`.
+    Probe,
+}
+
+impl Kind {
+    /// What the file's first table may be.
+    const fn first_table(self) -> &'static str {
+        match self {
+            Self::Reflector => "[[reflector]]",
+            Self::Probe => "table",
+        }
+    }
+
+    /// What prints the schema of such files.
+    const fn schema(self) -> &'static str {
+        match self {
+            Self::Reflector => "teaparty config schema",
+            Self::Probe => "teaparty config schema --for probe",
+        }
+    }
+}
+
 /// The text, and what was found wrong with it so far.
 pub struct Document<'a> {
     text: &'a str,
+    kind: Kind,
     /// What is wrong.
     pub problems: Vec<Problem>,
 }
 
 impl<'a> Document<'a> {
     /// Takes the text apart; what is no TOML is a problem.
-    pub fn parse(text: &'a str) -> (Self, Table<'a>) {
+    pub fn parse(text: &'a str, kind: Kind) -> (Self, Table<'a>) {
         let (table, errors) = DeTable::parse_recoverable(text);
         // What follows a mistake is mostly taken amiss because of it.
         let problems = errors.iter().take(1).map(|error| Problem {
@@ -54,7 +83,7 @@ impl<'a> Document<'a> {
             key: String::new(),
             what: format!("this is not TOML: {}", one_line(error.message())),
         });
-        (Self { text, problems: problems.collect() }, Table { members: table.into_inner(), span: None })
+        (Self { text, kind, problems: problems.collect() }, Table { members: table.into_inner(), span: None })
     }
 
     /// Notes a problem with what was written at `span`.
@@ -85,10 +114,10 @@ impl<'a> Document<'a> {
             let near = meant(name.get_ref(), known.iter().map(String::as_str));
             let what = match near {
                 _ if above.iter().any(|above| *above == **name.get_ref()) => {
-                    "holds for the whole process; put it above the first [[reflector]]".into()
+                    format!("holds for the whole process; put it above the first {}", self.kind.first_table())
                 }
                 Some(near) => format!("there is no such key; did you mean `{near}`?"),
-                None => "there is no such key; `teaparty config schema` describes all there are".into(),
+                None => format!("there is no such key; `{}` describes all there are", self.kind.schema()),
             };
             self.wrong(name.span(), name.get_ref().clone(), what);
         }

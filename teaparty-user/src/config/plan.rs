@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
-use super::document::{Document, Table, keys};
+use super::document::{Document, Kind, Table, keys};
 use super::problem::{Problem, Problems};
 use super::service::Service;
 use super::typed::Typed;
@@ -86,7 +86,7 @@ impl Plan {
 
     /// The same of a text.
     pub fn of(text: &str, asked: &Asked, loader: &KeyLoader) -> Result<Self, Vec<Problem>> {
-        let (mut document, table) = Document::parse(text);
+        let (mut document, table) = Document::parse(text, Kind::Reflector);
         if !document.problems.is_empty() {
             return Err(document.problems);
         }

@@ -10,27 +10,79 @@ use clap::{Arg, ArgAction, Args, Command, CommandFactory};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::document::defaults;
+use super::document::{Kind, defaults};
 use super::plan::REFLECTOR;
-use super::service::Service;
+use super::service::{Reach, Service};
+use crate::probe::config::{FILE_SD, HTTP_SD, LABELS, SLA, TARGET};
+use crate::probe::settings::{FileSd, HttpSd, Marking, Measure, Percent, Whom};
+use crate::probe::sla::Agreement;
+use crate::probe::target::{LABEL_OCTETS, MOST_LABELS, label};
 use crate::reflector::config::{RateLimit, SessionSettings, Settings};
 
-/// The schema (JSON Schema 2020-12).
-pub fn schema() -> Value {
-    let reflector = properties::<Settings>();
-    let mut root = properties::<Service>();
-    root.extend(reflector.clone());
-    let table = json!({ "type": "object", "properties": reflector, "additionalProperties": false });
-    let description = "A reflector of its own; what stands above all tables holds for it too, unless it says otherwise";
-    root.insert(REFLECTOR.into(), one_or_many(table, description.into()));
+/// The schema (JSON Schema 2020-12) of files of this kind.
+pub fn schema(kind: Kind) -> Value {
+    let (program, description, properties) = match kind {
+        Kind::Reflector => ("teaparty reflector", "The file of --config. What is typed wins over it.", reflector()),
+        Kind::Probe => ("teaparty probe", "The file of --config.", probe()),
+    };
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Configuration of teaparty reflector",
-        "description": "The file of --config. What is typed wins over it.",
+        "title": format!("Configuration of {program}"),
+        "description": description,
         "type": "object",
-        "properties": root,
+        "properties": properties,
         "additionalProperties": false,
     })
+}
+
+fn reflector() -> Map<String, Value> {
+    let own = properties::<Settings>();
+    let mut root = properties::<Service>();
+    root.extend(own.clone());
+    let description = "A reflector of its own; what stands above all tables holds for it too, unless it says otherwise";
+    root.insert(REFLECTOR.into(), one_or_many(table(own, &[]), description.into()));
+    root
+}
+
+fn probe() -> Map<String, Value> {
+    let measured = properties::<Measure>();
+    let tables = |own: Map<String, Value>, needed: &str, description: &str| {
+        let mut own = own;
+        own.extend(measured.clone());
+        own.insert(LABELS.into(), labels());
+        json!({ "description": description, "type": "array", "items": table(own, &[needed]) })
+    };
+    let mut level = table(properties::<Agreement>(), &[]);
+    level["description"] = "The service level: what is promised of all targets".into();
+    let mut root = properties::<Reach>();
+    let whom = tables(properties::<Whom>(), "address", "A target; what stands above all tables holds for it too");
+    let files =
+        tables(properties::<FileSd>(), "file", "Files with more targets, which are measured as this table says");
+    let address = tables(properties::<HttpSd>(), "url", "A document with more targets, by HTTP, likewise");
+    root.extend(measured.clone());
+    for (key, value) in [(TARGET, whom), (FILE_SD, files), (HTTP_SD, address), (SLA, level)] {
+        root.insert(key.into(), value);
+    }
+    root
+}
+
+/// Labels of a target, as [`label_problem`](crate::probe::target::label_problem) has them.
+fn labels() -> Value {
+    json!({
+        "description": "Labels that the target's metrics have besides the probe's own",
+        "type": "object",
+        "propertyNames": { "pattern": "^(?!__)[A-Za-z_][A-Za-z0-9_]*$", "maxLength": LABEL_OCTETS, "not": { "enum": label::ALL } },
+        "additionalProperties": { "type": "string", "maxLength": LABEL_OCTETS },
+        "maxProperties": MOST_LABELS,
+    })
+}
+
+fn table(properties: Map<String, Value>, required: &[&str]) -> Value {
+    let mut table = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    if !required.is_empty() {
+        table["required"] = json!(required);
+    }
+    table
 }
 
 /// A schema for each of `T`'s keys.
@@ -88,10 +140,13 @@ fn value(arg: &Arg) -> Value {
         return json!({ "type": "integer", "minimum": least(kind), "maximum": most });
     }
     if is(TypeId::of::<SessionSettings>()) {
-        let properties = properties::<SessionSettings>();
-        return json!({
-            "type": "object", "properties": properties, "required": ["source"], "additionalProperties": false,
-        });
+        return table(properties::<SessionSettings>(), &["source"]);
+    }
+    if is(TypeId::of::<Marking>()) {
+        return json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 63 }, { "type": "string" }] });
+    }
+    if is(TypeId::of::<Percent>()) {
+        return json!({ "anyOf": [{ "type": "number", "minimum": 0, "maximum": 100 }, { "type": "string" }] });
     }
     if is(TypeId::of::<RateLimit>()) {
         return json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string" }] });
@@ -135,7 +190,7 @@ mod tests {
         for only in ONLY_TYPED {
             options.remove(*only);
         }
-        let schema = schema();
+        let schema = schema(Kind::Reflector);
         let mut keys: BTreeSet<String> = schema["properties"].as_object().unwrap().keys().cloned().collect();
         // Tables, each of which is a reflector: the command line makes one.
         assert!(keys.remove(REFLECTOR));
@@ -147,7 +202,7 @@ mod tests {
 
     #[test]
     fn kinds_ranges_words_and_defaults_are_the_options_own() {
-        let schema = schema();
+        let schema = schema(Kind::Reflector);
         let of = |key: &str| &schema["properties"][key];
         assert_eq!(of("port")["anyOf"][0], json!({ "type": "integer", "minimum": 1, "maximum": 65535 }));
         assert_eq!(of("port")["default"], json!([862]));
@@ -160,5 +215,25 @@ mod tests {
         let described = |value: &Value| !value["description"].as_str().unwrap().is_empty();
         assert!(schema["properties"].as_object().unwrap().values().all(described));
         assert!(session["properties"].as_object().unwrap().values().all(described));
+    }
+
+    #[test]
+    fn what_a_probe_may_be_told_has_its_kind_and_is_described() {
+        let schema = schema(Kind::Probe);
+        let root = &schema["properties"];
+        assert_eq!(root["interval"]["type"], "string");
+        assert_eq!(root["interval"]["default"], "1s");
+        assert_eq!(root["dscp"]["anyOf"][0]["maximum"], 63);
+        assert_eq!(root["family"]["enum"], json!(["any", "ipv4", "ipv6"]));
+        assert_eq!(root["sla"]["properties"]["good-loss"]["anyOf"][0]["type"], "number");
+        assert_eq!(root["sla"]["properties"]["unavailable-after"]["minimum"], 1);
+        for (table, needed) in [("target", "address"), ("file-sd", "file"), ("http-sd", "url")] {
+            let items = &root[table]["items"];
+            assert_eq!(items["required"], json!([needed]));
+            let known = items["properties"].as_object().unwrap();
+            assert!(known.contains_key("labels") && known.contains_key("interval") && !known.contains_key("api"));
+            assert!(known.iter().all(|(_, value)| !value["description"].as_str().unwrap().is_empty()), "{known:?}");
+        }
+        assert!(root.as_object().unwrap().iter().all(|(_, value)| value["description"].is_string()));
     }
 }

@@ -14,7 +14,7 @@ use super::settings::{FileSd, HttpSd, Measure, Span, Whom};
 use super::sla::Agreement;
 use super::target::{LABEL_OCTETS, MOST_LABELS, Profile, Wanted, label_problem};
 use crate::api::access::Access;
-use crate::config::document::{Document, Table, keys};
+use crate::config::document::{Document, Kind, Table, keys};
 use crate::config::plan::{name_of, text_of};
 use crate::config::problem::{Problem, Problems};
 use crate::config::service::Reach;
@@ -30,7 +30,7 @@ pub const HTTP_SD: &str = "http-sd";
 /// The table of the service level.
 pub const SLA: &str = "sla";
 /// The key of labels.
-const LABELS: &str = "labels";
+pub const LABELS: &str = "labels";
 
 /// Targets of a probe at most: what more there is, is left out and told.
 pub const MOST_TARGETS: usize = 10_000;
@@ -94,7 +94,7 @@ impl Config {
 
     /// The same of a text.
     pub fn of(text: &str, loader: &KeyLoader) -> Result<Self, Vec<Problem>> {
-        let (document, table) = Document::parse(text);
+        let (document, table) = Document::parse(text, Kind::Probe);
         if !document.problems.is_empty() {
             return Err(document.problems);
         }
