@@ -13,7 +13,7 @@ const SOCKET: &str = "NOTIFY_SOCKET";
 /// How often it wants to hear that we live, in microseconds; and, if set, whom that is meant for.
 const WATCHDOG: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
 
-/// Says that packets are answered, and how.
+/// Says that packets are answered or sent, and how.
 pub fn ready(status: &str) {
     notify(&format!("READY=1\nSTATUS={status}\n"));
 }
@@ -23,7 +23,7 @@ pub fn stopping() {
     notify("STOPPING=1\n");
 }
 
-/// Says that the reflector's task still turns. To be called more often than any watchdog is set to.
+/// Says that the main task still turns. To be called more often than any watchdog is set to.
 pub fn alive() {
     let [interval, pid] = WATCHDOG.map(|name| std::env::var(name).ok());
     if interval.is_some() && pid.is_none_or(|pid| pid == std::process::id().to_string()) {

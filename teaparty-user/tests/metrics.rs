@@ -3,19 +3,12 @@
 
 mod reflector_support;
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
 use reflector_support::probe::or_skip;
-use reflector_support::web::{Prometheus, get, programs, promtool};
+use reflector_support::web::{Prometheus, assert_known, dist, get, programs, promtool};
 use reflector_support::{Net, V4, start};
 
 /// Where the reflector's API listens, in its namespace.
 const API: &str = "127.0.0.1:8000";
-
-fn dist(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist").join(path)
-}
 
 /// A namespace and Prometheus's programs, if there are both.
 fn net_and_prometheus() -> Result<Net, String> {
@@ -34,13 +27,6 @@ fn busy_reflector(net: &Net) -> reflector_support::Running {
     }
     assert!(net.client_from(V4, 862, 862).ask(&[]).is_none(), "the loop guard");
     running
-}
-
-/// The names that a document uses, as they are in the text format.
-fn names(document: &str) -> BTreeSet<String> {
-    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    let words = document.split(|c: char| !is_part(c)).filter(|word| word.starts_with("teaparty_"));
-    words.map(str::to_owned).collect()
 }
 
 #[test]
@@ -64,17 +50,12 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
     ] {
         assert!(text.contains(expected), "no {expected} in {text}");
     }
-    // What is shipped beside the program names nothing else.
-    let there = names(&text);
-    assert!(there.iter().all(|name| name.starts_with("teaparty_")));
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         assert!(line.starts_with("teaparty_"), "{line}");
     }
+    // What is shipped beside the program names nothing else.
     for file in ["prometheus/teaparty.rules.yml", "grafana/teaparty.json"] {
-        let document = std::fs::read_to_string(dist(file)).unwrap();
-        let unknown: Vec<_> = names(&document).difference(&there).cloned().collect();
-        assert_eq!(unknown, Vec::<String>::new(), "{file} names what does not exist");
-        assert!(names(&document).len() > 5, "{file}");
+        assert_known(file, &text);
     }
 }
 
@@ -82,18 +63,19 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
 fn alerts_and_their_tests_agree() {
     let name = "alerts_and_their_tests_agree";
     let Some(_) = or_skip(name, net_and_prometheus()) else { return };
-    let rules = dist("prometheus/teaparty.rules.yml");
-    for arguments in [["check", "rules"], ["test", "rules"]] {
-        let file = if arguments[0] == "check" { rules.clone() } else { dist("prometheus/teaparty.test.yml") };
-        let output = promtool(&[&arguments[..], &[file.to_str().unwrap()]].concat(), "");
-        assert!(output.status.success(), "{output:?}");
-    }
-    let alerts = std::fs::read_to_string(rules).unwrap();
-    let tests = std::fs::read_to_string(dist("prometheus/teaparty.test.yml")).unwrap();
-    for alert in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
-        let fires = format!("alertname: {alert}\n        exp_alerts:");
-        assert!(tests.contains(&fires), "no test in which {alert} fires");
-        assert!(tests.contains(&format!("alertname: {alert}}}")), "no test in which {alert} stays silent");
+    for name in ["teaparty", "teaparty-probe"] {
+        let [rules, tests] = ["rules", "test"].map(|kind| dist(&format!("prometheus/{name}.{kind}.yml")));
+        for (verb, file) in [("check", &rules), ("test", &tests)] {
+            let output = promtool(&[verb, "rules", file.to_str().unwrap()], "");
+            assert!(output.status.success(), "{output:?}");
+        }
+        let alerts = std::fs::read_to_string(rules).unwrap();
+        let tests = std::fs::read_to_string(tests).unwrap();
+        for alert in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+            let fires = format!("alertname: {alert}\n        exp_alerts:");
+            assert!(tests.contains(&fires), "no test in which {alert} fires");
+            assert!(tests.contains(&format!("alertname: {alert}}}")), "no test in which {alert} stays silent");
+        }
     }
 }
 

@@ -85,6 +85,7 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
                 false
             }
             _ = tick.tick() => {
+                service::alive();
                 advance(&board, &mut lines);
                 false
             }

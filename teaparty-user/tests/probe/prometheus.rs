@@ -2,7 +2,7 @@
 
 use crate::reflector_support::Net;
 use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::web::{self, Prometheus, get, promtool};
+use crate::reflector_support::web::{self, Prometheus, assert_known, dist, get, promtool};
 use crate::support::{API, Probe};
 
 #[test]
@@ -21,7 +21,15 @@ fn prometheus_takes_native_and_classic_histograms() {
     );
     let said = promtool(&["check", "metrics"], &metrics);
     assert!(said.status.success() && said.stdout.is_empty() && said.stderr.is_empty(), "{said:?}");
-    let prometheus = Prometheus::start(&net, &["--enable-feature=native-histograms"], &[], API);
+    for file in ["prometheus/teaparty-probe.rules.yml", "grafana/teaparty-probe.json"] {
+        assert_known(file, &metrics);
+    }
+    let prometheus = Prometheus::start(
+        &net,
+        &["--enable-feature=native-histograms"],
+        &[&dist("prometheus/teaparty-probe.rules.yml")],
+        API,
+    );
     let of = "target=\"192.0.2.2\",session=\"7\",site=\"north\",direction=\"round_trip\"";
     for query in [
         format!("histogram_count(teaparty_probe_delay_seconds{{{of}}})>bool 10"),

@@ -1,8 +1,9 @@
 //! HTTP in the reflector's namespace, and Prometheus's programs.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,26 @@ use super::Net;
 const LISTEN: &str = "127.0.0.1:9090";
 /// How long it may take from its start to a scrape.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is shipped beside the program.
+pub(crate) fn dist(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist").join(path)
+}
+
+/// The names of metrics that a document uses, as they are in the text format.
+pub(crate) fn names(document: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let words = document.split(|c: char| !is_part(c)).filter(|word| word.starts_with("teaparty_"));
+    words.map(str::to_owned).collect()
+}
+
+/// Whether a shipped document names no other metrics than these, and some of them.
+pub(crate) fn assert_known(file: &str, metrics: &str) {
+    let document = names(&std::fs::read_to_string(dist(file)).unwrap());
+    let unknown: Vec<_> = document.difference(&names(metrics)).cloned().collect();
+    assert_eq!(unknown, Vec::<String>::new(), "{file} names what does not exist");
+    assert!(document.len() > 5, "{file}");
+}
 
 /// Whether programs of others are there, by a name that each of them answers `--version` by.
 pub(crate) fn programs(names: &[&str]) -> Result<(), String> {
