@@ -1,7 +1,7 @@
 //! `/api/v1/sessions/{id}/keys`: keys come in, change over and go; what comes out is how many there are.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -10,9 +10,10 @@ use super::AppState;
 use super::body::Fields;
 use super::condition::{Condition, Tag};
 use super::error::ApiError;
-use super::openapi::IfMatch;
+use super::openapi::{IfMatch, SessionPath};
 use super::requests::{KeysBody, NewerKeysBody};
-use super::sessions::{key, path_id};
+use super::sessions::key;
+use super::types::PathId;
 use crate::reflector::handle::{SessionChange, SessionError, SessionId};
 use crate::reflector::keys::KeyChange;
 use crate::reflector::view::Provisioned;
@@ -35,14 +36,7 @@ impl From<&Provisioned> for KeyCounts {
 /// Says how many keys a configured session has. The keys themselves never come out.
 #[utoipa::path(
     get, path = "/sessions/{id}/keys", tag = "keys", operation_id = "count_keys",
-    params(
-        (
-            "id" = String,
-            Path,
-            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
-            example = "192.0.2.1,0,0.0.0.0,862,61183"
-        )
-    ),
+    params(SessionPath),
     responses(
         (
             status = 200,
@@ -52,23 +46,15 @@ impl From<&Provisioned> for KeyCounts {
         )
     )
 )]
-pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let session = app.reflector.provisioned(path_id(&id)?)?;
+pub async fn get(State(app): State<AppState>, PathId(id): PathId) -> Result<Response, ApiError> {
+    let session = app.reflector.provisioned(id)?;
     Ok((Tag::of_session(Some(&session)).header(), Json(KeyCounts::from(&session))).into_response())
 }
 
 /// Replaces the keys of a configured session, at once.
 #[utoipa::path(
     put, path = "/sessions/{id}/keys", tag = "keys", operation_id = "put_keys",
-    params(
-        (
-            "id" = String,
-            Path,
-            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
-            example = "192.0.2.1,0,0.0.0.0,862,61183"
-        ),
-        IfMatch
-    ),
+    params(SessionPath, IfMatch),
     request_body = KeysBody,
     responses(
         (
@@ -81,14 +67,14 @@ pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<
 )]
 pub async fn put(
     State(app): State<AppState>,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     headers: HeaderMap,
     mut fields: Fields,
 ) -> Result<Response, ApiError> {
     let base = replacement(&mut fields, "key")?;
     let tlv = replacement(&mut fields, "tlv_key")?;
     fields.finish()?;
-    change(&app, path_id(&id)?, &headers, base, tlv).await
+    change(&app, id, &headers, base, tlv).await
 }
 
 /// Begins a change-over: these keys are the newer ones, and those so far are accepted too.
@@ -96,15 +82,7 @@ pub async fn put(
 /// Asked for once more with the same keys, it changes nothing.
 #[utoipa::path(
     post, path = "/sessions/{id}/keys/rotate", tag = "keys", operation_id = "rotate_keys",
-    params(
-        (
-            "id" = String,
-            Path,
-            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
-            example = "192.0.2.1,0,0.0.0.0,862,61183"
-        ),
-        IfMatch
-    ),
+    params(SessionPath, IfMatch),
     request_body = NewerKeysBody,
     responses(
         (
@@ -117,7 +95,7 @@ pub async fn put(
 )]
 pub async fn rotate(
     State(app): State<AppState>,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     headers: HeaderMap,
     mut fields: Fields,
 ) -> Result<Response, ApiError> {
@@ -133,21 +111,13 @@ pub async fn rotate(
     if matches!((&base, &tlv), (KeyChange::Keep, KeyChange::Keep)) {
         return Err(ApiError::field("key", "is missing", "give the newer `key`, or `tlv_key`, or both"));
     }
-    change(&app, path_id(&id)?, &headers, base, tlv).await
+    change(&app, id, &headers, base, tlv).await
 }
 
 /// Ends a change-over: only the newer keys are accepted.
 #[utoipa::path(
     post, path = "/sessions/{id}/keys/retire", tag = "keys", operation_id = "retire_keys",
-    params(
-        (
-            "id" = String,
-            Path,
-            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
-            example = "192.0.2.1,0,0.0.0.0,862,61183"
-        ),
-        IfMatch
-    ),
+    params(SessionPath, IfMatch),
     responses(
         (
             status = 200,
@@ -157,34 +127,22 @@ pub async fn rotate(
         )
     )
 )]
-pub async fn retire(
-    State(app): State<AppState>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    change(&app, path_id(&id)?, &headers, KeyChange::Retire, KeyChange::Retire).await
+pub async fn retire(State(app): State<AppState>, PathId(id): PathId, headers: HeaderMap) -> Result<Response, ApiError> {
+    change(&app, id, &headers, KeyChange::Retire, KeyChange::Retire).await
 }
 
 /// Removes all keys of a configured session.
 #[utoipa::path(
     delete, path = "/sessions/{id}/keys", tag = "keys", operation_id = "remove_keys",
-    params(
-        (
-            "id" = String,
-            Path,
-            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
-            example = "192.0.2.1,0,0.0.0.0,862,61183"
-        ),
-        IfMatch
-    ),
+    params(SessionPath, IfMatch),
     responses((status = 204, description = "It has none of its own any more"))
 )]
 pub async fn remove(
     State(app): State<AppState>,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    change(&app, path_id(&id)?, &headers, KeyChange::Remove, KeyChange::Remove).await?;
+    change(&app, id, &headers, KeyChange::Remove, KeyChange::Remove).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -23,6 +23,16 @@ use crate::reflector::handle::ReflectorHandle;
 /// Where the document is.
 pub const PATH: &str = "/api/v1/openapi.json";
 
+/// Which session a path names.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it describes a segment of the path that `PathId` reads")]
+pub struct SessionPath {
+    /// The session: SOURCE,PORT,DESTINATION,PORT,SSID
+    #[param(example = "192.0.2.1,0,0.0.0.0,862,61183")]
+    id: String,
+}
+
 /// The condition that it still is what the client has seen.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use teaparty_common::wire::DEFAULT_PORT;
@@ -13,7 +14,7 @@ use super::body::{Fields, missing};
 use super::condition::{Condition, Tag};
 use super::error::ApiError;
 use super::keys::replacement;
-use super::openapi::{IfMatch, IfNoneMatch};
+use super::openapi::{IfMatch, IfNoneMatch, SessionPath};
 use super::requests::{SessionBody, SessionChangeBody};
 use super::types::{PathId, SessionView};
 use crate::clock::{Clock as _, SystemClock};
@@ -30,14 +31,7 @@ const MAX_KEY: usize = 1024;
 /// Shows one session, in the same time however many there are.
 #[utoipa::path(
     get, path = "/sessions/{id}", tag = "sessions", operation_id = "get_session",
-    params(
-        (
-            "id" = String,
-            Path,
-            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
-            example = "192.0.2.1,0,0.0.0.0,862,61183"
-        )
-    ),
+    params(SessionPath),
     responses(
         (
             status = 200,
@@ -47,8 +41,8 @@ const MAX_KEY: usize = 1024;
         )
     )
 )]
-pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    show(&app, path_id(&id)?).await
+pub async fn get(State(app): State<AppState>, PathId(id): PathId) -> Result<Response, ApiError> {
+    show(&app, id).await
 }
 
 /// A session and its entity tag.
@@ -97,16 +91,7 @@ fn created(app: &AppState, shown: Response, id: SessionId) -> Result<Response, A
 /// Keys that are not mentioned stay. What it counts goes on, unless it becomes authenticated or open.
 #[utoipa::path(
     put, path = "/sessions/{id}", tag = "sessions", operation_id = "put_session",
-    params(
-        (
-            "id" = String,
-            Path,
-            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
-            example = "192.0.2.1,0,0.0.0.0,862,61183"
-        ),
-        IfMatch,
-        IfNoneMatch
-    ),
+    params(SessionPath, IfMatch, IfNoneMatch),
     request_body = SessionChangeBody,
     responses(
         (
@@ -125,12 +110,11 @@ fn created(app: &AppState, shown: Response, id: SessionId) -> Result<Response, A
 )]
 pub async fn put(
     State(app): State<AppState>,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     headers: HeaderMap,
     mut fields: Fields,
 ) -> Result<Response, ApiError> {
     let condition = Condition::read(&headers)?;
-    let id = path_id(&id)?;
     same_id(&mut fields, id)?;
     let (base, tlv) = (replacement(&mut fields, "key")?, replacement(&mut fields, "tlv_key")?);
     let spec = configuration(SessionSpec::new(id), &mut fields)?;
@@ -158,23 +142,15 @@ pub async fn put(
 /// Takes back a configured session, or forgets one that packets made.
 #[utoipa::path(
     delete, path = "/sessions/{id}", tag = "sessions", operation_id = "delete_session",
-    params(
-        (
-            "id" = String,
-            Path,
-            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
-            example = "192.0.2.1,0,0.0.0.0,862,61183"
-        ),
-        IfMatch
-    ),
+    params(SessionPath, IfMatch),
     responses((status = 204, description = "It is gone"))
 )]
 pub async fn delete(
     State(app): State<AppState>,
-    Path(id): Path<String>,
+    PathId(id): PathId,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    let (id, may) = (path_id(&id)?, permission(&headers)?);
+    let may = permission(&headers)?;
     app.look(move |reflector| reflector.delete_if(id, may)).await??;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -182,15 +158,7 @@ pub async fn delete(
 /// Has a session begin anew: its counters and its next Sequence Number are 0, its history is empty.
 #[utoipa::path(
     post, path = "/sessions/{id}/reset", tag = "sessions", operation_id = "reset_session",
-    params(
-        (
-            "id" = String,
-            Path,
-            description = "The session: SOURCE,PORT,DESTINATION,PORT,SSID",
-            example = "192.0.2.1,0,0.0.0.0,862,61183"
-        ),
-        IfMatch
-    ),
+    params(SessionPath, IfMatch),
     responses(
         (
             status = 200,
@@ -201,12 +169,8 @@ pub async fn delete(
         (status = 409, description = "It stands for many")
     )
 )]
-pub async fn reset(
-    State(app): State<AppState>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let (id, may) = (path_id(&id)?, permission(&headers)?);
+pub async fn reset(State(app): State<AppState>, PathId(id): PathId, headers: HeaderMap) -> Result<Response, ApiError> {
+    let may = permission(&headers)?;
     app.look(move |reflector| reflector.reset(id, may)).await??;
     // One that packets made may be over by now; it was reset all the same.
     show(&app, id).await
@@ -223,15 +187,21 @@ fn permission(
     })
 }
 
-/// The session that a segment of a path names.
-pub fn path_id(text: &str) -> Result<SessionId, ApiError> {
-    let is_one_family = |id: &SessionId| id.source.is_ipv4() == id.destination.is_ipv4();
-    text.parse::<PathId>().ok().map(|id| id.0).filter(is_one_family).ok_or_else(|| {
-        ApiError::unknown(
-            "this is the id of no session",
-            "an id is SOURCE,PORT,DESTINATION,PORT,SSID, such as 192.0.2.1,0,0.0.0.0,862,61183",
-        )
-    })
+/// The session that the path names.
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let text = Path::<String>::from_request_parts(parts, state).await;
+        let is_one_family = |Self(id): &Self| id.source.is_ipv4() == id.destination.is_ipv4();
+        let id = text.ok().and_then(|Path(text)| text.parse::<Self>().ok()).filter(is_one_family);
+        id.ok_or_else(|| {
+            ApiError::unknown(
+                "this is the id of no session",
+                "an id is SOURCE,PORT,DESTINATION,PORT,SSID, such as 192.0.2.1,0,0.0.0.0,862,61183",
+            )
+        })
+    }
 }
 
 /// Which session a new one is to be.
