@@ -280,9 +280,14 @@ fn typed_wrong(error: &clap::Error) -> Problem {
     Problem { place: None, key: String::new(), what: error.to_string() }
 }
 
+/// Whether a file's name is for standard input, which can be read once.
+pub fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
 /// A file's name in messages.
 pub fn name_of(path: &Path) -> String {
-    if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() }
+    if is_standard_input(path) { "standard input".into() } else { path.display().to_string() }
 }
 
 /// A file's text; the error says what to do.
@@ -291,7 +296,7 @@ pub fn text_of(path: &Path) -> Result<String, String> {
         let mut octets = Vec::new();
         source.take(MAX_FILE + 1).read_to_end(&mut octets).map(|_| octets)
     };
-    let octets = if path.as_os_str() == "-" {
+    let octets = if is_standard_input(path) {
         read(&mut std::io::stdin().lock())
     } else {
         std::fs::File::open(path).and_then(|mut file| read(&mut file))

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::api::access::{Access, TLS_CERT, TLS_KEY, TOKEN_FILE};
 use crate::config::document::keys;
-use crate::config::plan::{Asked, Plan};
+use crate::config::plan::{Asked, Plan, is_standard_input};
 use crate::config::problem::Problems;
 use crate::config::service::Service;
 use crate::heartbeat::{Heartbeat, Heartbeats};
@@ -85,7 +85,7 @@ impl Reloader {
     /// Reads, checks, changes. To be called on a thread that may wait, within a tokio runtime.
     pub fn reload(&self) -> Result<Report, ReloadError> {
         let mut last = locked(&self.last);
-        if self.asked.file.as_deref().is_some_and(|file| file.as_os_str() == "-") {
+        if self.asked.file.as_deref().is_some_and(is_standard_input) {
             return Err(ReloadError::Gone);
         }
         let plan = Plan::read(&self.asked, &self.loader).map_err(ReloadError::Wrong)?;

@@ -22,6 +22,8 @@ use crate::api::access::Access;
 use crate::api::listen::{Listener, Place};
 use crate::api::server;
 use crate::clock::{Clock, SystemClock};
+use crate::config::plan::is_standard_input;
+use crate::daemon::reload::ReloadError;
 use crate::exit::Exit;
 use crate::reflector::keys::KeyLoader;
 use crate::{process, service};
@@ -67,6 +69,7 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
     }
     let started = config.reach.clone();
     let (mut supervisor, mut messages) = Supervisor::new(board.clone());
+    let is_file = !is_standard_input(&path);
     let mut stamp = stamp_of(&path);
     supervisor.configure(config);
     service::ready("measuring");
@@ -79,7 +82,7 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             _ = hangup.recv() => true,
-            _ = look.tick() => stamp_of(&path) != stamp,
+            _ = look.tick() => is_file && stamp_of(&path) != stamp,
             Some(message) = messages.recv() => {
                 supervisor.hear(message);
                 false
@@ -90,7 +93,9 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
                 false
             }
         };
-        if is_asked {
+        if is_asked && !is_file {
+            tracing::warn!("{}", ReloadError::Gone);
+        } else if is_asked {
             stamp = stamp_of(&path);
             if let Some(config) = reload(&path, &loader, &board).await {
                 if config.reach != started {
