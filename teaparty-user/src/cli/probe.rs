@@ -12,8 +12,10 @@ use crate::reflector::keys::KeyLoader;
 
 /// Measures many targets for ever.
 #[derive(Args, Debug)]
-#[command(after_help = "The file is read again when it changes and at SIGHUP. SIGINT and SIGTERM end the probe.\n\
-    Exit status: 0 ended as asked, 1 failure, 2 usage.")]
+#[command(
+    after_help = "`teaparty config schema --for probe` describes all keys of the file. It is read again when it changes and at SIGHUP.\n\
+    SIGINT and SIGTERM end the probe. Exit status: 0 ended as asked, 1 failure, 2 usage."
+)]
 pub struct Arguments {
     /// The file with targets and settings (TOML); - is standard input, which can't be read again.
     #[arg(long, value_name = "FILE")]

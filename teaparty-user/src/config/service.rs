@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::access::{Access, TLS_CERT};
 use crate::api::listen::Place;
 use crate::api::token;
+use crate::config::document::keys;
 use crate::heartbeat::Heartbeat;
 use crate::logging::LogFormat;
 use crate::reflector::config::ConfigError;
@@ -52,6 +53,12 @@ impl Reach {
         }
         Ok(access)
     }
+
+    /// The keys of what is otherwise in `newer`, but for those that take effect without a restart.
+    pub fn changed(&self, newer: &Self, is_live: impl Fn(&str) -> bool) -> Vec<String> {
+        let [Ok(now), Ok(new)] = [self, newer].map(serde_json::to_value) else { return Vec::new() };
+        keys::<Self>().into_iter().filter(|key| now.get(key) != new.get(key) && !is_live(key)).collect()
+    }
 }
 
 /// Settings of the process. A line of documentation is the option's help and the key's description.
@@ -94,5 +101,19 @@ impl Service {
     pub fn verbosity(&self) -> i8 {
         let count = |count: u8| count.min(2) as i8;
         count(self.verbose) - count(self.quiet)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_changed_is_named_unless_it_is_live() {
+        let now = Reach { api: Some("127.0.0.1:1".parse().unwrap()), ..Reach::default() };
+        let new = Reach { api: None, api_token_file: Some("token".into()), ..now.clone() };
+        assert_eq!(now.changed(&now, |_| false), Vec::<String>::new());
+        assert_eq!(now.changed(&new, |_| false), ["api", "api-token-file"]);
+        assert_eq!(now.changed(&new, |key| key == "api-token-file"), ["api"]);
     }
 }

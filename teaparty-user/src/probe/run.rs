@@ -98,8 +98,9 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
         } else if is_asked {
             stamp = stamp_of(&path);
             if let Some(config) = reload(&path, &loader, &board).await {
-                if config.reach != started {
-                    tracing::warn!("settings of the API take a restart; the others are taken over");
+                let restart = started.changed(&config.reach, |key| access.is_kept(&config.access, key));
+                if !restart.is_empty() {
+                    tracing::warn!("this takes a restart: {}; all else is taken over", restart.join(", "));
                 }
                 renew(&access, &config.access);
                 supervisor.configure(config);
