@@ -3,6 +3,7 @@
 //! One file for each bench. All of them measure in interleaved rounds, so that a disturbance hits everything alike, take
 //! medians, and put floors and other implementations beside us. Absolute figures depend on the machine; ratios are what we claim.
 
+mod against;
 mod all;
 mod cases;
 mod figures;

@@ -3,12 +3,14 @@
 //! Every case runs once in each round, so that a disturbance hits all of them; the median over the rounds is what
 //! counts, and what the harness itself takes is subtracted. Absolute figures depend on the machine; ratios are what we claim.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use super::cases::{self, Case, Subject};
 use super::options::Options;
 use super::report::Report;
-use super::{pin_to_one_processor, rig};
+use super::{against, pin_to_one_processor, rig};
 use crate::build_ebpf::{self, Warnings};
 
 /// Fits in the punt ring, which is emptied between the runs.
@@ -19,6 +21,9 @@ const ROUNDS: u32 = 51;
 pub(crate) struct Args {
     #[command(flatten)]
     options: Options,
+    /// Measure the reflector of this object by turns with the one at hand, and nothing else: what a change has won
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
 }
 
 pub(super) fn main(args: &Args) -> Result<()> {
@@ -30,6 +35,9 @@ pub(super) fn main(args: &Args) -> Result<()> {
     let mut cases = cases::all();
     cases.retain(|case| options.wants(case.name));
     let rounds = options.rounds_or(ROUNDS);
+    if let Some(before) = &args.against {
+        return against::compare(&mut [rig::Rig::new(before, &floors)?, rig], &cases, rounds, REPEAT);
+    }
     let samples = measure(&mut rig, &cases, rounds)?;
     options.finish("kernel", &Report::new(&cases, &samples, &rig.costs, rounds, REPEAT)?)
 }

@@ -7,7 +7,7 @@ mod controller;
 mod report;
 
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::maps::Map;
@@ -17,7 +17,7 @@ use self::report::{Report, Row};
 use super::figures::spread;
 use super::net::Net;
 use super::options::{Machine, Options};
-use super::{cases, rig::Rig};
+use super::{against, cases, rig::Rig};
 use crate::build_ebpf::{self, Warnings};
 use crate::{exec, run};
 
@@ -33,6 +33,9 @@ const ROUNDS: u32 = 7;
 pub(crate) struct Args {
     #[command(flatten)]
     options: Options,
+    /// Measure packets with the program of this object by turns with the one at hand, and nothing else
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
@@ -46,6 +49,14 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     super::pin_to_one_processor()?;
     let machine = Machine::this()?;
     let rounds = options.rounds_or(ROUNDS);
+    if let Some(before) = &args.against {
+        against::print_head();
+        for sessions in COUNTS.into_iter().filter(|sessions| options.wants(&sessions.to_string())) {
+            let rig = |object| Rig::sized(object, &floors, places(sessions));
+            against::compare_many(&mut [rig(before)?, rig(&object)?], sessions, rounds, REPEAT.max(sessions))?;
+        }
+        return Ok(());
+    }
     let net = Net::new()?;
     let mut rows = Vec::new();
     for sessions in COUNTS {
