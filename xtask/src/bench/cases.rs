@@ -52,6 +52,8 @@ pub(super) const PASS: &str = "floor: pass at once";
 pub(super) const NOT_OURS: &str = "not ours (other port)";
 pub(super) const THREE_TLVS: &str = "3 TLVs";
 pub(super) const LONGEST: &str = "1472 octets, padding";
+/// The same with no octet to pad: what length costs is what lies between.
+pub(super) const SHORTEST: &str = "48 octets, padding";
 
 pub(super) fn all() -> Vec<Case> {
     let reflected = Subject::Reflector(Reason::Reflected);
@@ -79,6 +81,7 @@ pub(super) fn all() -> Vec<Case> {
         stateful("1 TLV", with(tlvs(1))),
         stateful(THREE_TLVS, with(tlvs(3))),
         stateful("8 TLVs", with(tlvs(8))),
+        stateful(SHORTEST, with(tlv(code(Kind::ExtraPadding), &[]))),
         stateful(LONGEST, with(tlv(code(Kind::ExtraPadding), &[0; 1472 - 44 - 4]))),
         stateful("base, IPv6", Shape { source: PEER_V6, destination: OUR_V6, ..base.clone() }),
         stateful("base, QinQ", Shape { tags: &[0x88a8, 0x8100], ..base.clone() }),

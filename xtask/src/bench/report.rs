@@ -93,7 +93,8 @@ fn targets(rows: &[Row]) -> Vec<Target> {
         at_most("base, stateful, to swap with two clocks", 1.5, ratio(cases::BASE, cases::CLOCKS))
             .map(|target| target.beside("floor with a hash map", ratio(cases::SESSION, cases::CLOCKS))),
         at_most("3 TLVs, to base", 1.4, ratio(cases::THREE_TLVS, cases::BASE)),
-        at_most("1472 octets, to base", 1.1, ratio(cases::LONGEST, cases::BASE)),
+        at_most("1472 octets, to base", 1.1, ratio(cases::LONGEST, cases::BASE))
+            .map(|target| target.beside("48 octets with such a TLV", ratio(cases::SHORTEST, cases::BASE))),
         at_most(
             "not ours, ns more than pass at once",
             15.0,
