@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use crate::exit::UsageError;
 
-/// A target as given: `HOST`, `HOST:PORT`, `[IPV6]:PORT`, or an address with the port behind it as a word of its own.
+/// A target as given: `HOST`, `HOST:PORT`, `[IPV6]:PORT`, `[IPV6%INTERFACE]:PORT`, or an address with the port behind it as a word of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// Name or address.
@@ -56,25 +56,46 @@ pub fn parse_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vec<S
 }
 
 fn parse_word(word: &str) -> Result<Spec, UsageError> {
-    if let Ok(address) = word.parse::<SocketAddr>() {
-        return Ok(Spec { host: address.ip().to_string(), port: Some(address.port()) });
+    if let Some(rest) = word.strip_prefix('[') {
+        return parse_bracketed(word, rest);
     }
     if word.parse::<IpAddr>().is_ok() {
         return Ok(Spec { host: word.into(), port: None });
     }
-    if let Some(bare) = word.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return Ok(Spec { host: bare.into(), port: None });
-    }
     match word.rsplit_once(':') {
         // Colons elsewhere mean an IPv6 address with a scope, such as fe80::1%eth0.
         Some((host, port)) if !host.contains(':') => {
-            let port = port.parse().ok().filter(|port| *port != 0);
-            let port = port.ok_or_else(|| UsageError::new(format!("`{word}`: ports are 1 to 65535")))?;
-            Ok(Spec { host: host.into(), port: Some(port) })
+            Ok(Spec { host: parse_host(word, host)?, port: Some(parse_port(word, port)?) })
         }
-        _ if word.is_empty() => Err(UsageError::new("a target is empty")),
-        _ => Ok(Spec { host: word.into(), port: None }),
+        _ => Ok(Spec { host: parse_host(word, word)?, port: None }),
     }
+}
+
+/// `rest` is what stands behind the bracket that opens: an address, often with a scope, and behind the bracket that
+/// closes perhaps its port.
+fn parse_bracketed(word: &str, rest: &str) -> Result<Spec, UsageError> {
+    let (host, port) = rest
+        .split_once(']')
+        .ok_or_else(|| UsageError::new(format!("`{word}` opens a bracket and does not close it: [ADDRESS]:PORT")))?;
+    let port = match port.strip_prefix(':') {
+        Some(port) => Some(parse_port(word, port)?),
+        None if port.is_empty() => None,
+        None => return Err(UsageError::new(format!("`{word}` has `{port}` behind its bracket: [ADDRESS]:PORT"))),
+    };
+    Ok(Spec { host: parse_host(word, host)?, port })
+}
+
+fn parse_host(word: &str, host: &str) -> Result<String, UsageError> {
+    match host {
+        "" if word.is_empty() => Err(UsageError::new("a target is empty")),
+        "" => Err(UsageError::new(format!("`{word}` has no name or address"))),
+        host => Ok(host.into()),
+    }
+}
+
+fn parse_port(word: &str, port: &str) -> Result<u16, UsageError> {
+    let port = port.parse().ok().filter(|port| *port != 0);
+    port.ok_or_else(|| UsageError::new(format!("`{word}`: ports are 1 to 65535")))
 }
 
 /// The targets in a file: one a line, `#` begins a comment.
@@ -149,10 +170,38 @@ mod tests {
     }
 
     #[test]
+    fn a_scope_stays_with_its_address_and_may_be_a_name_or_a_number() {
+        let expected = ["fe80::1%eth0 Some(862)", "fe80::1%3 Some(862)", "fe80::1%eth0 None", "fe80::1%eth0 Some(5)"];
+        let words = "[fe80::1%eth0]:862 [fe80::1%3]:862 [fe80::1%eth0] fe80::1%eth0 5";
+        assert_eq!(parse(words).unwrap(), expected);
+        let lines = parse_file(&words.replace("] ", "]\n")).unwrap();
+        assert_eq!(lines, parse_words(words.split_whitespace()).unwrap());
+        assert_eq!(lines[0].to_string(), "[fe80::1%eth0]:862");
+        // The loopback interface is the first one in every network namespace.
+        for word in ["[fe80::1%lo]:862", "[fe80::1%1]:862"] {
+            let target = parse_words([word]).unwrap()[0].resolve(1, Family::Any).unwrap();
+            assert_eq!((target.address.to_string(), target.name.as_str()), ("[fe80::1%1]:862".into(), word));
+        }
+    }
+
+    #[test]
     fn mistakes_are_named() {
-        for (words, part) in
-            [("862", "862"), ("a 1 2", "two ports"), ("a 0", "`0`"), ("a 65536", "65536"), ("a:x", "a:x")]
-        {
+        let cases = [
+            ("862", "862"),
+            ("a 1 2", "two ports"),
+            ("[fe80::1%lo]:1 2", "two ports"),
+            ("a 0", "`0`"),
+            ("a 65536", "65536"),
+            ("a:x", "a:x"),
+            ("127.0.0.1:0", "ports are"),
+            ("[::1]:0", "ports are"),
+            ("[fe80::1%lo]:", "ports are"),
+            ("[fe80::1%lo]862", "`862` behind its bracket"),
+            ("[fe80::1%lo:862", "does not close"),
+            ("[]:862", "no name or address"),
+            (":862", "no name or address"),
+        ];
+        for (words, part) in cases {
             let error = parse(words).unwrap_err();
             assert!(error.contains(part), "{words}: {error}");
         }
