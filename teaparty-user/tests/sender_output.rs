@@ -117,6 +117,37 @@ fn interrupts_end_a_measurement_with_its_summary() {
 }
 
 #[test]
+fn a_second_interrupt_ends_a_measurement_at_once() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    use std::time::{Duration, Instant};
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let target = silent.local_addr().unwrap().to_string();
+    let took = |_| {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_teaparty"))
+            .args(["sender", &target, "-c", "2", "-i", "1h", "-W", "60s"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        silent.recv(&mut [0; 1500]).expect("its first packet");
+        let process = Pid::from_raw(child.id() as i32);
+        kill(process, Signal::SIGINT).unwrap();
+        // So that it is asleep again; were it not, it would have ended at once anyway.
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(child.try_wait().unwrap().is_none(), "it waits for the reply");
+        let asked = Instant::now();
+        kill(process, Signal::SIGTERM).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(4));
+        asked.elapsed()
+    };
+    // It looks at its clock once a second, and would notice by then. Of several tries, since hosts may be busy.
+    let shortest = (0..4).map(took).min().unwrap();
+    assert!(shortest < Duration::from_millis(400), "{shortest:?}");
+}
+
+#[test]
 fn completions_and_man_pages_come_from_the_same_source() {
     for shell in ["bash", "zsh", "fish", "elvish"] {
         let (code, script, _) = teaparty(&format!("completions {shell}"));

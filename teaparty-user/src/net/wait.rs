@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use libc::c_int;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 /// Waits until one of `fds` has a datagram or a report, or until `timeout` (for ever if `None`) has passed.
 ///
@@ -98,6 +99,34 @@ impl Alarm {
 }
 
 impl AsFd for Alarm {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Something to wait for that another thread rings.
+pub struct Bell(EventFd);
+
+impl Bell {
+    /// A bell that nobody has rung.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?))
+    }
+
+    /// Makes it ready, until it is silenced.
+    pub fn ring(&self) {
+        // It can only fail when it has been rung 2^64 times.
+        let _ = self.0.write(1);
+    }
+
+    /// To be called after waiting, and before looking for what it was rung about: so no ring is missed.
+    pub fn silence(&self) {
+        // Where nobody rang it, there is nothing to read.
+        let _ = self.0.read();
+    }
+}
+
+impl AsFd for Bell {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -48,7 +48,7 @@ impl Group {
     /// Starts the thread.
     pub fn start(profile: Arc<Profile>, is_v6: bool) -> anyhow::Result<Self> {
         let (commands, receiver) = channel();
-        let stop = Arc::new(Stop::new().context("cannot make a pipe")?);
+        let stop = Arc::new(Stop::new().context("cannot make a bell to stop by")?);
         let member = Member {
             profile: profile.clone(),
             is_v6,

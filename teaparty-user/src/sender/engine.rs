@@ -363,11 +363,9 @@ impl<'a, C: Clock> Engine<'a, C> {
         let arrivals = self.ports.iter().map(|port| port.reader.bell().unwrap_or(&*port.socket));
         let mut fds: Vec<&dyn AsFd> = arrivals.collect();
         fds.push(&self.alarm);
-        // Once it was heard it stays readable, and would keep us from sleeping.
-        if !stop.is_requested() {
-            fds.push(stop);
-        }
+        fds.push(stop);
         if wait(&fds, Some(Duration::from_secs(2))).context("cannot wait for replies")? {
+            stop.hear();
             self.ports.iter().for_each(|port| port.reader.silence());
         }
         Ok(())

@@ -12,6 +12,7 @@ use super::sample::{NoDelays, Sample};
 use super::session::Ignored;
 use super::tlvs::words::Finding;
 use crate::net::batch::StampSource;
+use crate::net::wait::Bell;
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -150,22 +151,21 @@ pub struct Snapshot {
 /// How somebody else ends a measurement: first sending, then waiting.
 pub struct Stop {
     level: AtomicU8,
-    wake: io::PipeWriter,
-    woken: io::PipeReader,
+    bell: Bell,
 }
 
 impl Stop {
     /// Nobody has asked yet.
     pub fn new() -> io::Result<Self> {
-        let (woken, wake) = io::pipe()?;
-        Ok(Self { level: AtomicU8::new(0), wake, woken })
+        Ok(Self { level: AtomicU8::new(0), bell: Bell::new()? })
     }
 
     /// Asks once more: the first time to send no more, the second time to wait for no reply either.
     pub fn request(&self) {
-        self.level.fetch_add(1, Ordering::SeqCst);
-        // It is read by nobody, so that it stays readable; a few octets always fit.
-        let _ = io::Write::write(&mut &self.wake, &[1]);
+        // Before the bell, so that whoever hears it finds the request.
+        let once_more = |level: u8| Some(level.saturating_add(1));
+        let _ = self.level.fetch_update(Ordering::SeqCst, Ordering::SeqCst, once_more);
+        self.bell.ring();
     }
 
     /// Whether nothing more is to be sent.
@@ -177,11 +177,42 @@ impl Stop {
     pub fn is_urgent(&self) -> bool {
         self.level.load(Ordering::SeqCst) > 1
     }
+
+    /// Takes note of the requests so far, so that only a further one can be waited for. To be called after waiting and
+    /// before asking what was requested.
+    pub fn hear(&self) {
+        self.bell.silence();
+    }
 }
 
 impl AsFd for Stop {
-    /// Readable from the first request on.
+    /// Readable from a request on until it was heard.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.woken.as_fd()
+        self.bell.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::wait::wait;
+
+    #[test]
+    fn each_request_to_stop_wakes_who_waits_and_only_once() {
+        let stop = Stop::new().unwrap();
+        let is_ready = || wait(&[&stop], Some(Duration::ZERO)).unwrap();
+        assert!(!is_ready());
+        for is_urgent in [false, true, true] {
+            stop.request();
+            assert!(is_ready());
+            stop.hear();
+            assert!(!is_ready(), "it would keep the engine from sleeping");
+            assert_eq!((stop.is_requested(), stop.is_urgent()), (true, is_urgent));
+        }
+        // However often: it never starts anew.
+        (0..300).for_each(|_| stop.request());
+        assert!(stop.is_urgent());
     }
 }

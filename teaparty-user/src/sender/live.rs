@@ -18,6 +18,8 @@ use super::report::nanos;
 
 /// How often the view is drawn anew.
 pub const INTERVAL: Duration = Duration::from_millis(250);
+/// How long a key waits at most until it is looked at.
+const KEYS_WAIT: Duration = Duration::from_millis(50);
 /// Round trips that the sparkline shows at most.
 const DEPTH: usize = 240;
 /// Notices that stay in sight.
@@ -50,12 +52,16 @@ pub fn follow(events: &Receiver<Event>, config: &Config, stop: &Stop) -> anyhow:
     let mut view = View::new(config);
     let result = (|| {
         loop {
-            match events.recv_timeout(INTERVAL) {
-                Ok(event) => view.take(event),
-                Err(RecvTimeoutError::Timeout) => {}
+            let mut has_changed = match events.recv_timeout(KEYS_WAIT) {
+                Ok(event) => {
+                    view.take(event);
+                    true
+                }
+                Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            }
+            };
             while event::poll(Duration::ZERO)? {
+                has_changed = true;
                 match wish(&event::read()?) {
                     Some(Wish::Stop) => {
                         view.is_stopping = true;
@@ -66,7 +72,9 @@ pub fn follow(events: &Receiver<Event>, config: &Config, stop: &Stop) -> anyhow:
                     None => {}
                 }
             }
-            terminal.draw(|frame| view.draw(frame))?;
+            if has_changed {
+                terminal.draw(|frame| view.draw(frame))?;
+            }
         }
     })();
     ratatui::restore();

@@ -42,7 +42,7 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
     // Outputs are opened before the first packet is sent: a mistyped path must not cost a day of measuring.
     let mut writer = Writer::open(&output, &config)?;
     let hdr_log = output.hdr_log.as_ref().map(|path| create(path)).transpose()?;
-    let stop = Arc::new(Stop::new().context("cannot make a pipe")?);
+    let stop = Arc::new(Stop::new().context("cannot make a bell to stop by")?);
     let signals = block_signals()?;
     stop_on_signals(signals, Arc::clone(&stop))?;
     let is_dumb = std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");

@@ -3,7 +3,7 @@
 //! Taking a reply in costs the kernel about as much as sending a packet, so two processors go nearly twice as far. All else
 //! stays with the engine: the thread only moves datagrams into batches, and what they mean is found out where it always is.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -11,12 +11,11 @@ use std::time::Duration;
 use std::{io, mem};
 
 use anyhow::Context;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::BATCH;
 use crate::net::batch::ReceiveBatch;
 use crate::net::socket::Socket;
-use crate::net::wait::wait;
+use crate::net::wait::{Bell, wait};
 
 /// Batches that are under way between the two threads. What does not fit waits in the socket's queue.
 const BATCHES: usize = 16;
@@ -25,31 +24,6 @@ const BATCHES: usize = 16;
 const GATHER: Duration = Duration::from_micros(50);
 /// So long the thread leaves alone a socket that only has reports, which are not its to take.
 const REPORTS_WAIT: Duration = Duration::from_micros(200);
-
-/// Something to wait for that another thread rings.
-struct Bell(EventFd);
-
-impl Bell {
-    fn new() -> io::Result<Self> {
-        Ok(Self(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?))
-    }
-
-    fn ring(&self) {
-        // It can only fail when it has been rung 2^64 times.
-        let _ = self.0.write(1);
-    }
-
-    fn silence(&self) {
-        // Where nobody rang it, there is nothing to read.
-        let _ = self.0.read();
-    }
-}
-
-impl AsFd for Bell {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
 
 /// The source of a socket's replies.
 pub(super) enum Reader {
