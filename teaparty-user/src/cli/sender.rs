@@ -361,6 +361,9 @@ impl Arguments {
         if interval_ps < 100_000 {
             return Err(UsageError::new("--interval is under 100ns: more than anybody can send"));
         }
+        if self.duration.is_some_and(|duration| duration.is_zero()) {
+            return Err(UsageError::new("--duration 0 sends nothing; leave it out, or say how long"));
+        }
         let pattern = match self.burst {
             Some(size) => Pattern::Burst(size),
             None if self.poisson => Pattern::Poisson,

@@ -200,7 +200,7 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
             Some(f64::from(u8::from(state.address.is_some())))
         }),
         ("probe_jitter_seconds", "Jitter of the round trip (RFC 3550).", |state| {
-            (state.variation.pairs > 0).then_some(state.variation.jitter / 1e9)
+            state.variation.jitter().map(|ns| ns / 1e9)
         }),
         ("probe_last_reply_timestamp_seconds", "When the last reply came.", |state| {
             state.last_reply_ns.map(|ns| ns as f64 / 1e9)

@@ -10,7 +10,7 @@ use super::target::Wanted;
 use crate::sender::event::{Fate, Record, Tally};
 use crate::sender::exchange::Kind;
 use crate::sender::sample::Sample;
-use crate::sender::stats::Variation;
+use crate::sender::variation::Variation;
 
 /// Upper ends of classic buckets, in seconds: from a rack to a satellite.
 const BUCKETS: [f64; 16] =
@@ -167,7 +167,7 @@ impl Watched {
     pub fn begin(&self) {
         let mut state = self.state();
         // A gap, so that no two packets of different sessions are consecutive.
-        state.number_base += state.seen.counts.sent + 2;
+        state.number_base += (1 << 32) + 2;
         state.seen = Tally::default();
         state.attributed = [0; 2];
         state.totals.sessions += 1;

@@ -64,7 +64,9 @@ impl Thresholds {
         }
         let round_trip = &session.statistics.round_trip;
         let has_limit = !self.max_rtt.is_empty() || self.max_jitter.is_some();
-        if has_limit && counts.sent > 0 && round_trip.count() == 0 {
+        if counts.sent == 0 && (has_limit || self.max_loss.is_some()) {
+            breaches.push("nothing was sent that could be checked".into());
+        } else if has_limit && round_trip.count() == 0 {
             breaches.push("no round trip could be measured".into());
         }
         for RttLimit { label, fraction, limit } in &self.max_rtt {
@@ -82,12 +84,15 @@ impl Thresholds {
                 ));
             }
         }
-        let variation = session.statistics.round_trip_variation;
-        if let Some(limit) = self.max_jitter
-            && variation.jitter > limit.as_nanos() as f64
-        {
-            let limit = nanos(limit.as_nanos() as i64);
-            breaches.push(format!("jitter {} exceeds {limit}", nanos(variation.jitter as i64)));
+        match (self.max_jitter, session.statistics.round_trip_variation.jitter()) {
+            (Some(limit), Some(jitter)) if jitter > limit.as_nanos() as f64 => {
+                let limit = nanos(limit.as_nanos() as i64);
+                breaches.push(format!("jitter {} exceeds {limit}", nanos(jitter as i64)));
+            }
+            (Some(_), None) if round_trip.count() > 0 => {
+                breaches.push("no jitter could be measured, which takes two round trips".into());
+            }
+            _ => {}
         }
         breaches
     }
@@ -98,7 +103,7 @@ pub fn verdict(config: &Config, thresholds: &Thresholds, outcome: &Outcome) -> (
     let counts = || outcome.sessions.iter().map(|session| session.exchange.counts());
     let (sent, received) = (counts().map(|c| c.sent).sum::<u64>(), counts().map(|c| c.received).sum::<u64>());
     let refused: u64 = outcome.sessions.iter().map(|session| session.send_errors.0).sum();
-    if sent > 0 && refused == sent {
+    if sent == 0 && refused > 0 {
         let reason = outcome.sessions.iter().find_map(|session| session.send_errors.1.clone()).unwrap_or_default();
         return (Exit::Failure, Some(format!("no packet could be sent: {reason}")));
     }

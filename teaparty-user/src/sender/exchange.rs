@@ -58,6 +58,8 @@ struct Slot {
     replies: u16,
     /// Further replies that are still to come.
     left: u16,
+    /// Packets before it that this host refused to send.
+    unsent: u32,
     /// Reflector Sequence Number of the last reply.
     reflector_sequence: u32,
 }
@@ -108,7 +110,7 @@ pub struct Match {
     pub is_restart: bool,
 }
 
-/// Counts of a session. All are of packets but `duplicates`, `further`, `further_lost`, `late`, `unmatched` and
+/// Counts of a session. All are of packets that this host sent, but `duplicates`, `further`, `further_lost`, `late`, `unmatched` and
 /// `corrupted`, which are of replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -147,6 +149,10 @@ pub struct Counts {
 pub struct Exchange {
     settings: Settings,
     slots: Vec<Slot>,
+    /// Packets so far, sent or refused by this host.
+    issued: u64,
+    /// Those of them that this host refused to send.
+    unsent: u32,
     /// Packets whose fate is settled; the next one to time out has this number.
     settled: u64,
     counts: Counts,
@@ -165,6 +171,8 @@ impl Exchange {
             slots: vec![Slot { index: EMPTY, ..Slot::default() }; capacity],
             bursts: Bursts::new(settings.replies_per_packet),
             settings,
+            issued: 0,
+            unsent: 0,
             settled: 0,
             counts: Counts::default(),
             burst: 0,
@@ -179,9 +187,9 @@ impl Exchange {
         self.counts
     }
 
-    /// The Sequence Number of the next packet.
-    pub fn next_sequence(&self) -> u32 {
-        self.sequence(self.counts.sent)
+    /// The number of the next packet.
+    pub fn next_index(&self) -> u64 {
+        self.issued
     }
 
     /// The Sequence Number of the packet with this number.
@@ -193,7 +201,7 @@ impl Exchange {
     /// for, packets that may still be refused.
     pub fn awaited(&self) -> u64 {
         if !self.bursts.is_reply_asked_for() {
-            return self.counts.sent - self.settled;
+            return self.issued - self.settled;
         }
         self.counts.sent - self.counts.received - self.counts.lost + self.bursts.awaited()
     }
@@ -202,14 +210,30 @@ impl Exchange {
     ///
     /// A packet whose place in the ring it takes is given up early, which a large enough capacity rules out.
     pub fn sent(&mut self, departure: Departure) -> u64 {
-        let index = self.counts.sent;
+        let index = self.issued;
         while index - self.settled >= self.slots.len() as u64 {
             self.settle();
         }
         let place = self.place(index);
-        self.slots[place] = Slot { index, departure, ..Slot::default() };
+        self.slots[place] = Slot { index, departure, unsent: self.unsent, ..Slot::default() };
+        self.issued += 1;
         self.counts.sent += 1;
         index
+    }
+
+    /// Takes back that one of the last packets was sent: this host refused to. It is no loss on any way.
+    pub fn not_sent(&mut self, index: u64) {
+        let place = self.place(index);
+        if self.slots[place].index != index {
+            return;
+        }
+        self.slots[place].index = EMPTY;
+        self.counts.sent -= 1;
+        self.unsent += 1;
+        for later in index + 1..self.issued {
+            let place = self.place(later);
+            self.slots[place].unsent += 1;
+        }
     }
 
     /// The packet with this number; a blank one if it was forgotten.
@@ -247,6 +271,8 @@ impl Exchange {
         }
         let slot = &mut self.slots[place];
         let (index, departure) = (slot.index, slot.departure);
+        // To those at the other end, packets that never left do not exist.
+        let ordinal = index - u64::from(slot.unsent);
         slot.replies = slot.replies.saturating_add(1);
         let replies = slot.replies;
         let is_repeated = match self.bursts.are_asked_for() {
@@ -267,7 +293,7 @@ impl Exchange {
         } else {
             Kind::Duplicate
         };
-        let is_restart = kind != Kind::Late && !is_repeated && self.splitter.note(index, claim, replies == 1);
+        let is_restart = kind != Kind::Late && !is_repeated && self.splitter.note(ordinal, claim, replies == 1);
         self.counts.reflector_restarts += u64::from(is_restart);
         let mut reordering_extent = 0;
         match kind {
@@ -300,7 +326,7 @@ impl Exchange {
     /// The place of the packet that a reply names, whether its T1 is right or not.
     fn find(&self, claim: Claim) -> Option<usize> {
         // The youngest packet with this Sequence Number, modulo 2^32.
-        let newest = self.counts.sent.checked_sub(1)?;
+        let newest = self.issued.checked_sub(1)?;
         let age = self.sequence(newest).wrapping_sub(claim.sender_sequence);
         let index = newest.checked_sub(u64::from(age))?;
         let place = self.place(index);
@@ -325,7 +351,7 @@ impl Exchange {
 
     /// When the oldest packet that is still awaited will be given up.
     pub fn next_expiry(&self) -> Option<u64> {
-        (self.settled < self.counts.sent)
+        (self.settled < self.issued)
             .then(|| self.slots[self.place(self.settled)].departure.monotonic_ns + self.settings.timeout_ns)
     }
 
@@ -338,7 +364,7 @@ impl Exchange {
 
     /// Gives up all that is still awaited, without waiting.
     pub fn close(&mut self) {
-        while self.settled < self.counts.sent {
+        while self.settled < self.issued {
             self.settle();
         }
         self.end_burst();
@@ -349,6 +375,9 @@ impl Exchange {
         self.settled += 1;
         let place = self.place(index);
         let slot = &mut self.slots[place];
+        if slot.index != index {
+            return None;
+        }
         let missing = std::mem::take(&mut slot.left);
         self.bursts.end(missing);
         self.counts.further_lost += u64::from(missing);

@@ -31,7 +31,7 @@ pub struct Sample {
 pub enum NoDelays {
     /// Our clock was set while it was under way.
     ClockStep,
-    /// T2 and T3 can't be what they are said to be.
+    /// T2 and T3 can't be what they are said to be, or say nothing.
     Implausible,
 }
 

@@ -267,9 +267,12 @@ impl Session {
             self.note_burst(&matched, &found, t4.nanos);
         }
         let t1 = t1_of(&matched.departure);
-        let sample = match matched.departure.epoch == arrival.epoch {
-            true => Times { t1: t1.nanos, t2, t3, t4: t4.nanos }.plausible_sample(),
-            false => Err(NoDelays::ClockStep),
+        // All zeros are no time in 2036 but none at all (RFC 5905 §6).
+        let are_known = reply.receive_timestamp.bits() != 0 && reply.timestamp.bits() != 0;
+        let sample = match (matched.departure.epoch == arrival.epoch, are_known) {
+            (true, true) => Times { t1: t1.nanos, t2, t3, t4: t4.nanos }.plausible_sample(),
+            (true, false) => Err(NoDelays::Implausible),
+            (false, _) => Err(NoDelays::ClockStep),
         };
         let seen = Seen {
             index: matched.index,
@@ -301,7 +304,7 @@ impl Session {
         }
         if sample == Err(NoDelays::Implausible) && self.statistics.implausible == 1 {
             notice = Some(
-                "the reflector's T2 and T3 can't be right (T3 before T2, or further apart than T1 and T4): counted as \
+                "the reflector's T2 and T3 can't be right (zero, T3 before T2, or further apart than T1 and T4): counted as \
                  implausible, and such replies left out of all delays"
                     .into(),
             );
@@ -328,7 +331,7 @@ impl Session {
         if !found.iter().any(is_obeyed) {
             self.exchange.ends_burst(matched.index);
         }
-        if matched.index + 1 == self.exchange.counts().sent {
+        if matched.index + 1 == self.exchange.next_index() {
             let departure = matched.departure;
             let round_trip_ns = t4_ns.saturating_sub(departure.realtime_ns);
             let now_ns = departure.monotonic_ns.saturating_add(round_trip_ns);

@@ -7,49 +7,8 @@ use teaparty_common::wire::{ErrorEstimate, TrafficClass};
 
 use super::histogram::Distribution;
 use super::sample::{NoDelays, Sample};
+use super::variation::Variation;
 use crate::net::batch::StampSource;
-
-/// Variation of one delay from packet to packet (RFC 3393 between consecutive packets, RFC 3550 §6.4.1).
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Variation {
-    /// Smoothed jitter of RFC 3550: a sixteenth of each new difference counts. Nanoseconds.
-    pub jitter: f64,
-    /// Mean of the absolute differences between consecutive packets (IPDV). Nanoseconds.
-    pub ipdv_mean: f64,
-    /// Largest absolute difference between consecutive packets. Nanoseconds.
-    pub ipdv_max: u64,
-    /// Pairs of consecutive packets that went in.
-    pub pairs: u64,
-    #[serde(skip)]
-    last: Option<(u64, i64)>,
-}
-
-impl Variation {
-    /// Takes in the delay of packet `index`. Only packets one after the other are compared.
-    pub fn record(&mut self, index: u64, delay_ns: i64) {
-        if let Some((last_index, last)) = self.last
-            && index == last_index + 1
-        {
-            let difference = delay_ns.abs_diff(last);
-            self.pairs += 1;
-            self.jitter += (difference as f64 - self.jitter) / 16.0;
-            self.ipdv_mean += (difference as f64 - self.ipdv_mean) / self.pairs as f64;
-            self.ipdv_max = self.ipdv_max.max(difference);
-        }
-        self.last = Some((index, delay_ns));
-    }
-
-    fn merge(&mut self, other: &Self) {
-        let pairs = self.pairs + other.pairs;
-        if pairs > 0 {
-            let share = other.pairs as f64 / pairs as f64;
-            self.jitter += (other.jitter - self.jitter) * share;
-            self.ipdv_mean += (other.ipdv_mean - self.ipdv_mean) * share;
-        }
-        self.ipdv_max = self.ipdv_max.max(other.ipdv_max);
-        self.pairs = pairs;
-    }
-}
 
 /// How often each value of an octet was seen, and how often it changed.
 #[derive(Clone, Debug, Default)]
@@ -289,18 +248,6 @@ mod tests {
             forward_class: None,
             backward_class: None,
         }
-    }
-
-    #[test]
-    fn variation_compares_consecutive_packets_only() {
-        let mut variation = Variation::default();
-        for (index, delay) in [(0, 100), (1, 116), (3, 1_000), (4, 968)] {
-            variation.record(index, delay);
-        }
-        assert_eq!((variation.pairs, variation.ipdv_max, variation.ipdv_mean), (2, 32, 24.0));
-        // RFC 3550: J += (|D| − J) / 16, twice.
-        let after_first = 16.0 / 16.0;
-        assert!((variation.jitter - (after_first + (32.0 - after_first) / 16.0)).abs() < 1e-9);
     }
 
     /// An hour at 1,000 packets/s, replayed in a second: what memory holds after a tenth of it is what it holds in the end.

@@ -46,7 +46,7 @@ fn a_reply_without_our_ssid_counts_or_ends_the_session_as_asked_c068() {
 }
 
 /// Calls `f` on a thread in a network namespace that has nothing but `lo`.
-fn alone(f: impl FnOnce() + Send) -> Result<(), String> {
+pub(crate) fn alone(f: impl FnOnce() + Send) -> Result<(), String> {
     std::thread::scope(|scope| {
         let run = || {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|error| format!("no network namespace: {error}"))?;

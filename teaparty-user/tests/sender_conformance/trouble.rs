@@ -1,10 +1,15 @@
-//! Late, doubled, overtaken and forged replies, and congestion: what they may not spoil.
+//! Late, doubled, overtaken and forged replies, congestion, and packets that never left: what they may not spoil. The last
+//! test needs root, for a network namespace of its own.
 
+use std::net::UdpSocket;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::fake::{Fake, open_reply};
+use crate::fake::{Fake, measure, open_reply};
+use crate::identity::alone;
+use crate::probe::or_skip;
 
 const AT_ONCE: Duration = Duration::ZERO;
 
@@ -88,4 +93,71 @@ fn congestion_that_is_marked_on_the_way_slows_the_sender_down_c253() {
     // Without ECT nobody may mark, and what is marked says nothing.
     let (_, summary) = fake.measure("-c 30 -i 2ms tlvs class-of-service --dscp cs0");
     assert_eq!(summary["targets"][0]["congestion_slowdowns"], json!(0));
+}
+
+#[test]
+fn what_this_host_does_not_send_is_lost_nowhere() {
+    let test = "what_this_host_does_not_send_is_lost_nowhere";
+    let outcome = alone(|| {
+        let socket = UdpSocket::bind(("127.0.0.1", 8_862)).unwrap();
+        let _fake = Fake::on(socket, |number, request| vec![(AT_ONCE, open_reply(request, number))]);
+        let rule =
+            |words: &str| assert!(Command::new("ip").arg("rule").args(words.split(' ')).status().unwrap().success());
+        // Behind which there is room for another rule.
+        rule("add pref 100 lookup local");
+        rule("del pref 0");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(400));
+                rule("add pref 50 to 127.0.0.1 dport 8862 prohibit");
+                std::thread::sleep(Duration::from_millis(400));
+                rule("del pref 50");
+            });
+            let (code, summary) = measure("127.0.0.1 8862", "-c 150 -i 10ms -W 500ms --stateful-reflector");
+            let of = |name: &str| summary[name].as_u64().unwrap();
+            let refused = summary["targets"][0]["send_errors"].as_u64().unwrap();
+            assert_eq!((code, of("sent") + refused), (0, 150));
+            assert!(refused >= 10, "{refused}");
+            assert_eq!(of("received") + of("lost"), of("sent"));
+            // One may have been under way.
+            assert!(of("lost") <= 2 && of("lost_far_end") + of("lost_near_end") == of("lost"), "{summary}");
+        });
+    });
+    or_skip(test, outcome);
+}
+
+#[test]
+fn replies_without_times_have_no_delays() {
+    let fake = Fake::start(|number, request| {
+        let mut reply = open_reply(request, number);
+        match number {
+            3 => reply[4..12].fill(0),
+            6 => reply[16..24].fill(0),
+            9 => [4..12, 16..24].into_iter().for_each(|times| reply[times].fill(0)),
+            _ => {}
+        }
+        vec![(AT_ONCE, reply)]
+    });
+    let (code, summary) = fake.measure("-c 12");
+    assert_eq!((code, &summary["received"], &summary["implausible"]), (0, &json!(12), &json!(3)));
+    assert_eq!(summary["samples"]["total"], json!(9));
+    // Not 126 years.
+    let most = summary["variation_ns"]["forward"]["ipdv_max"].as_u64().unwrap();
+    assert!(most < 10_000_000_000, "{most}");
+}
+
+#[test]
+fn jitter_that_could_not_be_measured_is_not_passed() {
+    let fake = Fake::start(|number, request| vec![(AT_ONCE, open_reply(request, number))]);
+    let (code, summary) = fake.measure("-c 1 --max-jitter 1s");
+    let variation = &summary["variation_ns"]["round_trip"];
+    assert_eq!((code, &variation["jitter"], &variation["ipdv_mean"]), (3, &json!(null), &json!(null)));
+    assert_eq!(fake.measure("-c 2 --max-jitter 10s").0, 0);
+}
+
+#[test]
+fn a_duration_of_nothing_is_refused() {
+    let fake = Fake::silent();
+    let (code, _, error) = crate::fake::teaparty(&format!("sender {} -d 0 --max-loss 1%", fake.address));
+    assert!(code == 2 && error.contains("--duration 0"), "{code} {error}");
 }

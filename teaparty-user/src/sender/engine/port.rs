@@ -33,6 +33,8 @@ struct Pending {
     deadline_ns: u64,
     variant: Variant,
     stamp_id: Option<u32>,
+    /// Its number in the session.
+    index: u64,
 }
 
 /// A socket with the packets that wait to be sent through it.
@@ -161,12 +163,12 @@ impl Port {
             ..Outgoing::to(session.address)
         };
         let ahead = self.pending.iter().filter(|pending| pending.place == place).count() as u64;
-        let index = session.exchange.counts().sent + ahead;
+        let index = session.exchange.next_index() + ahead;
         let template = session.template(variant);
         let at = self.batch.push(&outgoing, template.octets());
         let sequence = session.exchange.sequence(index);
         template.fill_tlvs(self.batch.payload_mut(at), sequence, index as u32 + 1, random);
-        self.pending.push(Pending { place, deadline_ns, variant, stamp_id });
+        self.pending.push(Pending { place, deadline_ns, variant, stamp_id, index });
     }
 
     /// Writes T1 into each packet of the batch and hands them all to the kernel.
@@ -181,9 +183,9 @@ impl Port {
         let estimate = state.error_estimate(config.timestamp_format);
         // Between the two clocks there is the same difference for all of the batch; one look for each packet is enough.
         let since_1970 = clock.realtime_ns().wrapping_sub(clock.monotonic_ns());
-        for (at, pending) in self.pending.iter().enumerate() {
+        for (at, pending) in self.pending.iter_mut().enumerate() {
             let session = &mut sessions[pending.place];
-            let sequence = session.exchange.next_sequence();
+            let sequence = session.exchange.sequence(session.exchange.next_index());
             let monotonic_ns = clock.monotonic_ns();
             let realtime_ns = monotonic_ns.wrapping_add(since_1970);
             let timestamp = state.timestamp(realtime_ns, config.timestamp_format);
@@ -192,16 +194,19 @@ impl Port {
             let late_ns = monotonic_ns.saturating_sub(pending.deadline_ns);
             self.late_ns = late_ns;
             let departure = Departure { wire_timestamp, realtime_ns, monotonic_ns, late_ns, stamp: None, epoch };
-            let index = session.exchange.sent(departure);
+            pending.index = session.exchange.sent(departure);
             match pending.stamp_id {
-                Some(id) => self.stamps[id as usize % STAMPS] = (pending.place as u32, index),
+                Some(id) => self.stamps[id as usize % STAMPS] = (pending.place as u32, pending.index),
                 // Nobody will tell when it really left.
                 None => session.statistics.pacing.record(late_ns as i64),
             }
         }
         self.flush()?;
         for (at, error) in self.batch.failed() {
-            let (count, reason) = &mut sessions[self.pending[*at].place].send_errors;
+            let Pending { place, index, .. } = self.pending[*at];
+            let session = &mut sessions[place];
+            session.exchange.not_sent(index);
+            let (count, reason) = &mut session.send_errors;
             *count += 1;
             reason.get_or_insert_with(|| error.to_string());
         }

@@ -16,7 +16,7 @@ const SETTINGS: Settings = Settings {
 
 fn send(exchange: &mut Exchange, count: u64) {
     for _ in 0..count {
-        let n = exchange.counts().sent;
+        let n = exchange.next_index();
         exchange.sent(Departure { wire_timestamp: 7_000 + n, realtime_ns: n, monotonic_ns: n, ..Departure::default() });
     }
 }
@@ -53,6 +53,31 @@ fn lateness_is_the_kernels_first_stamp_against_the_deadline_and_no_clock_step() 
         assert_eq!(exchange.transmitted(index, stamp(nanos, Kernel)), None, "the clock was set");
     }
     assert_eq!(exchange.transmitted(77, stamp(5_007, Kernel)), None);
+}
+
+#[test]
+fn a_packet_that_this_host_refused_is_neither_sent_nor_lost_and_no_gap_in_anything() {
+    let mut exchange = Exchange::new(SETTINGS);
+    send(&mut exchange, 6);
+    // A batch of which the third and fourth were refused.
+    exchange.not_sent(2);
+    exchange.not_sent(3);
+    assert_eq!((exchange.counts().sent, exchange.awaited(), exchange.next_index()), (4, 4, 6));
+    // The reflector counts what it gets: packet 4 is its third.
+    for (index, number) in [(0, 0), (1, 1), (4, 2)] {
+        assert_eq!(receive(&mut exchange, index, number), Some(Kind::Reply));
+    }
+    assert_eq!(receive(&mut exchange, 2, 7), None, "nobody can answer it");
+    send(&mut exchange, 2);
+    assert_eq!(receive(&mut exchange, 7, 4), Some(Kind::Reply));
+    exchange.not_sent(99);
+    while exchange.expire(10_000).is_some() {}
+    exchange.close();
+    let counts = exchange.counts();
+    // 5 did not arrive there, 6 was answered as number 3 and that got lost.
+    assert_eq!((counts.sent, counts.received, counts.lost, counts.loss_bursts), (6, 4, 2, 1));
+    let split = exchange.split();
+    assert_eq!((split.far_end, split.near_end), (Some(1), Some(1)));
 }
 
 #[test]

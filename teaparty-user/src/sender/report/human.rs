@@ -9,8 +9,9 @@ use super::super::exchange::{Counts, Kind, Split};
 use super::super::histogram::Distribution;
 use super::super::sample::NoDelays;
 use super::super::session::Session;
-use super::super::stats::{Statistics, Tally, Variation};
+use super::super::stats::{Statistics, Tally};
 use super::super::tlvs::words;
+use super::super::variation::Variation;
 use super::nanos;
 use crate::net::batch::StampSource;
 use teaparty_common::wire::TrafficClass;
@@ -216,8 +217,8 @@ fn row(text: &mut String, label: &str, distribution: &Distribution, variation: &
     for value in values {
         let _ = write!(text, "{:>11}", nanos(value));
     }
-    if variation.pairs > 0 {
-        let _ = write!(text, "{:>11}", nanos(variation.jitter.round() as i64));
+    if let Some(jitter) = variation.jitter() {
+        let _ = write!(text, "{:>11}", nanos(jitter.round() as i64));
     }
     text.push('\n');
 }

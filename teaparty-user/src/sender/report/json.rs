@@ -97,9 +97,9 @@ fn figures(statistics: &Statistics, counts: Counts, split: Split, ignored: Ignor
         "backward_ns": statistics.backward.figures(),
         "pacing_error_ns": statistics.pacing.figures(),
         "variation_ns": {
-            "round_trip": statistics.round_trip_variation,
-            "forward": statistics.forward_variation,
-            "backward": statistics.backward_variation,
+            "round_trip": &statistics.round_trip_variation,
+            "forward": &statistics.forward_variation,
+            "backward": &statistics.backward_variation,
         },
         "one_way": {
             "reliable": statistics.sender_clock.is_synchronized() && statistics.reflector_clock.is_synchronized(),
