@@ -78,6 +78,35 @@ fn saved_measurements_are_shown_compared_and_plotted() {
 }
 
 #[test]
+fn a_run_that_was_killed_is_reported_from_its_lines_with_the_figures_it_would_have_had() {
+    let script = |n| Act { lost_there: n % 7 == 1, doubled: n % 5 == 0, ..Act::default() };
+    let reflector = Reflector::start("127.0.0.1", Behaviour { script: Box::new(script), ..Behaviour::default() });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().display();
+    let words = format!("sender {} -c 50 -i 1ms -W 200ms --format jsonl -o {path}", reflector.address);
+    assert_eq!(teaparty(&words).0, 0);
+    let figures = |text: &str| {
+        // Who lost a packet is in the summary alone, and so is the name of the host.
+        let is_kept = |line: &&str| !line.starts_with("---") && !line.contains("lost ");
+        text.lines().filter(is_kept).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (code, whole, _) = teaparty(&format!("report {path}"));
+    assert!(code == 0 && whole.lines().any(|line| line.trim().starts_with("lost ") && line.ends_with(" 7")), "{whole}");
+    let content = std::fs::read_to_string(file.path()).unwrap();
+    let at = content.find("{\"summary\"").unwrap();
+    std::fs::write(file.path(), &content[..at + 100]).unwrap();
+    let (code, cut, _) = teaparty(&format!("report {path}"));
+    assert_eq!(code, 0);
+    let lines = content[..at].lines().count();
+    let caveat =
+        format!("without a summary: recomputed from {lines} lines, the run was cut off; its last line is torn");
+    assert!(cut.contains(&caveat), "{cut}");
+    let mut cut = figures(&cut);
+    cut.retain(|line| !line.starts_with("without"));
+    assert_eq!(cut, figures(&whole));
+}
+
+#[test]
 fn interrupts_end_a_measurement_with_its_summary() {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;

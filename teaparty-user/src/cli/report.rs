@@ -11,7 +11,8 @@ use crate::sender::saved::{Saved, comparison, html, table};
 /// The arguments of `teaparty report`.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Files that `teaparty sender` wrote with `--format json` or `jsonl`, or with `--hdr-log`.
+    /// Files that `teaparty sender` wrote with `--format json` or `jsonl`, or with `--hdr-log`. Of a stream that was cut off
+    /// before its summary, the figures are computed again from its lines, and said to be.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Compare two measurements, the older one first.

@@ -11,6 +11,7 @@ pub mod html;
 mod log;
 mod plots;
 mod read;
+mod recount;
 mod track;
 
 use track::Track;
@@ -20,8 +21,10 @@ use track::Track;
 pub struct Saved {
     /// What to call it: the file's name.
     pub name: String,
-    /// The summary, as it was written; of a histogram log what can be said from it.
+    /// The summary, as it was written; of a histogram log, or a stream without one, what can be said from it.
     pub summary: Value,
+    /// What is to be said of the figures wherever they are shown, if anything.
+    pub caveat: Option<String>,
     /// What the file says of single packets or of how they were distributed, by target.
     tracks: BTreeMap<String, Track>,
 }
@@ -107,15 +110,16 @@ fn clocks(target: &Value) -> &'static str {
 /// A measurement as a table, one column for each target.
 pub fn table(saved: &Saved) -> String {
     let summary = &saved.summary;
-    let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "--- {}: teaparty {} on {}, {} ---",
-        saved.name,
-        summary["version"].as_str().unwrap_or("?"),
-        summary["host"]["name"].as_str().unwrap_or("?"),
-        nanos(summary["duration_ns"].as_i64().unwrap_or(0))
-    );
+    let length = nanos(summary["duration_ns"].as_i64().unwrap_or(0));
+    let mut text = match &saved.caveat {
+        Some(caveat) => format!("--- {}: {length} ---\n{caveat}\n", saved.name),
+        None => format!(
+            "--- {}: teaparty {} on {}, {length} ---\n",
+            saved.name,
+            summary["version"].as_str().unwrap_or("?"),
+            summary["host"]["name"].as_str().unwrap_or("?"),
+        ),
+    };
     for target in saved.targets() {
         let _ = writeln!(text, "{}", title(target));
         for (label, pointer, unit) in QUANTITIES {
@@ -130,6 +134,11 @@ pub fn table(saved: &Saved) -> String {
 /// Two measurements side by side, target by target in the order of the second one's names.
 pub fn comparison(before: &Saved, after: &Saved) -> String {
     let mut text = format!("--- {} → {} ---\n", before.name, after.name);
+    for saved in [before, after] {
+        if let Some(caveat) = &saved.caveat {
+            let _ = writeln!(text, "{} {caveat}", saved.name);
+        }
+    }
     for (other, target) in pairs(before, after) {
         let Some(other) = other else {
             let _ = writeln!(text, "{}: only in {}", title(target), after.name);

@@ -91,10 +91,14 @@ fn begin(heading: &str) -> String {
     )
 }
 
-/// Where a measurement comes from; of a histogram log that is not known.
+/// Where a measurement comes from; of a histogram log, or a stream without a summary, that is not known.
 fn origin(html: &mut String, saved: &Saved) {
     let summary = &saved.summary;
     let length = nanos(summary["duration_ns"].as_i64().unwrap_or(0));
+    if let Some(caveat) = &saved.caveat {
+        let _ = writeln!(html, "<p class=\"note\">{length} long, {}.</p>", escape(caveat));
+        return;
+    }
     let Some(version) = summary["version"].as_str() else {
         let _ = writeln!(
             html,

@@ -65,7 +65,7 @@ pub(super) fn read(name: String, content: &[u8]) -> anyhow::Result<Saved> {
         ..Track::default()
     };
     let tracks = targets.iter().map(|(target, distributions)| (target.clone(), track(distributions))).collect();
-    Ok(Saved { name, summary, tracks })
+    Ok(Saved { name, summary, caveat: None, tracks })
 }
 
 /// What a summary of a run would say of a target, as far as the log knows.

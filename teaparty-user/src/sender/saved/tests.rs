@@ -39,10 +39,94 @@ fn streams_give_their_packets_and_their_summary() {
 }
 
 #[test]
+fn a_stream_that_was_cut_off_is_computed_again_from_its_lines() {
+    let line = |sequence: u32, epoch: u64, fate: &str, round_trip: Option<i64>, extent: u32| {
+        json!({
+            "target": "<a>", "epoch_ns": epoch, "t1_ns": 100, "sequence": sequence, "fate": fate, "round_trip_ns": round_trip,
+            "residence_ns": round_trip.map(|_| 5), "forward_ns": round_trip.map(|delay| delay - 1_000),
+            "backward_ns": round_trip.map(|_| 1_000), "synchronized": false, "reordering_extent": extent,
+        })
+        .to_string()
+    };
+    let lines = [
+        line(u32::MAX, 200, "reply", Some(70), 0),
+        // The next one, since Sequence Numbers begin again.
+        line(0, 300, "reply", Some(102), 0),
+        line(0, 310, "duplicate", Some(900), 0),
+        line(2, 400, "reply", Some(80), 0),
+        line(1, 500, "reply", None, 1),
+        line(3, 600, "lost", None, 0),
+        line(3, 700, "late", Some(5_000), 0),
+    ];
+    let whole = lines.join("\n");
+    for (content, caveat) in [
+        (whole.clone(), "without a summary: recomputed from 7 lines, the run was cut off"),
+        (whole.clone() + "\n", "without a summary: recomputed from 7 lines, the run was cut off"),
+        (
+            whole.clone() + "\n{\"summary\":{\"schema\":1,\"targ",
+            "without a summary: recomputed from 7 lines, the run was cut off; its last line is torn and left out",
+        ),
+    ] {
+        let saved = Saved::read("s".into(), content.as_bytes()).unwrap();
+        assert_eq!(saved.caveat.as_deref(), Some(caveat));
+        assert_eq!(saved.summary["duration_ns"], 600);
+        let target = saved.targets().next().unwrap();
+        for (pointer, value) in [
+            ("/sent", 5),
+            ("/received", 4),
+            ("/lost", 1),
+            ("/duplicates", 1),
+            ("/late", 1),
+            ("/reordered", 1),
+            ("/round_trip_ns/samples", 3),
+            ("/round_trip_ns/max", 102),
+            ("/residence_ns/p50", 5),
+            ("/forward_ns/min", -930),
+            ("/backward_ns/p50", 1_000),
+            ("/variation_ns/round_trip/pairs", 1),
+            ("/variation_ns/round_trip/ipdv_max", 32),
+        ] {
+            assert_eq!(target.pointer(pointer).unwrap().as_i64(), Some(value), "{pointer}");
+        }
+        assert_eq!((&target["lost_far_end"], &target["one_way"]["reliable"]), (&Value::Null, &json!(false)));
+        for shown in [table(&saved), comparison(&saved, &saved), html::page(std::slice::from_ref(&saved))] {
+            assert!(shown.contains(caveat), "{shown}");
+        }
+        assert_eq!(html::comparison(&saved, &saved).matches(caveat).count(), 2);
+    }
+    // Only the last line may be torn, and only where its end is missing.
+    for content in [format!("{}\n{{\"targ\n{}\n", lines[0], lines[1]), format!("{whole}\n{{\"targ\n")] {
+        let error = format!("{:#}", Saved::read("s".into(), content.as_bytes()).unwrap_err());
+        assert!(error.contains("no JSON"), "{error}");
+    }
+    // Behind a summary nothing was to come.
+    let content = format!("{whole}\n{}\n{{", json!({ "summary": summary(1, 0) }));
+    assert!(Saved::read("s".into(), content.as_bytes()).is_err());
+}
+
+#[test]
 fn what_is_no_measurement_is_refused_by_name() {
     let mut newer = summary(1, 0);
     newer["schema"] = json!(SCHEMA + 1);
-    let cases = [("", "no summary"), ("{}", "no summary"), ("x\n", "line 1"), (&newer.to_string(), "schema")];
+    let without = |pointer: &str| {
+        let mut summary = summary(1, 0);
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        summary.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key).unwrap();
+        summary.to_string()
+    };
+    let cases = [
+        ("", "no summary"),
+        ("{}", "no summary"),
+        ("x\n", "line 1"),
+        (&newer.to_string(), "schema"),
+        ("{\"schema\":\"1\"}", "schema \"1\""),
+        ("{\"schema\":1}", "lacks `version`"),
+        ("{\"schema\":1,\"version\":\"1\",\"targets\":[]}", "lacks `targets`"),
+        ("{\"summary\":{\"schema\":1,\"version\":\"1\",\"targets\":[7]}}", "lacks `targets[0].target`"),
+        (&without("/targets"), "lacks `targets`"),
+        (&without("/targets/0/sent"), "lacks `targets[0].sent`"),
+        (&without("/targets/0/round_trip_ns"), "lacks `targets[0].round_trip_ns`"),
+    ];
     for (content, part) in cases {
         let error = format!("{:#}", Saved::read("file.json".into(), content.as_bytes()).unwrap_err());
         assert!(error.contains("file.json") && error.contains(part), "{content}: {error}");

@@ -1,5 +1,6 @@
 //! What is kept of a target's packets for plots, however many there were.
 
+use super::recount::Recount;
 use crate::sender::histogram::Distribution;
 
 /// More packets than this are thinned out in a plot; the figures beside it are of all of them.
@@ -48,6 +49,8 @@ pub(super) struct Track {
     pub(super) losses: Thinned<u64>,
     /// The round trips of all replies.
     pub(super) round_trip: Distribution,
+    /// What stands in for a summary, should there be none.
+    pub(super) recount: Recount,
 }
 
 impl Track {
