@@ -38,12 +38,13 @@ const DEFAULT_COUNT: u64 = 10;
 #[derive(Args, Debug)]
 #[command(subcommand_precedence_over_arg = true)]
 #[command(
-    after_help = "Several targets: teaparty sender a.example b.example 8862 [2001:db8::1]:862. A number is the port \
-    of the target before it.\nCtrl-C stops sending and prints the summary; twice, it stops waiting too.\n\
+    after_help = "Several targets: teaparty sender a.example b.example 8862 [2001:db8::1]:862 [fe80::1%eth0]:862. \
+    A number is the port of the target before it.\nCtrl-C stops sending and prints the summary; twice, it stops waiting too.\n\
     Exit status: 0 success, 1 failure, 2 usage, 3 a threshold was exceeded, 4 no reply at all."
 )]
 pub struct Arguments {
-    /// Names or addresses of reflectors, each with its port behind it where that is not 862.
+    /// Names or addresses of reflectors, each with its port behind it where that is not 862. All names are looked up before
+    /// the first packet is sent, and one that has no address ends the run. Of several addresses the first is measured.
     #[arg(value_name = "IP_ADDR [PORT]")]
     words: Vec<String>,
     /// More targets, one a line, from a file; `-` is standard input.

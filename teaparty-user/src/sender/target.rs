@@ -6,6 +6,9 @@ use anyhow::Context;
 
 use crate::exit::UsageError;
 
+/// Addresses of a name that are not measured and are named all the same.
+const OTHERS_SHOWN: usize = 3;
+
 /// A target as given: `HOST`, `HOST:PORT`, `[IPV6]:PORT`, `[IPV6%INTERFACE]:PORT`, or an address with the port behind it as a word of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
@@ -110,11 +113,16 @@ pub fn parse_file(content: &str) -> Result<Vec<Spec>, UsageError> {
 }
 
 impl Spec {
-    /// Looks the name up and takes the first address. Blocks for as long as the system's resolver does.
+    /// Looks the name up and takes the first address; says so where there are others and nobody chose. Blocks for as long as
+    /// the system's resolver does.
     pub fn resolve(&self, default_port: u16, family: Family) -> anyhow::Result<Target> {
         let addresses = self.addresses(default_port, family)?;
         let address = addresses.first().context("a name without addresses is an error")?;
-        Ok(Target { name: self.to_string(), address: *address })
+        let name = self.to_string();
+        if let Some(notice) = others(&name, &addresses).filter(|_| family == Family::Any) {
+            tracing::info!("{notice}");
+        }
+        Ok(Target { name, address: *address })
     }
 
     /// All addresses of the name; not empty. Blocks likewise.
@@ -137,6 +145,27 @@ impl Spec {
         };
         anyhow::ensure!(!found.is_empty(), "`{}` has no {family} address", self.host);
         Ok(found)
+    }
+}
+
+/// What to say of a name's addresses beside the first one, if there are any.
+fn others(name: &str, addresses: &[SocketAddr]) -> Option<String> {
+    let taken = addresses.first()?.ip();
+    let mut others: Vec<String> = Vec::new();
+    for ip in addresses.iter().map(SocketAddr::ip).filter(|ip| *ip != taken) {
+        let other = ip.to_string();
+        if !others.contains(&other) {
+            others.push(other);
+        }
+    }
+    let shown = others.get(..others.len().min(OTHERS_SHOWN))?.join(", ");
+    match others.len() {
+        0 => None,
+        count if count > OTHERS_SHOWN => Some(format!(
+            "{name}: measuring at {taken}, and not at its other {count} addresses, such as {shown}; choose with -4, -6 or by \
+             address"
+        )),
+        _ => Some(format!("{name}: measuring at {taken}, and not at {shown}; choose with -4, -6 or by address")),
     }
 }
 
@@ -212,6 +241,20 @@ mod tests {
         let specs = parse_file("# all of them\na 5000\n\nb c # two\n").unwrap();
         assert_eq!(specs.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a:5000", "b", "c"]);
         assert!(parse_file("a\nb:x\n").unwrap_err().to_string().starts_with("line 2: "));
+    }
+
+    #[test]
+    fn of_a_name_with_several_addresses_it_is_said_which_one_was_taken() {
+        let said = |addresses: &[&str]| {
+            let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            others("a.example", &addresses)
+        };
+        assert_eq!(said(&["192.0.2.1:862"]), None);
+        assert_eq!(said(&["192.0.2.1:862", "192.0.2.1:862"]), None, "resolvers say some things twice");
+        let expected = "a.example: measuring at 2001:db8::1, and not at 192.0.2.1; choose with -4, -6 or by address";
+        assert_eq!(said(&["[2001:db8::1]:862", "192.0.2.1:862", "192.0.2.1:862"]).unwrap(), expected);
+        let many = said(&["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.4:1", "10.0.0.5:1"]).unwrap();
+        assert!(many.contains("at its other 4 addresses") && !many.contains("10.0.0.5"), "{many}");
     }
 
     #[test]
