@@ -299,3 +299,31 @@ fn every_key_of_a_summary_is_in_the_readme() {
         }
     }
 }
+
+#[test]
+fn the_readme_has_every_column_of_a_line_in_its_order_and_every_fate() {
+    use teaparty_user::sender::event::Fate;
+    use teaparty_user::sender::exchange::Kind;
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let rows: Vec<&str> = readme
+        .lines()
+        .skip_while(|line| !line.starts_with("| of each line |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let documented: Vec<String> = rows.iter().flat_map(|row| quoted(row.split('|').nth(1).unwrap())).collect();
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    let lines = |format: &str| teaparty(&format!("sender {} -c 1 --format {format}", reflector.address)).1;
+    assert_eq!(documented.join(","), lines("csv").lines().next().unwrap());
+    let line: Value = serde_json::from_str(lines("jsonl").lines().next().unwrap()).unwrap();
+    let mut sorted = documented;
+    sorted.sort();
+    assert_eq!(line.as_object().unwrap().keys().cloned().collect::<Vec<_>>(), sorted);
+    let fates = quoted(rows.iter().find(|row| row.starts_with("| `fate` |")).unwrap());
+    for kind in
+        [Kind::Reply, Kind::Further, Kind::Duplicate, Kind::Late].map(Fate::Answered).into_iter().chain([Fate::Lost])
+    {
+        assert!(fates.iter().any(|fate| fate == kind.label()), "{kind:?} is in no row of README.md");
+    }
+}
