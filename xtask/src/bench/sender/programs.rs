@@ -9,7 +9,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::Value;
 
 use crate::bench::frames::OUR_PORT;
-use crate::bench::net::{End, FAR, FAR_V4, NEAR, NEAR_V4, Net};
+use crate::bench::net::{End, FAR_V4, NEAR, NEAR_V4, Net};
 use crate::bench::running::Running;
 use crate::exec;
 
@@ -167,14 +167,8 @@ impl Long {
     }
 }
 
-/// Packets that the sender's interface has sent so far, as /proc/net/dev counts them.
 fn transmitted(net: &Net) -> Result<u64> {
-    net.inside(End::Far, None, || {
-        let text = std::fs::read_to_string("/proc/thread-self/net/dev")?;
-        let line = text.lines().find_map(|line| line.trim_start().strip_prefix(&format!("{FAR}:")).map(str::to_owned));
-        let count = line.and_then(|line| line.split_whitespace().nth(9)?.parse().ok());
-        count.with_context(|| format!("no count of packets that {FAR} sent"))
-    })
+    net.inside(End::Far, None, super::counter::transmitted)
 }
 
 /// Runs a program to its end; gives the JSON that it writes, and the processor time that it took.
