@@ -1,7 +1,8 @@
 //! Two network namespaces joined by a veth pair: reflectors live in `near`, what loads or measures them in `far`.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -102,6 +103,30 @@ impl Net {
         // SAFETY: system calls and one write of a file that is closed at once; `file` stays open in the closure.
         unsafe { command.pre_exec(enter) };
         Ok(())
+    }
+
+    /// Has the kernel join what one end receives (GRO), where a socket asks for that: on for every network card, and off
+    /// for a veth pair.
+    pub(super) fn join_received(&self, end: End) -> Result<()> {
+        // linux/sockios.h, linux/ethtool.h and its `struct ethtool_value`.
+        const SIOCETHTOOL: libc::c_ulong = 0x8946;
+        const ETHTOOL_SGRO: u32 = 0x2c;
+        let device = if end == End::Near { NEAR } else { FAR };
+        self.inside(end, None, || {
+            let mut value = [ETHTOOL_SGRO, 1];
+            // SAFETY: all-zero is a valid `ifreq`.
+            let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+            for (place, octet) in request.ifr_name.iter_mut().zip(device.as_bytes()) {
+                *place = *octet as libc::c_char;
+            }
+            request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            // SAFETY: the request and what it points at outlive the call, and are laid out as the command wants.
+            if unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) } < 0 {
+                return Err(std::io::Error::last_os_error()).context("cannot have received packets joined");
+            }
+            Ok(())
+        })
     }
 
     /// Attaches what lets everything pass to one end, while the guard lives: XDP_TX frames of the other end reach only an

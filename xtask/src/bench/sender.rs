@@ -58,6 +58,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let machine = Machine::this()?;
     let [_, reflect_on] = super::processors()?;
     let net = Net::new()?;
+    net.join_received(End::Far)?;
     let _pass = net.attach_pass(End::Far, &object)?;
     let programs = Programs { teaparty, stamp_suite, irtt };
     let _servers = programs.serve(&net, reflect_on)?;
