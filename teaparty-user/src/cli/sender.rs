@@ -13,6 +13,7 @@ use zeroize::Zeroize;
 
 use super::tlvs::{Chain, Tlvs};
 use super::values::{ecn_parser, parse_dscp, parse_duration, parse_percent, parse_picoseconds};
+use crate::config::plan::is_standard_input;
 use crate::crypto::{Key, KeySource};
 use crate::exit::{Exit, UsageError};
 use crate::net::socket::Fragmentation;
@@ -226,7 +227,7 @@ impl Arguments {
     fn specs(&self, words: &[String]) -> anyhow::Result<Vec<Spec>> {
         let mut specs = parse_words(words.iter().chain(&self.words).map(String::as_str))?;
         if let Some(path) = &self.targets {
-            let content = if path.as_os_str() == "-" {
+            let content = if is_standard_input(path) {
                 std::io::read_to_string(std::io::stdin()).context("cannot read targets from standard input")?
             } else {
                 std::fs::read_to_string(path)

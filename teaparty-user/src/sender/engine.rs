@@ -53,8 +53,6 @@ const FAST_PS: u64 = 1_000_000_000;
 /// the kernel has switched timestamps on. Otherwise the first packets of a fast schedule would be late.
 const LEAD_NS: u64 = 5_000_000;
 const LEAD_FOR_EACH_NS: u64 = 20_000;
-/// From so many packets a second on, single ones are dear, and replies are taken in beside sending.
-const MANY_PPS: f64 = 100_000.0;
 /// The clock's state is read anew so often.
 const CLOCK_CHECK_NS: u64 = 1_000_000_000;
 

@@ -27,6 +27,10 @@ pub struct Plan {
     pub duration_ns: Option<u64>,
 }
 
+/// Up to so many packets a second the kernel is asked about each; from so many on, single ones are dear, and replies are taken
+/// in beside sending.
+pub const MANY_PPS: f64 = 100_000.0;
+
 impl Plan {
     /// Packets per second of so many sessions together.
     pub fn packets_per_second(&self, sessions: usize) -> f64 {

@@ -6,7 +6,7 @@ use teaparty_common::wire::Mode;
 use crate::cli::tlvs::Chain;
 use crate::crypto::Key;
 use crate::exit::UsageError;
-use crate::sender::schedule::Plan;
+use crate::sender::schedule::{MANY_PPS, Plan};
 use crate::sender::tlvs::request::Request;
 
 /// Puts an HMAC TLV where it belongs and has to be (RFC 8972 §4.8); returns its key, if there is one in the packet.
@@ -54,7 +54,7 @@ pub(crate) fn pad(chain: &mut Chain, mode: Mode, size: u16, is_random: bool) -> 
 
 /// Whether asking the kernel about each packet costs little enough.
 pub(crate) fn is_slow(plan: &Plan, targets: usize) -> bool {
-    plan.packets_per_second(targets) <= 100_000.0
+    plan.packets_per_second(targets) <= MANY_PPS
 }
 
 /// An options header that asks for nothing (RFC 8200 §4.2); its Next Header is the kernel's to fill in.

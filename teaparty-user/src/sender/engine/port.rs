@@ -8,10 +8,10 @@ use anyhow::Context;
 
 use super::super::config::Config;
 use super::super::exchange::Departure;
-use super::super::schedule::Random;
+use super::super::schedule::{MANY_PPS, Random};
 use super::super::session::{Session, Variant};
+use super::PAYLOAD;
 use super::reader::Reader;
-use super::{MANY_PPS, PAYLOAD};
 use crate::clock::{Clock, ClockState};
 use crate::net::batch::{Outgoing, SendBatch};
 use crate::net::socket::{Options, Socket, SocketError};

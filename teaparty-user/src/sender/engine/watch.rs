@@ -3,7 +3,8 @@
 use super::super::config::Config;
 use super::super::event::Event;
 use super::super::report::nanos;
-use super::{CLOCK_CHECK_NS, Engine, MANY_PPS};
+use super::super::schedule::MANY_PPS;
+use super::{CLOCK_CHECK_NS, Engine};
 use crate::clock::{Clock, StepDetector};
 use crate::net::hardware::HardwareClock;
 
