@@ -7,7 +7,7 @@ use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use network_types::udp::UdpHdr;
 use zerocopy::network_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
 
 use crate::bytes::Bytes;
 use crate::reflect::{Address, Reason};
@@ -140,11 +140,37 @@ impl Frame {
         }
     }
 
-    /// Source and destination MAC address.
+    /// Whether a frame is addressed to this MAC address.
     #[inline(always)]
-    pub fn macs<B: Bytes>(frame: &B) -> Option<([u8; 6], [u8; 6])> {
-        let ethernet: Ethernet = zerocopy::transmute!(frame.get::<ETHERNET_LEN>(0)?);
-        Some((ethernet.source, ethernet.destination))
+    pub fn is_to<B: Bytes>(frame: &B, mac: &[u8; 6]) -> bool {
+        // In two words: as a comparison of six octets, it would be six.
+        let (Some(front), Some(back)) = (frame.get::<4>(0), frame.get::<2>(4)) else { return false };
+        let [a, b, c, d, e, f] = *mac;
+        let front = u32::from_ne_bytes(front) ^ u32::from_ne_bytes([a, b, c, d]);
+        let back = u16::from_ne_bytes(back) ^ u16::from_ne_bytes([e, f]);
+        front | u32::from(back) == 0
+    }
+
+    /// Sends a frame back to the MAC address that it came from. `None` only where the addresses are not there.
+    #[inline(always)]
+    pub fn swap_macs<B: Bytes>(frame: &mut B) -> Option<()> {
+        const AT: usize = core::mem::offset_of!(Ethernet, source);
+        let (front, back) = (frame.get::<4>(0)?, frame.get::<2>(4)?);
+        let (source_front, source_back) = (frame.get::<4>(AT)?, frame.get::<2>(AT + 4)?);
+        frame.put(0, source_front);
+        frame.put(4, source_back);
+        frame.put(AT, front);
+        frame.put(AT + 4, back);
+        Some(())
+    }
+
+    /// Source MAC address.
+    #[inline(always)]
+    pub fn source_mac<B: Bytes>(frame: &B) -> Option<[u8; 6]> {
+        const AT: usize = core::mem::offset_of!(Ethernet, source);
+        // In two words, as above.
+        let ([a, b, c, d], [e, f]) = (frame.get::<4>(AT)?, frame.get::<2>(AT + 4)?);
+        Some([a, b, c, d, e, f])
     }
 }
 
@@ -179,7 +205,7 @@ struct PlainV6 {
 }
 
 /// What [`locate_plain_v4`] and [`locate_plain_v6`] find: the datagram, and what tells its session apart.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plain {
     /// The datagram.
     pub frame: Frame,
@@ -187,16 +213,68 @@ pub struct Plain {
     pub source: Address,
     /// Destination address.
     pub destination: Address,
-    /// Source MAC address.
-    pub source_mac: [u8; 6],
-    /// Destination MAC address.
-    pub destination_mac: [u8; 6],
+}
+
+impl PlainV4 {
+    /// What these headers say.
+    #[inline(always)]
+    fn plain(self) -> Plain {
+        let Self { ip, udp, .. } = self;
+        let len = usize::from(udp.length.get());
+        let found = Found {
+            is_ipv6: false,
+            ttl: ip.ttl,
+            traffic_class: ip.traffic_class,
+            ip_at: ETHERNET_LEN,
+            udp_at: ETHERNET_LEN + IPV4_LEN,
+            space: len,
+            has_extras: false,
+        };
+        Plain { frame: found.with(udp), source: Address::v4(ip.source), destination: Address::v4(ip.destination) }
+    }
+}
+
+impl PlainV6 {
+    /// What these headers say.
+    #[inline(always)]
+    fn plain(self) -> Plain {
+        let Self { ip, udp, .. } = self;
+        let space = usize::from(ip.payload_length.get());
+        let found = Found {
+            is_ipv6: true,
+            ttl: ip.hop_limit,
+            traffic_class: (ip.version_class_flow.get() >> 20) as u8,
+            ip_at: ETHERNET_LEN,
+            udp_at: ETHERNET_LEN + IPV6_LEN,
+            space,
+            has_extras: false,
+        };
+        Plain {
+            frame: found.with(udp),
+            source: Address::from_words(transmute!(ip.source)),
+            destination: Address::from_words(transmute!(ip.destination)),
+        }
+    }
+}
+
+/// [`locate_plain_v4`] once more of a frame that is one.
+#[inline(always)]
+pub fn again_plain_v4<B: Bytes>(frame: &B) -> Option<Plain> {
+    let head: PlainV4 = transmute!(frame.get::<{ size_of::<PlainV4>() }>(0)?);
+    Some(head.plain())
+}
+
+/// [`locate_plain_v6`] once more of a frame that is one.
+#[inline(always)]
+pub fn again_plain_v6<B: Bytes>(frame: &B) -> Option<Plain> {
+    let head: PlainV6 = transmute!(frame.get::<{ size_of::<PlainV6>() }>(0)?);
+    Some(head.plain())
 }
 
 /// [`locate`] for plain IPv4 frames, by one access. `None` says nothing but that the frame is not one.
 #[inline(always)]
 pub fn locate_plain_v4<B: Bytes>(frame: &B, frame_len: usize) -> Option<Plain> {
-    let head: PlainV4 = zerocopy::transmute!(frame.get::<{ size_of::<PlainV4>() }>(0)?);
+    let head: PlainV4 = transmute!(frame.get::<{ size_of::<PlainV4>() }>(0)?);
     let PlainV4 { ethernet, ip, udp } = head;
     let total = usize::from(ip.total_length.get());
     let len = usize::from(udp.length.get());
@@ -210,28 +288,13 @@ pub fn locate_plain_v4<B: Bytes>(frame: &B, frame_len: usize) -> Option<Plain> {
     if !is_plain {
         return None;
     }
-    let found = Found {
-        is_ipv6: false,
-        ttl: ip.ttl,
-        traffic_class: ip.traffic_class,
-        ip_at: ETHERNET_LEN,
-        udp_at: ETHERNET_LEN + IPV4_LEN,
-        space: len,
-        has_extras: false,
-    };
-    Some(Plain {
-        frame: found.with(udp),
-        source: Address::v4(ip.source),
-        destination: Address::v4(ip.destination),
-        source_mac: ethernet.source,
-        destination_mac: ethernet.destination,
-    })
+    Some(head.plain())
 }
 
 /// [`locate`] for plain IPv6 frames, by one access. `None` says nothing but that the frame is not one.
 #[inline(always)]
 pub fn locate_plain_v6<B: Bytes>(frame: &B, frame_len: usize) -> Option<Plain> {
-    let head: PlainV6 = zerocopy::transmute!(frame.get::<{ size_of::<PlainV6>() }>(0)?);
+    let head: PlainV6 = transmute!(frame.get::<{ size_of::<PlainV6>() }>(0)?);
     let PlainV6 { ethernet, ip, udp } = head;
     let space = usize::from(ip.payload_length.get());
     let len = usize::from(udp.length.get());
@@ -244,22 +307,7 @@ pub fn locate_plain_v6<B: Bytes>(frame: &B, frame_len: usize) -> Option<Plain> {
     if !is_plain {
         return None;
     }
-    let found = Found {
-        is_ipv6: true,
-        ttl: ip.hop_limit,
-        traffic_class: (ip.version_class_flow.get() >> 20) as u8,
-        ip_at: ETHERNET_LEN,
-        udp_at: ETHERNET_LEN + IPV6_LEN,
-        space,
-        has_extras: false,
-    };
-    Some(Plain {
-        frame: found.with(udp),
-        source: Address(ip.source),
-        destination: Address(ip.destination),
-        source_mac: ethernet.source,
-        destination_mac: ethernet.destination,
-    })
+    Some(head.plain())
 }
 
 /// Finds the UDP datagram in a frame of `frame_len` octets. The error is the reason to leave the frame to the stack.
@@ -291,7 +339,7 @@ pub fn locate<B: Bytes>(frame: &B, frame_len: usize) -> Result<Frame, Reason> {
 #[inline(always)]
 fn ipv4<B: Bytes>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame, Reason> {
     let octets = frame.get::<IPV4_LEN>(ip_at).ok_or(Reason::MalformedHeader)?;
-    let ip: Ipv4 = zerocopy::transmute!(octets);
+    let ip: Ipv4 = transmute!(octets);
     let header_len = usize::from(ip.version_ihl & 0xf) * 4;
     let total = usize::from(ip.total_length.get());
     if ip.version_ihl >> 4 != 4 || header_len < IPV4_LEN || total < header_len || ip_at + total > frame_len {
@@ -318,7 +366,7 @@ fn ipv4<B: Bytes>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame, Re
 #[inline(always)]
 fn ipv6<B: Bytes>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame, Reason> {
     let octets = frame.get::<IPV6_LEN>(ip_at).ok_or(Reason::MalformedHeader)?;
-    let ip: Ipv6 = zerocopy::transmute!(octets);
+    let ip: Ipv6 = transmute!(octets);
     let end = ip_at + IPV6_LEN + usize::from(ip.payload_length.get());
     if ip.version_class_flow.get() >> 28 != 6 || end > frame_len {
         return Err(Reason::MalformedHeader);
@@ -375,7 +423,7 @@ struct Found {
 #[inline(always)]
 fn udp<B: Bytes>(frame: &B, ip: Found) -> Result<Frame, Reason> {
     let octets = frame.get::<UDP_LEN>(ip.udp_at).ok_or(Reason::MalformedHeader)?;
-    let udp: Udp = zerocopy::transmute!(octets);
+    let udp: Udp = transmute!(octets);
     let len = usize::from(udp.length.get());
     if len < UDP_LEN || len > ip.space { Err(Reason::MalformedHeader) } else { Ok(ip.with(udp)) }
 }
@@ -388,10 +436,11 @@ impl Found {
         Frame {
             ip_at: self.ip_at,
             udp_at: self.udp_at,
-            payload_len: len - UDP_LEN,
+            // Of a header that was not looked at before it may be anything.
+            payload_len: len.wrapping_sub(UDP_LEN),
             source_port: udp.source_port.get(),
             destination_port: udp.destination_port.get(),
-            checksum: u16::from_ne_bytes(zerocopy::transmute!(udp.checksum)),
+            checksum: u16::from_ne_bytes(transmute!(udp.checksum)),
             ttl: self.ttl,
             traffic_class: self.traffic_class,
             is_ipv6: self.is_ipv6,

@@ -7,15 +7,15 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_tai_ns;
 use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
-use teaparty_common::frame::Plain;
+use teaparty_common::frame::{Frame, Plain};
 use teaparty_common::maps::{Config, Control, Session, SessionKey};
 use teaparty_common::reflect::{self, Base, Environment, Facts, Plan, Policy, Reason, Steering, Survey, Verdict};
-use teaparty_common::tlv::KindSet;
+use teaparty_common::tlv::{Kind, KindSet};
+use teaparty_common::wire::checksum::Difference;
 use teaparty_common::wire::{Mode, NANOS_PER_SEC, OPEN_LEN, Split, TimestampFormat};
-use zerocopy::transmute;
 
 use crate::maps::{CONFIG, CONTROL, SCRATCH};
-use crate::packet::{Difference, Held, Packet};
+use crate::packet::{Held, Packet, hidden};
 use crate::reflect::MAX_TLVS;
 use crate::turns::{FastPath, Padding, Simple};
 use crate::work::{Scratch, assign, estimate, fill_facts, format, settle, split, wire_time};
@@ -32,27 +32,29 @@ const MUST: u32 = Config::STATEFUL;
 const MUST_NOT: u32 = Config::HAS_AUTHENTICATED;
 
 /// Answers the packet whose datagram is `found`, received at `received_ns` of CLOCK_TAI, and returns the number of a
-/// reason; or returns [`NO`] or [`UNKNOWN`] with nothing changed. `HEADERS` octets stand before the payload, `FRAME` are held by `view`.
+/// reason; or returns [`NO`] or [`UNKNOWN`] with nothing changed. `HEADERS` octets stand before the payload, `FRAME` are held by `view`,
+/// and `again` finds the datagram once more: reading it twice costs less than keeping it on the stack.
 #[inline(always)]
 pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     ctx: &XdpContext,
     view: &mut Held<FRAME>,
     found: &Plain,
     received_ns: u64,
+    again: impl FnOnce(&Held<FRAME>) -> Option<Plain>,
 ) -> u32 {
     let Some(control) = CONTROL.get(0) else { return NO };
     let Some(config) = CONFIG.get(control.active & 1) else { return NO };
     if config.flags & (MUST | MUST_NOT) != MUST || config.policy.has(Policy::NO_TLV) {
         return NO;
     }
-    if !config.has(Config::ANY_MAC) && found.destination_mac != config.mac {
+    if !config.has(Config::ANY_MAC) && !Frame::is_to(view, &config.mac) {
         return NO;
     }
     if found.frame.is_ipv6 && found.frame.checksum == 0 {
         return NO;
     }
     let mut whole = Packet::new(ctx, HEADERS).without_zeros();
-    let Some(plan) = plan(&whole, found.frame.payload_len, &config.policy) else { return NO };
+    let Some(plan) = plan(&whole, found.frame.payload_len, &config.policy, received_ns) else { return NO };
     let payload = view.part::<HEADERS, OPEN_LEN>();
     let key = SessionKey {
         source: found.source,
@@ -70,7 +72,8 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
                 // Another map's entry is another way for the verifier: with its TLVs it would walk 835,000 instructions.
                 return NO;
             }
-            match session::provisioned(&key) {
+            // A copy, so that the key itself is in memory only where this is asked.
+            match session::provisioned(&SessionKey::from_words(key.words())) {
                 Some(session) => session,
                 None => return UNKNOWN,
             }
@@ -92,25 +95,23 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     let replies = unsafe { session::fetch_add(&raw mut (*session).replies, 1) };
     let format = format(flags, config);
     let received = split(received_ns, format, control);
-    let base = Base {
-        is_stateful: true,
-        sequence: replies as u32,
-        receive_timestamp: received.timestamp(format).bits(),
-        error_estimate: estimate(format, control),
-        ttl: found.frame.ttl,
-    };
-    let exchange = Exchange { session, config, control, key: &key, found, received_ns, received, format, base };
+    let exchange = Exchange { session, config, control, received_ns, received, format, sequence: replies as u32 };
     if !plan.has_tlvs {
         // A sending of its own: nothing of such a packet has to go through memory.
-        return exchange.send(ctx, view, payload, Difference::NONE, &Steering::new(found.frame.traffic_class));
+        let Some(found) = again(view) else { return Reason::Internal as u32 };
+        let steering = Steering::new(found.frame.traffic_class);
+        return exchange.send::<FRAME, false>(ctx, view, payload, &found, Difference::NONE, &steering);
     }
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Reason::Internal as u32 };
     // SAFETY: this processor's own, and the program is not re-entered.
     let scratch = unsafe { &mut *scratch };
     if plan.seen.without(Padding::KINDS) != KindSet::EMPTY {
         // Padding asks for no facts.
-        exchange.fill(&mut scratch.facts);
+        exchange.fill(&mut scratch.facts, &key, (found, view));
         assign(&mut scratch.facts, session, replies);
+    }
+    if plan.seen.has(Kind::AccessReport as u8) {
+        scratch.key = key;
     }
     // In memory: of a local one, LLVM would move what a variant does not use too, see `conclude`.
     scratch.steering = Steering::new(found.frame.traffic_class);
@@ -119,20 +120,21 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     let mut at = OPEN_LEN;
     for _ in 0..MAX_TLVS {
         match reflect::apply_turn(&mut whole, at, &plan, facts, &config.policy, &mut environment, steering) {
-            Some(next) => at = next,
+            Some(next) => at = hidden(next, received_ns),
             None => break,
         }
     }
-    let reason = exchange.send(ctx, view, payload, whole.difference(), &scratch.steering);
+    let Some(found) = again(view) else { return Reason::Internal as u32 };
+    let reason = exchange.send::<FRAME, true>(ctx, view, payload, &found, whole.difference(), &scratch.steering);
     if let Some(report) = scratch.steering.access_report {
-        punt::report_access(report, &key, &scratch.facts);
+        punt::report_access(report, &scratch.key, &scratch.facts);
     }
     reason
 }
 
 /// What is to be done with a payload of `len` octets, where it is to be answered and every TLV in it is simple.
 #[inline(always)]
-fn plan(payload: &Packet, len: usize, policy: &Policy) -> Option<Plan> {
+fn plan(payload: &Packet, len: usize, policy: &Policy, received_ns: u64) -> Option<Plan> {
     let Verdict::Reflect(mut plan) = reflect::plan_bare(payload, len, Mode::Open, policy, &Padding) else {
         return None;
     };
@@ -142,11 +144,13 @@ fn plan(payload: &Packet, len: usize, policy: &Policy) -> Option<Plan> {
             if !survey.skim(payload, len, policy) {
                 break;
             }
+            survey.at = hidden(survey.at, received_ns);
         }
         if !survey.is_over() {
             return None;
         }
         survey.conclude_skimmed(&mut plan);
+        plan.tlvs_end = hidden(len, received_ns);
     }
     Some(plan)
 }
@@ -156,36 +160,46 @@ struct Exchange<'a> {
     session: *mut Session,
     config: &'a Config,
     control: &'a Control,
-    key: &'a SessionKey,
-    found: &'a Plain,
     received_ns: u64,
     received: Split,
     format: TimestampFormat,
-    base: Base,
+    sequence: u32,
 }
 
 impl Exchange<'_> {
+    /// T2 as it goes on the wire.
+    #[inline(always)]
+    fn receive_timestamp(&self) -> u64 {
+        self.received.timestamp(self.format).bits()
+    }
+
     /// The facts about the packet that its session does not know.
     #[inline(always)]
-    fn fill(&self, facts: &mut Facts) {
-        let Self { key, found, control, .. } = self;
-        let received = (self.received_ns, self.base.receive_timestamp);
-        fill_facts(facts, key, &found.frame, found.source_mac, received, self.format, control);
+    fn fill(&self, facts: &mut Facts, key: &SessionKey, (found, view): (&Plain, &impl Bytes)) {
+        let received = (self.received_ns, self.receive_timestamp());
+        fill_facts(facts, key, (&found.frame, view), received, self.format, self.control);
     }
 
     /// Stamps and addresses the reply, and leaves in the session what the next packet is to know. `difference` is what was
-    /// changed behind the base packet.
+    /// changed behind the base packet. Whether it `HAS_TLVS` keeps LLVM from making one sending of two.
     #[inline(always)]
-    fn send<const FRAME: usize>(
+    fn send<const FRAME: usize, const HAS_TLVS: bool>(
         &self,
         ctx: &XdpContext,
         view: &mut Held<FRAME>,
-        mut base: Held<OPEN_LEN>,
+        mut payload: Held<OPEN_LEN>,
+        found: &Plain,
         mut difference: Difference,
         steering: &Steering,
     ) -> u32 {
-        let Self { session, config, control, key, found, received_ns, received, format, .. } = *self;
-        let (sequence, receive_timestamp) = (self.base.sequence, self.base.receive_timestamp);
+        let Self { session, config, control, received_ns, received, format, sequence } = *self;
+        let base = Base {
+            is_stateful: true,
+            sequence,
+            receive_timestamp: self.receive_timestamp(),
+            error_estimate: estimate(format, control),
+            ttl: found.frame.ttl,
+        };
         // T3, as late as the checksum allows.
         // SAFETY: a helper without arguments.
         let now_ns = unsafe { bpf_ktime_get_tai_ns() };
@@ -196,21 +210,19 @@ impl Exchange<'_> {
             // The clock was set meanwhile.
             wire_time(now_ns, format, control)
         };
-        let Some(echo) = reflect::stamp(&mut base, Mode::Open, self.base, timestamp) else {
+        let Some(stamped) = reflect::stamp(&mut payload, Mode::Open, base, timestamp) else {
             return Reason::Internal as u32;
         };
-        // Both at once: the words of the frame are less than fields of six octets.
-        let macs: [u8; 12] = transmute!([found.source_mac, found.destination_mac]);
-        view.put(0, macs);
-        difference.add(base.difference());
-        if reply::address(view, &found.frame, key, (ctx, difference), steering).is_none() {
+        difference.add(stamped.difference);
+        let addresses = (&found.source, &found.destination);
+        if reply::address(view, &found.frame, addresses, (ctx, difference), steering).is_none() {
             return Reason::Internal as u32;
         }
-        let sender_sequence = echo.sequence_number.get();
+        let sender_sequence = stamped.echo.sequence_number.get();
         let tag = settle(session, received_ns, sequence, sender_sequence, timestamp);
         session::remember(tag, sequence, config, |slot| {
-            slot.sender_timestamp = echo.timestamp.bits();
-            slot.receive_timestamp = receive_timestamp;
+            slot.sender_timestamp = stamped.echo.timestamp.bits();
+            slot.receive_timestamp = base.receive_timestamp;
             slot.timestamp = timestamp;
             slot.sender_sequence = sender_sequence;
         });

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::frame::{self, ETHERNET_LEN, Frame, IPV4_LEN, IPV6_LEN, Plain, UDP_LEN};
+use teaparty_common::frame::{self, ETHERNET_LEN, IPV4_LEN, IPV6_LEN, Plain, UDP_LEN};
 use teaparty_common::reflect::{self, Reason};
 use teaparty_common::wire::{Mode, OPEN_LEN};
 
@@ -34,13 +34,13 @@ pub(crate) const GOES_ON: u32 = u32::MAX;
 /// [`GOES_ON`], [`NOT_PLAIN`] or the number of a reason.
 #[inline(never)]
 fn look_v4(ctx: &XdpContext) -> u32 {
-    look_plain::<{ V4_HEADERS + OPEN_LEN }, V4_HEADERS>(ctx, frame::locate_plain_v4)
+    look_plain::<{ V4_HEADERS + OPEN_LEN }, V4_HEADERS>(ctx, frame::locate_plain_v4, frame::again_plain_v4)
 }
 
 /// [`look_v4`] for plain IPv6 frames.
 #[inline(never)]
 fn look_v6(ctx: &XdpContext) -> u32 {
-    look_plain::<{ V6_HEADERS + OPEN_LEN }, V6_HEADERS>(ctx, frame::locate_plain_v6)
+    look_plain::<{ V6_HEADERS + OPEN_LEN }, V6_HEADERS>(ctx, frame::locate_plain_v6, frame::again_plain_v6)
 }
 
 /// Octets in front of the payload in a plain frame.
@@ -51,6 +51,7 @@ const V6_HEADERS: usize = ETHERNET_LEN + IPV6_LEN + UDP_LEN;
 fn look_plain<const FRAME: usize, const HEADERS: usize>(
     ctx: &XdpContext,
     locate: impl FnOnce(&Held<HEADERS>, usize) -> Option<Plain>,
+    again: impl FnOnce(&Held<FRAME>) -> Option<Plain>,
 ) -> u32 {
     let Some((headers, frame_len)) = Held::new(ctx) else { return NOT_PLAIN };
     let Some(found) = locate(&headers, frame_len) else { return NOT_PLAIN };
@@ -60,7 +61,7 @@ fn look_plain<const FRAME: usize, const HEADERS: usize>(
     let received_ns = clock();
     let mut outcome = express::NO;
     if let Some((mut view, _)) = Held::new(ctx) {
-        outcome = express::answer::<FRAME, HEADERS>(ctx, &mut view, &found, received_ns);
+        outcome = express::answer::<FRAME, HEADERS>(ctx, &mut view, &found, received_ns, again);
         if outcome != express::NO && outcome != express::UNKNOWN {
             return outcome;
         }
@@ -89,9 +90,8 @@ fn look_closely(ctx: &XdpContext) -> u32 {
     if !session::listens(frame.destination_port) {
         return Reason::NotOurPort as u32;
     }
-    let Some((source_mac, destination_mac)) = Frame::macs(&view) else { return Reason::MalformedHeader as u32 };
     let Some((source, destination)) = frame.addresses(&view) else { return Reason::MalformedHeader as u32 };
-    note(ctx, Plain { frame, source, destination, source_mac, destination_mac }, frame_len, clock(), false)
+    note(ctx, Plain { frame, source, destination }, frame_len, clock(), false)
 }
 
 /// Leaves what was found in working memory.
@@ -109,8 +109,6 @@ fn note(ctx: &XdpContext, found: Plain, frame_len: usize, received_ns: u64, is_u
     scratch.key.destination_port = found.frame.destination_port;
     scratch.key.ssid = reflect::ssid(&payload, found.frame.payload_len, Mode::Open);
     scratch.key.reserved = 0;
-    scratch.source_mac = found.source_mac;
-    scratch.destination_mac = found.destination_mac;
     scratch.frame_len = frame_len;
     scratch.frame = found.frame;
     GOES_ON

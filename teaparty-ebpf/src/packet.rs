@@ -1,33 +1,29 @@
 //! Access to packet memory: the only pointer arithmetic of the program.
 
 use core::arch::asm;
-use core::hint::black_box;
 use core::mem::offset_of;
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
+use teaparty_common::wire::checksum::Difference;
 
 /// Furthest octet that the fast path reaches from the start of a frame; longer frames are punted. The verifier wants a bound.
 pub(crate) const REACH: usize = 2047;
 
-/// Loads an integer from packet memory, which is not aligned: LLVM would load octet by octet.
+/// An integer of packet memory, which is not aligned: one load, since the program is linked for a processor that can do that.
 macro_rules! load {
-    ($type:literal, $place:expr) => {{
-        let word: u64;
+    ($type:ty, $place:expr) => {
         // SAFETY: the caller of the function around has compared the place with the packet's end.
-        unsafe {
-            asm!(concat!("{0} = *(", $type, " *)({1} + 0)"), out(reg) word, in(reg) $place, options(pure, readonly, nostack));
-        }
-        word
-    }};
+        unsafe { (($place) as *const $type).read_unaligned() }
+    };
 }
 
 /// Stores an integer into packet memory.
 macro_rules! store {
-    ($type:literal, $place:expr, $word:expr) => {
+    ($type:ty, $place:expr, $word:expr) => {
         // SAFETY: the caller of the function around has compared the place with the packet's end.
-        unsafe { asm!(concat!("*(", $type, " *)({1} + 0) = {0}"), in(reg) $word, in(reg) $place, options(nostack)) }
+        unsafe { (($place) as *mut $type).write_unaligned($word) }
     };
 }
 
@@ -104,29 +100,28 @@ macro_rules! each_word {
     }};
 }
 
-/// The unfolded sums of octets that were overwritten, and of those that are there now.
-#[derive(Clone, Copy)]
-pub(crate) struct Difference {
-    pub(crate) removed: u64,
-    pub(crate) added: u64,
+/// The same number, of which the verifier knows no more than of `unknown`. What differs between the ways that lead to a
+/// place, it walks what follows once for each of them. LLVM writes to memory before what it would keep in registers.
+#[inline(always)]
+pub(crate) fn hidden(number: usize, unknown: u64) -> usize {
+    let mut hidden = number;
+    // SAFETY: what is there twice is not there.
+    unsafe {
+        asm!("{hidden} ^= {unknown}", "{hidden} ^= {unknown}", hidden = inout(reg) hidden, unknown = in(reg) unknown,
+             options(nostack))
+    };
+    hidden
 }
 
-impl Difference {
-    pub(crate) const NONE: Self = Self { removed: 0, added: 0 };
-
-    /// Adds what was changed elsewhere.
-    #[inline(always)]
-    pub(crate) fn add(&mut self, other: Self) {
-        self.removed += other.removed;
-        self.added += other.added;
-    }
-
-    /// The same for octets from `at` on. At an odd offset each octet changes its place in its word; a shift by eight
-    /// bits does that, since sums are taken modulo 2^16 - 1.
-    #[inline(always)]
-    fn at(self, at: usize) -> Self {
-        Self { removed: self.removed << ((at & 1) * 8), added: self.added << ((at & 1) * 8) }
-    }
+/// Octets from `data` to `end`, which LLVM does not see to be their difference.
+#[inline(always)]
+fn distance(data: usize, end: usize) -> usize {
+    let mut distance = end;
+    // SAFETY: a subtraction.
+    unsafe {
+        asm!("{distance} -= {data}", distance = inout(reg) distance, data = in(reg) data, options(pure, nomem, nostack))
+    };
+    distance
 }
 
 /// Octets of a frame from an offset on, with the difference that writing makes to an internet checksum.
@@ -204,7 +199,7 @@ impl Packet {
     #[inline(always)]
     fn words(&self, at: usize) -> Option<[u64; 4]> {
         let place = self.place::<32>(at)?;
-        Some([load!("u64", place), load!("u64", place + 8), load!("u64", place + 16), load!("u64", place + 24)])
+        Some([load!(u64, place), load!(u64, place + 8), load!(u64, place + 16), load!(u64, place + 24)])
     }
 
     /// The sum of `len` octets from `at` on, for a checksum in full. `None` where they are not all there.
@@ -238,10 +233,10 @@ impl Packet {
     }
 }
 
-/// `LEN` octets that were found to be there by one comparison, so that an access at a constant offset needs no other.
+/// `LEN` octets that were found to be there by one comparison, so that an access at a constant offset needs no other. What
+/// writing changes in a sum is not told.
 pub(crate) struct Held<const LEN: usize> {
     start: usize,
-    difference: Difference,
 }
 
 impl<const LEN: usize> Held<LEN> {
@@ -255,24 +250,14 @@ impl<const LEN: usize> Held<LEN> {
             asm!("{behind} = {data}", "{behind} += {len}", behind = out(reg) behind, data = in(reg) data, len = const LEN,
                  options(pure, nomem, nostack))
         };
-        if behind > end {
-            None
-        } else {
-            Some((Self { start: data, difference: Difference::NONE }, black_box(end - data)))
-        }
-    }
-
-    /// The sums of the octets that were overwritten and of those that are there now.
-    #[inline(always)]
-    pub(crate) fn difference(&self) -> Difference {
-        self.difference
+        if behind > end { None } else { Some((Self { start: data }, distance(data, end))) }
     }
 
     /// `N` of the octets from `AT` on.
     #[inline(always)]
     pub(crate) fn part<const AT: usize, const N: usize>(&self) -> Held<N> {
         const { assert!(AT + N <= LEN) };
-        Held { start: self.start + AT, difference: Difference::NONE }
+        Held { start: self.start + AT }
     }
 }
 
@@ -280,7 +265,7 @@ impl<const LEN: usize> Bytes for Held<LEN> {
     #[inline(always)]
     fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         // SAFETY: `at + N <= LEN`, and as many octets were found to be there.
-        if at + N > LEN { None } else { Some(unsafe { load(self.start + at) }) }
+        if at + N > LEN { None } else { Some(unsafe { ((self.start + at) as *const [u8; N]).read_unaligned() }) }
     }
 
     #[inline(always)]
@@ -289,8 +274,7 @@ impl<const LEN: usize> Bytes for Held<LEN> {
             return false;
         }
         // SAFETY: as above.
-        let change = unsafe { store(self.start + at, octets) };
-        self.difference.add(change.at(at));
+        unsafe { ((self.start + at) as *mut [u8; N]).write_unaligned(octets) };
         true
     }
 
@@ -329,7 +313,7 @@ impl Bytes for Packet {
     fn holds(&self, len: usize) -> bool {
         // 6.18: compared as `payload + len <= end`, LLVM proves the later, smaller checks and drops them, while the
         // verifier still needs them ("invalid access to packet, off=54 size=8, r=40").
-        self.base + len <= black_box(self.end - self.data) && self.base + len <= REACH
+        self.base + len <= distance(self.data, self.end) && self.base + len <= REACH
     }
 
     #[inline(always)]
@@ -372,22 +356,22 @@ unsafe fn load<const N: usize>(place: usize) -> [u8; N] {
     let mut octets = [0u8; N];
     macro_rules! wide {
         ($at:expr) => {
-            octets[$at..$at + 8].copy_from_slice(&load!("u64", place + $at).to_ne_bytes())
+            octets[$at..$at + 8].copy_from_slice(&load!(u64, place + $at).to_ne_bytes())
         };
     }
     macro_rules! half {
         ($at:expr) => {
-            octets[$at..$at + 4].copy_from_slice(&(load!("u32", place + $at) as u32).to_ne_bytes())
+            octets[$at..$at + 4].copy_from_slice(&load!(u32, place + $at).to_ne_bytes())
         };
     }
     macro_rules! short {
         ($at:expr) => {
-            octets[$at..$at + 2].copy_from_slice(&(load!("u16", place + $at) as u16).to_ne_bytes())
+            octets[$at..$at + 2].copy_from_slice(&load!(u16, place + $at).to_ne_bytes())
         };
     }
     macro_rules! octet {
         ($at:expr) => {
-            octets[$at] = load!("u8", place + $at) as u8
+            octets[$at] = load!(u8, place + $at)
         };
     }
     each_word!(N, wide, half, short, octet);
@@ -417,33 +401,33 @@ unsafe fn store<const N: usize>(place: usize, octets: [u8; N]) -> Difference {
     };
     macro_rules! wide {
         ($at:expr) => {
-            let (old, new) = (load!("u64", place + $at), word($at));
+            let (old, new) = (load!(u64, place + $at), word($at));
             removed += (old & 0xffff_ffff) + (old >> 32);
             added += (new & 0xffff_ffff) + (new >> 32);
-            store!("u64", place + $at, new)
+            store!(u64, place + $at, new)
         };
     }
     macro_rules! half {
         ($at:expr) => {
-            let new = u64::from(u32::from_ne_bytes([octets[$at], octets[$at + 1], octets[$at + 2], octets[$at + 3]]));
-            removed += load!("u32", place + $at);
-            added += new;
-            store!("u32", place + $at, new)
+            let new = u32::from_ne_bytes([octets[$at], octets[$at + 1], octets[$at + 2], octets[$at + 3]]);
+            removed += u64::from(load!(u32, place + $at));
+            added += u64::from(new);
+            store!(u32, place + $at, new)
         };
     }
     macro_rules! short {
         ($at:expr) => {
-            let new = u64::from(u16::from_ne_bytes([octets[$at], octets[$at + 1]]));
-            removed += load!("u16", place + $at);
-            added += new;
-            store!("u16", place + $at, new)
+            let new = u16::from_ne_bytes([octets[$at], octets[$at + 1]]);
+            removed += u64::from(load!(u16, place + $at));
+            added += u64::from(new);
+            store!(u16, place + $at, new)
         };
     }
     macro_rules! octet {
         ($at:expr) => {
-            removed += u64::from(u16::from_ne_bytes([load!("u8", place + $at) as u8, 0]));
+            removed += u64::from(u16::from_ne_bytes([load!(u8, place + $at), 0]));
             added += u64::from(u16::from_ne_bytes([octets[$at], 0]));
-            store!("u8", place + $at, u64::from(octets[$at]))
+            store!(u8, place + $at, octets[$at])
         };
     }
     each_word!(N, wide, half, short, octet);

@@ -3,14 +3,15 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_tai_ns;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
-use teaparty_common::bytes::Bytes;
+use teaparty_common::frame::Frame;
 use teaparty_common::maps::{Config, RecordKind, Session};
 use teaparty_common::reflect::{self, Base, Class, Facts, Policy, Reason, Steering, Survey, Verdict};
+use teaparty_common::wire::checksum::Difference;
 use teaparty_common::wire::{Mode, OPEN_LEN, TimestampFormat};
 
 use crate::look::{GOES_ON, look};
 use crate::maps::{CONFIG, CONTROL, SCRATCH};
-use crate::packet::{Difference, Packet};
+use crate::packet::Packet;
 use crate::turns::{FastPath, teaparty_apply, teaparty_survey};
 use crate::work::{Scratch, Work, assign, estimate, fill, settle, wire_time};
 use crate::{punt, reply, session};
@@ -44,7 +45,7 @@ fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
     let control = CONTROL.get(0).ok_or(Reason::Internal)?;
     scratch.active = control.active & 1;
     let config = CONFIG.get(scratch.active).ok_or(Reason::Internal)?;
-    if !config.has(Config::ANY_MAC) && scratch.destination_mac != config.mac {
+    if !config.has(Config::ANY_MAC) && !Frame::is_to(&Packet::new(ctx, 0), &config.mac) {
         return Err(Reason::NotOurAddress);
     }
     if config.policy.has(Policy::NO_TLV) {
@@ -225,23 +226,21 @@ fn send(work: &mut Work<'_>, base: Base, format: TimestampFormat) -> Reason {
     // SAFETY: a helper without arguments.
     let now_ns = unsafe { bpf_ktime_get_tai_ns() };
     let timestamp = wire_time(now_ns, format, work.control);
-    let Some(echo) = reflect::stamp(&mut payload, Mode::Open, base, timestamp) else { return Reason::Internal };
-    let mut difference = payload.difference();
+    let Some(stamped) = reflect::stamp(&mut payload, Mode::Open, base, timestamp) else { return Reason::Internal };
+    let mut difference = stamped.difference;
     if work.scratch.plan.has_tlvs {
         difference.add(work.scratch.difference);
     }
-    let Scratch { frame, key, steering, received_ns, source_mac, destination_mac, .. } = &*work.scratch;
+    let Scratch { frame, key, steering, received_ns, .. } = &*work.scratch;
     let mut view = work.view();
-    view.put(0, *source_mac);
-    view.put(6, *destination_mac);
-    if reply::address(&mut view, frame, key, (work.ctx, difference), steering).is_none() {
+    if reply::address(&mut view, frame, (&key.source, &key.destination), (work.ctx, difference), steering).is_none() {
         return Reason::Internal;
     }
     if let Some(session) = work.admitted.session {
-        let sender_sequence = echo.sequence_number.get();
+        let sender_sequence = stamped.echo.sequence_number.get();
         let tag = settle(session.as_ptr(), *received_ns, base.sequence, sender_sequence, timestamp);
         session::remember(tag, base.sequence, work.config, |slot| {
-            slot.sender_timestamp = echo.timestamp.bits();
+            slot.sender_timestamp = stamped.echo.timestamp.bits();
             slot.receive_timestamp = base.receive_timestamp;
             slot.timestamp = timestamp;
             slot.sender_sequence = sender_sequence;

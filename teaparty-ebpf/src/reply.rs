@@ -6,23 +6,22 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::{Frame, Ipv4, Ipv6, UDP_LEN, Udp};
-use teaparty_common::maps::SessionKey;
-use teaparty_common::reflect::Steering;
-use teaparty_common::wire::checksum;
+use teaparty_common::reflect::{Address, Steering};
+use teaparty_common::wire::checksum::{self, Difference};
 use zerocopy::transmute;
 
-use crate::packet::{Difference, Packet};
+use crate::packet::Packet;
 
 /// TTL and Hop Limit of every reply (ext-hdr-15 §3.1).
 const FRESH_TTL: u8 = 255;
 
-/// Turns the IP and UDP headers of `frame` into the reply's. The payload is as it will be sent; `difference` is what was
+/// Turns the headers of `frame`, which came `from` there `to` here, into the reply's. The payload is as it will be sent; `difference` is what was
 /// changed in it. `None`, with the packet half edited, only where octets are missing that were there before.
 #[inline(always)]
 pub(crate) fn address(
     view: &mut impl Bytes,
     frame: &Frame,
-    key: &SessionKey,
+    (from, to): (&Address, &Address),
     (ctx, difference): (&XdpContext, Difference),
     steering: &Steering,
 ) -> Option<()> {
@@ -30,19 +29,20 @@ pub(crate) fn address(
     // Swapping addresses and ports leaves every sum as it is; what is not a swap is accounted for here.
     let mut moved = Difference::NONE;
     let source = match steering.source {
-        None => key.destination,
+        None => *to,
         Some(chosen) => {
-            moved.removed = key.destination.sum(frame.is_ipv6);
+            moved.removed = to.sum(frame.is_ipv6);
             moved.added = chosen.sum(frame.is_ipv6);
             chosen
         }
     };
+    Frame::swap_macs(view)?;
     let at = frame.ip_at;
     if frame.is_ipv6 {
         let word = u32::from_be_bytes(view.get::<4>(at)?) & 0xf00f_ffff | u32::from(traffic_class) << 20;
         view.put(at, word.to_be_bytes());
         view.put(at + offset_of!(Ipv6, hop_limit), [FRESH_TTL]);
-        let addresses: [u8; 32] = transmute!([source, key.source]);
+        let addresses: [u8; 32] = transmute!([source, *from]);
         view.put(at + offset_of!(Ipv6, source), addresses);
     } else {
         // Only TOS and TTL change, the one a second octet of its word, the other a first one.
@@ -52,11 +52,11 @@ pub(crate) fn address(
         view.put(at + offset_of!(Ipv4, traffic_class), [traffic_class]);
         view.put(at + offset_of!(Ipv4, ttl), [FRESH_TTL]);
         view.put(at + offset_of!(Ipv4, checksum), checksum::update_ip(field, removed, added).to_ne_bytes());
-        let addresses: [u8; 8] = transmute!([source.v4_octets(), key.source.v4_octets()]);
+        let addresses: [u8; 8] = transmute!([source.v4_octets(), from.v4_octets()]);
         view.put(at + offset_of!(Ipv4, source), addresses);
     }
     let port = steering.destination_port.unwrap_or(frame.source_port);
-    let new = udp_checksum(frame, key, (ctx, difference), port, moved)?;
+    let new = udp_checksum(frame, (from, to), (ctx, difference), port, moved)?;
     let ports: [u8; 4] = transmute!([frame.destination_port.to_be(), port.to_be()]);
     view.put(frame.udp_at, ports);
     view.put(frame.udp_at + offset_of!(Udp, checksum), new.to_ne_bytes());
@@ -68,7 +68,7 @@ pub(crate) fn address(
 #[inline(always)]
 fn udp_checksum(
     frame: &Frame,
-    key: &SessionKey,
+    (from, to): (&Address, &Address),
     (ctx, difference): (&XdpContext, Difference),
     port: u16,
     moved: Difference,
@@ -78,7 +78,7 @@ fn udp_checksum(
         return Some(0);
     }
     let len = (frame.payload_len + UDP_LEN) as u16;
-    let addresses = key.source.sum(frame.is_ipv6) + key.destination.sum(frame.is_ipv6);
+    let addresses = from.sum(frame.is_ipv6) + to.sum(frame.is_ipv6);
     let pseudo = checksum::pseudo_header(addresses, len);
     if frame.checksum != checksum::fold(pseudo) {
         let removed = moved.removed + difference.removed + u64::from(frame.source_port.to_be());

@@ -163,7 +163,8 @@ fn check_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool
         return Err(Reason::LoopGuard);
     }
     if config.has(Config::ALLOW_LIST) {
-        let is_allowed = ALLOWED.get(&Key::new(128, key.source)).is_some_and(|bits| *bits & config.allowed_bit() != 0);
+        let whole = Aligned { before: 0, prefix: Key::new(128, key.source) };
+        let is_allowed = ALLOWED.get(&whole.prefix).is_some_and(|bits| *bits & config.allowed_bit() != 0);
         if !is_allowed {
             return Err(Reason::NotAllowed);
         }
@@ -172,6 +173,14 @@ fn check_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool
         return Err(Reason::NotProvisioned);
     }
     Ok(())
+}
+
+/// A key of the allow-list so placed that its address is aligned, as the verifier wants what is on the stack: a key itself
+/// is packed.
+#[repr(C, align(8))]
+struct Aligned {
+    before: u32,
+    prefix: Key<Address>,
 }
 
 /// The flags of the provisioned session with a wildcard that fits: the more it says the better.

@@ -1,12 +1,14 @@
 //! What is known of the packet at hand: working memory that its steps share, and the facts made of it.
 
 use aya_ebpf::programs::XdpContext;
+use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::Frame;
 use teaparty_common::maps::{Config, Control, LedgerRequest, Session, SessionKey};
 use teaparty_common::reflect::{Facts, Plan, Steering, Survey};
+use teaparty_common::wire::checksum::Difference;
 use teaparty_common::wire::{Split, TimestampFormat, error_estimate};
 
-use crate::packet::{Difference, Packet};
+use crate::packet::Packet;
 use crate::session::Admitted;
 
 /// What is known of the packet at hand, in memory of a map because the stack has 512 octets only.
@@ -28,8 +30,6 @@ pub(crate) struct Scratch {
     pub(crate) received_ns: u64,
     /// Whether the map of sessions made by packets has been looked into, and has none for this key.
     pub(crate) is_unknown: bool,
-    pub(crate) source_mac: [u8; 6],
-    pub(crate) destination_mac: [u8; 6],
     /// Where a new session is put together.
     pub(crate) session: Session,
     /// The ledger's.
@@ -82,9 +82,10 @@ pub(crate) fn format(flags: u32, config: &Config) -> TimestampFormat {
 pub(crate) fn fill(work: &mut Work<'_>) {
     let format = work.format();
     let control = work.control;
-    let Scratch { key, facts, frame, received_ns, source_mac, .. } = &mut *work.scratch;
+    let view = work.view();
+    let Scratch { key, facts, frame, received_ns, .. } = &mut *work.scratch;
     let receive_timestamp = wire_time(*received_ns, format, control);
-    fill_facts(facts, key, frame, *source_mac, (*received_ns, receive_timestamp), format, control);
+    fill_facts(facts, key, (frame, &view), (*received_ns, receive_timestamp), format, control);
 }
 
 /// [`fill`] with what it goes by: `received` is T2, as read and as it goes on the wire.
@@ -92,8 +93,7 @@ pub(crate) fn fill(work: &mut Work<'_>) {
 pub(crate) fn fill_facts(
     facts: &mut Facts,
     key: &SessionKey,
-    frame: &Frame,
-    source_mac: [u8; 6],
+    (frame, view): (&Frame, &impl Bytes),
     received: (u64, u64),
     format: TimestampFormat,
     control: &Control,
@@ -113,7 +113,8 @@ pub(crate) fn fill_facts(
     facts.source_port = key.source_port;
     facts.destination_port = key.destination_port;
     facts.error_estimate = estimate(format, control);
-    facts.source_mac = source_mac;
+    // A frame that was located has them.
+    facts.source_mac = Frame::source_mac(view).unwrap_or_default();
     facts.timestamp_information = control.clock.timestamp_information;
     facts.ttl = frame.ttl;
     facts.traffic_class = frame.traffic_class;

@@ -13,10 +13,17 @@ use crate::{exec, paths};
 const TARGET: &str = "bpfel-unknown-none";
 
 /// `v3` has 32-bit jumps and atomic operations that return the old value; BTF is made from the debug information.
+// `allows-misaligned-mem-access`: packet memory is not aligned, and without it LLVM reads it octet by octet. Fields on the
+// stack must be aligned all the same; where LLVM merges some that are not, the verifier says so.
 // The last one lets LLVM expand small copies and fills in place: without it each is a call, and memset as a global
 // function is refused by the verifier.
-const FLAGS: &[&str] =
-    &["-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Clink-arg=--btf", "-Clink-arg=--disable-expand-memcpy-in-order"];
+const FLAGS: &[&str] = &[
+    "-Ctarget-cpu=v3",
+    "-Cdebuginfo=2",
+    "-Clink-arg=--btf",
+    "-Clink-arg=--cpu-features=+allows-misaligned-mem-access",
+    "-Clink-arg=--disable-expand-memcpy-in-order",
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

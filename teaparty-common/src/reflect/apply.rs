@@ -9,6 +9,7 @@ use crate::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, DscpEcn};
 use crate::tlv::measurement::{DirectMeasurement, FOLLOW_UP_CLEARED, FollowUpTelemetry};
 use crate::tlv::steering::{AccessReport, DestinationPort, MicroSessionId};
 use crate::tlv::{Flags, Kind, location};
+use crate::wire::checksum::{self, Difference};
 use crate::wire::reflector::{self, Stamp};
 use crate::wire::sender::{self, Echo};
 use crate::wire::{AUTHENTICATED_LEN, Ecn, ErrorEstimate, Mode, OPEN_LEN, Timestamp, TrafficClass};
@@ -314,26 +315,38 @@ impl From<&Facts> for Base {
     }
 }
 
-/// Writes the reply's base packet over the request's (RFC 8762 §4.3) and gives what was copied from that. `timestamp` is
+/// What [`stamp`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamped {
+    /// What was copied from the request.
+    pub echo: Echo,
+    /// What the base packet's sum has lost and gained.
+    pub difference: Difference,
+}
+
+/// Writes the reply's base packet over the request's (RFC 8762 §4.3). `timestamp` is
 /// T3 in the policy's format, read as late as possible. In authenticated mode the HMAC field is left zero: it is
 /// computed after this. `None`, with nothing written, where the base packet is not all there.
 #[inline(always)]
-pub fn stamp<B: Bytes>(payload: &mut B, mode: Mode, base: Base, timestamp: u64) -> Option<Echo> {
+pub fn stamp<B: Bytes>(payload: &mut B, mode: Mode, base: Base, timestamp: u64) -> Option<Stamped> {
     match mode {
         Mode::Open => {
             let request: sender::OpenPacket = transmute!(payload.get::<OPEN_LEN>(0)?);
             let echo = Echo::from(request);
-            let reply: [u8; OPEN_LEN] = transmute!(reflector::OpenPacket::new(base.stamp(echo, timestamp), echo));
+            let stamp = base.stamp(echo, timestamp);
+            let reply: [u8; OPEN_LEN] = transmute!(reflector::OpenPacket::new(stamp, echo));
             payload.put(0, reply);
-            Some(echo)
+            Some(Stamped { echo, difference: stamp.difference(&request) })
         }
         Mode::Authenticated => {
-            let request: sender::AuthenticatedPacket = transmute!(payload.get::<AUTHENTICATED_LEN>(0)?);
-            let echo = Echo::from(request);
+            let request = payload.get::<AUTHENTICATED_LEN>(0)?;
+            let packet: sender::AuthenticatedPacket = transmute!(request);
+            let echo = Echo::from(packet);
             let reply = reflector::AuthenticatedPacket::new(base.stamp(echo, timestamp), echo);
             let reply: [u8; AUTHENTICATED_LEN] = transmute!(reply);
             payload.put(0, reply);
-            Some(echo)
+            let difference = Difference { removed: checksum::sum(&request), added: checksum::sum(&reply) };
+            Some(Stamped { echo, difference })
         }
     }
 }

@@ -3,6 +3,35 @@
 //! Sums are kept unfolded in a `u64` over 16-bit words *in memory order*, which is what makes them the same on either
 //! byte order: one's complement addition commutes with swapping the octets of each word.
 
+/// The unfolded sums of octets that were overwritten, and of those that are there now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Of those that were overwritten.
+    pub removed: u64,
+    /// Of those that are there now.
+    pub added: u64,
+}
+
+impl Difference {
+    /// Nothing was changed.
+    pub const NONE: Self = Self { removed: 0, added: 0 };
+
+    /// Adds what was changed elsewhere.
+    #[inline(always)]
+    pub const fn add(&mut self, other: Self) {
+        self.removed += other.removed;
+        self.added += other.added;
+    }
+
+    /// The same for octets from `at` on. At an odd offset each octet changes its place in its word; a shift by eight
+    /// bits does that, since sums are taken modulo 2^16 - 1.
+    #[inline(always)]
+    #[must_use]
+    pub const fn at(self, at: usize) -> Self {
+        Self { removed: self.removed << ((at & 1) * 8), added: self.added << ((at & 1) * 8) }
+    }
+}
+
 /// Folds an unfolded sum to 16 bits: 0 for 0 alone.
 #[inline(always)]
 pub const fn fold(sum: u64) -> u16 {

@@ -1,9 +1,10 @@
 //! The Session-Reflector's test packet, unauthenticated and authenticated (RFC 8762 §4.3, SSID of RFC 8972 §3).
 
 use zerocopy::network_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
 
-use super::sender::Echo;
+use super::checksum::Difference;
+use super::sender::{self, Echo};
 use super::{ErrorEstimate, HMAC_LEN, Timestamp};
 
 /// Unauthenticated reflected packet, 44 octets (RFC 8762 §4.3.1).
@@ -85,6 +86,31 @@ pub struct Stamp {
     pub error_estimate: ErrorEstimate,
     /// As received.
     pub sender_ttl: u8,
+}
+
+impl Stamp {
+    /// What replying to `request` with this makes of the sum of a base packet in open mode. The reply has the request's first
+    /// 14 octets once more, at another even offset, and its SSID where it was: what is lost is what stood behind.
+    #[inline(always)]
+    pub fn difference(&self, request: &sender::OpenPacket) -> Difference {
+        let lost: [u32; 7] = transmute!(request.mbz);
+        let sequence_number: u32 = transmute!(self.sequence_number);
+        let times: [u32; 4] = transmute!([self.timestamp, self.receive_timestamp]);
+        let error_estimate: u16 = transmute!(self.error_estimate);
+        let ttl = u16::from_ne_bytes([self.sender_ttl, 0]);
+        let (mut removed, mut added) = (0, u64::from(sequence_number) + u64::from(error_estimate) + u64::from(ttl));
+        let mut i = 0;
+        while i < lost.len() {
+            removed += u64::from(lost[i]);
+            i += 1;
+        }
+        i = 0;
+        while i < times.len() {
+            added += u64::from(times[i]);
+            i += 1;
+        }
+        Difference { removed, added }
+    }
 }
 
 impl OpenPacket {

@@ -7,7 +7,7 @@ use teaparty_common::reflect::{
     Address, Environment, Facts, Integrity, Policy, Steering, Step, Survey, Verdict, apply, plan, stamp, step,
 };
 use teaparty_common::tlv::{CodePoints, Finisher, KindSet, Profile};
-use teaparty_common::wire::Mode;
+use teaparty_common::wire::{Mode, checksum};
 
 /// An environment like the kernel's, whose answers depend on what it is asked.
 struct Anywhere;
@@ -111,7 +111,14 @@ fn reflect<E: Environment>(request: &[u8], mode: Mode, integrity: Integrity, pol
         before[plan.tlvs_end.min(before.len())..],
         "wrote to padding"
     );
-    stamp(&mut SliceBytes(&mut octets), mode, (&facts).into(), 7).expect("a base packet");
+    let base_len = mode.base_len();
+    let unstamped = octets.clone();
+    let stamped =
+        stamp(&mut SliceBytes(&mut octets), mode, (&facts).into(), 0x0123_4567_89ab_cdef).expect("a base packet");
+    // Something that is never zero beside them, as in a pseudo header: a sum of zeros alone is written in two ways.
+    let sums = [&unstamped, &octets].map(|octets| 1 + checksum::sum(&octets[..base_len]));
+    let told = checksum::update(!checksum::fold(sums[0]), stamped.difference.removed, stamped.difference.added);
+    assert_eq!(told, checksum::update(!checksum::fold(sums[1]), 0, 0), "stamping told another difference than it made");
     assert_eq!(octets.len(), before.len(), "the size has changed");
     if integrity == Integrity::Failed && plan.has_tlvs {
         // Nothing but flags may differ: what is a TLV here is one there.
@@ -127,7 +134,13 @@ pub(crate) fn locate(data: &[u8]) {
     let len = octets.len();
     let view = SliceBytes(&mut octets);
     let found = frame::locate(&view, len);
-    for plain in [frame::locate_plain_v4(&view, len), frame::locate_plain_v6(&view, len)].into_iter().flatten() {
+    let twice = [
+        (frame::locate_plain_v4(&view, len), frame::again_plain_v4(&view)),
+        (frame::locate_plain_v6(&view, len), frame::again_plain_v6(&view)),
+    ];
+    for (first, again) in twice {
+        let Some(plain) = first else { continue };
+        assert_eq!(again, first, "found otherwise once more");
         assert_eq!(Ok(plain.frame), found, "the short way found something else");
         assert!(!plain.frame.has_extras);
         assert_eq!(Some((plain.source, plain.destination)), plain.frame.addresses(&view));

@@ -85,7 +85,7 @@ fn admit(
     let bytes = SliceBytes(octets);
     let frame = locate(&bytes, len)?;
     let (source, destination) = frame.addresses(&bytes).ok_or(Reason::MalformedHeader)?;
-    let (source_mac, _) = Frame::macs(&bytes).ok_or(Reason::MalformedHeader)?;
+    let source_mac = Frame::source_mac(&bytes).ok_or(Reason::MalformedHeader)?;
     if !view.listens(frame.destination_port) {
         return Err(Reason::NotOurPort);
     }

@@ -148,8 +148,8 @@ impl Model {
         if !self.ports.contains(&frame.destination_port) {
             return Reason::NotOurPort;
         }
-        let (source_mac, destination_mac) = Frame::macs(&whole).expect("a located frame has them");
-        if destination_mac != OUR_MAC {
+        let source_mac = Frame::source_mac(&whole).expect("a located frame has it");
+        if !Frame::is_to(&whole, &OUR_MAC) {
             return Reason::NotOurAddress;
         }
         let (source, destination) = frame.addresses(&whole).expect("a located frame has them");

@@ -11,8 +11,8 @@ use crate::{exec, paths};
 
 const VERSION: &str = "0.13.0";
 
-/// LLVM releases that this bpf-linker can be built on.
-const LLVM: std::ops::RangeInclusive<u32> = 21..=23;
+/// LLVM releases that this bpf-linker can be built on and that know how to read packet memory in words; see `build_ebpf`.
+const LLVM: std::ops::RangeInclusive<u32> = 22..=23;
 
 /// How many steps [`provide`] takes at most.
 pub(super) const STEPS: usize = apt::STEPS + 1;
