@@ -8,13 +8,13 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_tai_ns;
 use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::{Frame, Plain};
-use teaparty_common::maps::{Config, Control, Session, SessionKey};
+use teaparty_common::maps::{Board, Config, Control, Session, SessionKey};
 use teaparty_common::reflect::{self, Base, Environment, Facts, Plan, Policy, Reason, Steering, Survey, Verdict};
 use teaparty_common::tlv::{Kind, KindSet};
 use teaparty_common::wire::checksum::Difference;
 use teaparty_common::wire::{Mode, NANOS_PER_SEC, OPEN_LEN, Split, TimestampFormat};
 
-use crate::maps::{CONFIG, CONTROL, SCRATCH};
+use crate::maps::SCRATCH;
 use crate::packet::{Held, Packet, hidden};
 use crate::reflect::MAX_TLVS;
 use crate::turns::{FastPath, Padding, Simple};
@@ -38,12 +38,12 @@ const MUST_NOT: u32 = Config::HAS_AUTHENTICATED;
 pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     ctx: &XdpContext,
     view: &mut Held<FRAME>,
-    found: &Plain,
+    (board, found): (&Board, &Plain),
     received_ns: u64,
     again: impl FnOnce(&Held<FRAME>) -> Option<Plain>,
 ) -> u32 {
-    let Some(control) = CONTROL.get(0) else { return NO };
-    let Some(config) = CONFIG.get(control.active & 1) else { return NO };
+    let control = &board.control;
+    let config = board.config(control.active);
     if config.flags & (MUST | MUST_NOT) != MUST || config.policy.has(Policy::NO_TLV) {
         return NO;
     }
@@ -53,9 +53,8 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     if found.frame.is_ipv6 && found.frame.checksum == 0 {
         return NO;
     }
-    let mut whole = Packet::new(ctx, HEADERS).without_zeros();
-    let Some(plan) = plan(&whole, found.frame.payload_len, &config.policy, received_ns) else { return NO };
     let payload = view.part::<HEADERS, OPEN_LEN>();
+    let Some(plan) = plan(ctx, &payload, found, &config.policy, received_ns) else { return NO };
     let key = SessionKey {
         source: found.source,
         destination: found.destination,
@@ -115,6 +114,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     }
     // In memory: of a local one, LLVM would move what a variant does not use too, see `conclude`.
     scratch.steering = Steering::new(found.frame.traffic_class);
+    let mut whole = Packet::new(ctx, HEADERS).without_zeros();
     let mut environment = Simple(FastPath { ctx, frame: &found.frame, view: Packet::new(ctx, 0) });
     let Scratch { facts, steering, .. } = &mut *scratch;
     let mut at = OPEN_LEN;
@@ -132,26 +132,32 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     reason
 }
 
-/// What is to be done with a payload of `len` octets, where it is to be answered and every TLV in it is simple.
+/// What is to be done with the payload of `found`, where it is to be answered and every TLV in it is simple. It begins with
+/// `base`.
 #[inline(always)]
-fn plan(payload: &Packet, len: usize, policy: &Policy, received_ns: u64) -> Option<Plan> {
+fn plan(ctx: &XdpContext, base: &Held<OPEN_LEN>, found: &Plain, policy: &Policy, received_ns: u64) -> Option<Plan> {
+    let len = found.frame.payload_len;
+    if len <= OPEN_LEN {
+        // No octet behind what is held.
+        let verdict = reflect::plan_bare(base, len, Mode::Open, policy, &Padding);
+        return if let Verdict::Reflect(plan) = verdict { Some(plan) } else { None };
+    }
+    let payload = &Packet::new(ctx, found.frame.payload_at()).without_zeros();
     let Verdict::Reflect(mut plan) = reflect::plan_bare(payload, len, Mode::Open, policy, &Padding) else {
         return None;
     };
-    if len > OPEN_LEN {
-        let mut survey = Survey::new(Mode::Open);
-        for _ in 0..MAX_TLVS {
-            if !survey.skim(payload, len, policy) {
-                break;
-            }
-            survey.at = hidden(survey.at, received_ns);
+    let mut survey = Survey::new(Mode::Open);
+    for _ in 0..MAX_TLVS {
+        if !survey.skim(payload, len, policy) {
+            break;
         }
-        if !survey.is_over() {
-            return None;
-        }
-        survey.conclude_skimmed(&mut plan);
-        plan.tlvs_end = hidden(len, received_ns);
+        survey.at = hidden(survey.at, received_ns);
     }
+    if !survey.is_over() {
+        return None;
+    }
+    survey.conclude_skimmed(&mut plan);
+    plan.tlvs_end = hidden(len, received_ns);
     Some(plan)
 }
 

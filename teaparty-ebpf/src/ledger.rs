@@ -7,7 +7,7 @@ use aya_ebpf::programs::XdpContext;
 use teaparty_common::frame::ETHERNET_LEN;
 use teaparty_common::maps::{LedgerOperation, LedgerRequest, Session};
 
-use crate::maps::{CONFIG, CONTROL, PROVISIONED, SCRATCH};
+use crate::maps::{PROVISIONED, SCRATCH, board};
 use crate::session::{self, Admitted};
 use crate::table;
 use crate::work::Scratch;
@@ -37,8 +37,9 @@ pub(crate) fn run(ctx: &XdpContext) -> Option<()> {
 /// Carries out a request; its key is the one in working memory.
 #[inline(always)]
 fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
-    let control = CONTROL.get(0)?;
-    let config = CONFIG.get(control.active & 1)?;
+    let board = board()?;
+    let control = &board.control;
+    let config = board.config(control.active);
     let existing = match PROVISIONED.get_ptr_mut(&request.key) {
         Some(session) => Some(session),
         None => table::find().map(NonNull::as_ptr),

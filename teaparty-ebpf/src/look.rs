@@ -6,9 +6,9 @@ use teaparty_common::frame::{self, ETHERNET_LEN, IPV4_LEN, IPV6_LEN, Plain, UDP_
 use teaparty_common::reflect::{self, Reason};
 use teaparty_common::wire::{Mode, OPEN_LEN};
 
-use crate::maps::SCRATCH;
+use crate::express;
+use crate::maps::{SCRATCH, board};
 use crate::packet::{Held, Packet, REACH};
-use crate::{express, session};
 
 /// Finds the datagram of a packet to a port of ours and leaves it in working memory. Returns [`GOES_ON`], or the number
 /// of the reason to leave the packet to the stack.
@@ -53,15 +53,19 @@ fn look_plain<const FRAME: usize, const HEADERS: usize>(
     locate: impl FnOnce(&Held<HEADERS>, usize) -> Option<Plain>,
     again: impl FnOnce(&Held<FRAME>) -> Option<Plain>,
 ) -> u32 {
-    let Some((headers, frame_len)) = Held::new(ctx) else { return NOT_PLAIN };
+    let Some(board) = board() else { return Reason::Internal as u32 };
+    let frame = Packet::new(ctx, 0);
+    let frame_len = frame.len();
+    let Some(headers) = Held::of(&frame) else { return NOT_PLAIN };
     let Some(found) = locate(&headers, frame_len) else { return NOT_PLAIN };
-    if !session::listens(found.frame.destination_port) {
+    if !board.listens(found.frame.destination_port) {
         return Reason::NotOurPort as u32;
     }
+    let view = Held::of(&frame);
     let received_ns = clock();
     let mut outcome = express::NO;
-    if let Some((mut view, _)) = Held::new(ctx) {
-        outcome = express::answer::<FRAME, HEADERS>(ctx, &mut view, &found, received_ns, again);
+    if let Some(mut view) = view {
+        outcome = express::answer::<FRAME, HEADERS>(ctx, &mut view, (board, &found), received_ns, again);
         if outcome != express::NO && outcome != express::UNKNOWN {
             return outcome;
         }
@@ -87,7 +91,8 @@ fn look_closely(ctx: &XdpContext) -> u32 {
         Ok(frame) => frame,
         Err(reason) => return reason as u32,
     };
-    if !session::listens(frame.destination_port) {
+    let Some(board) = board() else { return Reason::Internal as u32 };
+    if !board.listens(frame.destination_port) {
         return Reason::NotOurPort as u32;
     }
     let Some((source, destination)) = frame.addresses(&view) else { return Reason::MalformedHeader as u32 };

@@ -4,9 +4,7 @@
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use teaparty_common::maps::table::Place;
-use teaparty_common::maps::{
-    BUCKET_ROWS, BucketRow, Census, Config, Control, HistoryRing, LocalAddress, PORT_WORDS, Session, SessionKey,
-};
+use teaparty_common::maps::{BUCKET_ROWS, Board, BucketRow, Census, HistoryRing, LocalAddress, Session, SessionKey};
 use teaparty_common::reflect::{Address, REASON_SLOTS};
 
 use crate::work::Scratch;
@@ -18,11 +16,7 @@ const NO_PREALLOC: usize = 1;
 const MMAPABLE: usize = 1024;
 
 #[btf_map(name = "control")]
-pub(crate) static CONTROL: Array<Control, 1> = Array::new();
-#[btf_map(name = "config")]
-pub(crate) static CONFIG: Array<Config, 2> = Array::new();
-#[btf_map(name = "ports")]
-pub(crate) static PORTS: Array<u64, { PORT_WORDS as usize }> = Array::new();
+static CONTROL: Array<Board, 1> = Array::new();
 #[btf_map(name = "addresses")]
 pub(crate) static ADDRESSES: HashMap<Address, LocalAddress, 4096, NO_PREALLOC> = HashMap::new();
 #[btf_map(name = "allowed")]
@@ -43,6 +37,12 @@ pub(crate) static HISTORY: Array<HistoryRing, 4096> = Array::new();
 pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map(name = "serial")]
 pub(crate) static SERIAL: Array<Census, 1, MMAPABLE> = Array::new();
+
+/// What the controller says.
+#[inline(always)]
+pub(crate) fn board() -> Option<&'static Board> {
+    CONTROL.get(0)
+}
 
 /// Adds one to the counter of the reason with this number.
 #[inline(always)]

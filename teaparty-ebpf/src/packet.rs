@@ -156,6 +156,12 @@ impl Packet {
         Self { data, end, base, difference: Difference::NONE, looks_for_zeros: true }
     }
 
+    /// How many octets of the frame are directly there.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        distance(self.data, self.end)
+    }
+
     /// The same, where no tail of zeros is.
     #[inline(always)]
     pub(crate) fn without_zeros(self) -> Self {
@@ -240,17 +246,17 @@ pub(crate) struct Held<const LEN: usize> {
 }
 
 impl<const LEN: usize> Held<LEN> {
-    /// The first octets of the frame of `ctx`, and how many are directly there. `None` where they are fewer.
+    /// The first octets of a frame. `None` where they are fewer.
     #[inline(always)]
-    pub(crate) fn new(ctx: &XdpContext) -> Option<(Self, usize)> {
-        let Packet { data, end, .. } = Packet::new(ctx, 0);
+    pub(crate) fn of(frame: &Packet) -> Option<Self> {
+        let Packet { data, end, .. } = *frame;
         let behind: usize;
         // SAFETY: computes `data + LEN`. In assembly for the reason given in `Packet::place`.
         unsafe {
             asm!("{behind} = {data}", "{behind} += {len}", behind = out(reg) behind, data = in(reg) data, len = const LEN,
                  options(pure, nomem, nostack))
         };
-        if behind > end { None } else { Some((Self { start: data }, distance(data, end))) }
+        if behind > end { None } else { Some(Self { start: data }) }
     }
 
     /// `N` of the octets from `AT` on.

@@ -10,7 +10,7 @@ use teaparty_common::wire::checksum::Difference;
 use teaparty_common::wire::{Mode, OPEN_LEN, TimestampFormat};
 
 use crate::look::{GOES_ON, look};
-use crate::maps::{CONFIG, CONTROL, SCRATCH};
+use crate::maps::{SCRATCH, board};
 use crate::packet::Packet;
 use crate::turns::{FastPath, teaparty_apply, teaparty_survey};
 use crate::work::{Scratch, Work, assign, estimate, fill, settle, wire_time};
@@ -42,9 +42,10 @@ fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
     let scratch = SCRATCH.get_ptr_mut(0).ok_or(Reason::Internal)?;
     // SAFETY: this processor's own, and the program is not re-entered.
     let scratch = unsafe { &mut *scratch };
-    let control = CONTROL.get(0).ok_or(Reason::Internal)?;
-    scratch.active = control.active & 1;
-    let config = CONFIG.get(scratch.active).ok_or(Reason::Internal)?;
+    let board = board().ok_or(Reason::Internal)?;
+    let control = &board.control;
+    scratch.active = control.active;
+    let config = board.config(scratch.active);
     if !config.has(Config::ANY_MAC) && !Frame::is_to(&Packet::new(ctx, 0), &config.mac) {
         return Err(Reason::NotOurAddress);
     }

@@ -46,12 +46,15 @@ pub(crate) fn address(
         view.put(at + offset_of!(Ipv6, source), addresses);
     } else {
         // Only TOS and TTL change, the one a second octet of its word, the other a first one.
-        let removed = moved.removed + pair(frame.ttl, frame.traffic_class);
-        let added = moved.added + pair(FRESH_TTL, traffic_class);
+        let (removed, added) = ([frame.ttl, frame.traffic_class], [FRESH_TTL, traffic_class]);
         let field = u16::from_ne_bytes(view.get::<2>(at + offset_of!(Ipv4, checksum))?);
+        let mut field = checksum::update_word(field, u16::from_ne_bytes(removed), u16::from_ne_bytes(added));
+        if steering.source.is_some() {
+            field = checksum::update_ip(field, moved.removed, moved.added);
+        }
         view.put(at + offset_of!(Ipv4, traffic_class), [traffic_class]);
         view.put(at + offset_of!(Ipv4, ttl), [FRESH_TTL]);
-        view.put(at + offset_of!(Ipv4, checksum), checksum::update_ip(field, removed, added).to_ne_bytes());
+        view.put(at + offset_of!(Ipv4, checksum), field.to_ne_bytes());
         let addresses: [u8; 8] = transmute!([source.v4_octets(), from.v4_octets()]);
         view.put(at + offset_of!(Ipv4, source), addresses);
     }
@@ -111,9 +114,3 @@ pub(crate) extern "C" fn teaparty_sum(ctx: *mut xdp_md, at: u32, len: u32) -> u3
 
 /// What [`teaparty_sum`] returns for octets that are not there.
 const NO_SUM: u32 = u32::MAX;
-
-/// Two octets as the word of a sum.
-#[inline(always)]
-fn pair(first: u8, second: u8) -> u64 {
-    u64::from(u16::from_ne_bytes([first, second]))
-}

@@ -8,7 +8,7 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use teaparty_common::maps::{Config, Control, HistoryKey, HistorySlot, LocalAddress, Session, SessionKey};
 use teaparty_common::reflect::{Address, Reason};
 
-use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PORTS, PROVISIONED, SERIAL};
+use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PROVISIONED, SERIAL, board};
 use crate::table;
 
 /// What admission found: the flags of the session, and its entry if it has one.
@@ -17,12 +17,6 @@ pub(crate) struct Admitted {
     pub(crate) flags: u32,
     /// The session's entry in one of the two maps.
     pub(crate) session: Option<NonNull<Session>>,
-}
-
-/// Whether the reflector listens on a UDP port.
-#[inline(always)]
-pub(crate) fn listens(port: u16) -> bool {
-    PORTS.get(u32::from(port >> 6)).is_some_and(|word| word >> (port & 63) & 1 != 0)
 }
 
 /// Decides whether the packet may be answered, before any state is made for it: known sessions by one look-up, others
@@ -159,7 +153,7 @@ fn check_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool
     if !answered {
         return Err(Reason::NotOurAddress);
     }
-    if flags & Session::LOOP_EXEMPT == 0 && listens(key.source_port) {
+    if flags & Session::LOOP_EXEMPT == 0 && board().is_some_and(|board| board.listens(key.source_port)) {
         return Err(Reason::LoopGuard);
     }
     if config.has(Config::ALLOW_LIST) {

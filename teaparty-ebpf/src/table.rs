@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 use teaparty_common::maps::table::{self, Memory, Place, Shape, WAYS, Walks, Words};
 use teaparty_common::maps::{Session, SessionKey};
 
-use crate::maps::{CONTROL, SCRATCH, SERIAL, SESSIONS};
+use crate::maps::{SCRATCH, SERIAL, SESSIONS, board};
 use crate::session::fetch_add;
 
 /// The memory of the table.
@@ -164,7 +164,7 @@ impl Walks for Calls {
 /// The key and the session in working memory, and the shape of the table.
 #[inline(always)]
 fn at_hand<'a>() -> Option<(&'a SessionKey, &'a Session, &'a Shape)> {
-    let (scratch, control) = (SCRATCH.get_ptr(0)?, CONTROL.get(0)?);
+    let (scratch, board) = (SCRATCH.get_ptr(0)?, board()?);
     // SAFETY: this processor's own, and nobody writes to it meanwhile.
-    unsafe { Some((&(*scratch).key, &(*scratch).session, &control.table)) }
+    unsafe { Some((&(*scratch).key, &(*scratch).session, &board.control.table)) }
 }

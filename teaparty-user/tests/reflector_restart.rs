@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use aya::maps::{Array, Map, MapData};
 use reflector_support::probe::or_skip;
 use reflector_support::{Net, V4, sender_sequence, sequence};
-use teaparty_common::maps::{ABI_VERSION, Control, name};
+use teaparty_common::maps::{ABI_VERSION, Board, name};
 use teaparty_user::net::batch::{Outgoing, ReceiveBatch, SendBatch};
 use teaparty_user::net::socket::{Options, Socket};
 
@@ -183,9 +183,10 @@ fn no_packet_is_lost_while_the_controller_is_killed_upgraded_and_started_again()
 /// Has the pinned maps claim another version of their layout.
 fn forge_abi(pins: &Path, version: u32) {
     let map = MapData::from_pin(pins.join(name::CONTROL)).and_then(Map::from_map_data).unwrap();
-    let mut control = Array::<_, Control>::try_from(map).unwrap();
-    let entry = control.get(&0, 0).unwrap();
-    control.set(0, Control { abi_version: version, ..entry }, 0).unwrap();
+    let mut map = Array::<_, Board>::try_from(map).unwrap();
+    let mut board = map.get(&0, 0).unwrap();
+    board.control.abi_version = version;
+    map.set(0, board, 0).unwrap();
 }
 
 #[test]

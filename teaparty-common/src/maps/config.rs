@@ -4,7 +4,38 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::reflect::{Address, Policy};
 
-/// The entry that changes often: which configuration holds, and the state of the clock.
+/// All that the controller tells the program about every packet: one value, which the program finds by one look-up.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct Board {
+    /// What changes often.
+    pub control: Control,
+    /// Two versions of the configuration, of which [`Control::active`] says the valid one.
+    pub configs: [Config; 2],
+    /// One bit for each UDP port that is listened on.
+    pub ports: [u64; super::PORT_WORDS as usize],
+}
+
+impl Board {
+    /// All zero: as the kernel makes it, before a controller has written anything.
+    pub fn blank() -> Self {
+        zerocopy::FromZeros::new_zeroed()
+    }
+
+    /// One of the two versions of the configuration: the first for even numbers.
+    #[inline(always)]
+    pub const fn config(&self, number: u32) -> &Config {
+        &self.configs[(number & 1) as usize]
+    }
+
+    /// Whether a UDP port is listened on.
+    #[inline(always)]
+    pub const fn listens(&self, port: u16) -> bool {
+        self.ports[(port >> 6) as usize] >> (port & 63) & 1 != 0
+    }
+}
+
+/// What changes often: which configuration holds, and the state of the clock.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Control {

@@ -9,22 +9,18 @@ mod punt;
 mod session;
 pub mod table;
 
-pub use config::{BUCKET_ROWS, Bucket, BucketRow, Clock, Config, Control, LocalAddress};
+pub use config::{BUCKET_ROWS, Board, Bucket, BucketRow, Clock, Config, Control, LocalAddress};
 pub use ledger::{LedgerOperation, LedgerRequest};
 pub use punt::{MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind};
 pub use session::{Census, HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
 
 /// Version of all these layouts together. A controller adopts pinned maps only where this is the same.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Names of the maps, as the program declares them, the controller finds them and the pins are called.
 pub mod name {
-    /// [`super::Control`], one entry.
+    /// [`super::Board`], one entry: the clock's state, the configuration, the ports.
     pub const CONTROL: &str = "control";
-    /// [`super::Config`], two entries of which [`super::Control::active`] says the valid one.
-    pub const CONFIG: &str = "config";
-    /// One bit for each UDP port that is listened on, in words of 64.
-    pub const PORTS: &str = "ports";
     /// [`crate::reflect::Address`] to [`super::LocalAddress`]: the addresses of this interface.
     pub const ADDRESSES: &str = "addresses";
     /// Prefixes of source addresses, as a trie over 128-bit addresses. The value says by which of the two configurations
@@ -58,7 +54,7 @@ pub mod program {
     pub const PASS: &str = "teaparty_pass";
 }
 
-/// Most UDP ports there are, as words of [`name::PORTS`].
+/// Most UDP ports there are, as words of [`Board::ports`].
 pub const PORT_WORDS: u32 = 65536 / 64;
 
 /// Marks types as plain octets for aya, after the compiler has proved that they have no padding.
@@ -76,6 +72,7 @@ macro_rules! pod {
 
 #[cfg(feature = "user")]
 pod!(
+    Board,
     BucketRow,
     Census,
     Config,

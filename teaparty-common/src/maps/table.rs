@@ -110,6 +110,8 @@ pub trait Memory {
 pub struct Shape {
     /// Random, so that nobody can choose keys of one row.
     pub seed: [u64; KEY_WORDS],
+    /// What the words that are zero in every IPv4 address add to a key's sum.
+    pub zeros: u64,
     /// Rows in the table.
     pub rows: u32,
     /// Sessions that are remembered; from then on, a new one takes the place of one of its row.
@@ -120,7 +122,8 @@ impl Shape {
     /// A table for so many sessions, of 1 to [`MAX_SESSIONS`].
     pub const fn new(max_sessions: u32, seed: [u64; KEY_WORDS]) -> Self {
         let max_sessions = if max_sessions > MAX_SESSIONS { MAX_SESSIONS } else { max_sessions };
-        Self { seed, rows: (max_sessions * ROOM).div_ceil(WAYS), max_sessions }
+        let zeros = product(0, seed[0]).wrapping_add(product(0, seed[2]));
+        Self { seed, zeros, rows: (max_sessions * ROOM).div_ceil(WAYS), max_sessions }
     }
 
     /// Places in the table.
@@ -131,29 +134,24 @@ impl Shape {
     /// Where to look for a key.
     #[inline(always)]
     pub fn spot(&self, key: &SessionKey) -> Spot {
-        let mixed = self.mix(&key.words());
+        let words = key.words();
+        let mut sum = self.zeros;
+        if words[0] | words[2] != 0 {
+            sum = product(words[0], self.seed[0]).wrapping_add(product(words[2], self.seed[2]));
+        }
+        for i in [1, 3, 4] {
+            sum = sum.wrapping_add(product(words[i], self.seed[i]));
+        }
+        let mixed = mix(sum);
         Spot { row: ((mixed * u64::from(self.rows)) >> 32) as u32, way: mixed as u32 % WAYS }
     }
 
     /// The row of buckets of a source.
     #[inline(always)]
     pub fn bucket_row(&self, source: &Address) -> u32 {
-        ((self.mix(&source.words()) * u64::from(BUCKET_ROWS)) >> 32) as u32
-    }
-
-    /// Some words to 32 bits. A sum of products as in UMAC's NH (RFC 4418 §5.2), which two sets of words have in common for
-    /// one seed in 2^32; then all of it is brought to the upper bits.
-    #[inline(always)]
-    fn mix<const N: usize>(&self, words: &[u64; N]) -> u64 {
-        let mut sum = 0u64;
-        let mut i = 0;
-        while i < N {
-            let low = (words[i] as u32).wrapping_add(self.seed[i] as u32);
-            let high = ((words[i] >> 32) as u32).wrapping_add((self.seed[i] >> 32) as u32);
-            sum = sum.wrapping_add(u64::from(low) * u64::from(high));
-            i += 1;
-        }
-        (sum ^ (sum >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
+        let [high, low] = source.words();
+        let sum = product(high, self.seed[0]).wrapping_add(product(low, self.seed[1]));
+        ((mix(sum) * u64::from(BUCKET_ROWS)) >> 32) as u32
     }
 
     /// Index of the place that is looked at as number `i` for a spot: all of its row, then the next ones' in turn. One
@@ -168,6 +166,20 @@ impl Shape {
     fn first(&self, spot: Spot, further: u32) -> u32 {
         (spot.row + further).checked_rem(self.rows).unwrap_or(0) * WAYS
     }
+}
+
+/// What a word adds to a sum as in UMAC's NH (RFC 4418 §5.2), which two sets of words have in common for one seed in 2^32.
+#[inline(always)]
+const fn product(word: u64, seed: u64) -> u64 {
+    let low = (word as u32).wrapping_add(seed as u32);
+    let high = ((word >> 32) as u32).wrapping_add((seed >> 32) as u32);
+    low as u64 * high as u64
+}
+
+/// A sum to 32 bits: all of it is brought to the upper ones by one more product.
+#[inline(always)]
+const fn mix(sum: u64) -> u64 {
+    sum.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
 }
 
 /// Where to begin to look for a session.

@@ -83,6 +83,14 @@ pub const fn update(field: u16, removed: u64, added: u64) -> u16 {
     if field == 0 { 0xffff } else { field }
 }
 
+/// [`update_ip`] where but one word has changed, and not to zero.
+#[inline(always)]
+pub const fn update_word(field: u16, removed: u16, added: u16) -> u16 {
+    let sum = (!field) as u32 + (!removed) as u32 + added as u32;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !((sum + (sum >> 16)) as u16)
+}
+
 /// The same for the IPv4 header checksum, where 0 is a value like any other.
 #[inline(always)]
 pub const fn update_ip(field: u16, removed: u64, added: u64) -> u16 {
@@ -111,6 +119,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn one_word_is_updated_as_many_are(field: u16, removed: u16, added in 1u16..) {
+            prop_assert_eq!(update_word(field, removed, added), update_ip(field, removed.into(), added.into()));
+        }
+
         #[test]
         fn incremental_update_equals_full_sum(mut data in prop::collection::vec(any::<u8>(), 16..64), at in 0usize..8, new in any::<[u8; 4]>()) {
             // A checksum field at the start, zero while summing, then an edit of four octets at any parity.

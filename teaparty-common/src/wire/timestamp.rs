@@ -72,26 +72,27 @@ impl core::fmt::Debug for Timestamp {
     }
 }
 
-/// An instant as whole seconds since 1970 and nanoseconds: on its way to a [`Timestamp`], and a short way from the next one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An instant as seconds since 1970 and nanoseconds, of which there may be more than a second's: on its way to a
+/// [`Timestamp`], and a short way from the next one.
+#[derive(Clone, Copy, Debug)]
 pub struct Split {
     seconds: u64,
-    subsec: u64,
+    /// Less than 4 · 10^9.
+    nanos: u64,
 }
 
 impl Split {
     /// From nanoseconds since 1970, which must be under 2^61 as for [`Timestamp::from_nanos`].
     #[inline(always)]
     pub const fn new(nanos: u64) -> Self {
-        let (seconds, subsec) = split_seconds(nanos);
-        Self { seconds, subsec }
+        let (seconds, nanos) = split_roughly(nanos);
+        Self { seconds, nanos }
     }
 
-    /// The instant `elapsed` nanoseconds later, which must be less than a second.
+    /// The instant `elapsed` nanoseconds later, which must be less than a second; of one that is no such instant itself.
     #[inline(always)]
     pub const fn later(self, elapsed: u64) -> Self {
-        let (seconds, subsec) = carry(self.seconds, self.subsec + elapsed);
-        Self { seconds, subsec }
+        Self { seconds: self.seconds, nanos: self.nanos + elapsed }
     }
 
     /// The timestamp for this instant on the timescale of the format.
@@ -99,10 +100,16 @@ impl Split {
     pub const fn timestamp(self, format: TimestampFormat) -> Timestamp {
         match format {
             TimestampFormat::Ntp => {
+                // What is more than a second's carries by itself.
                 let seconds = self.seconds.wrapping_add(NTP_UNIX_OFFSET);
-                Timestamp::from_bits(seconds << 32 | ntp_fraction(self.subsec))
+                Timestamp::from_bits((seconds << 32).wrapping_add(ntp_fraction(self.nanos)))
             }
-            TimestampFormat::Ptp => Timestamp::from_bits(self.seconds << 32 | self.subsec),
+            TimestampFormat::Ptp => {
+                let (seconds, nanos) = carry(self.seconds, self.nanos);
+                let (seconds, nanos) = carry(seconds, nanos);
+                let (seconds, nanos) = carry(seconds, nanos);
+                Timestamp::from_bits(seconds << 32 | nanos)
+            }
         }
     }
 }
@@ -110,14 +117,19 @@ impl Split {
 /// `(nanos / 10^9, nanos % 10^9)` without a division, for `nanos` under 2^61.
 #[inline(always)]
 pub const fn split_seconds(nanos: u64) -> (u64, u64) {
+    let (seconds, rest) = split_roughly(nanos);
+    let (seconds, rest) = carry(seconds, rest);
+    carry(seconds, rest)
+}
+
+/// The same, where the nanoseconds may be up to two seconds too many, and the seconds as many too few.
+#[inline(always)]
+const fn split_roughly(nanos: u64) -> (u64, u64) {
     // 2^61 / 10^9, rounded down. The high 32 bits of `nanos` (from bit 29 on) times this, shifted down, is the number
     // of seconds or up to two less: truncating the low 29 bits loses under 0.54 s, the constant and the shift under 1 each.
     const RECIPROCAL: u64 = (1 << 61) / NANOS_PER_SEC;
     let seconds = ((nanos >> 29) * RECIPROCAL) >> 32;
-    let rest = nanos.wrapping_sub(seconds.wrapping_mul(NANOS_PER_SEC));
-    let (seconds, rest) = carry(seconds, rest);
-    let (seconds, rest) = carry(seconds, rest);
-    (seconds, rest)
+    (seconds, nanos.wrapping_sub(seconds.wrapping_mul(NANOS_PER_SEC)))
 }
 
 /// Makes a second of 10^9 of the nanoseconds, if they are as many; they must be under 2^63. Without a branch, which would be
@@ -134,14 +146,15 @@ const fn is_less(a: u64, b: u64) -> u64 {
     a.wrapping_sub(b) >> 63
 }
 
-/// `(subsec << 32) / 10^9` without a division, for `subsec` under 10^9.
+/// `(nanos << 32) / 10^9` without a division, for `nanos` under 4 · 10^9.
 #[inline(always)]
-const fn ntp_fraction(subsec: u64) -> u64 {
-    // 2^63 / 10^9, rounded up: the product is at most half a unit too large before the shift, so the floor is right or
-    // one too many, which the comparison takes back.
-    const RECIPROCAL: u64 = (1 << 63) / NANOS_PER_SEC + 1;
-    let fraction = (subsec * RECIPROCAL) >> 31;
-    fraction - is_less(subsec << 32, fraction * NANOS_PER_SEC)
+const fn ntp_fraction(nanos: u64) -> u64 {
+    // 2^62 / 10^9 as a whole number and what it lacks in 2^24ths, rounded up, so that the sum is never less than the exact
+    // one. It is less than 256 more, from the rounding, and 1 for each of the whole numbers. The exact one is a multiple
+    // of 2^30 / 5^9 (which is 549), since 10^9 is 2^9 · 5^9: so much more brings none of them to the next multiple of 2^30.
+    const WHOLE: u64 = (1 << 62) / NANOS_PER_SEC;
+    const REST: u64 = (((1 << 62) % NANOS_PER_SEC) << 24) / NANOS_PER_SEC + 1;
+    (nanos * WHOLE + ((nanos * REST) >> 24) + 1) >> 30
 }
 
 #[cfg(test)]
@@ -183,8 +196,16 @@ mod tests {
         #[test]
         fn reciprocals_equal_divisions(nanos in 0u64..1 << 61) {
             prop_assert_eq!(split_seconds(nanos), (nanos / NANOS_PER_SEC, nanos % NANOS_PER_SEC));
-            let subsec = nanos % NANOS_PER_SEC;
-            prop_assert_eq!(ntp_fraction(subsec), (subsec << 32) / NANOS_PER_SEC);
+        }
+
+        #[test]
+        fn fractions_equal_divisions(nanos in 0..4 * NANOS_PER_SEC, unit in 0u64..4 << 32) {
+            // Anywhere, and where one fraction gives way to the next.
+            let edge = (unit * NANOS_PER_SEC).div_ceil(1 << 32);
+            for nanos in [nanos, edge.saturating_sub(1), edge.min(4 * NANOS_PER_SEC - 1)] {
+                let exact = (u128::from(nanos) << 32) / u128::from(NANOS_PER_SEC);
+                prop_assert_eq!(u128::from(ntp_fraction(nanos)), exact, "of {}", nanos);
+            }
         }
 
         #[test]

@@ -13,11 +13,11 @@ use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
 use teaparty_common::frame::ETHERNET_LEN;
 use teaparty_common::maps::table::Shape;
 use teaparty_common::maps::{
-    ABI_VERSION, Clock, Config, Control, HistoryKey, HistoryRing, HistorySlot, LedgerOperation, LedgerRequest,
+    ABI_VERSION, Board, Clock, Config, Control, HistoryKey, HistoryRing, HistorySlot, LedgerOperation, LedgerRequest,
     LocalAddress, Session, SessionKey, name, program,
 };
 use teaparty_common::reflect::{Address, Facts, Reason};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::config::HISTORY_RINGS;
 use super::prefixes::PrefixSet;
@@ -44,10 +44,8 @@ pub struct MapsError {
 }
 
 /// Names of all maps, in the order in which they are pinned.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 10] = [
     name::CONTROL,
-    name::CONFIG,
-    name::PORTS,
     name::ADDRESSES,
     name::ALLOWED,
     name::SESSIONS,
@@ -61,16 +59,12 @@ pub const ALL: [&str; 12] = [
 
 /// The maps that the controller writes and reads.
 pub struct Maps {
-    control: Array<MapData, Control>,
-    config: Array<MapData, Config>,
-    ports: Array<MapData, u64>,
+    control: Array<MapData, Board>,
     addresses: HashMap<MapData, Address, LocalAddress>,
     allowed: LpmTrie<MapData, Address, u32>,
     sessions: Arc<KernelTable>,
     provisioned: HashMap<MapData, SessionKey, Session>,
     reader: Arc<Reader>,
-    /// The ports as they were written last.
-    written_ports: Vec<u64>,
 }
 
 /// Opens a pinned map as its type.
@@ -82,31 +76,29 @@ pub(super) fn open<T: TryFrom<Map, Error = MapError>>(pins: &Path, name: &'stati
 impl Maps {
     /// Opens the maps that are pinned in a folder.
     pub fn open(pins: &Path) -> Result<Self, MapsError> {
-        let control: Array<MapData, Control> = open(pins, name::CONTROL)?;
-        let shape = first(&control)?.table;
+        let control: Array<MapData, Board> = open(pins, name::CONTROL)?;
+        let shape = first(&control)?.control.table;
         let sessions = Arc::new(KernelTable::open(pins, shape)?);
         Ok(Self {
             control,
-            config: open(pins, name::CONFIG)?,
-            ports: open(pins, name::PORTS)?,
             addresses: open(pins, name::ADDRESSES)?,
             allowed: open(pins, name::ALLOWED)?,
             provisioned: open(pins, name::PROVISIONED)?,
             reader: Arc::new(Reader::open(pins, sessions.clone())?),
             sessions,
-            written_ports: Vec::new(),
         })
     }
 
     /// The entry that says which layouts the maps have. All zero where no controller has written it yet.
     pub fn control(&self) -> Result<Control, MapsError> {
-        first(&self.control)
+        Ok(first(&self.control)?.control)
     }
 
     /// Puts a version of the configuration in force: a packet sees the old one or the new one, but for addresses, ports,
     /// and provisioned sessions, which change one by one.
     pub fn publish(&mut self, view: &View, clock: &Clock) -> Result<(), MapsError> {
-        let old = self.control()?;
+        let mut board = first(&self.control)?;
+        let old = board.control;
         let active = if old.abi_version == 0 { 0 } else { !old.active & 1 };
         let second = if active == 1 { Config::SECOND } else { 0 };
         let config = Config {
@@ -118,19 +110,22 @@ impl Maps {
             mac: view.interface.mac,
             reserved: [0; 2],
         };
-        self.config.set(active, config, 0).map_err(|source| MapsError { name: name::CONFIG, source })?;
-        self.set_ports(view)?;
+        // All but the word that says which configuration holds; that one is written when all the rest is there.
+        board.configs[active as usize] = config;
+        board.ports.copy_from_slice(view.port_words());
+        self.write(&board)?;
         self.set_addresses(view)?;
         self.set_allowed(view, config.allowed_bit())?;
         self.set_provisioned(view)?;
-        self.write_control(Control {
+        board.control = Control {
             abi_version: ABI_VERSION,
             active,
             generation: old.generation.wrapping_add(1),
             interface: view.interface.index,
             clock: *clock,
             table: old.table,
-        })?;
+        };
+        self.write(&board)?;
         self.forget_disallowed(view)?;
         self.drop_authenticated(view);
         Ok(())
@@ -138,24 +133,17 @@ impl Maps {
 
     /// Publishes the clock's state.
     pub fn publish_clock(&mut self, clock: &Clock) -> Result<(), MapsError> {
-        let control = self.control()?;
-        if control.clock == *clock { Ok(()) } else { self.write_control(Control { clock: *clock, ..control }) }
-    }
-
-    fn write_control(&mut self, control: Control) -> Result<(), MapsError> {
-        self.control.set(0, control, 0).map_err(|source| MapsError { name: name::CONTROL, source })
-    }
-
-    fn set_ports(&mut self, view: &View) -> Result<(), MapsError> {
-        for (index, word) in view.port_words().iter().enumerate() {
-            if self.written_ports.get(index) == Some(word) {
-                continue;
-            }
-            let set = self.ports.set(index as u32, *word, 0);
-            set.map_err(|source| MapsError { name: name::PORTS, source })?;
+        let mut board = first(&self.control)?;
+        if board.control.clock == *clock {
+            return Ok(());
         }
-        self.written_ports = view.port_words().to_vec();
-        Ok(())
+        board.control.clock = *clock;
+        self.write(&board)
+    }
+
+    /// Writes the whole board. What is on it already stays what it is for a packet that looks meanwhile.
+    fn write(&mut self, board: &Board) -> Result<(), MapsError> {
+        self.control.set(0, board, 0).map_err(|source| MapsError { name: name::CONTROL, source })
     }
 
     fn set_addresses(&mut self, view: &View) -> Result<(), MapsError> {
@@ -254,8 +242,9 @@ impl Maps {
                 _ => {}
             },
         }
-        let old = self.control()?;
-        self.write_control(Control { generation: old.generation.wrapping_add(1), ..old })?;
+        let mut board = first(&self.control)?;
+        board.control.generation = board.control.generation.wrapping_add(1);
+        self.write(&board)?;
         if is_wildcard(key) {
             self.drop_authenticated(view);
         } else if view.is_authenticated(key) {
@@ -321,21 +310,25 @@ impl Maps {
 /// Writes the shape of the table into maps that are new, before anything else.
 pub fn begin(pins: &Path, table: Shape) -> Result<(), MapsError> {
     let failed = |source| MapsError { name: name::CONTROL, source };
-    let mut control: Array<MapData, Control> = open(pins, name::CONTROL)?;
-    control.set(0, Control { table, ..Control::default() }, 0).map_err(failed)
+    let mut map: Array<MapData, Board> = open(pins, name::CONTROL)?;
+    let mut board = Board::blank();
+    board.control.table = table;
+    map.set(0, board, 0).map_err(failed)
 }
 
 /// Which layouts the maps in a folder have; 0 where that can't be told or no controller has written it yet.
 pub fn abi_version(pins: &Path) -> u32 {
-    /// The control entry up to version 1, which begins as ours does.
-    type Short = [u32; 8];
-    let ours = open::<Array<MapData, Control>>(pins, name::CONTROL).and_then(|map| first(&map));
-    let version = ours.map(|control| control.abi_version);
-    version
-        .or_else(|_| {
-            open::<Array<MapData, Short>>(pins, name::CONTROL).and_then(|map| first(&map)).map(|[version, ..]| version)
-        })
-        .unwrap_or(0)
+    /// The entry up to version 1, and in version 2: both begin as ours does.
+    type First = [u32; 8];
+    type Second = [u32; 20];
+    let ours = first_word::<Board>(pins).or_else(|_| first_word::<Second>(pins)).or_else(|_| first_word::<First>(pins));
+    ours.unwrap_or(0)
+}
+
+/// The first word of the entry, where it is of this size.
+fn first_word<T: aya::Pod + IntoBytes + Immutable>(pins: &Path) -> Result<u32, MapsError> {
+    let entry = open::<Array<MapData, T>>(pins, name::CONTROL).and_then(|map| first(&map))?;
+    Ok(u32::read_from_prefix(entry.as_bytes()).map_or(0, |(word, _)| word))
 }
 
 fn first<T: aya::Pod>(map: &Array<MapData, T>) -> Result<T, MapsError> {

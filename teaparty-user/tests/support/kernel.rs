@@ -9,7 +9,7 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use teaparty_common::maps::{
-    ABI_VERSION, BUCKET_ROWS, BucketRow, Clock, Config, Control, HistoryRing, LedgerRequest, LocalAddress, PORT_WORDS,
+    ABI_VERSION, BUCKET_ROWS, Board, BucketRow, Clock, Config, Control, HistoryRing, LedgerRequest, LocalAddress,
     PuntHeader, Session, SessionKey, name, program,
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
@@ -119,10 +119,7 @@ impl Kernel {
         for prefix in prefixes {
             allowed.remove(&prefix).expect("a prefix is removed");
         }
-        let mut ports: Array<_, u64> = self.map(name::PORTS);
-        for word in 0..PORT_WORDS {
-            ports.set(word, 0, 0).expect("a word of ports is written");
-        }
+        self.post(|board| board.ports.fill(0));
         self.punts();
         self.counted = self.counters();
     }
@@ -130,18 +127,23 @@ impl Kernel {
     /// Makes `control` and `config` hold.
     pub(crate) fn apply(&mut self) {
         let (config, control) = (self.config, self.control);
-        let mut map: Array<_, Config> = self.map(name::CONFIG);
-        map.set(control.active & 1, config, 0).expect("the configuration is written");
-        let mut map: Array<_, Control> = self.map(name::CONTROL);
-        map.set(0, control, 0).expect("the control entry is written");
+        self.post(|board| {
+            board.configs[control.active as usize & 1] = config;
+            board.control = control;
+        });
+    }
+
+    /// Changes what the controller says.
+    fn post(&mut self, change: impl FnOnce(&mut Board)) {
+        let mut map: Array<_, Board> = self.map(name::CONTROL);
+        let mut board = map.get(&0, 0).expect("the board is read");
+        change(&mut board);
+        map.set(0, board, 0).expect("the board is written");
     }
 
     /// Listens on one more port.
     pub(crate) fn listen(&mut self, port: u16) {
-        let mut map: Array<_, u64> = self.map(name::PORTS);
-        let index = u32::from(port / 64);
-        let word = map.get(&index, 0).expect("a word of ports");
-        map.set(index, word | 1 << (port % 64), 0).expect("a word of ports is written");
+        self.post(|board| board.ports[usize::from(port / 64)] |= 1 << (port % 64));
     }
 
     /// Makes an address ours.

@@ -7,7 +7,7 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, PerCpuArray, RingBuf};
 use aya::programs::ProgramFd;
 use teaparty_common::maps::table::Shape;
-use teaparty_common::maps::{self, ABI_VERSION, Config, Control, LocalAddress, name};
+use teaparty_common::maps::{self, ABI_VERSION, Board, Config, Control, LocalAddress, name};
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
 
 use super::cases::{Case, Limit, OUR_V4, OUR_V6, Subject};
@@ -41,8 +41,6 @@ impl Rig {
     fn of(mut reflector: Ebpf, harness: Harness, table: Shape) -> Result<Self> {
         let costs = verify::costs(&mut reflector)?;
         let mut rig = Self { reflector, harness, costs, table };
-        let mut ports = Array::<_, u64>::try_from(rig.map(name::PORTS)?)?;
-        ports.set(u32::from(OUR_PORT) / 64, 1 << (OUR_PORT % 64), 0)?;
         let mut addresses = HashMap::<_, Address, LocalAddress>::try_from(rig.map(name::ADDRESSES)?)?;
         for address in [OUR_V4, OUR_V6] {
             addresses.insert(mapped(address), LocalAddress { flags: LocalAddress::ANSWERED }, 0)?;
@@ -132,12 +130,14 @@ impl Rig {
             mac: OUR_MAC,
             reserved: [0; 2],
         };
-        Array::<_, Config>::try_from(self.map(name::CONFIG)?)?.set(0, config, 0)?;
         let table = self.table;
         let mut control =
             Control { abi_version: ABI_VERSION, generation: 1, interface: 1, table, ..Control::default() };
         control.clock.error_estimate = 1;
-        Array::<_, Control>::try_from(self.map(name::CONTROL)?)?.set(0, control, 0)?;
+        let mut board = Board::blank();
+        board.ports[usize::from(OUR_PORT) / 64] = 1 << (OUR_PORT % 64);
+        (board.control, board.configs[0]) = (control, config);
+        Array::<_, Board>::try_from(self.map(name::CONTROL)?)?.set(0, board, 0)?;
         Ok(())
     }
 
