@@ -4,8 +4,10 @@
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use teaparty_common::maps::table::Place;
-use teaparty_common::maps::{BUCKET_ROWS, Board, BucketRow, Census, HistoryRing, LocalAddress, Session, SessionKey};
-use teaparty_common::reflect::{Address, REASON_SLOTS};
+use teaparty_common::maps::{
+    BUCKET_ROWS, Board, BucketRow, Census, Counters, HistoryRing, LocalAddress, Session, SessionKey,
+};
+use teaparty_common::reflect::Address;
 
 use crate::work::Scratch;
 
@@ -28,7 +30,7 @@ pub(crate) static PROVISIONED: HashMap<SessionKey, Session, 65536, NO_PREALLOC> 
 #[btf_map(name = "buckets")]
 pub(crate) static BUCKETS: Array<BucketRow, { BUCKET_ROWS as usize }> = Array::new();
 #[btf_map(name = "counters")]
-pub(crate) static COUNTERS: PerCpuArray<u64, REASON_SLOTS> = PerCpuArray::new();
+static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 #[btf_map(name = "punts")]
 pub(crate) static PUNTS: RingBuf<(), { 8 << 20 }> = RingBuf::new();
 #[btf_map(name = "history")]
@@ -44,11 +46,10 @@ pub(crate) fn board() -> Option<&'static Board> {
     CONTROL.get(0)
 }
 
-/// Adds one to the counter of the reason with this number.
+/// This processor's counters.
 #[inline(always)]
-pub(crate) fn count(reason: u32) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(reason) {
-        // SAFETY: a slot of this processor alone, and programs are not preempted by themselves on it.
-        unsafe { *counter += 1 };
-    }
+pub(crate) fn counters() -> Option<&'static mut Counters> {
+    let counters = COUNTERS.get_ptr_mut(0)?;
+    // SAFETY: of this processor alone, and programs are not preempted by themselves on it.
+    Some(unsafe { &mut *counters })
 }

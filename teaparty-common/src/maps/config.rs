@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::reflect::{Address, Policy};
+use crate::reflect::{Address, Policy, REASON_SLOTS};
 
 /// All that the controller tells the program about every packet: one value, which the program finds by one look-up.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -119,6 +119,27 @@ impl Config {
     #[inline(always)]
     pub const fn allowed_bit(&self) -> u32 {
         if self.has(Self::SECOND) { 2 } else { 1 }
+    }
+}
+
+/// How many packets ended in which way, on one processor.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Counters {
+    /// By the number of their [`crate::reflect::Reason`].
+    pub packets: [u64; REASON_SLOTS],
+}
+
+impl Counters {
+    /// Those of all processors together.
+    pub fn total<'a>(each: impl IntoIterator<Item = &'a Self>) -> [u64; REASON_SLOTS] {
+        let mut total = [0u64; REASON_SLOTS];
+        for counters in each {
+            for (sum, count) in total.iter_mut().zip(&counters.packets) {
+                *sum = sum.wrapping_add(*count);
+            }
+        }
+        total
     }
 }
 

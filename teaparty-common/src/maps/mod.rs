@@ -9,7 +9,7 @@ mod punt;
 mod session;
 pub mod table;
 
-pub use config::{BUCKET_ROWS, Board, Bucket, BucketRow, Clock, Config, Control, LocalAddress};
+pub use config::{BUCKET_ROWS, Board, Bucket, BucketRow, Clock, Config, Control, Counters, LocalAddress};
 pub use ledger::{LedgerOperation, LedgerRequest};
 pub use punt::{MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind};
 pub use session::{Census, HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
@@ -32,7 +32,7 @@ pub mod name {
     pub const PROVISIONED: &str = "provisioned";
     /// [`super::BucketRow`]s: what sources may still send.
     pub const BUCKETS: &str = "buckets";
-    /// Packets by [`crate::reflect::Reason`], for each processor.
+    /// [`super::Counters`] of each processor.
     pub const COUNTERS: &str = "counters";
     /// Ring buffer of [`super::PuntHeader`] records.
     pub const PUNTS: &str = "punts";
@@ -77,6 +77,7 @@ pod!(
     Census,
     Config,
     Control,
+    Counters,
     LocalAddress,
     SessionKey,
     Session,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
-use teaparty_common::maps::{Session, SessionKey, name};
+use teaparty_common::maps::{Counters, Session, SessionKey, name};
 use teaparty_common::reflect::REASON_SLOTS;
 
 use super::maps::{MapsError, open};
@@ -15,7 +15,7 @@ use super::table::KernelTable;
 pub struct Reader {
     sessions: Arc<KernelTable>,
     provisioned: HashMap<MapData, SessionKey, Session>,
-    counters: PerCpuArray<MapData, u64>,
+    counters: PerCpuArray<MapData, Counters>,
 }
 
 impl Reader {
@@ -42,6 +42,6 @@ impl Reader {
 
     /// Packets by the way they ended in the kernel, by [`teaparty_common::reflect::Reason`] as a number.
     pub fn counters(&self) -> [u64; REASON_SLOTS] {
-        std::array::from_fn(|reason| self.counters.get(&(reason as u32), 0).map_or(0, |values| values.iter().sum()))
+        self.counters.get(&0, 0).map_or([0; REASON_SLOTS], |each| Counters::total(each.iter()))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aya::maps::{Map, MapData, PerCpuArray};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use teaparty_common::maps::Counters;
 use teaparty_common::reflect::Reason;
 
 use crate::authentication::count;
@@ -15,8 +16,8 @@ use crate::signed::{SharedKey, echoed, witness};
 /// A counter of the kernel's.
 fn kernel_count(net: &Net, reason: Reason) -> u64 {
     let map = Map::from_map_data(MapData::from_pin(net.pins().join("counters")).unwrap()).unwrap();
-    let counters = PerCpuArray::<_, u64>::try_from(map).unwrap();
-    counters.get(&(reason as u32), 0).unwrap().iter().sum()
+    let counters = PerCpuArray::<_, Counters>::try_from(map).unwrap();
+    Counters::total(counters.get(&0, 0).unwrap().iter())[reason as usize]
 }
 
 #[test]

@@ -9,8 +9,8 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use teaparty_common::maps::{
-    ABI_VERSION, BUCKET_ROWS, Board, BucketRow, Clock, Config, Control, HistoryRing, LedgerRequest, LocalAddress,
-    PuntHeader, Session, SessionKey, name, program,
+    ABI_VERSION, BUCKET_ROWS, Board, BucketRow, Clock, Config, Control, Counters, HistoryRing, LedgerRequest,
+    LocalAddress, PuntHeader, Session, SessionKey, name, program,
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
 use teaparty_user::reflector::table::{KernelTable, new_shape};
@@ -39,7 +39,7 @@ pub(crate) const HISTORY_RINGS: u32 = 64;
 /// A loaded program and its maps. Loading takes the verifier a second, so tests hand it on to each other, cleared.
 struct Loaded {
     bpf: Ebpf,
-    counters: PerCpuArray<MapData, u64>,
+    counters: PerCpuArray<MapData, Counters>,
     punts: RingBuf<MapData>,
     table: KernelTable,
 }
@@ -238,12 +238,9 @@ impl Kernel {
 
     /// Packets by reason since the test began, all processors together.
     pub(crate) fn counters(&self) -> [u64; REASON_SLOTS] {
-        let mut totals = [0; REASON_SLOTS];
-        for (i, total) in totals.iter_mut().enumerate() {
-            let values = self.loaded.as_ref().expect(HELD).counters.get(&(i as u32), 0).expect("a counter is read");
-            *total = values.iter().sum::<u64>() - self.counted[i];
-        }
-        totals
+        let each = self.loaded.as_ref().expect(HELD).counters.get(&0, 0).expect("the counters are read");
+        let totals = Counters::total(each.iter());
+        std::array::from_fn(|reason| totals[reason] - self.counted[reason])
     }
 
     /// The records that the ring has, oldest first, and takes them out.

@@ -7,8 +7,8 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, PerCpuArray, RingBuf};
 use aya::programs::ProgramFd;
 use teaparty_common::maps::table::Shape;
-use teaparty_common::maps::{self, ABI_VERSION, Board, Config, Control, LocalAddress, name};
-use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
+use teaparty_common::maps::{self, ABI_VERSION, Board, Config, Control, Counters, LocalAddress, name};
+use teaparty_common::reflect::{Address, Policy, Reason};
 
 use super::cases::{Case, Limit, OUR_V4, OUR_V6, Subject};
 use super::frames::{self, OUR_MAC, OUR_PORT};
@@ -143,8 +143,8 @@ impl Rig {
 
     /// Packets by reason, all processors together.
     fn counters(&mut self) -> Result<Vec<u64>> {
-        let counters = PerCpuArray::<_, u64>::try_from(self.map(name::COUNTERS)?)?;
-        (0..REASON_SLOTS as u32).map(|slot| Ok(counters.get(&slot, 0)?.iter().sum())).collect()
+        let counters = PerCpuArray::<_, Counters>::try_from(self.map(name::COUNTERS)?)?;
+        Ok(Counters::total(counters.get(&0, 0)?.iter()).to_vec())
     }
 
     /// Makes room in the punt ring.
