@@ -140,17 +140,6 @@ impl Frame {
         }
     }
 
-    /// Whether a frame is addressed to this MAC address.
-    #[inline(always)]
-    pub fn is_to<B: Bytes>(frame: &B, mac: &[u8; 6]) -> bool {
-        // In two words: as a comparison of six octets, it would be six.
-        let (Some(front), Some(back)) = (frame.get::<4>(0), frame.get::<2>(4)) else { return false };
-        let [a, b, c, d, e, f] = *mac;
-        let front = u32::from_ne_bytes(front) ^ u32::from_ne_bytes([a, b, c, d]);
-        let back = u16::from_ne_bytes(back) ^ u16::from_ne_bytes([e, f]);
-        front | u32::from(back) == 0
-    }
-
     /// Sends a frame back to the MAC address that it came from. `None` only where the addresses are not there.
     #[inline(always)]
     pub fn swap_macs<B: Bytes>(frame: &mut B) -> Option<()> {

@@ -9,7 +9,7 @@ use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::{Frame, Plain};
 use teaparty_common::maps::{Board, Config, Control, Session, SessionKey};
-use teaparty_common::reflect::{self, Base, Environment, Facts, Plan, Policy, Reason, Steering, Survey, Verdict};
+use teaparty_common::reflect::{self, Base, Environment, Facts, Plan, Policy, Reason, Steering, Survey};
 use teaparty_common::tlv::{Kind, KindSet};
 use teaparty_common::wire::checksum::Difference;
 use teaparty_common::wire::{Mode, NANOS_PER_SEC, OPEN_LEN, Split, TimestampFormat};
@@ -27,9 +27,13 @@ pub(crate) const NO: u32 = u32::MAX;
 /// The same, and the map of sessions made by packets has no entry for it.
 pub(crate) const UNKNOWN: u32 = u32::MAX - 1;
 
-/// What the configuration must have, and must not have.
-const MUST: u32 = Config::STATEFUL;
-const MUST_NOT: u32 = Config::HAS_AUTHENTICATED;
+/// Whether a packet may be answered here, as far as that can be told without looking for its session.
+#[inline(always)]
+pub(crate) fn is_plain(view: &impl Bytes, board: &Board, frame: &Frame) -> bool {
+    let config = board.config(board.control.active);
+    let has_checksum = !frame.is_ipv6 || frame.checksum != 0;
+    config.has(Config::PLAIN) && frame.payload_len >= OPEN_LEN && has_checksum && config.is_addressed_by(view)
+}
 
 /// Answers the packet whose datagram is `found`, received at `received_ns` of CLOCK_TAI, and returns the number of a
 /// reason; or returns [`NO`] or [`UNKNOWN`] with nothing changed. `HEADERS` octets stand before the payload, `FRAME` are held by `view`,
@@ -39,22 +43,16 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     ctx: &XdpContext,
     view: &mut Held<FRAME>,
     (board, found): (&Board, &Plain),
-    received_ns: u64,
+    (is_plain, received_ns): (bool, u64),
     again: impl FnOnce(&Held<FRAME>) -> Option<Plain>,
 ) -> u32 {
     let control = &board.control;
     let config = board.config(control.active);
-    if config.flags & (MUST | MUST_NOT) != MUST || config.policy.has(Policy::NO_TLV) {
-        return NO;
-    }
-    if !config.has(Config::ANY_MAC) && !Frame::is_to(view, &config.mac) {
-        return NO;
-    }
-    if found.frame.is_ipv6 && found.frame.checksum == 0 {
+    if !is_plain {
         return NO;
     }
     let payload = view.part::<HEADERS, OPEN_LEN>();
-    let Some(plan) = plan(ctx, &payload, found, &config.policy, received_ns) else { return NO };
+    let Some(plan) = plan(ctx, found, &config.policy, received_ns) else { return NO };
     let key = SessionKey {
         source: found.source,
         destination: found.destination,
@@ -132,20 +130,19 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     reason
 }
 
-/// What is to be done with the payload of `found`, where it is to be answered and every TLV in it is simple. It begins with
-/// `base`.
+/// What is to be done with the payload of `found`, where it is to be answered and every TLV in it is simple. What could
+/// be wrong with its size or its base packet [`is_plain`] has looked at.
 #[inline(always)]
-fn plan(ctx: &XdpContext, base: &Held<OPEN_LEN>, found: &Plain, policy: &Policy, received_ns: u64) -> Option<Plan> {
+fn plan(ctx: &XdpContext, found: &Plain, policy: &Policy, received_ns: u64) -> Option<Plan> {
     let len = found.frame.payload_len;
-    if len <= OPEN_LEN {
-        // No octet behind what is held.
-        let verdict = reflect::plan_bare(base, len, Mode::Open, policy, &Padding);
-        return if let Verdict::Reflect(plan) = verdict { Some(plan) } else { None };
+    let mut plan = Plan::without_tlvs(len, Mode::Open);
+    if len == OPEN_LEN {
+        return Some(plan);
     }
     let payload = &Packet::new(ctx, found.frame.payload_at()).without_zeros();
-    let Verdict::Reflect(mut plan) = reflect::plan_bare(payload, len, Mode::Open, policy, &Padding) else {
+    if !payload.holds(len) {
         return None;
-    };
+    }
     let mut survey = Survey::new(Mode::Open);
     for _ in 0..MAX_TLVS {
         if !survey.skim(payload, len, policy) {

@@ -62,10 +62,12 @@ fn look_plain<const FRAME: usize, const HEADERS: usize>(
         return Reason::NotOurPort as u32;
     }
     let view = Held::of(&frame);
+    let is_plain = view.as_ref().is_some_and(|view| express::is_plain(view, board, &found.frame));
     let received_ns = clock();
     let mut outcome = express::NO;
     if let Some(mut view) = view {
-        outcome = express::answer::<FRAME, HEADERS>(ctx, &mut view, (board, &found), received_ns, again);
+        let when = (is_plain, received_ns);
+        outcome = express::answer::<FRAME, HEADERS>(ctx, &mut view, (board, &found), when, again);
         if outcome != express::NO && outcome != express::UNKNOWN {
             return outcome;
         }

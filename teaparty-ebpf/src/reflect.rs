@@ -3,7 +3,6 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_tai_ns;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
-use teaparty_common::frame::Frame;
 use teaparty_common::maps::{Config, RecordKind, Session};
 use teaparty_common::reflect::{self, Base, Class, Facts, Policy, Reason, Steering, Survey, Verdict};
 use teaparty_common::wire::checksum::Difference;
@@ -46,7 +45,7 @@ fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
     let control = &board.control;
     scratch.active = control.active;
     let config = board.config(scratch.active);
-    if !config.has(Config::ANY_MAC) && !Frame::is_to(&Packet::new(ctx, 0), &config.mac) {
+    if !config.is_addressed_by(&Packet::new(ctx, 0)) {
         return Err(Reason::NotOurAddress);
     }
     if config.policy.has(Policy::NO_TLV) {

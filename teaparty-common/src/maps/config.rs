@@ -2,7 +2,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::bytes::Bytes;
 use crate::reflect::{Address, Policy, REASON_SLOTS};
+use crate::wire::OPEN_LEN;
 
 /// All that the controller tells the program about every packet: one value, which the program finds by one look-up.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -81,10 +83,8 @@ pub struct Config {
     pub flags: u32,
     /// Rings in the history map, a power of two.
     pub history_rings: u32,
-    /// MAC address of the interface; all zero on loopback.
-    pub mac: [u8; 6],
-    /// Nothing.
-    pub reserved: [u8; 2],
+    /// MAC address of the interface, and two zeros; all zero on loopback. See [`Config::mac`].
+    pub mac: [u8; 8],
 }
 
 impl Config {
@@ -109,10 +109,37 @@ impl Config {
     /// This is the second of the two entries.
     pub const SECOND: u32 = 512;
 
+    /// Follows from the rest, see [`Config::derived`]: sessions are stateful and none of them is authenticated, and a packet of
+    /// the base length or more is never refused for its size or what is in its base packet, and may have TLVs.
+    pub const PLAIN: u32 = 1024;
+
     /// Whether a flag is set.
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
+    }
+
+    /// A MAC address as [`Config::mac`] has it.
+    pub const fn mac([a, b, c, d, e, f]: [u8; 6]) -> [u8; 8] {
+        [a, b, c, d, e, f, 0, 0]
+    }
+
+    /// The same with the flag that follows from the others and from the policy: what a program is given.
+    #[must_use]
+    pub const fn derived(self) -> Self {
+        let is_plain = self.flags & (Self::STATEFUL | Self::HAS_AUTHENTICATED) == Self::STATEFUL
+            && !self.policy.has(Policy::NO_TLV | Policy::STRICT)
+            && self.policy.min_payload as usize <= OPEN_LEN;
+        let plain = if is_plain { Self::PLAIN } else { 0 };
+        Self { flags: self.flags & !Self::PLAIN | plain, ..self }
+    }
+
+    /// Whether a frame is addressed to a MAC address that is answered. In one word: as six octets they would be six comparisons.
+    #[inline(always)]
+    pub fn is_addressed_by<B: Bytes>(&self, frame: &B) -> bool {
+        const ADDRESS: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
+        let Some(front) = frame.get::<8>(0) else { return false };
+        (u64::from_ne_bytes(front) ^ u64::from_ne_bytes(self.mac)) & ADDRESS == 0 || self.has(Self::ANY_MAC)
     }
 
     /// The bit that prefixes of [`super::name::ALLOWED`] have in their value where they are allowed by this entry.

@@ -107,9 +107,9 @@ impl Maps {
             rate_burst_ns: view.config.rate_burst_ns,
             flags: view.flags() | second,
             history_rings: HISTORY_RINGS,
-            mac: view.interface.mac,
-            reserved: [0; 2],
-        };
+            mac: Config::mac(view.interface.mac),
+        }
+        .derived();
         // All but the word that says which configuration holds; that one is written when all the rest is there.
         board.configs[active as usize] = config;
         board.ports.copy_from_slice(view.port_words());

@@ -91,8 +91,7 @@ impl Kernel {
             rate_burst_ns: 0,
             flags: Config::STATEFUL | Config::HISTORY,
             history_rings: HISTORY_RINGS,
-            mac: OUR_MAC,
-            reserved: [0; 2],
+            mac: Config::mac(OUR_MAC),
         };
         let mut kernel =
             Self { loaded: Some(loaded), out: vec![0; 65536], counted: [0; REASON_SLOTS], config, control };
@@ -128,7 +127,7 @@ impl Kernel {
     pub(crate) fn apply(&mut self) {
         let (config, control) = (self.config, self.control);
         self.post(|board| {
-            board.configs[control.active as usize & 1] = config;
+            board.configs[control.active as usize & 1] = config.derived();
             board.control = control;
         });
     }

@@ -149,7 +149,7 @@ impl Model {
             return Reason::NotOurPort;
         }
         let source_mac = Frame::source_mac(&whole).expect("a located frame has it");
-        if !Frame::is_to(&whole, &OUR_MAC) {
+        if whole.get::<6>(0) != Some(OUR_MAC) {
             return Reason::NotOurAddress;
         }
         let (source, destination) = frame.addresses(&whole).expect("a located frame has them");

@@ -127,9 +127,9 @@ impl Rig {
             rate_burst_ns,
             flags: case.flags,
             history_rings: 1,
-            mac: OUR_MAC,
-            reserved: [0; 2],
-        };
+            mac: Config::mac(OUR_MAC),
+        }
+        .derived();
         let table = self.table;
         let mut control =
             Control { abi_version: ABI_VERSION, generation: 1, interface: 1, table, ..Control::default() };
