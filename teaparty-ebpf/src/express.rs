@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_tai_ns;
 use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::{Frame, Plain};
-use teaparty_common::maps::{Board, Config, Control, Session, SessionKey};
+use teaparty_common::maps::{Config, Control, Session, SessionKey};
 use teaparty_common::reflect::{self, Base, Environment, Facts, Plan, Policy, Reason, Steering, Survey};
 use teaparty_common::tlv::{Kind, KindSet};
 use teaparty_common::wire::checksum::Difference;
@@ -29,8 +29,7 @@ pub(crate) const UNKNOWN: u32 = u32::MAX - 1;
 
 /// Whether a packet may be answered here, as far as that can be told without looking for its session.
 #[inline(always)]
-pub(crate) fn is_plain(view: &impl Bytes, board: &Board, frame: &Frame) -> bool {
-    let config = board.config(board.control.active);
+pub(crate) fn is_plain(view: &impl Bytes, config: &Config, frame: &Frame) -> bool {
     let has_checksum = !frame.is_ipv6 || frame.checksum != 0;
     config.has(Config::PLAIN) && frame.payload_len >= OPEN_LEN && has_checksum && config.is_addressed_by(view)
 }
@@ -42,15 +41,10 @@ pub(crate) fn is_plain(view: &impl Bytes, board: &Board, frame: &Frame) -> bool 
 pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     ctx: &XdpContext,
     view: &mut Held<FRAME>,
-    (board, found): (&Board, &Plain),
-    (is_plain, received_ns): (bool, u64),
+    (control, config, found): (&Control, &Config, &Plain),
+    received_ns: u64,
     again: impl FnOnce(&Held<FRAME>) -> Option<Plain>,
 ) -> u32 {
-    let control = &board.control;
-    let config = board.config(control.active);
-    if !is_plain {
-        return NO;
-    }
     let payload = view.part::<HEADERS, OPEN_LEN>();
     let Some(plan) = plan(ctx, found, &config.policy, received_ns) else { return NO };
     let key = SessionKey {
@@ -222,13 +216,7 @@ impl Exchange<'_> {
             return Reason::Internal as u32;
         }
         let sender_sequence = stamped.echo.sequence_number.get();
-        let tag = settle(session, received_ns, sequence, sender_sequence, timestamp);
-        session::remember(tag, sequence, config, |slot| {
-            slot.sender_timestamp = stamped.echo.timestamp.bits();
-            slot.receive_timestamp = base.receive_timestamp;
-            slot.timestamp = timestamp;
-            slot.sender_sequence = sender_sequence;
-        });
+        settle(session, received_ns, (sequence, sender_sequence, timestamp), &payload, config);
         Reason::Reflected as u32
     }
 }

@@ -83,12 +83,7 @@ fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
             (*session).sender_sequence = request.exchange.sender_sequence;
             (*session).flags |= Session::HAS_PREVIOUS;
             let done = &request.exchange;
-            session::remember((*session).history_tag, done.reflector_sequence, config, |slot| {
-                slot.sender_timestamp = done.sender_timestamp;
-                slot.receive_timestamp = done.receive_timestamp;
-                slot.timestamp = done.timestamp;
-                slot.sender_sequence = done.sender_sequence;
-            });
+            session::remember((*session).history_tag, *done, config);
         }
     }
     Some(())

@@ -61,16 +61,16 @@ fn look_plain<const FRAME: usize, const HEADERS: usize>(
     if !board.listens(found.frame.destination_port) {
         return Reason::NotOurPort as u32;
     }
-    let view = Held::of(&frame);
-    let is_plain = view.as_ref().is_some_and(|view| express::is_plain(view, board, &found.frame));
+    let config = board.config(board.control.active);
+    let mut view = match Held::of(&frame) {
+        Some(view) if express::is_plain(&view, config, &found.frame) => view,
+        _ => return note(ctx, found, frame_len, clock(), false),
+    };
     let received_ns = clock();
-    let mut outcome = express::NO;
-    if let Some(mut view) = view {
-        let when = (is_plain, received_ns);
-        outcome = express::answer::<FRAME, HEADERS>(ctx, &mut view, (board, &found), when, again);
-        if outcome != express::NO && outcome != express::UNKNOWN {
-            return outcome;
-        }
+    let boards = (&board.control, config, &found);
+    let outcome = express::answer::<FRAME, HEADERS>(ctx, &mut view, boards, received_ns, again);
+    if outcome != express::NO && outcome != express::UNKNOWN {
+        return outcome;
     }
     note(ctx, found, frame_len, received_ns, outcome == express::UNKNOWN)
 }

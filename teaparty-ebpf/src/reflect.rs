@@ -238,13 +238,8 @@ fn send(work: &mut Work<'_>, base: Base, format: TimestampFormat) -> Reason {
     }
     if let Some(session) = work.admitted.session {
         let sender_sequence = stamped.echo.sequence_number.get();
-        let tag = settle(session.as_ptr(), *received_ns, base.sequence, sender_sequence, timestamp);
-        session::remember(tag, base.sequence, work.config, |slot| {
-            slot.sender_timestamp = stamped.echo.timestamp.bits();
-            slot.receive_timestamp = base.receive_timestamp;
-            slot.timestamp = timestamp;
-            slot.sender_sequence = sender_sequence;
-        });
+        let exchange = (base.sequence, sender_sequence, timestamp);
+        settle(session.as_ptr(), *received_ns, exchange, &payload, work.config);
     }
     if let Some(report) = steering.access_report {
         punt::report_access(report, key, &work.scratch.facts);

@@ -259,19 +259,16 @@ pub(crate) unsafe fn fetch_add(number: *mut u64, more: u64) -> u64 {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(number, more) }
 }
 
-/// Remembers an exchange for the History TLV: `write` fills its slot, all but who and which it is.
+/// Remembers an exchange for the History TLV, in a session with this tag.
 #[inline(always)]
-pub(crate) fn remember(tag: u32, sequence: u32, config: &Config, write: impl FnOnce(&mut HistorySlot)) {
+pub(crate) fn remember(tag: u32, exchange: HistorySlot, config: &Config) {
     if tag == 0 {
         return;
     }
     let ring = HistoryKey::ring(tag, config.history_rings);
     if let Some(ring) = HISTORY.get_ptr_mut(ring) {
         // SAFETY: a value of a map; the index is below the depth.
-        let slot = unsafe { &mut (*ring).slots[HistoryKey::slot(sequence)] };
-        slot.tag = tag;
-        slot.reflector_sequence = sequence;
-        slot.reserved = 0;
-        write(slot);
+        let slot = unsafe { &mut (*ring).slots[HistoryKey::slot(exchange.reflector_sequence)] };
+        *slot = HistorySlot { tag, reserved: 0, ..exchange };
     }
 }

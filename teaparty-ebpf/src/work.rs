@@ -4,12 +4,12 @@ use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::Frame;
 use teaparty_common::maps::{Config, Control, LedgerRequest, Session, SessionKey};
-use teaparty_common::reflect::{Facts, Plan, Steering, Survey};
+use teaparty_common::reflect::{self, Facts, Plan, Steering, Survey};
 use teaparty_common::wire::checksum::Difference;
 use teaparty_common::wire::{Split, TimestampFormat, error_estimate};
 
 use crate::packet::Packet;
-use crate::session::Admitted;
+use crate::session::{self, Admitted};
 
 /// What is known of the packet at hand, in memory of a map because the stack has 512 octets only.
 pub(crate) struct Scratch {
@@ -130,23 +130,28 @@ pub(crate) fn assign(facts: &mut Facts, session: *mut Session, replies: u64) {
     session.tell(facts, replies as u32, (replies + session.unanswered) as u32 + 1);
 }
 
-/// Leaves in the session what the next packet is to know; gives the tag of its history.
+/// Leaves in the session what the next packet is to know, and in its history what the reply that `payload` is says of it.
 #[inline(always)]
 pub(crate) fn settle(
     session: *mut Session,
     received_ns: u64,
-    sequence: u32,
-    sender_sequence: u32,
-    timestamp: u64,
-) -> u32 {
+    (sequence, sender_sequence, timestamp): (u32, u32, u64),
+    payload: &impl Bytes,
+    config: &Config,
+) {
     // SAFETY: a value of a map. Packets of one session come by one queue; where they do not, the last writer wins.
-    unsafe {
+    let tag = unsafe {
         (*session).last_received_ns = received_ns;
         (*session).previous_timestamp = timestamp;
         (*session).previous_sequence = sequence;
         (*session).sender_sequence = sender_sequence;
         (*session).flags |= Session::HAS_PREVIOUS;
         (*session).history_tag
+    };
+    if tag != 0
+        && let Some(exchange) = reflect::recount(payload)
+    {
+        session::remember(tag, exchange, config);
     }
 }
 

@@ -1,10 +1,13 @@
 //! The writing half of reflection: TLV bodies and flags in place, then the base packet.
 
+use core::mem::offset_of;
+
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::transmute;
 
 use super::{Address, Environment, Facts, Integrity, Plan, Policy, Step, Tlv, step};
 use crate::bytes::Bytes;
+use crate::maps::HistorySlot;
 use crate::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, DscpEcn};
 use crate::tlv::measurement::{DirectMeasurement, FOLLOW_UP_CLEARED, FollowUpTelemetry};
 use crate::tlv::steering::{AccessReport, DestinationPort, MicroSessionId};
@@ -349,6 +352,23 @@ pub fn stamp<B: Bytes>(payload: &mut B, mode: Mode, base: Base, timestamp: u64) 
             Some(Stamped { echo, difference })
         }
     }
+}
+
+/// What a reply in open mode says of its exchange, for the session's history. `None` where it is not all there.
+#[inline(always)]
+pub fn recount<B: Bytes>(payload: &B) -> Option<HistorySlot> {
+    // Field by field, since they are fewer than all and those of eight octets are not aligned.
+    let number = |at: usize| payload.get::<4>(at).map(u32::from_be_bytes);
+    let time = |at: usize| payload.get::<8>(at).map(u64::from_be_bytes);
+    Some(HistorySlot {
+        tag: 0,
+        reflector_sequence: number(offset_of!(reflector::OpenPacket, sequence_number))?,
+        sender_timestamp: time(offset_of!(reflector::OpenPacket, sender_timestamp))?,
+        receive_timestamp: time(offset_of!(reflector::OpenPacket, receive_timestamp))?,
+        timestamp: time(offset_of!(reflector::OpenPacket, timestamp))?,
+        sender_sequence: number(offset_of!(reflector::OpenPacket, sender_sequence_number))?,
+        reserved: 0,
+    })
 }
 
 impl Base {

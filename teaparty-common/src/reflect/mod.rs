@@ -15,7 +15,7 @@ mod walk;
 mod tests;
 
 pub use address::Address;
-pub use apply::{Base, Stamped, Steering, apply, apply_turn, stamp};
+pub use apply::{Base, Stamped, Steering, apply, apply_turn, recount, stamp};
 pub use facts::Facts;
 pub use policy::{LocationFields, Policy};
 pub use verdict::{Class, REASON_SLOTS, REASONS, Reason, Verdict};
