@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
 use teaparty_common::frame::{self, ETHERNET_LEN, IPV4_LEN, IPV6_LEN, Plain, UDP_LEN};
+use teaparty_common::maps::Step;
 use teaparty_common::reflect::{self, Reason};
 use teaparty_common::wire::{Mode, OPEN_LEN};
 
@@ -10,37 +11,27 @@ use crate::express;
 use crate::maps::{SCRATCH, board};
 use crate::packet::{Held, Packet, REACH};
 
-/// Finds the datagram of a packet to a port of ours and leaves it in working memory. Returns [`GOES_ON`], or the number
-/// of the reason to leave the packet to the stack.
-#[inline(always)]
-pub(crate) fn look(ctx: &XdpContext) -> u32 {
-    let mut seen = look_v4(ctx);
-    if seen == NOT_PLAIN {
-        seen = look_v6(ctx);
-    }
-    if seen == NOT_PLAIN {
-        seen = look_closely(ctx);
-    }
-    seen
+/// What a step returns for a packet that goes on to another one: a number that is no reason.
+pub(crate) const fn on_to(step: Step) -> u32 {
+    u32::MAX - step as u32
 }
 
-/// What [`look_v4`] and [`look_v6`] return for a frame that is not plain: [`look_closely`] looks at it.
-const NOT_PLAIN: u32 = u32::MAX - 1;
+/// What [`look_plain`] returns for a frame that is not plain.
+const NOT_PLAIN: u32 = u32::MAX / 2;
 
-/// What they return for a packet that goes on: a number that is no reason.
-pub(crate) const GOES_ON: u32 = u32::MAX;
-
-/// Finds the datagram of a plain IPv4 frame and notes when it came, whence and whither; or answers it at once. Returns
-/// [`GOES_ON`], [`NOT_PLAIN`] or the number of a reason.
-#[inline(never)]
-fn look_v4(ctx: &XdpContext) -> u32 {
-    look_plain::<{ V4_HEADERS + OPEN_LEN }, V4_HEADERS>(ctx, frame::locate_plain_v4, frame::again_plain_v4)
+/// Finds the datagram of a plain IPv4 frame and answers it, or notes in working memory when it came, whence and whither, or
+/// leaves the frame to the next step.
+#[inline(always)]
+pub(crate) fn look_v4(ctx: &XdpContext) -> u32 {
+    let seen = look_plain::<{ V4_HEADERS + OPEN_LEN }, V4_HEADERS>(ctx, frame::locate_plain_v4, frame::again_plain_v4);
+    if seen == NOT_PLAIN { on_to(Step::V6) } else { seen }
 }
 
 /// [`look_v4`] for plain IPv6 frames.
-#[inline(never)]
-fn look_v6(ctx: &XdpContext) -> u32 {
-    look_plain::<{ V6_HEADERS + OPEN_LEN }, V6_HEADERS>(ctx, frame::locate_plain_v6, frame::again_plain_v6)
+#[inline(always)]
+pub(crate) fn look_v6(ctx: &XdpContext) -> u32 {
+    let seen = look_plain::<{ V6_HEADERS + OPEN_LEN }, V6_HEADERS>(ctx, frame::locate_plain_v6, frame::again_plain_v6);
+    if seen == NOT_PLAIN { on_to(Step::Look) } else { seen }
 }
 
 /// Octets in front of the payload in a plain frame.
@@ -84,8 +75,8 @@ fn clock() -> u64 {
 }
 
 /// [`look_v4`] for everything but plain frames in one buffer: tags, options, several buffers, what is not UDP at all.
-#[inline(never)]
-fn look_closely(ctx: &XdpContext) -> u32 {
+#[inline(always)]
+pub(crate) fn look_closely(ctx: &XdpContext) -> u32 {
     // SAFETY: a context of this program.
     let frame_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
     let view = Packet::new(ctx, 0);
@@ -118,7 +109,7 @@ fn note(ctx: &XdpContext, found: Plain, frame_len: usize, received_ns: u64, is_u
     scratch.key.reserved = 0;
     scratch.frame_len = frame_len;
     scratch.frame = found.frame;
-    GOES_ON
+    on_to(Step::Long)
 }
 
 /// An Ethernet frame with two tags is within reach.

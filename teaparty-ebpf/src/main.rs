@@ -24,14 +24,49 @@ mod work;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::reflect::{Class, REASON_SLOTS, REASONS};
+use teaparty_common::maps::Step;
+use teaparty_common::reflect::{Class, REASON_SLOTS, REASONS, Reason};
 
 /// The reflector. Attached to one interface, with maps of its own.
 #[xdp(frags)]
 fn teaparty(ctx: XdpContext) -> u32 {
+    end_by(&ctx, look::look_v4)
+}
+
+/// [`Step::V6`].
+#[xdp(frags)]
+fn teaparty_v6(ctx: XdpContext) -> u32 {
+    end_by(&ctx, look::look_v6)
+}
+
+/// [`Step::Look`].
+#[xdp(frags)]
+fn teaparty_look(ctx: XdpContext) -> u32 {
+    end_by(&ctx, look::look_closely)
+}
+
+/// [`Step::Long`].
+#[xdp(frags)]
+fn teaparty_long(ctx: XdpContext) -> u32 {
+    end_by(&ctx, reflect::run)
+}
+
+/// Has one step look at a packet, and goes on to the next one where that says so; else counts how the packet ended, and says
+/// what becomes of it.
+#[inline(always)]
+fn end_by(ctx: &XdpContext, step: impl FnOnce(&XdpContext) -> u32) -> u32 {
     // Found before they are needed: a look-up takes longer where nothing else is left to do meanwhile.
     let Some(counters) = maps::counters() else { return XDP_DROP };
-    let reason = reflect::run(&ctx) as usize % REASON_SLOTS;
+    let mut reason = step(ctx);
+    for next in Step::ALL {
+        if reason == look::on_to(next) {
+            // SAFETY: nothing here waits to be dropped.
+            unsafe { maps::STEPS.tail_call(ctx, next as u32) };
+            // The controller has put no program there.
+            reason = Reason::Internal as u32;
+        }
+    }
+    let reason = reason as usize % REASON_SLOTS;
     counters.packets[reason] += 1;
     ACTIONS[reason]
 }

@@ -1,11 +1,11 @@
 //! The maps. Types and names are `teaparty_common::maps`'; sizes are the smallest that make sense, and the controller
 //! sets the real ones when it loads the program.
 
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use teaparty_common::maps::table::Place;
 use teaparty_common::maps::{
-    BUCKET_ROWS, Board, BucketRow, Census, Counters, HistoryRing, LocalAddress, Session, SessionKey,
+    BUCKET_ROWS, Board, BucketRow, Census, Counters, HistoryRing, LocalAddress, Session, SessionKey, Step,
 };
 use teaparty_common::reflect::Address;
 
@@ -39,6 +39,9 @@ pub(crate) static HISTORY: Array<HistoryRing, 4096> = Array::new();
 pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map(name = "serial")]
 pub(crate) static SERIAL: Array<Census, 1, MMAPABLE> = Array::new();
+
+#[btf_map(name = "steps")]
+pub(crate) static STEPS: ProgramArray<{ Step::ALL.len() }> = ProgramArray::new();
 
 /// What the controller says.
 #[inline(always)]

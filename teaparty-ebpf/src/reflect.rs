@@ -8,29 +8,19 @@ use teaparty_common::reflect::{self, Base, Class, Facts, Policy, Reason, Steerin
 use teaparty_common::wire::checksum::Difference;
 use teaparty_common::wire::{Mode, OPEN_LEN, TimestampFormat};
 
-use crate::look::{GOES_ON, look};
 use crate::maps::{SCRATCH, board};
 use crate::packet::Packet;
 use crate::turns::{FastPath, teaparty_apply, teaparty_survey};
 use crate::work::{Scratch, Work, assign, estimate, fill, settle, wire_time};
 use crate::{punt, reply, session};
 
-/// Handles the packet of `ctx` and gives the number of the [`Reason`] that it ended with.
+/// Handles a packet to a port of ours that has been noted in working memory, and gives the number of the [`Reason`] that it
+/// ended with.
 ///
 /// The steps are functions of their own (`inline(never)`): their stacks do not add up, and the program's is 512 octets.
 /// They pass numbers and not enums, which a BPF function can return in its one register.
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
-    let seen = look(ctx);
-    if seen != GOES_ON {
-        return seen;
-    }
-    the_long_way(ctx)
-}
-
-/// Handles a packet to a port of ours that [`look`] has noted, and gives the number of the reason that it ended with.
-#[inline(never)]
-fn the_long_way(ctx: &XdpContext) -> u32 {
     match reflect(ctx) {
         Ok(reason) | Err(reason) => reason as u32,
     }

@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use aya::maps::ProgramArray;
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
-use teaparty_common::maps::program;
+use teaparty_common::maps::{Step, name, program};
 
 use crate::{build_ebpf, exec, paths};
 
@@ -16,7 +17,14 @@ use crate::{build_ebpf, exec, paths};
 const KERNEL_LIMIT: u32 = 1_000_000;
 
 /// Most instructions that each program may have the verifier walk.
-const BUDGETS: &[(&str, u32)] = &[(program::REFLECT, 600_000), (program::LEDGER, 60_000), (program::PASS, 10)];
+const BUDGETS: &[(&str, u32)] = &[
+    (program::REFLECT, 300_000),
+    (Step::V6.program(), 300_000),
+    (Step::Look.program(), 10_000),
+    (Step::Long.program(), 300_000),
+    (program::LEDGER, 60_000),
+    (program::PASS, 10),
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -95,6 +103,18 @@ pub(crate) fn costs(ebpf: &mut Ebpf) -> Result<Vec<Cost>> {
     }
     costs.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(costs)
+}
+
+/// Has the reflector find the programs that it goes on to, which are loaded.
+pub(crate) fn connect(ebpf: &mut Ebpf) -> Result<()> {
+    for step in Step::ALL {
+        let program: &Xdp =
+            ebpf.program(step.program()).with_context(|| format!("no program {}", step.program()))?.try_into()?;
+        let program = program.fd()?.try_clone()?;
+        let map = ebpf.map_mut(name::STEPS).with_context(|| format!("no map {}", name::STEPS))?;
+        ProgramArray::try_from(map)?.set(step as u32, &program, 0)?;
+    }
+    Ok(())
 }
 
 /// The verifier says what is wrong in its last lines, and may say a megabyte before.

@@ -42,16 +42,45 @@ pub mod name {
     pub const SCRATCH: &str = "scratch";
     /// [`super::Census`]: how many sessions there are and have been.
     pub const SERIAL: &str = "serial";
+    /// The programs that a packet goes on to, by the number of their [`super::Step`].
+    pub const STEPS: &str = "steps";
 }
 
 /// Names of the programs.
 pub mod program {
-    /// The reflector.
+    /// The reflector: what is attached. It needs those of [`super::Step`] in [`super::name::STEPS`].
     pub const REFLECT: &str = "teaparty";
     /// The ledger: how the controller has the kernel write to a session that the kernel owns.
     pub const LEDGER: &str = "teaparty_ledger";
     /// Lets everything pass: for the far end of a veth, which drops frames sent by XDP_TX while it has no program.
     pub const PASS: &str = "teaparty_pass";
+}
+
+/// The programs that [`program::REFLECT`] goes on to for what it does not answer itself: each is jumped to and not called, since
+/// to return is what takes time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Step {
+    /// Plain IPv6 frames.
+    V6,
+    /// Frames with tags, options or several buffers, and what is no UDP at all.
+    Look,
+    /// Packets to a port of ours that are not answered at once.
+    Long,
+}
+
+impl Step {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::V6, Self::Look, Self::Long];
+
+    /// The program's name.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::V6 => "teaparty_v6",
+            Self::Look => "teaparty_look",
+            Self::Long => "teaparty_long",
+        }
+    }
 }
 
 /// Most UDP ports there are, as words of [`Board::ports`].

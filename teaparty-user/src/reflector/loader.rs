@@ -15,7 +15,7 @@ use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use rustix::thread::CapabilitySet;
 use teaparty_common::maps::table::Shape;
-use teaparty_common::maps::{ABI_VERSION, Clock, name, program};
+use teaparty_common::maps::{ABI_VERSION, Clock, Step, name, program};
 
 use super::config::{Config, HISTORY_RINGS, XdpMode};
 use super::kernel_log::{self, KernelLog};
@@ -268,7 +268,8 @@ fn load(object: &[u8], folder: &Path, table: &Shape, is_adopted: bool) -> Result
         }
     }
     let mut ebpf = loader.load(object).map_err(|error| load_error(&error))?;
-    for name in [program::REFLECT, program::LEDGER] {
+    let steps = Step::ALL.map(Step::program);
+    for name in [program::REFLECT, program::LEDGER].into_iter().chain(steps) {
         xdp(&mut ebpf, name)?.load().map_err(|error| load_error(&error))?;
     }
     Ok(ebpf)
@@ -336,6 +337,8 @@ fn prepare(
             map.pin(&path).map_err(|error| PinError::pin(&path, &error))?;
         }
     }
+    // The map of the steps loses what is in it with its last pin or descriptor, so that it is filled when it has the one.
+    maps::connect(ebpf).map_err(|error| load_error(&error))?;
     for name in [program::REFLECT, program::LEDGER] {
         let path = folder.join(name);
         // The name moves on to the new program; the old one lives on in the link until that is updated.

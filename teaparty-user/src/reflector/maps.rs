@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key as Prefix, LpmTrie};
-use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, ProgramArray};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
 use teaparty_common::frame::ETHERNET_LEN;
 use teaparty_common::maps::table::Shape;
 use teaparty_common::maps::{
     ABI_VERSION, Board, Clock, Config, Control, HistoryKey, HistoryRing, HistorySlot, LedgerOperation, LedgerRequest,
-    LocalAddress, Session, SessionKey, name, program,
+    LocalAddress, Session, SessionKey, Step, name, program,
 };
 use teaparty_common::reflect::{Address, Facts, Reason};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -44,7 +44,7 @@ pub struct MapsError {
 }
 
 /// Names of all maps, in the order in which they are pinned.
-pub const ALL: [&str; 10] = [
+pub const ALL: [&str; 11] = [
     name::CONTROL,
     name::ADDRESSES,
     name::ALLOWED,
@@ -55,6 +55,7 @@ pub const ALL: [&str; 10] = [
     name::PUNTS,
     name::HISTORY,
     name::SERIAL,
+    name::STEPS,
 ];
 
 /// The maps that the controller writes and reads.
@@ -314,6 +315,18 @@ pub fn begin(pins: &Path, table: Shape) -> Result<(), MapsError> {
     let mut board = Board::blank();
     board.control.table = table;
     map.set(0, board, 0).map_err(failed)
+}
+
+/// Has the reflector find the programs that it goes on to, which are loaded. Those of an adopted map are replaced one by one:
+/// until its own is, the program of an earlier controller goes on to them, which the same layout of all maps allows.
+pub fn connect(object: &mut Ebpf) -> Result<(), ProgramError> {
+    for step in Step::ALL {
+        let program = object.program(step.program()).ok_or(ProgramError::NotLoaded)?;
+        let program = <&Xdp>::try_from(program)?.fd()?.try_clone()?;
+        let map = object.map_mut(name::STEPS).ok_or(ProgramError::NotLoaded)?;
+        ProgramArray::try_from(map)?.set(step as u32, &program, 0)?;
+    }
+    Ok(())
 }
 
 /// Which layouts the maps in a folder have; 0 where that can't be told or no controller has written it yet.

@@ -10,9 +10,10 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use teaparty_common::maps::{
     ABI_VERSION, BUCKET_ROWS, Board, BucketRow, Clock, Config, Control, Counters, HistoryRing, LedgerRequest,
-    LocalAddress, PuntHeader, Session, SessionKey, name, program,
+    LocalAddress, PuntHeader, Session, SessionKey, Step, name, program,
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
+use teaparty_user::reflector::maps::connect;
 use teaparty_user::reflector::table::{KernelTable, new_shape};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -288,10 +289,12 @@ fn load() -> Result<Loaded, String> {
     }
     loader.map_max_entries(name::PUNTS, 1 << 20);
     let mut bpf = loader.load(&data).map_err(|error| format!("cannot make the maps: {}", chain(&error)))?;
-    for name in [program::REFLECT, program::LEDGER] {
+    let steps = Step::ALL.map(Step::program);
+    for name in [program::REFLECT, program::LEDGER].into_iter().chain(steps) {
         // A refusal by the verifier is a defect and not a reason to skip.
         xdp(&mut bpf, name).load().unwrap_or_else(|error| panic!("{name} is refused: {}", chain(&error)));
     }
+    connect(&mut bpf).expect("the programs are put into their map");
     let counters = PerCpuArray::try_from(bpf.take_map(name::COUNTERS).expect("counters")).expect("their type");
     let punts = RingBuf::try_from(bpf.take_map(name::PUNTS).expect("punts")).expect("their type");
     let array = |name| match bpf.map(name) {

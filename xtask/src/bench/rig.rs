@@ -40,6 +40,7 @@ impl Rig {
 
     fn of(mut reflector: Ebpf, harness: Harness, table: Shape) -> Result<Self> {
         let costs = verify::costs(&mut reflector)?;
+        verify::connect(&mut reflector)?;
         let mut rig = Self { reflector, harness, costs, table };
         let mut addresses = HashMap::<_, Address, LocalAddress>::try_from(rig.map(name::ADDRESSES)?)?;
         for address in [OUR_V4, OUR_V6] {
@@ -104,7 +105,14 @@ impl Rig {
         }
     }
 
-    /// The reflector's program.
+    /// All programs that a packet may come through.
+    pub(super) fn programs(&self) -> Result<Vec<ProgramFd>> {
+        let steps = maps::Step::ALL.map(maps::Step::program);
+        let names = [maps::program::REFLECT].into_iter().chain(steps);
+        names.map(|name| harness::program(&self.reflector, name)).collect()
+    }
+
+    /// The reflector's program, where packets begin.
     pub(super) fn reflector(&self) -> Result<ProgramFd> {
         harness::program(&self.reflector, maps::program::REFLECT)
     }

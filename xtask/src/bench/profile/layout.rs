@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use aya_obj::generated::{bpf_attr, bpf_btf_info, bpf_cmd, bpf_line_info, bpf_prog_info};
 use serde::{Deserialize, Serialize};
 
-/// The machine code of a program and its functions.
-#[derive(Serialize, Deserialize)]
+/// The machine code of some programs and their functions.
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Layout {
     /// Where each function begins, and its octets.
     functions: Vec<(u64, u64)>,
@@ -19,8 +19,8 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// That of a loaded program.
-    pub(super) fn of(program: BorrowedFd<'_>) -> Result<Self> {
+    /// This and that of another loaded program.
+    pub(super) fn and(mut self, program: BorrowedFd<'_>) -> Result<Self> {
         let counts: bpf_prog_info = info(program, |_| {})?;
         let (mut starts, mut lens) =
             (vec![0u64; counts.nr_jited_ksyms as usize], vec![0u32; counts.nr_jited_func_lens as usize]);
@@ -40,20 +40,18 @@ impl Layout {
         })?;
         ensure!(starts.iter().all(|start| *start != 0), "the kernel hides addresses (kernel.kptr_restrict)");
         let strings = Strings::of(told.btf_id)?;
-        let mut files: Vec<String> = Vec::new();
-        let mut known = Vec::new();
         for (address, line) in jited.iter().zip(&lines) {
             let name = strings.at(line.file_name_off);
-            let file = files.iter().position(|file| *file == name).unwrap_or_else(|| {
-                files.push(name);
-                files.len() - 1
+            let file = self.files.iter().position(|file| *file == name).unwrap_or_else(|| {
+                self.files.push(name);
+                self.files.len() - 1
             });
             // The upper 22 bits are the line, the others the column.
-            known.push((*address, file, line.line_col >> 10));
+            self.lines.push((*address, file, line.line_col >> 10));
         }
-        known.sort_unstable();
-        let functions = starts.into_iter().zip(lens.into_iter().map(u64::from)).collect();
-        Ok(Self { functions, lines: known, files })
+        self.lines.sort_unstable();
+        self.functions.extend(starts.into_iter().zip(lens.into_iter().map(u64::from)));
+        Ok(self)
     }
 
     /// Whether an address is in the program.

@@ -94,7 +94,7 @@ fn is_ours(case: &Case) -> bool {
 fn run(object: &Path, floors: &Path, case: &Case, rounds: u32) -> Result<Run> {
     crate::bench::pin_to_one_processor()?;
     let mut rig = Rig::new(object, floors)?;
-    let layout = Layout::of(rig.reflector()?.as_fd())?;
+    let layout = rig.programs()?.iter().try_fold(Layout::default(), |layout, program| layout.and(program.as_fd()))?;
     let empty = Case { subject: Subject::Floor("floor_pass"), shape: case.shape.clone(), ..*case };
     rig.run(case, REPEAT)?;
     let harness = spread((0..11).map(|_| rig.run(&empty, REPEAT)).collect::<Result<Vec<_>>>()?.into_iter());
