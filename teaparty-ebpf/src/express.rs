@@ -16,7 +16,6 @@ use teaparty_common::wire::{Mode, NANOS_PER_SEC, OPEN_LEN, Split, TimestampForma
 
 use crate::maps::SCRATCH;
 use crate::packet::{Held, Packet, hidden};
-use crate::reflect::MAX_TLVS;
 use crate::turns::{FastPath, Padding, Simple};
 use crate::work::{Scratch, assign, estimate, fill_facts, format, settle, split, wire_time};
 use crate::{punt, reply, session, table};
@@ -46,7 +45,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     again: impl FnOnce(&Held<FRAME>) -> Option<Plain>,
 ) -> u32 {
     let payload = view.part::<HEADERS, OPEN_LEN>();
-    let Some(plan) = plan(ctx, found, &config.policy, received_ns) else { return NO };
+    let Some((plan, count)) = plan(ctx, found, &config.policy, received_ns) else { return NO };
     let key = SessionKey {
         source: found.source,
         destination: found.destination,
@@ -93,9 +92,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
         let steering = Steering::new(found.frame.traffic_class);
         return exchange.send::<FRAME, false>(ctx, view, payload, &found, Difference::NONE, &steering);
     }
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Reason::Internal as u32 };
-    // SAFETY: this processor's own, and the program is not re-entered.
-    let scratch = unsafe { &mut *scratch };
+    let Some(scratch) = scratch() else { return Reason::Internal as u32 };
     if plan.seen.without(Padding::KINDS) != KindSet::EMPTY {
         // Padding asks for no facts.
         exchange.fill(&mut scratch.facts, &key, (found, view));
@@ -108,13 +105,12 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     scratch.steering = Steering::new(found.frame.traffic_class);
     let mut whole = Packet::new(ctx, HEADERS).without_zeros();
     let mut environment = Simple(FastPath { ctx, frame: &found.frame, view: Packet::new(ctx, 0) });
-    let Scratch { facts, steering, .. } = &mut *scratch;
-    let mut at = OPEN_LEN;
-    for _ in 0..MAX_TLVS {
-        match reflect::apply_turn(&mut whole, at, &plan, facts, &config.policy, &mut environment, steering) {
-            Some(next) => at = hidden(next, received_ns),
-            None => break,
+    let Scratch { facts, steering, tlvs, .. } = &mut *scratch;
+    for (i, tlv) in tlvs.iter().enumerate() {
+        if i >= count {
+            break;
         }
+        reflect::apply_simple(&mut whole, *tlv, &plan, facts, &config.policy, &mut environment, steering);
     }
     let Some(found) = again(view) else { return Reason::Internal as u32 };
     let reason = exchange.send::<FRAME, true>(ctx, view, payload, &found, whole.difference(), &scratch.steering);
@@ -124,22 +120,26 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     reason
 }
 
-/// What is to be done with the payload of `found`, where it is to be answered and every TLV in it is simple. What could
-/// be wrong with its size or its base packet [`is_plain`] has looked at.
+/// What is to be done with the payload of `found`, where it is to be answered and every TLV in it is simple, and how many
+/// there are: they are left in working memory. What could be wrong with its size or its base packet [`is_plain`] has looked at.
 #[inline(always)]
-fn plan(ctx: &XdpContext, found: &Plain, policy: &Policy, received_ns: u64) -> Option<Plan> {
+fn plan(ctx: &XdpContext, found: &Plain, policy: &Policy, received_ns: u64) -> Option<(Plan, usize)> {
     let len = found.frame.payload_len;
     let mut plan = Plan::without_tlvs(len, Mode::Open);
     if len == OPEN_LEN {
-        return Some(plan);
+        return Some((plan, 0));
     }
     let payload = &Packet::new(ctx, found.frame.payload_at()).without_zeros();
     if !payload.holds(len) {
         return None;
     }
+    let tlvs = &mut scratch()?.tlvs;
     let mut survey = Survey::new(Mode::Open);
-    for _ in 0..MAX_TLVS {
-        if !survey.skim(payload, len, policy) {
+    let mut count = 0;
+    for place in tlvs {
+        *place = survey.skim(payload, len, policy)?;
+        count += 1;
+        if survey.is_over() {
             break;
         }
         survey.at = hidden(survey.at, received_ns);
@@ -148,8 +148,15 @@ fn plan(ctx: &XdpContext, found: &Plain, policy: &Policy, received_ns: u64) -> O
         return None;
     }
     survey.conclude_skimmed(&mut plan);
-    plan.tlvs_end = hidden(len, received_ns);
-    Some(plan)
+    Some((plan, hidden(count, received_ns)))
+}
+
+/// This processor's working memory.
+#[inline(always)]
+fn scratch<'a>() -> Option<&'a mut Scratch> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: this processor's own, and the program is not re-entered.
+    Some(unsafe { &mut *scratch })
 }
 
 /// What is known of a packet that is being answered.

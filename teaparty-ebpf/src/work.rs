@@ -4,11 +4,12 @@ use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::Frame;
 use teaparty_common::maps::{Config, Control, LedgerRequest, Session, SessionKey};
-use teaparty_common::reflect::{self, Facts, Plan, Steering, Survey};
+use teaparty_common::reflect::{self, Facts, Plan, Steering, Survey, Tlv};
 use teaparty_common::wire::checksum::Difference;
 use teaparty_common::wire::{Split, TimestampFormat, error_estimate};
 
 use crate::packet::Packet;
+use crate::reflect::MAX_TLVS;
 use crate::session::{self, Admitted};
 
 /// What is known of the packet at hand, in memory of a map because the stack has 512 octets only.
@@ -21,6 +22,8 @@ pub(crate) struct Scratch {
     /// The plan, where the outcome is to answer.
     pub(crate) plan: Plan,
     pub(crate) survey: Survey,
+    /// The TLVs of a packet that takes the short way.
+    pub(crate) tlvs: [Tlv; MAX_TLVS],
     /// What processing of TLVs changed in the sum of the payload.
     pub(crate) difference: Difference,
     pub(crate) steering: Steering,

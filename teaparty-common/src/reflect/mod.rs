@@ -15,7 +15,7 @@ mod walk;
 mod tests;
 
 pub use address::Address;
-pub use apply::{Base, Stamped, Steering, apply, apply_turn, recount, stamp};
+pub use apply::{Base, Stamped, Steering, apply, apply_simple, apply_turn, recount, stamp};
 pub use facts::Facts;
 pub use policy::{LocationFields, Policy};
 pub use verdict::{Class, REASON_SLOTS, REASONS, Reason, Verdict};
@@ -225,20 +225,20 @@ impl Survey {
     }
 
     /// A turn for the TLVs that need no second look: well formed, and of a kind that can neither end the packet nor send
-    /// it elsewhere. Whether this was one and there may be more; if not, [`Survey::turn`] goes on from here.
+    /// it elsewhere. Gives this one for [`apply_simple`], with [`Survey::is_over`] where it is the last; if it is none,
+    /// [`Survey::turn`] goes on from here.
     #[inline(always)]
-    pub fn skim<B: Bytes>(&mut self, payload: &B, len: usize, policy: &Policy) -> bool {
-        let Step::Tlv(tlv) = step(payload, self.at, len, policy) else { return false };
+    pub fn skim<B: Bytes>(&mut self, payload: &B, len: usize, policy: &Policy) -> Option<Tlv> {
+        let Step::Tlv(tlv) = step(payload, self.at, len, policy) else { return None };
         if !tlv.is_well_formed || !Self::SIMPLE.has(tlv.number) {
-            return false;
+            return None;
         }
         self.at = tlv.end();
         self.seen.0 |= 1 << (tlv.number & 31);
         if self.at >= len {
             self.notes |= note::OVER;
-            return false;
         }
-        true
+        Some(tlv)
     }
 
     /// The kinds that `look` has nothing to note of. A Reflected Fixed Header is one, because in front of it nothing but
