@@ -9,7 +9,7 @@ use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::{Frame, Plain};
 use teaparty_common::maps::{Config, Control, Session, SessionKey};
-use teaparty_common::reflect::{self, Base, Environment, Facts, Plan, Policy, Reason, Steering, Survey};
+use teaparty_common::reflect::{self, Base, Environment, Facts, Plan, Policy, Reason, Steering, Survey, Tlv};
 use teaparty_common::tlv::{Kind, KindSet};
 use teaparty_common::wire::checksum::Difference;
 use teaparty_common::wire::{Mode, NANOS_PER_SEC, OPEN_LEN, Split, TimestampFormat};
@@ -45,7 +45,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     again: impl FnOnce(&Held<FRAME>) -> Option<Plain>,
 ) -> u32 {
     let payload = view.part::<HEADERS, OPEN_LEN>();
-    let Some((plan, count)) = plan(ctx, found, &config.policy, received_ns) else { return NO };
+    let Some((plan, tail)) = plan(ctx, found, &config.policy, received_ns) else { return NO };
     let key = SessionKey {
         source: found.source,
         destination: found.destination,
@@ -58,7 +58,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
         Ok(session) => session,
         Err(true) => return NO,
         Err(false) if config.has(Config::HAS_PROVISIONED) => {
-            if plan.has_tlvs {
+            if !matches!(tail, Tail::None) {
                 // Another map's entry is another way for the verifier: with its TLVs it would walk 835,000 instructions.
                 return NO;
             }
@@ -86,12 +86,23 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     let format = format(flags, config);
     let received = split(received_ns, format, control);
     let exchange = Exchange { session, config, control, received_ns, received, format, sequence: replies as u32 };
-    if !plan.has_tlvs {
-        // A sending of its own: nothing of such a packet has to go through memory.
-        let Some(found) = again(view) else { return Reason::Internal as u32 };
-        let steering = Steering::new(found.frame.traffic_class);
-        return exchange.send::<FRAME, false>(ctx, view, payload, &found, Difference::NONE, &steering);
-    }
+    // Sendings of their own: nothing of such packets has to go through memory.
+    let count = match tail {
+        Tail::None => {
+            let Some(found) = again(view) else { return Reason::Internal as u32 };
+            let steering = Steering::new(found.frame.traffic_class);
+            return exchange.send::<FRAME, 0>(ctx, view, payload, &found, Difference::NONE, &steering);
+        }
+        Tail::Padding(tlv) => {
+            let Some(found) = again(view) else { return Reason::Internal as u32 };
+            let mut steering = Steering::new(found.frame.traffic_class);
+            let mut whole = Packet::new(ctx, HEADERS).without_zeros();
+            let (facts, policy) = (Facts::default(), &config.policy);
+            reflect::apply_simple(&mut whole, tlv, &plan, &facts, policy, &mut Padding, &mut steering);
+            return exchange.send::<FRAME, 1>(ctx, view, payload, &found, whole.difference(), &steering);
+        }
+        Tail::Tlvs(count) => count,
+    };
     let Some(scratch) = scratch() else { return Reason::Internal as u32 };
     if plan.seen.without(Padding::KINDS) != KindSet::EMPTY {
         // Padding asks for no facts.
@@ -113,42 +124,58 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
         reflect::apply_simple(&mut whole, *tlv, &plan, facts, &config.policy, &mut environment, steering);
     }
     let Some(found) = again(view) else { return Reason::Internal as u32 };
-    let reason = exchange.send::<FRAME, true>(ctx, view, payload, &found, whole.difference(), &scratch.steering);
+    let reason = exchange.send::<FRAME, 2>(ctx, view, payload, &found, whole.difference(), &scratch.steering);
     if let Some(report) = scratch.steering.access_report {
         punt::report_access(report, &scratch.key, &scratch.facts);
     }
     reason
 }
 
-/// What is to be done with the payload of `found`, where it is to be answered and every TLV in it is simple, and how many
-/// there are: they are left in working memory. What could be wrong with its size or its base packet [`is_plain`] has looked at.
+/// What stands behind a base packet.
+enum Tail {
+    /// Nothing.
+    None,
+    /// One TLV, of a kind of [`Padding::KINDS`]: what most packets have that are not of the base length.
+    Padding(Tlv),
+    /// So many simple TLVs, which are in working memory.
+    Tlvs(usize),
+}
+
+/// What is to be done with the payload of `found`, where it is to be answered and every TLV in it is simple. What could be
+/// wrong with its size or its base packet [`is_plain`] has looked at.
 #[inline(always)]
-fn plan(ctx: &XdpContext, found: &Plain, policy: &Policy, received_ns: u64) -> Option<(Plan, usize)> {
+fn plan(ctx: &XdpContext, found: &Plain, policy: &Policy, received_ns: u64) -> Option<(Plan, Tail)> {
     let len = found.frame.payload_len;
     let mut plan = Plan::without_tlvs(len, Mode::Open);
     if len == OPEN_LEN {
-        return Some((plan, 0));
+        return Some((plan, Tail::None));
     }
     let payload = &Packet::new(ctx, found.frame.payload_at()).without_zeros();
     if !payload.holds(len) {
         return None;
     }
-    let tlvs = &mut scratch()?.tlvs;
     let mut survey = Survey::new(Mode::Open);
-    let mut count = 0;
-    for place in tlvs {
-        *place = survey.skim(payload, len, policy)?;
-        count += 1;
+    let first = survey.skim(payload, len, policy)?;
+    if survey.is_over() && Padding::KINDS.has(first.number) {
+        survey.conclude_skimmed(&mut plan);
+        return Some((plan, Tail::Padding(first)));
+    }
+    let tlvs = &mut scratch()?.tlvs;
+    tlvs[0] = first;
+    let mut count = 1;
+    for place in &mut tlvs[1..] {
         if survey.is_over() {
             break;
         }
         survey.at = hidden(survey.at, received_ns);
+        *place = survey.skim(payload, len, policy)?;
+        count += 1;
     }
     if !survey.is_over() {
         return None;
     }
     survey.conclude_skimmed(&mut plan);
-    Some((plan, hidden(count, received_ns)))
+    Some((plan, Tail::Tlvs(hidden(count, received_ns))))
 }
 
 /// This processor's working memory.
@@ -185,9 +212,9 @@ impl Exchange<'_> {
     }
 
     /// Stamps and addresses the reply, and leaves in the session what the next packet is to know. `difference` is what was
-    /// changed behind the base packet. Whether it `HAS_TLVS` keeps LLVM from making one sending of two.
+    /// changed behind the base packet. The `VARIANT` keeps LLVM from making one sending of three.
     #[inline(always)]
-    fn send<const FRAME: usize, const HAS_TLVS: bool>(
+    fn send<const FRAME: usize, const VARIANT: u32>(
         &self,
         ctx: &XdpContext,
         view: &mut Held<FRAME>,
