@@ -10,14 +10,14 @@ use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::{Frame, Plain};
 use teaparty_common::maps::{Config, Control, Session, SessionKey};
 use teaparty_common::reflect::{self, Base, Environment, Facts, Plan, Policy, Reason, Steering, Survey, Tlv};
-use teaparty_common::tlv::{Kind, KindSet};
+use teaparty_common::tlv::Kind;
 use teaparty_common::wire::checksum::Difference;
 use teaparty_common::wire::{Mode, NANOS_PER_SEC, OPEN_LEN, Split, TimestampFormat};
 
 use crate::maps::SCRATCH;
 use crate::packet::{Held, Packet, hidden};
 use crate::turns::{FastPath, Padding, Simple};
-use crate::work::{Scratch, assign, estimate, fill_facts, format, settle, split, wire_time};
+use crate::work::{Scratch, assign, estimate, fill_facts, fill_simple, format, settle, split, wire_time};
 use crate::{punt, reply, session, table};
 
 /// Not a packet for the short way.
@@ -87,7 +87,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     let received = split(received_ns, format, control);
     let exchange = Exchange { session, config, control, received_ns, received, format, sequence: replies as u32 };
     // Sendings of their own: nothing of such packets has to go through memory.
-    let count = match tail {
+    let (scratch, count) = match tail {
         Tail::None => {
             let Some(found) = again(view) else { return Reason::Internal as u32 };
             let steering = Steering::new(found.frame.traffic_class);
@@ -101,17 +101,16 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
             reflect::apply_simple(&mut whole, tlv, &plan, &facts, policy, &mut Padding, &mut steering);
             return exchange.send::<FRAME, 1>(ctx, view, payload, &found, whole.difference(), &steering);
         }
-        Tail::Tlvs(count) => count,
+        Tail::Tlvs(scratch, count) => (scratch, count),
     };
-    let Some(scratch) = scratch() else { return Reason::Internal as u32 };
-    if plan.seen.without(Padding::KINDS) != KindSet::EMPTY {
-        // Padding asks for no facts.
-        exchange.fill(&mut scratch.facts, &key, (found, view));
-        assign(&mut scratch.facts, session, replies);
-    }
     if plan.seen.has(Kind::AccessReport as u8) {
+        // The controller is told of it with all the facts.
+        exchange.fill(&mut scratch.facts, &key, (found, view));
         scratch.key = key;
+    } else {
+        fill_simple(&mut scratch.facts, &key.destination, found.frame.traffic_class, control);
     }
+    assign(&mut scratch.facts, session, replies);
     // In memory: of a local one, LLVM would move what a variant does not use too, see `conclude`.
     scratch.steering = Steering::new(found.frame.traffic_class);
     let mut whole = Packet::new(ctx, HEADERS).without_zeros();
@@ -132,19 +131,19 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
 }
 
 /// What stands behind a base packet.
-enum Tail {
+enum Tail<'a> {
     /// Nothing.
     None,
     /// One TLV, of a kind of [`Padding::KINDS`]: what most packets have that are not of the base length.
     Padding(Tlv),
     /// So many simple TLVs, which are in working memory.
-    Tlvs(usize),
+    Tlvs(&'a mut Scratch, usize),
 }
 
 /// What is to be done with the payload of `found`, where it is to be answered and every TLV in it is simple. What could be
 /// wrong with its size or its base packet [`is_plain`] has looked at.
 #[inline(always)]
-fn plan(ctx: &XdpContext, found: &Plain, policy: &Policy, received_ns: u64) -> Option<(Plan, Tail)> {
+fn plan(ctx: &XdpContext, found: &Plain, policy: &Policy, received_ns: u64) -> Option<(Plan, Tail<'static>)> {
     let len = found.frame.payload_len;
     let mut plan = Plan::without_tlvs(len, Mode::Open);
     if len == OPEN_LEN {
@@ -160,14 +159,14 @@ fn plan(ctx: &XdpContext, found: &Plain, policy: &Policy, received_ns: u64) -> O
         survey.conclude_skimmed(&mut plan);
         return Some((plan, Tail::Padding(first)));
     }
-    let tlvs = &mut scratch()?.tlvs;
+    let scratch = scratch()?;
+    let tlvs = &mut scratch.tlvs;
     tlvs[0] = first;
     let mut count = 1;
     for place in &mut tlvs[1..] {
         if survey.is_over() {
             break;
         }
-        survey.at = hidden(survey.at, received_ns);
         *place = survey.skim(payload, len, policy)?;
         count += 1;
     }
@@ -175,12 +174,12 @@ fn plan(ctx: &XdpContext, found: &Plain, policy: &Policy, received_ns: u64) -> O
         return None;
     }
     survey.conclude_skimmed(&mut plan);
-    Some((plan, Tail::Tlvs(hidden(count, received_ns))))
+    Some((plan, Tail::Tlvs(scratch, hidden(count, received_ns))))
 }
 
 /// This processor's working memory.
 #[inline(always)]
-fn scratch<'a>() -> Option<&'a mut Scratch> {
+fn scratch() -> Option<&'static mut Scratch> {
     let scratch = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: this processor's own, and the program is not re-entered.
     Some(unsafe { &mut *scratch })

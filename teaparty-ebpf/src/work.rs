@@ -4,7 +4,7 @@ use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::Frame;
 use teaparty_common::maps::{Config, Control, LedgerRequest, Session, SessionKey};
-use teaparty_common::reflect::{self, Facts, Plan, Steering, Survey, Tlv};
+use teaparty_common::reflect::{self, Address, Facts, Plan, Steering, Survey, Tlv};
 use teaparty_common::wire::checksum::Difference;
 use teaparty_common::wire::{Split, TimestampFormat, error_estimate};
 
@@ -101,10 +101,23 @@ pub(crate) fn fill_facts(
     format: TimestampFormat,
     control: &Control,
 ) {
+    fill_simple(facts, &key.destination, frame.traffic_class, control);
     (facts.received_ns, facts.receive_timestamp) = received;
-    facts.previous_timestamp = 0;
     facts.source = key.source;
-    facts.destination = key.destination;
+    facts.interface = control.interface;
+    facts.source_port = key.source_port;
+    facts.destination_port = key.destination_port;
+    facts.error_estimate = estimate(format, control);
+    // A frame that was located has them.
+    facts.source_mac = Frame::source_mac(view).unwrap_or_default();
+    facts.ttl = frame.ttl;
+}
+
+/// The part of [`fill_facts`] that TLVs of [`Survey::SIMPLE`] ask for. The others are those of an earlier packet.
+#[inline(always)]
+pub(crate) fn fill_simple(facts: &mut Facts, destination: &Address, traffic_class: u8, control: &Control) {
+    facts.destination = *destination;
+    facts.previous_timestamp = 0;
     facts.sequence = 0;
     // Without a session there is nothing but this packet to count.
     facts.received = 1;
@@ -112,15 +125,8 @@ pub(crate) fn fill_facts(
     facts.previous_sequence = 0;
     facts.previous_sender_sequence = 0;
     facts.history_tag = 0;
-    facts.interface = control.interface;
-    facts.source_port = key.source_port;
-    facts.destination_port = key.destination_port;
-    facts.error_estimate = estimate(format, control);
-    // A frame that was located has them.
-    facts.source_mac = Frame::source_mac(view).unwrap_or_default();
     facts.timestamp_information = control.clock.timestamp_information;
-    facts.ttl = frame.ttl;
-    facts.traffic_class = frame.traffic_class;
+    facts.traffic_class = traffic_class;
     facts.previous_method = 0;
     facts.flags = Facts::HAS_MAC;
 }
