@@ -62,8 +62,8 @@ fn end_by(ctx: &XdpContext, step: impl FnOnce(&XdpContext) -> u32) -> u32 {
         if reason == look::on_to(next) {
             // SAFETY: nothing here waits to be dropped.
             unsafe { maps::STEPS.tail_call(ctx, next as u32) };
-            // The controller has put no program there.
-            reason = Reason::Internal as u32;
+            // There is no program. The packet may be anybody's, so it must not be dropped.
+            reason = Reason::StepMissing as u32;
         }
     }
     let reason = reason as usize % REASON_SLOTS;

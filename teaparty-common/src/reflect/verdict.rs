@@ -69,6 +69,7 @@ reasons! {
     Fragment = 5 Pass "fragment" "An IP fragment: the network stack reassembles it."
     MalformedHeader = 6 Pass "malformed-header" "Ethernet, IP or UDP header cut short, or lengths that contradict each other."
     PuntUnavailable = 7 Pass "punt-unavailable" "Needs the controller, but is longer than a punted frame can be: left to the stack and its socket."
+    StepMissing = 8 Pass "step-missing" "The program that would look at it next is gone, as while the reflector is taken off the interface: left to the stack."
 
     ShortPacket = 16 Punt "short-packet" "Shorter than the base packet: the answer is longer than the question (RFC 8762 §4.6)."
     IpOptions = 17 Punt "ip-options" "IPv4 options, IPv6 extension headers, or octets behind the UDP datagram."

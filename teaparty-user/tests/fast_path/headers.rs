@@ -184,6 +184,22 @@ fn what_is_not_udp_over_ip_is_left_alone() {
     assert_eq!(left_alone(&mut kernel, &tcp), Reason::NotUdp);
 }
 
+#[test]
+fn what_goes_on_to_a_program_that_is_gone_is_left_to_the_stack() {
+    let name = "what_goes_on_to_a_program_that_is_gone_is_left_to_the_stack";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let arp = [[0xff; 6].as_slice(), &[2, 0, 0, 0, 0, 1], &[8, 6], &[0; 46]].concat();
+    let tagged = with_tags(Datagram::new(payload(60)), &[(0x8100, 1)]).build();
+    let new_session = Datagram { source_port: 51234, ..Datagram::new(payload(60)) }.build();
+    let frames = [arp, tagged, new_session.clone(), Datagram::new_ipv6(payload(60)).build()];
+    kernel.without_steps(|kernel| {
+        for frame in &frames {
+            assert_eq!(left_alone(kernel, frame), Reason::StepMissing);
+        }
+    });
+    assert_eq!(kernel.run(&new_session).action, TX);
+}
+
 /// One request and what its reply must be, whatever its size.
 fn check_size(kernel: &mut Kernel, datagram: &Datagram) {
     let frame = datagram.build();

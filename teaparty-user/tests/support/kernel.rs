@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use teaparty_common::maps::{
@@ -205,6 +205,17 @@ impl Kernel {
         let result = xdp(bpf, program::REFLECT).test_run(options);
         let result = result.unwrap_or_else(|error| panic!("test run of {} octets: {}", frame.len(), chain(&error)));
         Outcome { action: result.return_value, frame: out[..result.data_size_out as usize].to_vec() }
+    }
+
+    /// Does something while there are no programs that the reflector could go on to.
+    pub(crate) fn without_steps<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let mut steps: ProgramArray<_> = self.map(name::STEPS);
+        for step in Step::ALL {
+            steps.clear_index(&(step as u32)).expect("a step is taken out");
+        }
+        let done = work(self);
+        connect(&mut self.loaded.as_mut().expect(HELD).bpf).expect("the programs are put into their map");
+        done
     }
 
     /// Runs the reflector on a frame, and says by its counters how the packet ended; panics unless exactly one counted it.
