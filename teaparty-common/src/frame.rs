@@ -299,6 +299,38 @@ pub fn locate_plain_v6<B: Bytes>(frame: &B, frame_len: usize) -> Option<Plain> {
     Some(head.plain())
 }
 
+/// Whether a plain IPv4 frame has something else than UDP in it, for which [`locate`] would say [`Reason::NotUdp`]: what most
+/// frames on a network are. `false` says nothing.
+#[inline(always)]
+pub fn is_other_plain_v4<B: Bytes>(frame: &B, frame_len: usize) -> bool {
+    let Some(octets) = frame.get::<{ size_of::<PlainV4>() }>(0) else { return false };
+    let PlainV4 { ethernet, ip, .. } = transmute!(octets);
+    let total = usize::from(ip.total_length.get());
+    ethernet.ether_type.get() == ETHER_IPV4
+        && ip.version_ihl == 0x45
+        && ip.protocol != IpProto::Udp as u8
+        && total >= IPV4_LEN
+        && ETHERNET_LEN + total <= frame_len
+}
+
+/// [`is_other_plain_v4`] for IPv6 frames with no extension header.
+#[inline(always)]
+pub fn is_other_plain_v6<B: Bytes>(frame: &B, frame_len: usize) -> bool {
+    let Some(octets) = frame.get::<{ size_of::<PlainV6>() }>(0) else { return false };
+    let PlainV6 { ethernet, ip, .. } = transmute!(octets);
+    let is = |protocol: IpProto| ip.next_header == protocol as u8;
+    ethernet.ether_type.get() == ETHER_IPV6
+        && ip.version_class_flow.get() >> 28 == 6
+        && (is(IpProto::Tcp) || is(IpProto::Ipv6Icmp))
+        && ETHERNET_LEN + IPV6_LEN + usize::from(ip.payload_length.get()) <= frame_len
+}
+
+/// Whether a frame says that IPv6 is in it, right behind the Ethernet header.
+#[inline(always)]
+pub fn is_v6<B: Bytes>(frame: &B) -> bool {
+    frame.get::<2>(core::mem::offset_of!(Ethernet, ether_type)).is_some_and(|octets| octets == ETHER_IPV6.to_be_bytes())
+}
+
 /// Finds the UDP datagram in a frame of `frame_len` octets. The error is the reason to leave the frame to the stack.
 ///
 /// Never panics, for any bytes. Where octets beyond the directly accessible ones would be needed (a frame in several

@@ -16,39 +16,46 @@ pub(crate) const fn on_to(step: Step) -> u32 {
     u32::MAX - step as u32
 }
 
-/// What [`look_plain`] returns for a frame that is not plain.
-const NOT_PLAIN: u32 = u32::MAX / 2;
-
 /// Finds the datagram of a plain IPv4 frame and answers it, or notes in working memory when it came, whence and whither, or
 /// leaves the frame to the next step.
 #[inline(always)]
 pub(crate) fn look_v4(ctx: &XdpContext) -> u32 {
-    let seen = look_plain::<{ V4_HEADERS + OPEN_LEN }, V4_HEADERS>(ctx, frame::locate_plain_v4, frame::again_plain_v4);
-    if seen == NOT_PLAIN { on_to(Step::V6) } else { seen }
+    let plain = (frame::locate_plain_v4, frame::is_other_plain_v4, frame::again_plain_v4);
+    look_plain::<{ V4_HEADERS + OPEN_LEN }, V4_HEADERS>(ctx, plain, Step::V6)
 }
 
 /// [`look_v4`] for plain IPv6 frames.
 #[inline(always)]
 pub(crate) fn look_v6(ctx: &XdpContext) -> u32 {
-    let seen = look_plain::<{ V6_HEADERS + OPEN_LEN }, V6_HEADERS>(ctx, frame::locate_plain_v6, frame::again_plain_v6);
-    if seen == NOT_PLAIN { on_to(Step::Look) } else { seen }
+    let plain = (frame::locate_plain_v6, frame::is_other_plain_v6, frame::again_plain_v6);
+    look_plain::<{ V6_HEADERS + OPEN_LEN }, V6_HEADERS>(ctx, plain, Step::Look)
 }
 
 /// Octets in front of the payload in a plain frame.
 const V4_HEADERS: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
 const V6_HEADERS: usize = ETHERNET_LEN + IPV6_LEN + UDP_LEN;
 
+/// [`look_v4`] by the functions of its family; other IPv6 frames go on to `for_v6`.
 #[inline(always)]
 fn look_plain<const FRAME: usize, const HEADERS: usize>(
     ctx: &XdpContext,
-    locate: impl FnOnce(&Held<HEADERS>, usize) -> Option<Plain>,
-    again: impl FnOnce(&Held<FRAME>) -> Option<Plain>,
+    (locate, is_other, again): (
+        impl FnOnce(&Held<HEADERS>, usize) -> Option<Plain>,
+        impl FnOnce(&Held<HEADERS>, usize) -> bool,
+        impl FnOnce(&Held<FRAME>) -> Option<Plain>,
+    ),
+    for_v6: Step,
 ) -> u32 {
     let Some(board) = board() else { return Reason::Internal as u32 };
     let frame = Packet::new(ctx, 0);
     let frame_len = frame.len();
-    let Some(headers) = Held::of(&frame) else { return NOT_PLAIN };
-    let Some(found) = locate(&headers, frame_len) else { return NOT_PLAIN };
+    let Some(headers) = Held::of(&frame) else { return on_to(Step::Look) };
+    let Some(found) = locate(&headers, frame_len) else {
+        if is_other(&headers, frame_len) {
+            return Reason::NotUdp as u32;
+        }
+        return on_to(if frame::is_v6(&headers) { for_v6 } else { Step::Look });
+    };
     if !board.listens(found.frame.destination_port) {
         return Reason::NotOurPort as u32;
     }

@@ -4,7 +4,7 @@
 use teaparty_common::bytes::{Bytes, SliceBytes};
 use teaparty_common::frame;
 use teaparty_common::reflect::{
-    Address, Environment, Facts, Integrity, Policy, Steering, Step, Survey, Verdict, apply, plan, stamp, step,
+    Address, Environment, Facts, Integrity, Policy, Reason, Steering, Step, Survey, Verdict, apply, plan, stamp, step,
 };
 use teaparty_common::tlv::{CodePoints, Finisher, KindSet, Profile};
 use teaparty_common::wire::{Mode, checksum};
@@ -144,6 +144,9 @@ pub(crate) fn locate(data: &[u8]) {
         assert_eq!(Ok(plain.frame), found, "the short way found something else");
         assert!(!plain.frame.has_extras);
         assert_eq!(Some((plain.source, plain.destination)), plain.frame.addresses(&view));
+    }
+    if frame::is_other_plain_v4(&view, len) || frame::is_other_plain_v6(&view, len) {
+        assert_eq!(found, Err(Reason::NotUdp), "the short way out is for something else");
     }
     let Ok(found) = found else { return };
     assert!(found.payload_at() + found.payload_len <= len, "{found:?} in {len} octets");

@@ -182,6 +182,19 @@ fn what_is_not_udp_over_ip_is_left_alone() {
     let mut tcp = Datagram::new(payload(60)).build();
     tcp[23] = 6;
     assert_eq!(left_alone(&mut kernel, &tcp), Reason::NotUdp);
+    // The commonest of all are told apart at once, with a payload of any length, and others by a closer look.
+    for protocol in [1, 6, 47, 132] {
+        for mut frame in [Datagram::new(payload(60)).build(), Datagram::new(Vec::new()).build()] {
+            frame[23] = protocol;
+            assert_eq!(left_alone(&mut kernel, &frame), Reason::NotUdp, "IPv4, protocol {protocol}");
+        }
+    }
+    for protocol in [6, 58, 59, 132] {
+        for mut frame in [Datagram::new_ipv6(payload(60)).build(), Datagram::new_ipv6(Vec::new()).build()] {
+            frame[20] = protocol;
+            assert_eq!(left_alone(&mut kernel, &frame), Reason::NotUdp, "IPv6, protocol {protocol}");
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use teaparty_common::maps::Config;
 use teaparty_common::reflect::Reason;
 use teaparty_common::tlv::{Kind, REGISTRY};
 
-use super::frames::{OUR_PORT, Shape, tlv};
+use super::frames::{OUR_PORT, Shape, TCP, UDP, tlv};
 
 /// Which program a packet goes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,14 @@ pub(super) const SHORTEST: &str = "48 octets, padding";
 
 pub(super) fn all() -> Vec<Case> {
     let reflected = Subject::Reflector(Reason::Reflected);
-    let base = Shape { source: PEER_V4, destination: OUR_V4, destination_port: OUR_PORT, tags: &[], tlvs: Vec::new() };
+    let base = Shape {
+        source: PEER_V4,
+        destination: OUR_V4,
+        destination_port: OUR_PORT,
+        protocol: UDP,
+        tags: &[],
+        tlvs: Vec::new(),
+    };
     let stateful =
         |name, shape: Shape| Case { name, subject: reflected, flags: Config::STATEFUL, limit: Limit::Off, shape };
     let with = |tlvs: Vec<u8>| Shape { tlvs, ..base.clone() };
@@ -91,7 +98,13 @@ pub(super) fn all() -> Vec<Case> {
             ..ended("refused by allow-list", Reason::NotAllowed, from(7))
         },
         Case { limit: Limit::Tight, ..ended("refused by rate limit", Reason::RateLimited, from(8)) },
-        ended(NOT_OURS, Reason::NotOurPort, Shape { destination_port: 53, ..base }),
+        ended(NOT_OURS, Reason::NotOurPort, Shape { destination_port: 53, ..base.clone() }),
+        ended("not ours (TCP)", Reason::NotUdp, Shape { protocol: TCP, ..base.clone() }),
+        ended(
+            "not ours (TCP, IPv6)",
+            Reason::NotUdp,
+            Shape { source: PEER_V6, destination: OUR_V6, protocol: TCP, ..base },
+        ),
     ]
 }
 

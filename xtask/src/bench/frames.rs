@@ -12,12 +12,18 @@ const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 pub(super) const OUR_PORT: u16 = 862;
 const PEER_PORT: u16 = 40_000;
 
+/// Numbers of protocols that a frame may say it has.
+pub(super) const UDP: u8 = 17;
+pub(super) const TCP: u8 = 6;
+
 /// What is particular about a frame.
 #[derive(Clone)]
 pub(super) struct Shape {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
     pub(super) destination_port: u16,
+    /// What the IP header says that follows: [`UDP`], or not the truth.
+    pub(super) protocol: u8,
     /// EtherTypes of VLAN tags, the outer one first.
     pub(super) tags: &'static [u16],
     /// What follows the 44 octets of the base packet.
@@ -39,7 +45,7 @@ pub(super) fn frame(shape: &Shape) -> Vec<u8> {
             frame.extend(0x0800u16.to_be_bytes());
             let mut ip = vec![0x45, 0];
             ip.extend(((20 + udp.len()) as u16).to_be_bytes());
-            ip.extend([0, 1, 0x40, 0, 64, 17, 0, 0]);
+            ip.extend([0, 1, 0x40, 0, 64, shape.protocol, 0, 0]);
             ip.extend(source.octets());
             ip.extend(destination.octets());
             let sum = !checksum::fold(checksum::sum(&ip));
@@ -50,7 +56,7 @@ pub(super) fn frame(shape: &Shape) -> Vec<u8> {
             frame.extend(0x86ddu16.to_be_bytes());
             frame.extend([0x60, 0, 0, 0]);
             frame.extend((udp.len() as u16).to_be_bytes());
-            frame.extend([17, 64]);
+            frame.extend([shape.protocol, 64]);
             frame.extend(source.octets());
             frame.extend(destination.octets());
         }
@@ -122,6 +128,7 @@ mod tests {
             source: [192, 0, 2, 2].into(),
             destination: [192, 0, 2, 1].into(),
             destination_port: OUR_PORT,
+            protocol: UDP,
             tags: &[],
             tlvs: tlv(1, &[0; 10]),
         };
@@ -136,6 +143,7 @@ mod tests {
             source: [192, 0, 2, 2].into(),
             destination: [192, 0, 2, 1].into(),
             destination_port: OUR_PORT,
+            protocol: UDP,
             tags: &[],
             tlvs: Vec::new(),
         };

@@ -22,6 +22,7 @@ pub(crate) fn measure(floors: &Path, object: &Path, names: &[&str], rounds: u32)
         source: [192, 0, 2, 2].into(),
         destination: [192, 0, 2, 1].into(),
         destination_port: frames::OUR_PORT,
+        protocol: frames::UDP,
         tags: &[],
         tlvs: Vec::new(),
     });
