@@ -209,6 +209,8 @@ pub fn find_near<M: Memory>(memory: &M, key: &SessionKey, spot: Spot) -> Option<
     let key = key.words();
     for i in 0..WAYS {
         let place = memory.place(spot.row * WAYS + (spot.way + i) % WAYS)?;
+        // The second line of the place: of a session that is in neither cache nor TLB, both are waited for at once.
+        place.get(LAST_RECEIVED);
         if holds(place, &key) {
             return Some(place);
         }
