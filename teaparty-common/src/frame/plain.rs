@@ -1,0 +1,167 @@
+//! Plain frames: Ethernet, IP without options or extension headers, UDP. One access finds all of their headers.
+
+use network_types::ip::IpProto;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
+
+use super::{
+    ETHER_IPV4, ETHER_IPV6, ETHERNET_LEN, Ethernet, FRAGMENT_BITS, Found, Frame, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6,
+    UDP_LEN, Udp,
+};
+use crate::bytes::Bytes;
+use crate::reflect::Address;
+
+/// Ethernet, IPv4 without options, UDP: what nearly every IPv4 test packet begins with.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct PlainV4 {
+    ethernet: Ethernet,
+    ip: Ipv4,
+    udp: Udp,
+}
+
+/// Ethernet, IPv6 without extension headers, UDP.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct PlainV6 {
+    ethernet: Ethernet,
+    ip: Ipv6,
+    udp: Udp,
+}
+
+/// What [`locate_plain_v4`] and [`locate_plain_v6`] find: the datagram, and what tells its session apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain {
+    /// The datagram.
+    pub frame: Frame,
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+}
+
+impl PlainV4 {
+    /// What these headers say.
+    #[inline(always)]
+    fn plain(self) -> Plain {
+        let Self { ip, udp, .. } = self;
+        let len = usize::from(udp.length.get());
+        let found = Found {
+            is_ipv6: false,
+            ttl: ip.ttl,
+            traffic_class: ip.traffic_class,
+            ip_at: ETHERNET_LEN,
+            udp_at: ETHERNET_LEN + IPV4_LEN,
+            space: len,
+            has_extras: false,
+        };
+        Plain { frame: found.with(udp), source: Address::v4(ip.source), destination: Address::v4(ip.destination) }
+    }
+}
+
+impl PlainV6 {
+    /// What these headers say.
+    #[inline(always)]
+    fn plain(self) -> Plain {
+        let Self { ip, udp, .. } = self;
+        let space = usize::from(ip.payload_length.get());
+        let found = Found {
+            is_ipv6: true,
+            ttl: ip.hop_limit,
+            traffic_class: (ip.version_class_flow.get() >> 20) as u8,
+            ip_at: ETHERNET_LEN,
+            udp_at: ETHERNET_LEN + IPV6_LEN,
+            space,
+            has_extras: false,
+        };
+        Plain {
+            frame: found.with(udp),
+            source: Address::from_words(transmute!(ip.source)),
+            destination: Address::from_words(transmute!(ip.destination)),
+        }
+    }
+}
+
+/// [`locate_plain_v4`] once more of a frame that is one.
+#[inline(always)]
+pub fn again_plain_v4<B: Bytes>(frame: &B) -> Option<Plain> {
+    let head: PlainV4 = transmute!(frame.get::<{ size_of::<PlainV4>() }>(0)?);
+    Some(head.plain())
+}
+
+/// [`locate_plain_v6`] once more of a frame that is one.
+#[inline(always)]
+pub fn again_plain_v6<B: Bytes>(frame: &B) -> Option<Plain> {
+    let head: PlainV6 = transmute!(frame.get::<{ size_of::<PlainV6>() }>(0)?);
+    Some(head.plain())
+}
+
+/// [`super::locate`] for plain IPv4 frames, by one access. `None` says nothing but that the frame is not one.
+#[inline(always)]
+pub fn locate_plain_v4<B: Bytes>(frame: &B, frame_len: usize) -> Option<Plain> {
+    let head: PlainV4 = transmute!(frame.get::<{ size_of::<PlainV4>() }>(0)?);
+    let PlainV4 { ethernet, ip, udp } = head;
+    let total = usize::from(ip.total_length.get());
+    let len = usize::from(udp.length.get());
+    let is_plain = ethernet.ether_type.get() == ETHER_IPV4
+        && ip.version_ihl == 0x45
+        && ip.protocol == IpProto::Udp as u8
+        && ip.fragment.get() & FRAGMENT_BITS == 0
+        && ETHERNET_LEN + total <= frame_len
+        && len >= UDP_LEN
+        && IPV4_LEN + len == total;
+    if !is_plain {
+        return None;
+    }
+    Some(head.plain())
+}
+
+/// [`super::locate`] for plain IPv6 frames, by one access. `None` says nothing but that the frame is not one.
+#[inline(always)]
+pub fn locate_plain_v6<B: Bytes>(frame: &B, frame_len: usize) -> Option<Plain> {
+    let head: PlainV6 = transmute!(frame.get::<{ size_of::<PlainV6>() }>(0)?);
+    let PlainV6 { ethernet, ip, udp } = head;
+    let space = usize::from(ip.payload_length.get());
+    let len = usize::from(udp.length.get());
+    let is_plain = ethernet.ether_type.get() == ETHER_IPV6
+        && ip.version_class_flow.get() >> 28 == 6
+        && ip.next_header == IpProto::Udp as u8
+        && ETHERNET_LEN + IPV6_LEN + space <= frame_len
+        && len >= UDP_LEN
+        && len == space;
+    if !is_plain {
+        return None;
+    }
+    Some(head.plain())
+}
+
+/// Whether a plain IPv4 frame has something else than UDP in it, for which [`super::locate`] would say [`crate::reflect::Reason::NotUdp`]: what most
+/// frames on a network are. `false` says nothing.
+#[inline(always)]
+pub fn is_other_plain_v4<B: Bytes>(frame: &B, frame_len: usize) -> bool {
+    let Some(octets) = frame.get::<{ size_of::<PlainV4>() }>(0) else { return false };
+    let PlainV4 { ethernet, ip, .. } = transmute!(octets);
+    let total = usize::from(ip.total_length.get());
+    ethernet.ether_type.get() == ETHER_IPV4
+        && ip.version_ihl == 0x45
+        && ip.protocol != IpProto::Udp as u8
+        && total >= IPV4_LEN
+        && ETHERNET_LEN + total <= frame_len
+}
+
+/// [`is_other_plain_v4`] for IPv6 frames with no extension header.
+#[inline(always)]
+pub fn is_other_plain_v6<B: Bytes>(frame: &B, frame_len: usize) -> bool {
+    let Some(octets) = frame.get::<{ size_of::<PlainV6>() }>(0) else { return false };
+    let PlainV6 { ethernet, ip, .. } = transmute!(octets);
+    let is = |protocol: IpProto| ip.next_header == protocol as u8;
+    ethernet.ether_type.get() == ETHER_IPV6
+        && ip.version_class_flow.get() >> 28 == 6
+        && (is(IpProto::Tcp) || is(IpProto::Ipv6Icmp))
+        && ETHERNET_LEN + IPV6_LEN + usize::from(ip.payload_length.get()) <= frame_len
+}
+
+/// Whether a frame says that IPv6 is in it, right behind the Ethernet header.
+#[inline(always)]
+pub fn is_v6<B: Bytes>(frame: &B) -> bool {
+    frame.get::<2>(core::mem::offset_of!(Ethernet, ether_type)).is_some_and(|octets| octets == ETHER_IPV6.to_be_bytes())
+}
