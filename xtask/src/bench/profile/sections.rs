@@ -148,7 +148,7 @@ fn place(chain: &Chain, layout: &Layout) -> Option<Place> {
 }
 
 /// Parts of the program by where they are written; the first that a path contains counts. None for libraries.
-const PARTS: [(&str, &str); 18] = [
+const PARTS: [(&str, &str); 19] = [
     ("teaparty-common/src/frame", "find the datagram"),
     ("teaparty-ebpf/src/look", "find the datagram"),
     ("teaparty-ebpf/src/session", "session, rate limit, ports"),
@@ -166,6 +166,7 @@ const PARTS: [(&str, &str); 18] = [
     ("teaparty-common/src/bytes", "access to the packet"),
     ("teaparty-ebpf/src/punt", "punt"),
     ("teaparty-ebpf/src/express", "the short way itself"),
+    ("teaparty-ebpf/src/main", "count"),
     ("teaparty-ebpf/src/", "the long way itself"),
 ];
 
