@@ -16,26 +16,32 @@ pub(crate) const fn on_to(step: Step) -> u32 {
     u32::MAX - step as u32
 }
 
+/// Whether a frame says that IPv6 is in it, right behind the Ethernet header.
+#[inline(always)]
+pub(crate) fn is_v6(ctx: &XdpContext) -> bool {
+    Held::<ETHERNET_LEN>::of(&Packet::new(ctx, 0)).is_some_and(|head| frame::is_v6(&head))
+}
+
 /// Finds the datagram of a plain IPv4 frame and answers it, or notes in working memory when it came, whence and whither, or
 /// leaves the frame to the next step.
 #[inline(always)]
 pub(crate) fn look_v4(ctx: &XdpContext) -> u32 {
     let plain = (frame::locate_plain_v4, frame::is_other_plain_v4, frame::again_plain_v4);
-    look_plain::<{ V4_HEADERS + OPEN_LEN }, V4_HEADERS>(ctx, plain, Step::V6)
+    look_plain::<{ V4_HEADERS + OPEN_LEN }, V4_HEADERS>(ctx, plain)
 }
 
 /// [`look_v4`] for plain IPv6 frames.
 #[inline(always)]
 pub(crate) fn look_v6(ctx: &XdpContext) -> u32 {
     let plain = (frame::locate_plain_v6, frame::is_other_plain_v6, frame::again_plain_v6);
-    look_plain::<{ V6_HEADERS + OPEN_LEN }, V6_HEADERS>(ctx, plain, Step::Look)
+    look_plain::<{ V6_HEADERS + OPEN_LEN }, V6_HEADERS>(ctx, plain)
 }
 
 /// Octets in front of the payload in a plain frame.
 const V4_HEADERS: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
 const V6_HEADERS: usize = ETHERNET_LEN + IPV6_LEN + UDP_LEN;
 
-/// [`look_v4`] by the functions of its family; other IPv6 frames go on to `for_v6`.
+/// [`look_v4`] by the functions of its family.
 #[inline(always)]
 fn look_plain<const FRAME: usize, const HEADERS: usize>(
     ctx: &XdpContext,
@@ -44,7 +50,6 @@ fn look_plain<const FRAME: usize, const HEADERS: usize>(
         impl FnOnce(&Held<HEADERS>, usize) -> bool,
         impl FnOnce(&Held<FRAME>) -> Option<Plain>,
     ),
-    for_v6: Step,
 ) -> u32 {
     let Some(board) = board() else { return Reason::Internal as u32 };
     let frame = Packet::new(ctx, 0);
@@ -54,7 +59,7 @@ fn look_plain<const FRAME: usize, const HEADERS: usize>(
         if is_other(&headers, frame_len) {
             return Reason::NotUdp as u32;
         }
-        return on_to(if frame::is_v6(&headers) { for_v6 } else { Step::Look });
+        return on_to(Step::Look);
     };
     if !board.listens(found.frame.destination_port) {
         return Reason::NotOurPort as u32;

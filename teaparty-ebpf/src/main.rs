@@ -24,12 +24,16 @@ mod work;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::maps::Step;
+use teaparty_common::maps::{Counters, Step};
 use teaparty_common::reflect::{Class, REASON_SLOTS, REASONS, Reason};
 
 /// The reflector. Attached to one interface, with maps of its own.
 #[xdp(frags)]
 fn teaparty(ctx: XdpContext) -> u32 {
+    // At once, and nothing is found for IPv4 in vain.
+    if look::is_v6(&ctx) {
+        return go_on(&ctx, Step::V6);
+    }
     end_by(&ctx, look::look_v4)
 }
 
@@ -57,15 +61,27 @@ fn teaparty_long(ctx: XdpContext) -> u32 {
 fn end_by(ctx: &XdpContext, step: impl FnOnce(&XdpContext) -> u32) -> u32 {
     // Found before they are needed: a look-up takes longer where nothing else is left to do meanwhile.
     let Some(counters) = maps::counters() else { return XDP_DROP };
-    let mut reason = step(ctx);
+    let reason = step(ctx);
     for next in Step::ALL {
         if reason == look::on_to(next) {
-            // SAFETY: nothing here waits to be dropped.
-            unsafe { maps::STEPS.tail_call(ctx, next as u32) };
-            // There is no program. The packet may be anybody's, so it must not be dropped.
-            reason = Reason::StepMissing as u32;
+            return go_on(ctx, next);
         }
     }
+    end(counters, reason)
+}
+
+/// Has another program go on with a packet.
+#[inline(always)]
+fn go_on(ctx: &XdpContext, step: Step) -> u32 {
+    // SAFETY: nothing here waits to be dropped.
+    unsafe { maps::STEPS.tail_call(ctx, step as u32) };
+    // There is no program. The packet may be anybody's, so it must not be dropped.
+    maps::counters().map_or(XDP_PASS, |counters| end(counters, Reason::StepMissing as u32))
+}
+
+/// Counts how a packet ended, and says what becomes of it.
+#[inline(always)]
+fn end(counters: &mut Counters, reason: u32) -> u32 {
     let reason = reason as usize % REASON_SLOTS;
     counters.packets[reason] += 1;
     ACTIONS[reason]

@@ -99,6 +99,11 @@ pub(super) fn all() -> Vec<Case> {
         },
         Case { limit: Limit::Tight, ..ended("refused by rate limit", Reason::RateLimited, from(8)) },
         ended(NOT_OURS, Reason::NotOurPort, Shape { destination_port: 53, ..base.clone() }),
+        ended(
+            "not ours (other port, IPv6)",
+            Reason::NotOurPort,
+            Shape { source: PEER_V6, destination: OUR_V6, destination_port: 53, ..base.clone() },
+        ),
         ended("not ours (TCP)", Reason::NotUdp, Shape { protocol: TCP, ..base.clone() }),
         ended(
             "not ours (TCP, IPv6)",
