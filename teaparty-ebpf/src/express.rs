@@ -20,11 +20,11 @@ use crate::turns::{FastPath, Padding, Simple};
 use crate::work::{Scratch, assign, estimate, fill_facts, fill_simple, format, settle, split, wire_time};
 use crate::{punt, reply, session, table};
 
-/// Not a packet for the short way.
-pub(crate) const NO: u32 = u32::MAX;
+/// Not a packet for the short way: a number that is neither a reason nor a step.
+pub(crate) const NO: u32 = u32::MAX / 2;
 
 /// The same, and the map of sessions made by packets has no entry for it.
-pub(crate) const UNKNOWN: u32 = u32::MAX - 1;
+pub(crate) const UNKNOWN: u32 = NO - 1;
 
 /// Whether a packet may be answered here, as far as that can be told without looking for its session.
 #[inline(always)]

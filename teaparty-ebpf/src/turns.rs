@@ -123,7 +123,7 @@ fn working_memory() -> Option<(&'static mut Scratch, &'static Config)> {
     Some((scratch, config))
 }
 
-/// What a packet asks for whose TLVs are padding, and perhaps some that nobody knows: flags, and no facts.
+/// What a packet asks for whose one TLV is padding: flags, and no facts.
 pub(crate) struct Padding;
 
 impl Environment for Padding {

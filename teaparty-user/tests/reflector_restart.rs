@@ -10,10 +10,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, Map, MapData, PerCpuArray};
 use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4, sender_sequence, sequence};
-use teaparty_common::maps::{ABI_VERSION, Board, name};
+use reflector_support::{Net, V4, V6, sender_sequence, sequence};
+use teaparty_common::maps::{ABI_VERSION, Board, Counters, name};
+use teaparty_common::reflect::{REASON_SLOTS, Reason};
 use teaparty_user::net::batch::{Outgoing, ReceiveBatch, SendBatch};
 use teaparty_user::net::socket::{Options, Socket};
 
@@ -187,6 +188,46 @@ fn forge_abi(pins: &Path, version: u32) {
     let mut board = map.get(&0, 0).unwrap();
     board.control.abi_version = version;
     map.set(0, board, 0).unwrap();
+}
+
+/// Packets by reason, as the pinned counters tell.
+fn counted(pins: &Path) -> [u64; REASON_SLOTS] {
+    let map = MapData::from_pin(pins.join(name::COUNTERS)).and_then(Map::from_map_data).unwrap();
+    Counters::total(PerCpuArray::<_, Counters>::try_from(map).unwrap().get(&0, 0).unwrap().iter())
+}
+
+/// Names in the folder of the pins of maps of steps that have no name of their own yet.
+fn besides(pins: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(pins).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|found| found.starts_with(name::STEPS) && found != name::STEPS).collect()
+}
+
+#[test]
+fn programs_go_on_to_those_of_their_own_start() {
+    let name = "programs_go_on_to_those_of_their_own_start";
+    let Some(net) = or_skip(name, Net::new()) else { return };
+    let steps = || MapData::from_pin(net.pins().join(name::STEPS)).unwrap().info().unwrap().id();
+    // Both families, each by a session that is new: what the first program does not answer is with another one.
+    let both = || [V4, V6].map(|to| net.client(to, 862).ask_within(PATIENCE));
+    net.reflector(&["--xdp-mode", "native", "--rate-limit", "0"]).kill();
+    let (first, before) = (steps(), counted(&net.pins()));
+    assert_eq!(both(), [true; 2]);
+    // The next start replaces them, and what one has left that was killed before it had given its own their name.
+    MapData::from_pin(net.pins().join(name::STEPS)).unwrap().pin(net.pins().join("steps-0")).unwrap();
+    net.reflector(&["--xdp-mode", "native", "--rate-limit", "0"]).kill();
+    assert_ne!(steps(), first);
+    assert_eq!((both(), besides(&net.pins())), ([true; 2], vec![]));
+    // A start that fails when it has loaded everything: the program before goes on, with its own.
+    let second = steps();
+    net.freeze(name::CONTROL);
+    let failed =
+        net.teaparty(&["reflector", "--api", "none", "--iface", "veth0", "--xdp-mode", "native"]).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1), "{}", String::from_utf8_lossy(&failed.stderr));
+    assert_eq!((steps(), both(), besides(&net.pins())), (second, [true; 2], vec![]));
+    let after = counted(&net.pins());
+    for reason in [Reason::StepMissing, Reason::NotOurAddress, Reason::Internal] {
+        assert_eq!(after[reason as usize], before[reason as usize], "{}", reason.label());
+    }
 }
 
 #[test]

@@ -3,12 +3,10 @@
 
 mod reflector_support;
 
-use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use aya::maps::MapData;
 use reflector_support::probe::or_skip;
 use reflector_support::{Net, Running, V4, sequence, start};
 use serde_json::json;
@@ -146,18 +144,6 @@ fn a_packet_sees_one_file_or_the_other() {
     assert!(ended.status.success(), "{}", ended.error);
 }
 
-/// Has the kernel refuse to write to one of the reflector's maps on veth0 from now on.
-fn freeze(net: &Net, map: &str) {
-    const BPF_MAP_FREEZE: libc::c_long = 22;
-    let map = MapData::from_pin(net.pins().join(map)).unwrap();
-    let attributes = [map.fd().as_fd().as_raw_fd() as u32; 1];
-    // SAFETY: the command reads one descriptor from memory that outlives the call and is as long as stated.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_MAP_FREEZE, attributes.as_ptr(), std::mem::size_of_val(&attributes))
-    };
-    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-}
-
 /// Whether a packet with a Multiplier of 0, which `strict` drops, is answered at both interfaces.
 fn is_lax(net: &Net) -> [bool; 2] {
     [net.client(V4, 862).exchange(&[0; 44]), net.near_client(862).exchange(&[0; 44])].map(|reply| reply.is_some())
@@ -179,7 +165,7 @@ fn what_one_map_refuses_is_taken_back_everywhere() {
     let create = |ssid| net.api("POST", "/api/v1/reflectors/second/sessions", &session(ssid)).0;
     assert_eq!((create(1), is_lax(&net)), (201, [true; 2]));
 
-    freeze(&net, map::PROVISIONED);
+    net.freeze(map::PROVISIONED);
     assert_eq!(create(2), 503);
     let listed = |reflector: &str| {
         net.api("GET", &format!("/api/v1/reflectors/{reflector}/sessions?provisioned=true"), "").1["total"].clone()
@@ -191,7 +177,7 @@ fn what_one_map_refuses_is_taken_back_everywhere() {
     assert_eq!((listed("first"), listed("second")), (json!(0), json!(1)));
     assert_eq!(is_lax(&net), [true; 2], "sessions are refused, and with them all that came with them");
 
-    freeze(&net, map::CONTROL);
+    net.freeze(map::CONTROL);
     let (status, problem) = reflector.reload(&net, &text("strict = true\n"));
     assert_eq!(status, 503, "{problem}");
     assert_eq!(net.api("PATCH", "/api/v1/reflectors/second/policy", r#"{"strict": true}"#).0, 503);

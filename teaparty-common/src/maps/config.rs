@@ -43,7 +43,7 @@ impl Board {
 pub struct Control {
     /// [`super::ABI_VERSION`] of the controller that wrote this; 0 before it has.
     pub abi_version: u32,
-    /// Which of the two [`Config`] entries holds.
+    /// Which of the two versions of [`Config`] holds.
     pub active: u32,
     /// Counts changes of configuration, addresses and allow-list: a session admitted under another one is admitted anew.
     pub generation: u32,
@@ -106,10 +106,10 @@ impl Config {
     pub const ANY_MAC: u32 = 128;
     /// There are authenticated ones among the provisioned sessions.
     pub const HAS_AUTHENTICATED: u32 = 256;
-    /// This is the second of the two entries.
+    /// This is the second of the two versions on the board.
     pub const SECOND: u32 = 512;
 
-    /// Follows from the rest, see [`Config::derived`]: sessions are stateful and none of them is authenticated, and a packet of
+    /// Follows from the rest, see [`Config::derived`]: sessions are stateful, no provisioned one is authenticated, and a packet of
     /// the base length or more is never refused for its size or what is in its base packet, and may have TLVs.
     pub const PLAIN: u32 = 1024;
 
@@ -142,7 +142,7 @@ impl Config {
         (u64::from_ne_bytes(front) ^ u64::from_ne_bytes(self.mac)) & ADDRESS == 0 || self.has(Self::ANY_MAC)
     }
 
-    /// The bit that prefixes of [`super::name::ALLOWED`] have in their value where they are allowed by this entry.
+    /// The bit that prefixes of [`super::name::ALLOWED`] have in their value where they are allowed by this version.
     #[inline(always)]
     pub const fn allowed_bit(&self) -> u32 {
         if self.has(Self::SECOND) { 2 } else { 1 }

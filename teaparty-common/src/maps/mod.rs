@@ -104,8 +104,6 @@ pod!(
     Board,
     BucketRow,
     Census,
-    Config,
-    Control,
     Counters,
     LocalAddress,
     SessionKey,

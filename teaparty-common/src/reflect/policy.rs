@@ -1,4 +1,4 @@
-//! What is configured about reflection, in a form that the kernel's configuration map holds as it is.
+//! What is configured about reflection, in a form that the kernel's map holds as it is.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -95,12 +95,12 @@ reasons! {
     TableFull = 45 Drop "table-full" "A new session, while the session table has no place."
     SendFailed = 46 Drop "send-failed" "The controller could not send the reply."
     NoKey = 47 Drop "no-key" "Of an authenticated session that has no key."
-    Internal = 48 Drop "internal" "A configuration map was missing: the controller has not finished starting."
+    Internal = 48 Drop "internal" "The configuration was missing: the controller has not finished starting."
 
     Repeated = 49 Reflect "repeated" "One more reply to a packet that asked for several (RFC 10052 §3)."
 }
 
-/// Places that the kernel's counter map needs: one more than the largest number, as a power of two for the verifier.
+/// Places that the kernel's counters need: one more than the largest number, as a power of two for the verifier.
 pub const REASON_SLOTS: usize = 64;
 
 const _: () = assert!((REASONS[REASONS.len() - 1] as usize) < REASON_SLOTS);

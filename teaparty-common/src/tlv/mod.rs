@@ -250,7 +250,7 @@ pub static LENGTH_RULES: [LengthRule; 32] = {
 
 /// Which number on the wire means which kind: 256 numbers of kinds, 0 where a type is unknown.
 ///
-/// Part of the configuration map, hence plain octets. The number that Bit Error Burst and Heartbeat share stands for
+/// Part of the configuration in a map, hence plain octets. The number that Bit Error Burst and Heartbeat share stands for
 /// the burst; [`CodePoints::kind`] tells them apart by Length.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C)]

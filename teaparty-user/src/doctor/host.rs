@@ -93,8 +93,10 @@ fn left_behind(name: &str) -> Finding {
 
 fn jit(enabled: Option<&str>) -> Finding {
     match enabled {
-        Some("0") => Finding::new("JIT", Verdict::Warning, "BPF programs are interpreted, several times slower")
-            .remedy("sysctl -w net.core.bpf_jit_enable=1"),
+        Some("0") => {
+            Finding::new("JIT", Verdict::Warning, "BPF programs are interpreted: ours is refused, and sockets answer")
+                .remedy("sysctl -w net.core.bpf_jit_enable=1")
+        }
         Some(_) => Finding::good("JIT", "BPF programs are compiled"),
         None => Finding::new("JIT", Verdict::Note, "this user may not see whether BPF programs are compiled"),
     }

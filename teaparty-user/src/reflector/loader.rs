@@ -203,18 +203,22 @@ pub fn attach(view: &View, clock: &Clock, mode: XdpMode) -> Result<(Kernel, Kern
     let table =
         new_shape(view.config.max_sessions).map_err(|error| LoadError::Load(format!("no random number: {error}")))?;
     let mut ebpf = load(&object, &folder, &table, is_adopted)?;
-    let prepared = prepare(&mut ebpf, &folder, view, clock, (!is_adopted).then_some(table));
+    let steps = if is_adopted { pins::free_name(&folder, name::STEPS) } else { folder.join(name::STEPS) };
+    let prepared = prepare(&mut ebpf, &folder, &steps, view, clock, (!is_adopted).then_some(table));
     let attached = prepared.and_then(|maps| Ok((maps, link(&mut ebpf, &folder, interface, mode)?)));
     let (maps, (obtained, program_id)) = match attached {
         Ok(attached) => attached,
         Err(error) => {
-            if !is_adopted {
-                // What was pinned just now serves nobody.
-                let _ = pins::remove(&folder);
-            }
+            // What was pinned just now serves nobody.
+            let _ = if is_adopted {
+                std::fs::remove_file(&steps).map_err(drop)
+            } else {
+                pins::remove(&folder).map_err(drop)
+            };
             return Err(error);
         }
     };
+    pins::replace(&folder, &steps, name::STEPS);
     let punts = take_ring(&mut ebpf)?;
     let log = KernelLog::new(&mut ebpf, &interface.name);
     let ledger = KernelLedger::new(ebpf, &folder)?;
@@ -263,7 +267,8 @@ fn load(object: &[u8], folder: &Path, table: &Shape, is_adopted: bool) -> Result
         .map_max_entries(name::HISTORY, HISTORY_RINGS)
         .map_max_entries(name::PUNTS, PUNT_RING);
     if is_adopted {
-        for name in ALL {
+        // The steps are no state: each start has a map of its own, with the programs that have working memory in common.
+        for name in ALL.into_iter().filter(|name| *name != name::STEPS) {
             loader.map_pin_path(name, folder.join(name));
         }
     }
@@ -321,23 +326,22 @@ fn load_error(error: &(dyn std::error::Error + 'static)) -> LoadError {
 }
 
 /// Pins maps and programs and fills the maps: when the program sees its first packet, everything is there. `table` is the
-/// shape of a new one; of maps that are adopted there is none.
+/// shape of a new one; of maps that are adopted there is none. The map of the steps is pinned as `steps`.
 fn prepare(
     ebpf: &mut Ebpf,
     folder: &Path,
+    steps: &Path,
     view: &View,
     clock: &Clock,
     table: Option<Shape>,
 ) -> Result<Maps, LoadError> {
     pins::create(folder)?;
-    if table.is_some() {
-        for name in ALL {
-            let map = ebpf.map(name).ok_or_else(|| LoadError::Load(format!("the object has no map `{name}`")))?;
-            let path = folder.join(name);
-            map.pin(&path).map_err(|error| PinError::pin(&path, &error))?;
-        }
+    let is_new = |name: &&str| table.is_some() || *name == name::STEPS;
+    for name in ALL.into_iter().filter(is_new) {
+        let map = ebpf.map(name).ok_or_else(|| LoadError::Load(format!("the object has no map `{name}`")))?;
+        let path = if name == name::STEPS { steps.to_path_buf() } else { folder.join(name) };
+        map.pin(&path).map_err(|error| PinError::pin(&path, &error))?;
     }
-    // The map of the steps loses what is in it with its last pin or descriptor, so that it is filled when it has the one.
     maps::connect(ebpf).map_err(|error| load_error(&error))?;
     for name in [program::REFLECT, program::LEDGER] {
         let path = folder.join(name);

@@ -317,8 +317,8 @@ pub fn begin(pins: &Path, table: Shape) -> Result<(), MapsError> {
     map.set(0, board, 0).map_err(failed)
 }
 
-/// Has the reflector find the programs that it goes on to, which are loaded. Those of an adopted map are replaced one by one:
-/// until its own is, the program of an earlier controller goes on to them, which the same layout of all maps allows.
+/// Has the reflector find the programs that it goes on to, which are loaded. The map must be this object's own: a packet that
+/// goes on is in the working memory of one object's programs.
 pub fn connect(object: &mut Ebpf) -> Result<(), ProgramError> {
     for step in Step::ALL {
         let program = object.program(step.program()).ok_or(ProgramError::NotLoaded)?;

@@ -130,6 +130,31 @@ pub fn remove(folder: &Path) -> Result<(), PinError> {
     Ok(())
 }
 
+/// A path in an interface's folder for an object that is to take the place of the one called `name`, see [`replace`].
+pub fn free_name(folder: &Path, name: &str) -> PathBuf {
+    // One that is there may be in use: a controller may have been killed before it replaced the other.
+    (0u32..).map(|n| folder.join(format!("{name}-{n}"))).find(|path| !path.exists()).expect("numbers do not end")
+}
+
+/// Gives the object at `path` its name, which another one has had, and forgets those that were to replace that earlier. Without
+/// that, what is pinned at `path` stays in use there.
+pub fn replace(folder: &Path, path: &Path, name: &str) {
+    let place = folder.join(name);
+    if path == place {
+        return;
+    }
+    if let Err(error) = std::fs::rename(path, &place) {
+        tracing::warn!("{} can't be renamed to {name}: {error}", path.display());
+        return;
+    }
+    let prefix = format!("{name}-");
+    for entry in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Whether a controller that no longer runs, or runs elsewhere, has left something on an interface, as far as we may see.
 pub fn has_left(interface: &str) -> bool {
     is_mounted() && Path::new(BPFFS).join("teaparty").join(folder_name(interface)).join(LINK).exists()

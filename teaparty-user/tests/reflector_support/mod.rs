@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use aya::Ebpf;
+use aya::maps::MapData;
 use aya::programs::{Xdp, XdpMode};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
@@ -175,6 +177,18 @@ impl Net {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, serde_json::from_str(body).unwrap_or(serde_json::Value::Null))
+    }
+
+    /// Has the kernel refuse to write to one of the reflector's maps on veth0 from now on.
+    pub(crate) fn freeze(&self, map: &str) {
+        const BPF_MAP_FREEZE: libc::c_long = 22;
+        let map = MapData::from_pin(self.pins().join(map)).expect("a pinned map");
+        let attributes = [map.fd().as_fd().as_raw_fd() as u32; 1];
+        // SAFETY: the command reads one descriptor from memory that outlives the call and is as long as stated.
+        let result = unsafe {
+            libc::syscall(libc::SYS_bpf, BPF_MAP_FREEZE, attributes.as_ptr(), std::mem::size_of_val(&attributes))
+        };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
     }
 
     /// Where the reflector's objects are pinned.
