@@ -14,7 +14,7 @@ use teaparty_common::tlv::Kind;
 use teaparty_common::wire::checksum::Difference;
 use teaparty_common::wire::{Mode, NANOS_PER_SEC, OPEN_LEN, Split, TimestampFormat};
 
-use crate::maps::SCRATCH;
+use crate::maps::scratch;
 use crate::packet::{Held, Packet, hidden};
 use crate::turns::{FastPath, Padding, Simple};
 use crate::work::{Scratch, assign, estimate, fill_facts, fill_simple, format, settle, split, wire_time};
@@ -94,7 +94,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
             let mut steering = Steering::new(found.frame.traffic_class);
             let mut whole = Packet::new(ctx, HEADERS).without_zeros();
             let (facts, policy) = (Facts::default(), &config.policy);
-            reflect::apply_simple(&mut whole, tlv, &plan, &facts, policy, &mut Padding, &mut steering);
+            reflect::process(&mut whole, tlv, &plan, &facts, policy, &mut Padding, &mut steering);
             return exchange.send::<FRAME, 1>(ctx, view, payload, &found, whole.difference(), &steering);
         }
         Tail::Tlvs(scratch, count) => (scratch, count),
@@ -116,7 +116,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
         if i >= count {
             break;
         }
-        reflect::apply_simple(&mut whole, *tlv, &plan, facts, &config.policy, &mut environment, steering);
+        reflect::process(&mut whole, *tlv, &plan, facts, &config.policy, &mut environment, steering);
     }
     let Some(found) = again(view) else { return Reason::Internal as u32 };
     let reason = exchange.send::<FRAME, 2>(ctx, view, payload, &found, whole.difference(), &scratch.steering);
@@ -171,14 +171,6 @@ fn plan(ctx: &XdpContext, found: &Plain, policy: &Policy, received_ns: u64) -> O
     }
     survey.conclude_skimmed(&mut plan);
     Some((plan, Tail::Tlvs(scratch, hidden(count, received_ns))))
-}
-
-/// This processor's working memory.
-#[inline(always)]
-fn scratch() -> Option<&'static mut Scratch> {
-    let scratch = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: this processor's own, and the program is not re-entered.
-    Some(unsafe { &mut *scratch })
 }
 
 /// What is known of a packet that is being answered.

@@ -7,7 +7,7 @@ use aya_ebpf::programs::XdpContext;
 use teaparty_common::frame::ETHERNET_LEN;
 use teaparty_common::maps::{LedgerOperation, LedgerRequest, Session};
 
-use crate::maps::{PROVISIONED, SCRATCH, board};
+use crate::maps::{PROVISIONED, board, scratch};
 use crate::session::{self, Admitted};
 use crate::table;
 use crate::work::Scratch;
@@ -18,8 +18,7 @@ const LEN: u32 = size_of::<LedgerRequest>() as u32;
 /// Carries out the request behind the (empty) Ethernet header and writes the answer over it.
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> Option<()> {
-    // SAFETY: this processor's own, and the program is not re-entered.
-    let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
+    let scratch = scratch()?;
     let Scratch { request, session, key, .. } = scratch;
     // SAFETY: the request has room for its own octets, and any are a valid request.
     let failed = unsafe { bpf_xdp_load_bytes(ctx.ctx, ETHERNET_LEN as u32, ptr::from_mut(request).cast(), LEN) };

@@ -8,7 +8,7 @@ use teaparty_common::reflect::{self, Reason};
 use teaparty_common::wire::{Mode, OPEN_LEN};
 
 use crate::express;
-use crate::maps::{SCRATCH, board};
+use crate::maps::{board, scratch};
 use crate::packet::{Held, Packet, REACH};
 
 /// What a step returns for a packet that goes on to another one: a number that is no reason.
@@ -107,9 +107,7 @@ pub(crate) fn look_closely(ctx: &XdpContext) -> u32 {
 /// Leaves what was found in working memory.
 #[inline(always)]
 fn note(ctx: &XdpContext, found: Plain, frame_len: usize, received_ns: u64, is_unknown: bool) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Reason::Internal as u32 };
-    // SAFETY: this processor's own, and the program is not re-entered.
-    let scratch = unsafe { &mut *scratch };
+    let Some(scratch) = scratch() else { return Reason::Internal as u32 };
     scratch.received_ns = received_ns;
     scratch.is_unknown = is_unknown;
     let payload = Packet::new(ctx, found.frame.payload_at());

@@ -49,6 +49,14 @@ pub(crate) fn board() -> Option<&'static Board> {
     CONTROL.get(0)
 }
 
+/// This processor's working memory. Who has it and calls what takes it too, touches it again only after that has returned.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<&'static mut Scratch> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: this processor's own, and the program is not re-entered.
+    Some(unsafe { &mut *scratch })
+}
+
 /// This processor's counters.
 #[inline(always)]
 pub(crate) fn counters() -> Option<&'static mut Counters> {

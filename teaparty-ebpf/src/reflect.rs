@@ -8,7 +8,7 @@ use teaparty_common::reflect::{self, Base, Class, Facts, Policy, Reason, Steerin
 use teaparty_common::wire::checksum::Difference;
 use teaparty_common::wire::{Mode, OPEN_LEN, TimestampFormat};
 
-use crate::maps::{SCRATCH, board};
+use crate::maps::{board, scratch};
 use crate::packet::Packet;
 use crate::turns::{FastPath, teaparty_apply, teaparty_survey};
 use crate::work::{Scratch, Work, assign, estimate, fill, settle, wire_time};
@@ -28,9 +28,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
 
 #[inline(always)]
 fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
-    let scratch = SCRATCH.get_ptr_mut(0).ok_or(Reason::Internal)?;
-    // SAFETY: this processor's own, and the program is not re-entered.
-    let scratch = unsafe { &mut *scratch };
+    let scratch = scratch().ok_or(Reason::Internal)?;
     let board = board().ok_or(Reason::Internal)?;
     let control = &board.control;
     scratch.active = control.active;

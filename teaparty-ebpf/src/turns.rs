@@ -9,7 +9,7 @@ use teaparty_common::maps::Config;
 use teaparty_common::reflect::{self, Address, Environment, Facts, Policy, Survey};
 use teaparty_common::tlv::{Finisher, Kind, KindSet, location};
 
-use crate::maps::{ADDRESSES, SCRATCH, board};
+use crate::maps::{ADDRESSES, board, scratch};
 use crate::packet::Packet;
 use crate::work::Scratch;
 
@@ -116,9 +116,7 @@ pub(crate) extern "C" fn teaparty_location(ctx: *mut xdp_md, sub: u32, end: u32)
 /// What the turns work on.
 #[inline(always)]
 fn working_memory() -> Option<(&'static mut Scratch, &'static Config)> {
-    let scratch = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: this processor's own. Whoever calls a turn touches it again only after that has returned.
-    let scratch = unsafe { &mut *scratch };
+    let scratch = scratch()?;
     let config = board()?.config(scratch.active);
     Some((scratch, config))
 }

@@ -134,8 +134,8 @@ pub fn locate_plain_v6<B: Bytes>(frame: &B, frame_len: usize) -> Option<Plain> {
     Some(head.plain())
 }
 
-/// Whether a plain IPv4 frame has something else than UDP in it, for which [`super::locate`] would say [`crate::reflect::Reason::NotUdp`]: what most
-/// frames on a network are. `false` says nothing.
+/// Whether a plain IPv4 frame has something else than UDP in it, for which [`super::locate`] would say
+/// [`crate::reflect::Reason::NotUdp`]: what most frames on a network are. `false` says nothing.
 #[inline(always)]
 pub fn is_other_plain_v4<B: Bytes>(frame: &B, frame_len: usize) -> bool {
     let Some(octets) = frame.get::<{ size_of::<PlainV4>() }>(0) else { return false };

@@ -30,6 +30,11 @@ impl Board {
         &self.configs[(number & 1) as usize]
     }
 
+    /// Has a UDP port be listened on.
+    pub const fn listen(&mut self, port: u16) {
+        self.ports[(port >> 6) as usize] |= 1 << (port & 63);
+    }
+
     /// Whether a UDP port is listened on.
     #[inline(always)]
     pub const fn listens(&self, port: u16) -> bool {

@@ -100,20 +100,6 @@ pub fn apply_turn<B: Bytes, E: Environment>(
     }
 }
 
-/// [`apply_turn`] for a TLV that [`super::Survey::skim`] gave, which need not be looked at again.
-#[inline(always)]
-pub fn apply_simple<B: Bytes, E: Environment>(
-    payload: &mut B,
-    tlv: Tlv,
-    plan: &Plan,
-    facts: &Facts,
-    policy: &Policy,
-    environment: &mut E,
-    steering: &mut Steering,
-) {
-    process(payload, tlv, plan, facts, policy, environment, steering);
-}
-
 /// Marks a TLV whose Length is wrong for its type; nothing behind it is touched (RFC 8972 §4).
 #[inline(always)]
 fn malformed<B: Bytes>(payload: &mut B, tlv: &Tlv) {
@@ -143,9 +129,10 @@ macro_rules! rewrite {
     }};
 }
 
-/// Gives one well-formed TLV its flags and Value.
+/// Gives one well-formed TLV its flags and Value: what [`apply_turn`] does with it, and all that is to be done with one that
+/// [`super::Survey::skim`] gave.
 #[inline(always)]
-fn process<B: Bytes, E: Environment>(
+pub fn process<B: Bytes, E: Environment>(
     payload: &mut B,
     tlv: Tlv,
     plan: &Plan,

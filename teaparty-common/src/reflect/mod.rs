@@ -15,7 +15,7 @@ mod walk;
 mod tests;
 
 pub use address::Address;
-pub use apply::{Base, Stamped, Steering, apply, apply_simple, apply_turn, recount, stamp};
+pub use apply::{Base, Stamped, Steering, apply, apply_turn, process, recount, stamp};
 pub use facts::Facts;
 pub use policy::{LocationFields, Policy};
 pub use verdict::{Class, REASON_SLOTS, REASONS, Reason, Verdict};
@@ -225,7 +225,7 @@ impl Survey {
     }
 
     /// A turn for the TLVs that need no second look: well formed, and of a kind that can neither end the packet nor send
-    /// it elsewhere. Gives this one for [`apply_simple`], with [`Survey::is_over`] where it is the last; if it is none,
+    /// it elsewhere. Gives this one for [`process`], with [`Survey::is_over`] where it is the last; if it is none,
     /// [`Survey::turn`] goes on from here.
     #[inline(always)]
     pub fn skim<B: Bytes>(&mut self, payload: &B, len: usize, policy: &Policy) -> Option<Tlv> {

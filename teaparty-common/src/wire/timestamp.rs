@@ -114,15 +114,16 @@ impl Split {
     }
 }
 
-/// `(nanos / 10^9, nanos % 10^9)` without a division, for `nanos` under 2^61.
-#[inline(always)]
-pub const fn split_seconds(nanos: u64) -> (u64, u64) {
+/// `(nanos / 10^9, nanos % 10^9)` by [`split_roughly`] and what it may lack, for `nanos` under 2^61.
+#[cfg(test)]
+const fn split_seconds(nanos: u64) -> (u64, u64) {
     let (seconds, rest) = split_roughly(nanos);
     let (seconds, rest) = carry(seconds, rest);
     carry(seconds, rest)
 }
 
-/// The same, where the nanoseconds may be up to two seconds too many, and the seconds as many too few.
+/// `(nanos / 10^9, nanos % 10^9)` without a division, for `nanos` under 2^61; but the nanoseconds may be up to two seconds too
+/// many, and the seconds as many too few.
 #[inline(always)]
 const fn split_roughly(nanos: u64) -> (u64, u64) {
     // 2^61 / 10^9, rounded down. The high 32 bits of `nanos` (from bit 29 on) times this, shifted down, is the number

@@ -143,7 +143,7 @@ impl Kernel {
 
     /// Listens on one more port.
     pub(crate) fn listen(&mut self, port: u16) {
-        self.post(|board| board.ports[usize::from(port / 64)] |= 1 << (port % 64));
+        self.post(|board| board.listen(port));
     }
 
     /// Makes an address ours.

@@ -143,7 +143,7 @@ impl Rig {
             Control { abi_version: ABI_VERSION, generation: 1, interface: 1, table, ..Control::default() };
         control.clock.error_estimate = 1;
         let mut board = Board::blank();
-        board.ports[usize::from(OUR_PORT) / 64] = 1 << (OUR_PORT % 64);
+        board.listen(OUR_PORT);
         (board.control, board.configs[0]) = (control, config);
         Array::<_, Board>::try_from(self.map(name::CONTROL)?)?.set(0, board, 0)?;
         Ok(())
