@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::stdio::complain;
+
 /// How the program ends. The numbers are part of the interface: scripts and monitoring systems act on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -48,15 +50,47 @@ impl UsageError {
     }
 }
 
+/// Returns an error's text with its causes, each once.
+///
+/// Many errors name their cause themselves and have it as their source too, so that `{:#}` would say it twice.
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 /// Prints an error with its causes to standard error and says which status it means.
 pub fn report(error: &anyhow::Error) -> Exit {
-    eprintln!("teaparty: {error:#}");
+    complain(format_args!("teaparty: {}", causes(error.as_ref())));
     if error.chain().any(|cause| cause.is::<UsageError>()) { Exit::Usage } else { Exit::Failure }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_said_once_whoever_says_it() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot bind to eth9: {source}; see `ip link`")]
+        struct Bind {
+            source: std::io::Error,
+        }
+        let bind = || Bind { source: std::io::Error::from_raw_os_error(libc::ENODEV) };
+        let said = "cannot bind to eth9: No such device (os error 19); see `ip link`";
+        assert_eq!(causes(&bind()), said);
+        let error = anyhow::Error::new(bind()).context("session 1");
+        assert_eq!(causes(error.as_ref()), format!("session 1: {said}"));
+        let error = anyhow::Error::new(std::io::Error::from_raw_os_error(libc::ENODEV)).context("cannot bind");
+        assert_eq!(causes(error.as_ref()), "cannot bind: No such device (os error 19)");
+    }
 
     #[test]
     fn usage_errors_are_told_apart_below_any_context() {

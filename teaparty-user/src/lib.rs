@@ -3,7 +3,8 @@
 //! Reading order: [`cli`] and [`config`] (what can be asked for), [`sender`] (the Session-Sender),
 //! [`reflector`] (the Session-Reflector), [`daemon`] (the process of several), [`doctor`] (what it needs of a host), [`heartbeat`], [`api`] and [`metrics`] (what is around it), [`clock`] (time and how far it may
 //! be off), [`net`] (UDP with the facts a measurement needs), [`crypto`] (keys and HMACs), [`process`] (what is kept
-//! from neighbours), [`privileges`] and [`service`] (a daemon's manners), [`logging`] and [`exit`] (what is said, and how a run ends).
+//! from neighbours), [`privileges`] and [`service`] (a daemon's manners), [`stdio`], [`layout`], [`logging`] and
+//! [`exit`] (what is said, and how a run ends).
 
 pub mod api;
 pub mod cli;
@@ -14,6 +15,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod exit;
 pub mod heartbeat;
+pub mod layout;
 pub mod logging;
 pub mod metrics;
 pub mod net;
@@ -23,3 +25,4 @@ pub mod process;
 pub mod reflector;
 pub mod sender;
 pub mod service;
+pub mod stdio;

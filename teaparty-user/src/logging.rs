@@ -51,6 +51,8 @@ where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
 {
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(has_target);
+    // It would be said on standard error, with a panic where that is what failed.
+    let layer = layer.log_internal_errors(false);
     match format {
         LogFormat::Json => layer.json().boxed(),
         LogFormat::Text if journal::is_stderr() => layer.event_format(journal::Lines::new(has_target)).boxed(),

@@ -1,6 +1,5 @@
 //! `teaparty config`: looks at configuration files without running anything.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -13,7 +12,9 @@ use crate::config::plan::{self, Plan};
 use crate::config::problem::{Problem, Problems};
 use crate::config::schema::schema;
 use crate::exit::Exit;
+use crate::layout::count;
 use crate::reflector::keys::KeyLoader;
+use crate::stdio;
 
 /// Checks and converts configuration files.
 #[derive(Args, Debug)]
@@ -51,11 +52,11 @@ impl Arguments {
     /// Does what was asked for.
     pub fn run(self) -> anyhow::Result<Exit> {
         match self.command {
-            Command::Check { file } => Ok(check(file)),
+            Command::Check { file } => check(file),
             Command::Convert { file, output } => convert(&file, output.as_deref()),
             Command::Schema { kind } => {
                 let schema = serde_json::to_string_pretty(&schema(kind))?;
-                writeln!(std::io::stdout(), "{schema}").context("cannot print the schema")?;
+                stdio::print(format!("{schema}\n"))?.any();
                 Ok(Exit::Success)
             }
         }
@@ -63,26 +64,25 @@ impl Arguments {
 }
 
 /// Reads a file as the reflector would, keys included, and tells what is wrong with it.
-fn check(file: PathBuf) -> Exit {
+fn check(file: PathBuf) -> anyhow::Result<Exit> {
     match Plan::read(&reflector::of_file(file), &KeyLoader::default()) {
         Ok(plan) => {
             for planned in &plan.reflectors {
                 let ports: Vec<String> = planned.config.ports.iter().map(u16::to_string).collect();
-                // Nobody may be reading; the exit status says it too.
-                let _ = writeln!(
-                    std::io::stdout(),
-                    "good: {} on {} port {}, {} provisioned sessions",
+                let good = format!(
+                    "good: {} on {} port {}, {}\n",
                     planned.name(),
                     planned.config.interfaces.join(", "),
                     ports.join(", "),
-                    planned.sessions.len()
+                    count(planned.sessions.len() as u64, "provisioned session")
                 );
+                stdio::print(good)?.any();
             }
-            Exit::Success
+            Ok(Exit::Success)
         }
         Err(problems) => {
-            eprintln!("{problems}");
-            Exit::Usage
+            stdio::complain(problems);
+            Ok(Exit::Usage)
         }
     }
 }
@@ -94,18 +94,18 @@ fn convert(file: &Path, output: Option<&Path>) -> anyhow::Result<Exit> {
     let converted = match read.and_then(|yaml| namesake::convert(&yaml)) {
         Ok(converted) => converted,
         Err(list) => {
-            eprintln!("{}", Problems { file: name(), list });
+            stdio::complain(Problems { file: name(), list });
             return Ok(Exit::Usage);
         }
     };
     if !converted.notes.is_empty() {
-        eprintln!("{}", Problems { file: name(), list: converted.notes });
+        stdio::complain(Problems { file: name(), list: converted.notes });
     }
     match output.filter(|path| path.as_os_str() != "-") {
         Some(path) => {
             std::fs::write(path, converted.text).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        None => std::io::stdout().write_all(converted.text.as_bytes()).context("cannot print the file")?,
+        None => stdio::print(converted.text)?.any(),
     }
     Ok(Exit::Success)
 }

@@ -1,12 +1,11 @@
 //! `teaparty doctor`: what may be typed.
 
-use std::io::Write;
-
 use clap::Args;
 
 use super::values::Form;
 use crate::doctor::{Report, Verdict};
 use crate::exit::Exit;
+use crate::stdio;
 
 /// Says what this host has and lacks for a reflector, and what to do about it. Changes nothing; exit status 1 where the
 /// XDP program will not answer.
@@ -28,8 +27,8 @@ impl Arguments {
             Form::Human => report.to_string(),
             Form::Json => serde_json::to_string_pretty(&report)?,
         };
-        // Whoever closed the output has seen enough; the exit status tells the rest.
-        let _ = writeln!(std::io::stdout(), "{text}");
+        // Whoever closed the pipe has seen enough; the exit status tells the rest.
+        stdio::print(format!("{text}\n"))?.any();
         Ok(if report.verdict == Verdict::Failure { Exit::Failure } else { Exit::Success })
     }
 }

@@ -15,9 +15,11 @@ use std::io::Write;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
+use crate::config::problem::meant;
 use crate::config::service::Service;
 use crate::exit::{Exit, UsageError};
 use crate::logging::{self, LogFormat};
+use crate::stdio;
 
 /// Measures networks with STAMP (RFC 8762, RFC 8972): a Session-Sender, and a Session-Reflector in the kernel.
 #[derive(Parser, Debug)]
@@ -113,9 +115,16 @@ impl Command {
 
 /// Prints what clap has to say, which may be the help that was asked for.
 fn usage(error: &clap::Error) -> Exit {
-    // Standard output may be closed, as in `teaparty help | head -1`; there is nobody left to tell.
-    let _ = error.print();
-    if error.use_stderr() { Exit::Usage } else { Exit::Success }
+    let printed = stdio::outcome(error.print().and_then(|()| std::io::stdout().flush()));
+    match printed {
+        _ if error.use_stderr() => Exit::Usage,
+        // Who closed the pipe, as in `teaparty help | head -1`, has seen enough.
+        Ok(reader) => {
+            reader.any();
+            Exit::Success
+        }
+        Err(error) => crate::exit::report(&error.into()),
+    }
 }
 
 impl Teaparty {
@@ -153,19 +162,27 @@ impl Teaparty {
             }
             Some(Command::Completions { shell }) => {
                 no_words(&words)?;
-                clap_complete::generate(shell, &mut Self::command(), "teaparty", &mut std::io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "teaparty", &mut script);
+                stdio::print(script)?.any();
                 Ok(Exit::Success)
             }
             Some(Command::Man { output }) => {
                 no_words(&words)?;
                 man(output.as_deref())
             }
-            None => Err(UsageError::new(format!(
-                "`{0}` is no command; to measure it: teaparty sender {0}",
-                words.join(" ")
-            ))
-            .into()),
+            None => Err(no_command(&words).into()),
         }
+    }
+}
+
+/// What to say of words that are followed by no command.
+fn no_command(words: &[String]) -> UsageError {
+    let first = words.first().map_or("", String::as_str);
+    let command = Teaparty::command();
+    match meant(first, command.get_subcommands().map(clap::Command::get_name)) {
+        Some(near) => UsageError::new(format!("`{first}` is no command; did you mean `{near}`?")),
+        None => UsageError::new(format!("`{first}` is no command; to measure it: teaparty sender {}", words.join(" "))),
     }
 }
 
@@ -182,7 +199,7 @@ fn man(directory: Option<&std::path::Path>) -> anyhow::Result<Exit> {
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Teaparty::command()).render(&mut page)?;
-            std::io::stdout().write_all(&page)?;
+            stdio::print(page)?.any();
         }
     }
     Ok(Exit::Success)

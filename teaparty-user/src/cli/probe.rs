@@ -1,14 +1,15 @@
 //! `teaparty probe`: measures many targets for ever.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::exit::Exit;
+use crate::layout::count;
 use crate::probe::config::Config;
 use crate::probe::run::{self, Format};
 use crate::reflector::keys::KeyLoader;
+use crate::stdio;
 
 /// Measures many targets for ever.
 #[derive(Args, Debug)]
@@ -35,13 +36,14 @@ impl Arguments {
         let config = match Config::read(&self.config, &loader) {
             Ok(config) => config,
             Err(problems) => {
-                eprintln!("{problems}");
+                stdio::complain(problems);
                 return Ok(Exit::Usage);
             }
         };
         if self.check {
-            let (targets, sources) = (config.targets.len(), config.sources.len());
-            let _ = writeln!(std::io::stdout(), "good: {targets} targets, {sources} sources of more");
+            let targets = count(config.targets.len() as u64, "target");
+            let sources = count(config.sources.len() as u64, "source");
+            stdio::print(format!("good: {targets}, {sources} of more\n"))?.any();
             return Ok(Exit::Success);
         }
         run::run(&self.config, config, loader, self.format)

@@ -1,6 +1,5 @@
 //! `teaparty reflector` and `teaparty detach`: what may be typed, and its way into [`Settings`].
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -15,6 +14,7 @@ use crate::process;
 use crate::reflector::config::Settings;
 use crate::reflector::keys::KeyLoader;
 use crate::reflector::pins;
+use crate::stdio;
 
 /// Answers STAMP test packets (Session-Reflector).
 #[derive(Args, Debug)]
@@ -77,7 +77,7 @@ impl DetachArguments {
         for interface in &self.iface {
             let was_there = pins::detach(interface)?;
             let what = if was_there { "detached" } else { "nothing of teaparty's is attached" };
-            let _ = writeln!(std::io::stdout(), "{interface}: {what}");
+            stdio::print(format!("{interface}: {what}\n"))?.any();
         }
         Ok(Exit::Success)
     }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::exit::Exit;
 use crate::sender::saved::{Saved, comparison, html, table};
+use crate::stdio;
 
 /// The arguments of `teaparty report`.
 #[derive(Args, Debug)]
@@ -45,7 +46,8 @@ impl Arguments {
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
-    std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()).context("cannot write the output")
+    stdio::print(text)?.any();
+    Ok(())
 }
 
 fn write(path: &std::path::Path, text: &str) -> anyhow::Result<()> {

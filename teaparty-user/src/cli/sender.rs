@@ -170,7 +170,7 @@ pub struct Arguments {
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
     max_loss: Option<f64>,
     /// Exit with 3 if a target's round trip net of residence exceeds this: p99=5ms, mean=1ms, max=20ms. May repeat.
-    #[arg(long, value_name = "LIMIT")]
+    #[arg(long, value_name = "METRIC=DURATION")]
     max_rtt: Vec<RttLimit>,
     /// Exit with 3 if a target's round-trip jitter (RFC 3550) exceeds this.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -236,7 +236,10 @@ impl Arguments {
             specs.extend(parse_file(&content).with_context(|| path.display().to_string())?);
         }
         if specs.is_empty() {
-            return Err(UsageError::new("whom to measure? give an address or a name: teaparty sender 192.0.2.1").into());
+            return Err(UsageError::new(
+                "no target given: pass a host name or an address, as in teaparty sender 192.0.2.1",
+            )
+            .into());
         }
         if specs.len() > 60_000 {
             return Err(UsageError::new("more than 60000 targets do not fit into one process's SSIDs").into());

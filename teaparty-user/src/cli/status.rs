@@ -4,7 +4,7 @@ mod ask;
 mod connect;
 mod show;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use self::ask::{Api, Client};
 use self::show::Seen;
 use super::values::Form;
 use crate::exit::Exit;
+use crate::stdio::{self, Reader};
 
 /// Shows what a running reflector does: interfaces, rates by verdict and reason, and the busiest sessions.
 #[derive(Args, Clone, Debug)]
@@ -54,8 +55,7 @@ impl Arguments {
             };
             let is_redrawn = self.watch.is_some() && self.format == Form::Human && std::io::stdout().is_terminal();
             let clear = if is_redrawn { "\x1b[H\x1b[2J" } else { "" };
-            if writeln!(std::io::stdout(), "{clear}{text}").is_err() {
-                // Nobody reads any more.
+            if stdio::print(format!("{clear}{text}\n"))? == Reader::Gone {
                 return Ok(Exit::Success);
             }
             let Some(seconds) = self.watch else { return Ok(Exit::Success) };

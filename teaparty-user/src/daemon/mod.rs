@@ -2,7 +2,6 @@
 
 pub mod reload;
 
-use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -22,6 +21,7 @@ use crate::reflector::handle::ReflectorHandle;
 use crate::reflector::keys::KeyLoader;
 use crate::reflector::summary::{Ready, Summary};
 use crate::reflector::{Reflector, ReflectorError, loader};
+use crate::stdio::{self, Reader};
 use crate::{privileges, service};
 
 /// A plan, and how it was made: to make it again.
@@ -72,7 +72,7 @@ async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit>
     let reloader = Arc::new(Reloader::new(asked, loader, &plan, handles.clone(), beats.clone()));
     tokio::spawn(follow_hangups(hangup, reloader.clone()));
     if let Some(listener) = listener {
-        let _ = writeln!(std::io::stdout(), "  API         {listener}");
+        stdio::announce(&format!("  API         {listener}\n"));
         let state = AppState::new(handles[0].clone(), beats.clone(), plan.access.token.clone())
             .with_reflectors(&handles)
             .with_reloader(reloader);
@@ -82,11 +82,14 @@ async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit>
     service::ready(&format!("answering on {}", interfaces.join(", ")));
     let result = follow(members, &handles).await;
     beats.stop();
+    let mut text = String::new();
     for (handle, summary) in handles.iter().zip(result?) {
-        if let [_, _, ..] = &handles[..] {
-            let _ = writeln!(std::io::stdout(), "reflector {}", handle.name());
-        }
-        let _ = write!(std::io::stdout(), "{summary}");
+        text += &heading(handle, &handles);
+        text += &summary.to_string();
+    }
+    if stdio::print(&text)? == Reader::Gone {
+        // The last place where somebody may look.
+        stdio::complain(text.trim_end());
     }
     Ok(Exit::Success)
 }
@@ -119,11 +122,14 @@ fn start(planned: &[Planned]) -> Result<Vec<Member>, ReflectorError> {
 /// Prints what answers where. Nobody may be reading; that is no reason not to answer.
 fn announce(handles: &[ReflectorHandle]) {
     for handle in handles {
-        if let [_, _, ..] = handles {
-            let _ = writeln!(std::io::stdout(), "reflector {}", handle.name());
-        }
-        let _ = writeln!(std::io::stdout(), "{}", Ready { interfaces: handle.interfaces(), config: &handle.config() });
+        let ready = Ready { interfaces: handle.interfaces(), config: &handle.config() };
+        stdio::announce(&format!("{}{ready}\n", heading(handle, handles)));
     }
+}
+
+/// The line above what is said of a reflector, where there are several.
+fn heading(handle: &ReflectorHandle, all: &[ReflectorHandle]) -> String {
+    if all.len() > 1 { format!("reflector {}\n", handle.name()) } else { String::new() }
 }
 
 /// Until all have ended. One that fails ends the others; its error is the result.

@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::layout::count as plural;
 use crate::net::interface::{Interface, InterfaceError, all_up};
 
 /// How good a finding is.
@@ -109,7 +110,8 @@ impl fmt::Display for Report {
         }
         let count = |verdict| self.findings.iter().filter(|finding| finding.verdict == verdict).count();
         let (failures, warnings) = (count(Verdict::Failure), count(Verdict::Warning));
-        write!(f, "{} looked at, {warnings} warnings, {failures} failures", self.findings.len())
+        let (warnings, failures) = (plural(warnings as u64, "warning"), plural(failures as u64, "failure"));
+        write!(f, "{} looked at, {warnings}, {failures}", self.findings.len())
     }
 }
 

@@ -1,7 +1,6 @@
 //! A probe from start to end: signals, reloads, and lines for each period.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +25,7 @@ use crate::config::plan::is_standard_input;
 use crate::daemon::reload::ReloadError;
 use crate::exit::Exit;
 use crate::reflector::keys::KeyLoader;
+use crate::stdio::{self, Reader};
 use crate::{process, service};
 
 /// Where metrics are offered unless told otherwise.
@@ -63,7 +63,7 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
     if let Some(listener) = listener {
         let listener = listener.with_tls(access.tls.clone());
         if format == Format::Human {
-            let _ = writeln!(std::io::stdout(), "metrics     {listener}/metrics");
+            stdio::announce(&format!("metrics     {listener}/metrics\n"));
         }
         tokio::spawn(server::serve(listener, router(board.clone(), access.token.clone())));
     }
@@ -193,13 +193,16 @@ impl Lines {
     }
 
     fn print(&mut self, text: &str) {
-        let mut stdout = std::io::stdout().lock();
-        if !text.is_empty()
-            && let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
-        {
-            tracing::error!("no more lines are written to standard output: {error}; measuring goes on");
-            self.is_wanted = false;
+        if text.is_empty() {
+            return;
         }
+        let failure = match stdio::print(text) {
+            Ok(Reader::Present) => return,
+            Ok(Reader::Gone) => "the reader closed the pipe".into(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(error = failure, "no more lines are written to standard output; measuring goes on");
+        self.is_wanted = false;
     }
 }
 

@@ -6,6 +6,7 @@ use teaparty_common::reflect::Reason;
 
 use super::config::{Config, Format};
 use super::handle::{Count, InterfaceStatus, ReflectorHandle};
+use crate::layout::count as plural;
 
 /// What is printed once the reflector answers.
 pub struct Ready<'a> {
@@ -70,7 +71,8 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} packets answered in {} sessions", self.reflected(), self.sessions)?;
+        let (packets, sessions) = (plural(self.reflected(), "packet"), plural(self.sessions as u64, "session"));
+        writeln!(f, "{packets} answered in {sessions}")?;
         for count in self.counts.iter().filter(|count| count.packets > 0) {
             let Count { interface, path, verdict, reason, packets, .. } = count;
             writeln!(f, "{interface:>12}  {:<6}  {verdict:<7}  {reason:<22} {packets:>12}", path.label())?;

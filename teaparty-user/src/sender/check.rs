@@ -33,7 +33,13 @@ impl FromStr for RttLimit {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (label, limit) = text.split_once('=').unwrap_or(("max", text));
+        let form = || format!("`{text}` is no limit; write METRIC=DURATION, as in p99=5ms, mean=1ms or max=20ms");
+        let (label, limit) = match text.split_once('=') {
+            Some(parts) => parts,
+            // A duration alone limits the largest.
+            None if parse_duration(text).is_ok() => ("max", text),
+            None => return Err(form()),
+        };
         let fraction = match label {
             "max" => Some(1.0),
             "mean" => None,
@@ -45,7 +51,8 @@ impl FromStr for RttLimit {
                 })?)
             }
         };
-        Ok(Self { label: label.into(), fraction, limit: parse_duration(limit)? })
+        let limit = parse_duration(limit).map_err(|problem| format!("{problem}; the form is METRIC=DURATION"))?;
+        Ok(Self { label: label.into(), fraction, limit })
     }
 }
 
@@ -136,6 +143,10 @@ mod tests {
         assert_eq!("mean=1s".parse::<RttLimit>().unwrap().fraction, None);
         for wrong in ["q99=5ms", "p101=5ms", "p99=", "p=1ms", ""] {
             assert!(wrong.parse::<RttLimit>().is_err(), "{wrong}");
+        }
+        for wrong in ["foo", "p99", "p99=foo", "5"] {
+            let problem = wrong.parse::<RttLimit>().map_err(|problem| problem.contains("METRIC=DURATION"));
+            assert!(matches!(problem, Err(true)) || wrong == "5", "{wrong}");
         }
     }
 }

@@ -17,6 +17,7 @@ use super::output::{Lines, create};
 use super::report::{Format, hdr, human, json, stream};
 use crate::clock::SystemClock;
 use crate::exit::Exit;
+use crate::stdio;
 
 /// Records that may wait to be written. When so many wait, the engine does: a stream with holes would be worth less
 /// than one that says (by the pacing error) that it was too slow.
@@ -70,7 +71,7 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
     let (written, outcome) = outcome?;
     if let Err(error) = written.and_then(|()| writer.finish(&config, &outcome)) {
         // The last place where somebody may look.
-        eprintln!("{}", human::summary(&config, &outcome).trim());
+        stdio::complain(human::summary(&config, &outcome).trim());
         return Err(error);
     }
     if let Some(file) = hdr_log {
@@ -81,7 +82,7 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
     }
     let (exit, reason) = check::verdict(&config, &output.thresholds, &outcome);
     if let Some(reason) = reason {
-        eprintln!("teaparty: {reason}");
+        stdio::complain(format_args!("teaparty: {reason}"));
     }
     Ok(exit)
 }

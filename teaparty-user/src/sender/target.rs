@@ -59,6 +59,18 @@ pub fn parse_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vec<S
 }
 
 fn parse_word(word: &str) -> Result<Spec, UsageError> {
+    if let Some((scheme, rest)) = word.split_once("://") {
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let instead = if host.is_empty() { String::new() } else { format!(": {host}") };
+        return Err(UsageError::new(format!(
+            "`{word}` is a URL, and STAMP has none; leave out `{scheme}://` and the path, and write the name or \
+             address alone{instead}"
+        )));
+    }
+    if let Some((host, length)) = word.split_once('/') {
+        let what = if host.parse::<IpAddr>().is_ok() && length.parse::<u8>().is_ok() { "a network" } else { "a path" };
+        return Err(UsageError::new(format!("`{word}` is {what}, not a host; write one name or address: {host}")));
+    }
     if let Some(rest) = word.strip_prefix('[') {
         return parse_bracketed(word, rest);
     }
@@ -228,6 +240,11 @@ mod tests {
             ("[fe80::1%lo]862", "`862` behind its bracket"),
             ("[fe80::1%lo:862", "does not close"),
             ("[]:862", "no name or address"),
+            ("http://host", "leave out `http://` and the path, and write the name or address alone: host"),
+            ("https://host:8000/x?y", "alone: host:8000"),
+            ("udp://", "is a URL"),
+            ("192.0.2.0/24", "is a network, not a host; write one name or address: 192.0.2.0"),
+            ("host/path", "is a path"),
             (":862", "no name or address"),
         ];
         for (words, part) in cases {

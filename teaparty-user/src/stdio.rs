@@ -1,0 +1,78 @@
+//! Standard output and standard error: the one way to both for every command.
+//!
+//! Nothing here panics when a reader goes away, and no output is lost in silence: `print` fails when the octets could not
+//! be written, and says when nobody reads any more.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// Standard output took not all that was written: its disk is full, for instance.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub struct OutputError(io::Error);
+
+impl From<io::Error> for OutputError {
+    fn from(error: io::Error) -> Self {
+        Self(error)
+    }
+}
+
+/// Who reads standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Reader {
+    /// Somebody, as far as the system knows.
+    Present,
+    /// Nobody: the reader closed the pipe, as `head -1` does once it has seen enough.
+    Gone,
+}
+
+impl Reader {
+    /// Ignores that the reader may be gone: for a command that ends anyway.
+    pub fn any(self) {}
+}
+
+/// Writes text to standard output, and all that was written before it.
+///
+/// A closed pipe is no failure: its reader chose to read no more. Every other error is one.
+pub fn print(text: impl AsRef<[u8]>) -> Result<Reader, OutputError> {
+    let mut stdout = io::stdout().lock();
+    outcome(stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()))
+}
+
+/// Sorts the result of a write to standard output.
+pub fn outcome(written: io::Result<()>) -> Result<Reader, OutputError> {
+    match written {
+        Ok(()) => Ok(Reader::Present),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(OutputError(error)),
+    }
+}
+
+/// Writes text to standard output for a process that goes on without readers. A failure becomes a warning in the log.
+pub fn announce(text: &str) {
+    let failure = match print(text) {
+        Ok(Reader::Present) => return,
+        Ok(Reader::Gone) => "the reader closed the pipe".to_owned(),
+        Err(OutputError(error)) => error.to_string(),
+    };
+    tracing::warn!(error = failure, "cannot write to standard output; teaparty goes on without it");
+}
+
+/// Writes a line to standard error. If that is closed too, there is no place left to say so.
+pub fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_is_no_failure_and_a_full_disk_is_one() {
+        assert_eq!(outcome(Ok(())).unwrap(), Reader::Present);
+        assert_eq!(outcome(Err(io::ErrorKind::BrokenPipe.into())).unwrap(), Reader::Gone);
+        let full = outcome(Err(io::Error::from_raw_os_error(libc::ENOSPC))).unwrap_err();
+        assert_eq!(full.to_string(), "cannot write to standard output: No space left on device (os error 28)");
+    }
+}
