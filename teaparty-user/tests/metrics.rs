@@ -10,16 +10,19 @@ use reflector_support::{Net, V4, start};
 /// Where the reflector's API listens, in its namespace.
 const API: &str = "127.0.0.1:8000";
 
+/// Has the busiest sessions shown.
+const WITH_SESSIONS: &[&str] = &["--session-metrics", "50"];
+
 /// A namespace and Prometheus's programs, if there are both.
 fn net_and_prometheus() -> Result<Net, String> {
     programs(&["promtool", "prometheus"]).and_then(|()| Net::new())
 }
 
 /// Starts a reflector whose engines have all answered something.
-fn busy_reflector(net: &Net) -> reflector_support::Running {
+fn busy_reflector(net: &Net, more: &[&str]) -> reflector_support::Running {
     let arguments =
         ["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", API, "--heartbeat", "192.0.2.2:8620@1"];
-    let running = start(&mut net.teaparty(&arguments));
+    let running = start(&mut net.teaparty(&[&arguments, more].concat()));
     let mut client = net.client(V4, 862);
     // Answered by the XDP program, by the ring engine (History), and by the socket engine (a fragmented packet).
     for tail in [&[][..], &[0x80, 244, 0, 0], &[0; 4000]] {
@@ -33,7 +36,7 @@ fn busy_reflector(net: &Net) -> reflector_support::Running {
 fn promtool_has_nothing_to_say_about_the_metrics() {
     let name = "promtool_has_nothing_to_say_about_the_metrics";
     let Some(net) = or_skip(name, net_and_prometheus()) else { return };
-    let _reflector = busy_reflector(&net);
+    let _reflector = busy_reflector(&net, WITH_SESSIONS);
     let text = get(&net, API, "/metrics").unwrap();
     let output = promtool(&["check", "metrics"], &text);
     assert!(output.status.success(), "{output:?}");
@@ -56,6 +59,20 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
     // What is shipped beside the program names nothing else.
     for file in ["prometheus/teaparty.rules.yml", "grafana/teaparty.json"] {
         assert_known(file, &text);
+    }
+}
+
+#[test]
+fn sessions_have_series_only_where_that_is_asked_for() {
+    let name = "sessions_have_series_only_where_that_is_asked_for";
+    let Some(net) = or_skip(name, Net::new()) else { return };
+    for (more, series) in [(&[][..], 0), (&["--session-metrics", "0"], 0), (&["--session-metrics", "1"], 3)] {
+        let _reflector = busy_reflector(&net, more);
+        let mut other = net.client(V4, 862);
+        assert!(other.ask(&[]).is_some());
+        let text = get(&net, API, "/metrics").unwrap();
+        let shown = text.lines().filter(|line| line.starts_with("teaparty_session_")).count();
+        assert_eq!(shown, series, "{more:?}: {text}");
     }
 }
 
@@ -83,7 +100,7 @@ fn alerts_and_their_tests_agree() {
 fn prometheus_scrapes_what_the_reflector_counts() {
     let name = "prometheus_scrapes_what_the_reflector_counts";
     let Some(net) = or_skip(name, net_and_prometheus()) else { return };
-    let _reflector = busy_reflector(&net);
+    let _reflector = busy_reflector(&net, WITH_SESSIONS);
     let prometheus = Prometheus::start(&net, &[], &[&dist("prometheus/teaparty.rules.yml")], API);
     let expected = [
         ("up{job=\"teaparty\"}", "1"),

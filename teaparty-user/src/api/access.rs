@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::listen::Listener;
 use super::tls::Tls;
 use super::token::Token;
 use crate::reflector::config::ConfigError;
@@ -50,6 +51,16 @@ impl Access {
         let token = self.token.as_ref().zip(newer.token.as_ref()).is_some_and(|(now, new)| now.renew(new));
         let tls = self.tls.as_ref().zip(newer.tls.as_ref()).is_some_and(|(now, new)| now.renew(new));
         [(token, TOKEN_FILE), (tls, TLS_CERT)].into_iter().filter(|(is_new, _)| *is_new).map(|(_, key)| key).collect()
+    }
+
+    /// Warns of a token that anyone on the way can read.
+    pub fn warn_of_exposure(&self, listener: Option<&Listener>) {
+        if let Some(listener) = listener.filter(|listener| listener.exposes_token(self.token.as_ref())) {
+            tracing::warn!(
+                api = %listener,
+                "the API's token crosses the network in the clear; add --api-tls-cert and --api-tls-key, or listen on loopback"
+            );
+        }
     }
 
     /// Whether a setting's file, under whatever name, is what [`Self::renew`] took over. Another kind of access takes a restart.

@@ -126,6 +126,22 @@ impl ApiError {
         .with_remedy("leave the Origin header out, or start the reflector with --api-token-file")
     }
 
+    /// 403: the client may read, and nothing else.
+    pub fn read_only(why: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "read-only", "Not for this client to change", why).with_remedy(remedy)
+    }
+
+    /// 421: the request names a host that is not this one, as one of a web page does whose name was bound to our address.
+    pub fn misdirected(host: &str) -> Self {
+        Self::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "host",
+            "Not a name of this host",
+            format!("the request is for {host}, which is neither an address nor a name of this host"),
+        )
+        .with_remedy("ask by an address of this host or by localhost, or name the host with --api-host")
+    }
+
     /// 408: the body did not come in time.
     pub fn slow_body() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "slow", "The request took too long", "the body did not come in time")

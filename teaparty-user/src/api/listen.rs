@@ -14,6 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
+use super::connections::Peer;
 use super::tls::Tls;
 use super::token::{self, Token, TokenError};
 
@@ -140,13 +141,26 @@ impl Listener {
         }
     }
 
-    /// The next connection.
-    pub async fn accept(&self) -> io::Result<Incoming> {
+    /// Returns the next connection, and both of its ends.
+    pub async fn accept(&self) -> io::Result<(Incoming, Peer)> {
         match self {
-            Self::Tcp(listener, None) => Ok(Incoming::Plain(Box::new(listener.accept().await?.0))),
-            Self::Tcp(listener, Some(tls)) => Ok(Incoming::Tls(listener.accept().await?.0, tls.clone())),
-            Self::Unix(listener, _) => Ok(Incoming::Plain(Box::new(listener.accept().await?.0))),
+            Self::Tcp(listener, tls) => {
+                let (stream, client) = listener.accept().await?;
+                let peer = Peer::Tcp { client, server: stream.local_addr()? };
+                let incoming = match tls {
+                    Some(tls) => Incoming::Tls(stream, tls.clone()),
+                    None => Incoming::Plain(Box::new(stream)),
+                };
+                Ok((incoming, peer))
+            }
+            Self::Unix(listener, _) => Ok((Incoming::Plain(Box::new(listener.accept().await?.0)), Peer::Unix)),
         }
+    }
+
+    /// Returns whether a token is sent in the clear over a network that others are on.
+    pub fn exposes_token(&self, token: Option<&Token>) -> bool {
+        let is_remote = self.address().is_some_and(|address| !address.ip().to_canonical().is_loopback());
+        token.is_some() && is_remote && matches!(self, Self::Tcp(_, None))
     }
 
     /// Address and port, for a port.

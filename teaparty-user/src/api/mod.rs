@@ -2,16 +2,19 @@
 //!
 //! Reading order: [`types`] (what is shown), [`error`] (what is shown when it fails), [`body`] (what comes in),
 //! [`list`], [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] (with [`watch`]) and [`namesake`] (the endpoints), [`condition`] (ETags), [`openapi`] and [`requests`]
-//! (what describes them), [`access`], [`token`] and [`tls`] (who may ask, and how), [`trust`] (whom to ask),
-//! [`listen`] and [`server`] (connections).
+//! (what describes them), [`guard`], [`host`], [`access`], [`token`] and [`tls`] (who may ask, and how), [`trust`] (whom to ask),
+//! [`listen`], [`connections`] and [`server`] (connections).
 //!
 //! Keys come in and never go out: no type here that is serialised has a place for one.
 
 pub mod access;
 pub mod body;
 pub mod condition;
+pub mod connections;
 pub mod error;
 pub mod events;
+pub mod guard;
+pub mod host;
 pub mod keys;
 pub mod list;
 pub mod listen;
@@ -44,6 +47,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::error::ApiError;
+use self::guard::{Guard, Writes};
+use self::host::Hosts;
 use self::list::Snapshots;
 use self::token::Token;
 use self::watch::Watch;
@@ -72,8 +77,10 @@ pub struct AppState {
     pub root: Arc<str>,
     /// Its heartbeats.
     pub heartbeats: Heartbeats,
-    /// What a client must know; `None` lets everybody in.
-    pub token: Option<Token>,
+    /// Who may ask, and for what.
+    pub guard: Guard,
+    /// Most sessions of each reflector that have series of their own in the metrics.
+    pub session_series: usize,
     /// Reads the configuration again, where that can be.
     pub reloader: Option<Arc<Reloader>>,
     looks: Arc<Semaphore>,
@@ -101,7 +108,8 @@ impl AppState {
             reflectors,
             root: ROOT.into(),
             heartbeats,
-            token,
+            guard: Guard::new(token, Writes::default(), Hosts::default()),
+            session_series: 0,
             reloader: None,
             looks,
             streams,
@@ -109,6 +117,16 @@ impl AppState {
             snapshots: Snapshots::default(),
             documents: Arc::default(),
         }
+    }
+
+    /// The same with another guard.
+    pub fn with_guard(self, guard: Guard) -> Self {
+        Self { guard, ..self }
+    }
+
+    /// The same with series for so many sessions of each reflector.
+    pub fn with_session_series(self, session_series: usize) -> Self {
+        Self { session_series, ..self }
     }
 
     /// The same for several reflectors, the first of which is the one so far.
@@ -191,7 +209,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(async || ApiError::no_such_path())
         .method_not_allowed_fallback(async || ApiError::no_such_method())
         .layer(DefaultBodyLimit::max(body::MAX_BODY))
-        .layer(middleware::from_fn_with_state(state.clone(), token::admit))
+        .layer(middleware::from_fn_with_state(state.guard.clone(), guard::admit))
         .with_state(state)
 }
 
@@ -231,6 +249,7 @@ fn own() -> OpenApiRouter<AppState> {
 async fn metrics_text(State(app): State<AppState>) -> Result<Response, ApiError> {
     let heartbeats = app.heartbeats.list();
     let reflectors = app.reflectors.clone();
-    let text = app.look(move |_| metrics::text(&reflectors, heartbeats)).await?.map_err(ApiError::internal)?;
+    let series = app.session_series;
+    let text = app.look(move |_| metrics::text(&reflectors, heartbeats, series)).await?.map_err(ApiError::internal)?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }

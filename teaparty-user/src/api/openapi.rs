@@ -125,7 +125,7 @@ fn shown(app: &AppState, document: &Value) -> Value {
     let names: Vec<String> = app.named().map(ReflectorHandle::name).collect();
     let mut document = document.clone();
     patterns::constrain(&mut document, &ports, &names);
-    if app.token.is_some() {
+    if app.guard.token.is_some() {
         document["security"] = json!([{"token": []}]);
     }
     document
@@ -190,7 +190,10 @@ fn finish(mut document: Value) -> Value {
 
 /// Adds the errors that follow from what an operation takes, and the form of all of them.
 fn describe_errors(path: &str, method: &str, operation: &mut Value) {
-    let mut errors: Vec<(&str, &str)> = Vec::new();
+    let mut errors = vec![
+        ("400", "The request can't be read, or has not exactly one Host header"),
+        ("421", "The Host is neither an address nor a name of this host"),
+    ];
     let has_body = operation.get("requestBody").is_some();
     let takes = |place: &str| {
         operation["parameters"].as_array().into_iter().flatten().any(|parameter| parameter["in"] == place)
@@ -199,11 +202,8 @@ fn describe_errors(path: &str, method: &str, operation: &mut Value) {
         errors.push(("401", "A token is needed, and none or a wrong one was given"));
         errors.push(("503", "Too busy, or the kernel refuses"));
         if method != "get" {
-            errors.push(("403", "A web page of elsewhere may not change anything"));
+            errors.push(("403", "This client may read, and change nothing: see --api-writes"));
         }
-    }
-    if has_body || takes("query") || takes("header") {
-        errors.push(("400", "The request can't be read"));
     }
     if has_body || takes("query") {
         errors.push(("422", "A value can't be used; `field` names it"));

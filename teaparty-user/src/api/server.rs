@@ -1,19 +1,19 @@
 //! The API on a port or a socket: connections that are slow, idle or many cost little and end by themselves.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming as Body;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::sync::Semaphore;
 
+use super::connections::{Connections, NoPlace, Peer, Place};
 use super::listen::{Incoming, Listener};
 
-/// Connections at a time; more wait in the kernel.
-const MAX_CONNECTIONS: usize = 256;
 /// How long a connection may be idle, or take for the handshake of TLS, or for the head of a request.
 const HEAD_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection may last at all: a client that reads slowly shall not keep its place.
@@ -23,17 +23,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Serves for ever; to be aborted, or dropped, in the end.
 pub async fn serve(listener: Listener, router: Router) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = Connections::default();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok(incoming) => {
-                let router = router.clone();
-                tokio::spawn(async move {
-                    let _place = place;
-                    // How a client's connection ends is no business of ours.
-                    let _ = tokio::time::timeout(MAX_AGE, connection(incoming, router)).await;
-                });
+            Ok((incoming, peer)) => {
+                if let Some(place) = place(&connections, peer).await {
+                    tokio::spawn(serve_one(incoming, router.clone(), place));
+                }
             }
             Err(error) => {
                 tracing::debug!("the API cannot accept a connection: {error}");
@@ -43,12 +39,39 @@ pub async fn serve(listener: Listener, router: Router) {
     }
 }
 
-async fn connection(incoming: Incoming, router: Router) -> Result<(), Box<dyn Error + Send + Sync>> {
+/// Waits for a place, where that helps; a connection without one is closed.
+async fn place(connections: &Connections, peer: Peer) -> Option<Place> {
+    loop {
+        match connections.place(peer) {
+            Ok(place) => return Some(place),
+            Err(NoPlace::Refused) => return None,
+            Err(NoPlace::After(time)) => tokio::time::sleep(time).await,
+        }
+    }
+}
+
+/// Serves a connection until it ends, has lasted too long, or another one takes its place.
+async fn serve_one(incoming: Incoming, router: Router, place: Place) {
+    let connection = place.connection.clone();
+    tokio::select! {
+        // How a client's connection ends is no business of ours.
+        _ = tokio::time::timeout(MAX_AGE, answer(incoming, router, &place)) => {}
+        () = connection.displaced() => {}
+    }
+}
+
+async fn answer(incoming: Incoming, router: Router, place: &Place) -> Result<(), Box<dyn Error + Send + Sync>> {
     let stream = tokio::time::timeout(HEAD_PATIENCE, incoming.ready()).await??;
+    let connection = place.connection.clone();
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Body>| {
+        request.extensions_mut().insert(connection.clone());
+        router.call(request)
+    });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), service)
         .await?;
     Ok(())
 }

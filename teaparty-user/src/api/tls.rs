@@ -8,10 +8,11 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
+use rustls::client::verify_server_name;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::Acceptor;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{Acceptor, ParsedCertificate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -134,6 +135,15 @@ impl Tls {
 
     fn identity(&self) -> Identity {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns whether the certificate is one for the host of this name.
+    pub fn is_valid_for(&self, name: &str) -> bool {
+        let identity = self.identity();
+        let Some(certificate) = identity.chain.first().and_then(|first| ParsedCertificate::try_from(first).ok()) else {
+            return false;
+        };
+        ServerName::try_from(name).is_ok_and(|name| verify_server_name(&certificate, &name).is_ok())
     }
 
     /// Agrees with the client that has connected. To be given up after a time: it takes as long as the client likes.

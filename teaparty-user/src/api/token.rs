@@ -1,4 +1,4 @@
-//! Who may ask: the bearer token, and which addresses may be listened at without one.
+//! The bearer token, and which addresses may be listened at without one.
 
 use std::fmt;
 use std::io::Read;
@@ -6,15 +6,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, header};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::AppState;
-use super::error::ApiError;
 use crate::crypto::{SecretError, open_secret};
 
 /// Fewest octets of a token: at 64 characters to choose from these are 96 bits.
@@ -88,7 +83,7 @@ impl Token {
     }
 
     /// Whether a request brings this token. Takes as long for a wrong one as for the right one.
-    fn admits(&self, headers: &HeaderMap) -> bool {
+    pub fn admits(&self, headers: &HeaderMap) -> bool {
         let Some(value) = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes()) else { return false };
         let Some((scheme, token)) = value.split_at_checked(7) else { return false };
         scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(self.octets().ct_eq(token))
@@ -104,23 +99,6 @@ impl fmt::Debug for Token {
 /// Refuses to offer the API to others than this host's users without a token.
 pub fn check_listen(listen: SocketAddr, token: Option<&Token>) -> Result<(), TokenError> {
     if token.is_none() && !listen.ip().to_canonical().is_loopback() { Err(TokenError::Needed(listen)) } else { Ok(()) }
-}
-
-/// Lets requests through that have the token. Without a token, those that no web page of elsewhere can have sent: a
-/// browser on this host reaches loopback too, and says with `Origin` that it acts for a page.
-pub async fn admit(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    admit_with(State(app.token), request, next).await
-}
-
-/// The same where there is nothing but a token.
-pub async fn admit_with(State(token): State<Option<Token>>, request: Request, next: Next) -> Response {
-    let is_probe = matches!(request.uri().path(), "/livez" | "/readyz");
-    let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
-    match &token {
-        Some(token) if !is_probe && !token.admits(request.headers()) => ApiError::unauthorized().into_response(),
-        None if !is_safe && request.headers().contains_key(header::ORIGIN) => ApiError::foreign_page().into_response(),
-        _ => next.run(request).await,
-    }
 }
 
 #[cfg(test)]

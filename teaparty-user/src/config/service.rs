@@ -7,6 +7,8 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::api::access::{Access, TLS_CERT};
+use crate::api::guard::Writes;
+use crate::api::host::Hosts;
 use crate::api::listen::Place;
 use crate::api::token;
 use crate::config::document::keys;
@@ -31,6 +33,9 @@ pub struct Reach {
     /// The key of that certificate (PEM, without passphrase), in a file that only its owner may read
     #[arg(long, value_name = "FILE")]
     pub api_tls_key: Option<PathBuf>,
+    /// Answer requests for this host name too; may repeat. Known by themselves: this host's addresses and name, localhost, and what the certificate names
+    #[arg(long, value_name = "NAME")]
+    pub api_host: Vec<String>,
 }
 
 impl Reach {
@@ -54,6 +59,11 @@ impl Reach {
         Ok(access)
     }
 
+    /// Returns the names under which the API is asked for.
+    pub fn hosts(&self, access: &Access) -> Hosts {
+        Hosts::new(&self.api_host, access.tls.clone())
+    }
+
     /// The keys of what is otherwise in `newer`, but for those that take effect without a restart.
     pub fn changed(&self, newer: &Self, is_live: impl Fn(&str) -> bool) -> Vec<String> {
         let [Ok(now), Ok(new)] = [self, newer].map(serde_json::to_value) else { return Vec::new() };
@@ -69,6 +79,12 @@ pub struct Service {
     #[command(flatten)]
     #[serde(flatten)]
     pub reach: Reach,
+    /// Who may change things over the API: `owner` is clients with the token or on the Unix socket, and over loopback without a token root and the user that runs the reflector
+    #[arg(long, value_name = "any|owner|none", default_value = "owner")]
+    pub api_writes: Writes,
+    /// Show metrics of this many sessions of each reflector, provisioned ones first and then the busiest; each adds three time series, and senders make new sessions as they like
+    #[arg(long, value_name = "N", default_value_t)]
+    pub session_metrics: u32,
     /// Send a heartbeat to this target every so many seconds; may repeat
     #[arg(long, value_name = "[IP[:PORT]]@SECONDS")]
     pub heartbeat: Vec<Heartbeat>,

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use self::reload::Reloader;
 use crate::api::access::Access;
+use crate::api::guard::Guard;
 use crate::api::listen::{self, ListenError, Listener, Place};
 use crate::api::server;
 use crate::api::{self, AppState};
@@ -73,7 +74,11 @@ async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit>
     tokio::spawn(follow_hangups(hangup, reloader.clone()));
     if let Some(listener) = listener {
         stdio::announce(&format!("  API         {listener}\n"));
-        let state = AppState::new(handles[0].clone(), beats.clone(), plan.access.token.clone())
+        let (service, access) = (&plan.service, &plan.access);
+        let guard = Guard::new(access.token.clone(), service.api_writes, service.reach.hosts(access));
+        let state = AppState::new(handles[0].clone(), beats.clone(), access.token.clone())
+            .with_guard(guard)
+            .with_session_series(service.session_metrics as usize)
             .with_reflectors(&handles)
             .with_reloader(reloader);
         tokio::spawn(server::serve(listener, api::router(state)));
@@ -161,7 +166,11 @@ async fn follow(members: Vec<Member>, handles: &[ReflectorHandle]) -> Result<Vec
 /// Opens the API's place. The default one may be another reflector's; that is no reason not to answer packets.
 async fn listen(asked: Option<&Place>, access: &Access) -> anyhow::Result<Option<Listener>> {
     match Listener::open(asked.unwrap_or(&listen::DEFAULT), access.token.as_ref()).await {
-        Ok(listener) => Ok(listener.map(|listener| listener.with_tls(access.tls.clone()))),
+        Ok(listener) => {
+            let listener = listener.map(|listener| listener.with_tls(access.tls.clone()));
+            access.warn_of_exposure(listener.as_ref());
+            Ok(listener)
+        }
         Err(error @ ListenError::Token(_)) => Err(UsageError::new(error.to_string()).into()),
         Err(error) if asked.is_none() => {
             tracing::warn!("no API: {error}");

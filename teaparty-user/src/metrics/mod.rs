@@ -22,23 +22,27 @@ pub(crate) mod process;
 /// The text format that every Prometheus reads.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Sessions that have series of their own, on all interfaces together: configured ones first, then the busiest.
-pub const SESSIONS: usize = 50;
-
-/// All metrics as text. Of several reflectors each is told by the label `reflector`; not `instance`, which is Prometheus's own.
-pub fn text(reflectors: &[ReflectorHandle], heartbeats: Vec<Status>) -> Result<String, fmt::Error> {
+/// All metrics as text, with series of their own for at most `session_series` sessions of each reflector.
+///
+/// Of several reflectors each is told by the label `reflector`; not `instance`, which is Prometheus's own.
+pub fn text(
+    reflectors: &[ReflectorHandle],
+    heartbeats: Vec<Status>,
+    session_series: usize,
+) -> Result<String, fmt::Error> {
     let is_one = reflectors.len() == 1;
-    let parts = reflectors.iter().map(|reflector| Part::of(reflector, (!is_one).then(|| reflector.name())));
+    let part = |reflector: &ReflectorHandle| Part::of(reflector, (!is_one).then(|| reflector.name()), session_series);
+    let parts = reflectors.iter().map(part);
     Snapshot { parts: parts.collect(), heartbeats, clock: SystemClock.state(), process: Process::read() }.text()
 }
 
-/// The sessions that get series of their own.
-fn shown(sessions: Vec<SessionStatus>) -> Vec<SessionStatus> {
+/// Returns the sessions that get series of their own: configured ones first, then the busiest.
+fn shown(sessions: Vec<SessionStatus>, most: usize) -> Vec<SessionStatus> {
     let mut seen: Vec<SessionStatus> = sessions.into_iter().filter(|session| session.interface.is_some()).collect();
     let rank = |session: &SessionStatus| (!session.is_provisioned, std::cmp::Reverse(session.received));
-    if seen.len() > SESSIONS {
-        seen.select_nth_unstable_by_key(SESSIONS, rank);
-        seen.truncate(SESSIONS);
+    if seen.len() > most {
+        seen.select_nth_unstable_by_key(most, rank);
+        seen.truncate(most);
     }
     seen.sort_by_key(rank);
     seen
@@ -57,7 +61,7 @@ struct Part {
 }
 
 impl Part {
-    fn of(handle: &ReflectorHandle, reflector: Option<String>) -> Self {
+    fn of(handle: &ReflectorHandle, reflector: Option<String>, session_series: usize) -> Self {
         let sessions = handle.sessions();
         let seen = |is_kernel_owned| {
             sessions.iter().filter(|s| s.interface.is_some() && s.is_kernel_owned == is_kernel_owned).count()
@@ -72,7 +76,7 @@ impl Part {
                 ("controller", seen(false)),
                 ("none", sessions.iter().filter(|session| session.interface.is_none()).count()),
             ],
-            shown: shown(sessions),
+            shown: shown(sessions, session_series),
         }
     }
 
@@ -121,7 +125,7 @@ impl Snapshot {
         };
         counter(
             "session_received_packets",
-            "Packets of a session; only configured and the busiest sessions are shown.",
+            "Packets of a session; of those that --session-metrics has shown.",
             of_sessions(|session| session.received),
         )?;
         counter("session_replies", "Replies to a session.", of_sessions(|session| session.replies))?;

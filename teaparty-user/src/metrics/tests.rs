@@ -117,11 +117,12 @@ fn the_histogram_counts_up_to_all_of_its_samples() {
 #[test]
 fn sessions_shown_are_bounded_configured_ones_first() {
     let many = (0..200).map(|n| session(n, u64::from(n), n < 3)).collect();
-    let shown = shown(many);
-    assert_eq!(shown.len(), SESSIONS);
+    let shown = shown(many, 50);
+    assert_eq!(shown.len(), 50);
     let received: Vec<u64> = shown.iter().map(|session| session.received).collect();
     assert_eq!(received[..5], [2, 1, 0, 199, 198]);
     // Configured ones that have not been seen have no series, and few sessions are all shown.
     let unseen = SessionStatus { interface: None, ..session(1, 0, true) };
-    assert_eq!(super::shown(vec![unseen, session(2, 1, false)]).len(), 1);
+    assert_eq!(super::shown(vec![unseen, session(2, 1, false)], 50).len(), 1);
+    assert!(super::shown(vec![session(2, 1, true)], 0).is_empty());
 }

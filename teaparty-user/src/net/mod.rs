@@ -34,6 +34,7 @@ pub mod filter;
 pub mod hardware;
 pub mod interface;
 pub mod packet;
+pub mod peer_uid;
 pub mod raw;
 pub mod socket;
 pub mod wait;

@@ -18,6 +18,7 @@ use super::sla::Report;
 use super::supervisor::Supervisor;
 use super::watched::Watched;
 use crate::api::access::Access;
+use crate::api::guard::{Guard, Writes};
 use crate::api::listen::{Listener, Place};
 use crate::api::server;
 use crate::clock::{Clock, SystemClock};
@@ -65,7 +66,10 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
         if format == Format::Human {
             stdio::announce(&format!("metrics     {listener}/metrics\n"));
         }
-        tokio::spawn(server::serve(listener, router(board.clone(), access.token.clone())));
+        access.warn_of_exposure(Some(&listener));
+        // Nothing here can be changed.
+        let guard = Guard::new(access.token.clone(), Writes::None, config.reach.hosts(&access));
+        tokio::spawn(server::serve(listener, router(board.clone(), guard)));
     }
     let started = config.reach.clone();
     let (mut supervisor, mut messages) = Supervisor::new(board.clone());

@@ -11,11 +11,11 @@ use axum::{Json, Router, middleware};
 use super::board::{self, Board};
 use super::exposition::{self, Form};
 use crate::api::error::ApiError;
-use crate::api::token::{Token, admit_with};
+use crate::api::guard::{self, Guard};
 use crate::clock::{Clock, SystemClock};
 
 /// The paths of a probe.
-pub fn router(board: Arc<Board>, token: Option<Token>) -> Router {
+pub fn router(board: Arc<Board>, guard: Guard) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/api/v1/targets", get(async |State(board): State<Arc<Board>>| Json(board::targets(&board))))
@@ -24,7 +24,7 @@ pub fn router(board: Arc<Board>, token: Option<Token>) -> Router {
         .route("/readyz", get("ok\n"))
         .fallback(async || ApiError::no_such_path())
         .method_not_allowed_fallback(async || ApiError::no_such_method())
-        .layer(middleware::from_fn_with_state(token, admit_with))
+        .layer(middleware::from_fn_with_state(guard, guard::admit))
         .with_state(board)
 }
 

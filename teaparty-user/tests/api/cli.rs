@@ -46,7 +46,7 @@ async fn the_ready_block_says_where_the_api_is_and_heartbeats_come() {
     assert_eq!((len, from.port(), packet[45]), (56, port, 242));
 
     let mut stream = TcpStream::connect(&url).await.unwrap();
-    stream.write_all(b"GET /heartbeats HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /heartbeats HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.ends_with("\"interval\":{\"secs\":1,\"nanos\":0}}]"), "{answer}");

@@ -12,3 +12,4 @@ mod support;
 mod tcp;
 mod tls;
 mod v1;
+mod writes;

@@ -10,9 +10,9 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::support::Api;
 
-const GET: &str = "GET /sessions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+const GET: &str = "GET /sessions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
-async fn open(place: &str) -> Listener {
+pub(crate) async fn open(place: &str) -> Listener {
     Listener::open(&place.parse().unwrap(), None).await.unwrap().unwrap()
 }
 
@@ -54,12 +54,14 @@ async fn slow_and_oversized_requests_do_not_disturb_reflection() {
     let mut slow = Vec::new();
     for _ in 0..50 {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let head = "POST /session HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{";
+        let head = "POST /session HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{";
         stream.write_all(head.as_bytes()).await.unwrap();
         slow.push(stream);
     }
-    let huge =
-        format!("POST /session HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", 1u64 << 40);
+    let huge = format!(
+        "POST /session HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        1u64 << 40
+    );
     let answer = exchange(TcpStream::connect(address).await.unwrap(), &huge).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     for _ in 0..20 {

@@ -113,10 +113,52 @@ fn curl_is_answered_by_tls_and_only_with_the_token() {
     // Who asks without TLS is told so.
     let mut plain = TcpStream::connect(running.host()).unwrap();
     plain.set_read_timeout(Some(PATIENCE)).unwrap();
-    plain.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    plain.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let mut answer = String::new();
     plain.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("https"), "{answer}");
+}
+
+#[test]
+fn greedy_clients_keep_neither_the_owner_nor_the_health_check_out() {
+    if or_skip("greedy_clients_keep_neither_the_owner_nor_the_health_check_out", program("openssl")).is_none() {
+        return;
+    }
+    let authority = Authority::new();
+    authority.certify(1, HERE);
+    let running = Running::start(&authority);
+    let ca = authority.path("ca.pem");
+    // Each has shaken hands, or never does, and keeps its connection for as long as it can.
+    let config = trusting(&ca);
+    let mut greedy: Vec<(TcpStream, Option<rustls::ClientConnection>)> = Vec::new();
+    for i in 0..300 {
+        let mut stream = TcpStream::connect(running.host()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+        let tls = (i % 2 == 0).then(|| {
+            let mut tls = rustls::ClientConnection::new(config.clone(), name).unwrap();
+            // One that has been displaced meanwhile fails.
+            let _ = tls.complete_io(&mut stream);
+            tls
+        });
+        greedy.push((stream, tls));
+    }
+    let started = std::time::Instant::now();
+    let (status, body) = curl(&running, &ca, "0123456789abcdef", "/api/v1/reflector");
+    assert!(status == "200" && body.contains("\"ready\""), "{status} {body}");
+    assert_eq!(curl(&running, &ca, "none", "/livez").0, "200");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    drop(greedy);
+}
+
+/// A client's configuration that trusts the certificates in this file.
+fn trusting(ca: &Path) -> std::sync::Arc<rustls::ClientConfig> {
+    use rustls::pki_types::pem::PemObject;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    config.with_root_certificates(roots).with_no_client_auth().into()
 }
 
 #[test]

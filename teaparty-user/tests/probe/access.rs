@@ -56,7 +56,7 @@ fn metrics_are_for_those_with_the_token_by_tls_and_both_are_renewed() {
     assert!(status.starts_with("000"), "{status}");
     let mut plain = net.in_near(|| TcpStream::connect(FAR)).unwrap();
     plain.set_read_timeout(Some(PATIENCE)).unwrap();
-    plain.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    plain.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let mut answer = String::new();
     plain.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("https"), "{answer}");
