@@ -45,6 +45,9 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     again: impl FnOnce(&Held<FRAME>) -> Option<Plain>,
 ) -> u32 {
     let payload = view.part::<HEADERS, OPEN_LEN>();
+    if reflect::may_be_reply(&payload) {
+        return NO;
+    }
     let Some((plan, tail)) = plan(ctx, found, &config.policy, received_ns) else { return NO };
     let key = SessionKey {
         source: found.source,

@@ -72,6 +72,11 @@ fn decide(work: &mut Work<'_>) -> Fate {
     if work.admitted.flags & Session::AUTHENTICATED != 0 {
         return Fate::Punt(Reason::Authenticated);
     }
+    // Before the controller gets it, which would find it out too late for the reply's number.
+    let receive_timestamp = || wire_time(work.scratch.received_ns, work.format(), work.control);
+    if reflect::is_reply_to_ours(&work.payload(), frame.payload_len, Mode::Open, receive_timestamp) {
+        return Fate::End(Reason::ReplyLoop);
+    }
     if frame.has_extras {
         return Fate::Punt(Reason::IpOptions);
     }

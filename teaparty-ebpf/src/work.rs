@@ -119,8 +119,8 @@ pub(crate) fn fill_simple(facts: &mut Facts, destination: &Address, traffic_clas
     facts.destination = *destination;
     facts.previous_timestamp = 0;
     facts.sequence = 0;
-    // Without a session there is nothing but this packet to count.
-    facts.received = 1;
+    // Without a session nothing is counted.
+    facts.received = 0;
     facts.transmitted = 0;
     facts.previous_sequence = 0;
     facts.previous_sender_sequence = 0;

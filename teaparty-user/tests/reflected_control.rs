@@ -161,7 +161,10 @@ fn groups_that_miss_us_and_a_count_of_zero_get_silence_c237_c239_c240() {
             (l2(other), 1, 0),
             (l3([192, 0, 2, 0]), 2, 2),
             (l3([203, 0, 113, 0]), 2, 0),
-            ([l2(other), l3([192, 0, 2, 0])].concat(), 1, 1),
+            // Several must all match (RFC 10052 §3.1).
+            ([l2(mac), l3([192, 0, 2, 0])].concat(), 1, 1),
+            ([l2(other), l3([192, 0, 2, 0])].concat(), 1, 0),
+            ([l3([192, 0, 2, 0]), l2(other)].concat(), 1, 0),
             (Vec::new(), 0, 0),
         ] {
             let replies = all(&mut client, &control(0, count, 1_000_000, &subs), expected);

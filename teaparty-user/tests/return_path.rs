@@ -128,7 +128,7 @@ fn paths_that_cannot_be_taken_come_back_unrecognised_c207_c212() {
             ("no segment", &[(4, &[])]),
             ("17 octets", &[(4, &list[..17])]),
             ("multicast", &[(4, &multicast)]),
-            ("two lists", &[(4, &list[..16]), (4, &list[16..])]),
+            ("labels before segments", &[(3, &[0, 6, 0x41, 0xff]), (4, &list)]),
             ("another family's address", &far_away),
             ("no label", &[(3, &[])]),
             ("5 octets of labels", &[(3, &[0, 6, 0x41, 0xff, 0])]),
@@ -139,6 +139,21 @@ fn paths_that_cannot_be_taken_come_back_unrecognised_c207_c212() {
             assert_eq!(reply[FLAGS], U, "{engine}: {what}");
         }
         assert_eq!(client.ask(&path(&[(4, &many)])).map(|reply| reply[FLAGS]), Some(0), "{engine}: many are fine");
+        // Of several lists the first one counts, whatever the others are (RFC 9503 §4.1.3).
+        for other in [(4, &many[..48]), (4, &list[..17]), (3, &[0, 6, 0x41, 0xff][..])] {
+            let reply = client.ask(&path(&[(4, &list), other])).expect("a reply");
+            assert_eq!(reply[FLAGS], 0, "{engine}: {other:02x?} after a list");
+        }
+        // A Control Code counts wherever it stands (RFC 9503 §4.1.1).
+        let code = |last| [0, 0, 0, last];
+        let others: [Subs<'_>; 3] = [&[(4, &list[..17]), (2, &[1, 2, 3])], &[(99, &[]), (4, &list)], &[(3, &[])]];
+        for others in others {
+            let with = |last| path(&[others, &[(1, &code(last)[..])]].concat());
+            assert_eq!(client.ask(&with(1)).map(|reply| reply[FLAGS]), Some(0), "{engine}: {others:02x?}");
+            let packet = client.packet(&with(0));
+            client.send(&packet);
+            assert!(client.receive().is_none(), "{engine}: a reply to a packet that asks for none, {others:02x?}");
+        }
         let reply = net.client(V4, 862).ask(&path(&[(4, &list)])).expect("an ordinary reply");
         assert_eq!(reply[FLAGS], U, "{engine}: IPv4 has no segments");
         assert!(reflector.stop().status.success());

@@ -156,7 +156,12 @@ pub fn process<B: Bytes, E: Environment>(
     } else if is(Kind::TimestampInformation) {
         payload.put(tlv.value(), facts.timestamp_information);
     } else if is(Kind::DirectMeasurement) {
-        rewrite!(payload, tlv, |body: DirectMeasurement| body.reflect(facts));
+        if facts.has_counts() {
+            rewrite!(payload, tlv, |body: DirectMeasurement| body.reflect(facts));
+        } else {
+            // Nothing is counted, and no number is better than a wrong one (RFC 8972 §4.5).
+            flags = Flags::UNRECOGNIZED;
+        }
     } else if is(Kind::Location) {
         location::reflect_head(payload, tlv.value(), facts, policy);
         environment.location_subs(payload, tlv.value() + location::FIXED_LEN, tlv.end(), facts, policy);

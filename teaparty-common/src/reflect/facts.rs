@@ -22,7 +22,7 @@ pub struct Facts {
     pub destination: Address,
     /// Sequence Number for the reply, where [`Facts::is_stateful`].
     pub sequence: u32,
-    /// Packets received in the session, this one included.
+    /// Packets received in the session, this one included. 0 where they are not counted.
     pub received: u32,
     /// Replies sent in the session, this one not included.
     pub transmitted: u32,
@@ -68,6 +68,12 @@ impl Facts {
     #[inline(always)]
     pub const fn is_stateful(&self) -> bool {
         self.flags & Self::STATEFUL != 0
+    }
+
+    /// Returns true if the packets of the session are counted: a stateless reflector counts none.
+    #[inline(always)]
+    pub const fn has_counts(&self) -> bool {
+        self.is_stateful() || self.received != 0
     }
 
     /// Whether the source MAC address is known.

@@ -8,6 +8,7 @@ mod address;
 mod apply;
 mod facts;
 mod policy;
+mod reply_loop;
 mod verdict;
 mod walk;
 
@@ -18,12 +19,13 @@ pub use address::Address;
 pub use apply::{Base, Stamped, Steering, apply, apply_turn, process, recount, stamp};
 pub use facts::Facts;
 pub use policy::{LocationFields, Policy};
+pub use reply_loop::{WINDOW_S, is_reply_to_ours, may_be_reply};
 pub use verdict::{Class, REASON_SLOTS, REASONS, Reason, Verdict};
 pub use walk::{Step, Tlv, step};
 
 use crate::bytes::Bytes;
-use crate::tlv::steering::{ControlCode, MicroSessionId};
-use crate::tlv::{Finisher, HEADER_LEN, Kind, KindSet, location};
+use crate::tlv::steering::MicroSessionId;
+use crate::tlv::{Finisher, HEADER_LEN, Kind, KindSet, location, return_path};
 use crate::wire::{ErrorEstimate, Mode, sender};
 
 /// What verification of the HMAC TLV came to, before any TLV has an effect (RFC 8972 §4.8).
@@ -41,7 +43,7 @@ pub enum Integrity {
 pub trait Environment {
     /// The TLVs that may be finished here. Any other known one makes the packet a [`Verdict::Punt`].
     const KINDS: KindSet;
-    /// Most sub-TLVs of a Location that are walked here; a packet with more is punted.
+    /// Most sub-TLVs of a Location or a Return Path that are walked here; a packet with more is punted.
     const MAX_SUBS: usize;
     /// Whether a reply may be longer than its request here (RFC 8762 §4.6: packets shorter than the base packet).
     const CAN_GROW: bool;
@@ -104,14 +106,21 @@ impl Plan {
     }
 }
 
-/// The SSID of a test packet; 0 where it is too short to have one (RFC 8972 §3).
+/// The SSID of a test packet of `len` octets; 0 where it is too short to have one (RFC 8972 §3).
+///
+/// A packet shorter than the base packet in open mode is a TWAMP-Light sender's: what stands there is padding, and often
+/// pseudo-random (RFC 4656 §4.1.2). Such a sender knows no authenticated mode of ours, so a packet that is too short for that
+/// one is of the session that its octets name, and fails there.
 #[inline(always)]
 pub fn ssid<B: Bytes>(payload: &B, len: usize, mode: Mode) -> u16 {
-    let at = match mode {
-        Mode::Open => core::mem::offset_of!(sender::OpenPacket, ssid),
-        Mode::Authenticated => core::mem::offset_of!(sender::AuthenticatedPacket, ssid),
+    let (at, least) = match mode {
+        Mode::Open => (core::mem::offset_of!(sender::OpenPacket, ssid), mode.base_len()),
+        Mode::Authenticated => {
+            let at = core::mem::offset_of!(sender::AuthenticatedPacket, ssid);
+            (at, at + 2)
+        }
     };
-    if len < at + 2 {
+    if len < least {
         return 0;
     }
     payload.get::<2>(at).map_or(0, u16::from_be_bytes)
@@ -192,7 +201,7 @@ mod note {
     pub(super) const MALFORMED: u32 = 32;
     /// A Reflected Fixed Header stands behind a Reflected IPv6 Extension Header.
     pub(super) const OUT_OF_ORDER: u32 = 64;
-    /// A Location has more sub-TLVs than may be walked.
+    /// A Location or a Return Path has more sub-TLVs than may be walked.
     pub(super) const MANY_SUBS: u32 = 128;
     /// The end has been found.
     pub(super) const OVER: u32 = 256;
@@ -313,10 +322,11 @@ impl Survey {
             }
             plan.control_conflict = true;
         }
-        if has(note::CONTROLLER) {
-            Verdict::Punt(Reason::ControllerTlv)
-        } else if has(note::MANY_SUBS) {
+        if has(note::MANY_SUBS) {
+            // First, since it may yet turn out that no reply is wanted: a packet punted for another TLV alone is answered.
             Verdict::Punt(Reason::ManyTlvs)
+        } else if has(note::CONTROLLER) {
+            Verdict::Punt(Reason::ControllerTlv)
         } else {
             Verdict::Reflect(plan)
         }
@@ -343,12 +353,13 @@ fn look<B: Bytes, E: Environment>(payload: &B, policy: &Policy, tlv: &Tlv, seen:
         }
     } else if is(Kind::ReturnPath) {
         if is_first {
-            match control_code(payload, tlv) {
-                Some(code) if code.is_no_reply() => notes |= note::NO_REPLY,
-                Some(_) => {}
-                // Addresses and segment lists, and whatever else is not a Control Code in front.
-                None if !E::KINDS.has(Kind::Hmac as u8) => notes |= note::CONTROLLER,
-                None => {}
+            match return_path::control_code(payload, tlv, E::MAX_SUBS) {
+                None => notes |= note::MANY_SUBS,
+                Some(Some(code)) if code.is_no_reply() => notes |= note::NO_REPLY,
+                Some(Some(_)) => {}
+                // Addresses and segment lists, without a Control Code among them.
+                Some(None) if !E::KINDS.has(Kind::Hmac as u8) => notes |= note::CONTROLLER,
+                Some(None) => {}
             }
         }
     } else if is(Kind::MicroSessionId) {
@@ -372,16 +383,6 @@ fn needs_controller(number: u8, policy: &Policy) -> bool {
         return policy.has(Policy::REFLECTED_CONTROL);
     }
     KindSet::finished_by(Finisher::Controller).has(number)
-}
-
-/// The Control Code at the head of a Return Path, if that is what stands there (RFC 9503 §4.1.1).
-#[inline(always)]
-fn control_code<B: Bytes>(payload: &B, tlv: &Tlv) -> Option<ControlCode> {
-    if usize::from(tlv.length) < size_of::<ControlCode>() {
-        return None;
-    }
-    let code: ControlCode = zerocopy::transmute!(payload.get::<{ size_of::<ControlCode>() }>(tlv.value())?);
-    code.is_well_formed().then_some(code)
 }
 
 /// Whether a Micro-session ID names a link of ours other than the one configured (RFC 9534 §3.2).

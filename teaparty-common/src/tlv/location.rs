@@ -88,13 +88,13 @@ pub fn turn<B: Bytes>(payload: &mut B, sub: usize, end: usize, facts: &Facts, po
         payload.put(sub, [Flags::MALFORMED.0]);
         return None;
     }
-    answer(payload, sub, header.code, value_len, facts, policy);
-    Some(value + value_len)
+    if answer(payload, sub, header.code, value_len, facts, policy) { Some(value + value_len) } else { None }
 }
 
-/// Answers one sub-TLV whose octets are all there: type, value and flags change, its Length does not.
+/// Answers one sub-TLV whose octets are all there: type, value and flags change, its Length does not. Returns false for a
+/// malformed one: what follows it is not touched, as behind a malformed TLV (RFC 8972 §4.2.1, §4).
 #[inline(always)]
-fn answer<B: Bytes>(payload: &mut B, sub: usize, code: u8, value_len: usize, facts: &Facts, policy: &Policy) {
+fn answer<B: Bytes>(payload: &mut B, sub: usize, code: u8, value_len: usize, facts: &Facts, policy: &Policy) -> bool {
     let value = sub + HEADER_LEN;
     let (wanted_len, field) = match code {
         sub::SOURCE_MAC => (8, LocationFields::SOURCE_MAC),
@@ -102,12 +102,12 @@ fn answer<B: Bytes>(payload: &mut B, sub: usize, code: u8, value_len: usize, fac
         sub::SOURCE_IP => (16, LocationFields::SOURCE),
         _ => {
             payload.put(sub, [Flags::UNRECOGNIZED.0]);
-            return;
+            return true;
         }
     };
     if value_len != wanted_len {
         payload.put(sub, [Flags::MALFORMED.0]);
-        return;
+        return false;
     }
     let hidden = policy.location_hides(field);
     let code = if code == sub::SOURCE_MAC {
@@ -127,4 +127,5 @@ fn answer<B: Bytes>(payload: &mut B, sub: usize, code: u8, value_len: usize, fac
         }
     };
     payload.put(sub, [Flags::NONE.0, code]);
+    true
 }

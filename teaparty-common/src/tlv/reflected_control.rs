@@ -133,7 +133,7 @@ pub fn find<B: Bytes>(payload: &B, plan: &Plan, policy: &Policy) -> Option<Reque
 
 /// Whether a request means us and asks for any reply at all; if not, it gets none. Writes flags into its sub-TLVs.
 pub fn is_wanted<B: Bytes, M: Members>(payload: &mut B, request: &Request, members: &M) -> bool {
-    mark_subs(payload, &request.tlv, members) != Groups::Missed && request.control.count.get() != 0
+    is_member_of_all(payload, &request.tlv, members) && request.control.count.get() != 0
 }
 
 /// Decides about a request that means us, in a packet of `len` octets.
@@ -165,21 +165,18 @@ pub fn decide(request: &Request, len: usize, limits: &Limits, is_repeated: bool,
     })
 }
 
-/// Whether the address groups of a request, if it has any, mean us.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Groups {
-    None,
-    Missed,
-    Met,
-}
-
-/// Looks at the sub-TLVs and writes their flags: 0 where understood, U where not, M where the Length is wrong, C for the
-/// extension headers, which our replies have none of.
-fn mark_subs<B: Bytes, M: Members>(payload: &mut B, tlv: &Tlv, members: &M) -> Groups {
-    let mut groups = Groups::None;
+/// Returns true if we are in every address group that a request names (RFC 10052 §3.1).
+///
+/// Writes the flags of its sub-TLVs: 0 where understood, U where not, C for the extension headers, which our replies have
+/// none of. One that is malformed gets M, and what follows it is not touched (RFC 8972 §4.2.1, §4).
+fn is_member_of_all<B: Bytes, M: Members>(payload: &mut B, tlv: &Tlv, members: &M) -> bool {
+    let mut is_member = true;
     let mut at = tlv.value() + size_of::<ReflectedControl>();
-    while at + HEADER_LEN <= tlv.end() {
-        let Some(octets) = payload.get::<HEADER_LEN>(at) else { break };
+    while at < tlv.end() {
+        let Some(octets) = payload.get::<HEADER_LEN>(at).filter(|_| at + HEADER_LEN <= tlv.end()) else {
+            payload.put(at, [Flags::MALFORMED.0]);
+            break;
+        };
         // A request without sub-TLVs fills up with four zero octets.
         if octets == [0; HEADER_LEN] {
             break;
@@ -207,11 +204,7 @@ fn mark_subs<B: Bytes, M: Members>(payload: &mut B, tlv: &Tlv, members: &M) -> G
         };
         let flags = match (header.code, is_met) {
             (_, Some(is_met)) => {
-                if is_met {
-                    groups = Groups::Met;
-                } else if groups == Groups::None {
-                    groups = Groups::Missed;
-                }
+                is_member &= is_met;
                 Flags::NONE
             }
             (sub::L2_GROUP | sub::L3_GROUP, None) => Flags::MALFORMED,
@@ -219,9 +212,12 @@ fn mark_subs<B: Bytes, M: Members>(payload: &mut B, tlv: &Tlv, members: &M) -> G
             _ => Flags::UNRECOGNIZED,
         };
         payload.put(at, [flags.0]);
+        if flags == Flags::MALFORMED {
+            break;
+        }
         at = value + len;
     }
-    groups
+    is_member
 }
 
 fn mac_group<B: Bytes, M: Members, const N: usize>(payload: &B, at: usize, members: &M) -> Option<bool> {
@@ -301,7 +297,12 @@ mod tests {
         let foreign = [0x80, 11, 0, 8, 24, 0, 0, 0, 203, 0, 113, 0];
         assert_eq!(ask(128, 1, 0, &ours), replies(Flags::NONE, 1, 128, 0));
         assert_eq!(ask(128, 1, 0, &foreign), None);
-        assert_eq!(ask(128, 1, 0, &[foreign, ours].concat()), replies(Flags::NONE, 1, 128, 0));
+        // Several must all match (RFC 10052 §3.1).
+        assert_eq!(ask(128, 1, 0, &[foreign, ours].concat()), None);
+        assert_eq!(ask(128, 1, 0, &[ours, foreign].concat()), None);
+        let our_mac = [0x80, 10, 0, 4, 0, 0, 1, 2];
+        assert_eq!(ask(128, 1, 0, &[&ours[..], &our_mac].concat()), replies(Flags::NONE, 1, 128, 0));
+        assert_eq!(ask(128, 1, 0, &[&our_mac[..], &foreign].concat()), None);
         assert_eq!(ask(128, 1, 0, &[0x80, 10, 0, 4, 0, 0, 1, 2]), replies(Flags::NONE, 1, 128, 0));
         assert_eq!(ask(128, 1, 0, &[0x80, 10, 0, 4, 1, 0, 1, 2]), None);
     }

@@ -1,8 +1,8 @@
 //! What a Return Path asks for (RFC 9503 §4.1); whether it is done is the reflector's policy.
 
 use super::steering::ControlCode;
-use super::steering::return_path::{CONTROL_CODE, RETURN_ADDRESS, SRV6};
-use super::{HEADER_LEN, Header};
+use super::steering::return_path::{CONTROL_CODE, RETURN_ADDRESS, SR_MPLS, SRV6};
+use super::{Flags, HEADER_LEN, Header};
 use crate::bytes::Bytes;
 use crate::reflect::{Address, Tlv};
 
@@ -34,46 +34,84 @@ pub struct Segments {
 
 /// Octets of a segment.
 const SEGMENT: usize = size_of::<Address>();
+/// Octets of a label stack entry.
+const LABEL: usize = 4;
+
+/// Looks for a Control Code among the sub-TLVs of a Return Path, wherever it stands (RFC 9503 §4.1.1).
+///
+/// What the other sub-TLVs say does not matter: with a Control Code they are ignored. Returns `Some(None)` where there is
+/// none before the end or before a sub-TLV that overruns it, and `None` where that takes more than `most` sub-TLVs.
+#[inline(always)]
+pub fn control_code<B: Bytes>(payload: &B, tlv: &Tlv, most: usize) -> Option<Option<ControlCode>> {
+    let end = tlv.end();
+    let mut at = tlv.value();
+    for _ in 0..=most {
+        if at + HEADER_LEN > end {
+            return Some(None);
+        }
+        let header: Header = zerocopy::transmute!(payload.get::<HEADER_LEN>(at)?);
+        let next = at + HEADER_LEN + usize::from(header.length.get());
+        if next > end {
+            return Some(None);
+        }
+        if header.code == CONTROL_CODE && next - at == size_of::<ControlCode>() {
+            let code: ControlCode = zerocopy::transmute!(payload.get::<{ size_of::<ControlCode>() }>(at)?);
+            return Some(Some(code));
+        }
+        at = next;
+    }
+    None
+}
 
 /// Reads the Value of a Return Path that is well formed.
 ///
-/// A Control Code excludes all else (RFC 9503 §4.1.1). An unknown, malformed or repeated sub-TLV makes the whole
-/// unusable: half a path is no path.
-pub fn read<B: Bytes>(payload: &B, tlv: &Tlv) -> Wish {
+/// A Control Code excludes all else (RFC 9503 §4.1.1), and of several segment lists the first counts (§4.1.3). An unknown or
+/// malformed sub-TLV, or a second address, makes the whole unusable: half a path is no path. A malformed one gets the M
+/// flag, and what follows it is not touched (RFC 8972 §4.2.1, §4).
+pub fn read<B: Bytes>(payload: &mut B, tlv: &Tlv) -> Wish {
+    if let Some(Some(code)) = control_code(payload, tlv, usize::from(tlv.length)) {
+        return if code.is_no_reply() { Wish::NoReply } else { Wish::SameLink };
+    }
     let end = tlv.end();
     let mut at = tlv.value();
     let mut address = None;
-    let mut segments = None;
+    let mut list = None;
     while at < end {
-        let Some(octets) = payload.get::<HEADER_LEN>(at).filter(|_| at + HEADER_LEN <= end) else {
+        let Some((code, length)) = sub_tlv(payload, at, end) else {
+            payload.put(at, [Flags::MALFORMED.0]);
             return Wish::Unsupported;
         };
-        let header: Header = zerocopy::transmute!(octets);
-        let length = usize::from(header.length.get());
         let value = at + HEADER_LEN;
-        if value + length > end {
-            return Wish::Unsupported;
-        }
-        match (header.code, length) {
-            (CONTROL_CODE, 4) => {
-                let Some(octets) = payload.get::<{ size_of::<ControlCode>() }>(at) else { return Wish::Unsupported };
-                let code: ControlCode = zerocopy::transmute!(octets);
-                return if code.is_no_reply() { Wish::NoReply } else { Wish::SameLink };
-            }
+        match (code, length) {
+            (SR_MPLS | SRV6, _) if list.is_some() => {}
+            (SRV6, _) => list = Some((value, length / SEGMENT)),
             (RETURN_ADDRESS, 4) if address.is_none() => address = payload.get::<4>(value).map(Address::v4),
-            (RETURN_ADDRESS, 16) if address.is_none() => address = payload.get::<16>(value).map(Address),
-            (SRV6, SEGMENT..) if segments.is_none() && length.is_multiple_of(SEGMENT) => {
-                segments = Some((value, length / SEGMENT));
-            }
+            (RETURN_ADDRESS, _) if address.is_none() => address = payload.get::<16>(value).map(Address),
+            // Label stacks too, which nothing here can send.
             _ => return Wish::Unsupported,
         }
         at = value + length;
     }
-    match (segments, address) {
+    match (list, address) {
         (Some((at, count)), address) => Wish::Segments(Segments { at, count, address }),
         (None, Some(address)) => Wish::Address(address),
         (None, None) => Wish::Unsupported,
     }
+}
+
+/// Returns type and Length of the sub-TLV at `at` in a Value that ends at `end`; `None` if it is malformed.
+fn sub_tlv<B: Bytes>(payload: &B, at: usize, end: usize) -> Option<(u8, usize)> {
+    let octets = payload.get::<HEADER_LEN>(at).filter(|_| at + HEADER_LEN <= end)?;
+    let header: Header = zerocopy::transmute!(octets);
+    let (code, length) = (header.code, usize::from(header.length.get()));
+    let is_right = match code {
+        CONTROL_CODE => length == 4,
+        RETURN_ADDRESS => matches!(length, 4 | 16),
+        SR_MPLS => length > 0 && length.is_multiple_of(LABEL),
+        SRV6 => length > 0 && length.is_multiple_of(SEGMENT),
+        _ => true,
+    };
+    (is_right && at + HEADER_LEN + length <= end).then_some((code, length))
 }
 
 #[cfg(test)]
@@ -89,7 +127,7 @@ mod tests {
         subs.iter().for_each(|sub| octets.extend_from_slice(sub));
         let length = (octets.len() - 4) as u16;
         octets.extend([0x80, 2, 0, 4, 1, 2, 3, 4]);
-        read(&SliceBytes(&mut octets), &Tlv { at: 0, length, code: 10, number: 10, is_well_formed: true })
+        read(&mut SliceBytes(&mut octets), &Tlv { at: 0, length, code: 10, number: 10, is_well_formed: true })
     }
 
     #[test]
@@ -97,6 +135,39 @@ mod tests {
         assert_eq!(wish(&[&[0x80, 1, 0, 4, 0, 0, 0, 0]]), Wish::NoReply);
         assert_eq!(wish(&[&[0x80, 1, 0, 4, 0, 0, 0, 1]]), Wish::SameLink);
         assert_eq!(wish(&[&[0x80, 2, 0, 4, 192, 0, 2, 1]]), Wish::Address(Address::v4([192, 0, 2, 1])));
+    }
+
+    #[test]
+    fn a_control_code_counts_wherever_it_stands_c209_c210_c211() {
+        let code = |last| [0x80, 1, 0, 4, 0, 0, 0, last];
+        let others: [&[u8]; 6] = [
+            &[0x80, 2, 0, 4, 192, 0, 2, 1],
+            &[0x80, 2, 0, 1, 9],
+            &[0x80, 3, 0, 0],
+            &[0x80, 1, 0, 3, 0, 0, 0],
+            &[0x80, 99, 0, 2, 1, 1],
+            &code(1),
+        ];
+        for other in others {
+            assert_eq!(wish(&[other, &code(1)]), Wish::SameLink, "{other:02x?}");
+            assert_eq!(wish(&[&code(0), other]), Wish::NoReply, "{other:02x?}");
+        }
+        for other in &others[..5] {
+            assert_eq!(wish(&[other, &code(0)]), Wish::NoReply, "{other:02x?}");
+            assert_eq!(wish(&[other, other, other, other, other, &code(0)]), Wish::NoReply, "{other:02x?}");
+        }
+        assert_eq!(wish(&[&code(1), &code(0)]), Wish::SameLink, "the first one");
+        assert_eq!(wish(&[&[0x80, 99, 0, 9], &code(0)]), Wish::Unsupported, "it lies in what overruns the TLV");
+    }
+
+    #[test]
+    fn a_walk_says_when_there_are_too_many() {
+        let mut octets = [&[0x80, 10, 0, 0][..], &[0x80, 99, 0, 0].repeat(4), &[0x80, 1, 0, 4, 0, 0, 0, 1]].concat();
+        let tlv = Tlv { at: 0, length: 24, code: 10, number: 10, is_well_formed: true };
+        let payload = SliceBytes(&mut octets);
+        assert_eq!(control_code(&payload, &tlv, 3), None);
+        assert!(control_code(&payload, &tlv, 4).is_some_and(|found| found.is_some_and(|code| !code.is_no_reply())));
+        assert_eq!(control_code(&payload, &Tlv { length: 16, ..tlv }, 4), Some(None));
     }
 
     #[test]
@@ -108,7 +179,26 @@ mod tests {
         assert_eq!(wish(&[&list]), segments(8, None));
         assert_eq!(wish(&[&address, &list]), segments(16, v4));
         assert_eq!(wish(&[&list, &address]), segments(8, v4));
-        assert_eq!(wish(&[&list, &list]), Wish::Unsupported);
+        // Of several lists the first one counts (RFC 9503 §4.1.3), and no later one makes it unusable.
+        let labels = [0x80, 3, 0, 4, 0, 6, 0x41, 0xff];
+        assert_eq!(wish(&[&list, &[&[0x80, 4, 0, 16][..], &[8; 16]].concat()]), segments(8, None));
+        assert_eq!(wish(&[&list, &labels, &list, &address]), segments(8, v4));
+        assert_eq!(wish(&[&labels, &list]), Wish::Unsupported);
+    }
+
+    #[test]
+    fn malformed_sub_tlvs_get_m_and_what_follows_is_untouched() {
+        let good = [0x80, 2, 0, 4, 192, 0, 2, 1];
+        for bad in
+            [&[0x80, 2, 0, 5, 1, 2, 3, 4, 5][..], &[0x80, 4, 0, 17], &[0x80, 3, 0, 0], &[0x80, 99, 1, 0], &[0x80]]
+        {
+            let subs = [&good, bad].concat();
+            let mut octets = [&[0x80, 10, 0, 0][..], &subs].concat();
+            let tlv = Tlv { at: 0, length: subs.len() as u16, code: 10, number: 10, is_well_formed: true };
+            assert_eq!(read(&mut SliceBytes(&mut octets), &tlv), Wish::Unsupported, "{bad:02x?}");
+            assert_eq!(octets[12], 0x40, "{bad:02x?}");
+            assert_eq!((&octets[4..12], &octets[13..]), (&good[..], &bad[1..]), "{bad:02x?}");
+        }
     }
 
     #[test]

@@ -75,12 +75,6 @@ pub struct ControlCode {
 }
 
 impl ControlCode {
-    /// Whether this is a Control Code of the right Length.
-    #[inline(always)]
-    pub const fn is_well_formed(self) -> bool {
-        self.header.code == return_path::CONTROL_CODE && self.header.length.get() == 4
-    }
-
     /// Whether the sender wants no reply.
     #[inline(always)]
     pub const fn is_no_reply(self) -> bool {

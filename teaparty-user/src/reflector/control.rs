@@ -87,7 +87,12 @@ pub fn grant(
     let decision = reflected_control::decide(request, plan.len, &limits, is_repeated, plan.control_conflict);
     let Decision::Replies(asked) = decision else {
         if plan.control_conflict {
-            tracing::debug!("a request for several replies asks for none too: answered once (RFC 10052 §4.3)");
+            tracing::warn!(
+                "{} port {} asks for several replies and, by its Return Path, for none: answered once, with both TLVs \
+                 unrecognised (RFC 10052 §4.3). Take one of the two out of its packets.",
+                ip(&key.source),
+                key.source_port
+            );
         }
         return Granted { decision, permit: None };
     };

@@ -92,7 +92,14 @@ impl<'a> Host<'a> {
     }
 
     /// A Return Path: the first one counts, and it is obeyed if policy allows and it is possible (RFC 9503 §4).
-    fn return_path<B: Bytes>(&mut self, payload: &B, tlv: &Tlv, plan: &Plan, facts: &Facts, policy: &Policy) -> Flags {
+    fn return_path<B: Bytes>(
+        &mut self,
+        payload: &mut B,
+        tlv: &Tlv,
+        plan: &Plan,
+        facts: &Facts,
+        policy: &Policy,
+    ) -> Flags {
         if std::mem::replace(&mut self.has_return_path, true) {
             // Not used, and nothing wrong with it (RFC 9503 §4).
             return Flags::NONE;

@@ -103,14 +103,11 @@ pub fn admit(
     view: &View,
     received_ns: u64,
 ) -> Result<u32, Reason> {
-    let mut head = [0; 28];
-    let len = payload.len().min(head.len());
-    head[..len].copy_from_slice(&payload[..len]);
-    let head = SliceBytes(&mut head[..len]);
+    let ssid = |mode| reflect::ssid(&ReadBytes(payload), payload.len(), mode);
     if !view.config.policy.has(Policy::NO_TLV) {
-        key.ssid = reflect::ssid(&head, len, Mode::Open);
+        key.ssid = ssid(Mode::Open);
     }
-    let ssid_authenticated = reflect::ssid(&head, len, Mode::Authenticated);
+    let ssid_authenticated = ssid(Mode::Authenticated);
     locked(&shared.table).admit(key, ssid_authenticated, view, received_ns)
 }
 
@@ -133,6 +130,10 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
         // Whoever made the key looked where an open packet has its SSID.
         key.ssid = reflect::ssid(&SliceBytes(payload), len, mode);
         base_key = Some(authenticate(view.keys(&key).base, payload)?.clone());
+    }
+    // Not counted as received either: nobody has sent a request.
+    if !is_again && reflect::is_reply_to_ours(&ReadBytes(payload), len, mode, || facts.receive_timestamp) {
+        return Err(Reason::ReplyLoop);
     }
     let (integrity, tlv_key) = integrity(&key, payload, mode, &policy, view);
     payload.resize(len.max(mode.base_len()), 0);

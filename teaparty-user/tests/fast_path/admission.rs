@@ -1,7 +1,7 @@
 //! Who is answered: allow-list, rate limit, provisioned sessions, and what a change of configuration does to them.
 
 use teaparty_common::maps::{Config, LocalAddress, Session, SessionKey, name};
-use teaparty_common::reflect::{Address, Facts, Reason};
+use teaparty_common::reflect::{Address, Facts, Policy, Reason};
 
 use crate::support::frame::{Datagram, parse};
 use crate::support::kernel::{DROP, Kernel, PASS, TX};
@@ -223,6 +223,64 @@ fn a_session_can_be_exempt_from_the_loop_guard_c280() {
     assert_eq!(reason(&mut kernel, &datagram), Reason::LoopGuard);
     provision(&mut kernel, key(&datagram), Session::LOOP_EXEMPT);
     assert_eq!(reason(&mut kernel, &datagram), Reason::Reflected);
+}
+
+/// A reply to our reply repeats our T3 as its T1, from whatever port it comes.
+#[test]
+fn a_reply_to_our_reply_is_dropped_and_takes_no_number() {
+    let name = "a_reply_to_our_reply_is_dropped_and_takes_no_number";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let loops_back = |reply: &[u8], back_by: u32, len: usize| {
+        let mut octets = vec![0; len];
+        octets[28..36].copy_from_slice(&reply[4..12]);
+        let seconds = u32::from_be_bytes(octets[28..32].try_into().expect("four octets")) - back_by;
+        octets[28..32].copy_from_slice(&seconds.to_be_bytes());
+        octets
+    };
+    for (is_stateful, is_ptp) in [(true, false), (true, true), (false, false), (false, true)] {
+        kernel.config.flags = if is_stateful { Config::STATEFUL | Config::HISTORY } else { 0 };
+        kernel.config.policy.flags = if is_ptp { Policy::PTP } else { 0 };
+        kernel.apply();
+        kernel.forget();
+        let reply = parse(&kernel.run(&packet(0).build()).frame).payload;
+        // In one buffer and in the plain form, shorter than a base packet, with a tail, with IP options.
+        for len in [44, 36, 41, 100] {
+            for options in [Vec::new(), vec![1; 4]] {
+                let datagram = Datagram { options, source_port: 863, ..Datagram::new(loops_back(&reply, 0, len)) };
+                assert_eq!(reason(&mut kernel, &datagram), Reason::ReplyLoop, "{len}");
+                assert_eq!(
+                    reason(&mut kernel, &Datagram { source_port: 49200, ..datagram }),
+                    Reason::ReplyLoop,
+                    "{len}"
+                );
+            }
+        }
+        let v6 = Datagram::new_ipv6(loops_back(&reply, 0, 44));
+        assert_eq!(reason(&mut kernel, &v6), Reason::ReplyLoop);
+        // Long ago, it is a sender's own affair what it puts there.
+        let datagram = Datagram::new(loops_back(&reply, 20, 44));
+        assert_eq!(reason(&mut kernel, &datagram), Reason::Reflected);
+        let next = parse(&kernel.run(&packet(0).build()).frame).payload;
+        assert_eq!(next[..4], if is_stateful { [0, 0, 0, 2] } else { [0; 4] }, "no number was taken");
+        assert_eq!(kernel.sessions(name::SESSIONS).len(), usize::from(is_stateful), "no session was made");
+    }
+}
+
+#[test]
+fn padding_of_a_short_packet_is_no_ssid() {
+    let Some(mut kernel) = or_skip("padding_of_a_short_packet_is_no_ssid", Kernel::new()) else { return };
+    for sequence in 0..20_u8 {
+        let mut octets = vec![0; 41];
+        octets[3] = sequence;
+        octets[13] = 1;
+        for (i, octet) in octets[14..].iter_mut().enumerate() {
+            *octet = (i as u8 + 1).wrapping_mul(sequence.wrapping_mul(37).wrapping_add(11));
+        }
+        assert_eq!(reason(&mut kernel, &Datagram::new(octets)), Reason::ShortPacket);
+        let punts = kernel.punts();
+        assert_eq!((punts[0].header.key.ssid, punts[0].header.facts.sequence), (0, sequence.into()));
+    }
+    assert_eq!(kernel.sessions(name::SESSIONS).len(), 1);
 }
 
 #[test]

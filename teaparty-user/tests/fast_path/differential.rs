@@ -7,7 +7,6 @@
 
 use std::path::Path;
 
-use nix::time::{ClockId, clock_gettime};
 use teaparty_common::maps::{Clock, Config, LocalAddress, RecordKind};
 use teaparty_common::reflect::{Class, Policy, Reason};
 use teaparty_common::tlv::{CodePoints, Finisher, Profile, REGISTRY};
@@ -16,7 +15,7 @@ use teaparty_common::wire::{Timestamp, TimestampFormat};
 use crate::support::frame::{Parsed, parse};
 use crate::support::kernel::{DROP, Kernel, Outcome, PASS, Punt, TX};
 use crate::support::model::{Model, Prediction};
-use crate::support::packets;
+use crate::support::packets::{self, now_tai};
 use crate::support::probe::or_skip;
 use crate::support::random::Random;
 use crate::support::slow::Slow;
@@ -283,11 +282,6 @@ fn judge_report(predicted: &Prediction, punts: &[Punt]) -> Option<String> {
     (told != expected).then(|| format!("reports: expected {expected:?}, told {told:?}"))
 }
 
-fn now_tai() -> u64 {
-    let now = clock_gettime(ClockId::from_raw(nix::libc::CLOCK_TAI)).expect("CLOCK_TAI");
-    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
-}
-
 fn text(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
@@ -327,7 +321,9 @@ fn half(name: &str, seed: u64) {
     // Variety is part of what is claimed.
     let wanted =
         [Reason::Reflected, Reason::ControllerTlv, Reason::IntegrityTlv, Reason::ManyTlvs, Reason::NoReplyWanted];
-    for reason in wanted.iter().chain(&[Reason::MicroSession, Reason::IpOptions, Reason::MalformedHeader]) {
+    for reason in
+        wanted.iter().chain(&[Reason::MicroSession, Reason::IpOptions, Reason::MalformedHeader, Reason::ReplyLoop])
+    {
         assert!(pair.tally[*reason as usize] > 0 || frames() < 100_000, "{reason:?} was never met");
     }
 }

@@ -83,6 +83,9 @@ fn a_stateless_reflector_copies_the_number_and_keeps_nothing_c001_c144() {
         let got = reply(&mut kernel, &packet(sequence, 1, &FOLLOW_UP));
         assert_eq!((be32(&got, 0), be32(&got, 24)), (sequence, sequence));
         assert_eq!(got[48..60], [0; 12], "Follow-Up Telemetry");
+        // Nothing is counted, and the reply says so (RFC 8972 §4.5).
+        let got = reply(&mut kernel, &packet(sequence, 1, &DIRECT));
+        assert_eq!(got[44..], DIRECT, "Direct Measurement");
     }
     assert!(kernel.sessions(name::SESSIONS).is_empty());
 }

@@ -12,7 +12,7 @@ use teaparty_common::reflect::{
     self, Address, Class, Environment, Facts, Integrity, Policy, Reason, Steering, Survey, Verdict,
 };
 use teaparty_common::tlv::{Finisher, KindSet};
-use teaparty_common::wire::{Mode, OPEN_LEN, TimestampFormat, error_estimate};
+use teaparty_common::wire::{Mode, OPEN_LEN, Timestamp, TimestampFormat, error_estimate};
 
 use super::frame::OUR_MAC;
 
@@ -178,6 +178,9 @@ impl Model {
             return Reason::ChecksumMissing;
         }
         let mut facts = self.facts(&key, &frame, source_mac, times.0);
+        if reflect::is_reply_to_ours(&payload, frame.payload_len, Mode::Open, || self.receive_timestamp(times.0)) {
+            return Reason::ReplyLoop;
+        }
         if frame.has_extras {
             prediction.facts = Some(facts);
             return Reason::IpOptions;
@@ -249,6 +252,19 @@ impl Model {
         self.sessions.entry(key).or_default().replies += 1;
     }
 
+    /// T2 as the program has it, to the second: what a reply says, or else by the clock.
+    fn receive_timestamp(&self, stated: u64) -> u64 {
+        if stated != 0 {
+            return stated;
+        }
+        let format = self.config.policy.format();
+        let offset = match format {
+            TimestampFormat::Ntp => self.control.clock.tai_offset_ns,
+            TimestampFormat::Ptp => 0,
+        };
+        Timestamp::from_nanos(super::packets::now_tai() - offset, format).bits()
+    }
+
     /// What is known of the packet without its session.
     fn facts(&self, key: &SessionKey, frame: &Frame, source_mac: [u8; 6], receive_timestamp: u64) -> Facts {
         let ptp = match self.config.policy.format() {
@@ -259,7 +275,6 @@ impl Model {
             receive_timestamp,
             source: key.source,
             destination: key.destination,
-            received: 1,
             interface: self.control.interface,
             source_port: key.source_port,
             destination_port: key.destination_port,

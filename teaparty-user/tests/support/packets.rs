@@ -1,6 +1,8 @@
 //! Random frames: mostly test packets with TLVs of every kind, right and wrong, and some that lie about their lengths.
 
+use nix::time::{ClockId, clock_gettime};
 use teaparty_common::tlv::{CodePoints, REGISTRY};
+use teaparty_common::wire::{Timestamp, TimestampFormat};
 
 use super::frame::{Checksum, Datagram};
 use super::random::Random;
@@ -95,6 +97,11 @@ fn payload(random: &mut Random, points: &CodePoints) -> Vec<u8> {
     if random.one_in(8) {
         payload[13] = 0;
     }
+    if random.one_in(20) {
+        payload[28..36].copy_from_slice(&recent_time(random));
+    } else if random.one_in(2) {
+        payload[28..36].fill(0);
+    }
     match random.below(24) {
         0 => {
             payload.truncate(random.below(45));
@@ -135,6 +142,19 @@ fn payload(random: &mut Random, points: &CodePoints) -> Vec<u8> {
     }
     payload.truncate(1472);
     payload
+}
+
+/// A time of ours from the last seconds, or from some before, in one of the formats and timescales that the clock may have.
+fn recent_time(random: &mut Random) -> [u8; 8] {
+    let age = random.pick(&[0, 1, 5, 20]) + random.pick(&[0, 37]);
+    let format = random.pick(&[TimestampFormat::Ntp, TimestampFormat::Ptp]);
+    Timestamp::from_nanos(now_tai() - age * 1_000_000_000, format).bits().to_be_bytes()
+}
+
+/// CLOCK_TAI in nanoseconds.
+pub(crate) fn now_tai() -> u64 {
+    let now = clock_gettime(ClockId::from_raw(nix::libc::CLOCK_TAI)).expect("CLOCK_TAI");
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
 /// One TLV, mostly of a type that is known and mostly of a Length that is right.
