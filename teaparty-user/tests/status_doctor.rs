@@ -152,7 +152,8 @@ fn the_doctor_sees_drivers_programs_and_what_was_left_behind() {
     let (code, out, error) = run(&net, &doctor);
     assert_eq!((code, &*error), (0, ""), "{out}");
     let xdp = finding(&out, "veth0", "XDP");
-    assert!(xdp["verdict"] == "good" && xdp["found"].as_str().unwrap().contains("driver veth: native"), "{xdp}");
+    assert!(xdp["verdict"] == "note" && xdp["found"].as_str().unwrap().contains("driver veth: generic mode"), "{xdp}");
+    assert!(xdp["remedy"].as_str().unwrap().contains("--xdp-mode native"), "{xdp}");
 
     net.reflector(&["--xdp-mode", "native"]).kill();
     let (code, out, _) = run(&net, &doctor);

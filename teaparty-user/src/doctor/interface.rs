@@ -5,6 +5,7 @@ use teaparty_common::maps::MAX_PUNT_FRAME;
 use super::{Finding, Verdict};
 use crate::net::ethtool::{self, Offloads};
 use crate::net::interface::{Interface, XdpState, xdp_state};
+use crate::net::transmit_errors::TransmitErrors;
 use crate::net::xdp_features::{self, XdpFeatures};
 use crate::reflector::pins;
 
@@ -22,11 +23,18 @@ pub(super) fn look(found: &Interface) -> Vec<Finding> {
         Some(entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(kind)).count())
     };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut findings = vec![link(found), xdp(driver.as_deref(), features, found.is_loopback)];
+    let kind = match (found.has_ethernet_header(), found.is_loopback) {
+        (false, _) => Kind::Bare(found.link_type),
+        (_, true) => Kind::Loopback,
+        _ => Kind::Ethernet,
+    };
+    let mut findings = vec![link(found), xdp(driver.as_deref(), features, kind)];
     findings.push(program(state, pins::has_left(name)));
     if let Ok(offloads) = ethtool::offloads(name) {
         findings.extend(lro(name, offloads).into_iter().chain(gro(offloads)).chain([vlan(name, offloads)]));
     }
+    let lost = TransmitErrors::default().read(name).ok().flatten();
+    findings.extend(lost.filter(|lost| *lost > 0).map(transmit));
     findings.push(mtu(found.mtu, features));
     findings.extend(queues("rx-").map(|receive| queue(receive, processors)));
     findings
@@ -42,14 +50,39 @@ fn link(found: &Interface) -> Finding {
     }
 }
 
-fn xdp(driver: Option<&str>, features: Option<XdpFeatures>, is_loopback: bool) -> Finding {
+/// What an interface's frames begin with.
+#[derive(Clone, Copy)]
+enum Kind {
+    Ethernet,
+    Loopback,
+    /// No Ethernet header; the link type (`ARPHRD_…`).
+    Bare(u16),
+}
+
+fn xdp(driver: Option<&str>, features: Option<XdpFeatures>, kind: Kind) -> Finding {
     let by = driver.map_or_else(String::new, |driver| format!("driver {driver}: "));
+    if let Kind::Bare(link_type) = kind {
+        let found = format!(
+            "{by}sockets answer: frames have no Ethernet header (link type {link_type}), so XDP sees no packet"
+        );
+        return Finding::new("XDP", Verdict::Note, found);
+    }
+    if driver == Some("veth") {
+        return Finding::new(
+            "XDP",
+            Verdict::Note,
+            format!("{by}generic mode (skb): native replies are lost unless the far end runs an XDP program"),
+        )
+        .remedy("--xdp-mode native, if the far end of the veth runs an XDP program");
+    }
     match features {
         Some(features) if features.has_basic() => {
             let more = if features.has_fragments() { ", also in several buffers" } else { "" };
             Finding::good("XDP", format!("{by}native{more}"))
         }
-        _ if is_loopback => Finding::new("XDP", Verdict::Note, "generic only, as always on loopback"),
+        _ if matches!(kind, Kind::Loopback) => {
+            Finding::new("XDP", Verdict::Note, "generic only, as always on loopback")
+        }
         Some(_) => Finding::new(
             "XDP",
             Verdict::Warning,
@@ -78,6 +111,15 @@ fn program(state: Option<XdpState>, is_ours: bool) -> Finding {
                 .remedy("`bpftool net` shows whose it is; stop that, or let sockets answer: --xdp-mode off")
         }
     }
+}
+
+fn transmit(lost: u64) -> Finding {
+    Finding::new(
+        "transmit",
+        Verdict::Warning,
+        format!("{lost} frames of XDP programs could not be sent, since it exists"),
+    )
+    .remedy("watch `ethtool -S`; on a veth whose far end runs no XDP program take --xdp-mode skb, or auto")
 }
 
 fn lro(name: &str, offloads: Offloads) -> Option<Finding> {
@@ -158,8 +200,13 @@ mod tests {
         let off = Offloads { lro: false, gro: false, receive_vlan: false };
         assert!(lro("eth0", off).is_none() && gro(off).is_none());
         let [none, basic, all] = [0, 1, 1 | 32].map(|bits| Some(XdpFeatures(bits)));
-        assert_eq!(xdp(Some("ixgbe"), none, false).verdict, Verdict::Warning);
-        assert_eq!(xdp(Some("ixgbe"), basic, false).verdict, Verdict::Good);
+        assert_eq!(xdp(Some("ixgbe"), none, Kind::Ethernet).verdict, Verdict::Warning);
+        assert_eq!(xdp(Some("ixgbe"), basic, Kind::Ethernet).verdict, Verdict::Good);
+        let veth = xdp(Some("veth"), basic, Kind::Ethernet);
+        assert!(veth.verdict == Verdict::Note && veth.found.contains("generic mode (skb)"), "{veth:?}");
+        assert!(veth.remedy.is_some_and(|remedy| remedy.contains("--xdp-mode native")));
+        let tun = xdp(Some("tun"), basic, Kind::Bare(libc::ARPHRD_NONE));
+        assert!(tun.verdict == Verdict::Note && tun.found.contains("sockets answer"), "{tun:?}");
         assert_eq!((mtu(9000, basic).verdict, mtu(9000, all).verdict), (Verdict::Warning, Verdict::Good));
         assert_eq!((mtu(1500, None).verdict, mtu(65_536, all).verdict), (Verdict::Good, Verdict::Note));
         assert_eq!((queue(1, 8).verdict, queue(8, 8).verdict), (Verdict::Note, Verdict::Good));

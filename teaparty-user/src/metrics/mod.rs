@@ -129,6 +129,14 @@ impl Snapshot {
             of_sessions(|session| session.received),
         )?;
         counter("session_replies", "Replies to a session.", of_sessions(|session| session.replies))?;
+        let interfaces = self.all(|part| &part.interfaces).map(|(part, interface)| {
+            (part.labels(vec![("interface", interface.name.clone())]), interface.transmit_errors)
+        });
+        counter(
+            "transmit_errors",
+            "Replies of the XDP program that the driver could not send; they count as reflected.",
+            interfaces.collect(),
+        )?;
         let sent = self.heartbeats.iter().map(|status| (target(status), status.sent)).collect();
         counter("heartbeats_sent", "Heartbeats that went out.", sent)?;
         let failed = self.heartbeats.iter().map(|status| (target(status), status.failed)).collect();

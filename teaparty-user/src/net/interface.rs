@@ -8,6 +8,8 @@ use libc::c_int;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
+use super::ethtool;
+
 /// An interface as it was when somebody looked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -19,6 +21,8 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// Largest IP packet that leaves by it, in octets.
     pub mtu: u32,
+    /// The kind of its link: `ARPHRD_…` of linux/if_arp.h.
+    pub link_type: u16,
     /// Whether it is the loopback interface.
     pub is_loopback: bool,
     /// Whether it is administratively up.
@@ -59,6 +63,7 @@ impl Interface {
             index,
             mac: [0; 6],
             mtu: mtu(name).map_err(unreadable)?,
+            link_type: link_type(name).map_err(unreadable)?,
             is_loopback: false,
             is_up: false,
             addresses: Vec::new(),
@@ -79,6 +84,16 @@ impl Interface {
             }
         }
         Ok(found)
+    }
+
+    /// Returns true if its frames have an Ethernet header, which those of tun, WireGuard and PPP do not.
+    pub fn has_ethernet_header(&self) -> bool {
+        matches!(self.link_type, libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK)
+    }
+
+    /// Returns true if it is one end of a veth pair, as in every container.
+    pub fn is_veth(&self) -> bool {
+        ethtool::driver(&self.name).is_ok_and(|driver| driver == "veth")
     }
 
     /// Whether frames carry no MAC address that says whom they are for.
@@ -121,14 +136,27 @@ pub fn local_addresses() -> Result<Vec<IpAddr>, InterfaceError> {
 }
 
 fn mtu(name: &str) -> io::Result<u32> {
-    let mut request = request(name)?;
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM.cloexec(), None)?;
-    // SAFETY: the request outlives the call and is what this ioctl takes.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU as _, &raw mut request) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let request = ask(name, libc::SIOCGIFMTU as _)?;
     // SAFETY: the ioctl has filled this member of the union.
     Ok(unsafe { request.ifr_ifru.ifru_mtu } as u32)
+}
+
+/// Returns the kind of an interface's link. Not from getifaddrs, which leaves it out where there is no link address.
+fn link_type(name: &str) -> io::Result<u16> {
+    let request = ask(name, libc::SIOCGIFHWADDR as _)?;
+    // SAFETY: the ioctl has filled this member of the union.
+    Ok(unsafe { request.ifr_ifru.ifru_hwaddr }.sa_family)
+}
+
+/// Asks for one property of an interface by an ioctl that reads and writes an `ifreq`.
+fn ask(name: &str, code: libc::c_ulong) -> io::Result<libc::ifreq> {
+    let mut request = request(name)?;
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM.cloexec(), None)?;
+    // SAFETY: the request outlives the call and is what these ioctls take.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), code as _, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(request)
 }
 
 /// What ioctls of an interface take, with its name filled in.
@@ -296,7 +324,7 @@ mod tests {
     #[test]
     fn loopback_is_found_with_its_address() {
         let lo = Interface::find("lo").unwrap();
-        assert!(lo.is_loopback && lo.has_no_mac());
+        assert!(lo.is_loopback && lo.has_no_mac() && lo.has_ethernet_header() && !lo.is_veth());
         assert!(lo.addresses.contains(&IpAddr::from([127, 0, 0, 1])));
         assert!(lo.mtu >= 1500);
     }

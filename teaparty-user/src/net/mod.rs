@@ -37,5 +37,6 @@ pub mod packet;
 pub mod peer_uid;
 pub mod raw;
 pub mod socket;
+pub mod transmit_errors;
 pub mod wait;
 pub mod xdp_features;

@@ -6,6 +6,7 @@ mod reconfigure;
 mod session;
 mod status;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +18,7 @@ pub use self::reconfigure::ReconfigureError;
 pub(super) use self::reconfigure::changes;
 pub(super) use self::session::provisioned;
 pub use self::session::{SessionError, SessionId, SessionSpec};
+pub(super) use self::status::Away;
 pub use self::status::{Count, InterfaceStatus, Path};
 use super::Command;
 use super::config::{Config, address, ip};
@@ -37,6 +39,8 @@ pub(super) struct State {
     pub(super) config: Arc<Config>,
     /// By the order of the configuration; `None` while an interface is away.
     pub(super) slots: Vec<(String, Option<Instance>)>,
+    /// What was counted on interfaces that are away.
+    pub(super) away: HashMap<String, Away>,
     pub(super) provisioned: ProvisionedSet,
     /// Counts the changes of provisioned sessions.
     pub(super) revision: u64,

@@ -1,10 +1,12 @@
 //! The reflector on one interface: its sockets, its XDP program if it has one, and the threads that answer.
 
 use std::io::{PipeReader, PipeWriter};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use teaparty_common::maps::{Clock, SessionKey};
+use teaparty_common::reflect::Reason;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::config::{Config, XdpMode};
@@ -15,8 +17,9 @@ use super::maps::{Maps, MapsError};
 use super::pacing::Agenda;
 use super::provisioned::ProvisionedSet;
 use super::reader::Reader;
-use super::shared::{Notice, Shared};
+use super::shared::{Notice, Shared, Tally};
 use super::slow_path::locked;
+use super::transmit::TransmitWatch;
 use super::view::View;
 use super::{ReflectorError, link, pacing, pins, ring, socket};
 use crate::net::interface::{Interface, local_addresses};
@@ -31,6 +34,9 @@ pub struct Instance {
     /// One for each port and address family.
     pub sockets: Vec<Arc<Socket>>,
     kernel: Option<Kernel>,
+    /// Why there is no program, where one was to be expected.
+    without_program: Option<String>,
+    transmit: TransmitWatch,
     engines: Vec<JoinHandle<()>>,
     waker: Option<PipeWriter>,
 }
@@ -44,13 +50,14 @@ struct Kernel {
 }
 
 impl Instance {
-    /// Opens the sockets, attaches the program as configured, and starts to answer.
+    /// Opens the sockets, attaches the program as configured, and starts to answer. Goes on counting in `tally`.
     pub fn start(
         interface: Interface,
         config: &Arc<Config>,
         provisioned: ProvisionedSet,
         clock: Clock,
         notices: UnboundedSender<Notice>,
+        tally: Arc<Tally>,
     ) -> Result<Self, ReflectorError> {
         let name = interface.name.clone();
         let view = View::new(config.clone(), interface, &local_addresses()?).with_provisioned(provisioned);
@@ -59,7 +66,8 @@ impl Instance {
         }
         let sockets: Vec<Arc<Socket>> = socket::open(config, &name)?.into_iter().map(Arc::new).collect();
         let agenda = Agenda::new()?;
-        let attached = attach(&view, &clock)?;
+        let transmit = TransmitWatch::new(&name, tally.clone());
+        let (attached, without_program) = attach(&view, &clock)?;
         let (kernel, ledger, punts) = match attached {
             Some((loader::Kernel { maps, punts, log, attachment }, ledger)) => {
                 let _log = log.map(KernelLog::follow);
@@ -69,7 +77,7 @@ impl Instance {
         };
         let index = view.interface.index;
         let is_loopback = view.interface.is_loopback;
-        let shared = Arc::new(Shared::new(view, clock, ledger, notices, agenda));
+        let shared = Arc::new(Shared::new(view, clock, ledger, notices, agenda, tally));
         let started = (|| {
             let (wake, waker) = std::io::pipe().map_err(ReflectorError::System)?;
             let frames = (punts.is_none() && config.link_layer).then(|| open_frames(&shared, &sockets)).transpose()?;
@@ -90,13 +98,22 @@ impl Instance {
             }
             let pace = {
                 let shared = shared.clone();
-                move || pacing::run(&shared, if has_punts { &shared.ring } else { &shared.socket }, &exits, &wake)
+                move || {
+                    pacing::run(
+                        &shared,
+                        if has_punts { &shared.tally.ring } else { &shared.tally.socket },
+                        &exits,
+                        &wake,
+                    )
+                }
             };
             engines.push(spawn(format!("pace-{name}"), pace)?);
             Ok((engines, waker))
         })();
         match started {
-            Ok((engines, waker)) => Ok(Self { shared, sockets, kernel, engines, waker: Some(waker) }),
+            Ok((engines, waker)) => {
+                Ok(Self { shared, sockets, kernel, without_program, transmit, engines, waker: Some(waker) })
+            }
             Err(error) => {
                 // What an earlier controller left answering goes on answering.
                 if let Some(kernel) = kernel.filter(|kernel| !kernel.attachment.is_adopted) {
@@ -141,6 +158,30 @@ impl Instance {
     /// How the program is attached; [`XdpMode::Off`] where there is none.
     pub fn mode(&self) -> XdpMode {
         self.kernel.as_ref().map_or(XdpMode::Off, |kernel| kernel.attachment.mode)
+    }
+
+    /// Returns why [`Instance::mode`] is not the one to be expected, where it is not.
+    pub fn mode_reason(&self) -> Option<&str> {
+        match &self.kernel {
+            Some(kernel) => kernel.attachment.reason.as_deref(),
+            None => self.without_program.as_deref(),
+        }
+    }
+
+    /// Returns how many replies of the program the driver could not send, as it says now.
+    pub fn transmit_errors(&self) -> u64 {
+        if self.mode() == XdpMode::Native {
+            self.transmit.count(&self.name());
+        }
+        self.shared.tally.transmit_errors.load(Ordering::Relaxed)
+    }
+
+    /// Warns if the driver could not send replies of the program. To be called about once a second.
+    pub fn watch_transmit_errors(&self) {
+        if self.mode() == XdpMode::Native {
+            let answered = self.reader().map_or(0, |reader| reader.counters()[Reason::Reflected as usize]);
+            self.transmit.watch(&self.name(), answered);
+        }
     }
 
     /// The attached program, if there is one.
@@ -208,26 +249,37 @@ impl Instance {
     }
 }
 
-/// The program as configured; with [`XdpMode::Auto`], `None` and a warning where it can't be had.
-fn attach(view: &View, clock: &Clock) -> Result<Option<(loader::Kernel, super::maps::KernelLedger)>, ReflectorError> {
+/// A program with the controller's end of it, or the reason that there is none where one was to be expected.
+type Attached = (Option<(loader::Kernel, super::maps::KernelLedger)>, Option<String>);
+
+/// The program as configured; with [`XdpMode::Auto`], none and a warning where it can't be had.
+fn attach(view: &View, clock: &Clock) -> Result<Attached, ReflectorError> {
     let mode = view.config.xdp_mode;
     let name = &view.interface.name;
     if view.config.without_xdp.contains(name) {
-        if mode != XdpMode::Off {
-            tracing::warn!("{name}: its XDP program is another reflector's; sockets answer for this one, slower");
+        if mode == XdpMode::Off {
+            return Ok((None, None));
         }
-        return Ok(None);
+        tracing::warn!("{name}: its XDP program is another reflector's; sockets answer for this one, slower");
+        return Ok((None, Some("the XDP program of the interface is another reflector's".into())));
     }
     if mode == XdpMode::Off {
         // Its program would go on answering, by rules that are no longer ours.
         let interface = view.interface.name.clone();
-        return if pins::has_left(&interface) { Err(LoadError::Left { interface }.into()) } else { Ok(None) };
+        return if pins::has_left(&interface) { Err(LoadError::Left { interface }.into()) } else { Ok((None, None)) };
+    }
+    if !view.interface.has_ethernet_header() {
+        if mode != XdpMode::Auto {
+            return Err(LoadError::NotEthernet { interface: name.clone() }.into());
+        }
+        tracing::info!("{name}: sockets answer: its frames have no Ethernet header (tun, WireGuard, PPP)");
+        return Ok((None, Some("its frames have no Ethernet header".into())));
     }
     match loader::attach(view, clock, mode) {
-        Ok(attached) => Ok(Some(attached)),
+        Ok(attached) => Ok((Some(attached), None)),
         Err(error) if mode == XdpMode::Auto && error.is_optional() => {
             tracing::warn!("{}: no XDP, sockets answer instead, slower: {error}", view.interface.name);
-            Ok(None)
+            Ok((None, Some(error.to_string())))
         }
         Err(error) => Err(error.into()),
     }

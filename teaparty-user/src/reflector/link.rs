@@ -32,7 +32,7 @@ const TAG_AT: usize = 12;
 /// Answers until asked to stop, which `wake` becoming readable makes it notice.
 pub fn run(shared: &Arc<Shared>, frames: &FrameSocket, exits: &Exits, wake: &impl AsFd) {
     let mut requests = ReceiveBatch::new(BATCH, MAX_FRAME);
-    let mut framed = Framed::new(shared, &shared.socket, exits);
+    let mut framed = Framed::new(shared, &shared.tally.socket, exits);
     let mut frame = Vec::with_capacity(2048);
     let mut losses = Losses::default();
     while !shared.is_stopping() {
@@ -50,14 +50,14 @@ pub fn run(shared: &Arc<Shared>, frames: &FrameSocket, exits: &Exits, wake: &imp
             restore(&request, &mut frame);
             match admit(shared, &view, &clock, &request, &mut frame) {
                 Ok(header) => pacing::take_frame(shared, &mut framed, &header, &mut frame, &view, &clock),
-                Err(reason) => shared.socket.count(reason),
+                Err(reason) => shared.tally.socket.count(reason),
             }
             if framed.pending() >= SEND_BATCH {
                 framed.flush(&clock);
             }
         }
         framed.flush(&clock);
-        losses.count(&requests, &shared.socket);
+        losses.count(&requests, &shared.tally.socket);
     }
 }
 

@@ -95,6 +95,15 @@ pub enum LoadError {
         /// The interface.
         interface: String,
     },
+    /// The interface's frames are none that the program knows.
+    #[error(
+        "the XDP program can't see what comes by {interface}, whose frames have no Ethernet header (tun, WireGuard, PPP); \
+         leave --xdp-mode out and sockets answer"
+    )]
+    NotEthernet {
+        /// The interface.
+        interface: String,
+    },
     /// The kernel refuses the object.
     #[error("the kernel does not load the XDP program: {0}")]
     Load(String),
@@ -138,6 +147,8 @@ pub struct Attachment {
     folder: PathBuf,
     /// Native or skb.
     pub mode: XdpMode,
+    /// Why it is not the mode that was to be expected, where it is not.
+    pub reason: Option<String>,
     /// The program's number in the kernel.
     pub program_id: u32,
     /// Whether maps and link of an earlier controller were taken over.
@@ -206,7 +217,7 @@ pub fn attach(view: &View, clock: &Clock, mode: XdpMode) -> Result<(Kernel, Kern
     let steps = if is_adopted { pins::free_name(&folder, name::STEPS) } else { folder.join(name::STEPS) };
     let prepared = prepare(&mut ebpf, &folder, &steps, view, clock, (!is_adopted).then_some(table));
     let attached = prepared.and_then(|maps| Ok((maps, link(&mut ebpf, &folder, interface, mode)?)));
-    let (maps, (obtained, program_id)) = match attached {
+    let (maps, Linked { mode: obtained, program_id, reason }) = match attached {
         Ok(attached) => attached,
         Err(error) => {
             // What was pinned just now serves nobody.
@@ -222,8 +233,15 @@ pub fn attach(view: &View, clock: &Clock, mode: XdpMode) -> Result<(Kernel, Kern
     let punts = take_ring(&mut ebpf)?;
     let log = KernelLog::new(&mut ebpf, &interface.name);
     let ledger = KernelLedger::new(ebpf, &folder)?;
-    let attachment =
-        Attachment { interface: interface.name.clone(), folder, mode: obtained, program_id, is_adopted, _lock: lock };
+    let attachment = Attachment {
+        interface: interface.name.clone(),
+        folder,
+        mode: obtained,
+        reason,
+        program_id,
+        is_adopted,
+        _lock: lock,
+    };
     Ok((Kernel { maps, punts, log, attachment }, ledger))
 }
 
@@ -361,8 +379,16 @@ fn prepare(
     Ok(maps)
 }
 
-/// Replaces the program in the link that is there, or attaches it anew. Gives the mode obtained and the program's number.
-fn link(ebpf: &mut Ebpf, folder: &Path, interface: &Interface, mode: XdpMode) -> Result<(XdpMode, u32), LoadError> {
+/// A program on an interface.
+struct Linked {
+    mode: XdpMode,
+    program_id: u32,
+    /// As [`Attachment::reason`].
+    reason: Option<String>,
+}
+
+/// Replaces the program in the link that is there, or attaches it anew.
+fn link(ebpf: &mut Ebpf, folder: &Path, interface: &Interface, mode: XdpMode) -> Result<Linked, LoadError> {
     let path = folder.join(pins::LINK);
     let program = xdp(ebpf, program::REFLECT)?;
     let id = program.info().map_or(0, |info| info.id());
@@ -382,7 +408,7 @@ fn link(ebpf: &mut Ebpf, folder: &Path, interface: &Interface, mode: XdpMode) ->
                         mode.name()
                     );
                 }
-                return Ok((obtained, id));
+                return Ok(Linked { mode: obtained, program_id: id, reason: None });
             }
             Err(reason) => {
                 // The link of an interface that has gone since.
@@ -391,23 +417,36 @@ fn link(ebpf: &mut Ebpf, folder: &Path, interface: &Interface, mode: XdpMode) ->
             }
         }
     }
+    let is_veth = mode == XdpMode::Auto && interface.is_veth();
     let modes: &[XdpMode] = match mode {
         XdpMode::Skb => &[XdpMode::Skb],
         XdpMode::Native => &[XdpMode::Native],
+        XdpMode::Auto | XdpMode::Off if is_veth => &[XdpMode::Skb],
         XdpMode::Auto | XdpMode::Off => &[XdpMode::Native, XdpMode::Skb],
     };
     let mut refusal = None;
+    let mut reason = None;
+    if is_veth {
+        // Nothing tells us whether there is one: the far end may be in another namespace.
+        tracing::info!(
+            "{}: generic mode (skb), because native replies leave a veth only if its far end runs an XDP program; if it \
+             does: --xdp-mode native",
+            interface.name
+        );
+        reason = Some("a veth; if its far end runs an XDP program: --xdp-mode native".to_owned());
+    }
     for mode in modes {
         match attach_in(program, interface, *mode) {
             Ok(link) => {
                 link.pin(&path).map_err(|error| PinError::pin(&path, &error))?;
-                if let Some(LoadError::Attach { reason, .. }) = refusal {
+                if let Some(LoadError::Attach { reason: refused, .. }) = refusal {
                     tracing::warn!(
-                        "{}: no native XDP, {reason}; the program runs in generic mode (skb), slower",
+                        "{}: no native XDP, {refused}; the program runs in generic mode (skb), slower",
                         interface.name
                     );
+                    reason = Some(refused);
                 }
-                return Ok((*mode, id));
+                return Ok(Linked { mode: *mode, program_id: id, reason });
             }
             Err(error @ LoadError::Attach { .. }) => refusal = Some(error),
             Err(error) => return Err(error),

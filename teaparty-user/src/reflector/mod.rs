@@ -38,8 +38,10 @@ pub mod slow_path;
 pub mod socket;
 pub mod summary;
 pub mod table;
+pub mod transmit;
 pub mod view;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -54,7 +56,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use self::config::Config;
-use self::handle::{ReflectorHandle, SessionSpec, State};
+use self::handle::{Away, ReflectorHandle, SessionSpec, State};
 use self::instance::Instance;
 use self::loader::LoadError;
 use self::maps::Maps;
@@ -164,7 +166,7 @@ impl Reflector {
         let mut slots: Vec<(String, Option<Instance>)> = Vec::new();
         for name in &config.interfaces {
             let started = Interface::find(name).map_err(ReflectorError::from).and_then(|interface| {
-                Instance::start(interface, &config, provisioned.clone(), read_clock(), sender.clone())
+                Instance::start(interface, &config, provisioned.clone(), read_clock(), sender.clone(), Arc::default())
             });
             match started {
                 Ok(instance) => slots.push((name.clone(), Some(instance))),
@@ -182,7 +184,8 @@ impl Reflector {
         // Not as in an earlier run of this process: a client may remember that one's.
         let revision = SystemClock.realtime_ns();
         let (events, _) = tokio::sync::broadcast::channel(EVENTS);
-        let state = Arc::new(Mutex::new(State { config, slots, provisioned, revision, events }));
+        let state = State { config, slots, away: HashMap::new(), provisioned, revision, events };
+        let state = Arc::new(Mutex::new(state));
         let handle = ReflectorHandle { state: state.clone(), commands: commands_in };
         Ok((Self { state, sender, notices, commands, watcher, interrupt, terminate }, handle))
     }
@@ -256,6 +259,9 @@ impl Reflector {
                 service::alive();
                 logging::tell_suppressed();
                 self.publish_clock();
+                for (_, instance) in &locked(&self.state).slots {
+                    instance.iter().for_each(Instance::watch_transmit_errors);
+                }
             }
             Event::Interfaces => self.follow_interfaces(),
             Event::Expiry => self.expire(),
@@ -312,7 +318,8 @@ impl Reflector {
         let local = local_addresses().unwrap_or_default();
         let mut state = locked(&self.state);
         let (settings, provisioned) = (state.config.clone(), state.provisioned.clone());
-        for (name, slot) in &mut state.slots {
+        let State { slots, away, .. } = &mut *state;
+        for (name, slot) in slots {
             let found = Interface::find(name).ok();
             let known = slot.as_ref().map(|instance| instance.shared.view());
             match (found, known) {
@@ -331,6 +338,7 @@ impl Reflector {
                 }
                 (found, known) => {
                     if let Some(instance) = slot.take() {
+                        away.insert(name.clone(), Away::new(&instance));
                         tracing::warn!("{name}: the interface is gone; answers begin again when it comes back");
                         // The sessions stay pinned for then.
                         if let Err(error) = instance.stop(true) {
@@ -339,9 +347,11 @@ impl Reflector {
                     }
                     let Some(found) = found else { continue };
                     let sender = self.sender.clone();
-                    match Instance::start(found, &settings, provisioned.clone(), read_clock(), sender) {
+                    let tally = away.get(name).map(|away| away.tally.clone()).unwrap_or_default();
+                    match Instance::start(found, &settings, provisioned.clone(), read_clock(), sender, tally) {
                         Ok(instance) => {
                             tracing::info!("{name}: the interface is back, XDP mode {}", instance.mode().name());
+                            away.remove(name).inspect(|away| away.end(&instance));
                             *slot = Some(instance);
                         }
                         // It is tried again at the next change of it; a new interface is announced more than once.

@@ -26,7 +26,7 @@ const INTAKE: usize = BATCH;
 
 /// Answers until asked to stop, which `wake` becoming readable makes it notice.
 pub fn run(shared: &Arc<Shared>, mut punts: RingBuf<MapData>, exits: &Exits, wake: &impl AsFd) {
-    let mut engine = Engine { shared, framed: Framed::new(shared, &shared.ring, exits) };
+    let mut engine = Engine { shared, framed: Framed::new(shared, &shared.tally.ring, exits) };
     let mut waiting = FairQueue::default();
     let mut busy = Duration::ZERO;
     while !shared.is_stopping() {
@@ -79,7 +79,7 @@ impl Engine<'_> {
         }
         // Room in the ring is reserved by classes of size: what is behind the frame is nothing.
         for _ in 0..waiting.push(&header.key, &record[..size_of::<PuntHeader>() + frame_len]) {
-            self.shared.ring.count(Reason::RingFull);
+            self.shared.tally.ring.count(Reason::RingFull);
         }
     }
 

@@ -29,10 +29,8 @@ pub struct Shared {
     pub bursts: Arc<Bursts>,
     /// Replies that are still to follow.
     pub agenda: Agenda,
-    /// Packets that the ring engine has dealt with.
-    pub ring: Counters,
-    /// Packets that the socket engine has dealt with.
-    pub socket: Counters,
+    /// What is counted here.
+    pub tally: Arc<Tally>,
     raw: OnceLock<Option<RawV6>>,
     is_stopping: AtomicBool,
     notices: UnboundedSender<Notice>,
@@ -63,6 +61,7 @@ impl Shared {
         kernel: Option<KernelLedger>,
         notices: UnboundedSender<Notice>,
         agenda: Agenda,
+        tally: Arc<Tally>,
     ) -> Self {
         Self {
             table: Mutex::new(SessionTable::new(view.config.max_sessions)),
@@ -71,8 +70,7 @@ impl Shared {
             kernel,
             bursts: Arc::default(),
             agenda,
-            ring: Counters::default(),
-            socket: Counters::default(),
+            tally,
             raw: OnceLock::new(),
             is_stopping: AtomicBool::new(false),
             notices,
@@ -133,6 +131,32 @@ impl Shared {
         self.is_stopping.load(Ordering::Acquire)
     }
 }
+
+/// What the controller counts on an interface: it goes on when the interface has been away.
+pub struct Tally {
+    /// Packets that the ring engine has dealt with.
+    pub ring: Counters,
+    /// Packets that the socket engine has dealt with.
+    pub socket: Counters,
+    /// Replies of the XDP program that the driver could not send.
+    pub transmit_errors: AtomicU64,
+    /// What the kernel had counted in maps that are no longer in use.
+    pub earlier_xdp: Mutex<KernelCounts>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            ring: Counters::default(),
+            socket: Counters::default(),
+            transmit_errors: AtomicU64::new(0),
+            earlier_xdp: Mutex::new([0; REASON_SLOTS]),
+        }
+    }
+}
+
+/// Packets by the way they ended in the kernel, by [`Reason`] as a number.
+pub type KernelCounts = [u64; REASON_SLOTS];
 
 /// What an engine counts: packets by the way they ended, and how long those that were answered stayed.
 pub struct Counters {

@@ -88,7 +88,7 @@ pub fn run(shared: &Arc<Shared>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
                 tracing::debug!("receiving: {error}");
             }
             if let Some(losses) = losses.get_mut(index) {
-                losses.count(&requests, &shared.socket);
+                losses.count(&requests, &shared.tally.socket);
             }
         }
     }
@@ -130,7 +130,7 @@ fn serve(
         let datagram = match admit(shared, &view, &clock, (index, port), &request) {
             Ok(datagram) => datagram,
             Err(reason) => {
-                shared.socket.count(reason);
+                shared.tally.socket.count(reason);
                 continue;
             }
         };
@@ -262,7 +262,7 @@ impl<'a> Datagrams<'a> {
                 more
             }
             Err(reason) => {
-                self.shared.socket.count(reason);
+                self.shared.tally.socket.count(reason);
                 None
             }
         }
@@ -271,11 +271,11 @@ impl<'a> Datagrams<'a> {
     /// Seals what is pending with T3 and sends it by the socket that it came by.
     pub fn flush(&mut self, clock: &Clock, socket: &Socket) {
         if !self.answers.is_empty() {
-            send(self.shared, &self.shared.socket, clock, socket, &mut self.replies, &self.answers);
+            send(self.shared, &self.shared.tally.socket, clock, socket, &mut self.replies, &self.answers);
             self.replies.clear();
             self.answers.clear();
         }
-        self.segmented.flush(self.shared, &self.shared.socket, clock);
+        self.segmented.flush(self.shared, &self.shared.tally.socket, clock);
         self.pending = 0;
     }
 }

@@ -32,7 +32,8 @@ impl fmt::Display for Ready<'_> {
                 _ if self.config.link_layer => "off (frames from a packet socket are answered)",
                 _ => "off (sockets answer)",
             };
-            writeln!(f, "  XDP mode    {how}{adopted}")?;
+            let reason = interface.xdp_reason.iter().map(|reason| format!(": {reason}")).collect::<String>();
+            writeln!(f, "  XDP mode    {how}{adopted}{reason}")?;
         }
         writeln!(f, "  UDP port    {}", ports.join(", "))?;
         let mut state = vec![if self.config.is_stateful { "stateful" } else { "stateless" }];
@@ -55,12 +56,16 @@ impl fmt::Display for Ready<'_> {
 pub struct Summary {
     counts: Vec<Count>,
     sessions: usize,
+    /// Replies that the driver could not send, by interface.
+    transmit_errors: Vec<(String, u64)>,
 }
 
 impl Summary {
     /// The state of a reflector that still runs.
     pub fn new(handle: &ReflectorHandle) -> Self {
-        Self { counts: handle.counters(), sessions: handle.sessions().len() }
+        let lost = handle.interfaces().into_iter().map(|interface| (interface.name, interface.transmit_errors));
+        let transmit_errors = lost.filter(|(_, lost)| *lost > 0).collect();
+        Self { counts: handle.counters(), sessions: handle.sessions().len(), transmit_errors }
     }
 
     /// Packets answered, by all paths.
@@ -76,6 +81,9 @@ impl fmt::Display for Summary {
         for count in self.counts.iter().filter(|count| count.packets > 0) {
             let Count { interface, path, verdict, reason, packets, .. } = count;
             writeln!(f, "{interface:>12}  {:<6}  {verdict:<7}  {reason:<22} {packets:>12}", path.label())?;
+        }
+        for (interface, lost) in &self.transmit_errors {
+            writeln!(f, "{interface:>12}  {:<6}  {:<7}  {:<22} {lost:>12}", "xdp", "lost", "transmit-errors")?;
         }
         Ok(())
     }

@@ -53,6 +53,13 @@ impl Net {
         Ok(net)
     }
 
+    /// The same with nothing at the far end, as a container has it: a native program's replies are lost there.
+    pub(crate) fn plain() -> Result<Self, String> {
+        let mut net = Self::new()?;
+        net.far_end = None;
+        Ok(net)
+    }
+
     /// Makes the veth pair and its addresses.
     pub(crate) fn connect(&mut self) -> Result<(), String> {
         let (near, far) = (&self.near, &self.far);

@@ -50,6 +50,7 @@ impl Slow {
             index: 7,
             mac: super::frame::OUR_MAC,
             mtu: 1500,
+            link_type: libc::ARPHRD_ETHER,
             is_loopback: false,
             is_up: true,
             addresses: addresses.clone(),

@@ -33,6 +33,10 @@ struct Interface {
     name: String,
     is_present: bool,
     xdp_mode: String,
+    #[serde(default)]
+    xdp_reason: Option<String>,
+    #[serde(default)]
+    transmit_errors: u64,
     program_id: Option<u32>,
     ports: Vec<u16>,
     addresses: Vec<String>,
@@ -145,10 +149,16 @@ impl Seen {
         let mut text = format!("teaparty {version}: {state}\n");
         // A String takes everything that is written to it.
         for interface in interfaces {
-            let Interface { name, is_present, xdp_mode, addresses, ports, .. } = interface;
+            let Interface { name, is_present, xdp_mode, xdp_reason, transmit_errors, addresses, ports, .. } = interface;
             let how = if is_present { format!("XDP mode {xdp_mode}") } else { "away".into() };
             let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
             let _ = writeln!(text, "  {name:<14} {how}, port {}, {}", ports.join(", "), addresses.join(", "));
+            if let Some(reason) = xdp_reason {
+                let _ = writeln!(text, "  {:<14} {reason}", "");
+            }
+            if transmit_errors > 0 {
+                let _ = writeln!(text, "  {:<14} {transmit_errors} replies that the driver could not send", "");
+            }
         }
         let error = Duration::from_nanos(clock.maximum_error_ns);
         let is = if clock.is_synchronized { "synchronised" } else { "not synchronised" };

@@ -1,6 +1,8 @@
 //! What a running reflector says of itself: its interfaces, what became of packets, and how long they stayed.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use teaparty_common::reflect::{REASON_SLOTS, REASONS, Reason};
@@ -9,7 +11,7 @@ use super::ReflectorHandle;
 use crate::reflector::config::{Config, ip};
 use crate::reflector::instance::Instance;
 use crate::reflector::residence::Residences;
-use crate::reflector::shared::Counters;
+use crate::reflector::shared::{Counters, KernelCounts, Tally};
 use crate::reflector::slow_path::locked;
 
 /// An interface that is, or will be, answered on.
@@ -21,6 +23,10 @@ pub struct InterfaceStatus {
     pub is_present: bool,
     /// `native`, `skb` or `off`.
     pub xdp_mode: &'static str,
+    /// Why it is that mode, where another one was to be expected.
+    pub xdp_reason: Option<String>,
+    /// Replies of the XDP program that the driver could not send (`xdp_tx_errors` of `ethtool -S` and their like).
+    pub transmit_errors: u64,
     /// The XDP program's number in the kernel.
     pub program_id: Option<u32>,
     /// Whether maps of an earlier controller were taken over.
@@ -76,23 +82,34 @@ impl ReflectorHandle {
     /// The interfaces, in the order of the configuration.
     pub fn interfaces(&self) -> Vec<InterfaceStatus> {
         let state = locked(&self.state);
-        state.slots.iter().map(|(name, instance)| status(name, instance.as_ref(), &state.config)).collect()
+        let of_one = |(name, instance): &(String, Option<Instance>)| {
+            let transmit_errors = match instance {
+                Some(instance) => instance.transmit_errors(),
+                None => state.away.get(name).map_or(0, |away| away.tally.transmit_errors.load(Ordering::Relaxed)),
+            };
+            InterfaceStatus { transmit_errors, ..status(name, instance.as_ref(), &state.config) }
+        };
+        state.slots.iter().map(of_one).collect()
     }
 
     /// All counters that are not zero, and `reflected` of every path even so.
     pub fn counters(&self) -> Vec<Count> {
         let mut counts = Vec::new();
-        for (interface, instance) in &locked(&self.state).slots {
-            let Some(instance) = instance else { continue };
-            let shared = &instance.shared;
+        let state = locked(&self.state);
+        for (interface, instance) in &state.slots {
+            let (tally, kernel) = match (instance, state.away.get(interface)) {
+                (Some(instance), _) => (&instance.shared.tally, instance.reader().map(|reader| reader.counters())),
+                (None, Some(away)) => (&away.tally, away.xdp),
+                (None, None) => continue,
+            };
             let of = |counters: &Counters| REASONS.iter().map(|r| counters.get(*r)).collect();
-            let kernel: Option<[u64; REASON_SLOTS]> = instance.reader().map(|reader| reader.counters());
+            let kernel = add(kernel, &locked(&tally.earlier_xdp));
             let mut paths: Vec<(Path, Vec<u64>)> = Vec::new();
             if let Some(kernel) = kernel {
                 paths.push((Path::Xdp, REASONS.iter().map(|reason| kernel[*reason as usize]).collect()));
-                paths.push((Path::Ring, of(&shared.ring)));
+                paths.push((Path::Ring, of(&tally.ring)));
             }
-            paths.push((Path::Socket, of(&shared.socket)));
+            paths.push((Path::Socket, of(&tally.socket)));
             for (path, values) in paths {
                 for (reason, packets) in REASONS.iter().zip(values) {
                     if packets != 0 || *reason == Reason::Reflected {
@@ -117,12 +134,44 @@ impl ReflectorHandle {
         let present = state.slots.iter().filter_map(|(name, instance)| Some((name, instance.as_ref()?)));
         let of_one = |(name, instance): (&String, &Instance)| {
             let shared = &instance.shared;
-            let ring = instance.attachment().map(|_| (Path::Ring, &shared.ring));
-            let engines = ring.into_iter().chain([(Path::Socket, &shared.socket)]);
+            let ring = instance.attachment().map(|_| (Path::Ring, &shared.tally.ring));
+            let engines = ring.into_iter().chain([(Path::Socket, &shared.tally.socket)]);
             engines.map(|(path, counters)| (name.clone(), path, counters.residence.get())).collect::<Vec<_>>()
         };
         present.flat_map(of_one).collect()
     }
+}
+
+/// What was counted on an interface that is away.
+pub(in crate::reflector) struct Away {
+    /// By the controller.
+    pub(in crate::reflector) tally: Arc<Tally>,
+    /// By the kernel; `None` if it had no program.
+    xdp: Option<KernelCounts>,
+}
+
+impl Away {
+    /// Of an interface that is about to end because it is gone.
+    pub(in crate::reflector) fn new(instance: &Instance) -> Self {
+        let xdp = instance.reader().map(|reader| reader.counters());
+        Self { tally: instance.shared.tally.clone(), xdp }
+    }
+
+    /// The interface is back: maps that were not taken over count from 0, and are added to what was counted before.
+    pub(in crate::reflector) fn end(&self, instance: &Instance) {
+        if !instance.attachment().is_some_and(|attachment| attachment.is_adopted) {
+            let mut earlier = locked(&self.tally.earlier_xdp);
+            *earlier = add(self.xdp, &earlier).unwrap_or([0; REASON_SLOTS]);
+        }
+    }
+}
+
+/// The sum; `None` where the kernel has not counted.
+fn add(kernel: Option<KernelCounts>, earlier: &KernelCounts) -> Option<KernelCounts> {
+    let is_counted = kernel.is_some() || earlier.iter().any(|packets| *packets != 0);
+    let mut sum = kernel.unwrap_or([0; REASON_SLOTS]);
+    sum.iter_mut().zip(earlier).for_each(|(sum, earlier)| *sum += earlier);
+    is_counted.then_some(sum)
 }
 
 fn status(name: &str, instance: Option<&Instance>, config: &Config) -> InterfaceStatus {
@@ -135,6 +184,8 @@ fn status(name: &str, instance: Option<&Instance>, config: &Config) -> Interface
         name: name.into(),
         is_present: instance.is_some(),
         xdp_mode: instance.map_or("off", |instance| instance.mode().name()),
+        xdp_reason: instance.and_then(Instance::mode_reason).map(str::to_owned),
+        transmit_errors: 0,
         program_id: attachment.map(|attachment| attachment.program_id),
         is_adopted: attachment.is_some_and(|attachment| attachment.is_adopted),
         ports: config.ports.clone(),

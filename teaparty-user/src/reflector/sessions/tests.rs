@@ -18,6 +18,7 @@ fn view(change: impl FnOnce(&mut Settings)) -> View {
         index: 7,
         mac: [2; 6],
         mtu: 1500,
+        link_type: libc::ARPHRD_ETHER,
         is_loopback: false,
         is_up: true,
         addresses: vec!["192.0.2.1".parse().unwrap()],

@@ -77,6 +77,7 @@ fn view(vector: &Vector) -> View {
         index: 1,
         mac: [2; 6],
         mtu: 1500,
+        link_type: libc::ARPHRD_ETHER,
         is_loopback: false,
         is_up: true,
         addresses: vector.ctx.local.clone(),
