@@ -147,7 +147,8 @@ async fn follow(members: Vec<Member>, handles: &[ReflectorHandle]) -> Result<Vec
     let mut failure = None;
     while let Some(ended) = running.join_next().await {
         // Each has its own view of SIGINT and SIGTERM; a request to end by the API reaches one alone.
-        handles.iter().for_each(ReflectorHandle::stop);
+        let has_failed = !matches!(ended, Ok((_, Ok(_))));
+        handles.iter().for_each(if has_failed { ReflectorHandle::leave } else { ReflectorHandle::stop });
         match ended {
             Ok((at, Ok(summary))) => summaries.push((at, summary)),
             Ok((_, Err(error))) => failure = failure.or(Some(error)),

@@ -119,6 +119,12 @@ impl ReflectorHandle {
         })
     }
 
+    /// Has the reflector end and leave its programs answering, because something else of the process has failed.
+    pub fn leave(&self) {
+        // It may have ended already.
+        let _ = self.commands.send(Command::Leave);
+    }
+
     /// Has the reflector end.
     pub fn stop(&self) {
         // It may have ended already.

@@ -88,13 +88,14 @@ impl Instance {
             let packet = packet.then(|| PacketSocket::open(index)).transpose().map_err(refused)?;
             let exits = Arc::new(Exits { packet, sockets: sockets.clone() });
             if let Some(punts) = punts {
-                let (shared, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
-                let run = move || ring::run(&shared, punts, &exits, &wake);
-                engines.push(spawn(format!("ring-{name}"), run)?);
+                let (engine, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
+                let run = move || ring::run(&engine, punts, &exits, &wake);
+                engines.push(spawn(format!("ring-{name}"), &shared, run)?);
             }
             if let Some(frames) = frames {
-                let (shared, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
-                engines.push(spawn(format!("link-{name}"), move || link::run(&shared, &frames, &exits, &wake))?);
+                let (engine, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
+                let run = move || link::run(&engine, &frames, &exits, &wake);
+                engines.push(spawn(format!("link-{name}"), &shared, run)?);
             }
             let pace = {
                 let shared = shared.clone();
@@ -107,7 +108,7 @@ impl Instance {
                     )
                 }
             };
-            engines.push(spawn(format!("pace-{name}"), pace)?);
+            engines.push(spawn(format!("pace-{name}"), &shared, pace)?);
             Ok((engines, waker))
         })();
         match started {
@@ -130,9 +131,8 @@ impl Instance {
         self.shared.stop();
         self.waker = None;
         for engine in self.engines.drain(..) {
-            if engine.join().is_err() {
-                tracing::error!("an engine of the reflector has panicked; this is a bug in teaparty");
-            }
+            // One that has panicked has told the reflector's task.
+            let _ = engine.join();
         }
     }
 
@@ -155,15 +155,22 @@ impl Instance {
         self.shared.view().interface.name.clone()
     }
 
-    /// How the program is attached; [`XdpMode::Off`] where there is none.
+    /// How the program is attached; [`XdpMode::Off`] where there is none, or another program has taken it off.
     pub fn mode(&self) -> XdpMode {
-        self.kernel.as_ref().map_or(XdpMode::Off, |kernel| kernel.attachment.mode)
+        let attachment = self.attachment().filter(|attachment| attachment.lost.is_none());
+        attachment.map_or(XdpMode::Off, |attachment| attachment.mode)
+    }
+
+    /// Looks whether the program is still on the interface. To be called twice a second.
+    pub fn follow_program(&mut self) {
+        let (Some(kernel), Some(ledger)) = (&mut self.kernel, &self.shared.kernel) else { return };
+        kernel.attachment.follow(&self.shared.view().interface, ledger);
     }
 
     /// Returns why [`Instance::mode`] is not the one to be expected, where it is not.
     pub fn mode_reason(&self) -> Option<&str> {
         match &self.kernel {
-            Some(kernel) => kernel.attachment.reason.as_deref(),
+            Some(Kernel { attachment, .. }) => attachment.lost.as_deref().or(attachment.reason.as_deref()),
             None => self.without_program.as_deref(),
         }
     }
@@ -304,17 +311,49 @@ fn spawn_sockets(
     sockets: Vec<Arc<Socket>>,
     wake: PipeReader,
 ) -> Result<JoinHandle<()>, ReflectorError> {
-    let shared = shared.clone();
-    spawn(format!("socket-{name}"), move || socket::run(&shared, &sockets, &wake))
+    let engine = shared.clone();
+    spawn(format!("socket-{name}"), shared, move || socket::run(&engine, &sockets, &wake))
 }
 
-fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ReflectorError> {
+/// Runs an engine in a thread of its own, whose panic ends the reflector: half of it would answer as if nothing were wrong.
+fn spawn(
+    name: String,
+    shared: &Arc<Shared>,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, ReflectorError> {
+    let (shared, engine) = (shared.clone(), name.clone());
     let run = move || {
         if let Err(error) = ask_for_short_turns() {
             tracing::debug!("the scheduler gives turns of the usual length: {error}");
         }
-        run();
+        if let Some(what) = panic_of(&engine, run) {
+            shared.notify(Notice::Failed { what });
+        }
     };
     // The kernel keeps 15 octets of a thread's name.
     std::thread::Builder::new().name(name).spawn(run).map_err(ReflectorError::System)
+}
+
+/// Runs an engine; what is to be said if it panics.
+fn panic_of(engine: &str, run: impl FnOnce()) -> Option<String> {
+    // What an engine shares is counters, and locks that are taken whatever happened to the one who had them before.
+    let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).err()?;
+    let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
+    Some(format!(
+        "the thread {engine} has panicked, which is a bug in teaparty: {}",
+        text.unwrap_or("it does not say why")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_panics_says_which_it_was_and_why() {
+        assert_eq!(panic_of("ring-eth0", || ()), None);
+        let said = panic_of("ring-eth0", || panic!("index {} of 3", 7)).unwrap();
+        assert_eq!(said, "the thread ring-eth0 has panicked, which is a bug in teaparty: index 7 of 3");
+        assert!(panic_of("socket-eth0", || panic!("a word")).unwrap().ends_with("teaparty: a word"));
+    }
 }

@@ -153,6 +153,8 @@ pub struct Attachment {
     pub program_id: u32,
     /// Whether maps and link of an earlier controller were taken over.
     pub is_adopted: bool,
+    /// Why the program is not on the interface any more, where another program has taken it off.
+    pub lost: Option<String>,
     _lock: Lock,
 }
 
@@ -160,6 +162,46 @@ impl Attachment {
     /// Takes the program from the interface and removes all pins.
     pub fn detach(self) -> Result<(), PinError> {
         pins::detach_from(&self.interface, &self.folder)
+    }
+
+    /// Looks whether the program is still on the interface, and attaches it again where another program has detached it.
+    ///
+    /// [`Attachment::lost`] says how it is afterwards. While the program is not there, sockets answer.
+    pub fn follow(&mut self, interface: &Interface, ledger: &KernelLedger) {
+        // A gone interface is told elsewhere.
+        let Ok(state) = xdp_state(interface.index) else { return };
+        let lost = match state {
+            Some(state) if state.program_id == self.program_id => None,
+            Some(state) => Some(format!("another XDP program (id {}) has taken its place", state.program_id)),
+            None => match ledger.with_object(|object| self.attach_again(object, interface)) {
+                Ok(()) => {
+                    let name = &interface.name;
+                    tracing::warn!("{name}: another program has detached the XDP program; it is attached again");
+                    self.lost = None;
+                    return;
+                }
+                Err(error) => Some(format!("another program has detached it: {error}")),
+            },
+        };
+        if lost == self.lost {
+            return;
+        }
+        match &lost {
+            Some(reason) => {
+                tracing::warn!("{}: the XDP program is off the interface, sockets answer: {reason}", interface.name);
+            }
+            None => tracing::info!("{}: the XDP program is back on the interface", interface.name),
+        }
+        self.lost = lost;
+    }
+
+    fn attach_again(&self, object: &mut Ebpf, interface: &Interface) -> Result<(), LoadError> {
+        let path = self.folder.join(pins::LINK);
+        let link = attach_in(xdp(object, program::REFLECT)?, interface, self.mode)?;
+        // The pin of the link that was detached.
+        let _ = std::fs::remove_file(&path);
+        link.pin(&path).map_err(|error| PinError::pin(&path, &error))?;
+        Ok(())
     }
 
     /// Where link, programs and maps are pinned.
@@ -240,6 +282,7 @@ pub fn attach(view: &View, clock: &Clock, mode: XdpMode) -> Result<(Kernel, Kern
         reason,
         program_id,
         is_adopted,
+        lost: None,
         _lock: lock,
     };
     Ok((Kernel { maps, punts, log, attachment }, ledger))

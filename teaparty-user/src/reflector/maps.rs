@@ -387,6 +387,11 @@ impl KernelLedger {
         Ok(Self { object: Mutex::new(object), history: open(pins, name::HISTORY)? })
     }
 
+    /// Calls `with` with the loaded object. Requests wait meanwhile.
+    pub fn with_object<T>(&self, with: impl FnOnce(&mut Ebpf) -> T) -> T {
+        with(&mut locked(&self.object))
+    }
+
     /// Has the kernel carry out one request; `None` if it can't.
     fn run(&self, request: LedgerRequest) -> Option<LedgerRequest> {
         const LEN: usize = ETHERNET_LEN + size_of::<LedgerRequest>();

@@ -70,6 +70,8 @@ use crate::{logging, service};
 
 /// How often clock and interfaces are looked at even if nobody announces a change.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked whether the XDP programs are still attached: the kernel announces nothing.
+const PROGRAM_INTERVAL: Duration = Duration::from_millis(500);
 /// How often sessions that are over are looked for, at most and at least.
 const EXPIRY_INTERVAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
@@ -120,6 +122,8 @@ enum Event {
     Clock,
     /// Links or addresses have changed.
     Interfaces,
+    /// Time to look whether the programs are still attached.
+    Programs,
     /// Time to look for sessions that are over.
     Expiry,
     /// An engine has something to tell.
@@ -133,6 +137,8 @@ enum Event {
 pub(crate) enum Command {
     /// To end.
     Stop,
+    /// To end and leave the programs answering, because another reflector of the process has failed.
+    Leave,
 }
 
 /// A reflector that answers already; [`Reflector::run`] keeps it up to date until it is to end.
@@ -144,6 +150,8 @@ pub struct Reflector {
     watcher: AsyncFd<Watcher>,
     interrupt: Signal,
     terminate: Signal,
+    /// Whether the programs go on answering at the end, whatever is configured.
+    is_left: bool,
 }
 
 impl Reflector {
@@ -187,13 +195,14 @@ impl Reflector {
         let state = State { config, slots, away: HashMap::new(), provisioned, revision, events };
         let state = Arc::new(Mutex::new(state));
         let handle = ReflectorHandle { state: state.clone(), commands: commands_in };
-        Ok((Self { state, sender, notices, commands, watcher, interrupt, terminate }, handle))
+        Ok((Self { state, sender, notices, commands, watcher, interrupt, terminate, is_left: false }, handle))
     }
 
     /// Follows clock, interfaces and requests until SIGINT, SIGTERM or [`ReflectorHandle::stop`]; then takes everything
-    /// back and says what was done.
+    /// back and says what was done. On an error the programs go on answering: the next start takes them over.
     pub async fn run(mut self, handle: &ReflectorHandle) -> Result<Summary, ReflectorError> {
         let result = self.follow().await;
+        self.is_left |= result.is_err();
         service::stopping();
         let summary = self.end(handle);
         result.map(|()| summary)
@@ -207,7 +216,7 @@ impl Reflector {
         let summary = Summary::new(handle);
         let (slots, is_kept) = {
             let mut state = locked(&self.state);
-            (std::mem::take(&mut state.slots), state.config.is_kept)
+            (std::mem::take(&mut state.slots), state.config.is_kept || self.is_left)
         };
         stop_all(slots, |_| is_kept);
         summary
@@ -219,7 +228,7 @@ impl Reflector {
             ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticker
         };
-        let mut clock = ticker(CLOCK_INTERVAL);
+        let (mut clock, mut programs) = (ticker(CLOCK_INTERVAL), ticker(PROGRAM_INTERVAL));
         let mut expired = Instant::now();
         loop {
             let next_expiry = expired + self.expiry_interval();
@@ -227,6 +236,7 @@ impl Reflector {
                 _ = self.interrupt.recv() => return Ok(()),
                 _ = self.terminate.recv() => return Ok(()),
                 _ = clock.tick() => Event::Clock,
+                _ = programs.tick() => Event::Programs,
                 _ = tokio::time::sleep_until(next_expiry) => {
                     expired = Instant::now();
                     Event::Expiry
@@ -264,6 +274,11 @@ impl Reflector {
                 }
             }
             Event::Interfaces => self.follow_interfaces(),
+            Event::Programs => {
+                for (_, instance) in &mut locked(&self.state).slots {
+                    instance.iter_mut().for_each(Instance::follow_program);
+                }
+            }
             Event::Expiry => self.expire(),
             Event::Notice(Notice::AccessReport { key, report }) => {
                 let id = handle::SessionId::from(&key);
@@ -277,6 +292,10 @@ impl Reflector {
             }
             Event::Notice(Notice::Failed { what }) => return Err(ReflectorError::Engine(what)),
             Event::Command(Command::Stop) => return Ok(false),
+            Event::Command(Command::Leave) => {
+                self.is_left = true;
+                return Ok(false);
+            }
         }
         Ok(true)
     }
@@ -369,7 +388,7 @@ impl Reflector {
 fn stop_all(slots: Vec<(String, Option<Instance>)>, is_kept: impl Fn(&Instance) -> bool) {
     for (name, instance) in slots {
         let Some(instance) = instance else { continue };
-        let keeps = is_kept(&instance) && instance.attachment().is_some();
+        let keeps = is_kept(&instance) && instance.attachment().is_some_and(|found| found.lost.is_none());
         match instance.stop(keeps) {
             Ok(()) if keeps => {
                 tracing::info!(

@@ -236,14 +236,26 @@ fn inside<T: Send>(namespace: &str, f: impl FnOnce() -> T + Send) -> T {
 
 /// The program that lets everything pass, on this interface.
 pub(crate) fn attach_pass(device: &str) -> Result<Ebpf, String> {
+    let mut ebpf = load_pass()?;
+    pass_on(&mut ebpf, device)?;
+    Ok(ebpf)
+}
+
+/// The same program, on no interface yet.
+pub(crate) fn load_pass() -> Result<Ebpf, String> {
     let object = std::env::var_os("TEAPARTY_EBPF_OBJECT").map(PathBuf::from);
     let object = object.or_else(|| option_env!("TEAPARTY_EBPF_OBJECT").map(PathBuf::from));
     let object = object.ok_or("there is no eBPF object; `cargo xtask build-ebpf` makes one")?;
     let mut ebpf = Ebpf::load_file(object).map_err(|error| format!("{error:?}"))?;
     let pass: &mut Xdp = ebpf.program_mut("teaparty_pass").unwrap().try_into().unwrap();
     pass.load().map_err(|error| format!("{error:?}"))?;
-    pass.attach(device, XdpMode::Driver).map_err(|error| format!("{error:?}"))?;
     Ok(ebpf)
+}
+
+/// Attaches it.
+pub(crate) fn pass_on(ebpf: &mut Ebpf, device: &str) -> Result<(), String> {
+    let pass: &mut Xdp = ebpf.program_mut("teaparty_pass").unwrap().try_into().unwrap();
+    pass.attach(device, XdpMode::Driver).map(|_| ()).map_err(|error| format!("{error:?}"))
 }
 
 fn teaparty_in(namespace: &str, arguments: &[&str]) -> Command {
@@ -298,8 +310,13 @@ impl Running {
     }
 
     /// Sends SIGTERM and waits.
-    pub(crate) fn stop(mut self) -> Ended {
+    pub(crate) fn stop(self) -> Ended {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+        self.wait()
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn wait(mut self) -> Ended {
         let (mut out, mut error) = (String::new(), String::new());
         self.out.read_to_string(&mut out).unwrap();
         self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();

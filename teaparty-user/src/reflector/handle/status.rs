@@ -186,7 +186,7 @@ fn status(name: &str, instance: Option<&Instance>, config: &Config) -> Interface
         xdp_mode: instance.map_or("off", |instance| instance.mode().name()),
         xdp_reason: instance.and_then(Instance::mode_reason).map(str::to_owned),
         transmit_errors: 0,
-        program_id: attachment.map(|attachment| attachment.program_id),
+        program_id: attachment.filter(|found| found.lost.is_none()).map(|attachment| attachment.program_id),
         is_adopted: attachment.is_some_and(|attachment| attachment.is_adopted),
         ports: config.ports.clone(),
         addresses,
