@@ -13,7 +13,7 @@ use crate::exit::{Exit, UsageError};
 use crate::process;
 use crate::reflector::config::Settings;
 use crate::reflector::keys::KeyLoader;
-use crate::reflector::pins;
+use crate::reflector::pins::{self, Detached};
 use crate::stdio;
 
 /// Answers STAMP test packets (Session-Reflector).
@@ -38,8 +38,11 @@ pub struct Arguments {
 #[derive(Args, Clone, Debug)]
 pub struct DetachArguments {
     /// Interface; may repeat
-    #[arg(long, short, value_name = "NAME", required = true)]
+    #[arg(long, short, value_name = "NAME", required_unless_present = "all")]
     iface: Vec<String>,
+    /// All that was left, by any name, and what is pinned for interfaces that are gone
+    #[arg(long, conflicts_with = "iface")]
+    all: bool,
 }
 
 impl Arguments {
@@ -74,6 +77,9 @@ pub fn of_file(file: PathBuf) -> Asked {
 impl DetachArguments {
     /// Removes what was left behind.
     pub fn run(self) -> anyhow::Result<Exit> {
+        if self.all {
+            return detach_all();
+        }
         for interface in &self.iface {
             let was_there = pins::detach(interface)?;
             let what = if was_there { "detached" } else { "nothing of teaparty's is attached" };
@@ -81,4 +87,28 @@ impl DetachArguments {
         }
         Ok(Exit::Success)
     }
+}
+
+/// Removes all that was left behind, and says of each folder what became of it.
+fn detach_all() -> anyhow::Result<Exit> {
+    let mut exit = Exit::Success;
+    let all = pins::detach_all()?;
+    if all.is_empty() {
+        stdio::print("nothing of teaparty's is attached\n")?.any();
+    }
+    for (name, outcome) in all {
+        let what = match outcome {
+            Ok(Detached::Program) => "detached",
+            Ok(Detached::Stale) => "removed, nothing answers by it any more",
+            Ok(Detached::Running) => "a reflector is running there; stop it first",
+            Ok(Detached::Elsewhere) => "of another network namespace; run this in there",
+            Err(error) => {
+                tracing::error!("{name}: {error}");
+                exit = Exit::Failure;
+                continue;
+            }
+        };
+        stdio::print(format!("{name}: {what}\n"))?.any();
+    }
+    Ok(exit)
 }

@@ -87,8 +87,9 @@ async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit>
     service::ready(&format!("answering on {}", interfaces.join(", ")));
     let result = follow(members, &handles).await;
     beats.stop();
-    let mut text = String::new();
+    let (mut text, mut is_left) = (String::new(), false);
     for (handle, summary) in handles.iter().zip(result?) {
+        is_left |= summary.is_left;
         text += &heading(handle, &handles);
         text += &summary.to_string();
     }
@@ -96,7 +97,8 @@ async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit>
         // The last place where somebody may look.
         stdio::complain(text.trim_end());
     }
-    Ok(Exit::Success)
+    // What goes on answering, or takes memory, without a controller is for somebody to see to.
+    Ok(if is_left { Exit::Failure } else { Exit::Success })
 }
 
 /// Reads the configuration again at each SIGHUP, for ever.

@@ -27,8 +27,10 @@ pub(super) fn look() -> Vec<Finding> {
         bpffs(&folder_state),
         jit(read("/proc/sys/net/core/bpf_jit_enable").as_deref()),
     ];
-    let left = folder_state.ok().into_iter().flat_map(|state| state.left);
-    findings.extend(left.map(|name| left_behind(&name)));
+    if let Ok(state) = folder_state {
+        findings.extend(state.left.iter().map(|name| left_behind(name)));
+        findings.extend(state.stale.iter().map(|name| stale(name)));
+    }
     findings.extend(clock(ClockState::read().unwrap_or(ClockState::UNKNOWN)));
     findings.push(clock_source(read("/sys/devices/system/clocksource/clocksource0/current_clocksource").as_deref()));
     findings
@@ -89,6 +91,11 @@ fn left_behind(name: &str) -> Finding {
         .remedy(format!(
             "the next `teaparty reflector --iface {name}` goes on with it; `teaparty detach --iface {name}` ends it"
         ))
+}
+
+fn stale(name: &str) -> Finding {
+    Finding::new("left behind", Verdict::Note, format!("{name}: pinned for an interface that is gone"))
+        .remedy("the next start removes it, and so does `teaparty detach --all`")
 }
 
 fn jit(enabled: Option<&str>) -> Finding {

@@ -29,7 +29,7 @@ pub(super) fn look(found: &Interface) -> Vec<Finding> {
         _ => Kind::Ethernet,
     };
     let mut findings = vec![link(found), xdp(driver.as_deref(), features, kind)];
-    findings.push(program(state, pins::has_left(name)));
+    findings.push(program(state, pins::has_left(found.index)));
     if let Ok(offloads) = ethtool::offloads(name) {
         findings.extend(lro(name, offloads).into_iter().chain(gro(offloads)).chain([vlan(name, offloads)]));
     }

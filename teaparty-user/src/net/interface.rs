@@ -9,6 +9,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
 use super::ethtool;
+use super::namespace::interface_name;
 
 /// An interface as it was when somebody looked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +95,20 @@ impl Interface {
     /// Returns true if it is one end of a veth pair, as in every container.
     pub fn is_veth(&self) -> bool {
         ethtool::driver(&self.name).is_ok_and(|driver| driver == "veth")
+    }
+
+    /// Looks at the interface with this number, whatever it is called by now.
+    pub fn numbered(index: u32) -> Result<Self, InterfaceError> {
+        loop {
+            let name =
+                interface_name(index).ok_or_else(|| InterfaceError::Unknown { name: format!("number {index}") })?;
+            match Self::find(&name) {
+                Ok(found) if found.index == index => return Ok(found),
+                // Its name has changed between the two looks, and may be another one's.
+                Ok(_) | Err(InterfaceError::Unknown { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Whether frames carry no MAC address that says whom they are for.

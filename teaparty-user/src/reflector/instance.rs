@@ -15,6 +15,7 @@ use super::kernel_log::{Follower, KernelLog};
 use super::loader::{self, Attachment, LoadError};
 use super::maps::{Maps, MapsError};
 use super::pacing::Agenda;
+use super::pins::folder::Folder;
 use super::provisioned::ProvisionedSet;
 use super::reader::Reader;
 use super::shared::{Notice, Shared, Tally};
@@ -33,6 +34,8 @@ pub struct Instance {
     pub shared: Arc<Shared>,
     /// One for each port and address family.
     pub sockets: Vec<Arc<Socket>>,
+    /// What the interface was called at the start: it is waited for by that name when it has gone.
+    pub configured: String,
     kernel: Option<Kernel>,
     /// Why there is no program, where one was to be expected.
     without_program: Option<String>,
@@ -51,6 +54,8 @@ struct Kernel {
 
 impl Instance {
     /// Opens the sockets, attaches the program as configured, and starts to answer. Goes on counting in `tally`.
+    ///
+    /// `held` is what [`Instance::part`] has given for this interface; it is there again if the program can't be had.
     pub fn start(
         interface: Interface,
         config: &Arc<Config>,
@@ -58,7 +63,9 @@ impl Instance {
         clock: Clock,
         notices: UnboundedSender<Notice>,
         tally: Arc<Tally>,
+        held: &mut Option<Folder>,
     ) -> Result<Self, ReflectorError> {
+        let was_held = held.is_some();
         let name = interface.name.clone();
         let view = View::new(config.clone(), interface, &local_addresses()?).with_provisioned(provisioned);
         if view.addresses.is_empty() {
@@ -67,7 +74,7 @@ impl Instance {
         let sockets: Vec<Arc<Socket>> = socket::open(config, &name)?.into_iter().map(Arc::new).collect();
         let agenda = Agenda::new()?;
         let transmit = TransmitWatch::new(&name, tally.clone());
-        let (attached, without_program) = attach(&view, &clock)?;
+        let (attached, without_program) = attach(&view, &clock, held)?;
         let (kernel, ledger, punts) = match attached {
             Some((loader::Kernel { maps, punts, log, attachment }, ledger)) => {
                 let _log = log.map(KernelLog::follow);
@@ -113,11 +120,14 @@ impl Instance {
         })();
         match started {
             Ok((engines, waker)) => {
-                Ok(Self { shared, sockets, kernel, without_program, transmit, engines, waker: Some(waker) })
+                let (configured, waker) = (name, Some(waker));
+                Ok(Self { shared, sockets, configured, kernel, without_program, transmit, engines, waker })
             }
             Err(error) => {
                 // What an earlier controller left answering goes on answering.
-                if let Some(kernel) = kernel.filter(|kernel| !kernel.attachment.is_adopted) {
+                if was_held {
+                    *held = kernel.map(|kernel| kernel.attachment.part());
+                } else if let Some(kernel) = kernel.filter(|kernel| !kernel.attachment.is_adopted) {
                     // The failure to start is the one to tell.
                     let _ = kernel.attachment.detach();
                 }
@@ -143,6 +153,13 @@ impl Instance {
             Some(kernel) if !keep_program => Ok(kernel.attachment.detach().map_err(LoadError::from)?),
             _ => Ok(()),
         }
+    }
+
+    /// Ends the engines because the interface is gone. Gives the folder in which its sessions are kept for when it comes back,
+    /// if they are the kernel's.
+    pub fn part(mut self) -> Option<Folder> {
+        self.halt();
+        self.kernel.take().map(|kernel| kernel.attachment.part())
     }
 
     /// Whether frames come from a packet socket.
@@ -260,7 +277,7 @@ impl Instance {
 type Attached = (Option<(loader::Kernel, super::maps::KernelLedger)>, Option<String>);
 
 /// The program as configured; with [`XdpMode::Auto`], none and a warning where it can't be had.
-fn attach(view: &View, clock: &Clock) -> Result<Attached, ReflectorError> {
+fn attach(view: &View, clock: &Clock, held: &mut Option<Folder>) -> Result<Attached, ReflectorError> {
     let mode = view.config.xdp_mode;
     let name = &view.interface.name;
     if view.config.without_xdp.contains(name) {
@@ -273,7 +290,11 @@ fn attach(view: &View, clock: &Clock) -> Result<Attached, ReflectorError> {
     if mode == XdpMode::Off {
         // Its program would go on answering, by rules that are no longer ours.
         let interface = view.interface.name.clone();
-        return if pins::has_left(&interface) { Err(LoadError::Left { interface }.into()) } else { Ok((None, None)) };
+        return if pins::has_left(view.interface.index) {
+            Err(LoadError::Left { interface }.into())
+        } else {
+            Ok((None, None))
+        };
     }
     if !view.interface.has_ethernet_header() {
         if mode != XdpMode::Auto {
@@ -282,7 +303,7 @@ fn attach(view: &View, clock: &Clock) -> Result<Attached, ReflectorError> {
         tracing::info!("{name}: sockets answer: its frames have no Ethernet header (tun, WireGuard, PPP)");
         return Ok((None, Some("its frames have no Ethernet header".into())));
     }
-    match loader::attach(view, clock, mode) {
+    match loader::attach(view, clock, mode, held) {
         Ok(attached) => Ok((Some(attached), None)),
         Err(error) if mode == XdpMode::Auto && error.is_optional() => {
             tracing::warn!("{}: no XDP, sockets answer instead, slower: {error}", view.interface.name);

@@ -20,10 +20,13 @@ use teaparty_common::maps::{ABI_VERSION, Clock, Step, name, program};
 use super::config::{Config, HISTORY_RINGS, XdpMode};
 use super::kernel_log::{self, KernelLog};
 use super::maps::{self, ALL, KernelLedger, Maps, MapsError};
-use super::pins::{self, Lock, PinError};
+use super::pins::claim::claim;
+use super::pins::folder::Folder;
+use super::pins::{self, PinError};
 use super::table::new_shape;
 use super::view::View;
 use crate::net::interface::{Interface, xdp_state};
+use crate::net::xdp_link::Link;
 use crate::privileges;
 
 /// Octets of the ring for punted frames, a power of two.
@@ -143,8 +146,9 @@ pub struct Kernel {
 
 /// An attached program. Dropping this leaves it attached: [`Attachment::detach`] takes it away.
 pub struct Attachment {
-    interface: String,
-    folder: PathBuf,
+    folder: Folder,
+    /// Open for the end, when nobody may have to be asked for it.
+    link: Option<Link>,
     /// Native or skb.
     pub mode: XdpMode,
     /// Why it is not the mode that was to be expected, where it is not.
@@ -155,13 +159,13 @@ pub struct Attachment {
     pub is_adopted: bool,
     /// Why the program is not on the interface any more, where another program has taken it off.
     pub lost: Option<String>,
-    _lock: Lock,
 }
 
 impl Attachment {
-    /// Takes the program from the interface and removes all pins.
+    /// Takes the program from the interface and removes all pins. The error says what is left.
     pub fn detach(self) -> Result<(), PinError> {
-        pins::detach_from(&self.interface, &self.folder)
+        self.take_off();
+        self.folder.remove()
     }
 
     /// Looks whether the program is still on the interface, and attaches it again where another program has detached it.
@@ -195,23 +199,36 @@ impl Attachment {
         self.lost = lost;
     }
 
-    fn attach_again(&self, object: &mut Ebpf, interface: &Interface) -> Result<(), LoadError> {
-        let path = self.folder.join(pins::LINK);
+    fn attach_again(&mut self, object: &mut Ebpf, interface: &Interface) -> Result<(), LoadError> {
+        let path = self.folder.door().join(pins::LINK);
         let link = attach_in(xdp(object, program::REFLECT)?, interface, self.mode)?;
         // The pin of the link that was detached.
-        let _ = std::fs::remove_file(&path);
-        link.pin(&path).map_err(|error| PinError::pin(&path, &error))?;
+        let _ = self.folder.forget(pins::LINK);
+        link.pin(&path).map_err(|error| PinError::pin(&self.folder.path().join(pins::LINK), &error))?;
+        self.link = Link::open(&path).ok();
         Ok(())
     }
 
-    /// Where link, programs and maps are pinned.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Takes the program off an interface that is gone from here: what another namespace may have of it. The maps stay for
+    /// when it comes back, in the folder.
+    pub fn part(self) -> Folder {
+        self.take_off();
+        if let Err(error) = self.folder.unlink() {
+            tracing::debug!("{}: {error}", self.folder.path().display());
+        }
+        self.folder
     }
 
-    /// The interface.
-    pub fn interface(&self) -> &str {
-        &self.interface
+    fn take_off(&self) {
+        // One that is off already can't be taken off.
+        if let Some(Err(error)) = self.link.as_ref().map(Link::detach) {
+            tracing::debug!("{}: its program: {error}", self.folder.path().display());
+        }
+    }
+
+    /// The folder of what is pinned.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
     }
 }
 
@@ -221,12 +238,14 @@ pub fn check(config: &Config) -> Result<(), LoadError> {
     if config.xdp_mode == XdpMode::Off {
         return Ok(());
     }
+    // What can't be had is for the start to tell, which may go on without it.
+    if let Err(error) = pins::prepare() {
+        tracing::debug!("{error}");
+    }
     for name in &config.interfaces {
-        // What can't be had is for the start to tell, which may go on without it.
-        let Ok(folder) = pins::folder(name) else { continue };
         let Ok(interface) = Interface::find(name) else { continue };
         if let Ok(Some(state)) = xdp_state(interface.index)
-            && !folder.join(pins::LINK).exists()
+            && !pins::holds(state.program_id)
         {
             let found = busy(name, state.program_id);
             if !config.is_chosen {
@@ -244,47 +263,62 @@ fn busy(interface: &str, id: u32) -> LoadError {
 }
 
 /// Loads the program and attaches it by the mode that is wanted; with [`XdpMode::Auto`], natively or else generically.
-pub fn attach(view: &View, clock: &Clock, mode: XdpMode) -> Result<(Kernel, KernelLedger), LoadError> {
+///
+/// `held` is the folder of an interface that was away: it is taken, and comes back where this fails.
+pub fn attach(
+    view: &View,
+    clock: &Clock,
+    mode: XdpMode,
+    held: &mut Option<Folder>,
+) -> Result<(Kernel, KernelLedger), LoadError> {
     let object = object()?;
     if KernelVersion::current().is_ok_and(|v| v < KernelVersion::new(OLDEST_KERNEL.0, OLDEST_KERNEL.1, 0)) {
         return Err(LoadError::OldKernel);
     }
+    // Not even a map that says whose the pins are could be made.
+    if !privileges::has(CapabilitySet::BPF) {
+        return Err(LoadError::NoPermission);
+    }
     let interface = &*view.interface;
-    let folder = pins::folder(&interface.name)?;
-    let lock = Lock::take(&interface.name)?;
+    let was_held = held.is_some();
+    let folder = match held.take() {
+        Some(folder) => pins::claim::hand_over(folder, &interface.name, interface.index)?,
+        None => claim(&interface.name, interface.index)?,
+    };
+    let door = folder.door();
     let is_adopted = adoptable(&folder, &interface.name)?;
-    let table =
-        new_shape(view.config.max_sessions).map_err(|error| LoadError::Load(format!("no random number: {error}")))?;
-    let mut ebpf = load(&object, &folder, &table, is_adopted)?;
-    let steps = if is_adopted { pins::free_name(&folder, name::STEPS) } else { folder.join(name::STEPS) };
-    let prepared = prepare(&mut ebpf, &folder, &steps, view, clock, (!is_adopted).then_some(table));
-    let attached = prepared.and_then(|maps| Ok((maps, link(&mut ebpf, &folder, interface, mode)?)));
-    let (maps, Linked { mode: obtained, program_id, reason }) = match attached {
+    let attached = (|| {
+        let table = new_shape(view.config.max_sessions)
+            .map_err(|error| LoadError::Load(format!("no random number: {error}")))?;
+        let mut ebpf = load(&object, &door, &table, is_adopted)?;
+        let steps = if is_adopted { pins::free_name(&door, name::STEPS) } else { door.join(name::STEPS) };
+        let maps = prepare(&mut ebpf, &folder, &steps, view, clock, (!is_adopted).then_some(table));
+        let linked = maps.and_then(|maps| Ok((maps, link(&mut ebpf, &folder, interface, mode)?)));
+        let (maps, linked) = linked.inspect_err(|_| {
+            if is_adopted {
+                let _ = std::fs::remove_file(&steps);
+            }
+        })?;
+        pins::replace(&door, &steps, name::STEPS);
+        Ok((ebpf, maps, linked))
+    })();
+    let (mut ebpf, maps, Linked { mode: obtained, program_id, reason }) = match attached {
         Ok(attached) => attached,
         Err(error) => {
-            // What was pinned just now serves nobody.
-            let _ = if is_adopted {
-                std::fs::remove_file(&steps).map_err(drop)
-            } else {
-                pins::remove(&folder).map_err(drop)
-            };
+            if was_held {
+                *held = Some(folder);
+            } else if !is_adopted {
+                // What was pinned just now serves nobody.
+                let _ = folder.remove();
+            }
             return Err(error);
         }
     };
-    pins::replace(&folder, &steps, name::STEPS);
     let punts = take_ring(&mut ebpf)?;
     let log = KernelLog::new(&mut ebpf, &interface.name);
-    let ledger = KernelLedger::new(ebpf, &folder)?;
-    let attachment = Attachment {
-        interface: interface.name.clone(),
-        folder,
-        mode: obtained,
-        reason,
-        program_id,
-        is_adopted,
-        lost: None,
-        _lock: lock,
-    };
+    let ledger = KernelLedger::new(ebpf, &door)?;
+    let link = Link::open(&door.join(pins::LINK)).inspect_err(|error| tracing::debug!("the pinned link: {error}")).ok();
+    let attachment = Attachment { folder, link, mode: obtained, reason, program_id, is_adopted, lost: None };
     Ok((Kernel { maps, punts, log, attachment }, ledger))
 }
 
@@ -300,19 +334,16 @@ pub fn object() -> Result<Cow<'static, [u8]>, LoadError> {
 }
 
 /// Whether an earlier controller has left maps behind that we can go on with.
-fn adoptable(folder: &Path, interface: &str) -> Result<bool, LoadError> {
-    if !folder.join(name::CONTROL).exists() {
-        // Nothing, or the rest of a start that failed half-way.
-        pins::remove(folder)?;
-        return Ok(false);
-    }
-    let found = maps::abi_version(folder);
-    let is_complete = ALL.iter().all(|name| folder.join(name).exists());
-    if found == ABI_VERSION && is_complete {
+fn adoptable(folder: &Folder, interface: &str) -> Result<bool, LoadError> {
+    let door = folder.door();
+    let has = |name: &str| door.join(name).exists();
+    let found = if has(name::CONTROL) { maps::abi_version(&door) } else { 0 };
+    if found == ABI_VERSION && ALL.iter().all(|name| has(name)) {
         return Ok(true);
     }
-    if found == 0 && !folder.join(pins::LINK).exists() {
-        pins::remove(folder)?;
+    if found == 0 && !has(pins::LINK) {
+        // Nothing, or the rest of a start that failed half-way.
+        folder.clear().map_err(|source| PinError::Folder { path: folder.path(), source })?;
         return Ok(false);
     }
     Err(LoadError::OtherVersion { interface: interface.into(), found })
@@ -390,25 +421,26 @@ fn load_error(error: &(dyn std::error::Error + 'static)) -> LoadError {
 /// shape of a new one; of maps that are adopted there is none. The map of the steps is pinned as `steps`.
 fn prepare(
     ebpf: &mut Ebpf,
-    folder: &Path,
+    pins: &Folder,
     steps: &Path,
     view: &View,
     clock: &Clock,
     table: Option<Shape>,
 ) -> Result<Maps, LoadError> {
-    pins::create(folder)?;
+    let folder = &*pins.door();
+    let failed = |name: &str, error: &(dyn std::error::Error + 'static)| PinError::pin(&pins.path().join(name), error);
     let is_new = |name: &&str| table.is_some() || *name == name::STEPS;
     for name in ALL.into_iter().filter(is_new) {
         let map = ebpf.map(name).ok_or_else(|| LoadError::Load(format!("the object has no map `{name}`")))?;
         let path = if name == name::STEPS { steps.to_path_buf() } else { folder.join(name) };
-        map.pin(&path).map_err(|error| PinError::pin(&path, &error))?;
+        map.pin(&path).map_err(|error| failed(name, &error))?;
     }
     maps::connect(ebpf).map_err(|error| load_error(&error))?;
     for name in [program::REFLECT, program::LEDGER] {
         let path = folder.join(name);
         // The name moves on to the new program; the old one lives on in the link until that is updated.
         let _ = std::fs::remove_file(&path);
-        xdp(ebpf, name)?.pin(&path).map_err(|error| PinError::pin(&path, &error))?;
+        xdp(ebpf, name)?.pin(&path).map_err(|error| failed(name, &error))?;
     }
     if let Some(table) = table {
         maps::begin(folder, table)?;
@@ -431,8 +463,8 @@ struct Linked {
 }
 
 /// Replaces the program in the link that is there, or attaches it anew.
-fn link(ebpf: &mut Ebpf, folder: &Path, interface: &Interface, mode: XdpMode) -> Result<Linked, LoadError> {
-    let path = folder.join(pins::LINK);
+fn link(ebpf: &mut Ebpf, folder: &Folder, interface: &Interface, mode: XdpMode) -> Result<Linked, LoadError> {
+    let path = folder.door().join(pins::LINK);
     let program = xdp(ebpf, program::REFLECT)?;
     let id = program.info().map_or(0, |info| info.id());
     if path.exists() {
@@ -456,7 +488,9 @@ fn link(ebpf: &mut Ebpf, folder: &Path, interface: &Interface, mode: XdpMode) ->
             Err(reason) => {
                 // The link of an interface that has gone since.
                 tracing::debug!("{}: the pinned link is dead: {reason}", interface.name);
-                std::fs::remove_file(&path).map_err(|source| PinError::Folder { path: path.clone(), source })?;
+                folder
+                    .forget(pins::LINK)
+                    .map_err(|source| PinError::Folder { path: folder.path().join(pins::LINK), source })?;
             }
         }
     }
@@ -481,7 +515,7 @@ fn link(ebpf: &mut Ebpf, folder: &Path, interface: &Interface, mode: XdpMode) ->
     for mode in modes {
         match attach_in(program, interface, *mode) {
             Ok(link) => {
-                link.pin(&path).map_err(|error| PinError::pin(&path, &error))?;
+                link.pin(&path).map_err(|error| PinError::pin(&folder.path().join(pins::LINK), &error))?;
                 if let Some(LoadError::Attach { reason: refused, .. }) = refusal {
                     tracing::warn!(
                         "{}: no native XDP, {refused}; the program runs in generic mode (skb), slower",

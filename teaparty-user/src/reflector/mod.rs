@@ -43,6 +43,7 @@ pub mod view;
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ use self::handle::{Away, ReflectorHandle, SessionSpec, State};
 use self::instance::Instance;
 use self::loader::LoadError;
 use self::maps::Maps;
+use self::pins::folder::Folder;
 use self::shared::Notice;
 use self::slow_path::locked;
 use self::summary::Summary;
@@ -147,6 +149,8 @@ pub struct Reflector {
     sender: UnboundedSender<Notice>,
     notices: UnboundedReceiver<Notice>,
     commands: UnboundedReceiver<Command>,
+    /// What is kept for interfaces that are away, by the names that they are waited for by.
+    held: HashMap<String, Folder>,
     watcher: AsyncFd<Watcher>,
     interrupt: Signal,
     terminate: Signal,
@@ -171,10 +175,12 @@ impl Reflector {
         let watcher = watcher.map_err(io::Error::from)?;
         // Before anything is attached: whoever ends us from now on has it taken away again.
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        pins::claim::sweep();
         let mut slots: Vec<(String, Option<Instance>)> = Vec::new();
         for name in &config.interfaces {
             let started = Interface::find(name).map_err(ReflectorError::from).and_then(|interface| {
-                Instance::start(interface, &config, provisioned.clone(), read_clock(), sender.clone(), Arc::default())
+                let (sender, tally) = (sender.clone(), Arc::default());
+                Instance::start(interface, &config, provisioned.clone(), read_clock(), sender, tally, &mut None)
             });
             match started {
                 Ok(instance) => slots.push((name.clone(), Some(instance))),
@@ -195,7 +201,8 @@ impl Reflector {
         let state = State { config, slots, away: HashMap::new(), provisioned, revision, events };
         let state = Arc::new(Mutex::new(state));
         let handle = ReflectorHandle { state: state.clone(), commands: commands_in };
-        Ok((Self { state, sender, notices, commands, watcher, interrupt, terminate, is_left: false }, handle))
+        let held = HashMap::new();
+        Ok((Self { state, sender, notices, commands, held, watcher, interrupt, terminate, is_left: false }, handle))
     }
 
     /// Follows clock, interfaces and requests until SIGINT, SIGTERM or [`ReflectorHandle::stop`]; then takes everything
@@ -213,12 +220,20 @@ impl Reflector {
         for (_, instance) in &mut locked(&self.state).slots {
             instance.iter_mut().for_each(Instance::halt);
         }
-        let summary = Summary::new(handle);
+        let mut summary = Summary::new(handle);
         let (slots, is_kept) = {
             let mut state = locked(&self.state);
             (std::mem::take(&mut state.slots), state.config.is_kept || self.is_left)
         };
-        stop_all(slots, |_| is_kept);
+        summary.is_left = !stop_all(slots, |_| is_kept);
+        // Nothing answers by what is kept for an interface that is away.
+        for (name, folder) in self.held {
+            if let Err(error) = folder.remove() {
+                tracing::error!("{name}: {error}");
+                summary.is_left = true;
+            }
+        }
+        pins::claim::sweep();
         summary
     }
 
@@ -272,6 +287,7 @@ impl Reflector {
                 for (_, instance) in &locked(&self.state).slots {
                     instance.iter().for_each(Instance::watch_transmit_errors);
                 }
+                self.follow_names();
             }
             Event::Interfaces => self.follow_interfaces(),
             Event::Programs => {
@@ -309,6 +325,17 @@ impl Reflector {
         }
     }
 
+    /// Has the folders of pins follow the names of their interfaces. One may still be another reflector's; so this is done
+    /// again and again.
+    fn follow_names(&self) {
+        let state = locked(&self.state);
+        let attached = state.slots.iter().filter_map(|(name, instance)| {
+            let attachment = instance.as_ref()?.attachment()?;
+            Some((attachment.folder(), &**name))
+        });
+        pins::claim::follow(attached);
+    }
+
     fn expire(&self) {
         let mut state = locked(&self.state);
         let Some(timeout) = state.config.session_timeout else { return };
@@ -332,60 +359,82 @@ impl Reflector {
         }
     }
 
-    /// Brings every interface's state up to date; one that has come back is started anew, with the sessions it had.
+    /// Brings every interface's state up to date. An interface is followed by its number, whatever it is called; one that has
+    /// come back, by the name of its start, is started anew with the sessions it had.
     fn follow_interfaces(&mut self) {
         let local = local_addresses().unwrap_or_default();
-        let mut state = locked(&self.state);
-        let (settings, provisioned) = (state.config.clone(), state.provisioned.clone());
-        let State { slots, away, .. } = &mut *state;
-        for (name, slot) in slots {
-            let found = Interface::find(name).ok();
-            let known = slot.as_ref().map(|instance| instance.shared.view());
-            match (found, known) {
-                (Some(found), Some(view)) if found.index == view.interface.index => {
-                    let is_changed = found != *view.interface;
-                    if is_changed || local.iter().any(|ip| !view.local.contains(&config::address(*ip))) {
-                        if is_changed {
-                            tracing::info!("{name}: addresses or link have changed");
-                        }
-                        let view = view.with_interface(found, &local);
-                        let changed = slot.as_ref().map(|instance| instance.set_view(view));
-                        if let Some(Err(error)) = changed {
-                            tracing::error!("{name}: the kernel does not take the new addresses: {error}");
-                        }
-                    }
-                }
-                (found, known) => {
-                    if let Some(instance) = slot.take() {
-                        away.insert(name.clone(), Away::new(&instance));
-                        tracing::warn!("{name}: the interface is gone; answers begin again when it comes back");
+        let mut parted = Vec::new();
+        {
+            let mut state = locked(&self.state);
+            let (settings, provisioned) = (state.config.clone(), state.provisioned.clone());
+            let State { slots, away, .. } = &mut *state;
+            for (name, slot) in &mut *slots {
+                let Some(instance) = slot else { continue };
+                match Interface::numbered(instance.shared.view().interface.index) {
+                    Ok(found) => follow_one(name, instance, found, &local),
+                    Err(_) => {
+                        tracing::warn!(
+                            "{name}: the interface is gone; answers begin again when one called {} comes",
+                            instance.configured
+                        );
+                        name.clone_from(&instance.configured);
+                        away.insert(name.clone(), Away::new(instance));
                         // The sessions stay pinned for then.
-                        if let Err(error) = instance.stop(true) {
-                            tracing::warn!("{name}: {error}");
-                        }
-                    }
-                    let Some(found) = found else { continue };
-                    let sender = self.sender.clone();
-                    let tally = away.get(name).map(|away| away.tally.clone()).unwrap_or_default();
-                    match Instance::start(found, &settings, provisioned.clone(), read_clock(), sender, tally) {
-                        Ok(instance) => {
-                            tracing::info!("{name}: the interface is back, XDP mode {}", instance.mode().name());
-                            away.remove(name).inspect(|away| away.end(&instance));
-                            *slot = Some(instance);
-                        }
-                        // It is tried again at the next change of it; a new interface is announced more than once.
-                        Err(error) if known.is_none() => tracing::debug!("{name}: {error}"),
-                        Err(error) => tracing::warn!("{name}: {error}"),
+                        let folder = slot.take().and_then(Instance::part);
+                        self.held.extend(folder.map(|folder| (name.clone(), folder)));
+                        parted.push(name.clone());
                     }
                 }
             }
+            let taken = slots.iter().filter_map(|(_, slot)| Some(slot.as_ref()?.shared.view().interface.index));
+            let mut taken: Vec<u32> = taken.collect();
+            for (name, slot) in slots.iter_mut().filter(|(_, slot)| slot.is_none()) {
+                // One that is answered on may be called so by now.
+                let found = Interface::find(name).ok().filter(|found| !taken.contains(&found.index));
+                let Some(found) = found else { continue };
+                let index = found.index;
+                let mut held = self.held.remove(name);
+                let (provisioned, sender) = (provisioned.clone(), self.sender.clone());
+                let tally = away.get(name).map(|away| away.tally.clone()).unwrap_or_default();
+                match Instance::start(found, &settings, provisioned, read_clock(), sender, tally, &mut held) {
+                    Ok(instance) => {
+                        tracing::info!("{name}: the interface is back, XDP mode {}", instance.mode().name());
+                        away.remove(name).inspect(|away| away.end(&instance));
+                        *slot = Some(instance);
+                        taken.push(index);
+                    }
+                    // It is tried again at the next change of it; a new interface is announced more than once.
+                    Err(error) if parted.contains(name) => tracing::warn!("{name}: {error}"),
+                    Err(error) => tracing::debug!("{name}: {error}"),
+                }
+                self.held.extend(held.map(|folder| (name.clone(), folder)));
+            }
         }
+        self.follow_names();
+    }
+}
+
+/// Brings the state of an interface that is there up to date, its name among it.
+fn follow_one(name: &mut String, instance: &Instance, found: Interface, local: &[IpAddr]) {
+    let view = instance.shared.view();
+    if found.name != *name {
+        tracing::info!("{name}: the interface is called {} now", found.name);
+        name.clone_from(&found.name);
+    } else if found != *view.interface {
+        tracing::info!("{name}: addresses or link have changed");
+    }
+    if found == *view.interface && local.iter().all(|ip| view.local.contains(&config::address(*ip))) {
+        return;
+    }
+    if let Err(error) = instance.set_view(view.with_interface(found, local)) {
+        tracing::error!("{name}: the kernel does not take the new addresses: {error}");
     }
 }
 
 /// Ends all instances, and leaves the programs of those that are to be kept answering; what fails is told and does not
-/// hinder the others.
-fn stop_all(slots: Vec<(String, Option<Instance>)>, is_kept: impl Fn(&Instance) -> bool) {
+/// hinder the others. Whether all went well.
+fn stop_all(slots: Vec<(String, Option<Instance>)>, is_kept: impl Fn(&Instance) -> bool) -> bool {
+    let mut is_well = true;
     for (name, instance) in slots {
         let Some(instance) = instance else { continue };
         let keeps = is_kept(&instance) && instance.attachment().is_some_and(|found| found.lost.is_none());
@@ -396,9 +445,13 @@ fn stop_all(slots: Vec<(String, Option<Instance>)>, is_kept: impl Fn(&Instance) 
                 );
             }
             Ok(()) => {}
-            Err(error) => tracing::error!("{name}: {error}"),
+            Err(error) => {
+                tracing::error!("{name}: {error}");
+                is_well = false;
+            }
         }
     }
+    is_well
 }
 
 /// The state of the system clock as the packets state it.

@@ -1,13 +1,21 @@
-//! The folder of pinned objects of an interface, and who may write there.
+//! The folders of pinned objects: one for each interface, whose number it belongs to, whatever the interface is called.
+//!
+//! [`folder`] is one of them, [`identity`] says whose it is, and [`claim`] gives it to its one controller.
+
+pub mod claim;
+pub mod folder;
+pub mod identity;
 
 use std::io;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use self::folder::{Folder, Root};
+use self::identity::Place;
 use crate::net::interface::xdp_state;
+use crate::net::namespace::interface_name;
+use crate::net::xdp_link::Link;
 
 /// Where the BPF file system is.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -17,6 +25,8 @@ const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 const INITIAL_NAMESPACE: u64 = 0xefff_fff9;
 /// Name of the pinned link in an interface's folder.
 pub const LINK: &str = "link";
+/// How often, and how long after one another, a folder is tried that another process has locked: it may just look.
+const TRIES: (u32, Duration) = (25, Duration::from_millis(20));
 
 /// Trouble with pinned objects.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +47,32 @@ pub enum PinError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// Something that leads elsewhere, where a folder belongs.
+    #[error("{} is a symbolic link or a file, and not followed; see who put it there, and remove it", path.display())]
+    NoFolder {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// A folder of another user, who could change what is pinned there.
+    #[error(
+        "{} belongs to the user with number {owner}, and is not used; `teaparty detach --all` as root removes it, if no \
+         reflector runs there",
+        path.display()
+    )]
+    Foreign {
+        /// Which one.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// What could not be removed.
+    #[error("left in {}: {what}; `teaparty detach --all` as root removes it", path.display())]
+    Left {
+        /// Where.
+        path: PathBuf,
+        /// What, and why.
+        what: String,
     },
     /// An object can't be pinned.
     #[error("cannot pin {}: {reason}", path.display())]
@@ -59,25 +95,37 @@ impl PinError {
     }
 }
 
-/// The folder for an interface; mounts the BPF file system if that is missing.
-///
-/// `/sys/fs/bpf/teaparty/<iface>/`, with the network namespace's number behind the name where it is not that of the
-/// system's first process: two namespaces may use one name.
-pub fn folder(interface: &str) -> Result<PathBuf, PinError> {
-    if !is_mounted() {
-        mount()?;
-    }
-    Ok(Path::new(BPFFS).join("teaparty").join(folder_name(interface)))
+/// Where the folder of this name is, for people; of no name, the folder of all.
+fn path_of(name: &str) -> PathBuf {
+    let all = Path::new(BPFFS).join("teaparty");
+    if name.is_empty() { all } else { all.join(name) }
 }
 
+/// The name of an interface's folder.
+///
+/// It is the interface's, with the network namespace's number behind it where that is not the one of the system's first
+/// process: two namespaces may use one name. The BPF file system takes no dot, and interfaces' names have no colon.
 fn folder_name(interface: &str) -> String {
+    let interface = interface.replace('.', ":");
     let namespace = |process: &str| std::fs::metadata(format!("/proc/{process}/ns/net")).map(|m| m.ino()).ok();
-    let Some(ours) = namespace("thread-self") else { return interface.into() };
+    let Some(ours) = namespace("thread-self") else { return interface };
     let suffixed = format!("{interface}@{ours}");
     // Who may not look at the first process is told by the number, which kernels give the initial namespace; on those that
     // don't, an ordinary user's reflector has left the longer name.
     let is_initial = ours == INITIAL_NAMESPACE || Some(ours) == namespace("1");
-    if is_initial && !Path::new(BPFFS).join("teaparty").join(&suffixed).exists() { interface.into() } else { suffixed }
+    if is_initial && !path_of(&suffixed).exists() { interface } else { suffixed }
+}
+
+/// What has to be done while the process may still do everything: mounts the BPF file system where it is missing, and has
+/// root reach a folder that it has given to another user.
+pub fn prepare() -> Result<(), PinError> {
+    if !is_mounted() {
+        mount()?;
+    }
+    if let Some(root) = Root::open()? {
+        root.share_with_root().map_err(|source| PinError::Folder { path: path_of(""), source })?;
+    }
+    Ok(())
 }
 
 fn is_mounted() -> bool {
@@ -89,44 +137,14 @@ fn is_mounted() -> bool {
 }
 
 fn mount() -> Result<(), PinError> {
-    // SAFETY: all strings are constant and end with zero; the file system takes no data.
-    let result = unsafe { libc::mount(c"bpf".as_ptr(), c"/sys/fs/bpf".as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()) };
+    // SAFETY: all strings are constant and end with zero.
+    let result = unsafe {
+        libc::mount(c"bpf".as_ptr(), c"/sys/fs/bpf".as_ptr(), c"bpf".as_ptr(), 0, c"mode=0700".as_ptr().cast())
+    };
     if result != 0 {
         return Err(PinError::NoFileSystem(io::Error::last_os_error()));
     }
     tracing::info!("mounted the BPF file system at {BPFFS}");
-    Ok(())
-}
-
-/// Makes an interface's folder.
-pub fn create(folder: &Path) -> Result<(), PinError> {
-    std::fs::create_dir_all(folder).map_err(|source| PinError::Folder { path: folder.into(), source })
-}
-
-/// Removes an interface's folder and all pins in it, the link first: that detaches the program. None is no error.
-pub fn remove(folder: &Path) -> Result<(), PinError> {
-    let failed = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| PinError::Folder { path, source }
-    };
-    let link = folder.join(LINK);
-    match std::fs::remove_file(&link) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&link)(error)),
-        _ => {}
-    }
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(failed(folder))?,
-    };
-    for entry in entries {
-        let path = entry.map_err(failed(folder))?.path();
-        std::fs::remove_file(&path).map_err(failed(&path))?;
-    }
-    std::fs::remove_dir(folder).map_err(failed(folder))?;
-    // The folder of all interfaces goes with the last one.
-    if let Some(parent) = folder.parent() {
-        let _ = std::fs::remove_dir(parent);
-    }
     Ok(())
 }
 
@@ -155,9 +173,46 @@ pub fn replace(folder: &Path, path: &Path, name: &str) {
     }
 }
 
-/// Whether a controller that no longer runs, or runs elsewhere, has left something on an interface, as far as we may see.
-pub fn has_left(interface: &str) -> bool {
-    is_mounted() && Path::new(BPFFS).join("teaparty").join(folder_name(interface)).join(LINK).exists()
+/// A folder as it was found.
+struct Found {
+    folder: Folder,
+    name: String,
+    place: Place,
+    has_program: bool,
+}
+
+/// Looks at all folders. Those that can't be opened, links among them, are left out.
+fn survey(root: &Root) -> Result<Vec<Found>, PinError> {
+    let mut all = Vec::new();
+    for name in root.names()? {
+        match root.folder(&name) {
+            Ok(Some(folder)) => {
+                let (place, has_program) = folder.place();
+                all.push(Found { folder, name, place, has_program });
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!("left alone: {error}"),
+        }
+    }
+    Ok(all)
+}
+
+/// Whether a program with this number is held by a link of ours, or of a reflector of another user.
+pub fn holds(program_id: u32) -> bool {
+    let all = is_mounted().then(|| Root::open().ok().flatten()).flatten();
+    let holds = |name: String| {
+        let folder = all.as_ref()?.folder(&name).ok()??;
+        let link = Link::open(&folder.door().join(LINK)).ok()?;
+        Some(link.info().ok()?.program_id == program_id)
+    };
+    let names = all.as_ref().and_then(|all| all.names().ok()).unwrap_or_default();
+    names.into_iter().any(|name| holds(name).unwrap_or(false))
+}
+
+/// Whether a program of ours is on the interface with this number, as far as we may see.
+pub fn has_left(index: u32) -> bool {
+    let state = xdp_state(index).ok().flatten();
+    state.is_some_and(|state| holds(state.program_id))
 }
 
 /// What the folder of all interfaces is like, for us.
@@ -167,75 +222,106 @@ pub struct FolderState {
     pub is_writable: bool,
     /// Interfaces on which a program answers without a controller.
     pub left: Vec<String>,
+    /// Folders of interfaces that are gone.
+    pub stale: Vec<String>,
 }
 
-/// Looks at the folder of all interfaces. The error says that there is no BPF file system.
+/// Looks at the folder of all interfaces. The error says that there is no BPF file system, or something else in its place.
 pub fn look() -> Result<FolderState, String> {
     if !is_mounted() {
         return Err(format!("the BPF file system is not mounted at {BPFFS}"));
     }
-    let folder = Path::new(BPFFS).join("teaparty");
-    let place = if folder.exists() { &folder } else { Path::new(BPFFS) };
+    let all = path_of("");
+    let place = if all.exists() { &*all } else { Path::new(BPFFS) };
     let is_writable = nix::unistd::eaccess(place, nix::unistd::AccessFlags::W_OK).is_ok();
-    // The folder's name is the interface's, in our own network namespace; a lock that can be had has no controller.
-    let name = |entry: std::fs::DirEntry| entry.file_name().into_string().ok();
-    let is_ours = |name: &String| folder_name(interface_of(name)) == *name;
-    let is_left = |name: &String| {
-        let interface = interface_of(name);
-        has_left(interface) && Lock::take(interface).is_ok()
-    };
-    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-    let names = entries.filter_map(name).filter(is_ours).filter(is_left);
-    let mut left: Vec<String> = names.map(|name| interface_of(&name).to_owned()).collect();
+    let found = Root::open().and_then(|root| root.as_ref().map_or_else(|| Ok(Vec::new()), survey));
+    let (mut left, mut stale) = (Vec::new(), Vec::new());
+    // A lock that can be had has no controller.
+    for Found { folder, name, place, has_program } in found.unwrap_or_default() {
+        match place {
+            Place::Here(index) if has_program && folder.lock().unwrap_or(false) => left.extend(interface_name(index)),
+            Place::Gone if folder.lock().unwrap_or(false) => stale.push(name),
+            _ => {}
+        }
+    }
     left.sort_unstable();
-    Ok(FolderState { is_writable, left })
+    stale.sort_unstable();
+    Ok(FolderState { is_writable, left, stale })
 }
 
-/// The interface of a folder's name.
-fn interface_of(folder: &str) -> &str {
-    folder.rsplit_once('@').map_or(folder, |(interface, _)| interface)
-}
-
-/// What `teaparty detach` does: removes what a controller that no longer runs has left on an interface. Whether there
-/// was anything.
+/// What `teaparty detach --iface` does: removes what a controller that no longer runs has left on an interface, whoever has
+/// made it. Whether there was anything. Of an interface that is gone, or was renamed, the name that it had counts.
 pub fn detach(interface: &str) -> Result<bool, PinError> {
-    let folder = folder(interface)?;
-    let _lock = Lock::take(interface)?;
-    let was_there = folder.exists();
-    detach_from(interface, &folder)?;
+    let Some(root) = is_mounted().then(Root::open).transpose()?.flatten() else { return Ok(false) };
+    let index = nix::net::if_::if_nametoindex(interface).ok();
+    let name = folder_name(interface);
+    let is_meant = |found: &Found| match found.place {
+        Place::Here(at) => index.map_or(found.name == name, |index| at == index),
+        Place::Gone => found.name == name,
+        Place::Elsewhere | Place::Unknown => false,
+    };
+    if index.is_none_or(|index| !has_left(index)) {
+        // What leads elsewhere is told.
+        root.folder(&name)?;
+    }
+    let mut was_there = false;
+    for Found { folder, .. } in survey(&root)?.into_iter().filter(is_meant) {
+        if !lock_within(&folder)? {
+            return Err(PinError::Running { interface: interface.into() });
+        }
+        folder.remove()?;
+        was_there = true;
+    }
     Ok(was_there)
 }
 
-/// Removes the pins and waits until the program is gone: the kernel takes it away a little after its last pin.
-pub fn detach_from(interface: &str, folder: &Path) -> Result<(), PinError> {
-    const PATIENCE: Duration = Duration::from_secs(1);
-    let has_link = folder.join(LINK).exists();
-    let program = || nix::net::if_::if_nametoindex(interface).ok().and_then(|index| xdp_state(index).ok().flatten());
-    let before = program();
-    remove(folder)?;
-    let end = Instant::now() + PATIENCE;
-    while has_link && before.is_some() && program() == before && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(())
+/// What became of one folder in [`detach_all`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detached {
+    /// The program was taken off.
+    Program,
+    /// What was pinned for an interface that is gone was removed.
+    Stale,
+    /// A reflector runs there.
+    Running,
+    /// It is of another network namespace.
+    Elsewhere,
 }
 
-/// The right to be the one controller of an interface. It ends with the process, however that ends.
-pub struct Lock(#[expect(dead_code, reason = "held, not used")] UnixDatagram);
-
-impl Lock {
-    /// Takes it. Abstract socket names belong to a network namespace, as interface names do.
-    pub fn take(interface: &str) -> Result<Self, PinError> {
-        let failed = |source| PinError::Folder { path: format!("@teaparty/{interface}").into(), source };
-        let address = SocketAddr::from_abstract_name(format!("teaparty/reflector/{interface}")).map_err(failed)?;
-        match UnixDatagram::bind_addr(&address) {
-            Ok(socket) => Ok(Self(socket)),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                Err(PinError::Running { interface: interface.into() })
-            }
-            Err(error) => Err(failed(error)),
+/// What `teaparty detach --all` does: removes all that controllers that no longer run have left in this network namespace,
+/// and what is pinned for interfaces and namespaces that are gone. The names of the folders, or of their interfaces.
+pub fn detach_all() -> Result<Vec<(String, Result<Detached, PinError>)>, PinError> {
+    let Some(root) = is_mounted().then(Root::open).transpose()?.flatten() else { return Ok(Vec::new()) };
+    let mut all = Vec::new();
+    for entry in root.names()? {
+        if let Err(error) = root.folder(&entry) {
+            all.push((entry, Err(error)));
         }
     }
+    for Found { folder, name, place, has_program } in survey(&root)? {
+        let shown = match place {
+            Place::Here(index) => interface_name(index).unwrap_or(name),
+            _ => name,
+        };
+        let outcome = lock_within(&folder).and_then(|is_ours| match place {
+            _ if !is_ours => Ok(Detached::Running),
+            Place::Elsewhere | Place::Unknown => Ok(Detached::Elsewhere),
+            _ => folder.remove().map(|()| if has_program { Detached::Program } else { Detached::Stale }),
+        });
+        all.push((shown, outcome));
+    }
+    Ok(all)
+}
+
+/// Locks a folder; whether that could be done before patience ended.
+fn lock_within(folder: &Folder) -> Result<bool, PinError> {
+    for _ in 0..TRIES.0 {
+        if folder.lock().map_err(|source| PinError::Folder { path: folder.path(), source })? {
+            return Ok(true);
+        }
+        std::thread::sleep(TRIES.1);
+    }
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -243,15 +329,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interface_has_one_controller() {
-        let first = Lock::take("test-pins").unwrap();
-        assert!(matches!(Lock::take("test-pins"), Err(PinError::Running { .. })));
-        drop(first);
-        assert!(Lock::take("test-pins").is_ok());
+    fn names_of_vlan_devices_have_a_folder() {
+        assert_eq!(folder_name("eth0.100").split('@').next(), Some("eth0:100"));
+        assert_eq!(folder_name("lo").split('@').next(), Some("lo"));
     }
 
     #[test]
-    fn removing_what_is_not_there_is_no_error() {
-        assert!(remove(Path::new("/nonexistent/teaparty-test")).is_ok());
+    fn a_link_in_the_place_of_a_folder_is_told_from_a_folder_of_others() {
+        let path = PathBuf::from("/sys/fs/bpf/teaparty/eth0");
+        let text = PinError::NoFolder { path: path.clone() }.to_string();
+        assert!(text.contains("symbolic link") && text.contains("/teaparty/eth0"), "{text}");
+        let text = PinError::Foreign { path, owner: 1000 }.to_string();
+        assert!(text.contains("1000") && text.contains("teaparty detach --all"), "{text}");
     }
 }

@@ -58,6 +58,8 @@ pub struct Summary {
     sessions: usize,
     /// Replies that the driver could not send, by interface.
     transmit_errors: Vec<(String, u64)>,
+    /// Whether something that should have been taken away is still there.
+    pub is_left: bool,
 }
 
 impl Summary {
@@ -65,7 +67,7 @@ impl Summary {
     pub fn new(handle: &ReflectorHandle) -> Self {
         let lost = handle.interfaces().into_iter().map(|interface| (interface.name, interface.transmit_errors));
         let transmit_errors = lost.filter(|(_, lost)| *lost > 0).collect();
-        Self { counts: handle.counters(), sessions: handle.sessions().len(), transmit_errors }
+        Self { counts: handle.counters(), sessions: handle.sessions().len(), transmit_errors, is_left: false }
     }
 
     /// Packets answered, by all paths.
