@@ -1,5 +1,6 @@
 //! The punt ring: frames for the controller, untouched, with what the kernel knows about them.
 
+use core::arch::asm;
 use core::ptr;
 
 use aya_ebpf::helpers::generated::{bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_xdp_load_bytes};
@@ -48,7 +49,7 @@ impl Reserved {
         // SAFETY: the frame's place is behind the head, and its class has room for `frame_len` octets; the space is
         // handed over or given back once.
         unsafe {
-            let failed = bpf_xdp_load_bytes(ctx.ctx, 0, self.0.add(1).cast(), frame_len as u32);
+            let failed = bpf_xdp_load_bytes(ctx.ctx, 0, self.0.add(1).cast(), at_least_one(frame_len) as u32);
             if failed != 0 {
                 bpf_ringbuf_discard(self.0.cast(), 0);
                 return false;
@@ -80,6 +81,25 @@ pub(crate) fn report_access(report: AccessReport, key: &SessionKey, facts: &Fact
         (*record).facts = *facts;
         bpf_ringbuf_submit(record.cast(), 0);
     }
+}
+
+/// Returns `len`, which is not 0, in a form that each kernel knows not to be 0.
+///
+/// Linux 6.1 forgets the test for 0 in [`reserve`]: LLVM writes it as a test for equality, from which kernels before 6.8 learn
+/// no lower bound ("R3 min value is outside of the allowed memory range"). A comparison by order in assembly stays one.
+#[inline(always)]
+fn at_least_one(len: usize) -> usize {
+    let mut bounded = len;
+    // SAFETY: changes one register, and no memory.
+    unsafe {
+        asm!(
+            "if {len} > 0 goto +1",
+            "{len} = 1",
+            len = inout(reg) bounded,
+            options(pure, nomem, nostack),
+        )
+    };
+    bounded
 }
 
 #[inline(always)]
