@@ -76,7 +76,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
         return NO;
     }
     if config.rate_interval_ns != 0
-        && let Err(reason) = session::limit(&key.source, control, config, received_ns)
+        && let Err(reason) = session::limit(&key.source, control, config, control.clock.monotonic_ns(received_ns))
     {
         return reason as u32;
     }
@@ -197,7 +197,7 @@ impl Exchange<'_> {
     /// The facts about the packet that its session does not know.
     #[inline(always)]
     fn fill(&self, facts: &mut Facts, key: &SessionKey, (found, view): (&Plain, &impl Bytes)) {
-        let received = (self.received_ns, self.receive_timestamp());
+        let received = (self.control.clock.monotonic_ns(self.received_ns), self.receive_timestamp());
         fill_facts(facts, key, (&found.frame, view), received, self.format, self.control);
     }
 
@@ -240,6 +240,7 @@ impl Exchange<'_> {
             return Reason::Internal as u32;
         }
         let sender_sequence = stamped.echo.sequence_number.get();
+        let received_ns = control.clock.monotonic_ns(received_ns);
         settle(session, received_ns, (sequence, sender_sequence, timestamp), &payload, config);
         Reason::Reflected as u32
     }

@@ -46,7 +46,8 @@ fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
     };
     // What has been looked for in vain need not be looked for again, but for a key that has changed since.
     let is_unknown = scratch.is_unknown && !config.policy.has(Policy::NO_TLV);
-    let admitted = session::admit(&scratch.key, is_unknown, ssid_authenticated, control, config, scratch.received_ns)?;
+    let now_ns = control.clock.monotonic_ns(scratch.received_ns);
+    let admitted = session::admit(&scratch.key, is_unknown, ssid_authenticated, control, config, now_ns)?;
     let mut work = Work { ctx, scratch, control, config, admitted };
     match decide(&mut work) {
         Fate::Answer => Ok(answer(&mut work)),
@@ -160,8 +161,9 @@ fn answer(work: &mut Work<'_>) -> Reason {
         if work.admitted.session.is_none() {
             tell_new_session(work);
         }
-        let Scratch { session, received_ns, .. } = &mut *work.scratch;
-        let Some(session) = session::entry(session, &work.admitted, work.control, work.config, *received_ns) else {
+        let now_ns = work.monotonic_ns();
+        let session = &mut work.scratch.session;
+        let Some(session) = session::entry(session, &work.admitted, work.control, work.config, now_ns) else {
             return Reason::TableFull;
         };
         work.admitted.session = Some(session);
@@ -224,7 +226,7 @@ fn send(work: &mut Work<'_>, base: Base, format: TimestampFormat) -> Reason {
     if work.scratch.plan.has_tlvs {
         difference.add(work.scratch.difference);
     }
-    let Scratch { frame, key, steering, received_ns, .. } = &*work.scratch;
+    let Scratch { frame, key, steering, .. } = &*work.scratch;
     let mut view = work.view();
     if reply::address(&mut view, frame, (&key.source, &key.destination), (work.ctx, difference), steering).is_none() {
         return Reason::Internal;
@@ -232,7 +234,7 @@ fn send(work: &mut Work<'_>, base: Base, format: TimestampFormat) -> Reason {
     if let Some(session) = work.admitted.session {
         let sender_sequence = stamped.echo.sequence_number.get();
         let exchange = (base.sequence, sender_sequence, timestamp);
-        settle(session.as_ptr(), *received_ns, exchange, &payload, work.config);
+        settle(session.as_ptr(), work.monotonic_ns(), exchange, &payload, work.config);
     }
     if let Some(report) = steering.access_report {
         punt::report_access(report, key, &work.scratch.facts);
@@ -255,13 +257,13 @@ fn punt_frame(work: &mut Work<'_>, reason: Reason) -> Reason {
         Err(reason) => return reason,
     };
     fill(work);
-    let Scratch { key, session: scratch, facts, frame, received_ns, .. } = &mut *work.scratch;
+    let now_ns = work.monotonic_ns();
+    let Scratch { key, session: scratch, facts, frame, .. } = &mut *work.scratch;
     if work.admitted.flags & Session::AUTHENTICATED != 0 {
         facts.flags |= Facts::UNASSIGNED;
     } else if work.config.has(Config::STATEFUL) {
         facts.flags |= Facts::STATEFUL | Facts::UNASSIGNED;
-        if is_certain
-            && let Some(session) = session::entry(scratch, &work.admitted, work.control, work.config, *received_ns)
+        if is_certain && let Some(session) = session::entry(scratch, &work.admitted, work.control, work.config, now_ns)
         {
             facts.flags &= !Facts::UNASSIGNED;
             // SAFETY: `replies` of a map value, eight octets, aligned.

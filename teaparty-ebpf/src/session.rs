@@ -5,11 +5,11 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::ptr::NonNull;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use teaparty_common::maps::{Config, Control, HistoryKey, HistorySlot, LocalAddress, Session, SessionKey};
+use teaparty_common::maps::{Config, Control, HistoryKey, HistorySlot, LocalAddress, Session, SessionKey, rate_limit};
 use teaparty_common::reflect::{Address, Reason};
 
 use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PROVISIONED, SERIAL, board};
-use crate::table;
+use crate::table::{self, Here};
 
 /// What admission found: the flags of the session, and its entry if it has one.
 pub(crate) struct Admitted {
@@ -20,7 +20,7 @@ pub(crate) struct Admitted {
 }
 
 /// Decides whether the packet may be answered, before any state is made for it: known sessions by one look-up, others
-/// by address, loop guard and allow-list; then the rate limit of its source.
+/// by address, loop guard and allow-list; then the rate limit of its source. `now_ns` is of CLOCK_MONOTONIC.
 ///
 /// Where sessions are provisioned as authenticated, a packet that is of one goes first, whatever else it may look like:
 /// its SSID lies elsewhere, so an open session of the same addresses and ports could be taken for its own, and which of
@@ -204,17 +204,18 @@ fn provisioned_flags(key: &SessionKey) -> Option<u32> {
     unsafe { PROVISIONED.get(key) }.map(|found| found.flags)
 }
 
-/// The rate limit.
+/// The rate limit, for a packet that came at `now_ns` of CLOCK_MONOTONIC.
 #[inline(always)]
 pub(crate) fn limit(source: &Address, control: &Control, config: &Config, now_ns: u64) -> Result<(), Reason> {
-    let Some(row) = BUCKETS.get_ptr_mut(control.table.bucket_row(source)) else { return Ok(()) };
-    // SAFETY: a value of a map; other processors may write whole words of it.
-    let row = unsafe { &mut *row };
-    let is_within = row.admit(source, now_ns, config.rate_interval_ns, config.rate_burst_ns);
+    let source = config.rate_prefix.of(source);
+    let row = BUCKETS.get_ptr_mut(control.table.bucket_row(&source)).and_then(NonNull::new);
+    let Some(row) = row.map(Here::new) else { return Ok(()) };
+    let is_within = rate_limit::admit(row, &source, now_ns, config.rate_interval_ns, config.rate_burst_ns);
     if is_within { Ok(()) } else { Err(Reason::RateLimited) }
 }
 
 /// The session's entry, made if there is none: of the key in working memory and of `scratch`, which is its session there.
+/// `received_ns` is of CLOCK_MONOTONIC.
 #[inline(always)]
 pub(crate) fn entry(
     scratch: &mut Session,

@@ -14,9 +14,30 @@ use crate::session::fetch_add;
 /// The memory of the table.
 pub(crate) struct Kernel;
 
-/// A place in it.
-#[derive(Clone, Copy)]
-pub(crate) struct Here(NonNull<Place>);
+/// A place in it, or another value of a map that processors share.
+pub(crate) struct Here<T = Place>(NonNull<T>);
+
+impl<T> Clone for Here<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Here<T> {}
+
+impl<T> Here<T> {
+    /// A value of a map, of eight octets or more and aligned to them.
+    #[inline(always)]
+    pub(crate) fn new(value: NonNull<T>) -> Self {
+        const { assert!(align_of::<T>() >= 8) };
+        Self(value)
+    }
+
+    #[inline(always)]
+    fn word(self, at: usize) -> *mut u64 {
+        self.0.as_ptr().cast::<u64>().wrapping_add(at)
+    }
+}
 
 impl Here {
     /// The session there.
@@ -30,17 +51,12 @@ impl Here {
             NonNull::new_unchecked(place.cast())
         }
     }
-
-    #[inline(always)]
-    fn word(self, at: usize) -> *mut u64 {
-        self.0.as_ptr().cast::<u64>().wrapping_add(at)
-    }
 }
 
-impl Words for Here {
+impl<T> Words for Here<T> {
     #[inline(always)]
     fn get(self, at: usize) -> u64 {
-        // SAFETY: within a value of a map, eight octets, aligned; `at` is a constant below the number of words.
+        // SAFETY: within a value of a map, eight octets, aligned; `at` is below the number of words.
         unsafe { self.word(at).read_volatile() }
     }
 

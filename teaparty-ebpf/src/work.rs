@@ -30,6 +30,7 @@ pub(crate) struct Scratch {
     /// Which configuration holds for this packet, whatever the controller does meanwhile.
     pub(crate) active: u32,
     pub(crate) frame_len: usize,
+    /// T2, in nanoseconds of CLOCK_TAI.
     pub(crate) received_ns: u64,
     /// Whether the map of sessions made by packets has been looked into, and has none for this key.
     pub(crate) is_unknown: bool,
@@ -66,6 +67,12 @@ impl Work<'_> {
     pub(crate) fn format(&self) -> TimestampFormat {
         format(self.admitted.flags, self.config)
     }
+
+    /// When the packet came, in nanoseconds of CLOCK_MONOTONIC.
+    #[inline(always)]
+    pub(crate) fn monotonic_ns(&self) -> u64 {
+        self.control.clock.monotonic_ns(self.scratch.received_ns)
+    }
 }
 
 /// The format of the timestamps in a session with these flags.
@@ -88,10 +95,11 @@ pub(crate) fn fill(work: &mut Work<'_>) {
     let view = work.view();
     let Scratch { key, facts, frame, received_ns, .. } = &mut *work.scratch;
     let receive_timestamp = wire_time(*received_ns, format, control);
-    fill_facts(facts, key, (frame, &view), (*received_ns, receive_timestamp), format, control);
+    let received = (control.clock.monotonic_ns(*received_ns), receive_timestamp);
+    fill_facts(facts, key, (frame, &view), received, format, control);
 }
 
-/// [`fill`] with what it goes by: `received` is T2, as read and as it goes on the wire.
+/// [`fill`] with what it goes by: `received` is T2, by CLOCK_MONOTONIC and as it goes on the wire.
 #[inline(always)]
 pub(crate) fn fill_facts(
     facts: &mut Facts,
@@ -140,6 +148,7 @@ pub(crate) fn assign(facts: &mut Facts, session: *mut Session, replies: u64) {
 }
 
 /// Leaves in the session what the next packet is to know, and in its history what the reply that `payload` is says of it.
+/// `received_ns` is of CLOCK_MONOTONIC.
 #[inline(always)]
 pub(crate) fn settle(
     session: *mut Session,

@@ -16,6 +16,11 @@ pub trait Clock {
     /// Nanoseconds on CLOCK_MONOTONIC, which nobody sets.
     fn monotonic_ns(&self) -> u64;
 
+    /// Nanoseconds since 1970 on CLOCK_TAI.
+    fn tai_ns(&self) -> u64 {
+        self.realtime_ns().wrapping_add_signed(self.state().tai_offset_ns())
+    }
+
     /// What the kernel knows about the quality of CLOCK_REALTIME.
     fn state(&self) -> ClockState;
 }
@@ -33,6 +38,10 @@ impl Clock for SystemClock {
         read(libc::CLOCK_MONOTONIC)
     }
 
+    fn tai_ns(&self) -> u64 {
+        read(libc::CLOCK_TAI)
+    }
+
     fn state(&self) -> ClockState {
         ClockState::read().unwrap_or_else(|error| {
             tracing::warn!("cannot read the clock's state, so it counts as not synchronised: ntp_adjtime: {error}");
@@ -43,9 +52,9 @@ impl Clock for SystemClock {
 
 fn read(clock: libc::clockid_t) -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` outlives the call. These two clocks exist on every Linux, so it can't fail.
+    // SAFETY: `now` outlives the call. These clocks exist on every Linux, so it can't fail.
     unsafe { libc::clock_gettime(clock, &raw mut now) };
-    // Neither clock is negative on a system whose clock was set after 1970.
+    // No clock is negative on a system whose clock was set after 1970.
     (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
@@ -135,33 +144,80 @@ impl StepDetector {
 
     /// Begins to watch.
     pub fn new(clock: &impl Clock) -> Self {
-        Self { offset_ns: offset(clock) }
+        Self { offset_ns: offset(clock, Clock::realtime_ns) }
     }
 
     /// How far the clock was set since the last call (positive: forward), in nanoseconds; `None` if it was not.
     pub fn observe(&mut self, clock: &impl Clock) -> Option<i64> {
-        let offset_ns = offset(clock);
-        let step = offset_ns.wrapping_sub(self.offset_ns);
-        if step.abs() < Self::THRESHOLD_NS {
-            return None;
-        }
-        self.offset_ns = offset_ns;
-        Some(step)
+        observe(&mut self.offset_ns, offset(clock, Clock::realtime_ns))
     }
 }
 
-/// Realtime minus monotonic, from the closest of three pairs of readings, so that losing the CPU between two readings
+/// CLOCK_TAI minus CLOCK_MONOTONIC: what turns the kernel program's readings of CLOCK_TAI into intervals.
+///
+/// A leap second does not change it; a step of the clock and a new TAI offset do.
+#[derive(Clone, Copy, Debug)]
+pub struct TaiOffset {
+    offset_ns: i64,
+}
+
+impl TaiOffset {
+    /// Reads it.
+    pub fn new(clock: &impl Clock) -> Self {
+        Self { offset_ns: offset(clock, Clock::tai_ns) }
+    }
+
+    /// Returns it in nanoseconds, modulo 2^64. The same value until CLOCK_TAI is set.
+    pub const fn ns(&self) -> u64 {
+        self.offset_ns as u64
+    }
+
+    /// Reads it again. Returns how far CLOCK_TAI was set since the last call (positive: forward), in nanoseconds; `None` if
+    /// it was not.
+    pub fn observe(&mut self, clock: &impl Clock) -> Option<i64> {
+        observe(&mut self.offset_ns, offset(clock, Clock::tai_ns))
+    }
+}
+
+fn observe(known_ns: &mut i64, offset_ns: i64) -> Option<i64> {
+    let step = offset_ns.wrapping_sub(*known_ns);
+    if step.saturating_abs() < StepDetector::THRESHOLD_NS {
+        return None;
+    }
+    *known_ns = offset_ns;
+    Some(step)
+}
+
+/// Another clock minus monotonic, from the closest of three pairs of readings, so that losing the CPU between two readings
 /// is not taken for a step.
-fn offset(clock: &impl Clock) -> i64 {
+fn offset<C: Clock>(clock: &C, other: impl Fn(&C) -> u64) -> i64 {
     let attempt = || {
         let before = clock.monotonic_ns();
-        let realtime = clock.realtime_ns();
+        let other = other(clock);
         let after = clock.monotonic_ns();
-        (after - before, realtime.wrapping_sub(before + (after - before) / 2) as i64)
+        (after - before, other.wrapping_sub(before + (after - before) / 2) as i64)
     };
     let first = attempt();
     let best = [attempt(), attempt()].into_iter().fold(first, |a, b| if b.0 < a.0 { b } else { a });
     best.1
+}
+
+/// Longest that a packet waits between its arrival and our looking at it, in nanoseconds. What seems to have come earlier
+/// came while the clock was set.
+const LONGEST_WAIT_NS: u64 = 2_000_000_000;
+
+/// Returns an arrival on CLOCK_MONOTONIC as what it can be at `now_ns`: neither later, nor earlier than by the longest wait.
+///
+/// Arrivals are known on a clock that may have been set between the arrival and this look.
+pub const fn plausible_arrival(arrival_ns: u64, now_ns: u64) -> u64 {
+    let wait = now_ns.wrapping_sub(arrival_ns) as i64;
+    if wait < 0 {
+        now_ns
+    } else if wait as u64 > LONGEST_WAIT_NS {
+        now_ns.saturating_sub(LONGEST_WAIT_NS)
+    } else {
+        arrival_ns
+    }
 }
 
 #[cfg(test)]
@@ -197,6 +253,36 @@ mod tests {
         assert_eq!(steps.observe(&clock), None);
         clock.0.set(clock.0.get() + 999_999);
         assert_eq!(steps.observe(&clock), None);
+    }
+
+    #[test]
+    fn the_tai_offset_is_the_same_until_the_clock_is_set() {
+        let clock = Fixed(Cell::new(1_700_000_000_000_000_000), Cell::new(5_000_000_000));
+        let mut offset = TaiOffset::new(&clock);
+        let before = offset.ns();
+        assert_eq!(before, 1_700_000_000_000_000_000 - 5_000_000_000);
+        clock.0.set(clock.0.get() + 60_000_000_100);
+        clock.1.set(clock.1.get() + 60_000_000_000);
+        assert_eq!((offset.observe(&clock), offset.ns()), (None, before), "not even by nanoseconds");
+        clock.0.set(clock.0.get() - 120_000_000_000);
+        assert_eq!(offset.observe(&clock), Some(-119_999_999_900));
+        assert_eq!(offset.ns(), before - 119_999_999_900);
+    }
+
+    #[test]
+    fn an_arrival_is_never_in_the_future_and_never_long_ago() {
+        const S: u64 = 1_000_000_000;
+        for (arrival, now, expected) in [
+            (99 * S, 100 * S, 99 * S),
+            (98 * S, 100 * S, 98 * S),
+            // The clock was set ahead or back meanwhile.
+            (7_300 * S, 100 * S, 100 * S),
+            (100 * S - 1, 220 * S, 218 * S),
+            ((20 * S).wrapping_neg(), 100 * S, 98 * S),
+            (0, S, 0),
+        ] {
+            assert_eq!(plausible_arrival(arrival, now), expected, "{arrival} at {now}");
+        }
     }
 
     #[test]

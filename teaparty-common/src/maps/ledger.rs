@@ -20,7 +20,7 @@ pub struct LedgerRequest {
     pub sequence: u32,
     /// Answer: packets received in the session, modulo 2^32.
     pub received: u32,
-    /// T2 of the packet in nanoseconds of CLOCK_TAI.
+    /// When the packet came, in nanoseconds of CLOCK_MONOTONIC.
     pub received_ns: u64,
     /// The exchange to remember; its tag is the session's.
     pub exchange: HistorySlot,

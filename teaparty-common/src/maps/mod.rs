@@ -6,16 +6,18 @@
 mod config;
 mod ledger;
 mod punt;
+pub mod rate_limit;
 mod session;
 pub mod table;
 
-pub use config::{BUCKET_ROWS, Board, Bucket, BucketRow, Clock, Config, Control, Counters, LocalAddress};
+pub use config::{Board, Clock, Config, Control, Counters, LocalAddress};
 pub use ledger::{LedgerOperation, LedgerRequest};
 pub use punt::{MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind};
+pub use rate_limit::{BUCKET_ROWS, Bucket, BucketRow, SourcePrefix};
 pub use session::{Census, HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
 
 /// Version of all these layouts together. A controller adopts pinned maps only where this is the same.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Names of the maps, as the program declares them, the controller finds them and the pins are called.
 pub mod name {

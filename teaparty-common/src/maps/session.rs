@@ -68,7 +68,7 @@ pub struct Session {
     /// Packets that were received and by rule not answered, less the second and further replies that others got.
     /// Packets received are the sum of both, modulo 2^64.
     pub unanswered: u64,
-    /// T2 of the last packet, in nanoseconds of CLOCK_TAI.
+    /// When the last packet came, in nanoseconds of CLOCK_MONOTONIC; 0 before the first one.
     pub last_received_ns: u64,
     /// T3 of the last reply whose T3 is known, as it went on the wire.
     pub previous_timestamp: u64,

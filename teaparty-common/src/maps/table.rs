@@ -82,7 +82,8 @@ const LAST_RECEIVED: usize = SESSION + offset_of!(Session, last_received_ns) / 8
 const LOCK: usize = offset_of!(Place, lock) / 8;
 const PASSED: usize = offset_of!(Place, passed) / 8;
 
-/// The words of a place, which others may read and write at any time. `at` is always less than [`WORDS`].
+/// The words of a place or of another value, which others may read and write at any time. `at` is always less than their
+/// number.
 pub trait Words: Copy {
     /// A word. What was written before it by [`Words::publish`] is seen.
     fn get(self, at: usize) -> u64;
@@ -146,7 +147,7 @@ impl Shape {
         Spot { row: ((mixed * u64::from(self.rows)) >> 32) as u32, way: mixed as u32 % WAYS }
     }
 
-    /// The row of buckets of a source.
+    /// The row of buckets of a source prefix.
     #[inline(always)]
     pub fn bucket_row(&self, source: &Address) -> u32 {
         let [high, low] = source.words();
@@ -376,6 +377,14 @@ pub fn rewrite(place: impl Words, session: &Session) {
     for (i, word) in session.words().into_iter().enumerate() {
         place.set(SESSION + i, word);
     }
+}
+
+/// Sets right when the session of a place last had a packet, where `corrected` says otherwise. What a packet writes at the
+/// same moment is kept. Returns true if it was set.
+pub fn correct_last_received(place: impl Words, corrected: impl FnOnce(u64) -> Option<u64>) -> bool {
+    let last = place.get(LAST_RECEIVED);
+    let is_live = place.get(STATE) & KIND == LIVE;
+    is_live && corrected(last).is_some_and(|right| place.exchange(LAST_RECEIVED, last, right))
 }
 
 /// A place that was being changed, if it is: its state, for [`free`].

@@ -10,7 +10,7 @@ use super::Address;
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Facts {
-    /// T2 in nanoseconds of CLOCK_TAI.
+    /// When the packet came, in nanoseconds of CLOCK_MONOTONIC: for intervals. T2 itself is on the wire alone.
     pub received_ns: u64,
     /// T2 as it goes on the wire.
     pub receive_timestamp: u64,

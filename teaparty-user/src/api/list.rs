@@ -26,7 +26,6 @@ use utoipa::IntoParams;
 use super::AppState;
 use super::error::ApiError;
 use super::types::{Order, PathId, SessionView, groups, order, sort};
-use crate::clock::{Clock as _, SystemClock};
 use crate::reflector::handle::{Event, ReflectorHandle, SessionStatus};
 use crate::reflector::slow_path::locked;
 
@@ -137,8 +136,7 @@ fn page(reflector: &ReflectorHandle, all: &[SessionStatus], query: &ListQuery, a
     let found = found(all, query);
     let total = found.len();
     let mut behind = found.into_iter().filter(|at| is_behind(&all[at.start], after));
-    let offset = SystemClock.state().tai_offset_ns();
-    let sessions: Vec<_> = behind.by_ref().take(limit).filter_map(|at| view(reflector, &all[at], offset)).collect();
+    let sessions: Vec<_> = behind.by_ref().take(limit).filter_map(|at| view(reflector, &all[at])).collect();
     let has_more = behind.next().is_some() && query.busiest != Some(true);
     let next = sessions.last().filter(|_| has_more).map(|last| last.id.clone());
     Page { sessions, total, next }
@@ -163,9 +161,9 @@ fn is_behind(session: &SessionStatus, after: Option<Order>) -> bool {
     after.is_none_or(|after| order(&session.id) > after)
 }
 
-fn view(reflector: &ReflectorHandle, group: &[SessionStatus], tai_offset_ns: i64) -> Option<SessionView> {
+fn view(reflector: &ReflectorHandle, group: &[SessionStatus]) -> Option<SessionView> {
     let provisioned = reflector.provisioned(group.first()?.id).ok();
-    SessionView::new(group, provisioned.as_ref(), tai_offset_ns)
+    SessionView::new(group, provisioned.as_ref())
 }
 
 /// All sessions as lines. What is under way at a time is bounded as streams of events are.
@@ -176,8 +174,7 @@ async fn stream(app: AppState, query: ListQuery, after: Option<Order>) -> Result
         let all = snapshots.recent(reflector);
         let found = found(&all, &query).into_iter().filter(|at| is_behind(&all[at.start], after));
         let left: Vec<_> = found.take(query.limit.unwrap_or(usize::MAX)).collect();
-        let offset = SystemClock.state().tai_offset_ns();
-        Lines { reflector: reflector.clone(), left: left.into_iter(), all, offset, _place: place }
+        Lines { reflector: reflector.clone(), left: left.into_iter(), all, _place: place }
     });
     Ok(([(header::CONTENT_TYPE, LINES)], Body::from_stream(lines.await?.chunks())).into_response())
 }
@@ -187,7 +184,6 @@ struct Lines {
     reflector: ReflectorHandle,
     all: Arc<Vec<SessionStatus>>,
     left: std::vec::IntoIter<Range<usize>>,
-    offset: i64,
     _place: OwnedSemaphorePermit,
 }
 
@@ -197,7 +193,7 @@ impl Lines {
         unfold(self, |mut lines| async {
             let mut text = Vec::new();
             for at in lines.left.by_ref().take(AT_A_TIME) {
-                let Some(view) = view(&lines.reflector, &lines.all[at], lines.offset) else { continue };
+                let Some(view) = view(&lines.reflector, &lines.all[at]) else { continue };
                 // A type of our own, whose keys are strings: it becomes JSON.
                 if serde_json::to_writer(&mut text, &view).is_ok() {
                     text.push(b'\n');

@@ -15,7 +15,6 @@ use super::error::ApiError;
 use super::requests::{NamesakeConfirmation, NamesakeSessionBody};
 use super::sessions::{any_of_family, check};
 use super::types::Instant;
-use crate::clock::{Clock as _, SystemClock};
 use crate::crypto::Key;
 use crate::reflector::handle::{SessionId, SessionSpec, SessionStatus};
 use crate::reflector::keys::SessionKeys;
@@ -86,14 +85,11 @@ pub async fn heartbeats(State(app): State<AppState>) -> Json<Vec<NamesakeHeartbe
     responses((status = 200, description = "All sessions", body = Vec<NamesakeSession>))
 )]
 pub async fn sessions(State(app): State<AppState>) -> Result<Json<Vec<NamesakeSession>>, ApiError> {
-    let all = app.look(|reflector| {
-        let offset = SystemClock.state().tai_offset_ns();
-        reflector.sessions().iter().map(|status| session(status, offset)).collect()
-    });
+    let all = app.look(|reflector| reflector.sessions().iter().map(|status| session(status)).collect());
     all.await.map(Json)
 }
 
-fn session(status: &SessionStatus, tai_offset_ns: i64) -> NamesakeSession {
+fn session(status: &SessionStatus) -> NamesakeSession {
     let SessionId { source, source_port, destination, destination_port, ssid } = status.id;
     NamesakeSession {
         id: Id {
@@ -104,7 +100,7 @@ fn session(status: &SessionStatus, tai_offset_ns: i64) -> NamesakeSession {
         data: Data {
             // A Sequence Number: they wrap.
             sequence: status.replies as u32,
-            last: Instant::from_tai_ns(status.last_received_ns, tai_offset_ns),
+            last: Instant::from_ns(status.last_received_ns),
         },
     }
 }

@@ -17,7 +17,6 @@ use super::keys::replacement;
 use super::openapi::{IfMatch, IfNoneMatch, SessionPath};
 use super::requests::{SessionBody, SessionChangeBody};
 use super::types::{PathId, SessionView};
-use crate::clock::{Clock as _, SystemClock};
 use crate::crypto::Key;
 use crate::reflector::config::Format;
 use crate::reflector::handle::{SessionChange, SessionError, SessionId, SessionSpec};
@@ -49,7 +48,7 @@ pub async fn get(State(app): State<AppState>, PathId(id): PathId) -> Result<Resp
 async fn show(app: &AppState, id: SessionId) -> Result<Response, ApiError> {
     let (group, provisioned) =
         app.look(move |reflector| (reflector.session(id), reflector.provisioned(id).ok())).await?;
-    let view = SessionView::new(&group?, provisioned.as_ref(), SystemClock.state().tai_offset_ns());
+    let view = SessionView::new(&group?, provisioned.as_ref());
     let view = view.ok_or(SessionError::Unknown)?;
     Ok((Tag::of_session(provisioned.as_ref()).header(), Json(view)).into_response())
 }

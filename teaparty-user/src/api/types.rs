@@ -84,11 +84,6 @@ impl Instant {
     pub const fn from_ns(ns: u64) -> Self {
         Self { secs_since_epoch: ns / 1_000_000_000, nanos_since_epoch: (ns % 1_000_000_000) as u32 }
     }
-
-    /// From nanoseconds of CLOCK_TAI, which is ahead of UTC by `offset_ns`; 0 stays 0.
-    pub const fn from_tai_ns(ns: u64, offset_ns: i64) -> Self {
-        Self::from_ns(if ns == 0 { 0 } else { ns.saturating_add_signed(-offset_ns) })
-    }
 }
 
 /// A [`SessionId`] as a segment of a path: `source,port,destination,port,ssid`.
@@ -141,7 +136,7 @@ pub fn groups(sorted: &[SessionStatus]) -> impl Iterator<Item = &[SessionStatus]
 
 impl SessionView {
     /// A session as all interfaces know it; `None` where none does. `provisioned` is what was configured of it.
-    pub fn new(group: &[SessionStatus], provisioned: Option<&Provisioned>, tai_offset_ns: i64) -> Option<Self> {
+    pub fn new(group: &[SessionStatus], provisioned: Option<&Provisioned>) -> Option<Self> {
         let SessionId { source, source_port, destination, destination_port, ssid } = group.first()?.id;
         let seen = group.iter().filter_map(|status| {
             Some(Seen {
@@ -150,7 +145,7 @@ impl SessionView {
                 received: status.received,
                 replies: status.replies,
                 last_sender_sequence: status.last_sender_sequence,
-                last_received: Instant::from_tai_ns(status.last_received_ns, tai_offset_ns),
+                last_received: Instant::from_ns(status.last_received_ns),
             })
         });
         Some(Self {
@@ -208,7 +203,7 @@ mod tests {
             received,
             replies: received,
             last_sender_sequence: 3,
-            last_received_ns: 1_700_000_037_500_000_000,
+            last_received_ns: 1_700_000_000_500_000_000,
         }
     }
 
@@ -226,14 +221,12 @@ mod tests {
     fn one_session_on_two_interfaces_is_one_entry() {
         let mut all = vec![status("192.0.2.9", "a", 1), status("192.0.2.1", "a", 2), status("192.0.2.9", "b", 3)];
         sort(&mut all);
-        let joined: Vec<SessionView> =
-            groups(&all).filter_map(|group| SessionView::new(group, None, 37_000_000_000)).collect();
+        let joined: Vec<SessionView> = groups(&all).filter_map(|group| SessionView::new(group, None)).collect();
         let counts: Vec<Vec<u64>> = joined.iter().map(|s| s.seen.iter().map(|seen| seen.received).collect()).collect();
         assert_eq!(counts[0], [2]);
         assert_eq!(counts[1].iter().sum::<u64>(), 4);
         assert_eq!(joined.len(), 2);
         let at = joined[0].seen[0].last_received;
         assert_eq!((at.secs_since_epoch, at.nanos_since_epoch), (1_700_000_000, 500_000_000));
-        assert_eq!(Instant::from_tai_ns(0, 37_000_000_000).secs_since_epoch, 0);
     }
 }

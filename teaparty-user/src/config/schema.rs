@@ -17,7 +17,7 @@ use crate::probe::config::{FILE_SD, HTTP_SD, LABELS, SLA, TARGET};
 use crate::probe::settings::{FileSd, HttpSd, Marking, Measure, Percent, Whom};
 use crate::probe::sla::Agreement;
 use crate::probe::target::{LABEL_OCTETS, MOST_LABELS, label};
-use crate::reflector::config::{RateLimit, SessionSettings, Settings};
+use crate::reflector::config::{RateLimit, RateLimitPrefix, SessionSettings, Settings};
 
 /// The schema (JSON Schema 2020-12) of files of this kind.
 pub fn schema(kind: Kind) -> Value {
@@ -150,6 +150,9 @@ fn value(arg: &Arg) -> Value {
     }
     if is(TypeId::of::<RateLimit>()) {
         return json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string" }] });
+    }
+    if is(TypeId::of::<RateLimitPrefix>()) {
+        return json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 128 }, { "type": "string" }] });
     }
     if is(TypeId::of::<IpAddr>()) {
         return json!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] });

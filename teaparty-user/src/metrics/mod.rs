@@ -172,12 +172,9 @@ impl Snapshot {
             "Sessions by who keeps their state; none for configured ones not seen yet.",
             sessions.collect(),
         )?;
-        let tai_offset = self.clock.tai_offset_ns();
         let last = self.all(|part| &part.shown).filter(|(_, session)| session.last_received_ns != 0);
-        let last = last.map(|(part, session)| {
-            let at = session.last_received_ns.saturating_add_signed(-tai_offset);
-            (part.labels(session_labels(session)), at as f64 / 1e9)
-        });
+        let last =
+            last.map(|(part, session)| (part.labels(session_labels(session)), session.last_received_ns as f64 / 1e9));
         gauge("session_last_packet_timestamp_seconds", "When a session's last packet came.", last.collect())?;
         let interfaces = self.all(|part| &part.interfaces).map(|(part, interface)| {
             let labels = vec![("interface", interface.name.clone()), ("xdp_mode", interface.xdp_mode.into())];

@@ -28,6 +28,7 @@
 //! Only this module and [`crate::clock`] call libc.
 
 pub mod batch;
+pub mod clock_watch;
 pub mod control;
 pub mod ethtool;
 pub mod filter;

@@ -8,13 +8,13 @@ mod values;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use teaparty_common::maps;
 use teaparty_common::maps::table::MAX_SESSIONS;
+use teaparty_common::maps::{self, SourcePrefix};
 use teaparty_common::reflect::{Address, Policy};
 
 pub use self::session::SessionSettings;
 pub use self::settings::Settings;
-pub use self::values::{Format, Prefix, RateLimit, TlvProfile, XdpMode};
+pub use self::values::{Format, Prefix, RateLimit, RateLimitPrefix, TlvProfile, XdpMode};
 use super::burst::ControlLimits;
 use super::keys::{KeyLoader, SessionKeys};
 use crate::net::interface::all_up;
@@ -71,6 +71,8 @@ pub struct Config {
     pub rate_interval_ns: u64,
     /// Nanoseconds that a source may run ahead.
     pub rate_burst_ns: u64,
+    /// Which part of a source address that is counted by.
+    pub rate_prefix: SourcePrefix,
     /// Most sessions besides the provisioned ones.
     pub max_sessions: u32,
     /// When a session without packets is forgotten.
@@ -160,6 +162,7 @@ impl Config {
             allowed: settings.allow.iter().map(prefix).collect(),
             rate_interval_ns,
             rate_burst_ns,
+            rate_prefix: SourcePrefix::new(settings.rate_limit_prefix.v6, settings.rate_limit_prefix.v4),
             max_sessions: settings.max_sessions,
             session_timeout: (settings.session_timeout != 0).then(|| Duration::from_secs(settings.session_timeout)),
             default_keys,

@@ -170,15 +170,10 @@ impl<'a> Framed<'a> {
         let Self { shared, counters, frames, framed, .. } = self;
         for (index, (answer, reply)) in framed.iter().enumerate() {
             let frame = frames.frame_mut(index);
-            let mut now = 0;
-            let read = || {
-                now = SystemClock.realtime_ns();
-                now
-            };
-            let timestamp = answer.seal(reply.payload_mut(frame), read, clock);
+            let timestamp = answer.seal(reply.payload_mut(frame), || SystemClock.realtime_ns(), clock);
             reply.finish(frame);
             socket::settle(shared, answer, timestamp);
-            socket::note_residence(counters, answer, now, clock);
+            socket::note_residence(counters, answer);
         }
         packet.send(frames, SEND_PATIENCE, |index, is_sent| {
             let answer = &framed[index].0;

@@ -448,7 +448,7 @@ fn prepare(
     let mut maps = Maps::open(folder)?;
     if table.is_none() {
         tell_size(&maps, view);
-        maps.mend();
+        maps.mend(clock);
     }
     maps.publish(view, clock)?;
     Ok(maps)

@@ -19,6 +19,7 @@ use teaparty_common::maps::{
 use teaparty_common::reflect::{Address, Facts, Reason};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::clock_step::ClockStep;
 use super::config::HISTORY_RINGS;
 use super::prefixes::PrefixSet;
 use super::provisioned::{entry_flags, is_wildcard};
@@ -26,6 +27,7 @@ use super::reader::Reader;
 use super::slow_path::{Ledger, locked};
 use super::table::KernelTable;
 use super::view::{Provisioned, View};
+use crate::clock::{Clock as _, SystemClock};
 
 /// How long a packet may take to be judged by a version of the configuration that has just been replaced.
 const GRACE: Duration = Duration::from_millis(2);
@@ -109,6 +111,7 @@ impl Maps {
             flags: view.flags() | second,
             history_rings: HISTORY_RINGS,
             mac: Config::mac(view.interface.mac),
+            rate_prefix: view.config.rate_prefix,
         }
         .derived();
         // All but the word that says which configuration holds; that one is written when all the rest is there.
@@ -287,7 +290,7 @@ impl Maps {
         self.sessions.remove(key)
     }
 
-    /// Forgets sessions made by packets whose last one came before `oldest_ns` of CLOCK_TAI; how many.
+    /// Forgets sessions made by packets whose last one came before `oldest_ns` of CLOCK_MONOTONIC; how many.
     pub fn expire(&mut self, oldest_ns: u64) -> usize {
         if self.sessions.is_empty() {
             return 0;
@@ -297,9 +300,21 @@ impl Maps {
         over
     }
 
-    /// Takes over what a controller that was killed has left.
-    pub fn mend(&self) {
+    /// Takes over what a controller that was killed has left, before the clock's state is published for the first time.
+    pub fn mend(&self, clock: &Clock) {
         self.sessions.mend();
+        let Ok(before) = self.control() else { return };
+        let shift = clock.monotonic_offset_ns.wrapping_sub(before.clock.monotonic_offset_ns) as i64;
+        self.sessions
+            .correct_last_received(|last| ClockStep::unwatched(shift, SystemClock.monotonic_ns()).corrected(last));
+    }
+
+    /// Sets right the times that packets have left in their sessions between a step of the clock and the publication of
+    /// [`Clock::monotonic_offset_ns`].
+    pub fn follow_step(&self, step: &ClockStep) {
+        // Who has looked at the old offset may still write.
+        std::thread::sleep(GRACE);
+        self.sessions.correct_last_received(|last| step.corrected(last));
     }
 
     /// The table of sessions made by packets.

@@ -8,6 +8,7 @@
 //! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `Event`.
 
 pub mod burst;
+pub mod clock_step;
 pub mod config;
 pub mod control;
 pub mod extra;
@@ -56,6 +57,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use self::clock_step::ClockStep;
 use self::config::Config;
 use self::handle::{Away, ReflectorHandle, SessionSpec, State};
 use self::instance::Instance;
@@ -65,7 +67,8 @@ use self::pins::folder::Folder;
 use self::shared::Notice;
 use self::slow_path::locked;
 use self::summary::Summary;
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock as _, SystemClock, TaiOffset};
+use crate::net::clock_watch::ClockWatch;
 use crate::net::interface::{Interface, InterfaceError, Watcher, local_addresses};
 use crate::net::socket::SocketError;
 use crate::{logging, service};
@@ -122,6 +125,8 @@ pub enum ReflectorError {
 enum Event {
     /// A second has passed.
     Clock,
+    /// Somebody has set the clock.
+    ClockSet,
     /// Links or addresses have changed.
     Interfaces,
     /// Time to look whether the programs are still attached.
@@ -152,6 +157,8 @@ pub struct Reflector {
     /// What is kept for interfaces that are away, by the names that they are waited for by.
     held: HashMap<String, Folder>,
     watcher: AsyncFd<Watcher>,
+    clock_watch: AsyncFd<ClockWatch>,
+    tai_offset: TaiOffset,
     interrupt: Signal,
     terminate: Signal,
     /// Whether the programs go on answering at the end, whatever is configured.
@@ -173,14 +180,18 @@ impl Reflector {
         // SAFETY: a `Watcher` owns its descriptor and never replaces or closes it while it lives.
         let watcher = unsafe { AsyncFd::register_with_interest(Watcher::new()?, Interest::READABLE) };
         let watcher = watcher.map_err(io::Error::from)?;
+        // SAFETY: a `ClockWatch` owns its descriptor and never replaces or closes it while it lives.
+        let clock_watch = unsafe { AsyncFd::register_with_interest(ClockWatch::new()?, Interest::READABLE) };
+        let clock_watch = clock_watch.map_err(io::Error::from)?;
+        let tai_offset = TaiOffset::new(&SystemClock);
         // Before anything is attached: whoever ends us from now on has it taken away again.
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         pins::claim::sweep();
         let mut slots: Vec<(String, Option<Instance>)> = Vec::new();
         for name in &config.interfaces {
             let started = Interface::find(name).map_err(ReflectorError::from).and_then(|interface| {
-                let (sender, tally) = (sender.clone(), Arc::default());
-                Instance::start(interface, &config, provisioned.clone(), read_clock(), sender, tally, &mut None)
+                let (sender, tally, clock) = (sender.clone(), Arc::default(), read_clock(&tai_offset));
+                Instance::start(interface, &config, provisioned.clone(), clock, sender, tally, &mut None)
             });
             match started {
                 Ok(instance) => slots.push((name.clone(), Some(instance))),
@@ -202,7 +213,20 @@ impl Reflector {
         let state = Arc::new(Mutex::new(state));
         let handle = ReflectorHandle { state: state.clone(), commands: commands_in };
         let held = HashMap::new();
-        Ok((Self { state, sender, notices, commands, held, watcher, interrupt, terminate, is_left: false }, handle))
+        let reflector = Self {
+            state,
+            sender,
+            notices,
+            commands,
+            held,
+            watcher,
+            clock_watch,
+            tai_offset,
+            interrupt,
+            terminate,
+            is_left: false,
+        };
+        Ok((reflector, handle))
     }
 
     /// Follows clock, interfaces and requests until SIGINT, SIGTERM or [`ReflectorHandle::stop`]; then takes everything
@@ -262,6 +286,12 @@ impl Reflector {
                     guard.clear_ready();
                     Event::Interfaces
                 }
+                guard = self.clock_watch.readable() => {
+                    let mut guard = guard?;
+                    guard.get_inner().drain();
+                    guard.clear_ready();
+                    Event::ClockSet
+                }
                 Some(notice) = self.notices.recv() => Event::Notice(notice),
                 Some(command) = self.commands.recv() => Event::Command(command),
             };
@@ -289,6 +319,7 @@ impl Reflector {
                 }
                 self.follow_names();
             }
+            Event::ClockSet => self.publish_clock(),
             Event::Interfaces => self.follow_interfaces(),
             Event::Programs => {
                 for (_, instance) in &mut locked(&self.state).slots {
@@ -316,12 +347,21 @@ impl Reflector {
         Ok(true)
     }
 
-    fn publish_clock(&self) {
-        let clock = read_clock();
-        for (name, instance) in &locked(&self.state).slots {
+    /// Publishes the clock's state. Where somebody has set the clock, sets right what packets have left meanwhile.
+    fn publish_clock(&mut self) {
+        let step = self.tai_offset.observe(&SystemClock);
+        let clock = read_clock(&self.tai_offset);
+        let state = locked(&self.state);
+        for (name, instance) in &state.slots {
             if let Some(Err(error)) = instance.as_ref().map(|instance| instance.set_clock(clock)) {
                 tracing::warn!("{name}: the kernel does not take the clock's state: {error}");
             }
+        }
+        let Some(by_ns) = step else { return };
+        tracing::info!("the clock was set by {:+.3} s; rate limits and the age of sessions go on", by_ns as f64 / 1e9);
+        let step = ClockStep::noticed(by_ns, SystemClock.monotonic_ns());
+        for instance in state.slots.iter().filter_map(|(_, instance)| instance.as_ref()) {
+            instance.maps(|maps| maps.follow_step(&step));
         }
     }
 
@@ -339,10 +379,10 @@ impl Reflector {
     fn expire(&self) {
         let mut state = locked(&self.state);
         let Some(timeout) = state.config.session_timeout else { return };
+        let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        let oldest = SystemClock.monotonic_ns().saturating_sub(timeout);
         for (_, instance) in &mut state.slots {
             let Some(instance) = instance else { continue };
-            let now = SystemClock.realtime_ns().wrapping_add(instance.shared.clock().tai_offset_ns);
-            let oldest = now.saturating_sub(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
             let own = {
                 let mut table = locked(&instance.shared.table);
                 table.sweep(&instance.shared.view());
@@ -396,7 +436,8 @@ impl Reflector {
                 let mut held = self.held.remove(name);
                 let (provisioned, sender) = (provisioned.clone(), self.sender.clone());
                 let tally = away.get(name).map(|away| away.tally.clone()).unwrap_or_default();
-                match Instance::start(found, &settings, provisioned, read_clock(), sender, tally, &mut held) {
+                let clock = read_clock(&self.tai_offset);
+                match Instance::start(found, &settings, provisioned, clock, sender, tally, &mut held) {
                     Ok(instance) => {
                         tracing::info!("{name}: the interface is back, XDP mode {}", instance.mode().name());
                         away.remove(name).inspect(|away| away.end(&instance));
@@ -454,8 +495,8 @@ fn stop_all(slots: Vec<(String, Option<Instance>)>, is_kept: impl Fn(&Instance) 
     is_well
 }
 
-/// The state of the system clock as the packets state it.
-fn read_clock() -> Clock {
+/// The state of the system clock as the packets state it, and what turns its readings into intervals.
+fn read_clock(tai_offset: &TaiOffset) -> Clock {
     let state = SystemClock.state();
     let source = if state.is_synchronized { SYNC_SOURCE_NTP } else { SYNC_SOURCE_FREE_RUNNING };
     Clock {
@@ -463,5 +504,6 @@ fn read_clock() -> Clock {
         error_estimate: state.error_estimate(TimestampFormat::Ntp).bits(),
         timestamp_information: [source, METHOD_SOFTWARE, source, METHOD_SOFTWARE],
         reserved: [0; 2],
+        monotonic_offset_ns: tai_offset.ns(),
     }
 }

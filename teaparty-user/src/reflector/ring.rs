@@ -16,6 +16,7 @@ use super::queue::FairQueue;
 use super::shared::{Notice, Shared};
 use super::socket::{BATCH, SEND_BATCH};
 use super::view::View;
+use crate::clock::{Clock as _, SystemClock, plausible_arrival};
 use crate::net::wait::wait;
 
 /// What part of the time that a batch takes may go into emptying the ring, so that a flood that is thrown away does not
@@ -102,7 +103,9 @@ impl Engine<'_> {
     /// Deals with a frame whose turn it is.
     fn take(&mut self, record: &mut [u8], view: &View, clock: &Clock) {
         let Some((head, frame)) = record.split_at_mut_checked(size_of::<PuntHeader>()) else { return };
-        let Ok(header) = PuntHeader::read_from_bytes(head) else { return };
+        let Ok(mut header) = PuntHeader::read_from_bytes(head) else { return };
+        // The kernel program knows of a step of the clock only when the controller has told it.
+        header.facts.received_ns = plausible_arrival(header.facts.received_ns, SystemClock.monotonic_ns());
         pacing::take_frame(self.shared, &mut self.framed, &header, frame, view, clock);
     }
 }

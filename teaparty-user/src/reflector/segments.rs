@@ -60,14 +60,9 @@ impl Segmented {
     /// Seals what is pending with T3, settles its sessions, and sends it.
     pub fn flush(&mut self, shared: &Shared, counters: &Counters, clock: &Clock) {
         for (answer, mut payload, segments) in self.pending.drain(..) {
-            let mut now = 0;
-            let read = || {
-                now = SystemClock.realtime_ns();
-                now
-            };
-            let timestamp = answer.seal(&mut payload, read, clock);
+            let timestamp = answer.seal(&mut payload, || SystemClock.realtime_ns(), clock);
             socket::settle(shared, &answer, timestamp);
-            socket::note_residence(counters, &answer, now, clock);
+            socket::note_residence(counters, &answer);
             let way = way(&answer, &payload, segments);
             let sent = way.first().zip(shared.raw()).is_some_and(|(first, raw)| {
                 let sent =

@@ -4,23 +4,27 @@
 
 use std::collections::HashMap;
 
-use teaparty_common::maps::{HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
+use teaparty_common::maps::rate_limit::{self, SharedRow};
+use teaparty_common::maps::table::Shape;
+use teaparty_common::maps::{BUCKET_ROWS, HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
 use teaparty_common::reflect::{Address, Facts, Reason};
 use teaparty_common::tlv::measurement::HISTORY_DEPTH;
+use zerocopy::FromZeros;
 
-use super::config::HISTORY_RINGS;
+use super::config::{Config, HISTORY_RINGS};
 use super::lru::Lru;
 use super::provisioned::is_wildcard;
+use super::table::new_shape;
 use super::view::View;
-
-/// Sources whose rate is remembered at a time.
-const BUCKETS: usize = 65_536;
 
 /// The table. Bounded in all its parts.
 pub struct SessionTable {
     seen: Lru<SessionKey, Session>,
     configured: HashMap<SessionKey, Session>,
-    buckets: Lru<Address, u64>,
+    /// The rate limit's: pages that no source has used take no memory.
+    buckets: Box<[SharedRow]>,
+    /// Where a source's bucket is, by a seed of this table alone.
+    shape: Shape,
     rings: HashMap<u32, Box<HistoryRing>, foldhash::fast::RandomState>,
     serial: u32,
     /// The configuration that the sessions in here are of.
@@ -35,7 +39,9 @@ impl SessionTable {
         Self {
             seen: Lru::new(max_sessions as usize),
             configured: HashMap::new(),
-            buckets: Lru::new(BUCKETS),
+            buckets: new_buckets(),
+            // A seed that is known does no more than to let somebody choose whose bucket is forgotten first.
+            shape: new_shape(max_sessions).unwrap_or_else(|_| Shape::new(max_sessions, [0; 5])),
             rings: HashMap::default(),
             serial: 0,
             current: None,
@@ -47,7 +53,7 @@ impl SessionTable {
     ///
     /// `key` is the packet's as an open one. If `ssid_authenticated`, which stands where an authenticated packet has its
     /// SSID, makes it one of an authenticated session, it becomes that session's: such packets are never answered in the
-    /// open.
+    /// open. The packet came at `now_ns` of CLOCK_MONOTONIC.
     pub fn admit(
         &mut self,
         key: &mut SessionKey,
@@ -76,23 +82,17 @@ impl SessionTable {
             }
         }
         if view.config.rate_interval_ns != 0 {
-            self.limit(&key.source, view.config.rate_interval_ns, view.config.rate_burst_ns, now_ns)?;
+            self.limit(&key.source, &view.config, now_ns)?;
         }
         Ok(flags)
     }
 
-    /// The rate limit: a virtual clock per source that each packet moves on, and that may run ahead by the burst.
-    fn limit(&mut self, source: &Address, interval_ns: u64, burst_ns: u64, now_ns: u64) -> Result<(), Reason> {
-        let Some(full_at) = self.buckets.get_mut(source) else {
-            self.buckets.insert(*source, now_ns + interval_ns);
-            return Ok(());
-        };
-        let earliest = (*full_at).max(now_ns);
-        if earliest - now_ns > burst_ns {
-            return Err(Reason::RateLimited);
-        }
-        *full_at = earliest + interval_ns;
-        Ok(())
+    /// The rate limit, as the kernel program has it.
+    fn limit(&self, source: &Address, config: &Config, now_ns: u64) -> Result<(), Reason> {
+        let source = config.rate_prefix.of(source);
+        let Some(row) = self.buckets.get(self.shape.bucket_row(&source) as usize) else { return Ok(()) };
+        let is_within = rate_limit::admit(row, &source, now_ns, config.rate_interval_ns, config.rate_burst_ns);
+        if is_within { Ok(()) } else { Err(Reason::RateLimited) }
     }
 
     /// Assigns the session's next Sequence Number, making the session if it is new, and adds what it knows to the facts.
@@ -239,7 +239,7 @@ impl SessionTable {
         self.configured.remove(key).is_some() | self.seen.remove(key).is_some()
     }
 
-    /// Forgets sessions made by packets whose last one came before `oldest_ns` of CLOCK_TAI; how many.
+    /// Forgets sessions made by packets whose last one came before `oldest_ns` of CLOCK_MONOTONIC; how many.
     pub fn expire(&mut self, oldest_ns: u64) -> usize {
         self.seen.expire(|session| session.last_received_ns < oldest_ns)
     }
@@ -264,6 +264,12 @@ impl SessionTable {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Rows of buckets, all full.
+fn new_buckets() -> Box<[SharedRow]> {
+    // Where there is no memory for 2 MiB, nothing goes on.
+    <[SharedRow]>::new_box_zeroed_with_elems(BUCKET_ROWS as usize).unwrap_or_default()
 }
 
 /// The checks that a session passes once for each version of the configuration.

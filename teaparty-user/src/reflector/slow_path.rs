@@ -23,6 +23,7 @@ use super::extra::Host;
 use super::sessions::SessionTable;
 use super::shared::Shared;
 use super::view::View;
+use crate::clock::{Clock as _, SystemClock, plausible_arrival};
 use crate::crypto::Key;
 
 /// A packet to be answered.
@@ -95,7 +96,7 @@ pub struct More {
 }
 
 /// Decides whether a packet may be answered where no kernel program has: completes its key, which comes without SSID,
-/// and gives the flags of its session.
+/// and gives the flags of its session. It came at `received_ns` of CLOCK_MONOTONIC.
 pub fn admit(
     shared: &Shared,
     key: &mut SessionKey,
@@ -292,6 +293,12 @@ pub fn wire_time(realtime_ns: u64, format: TimestampFormat, clock: &Clock) -> u6
         TimestampFormat::Ptp => realtime_ns.wrapping_add(clock.tai_offset_ns),
     };
     Timestamp::from_nanos(nanos, format).bits()
+}
+
+/// An arrival on CLOCK_REALTIME, shortly before now, in nanoseconds of CLOCK_MONOTONIC.
+pub fn arrival_ns(realtime_ns: u64, clock: &Clock) -> u64 {
+    let arrival_ns = clock.monotonic_ns(realtime_ns.wrapping_add(clock.tai_offset_ns));
+    plausible_arrival(arrival_ns, SystemClock.monotonic_ns())
 }
 
 /// The Error Estimate for timestamps in a format.

@@ -186,7 +186,7 @@ fn admit(
         reserved: 0,
     };
     let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
-    let received_ns = received.wrapping_add(clock.tai_offset_ns);
+    let received_ns = slow_path::arrival_ns(received, clock);
     let session_flags = slow_path::admit(shared, &mut key, request.payload, view, received_ns)?;
     let format = slow_path::format(session_flags, &view.config.policy);
     let facts = Facts {
@@ -313,14 +313,9 @@ pub fn send(
     answers: &[Answer],
 ) {
     for (index, answer) in answers.iter().enumerate() {
-        let mut now = 0;
-        let read = || {
-            now = SystemClock.realtime_ns();
-            now
-        };
-        let timestamp = answer.seal(replies.payload_mut(index), read, clock);
+        let timestamp = answer.seal(replies.payload_mut(index), || SystemClock.realtime_ns(), clock);
         settle(shared, answer, timestamp);
-        note_residence(counters, answer, now, clock);
+        note_residence(counters, answer);
     }
     while let Err(error) = socket.send(replies) {
         let is_writable =
@@ -345,11 +340,11 @@ pub fn settle(shared: &Shared, answer: &Answer, timestamp: u64) {
     answer.settle(timestamp, shared.ledger(answer.is_authenticated()));
 }
 
-/// Adds the time that a packet has stayed, its T3 being at `now` of CLOCK_REALTIME. A reply that follows another one was
-/// to wait, which says nothing of us.
-pub fn note_residence(counters: &Counters, answer: &Answer, now: u64, clock: &Clock) {
+/// Adds the time that a packet has stayed, its T3 having just been read. A reply that follows another one was to wait,
+/// which says nothing of us.
+pub fn note_residence(counters: &Counters, answer: &Answer) {
     if !answer.is_again {
-        counters.residence.add(now.wrapping_add(clock.tai_offset_ns).saturating_sub(answer.facts().received_ns));
+        counters.residence.add(SystemClock.monotonic_ns().saturating_sub(answer.facts().received_ns));
     }
 }
 

@@ -115,6 +115,12 @@ impl KernelTable {
         self.shared().places.iter().filter_map(table::read)
     }
 
+    /// Sets right when sessions last had a packet, where `corrected` says otherwise; returns of how many.
+    pub fn correct_last_received(&self, corrected: impl Fn(u64) -> Option<u64>) -> usize {
+        let places = self.shared().places.iter();
+        places.filter(|place| table::correct_last_received(*place, &corrected)).count()
+    }
+
     /// Mends what a controller that was killed while it took a session out has left, and the count of sessions. For a
     /// start, when no other controller runs.
     pub fn mend(&self) {

@@ -10,6 +10,7 @@ mod admission;
 mod bad_input;
 mod differential;
 mod headers;
+mod limits;
 mod sessions;
 mod tlvs;
 mod vectors;

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Barrier, Mutex};
+use std::time::{Duration, Instant};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
@@ -10,7 +11,7 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use teaparty_common::maps::{
     ABI_VERSION, BUCKET_ROWS, Board, BucketRow, Clock, Config, Control, Counters, HistoryRing, LedgerRequest,
-    LocalAddress, PuntHeader, Session, SessionKey, Step, name, program,
+    LocalAddress, PuntHeader, Session, SessionKey, SourcePrefix, Step, name, program,
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
 use teaparty_user::reflector::maps::connect;
@@ -31,8 +32,13 @@ pub(crate) const PASS: u32 = 2;
 pub(crate) const TX: u32 = 3;
 
 /// What [`Kernel::new`] configures for the clock, and replies must say.
-pub(crate) const CLOCK: Clock =
-    Clock { tai_offset_ns: 0, error_estimate: 0x8203, timestamp_information: [1, 2, 1, 2], reserved: [0; 2] };
+pub(crate) const CLOCK: Clock = Clock {
+    tai_offset_ns: 0,
+    error_estimate: 0x8203,
+    timestamp_information: [1, 2, 1, 2],
+    reserved: [0; 2],
+    monotonic_offset_ns: 0,
+};
 
 /// Rings in the history map.
 pub(crate) const HISTORY_RINGS: u32 = 64;
@@ -93,6 +99,7 @@ impl Kernel {
             flags: Config::STATEFUL | Config::HISTORY,
             history_rings: HISTORY_RINGS,
             mac: Config::mac(OUR_MAC),
+            rate_prefix: SourcePrefix::DEFAULT,
         };
         let mut kernel =
             Self { loaded: Some(loaded), out: vec![0; 65536], counted: [0; REASON_SLOTS], config, control };
@@ -110,10 +117,7 @@ impl Kernel {
         self.forget();
         empty::<SessionKey, Session>(self.map(name::PROVISIONED));
         empty::<Address, LocalAddress>(self.map(name::ADDRESSES));
-        let mut buckets: Array<_, BucketRow> = self.map(name::BUCKETS);
-        for row in 0..BUCKET_ROWS {
-            buckets.set(row, BucketRow::default(), 0).expect("a row of buckets is written");
-        }
+        self.reset_buckets();
         let mut allowed: LpmTrie<_, Address, u32> = self.map(name::ALLOWED);
         let prefixes: Vec<Key<Address>> = allowed.keys().map(|key| key.expect("a prefix is read")).collect();
         for prefix in prefixes {
@@ -122,6 +126,14 @@ impl Kernel {
         self.post(|board| board.ports.fill(0));
         self.punts();
         self.counted = self.counters();
+    }
+
+    /// Has every source its full burst.
+    pub(crate) fn reset_buckets(&mut self) {
+        let mut buckets: Array<_, BucketRow> = self.map(name::BUCKETS);
+        for row in 0..BUCKET_ROWS {
+            buckets.set(row, BucketRow::default(), 0).expect("a row of buckets is written");
+        }
     }
 
     /// Makes `control` and `config` hold.
@@ -205,6 +217,30 @@ impl Kernel {
         let result = xdp(bpf, program::REFLECT).test_run(options);
         let result = result.unwrap_or_else(|error| panic!("test run of {} octets: {}", frame.len(), chain(&error)));
         Outcome { action: result.return_value, frame: out[..result.data_size_out as usize].to_vec() }
+    }
+
+    /// Runs the reflector on a frame by as many threads as there are processors in `processors`, each on one of them, for so
+    /// long; returns how long that took.
+    pub(crate) fn run_on(&self, processors: &[usize], frame: &[u8], how_long: Duration) -> Duration {
+        let bpf = &self.loaded.as_ref().expect(HELD).bpf;
+        let program: &Xdp = bpf.program(program::REFLECT).expect("the reflector").try_into().expect("an XDP program");
+        let start = Barrier::new(processors.len());
+        let run = |processor: usize| {
+            pin_to(processor);
+            let mut out = vec![0; frame.len() + 256];
+            start.wait();
+            let begun = Instant::now();
+            while begun.elapsed() < how_long {
+                let options =
+                    TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
+                program.test_run(options).expect("a test run");
+            }
+            begun.elapsed()
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = processors.iter().map(|processor| scope.spawn(|| run(*processor))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no thread panics")).max().unwrap_or_default()
+        })
     }
 
     /// Does something while there are no programs that the reflector could go on to.
@@ -314,6 +350,13 @@ fn load() -> Result<Loaded, String> {
     };
     let table = KernelTable::new(array(name::SESSIONS), array(name::SERIAL), table).expect("the table is mapped");
     Ok(Loaded { bpf, counters, punts, table })
+}
+
+/// Has the calling thread run on this processor alone.
+fn pin_to(processor: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(processor);
+    rustix::thread::sched_setaffinity(None, &set).expect("the processor is there");
 }
 
 /// Removes every entry.

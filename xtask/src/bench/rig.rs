@@ -7,7 +7,7 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, PerCpuArray, RingBuf};
 use aya::programs::ProgramFd;
 use teaparty_common::maps::table::Shape;
-use teaparty_common::maps::{self, ABI_VERSION, Board, Config, Control, Counters, LocalAddress, name};
+use teaparty_common::maps::{self, ABI_VERSION, Board, Config, Control, Counters, LocalAddress, SourcePrefix, name};
 use teaparty_common::reflect::{Address, Policy, Reason};
 
 use super::cases::{Case, Limit, OUR_V4, OUR_V6, Subject};
@@ -136,6 +136,7 @@ impl Rig {
             flags: case.flags,
             history_rings: 1,
             mac: Config::mac(OUR_MAC),
+            rate_prefix: SourcePrefix::DEFAULT,
         }
         .derived();
         let table = self.table;

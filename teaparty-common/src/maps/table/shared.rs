@@ -17,7 +17,7 @@ pub struct Shared<'a> {
     pub present: &'a AtomicU64,
 }
 
-impl Words for &SharedPlace {
+impl<const N: usize> Words for &[AtomicU64; N] {
     #[inline]
     fn get(self, at: usize) -> u64 {
         self[at].load(Ordering::Acquire)

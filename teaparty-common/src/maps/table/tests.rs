@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::super::{BucketRow, Session, SessionKey};
+use super::super::{Session, SessionKey};
 use super::{Memory, REACH, Shape, Shared, SharedPlace, WAYS, changing, find, find_near, free, read, remove_if};
 use crate::reflect::Address;
 
@@ -252,17 +252,4 @@ fn a_place_that_somebody_left_half_changed_is_nobodys_until_it_is_freed() {
     assert_eq!(changing(place), None);
     assert_eq!(table.make(&key(1), &session(2)) as usize, index, "it is used again");
     assert_eq!(table.get(&key(1)), Some(session(2)));
-}
-
-#[test]
-fn a_row_of_buckets_limits_each_source_and_forgets_the_one_that_loses_least() {
-    let source = |n: u8| Address::v4([192, 0, 2, n]);
-    let mut row = BucketRow::default();
-    let mut admit = |n: u8, now: u64| row.admit(&source(n), now, 10, 25);
-    // Three at once, then one each interval.
-    assert_eq!([0, 0, 0, 0].map(|_| admit(1, 1000)), [true, true, true, false]);
-    assert_eq!([1010, 1010].map(|now| admit(1, now)), [true, false]);
-    // Three others have places of their own; a fifth source takes that of one with less debt than the first.
-    assert!((2..=5).all(|n| admit(n, 1010)));
-    assert!(!admit(1, 1010), "what it owes is remembered");
 }

@@ -145,6 +145,12 @@ pub(super) fn constrain_setting(name: &str, schema: &mut Value) {
             schema["pattern"] = json!("^(0|[1-9][0-9]{0,8}|1000000000)(:[1-9][0-9]{0,8})?$");
             (schema["minimum"], schema["maximum"]) = (json!(0), json!(1_000_000_000));
         }
+        "rate-limit-prefix" => {
+            let (v4, v6) = ("3[0-2]|[12][0-9]|[1-9]", "12[0-8]|1[01][0-9]|[1-9][0-9]?");
+            schema["type"] = json!(["string", "integer", "null"]);
+            schema["pattern"] = json!(format!("^({v6})(:({v4}))?$"));
+            (schema["minimum"], schema["maximum"]) = (json!(1), json!(128));
+        }
         "reflected-control-interval" => schema["pattern"] = json!("^([1-9][0-9]{1,2}us|[1-9][0-9]{0,2}ms|[1-4]s)$"),
         "reflected-control-count" => (schema["minimum"], schema["maximum"]) = (json!(1), json!(u16::MAX)),
         "reflected-control-session-rate" | "reflected-control-rate" => schema["minimum"] = json!(1),

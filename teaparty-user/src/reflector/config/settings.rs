@@ -8,7 +8,7 @@ use teaparty_common::reflect::Policy;
 use teaparty_common::wire::DEFAULT_PORT;
 
 use super::session::SessionSettings;
-use super::values::{Format, Prefix, RateLimit, TlvProfile, XdpMode};
+use super::values::{Format, Prefix, RateLimit, RateLimitPrefix, TlvProfile, XdpMode};
 
 /// A reflector's settings. A line of documentation is the option's help and the key's description.
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,9 @@ pub struct Settings {
     /// Packets per second that one source may send, and how many at once; 0 for no limit
     #[arg(long, value_name = "PPS[:BURST]")]
     pub rate_limit: RateLimit,
+    /// Leading bits of a source address that are one source for --rate-limit: of IPv6, and of IPv4
+    #[arg(long, value_name = "V6[:V4]")]
+    pub rate_limit_prefix: RateLimitPrefix,
     /// Sessions that are remembered besides the provisioned ones; the least recently used one makes room
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_sessions: u32,
@@ -144,7 +147,7 @@ impl Settings {
         "tlv-code",
     ];
     /// Who is answered, and how often: they change while the reflector runs.
-    pub const LIMITS: &[&str] = &["allow", "rate-limit", "min-payload", "session-timeout"];
+    pub const LIMITS: &[&str] = &["allow", "rate-limit", "rate-limit-prefix", "min-payload", "session-timeout"];
     /// What else changes while the reflector runs.
     const OTHERS: &[&str] = &["address", "auth-key-file", "tlv-key-file", "keep", "session"];
 
@@ -192,6 +195,7 @@ impl Default for Settings {
             min_payload: Policy::DEFAULT.min_payload,
             allow: Vec::new(),
             rate_limit: RateLimit::DEFAULT,
+            rate_limit_prefix: RateLimitPrefix::DEFAULT,
             max_sessions: 65_536,
             session_timeout: 900,
             deny_dscp: None,

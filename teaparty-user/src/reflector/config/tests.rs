@@ -76,6 +76,23 @@ fn rates_are_read_and_written() {
 }
 
 #[test]
+fn the_rate_limit_counts_by_network_or_as_it_is_told() {
+    let read = |text: &str| text.parse::<RateLimitPrefix>().map(|prefix| (prefix.v6, prefix.v4));
+    for (text, expected) in [("64", (64, 32)), ("128", (128, 32)), ("56:24", (56, 24)), ("1:1", (1, 1))] {
+        assert_eq!(read(text), Ok(expected), "{text}");
+        let written = text.parse::<RateLimitPrefix>().unwrap().to_string();
+        assert_eq!(read(&written), Ok(expected), "{written}");
+    }
+    for bad in ["", "0", "129", "64:", "64:0", "64:33", ":32", "64:32:1", "x", "-1"] {
+        assert!(read(bad).is_err(), "{bad}");
+    }
+    let json = |text: &str| serde_json::from_str::<RateLimitPrefix>(text).map_err(|error| error.to_string());
+    assert_eq!(json("48").unwrap(), json("\"48:32\"").unwrap());
+    assert!(json("[]").unwrap_err().contains("V6[:V4]"));
+    assert_eq!(Config::try_from(settings()).unwrap().rate_prefix, SourcePrefix::new(64, 32));
+}
+
+#[test]
 fn a_file_may_write_rates_as_numbers() {
     let read = |json: &str| serde_json::from_str::<RateLimit>(json).map_err(|error| error.to_string());
     assert_eq!(read("0").unwrap().rate_pps, 0);

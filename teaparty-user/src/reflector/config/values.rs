@@ -134,6 +134,68 @@ impl From<RateLimit> for String {
     }
 }
 
+/// How many leading bits of a source address the rate limit counts by.
+///
+/// Written `V6[:V4]`: the length for IPv6, and the one for IPv4 where that is not 32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "LengthOrText", into = "String")]
+pub struct RateLimitPrefix {
+    /// Bits of an IPv6 address, 1 to 128.
+    pub v6: u8,
+    /// Bits of an IPv4 address, 1 to 32.
+    pub v4: u8,
+}
+
+impl RateLimitPrefix {
+    /// One network of IPv6, whose hosts choose their addresses in it themselves; one address of IPv4.
+    pub const DEFAULT: Self = Self { v6: 64, v4: 32 };
+}
+
+impl FromStr for RateLimitPrefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (v6, v4) = text.split_once(':').unwrap_or((text, "32"));
+        let length = |text: &str, most: u8| text.parse().ok().filter(|length| (1..=most).contains(length));
+        length(v6, 128).zip(length(v4, 32)).map(|(v6, v4)| Self { v6, v4 }).ok_or_else(|| {
+            format!(
+                "`{text}` is no prefix length: write 1 to 128 for IPv6, and :1 to :32 after it for IPv4, such as 64:32"
+            )
+        })
+    }
+}
+
+impl fmt::Display for RateLimitPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.v6, self.v4)
+    }
+}
+
+impl TryFrom<LengthOrText> for RateLimitPrefix {
+    type Error = String;
+
+    fn try_from(written: LengthOrText) -> Result<Self, String> {
+        match written {
+            LengthOrText::Number(length) => length.to_string().parse(),
+            LengthOrText::Text(text) => text.parse(),
+        }
+    }
+}
+
+/// A prefix length as a file may write it.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a prefix length is a whole number from 1 to 128 or text: V6[:V4], such as 64:32")]
+enum LengthOrText {
+    Number(u64),
+    Text(String),
+}
+
+impl From<RateLimitPrefix> for String {
+    fn from(prefix: RateLimitPrefix) -> Self {
+        prefix.to_string()
+    }
+}
+
 /// Addresses that begin alike: `ADDRESS/LENGTH`, or an address alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Serialize;
-use teaparty_common::maps::{Session, SessionKey};
+use teaparty_common::maps::{Clock, Session, SessionKey};
 
 use super::{ReflectorHandle, SessionError, SessionId};
+use crate::clock::{Clock as _, SystemClock};
 use crate::reflector::provisioned::ProvisionedSet;
 use crate::reflector::reader::Reader;
 use crate::reflector::shared::Shared;
@@ -33,7 +34,7 @@ pub struct SessionStatus {
     pub replies: u64,
     /// Sequence Number of the last request.
     pub last_sender_sequence: u32,
-    /// T2 of the last packet in nanoseconds of CLOCK_TAI; 0 for none.
+    /// When the last packet came, in nanoseconds since 1970, UTC by the clock as it is set now; 0 for none.
     pub last_received_ns: u64,
 }
 
@@ -53,7 +54,7 @@ impl ReflectorHandle {
         let mut all = Vec::new();
         let mut seen = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
         for Source { interface, shared, reader } in &sources {
-            let view = shared.view();
+            let (view, clock) = (shared.view(), shared.clock());
             // An entry of a session that is the controller's by now is what a packet that was under way left.
             let is_kernels = |key: &SessionKey, session: &Session| {
                 let is_seen = session.received() > 0 || !provisioned.contains_key(key);
@@ -67,7 +68,7 @@ impl ReflectorHandle {
             let kernels = kernels.iter().filter(|(key, _)| !taken.contains(key)).map(|one| (one, true));
             for ((key, session), is_kernels) in kernels.chain(own.iter().map(|one| (one, false))) {
                 seen.insert(*key);
-                all.push(session_status(interface, key, session, is_kernels));
+                all.push(session_status(interface, key, session, is_kernels, &clock));
             }
         }
         all.extend(provisioned.iter().filter(|(key, _)| !seen.contains(*key)).map(|(key, one)| unseen(key, one)));
@@ -89,7 +90,7 @@ impl ReflectorHandle {
             // As in a list: the controller's, if both have it while it changes.
             let own = locked(&shared.table).get(&key).copied();
             if let Some(session) = own.or(kernels) {
-                found.push(session_status(interface, &key, &session, own.is_none()));
+                found.push(session_status(interface, &key, &session, own.is_none(), &shared.clock()));
             }
         }
         if found.is_empty() {
@@ -114,6 +115,17 @@ impl ReflectorHandle {
     }
 }
 
+/// Returns a moment of CLOCK_MONOTONIC as UTC, both in nanoseconds; 0 stays 0, and what can't have been yet is now.
+///
+/// By the offset that the kernel program has too, and not by two clocks read now: a session's time is the same in each answer.
+fn utc_ns(monotonic_ns: u64, clock: &Clock) -> u64 {
+    if monotonic_ns == 0 {
+        return 0;
+    }
+    let past = monotonic_ns.min(SystemClock.monotonic_ns());
+    past.wrapping_add(clock.monotonic_offset_ns).saturating_sub(clock.tai_offset_ns)
+}
+
 /// The sessions that the controller owns. The slow path waits for the table: it is locked for a few at a time.
 fn own_sessions(shared: &Shared) -> impl Iterator<Item = (SessionKey, Session)> {
     const PART: usize = 1024;
@@ -125,10 +137,16 @@ fn own_sessions(shared: &Shared) -> impl Iterator<Item = (SessionKey, Session)> 
 /// A configured session that has not been seen.
 fn unseen(key: &SessionKey, provisioned: &Provisioned) -> SessionStatus {
     let session = Session { flags: provisioned.flags | Session::PROVISIONED, ..Session::default() };
-    SessionStatus { interface: None, ..session_status("", key, &session, false) }
+    SessionStatus { interface: None, ..session_status("", key, &session, false, &Clock::default()) }
 }
 
-fn session_status(interface: &str, key: &SessionKey, session: &Session, is_kernel_owned: bool) -> SessionStatus {
+fn session_status(
+    interface: &str,
+    key: &SessionKey,
+    session: &Session,
+    is_kernel_owned: bool,
+    clock: &Clock,
+) -> SessionStatus {
     SessionStatus {
         interface: Some(interface.into()),
         id: key.into(),
@@ -138,6 +156,6 @@ fn session_status(interface: &str, key: &SessionKey, session: &Session, is_kerne
         received: session.received(),
         replies: session.replies,
         last_sender_sequence: session.sender_sequence,
-        last_received_ns: session.last_received_ns,
+        last_received_ns: utc_ns(session.last_received_ns, clock),
     }
 }

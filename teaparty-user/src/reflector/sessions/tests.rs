@@ -128,6 +128,19 @@ fn a_source_may_burst_and_then_keeps_its_rate() {
 }
 
 #[test]
+fn all_addresses_of_an_ipv6_network_are_one_source() {
+    let view = view(|s| s.rate_limit = "1000:3".parse().unwrap());
+    let mut table = SessionTable::new(4);
+    let from = |network: u8, host: u8| SessionKey {
+        source: Address([0x20, 1, 0xd, 0xb8, 0, 0, 0, network, 0, 0, 0, 0, 0, 0, 0, host]),
+        ..key(5000)
+    };
+    let admitted = (0..100).filter(|host| admit(&mut table, &from(1, *host), &view, 1_000_000).is_ok()).count();
+    assert_eq!(admitted, 3);
+    assert!(admit(&mut table, &from(2, 0), &view, 1_000_000).is_ok(), "another network");
+}
+
+#[test]
 fn numbers_counters_and_history_follow_the_packets() {
     let mut table = SessionTable::new(4);
     let view = view(|_| {});

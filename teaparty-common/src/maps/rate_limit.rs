@@ -1,0 +1,145 @@
+//! The rate limit: one token bucket for each source prefix, shared by all processors.
+//!
+//! A bucket is a virtual clock that each packet moves on by the interval (GCRA). It lies at most one burst and one interval
+//! ahead of CLOCK_MONOTONIC; whatever is further ahead comes from a clock that was set, or from a larger burst that was
+//! configured before, and counts as a full bucket.
+
+use core::mem::offset_of;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::table::Words;
+use crate::reflect::Address;
+
+/// The rate limit's state for one source prefix.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(32))]
+pub struct Bucket {
+    /// The prefix, see [`SourcePrefix::of`].
+    pub source: Address,
+    /// CLOCK_MONOTONIC at which the prefix will have its full burst again, in nanoseconds.
+    pub full_at_ns: u64,
+    /// Nothing.
+    pub reserved: u64,
+}
+
+/// Buckets in a row.
+const WAYS: usize = 4;
+
+/// Buckets of prefixes that are looked for together: two cache lines.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct BucketRow {
+    /// In no order.
+    pub buckets: [Bucket; WAYS],
+}
+
+/// Rows of buckets there are, so 65,536 prefixes.
+pub const BUCKET_ROWS: u32 = 16_384;
+
+/// Words of a row.
+pub const ROW_WORDS: usize = size_of::<BucketRow>() / 8;
+
+const BUCKET_WORDS: usize = size_of::<Bucket>() / 8;
+const FULL_AT: usize = offset_of!(Bucket, full_at_ns) / 8;
+
+/// Attempts to charge a bucket that other processors charge at the same time. Each failure is another processor's success.
+const ATTEMPTS: u32 = 4;
+
+/// Which part of a source address the rate limit counts by: an IPv6 host has 2^64 addresses and more to choose from.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct SourcePrefix {
+    /// The bits of an IPv6 address that count, in memory order as [`Address::words`].
+    v6: [u64; 2],
+    /// The bits of the second word of an IPv4 address that count.
+    v4: u64,
+}
+
+impl SourcePrefix {
+    /// One network of IPv6, one address of IPv4.
+    pub const DEFAULT: Self = Self::new(64, 32);
+
+    /// Counts by the first `v6` bits of an IPv6 address and the first `v4` bits of an IPv4 address.
+    pub const fn new(v6: u8, v4: u8) -> Self {
+        let (v6, v4) = (if v6 > 128 { 128 } else { v6 } as u32, if v4 > 32 { 32 } else { v4 } as u32);
+        let [_, low] = mask(96 + v4);
+        Self { v6: mask(v6), v4: low }
+    }
+
+    /// Returns the prefix of a source address, with zeros in place of the bits that do not count.
+    #[inline(always)]
+    pub const fn of(&self, source: &Address) -> Address {
+        let [high, low] = source.words();
+        let [v6_high, v6_low] = self.v6;
+        Address::from_words(if source.is_ipv4() { [high, low & self.v4] } else { [high & v6_high, low & v6_low] })
+    }
+}
+
+/// Returns the words of an address whose first `len` bits are set.
+const fn mask(len: u32) -> [u64; 2] {
+    let bits = if len == 0 { 0 } else { u128::MAX << (128 - len) };
+    zerocopy::transmute!(bits.to_be_bytes())
+}
+
+/// Returns when a bucket is full again after one more packet at `now_ns`, or `None` where the packet is above the limit.
+///
+/// All times are of CLOCK_MONOTONIC, in nanoseconds, and are compared modulo 2^64.
+#[inline(always)]
+pub const fn charge(full_at_ns: u64, now_ns: u64, interval_ns: u64, burst_ns: u64) -> Option<u64> {
+    let ahead = full_at_ns.wrapping_sub(now_ns) as i64;
+    let is_full = ahead <= 0 || ahead as u64 > burst_ns.saturating_add(interval_ns);
+    if is_full {
+        return Some(now_ns.wrapping_add(interval_ns));
+    }
+    if ahead as u64 > burst_ns { None } else { Some(full_at_ns.wrapping_add(interval_ns)) }
+}
+
+/// Returns true if one more packet of `source`, received at `now_ns` of CLOCK_MONOTONIC, is within the limit, and charges its
+/// bucket then. `row` is the row of [`super::table::Shape::bucket_row`].
+///
+/// A source without a bucket takes the one that is full first: forgetting that one loses least, and nothing where it is
+/// full. Processors that charge the same bucket exchange its time atomically, so together they admit what one would.
+#[inline(always)]
+pub fn admit(row: impl Words, source: &Address, now_ns: u64, interval_ns: u64, burst_ns: u64) -> bool {
+    let words = source.words();
+    let (mut chosen, mut soonest, mut is_known) = (0, i64::MAX, false);
+    for way in 0..WAYS {
+        let at = way * BUCKET_WORDS;
+        if (row.get(at) ^ words[0]) | (row.get(at + 1) ^ words[1]) == 0 {
+            (chosen, is_known) = (way, true);
+            break;
+        }
+        // As for `charge`: one that can't be is full.
+        let ahead = row.get(at + FULL_AT).wrapping_sub(now_ns) as i64;
+        let ahead = if ahead > 0 && ahead as u64 > burst_ns.saturating_add(interval_ns) { 0 } else { ahead };
+        if ahead < soonest {
+            (chosen, soonest) = (way, ahead);
+        }
+    }
+    let at = chosen % WAYS * BUCKET_WORDS;
+    if !is_known {
+        let there = row.get(at + FULL_AT);
+        // Where another processor was faster, one packet of a new source is not charged.
+        if row.exchange(at + FULL_AT, there, now_ns.wrapping_add(interval_ns)) {
+            row.set(at, words[0]);
+            row.set(at + 1, words[1]);
+        }
+        return true;
+    }
+    for _ in 0..ATTEMPTS {
+        let there = row.get(at + FULL_AT);
+        let Some(charged) = charge(there, now_ns, interval_ns, burst_ns) else { return false };
+        if row.exchange(at + FULL_AT, there, charged) {
+            return true;
+        }
+    }
+    false
+}
+
+/// A row in the memory of a process, which its threads share.
+#[cfg(target_has_atomic = "64")]
+pub type SharedRow = [core::sync::atomic::AtomicU64; ROW_WORDS];
+
+#[cfg(test)]
+mod tests;

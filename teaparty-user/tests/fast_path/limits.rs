@@ -1,0 +1,114 @@
+//! The rate limit of the loaded program: by source network, on clocks that are set, and on two processors.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use teaparty_common::maps::{SourcePrefix, name};
+use teaparty_common::reflect::Reason;
+use teaparty_user::clock::{Clock as _, SystemClock};
+
+use crate::support::frame::Datagram;
+use crate::support::kernel::Kernel;
+use crate::support::probe::or_skip;
+
+const SECOND: u64 = 1_000_000_000;
+const HOUR: u64 = 3_600 * SECOND;
+
+/// A base packet.
+fn packet() -> Datagram {
+    let mut octets = vec![0; 44];
+    octets[13] = 1;
+    Datagram::new(octets)
+}
+
+fn from_v6(source: &str) -> Datagram {
+    Datagram { source: source.parse::<IpAddr>().expect("an address"), ..Datagram::new_ipv6(packet().payload) }
+}
+
+fn reason(kernel: &mut Kernel, datagram: &Datagram) -> Reason {
+    kernel.run_counted(&datagram.build()).1
+}
+
+/// Has the program take CLOCK_TAI for CLOCK_MONOTONIC as it is, but for this many seconds.
+fn publish(kernel: &mut Kernel, seconds_ahead: i64) {
+    let offset = SystemClock.tai_ns().wrapping_sub(SystemClock.monotonic_ns());
+    kernel.control.clock.monotonic_offset_ns = offset.wrapping_add_signed(-seconds_ahead * SECOND as i64);
+    kernel.apply();
+}
+
+#[test]
+fn all_addresses_of_an_ipv6_network_are_one_source() {
+    let Some(mut kernel) = or_skip("all_addresses_of_an_ipv6_network_are_one_source", Kernel::new()) else { return };
+    (kernel.config.rate_interval_ns, kernel.config.rate_burst_ns) = (HOUR, 4 * HOUR);
+    kernel.apply();
+    let hosts = |network: &str| (1..=9).map(|host| from_v6(&format!("2001:db8:{network}::{host}"))).collect::<Vec<_>>();
+    let admitted = |kernel: &mut Kernel, from: &[Datagram]| {
+        from.iter().filter(|datagram| reason(kernel, datagram) == Reason::Reflected).count()
+    };
+    // New sessions, then known ones: the slow path and the fast one.
+    assert_eq!(admitted(&mut kernel, &hosts("5")), 5);
+    assert_eq!(admitted(&mut kernel, &hosts("5")), 0);
+    assert_eq!(admitted(&mut kernel, &hosts("5:1")), 5, "another network");
+    assert_eq!(kernel.sessions(name::SESSIONS).len(), 10, "who is limited makes no session");
+    // By address, if that is what one wants.
+    kernel.config.rate_prefix = SourcePrefix::new(128, 24);
+    kernel.apply();
+    assert_eq!(admitted(&mut kernel, &hosts("6")), 9);
+    let v4 = |host| Datagram { source: format!("192.0.2.{host}").parse().expect("an address"), ..packet() };
+    assert_eq!(admitted(&mut kernel, &(1..=9).map(v4).collect::<Vec<_>>()), 5, "and IPv4 by network");
+}
+
+/// What a step of the clock does is what a wrong offset does: the program sees their difference alone.
+#[test]
+fn a_clock_that_is_set_stops_no_known_source() {
+    let Some(mut kernel) = or_skip("a_clock_that_is_set_stops_no_known_source", Kernel::new()) else { return };
+    // Ten packets at once, and then one in half an hour.
+    (kernel.config.rate_interval_ns, kernel.config.rate_burst_ns) = (HOUR / 2, 9 * HOUR / 2);
+    for seconds in [-120, 7_200, -36_000, 1, -37, 400_000_000, -400_000_000] {
+        publish(&mut kernel, 0);
+        let datagram = Datagram { source_port: 49_000 + (seconds as u16 & 0xff), ..packet() };
+        assert_eq!(reason(&mut kernel, &datagram), Reason::Reflected);
+        // The clock is set, the controller has not seen it yet; then it has.
+        publish(&mut kernel, seconds);
+        assert_eq!(reason(&mut kernel, &datagram), Reason::Reflected, "{seconds} s");
+        publish(&mut kernel, 0);
+        assert_eq!(reason(&mut kernel, &datagram), Reason::Reflected, "{seconds} s, and seen");
+        let session = kernel.sessions(name::SESSIONS)[0].1;
+        let age = SystemClock.monotonic_ns().wrapping_sub(session.last_received_ns);
+        assert!(age < 10 * SECOND, "{age} ns after {seconds} s");
+        kernel.forget();
+        kernel.reset_buckets();
+    }
+}
+
+#[test]
+fn one_source_on_two_processors_gets_its_limit() {
+    let Some(kernel) = or_skip("one_source_on_two_processors_gets_its_limit", Kernel::new()) else { return };
+    let mut kernel = kernel;
+    let all = rustix::thread::sched_getaffinity(None).expect("the own processors");
+    let processors: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu)).take(2).collect();
+    if processors.len() < 2 {
+        eprintln!("skipped: there is one processor only");
+        return;
+    }
+    publish(&mut kernel, 0);
+    // A burst of half a second, so that nothing is lost where a busy machine keeps both threads waiting.
+    for (rate, burst) in [(10_000, 5_000), (100_000, 50_000)] {
+        kernel.reset_buckets();
+        let interval = SECOND / rate;
+        (kernel.config.rate_interval_ns, kernel.config.rate_burst_ns) = (interval, interval * (burst - 1));
+        kernel.apply();
+        let before = kernel.counters();
+        let took = kernel.run_on(&processors, &packet().build(), Duration::from_secs(2));
+        let after = kernel.counters();
+        let count = |reason: Reason| after[reason as usize] - before[reason as usize];
+        let (answered, refused) = (count(Reason::Reflected), count(Reason::RateLimited));
+        let most = rate as f64 * took.as_secs_f64() + burst as f64;
+        println!("{rate}/s: {answered} answered, {refused} refused in {took:?}");
+        assert!((answered as f64) < most * 1.05, "{answered} of {most}");
+        // A machine that is busy with other things may have asked for less.
+        if refused > answered {
+            assert!((answered as f64) > most * 0.95, "{answered} of {most}");
+        }
+    }
+}
