@@ -27,6 +27,13 @@ pub struct Plan {
     pub duration_ns: Option<u64>,
 }
 
+/// What is due is made up for if it is late by no more than this (or an interval): a busy host. Whoever is later was stopped.
+const MISSED_NS: u64 = 50_000_000;
+/// So long after the end of a schedule its last packets may leave.
+const OVERTIME_NS: u64 = 10_000_000;
+/// Random intervals that are drawn at once at most, to learn how many were missed.
+const MOST_DRAWN: u64 = 1 << 20;
+
 /// Up to so many packets a second the kernel is asked about each; from so many on, single ones are dear, and replies are taken
 /// in beside sending.
 pub const MANY_PPS: f64 = 100_000.0;
@@ -87,6 +94,96 @@ impl Schedule {
         self.base_ps += u128::from(by_ns) * 1_000;
     }
 
+    /// Whether what was due at `due_ns` was missed by `now_ns`: this process was stopped, or this host is too slow.
+    ///
+    /// Shorter delays than an interval and [`MISSED_NS`] are made up for. After the end of the schedule nothing is.
+    pub fn is_missed(&self, due_ns: u64, now_ns: u64) -> bool {
+        let late_ns = now_ns.saturating_sub(due_ns);
+        late_ns > MISSED_NS.max(self.interval_ps() / 1_000) || late_ns > OVERTIME_NS && self.is_past_end(now_ns)
+    }
+
+    fn is_past_end(&self, now_ns: u64) -> bool {
+        self.plan.duration_ns.is_some_and(|duration| now_ns.saturating_sub(self.start_ns) >= duration)
+    }
+
+    /// Skips what was missed: the deadline `due_ns`, which was handed out, and all after it but the last one that has come.
+    ///
+    /// Returns that one, or `None` if the schedule is over by `now_ns`, and how many packets are skipped. Those do not count
+    /// as handed out.
+    pub fn skip_missed(&mut self, due_ns: u64, now_ns: u64) -> (Option<u64>, u64) {
+        let is_over = self.is_past_end(now_ns);
+        let now_ps = u128::from(now_ns.saturating_sub(self.start_ns)) * 1_000;
+        let until_ps = match self.plan.duration_ns.filter(|_| is_over) {
+            // The last picosecond before the end.
+            Some(duration) => (u128::from(duration) * 1_000).saturating_sub(1),
+            None => now_ps,
+        };
+        let (last_ps, passed) = match self.plan.pattern {
+            Pattern::Poisson => self.skip_random(until_ps),
+            Pattern::Fixed => self.skip_fixed(1, until_ps),
+            Pattern::Burst(size) => self.skip_fixed(size.max(1), until_ps),
+        };
+        if is_over {
+            let left = self.plan.count.map_or(u64::MAX, |count| count - self.issued);
+            self.issued -= 1;
+            return (None, 1 + passed.min(left));
+        }
+        match last_ps {
+            Some(last_ps) => {
+                let last_ns = u64::try_from(last_ps / 1_000).unwrap_or(u64::MAX);
+                (Some(self.start_ns.saturating_add(last_ns)), passed)
+            }
+            None => (Some(due_ns), 0),
+        }
+    }
+
+    /// Moves to the last interval that has begun by `until_ps`, with bursts of `size`. Returns its deadline, and how many
+    /// deadlines lie before that one or, at the end of the schedule, are left.
+    fn skip_fixed(&mut self, size: u32, until_ps: u128) -> (Option<u128>, u64) {
+        let Some(since_base_ps) = until_ps.checked_sub(self.base_ps) else { return (None, 0) };
+        let intervals = since_base_ps / u128::from(self.interval_ps().max(1));
+        let first = u64::try_from(intervals).unwrap_or(u64::MAX).saturating_mul(u64::from(size));
+        if self.is_past_end_ps(until_ps) {
+            let left = first.saturating_add(u64::from(size)).saturating_sub(self.since_base);
+            self.since_base = self.since_base.saturating_add(left);
+            return (None, left);
+        }
+        // The deadline that was handed out last has the number before this one.
+        if first < self.since_base {
+            return (None, 0);
+        }
+        let skipped = first + 1 - self.since_base;
+        self.since_base = first + 1;
+        (Some(self.base_ps + intervals * u128::from(self.interval_ps())), skipped)
+    }
+
+    /// The same with random intervals, which are drawn one by one up to a number that takes no time.
+    fn skip_random(&mut self, until_ps: u128) -> (Option<u128>, u64) {
+        let (mut last_ps, mut passed) = (None, 0);
+        while self.base_ps <= until_ps {
+            if passed == MOST_DRAWN {
+                let rest = (until_ps - self.base_ps) / u128::from(self.interval_ps().max(1));
+                passed += rest as u64;
+                self.base_ps = until_ps;
+            }
+            last_ps = Some(self.base_ps);
+            passed += 1;
+            self.draw();
+        }
+        (last_ps, passed)
+    }
+
+    /// Whether `until_ps` is the last moment of the schedule.
+    fn is_past_end_ps(&self, until_ps: u128) -> bool {
+        self.plan.duration_ns.is_some_and(|duration| until_ps + 1 == u128::from(duration) * 1_000)
+    }
+
+    /// Moves on by a random interval.
+    fn draw(&mut self) {
+        let interval = -self.random.unit().ln() * self.interval_ps() as f64;
+        self.base_ps += interval as u128;
+    }
+
     fn interval_ps(&self) -> u64 {
         self.plan.interval_ps.saturating_mul(u64::from(self.stretch))
     }
@@ -118,8 +215,7 @@ impl Iterator for Schedule {
         self.issued += 1;
         self.since_base += 1;
         if self.plan.pattern == Pattern::Poisson {
-            let interval = -self.random.unit().ln() * self.interval_ps() as f64;
-            self.base_ps += interval as u128;
+            self.draw();
         }
         Some(self.start_ns.saturating_add(elapsed_ns))
     }
@@ -198,6 +294,67 @@ mod tests {
         assert_eq!(schedule.by_ref().take(2).collect::<Vec<_>>(), [15_000, 16_000]);
         schedule.set_stretch(1_000);
         assert_eq!(schedule.stretch(), Schedule::MAX_STRETCH);
+    }
+
+    /// Takes `count` deadlines, and then skips what was missed by `now`.
+    fn skip_after(plan: Plan, count: usize, now: u64) -> (Option<u64>, u64, Vec<u64>) {
+        let mut schedule = Schedule::new(plan, 0, 5);
+        let due = schedule.by_ref().take(count).last().unwrap();
+        let (next, skipped) = schedule.skip_missed(due, now);
+        (next, skipped, schedule.take(3).collect())
+    }
+
+    #[test]
+    fn what_was_missed_is_skipped_but_for_the_last_deadline_that_has_come() {
+        let plan = Plan { interval_ps: 1_000_000, ..FIXED };
+        // 2,000 was to be next: 2,000 to 7,000 are skipped.
+        assert_eq!(skip_after(plan, 3, 8_999), (Some(8_000), 6, vec![9_000, 10_000, 11_000]));
+        assert_eq!(skip_after(plan, 3, 2_999), (Some(2_000), 0, vec![3_000, 4_000, 5_000]), "nothing else has come");
+        let bursts = Plan { pattern: Pattern::Burst(3), ..plan };
+        // The second packet of the first burst was to be next: two of that and three whole bursts are skipped.
+        assert_eq!(skip_after(bursts, 2, 4_100), (Some(4_000), 11, vec![4_000, 4_000, 5_000]));
+        assert_eq!(skip_after(bursts, 2, 999), (Some(0), 0, vec![0, 1_000, 1_000]));
+    }
+
+    #[test]
+    fn skipping_leaves_the_count_and_not_the_end() {
+        let plan = Plan { interval_ps: 1_000_000, count: Some(5), ..FIXED };
+        assert_eq!(skip_after(plan, 3, 8_000), (Some(8_000), 6, vec![9_000, 10_000]), "five in all");
+        let plan = Plan { count: None, duration_ns: Some(10_000), ..plan };
+        assert_eq!(skip_after(plan, 3, 9_500), (Some(9_000), 7, vec![]));
+        assert_eq!(skip_after(plan, 3, 10_000), (None, 8, vec![]), "2,000 to 9,000");
+        let plan = Plan { count: Some(5), ..plan };
+        assert_eq!(skip_after(plan, 3, 10_000), (None, 3, vec![]), "no more than there were to be");
+    }
+
+    #[test]
+    fn a_schedule_is_behind_after_an_interval_and_what_a_busy_host_takes() {
+        let ms = 1_000_000;
+        let schedule = |interval_ms: u64, duration_ns| {
+            Schedule::new(Plan { interval_ps: interval_ms * 1_000 * ms, duration_ns, ..FIXED }, 0, 0)
+        };
+        let fast = schedule(1, None);
+        assert_eq!([49, 50, 51].map(|late| fast.is_missed(ms, ms + late * ms)), [false, false, true]);
+        let slow = schedule(100, None);
+        assert_eq!([60, 100, 101].map(|late| slow.is_missed(ms, ms + late * ms)), [false, false, true]);
+        let ending = schedule(1, Some(1_000 * ms));
+        assert_eq!([1_005, 1_010, 1_012].map(|now| ending.is_missed(999 * ms, now * ms)), [false, true, true]);
+    }
+
+    #[test]
+    fn random_deadlines_are_the_same_whether_skipped_or_not() {
+        let plan = Plan { pattern: Pattern::Poisson, interval_ps: 1_000_000, ..FIXED };
+        let all: Vec<u64> = Schedule::new(plan, 0, 5).take(200).collect();
+        let now = all[120] + 1;
+        let last = all.iter().rposition(|due| *due <= now).unwrap();
+        let (next, skipped, rest) = skip_after(plan, 10, now);
+        assert_eq!((next, skipped), (Some(all[last]), last as u64 - 9));
+        assert_eq!(rest, all[last + 1..last + 4]);
+        let ending = Plan { duration_ns: Some(all[150]), ..plan };
+        assert_eq!(skip_after(ending, 10, all[160]), (None, 141, vec![]));
+        // A day at a million packets a second takes no day.
+        let (next, skipped, _) = skip_after(plan, 10, 86_400_000_000_000);
+        assert!(next.is_some() && (86_000_000_000..87_000_000_000).contains(&skipped), "{skipped}");
     }
 
     #[test]
