@@ -142,7 +142,8 @@ fn interrupts_end_a_measurement_with_its_summary() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(4));
     assert!(asked.elapsed() < std::time::Duration::from_secs(10));
-    assert!(String::from_utf8(output.stdout).unwrap().contains("(100.000 %)"));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(" 0 lost ") && text.contains("unsettled when it was stopped"), "{text}");
 }
 
 #[test]
@@ -321,8 +322,10 @@ fn the_readme_has_every_column_of_a_line_in_its_order_and_every_fate() {
     sorted.sort();
     assert_eq!(line.as_object().unwrap().keys().cloned().collect::<Vec<_>>(), sorted);
     let fates = quoted(rows.iter().find(|row| row.starts_with("| `fate` |")).unwrap());
-    for kind in
-        [Kind::Reply, Kind::Further, Kind::Duplicate, Kind::Late].map(Fate::Answered).into_iter().chain([Fate::Lost])
+    for kind in [Kind::Reply, Kind::Further, Kind::Duplicate, Kind::Late]
+        .map(Fate::Answered)
+        .into_iter()
+        .chain([Fate::Lost, Fate::Unsettled])
     {
         assert!(fates.iter().any(|fate| fate == kind.label()), "{kind:?} is in no row of README.md");
     }

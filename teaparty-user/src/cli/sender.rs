@@ -40,7 +40,8 @@ const DEFAULT_COUNT: u64 = 10;
 #[command(subcommand_precedence_over_arg = true)]
 #[command(
     after_help = "Several targets: teaparty sender a.example b.example 8862 [2001:db8::1]:862 [fe80::1%eth0]:862. \
-    A number is the port of the target before it.\nCtrl-C stops sending and prints the summary; twice, it stops waiting too.\n\
+    A number is the port of the target before it.\nCtrl-C stops sending and prints the summary; twice, it stops waiting too:\n\
+    packets that may still be answered are unsettled then, and not lost.\n\
     Exit status: 0 success, 1 failure, 2 usage, 3 a threshold was exceeded, 4 no reply at all."
 )]
 pub struct Arguments {
@@ -67,7 +68,7 @@ pub struct Arguments {
     /// Packets a second to each target, instead of an interval.
     #[arg(long, value_name = "PPS", conflicts_with = "interval", value_parser = parse_rate)]
     rate: Option<f64>,
-    /// Send no longer than this.
+    /// Send no longer than this by the clock, whatever rate this host reaches.
     #[arg(short, long, value_parser = parse_duration)]
     duration: Option<Duration>,
     /// Exponentially distributed intervals, --interval being their mean.
@@ -76,7 +77,7 @@ pub struct Arguments {
     /// This many packets at once, --interval being the time between bursts.
     #[arg(long, value_name = "PACKETS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     burst: Option<u32>,
-    /// A packet without a reply is lost after this.
+    /// A packet is lost if its reply comes later than this, by T4 - T1.
     #[arg(short = 'W', long, default_value = "2s", value_parser = parse_duration)]
     timeout: Duration,
     /// Makes Poisson intervals and padding repeatable.
@@ -155,7 +156,7 @@ pub struct Arguments {
     /// a train as one packet.
     #[arg(long)]
     segmentation_offload: bool,
-    /// Have the sending thread go before all other programs (SCHED_FIFO), so that a busy host does not make packets late.
+    /// Have sending and taking in go before all other programs (SCHED_FIFO), so that a busy host does not make packets late.
     /// Takes root, CAP_SYS_NICE or `ulimit -r`. Above some 25000 packets/s it takes a whole processor.
     #[arg(long)]
     realtime: bool,

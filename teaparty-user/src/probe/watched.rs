@@ -84,6 +84,8 @@ pub struct State {
     pub clocks: Option<(bool, u64)>,
     /// When the last reply came, in nanoseconds since 1970.
     pub last_reply_ns: Option<u64>,
+    /// How late packets leave against the schedule, in nanoseconds: p50 and p99.
+    pub pacing_error_ns: Option<[i64; 2]>,
     /// What is promised.
     pub agreement: Arc<Agreement>,
     /// The service level.
@@ -121,6 +123,8 @@ pub struct Totals {
     pub send_errors: u64,
     /// Refusals that the network reported.
     pub refusals: u64,
+    /// Packets of the schedule that were never sent.
+    pub schedule_skipped: u64,
     /// Restarts of the reflector.
     pub reflector_restarts: u64,
     /// Sessions begun.
@@ -144,6 +148,7 @@ impl Watched {
                 variation: Variation::default(),
                 clocks: None,
                 last_reply_ns: None,
+                pacing_error_ns: None,
                 sla: Sla::new(&agreement, now_ns),
                 agreement,
                 seen: Tally::default(),
@@ -215,13 +220,14 @@ impl Watched {
                 }
                 state.problem = None;
             }
-            Fate::Answered(_) => {}
+            Fate::Answered(_) | Fate::Unsettled => {}
         }
     }
 
     /// Takes in what its session has counted.
     pub fn tally(&self, tally: Tally) {
         let mut state = self.state();
+        state.pacing_error_ns = tally.pacing_error_ns.or(state.pacing_error_ns);
         let before = std::mem::replace(&mut state.seen, tally);
         let State { totals, attributed, .. } = &mut *state;
         // What is attributed to a direction may be attributed anew; a counter only rises.
@@ -244,6 +250,7 @@ impl Watched {
             (&mut totals.reflector_restarts, now.reflector_restarts, then.reflector_restarts),
             (&mut totals.send_errors, tally.send_errors, before.send_errors),
             (&mut totals.refusals, tally.refusals, before.refusals),
+            (&mut totals.schedule_skipped, tally.schedule_skipped, before.schedule_skipped),
         ] {
             *total += now.saturating_sub(then);
         }

@@ -64,7 +64,7 @@ impl Thresholds {
         if let Some(limit) = self.max_loss
             && counts.sent > 0
         {
-            let loss = counts.lost as f64 / counts.sent as f64;
+            let loss = counts.loss().unwrap_or(0.0);
             if loss > limit {
                 breaches.push(format!("loss {:.3} % exceeds {:.3} %", loss * 100.0, limit * 100.0));
             }

@@ -12,8 +12,10 @@ use teaparty_common::wire::AUTHENTICATED_LEN;
 
 use super::config::Config;
 use super::event::{Event, Interest, Stop};
+use super::exchange::Settlement;
 use super::schedule::Random;
 use super::session::{Ignored, Session};
+use super::timeline::Timeline;
 use crate::clock::{Clock, ClockState, StepDetector};
 use crate::net::batch::ReceiveBatch;
 use crate::net::hardware::HardwareClock;
@@ -33,8 +35,11 @@ use queue::Queue;
 
 /// Datagrams taken in by one system call.
 const BATCH: usize = 64;
-/// Longest UDP payload that is taken in whole.
-const PAYLOAD: usize = 9_216;
+/// Octets for a UDP payload: the longest that there is (65,527 over IPv6), in a whole number of cache lines and not in a
+/// power of two of them, so that the datagrams of a batch do not meet in the same places of the cache.
+const PAYLOAD: usize = 65_600;
+/// Octets of what the error queue quotes of a packet, which nobody reads.
+const QUOTED: usize = 256;
 /// Packets handed to the kernel together: T1 of the last is as old as it takes to send the others. In trains they leave
 /// together.
 const SEND_BATCH: usize = 8;
@@ -44,7 +49,9 @@ const SEND_BATCH_IN_TRAINS: usize = 64;
 const SPIN_NS: u64 = 40_000;
 /// For up to so many packets a second polling takes no more than a twelfth of a processor, however many sessions they are of.
 const SPIN_PPS: f64 = 2_000.0;
-/// Packets are given up at most so much too late, and so much more for each session, as all are looked through.
+/// Packets are given up so long after their time was over: the kernel may have stamped a reply and not yet handed it over.
+const HANDOVER_NS: u64 = 10_000_000;
+/// Packets are looked through for those to be given up no more often than this, and so much longer for each session.
 const EXPIRY_CHECK_NS: u64 = 500_000;
 const EXPIRY_CHECK_FOR_EACH_NS: u64 = 5_000;
 /// Schedules with intervals of this and less are fast: they poll at any number of sessions.
@@ -86,15 +93,17 @@ pub fn run(
     interest: Interest,
     sink: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Outcome> {
+    place_thread(config, config.targets.len())?;
     let mut engine = Engine::open(config, clock, interest)?;
-    place_thread(config)?;
+    // Once, as it is one option that helps.
+    let _ = config.targets.iter().any(|target| engine.warn_of_loop(target.address, None, sink));
     let started_ns = clock.realtime_ns();
     let start = clock.monotonic_ns();
     engine.begin(start + LEAD_NS + LEAD_FOR_EACH_NS * config.targets.len() as u64)?;
     while !engine.is_over(stop) {
         engine.turn(stop, sink)?;
     }
-    engine.finish(sink);
+    engine.finish(stop, sink)?;
     Ok(Outcome {
         sessions: engine.sessions,
         foreign: engine.foreign,
@@ -107,14 +116,16 @@ pub fn run(
     })
 }
 
+/// Why there is no measurement.
+const NOT_REALTIME: &str =
+    "cannot go before other programs; --realtime takes root, CAP_SYS_NICE or a limit from `ulimit -r`";
+
 /// Asks the scheduler for what a schedule needs of it.
-fn place_thread(config: &Config) -> anyhow::Result<()> {
+fn place_thread(config: &Config, sessions: usize) -> anyhow::Result<()> {
     if config.is_realtime {
-        return go_before_others().context(
-            "cannot go before other programs; --realtime takes root, CAP_SYS_NICE or a limit from `ulimit -r`",
-        );
+        return go_before_others().context(NOT_REALTIME);
     }
-    if spins(config, config.targets.len())
+    if spins(config, sessions)
         && let Err(error) = ask_for_short_turns()
     {
         tracing::debug!("no short turns of the processor: {error}");
@@ -140,6 +151,9 @@ pub fn run_for_ever(
     changes: &mut dyn FnMut() -> anyhow::Result<Option<Change>>,
     sink: &mut dyn FnMut(Event),
 ) -> anyhow::Result<()> {
+    if config.is_realtime {
+        place_thread(config, 0)?;
+    }
     let mut engine = Engine { is_endless: true, ..Engine::open(config, clock, interest)? };
     let mut turn = |engine: &mut Engine<'_, _>| {
         while let Some(change) = changes()? {
@@ -171,15 +185,14 @@ struct Engine<'a, C> {
     hardware: Option<HardwareClock>,
     clock_state: ClockState,
     step_detector: StepDetector,
-    /// Realtime minus monotonic at the last look, to notice steps at once.
-    clock_offset: i64,
+    timeline: Timeline,
     clock_checked: u64,
-    epoch: u32,
     steps: Vec<i64>,
     foreign: Ignored,
     published: u64,
-    /// Whether packets were much too late at some time.
-    is_behind: bool,
+    /// Packets that were skipped, and whether that was told.
+    skipped: u64,
+    is_skipping_told: bool,
     /// Whether it goes on without anything to do.
     is_endless: bool,
     /// When tallies were told last.
@@ -200,19 +213,19 @@ impl<'a, C: Clock> Engine<'a, C> {
             by_ssid: vec![NO_SESSION; 1 << 16],
             ports: port::open_all(config).context("cannot open the sender's socket")?,
             queue: Queue::default(),
-            reports: ReceiveBatch::new(BATCH, PAYLOAD),
+            reports: ReceiveBatch::new(BATCH, QUOTED),
             random: config.seed.map_or_else(Random::from_entropy, Random::new),
             alarm: Alarm::new().context("cannot make a timer")?,
             hardware: watch::hardware_clock(config),
             clock_state: clock.state(),
             step_detector: StepDetector::new(clock),
-            clock_offset: clock.realtime_ns().wrapping_sub(clock.monotonic_ns()) as i64,
+            timeline: Timeline::new(clock.realtime_ns().wrapping_sub(clock.monotonic_ns()) as i64),
             clock_checked: clock.monotonic_ns(),
-            epoch: 0,
             steps: Vec::new(),
             foreign: Ignored::default(),
             published: 0,
-            is_behind: false,
+            skipped: 0,
+            is_skipping_told: false,
             is_endless: false,
             tallied: 0,
             next_expiry: 0,
@@ -227,10 +240,9 @@ impl<'a, C: Clock> Engine<'a, C> {
         let now = self.clock.monotonic_ns();
         self.check_clock(now, sink);
         self.send_due(now)?;
-        self.tell_when_behind(sink);
-        self.read_reports(sink)?;
-        self.read_replies(sink)?;
-        self.expire(self.clock.monotonic_ns(), sink);
+        self.tell_of_skipping(sink);
+        self.read_replies(now, sink)?;
+        self.expire(sink)?;
         self.publish(now, sink);
         self.publish_tallies(now, sink);
         self.sleep(stop)
@@ -275,16 +287,17 @@ impl<'a, C: Clock> Engine<'a, C> {
             && let Some(place) = self.queue.pop_due(now)
         {
             let session = &mut self.sessions[place];
+            self.skipped += session.skip_missed(now);
             // The entry may be stale: the session's pace changed, or it was stopped.
             while budget > 0 && session.due_ns().is_some_and(|due| due <= now) {
                 let port = port::for_address(&mut self.ports, session.address);
-                port.enqueue(session, place, self.config, &mut self.random);
+                port.enqueue(session, place, self.config, &mut self.random, now);
                 budget -= 1;
             }
             self.queue.push(session.due_ns(), place);
         }
         for port in self.ports.iter_mut().filter(|port| !port.is_idle()) {
-            port.send(&mut self.sessions, self.clock, &self.clock_state, self.config, self.epoch)?;
+            port.send(&mut self.sessions, self.clock, &self.clock_state, self.config, self.timeline.epoch())?;
         }
         Ok(())
     }
@@ -295,26 +308,26 @@ impl<'a, C: Clock> Engine<'a, C> {
         stop.is_urgent() || is_cheap && self.sessions.iter().all(Session::is_over)
     }
 
-    fn expire(&mut self, now: u64, sink: &mut dyn FnMut(Event)) {
+    /// Gives up packets whose time is over, once all that came before then has been taken in.
+    fn expire(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+        let now = self.clock.monotonic_ns();
         if now < self.next_expiry {
-            return;
+            return Ok(());
         }
-        for session in &mut self.sessions {
-            while let Some(settled) = session.exchange.expire(now) {
-                if let Some(index) = settled
-                    && self.interest.records
-                {
-                    sink(Event::Record(session.lost(index)));
-                }
+        let until_ns = self.read_all(now, sink)?.saturating_sub(HANDOVER_NS);
+        for (place, session) in self.sessions.iter_mut().enumerate() {
+            while let Some(settlement) = session.exchange.expire(until_ns) {
+                tell(session, place, settlement, self.interest, sink);
             }
         }
         // Packets sent from now on are given up later than this, so it need not be looked for earlier.
         let timeout_ns = u64::try_from(self.config.timeout.as_nanos()).unwrap_or(u64::MAX);
         let expiries = self.sessions.iter().filter_map(|session| session.exchange.next_expiry());
-        let next = expiries.min().unwrap_or_else(|| now.saturating_add(timeout_ns));
+        let next = expiries.min().unwrap_or_else(|| now.saturating_add(timeout_ns)).saturating_add(HANDOVER_NS + 1);
         // Nor more often: with a thousand targets there is always one.
         let pause_ns = EXPIRY_CHECK_NS + EXPIRY_CHECK_FOR_EACH_NS * self.sessions.len() as u64;
         self.next_expiry = next.max(now.saturating_add(pause_ns));
+        Ok(())
     }
 
     fn publish(&mut self, now: u64, sink: &mut dyn FnMut(Event)) {
@@ -325,14 +338,20 @@ impl<'a, C: Clock> Engine<'a, C> {
         }
     }
 
-    /// Gives up what is still awaited and tells the last losses.
-    fn finish(&mut self, sink: &mut dyn FnMut(Event)) {
+    /// Settles all packets: what nobody has waited for long enough is not lost.
+    fn finish(&mut self, stop: &Stop, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         self.next_expiry = 0;
-        self.expire(u64::MAX, sink);
-        self.sessions.iter_mut().for_each(|session| session.exchange.close());
+        self.expire(sink)?;
+        for (place, session) in self.sessions.iter_mut().enumerate() {
+            while let Some(settlement) = session.exchange.close() {
+                tell(session, place, settlement, self.interest, sink);
+            }
+        }
+        self.tell_of_rate(stop, sink);
         if self.interest.snapshots.is_some() {
             sink(Event::Snapshot(self.sessions.iter().map(Session::snapshot).collect()));
         }
+        Ok(())
     }
 
     /// Waits for a datagram, a report, a request to stop, or the next thing to do.
@@ -367,6 +386,17 @@ impl<'a, C: Clock> Engine<'a, C> {
             self.ports.iter().for_each(|port| port.reader.silence());
         }
         Ok(())
+    }
+}
+
+/// Tells what became of a packet.
+fn tell(session: &Session, place: usize, settlement: Settlement, interest: Interest, sink: &mut dyn FnMut(Event)) {
+    let reaction = session.settled(settlement, interest.records);
+    if let Some(record) = reaction.loss {
+        sink(Event::Record(record));
+    }
+    if let Some(text) = reaction.notice {
+        sink(Event::Notice { target: Some(place), text });
     }
 }
 

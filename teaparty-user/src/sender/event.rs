@@ -33,7 +33,7 @@ pub enum Event {
         /// Place of the target.
         target: usize,
         /// The counts.
-        tally: Tally,
+        tally: Box<Tally>,
     },
 }
 
@@ -50,6 +50,10 @@ pub struct Tally {
     pub send_errors: u64,
     /// Refusals that the network reported.
     pub refusals: u64,
+    /// Packets of the schedule that were never sent.
+    pub schedule_skipped: u64,
+    /// How late packets leave against the schedule, in nanoseconds: p50 and p99; `None` before the first one.
+    pub pacing_error_ns: Option<[i64; 2]>,
 }
 
 /// Which events are wanted; those that are not cost nothing.
@@ -68,8 +72,10 @@ pub struct Interest {
 pub enum Fate {
     /// Answered; see [`Kind`].
     Answered(Kind),
-    /// Given up.
+    /// No reply came in time.
     Lost,
+    /// Nobody waited for its reply long enough.
+    Unsettled,
 }
 
 impl Fate {
@@ -81,22 +87,25 @@ impl Fate {
             Self::Answered(Kind::Duplicate) => "duplicate",
             Self::Answered(Kind::Late) => "late",
             Self::Lost => "lost",
+            Self::Unsettled => "unsettled",
         }
     }
 }
 
-/// One reply, or one loss.
+/// One reply, or one packet without.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// Place of the target in the configuration.
     pub target: usize,
+    /// The Session-Sender Identifier of its session, 0 for none.
+    pub ssid: u16,
     /// What became of the packet.
     pub fate: Fate,
     /// Its Sequence Number.
     pub sequence: u32,
     /// T1 and who took it.
     pub t1: (u64, StampSource),
-    /// The reply; `None` for a loss.
+    /// The reply; `None` where there is none.
     pub reply: Option<ReplyRecord>,
 }
 

@@ -1,7 +1,11 @@
 //! Which reply belongs to which packet, and what is lost, late, doubled, reordered or forged. No clock, no socket.
 //!
 //! A reply is ours if SSID (checked by the caller), Session-Sender Sequence Number and T1 are those of a packet that
-//! we remember. Packets are remembered in a ring: memory depends on rate and timeout, not on the duration.
+//! we remember. Packets are remembered in a ring, which grows rather than forget one whose fate is not known: memory
+//! depends on rate and timeout, not on the duration.
+//!
+//! Whether a reply came in time is decided by T4 − T1, whenever it is looked at. So a packet may be given up only after
+//! everything that came before its time was over has been taken in; see [`Exchange::expire`].
 
 use serde::Serialize;
 
@@ -16,7 +20,7 @@ mod tests;
 use arrivals::Arrivals;
 use burst::Bursts;
 pub use split::Split;
-use split::Splitter;
+use split::{Evidence, Splitter};
 
 /// How a session's packets are to be matched.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +50,78 @@ pub struct Departure {
     pub late_ns: u64,
     /// T1 as the network card or the kernel took it, once they have told.
     pub stamp: Option<Stamp>,
-    /// Which life of the clock it was; see the engine.
+    /// Which life of the clock it was; see [`super::timeline`].
     pub epoch: u32,
+}
+
+impl Departure {
+    /// T1 on the clock that timeouts run on: the kernel's or the card's where they have told.
+    fn left_ns(&self) -> u64 {
+        self.monotonic_ns + self.in_the_kernel_ns().unwrap_or(0)
+    }
+
+    /// How long it lay in this host's queues; `None` where that is not known.
+    fn in_the_kernel_ns(&self) -> Option<u64> {
+        let nanos = self.stamp?.nanos.checked_sub(self.realtime_ns)?;
+        (nanos < MOST_IN_THE_KERNEL_NS).then_some(nanos)
+    }
+}
+
+/// When a reply came.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// T4.
+    pub stamp: Stamp,
+    /// Which life of the clock it is from, and the same moment on the clock that timeouts run on.
+    pub moment: Moment,
+    /// What it is instead if it came before the clock was set. `None` where that can't be.
+    pub earlier: Option<Moment>,
+}
+
+/// A moment of one life of the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The life; see [`super::timeline`].
+    pub epoch: u32,
+    /// Nanoseconds on the clock that timeouts run on.
+    pub monotonic_ns: u64,
+}
+
+impl Arrival {
+    /// How long after `departure` it came, and when. Where it may be of two lives of the clock, the sooner one that is
+    /// after the departure: who waits for an hour is not answered by a step of the clock.
+    fn after(&self, departure: &Departure) -> Elapsed {
+        let t1_ns = departure.stamp.map_or(departure.realtime_ns, |stamp| stamp.nanos);
+        let left_ns = departure.left_ns();
+        let of = |moment: Moment| {
+            let elapsed = match moment.epoch == departure.epoch {
+                true => self.stamp.nanos.wrapping_sub(t1_ns),
+                false => moment.monotonic_ns.wrapping_sub(left_ns),
+            };
+            (elapsed as i64, moment)
+        };
+        let now = of(self.moment);
+        let earlier = self.earlier.map(of).filter(|(elapsed, _)| *elapsed >= 0);
+        let is_sure = earlier.is_none() || now.0 < 0;
+        let (elapsed, moment) = match earlier {
+            Some(earlier) if now.0 < 0 || earlier.0 < now.0 => earlier,
+            _ => now,
+        };
+        Elapsed {
+            nanos: elapsed.max(0) as u64,
+            monotonic_ns: moment.monotonic_ns,
+            is_one_life: is_sure && moment.epoch == departure.epoch,
+        }
+    }
+}
+
+/// T4 − T1.
+struct Elapsed {
+    nanos: u64,
+    /// T4.
+    monotonic_ns: u64,
+    /// Whether the clock is known not to have been set between.
+    is_one_life: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,10 +132,16 @@ struct Slot {
     replies: u16,
     /// Further replies that are still to come.
     left: u16,
+    /// Different replies of its burst beside the first one.
+    others: u16,
+    /// Whether it was counted as lost before it was its turn: its reply came too late.
+    is_late: bool,
     /// Packets before it that this host refused to send.
     unsent: u32,
     /// Reflector Sequence Number of the last reply.
     reflector_sequence: u32,
+    /// Of the first reply.
+    evidence: Evidence,
 }
 
 const EMPTY: u64 = u64::MAX;
@@ -91,7 +171,7 @@ pub enum Kind {
     Further,
     /// A reply to a packet that has one already.
     Duplicate,
-    /// A reply to a packet that was given up. The packet stays lost.
+    /// A reply that came too late. Its packet is lost.
     Late,
 }
 
@@ -106,7 +186,31 @@ pub struct Match {
     pub departure: Departure,
     /// Replies to later packets came before it: how many, since the first of them (RFC 4737 §4.2.1); 0 if in order.
     pub reordering_extent: u32,
-    /// Whether the reflector has started anew since the last reply.
+    /// Whether the packet is lost by this: its reply came too late, before it was given up.
+    pub is_loss: bool,
+    /// Whether T4 − T1 has a meaning: the clock was not set between.
+    pub is_one_life: bool,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It was answered, or no reply was asked for, or it was told before that it is lost, or this host refused to send it.
+    Known,
+    /// It is lost.
+    Lost,
+    /// Nobody waited for its reply long enough.
+    Unsettled,
+}
+
+/// A packet whose fate is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// Its number, from 0.
+    pub index: u64,
+    /// What became of it.
+    pub fate: Settled,
+    /// Whether the reflector has started anew between the reply before and the one to this packet.
     pub is_restart: bool,
 }
 
@@ -118,15 +222,17 @@ pub struct Counts {
     pub sent: u64,
     /// Packets answered in time.
     pub received: u64,
-    /// Packets given up, or answered after that.
+    /// Packets without a reply in time, whether one came later or none.
     pub lost: u64,
+    /// Packets that nobody waited for long enough: neither answered nor lost.
+    pub unsettled: u64,
     /// Replies to packets that had one already.
     pub duplicates: u64,
     /// First replies that came after one to a later packet.
     pub reordered: u64,
     /// Largest reordering extent (RFC 4737 §4.2.1), in packets.
     pub reordering_extent_max: u32,
-    /// Replies to packets that had been given up.
+    /// Replies that came too late, to packets that are lost.
     pub late: u64,
     /// Further replies that packets asked for.
     pub further: u64,
@@ -156,11 +262,27 @@ pub struct Exchange {
     /// Packets whose fate is settled; the next one to time out has this number.
     settled: u64,
     counts: Counts,
-    burst: u64,
+    /// Lost packets in a row, up to the last one that was settled.
+    run: u64,
     highest: Option<u64>,
     arrivals: Arrivals,
     splitter: Splitter,
+    /// As it was before the first packet whose fate is not known.
+    attributed: Option<Splitter>,
     bursts: Bursts,
+    /// Replies to packets that were doubled on the way there, until the packets are settled.
+    doubled: Vec<(u64, Evidence)>,
+}
+
+/// Packets whose fate is not known that a session may have; no more are sent then. It is two seconds at 4,000,000/s.
+const MOST_AWAITED: u64 = 1 << 23;
+
+impl Counts {
+    /// The part of the packets with a known fate that was lost, 0 to 1; `None` without any.
+    pub fn loss(&self) -> Option<f64> {
+        let settled = self.sent - self.unsettled;
+        (settled > 0).then(|| self.lost as f64 / settled as f64)
+    }
 }
 
 impl Exchange {
@@ -175,10 +297,12 @@ impl Exchange {
             unsent: 0,
             settled: 0,
             counts: Counts::default(),
-            burst: 0,
+            run: 0,
             highest: None,
             arrivals: Arrivals::default(),
             splitter: Splitter::default(),
+            attributed: None,
+            doubled: Vec::new(),
         }
     }
 
@@ -203,22 +327,36 @@ impl Exchange {
         if !self.bursts.is_reply_asked_for() {
             return self.issued - self.settled;
         }
-        self.counts.sent - self.counts.received - self.counts.lost + self.bursts.awaited()
+        let Counts { sent, received, lost, unsettled, .. } = self.counts;
+        sent - received - lost - unsettled + self.bursts.awaited()
+    }
+
+    /// Before when no packet may be sent (monotonic), because so many are awaited that no more can be remembered.
+    pub fn full_until_ns(&self) -> Option<u64> {
+        if self.issued - self.settled < MOST_AWAITED { None } else { self.next_expiry() }
     }
 
     /// Notes that the next packet was sent; returns its number.
-    ///
-    /// A packet whose place in the ring it takes is given up early, which a large enough capacity rules out.
     pub fn sent(&mut self, departure: Departure) -> u64 {
         let index = self.issued;
-        while index - self.settled >= self.slots.len() as u64 {
-            self.settle();
+        if index - self.settled >= self.slots.len() as u64 {
+            self.grow();
         }
         let place = self.place(index);
         self.slots[place] = Slot { index, departure, unsent: self.unsent, ..Slot::default() };
         self.issued += 1;
         self.counts.sent += 1;
         index
+    }
+
+    /// Makes room for more packets than were expected: this process was stopped, or has not looked for long.
+    fn grow(&mut self) {
+        let capacity = self.slots.len() * 2;
+        let former = std::mem::replace(&mut self.slots, vec![Slot { index: EMPTY, ..Slot::default() }; capacity]);
+        for slot in former.into_iter().filter(|slot| slot.index != EMPTY) {
+            let place = self.place(slot.index);
+            self.slots[place] = slot;
+        }
     }
 
     /// Takes back that one of the last packets was sent: this host refused to. It is no loss on any way.
@@ -253,14 +391,18 @@ impl Exchange {
             return None;
         }
         let is_first = slot.departure.stamp.replace(stamp).is_none();
-        let Departure { late_ns, realtime_ns, .. } = slot.departure;
-        let in_the_kernel = stamp.nanos.checked_sub(realtime_ns).filter(|nanos| *nanos < MOST_IN_THE_KERNEL_NS)?;
-        is_first.then(|| late_ns + in_the_kernel)
+        let in_the_kernel_ns = slot.departure.in_the_kernel_ns()?;
+        is_first.then(|| slot.departure.late_ns + in_the_kernel_ns)
+    }
+
+    /// Whether a reply with this Session-Sender Sequence Number and Timestamp belongs to a packet that is remembered.
+    pub fn knows(&self, sender_sequence: u32, sender_timestamp: u64) -> bool {
+        self.find(sender_sequence).is_some_and(|place| self.slots[place].departure.wire_timestamp == sender_timestamp)
     }
 
     /// Finds the packet that a reply belongs to; `None`, counted as unmatched, if there is none.
-    pub fn received(&mut self, claim: Claim) -> Option<Match> {
-        let Some(place) = self.find(claim) else {
+    pub fn received(&mut self, claim: Claim, arrival: Arrival) -> Option<Match> {
+        let Some(place) = self.find(claim.sender_sequence) else {
             self.counts.unmatched += 1;
             return None;
         };
@@ -271,8 +413,7 @@ impl Exchange {
         }
         let slot = &mut self.slots[place];
         let (index, departure) = (slot.index, slot.departure);
-        // To those at the other end, packets that never left do not exist.
-        let ordinal = index - u64::from(slot.unsent);
+        let elapsed = arrival.after(&departure);
         slot.replies = slot.replies.saturating_add(1);
         let replies = slot.replies;
         let is_repeated = match self.bursts.are_asked_for() {
@@ -281,7 +422,8 @@ impl Exchange {
         };
         slot.reflector_sequence = claim.reflector_sequence;
         let is_settled = index < self.settled;
-        let kind = if is_settled && !is_repeated && (replies == 1 || self.bursts.are_asked_for()) {
+        let is_too_late = is_settled || elapsed.nanos > self.settings.timeout_ns;
+        let kind = if is_too_late && !is_repeated && (replies == 1 || self.bursts.are_asked_for()) {
             Kind::Late
         } else if replies == 1 {
             slot.left = self.bursts.begin();
@@ -293,11 +435,23 @@ impl Exchange {
         } else {
             Kind::Duplicate
         };
-        let is_restart = kind != Kind::Late && !is_repeated && self.splitter.note(ordinal, claim, replies == 1);
-        self.counts.reflector_restarts += u64::from(is_restart);
+        let is_loss = kind == Kind::Late && !is_settled && replies == 1 && self.bursts.is_reply_asked_for();
+        slot.is_late |= is_loss;
+        if !is_settled && !is_repeated {
+            let evidence = Evidence {
+                number: claim.reflector_sequence,
+                t3_ns: claim.t3_ns,
+                departed_ns: departure.left_ns(),
+                arrived_ns: elapsed.monotonic_ns,
+            };
+            self.note(place, evidence);
+        }
         let mut reordering_extent = 0;
         match kind {
-            Kind::Late => self.counts.late += 1,
+            Kind::Late => {
+                self.counts.late += 1;
+                self.counts.lost += u64::from(is_loss);
+            }
             Kind::Further => self.counts.further += 1,
             Kind::Duplicate => self.counts.duplicates += 1,
             Kind::Reply => {
@@ -305,7 +459,22 @@ impl Exchange {
                 reordering_extent = self.order(index);
             }
         }
-        Some(Match { kind, index, departure, reordering_extent, is_restart })
+        Some(Match { kind, index, departure, reordering_extent, is_loss, is_one_life: elapsed.is_one_life })
+    }
+
+    /// Keeps what a new reply shows until its packet is settled.
+    fn note(&mut self, place: usize, evidence: Evidence) {
+        let slot = &mut self.slots[place];
+        if slot.replies == 1 {
+            slot.evidence = evidence;
+        } else if self.bursts.are_asked_for() {
+            slot.others = slot.others.saturating_add(1);
+            if (evidence.number.wrapping_sub(slot.evidence.number) as i32) < 0 {
+                slot.evidence.number = evidence.number;
+            }
+        } else {
+            self.doubled.push((slot.index, evidence));
+        }
     }
 
     /// Notes that the reflector sends one reply to this packet, whatever was asked for.
@@ -324,10 +493,10 @@ impl Exchange {
     }
 
     /// The place of the packet that a reply names, whether its T1 is right or not.
-    fn find(&self, claim: Claim) -> Option<usize> {
+    fn find(&self, sender_sequence: u32) -> Option<usize> {
         // The youngest packet with this Sequence Number, modulo 2^32.
         let newest = self.issued.checked_sub(1)?;
-        let age = self.sequence(newest).wrapping_sub(claim.sender_sequence);
+        let age = self.sequence(newest).wrapping_sub(sender_sequence);
         let index = newest.checked_sub(u64::from(age))?;
         let place = self.place(index);
         (self.slots[place].index == index).then_some(place)
@@ -349,54 +518,91 @@ impl Exchange {
         (index & (self.slots.len() as u64 - 1)) as usize
     }
 
-    /// When the oldest packet that is still awaited will be given up.
+    /// When the time of the oldest packet that is not settled is over (monotonic).
     pub fn next_expiry(&self) -> Option<u64> {
-        (self.settled < self.issued)
-            .then(|| self.slots[self.place(self.settled)].departure.monotonic_ns + self.settings.timeout_ns)
+        (self.settled < self.issued).then(|| {
+            let slot = &self.slots[self.place(self.settled)];
+            slot.departure.left_ns().saturating_add(self.settings.timeout_ns)
+        })
     }
 
-    /// Gives up the next packet whose time is over; `None` when there is none. Call until then.
+    /// Settles the next packet whose time was over before `until_ns` (monotonic); `None` when there is none. Call until then.
     ///
-    /// Returns the packet's number if it was lost; `Some(None)` for one that had been answered.
-    pub fn expire(&mut self, monotonic_ns: u64) -> Option<Option<u64>> {
-        (self.next_expiry()? <= monotonic_ns).then(|| self.settle())
+    /// All replies that came before `until_ns` must have been taken in.
+    pub fn expire(&mut self, until_ns: u64) -> Option<Settlement> {
+        (self.next_expiry()? < until_ns).then(|| self.settle(Settled::Lost))
     }
 
-    /// Gives up all that is still awaited, without waiting.
-    pub fn close(&mut self) {
-        while self.settled < self.issued {
-            self.settle();
-        }
-        self.end_burst();
+    /// Settles the next packet without waiting for it: what is not known to be answered or lost is unsettled. `None` when
+    /// there is no packet left. Call until then.
+    pub fn close(&mut self) -> Option<Settlement> {
+        (self.settled < self.issued).then(|| self.settle(Settled::Unsettled))
     }
 
-    fn settle(&mut self) -> Option<u64> {
+    /// Settles the next packet, which becomes `otherwise` if nothing else is known of it.
+    fn settle(&mut self, otherwise: Settled) -> Settlement {
         let index = self.settled;
         self.settled += 1;
         let place = self.place(index);
         let slot = &mut self.slots[place];
+        let known = Settlement { index, fate: Settled::Known, is_restart: false };
         if slot.index != index {
-            return None;
+            return known;
         }
         let missing = std::mem::take(&mut slot.left);
         self.bursts.end(missing);
         self.counts.further_lost += u64::from(missing);
+        let slot = *slot;
         // Where no reply was asked for, none is missing.
         if slot.replies > 0 || !self.bursts.is_reply_asked_for() {
-            self.end_burst();
-            return None;
+            self.count_run(slot.is_late);
+            let is_restart = slot.replies > 0 && self.attribute(&slot);
+            self.counts.reflector_restarts += u64::from(is_restart);
+            return Settlement { is_restart, ..known };
         }
-        self.counts.lost += 1;
-        self.burst += 1;
-        Some(index)
+        if otherwise == Settled::Lost {
+            self.counts.lost += 1;
+            self.count_run(true);
+            self.splitter.lost();
+        } else {
+            self.counts.unsettled += 1;
+            // Numbers that are missing from here on may be of replies that are still to come.
+            self.attributed.get_or_insert(self.splitter);
+            self.splitter.lost();
+        }
+        Settlement { fate: otherwise, ..known }
     }
 
-    fn end_burst(&mut self) {
-        if self.burst > 0 {
-            self.counts.loss_bursts += 1;
-            self.counts.loss_burst_max = self.counts.loss_burst_max.max(self.burst);
-            self.burst = 0;
+    /// Hands what the replies to a packet show to the splitter; returns whether the reflector has restarted before them.
+    fn attribute(&mut self, slot: &Slot) -> bool {
+        // To those at the other end, packets that never left do not exist.
+        let ordinal = slot.index - u64::from(slot.unsent);
+        let is_restart = self.splitter.answered(ordinal, self.sequence(slot.index), slot.evidence, !slot.is_late);
+        if slot.others > 0 {
+            let last = slot.evidence.number.wrapping_add(u32::from(slot.others));
+            self.splitter.burst(last, slot.others.into());
         }
+        if !self.doubled.is_empty() {
+            let splitter = &mut self.splitter;
+            self.doubled.retain(|(index, evidence)| {
+                if *index == slot.index {
+                    splitter.again(ordinal, *evidence);
+                }
+                *index > slot.index
+            });
+        }
+        is_restart
+    }
+
+    /// Counts runs of consecutive lost packets.
+    fn count_run(&mut self, is_lost: bool) {
+        if !is_lost {
+            self.run = 0;
+            return;
+        }
+        self.run += 1;
+        self.counts.loss_bursts += u64::from(self.run == 1);
+        self.counts.loss_burst_max = self.counts.loss_burst_max.max(self.run);
     }
 
     /// Notes evidence from elsewhere that the reflector counts its replies itself.
@@ -406,7 +612,8 @@ impl Exchange {
 
     /// Where packets were lost, as far as the reflector's own counting tells.
     pub fn split(&self) -> Split {
-        let split = self.splitter.split(self.counts.lost, self.settings.is_stateful_reflector);
+        let splitter = self.attributed.unwrap_or(self.splitter);
+        let split = splitter.split(self.counts.lost, self.settings.is_stateful_reflector);
         // Numbers that are missing may be further replies to packets that were answered: then they prove nothing.
         if self.bursts.are_asked_for() && self.counts.lost > 0 && split.near_end != Some(0) {
             return Split { far_end: None, near_end: None, unattributed: self.counts.lost, ..split };

@@ -9,7 +9,7 @@ use teaparty_common::wire::TrafficClass;
 
 use super::config::{AccessReport, Config};
 use super::event::{Record, Snapshot, Tally};
-use super::exchange::{self, Claim, Exchange};
+use super::exchange::{self, Arrival, Claim, Exchange, Settled};
 use super::packet::{NoCodePoint, Template};
 use super::reply::Reply;
 use super::sample::{NoDelays, Times};
@@ -58,19 +58,12 @@ pub enum Variant {
     Report,
 }
 
-/// When and how a datagram came in.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival {
-    /// T4.
-    pub stamp: Stamp,
-    /// The life of our clock that it is from.
-    pub epoch: u32,
-}
-
 /// What a reply gives rise to.
 #[derive(Debug, Default)]
 pub struct Reaction {
-    /// For those who want it.
+    /// Of a packet that is lost by this, for those who want it.
+    pub loss: Option<Box<Record>>,
+    /// Of the reply, likewise.
     pub record: Option<Box<Record>>,
     /// Out of the ordinary.
     pub notice: Option<String>,
@@ -109,6 +102,8 @@ pub struct Session {
     pub send_errors: (u64, Option<String>),
     /// Refusals that the network reported.
     pub refusals: u64,
+    /// Packets of the schedule that were never sent, as this process was stopped or this host is too slow.
+    pub schedule_skipped: u64,
     /// Congestion marks that made us slow down (cos-ecn-01 §3.4).
     pub slowdowns: u64,
     schedule: Schedule,
@@ -153,6 +148,7 @@ impl Session {
             ignored: Ignored::default(),
             send_errors: (0, None),
             refusals: 0,
+            schedule_skipped: 0,
             slowdowns: 0,
             schedule,
             due_ns,
@@ -174,21 +170,44 @@ impl Session {
             (Some(a), Some(b)) => a.min(b),
             (a, b) => a.or(b)?,
         };
-        Some(due.max(self.pause.as_ref().and_then(Pause::until_ns).unwrap_or(0)))
+        Some(self.not_before(due))
     }
 
-    /// Takes the packet that is due off the schedule: its deadline, and which template it is made from.
-    pub fn take_due(&mut self) -> Option<(u64, Variant)> {
+    /// When something may be sent that is due at `due_ns`: a burst of replies may have to end first.
+    fn not_before(&self, due_ns: u64) -> u64 {
+        let pause = self.pause.as_ref().and_then(Pause::until_ns).unwrap_or(0);
+        due_ns.max(pause).max(self.exchange.full_until_ns().unwrap_or(0))
+    }
+
+    /// Takes what was missed by `now_ns` off the schedule, all but its last packet: it would leave in a burst. Returns how
+    /// many packets that were.
+    pub fn skip_missed(&mut self, now_ns: u64) -> u64 {
+        let Some(due_ns) = self.due_ns else { return 0 };
+        let deadline_ns = self.not_before(due_ns);
+        if !self.schedule.is_missed(deadline_ns, now_ns) {
+            return 0;
+        }
+        self.schedule.delay(deadline_ns - due_ns);
+        let (due_ns, skipped) = self.schedule.skip_missed(deadline_ns, now_ns);
+        self.due_ns = due_ns;
+        self.schedule_skipped += skipped;
+        skipped
+    }
+
+    /// Takes the packet that is due by `now_ns` off the schedule: its deadline, and which template it is made from.
+    pub fn take_due(&mut self, now_ns: u64) -> Option<(u64, Variant)> {
         let deadline = self.due_ns()?;
         if let Some(due) = self.due_ns.filter(|due| *due <= deadline) {
             // Unless a burst had to end first, there is no delay.
             self.schedule.delay(deadline - due);
             self.due_ns = self.schedule.next();
         }
+        // What follows from a packet follows from when it leaves, however late that is.
+        let leaves_ns = if self.schedule.is_missed(deadline, now_ns) { now_ns } else { deadline };
         if let Some(pause) = &mut self.pause {
-            pause.begin(deadline);
+            pause.begin(leaves_ns);
         }
-        let is_report = self.reporting.as_mut().is_some_and(|(_, timer)| timer.take(deadline));
+        let is_report = self.reporting.as_mut().is_some_and(|(_, timer)| timer.take(leaves_ns));
         Some((deadline, if is_report { Variant::Report } else { Variant::Plain }))
     }
 
@@ -214,7 +233,7 @@ impl Session {
     }
 
     /// Whether a reply may come from this address.
-    fn accepts(&self, peer: SocketAddr, config: &Config) -> bool {
+    pub(super) fn accepts(&self, peer: SocketAddr, config: &Config) -> bool {
         let from_target =
             peer.ip().to_canonical() == self.address.ip().to_canonical() && peer.port() == self.address.port();
         from_target || self.address.ip().is_multicast() || config.reply_sources.contains(&peer.ip().to_canonical())
@@ -262,14 +281,14 @@ impl Session {
             reflector_sequence: reply.sequence_number,
             t3_ns: t3,
         };
-        let Some(matched) = self.exchange.received(claim) else { return Reaction::default() };
+        let Some(matched) = self.exchange.received(claim, arrival) else { return Reaction::default() };
         if matches!(matched.kind, exchange::Kind::Reply | exchange::Kind::Further) {
             self.note_burst(&matched, &found, t4.nanos);
         }
         let t1 = t1_of(&matched.departure);
         // All zeros are no time in 2036 but none at all (RFC 5905 §6).
         let are_known = reply.receive_timestamp.bits() != 0 && reply.timestamp.bits() != 0;
-        let sample = match (matched.departure.epoch == arrival.epoch, are_known) {
+        let sample = match (matched.is_one_life, are_known) {
             (true, true) => Times { t1: t1.nanos, t2, t3, t4: t4.nanos }.plausible_sample(),
             (true, false) => Err(NoDelays::Implausible),
             (false, _) => Err(NoDelays::ClockStep),
@@ -309,18 +328,16 @@ impl Session {
                     .into(),
             );
         }
-        if matched.is_restart {
-            notice = Some("the reflector has started anew: its sequence numbers begin again".into());
-        }
         if reply.ssid == 0 && self.ssid != 0 && config.stop_on_zero_ssid && self.due_ns.is_some() {
             self.stop_sending();
             notice = Some("the reflector answers without our SSID (it knows RFC 8762 only): stopped, as asked".into());
         }
+        let loss = (wants_record && matched.is_loss).then(|| self.lost(matched.index));
         let record = wants_record.then(|| {
             let facts = Facts { matched: &matched, reply, received, seen: &seen, sample, t2, t3, t4, t1 };
             self.answered(&facts, &found, config)
         });
-        Reaction { record, notice }
+        Reaction { loss, record, notice }
     }
 
     /// Notes how much of a burst is still to come, if packets ask for bursts.
@@ -337,6 +354,20 @@ impl Session {
             let now_ns = departure.monotonic_ns.saturating_add(round_trip_ns);
             pause.note(now_ns, round_trip_ns, self.exchange.left(matched.index));
         }
+    }
+
+    /// What is to be told of a packet whose fate is settled: its record, where that is not told yet, and what is out of the
+    /// ordinary.
+    pub fn settled(&self, settlement: exchange::Settlement, wants_record: bool) -> Reaction {
+        let loss = wants_record.then_some(settlement.index).and_then(|index| match settlement.fate {
+            Settled::Known => None,
+            Settled::Lost => Some(self.lost(index)),
+            Settled::Unsettled => Some(self.unsettled(index)),
+        });
+        let notice = settlement
+            .is_restart
+            .then(|| "the reflector has started anew: its sequence numbers begin again".to_owned());
+        Reaction { loss, record: None, notice }
     }
 
     /// How it stands.
@@ -358,7 +389,15 @@ impl Session {
             ignored: self.ignored,
             send_errors: self.send_errors.0,
             refusals: self.refusals,
+            schedule_skipped: self.schedule_skipped,
+            pacing_error_ns: self.pacing_error_ns(),
         }
+    }
+
+    /// How late packets leave against the schedule: p50 and p99.
+    fn pacing_error_ns(&self) -> Option<[i64; 2]> {
+        let pacing = &self.statistics.pacing;
+        Some([pacing.quantile(0.5)?, pacing.quantile(0.99)?])
     }
 
     /// Whether an address is this target's.

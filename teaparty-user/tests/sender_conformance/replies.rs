@@ -175,3 +175,23 @@ fn the_timer_of_an_access_report_is_three_seconds_c139() {
     assert_eq!(at.len(), 2);
     assert!(at[1] - at[0] >= std::time::Duration::from_millis(2_900), "{:?}", at[1] - at[0]);
 }
+
+#[test]
+fn the_longest_reply_that_there_is_comes_whole() {
+    for octets in [9_216, 9_217, 65_507] {
+        // One Extra Padding TLV: its Length has 16 bits.
+        let fake = Fake::editing(move |reply| {
+            reply.extend([0, 1]);
+            reply.extend(((octets - reply.len() - 2) as u16).to_be_bytes());
+            reply.resize(octets, 0xa5);
+        });
+        let (code, summary) = fake.measure("--size 60");
+        assert_eq!(
+            (code, &summary["received"], &summary["ignored"]["malformed"]),
+            (0, &json!(3), &json!(0)),
+            "{octets}"
+        );
+        let padding = tlv(&summary, "padding");
+        assert_eq!((&padding["answered"], &padding["malformed"]), (&json!(6), &json!(0)), "{summary:#}");
+    }
+}

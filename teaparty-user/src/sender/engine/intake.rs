@@ -4,14 +4,26 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 
+use super::super::config::Config;
 use super::super::event::Event;
 use super::super::reply::{NotAReply, Reply};
-use super::super::session::{Arrival, Session};
+use super::super::session::Session;
 use super::port::Port;
-use super::reader::Reader;
 use super::{Engine, NO_SESSION};
 use crate::clock::Clock;
 use crate::net::batch::{Received, Report, Stamp, StampSource};
+
+/// Batches of a port that are taken in before anything else is done.
+const READS_AT_ONCE: u32 = 4;
+/// Batches of a port that are taken in before packets are given up.
+const READS_OF_ALL: u32 = 64;
+
+/// The same moment on both clocks.
+#[derive(Clone, Copy)]
+struct Now {
+    realtime_ns: u64,
+    monotonic_ns: u64,
+}
 
 impl<C: Clock> Engine<'_, C> {
     /// Transmit timestamps and refusals.
@@ -48,41 +60,86 @@ impl<C: Clock> Engine<'_, C> {
         Ok(())
     }
 
-    pub(super) fn read_replies(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+    /// Takes in replies, not too many at once. `now` (monotonic) is of before.
+    pub(super) fn read_replies(&mut self, now: u64, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+        let mut is_any = false;
         for at in 0..self.ports.len() {
             // Bounded, so that a flood of foreign packets can't keep us from sending.
-            for _ in 0..4 {
-                let Port { reader, socket, .. } = &mut self.ports[at];
-                let Some(batch) = reader.take(socket)? else { break };
-                // Looking once more would be a system call for nothing.
-                let is_last = matches!(reader, Reader::Here(_)) && !batch.is_full();
-                let now = self.clock.realtime_ns();
-                batch.iter().for_each(|datagram| self.take_in(at, &datagram, now, sink));
-                self.ports[at].reader.give_back(batch);
-                if is_last {
+            for _ in 0..READS_AT_ONCE {
+                let (count, has_more) = self.read_batch(at, sink)?;
+                is_any |= count > 0;
+                if !has_more {
+                    self.ports[at].note_empty(now);
                     break;
                 }
             }
         }
-        Ok(())
+        if is_any { Ok(()) } else { self.read_reports(sink) }
     }
 
-    /// A datagram that came by the port at `at`, which `now` is just behind.
-    fn take_in(&mut self, at: usize, datagram: &Received<'_>, now: u64, sink: &mut dyn FnMut(Event)) {
+    /// Takes in all that came before `now` (monotonic), unless it is too much for once.
+    ///
+    /// Returns the moment before which everything has been taken in. Replies are handed over in the order in which they came,
+    /// so that it is known even where the socket is never empty.
+    pub(super) fn read_all(&mut self, now: u64, sink: &mut dyn FnMut(Event)) -> anyhow::Result<u64> {
+        for at in 0..self.ports.len() {
+            for _ in 0..READS_OF_ALL {
+                let Port { reader, socket, .. } = &self.ports[at];
+                let is_settled = reader.is_settled(socket).context("cannot look for replies")?;
+                let (count, has_more) = self.read_batch(at, sink)?;
+                if has_more {
+                    continue;
+                }
+                if is_settled {
+                    self.ports[at].empty_at_ns = now;
+                } else if count == 0 {
+                    // The other thread is at it, or there are reports.
+                    self.read_reports(sink)?;
+                }
+                break;
+            }
+        }
+        Ok(self.ports.iter().map(|port| port.empty_at_ns).min().unwrap_or(now))
+    }
+
+    /// Takes one batch in: how many datagrams that were, and whether there may be more.
+    fn read_batch(&mut self, at: usize, sink: &mut dyn FnMut(Event)) -> anyhow::Result<(usize, bool)> {
+        let Port { reader, socket, .. } = &mut self.ports[at];
+        let Some(batch) = reader.take(socket)? else { return Ok((0, false)) };
+        // Looking once more would be a system call for nothing.
+        let has_more = batch.is_full() || !reader.is_here();
+        // When the packets left that these are the replies to, and whether the clock was set before they came.
+        self.read_reports(sink)?;
+        self.check_clock(self.clock.monotonic_ns(), sink);
+        let now = Now { realtime_ns: self.clock.realtime_ns(), monotonic_ns: self.clock.monotonic_ns() };
+        batch.iter().for_each(|datagram| self.take_in(at, &datagram, now, sink));
+        let count = batch.len();
+        self.ports[at].reader.give_back(batch);
+        Ok((count, has_more))
+    }
+
+    /// A datagram that came by the port at `at` before `now`.
+    fn take_in(&mut self, at: usize, datagram: &Received<'_>, now: Now, sink: &mut dyn FnMut(Event)) {
         let drops = u64::from(datagram.queue_drops.unwrap_or(0));
         self.ports[at].queue_drops = self.ports[at].queue_drops.max(drops);
         let hardware = datagram.hardware_ns.and_then(|nanos| self.hardware.as_ref()?.realtime_ns(nanos));
         let hardware = hardware.map(|nanos| Stamp { nanos, source: StampSource::Hardware });
-        let stamp = hardware.or(datagram.stamp).unwrap_or(Stamp { nanos: now, source: StampSource::User });
-        let arrival = Arrival { stamp, epoch: self.epoch };
+        let own = Stamp { nanos: now.realtime_ns, source: StampSource::User };
+        let stamp = hardware.or(datagram.stamp).unwrap_or(own);
+        let arrival = self.timeline.arrival(stamp, self.ports[at].empty_at_ns, now.monotonic_ns);
+        if datagram.stamp.is_some() && arrival.earlier.is_none() {
+            // They come out as they came.
+            let came_ns = arrival.moment.monotonic_ns.min(now.monotonic_ns);
+            self.ports[at].empty_at_ns = self.ports[at].empty_at_ns.max(came_ns);
+        }
         let parsed = Reply::parse(datagram.payload, self.config.mode, self.config.key.as_ref());
-        let place = session_of(&self.sessions, &self.by_ssid, &parsed, datagram.peer());
+        let place = session_of(&self.sessions, &self.by_ssid, &parsed, datagram.peer(), self.config);
         let session = place.and_then(|place| self.sessions.get_mut(place));
         match (parsed, session) {
             (Ok(reply), Some(session)) => {
                 let wants_record = self.interest.records;
                 let reaction = session.receive(&reply, datagram, arrival, self.config, &self.clock_state, wants_record);
-                if let Some(record) = reaction.record {
+                for record in [reaction.loss, reaction.record].into_iter().flatten() {
                     sink(Event::Record(record));
                 }
                 if let Some(text) = reaction.notice {
@@ -105,7 +162,8 @@ impl<C: Clock> Engine<'_, C> {
     }
 }
 
-/// The session that a datagram claims to be of: by SSID, or where that is missing, by its source.
+/// The session that a datagram claims to be of: by SSID, or where that is missing, by its source; where several sessions
+/// measure the same address, by Sequence Number and T1.
 ///
 /// A reply with an SSID that is none of ours is of no session (RFC 8972 §3), unless we use none: then it may be noise
 /// of a TWAMP-Light reflector, which has no SSID there.
@@ -114,6 +172,7 @@ fn session_of(
     by_ssid: &[u32],
     parsed: &Result<Reply, NotAReply>,
     peer: Option<SocketAddr>,
+    config: &Config,
 ) -> Option<usize> {
     if let Ok(reply) = parsed
         && reply.ssid != 0
@@ -123,7 +182,17 @@ fn session_of(
         return (place != NO_SESSION).then_some(place as usize);
     }
     let peer = peer?;
-    sessions.iter().position(|session| session.is_at(peer.ip()) && session.address.port() == peer.port())
+    let is_awaited = |session: &Session| {
+        parsed
+            .as_ref()
+            .is_ok_and(|reply| session.exchange.knows(reply.sender_sequence_number, reply.sender_timestamp.bits()))
+    };
+    let mut from_there = sessions.iter().enumerate().filter(|(_, session)| session.accepts(peer, config));
+    let (first, session) = from_there.next()?;
+    if is_awaited(session) {
+        return Some(first);
+    }
+    Some(from_there.find(|(_, session)| is_awaited(session)).map_or(first, |(place, _)| place))
 }
 
 fn refused(sessions: &mut [Session], peer: Option<SocketAddr>, errno: i32, sink: &mut dyn FnMut(Event)) {

@@ -21,8 +21,6 @@ use crate::net::wait::wait_writable;
 const STAMPS: usize = 1 << 16;
 /// Octets of the kernel's queues: replies must wait there while we are not scheduled.
 const QUEUE_OCTETS: usize = 8 << 20;
-/// Longest UDP payload of replies that the kernel has joined.
-const JOINED: usize = 65_535;
 /// Source ports that ext-hdr-15 §3.1 wants senders to use.
 const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
 
@@ -43,8 +41,10 @@ pub(super) struct Port {
     pub(super) reader: Reader,
     /// Replies that the kernel dropped so far.
     pub(super) queue_drops: u64,
-    /// How much later than due the last packet was.
-    pub(super) late_ns: u64,
+    /// All that came before this has been taken in (monotonic).
+    pub(super) empty_at_ns: u64,
+    /// T1 of the last packet (monotonic): no two have the same.
+    last_ns: u64,
     is_v6: bool,
     batch: SendBatch,
     pending: Vec<Pending>,
@@ -80,6 +80,9 @@ fn open(config: &Config, source: IpAddr) -> anyhow::Result<Socket> {
     for _ in 0..16 {
         let span = u64::from(DYNAMIC_PORTS.end() - DYNAMIC_PORTS.start()) + 1;
         let port = DYNAMIC_PORTS.start() + (random.bits() % span) as u16;
+        if config.targets.iter().any(|target| target.address.port() == port) {
+            continue;
+        }
         match Socket::open(&options(config, SocketAddr::new(source, port))) {
             Err(SocketError::Bind { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse => {}
             result => return Ok(result?),
@@ -110,20 +113,27 @@ pub(super) fn for_address(ports: &mut [Port], address: SocketAddr) -> &mut Port 
     &mut ports[at.expect("a socket was opened for each family of the targets")]
 }
 
+/// The local port that packets to an address leave from.
+pub(super) fn source_port(ports: &[Port], address: SocketAddr) -> Option<u16> {
+    let port = ports.iter().find(|port| port.is_v6 == address.is_ipv6())?;
+    port.socket.local_addr().ok().map(|local| local.port())
+}
+
 impl Port {
     fn new(socket: Socket, is_v6: bool, config: &Config) -> anyhow::Result<Self> {
         let socket = Arc::new(socket);
-        let payload = if config.has_trains { JOINED } else { PAYLOAD };
         let is_alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
         let reader = match config.plan.packets_per_second(config.targets.len()) >= MANY_PPS && !is_alone {
-            true => Reader::beside(&socket, payload).context("cannot start a thread that takes replies in")?,
-            false => Reader::here(payload),
+            true => Reader::beside(&socket, PAYLOAD, config.is_realtime)
+                .context("cannot start a thread that takes replies in")?,
+            false => Reader::here(PAYLOAD),
         };
         Ok(Self {
             socket,
             reader,
             queue_drops: 0,
-            late_ns: 0,
+            empty_at_ns: 0,
+            last_ns: 0,
             is_v6,
             batch: if config.has_trains { SendBatch::with_trains() } else { SendBatch::new() },
             pending: Vec::new(),
@@ -135,6 +145,13 @@ impl Port {
     /// Whether no packet waits to be sent.
     pub(super) fn is_idle(&self) -> bool {
         self.pending.is_empty()
+    }
+
+    /// Notes that nothing was left in the socket at `now_ns` (monotonic), where that is known.
+    pub(super) fn note_empty(&mut self, now_ns: u64) {
+        if self.reader.is_here() {
+            self.empty_at_ns = self.empty_at_ns.max(now_ns);
+        }
     }
 
     /// The session and the packet whose transmit timestamp has this number.
@@ -150,8 +167,15 @@ impl Port {
     }
 
     /// Puts the session's next packet into the batch, all but its base packet.
-    pub(super) fn enqueue(&mut self, session: &mut Session, place: usize, config: &Config, random: &mut Random) {
-        let Some((deadline_ns, variant)) = session.take_due() else { return };
+    pub(super) fn enqueue(
+        &mut self,
+        session: &mut Session,
+        place: usize,
+        config: &Config,
+        random: &mut Random,
+        now_ns: u64,
+    ) {
+        let Some((deadline_ns, variant)) = session.take_due(now_ns) else { return };
         let stamp_id = config.kernel_transmit_stamps.then_some(self.next_stamp);
         self.next_stamp = self.next_stamp.wrapping_add(1);
         let outgoing = Outgoing {
@@ -186,13 +210,13 @@ impl Port {
         for (at, pending) in self.pending.iter_mut().enumerate() {
             let session = &mut sessions[pending.place];
             let sequence = session.exchange.sequence(session.exchange.next_index());
-            let monotonic_ns = clock.monotonic_ns();
+            let monotonic_ns = clock.monotonic_ns().max(self.last_ns + 1);
+            self.last_ns = monotonic_ns;
             let realtime_ns = monotonic_ns.wrapping_add(since_1970);
             let timestamp = state.timestamp(realtime_ns, config.timestamp_format);
             session.template(pending.variant).write_base(self.batch.payload_mut(at), sequence, timestamp, estimate);
             let wire_timestamp = timestamp.bits();
             let late_ns = monotonic_ns.saturating_sub(pending.deadline_ns);
-            self.late_ns = late_ns;
             let departure = Departure { wire_timestamp, realtime_ns, monotonic_ns, late_ns, stamp: None, epoch };
             pending.index = session.exchange.sent(departure);
             match pending.stamp_id {

@@ -5,6 +5,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use anyhow::Context;
 use super::BATCH;
 use crate::net::batch::ReceiveBatch;
 use crate::net::socket::Socket;
-use crate::net::wait::{Bell, wait};
+use crate::net::wait::{Bell, go_before_others, wait};
 
 /// Batches that are under way between the two threads. What does not fit waits in the socket's queue.
 const BATCHES: usize = 16;
@@ -39,8 +40,25 @@ impl Reader {
         Self::Here(ReceiveBatch::new(BATCH, payload))
     }
 
-    pub(super) fn beside(socket: &Arc<Socket>, payload: usize) -> io::Result<Self> {
-        Thread::start(Arc::clone(socket), payload).map(Self::Beside)
+    /// The same on a thread of its own, which goes before all others if `is_realtime`.
+    pub(super) fn beside(socket: &Arc<Socket>, payload: usize, is_realtime: bool) -> io::Result<Self> {
+        Thread::start(Arc::clone(socket), payload, is_realtime).map(Self::Beside)
+    }
+
+    /// Whether nothing is under way: all that came before this call, [`Reader::take`] brings or has brought.
+    pub(super) fn is_settled(&self, socket: &Socket) -> io::Result<bool> {
+        match self {
+            Self::Here(_) => Ok(true),
+            Self::Beside(thread) => {
+                // In this order: what the thread has taken out of the socket, it says that it is busy with.
+                Ok(!wait(&[socket], Some(Duration::ZERO))? && !thread.is_busy.load(Ordering::SeqCst))
+            }
+        }
+    }
+
+    /// Whether replies are taken in by the engine's own thread.
+    pub(super) fn is_here(&self) -> bool {
+        matches!(self, Self::Here(_))
     }
 
     /// Replies that came meanwhile, to be handed back by [`Reader::give_back`].
@@ -88,11 +106,12 @@ pub(super) struct Thread {
     filled_bell: Arc<Bell>,
     spare: Option<SyncSender<ReceiveBatch>>,
     end_bell: Arc<Bell>,
+    is_busy: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Thread {
-    fn start(socket: Arc<Socket>, payload: usize) -> io::Result<Self> {
+    fn start(socket: Arc<Socket>, payload: usize, is_realtime: bool) -> io::Result<Self> {
         let (filled_in, filled) = sync_channel(BATCHES + 1);
         let (spare, spare_out) = sync_channel(BATCHES);
         for _ in 0..BATCHES {
@@ -100,15 +119,28 @@ impl Thread {
             let _ = spare.try_send(ReceiveBatch::new(BATCH, payload));
         }
         let (filled_bell, end_bell) = (Arc::new(Bell::new()?), Arc::new(Bell::new()?));
+        let is_busy = Arc::new(AtomicBool::new(false));
         let worker = Worker {
             socket,
             filled: filled_in,
             filled_bell: Arc::clone(&filled_bell),
             spare: spare_out,
             end_bell: Arc::clone(&end_bell),
+            is_busy: Arc::clone(&is_busy),
         };
-        let thread = std::thread::Builder::new().name("replies".into()).spawn(move || worker.run())?;
-        Ok(Self { filled, filled_bell, spare: Some(spare), end_bell, thread: Some(thread) })
+        let (placed, placement) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("replies".into()).spawn(move || {
+            // A thread does not inherit it.
+            let result = if is_realtime { go_before_others() } else { Ok(()) };
+            let is_placed = result.is_ok();
+            // It is waited for.
+            let _ = placed.send(result);
+            if is_placed {
+                worker.run();
+            }
+        })?;
+        placement.recv().unwrap_or(Ok(()))?;
+        Ok(Self { filled, filled_bell, spare: Some(spare), end_bell, is_busy, thread: Some(thread) })
     }
 }
 
@@ -129,6 +161,8 @@ struct Worker {
     filled_bell: Arc<Bell>,
     spare: Receiver<ReceiveBatch>,
     end_bell: Arc<Bell>,
+    /// Whether datagrams may have left the socket and not have got to the engine.
+    is_busy: Arc<AtomicBool>,
 }
 
 impl Worker {
@@ -142,6 +176,7 @@ impl Worker {
                 let _ = self.filled.try_send(result);
                 self.filled_bell.ring();
             }
+            self.is_busy.store(false, Ordering::SeqCst);
             if is_last {
                 return;
             }
@@ -154,20 +189,28 @@ impl Worker {
     /// Waits for datagrams; `None` at the end.
     fn fill(&self, mut batch: ReceiveBatch) -> io::Result<Option<ReceiveBatch>> {
         loop {
-            if self.socket.receive(&mut batch)? > 0 {
+            if self.receive(&mut batch)? {
                 return Ok(Some(batch));
             }
             wait(&[&*self.socket, &*self.end_bell], None)?;
             if wait(&[&*self.end_bell], Some(Duration::ZERO))? {
                 return Ok(None);
             }
-            if self.socket.receive(&mut batch)? > 0 {
+            if self.receive(&mut batch)? {
                 return Ok(Some(batch));
             }
             // A report is there for the engine, which may be asleep.
             self.filled_bell.ring();
             std::thread::sleep(REPORTS_WAIT);
         }
+    }
+
+    /// Whether there were datagrams; they are under way to the engine then.
+    fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<bool> {
+        self.is_busy.store(true, Ordering::SeqCst);
+        let has_some = self.socket.receive(batch)? > 0;
+        self.is_busy.store(has_some, Ordering::SeqCst);
+        Ok(has_some)
     }
 }
 
@@ -217,7 +260,7 @@ mod tests {
         let sent: Vec<Vec<u8>> = (0..40 * BATCH as u32).map(|number| number.to_be_bytes().to_vec()).collect();
         for is_beside in [false, true] {
             let (socket, peer) = socket();
-            let mut reader = if is_beside { Reader::beside(&socket, 64).unwrap() } else { Reader::here(64) };
+            let mut reader = if is_beside { Reader::beside(&socket, 64, false).unwrap() } else { Reader::here(64) };
             for part in sent.chunks(100) {
                 for octets in part {
                     peer.send(octets).unwrap();
@@ -231,7 +274,7 @@ mod tests {
     #[test]
     fn batches_that_nobody_gives_back_leave_datagrams_in_the_socket() {
         let (socket, peer) = socket();
-        let mut reader = Reader::beside(&socket, 64).unwrap();
+        let mut reader = Reader::beside(&socket, 64, false).unwrap();
         let mut kept = keep_all(&mut reader, &socket, &peer);
         peer.send(&[99]).unwrap();
         assert!(wait(&[&*socket], Some(Duration::from_secs(10))).unwrap());
@@ -243,9 +286,9 @@ mod tests {
     #[test]
     fn the_thread_ends_with_its_reader_whatever_it_waits_for() {
         let (socket, peer) = socket();
-        drop(Reader::beside(&socket, 64).unwrap());
+        drop(Reader::beside(&socket, 64, false).unwrap());
         assert_eq!(Arc::strong_count(&socket), 1);
-        let mut reader = Reader::beside(&socket, 64).unwrap();
+        let mut reader = Reader::beside(&socket, 64, false).unwrap();
         let kept = keep_all(&mut reader, &socket, &peer);
         drop(reader);
         drop(kept);

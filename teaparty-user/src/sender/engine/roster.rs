@@ -35,7 +35,10 @@ pub enum Change {
 impl<C: Clock> Engine<'_, C> {
     pub(super) fn change(&mut self, change: Change, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         match change {
-            Change::Add { place, address, ssid } => self.add(place, address, ssid),
+            Change::Add { place, address, ssid } => {
+                self.warn_of_loop(address, Some(place), sink);
+                self.add(place, address, ssid)
+            }
             Change::Remove { place } => {
                 self.remove(place, sink);
                 Ok(())
@@ -66,9 +69,9 @@ impl<C: Clock> Engine<'_, C> {
 
     fn remove(&mut self, place: usize, sink: &mut dyn FnMut(Event)) {
         let Some(session) = self.sessions.get_mut(place) else { return };
-        sink(Event::Tally { target: place, tally: session.tally() });
+        sink(Event::Tally { target: place, tally: Box::new(session.tally()) });
         session.stop_sending();
-        session.exchange.close();
+        while session.exchange.close().is_some() {}
         // Replies that still come are nobody's.
         session.address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         if self.by_ssid[usize::from(session.ssid)] == place as u32 {
@@ -88,7 +91,7 @@ impl<C: Clock> Engine<'_, C> {
     /// Tells what sessions count that send or await something.
     pub(super) fn tell_tallies(&mut self, sink: &mut dyn FnMut(Event)) {
         for (target, session) in self.sessions.iter_mut().enumerate().filter(|(_, session)| !session.is_over()) {
-            sink(Event::Tally { target, tally: session.tally() });
+            sink(Event::Tally { target, tally: Box::new(session.tally()) });
             if session.statistics.round_trip.count() >= SAMPLES {
                 session.statistics = Statistics::default();
             }

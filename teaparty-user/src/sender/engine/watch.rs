@@ -1,33 +1,37 @@
 //! What the engine keeps an eye on: its clocks, and whether it keeps its schedule.
 
+use std::net::SocketAddr;
+
 use super::super::config::Config;
-use super::super::event::Event;
-use super::super::report::nanos;
+use super::super::event::{Event, Stop};
 use super::super::schedule::MANY_PPS;
-use super::{CLOCK_CHECK_NS, Engine};
+use super::{CLOCK_CHECK_NS, Engine, port};
 use crate::clock::{Clock, StepDetector};
 use crate::net::hardware::HardwareClock;
 
-/// Packets that are so much too late, and so many intervals, are worth a word.
-const BEHIND_NS: u64 = 200_000_000;
-const BEHIND_INTERVALS: u64 = 10;
+/// A rate that is missed by more than this is worth a word.
+const RATE_SLACK: f64 = 0.02;
 
 impl<C: Clock> Engine<'_, C> {
     /// Notices that somebody set the clock, and reads its state again now and then.
     pub(super) fn check_clock(&mut self, now: u64, sink: &mut dyn FnMut(Event)) {
         let offset = self.clock.realtime_ns().wrapping_sub(self.clock.monotonic_ns()) as i64;
-        let has_moved = offset.wrapping_sub(self.clock_offset).abs() >= StepDetector::THRESHOLD_NS;
-        if has_moved && let Some(step) = self.step_detector.observe(self.clock) {
-            self.epoch += 1;
-            self.steps.push(step);
-            let text = format!(
-                "the clock was set by {:+.3} s: delays of packets that were under way are left out, one-way delays \
-                 before and after do not compare",
-                step as f64 / 1e9
-            );
-            sink(Event::Notice { target: None, text });
+        let has_moved = offset.wrapping_sub(self.timeline.offset_ns()).abs() >= StepDetector::THRESHOLD_NS;
+        match has_moved.then(|| self.step_detector.observe(self.clock)) {
+            Some(Some(step)) => {
+                self.timeline.set(self.timeline.offset_ns().wrapping_add(step), now);
+                self.steps.push(step);
+                let text = format!(
+                    "the clock was set by {:+.3} s: delays of packets that were under way are left out, one-way delays \
+                     before and after do not compare",
+                    step as f64 / 1e9
+                );
+                sink(Event::Notice { target: None, text });
+            }
+            // This thread lost the processor between the two readings.
+            Some(None) => {}
+            None => self.timeline.adjust(offset),
         }
-        self.clock_offset = offset;
         if has_moved && let Some(hardware) = &mut self.hardware {
             hardware.restart();
             self.clock_checked = 0;
@@ -45,23 +49,59 @@ impl<C: Clock> Engine<'_, C> {
         }
     }
 
-    /// Says once that packets leave much later than they are due, which no count shows.
-    pub(super) fn tell_when_behind(&mut self, sink: &mut dyn FnMut(Event)) {
-        let late_ns = self.ports.iter().map(|port| port.late_ns).max().unwrap_or(0);
-        if self.is_behind || late_ns < BEHIND_NS.max(self.config.plan.interval_ps / 1_000 * BEHIND_INTERVALS) {
+    /// Says once that packets of the schedule were skipped; how many in all is counted.
+    pub(super) fn tell_of_skipping(&mut self, sink: &mut dyn FnMut(Event)) {
+        if self.is_skipping_told || self.skipped == 0 {
             return;
         }
-        self.is_behind = true;
-        let rate = self.config.plan.packets_per_second(self.sessions.len());
-        let advice = match rate >= MANY_PPS && !self.config.has_trains {
-            true => "; --segmentation-offload takes half of the processor",
-            false => "",
-        };
-        let late = nanos(late_ns as i64);
+        self.is_skipping_told = true;
         let text = format!(
-            "packets leave {late} later than they are due: this host is busy, or does not send {rate:.0} packets/s{advice}"
+            "packets of the schedule were missed and are skipped, so far {}: this process was stopped, this host is busy, or \
+             it does not send {:.0} packets/s{}",
+            self.skipped,
+            self.config.plan.packets_per_second(self.sessions.len()),
+            self.advice()
         );
         sink(Event::Notice { target: None, text });
+    }
+
+    /// What makes a host send faster.
+    fn advice(&self) -> &'static str {
+        let rate = self.config.plan.packets_per_second(self.sessions.len());
+        if rate >= MANY_PPS && !self.config.has_trains {
+            "; --segmentation-offload takes half of the processor"
+        } else {
+            ""
+        }
+    }
+
+    /// Says which rate was reached, where that is another one than was asked for.
+    pub(super) fn tell_of_rate(&self, stop: &Stop, sink: &mut dyn FnMut(Event)) {
+        let Some(duration_ns) = self.config.plan.duration_ns else { return };
+        if self.skipped == 0 || stop.is_requested() {
+            return;
+        }
+        let sent: u64 = self.sessions.iter().map(|session| session.exchange.counts().sent).sum();
+        let asked = self.config.plan.packets_per_second(self.sessions.len());
+        let reached = sent as f64 / (duration_ns as f64 / 1e9);
+        if reached < asked * (1.0 - RATE_SLACK) {
+            let text = format!("sent {reached:.0} packets/s of {asked:.0} that were asked for{}", self.advice());
+            sink(Event::Notice { target: None, text });
+        }
+    }
+
+    /// Warns of packets that leave from the port that they go to: a reflector may take them for another one's replies.
+    pub(super) fn warn_of_loop(&self, address: SocketAddr, target: Option<usize>, sink: &mut dyn FnMut(Event)) -> bool {
+        let is_same = port::source_port(&self.ports, address) == Some(address.port());
+        if is_same {
+            let text = format!(
+                "packets to {address} leave from port {}, which they go to: a reflector that guards against loops drops them in \
+                 silence; choose another source port",
+                address.port()
+            );
+            sink(Event::Notice { target, text });
+        }
+        is_same
     }
 }
 

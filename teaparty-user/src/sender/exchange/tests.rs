@@ -3,8 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::net::batch::StampSource;
 
 mod bursts;
+mod directions;
 
 const SETTINGS: Settings = Settings {
     capacity: 64,
@@ -31,9 +33,21 @@ fn claim(exchange: &Exchange, index: u64, number: u32) -> Claim {
     }
 }
 
+/// A T4 on a clock that nobody sets.
+fn at(nanos: u64) -> Arrival {
+    let stamp = Stamp { nanos, source: StampSource::Kernel };
+    Arrival { stamp, moment: Moment { epoch: 0, monotonic_ns: nanos }, earlier: None }
+}
+
+/// Packet `index` leaves at `index`: its reply comes at once.
 fn receive(exchange: &mut Exchange, index: u64, number: u32) -> Option<Kind> {
     let claim = claim(exchange, index, number);
-    exchange.received(claim).map(|found| found.kind)
+    exchange.received(claim, at(index)).map(|found| found.kind)
+}
+
+/// Waits until the fate of every packet is known; returns those before whose replies the reflector has restarted.
+fn time_out(exchange: &mut Exchange) -> Vec<u64> {
+    std::iter::from_fn(|| exchange.expire(u64::MAX)).filter(|one| one.is_restart).map(|one| one.index).collect()
 }
 
 #[test]
@@ -71,8 +85,7 @@ fn a_packet_that_this_host_refused_is_neither_sent_nor_lost_and_no_gap_in_anythi
     send(&mut exchange, 2);
     assert_eq!(receive(&mut exchange, 7, 4), Some(Kind::Reply));
     exchange.not_sent(99);
-    while exchange.expire(10_000).is_some() {}
-    exchange.close();
+    time_out(&mut exchange);
     let counts = exchange.counts();
     // 5 did not arrive there, 6 was answered as number 3 and that got lost.
     assert_eq!((counts.sent, counts.received, counts.lost, counts.loss_bursts), (6, 4, 2, 1));
@@ -96,7 +109,7 @@ fn replies_that_fit_no_packet_are_counted_and_change_nothing() {
     let mut exchange = Exchange::new(SETTINGS);
     assert!(
         exchange
-            .received(Claim { sender_sequence: 0, sender_timestamp: 7_000, reflector_sequence: 0, t3_ns: 0 })
+            .received(Claim { sender_sequence: 0, sender_timestamp: 7_000, reflector_sequence: 0, t3_ns: 0 }, at(0))
             .is_none()
     );
     send(&mut exchange, 1);
@@ -106,30 +119,108 @@ fn replies_that_fit_no_packet_are_counted_and_change_nothing() {
         Claim { sender_sequence: 1, ..genuine },
         Claim { sender_sequence: u32::MAX, ..genuine },
     ] {
-        assert!(exchange.received(forged).is_none());
+        assert!(exchange.received(forged, at(0)).is_none());
     }
     let counts = exchange.counts();
     // Only the one with another T1 names a packet that there is.
     assert_eq!((counts.unmatched, counts.corrupted, counts.received), (4, 1, 0));
-    assert_eq!(exchange.received(genuine).unwrap().kind, Kind::Reply);
+    assert_eq!(exchange.received(genuine, at(0)).unwrap().kind, Kind::Reply);
 }
 
 #[test]
-fn a_reply_after_the_timeout_is_late_and_its_packet_stays_lost() {
+fn fate_is_decided_by_t4_minus_t1_and_not_by_when_it_is_looked_at() {
+    let mut exchange = Exchange::new(SETTINGS);
+    send(&mut exchange, 4);
+    let mut receive_at = |index: u64, t4: u64| {
+        let claim = claim(&exchange, index, index as u32);
+        let found = exchange.received(claim, at(t4)).unwrap();
+        (found.kind, found.is_loss)
+    };
+    // In time to the nanosecond; too late by one, though nobody has given the packet up.
+    assert_eq!(receive_at(0, 1_000), (Kind::Reply, false));
+    assert_eq!(receive_at(1, 1_002), (Kind::Late, true));
+    assert_eq!(receive_at(1, 1_003), (Kind::Duplicate, false));
+    let counts = exchange.counts();
+    assert_eq!((counts.received, counts.lost, counts.late, exchange.awaited()), (1, 1, 1, 2));
+    // Packet 2 has until 1,002. That it is looked at an hour later changes nothing.
+    assert_eq!(exchange.expire(1_000), None);
+    let fates: Vec<Settled> = std::iter::from_fn(|| exchange.expire(1_003)).map(|one| one.fate).collect();
+    assert_eq!(fates, [Settled::Known, Settled::Known, Settled::Lost]);
+    let claim = claim(&exchange, 3, 3);
+    assert_eq!(exchange.received(claim, at(1_003)).unwrap().kind, Kind::Reply);
+    time_out(&mut exchange);
+    let counts = exchange.counts();
+    assert_eq!((counts.received, counts.lost, counts.late, counts.duplicates, counts.loss_bursts), (2, 2, 1, 1, 1));
+}
+
+#[test]
+fn the_kernels_t1_decides_and_not_ours() {
+    let mut exchange = Exchange::new(SETTINGS);
+    send(&mut exchange, 2);
+    // It lay in the host's own queue for 500.
+    exchange.transmitted(0, Stamp { nanos: 500, source: StampSource::Kernel });
+    let claim = claim(&exchange, 0, 0);
+    assert_eq!(exchange.next_expiry(), Some(1_500));
+    assert_eq!(exchange.received(claim, at(1_500)).unwrap().kind, Kind::Reply);
+}
+
+#[test]
+fn a_reply_after_its_packet_was_given_up_is_late_and_the_packet_stays_lost() {
     let mut exchange = Exchange::new(SETTINGS);
     send(&mut exchange, 3);
     receive(&mut exchange, 1, 1);
     assert_eq!(exchange.next_expiry(), Some(1_000));
-    assert_eq!(exchange.expire(999), None);
-    assert_eq!(exchange.expire(1_000), Some(Some(0)));
-    assert_eq!(exchange.expire(1_001), Some(None));
-    assert_eq!(exchange.expire(1_001), None);
+    assert_eq!(exchange.expire(1_000), None, "a reply may have come in this very moment");
+    let lost = Settlement { index: 0, fate: Settled::Lost, is_restart: false };
+    assert_eq!(exchange.expire(1_001), Some(lost));
+    assert_eq!(exchange.expire(1_002), Some(Settlement { index: 1, fate: Settled::Known, ..lost }));
+    assert_eq!(exchange.expire(1_002), None);
     assert_eq!(receive(&mut exchange, 0, 0), Some(Kind::Late));
     assert_eq!(receive(&mut exchange, 0, 0), Some(Kind::Duplicate));
     assert_eq!(receive(&mut exchange, 2, 2), Some(Kind::Reply));
     let counts = exchange.counts();
     assert_eq!((counts.received, counts.lost, counts.late, counts.duplicates), (2, 1, 1, 1));
     assert_eq!(exchange.awaited(), 0);
+}
+
+#[test]
+fn what_nobody_waited_for_is_unsettled_and_not_lost() {
+    let mut exchange = Exchange::new(SETTINGS);
+    send(&mut exchange, 5);
+    assert_eq!([0, 3].map(|index| receive(&mut exchange, index, index as u32)), [Some(Kind::Reply); 2]);
+    assert_eq!(exchange.expire(1_001).map(|one| one.fate), Some(Settled::Known));
+    assert_eq!(exchange.expire(1_002).map(|one| one.fate), Some(Settled::Lost));
+    let fates: Vec<Settled> = std::iter::from_fn(|| exchange.close()).map(|one| one.fate).collect();
+    assert_eq!(fates, [Settled::Unsettled, Settled::Known, Settled::Unsettled]);
+    let counts = exchange.counts();
+    assert_eq!((counts.sent, counts.received, counts.lost, counts.unsettled), (5, 2, 1, 2));
+    assert_eq!((counts.loss(), exchange.awaited()), (Some(1.0 / 3.0), 0));
+}
+
+#[test]
+fn a_step_of_the_clock_is_neither_a_delay_nor_a_loss() {
+    let mut exchange = Exchange::new(SETTINGS);
+    let departure = Departure { wire_timestamp: 7_000, realtime_ns: 50_000, monotonic_ns: 100, ..Departure::default() };
+    let came = |epoch, monotonic_ns, nanos| Arrival {
+        stamp: Stamp { nanos, source: StampSource::Kernel },
+        moment: Moment { epoch, monotonic_ns },
+        earlier: None,
+    };
+    let mut outcome = |arrival| {
+        let index = exchange.sent(departure);
+        let claim = Claim { sender_timestamp: 7_000, ..claim(&exchange, index, index as u32) };
+        let found = exchange.received(claim, arrival).unwrap();
+        (found.kind, found.is_one_life)
+    };
+    // Set back by 40,000 after 300, ahead by 40,000 after 300, and after it had come.
+    assert_eq!(outcome(came(1, 600, 10_500)), (Kind::Reply, false));
+    assert_eq!(outcome(came(1, 600, 90_500)), (Kind::Reply, false));
+    assert_eq!(outcome(came(1, 1_101, 91_001)), (Kind::Late, false));
+    assert_eq!(outcome(came(0, 600, 50_500)), (Kind::Reply, true));
+    // Which life it came in is not known: the sooner, and no delay.
+    let earlier = Some(Moment { epoch: 0, monotonic_ns: 300 });
+    assert_eq!(outcome(Arrival { earlier, ..came(1, 5_300, 50_200) }), (Kind::Reply, false));
+    assert_eq!(outcome(Arrival { earlier, ..came(1, 50, 50_200) }), (Kind::Reply, true), "not before it was sent");
 }
 
 #[test]
@@ -148,7 +239,7 @@ fn reordering_is_measured_as_rfc_4737_does() {
     let mut exchange = Exchange::new(SETTINGS);
     send(&mut exchange, 7);
     let extents: Vec<u32> = [1, 2, 4, 5, 3, 6]
-        .map(|index| exchange.received(claim(&exchange, index, index as u32)).unwrap().reordering_extent)
+        .map(|index| exchange.received(claim(&exchange, index, index as u32), at(6)).unwrap().reordering_extent)
         .into();
     assert_eq!(extents, [0, 0, 0, 0, 2, 0]);
     assert_eq!((exchange.counts().reordered, exchange.counts().reordering_extent_max), (1, 2));
@@ -161,81 +252,23 @@ fn bursts_of_loss_are_runs_of_consecutive_packets() {
     for index in [0, 3, 4, 8] {
         receive(&mut exchange, index, index as u32);
     }
-    exchange.close();
+    time_out(&mut exchange);
     let counts = exchange.counts();
     assert_eq!((counts.lost, counts.loss_bursts, counts.loss_burst_max), (6, 3, 3));
 }
 
 #[test]
-fn a_full_ring_gives_up_the_oldest_packets() {
+fn nothing_is_forgotten_before_its_fate_is_known() {
     let mut exchange = Exchange::new(SETTINGS);
-    send(&mut exchange, 65);
-    assert_eq!(exchange.counts().lost, 1);
-    assert!(receive(&mut exchange, 0, 0).is_none());
-    assert_eq!(receive(&mut exchange, 1, 1), Some(Kind::Reply));
-}
-
-#[test]
-fn loss_is_split_by_the_numbers_of_a_stateful_reflector() {
-    // Packets 1 and 2 get lost there, so 3 is numbered 1; the reply to 4, numbered 2, gets lost on the way back.
-    let mut exchange = Exchange::new(SETTINGS);
-    send(&mut exchange, 8);
-    for (index, number) in [(0, 0), (3, 1), (5, 3), (6, 4)] {
-        receive(&mut exchange, index, number);
+    send(&mut exchange, 1_000);
+    exchange.not_sent(999);
+    assert_eq!((exchange.counts().lost, exchange.awaited()), (0, 999));
+    for index in (0..999).rev() {
+        assert_eq!(receive(&mut exchange, index, index as u32), Some(Kind::Reply));
     }
-    exchange.close();
-    // Packet 7 is the last one: nothing tells where it went.
-    let expected = Split { is_stateful: true, far_end: Some(2), near_end: Some(1), unattributed: 1 };
-    assert_eq!(exchange.split(), expected);
-}
-
-#[test]
-fn without_evidence_of_state_loss_is_not_split() {
-    let script = |settings| {
-        let mut exchange = Exchange::new(settings);
-        send(&mut exchange, 4);
-        for index in [0, 1, 3] {
-            receive(&mut exchange, index, index as u32);
-        }
-        exchange.close();
-        exchange.split()
-    };
-    let unknown = Split { is_stateful: false, far_end: None, near_end: None, unattributed: 1 };
-    assert_eq!(script(SETTINGS), unknown);
-    // Who knows that the reflector is stateful also knows that the second packet got there.
-    let known = Split { is_stateful: true, far_end: Some(0), near_end: Some(1), unattributed: 0 };
-    assert_eq!(script(Settings { is_stateful_reflector: true, ..SETTINGS }), known);
-}
-
-#[test]
-fn a_restart_of_the_reflector_is_noticed_and_does_not_spoil_the_split() {
-    let mut exchange = Exchange::new(SETTINGS);
-    send(&mut exchange, 10);
-    let mut restarts = Vec::new();
-    // Packet 1 lost there; restart before packet 5; the reply to 6 lost on the way back.
-    for (index, number, t3_ns) in
-        [(0, 0, 10), (2, 1, 12), (3, 2, 13), (4, 3, 14), (5, 0, 15), (7, 2, 17), (8, 3, 18), (9, 4, 19)]
-    {
-        let claim = Claim { t3_ns, ..claim(&exchange, index, number) };
-        if exchange.received(claim).unwrap().is_restart {
-            restarts.push(index);
-        }
-    }
-    exchange.close();
-    assert_eq!(restarts, [5]);
-    let expected = Split { is_stateful: true, far_end: Some(1), near_end: Some(1), unattributed: 0 };
-    assert_eq!(exchange.split(), expected);
-}
-
-#[test]
-fn reordering_on_the_way_back_is_no_restart() {
-    let mut exchange = Exchange::new(SETTINGS);
-    send(&mut exchange, 6);
-    for index in [0, 3, 1, 2, 5, 4] {
-        let claim = claim(&exchange, index, index as u32);
-        assert!(!exchange.received(claim).unwrap().is_restart);
-    }
-    assert_eq!(exchange.counts().reflector_restarts, 0);
+    time_out(&mut exchange);
+    assert_eq!((exchange.counts().received, exchange.counts().lost), (999, 0));
+    assert_eq!(exchange.full_until_ns(), None);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -258,6 +291,7 @@ proptest! {
         // The last packet is answered, so that everything before it can be attributed; so is the first, with which the
         // evidence of state begins.
         let mut fates = fates;
+        fates.insert(0, Fate::Answered);
         fates.push(Fate::Answered);
         let mut exchange = Exchange::new(Settings { capacity: 256, is_stateful_reflector: true, ..SETTINGS });
         send(&mut exchange, fates.len() as u64);
@@ -276,7 +310,7 @@ proptest! {
             }
             number += replies.iter().max().map_or(0, |last| last + 1);
         }
-        exchange.close();
+        time_out(&mut exchange);
         let count = |wanted: Fate| fates.iter().filter(|fate| **fate == wanted).count() as u64;
         let counts = exchange.counts();
         prop_assert_eq!(counts.lost, count(Fate::LostThere) + count(Fate::LostBack));

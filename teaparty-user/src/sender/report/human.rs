@@ -20,7 +20,7 @@ use teaparty_common::wire::TrafficClass;
 pub fn line(record: &Record, name: Option<&str>) -> String {
     let mut line = name.map_or_else(String::new, |name| format!("{name}: "));
     let Some(reply) = &record.reply else {
-        let _ = write!(line, "seq={} lost", record.sequence);
+        let _ = write!(line, "seq={} {}", record.sequence, record.fate.label());
         return line;
     };
     let _ = write!(line, "{} octets seq={}", reply.octets, record.sequence);
@@ -46,7 +46,7 @@ pub fn line(record: &Record, name: Option<&str>) -> String {
         }
     }
     match record.fate {
-        Fate::Answered(Kind::Reply) | Fate::Lost => {}
+        Fate::Answered(Kind::Reply) | Fate::Lost | Fate::Unsettled => {}
         fate => {
             let _ = write!(line, " ({})", fate.label());
         }
@@ -81,15 +81,15 @@ pub fn summary(config: &Config, outcome: &Outcome) -> String {
     if outcome.sessions.len() > 1 {
         let mut total = Statistics::default();
         outcome.sessions.iter().for_each(|session| total.merge(&session.statistics));
-        let (sent, received, lost) = outcome
-            .sessions
-            .iter()
-            .map(|session| session.exchange.counts())
-            .fold((0, 0, 0), |(sent, received, lost), counts| {
-                (sent + counts.sent, received + counts.received, lost + counts.lost)
-            });
+        let (settled, received, lost) = outcome.sessions.iter().map(|session| session.exchange.counts()).fold(
+            (0, 0, 0),
+            |(settled, received, lost), counts| {
+                (settled + counts.sent - counts.unsettled, received + counts.received, lost + counts.lost)
+            },
+        );
+        let sent: u64 = outcome.sessions.iter().map(|session| session.exchange.counts().sent).sum();
         let _ = writeln!(text, "\n--- all {} targets ---", outcome.sessions.len());
-        let _ = writeln!(text, "{sent} sent, {received} received, {lost} lost ({})", percent(lost, sent));
+        let _ = writeln!(text, "{sent} sent, {received} received, {lost} lost ({})", percent(lost, settled));
         delays(&mut text, &total);
     }
     let foreign = outcome.foreign;
@@ -117,7 +117,7 @@ fn describe(text: &mut String, session: &Session, config: &Config) {
         counts.sent,
         counts.received,
         counts.lost,
-        percent(counts.lost, counts.sent),
+        percent(counts.lost, counts.sent - counts.unsettled),
         if config.replies_per_packet == 0 {
             "; no reply was asked for".into()
         } else {
@@ -151,10 +151,11 @@ fn direction(counts: Counts, split: Split) -> String {
         (Some(far), Some(near)) => {
             let unknown = match split.unattributed {
                 0 => String::new(),
-                count => format!(", {count} behind the last reply"),
+                count => format!(", {count} unknown"),
             };
             format!(": {far} on the way there, {near} on the way back{unknown}")
         }
+        _ if split.is_stateful => "; direction unknown: the reflector's numbers contradict each other".into(),
         _ => "; direction unknown: the reflector does not show that it counts".into(),
     }
 }
@@ -174,6 +175,8 @@ fn irregularities(text: &mut String, session: &Session, counts: Counts) {
         (ignored.malformed, "malformed"),
         (ignored.other_link, "for another link"),
         (counts.reflector_restarts, "reflector restarts"),
+        (counts.unsettled, "unsettled when it was stopped"),
+        (session.schedule_skipped, "of the schedule skipped"),
         (session.refusals, "refused by the network"),
         (session.slowdowns, "slowdowns for congestion"),
         (session.statistics.discarded_by_clock_step, "without delays as the clock was set"),
@@ -281,7 +284,7 @@ fn marks(text: &mut String, session: &Session, config: &Config) {
 }
 
 fn percent(part: u64, whole: u64) -> String {
-    if whole == 0 { "none sent".into() } else { format!("{:.3} %", part as f64 / whole as f64 * 100.0) }
+    if whole == 0 { "of none".into() } else { format!("{:.3} %", part as f64 / whole as f64 * 100.0) }
 }
 
 /// Who took a timestamp, for streams.

@@ -43,6 +43,8 @@ pub fn summary(config: &Config, outcome: &Outcome) -> Value {
     });
     let object = document.as_object_mut().expect("it was written as an object above");
     object.extend(figures(&total, counts, split, ignored));
+    let skipped: u64 = outcome.sessions.iter().map(|session| session.schedule_skipped).sum();
+    object.insert("schedule_skipped".into(), json!(skipped));
     let targets: Vec<Value> = outcome
         .sessions
         .iter()
@@ -62,6 +64,7 @@ fn one(session: &Session, config: &Config, name: &str) -> Value {
     object.insert("tlvs".into(), json!(session.tlvs(config)));
     object.insert("send_errors".into(), json!(session.send_errors.0));
     object.insert("send_error".into(), json!(session.send_errors.1));
+    object.insert("schedule_skipped".into(), json!(session.schedule_skipped));
     object.insert("network_refusals".into(), json!(session.refusals));
     object.insert("congestion_slowdowns".into(), json!(session.slowdowns));
     object.insert("final_interval_factor".into(), json!(session.stretch()));
@@ -76,7 +79,8 @@ fn figures(statistics: &Statistics, counts: Counts, split: Split, ignored: Ignor
         "lost_far_end": split.far_end,
         "lost_near_end": split.near_end,
         "lost_unattributed": split.unattributed,
-        "loss": if counts.sent == 0 { Value::Null } else { json!(counts.lost as f64 / counts.sent as f64) },
+        "loss": counts.loss(),
+        "unsettled": counts.unsettled,
         "loss_bursts": counts.loss_bursts,
         "loss_burst_max": counts.loss_burst_max,
         "duplicates": counts.duplicates,
@@ -151,6 +155,7 @@ fn add(total: &mut Counts, counts: Counts) {
     total.sent += counts.sent;
     total.received += counts.received;
     total.lost += counts.lost;
+    total.unsettled += counts.unsettled;
     total.duplicates += counts.duplicates;
     total.reordered += counts.reordered;
     total.reordering_extent_max = total.reordering_extent_max.max(counts.reordering_extent_max);

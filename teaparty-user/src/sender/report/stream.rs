@@ -7,7 +7,7 @@ use super::super::event::Record;
 use super::human::stamp_label;
 
 /// The names of the columns, which are the keys of the JSON lines too.
-pub const COLUMNS: [&str; 24] = [
+pub const COLUMNS: [&str; 25] = [
     "target",
     "epoch_ns",
     "sequence",
@@ -32,7 +32,10 @@ pub const COLUMNS: [&str; 24] = [
     "backward_class",
     "reordering_extent",
     "tlvs",
+    "ssid",
 ];
+/// Where the TLVs are.
+const TLVS: usize = 23;
 
 /// One packet as values in the order of [`COLUMNS`]; null for what is not known.
 fn values(record: &Record, name: &str) -> [Value; COLUMNS.len()] {
@@ -68,6 +71,7 @@ fn values(record: &Record, name: &str) -> [Value; COLUMNS.len()] {
         of(&|reply| class(reply.backward_class)),
         of(&|reply| json!(reply.reordering_extent)),
         of(&|reply| json!(reply.findings)),
+        json!(record.ssid),
     ]
 }
 
@@ -82,12 +86,12 @@ pub fn csv_header() -> String {
     COLUMNS.join(",")
 }
 
-/// A line of comma-separated values (RFC 4180), without its newline. The last column says how TLVs came back.
+/// A line of comma-separated values (RFC 4180), without its newline. How TLVs came back is one column.
 pub fn csv(record: &Record, name: &str) -> String {
     let mut values = values(record, name);
     if let Some(reply) = &record.reply {
         let outcomes = reply.findings.iter().map(|finding| format!("{}: {}", finding.tlv, finding.outcome.label()));
-        values[COLUMNS.len() - 1] = json!(outcomes.collect::<Vec<_>>().join("; "));
+        values[TLVS] = json!(outcomes.collect::<Vec<_>>().join("; "));
     }
     let fields = values.iter().map(|value| match value {
         Value::Null => String::new(),
@@ -110,6 +114,7 @@ mod tests {
         let times = Times { t1: 100, t2: 1_130, t3: 1_150, t4: 180 };
         Record {
             target: 0,
+            ssid: 4_321,
             fate: Fate::Answered(Kind::Reply),
             sequence: 7,
             t1: (100, StampSource::Kernel),
@@ -134,8 +139,9 @@ mod tests {
 
     #[test]
     fn a_reply_is_one_line_with_every_column() {
+        assert_eq!(COLUMNS[TLVS], "tlvs");
         let line = csv(&answered(), "a");
-        assert_eq!(line, "a,180,7,reply,100,1130,1150,180,kernel,user,60,20,1030,-970,false,16,6,44,64,,,184,0,");
+        assert_eq!(line, "a,180,7,reply,100,1130,1150,180,kernel,user,60,20,1030,-970,false,16,6,44,64,,,184,0,,4321");
         assert_eq!(line.split(',').count(), COLUMNS.len());
         let object: Value = serde_json::from_str(&jsonl(&answered(), "a")).unwrap();
         assert_eq!(object.as_object().unwrap().len(), COLUMNS.len());

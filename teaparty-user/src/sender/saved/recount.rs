@@ -11,6 +11,7 @@ pub(super) struct Recount {
     statistics: Statistics,
     received: u64,
     lost: u64,
+    unsettled: u64,
     duplicates: u64,
     late: u64,
     further: u64,
@@ -33,6 +34,7 @@ impl Recount {
             Some("reply") => self.reply(line),
             // Late replies are to packets that a line before has given up.
             Some("lost") => self.lost += 1,
+            Some("unsettled") => self.unsettled += 1,
             Some("duplicate") => self.duplicates += 1,
             Some("late") => self.late += 1,
             Some("further") => {
@@ -91,9 +93,10 @@ impl Recount {
         json!({
             "target": target,
             "address": target,
-            "sent": self.received + self.lost,
+            "sent": self.received + self.lost + self.unsettled,
             "received": self.received,
             "lost": self.lost,
+            "unsettled": self.unsettled,
             "duplicates": self.duplicates,
             "late": self.late,
             "further_replies": self.further,

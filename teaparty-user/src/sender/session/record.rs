@@ -36,6 +36,7 @@ impl Session {
         let (ours, theirs) = (seen.sender_estimate, seen.reflector_estimate);
         Box::new(Record {
             target: self.place,
+            ssid: self.ssid,
             fate: Fate::Answered(matched.kind),
             sequence: reply.sender_sequence_number,
             t1: (t1.nanos, t1.source),
@@ -58,11 +59,21 @@ impl Session {
         })
     }
 
-    /// The record of a packet that was given up.
-    pub fn lost(&self, index: u64) -> Box<Record> {
+    /// The record of a packet that is lost.
+    pub(super) fn lost(&self, index: u64) -> Box<Record> {
+        self.without_reply(index, Fate::Lost)
+    }
+
+    /// The record of a packet that nobody waits for any more.
+    pub(super) fn unsettled(&self, index: u64) -> Box<Record> {
+        self.without_reply(index, Fate::Unsettled)
+    }
+
+    fn without_reply(&self, index: u64, fate: Fate) -> Box<Record> {
         let t1 = t1_of(&self.exchange.departure(index));
         let sequence = self.exchange.sequence(index);
-        Box::new(Record { target: self.place, fate: Fate::Lost, sequence, t1: (t1.nanos, t1.source), reply: None })
+        let (target, ssid) = (self.place, self.ssid);
+        Box::new(Record { target, ssid, fate, sequence, t1: (t1.nanos, t1.source), reply: None })
     }
 }
 

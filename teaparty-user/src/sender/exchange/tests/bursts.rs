@@ -7,7 +7,7 @@ const THREE: Settings = Settings { replies_per_packet: 3, ..SETTINGS };
 /// A reply of a stateless reflector: our number, and a T3 of its own.
 fn stateless(exchange: &mut Exchange, index: u64, t3_ns: u64) -> Kind {
     let claim = Claim { t3_ns, ..claim(exchange, index, exchange.sequence(index)) };
-    exchange.received(claim).unwrap().kind
+    exchange.received(claim, at(index)).unwrap().kind
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn what_a_burst_lacks_is_awaited_until_the_timeout_and_then_counted() {
     receive(&mut exchange, 0, 0);
     receive(&mut exchange, 0, 2);
     assert_eq!((exchange.awaited(), exchange.left(0)), (1, 1));
-    assert_eq!(exchange.expire(1_000), Some(None));
+    assert_eq!(exchange.expire(1_001).map(|one| one.fate), Some(Settled::Known));
     let counts = exchange.counts();
     assert_eq!((exchange.awaited(), counts.further, counts.further_lost, counts.lost), (0, 1, 1, 0));
     assert_eq!(receive(&mut exchange, 0, 1), Some(Kind::Late));
@@ -52,7 +52,7 @@ fn a_reflector_that_sends_one_reply_only_owes_no_more() {
     exchange.ends_burst(0);
     assert_eq!((exchange.awaited(), exchange.left(0)), (0, 0));
     assert_eq!(receive(&mut exchange, 0, 1), Some(Kind::Duplicate));
-    exchange.close();
+    time_out(&mut exchange);
     assert_eq!(exchange.counts().further_lost, 0);
 }
 
@@ -64,7 +64,7 @@ fn missing_numbers_say_nothing_of_the_direction_when_they_may_be_further_replies
     for (index, number) in [(0, 0), (0, 1), (2, 3), (2, 4), (2, 5)] {
         receive(&mut exchange, index, number);
     }
-    exchange.close();
+    time_out(&mut exchange);
     let split = exchange.split();
     assert_eq!((split.far_end, split.near_end, split.unattributed), (None, None, 1));
     assert_eq!(exchange.counts().further_lost, 1);
@@ -77,7 +77,7 @@ fn whole_bursts_show_that_a_packet_was_lost_on_the_way_there() {
     for (index, number) in [(0, 0), (0, 1), (0, 2), (2, 3), (2, 4), (2, 5)] {
         receive(&mut exchange, index, number);
     }
-    exchange.close();
+    time_out(&mut exchange);
     assert_eq!((exchange.split().far_end, exchange.split().near_end), (Some(1), Some(0)));
 }
 
@@ -86,7 +86,7 @@ fn where_no_reply_is_asked_for_none_is_lost_or_awaited() {
     let mut exchange = Exchange::new(Settings { replies_per_packet: 0, ..SETTINGS });
     send(&mut exchange, 3);
     assert_eq!(exchange.awaited(), 3);
-    exchange.close();
+    time_out(&mut exchange);
     assert_eq!(exchange.awaited(), 0);
     assert_eq!((exchange.counts().lost, exchange.counts().loss_bursts), (0, 0));
 }
