@@ -97,6 +97,7 @@ pub fn targets(board: &Board) -> Value {
         value["sent"] = json!(totals.sent);
         value["received"] = json!(totals.received);
         value["lost"] = json!(totals.lost);
+        value["schedule_skipped"] = json!(totals.schedule_skipped);
         value["lost_far_end"] = json!(totals.lost_forward);
         value["lost_near_end"] = json!(totals.lost_backward);
         let ignored = IGNORED.iter().zip(totals.ignored).map(|((reason, _), count)| ((*reason).into(), json!(count)));

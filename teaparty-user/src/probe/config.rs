@@ -350,7 +350,10 @@ impl<'a> Reader<'a, '_> {
                 self.document.wrong_in(table, TARGET, what);
             }
             if target.profile.measure.no_ssid && !nameless.insert((&target.spec.host, target.spec.port)) {
-                let what = format!("`{}` is measured twice without an SSID: replies can't be told apart", target.spec);
+                let what = format!(
+                    "`{}` is measured twice without an SSID: its reflector can't tell the two apart",
+                    target.spec
+                );
                 self.document.wrong_in(table, TARGET, what);
             }
             if let Some(ssid) = target.ssid

@@ -135,7 +135,7 @@ impl Collector for Shown {
 
 fn counters(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
     type Of = fn(&Totals) -> u64;
-    let all: [(&str, &str, Of); 10] = [
+    let all: [(&str, &str, Of); 11] = [
         ("probe_sent_packets", "Packets sent.", |totals| totals.sent),
         ("probe_received_packets", "Packets answered in time.", |totals| totals.received),
         ("probe_lost_packets", "Packets given up.", |totals| totals.lost),
@@ -143,6 +143,9 @@ fn counters(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
         ("probe_reordered_packets", "Replies after one to a later packet.", |totals| totals.reordered),
         ("probe_late_replies", "Replies to packets that had been given up.", |totals| totals.late),
         ("probe_send_errors", "Packets that the system refused to send.", |totals| totals.send_errors),
+        ("probe_schedule_skipped_packets", "Packets of the schedule that were missed and never sent.", |totals| {
+            totals.schedule_skipped
+        }),
         ("probe_refusals", "Refusals that the network reported.", |totals| totals.refusals),
         ("probe_reflector_restarts", "Times that the reflector started anew.", |totals| totals.reflector_restarts),
         ("probe_sessions", "Sessions begun; a new one begins where sockets or address had to change.", |totals| {
@@ -218,6 +221,14 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
             if let Some(value) = of(&one.state) {
                 ConstGauge::new(value).encode(family.encode_family(&one.labels)?)?;
             }
+        }
+    }
+    let help = "How late packets leave against the schedule: this host's part in what is measured.";
+    let mut family = encoder.encode_descriptor("probe_pacing_error_seconds", help, None, MetricType::Gauge)?;
+    for one in ones {
+        for (quantile, ns) in ["0.5", "0.99"].into_iter().zip(one.state.pacing_error_ns.into_iter().flatten()) {
+            let labels = with(&one.labels, label::QUANTILE, quantile);
+            ConstGauge::new(ns as f64 / 1e9).encode(family.encode_family(&labels)?)?;
         }
     }
     let help = "Whether the target is available, as the service level has it.";

@@ -178,6 +178,9 @@ pub struct Measure {
     /// Send no SSID, which TWAMP-Light reflectors that send noise in its place need
     #[arg(long)]
     pub no_ssid: bool,
+    /// Go before all other programs (SCHED_FIFO), so that a busy host does not make packets late; takes root, CAP_SYS_NICE or a limit (RLIMIT_RTPRIO)
+    #[arg(long)]
+    pub realtime: bool,
     /// Names are looked up again so often; while that fails the address stays as it was
     #[arg(long, value_name = "DURATION")]
     pub resolve_interval: Span,
@@ -201,6 +204,7 @@ impl Default for Measure {
             tlv_key_file: None,
             stateful_reflector: false,
             no_ssid: false,
+            realtime: false,
             resolve_interval: Span::seconds(60),
         }
     }

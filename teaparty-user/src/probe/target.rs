@@ -29,8 +29,10 @@ pub mod label {
     pub const REASON: &str = "reason";
     /// The upper end of a bucket, as Prometheus has it.
     pub const LE: &str = "le";
+    /// Which part of all values is not above one, as Prometheus has it.
+    pub const QUANTILE: &str = "quantile";
     /// All of them.
-    pub const ALL: [&str; 6] = [TARGET, SESSION, DIRECTION, GRADE, REASON, LE];
+    pub const ALL: [&str; 7] = [TARGET, SESSION, DIRECTION, GRADE, REASON, LE, QUANTILE];
 }
 
 /// Labels of one target at most, and octets of a name or value at most: what others write must have an end.
@@ -122,6 +124,7 @@ impl Profile {
             tlv_key,
             tlvs: chain.tlvs,
             is_stateful_reflector: self.measure.stateful_reflector,
+            is_realtime: self.measure.realtime,
             ..Config::new(targets)
         })
     }
