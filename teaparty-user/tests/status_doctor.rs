@@ -136,11 +136,11 @@ fn a_unix_socket_is_asked_too() {
     assert!(server.join().unwrap().starts_with("GET /api/v1/reflector HTTP/1.0\r\n"));
 }
 
-/// The finding about an interface, from the JSON report.
+/// The finding about an interface, from the JSON report; about the host where there is no name.
 fn finding(report: &str, interface: &str, check: &str) -> Value {
     let report: Value = serde_json::from_str(report).unwrap();
     let findings = report["findings"].as_array().unwrap();
-    let found = findings.iter().find(|f| f["interface"] == *interface && f["check"] == *check);
+    let found = findings.iter().find(|f| f["interface"].as_str().unwrap_or("") == interface && f["check"] == *check);
     found.unwrap_or_else(|| panic!("no {check} in {report}")).clone()
 }
 
@@ -167,7 +167,7 @@ fn the_doctor_sees_drivers_programs_and_what_was_left_behind() {
     let foreign = net.in_near(|| attach_pass("veth0").unwrap());
     let (code, out, _) = run(&net, &["doctor"]);
     assert_eq!(code, 1);
-    let words = ["this host\n", "\nlo\n", "\nveth0\n", "FAIL  program", "bpftool net", "1 failures"];
+    let words = ["this host\n", "\nlo\n", "\nveth0\n", "FAIL  program", "bpftool net", "1 failure"];
     assert!(words.iter().all(|words| out.contains(words)), "{out}");
     drop(foreign);
 
@@ -175,4 +175,45 @@ fn the_doctor_sees_drivers_programs_and_what_was_left_behind() {
     assert_eq!(finding(&run(&net, &doctor).1, "veth0", "link")["verdict"], "warning");
     let (code, out, _) = run(&net, &["doctor", "--iface", "nosuch0"]);
     assert!(code == 1 && out.contains("FAIL  presence"), "{out}");
+}
+
+#[test]
+fn the_doctor_tries_what_it_judges() {
+    let Some(net) = or_skip("the_doctor_tries_what_it_judges", Net::new()) else { return };
+    let program = env!("CARGO_BIN_EXE_teaparty");
+    let doctor = |command: &str, arguments: &[&str]| {
+        let arguments = [arguments, &[program, "doctor", "--iface", "lo", "--format", "json"]].concat();
+        let output = net.command(command).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, out) = doctor("env", &[]);
+    let found = finding(&out, "", "program");
+    assert!(
+        code == Some(0) && found["found"].as_str().unwrap().starts_with("the kernel loads the XDP program"),
+        "{out}"
+    );
+    assert_eq!(finding(&out, "", "privileges")["verdict"], "good");
+
+    let folder = tempfile::tempdir().unwrap();
+    let object = folder.path().join("object");
+    std::fs::write(&object, "no object").unwrap();
+    let (code, out) = doctor("env", &[&format!("TEAPARTY_EBPF_OBJECT={}", object.display())]);
+    let found = finding(&out, "", "program");
+    assert!(code == Some(1) && found["verdict"] == "failure", "{found}");
+    assert!(found["found"].as_str().unwrap().starts_with("the kernel does not load the XDP program: "), "{found}");
+
+    let (code, out) = doctor("prlimit", &["--nofile=120:130"]);
+    let found = finding(&out, "", "descriptors");
+    assert!(code == Some(1) && found["verdict"] == "failure", "{out}");
+    assert!(found["found"].as_str().unwrap().starts_with("120 may be open, at most 130; 1 interfaces"), "{found}");
+
+    // A root that has all capabilities, and none of the host's.
+    let (code, out) = doctor("unshare", &["--user", "--map-root-user"]);
+    if out.is_empty() {
+        let _: Option<()> = or_skip("the_doctor_tries_what_it_judges", Err("no user namespaces"));
+        return;
+    }
+    let found = finding(&out, "", "privileges");
+    assert!(code == Some(1) && found["verdict"] == "failure", "{found}");
+    assert!(found["found"].as_str().unwrap().contains("user namespace"), "{found}");
 }

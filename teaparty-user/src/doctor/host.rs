@@ -1,32 +1,47 @@
-//! What the system is like: kernel, privileges, BPF, clock.
+//! What the system is like: kernel, privileges, BPF, descriptors, clock.
 
 use std::path::Path;
 
+use nix::sys::resource::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
 
 use super::{Finding, Verdict};
 use crate::clock::ClockState;
 use crate::privileges;
-use crate::reflector::loader::{self, OLDEST_KERNEL};
+use crate::reflector::loader::{self, LoadError, OLDEST_KERNEL};
 use crate::reflector::pins;
 
 /// Clock sources that are read without a system call.
 const FAST_CLOCKS: [&str; 5] =
     ["tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page", "riscv_clocksource"];
 
-/// Looks at all of it.
-pub(super) fn look() -> Vec<Finding> {
+/// Descriptors that a reflector on one more interface opens: maps, programs, sockets, and what wakes its threads.
+const DESCRIPTORS_EACH: u64 = 40;
+/// Those of the process itself and of clients of its API.
+const DESCRIPTORS: u64 = 100;
+
+/// Looks at all of it, for a reflector on so many interfaces.
+pub(super) fn look(interfaces: usize) -> Vec<Finding> {
     let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
     let folder_state = pins::look();
+    let missing = privileges::missing();
+    let is_inside = read("/proc/self/uid_map").is_some_and(|map| is_user_namespace(&map));
+    let size = loader::object().map(|object| object.len());
+    // What fails for want of privileges says nothing of the kernel.
+    let tried = (size.is_ok() && missing.is_empty()).then(loader::try_load);
+    let has_loaded = matches!(tried, Some(Ok(())));
     let mut findings = vec![
         kernel(&release),
-        object(loader::object().map(|object| object.len()).map_err(|error| error.to_string())),
-        capabilities(privileges::missing()),
+        object(size.map_err(|error| error.to_string()), tried),
+        capabilities(missing, is_inside && !has_loaded),
         btf(Path::new("/sys/kernel/btf/vmlinux").exists()),
         bpffs(&folder_state),
         jit(read("/proc/sys/net/core/bpf_jit_enable").as_deref()),
     ];
+    if let Ok(limits) = getrlimit(Resource::RLIMIT_NOFILE) {
+        findings.push(descriptors(interfaces, limits));
+    }
     if let Ok(state) = folder_state {
         findings.extend(state.left.iter().map(|name| left_behind(name)));
         findings.extend(state.stale.iter().map(|name| stale(name)));
@@ -47,15 +62,50 @@ fn kernel(release: &str) -> Finding {
         .remedy("take a newer kernel, or let sockets answer: --xdp-mode off")
 }
 
-fn object(found: Result<usize, String>) -> Finding {
-    match found {
-        Ok(octets) => Finding::good("program", format!("the XDP program is there, {octets} octets")),
-        Err(error) => Finding::new("program", Verdict::Failure, error)
+/// What is said of the program, which is there with so many octets, and of what the kernel said when it was to load it.
+fn object(found: Result<usize, String>, tried: Option<Result<(), LoadError>>) -> Finding {
+    match (found, tried) {
+        (Ok(octets), Some(Ok(()))) => {
+            Finding::good("program", format!("the kernel loads the XDP program, of {octets} octets"))
+        }
+        (Ok(_), Some(Err(error))) => Finding::new("program", Verdict::Failure, error.to_string())
+            .remedy("sockets answer on this kernel (--xdp-mode auto or off); report the text with `uname -r`"),
+        (Ok(octets), None) => {
+            let found = format!("the XDP program is there, {octets} octets; to try it takes the privileges below");
+            Finding::new("program", Verdict::Note, found)
+        }
+        (Err(error), _) => Finding::new("program", Verdict::Failure, error)
             .remedy("build it (`cargo xtask build-ebpf`) and then teaparty, or let sockets answer: --xdp-mode off"),
     }
 }
 
-fn capabilities(missing: CapabilitySet) -> Finding {
+/// Returns true if a process with this `/proc/self/uid_map` is in a user namespace other than the system's first one.
+fn is_user_namespace(map: &str) -> bool {
+    let numbers: Vec<&str> = map.split_whitespace().collect();
+    numbers != ["0", "0", "4294967295"]
+}
+
+/// What is said of the limits of open descriptors, soft and hard.
+fn descriptors(interfaces: usize, (soft, hard): (u64, u64)) -> Finding {
+    let needed = DESCRIPTORS + DESCRIPTORS_EACH * interfaces as u64;
+    let found = format!("{soft} may be open, at most {hard}; {interfaces} interfaces take some {needed}");
+    if soft >= needed {
+        return Finding::good("descriptors", found);
+    }
+    let verdict = if hard >= needed { Verdict::Warning } else { Verdict::Failure };
+    Finding::new("descriptors", verdict, found)
+        .remedy(format!("ulimit -n {needed}, LimitNOFILE={needed} in the unit, or fewer interfaces (--iface)"))
+}
+
+fn capabilities(missing: CapabilitySet, is_inside: bool) -> Finding {
+    if is_inside {
+        return Finding::new(
+            "privileges",
+            Verdict::Failure,
+            "this is a user namespace: its root and capabilities are not the host's, and the kernel refuses XDP to them",
+        )
+        .remedy("run it outside of the user namespace (a container as root, without --userns), or --xdp-mode off");
+    }
     if missing.is_empty() {
         return Finding::good("privileges", "all capabilities that a reflector keeps");
     }
@@ -158,11 +208,21 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_what_to_do() {
-        let found = capabilities(CapabilitySet::BPF | CapabilitySet::NET_RAW);
+        let found = capabilities(CapabilitySet::BPF | CapabilitySet::NET_RAW, false);
         assert_eq!(found.verdict, Verdict::Failure);
         assert!(found.found.contains("CAP_BPF") && found.found.contains("CAP_NET_RAW"), "{found:?}");
-        assert_eq!(capabilities(CapabilitySet::empty()).verdict, Verdict::Good);
-        assert_eq!(object(Err("this teaparty was built without it".into())).verdict, Verdict::Failure);
+        assert_eq!(capabilities(CapabilitySet::empty(), false).verdict, Verdict::Good);
+        let found = capabilities(CapabilitySet::empty(), true);
+        assert!(found.verdict == Verdict::Failure && found.found.contains("user namespace"), "{found:?}");
+        assert_eq!(object(Err("this teaparty was built without it".into()), None).verdict, Verdict::Failure);
+        let refused = object(Ok(9), Some(Err(LoadError::Load("R3 min value is outside".into()))));
+        assert!(refused.verdict == Verdict::Failure && refused.found.contains("R3 min value"), "{refused:?}");
+        assert_eq!((object(Ok(9), None).verdict, object(Ok(9), Some(Ok(()))).verdict), (Verdict::Note, Verdict::Good));
+        assert_eq!(descriptors(40, (1024, 1024)).verdict, Verdict::Failure);
+        assert_eq!(descriptors(40, (1024, 524_288)).verdict, Verdict::Warning);
+        assert_eq!(descriptors(4, (1024, 524_288)).verdict, Verdict::Good);
+        assert!(!is_user_namespace("         0          0 4294967295"));
+        assert!(is_user_namespace("         0       1000          1\n         1     100000      65536"));
         assert_eq!((btf(false).verdict, jit(Some("0")).verdict), (Verdict::Warning, Verdict::Warning));
         assert_eq!(clock_source(Some("hpet")).verdict, Verdict::Warning);
         assert_eq!(clock(ClockState::UNKNOWN).map(|found| found.verdict), [Verdict::Warning, Verdict::Note]);

@@ -72,8 +72,8 @@ impl Report {
     ///
     /// Fails only if the interfaces can't be listed: one that is named and not there is a finding.
     pub fn new(names: &[String]) -> Result<Self, InterfaceError> {
-        let mut findings = host::look();
         let names = if names.is_empty() { all_up()? } else { names.to_vec() };
+        let mut findings = host::look(names.len());
         for name in names {
             let of_one = match Interface::find(&name) {
                 Ok(found) => interface::look(&found),

@@ -17,7 +17,7 @@ use rustix::thread::CapabilitySet;
 use teaparty_common::maps::table::Shape;
 use teaparty_common::maps::{ABI_VERSION, Clock, Step, name, program};
 
-use super::config::{Config, HISTORY_RINGS, XdpMode};
+use super::config::{Config, HISTORY_RINGS, Settings, XdpMode};
 use super::kernel_log::{self, KernelLog};
 use super::maps::{self, ALL, KernelLedger, Maps, MapsError};
 use super::pins::claim::claim;
@@ -331,6 +331,20 @@ pub fn object() -> Result<Cow<'static, [u8]>, LoadError> {
     return Ok(Cow::Borrowed(aya::include_bytes_aligned!(env!("TEAPARTY_EBPF_OBJECT"))));
     #[cfg(not(teaparty_ebpf))]
     Err(LoadError::NoObject)
+}
+
+/// Has the kernel load and verify the program, with maps of the default size, and forgets all of it again.
+///
+/// Takes a second or two, and changes nothing. The error says what the verifier minded.
+pub fn try_load() -> Result<(), LoadError> {
+    let object = object()?;
+    if KernelVersion::current().is_ok_and(|v| v < KernelVersion::new(OLDEST_KERNEL.0, OLDEST_KERNEL.1, 0)) {
+        return Err(LoadError::OldKernel);
+    }
+    let table = new_shape(Settings::default().max_sessions)
+        .map_err(|error| LoadError::Load(format!("no random number: {error}")))?;
+    // Nothing is adopted, so there is no folder to look in.
+    load(&object, Path::new(""), &table, false).map(drop)
 }
 
 /// Whether an earlier controller has left maps behind that we can go on with.
