@@ -19,11 +19,17 @@ use subtle::ConstantTimeEq;
 use teaparty_common::wire::{AUTHENTICATED_LEN, HMAC_COVERS, HMAC_LEN};
 use zeroize::Zeroizing;
 
+use crate::layout::count;
+use crate::logging;
+
 /// Where systemd has put the credentials of a service (systemd.exec(5)).
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Most octets that a key source may hold, its prefix included. HMAC-SHA-256 gains nothing above 64.
 const MAX_SOURCE_LEN: usize = 4096;
+
+/// Octets of a key below which it is warned about: the HMACs of STAMP are 16 octets long (RFC 8762 §4.4).
+pub const LEAST_KEY_LEN: usize = 16;
 
 /// A key that can't be had or can't be used. The text never contains any of its octets.
 #[derive(Debug, thiserror::Error)]
@@ -94,13 +100,13 @@ impl Key {
 
     /// The key that a file with this content stands for.
     ///
-    /// One newline at the end does not count. `hex:` or `base64:` in front says how the rest is written; without
-    /// either, the octets themselves are the key.
+    /// One newline at the end, or CR LF, does not count. `hex:` or `base64:` in front says how the rest is written;
+    /// without either, the octets themselves are the key.
     pub fn from_content(content: &[u8]) -> Result<Self, KeyError> {
         if content.len() > MAX_SOURCE_LEN {
             return Err(KeyError::TooLong);
         }
-        let content = content.strip_suffix(b"\n").unwrap_or(content);
+        let content = content.strip_suffix(b"\r\n").or_else(|| content.strip_suffix(b"\n")).unwrap_or(content);
         if let Some(digits) = content.strip_prefix(b"hex:") {
             return Self::new(&decode_hex(digits).ok_or(KeyError::NotHex)?);
         }
@@ -108,6 +114,17 @@ impl Key {
             return Self::new(&Zeroizing::new(BASE64.decode(text).map_err(|_| KeyError::NotBase64)?));
         }
         Self::new(content)
+    }
+
+    /// Warns about a key shorter than [`LEAST_KEY_LEN`], which may be guessed from one packet. `origin` is where it is.
+    pub fn warn_if_short(&self, origin: &dyn fmt::Display) {
+        if self.len < LEAST_KEY_LEN {
+            let octets = count(self.len as u64, "octet");
+            logging::warn_early(format!(
+                "the key from {origin} has {octets}, and keys under {LEAST_KEY_LEN} octets may be guessed; make one with: \
+                 (umask 077; openssl rand -hex 32 > FILE)"
+            ));
+        }
     }
 
     /// Whether both sign alike: the same octets, or what HMAC makes no difference between. Takes the same time wherever
@@ -187,8 +204,14 @@ pub enum KeySource {
 }
 
 impl KeySource {
-    /// Reads the key.
+    /// Reads the key. Warns about one that is short.
     pub fn load(&self) -> Result<Key, KeyError> {
+        let key = self.read()?;
+        key.warn_if_short(self);
+        Ok(key)
+    }
+
+    fn read(&self) -> Result<Key, KeyError> {
         let unreadable = |reason| KeyError::Unreadable { origin: self.clone(), reason };
         match self {
             Self::Environment(name) => {

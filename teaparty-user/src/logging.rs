@@ -1,11 +1,14 @@
 //! What the program says while it runs: `tracing` to standard error. Results go to standard output, never here.
 //!
-//! `limit` keeps repeated lines back, `journal` writes for systemd.
+//! Events have fields (`interface`, `target`, `peer`, `session`, `reason`, `count`, `error`). `sentence` makes lines of
+//! them for people, `journal` for systemd; `limit` keeps repeated lines back.
 
 mod journal;
 mod limit;
+mod sentence;
 
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use tracing_subscriber::filter::LevelFilter;
@@ -43,6 +46,8 @@ pub fn start(verbosity: i8, format: LogFormat) {
     let lines: Box<dyn Layer<_> + Send + Sync> = lines(format, verbosity > 0);
     // A subscriber that is there already belongs to a test.
     let _ = Registry::default().with(lines).with(limit::Limit).with(filter).try_init();
+    let waiting = EARLY.lock().unwrap_or_else(PoisonError::into_inner).take();
+    waiting.into_iter().flatten().for_each(|text| tracing::warn!("{text}"));
 }
 
 /// Writes lines in their form.
@@ -55,8 +60,24 @@ where
     let layer = layer.log_internal_errors(false);
     match format {
         LogFormat::Json => layer.json().boxed(),
-        LogFormat::Text if journal::is_stderr() => layer.event_format(journal::Lines::new(has_target)).boxed(),
-        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).without_time().boxed(),
+        LogFormat::Text if journal::is_stderr() => {
+            layer.fmt_fields(sentence::Sentences).event_format(journal::Lines::new(has_target)).boxed()
+        }
+        LogFormat::Text => {
+            let layer = layer.with_ansi(std::io::stderr().is_terminal()).fmt_fields(sentence::Sentences);
+            layer.event_format(sentence::Lines::new(has_target)).boxed()
+        }
+    }
+}
+
+/// Warnings from before logging was started, when a configuration file may still say how to log.
+static EARLY: Mutex<Option<Vec<String>>> = Mutex::new(Some(Vec::new()));
+
+/// Logs a warning; one from before [`start`] waits for it.
+pub fn warn_early(text: String) {
+    match &mut *EARLY.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(waiting) => waiting.push(text),
+        None => tracing::warn!("{text}"),
     }
 }
 
@@ -74,10 +95,16 @@ fn tell(suppressed: Vec<limit::Suppressed>) {
     for limit::Suppressed { lines, excerpt, level } in suppressed {
         // The level is part of a place in the program.
         match LevelFilter::from_level(level) {
-            LevelFilter::ERROR => tracing::error!("{lines} more lines like this one were left out: {excerpt}"),
-            LevelFilter::WARN => tracing::warn!("{lines} more lines like this one were left out: {excerpt}"),
-            LevelFilter::INFO => tracing::info!("{lines} more lines like this one were left out: {excerpt}"),
-            _ => tracing::debug!("{lines} more lines like this one were left out: {excerpt}"),
+            LevelFilter::ERROR => {
+                tracing::error!(count = lines, "{lines} more lines like this one were left out: {excerpt}");
+            }
+            LevelFilter::WARN => {
+                tracing::warn!(count = lines, "{lines} more lines like this one were left out: {excerpt}");
+            }
+            LevelFilter::INFO => {
+                tracing::info!(count = lines, "{lines} more lines like this one were left out: {excerpt}");
+            }
+            _ => tracing::debug!(count = lines, "{lines} more lines like this one were left out: {excerpt}"),
         }
     }
 }

@@ -98,6 +98,47 @@ fn a_closed_standard_error_is_no_panic() {
 }
 
 #[test]
+fn a_short_key_is_warned_about_whoever_reads_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let (directory, reflector, _) = files();
+    let key = directory.path().join("key");
+    let write = |content: &[u8]| {
+        std::fs::write(&key, content).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    std::fs::write(&reflector, format!("iface = [\"lo\"]\nauth-key-file = {key:?}\n")).unwrap();
+    let check = format!("config check {reflector}");
+    let send = format!("sender 127.0.0.1 9 -c 1 -W 1ms --auth-key-file {}", key.display());
+    for command in [&check, &send] {
+        // 15 octets and a line end, which is no part of the key.
+        write(b"fifteen octets!\r\n");
+        let said = teaparty(command).2;
+        assert!(said.contains("has 15 octets, and keys under 16 octets may be guessed"), "{command}: {said}");
+        write(b"hex:000102030405060708090a0b0c0d0e0f\n");
+        let said = teaparty(command).2;
+        assert!(!said.contains("may be guessed"), "{command}: {said}");
+    }
+}
+
+#[test]
+fn no_answer_has_likely_causes_and_an_icmp_error_is_named() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let (code, _, said) = teaparty(&format!("sender {address} -c 2 -i 1ms -W 50ms"));
+    assert_eq!(code, 4);
+    let said = said.lines().last().unwrap().to_owned();
+    assert!(said.starts_with("teaparty: no reply to any of 2 packets, and no ICMP error."), "one line: {said}");
+    let causes = ["allow-list", "`teaparty status`", "veth", "firewall"].map(|cause| said.find(cause));
+    assert!(causes.iter().all(Option::is_some) && causes.is_sorted(), "{said}");
+    let (_, _, said) = teaparty(&format!("sender {address} -c 1 -i 1ms -W 50ms --authenticated 0123456789abcdef"));
+    assert!(said.contains("the keys differ, or the reflector has none"), "{said}");
+    drop(silent);
+    let (code, _, said) = teaparty(&format!("sender {address} -c 1 -W 50ms"));
+    assert!(code == 4 && said.contains(&format!("nothing listens at {address}")), "{code} {said}");
+    assert!(said.contains("ICMP port unreachable came back"), "{said}");
+}
+
+#[test]
 fn mistakes_are_named_once_with_what_to_do() {
     let cases = [
         ("sendr 127.0.0.1", 2, "`sendr` is no command; did you mean `sender`?"),

@@ -78,17 +78,18 @@ fn the_view_shows_targets_and_curves_keys_work_and_the_summary_stays() {
     let Some(terminal) = Terminal::start(test, &command) else { return };
     let screen = terminal.wait_for("loss by direction", |screen| {
         let fields = fields(screen, &second);
-        // Target, sent, lost, there, back, replies/s.
-        fields.len() >= 6 && fields[3..5].iter().all(|count| count.parse().is_ok_and(|count: u64| count > 3))
+        // Target, sent, loss and its unit, far end, near end, replies/s.
+        fields.len() >= 7 && fields[4..6].iter().all(|count| count.parse().is_ok_and(|count: u64| count > 3))
     });
-    for part in ["replies/s", "p99", "distribution", "q stops", &format!("round trip of {first}")] {
+    for part in ["replies/s", "p99", "distribution of", "q stops", &format!("round trip of {first}")] {
         assert!(screen.contains(part), "{part} is missing:\n{screen}");
     }
-    assert_eq!(fields(&screen, &first)[2], "0", "{screen}");
+    assert_eq!(fields(&screen, &first)[2], "0.00", "{screen}");
     // Bars of the sparkline or the histogram.
     assert!(screen.contains(['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']), "{screen}");
     terminal.press("Down");
-    terminal.wait_for("the second target's curve", |screen| screen.contains(&format!("round trip of {second}")));
+    let curve = format!("round trip of {second}");
+    terminal.wait_for("the second target's curve", |screen| screen.contains(&curve) && screen.contains("× loss"));
     terminal.press("q");
     let screen = terminal.wait_for("the status", |screen| screen.contains("status="));
     assert!(screen.contains("status=0") && screen.contains("--- all 2 targets ---"), "{screen}");

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail};
-use teaparty_common::tlv::{Entry, Finisher, REGISTRY};
+use teaparty_common::tlv::{Entry, REGISTRY};
 
 use crate::paths;
 
@@ -45,16 +45,16 @@ fn with_table(document: &str) -> Result<String> {
 
 /// One Markdown line for each TLV, in the order of the registry.
 fn table(registry: &[Entry]) -> String {
-    let mut lines = String::from("| type | TLV | name here | specified in | answered by |\n|---|---|---|---|---|\n");
+    let mut lines = String::from(
+        "| type | TLV | name here | specified in | answered by | the reflector must allow |\n|---|---|---|---|---|---|\n",
+    );
     for entry in registry {
         let Entry { title, name, section, .. } = entry;
         let earlier = entry.earlier_code.map(|code| format!(" (earlier {code})")).unwrap_or_default();
-        let finisher = match entry.finisher {
-            Finisher::Kernel => "kernel",
-            Finisher::Controller => "controller",
-            Finisher::Sender => "nobody: only sent",
-        };
-        let line = writeln!(lines, "| {}{earlier} | {title} | `{name}` | {section} | {finisher} |", entry.code);
+        let finisher = entry.finisher.label();
+        let option = entry.allowed_by.map(|option| format!("`{option}`")).unwrap_or_default();
+        let line =
+            writeln!(lines, "| {}{earlier} | {title} | `{name}` | {section} | {finisher} | {option} |", entry.code);
         line.expect("writing to a string cannot fail");
     }
     lines
@@ -70,7 +70,7 @@ mod tests {
         let new = with_table(&old).unwrap();
         assert!(new.starts_with("head\n") && new.ends_with("\ntail\n") && !new.contains("stale"), "{new}");
         assert!(
-            new.contains("| 9 | Destination Node Address | `destination-address` | RFC 9503 §3 | kernel |"),
+            new.contains("| 9 | Destination Node Address | `destination-address` | RFC 9503 §3 | kernel |  |"),
             "{new}"
         );
         assert_eq!(with_table(&new).unwrap(), new);

@@ -90,6 +90,19 @@ pub struct Entry {
     pub length: LengthRule,
     /// Who may finish it.
     pub finisher: Finisher,
+    /// The option of a reflector without which the TLV, or a part of what it asks for, comes back as unrecognised.
+    pub allowed_by: Option<&'static str>,
+}
+
+impl Finisher {
+    /// Who that is, in a word or two.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Controller => "controller",
+            Self::Sender => "nobody: only sent",
+        }
+    }
 }
 
 impl Entry {
@@ -102,7 +115,7 @@ impl Entry {
 macro_rules! registry {
     ($($(#[$doc:meta])* $kind:ident = $number:literal {
         $name:literal, $title:literal, $section:literal, code: $code:literal $(or $earlier:literal)?,
-        length: $length:expr, by: $finisher:ident
+        length: $length:expr, by: $finisher:ident $(if $option:literal)?
     })*) => {
         /// A TLV that we know, whatever its number on the wire. The values are ours: bits of a [`KindSet`], labels of counters.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,17 +125,18 @@ macro_rules! registry {
         /// Every TLV that we know, in the order of their numbers.
         pub const REGISTRY: &[Entry] = &[$(Entry {
             kind: Kind::$kind, name: $name, title: $title, section: $section, code: $code,
-            earlier_code: earlier!($($earlier)?), length: $length, finisher: Finisher::$finisher,
+            earlier_code: optional!($($earlier)?), length: $length, finisher: Finisher::$finisher,
+            allowed_by: optional!($($option)?),
         }),*];
     };
 }
 
-macro_rules! earlier {
+macro_rules! optional {
     () => {
         None
     };
-    ($code:literal) => {
-        Some($code)
+    ($value:literal) => {
+        Some($value)
     };
 }
 
@@ -142,15 +156,15 @@ registry! {
     /// When the previous reply was really sent.
     FollowUpTelemetry = 7 { "followup", "Follow-Up Telemetry", "RFC 8972 §4.7", code: 7, length: LengthRule::exactly(16), by: Kernel }
     /// Integrity of the TLVs before it.
-    Hmac = 8 { "hmac", "HMAC", "RFC 8972 §4.8", code: 8, length: LengthRule::exactly(16), by: Controller }
+    Hmac = 8 { "hmac", "HMAC", "RFC 8972 §4.8", code: 8, length: LengthRule::exactly(16), by: Controller if "--tlv-key-file" }
     /// The address of the node that the sender means.
     DestinationNodeAddress = 9 { "destination-address", "Destination Node Address", "RFC 9503 §3", code: 9, length: LengthRule::one_of(4, 16), by: Kernel }
     /// Where the reply is to go; control codes in the kernel, the rest by the controller.
-    ReturnPath = 10 { "return-path", "Return Path", "RFC 9503 §4", code: 10, length: LengthRule::at_least(4), by: Kernel }
+    ReturnPath = 10 { "return-path", "Return Path", "RFC 9503 §4", code: 10, length: LengthRule::at_least(4), by: Kernel if "--allow-return-address" }
     /// Member links of a LAG at both ends.
-    MicroSessionId = 11 { "micro-session", "Micro-session ID", "RFC 9534 §3", code: 11, length: LengthRule::exactly(4), by: Kernel }
+    MicroSessionId = 11 { "micro-session", "Micro-session ID", "RFC 9534 §3", code: 11, length: LengthRule::exactly(4), by: Kernel if "--micro-session-id" }
     /// Size, number and spacing of replies.
-    ReflectedControl = 12 { "reflected-control", "Reflected Test Packet Control", "RFC 10052 §3", code: 12 or 180, length: LengthRule::at_least(12), by: Controller }
+    ReflectedControl = 12 { "reflected-control", "Reflected Test Packet Control", "RFC 10052 §3", code: 12 or 180, length: LengthRule::at_least(12), by: Controller if "--allow-reflected-control" }
     /// The pattern that fills the padding.
     BitErrorPattern = 13 { "bit-error-rate", "Bit Error Pattern", "draft-gandhi-ippm-stamp-ber-07 §4", code: 240 or 182, length: LengthRule::ANY, by: Controller }
     /// How many bits of the padding arrived wrong.
@@ -160,7 +174,7 @@ registry! {
     /// What a reflector sends unasked to say that it is there.
     Heartbeat = 16 { "heartbeat", "Heartbeat", "cerfcast/teaparty", code: 242 or 176, length: LengthRule::exactly(8), by: Sender }
     /// Another UDP port for the reply.
-    DestinationPort = 17 { "destination-port", "Destination Port", "cerfcast/teaparty", code: 243 or 177, length: LengthRule::exactly(4), by: Kernel }
+    DestinationPort = 17 { "destination-port", "Destination Port", "cerfcast/teaparty", code: 243 or 177, length: LengthRule::exactly(4), by: Kernel if "--allow-destination-port" }
     /// The session's last exchanges.
     History = 18 { "history", "History", "cerfcast/teaparty", code: 244 or 178, length: LengthRule::ANY, by: Controller }
     /// An IPv6 extension header as received.

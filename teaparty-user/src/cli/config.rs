@@ -25,14 +25,16 @@ pub struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Say what is wrong with a file for `teaparty reflector --config`: line, column, key and remedy; exit status 2 if
-    /// anything is
+    /// Say all that is wrong with a reflector's file
+    ///
+    /// With line, column, key and remedy; exit status 2 if anything is wrong.
     Check {
         /// The file; - is standard input
         file: PathBuf,
     },
-    /// Make a file of ours from the YAML of the earlier Teaparty (cerfcast/teaparty); what comes out otherwise than it was is
-    /// told, and is a comment in the file
+    /// Convert the YAML of the earlier Teaparty
+    ///
+    /// What comes out otherwise than it was in cerfcast/teaparty is told, and is a comment in the file.
     Convert {
         /// The YAML file; - is standard input
         file: PathBuf,
@@ -40,7 +42,7 @@ enum Command {
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Print the JSON Schema of configuration files, for editors and other programs
+    /// Print the JSON Schema of configuration files
     Schema {
         /// Whose files
         #[arg(long = "for", value_name = "PROGRAM", value_enum, default_value_t)]

@@ -5,6 +5,7 @@ use clap::Args;
 use super::values::Form;
 use crate::doctor::{Report, Verdict};
 use crate::exit::Exit;
+use crate::layout::{columns, fold};
 use crate::stdio;
 
 /// Says what this host has and lacks for a reflector, and what to do about it. Changes nothing; exit status 1 where the
@@ -24,7 +25,7 @@ impl Arguments {
     pub fn run(self) -> anyhow::Result<Exit> {
         let report = Report::new(&self.iface)?;
         let text = match self.format {
-            Form::Human => report.to_string(),
+            Form::Human => fold(&report.to_string(), columns(), 19),
             Form::Json => serde_json::to_string_pretty(&report)?,
         };
         // Whoever closed the pipe has seen enough; the exit status tells the rest.

@@ -2,8 +2,10 @@
 
 pub mod config;
 pub mod doctor;
+pub mod help;
 pub mod probe;
 pub mod reflector;
+pub mod registry;
 pub mod report;
 pub mod sender;
 pub mod status;
@@ -13,7 +15,10 @@ pub mod values;
 use std::ffi::OsString;
 use std::io::Write;
 
-use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use anyhow::Context;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use self::help::Length;
 
 use crate::config::problem::meant;
 use crate::config::service::Service;
@@ -24,8 +29,7 @@ use crate::stdio;
 /// Measures networks with STAMP (RFC 8762, RFC 8972): a Session-Sender, and a Session-Reflector in the kernel.
 #[derive(Parser, Debug)]
 #[command(name = "teaparty", version, subcommand_precedence_over_arg = true, arg_required_else_help = true)]
-#[command(after_help = "Exit status: 0 success, 1 failure, 2 usage, 3 a threshold was exceeded, 4 no reply at all.\n\
-    An address may also stand in front of the command: teaparty 192.0.2.1 862 sender.")]
+#[command(after_help = "An address may also stand in front of the command: teaparty 192.0.2.1 862 sender.")]
 pub struct Teaparty {
     /// Addresses and ports that may stand in front of the command.
     #[arg(value_name = "ADDRESS", hide = true)]
@@ -47,26 +51,28 @@ pub struct Teaparty {
 enum Command {
     /// Send test packets and measure delay and loss.
     Sender(Box<sender::Arguments>),
-    /// Measure many targets for ever, for Prometheus.
+    /// Measure many targets without end, for Prometheus.
     Probe(probe::Arguments),
-    /// Answer test packets, in the kernel where that can be (Session-Reflector).
+    /// Answer test packets (Session-Reflector).
     Reflector(Box<reflector::Arguments>),
-    /// Remove the reflector that a killed teaparty, or one with --keep, has left on an interface.
+    /// Remove a reflector that a killed teaparty left on an interface.
     Detach(reflector::DetachArguments),
     /// Check, describe and convert configuration files.
     Config(config::Arguments),
     /// Show what a running reflector does.
     Status(status::Arguments),
-    /// Say what this host has and lacks for a reflector, and what to do about it.
+    /// Say what this host lacks for a reflector, and what to do.
     Doctor(doctor::Arguments),
-    /// Show saved measurements again, compare two, or make an HTML page of them.
+    /// Show, compare or plot saved measurements.
     Report(report::Arguments),
+    /// List all TLVs: type, name, section, who answers, what allows it.
+    Tlvs(registry::Arguments),
     /// Print completions for a shell, to be sourced by it.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print the man page, or write the pages of all commands into a directory.
+    /// Print the man page, or write all of them to a directory.
     Man {
         /// The directory, which must exist.
         #[arg(long, value_name = "DIRECTORY")]
@@ -76,7 +82,14 @@ enum Command {
 
 /// Runs the program with these arguments, its own name first; returns how it is to exit.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let mut parsed = match Teaparty::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // What stands behind -- is somebody else's.
+    let is_short = arguments.iter().take_while(|word| *word != "--").any(|word| word == "-h");
+    let mut command = help::dressed(Teaparty::command(), if is_short { Length::Short } else { Length::Long });
+    let matches = command.try_get_matches_from_mut(arguments);
+    let mut parsed = match matches
+        .and_then(|mut found| Teaparty::from_arg_matches_mut(&mut found).map_err(|error| error.format(&mut command)))
+    {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };
@@ -131,7 +144,7 @@ impl Teaparty {
     fn dispatch(self) -> anyhow::Result<Exit> {
         let words = self.words;
         match self.command {
-            Some(Command::Sender(arguments)) => arguments.run(words),
+            Some(Command::Sender(arguments)) => arguments.run(words, self.quiet > 0),
             Some(Command::Reflector(arguments)) => {
                 no_words(&words)?;
                 arguments.run()
@@ -160,11 +173,13 @@ impl Teaparty {
                 no_words(&words)?;
                 arguments.run()
             }
+            Some(Command::Tlvs(arguments)) => {
+                no_words(&words)?;
+                arguments.run()
+            }
             Some(Command::Completions { shell }) => {
                 no_words(&words)?;
-                let mut script = Vec::new();
-                clap_complete::generate(shell, &mut Self::command(), "teaparty", &mut script);
-                stdio::print(script)?.any();
+                stdio::print(help::shells::script(Self::command(), shell))?.any();
                 Ok(Exit::Success)
             }
             Some(Command::Man { output }) => {
@@ -194,13 +209,13 @@ fn no_words(words: &[String]) -> Result<(), UsageError> {
 }
 
 fn man(directory: Option<&std::path::Path>) -> anyhow::Result<Exit> {
+    let mut command = help::dressed(Teaparty::command(), Length::Long);
+    // Gives subcommands the options that all commands have.
+    command.build();
     match directory {
-        Some(directory) => clap_mangen::generate_to(Teaparty::command(), directory)?,
-        None => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Teaparty::command()).render(&mut page)?;
-            stdio::print(page)?.any();
-        }
+        Some(directory) => help::man::write_all(&command, "", directory)
+            .with_context(|| format!("cannot write man pages to {}", directory.display()))?,
+        None => stdio::print(help::man::page(&command, "")?)?.any(),
     }
     Ok(Exit::Success)
 }

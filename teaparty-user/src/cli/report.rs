@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::exit::Exit;
+use crate::layout::{columns, fold};
 use crate::sender::saved::{Saved, comparison, html, table};
 use crate::stdio;
 
@@ -39,7 +40,7 @@ impl Arguments {
         };
         match &self.html {
             Some(path) => write(path, &text)?,
-            None => print(&text)?,
+            None => print(&fold(&text, columns(), 2))?,
         }
         Ok(Exit::Success)
     }

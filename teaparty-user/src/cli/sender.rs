@@ -35,14 +35,16 @@ use options::{StampFormat, TlvProfile, TransmitStamps, extension_size, parse_cod
 /// Packets that are sent where nothing says how many: a first impression in a second.
 const DEFAULT_COUNT: u64 = 10;
 
+/// Runs up to this long have no live view unless it is asked for.
+const SHORT_RUN: Duration = Duration::from_secs(3);
+
 /// The arguments of `teaparty sender`.
 #[derive(Args, Debug)]
 #[command(subcommand_precedence_over_arg = true)]
 #[command(
     after_help = "Several targets: teaparty sender a.example b.example 8862 [2001:db8::1]:862 [fe80::1%eth0]:862. \
     A number is the port of the target before it.\nCtrl-C stops sending and prints the summary; twice, it stops waiting too:\n\
-    packets that may still be answered are unsettled then, and not lost.\n\
-    Exit status: 0 success, 1 failure, 2 usage, 3 a threshold was exceeded, 4 no reply at all."
+    packets that may still be answered are unsettled then, and not lost."
 )]
 pub struct Arguments {
     /// Names or addresses of reflectors, each with its port behind it where that is not 862. All names are looked up before
@@ -204,8 +206,8 @@ enum Command {
 }
 
 impl Arguments {
-    /// Measures. `words` are targets that stood in front of the command.
-    pub fn run(mut self, words: Vec<String>) -> anyhow::Result<Exit> {
+    /// Measures. `words` are targets that stood in front of the command; with `is_quiet` people see the summary alone.
+    pub fn run(mut self, words: Vec<String>, is_quiet: bool) -> anyhow::Result<Exit> {
         // First of all: until then a key on the command line is there for others to see.
         let (key, tlv_key) = self.keys()?;
         let specs = self.specs(&words)?;
@@ -217,12 +219,29 @@ impl Arguments {
         let output = Output {
             format: self.format.unwrap_or_default(),
             path: self.output.clone(),
-            is_live: self.live || !self.plain && self.format.is_none() && self.output.as_os_str() == "-",
+            is_live: self.live
+                || !self.plain
+                    && !is_quiet
+                    && self.format.is_none()
+                    && self.output.as_os_str() == "-"
+                    && self.is_long()?,
+            is_quiet,
             hdr_log: self.hdr_log.clone(),
             thresholds,
         };
         let config = self.config(specs, key, tlv_key)?;
         run::run(config, output)
+    }
+
+    /// Returns true if sending takes so long that a person wants to see how it goes.
+    fn is_long(&self) -> Result<bool, UsageError> {
+        let plan = self.plan()?;
+        let of_count = |count: u64| {
+            let ps = u128::from(plan.interval_ps) * u128::from(count) / u128::from(self.burst.unwrap_or(1));
+            Duration::from_nanos(u64::try_from(ps / 1_000).unwrap_or(u64::MAX))
+        };
+        let limits = [plan.count.map(of_count), plan.duration_ns.map(Duration::from_nanos)];
+        Ok(limits.into_iter().flatten().min().is_none_or(|length| length > SHORT_RUN))
     }
 
     fn specs(&self, words: &[String]) -> anyhow::Result<Vec<Spec>> {
@@ -254,7 +273,7 @@ impl Arguments {
             return Ok((None, None));
         }
         if let Err(error) = process::forbid_dumps() {
-            tracing::warn!("cannot forbid core dumps, which would hold the key: {error}");
+            tracing::warn!(%error, "cannot forbid core dumps, which would hold the key");
         }
         let load = |source: &KeySource| source.load().map_err(|error| UsageError::new(error.to_string()));
         let mut key = self.auth_key_file.as_ref().map(load).transpose()?;
@@ -263,6 +282,9 @@ impl Arguments {
             let is_hidden = matches!(hidden, Ok(1..));
             key =
                 Some(Key::new(text.as_bytes()).map_err(|error| UsageError::new(format!("--authenticated: {error}")))?);
+            if let Some(key) = &key {
+                key.warn_if_short(&"--authenticated");
+            }
             text.zeroize();
             tracing::warn!(
                 "a key on the command line can be seen by others on this host and stays in the shell's history{}; \

@@ -14,6 +14,7 @@ use self::ask::{Api, Client};
 use self::show::Seen;
 use super::values::Form;
 use crate::exit::Exit;
+use crate::layout::{columns, screen};
 use crate::stdio::{self, Reader};
 
 /// Shows what a running reflector does: interfaces, rates by verdict and reason, and the busiest sessions.
@@ -45,15 +46,16 @@ impl Arguments {
     pub fn run(self) -> anyhow::Result<Exit> {
         let client = Client::new(self.api.clone(), self.token_file.as_deref(), self.api_ca.as_deref())?;
         let mut before: Option<(Instant, Seen)> = None;
+        let is_redrawn = self.watch.is_some() && self.format == Form::Human && std::io::stdout().is_terminal();
         loop {
             let asked = Instant::now();
             let now = Seen::ask(&client, self.top)?;
             let past = before.as_ref().map(|(at, seen)| (asked.duration_since(*at), seen));
             let text = match self.format {
                 Form::Json => now.json(past)?,
-                Form::Human => now.human(past),
+                // The last line is the cursor's.
+                Form::Human => now.human(past, columns(), screen().filter(|_| is_redrawn).map(|(_, rows)| rows - 1)),
             };
-            let is_redrawn = self.watch.is_some() && self.format == Form::Human && std::io::stdout().is_terminal();
             let clear = if is_redrawn { "\x1b[H\x1b[2J" } else { "" };
             if stdio::print(format!("{clear}{text}\n"))? == Reader::Gone {
                 return Ok(Exit::Success);

@@ -75,6 +75,9 @@ fn content_is_taken_as_it_says() {
     };
     assert!(same(b"testing", b"testing"));
     assert!(same(b"testing\n", b"testing"));
+    assert!(same(b"testing\r\n", b"testing"));
+    assert!(same(b"hex:0001fFaB\r\n", &[0, 1, 0xff, 0xab]));
+    assert!(same(b"testing\r", b"testing\r"), "a lone CR is an octet of the key");
     // Only one newline is the editor's.
     assert!(same(b"testing\n\n", b"testing\n"));
     assert!(same(b"hex:0001fFaB\n", &[0, 1, 0xff, 0xab]));
@@ -83,7 +86,7 @@ fn content_is_taken_as_it_says() {
     assert!(matches!(Key::from_content(b"hex:abc"), Err(KeyError::NotHex)));
     assert!(matches!(Key::from_content(b"hex:zz"), Err(KeyError::NotHex)));
     assert!(matches!(Key::from_content(b"base64:AAH/qw"), Err(KeyError::NotBase64)));
-    for empty in [&b""[..], b"\n", b"hex:", b"base64:\n"] {
+    for empty in [&b""[..], b"\n", b"\r\n", b"hex:", b"base64:\n"] {
         assert!(matches!(Key::from_content(empty), Err(KeyError::Empty)), "{empty:?}");
     }
     assert!(matches!(Key::from_content(&[1; MAX_SOURCE_LEN + 1]), Err(KeyError::TooLong)));

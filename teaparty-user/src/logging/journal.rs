@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::fmt::format::{Format, Full, Writer};
+use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -21,13 +21,13 @@ pub(super) fn is_stderr() -> bool {
 
 /// The format.
 pub(super) struct Lines {
-    inner: Format<Full, ()>,
+    has_target: bool,
 }
 
 impl Lines {
     /// With or without the part of the program that speaks.
     pub(super) fn new(has_target: bool) -> Self {
-        Self { inner: Format::default().without_time().with_ansi(false).with_level(false).with_target(has_target) }
+        Self { has_target }
     }
 }
 
@@ -36,9 +36,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         write!(writer, "<{}>", priority(*event.metadata().level()))?;
-        self.inner.format_event(context, writer, event)
+        if self.has_target {
+            write!(writer, "{}: ", event.metadata().target())?;
+        }
+        writeln!(writer, "{}", super::sentence::of(event))
     }
 }
 

@@ -8,7 +8,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
-use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
@@ -104,21 +103,12 @@ fn take(places: &mut HashMap<Identifier, Place>, now: Option<Instant>) -> Vec<Su
 
 /// The beginning of what a line says.
 fn excerpt(event: &Event<'_>) -> String {
-    struct Message(String);
-    impl Visit for Message {
-        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-            if field.name() == "message" {
-                self.0 = format!("{value:?}");
-            }
-        }
+    let mut message = super::sentence::of(event);
+    if let Some((end, _)) = message.char_indices().nth(EXCERPT) {
+        message.truncate(end);
+        message.push('…');
     }
-    let mut message = Message(String::new());
-    event.record(&mut message);
-    if let Some((end, _)) = message.0.char_indices().nth(EXCERPT) {
-        message.0.truncate(end);
-        message.0.push('…');
-    }
-    message.0
+    message
 }
 
 #[cfg(test)]

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use super::config::Config;
 use super::engine::Outcome;
+use super::histogram::Figures;
 use super::session::Session;
+use super::silence;
 use crate::cli::values::{parse_duration, parse_percent};
 use crate::exit::Exit;
+use crate::probe::settings::Span;
+use crate::probe::sla::{Agreement, Grade};
 use crate::sender::report::nanos;
 
 /// What a measurement must not exceed, for each target alike.
@@ -56,7 +60,55 @@ impl FromStr for RttLimit {
     }
 }
 
+/// Part of a limit above which a value is no longer good, only acceptable.
+const NEAR: f64 = 0.8;
+
+/// Returns how good a value is against its limit.
+fn against(value: f64, limit: f64) -> Grade {
+    match value {
+        _ if value > limit => Grade::Bad,
+        _ if value > limit * NEAR && value > 0.0 => Grade::Acceptable,
+        _ => Grade::Good,
+    }
+}
+
+/// Returns how good a value is by the service level that a probe promises unless told otherwise.
+fn by_default(value: f64, good: f64, acceptable: f64) -> Grade {
+    match value {
+        _ if value <= good => Grade::Good,
+        _ if value <= acceptable => Grade::Acceptable,
+        _ => Grade::Bad,
+    }
+}
+
 impl Thresholds {
+    /// Returns how good a loss (0 to 1) is: by `--max-loss`, or else by the default service level of a probe.
+    pub fn grade_loss(&self, loss: f64) -> Grade {
+        let agreement = Agreement::default();
+        match self.max_loss {
+            Some(limit) => against(loss, limit),
+            None => by_default(loss, agreement.good_loss.0, agreement.acceptable_loss.0),
+        }
+    }
+
+    /// Returns how good round trips are: by the strictest `--max-rtt`, or else by the default service level of a probe.
+    pub fn grade_round_trip(&self, figures: &Figures) -> Grade {
+        let agreement = Agreement::default();
+        let value = |label: &str| match label {
+            "mean" => figures.mean,
+            "p50" => figures.p50 as f64,
+            "p90" => figures.p90 as f64,
+            "max" => figures.max as f64,
+            "p99_9" | "p99.9" => figures.p99_9 as f64,
+            _ => figures.p99 as f64,
+        };
+        let grades = self.max_rtt.iter().map(|limit| against(value(&limit.label), limit.limit.as_nanos() as f64));
+        let ns = |span: Span| span.0.as_nanos() as f64;
+        grades.max().unwrap_or_else(|| {
+            by_default(value("p99"), ns(agreement.good_round_trip), ns(agreement.acceptable_round_trip))
+        })
+    }
+
     /// What a session exceeds, one sentence for each.
     fn breaches(&self, session: &Session) -> Vec<String> {
         let mut breaches = Vec::new();
@@ -117,7 +169,7 @@ pub fn verdict(config: &Config, thresholds: &Thresholds, outcome: &Outcome) -> (
     // Where none was asked for, none is what a reflector that is there gives.
     let is_unreachable = outcome.sessions.iter().any(|session| session.refusals > 0);
     if sent > 0 && received == 0 && (config.replies_per_packet > 0 || is_unreachable) {
-        return (Exit::NoReply, Some(format!("no reply to any of {sent} packets")));
+        return (Exit::NoReply, Some(silence::reason(config, outcome, sent)));
     }
     let breaches: Vec<String> = outcome
         .sessions

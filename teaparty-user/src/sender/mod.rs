@@ -22,6 +22,7 @@ pub mod sample;
 pub mod saved;
 pub mod schedule;
 pub mod session;
+pub mod silence;
 pub mod stats;
 pub mod target;
 pub mod timeline;

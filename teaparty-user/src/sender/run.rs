@@ -17,6 +17,7 @@ use super::output::{Lines, create};
 use super::report::{Format, hdr, human, json, stream};
 use crate::clock::SystemClock;
 use crate::exit::Exit;
+use crate::layout::{DEFAULT_COLUMNS, columns, fold};
 use crate::stdio;
 
 /// Records that may wait to be written. When so many wait, the engine does: a stream with holes would be worth less
@@ -32,6 +33,8 @@ pub struct Output {
     pub path: PathBuf,
     /// Whether to show the live view, where there is a terminal that can: for what is seen, and for keys.
     pub is_live: bool,
+    /// Whether people are to see the summary alone.
+    pub is_quiet: bool,
     /// File for distributions in HdrHistogram's log format.
     pub hdr_log: Option<PathBuf>,
     /// What makes the measurement a failed check.
@@ -56,8 +59,11 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
             .name("sender".into())
             .spawn_scoped(scope, || measure(&config, &stop, interest, &sink_of(sink)))
             .context("cannot start a thread")?;
-        let written =
-            if is_live { live::follow(&events, &config, &stop) } else { writer.follow(&events, &config, &stop) };
+        let written = if is_live {
+            live::follow(&events, &config, &output.thresholds, &stop)
+        } else {
+            writer.follow(&events, &config, &stop)
+        };
         if written.is_err() {
             // Whoever reads us has gone: there is no point in sending on.
             stop.request();
@@ -71,7 +77,7 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
     let (written, outcome) = outcome?;
     if let Err(error) = written.and_then(|()| writer.finish(&config, &outcome)) {
         // The last place where somebody may look.
-        stdio::complain(human::summary(&config, &outcome).trim());
+        stdio::complain(human::summary(&config, &outcome, columns()).trim());
         return Err(error);
     }
     if let Some(file) = hdr_log {
@@ -82,9 +88,14 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
     }
     let (exit, reason) = check::verdict(&config, &output.thresholds, &outcome);
     if let Some(reason) = reason {
-        stdio::complain(format_args!("teaparty: {reason}"));
+        stdio::complain(to_read(&format!("teaparty: {reason}")));
     }
     Ok(exit)
+}
+
+/// Folds what is said at the end to the terminal that it is for; other readers of standard error get one line.
+fn to_read(text: &str) -> String {
+    if std::io::stderr().is_terminal() { fold(text, columns(), 2) } else { text.to_owned() }
 }
 
 /// A sink that gives up when nobody listens any more.
@@ -95,6 +106,7 @@ fn sink_of(sender: SyncSender<Event>) -> impl Fn(Event) {
 }
 
 fn measure(config: &Config, stop: &Stop, interest: Interest, sink: &dyn Fn(Event)) -> anyhow::Result<Outcome> {
+    let _span = tracing::info_span!("measure", targets = config.targets.len()).entered();
     engine::run(config, &SystemClock, stop, interest, &mut |event| sink(event))
 }
 
@@ -122,14 +134,17 @@ struct Writer {
     lines: Lines,
     /// A line for each packet, for people who watch.
     is_watched: bool,
+    /// Of text for people.
+    columns: usize,
 }
 
 impl Writer {
     fn open(output: &Output, config: &Config) -> anyhow::Result<Self> {
         // More lines a second than anybody reads would only slow the sending down.
         let is_readable = config.plan.interval_ps / config.targets.len() as u64 >= 10_000_000_000;
-        let is_watched = output.format == Format::Human && is_readable;
-        let mut writer = Self { format: output.format, lines: Lines::open(&output.path)?, is_watched };
+        let is_watched = output.format == Format::Human && is_readable && !output.is_quiet;
+        let columns = if output.path.as_os_str() == "-" { columns() } else { DEFAULT_COLUMNS };
+        let mut writer = Self { format: output.format, lines: Lines::open(&output.path)?, is_watched, columns };
         if output.format == Format::Csv {
             writer.line(&stream::csv_header())?;
         }
@@ -164,13 +179,15 @@ impl Writer {
                 let line = match self.format {
                     Format::Jsonl => stream::jsonl(&record, name),
                     Format::Csv => stream::csv(&record, name),
-                    Format::Human | Format::Json => human::line(&record, (config.targets.len() > 1).then_some(name)),
+                    Format::Human | Format::Json => {
+                        human::line(&record, (config.targets.len() > 1).then_some(name), self.columns)
+                    }
                 };
                 self.line(&line)
             }
             Event::Notice { target, text } => {
                 match target {
-                    Some(target) => tracing::warn!("{}: {text}", name(target)),
+                    Some(target) => tracing::warn!(target = name(target), "{text}"),
                     None => tracing::warn!("{text}"),
                 }
                 Ok(())
@@ -189,7 +206,7 @@ impl Writer {
 
     fn finish(&mut self, config: &Config, outcome: &Outcome) -> anyhow::Result<()> {
         match self.format {
-            Format::Human => self.line(human::summary(config, outcome).trim())?,
+            Format::Human => self.line(human::summary(config, outcome, self.columns).trim())?,
             Format::Json => self.line(&format!("{:#}", json::summary(config, outcome)))?,
             Format::Jsonl => {
                 let summary = serde_json::json!({ "summary": json::summary(config, outcome) });

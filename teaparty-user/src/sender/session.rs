@@ -104,6 +104,8 @@ pub struct Session {
     pub refusals: u64,
     /// Packets of the schedule that were never sent, as this process was stopped or this host is too slow.
     pub schedule_skipped: u64,
+    /// The system's error number of the first one.
+    pub refusal: Option<i32>,
     /// Congestion marks that made us slow down (cos-ecn-01 §3.4).
     pub slowdowns: u64,
     schedule: Schedule,
@@ -149,6 +151,7 @@ impl Session {
             send_errors: (0, None),
             refusals: 0,
             schedule_skipped: 0,
+            refusal: None,
             slowdowns: 0,
             schedule,
             due_ns,

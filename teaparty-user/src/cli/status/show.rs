@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ask::Client;
+use crate::layout::{clip, count, fold};
+use crate::sender::report::nanos;
 
 /// What was seen.
 #[derive(Clone, Debug, Serialize)]
@@ -142,64 +144,207 @@ impl Seen {
         now
     }
 
-    /// As text.
-    pub(super) fn human(&self, past: Past<'_>) -> String {
+    /// As text in `columns`, and in `rows` at most where that is a screen which is drawn again.
+    pub(super) fn human(&self, past: Past<'_>, columns: usize, rows: Option<usize>) -> String {
         let Self { reflector, sessions, sessions_total } = self.with_rates(past);
-        let Reflector { version, state, interfaces, clock, counters } = reflector;
-        let mut text = format!("teaparty {version}: {state}\n");
+        let head = fold(&reflector.head(), columns, 15);
+        let head: Vec<&str> = head.lines().collect();
+        let counters = table(&reflector.counters, columns);
+        let mut busiest: Vec<String> = Vec::new();
+        for session in &sessions {
+            busiest.extend(fold(&session.line(), columns, 4).lines().map(str::to_owned));
+        }
+        let total = count(sessions_total, "session");
+        let title = if busiest.is_empty() { total } else { format!("{total}, the busiest:") };
+        let (mut of_counters, mut of_sessions) = (counters.len(), busiest.len());
+        if let Some(rows) = rows {
+            // Two empty lines, and the title of the sessions.
+            let rest = rows.saturating_sub(head.len() + 3);
+            // A third of the screen is the sessions', if they take so much.
+            of_counters = of_counters.min(rest - busiest.len().min(rest / 3));
+            of_sessions = rest - of_counters;
+        }
+        let mut lines: Vec<String> = head.into_iter().map(str::to_owned).collect();
+        lines.push(String::new());
+        lines.extend(limited(counters, of_counters));
+        lines.extend([String::new(), title]);
+        lines.extend(limited(busiest, of_sessions));
+        lines.truncate(rows.unwrap_or(usize::MAX));
+        lines.join("\n")
+    }
+}
+
+impl Reflector {
+    /// What it is, what it answers on, and its clock.
+    fn head(&self) -> String {
+        let mut text = format!("teaparty {}: {}\n", self.version, self.state);
         // A String takes everything that is written to it.
-        for interface in interfaces {
-            let Interface { name, is_present, xdp_mode, xdp_reason, transmit_errors, addresses, ports, .. } = interface;
-            let how = if is_present { format!("XDP mode {xdp_mode}") } else { "away".into() };
+        for Interface { name, is_present, xdp_mode, xdp_reason, transmit_errors, addresses, ports, .. } in
+            &self.interfaces
+        {
+            let how = if *is_present { format!("XDP mode {xdp_mode}") } else { "away".into() };
             let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
             let _ = writeln!(text, "  {name:<14} {how}, port {}, {}", ports.join(", "), addresses.join(", "));
             if let Some(reason) = xdp_reason {
                 let _ = writeln!(text, "  {:<14} {reason}", "");
             }
-            if transmit_errors > 0 {
-                let _ = writeln!(text, "  {:<14} {transmit_errors} replies that the driver could not send", "");
+            if *transmit_errors > 0 {
+                let replies = count(*transmit_errors, "reply");
+                let _ = writeln!(text, "  {:<14} {replies} that the driver could not send", "");
             }
         }
-        let error = Duration::from_nanos(clock.maximum_error_ns);
-        let is = if clock.is_synchronized { "synchronised" } else { "not synchronised" };
-        let _ = writeln!(text, "  clock          {is}, within {error:?}\n");
-        let rate = |rate: Option<f64>| rate.map_or_else(|| "-".into(), |rate| format!("{rate:.1}"));
-        let _ = writeln!(
-            text,
-            "{:<14} {:<7} {:<8} {:<22} {:>14} {:>12}",
-            "interface", "path", "verdict", "reason", "packets", "per second"
-        );
-        for Counter { interface, path, verdict, reason, packets, rate: per_second, .. } in counters {
-            let per_second = rate(per_second);
-            let _ =
-                writeln!(text, "{interface:<14} {path:<7} {verdict:<8} {reason:<22} {packets:>14} {per_second:>12}");
-        }
-        let _ = write!(text, "\n{sessions_total} sessions");
-        if sessions.is_empty() {
-            return text;
-        }
-        let _ = write!(text, ", the busiest:");
+        let is = if self.clock.is_synchronized { "synchronised" } else { "not synchronised" };
+        let error = nanos(i64::try_from(self.clock.maximum_error_ns).unwrap_or(i64::MAX));
+        let _ = write!(text, "  {:<14} {is}, within {error}", "clock");
+        text
+    }
+}
+
+impl Session {
+    fn line(&self) -> String {
         let end = |address: &str, port: u16| match port {
             0 => address.to_owned(),
             _ => format!("{address} port {port}"),
         };
-        for session in &sessions {
-            let mut about = vec![format!("SSID {}", session.ssid)];
-            let names: Vec<&str> = session.seen.iter().map(|seen| &*seen.interface).collect();
-            about.push(if names.is_empty() { "not seen yet".into() } else { format!("by {}", names.join(", ")) });
-            about.extend(session.provisioned.then(|| "configured".into()));
-            about.extend(session.authenticated.then(|| "authenticated".into()));
-            let _ = write!(
-                text,
-                "\n  {} to {}, {}: {} received, {} replies, {} per second",
-                end(&session.source, session.source_port),
-                end(&session.destination, session.destination_port),
-                about.join(", "),
-                session.received(),
-                session.replies(),
-                rate(session.rate)
-            );
+        let mut about = vec![format!("SSID {}", self.ssid)];
+        let names: Vec<&str> = self.seen.iter().map(|seen| &*seen.interface).collect();
+        about.push(if names.is_empty() { "not seen yet".into() } else { format!("by {}", names.join(", ")) });
+        about.extend(self.provisioned.then(|| "configured".into()));
+        about.extend(self.authenticated.then(|| "authenticated".into()));
+        format!(
+            "  {} to {}, {}: {} received, {}, {} per second",
+            end(&self.source, self.source_port),
+            end(&self.destination, self.destination_port),
+            about.join(", "),
+            self.received(),
+            count(self.replies(), "reply"),
+            rate(self.rate)
+        )
+    }
+}
+
+fn rate(rate: Option<f64>) -> String {
+    rate.map_or_else(|| "-".into(), |rate| format!("{rate:.1}"))
+}
+
+/// A column of the table of counters.
+struct Column {
+    title: &'static str,
+    width: usize,
+    /// Whether it is a number.
+    is_number: bool,
+    /// Place among the columns by importance, from 0.
+    rank: u8,
+    cell: fn(&Counter) -> String,
+}
+
+const COLUMNS: [Column; 6] = [
+    Column { title: "interface", width: 14, is_number: false, rank: 3, cell: |c| c.interface.clone() },
+    Column { title: "path", width: 6, is_number: false, rank: 5, cell: |c| c.path.clone() },
+    Column { title: "verdict", width: 7, is_number: false, rank: 4, cell: |c| c.verdict.clone() },
+    Column { title: "reason", width: 22, is_number: false, rank: 0, cell: |c| c.reason.clone() },
+    Column { title: "packets", width: 14, is_number: true, rank: 1, cell: |c| c.packets.to_string() },
+    Column { title: "per second", width: 11, is_number: true, rank: 2, cell: |c| rate(c.rate) },
+];
+
+/// The counters, their titles first, with the columns that there is room for.
+fn table(counters: &[Counter], columns: usize) -> Vec<String> {
+    let widths = |most: u8| -> usize { COLUMNS.iter().filter(|c| c.rank <= most).map(|c| c.width + 1).sum() };
+    let most = (0..COLUMNS.len() as u8).take_while(|most| widths(*most) <= columns + 1).last().unwrap_or(0);
+    let row = |cell: &dyn Fn(&Column) -> String| {
+        let cells = COLUMNS.iter().filter(|column| column.rank <= most).map(|column| {
+            let (text, width) = (clip(&cell(column), column.width), column.width);
+            if column.is_number { format!("{text:>width$}") } else { format!("{text:<width$}") }
+        });
+        cells.collect::<Vec<_>>().join(" ").trim_end().to_owned()
+    };
+    let mut lines = vec![row(&|column| column.title.into())];
+    lines.extend(counters.iter().map(|counter| row(&|column| (column.cell)(counter))));
+    lines
+}
+
+/// The first of these lines, and how many there are besides.
+fn limited(mut lines: Vec<String>, most: usize) -> Vec<String> {
+    if lines.len() > most {
+        let left_out = lines.len() - most.saturating_sub(1);
+        lines.truncate(most.saturating_sub(1));
+        if most > 0 {
+            lines.push(format!("  … {left_out} more, for a taller screen"));
         }
-        text
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen() -> Seen {
+        let interface = |name: &str| Interface {
+            name: name.into(),
+            is_present: true,
+            xdp_mode: "native".into(),
+            xdp_reason: None,
+            transmit_errors: 1,
+            program_id: Some(7),
+            ports: vec![862],
+            addresses: vec!["192.0.2.1".into(), "2001:db8:1:2:3:4:5:6".into(), "fe80::5054:ff:fe12:3456".into()],
+        };
+        let counter = |n: u64| Counter {
+            interface: "enp0s31f6".into(),
+            path: "socket".into(),
+            verdict: "reflect".into(),
+            reason: format!("reason-number-{n}-of-all"),
+            help: String::new(),
+            packets: 123_456_789_012,
+            rate: None,
+        };
+        let session = |n: u16| Session {
+            id: n.to_string(),
+            source: "2001:db8:1:2:3:4:5:6".into(),
+            source_port: 49_152,
+            destination: "2001:db8:1:2:3:4:5:7".into(),
+            destination_port: 862,
+            ssid: n,
+            provisioned: true,
+            authenticated: true,
+            seen: vec![OnInterface { interface: "enp0s31f6".into(), received: 1, replies: 1 }],
+            rate: Some(1_234.5),
+        };
+        Seen {
+            reflector: Reflector {
+                version: "0.1.0".into(),
+                state: "running".into(),
+                interfaces: vec![interface("enp0s31f6"), interface("wlp2s0")],
+                clock: Clock { is_synchronized: false, maximum_error_ns: 16_000_000_000 },
+                counters: (0..30).map(counter).collect(),
+            },
+            sessions: (0..10).map(session).collect(),
+            sessions_total: 10,
+        }
+    }
+
+    #[test]
+    fn a_watched_screen_keeps_its_top_and_is_no_wider_than_it_is() {
+        for (columns, rows) in [(80, 24), (40, 12), (200, 50)] {
+            let text = seen().human(None, columns, Some(rows - 1));
+            let lines: Vec<&str> = text.lines().collect();
+            assert!(lines.len() < rows, "{} lines:\n{text}", lines.len());
+            assert!(lines.iter().all(|line| line.chars().count() <= columns), "{text}");
+            assert!(text.starts_with("teaparty 0.1.0: running\n"), "{text}");
+            if rows == 24 {
+                for part in ["reason-number-0", "10 sessions, the busiest:", "SSID 0", "more, for a taller screen"] {
+                    assert!(text.contains(part), "{part}:\n{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_screen_all_is_shown() {
+        let text = seen().human(None, 80, None);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("reason-number-29") && text.contains("SSID 9") && !text.contains("taller"), "{text}");
+        assert!(text.contains("packets per second") && text.contains("1 reply, 1234.5 per second"), "{text}");
     }
 }

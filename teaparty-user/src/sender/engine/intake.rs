@@ -200,6 +200,7 @@ fn refused(sessions: &mut [Session], peer: Option<SocketAddr>, errno: i32, sink:
     let place = sessions.iter().position(|session| session.is_at(peer.ip()) && session.address.port() == peer.port());
     let Some(place) = place else { return };
     sessions[place].refusals += 1;
+    sessions[place].refusal.get_or_insert(errno);
     if sessions[place].refusals == 1 {
         let reason = std::io::Error::from_raw_os_error(errno);
         let advice = match errno {

@@ -108,5 +108,9 @@ impl<C: Clock> Engine<'_, C> {
 /// The clock of the configured interface's card; without it, having said so, the kernel's timestamps have to do.
 pub(super) fn hardware_clock(config: &Config) -> Option<HardwareClock> {
     let device = config.interface.as_deref().filter(|_| config.hardware_stamps)?;
-    HardwareClock::open(device).map_err(|error| tracing::warn!("{error}; the kernel stamps packets instead")).ok()
+    HardwareClock::open(device)
+        .map_err(
+            |error| tracing::warn!(interface = device, %error, "the kernel stamps packets instead of the network card"),
+        )
+        .ok()
 }

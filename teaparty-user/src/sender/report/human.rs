@@ -6,40 +6,47 @@ use super::super::config::Config;
 use super::super::engine::Outcome;
 use super::super::event::{Fate, Record};
 use super::super::exchange::{Counts, Kind, Split};
-use super::super::histogram::Distribution;
+use super::super::histogram::Figures;
 use super::super::sample::NoDelays;
 use super::super::session::Session;
 use super::super::stats::{Statistics, Tally};
 use super::super::tlvs::words;
 use super::super::variation::Variation;
 use super::nanos;
+use crate::layout::{count, fold};
 use crate::net::batch::StampSource;
+use teaparty_common::tlv::REGISTRY;
 use teaparty_common::wire::TrafficClass;
 
-/// The line about one packet. `name` is the target's, where there are several.
-pub fn line(record: &Record, name: Option<&str>) -> String {
-    let mut line = name.map_or_else(String::new, |name| format!("{name}: "));
+/// Returns the line about one packet, folded to `columns`. `name` is the target's, where there are several.
+///
+/// Which fields it has depends on `columns` alone and not on their values, so that lines stay alike.
+pub fn line(record: &Record, name: Option<&str>, columns: usize) -> String {
+    let head = name.map_or_else(String::new, |name| format!("{name}: "));
     let Some(reply) = &record.reply else {
-        let _ = write!(line, "seq={} {}", record.sequence, record.fate.label());
-        return line;
+        return fold(&format!("{head}seq={} {}", record.sequence, record.fate.label()), columns, HANG);
     };
-    let _ = write!(line, "{} octets seq={}", reply.octets, record.sequence);
+    let fields = Fields::that_fit(columns.saturating_sub(head.chars().count()));
+    let mut line = head;
+    if fields.octets {
+        let _ = write!(line, "{} octets ", reply.octets);
+    }
+    let _ = write!(line, "seq={}", record.sequence);
     match &reply.sample {
         Ok(sample) => {
-            let _ = write!(
-                line,
-                " rtt={} residence={} there={} back={} ({})",
-                nanos(sample.round_trip_ns),
-                nanos(sample.residence_ns),
-                nanos(sample.forward_ns),
-                nanos(sample.backward_ns),
-                trust(reply.is_synchronized, reply.error_ns)
-            );
+            let _ = write!(line, " rtt={}", nanos(sample.round_trip_ns));
+            if fields.residence {
+                let _ = write!(line, " residence={}", nanos(sample.residence_ns));
+            }
+            if fields.one_way {
+                let (forward, backward) = (nanos(sample.forward_ns), nanos(sample.backward_ns));
+                let _ = write!(line, " forward={forward} backward={backward}");
+            }
         }
         Err(NoDelays::ClockStep) => line += " the clock was set meanwhile",
         Err(NoDelays::Implausible) => line += " implausible T2 and T3",
     }
-    if let Some(ttl) = reply.forward_ttl {
+    if let Some(ttl) = reply.forward_ttl.filter(|_| fields.ttl) {
         let _ = write!(line, " ttl={ttl}");
         if let Some(back) = reply.backward_ttl {
             let _ = write!(line, "/{back}");
@@ -57,26 +64,47 @@ pub fn line(record: &Record, name: Option<&str>) -> String {
     for finding in &reply.findings {
         let _ = write!(line, "\n    {}: {}", finding.tlv, finding.words);
     }
-    line
+    fold(&line, columns, HANG)
 }
 
-/// What one-way delays rest on, in a few words.
-fn trust(is_synchronized: bool, error_ns: u64) -> String {
-    let error = nanos(i64::try_from(error_ns).unwrap_or(i64::MAX));
-    if is_synchronized {
-        format!("one way ± {error}, both clocks synchronised")
-    } else {
-        format!("one way unreliable: clocks not synchronised, ± {error}")
+/// Columns by which the rest of a folded line is indented.
+const HANG: usize = 4;
+
+/// The fields of a reply's line that are shown beside its number and the round trip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Fields {
+    one_way: bool,
+    ttl: bool,
+    residence: bool,
+    octets: bool,
+}
+
+impl Fields {
+    /// Returns the fields for which there is room, the most important ones first. Widths are those of large values.
+    fn that_fit(columns: usize) -> Self {
+        let mut fields = Self::default();
+        // `seq=99999 rtt=-99.99 µs`, and columns of each further field with the space before it.
+        let mut room = columns.saturating_sub("seq=99999 rtt=-99.99 µs".chars().count());
+        for (field, width) in [
+            (&mut fields.one_way, " forward=-99.99 µs backward=-99.99 µs".chars().count()),
+            (&mut fields.ttl, " ttl=255/255".len()),
+            (&mut fields.residence, " residence=999.9 µs".chars().count()),
+            (&mut fields.octets, "1472 octets ".len()),
+        ] {
+            *field = width <= room;
+            room -= if *field { width } else { 0 };
+        }
+        fields
     }
 }
 
-/// The summary of all targets.
-pub fn summary(config: &Config, outcome: &Outcome) -> String {
+/// Returns the summary of all targets, in `columns`.
+pub fn summary(config: &Config, outcome: &Outcome, columns: usize) -> String {
     let mut text = String::new();
     for (session, target) in outcome.sessions.iter().zip(&config.targets) {
         let ssid = if session.ssid == 0 { "no SSID".into() } else { format!("SSID {}", session.ssid) };
         let _ = writeln!(text, "\n--- {} ({}), {ssid} ---", target.name, target.address);
-        describe(&mut text, session, config);
+        describe(&mut text, session, config, columns);
     }
     if outcome.sessions.len() > 1 {
         let mut total = Statistics::default();
@@ -90,7 +118,7 @@ pub fn summary(config: &Config, outcome: &Outcome) -> String {
         let sent: u64 = outcome.sessions.iter().map(|session| session.exchange.counts().sent).sum();
         let _ = writeln!(text, "\n--- all {} targets ---", outcome.sessions.len());
         let _ = writeln!(text, "{sent} sent, {received} received, {lost} lost ({})", percent(lost, settled));
-        delays(&mut text, &total);
+        delays(&mut text, &total, columns);
     }
     let foreign = outcome.foreign;
     if foreign != Default::default() {
@@ -101,15 +129,16 @@ pub fn summary(config: &Config, outcome: &Outcome) -> String {
         );
     }
     if outcome.queue_drops > 0 {
-        let _ = writeln!(text, "{} datagrams were lost in our own receive queue", outcome.queue_drops);
+        let lost = count(outcome.queue_drops, "datagram");
+        let _ = writeln!(text, "lost in our own receive queue: {lost}");
     }
     for step in &outcome.clock_steps_ns {
         let _ = writeln!(text, "the clock was set by {} during the measurement", nanos(*step));
     }
-    text
+    fold(&text, columns, HANG)
 }
 
-fn describe(text: &mut String, session: &Session, config: &Config) {
+fn describe(text: &mut String, session: &Session, config: &Config, columns: usize) {
     let counts = session.exchange.counts();
     let _ = writeln!(
         text,
@@ -125,13 +154,13 @@ fn describe(text: &mut String, session: &Session, config: &Config) {
         }
     );
     irregularities(text, session, counts);
-    delays(text, &session.statistics);
+    delays(text, &session.statistics, columns);
     clocks(text, &session.statistics);
     marks(text, session, config);
     for (name, tally) in session.tlvs(config) {
         let outcomes = [
             (tally.answered, "answered"),
-            (tally.unrecognized, "not recognised"),
+            (tally.unrecognized, unrecognized(&name)),
             (tally.malformed, "malformed"),
             (tally.not_conformant, "not possible"),
             (tally.not_authentic, "not authentic"),
@@ -143,6 +172,14 @@ fn describe(text: &mut String, session: &Session, config: &Config) {
     }
 }
 
+/// What U means for a TLV: a reflector may know it, and not do what it asks unless it is allowed.
+fn unrecognized(name: &str) -> &'static str {
+    match REGISTRY.iter().find(|entry| entry.name == name).and_then(|entry| entry.allowed_by) {
+        Some(_) => "not recognised or not allowed",
+        None => "not recognised",
+    }
+}
+
 fn direction(counts: Counts, split: Split) -> String {
     if counts.lost == 0 {
         return String::new();
@@ -151,9 +188,9 @@ fn direction(counts: Counts, split: Split) -> String {
         (Some(far), Some(near)) => {
             let unknown = match split.unattributed {
                 0 => String::new(),
-                count => format!(", {count} unknown"),
+                count => format!(", unattributed {count}"),
             };
-            format!(": {far} on the way there, {near} on the way back{unknown}")
+            format!(": far end {far}, near end {near}{unknown}")
         }
         _ if split.is_stateful => "; direction unknown: the reflector's numbers contradict each other".into(),
         _ => "; direction unknown: the reflector does not show that it counts".into(),
@@ -163,67 +200,99 @@ fn direction(counts: Counts, split: Split) -> String {
 fn irregularities(text: &mut String, session: &Session, counts: Counts) {
     let ignored = session.ignored;
     let notes = [
-        (counts.duplicates, "duplicates"),
-        (counts.reordered, "reordered"),
-        (counts.late, "late"),
-        (counts.further, "further replies as asked"),
-        (counts.further_lost, "further replies missing"),
-        (counts.corrupted, "corrupted or forged"),
-        (counts.unmatched - counts.corrupted, "fit no packet"),
-        (ignored.foreign, "from elsewhere"),
-        (ignored.unauthenticated, "with a wrong HMAC"),
-        (ignored.malformed, "malformed"),
-        (ignored.other_link, "for another link"),
-        (counts.reflector_restarts, "reflector restarts"),
-        (counts.unsettled, "unsettled when it was stopped"),
-        (session.schedule_skipped, "of the schedule skipped"),
-        (session.refusals, "refused by the network"),
-        (session.slowdowns, "slowdowns for congestion"),
-        (session.statistics.discarded_by_clock_step, "without delays as the clock was set"),
-        (session.statistics.implausible, "without delays as T2 and T3 are implausible"),
+        (counts.duplicates, "duplicate", "duplicates"),
+        (counts.reordered, "reordered", "reordered"),
+        (counts.late, "late", "late"),
+        (counts.further, "further reply as asked", "further replies as asked"),
+        (counts.further_lost, "further reply missing", "further replies missing"),
+        (counts.corrupted, "corrupted or forged", "corrupted or forged"),
+        (counts.unmatched - counts.corrupted, "fits no packet", "fit no packet"),
+        (ignored.foreign, "from elsewhere", "from elsewhere"),
+        (ignored.unauthenticated, "with a wrong HMAC: the keys differ", "with a wrong HMAC: the keys differ"),
+        (ignored.malformed, "malformed", "malformed"),
+        (ignored.other_link, "for another link", "for another link"),
+        (counts.reflector_restarts, "reflector restart", "reflector restarts"),
+        (counts.unsettled, "unsettled when it was stopped", "unsettled when it was stopped"),
+        (session.schedule_skipped, "of the schedule skipped", "of the schedule skipped"),
+        (session.refusals, "refused by the network", "refused by the network"),
+        (session.slowdowns, "slowdown for congestion", "slowdowns for congestion"),
+        (
+            session.statistics.discarded_by_clock_step,
+            "without delays as the clock was set",
+            "without delays as the clock was set",
+        ),
+        (
+            session.statistics.implausible,
+            "without delays as T2 and T3 are implausible",
+            "without delays as T2 and T3 are implausible",
+        ),
     ];
-    let notes: Vec<String> =
-        notes.iter().filter(|(count, _)| *count > 0).map(|(count, label)| format!("{count} {label}")).collect();
+    let said = |(count, one, many): &(u64, &str, &str)| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        count => Some(format!("{count} {many}")),
+    };
+    let notes: Vec<String> = notes.iter().filter_map(said).collect();
     if !notes.is_empty() {
         let _ = writeln!(text, "{}", notes.join(", "));
     }
     if counts.lost > 0 {
-        let _ = writeln!(text, "{} bursts of loss, the longest of {}", counts.loss_bursts, counts.loss_burst_max);
+        let bursts = count(counts.loss_bursts, "burst");
+        let _ = writeln!(text, "{bursts} of loss, the longest of {}", count(counts.loss_burst_max, "packet"));
     }
     if let (count @ 1.., Some(reason)) = (session.send_errors.0, &session.send_errors.1) {
         let _ = writeln!(text, "{count} could not be sent: {reason}");
     }
 }
 
-fn delays(text: &mut String, statistics: &Statistics) {
+/// Columns of a table's label, and of each of its figures.
+const LABEL: usize = 12;
+const FIGURE: usize = 11;
+
+/// A figure of a distribution: its name, and how to take it from a distribution and its variation.
+type Figure = (&'static str, fn(&Figures, &Variation) -> Option<i64>);
+
+/// The figures of a row in their order.
+const FIGURES: [Figure; 8] = [
+    ("min", |figures, _| Some(figures.min)),
+    ("mean", |figures, _| Some(figures.mean.round() as i64)),
+    ("p50", |figures, _| Some(figures.p50)),
+    ("p90", |figures, _| Some(figures.p90)),
+    ("p99", |figures, _| Some(figures.p99)),
+    ("p99.9", |figures, _| Some(figures.p99_9)),
+    ("max", |figures, _| Some(figures.max)),
+    ("jitter", |_, variation| variation.jitter().map(|jitter| jitter.round() as i64)),
+];
+
+/// The same by importance: as many as there is room for are shown.
+const IMPORTANCE: [&str; 8] = ["p50", "p99", "max", "jitter", "min", "mean", "p99.9", "p90"];
+
+/// Returns the figures that a table of so many columns has.
+fn shown(columns: usize) -> Vec<Figure> {
+    let most = (columns.saturating_sub(LABEL) / FIGURE).clamp(1, FIGURES.len());
+    FIGURES.into_iter().filter(|(name, _)| IMPORTANCE[..most].contains(name)).collect()
+}
+
+fn delays(text: &mut String, statistics: &Statistics, columns: usize) {
     if statistics.round_trip.count() == 0 {
         return;
     }
-    let _ = writeln!(
-        text,
-        "{:<12}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}",
-        "", "min", "mean", "p50", "p90", "p99", "p99.9", "max", "jitter"
-    );
+    let shown = shown(columns);
+    let names: String = shown.iter().map(|(name, _)| format!("{name:>FIGURE$}")).collect();
+    let _ = writeln!(text, "{:LABEL$}{names}", "");
     let none = Variation::default();
-    row(text, "round trip", &statistics.round_trip, &statistics.round_trip_variation);
-    row(text, "residence", &statistics.residence, &none);
-    row(text, "there", &statistics.forward, &statistics.forward_variation);
-    row(text, "back", &statistics.backward, &statistics.backward_variation);
-    row(text, "sent late", &statistics.pacing, &none);
-}
-
-fn row(text: &mut String, label: &str, distribution: &Distribution, variation: &Variation) {
-    let Some(figures) = distribution.figures() else { return };
-    let _ = write!(text, "{label:<12}");
-    let values =
-        [figures.min, figures.mean.round() as i64, figures.p50, figures.p90, figures.p99, figures.p99_9, figures.max];
-    for value in values {
-        let _ = write!(text, "{:>11}", nanos(value));
+    for (label, distribution, variation) in [
+        ("round trip", &statistics.round_trip, &statistics.round_trip_variation),
+        ("residence", &statistics.residence, &none),
+        ("forward", &statistics.forward, &statistics.forward_variation),
+        ("backward", &statistics.backward, &statistics.backward_variation),
+        ("pacing error", &statistics.pacing, &none),
+    ] {
+        let Some(figures) = distribution.figures() else { continue };
+        let figure = |(_, take): &Figure| take(&figures, variation).map_or_else(String::new, nanos);
+        let row: String = shown.iter().map(|one| format!("{:>FIGURE$}", figure(one))).collect();
+        let _ = writeln!(text, "{}", format!("{label:<LABEL$}{row}").trim_end());
     }
-    if let Some(jitter) = variation.jitter() {
-        let _ = write!(text, "{:>11}", nanos(jitter.round() as i64));
-    }
-    text.push('\n');
 }
 
 fn clocks(text: &mut String, statistics: &Statistics) {
@@ -233,14 +302,20 @@ fn clocks(text: &mut String, statistics: &Statistics) {
     }
     let claim = |is_synchronized| if is_synchronized { "synchronised" } else { "not synchronised" };
     let (ours, theirs) = (statistics.sender_clock, statistics.reflector_clock);
-    let error = nanos(ours.error_ns_max.saturating_add(theirs.error_ns_max).min(i64::MAX as u64) as i64);
+    let bound = |ns: u64| nanos(i64::try_from(ns).unwrap_or(i64::MAX));
+    let together = bound(ours.error_ns_max.saturating_add(theirs.error_ns_max));
+    let trust = if ours.is_synchronized() && theirs.is_synchronized() {
+        format!("one way ± {together}")
+    } else {
+        format!("one way unreliable, ± {together} claimed")
+    };
     let _ = writeln!(
         text,
-        "one-way delays rest on: our clock {} (± {}), the reflector's {} (± {}); together ± {error}",
+        "{trust}: our clock {} (± {}), the reflector's {} (± {})",
         claim(ours.is_synchronized()),
-        nanos(ours.error_ns_max.min(i64::MAX as u64) as i64),
+        bound(ours.error_ns_max),
         claim(theirs.is_synchronized()),
-        nanos(theirs.error_ns_max.min(i64::MAX as u64) as i64),
+        bound(theirs.error_ns_max),
     );
     let t1 = sources(samples, statistics.hardware_t1, statistics.kernel_t1);
     let t4 = sources(samples, statistics.hardware_t4, statistics.kernel_t4);
@@ -266,7 +341,7 @@ fn marks(text: &mut String, session: &Session, config: &Config) {
     if statistics.forward_ttl.iter().next().is_some() {
         let _ = writeln!(
             text,
-            "TTL sent {}, there {}, back {}",
+            "TTL sent {}, forward {}, backward {}",
             config.ttl,
             list(&statistics.forward_ttl, &number),
             list(&statistics.backward_ttl, &number)
@@ -274,12 +349,12 @@ fn marks(text: &mut String, session: &Session, config: &Config) {
     }
     let is_plain = config.traffic_class.0 == 0 && statistics.backward_class.iter().all(|(octet, _)| octet == 0);
     if !is_plain && statistics.round_trip.count() > 0 {
-        let there = match statistics.forward_class.iter().next() {
-            Some(_) => format!(", there {}", list(&statistics.forward_class, &class)),
+        let forward = match statistics.forward_class.iter().next() {
+            Some(_) => format!(", forward {}", list(&statistics.forward_class, &class)),
             None => String::new(),
         };
-        let back = list(&statistics.backward_class, &class);
-        let _ = writeln!(text, "sent with {}{there}, back {back}", words::class(config.traffic_class));
+        let backward = list(&statistics.backward_class, &class);
+        let _ = writeln!(text, "sent with {}{forward}, backward {backward}", words::class(config.traffic_class));
     }
 }
 
@@ -293,5 +368,82 @@ pub(super) fn stamp_label(source: StampSource) -> &'static str {
         StampSource::Hardware => "hardware",
         StampSource::Kernel => "kernel",
         StampSource::User => "user",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::event::ReplyRecord;
+    use super::super::super::sample::Times;
+    use super::super::super::tlvs::answer::Outcome as TlvOutcome;
+    use super::super::super::tlvs::words::Finding;
+    use super::*;
+
+    /// A reply with large values everywhere, behind an asymmetric path.
+    fn answered() -> Record {
+        let times = Times { t1: 1_000_000_000, t2: 1_052_340_000, t3: 1_058_640_000, t4: 1_123_450_000 };
+        Record {
+            target: 0,
+            ssid: 1,
+            fate: Fate::Answered(Kind::Reply),
+            sequence: 12_345,
+            t1: (times.t1, StampSource::Kernel),
+            reply: Some(ReplyRecord {
+                octets: 1_472,
+                t2: times.t2,
+                t3: times.t3,
+                t4: (times.t4, StampSource::User),
+                reflector_sequence: 6,
+                sample: Ok(times.sample()),
+                is_synchronized: false,
+                error_ns: 16,
+                forward_ttl: Some(255),
+                backward_ttl: Some(248),
+                forward_class: None,
+                backward_class: None,
+                reordering_extent: 0,
+                findings: Vec::new(),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_reply_has_a_line_that_fits_and_wider_ones_have_more() {
+        let cases = [
+            (40, "seq=12345 rtt=117.2 ms ttl=255/248"),
+            (80, "seq=12345 rtt=117.2 ms forward=52.34 ms backward=64.81 ms ttl=255/248"),
+            (
+                200,
+                "1472 octets seq=12345 rtt=117.2 ms residence=6.300 ms forward=52.34 ms backward=64.81 ms ttl=255/248",
+            ),
+        ];
+        for (columns, expected) in cases {
+            assert_eq!(line(&answered(), None, columns), expected, "{columns}");
+        }
+        let named = line(&answered(), Some("a.example"), 80);
+        assert_eq!(named, "a.example: seq=12345 rtt=117.2 ms forward=52.34 ms backward=64.81 ms");
+    }
+
+    #[test]
+    fn long_words_about_tlvs_are_folded_below_their_line() {
+        let mut record = answered();
+        let words = "reply came back with DSCP AF21 ECN ECT(0) as asked; the path changed ECN from ECT(1) to CE".into();
+        let finding =
+            Finding { tlv: "dscp-ecn".into(), outcome: TlvOutcome::Answered, words, value: serde_json::Value::Null };
+        record.reply.as_mut().unwrap().findings.push(finding);
+        record.fate = Fate::Answered(Kind::Duplicate);
+        for columns in [40, 80, 200] {
+            let text = line(&record, Some("2001:db8:1:2:3:4:5:6"), columns);
+            assert!(text.lines().all(|line| line.chars().count() <= columns), "{text}");
+            assert!(text.contains("(duplicate)") && text.contains("\n    dscp-ecn: "), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_table_has_the_most_important_figures_that_fit() {
+        let names = |columns| shown(columns).iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        assert_eq!(names(40), ["p50", "p99"]);
+        assert_eq!(names(80), ["min", "mean", "p50", "p99", "max", "jitter"]);
+        assert_eq!(names(200), ["min", "mean", "p50", "p90", "p99", "p99.9", "max", "jitter"]);
     }
 }

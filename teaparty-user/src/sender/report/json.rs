@@ -11,6 +11,9 @@ use super::super::stats::{ClockClaims, Statistics, Tally};
 /// Version of the document's shape; grows when a key changes its meaning.
 pub const SCHEMA: u32 = 1;
 
+/// Ranges of a target's `round_trip_histogram`.
+const RANGES: usize = 80;
+
 /// The summary. At its top stand the figures of all targets together; `targets` has those of each.
 pub fn summary(config: &Config, outcome: &Outcome) -> Value {
     let mut total = Statistics::default();
@@ -61,6 +64,7 @@ fn one(session: &Session, config: &Config, name: &str) -> Value {
     object.insert("address".into(), json!(session.address));
     object.insert("ssid".into(), json!(session.ssid));
     object.extend(figures(&session.statistics, session.exchange.counts(), session.exchange.split(), session.ignored));
+    object.insert("round_trip_histogram".into(), json!(session.statistics.round_trip.histogram(RANGES)));
     object.insert("tlvs".into(), json!(session.tlvs(config)));
     object.insert("send_errors".into(), json!(session.send_errors.0));
     object.insert("send_error".into(), json!(session.send_errors.1));

@@ -80,8 +80,23 @@ pub fn finding(answer: &Answer<'_>, marks: Marks) -> Finding {
         (Outcome::Answered, Some(kind)) => tell(kind, answer.value, marks),
         _ => None,
     };
-    let (words, value) = told.unwrap_or_else(|| (answer.outcome.label().into(), Value::Null));
+    let (words, value) = told.unwrap_or_else(|| (unusable(answer), Value::Null));
     Finding { tlv: name(answer), outcome: answer.outcome, words, value }
+}
+
+/// Why a TLV's Value may not be used.
+///
+/// U comes back from a reflector that does not know a TLV, and from one that knows it and may not do what it asks.
+fn unusable(answer: &Answer<'_>) -> String {
+    let label = answer.outcome.label();
+    match (answer.outcome, answer.kind.and_then(|kind| kind.entry().allowed_by)) {
+        (Outcome::Unrecognized, Some(_)) if answer.kind == Some(Kind::Hmac) => {
+            format!("{label}: the reflector has no key for it (`--tlv-key-file` there)")
+        }
+        (Outcome::Unrecognized, Some(option)) => format!("not recognised or not allowed (`{option}` there)"),
+        (Outcome::NotAuthentic, _) => format!("{label}: the keys differ, or the reflector has none"),
+        _ => label.into(),
+    }
 }
 
 fn tell(kind: Kind, value: &[u8], marks: Marks) -> Option<(String, Value)> {
