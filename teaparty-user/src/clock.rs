@@ -44,7 +44,7 @@ impl Clock for SystemClock {
 
     fn state(&self) -> ClockState {
         ClockState::read().unwrap_or_else(|error| {
-            tracing::warn!("cannot read the clock's state, so it counts as not synchronised: ntp_adjtime: {error}");
+            tracing::warn!(%error, "cannot read the clock's state, so it counts as not synchronised: ntp_adjtime");
             ClockState::UNKNOWN
         })
     }

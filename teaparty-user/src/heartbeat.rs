@@ -243,7 +243,7 @@ async fn beat(reflectors: Arc<[ReflectorHandle]>, heartbeat: Heartbeat, status: 
         match sent {
             Ok(at) => {
                 if status.last_error.take().is_some() {
-                    tracing::info!("heartbeats to {target} go out again");
+                    tracing::info!(%target, "heartbeats go out again");
                 }
                 status.sent += 1;
                 status.last_success_ns = Some(at);
@@ -251,7 +251,7 @@ async fn beat(reflectors: Arc<[ReflectorHandle]>, heartbeat: Heartbeat, status: 
             Err(error) => {
                 // One line for each change, not for each packet.
                 if status.last_error.is_none() {
-                    tracing::warn!("heartbeats to {target} do not go out, and are tried again: {error}");
+                    tracing::warn!(%target, %error, "heartbeats do not go out, and are tried again");
                 }
                 status.failed += 1;
                 status.last_error = Some(error.to_string());

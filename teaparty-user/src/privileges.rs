@@ -76,6 +76,6 @@ pub fn keep_only(needed: CapabilitySet) -> io::Result<()> {
     set_no_new_privs(true)?;
     // Once in a process: there is nothing left to give up a second time.
     let _ = GIVEN_UP.set(permitted - kept);
-    tracing::debug!("capabilities kept: {kept:?}");
+    tracing::debug!(kept = ?kept, "capabilities kept");
     Ok(())
 }

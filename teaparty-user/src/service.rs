@@ -34,7 +34,7 @@ pub fn alive() {
 fn notify(state: &str) {
     let Some(name) = std::env::var_os(SOCKET) else { return };
     if let Err(error) = send(&name, state) {
-        tracing::debug!("the service manager at {} does not listen: {error}", name.display());
+        tracing::debug!(socket = %name.display(), %error, "the service manager does not listen");
     }
 }
 

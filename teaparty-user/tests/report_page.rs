@@ -20,7 +20,7 @@ fn browse(browser: &str, folder: &Path, page: &Path, action: &str) -> (String, S
     let output = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"])
         .args(["--disable-component-update", "--disable-sync", "--hide-scrollbars", "--enable-logging=stderr"])
-        .args(["--window-size=1000,1400", "--force-device-scale-factor=1"])
+        .args(["--window-size=1000,2200", "--force-device-scale-factor=1"])
         .arg(format!("--user-data-dir={}", folder.join("profile").display()))
         .arg(action)
         .arg(format!("file://{}", page.display()))
@@ -81,7 +81,7 @@ fn pages_are_drawn_by_a_browser_and_load_nothing() {
         // Its words, its plots, and whether two lines of quantiles are in it.
         (format!("report {}", stream.display()), 4, false),
         (format!("report {}", log.display()), 2, false),
-        (format!("report --compare {} {}", stream.display(), other.display()), 5, true),
+        (format!("report --compare {} {}", stream.display(), other.display()), 4, true),
     ];
     for (i, (words, plots, is_comparison)) in pages.iter().enumerate() {
         let page = folder.path().join(format!("{i}.html"));

@@ -181,7 +181,7 @@ impl ApiError {
 
     /// 503: the kernel refuses a change. The cause goes to the log.
     pub fn kernel(cause: impl std::fmt::Display) -> Self {
-        tracing::error!("nothing was changed: {cause}");
+        tracing::error!(error = %cause, "nothing was changed");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "kernel", "The kernel refused", "it did not take the change")
             .with_remedy("the reflector's log says why; if a map is full, delete something first")
     }
@@ -194,7 +194,7 @@ impl ApiError {
 
     /// 500, for what is no client's doing. The cause goes to the log, not to the client.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
-        tracing::error!("the API cannot answer: {cause}");
+        tracing::error!(error = %cause, "the API cannot answer");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The reflector failed", "its log says why")
     }
 

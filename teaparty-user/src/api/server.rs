@@ -32,7 +32,7 @@ pub async fn serve(listener: Listener, router: Router) {
                 }
             }
             Err(error) => {
-                tracing::debug!("the API cannot accept a connection: {error}");
+                tracing::debug!(%error, "the API cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -67,7 +67,7 @@ async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit>
     let beats = Heartbeats::new(handles.clone());
     for heartbeat in &plan.service.heartbeat {
         if let Err(error) = beats.add(*heartbeat) {
-            tracing::warn!("--heartbeat {}: {error}", heartbeat.target);
+            tracing::warn!(target = %heartbeat.target, %error, "no heartbeats");
         }
     }
     let reloader = Arc::new(Reloader::new(asked, loader, &plan, handles.clone(), beats.clone()));
@@ -106,7 +106,7 @@ async fn follow_hangups(mut hangup: Signal, reloader: Arc<Reloader>) {
     while hangup.recv().await.is_some() {
         let reloader = reloader.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || reloader.reload_and_tell()).await {
-            tracing::error!("reading the configuration again has failed; this is a bug in teaparty: {error}");
+            tracing::error!(%error, "reading the configuration again has failed; this is a bug in teaparty");
         }
     }
 }
@@ -176,7 +176,7 @@ async fn listen(asked: Option<&Place>, access: &Access) -> anyhow::Result<Option
         }
         Err(error @ ListenError::Token(_)) => Err(UsageError::new(error.to_string()).into()),
         Err(error) if asked.is_none() => {
-            tracing::warn!("no API: {error}");
+            tracing::warn!(%error, "no API");
             Ok(None)
         }
         Err(error) => Err(error.into()),

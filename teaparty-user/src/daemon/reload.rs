@@ -142,7 +142,7 @@ impl Reloader {
         }
         for added in new.heartbeat.iter().filter(|one| !is_in(&last.heartbeat, one)) {
             if let Err(error) = self.heartbeats.add(*added) {
-                tracing::warn!("heartbeat {}: {error}", added.target);
+                tracing::warn!(target = %added.target, %error, "no heartbeats");
             }
         }
         // What takes a restart is told again each time, until there is one.
@@ -160,21 +160,22 @@ impl Reloader {
 
     /// The same, told to the log: for a signal, whose sender gets no answer.
     pub fn reload_and_tell(&self) {
+        let _span = tracing::info_span!("reload").entered();
         match self.reload() {
             Ok(report) if report.applied.is_empty() && report.restart.is_empty() => {
                 tracing::info!("configuration read again: nothing has changed");
             }
             Ok(report) => {
                 if !report.applied.is_empty() {
-                    tracing::info!("configuration read again; in force: {}", Names(&report.applied));
+                    tracing::info!(keys = %Names(&report.applied), "configuration read again; in force: {}", Names(&report.applied));
                 }
                 if !report.restart.is_empty() {
-                    tracing::warn!("configuration read again; this takes a restart: {}", Names(&report.restart));
+                    tracing::warn!(keys = %Names(&report.restart), "configuration read again; this takes a restart: {}", Names(&report.restart));
                 }
             }
             Err(error) => {
                 for line in error.to_string().lines() {
-                    tracing::error!("configuration not changed: {line}");
+                    tracing::error!(error = line, "configuration not changed");
                 }
             }
         }

@@ -136,7 +136,7 @@ impl Drop for HardwareClock {
         if let Some(mut before) = self.before.take()
             && let Err(error) = request(&self.device, libc::SIOCSHWTSTAMP, &mut before)
         {
-            tracing::warn!("{}: cannot set its timestamping back: {error}", self.device);
+            tracing::warn!(interface = self.device, %error, "cannot set its timestamping back");
         }
     }
 }

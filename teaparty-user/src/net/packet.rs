@@ -88,7 +88,7 @@ impl PacketSocket {
                     }
                 }
                 Err(error) => {
-                    tracing::debug!("sending a frame: {error}");
+                    tracing::debug!(%error, "cannot send a frame");
                     is_sent(next, false);
                     next += 1;
                 }

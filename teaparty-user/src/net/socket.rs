@@ -193,7 +193,7 @@ impl Socket {
             && let Err(error) = self.set(libc::SOL_UDP, libc::UDP_GRO, 1, "UDP_GRO")
         {
             // A kernel before 5.0: they come one by one then.
-            tracing::debug!("{error}");
+            tracing::debug!(%error);
         }
         if options.report_errors {
             let (level, option) =
@@ -238,7 +238,7 @@ impl Socket {
             if self.set(libc::SOL_SOCKET, force, value, "SO_RCVBUFFORCE").is_err() {
                 let result = self.set(libc::SOL_SOCKET, ordinary, value, "SO_RCVBUF");
                 if let Err(error) = result {
-                    tracing::debug!("{error}");
+                    tracing::debug!(%error);
                 }
             }
         }

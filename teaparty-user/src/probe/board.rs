@@ -36,9 +36,16 @@ impl SourceStatus {
         let was = (std::mem::replace(&mut self.targets, targets), std::mem::replace(&mut self.problem, problem));
         match &self.problem {
             Some(problem) if was.1.as_ref() != Some(problem) => {
-                tracing::warn!("{problem}; the targets of before stay, {} of {}", self.targets, self.origin);
+                tracing::warn!(
+                    source = self.origin,
+                    count = self.targets,
+                    error = problem,
+                    "the targets of before stay"
+                );
             }
-            None if was.0 != targets || was.1.is_some() => tracing::info!("{}: {targets} targets", self.origin),
+            None if was.0 != targets || was.1.is_some() => {
+                tracing::info!(source = self.origin, count = targets, "targets were read")
+            }
             _ => {}
         }
     }

@@ -170,9 +170,9 @@ impl Member {
         while !self.stop.is_requested() {
             let began = Instant::now();
             let Err(error) = self.measure() else { continue };
-            let problem = format!("{error:#}");
+            let problem = crate::exit::causes(error.as_ref());
             if told != problem {
-                tracing::warn!("measuring goes on as soon as it can: {problem}");
+                tracing::warn!(error = problem, "measuring goes on as soon as it can");
                 told = problem.clone();
             }
             for (watched, _) in self.roster.borrow().members.values() {
@@ -251,7 +251,7 @@ impl Member {
             Event::Notice { target, text } => {
                 let roster = self.roster.borrow();
                 match target.and_then(|target| roster.places.get(target)) {
-                    Some(watched) => tracing::info!("{}: {text}", watched.wanted.name),
+                    Some(watched) => tracing::info!(target = watched.wanted.name, "{text}"),
                     None => tracing::warn!("{text}"),
                 }
             }

@@ -47,7 +47,7 @@ pub enum Format {
 /// Measures until SIGINT or SIGTERM.
 pub fn run(path: &Path, config: Config, loader: KeyLoader, format: Format) -> anyhow::Result<Exit> {
     if let Err(error) = process::forbid_dumps() {
-        tracing::warn!("cannot forbid core dumps, which would hold keys: {error}");
+        tracing::warn!(%error, "cannot forbid core dumps, which would hold keys");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(follow(path.into(), config, Arc::new(loader), format))
@@ -98,13 +98,13 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
             }
         };
         if is_asked && !is_file {
-            tracing::warn!("{}", ReloadError::Gone);
+            tracing::warn!(error = %ReloadError::Gone);
         } else if is_asked {
             stamp = stamp_of(&path);
             if let Some(config) = reload(&path, &loader, &board).await {
                 let restart = started.changed(&config.reach, |key| access.is_kept(&config.access, key));
                 if !restart.is_empty() {
-                    tracing::warn!("this takes a restart: {}; all else is taken over", restart.join(", "));
+                    tracing::warn!(keys = restart.join(", "), "some keys take a restart; all else is taken over");
                 }
                 renew(&access, &config.access);
                 supervisor.configure(config);
@@ -120,7 +120,7 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
 /// Takes over what the files of token and certificate hold now.
 fn renew(access: &Access, newer: &Access) {
     for setting in access.renew(newer) {
-        tracing::info!("{setting}: what the file holds now is in force");
+        tracing::info!(setting = %setting, "what its file holds now is in force");
     }
 }
 
@@ -140,7 +140,7 @@ async fn reload(path: &Path, loader: &Arc<KeyLoader>, board: &Board) -> Option<C
         }
         Err(problems) => {
             for problem in problems.lines() {
-                tracing::error!("{problem}");
+                tracing::error!(error = problem);
             }
             tracing::error!("the file has something wrong: all stays as it was");
             None

@@ -192,7 +192,8 @@ impl Supervisor {
         }
         if self.board.left_out.swap(left_out, Ordering::Relaxed) != left_out && left_out > 0 {
             tracing::warn!(
-                "{left_out} targets are left out: they are there twice, or are more than the {MOST_TARGETS} that a probe measures"
+                count = left_out,
+                "targets are left out: they are there twice, or are more than the {MOST_TARGETS} that a probe measures"
             );
         }
         let claimed: HashSet<u16> = wanted.values().filter_map(|wanted| wanted.ssid).collect();
@@ -244,7 +245,7 @@ impl Supervisor {
             Ok(address) => {
                 let before = entry.address.replace(address);
                 if let Some(before) = before {
-                    tracing::info!("{} is now at {address}, no longer at {before}", watched.wanted.name);
+                    tracing::info!(target = watched.wanted.name, %address, "is now at {address}, no longer at {before}");
                 }
                 self.leave_group(&watched, before);
                 watched.state().address = Some(address);
@@ -254,7 +255,7 @@ impl Supervisor {
             Err(problem) => {
                 let mut state = watched.state();
                 if state.address.is_none() && state.problem.as_ref() != Some(&problem) {
-                    tracing::warn!("{}: {problem}", watched.wanted.name);
+                    tracing::warn!(target = watched.wanted.name, error = problem);
                 }
                 state.problem = Some(problem);
             }
@@ -277,8 +278,9 @@ impl Supervisor {
             match Group::start(watched.wanted.profile.clone(), address.is_ipv6()) {
                 Ok(group) => self.groups.push(group),
                 Err(error) => {
-                    tracing::error!("{}: {error:#}", watched.wanted.name);
-                    watched.pause(Some(&format!("{error:#}")));
+                    let problem = crate::exit::causes(error.as_ref());
+                    tracing::error!(target = watched.wanted.name, error = problem);
+                    watched.pause(Some(&problem));
                     // Tried again when the name is looked up again.
                     if let Some(entry) = self.entries.values_mut().find(|entry| entry.watched.id == watched.id) {
                         entry.address = None;
@@ -331,7 +333,7 @@ async fn resolve(watched: Arc<Watched>, lookups: Arc<Semaphore>, messages: Sende
             let (spec, profile) = (watched.wanted.spec.clone(), watched.wanted.profile.clone());
             let lookup = move || spec.addresses(profile.measure.port, profile.family());
             let found = tokio::task::spawn_blocking(lookup).await;
-            found.unwrap_or_else(|error| Err(error.into())).map_err(|error| format!("{error:#}"))
+            found.unwrap_or_else(|error| Err(error.into())).map_err(|error| crate::exit::causes(error.as_ref()))
         };
         let result = found.and_then(|addresses| {
             let kept = current.filter(|current| addresses.contains(current));

@@ -1,6 +1,7 @@
 //! Reflected Test Packet Control (RFC 10052 §3) in the slow path: who we are, what a request gets, and replies of the
 //! length that it asks for.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -88,10 +89,10 @@ pub fn grant(
     let Decision::Replies(asked) = decision else {
         if plan.control_conflict {
             tracing::warn!(
-                "{} port {} asks for several replies and, by its Return Path, for none: answered once, with both TLVs \
-                 unrecognised (RFC 10052 §4.3). Take one of the two out of its packets.",
-                ip(&key.source),
-                key.source_port
+                peer = %SocketAddr::new(ip(&key.source), key.source_port),
+                session = key.ssid,
+                "asks for several replies and, by its Return Path, for none: answered once, with both TLVs unrecognised \
+                 (RFC 10052 §4.3). Take one of the two out of its packets."
             );
         }
         return Granted { decision, permit: None };

@@ -67,9 +67,13 @@ impl Instance {
     ) -> Result<Self, ReflectorError> {
         let was_held = held.is_some();
         let name = interface.name.clone();
+        let _span = tracing::info_span!("start", interface = name).entered();
         let view = View::new(config.clone(), interface, &local_addresses()?).with_provisioned(provisioned);
         if view.addresses.is_empty() {
-            tracing::warn!("{name}: it has none of the addresses to answer for; answers begin when it gets one");
+            tracing::warn!(
+                interface = name,
+                "it has none of the addresses to answer for; answers begin when it gets one"
+            );
         }
         let sockets: Vec<Arc<Socket>> = socket::open(config, &name)?.into_iter().map(Arc::new).collect();
         let agenda = Agenda::new()?;
@@ -230,9 +234,10 @@ impl Instance {
             && let Err(error) = limit_sockets(&self.sockets, view.interface.mtu)
         {
             tracing::warn!(
-                "{}: datagrams of {} octets may be answered twice or not: {error}",
-                self.name(),
-                view.interface.mtu
+                interface = self.name(),
+                octets = view.interface.mtu,
+                %error,
+                "datagrams as long as its MTU may be answered twice or not"
             );
         }
         self.shared.set_view(view.clone());
@@ -284,7 +289,7 @@ fn attach(view: &View, clock: &Clock, held: &mut Option<Folder>) -> Result<Attac
         if mode == XdpMode::Off {
             return Ok((None, None));
         }
-        tracing::warn!("{name}: its XDP program is another reflector's; sockets answer for this one, slower");
+        tracing::warn!(interface = %name, "its XDP program is another reflector's; sockets answer for this one, slower");
         return Ok((None, Some("the XDP program of the interface is another reflector's".into())));
     }
     if mode == XdpMode::Off {
@@ -300,13 +305,13 @@ fn attach(view: &View, clock: &Clock, held: &mut Option<Folder>) -> Result<Attac
         if mode != XdpMode::Auto {
             return Err(LoadError::NotEthernet { interface: name.clone() }.into());
         }
-        tracing::info!("{name}: sockets answer: its frames have no Ethernet header (tun, WireGuard, PPP)");
+        tracing::info!(interface = %name, "sockets answer: its frames have no Ethernet header (tun, WireGuard, PPP)");
         return Ok((None, Some("its frames have no Ethernet header".into())));
     }
     match loader::attach(view, clock, mode, held) {
         Ok(attached) => Ok((Some(attached), None)),
         Err(error) if mode == XdpMode::Auto && error.is_optional() => {
-            tracing::warn!("{}: no XDP, sockets answer instead, slower: {error}", view.interface.name);
+            tracing::warn!(interface = view.interface.name, %error, "no XDP, sockets answer instead, slower");
             Ok((None, Some(error.to_string())))
         }
         Err(error) => Err(error.into()),
@@ -345,7 +350,7 @@ fn spawn(
     let (shared, engine) = (shared.clone(), name.clone());
     let run = move || {
         if let Err(error) = ask_for_short_turns() {
-            tracing::debug!("the scheduler gives turns of the usual length: {error}");
+            tracing::debug!(%error, "the scheduler gives turns of the usual length");
         }
         if let Some(what) = panic_of(&engine, run) {
             shared.notify(Notice::Failed { what });

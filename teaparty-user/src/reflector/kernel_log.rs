@@ -70,11 +70,11 @@ impl log::Log for Forward {
         let (interface, message) = (&self.interface, record.args());
         // The level is part of a place in the program.
         match record.level() {
-            log::Level::Error => tracing::error!(target: "teaparty::kernel", "{interface}: {message}"),
-            log::Level::Warn => tracing::warn!(target: "teaparty::kernel", "{interface}: {message}"),
-            log::Level::Info => tracing::info!(target: "teaparty::kernel", "{interface}: {message}"),
-            log::Level::Debug => tracing::debug!(target: "teaparty::kernel", "{interface}: {message}"),
-            log::Level::Trace => tracing::trace!(target: "teaparty::kernel", "{interface}: {message}"),
+            log::Level::Error => tracing::error!(target: "teaparty::kernel", interface = %interface, "{message}"),
+            log::Level::Warn => tracing::warn!(target: "teaparty::kernel", interface = %interface, "{message}"),
+            log::Level::Info => tracing::info!(target: "teaparty::kernel", interface = %interface, "{message}"),
+            log::Level::Debug => tracing::debug!(target: "teaparty::kernel", interface = %interface, "{message}"),
+            log::Level::Trace => tracing::trace!(target: "teaparty::kernel", interface = %interface, "{message}"),
         }
     }
 

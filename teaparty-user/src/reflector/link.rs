@@ -42,7 +42,7 @@ pub fn run(shared: &Arc<Shared>, frames: &FrameSocket, exits: &Exits, wake: &imp
         }
         if let Err(error) = frames.receive(&mut requests) {
             // The interface may be down for a while; the kernel says so once.
-            tracing::debug!("receiving frames: {error}");
+            tracing::debug!(%error, "cannot receive frames");
             continue;
         }
         let (view, clock) = (shared.view(), shared.clock());

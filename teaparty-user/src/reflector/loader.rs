@@ -180,7 +180,7 @@ impl Attachment {
             None => match ledger.with_object(|object| self.attach_again(object, interface)) {
                 Ok(()) => {
                     let name = &interface.name;
-                    tracing::warn!("{name}: another program has detached the XDP program; it is attached again");
+                    tracing::warn!(interface = %name, "another program has detached the XDP program; it is attached again");
                     self.lost = None;
                     return;
                 }
@@ -192,9 +192,9 @@ impl Attachment {
         }
         match &lost {
             Some(reason) => {
-                tracing::warn!("{}: the XDP program is off the interface, sockets answer: {reason}", interface.name);
+                tracing::warn!(interface = interface.name, error = %reason, "the XDP program is off the interface, sockets answer");
             }
-            None => tracing::info!("{}: the XDP program is back on the interface", interface.name),
+            None => tracing::info!(interface = interface.name, "the XDP program is back on the interface"),
         }
         self.lost = lost;
     }
@@ -392,7 +392,9 @@ fn tell_size(maps: &Maps, view: &View) {
     if size != wanted {
         let interface = &view.interface.name;
         tracing::warn!(
-            "{interface}: the table of the earlier start is kept, with place for {size} sessions; `teaparty detach --iface \
+            %interface,
+            count = size,
+            "the table of the earlier start is kept, with place for {size} sessions; `teaparty detach --iface \
              {interface}` and a new start change it to --max-sessions {wanted}"
         );
     }
@@ -489,9 +491,10 @@ fn link(ebpf: &mut Ebpf, folder: &Folder, interface: &Interface, mode: XdpMode) 
                 let obtained = if is_native { XdpMode::Native } else { XdpMode::Skb };
                 if mode != XdpMode::Auto && mode != obtained {
                     tracing::warn!(
-                        "{}: the program of the earlier start is kept in mode {}; `teaparty detach --iface {}` and a new \
+                        interface = interface.name,
+                        mode = obtained.name(),
+                        "the program of the earlier start is kept in mode {}; `teaparty detach --iface {}` and a new \
                          start change it to {}",
-                        interface.name,
                         obtained.name(),
                         interface.name,
                         mode.name()
@@ -501,7 +504,7 @@ fn link(ebpf: &mut Ebpf, folder: &Folder, interface: &Interface, mode: XdpMode) 
             }
             Err(reason) => {
                 // The link of an interface that has gone since.
-                tracing::debug!("{}: the pinned link is dead: {reason}", interface.name);
+                tracing::debug!(interface = interface.name, error = %reason, "the pinned link is dead");
                 folder
                     .forget(pins::LINK)
                     .map_err(|source| PinError::Folder { path: folder.path().join(pins::LINK), source })?;
@@ -520,9 +523,9 @@ fn link(ebpf: &mut Ebpf, folder: &Folder, interface: &Interface, mode: XdpMode) 
     if is_veth {
         // Nothing tells us whether there is one: the far end may be in another namespace.
         tracing::info!(
-            "{}: generic mode (skb), because native replies leave a veth only if its far end runs an XDP program; if it \
-             does: --xdp-mode native",
-            interface.name
+            interface = interface.name,
+            "generic mode (skb), because native replies leave a veth only if its far end runs an XDP program; if it \
+             does: --xdp-mode native"
         );
         reason = Some("a veth; if its far end runs an XDP program: --xdp-mode native".to_owned());
     }
@@ -532,8 +535,9 @@ fn link(ebpf: &mut Ebpf, folder: &Folder, interface: &Interface, mode: XdpMode) 
                 link.pin(&path).map_err(|error| PinError::pin(&folder.path().join(pins::LINK), &error))?;
                 if let Some(LoadError::Attach { reason: refused, .. }) = refusal {
                     tracing::warn!(
-                        "{}: no native XDP, {refused}; the program runs in generic mode (skb), slower",
-                        interface.name
+                        interface = interface.name,
+                        reason = refused,
+                        "no native XDP, {refused}; the program runs in generic mode (skb), slower"
                     );
                     reason = Some(refused);
                 }

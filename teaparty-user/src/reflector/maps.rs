@@ -416,7 +416,7 @@ impl KernelLedger {
         let options =
             TestRunOptions { data_in: Some(&input), data_out: Some(&mut output), ..TestRunOptions::default() };
         if let Err(error) = self.test_run(options) {
-            tracing::debug!("ledger: {error}");
+            tracing::debug!(%error, "the kernel does not write to a session");
             return None;
         }
         let answer = LedgerRequest::read_from_bytes(&output[ETHERNET_LEN..]).ok()?;

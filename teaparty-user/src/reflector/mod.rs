@@ -197,7 +197,7 @@ impl Reflector {
                 Ok(instance) => slots.push((name.clone(), Some(instance))),
                 // Nobody has asked for this one.
                 Err(error) if config.is_chosen && (!slots.is_empty() || config.interfaces.last() != Some(name)) => {
-                    tracing::warn!("{name}: left out: {error}");
+                    tracing::warn!(interface = %name, %error, "left out");
                 }
                 Err(error) => {
                     // What an earlier controller left answering goes on answering.
@@ -330,11 +330,11 @@ impl Reflector {
             Event::Notice(Notice::AccessReport { key, report }) => {
                 let id = handle::SessionId::from(&key);
                 tracing::info!(
-                    "access report from {} port {}: access {}, return code {}",
-                    id.source,
-                    id.source_port,
-                    report.id(),
-                    report.return_code
+                    peer = %std::net::SocketAddr::new(id.source, id.source_port),
+                    session = id.ssid,
+                    access = report.id(),
+                    return_code = report.return_code,
+                    "access report"
                 );
             }
             Event::Notice(Notice::Failed { what }) => return Err(ReflectorError::Engine(what)),
@@ -354,7 +354,7 @@ impl Reflector {
         let state = locked(&self.state);
         for (name, instance) in &state.slots {
             if let Some(Err(error)) = instance.as_ref().map(|instance| instance.set_clock(clock)) {
-                tracing::warn!("{name}: the kernel does not take the clock's state: {error}");
+                tracing::warn!(interface = %name, %error, "the kernel does not take the clock's state");
             }
         }
         let Some(by_ns) = step else { return };
@@ -394,7 +394,7 @@ impl Reflector {
             };
             let kernel = instance.maps(expire).unwrap_or(0);
             if own + kernel > 0 {
-                tracing::debug!("{} sessions are over", own + kernel);
+                tracing::debug!(count = own + kernel, "sessions are over");
             }
         }
     }
@@ -439,14 +439,14 @@ impl Reflector {
                 let clock = read_clock(&self.tai_offset);
                 match Instance::start(found, &settings, provisioned, clock, sender, tally, &mut held) {
                     Ok(instance) => {
-                        tracing::info!("{name}: the interface is back, XDP mode {}", instance.mode().name());
+                        tracing::info!(interface = %name, mode = instance.mode().name(), "the interface is back, XDP mode {}", instance.mode().name());
                         away.remove(name).inspect(|away| away.end(&instance));
                         *slot = Some(instance);
                         taken.push(index);
                     }
                     // It is tried again at the next change of it; a new interface is announced more than once.
-                    Err(error) if parted.contains(name) => tracing::warn!("{name}: {error}"),
-                    Err(error) => tracing::debug!("{name}: {error}"),
+                    Err(error) if parted.contains(name) => tracing::warn!(interface = %name, %error),
+                    Err(error) => tracing::debug!(interface = %name, %error),
                 }
                 self.held.extend(held.map(|folder| (name.clone(), folder)));
             }
@@ -462,13 +462,13 @@ fn follow_one(name: &mut String, instance: &Instance, found: Interface, local: &
         tracing::info!("{name}: the interface is called {} now", found.name);
         name.clone_from(&found.name);
     } else if found != *view.interface {
-        tracing::info!("{name}: addresses or link have changed");
+        tracing::info!(interface = %name, "addresses or link have changed");
     }
     if found == *view.interface && local.iter().all(|ip| view.local.contains(&config::address(*ip))) {
         return;
     }
     if let Err(error) = instance.set_view(view.with_interface(found, local)) {
-        tracing::error!("{name}: the kernel does not take the new addresses: {error}");
+        tracing::error!(interface = %name, %error, "the kernel does not take the new addresses");
     }
 }
 
@@ -482,7 +482,8 @@ fn stop_all(slots: Vec<(String, Option<Instance>)>, is_kept: impl Fn(&Instance) 
         match instance.stop(keeps) {
             Ok(()) if keeps => {
                 tracing::info!(
-                    "{name}: the XDP program goes on answering; `teaparty detach --iface {name}` removes it"
+                    interface = %name,
+                    "the XDP program goes on answering; `teaparty detach --iface {name}` removes it"
                 );
             }
             Ok(()) => {}

@@ -100,7 +100,7 @@ impl Agenda {
     fn set_alarm(&self, waiting: &BinaryHeap<Reverse<Burst>>) {
         let next = waiting.peek().map_or(NEVER, |Reverse(next)| next.at_ns.saturating_sub(LEAD_NS));
         if let Err(error) = self.alarm.set(next) {
-            tracing::error!("cannot set an alarm for replies that are to follow: {error}");
+            tracing::error!(%error, "cannot set an alarm for replies that are to follow");
         }
     }
 }

@@ -162,7 +162,7 @@ pub fn replace(folder: &Path, path: &Path, name: &str) {
         return;
     }
     if let Err(error) = std::fs::rename(path, &place) {
-        tracing::warn!("{} can't be renamed to {name}: {error}", path.display());
+        tracing::warn!(file = %path.display(), %error, "can't be renamed to {name}");
         return;
     }
     let prefix = format!("{name}-");

@@ -108,7 +108,7 @@ impl State {
 
     fn take_back(&mut self, (config, provisioned): &(Arc<Config>, ProvisionedSet)) {
         if let Err(error) = self.replace(config.clone(), provisioned.clone()) {
-            tracing::error!("the kernel does not take its former configuration: {error}");
+            tracing::error!(%error, "the kernel does not take its former configuration");
         }
         self.config = config.clone();
         self.provisioned = provisioned.clone();

@@ -67,7 +67,7 @@ impl Segmented {
             let sent = way.first().zip(shared.raw()).is_some_and(|(first, raw)| {
                 let sent =
                     raw.send(&packet(&answer, &payload, &way), Ipv6Addr::from(first.0), answer.facts().interface);
-                sent.inspect_err(|error| tracing::debug!("sending along segments: {error}")).is_ok()
+                sent.inspect_err(|error| tracing::debug!(%error, "cannot send along segments")).is_ok()
             });
             if sent { socket::conclude(shared, counters, &answer) } else { counters.count(Reason::SendFailed) }
         }

@@ -109,7 +109,7 @@ impl Shared {
     pub fn raw(&self) -> Option<&RawV6> {
         let open = || {
             let refused =
-                |error: &std::io::Error| tracing::warn!("no replies along SRv6 segments, raw IPv6 socket: {error}");
+                |error: &std::io::Error| tracing::warn!(%error, "no replies along SRv6 segments, raw IPv6 socket");
             RawV6::open().inspect_err(refused).ok()
         };
         self.raw.get_or_init(open).as_ref()

@@ -85,7 +85,7 @@ pub fn run(shared: &Arc<Shared>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
         for (index, socket) in sockets.iter().enumerate() {
             // One batch of what waits at each; the others shall not starve.
             if let Err(error) = serve(shared, &mut datagrams, &mut requests, index, socket) {
-                tracing::debug!("receiving: {error}");
+                tracing::debug!(%error, "cannot receive");
             }
             if let Some(losses) = losses.get_mut(index) {
                 losses.count(&requests, &shared.tally.socket);

@@ -55,7 +55,9 @@ impl TransmitWatch {
         self.count(interface);
         if let Some(lost) = locked(&self.look).due(answered, Instant::now()) {
             tracing::warn!(
-                "{interface}: the driver could not send {lost} frames of the XDP program, whose replies are lost; a veth's \
+                %interface,
+                count = lost,
+                "the driver could not send {lost} frames of the XDP program, whose replies are lost; a veth's \
                  far end must run an XDP program, or take --xdp-mode skb here (`ethtool -S {interface}` shows the counters)"
             );
         }

@@ -128,7 +128,7 @@ fn place_thread(config: &Config, sessions: usize) -> anyhow::Result<()> {
     if spins(config, sessions)
         && let Err(error) = ask_for_short_turns()
     {
-        tracing::debug!("no short turns of the processor: {error}");
+        tracing::debug!(%error, "no short turns of the processor");
     }
     Ok(())
 }

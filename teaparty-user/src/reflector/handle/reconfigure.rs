@@ -71,7 +71,7 @@ pub(crate) fn changes(config: &Config, base: &Config) -> (Vec<String>, Vec<Strin
     if let Some(at) = live.iter().position(|name| name == TAKES_PRIVILEGE)
         && !privileges::given_up(config).is_empty()
     {
-        tracing::warn!("{}", ReconfigureError::GivenUp(TAKES_PRIVILEGE));
+        tracing::warn!(error = %ReconfigureError::GivenUp(TAKES_PRIVILEGE));
         restart.push(live.remove(at));
     }
     (live, restart)
@@ -83,7 +83,7 @@ impl State {
         for (name, instance) in &self.slots[..count] {
             let Some(instance) = instance else { continue };
             if let Err(error) = instance.set_view(instance.shared.view().with_config(self.config.clone())) {
-                tracing::error!("{name}: the kernel does not take its former configuration: {error}");
+                tracing::error!(interface = %name, %error, "the kernel does not take its former configuration");
             }
         }
     }

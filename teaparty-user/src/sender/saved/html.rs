@@ -5,17 +5,26 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::plots::{self, Series};
-use super::{QUANTITIES, Saved, change, clocks, gone, pairs, title};
+use super::{QUANTITIES, Saved, began, change, clocks, distribution, gone, pairs, title};
 use crate::sender::report::nanos;
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}\
+const STYLE: &str = ":root{color-scheme:light dark;--ink:#222;--soft:#666;--paper:#fff;--plot:#fafafa;--line:#ddd;\
+    --one:#26a;--two:#c60;--good:#394;--bad:#c22}\
+    @media(prefers-color-scheme:dark){:root{--ink:#ddd;--soft:#999;--paper:#16181c;--plot:#1e2127;--line:#3a3f48;\
+    --one:#5ad;--two:#f93;--good:#5c6;--bad:#f66}}\
+    body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:var(--ink);\
+    background:var(--paper)}\
+    h1,h2,h3{overflow-wrap:anywhere}.wide{overflow-x:auto}\
     table{border-collapse:collapse}td,th{padding:.15rem .9rem .15rem 0;text-align:right}\
-    th:first-child,td:first-child{text-align:left}svg{width:100%;height:auto;background:#fafafa;border:1px solid #ddd}\
-    .note{color:#666}.axis{fill:none;stroke:#bbb}polyline{fill:none;stroke-width:2}\
-    .one{fill:#26a;stroke:#26a;fill-opacity:.5;stroke-width:0}.two{fill:#c60;stroke:#c60;fill-opacity:.5;stroke-width:0}\
-    polyline.one,polyline.two{fill:none;stroke-width:2}.lost{stroke:#c22}\
-    .received{fill:#394}.far{fill:#c22}.near{fill:#c60}.unknown{fill:#888}\
-    text{font:11px system-ui,sans-serif;fill:#555}text.far,text.near{fill:#a20}";
+    th:first-child,td:first-child{text-align:left}\
+    svg{box-sizing:border-box;width:100%;min-width:36rem;height:auto;background:var(--plot);border:1px solid var(--line)}\
+    .note{color:var(--soft)}.axis{fill:none;stroke:var(--soft)}.grid{fill:none;stroke:var(--line)}\
+    polyline{fill:none;stroke-width:2}\
+    .one{fill:var(--one);stroke:var(--one);fill-opacity:.5;stroke-width:0}\
+    .two{fill:var(--two);stroke:var(--two);fill-opacity:.5;stroke-width:0}\
+    polyline.one,polyline.two{fill:none;stroke-width:2}.lost{stroke:var(--bad)}\
+    .received{fill:var(--good)}.far{fill:var(--bad)}.near{fill:var(--two)}.unknown{fill:#888}\
+    text{font:11px system-ui,sans-serif;fill:var(--soft)}text.far,text.near{fill:var(--bad)}";
 
 /// Says to the browser what the page promises: that it loads nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
@@ -56,24 +65,27 @@ pub fn comparison(before: &Saved, after: &Saved) -> String {
             let _ = writeln!(html, "<p class=\"note\">Only in {}.</p>", names[1]);
             continue;
         };
-        let _ = writeln!(html, "<table>\n<tr><th></th><th>{}</th><th>{}</th><th>change</th></tr>", names[0], names[1]);
+        let _ = writeln!(
+            html,
+            "<div class=\"wide\"><table>\n<tr><th></th><th>{}</th><th>{}</th><th>ratio</th></tr>",
+            names[0], names[1]
+        );
         for quantity in QUANTITIES {
             let [old, new, change] = change(quantity, other, target);
             let _ = writeln!(html, "<tr><td>{}</td><td>{old}</td><td>{new}</td><td>{change}</td></tr>", quantity.0);
         }
-        html.push_str("</table>\n");
+        html.push_str("</table></div>\n");
         let series = |class, label| Series { class, label };
         let lines = [
             (series("one", names[0].as_str()), &other["round_trip_ns"]),
             (series("two", names[1].as_str()), &target["round_trip_ns"]),
         ];
         plots::quantiles(&mut html, &lines);
-        for ((saved, target), name) in [(before, other), (after, target)].into_iter().zip(&names) {
+        let both = [(before, other), (after, target)].map(|(saved, target)| distribution(saved, target));
+        plots::histogram(&mut html, &[(lines[0].0, &both[0]), (lines[1].0, &both[1])]);
+        for (target, name) in [other, target].into_iter().zip(&names) {
             let _ = writeln!(html, "<h4>{name}</h4>");
             plots::fates(&mut html, target);
-            if let Some(track) = saved.track(target) {
-                plots::histogram(&mut html, &track.round_trip);
-            }
         }
     }
     for target in gone(before, after) {
@@ -86,6 +98,7 @@ pub fn comparison(before: &Saved, after: &Saved) -> String {
 fn begin(heading: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\"><title>{heading}</title>\
          <style>{STYLE}</style></head><body>\n<h1>{heading}</h1>\n"
     )
@@ -95,6 +108,7 @@ fn begin(heading: &str) -> String {
 fn origin(html: &mut String, saved: &Saved) {
     let summary = &saved.summary;
     let length = nanos(summary["duration_ns"].as_i64().unwrap_or(0));
+    let length = began(saved).map_or(length.clone(), |began| format!("{began}, {length}"));
     if let Some(caveat) = &saved.caveat {
         let _ = writeln!(html, "<p class=\"note\">{length} long, {}.</p>", escape(caveat));
         return;
@@ -117,16 +131,16 @@ fn origin(html: &mut String, saved: &Saved) {
 }
 
 fn section(html: &mut String, saved: &Saved, target: &Value) {
-    let _ = writeln!(html, "<h3>{}</h3>\n<table>", escape(&title(target)));
+    let _ = writeln!(html, "<h3>{}</h3>\n<div class=\"wide\"><table>", escape(&title(target)));
     for (label, pointer, unit) in QUANTITIES {
         let value = unit.write(target.pointer(pointer).and_then(Value::as_f64));
         let _ = writeln!(html, "<tr><td>{label}</td><td>{value}</td></tr>");
     }
-    let _ = writeln!(html, "</table>\n<p class=\"note\">Clocks {}.</p>", clocks(target));
+    let _ = writeln!(html, "</table></div>\n<p class=\"note\">Clocks {}.</p>", clocks(target));
     plots::fates(html, target);
     plots::quantiles(html, &[(Series { class: "one", label: "" }, &target["round_trip_ns"])]);
+    plots::histogram(html, &[(Series { class: "one", label: "" }, &distribution(saved, target))]);
     if let Some(track) = saved.track(target) {
-        plots::histogram(html, &track.round_trip);
         plots::over_time(html, track);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::track::Track;
-use crate::sender::histogram::Distribution;
+use super::utc;
 use crate::sender::report::nanos;
 
 const WIDTH: f64 = 900.0;
@@ -35,19 +35,83 @@ fn y_of(fraction: f64) -> f64 {
 }
 
 fn begin(html: &mut String, label: &str, height: f64) {
-    let _ =
-        write!(html, "<h4>{label}</h4>\n<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{label}\">");
-}
-
-/// The axes: `top` at the upper end of the left one, and labels at both ends of the lower one.
-fn axes(html: &mut String, top: &str, left: &str, right: &str) {
-    let (end, low) = (WIDTH - RIGHT, HEIGHT - 5.0);
     let _ = write!(
         html,
-        "<path class=\"axis\" d=\"M{LEFT} {TOP}V{FOOT}H{end}\"/><text x=\"5\" y=\"{TOP}\">{top}</text>\
-         <text x=\"5\" y=\"{FOOT}\">0</text><text x=\"{LEFT}\" y=\"{low}\">{left}</text>\
-         <text x=\"{end}\" y=\"{low}\" text-anchor=\"end\">{right}</text>"
+        "<h4>{label}</h4>\n<div class=\"wide\"><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{label}\">"
     );
+}
+
+fn end(html: &mut String) {
+    html.push_str("</svg></div>\n");
+}
+
+/// Values within a range that are easy to read: multiples of 1, 2 or 5 times a power of ten, some five of them.
+fn ticks(from: f64, to: f64) -> Vec<f64> {
+    let rough = (to - from) / 5.0;
+    if rough <= 0.0 || !rough.is_finite() {
+        return vec![from];
+    }
+    let power = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|unit| unit * power).find(|step| *step >= rough);
+    let step = step.unwrap_or(10.0 * power);
+    let first = (from / step).ceil() as i64;
+    let last = (to / step * (1.0 + 1e-12)).floor() as i64;
+    (first..=last).map(|n| n as f64 * step).collect()
+}
+
+/// The left axis from 0 to `top`, with ticks and lines across the plot.
+fn left_axis(html: &mut String, top: f64, write: impl Fn(f64) -> String) {
+    let end = WIDTH - RIGHT;
+    for value in ticks(0.0, top) {
+        let y = y_of(value / top);
+        let _ = write!(
+            html,
+            "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{end}\"/>\
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            LEFT - 6.0,
+            y + 4.0,
+            write(value)
+        );
+    }
+    let _ = write!(html, "<path class=\"axis\" d=\"M{LEFT} {TOP}V{FOOT}H{end}\"/>");
+}
+
+/// The lower axis with ticks.
+fn lower_axis(html: &mut String, from: f64, to: f64, write: impl Fn(f64) -> String) {
+    for value in ticks(from, to) {
+        let x = x_of((value - from) / (to - from));
+        let _ = write!(
+            html,
+            "<path class=\"axis\" d=\"M{x:.1} {FOOT}v4\"/><text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+            HEIGHT - 4.0,
+            write(value)
+        );
+    }
+}
+
+/// A time on an axis: without the digits that its ticks do not have.
+fn time(ns: f64) -> String {
+    let text = nanos(ns.round() as i64);
+    let Some((number, unit)) = text.split_once(' ') else { return text };
+    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    format!("{number} {unit}")
+}
+
+/// Says which colour is whose, where there are several.
+///
+/// It stands where the plot is mostly empty: quantiles rise to the right, distributions have their tail there.
+fn legend(html: &mut String, all: &[Series<'_>], is_left: bool) {
+    for (n, Series { class, label }) in all.iter().enumerate().filter(|_| all.len() > 1) {
+        let y = TOP + 16.0 * n as f64;
+        let x = if is_left { LEFT + 20.0 } else { WIDTH - RIGHT - 12.0 };
+        let (label_x, anchor) = if is_left { (x + 10.0, "start") } else { (x - 10.0, "end") };
+        let _ = write!(
+            html,
+            "<circle class=\"{class}\" cx=\"{x}\" cy=\"{y}\" r=\"4\"/><text x=\"{}\" y=\"{}\" text-anchor=\"{anchor}\">{label}</text>",
+            label_x,
+            y + 4.0
+        );
+    }
 }
 
 /// Round trips over time, losses as marks at the foot.
@@ -55,8 +119,9 @@ pub(super) fn over_time(html: &mut String, track: &Track) {
     let Some((start, end)) = track.span() else { return };
     let top = track.replies.kept.iter().map(|(_, round_trip)| *round_trip).max().unwrap_or(0).max(1) as f64;
     let x = |at: u64| x_of((at - start) as f64 / (end - start).max(1) as f64);
-    begin(html, "Round trip over time", HEIGHT);
-    axes(html, &nanos(top as i64), "0", &nanos((end - start) as i64));
+    begin(html, &format!("Round trip over time, from {}", utc(start)), HEIGHT);
+    left_axis(html, top, time);
+    lower_axis(html, 0.0, (end - start).max(1) as f64, time);
     for (at, round_trip) in &track.replies.kept {
         let _ = write!(
             html,
@@ -70,7 +135,7 @@ pub(super) fn over_time(html: &mut String, track: &Track) {
         let head = FOOT - 12.0;
         let _ = write!(html, "<line class=\"lost\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{FOOT}\" y2=\"{head}\"/>");
     }
-    html.push_str("</svg>\n");
+    self::end(html);
     let (replies, losses) = (&track.replies, &track.losses);
     for (what, kept, seen) in
         [("replies", replies.kept.len() as u64, replies.seen), ("losses", losses.kept.len() as u64, losses.seen)]
@@ -81,25 +146,61 @@ pub(super) fn over_time(html: &mut String, track: &Track) {
     }
 }
 
-/// How often round trips of each length occurred, up to the 99th percentile.
-pub(super) fn histogram(html: &mut String, round_trip: &Distribution) {
-    let bars = round_trip.histogram(BARS);
-    let (Some((first, _)), Some((last, _))) = (bars.first(), bars.last()) else { return };
-    let most = bars.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
+/// How often round trips of each length occurred, up to the 99th percentile: of one measurement, or of several on the same
+/// axes. Each is a list of lengths and how many there were.
+pub(super) fn histogram(html: &mut String, all: &[(Series<'_>, &Vec<(i64, u64)>)]) {
+    let all: Vec<_> = all.iter().filter(|(_, counts)| !counts.is_empty()).collect();
+    let edge = |counts: &[(i64, u64)]| {
+        let total: u64 = counts.iter().map(|(_, count)| count).sum();
+        let mut seen = 0;
+        let at = counts.iter().position(|(_, count)| {
+            seen += count;
+            seen as f64 >= total as f64 * 0.99
+        });
+        at.map(|at| counts[at].0)
+    };
+    let (Some(from), Some(to)) =
+        (all.iter().map(|(_, counts)| counts[0].0).min(), all.iter().filter_map(|(_, counts)| edge(counts)).max())
+    else {
+        return;
+    };
+    let (from, to) = (from as f64, (to as f64).max(from as f64 + 1.0));
+    // What was saved in ranges would leave gaps in narrower ones.
+    let ranges = if all.len() > 1 { BARS / 2 } else { BARS };
+    let shares: Vec<Vec<f64>> = all.iter().map(|(_, counts)| binned(counts, from, to, ranges)).collect();
+    let most = shares.iter().flatten().copied().fold(0.0, f64::max).max(1e-9);
     begin(html, "Distribution of the round trip, up to the 99th percentile", HEIGHT);
-    axes(html, &most.to_string(), &nanos(*first), &nanos(*last));
-    let width = x_of(1.0 / BARS as f64) - x_of(0.0);
-    for (i, (middle, count)) in bars.iter().enumerate().filter(|(_, (_, count))| *count > 0) {
-        let (left, head) = (x_of(i as f64 / BARS as f64), y_of(*count as f64 / most as f64));
-        let _ = write!(
-            html,
-            "<rect class=\"one\" x=\"{left:.1}\" y=\"{head:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}: {count}</title></rect>",
-            width - 1.0,
-            FOOT - head,
-            nanos(*middle)
-        );
+    left_axis(html, most, |share| format!("{} %", (share * 1e6).round() / 1e4));
+    lower_axis(html, from, to, time);
+    let width = x_of(1.0 / ranges as f64) - x_of(0.0);
+    for ((Series { class, .. }, _), shares) in all.iter().zip(&shares) {
+        for (i, share) in shares.iter().enumerate().filter(|(_, share)| **share > 0.0) {
+            let (left, head) = (x_of(i as f64 / ranges as f64), y_of(share / most));
+            let middle = from + (i as f64 + 0.5) / ranges as f64 * (to - from);
+            let _ = write!(
+                html,
+                "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{head:.1}\" width=\"{:.1}\" height=\"{:.1}\">\
+                 <title>{}: {:.3} %</title></rect>",
+                width - 1.0,
+                FOOT - head,
+                nanos(middle as i64),
+                share * 100.0
+            );
+        }
     }
-    html.push_str("</svg>\n");
+    legend(html, &all.iter().map(|(series, _)| *series).collect::<Vec<_>>(), false);
+    end(html);
+}
+
+/// The share of all packets in each of so many equal ranges.
+fn binned(counts: &[(i64, u64)], from: f64, to: f64, ranges: usize) -> Vec<f64> {
+    let total: u64 = counts.iter().map(|(_, count)| count).sum();
+    let mut shares = vec![0.0; ranges];
+    for (value, count) in counts.iter().filter(|(value, _)| (from..=to).contains(&(*value as f64))) {
+        let at = (*value as f64 - from) / (to - from) * ranges as f64;
+        shares[(at as usize).min(ranges - 1)] += *count as f64 / total.max(1) as f64;
+    }
+    shares
 }
 
 /// The quantiles that are plotted: their keys in a summary, and as they are labelled.
@@ -124,11 +225,11 @@ pub(super) fn quantiles(html: &mut String, all: &[(Series<'_>, &Value)]) {
     let top = lines.iter().flat_map(|(_, values)| values).copied().fold(1.0, f64::max);
     let x = |i: usize| x_of(i as f64 / (QUANTILES.len() - 1) as f64);
     begin(html, "Quantiles of the round trip", HEIGHT);
-    axes(html, &nanos(top as i64), "", "");
+    left_axis(html, top, time);
     for (i, (_, label)) in QUANTILES.iter().enumerate() {
         let _ = write!(html, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>", x(i), HEIGHT - 5.0);
     }
-    for (n, (Series { class, label }, values)) in lines.iter().enumerate() {
+    for (Series { class, label }, values) in &lines {
         let at = |i: usize, value: f64| (x(i), y_of(value / top));
         let points: Vec<String> =
             values.iter().enumerate().map(|(i, value)| at(i, *value)).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
@@ -141,18 +242,9 @@ pub(super) fn quantiles(html: &mut String, all: &[(Series<'_>, &Value)]) {
                 QUANTILES[i].1
             );
         }
-        if lines.len() > 1 {
-            let y = TOP + 16.0 * n as f64;
-            let _ = write!(
-                html,
-                "<circle class=\"{class}\" cx=\"{}\" cy=\"{y}\" r=\"4\"/><text x=\"{}\" y=\"{}\">{label}</text>",
-                LEFT + 20.0,
-                LEFT + 30.0,
-                y + 4.0
-            );
-        }
     }
-    html.push_str("</svg>\n");
+    legend(html, &lines.iter().map(|(series, _)| **series).collect::<Vec<_>>(), true);
+    end(html);
 }
 
 /// Where packets went: received, lost on either way, or nobody knows where, as one bar.
@@ -163,9 +255,9 @@ pub(super) fn fates(html: &mut String, target: &Value) {
     let unknown = (count("lost") - far - near).max(0.0);
     let parts = [
         ("received", "received", count("received")),
-        ("far", "lost there", far),
-        ("near", "lost back", near),
-        ("unknown", "lost, direction unknown", unknown),
+        ("far", "lost at the far end", far),
+        ("near", "lost at the near end", near),
+        ("unknown", "lost, unattributed", unknown),
     ];
     const BAR: f64 = 24.0;
     begin(html, "Where packets went", 2.0 * BAR);
@@ -185,5 +277,5 @@ pub(super) fn fates(html: &mut String, target: &Value) {
         left = right;
         at += 8.0 * text.len() as f64;
     }
-    html.push_str("</svg>\n");
+    self::end(html);
 }

@@ -97,6 +97,7 @@ impl Recount {
             "received": self.received,
             "lost": self.lost,
             "unsettled": self.unsettled,
+            "loss": self.lost as f64 / (self.received + self.lost).max(1) as f64,
             "duplicates": self.duplicates,
             "late": self.late,
             "further_replies": self.further,

@@ -137,7 +137,7 @@ fn what_is_no_measurement_is_refused_by_name() {
 fn unknown_quantities_are_shown_as_unknown_and_not_as_zero() {
     let text = table(&saved("s", 1_500_000, 3));
     let line = |label: &str| text.lines().find(|line| line.trim_start().starts_with(label)).unwrap().trim().to_owned();
-    assert!(line("lost there").ends_with('-') && line("jitter").ends_with('-'), "{text}");
+    assert!(line("lost, far end").ends_with('-') && line("jitter").ends_with('-'), "{text}");
     assert!(line("round trip p50").ends_with("1.500 ms") && text.contains("unreliable"), "{text}");
 }
 
@@ -145,8 +145,43 @@ fn unknown_quantities_are_shown_as_unknown_and_not_as_zero() {
 fn comparisons_state_the_change() {
     let text = comparison(&saved("before", 1_000_000, 4), &saved("after", 1_500_000, 2));
     let line = text.lines().find(|line| line.contains("round trip p50")).unwrap();
-    assert!(line.contains("1.000 ms") && line.contains("1.500 ms") && line.ends_with("+50.0 %"), "{line}");
-    assert!(text.lines().any(|line| line.trim_start().starts_with("lost ") && line.ends_with("-50.0 %")), "{text}");
+    assert!(line.contains("1.000 ms") && line.contains("1.500 ms") && line.ends_with("×1.50"), "{line}");
+    assert!(text.lines().any(|line| line.trim_start().starts_with("lost ") && line.ends_with("×0.50")), "{text}");
+}
+
+#[test]
+fn moments_are_dates_and_times() {
+    // By date -u -d @SECONDS.
+    for (seconds, text) in [
+        (0, "1970-01-01 00:00:00 UTC"),
+        (951_782_399, "2000-02-28 23:59:59 UTC"),
+        (951_868_799, "2000-02-29 23:59:59 UTC"),
+        (1_795_544_354, "2026-11-24 18:19:14 UTC"),
+        (4_102_444_800, "2100-01-01 00:00:00 UTC"),
+    ] {
+        assert_eq!(utc(seconds * 1_000_000_000 + 999_999_999), text);
+    }
+}
+
+#[test]
+fn a_report_says_when_and_shows_a_distribution_of_a_summary_too() {
+    let mut document = summary(1_000_000, 1);
+    document["started_ns"] = json!(1_795_544_354_000_000_000u64);
+    document["targets"][0]["loss"] = json!(0.01);
+    document["targets"][0]["round_trip_histogram"] = json!([[500_000, 10], [1_000_000, 60], [1_500_000, 29]]);
+    let saved = Saved::read("s".into(), document.to_string().as_bytes()).unwrap();
+    let text = table(&saved);
+    for part in ["2026-11-24 18:19:14 UTC", "1.000 %", "round trip mean", "round trip p99.9"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let page = html::page(std::slice::from_ref(&saved));
+    for part in ["2026-11-24", "Distribution of the round trip", "name=\"viewport\"", "prefers-color-scheme:dark"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    // Of two, both on one pair of axes.
+    let page = html::comparison(&saved, &saved);
+    assert_eq!(page.matches("Distribution of the round trip, up to").count(), 2, "a heading and its label: {page}");
+    assert!(page.contains("<rect class=\"one\"") && page.contains("<rect class=\"two\""), "{page}");
 }
 
 #[test]
@@ -186,10 +221,10 @@ fn what_is_no_histogram_log_of_measurements_is_refused_by_name() {
 #[test]
 fn pages_of_two_have_both_and_what_changed() {
     let page = html::comparison(&saved("before", 1_000_000, 4), &saved("after", 1_500_000, 2));
-    assert!(page.contains("<td>+50.0 %</td>") && page.contains("<td>-50.0 %</td>"), "{page}");
+    assert!(page.contains("<td>×1.50</td>") && page.contains("<td>×0.50</td>"), "{page}");
     assert_eq!(
         (page.matches("<polyline class=\"one\"").count(), page.matches("<polyline class=\"two\"").count()),
         (1, 1)
     );
-    assert!(page.contains("lost, direction unknown 4 (4.000 %)") && page.contains("received 98 (98.000 %)"));
+    assert!(page.contains("lost, unattributed 4 (4.000 %)") && page.contains("received 98 (98.000 %)"));
 }
