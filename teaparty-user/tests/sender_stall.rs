@@ -240,9 +240,8 @@ fn a_probe_that_is_stopped_loses_nothing_and_tells_what_it_skipped_and_how_late_
     assert_eq!(metric(&text, &["teaparty_probe_late_replies_total"]), Some(0.0));
     let skipped = metric(&text, &["teaparty_probe_schedule_skipped_packets_total"]).unwrap();
     assert!((70.0..200.0).contains(&skipped), "{skipped}");
-    for quantile in ["0.5", "0.99"] {
-        let label = format!("quantile=\"{quantile}\"");
-        let late = metric(&text, &["teaparty_probe_pacing_error_seconds", &label]).unwrap();
+    for name in ["p50", "p99"] {
+        let late = metric(&text, &[&format!("teaparty_probe_pacing_error_{name}_seconds")]).unwrap();
         assert!((0.0..2.0).contains(&late), "{late}");
     }
 }

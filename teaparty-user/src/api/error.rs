@@ -70,12 +70,10 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "malformed", "The request can't be read", detail).with_remedy(remedy)
     }
 
-    /// 404: no such path.
-    pub fn no_such_path() -> Self {
+    /// 404: no such path; `resources` says which there are.
+    pub fn no_such_path(resources: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "no-such-path", "There is nothing here", "no resource has this path")
-            .with_remedy(
-                "the real API is under /api/v1: sessions, reflector, heartbeats; besides /livez, /readyz, /metrics",
-            )
+            .with_remedy(resources)
     }
 
     /// 404: no such thing.

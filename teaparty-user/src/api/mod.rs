@@ -59,6 +59,9 @@ use crate::reflector::handle::ReflectorHandle;
 
 /// Where the API's paths begin.
 const ROOT: &str = "/api/v1";
+/// What there is, for a client that asks for something else.
+const RESOURCES: &str =
+    "the real API is under /api/v1: sessions, reflector, heartbeats; besides /livez, /readyz, /metrics";
 /// How long a look at the reflector may take, waiting for others included.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Looks at the reflector at a time: each may walk all sessions.
@@ -206,7 +209,7 @@ pub fn router(state: AppState) -> Router {
     router
         .merge(each)
         .merge(namesake().0)
-        .fallback(async || ApiError::no_such_path())
+        .fallback(async || ApiError::no_such_path(RESOURCES))
         .method_not_allowed_fallback(async || ApiError::no_such_method())
         .layer(DefaultBodyLimit::max(body::MAX_BODY))
         .layer(middleware::from_fn_with_state(state.guard.clone(), guard::admit))

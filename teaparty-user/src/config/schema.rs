@@ -14,7 +14,7 @@ use super::document::{Kind, defaults};
 use super::plan::REFLECTOR;
 use super::service::{Reach, Service};
 use crate::probe::config::{FILE_SD, HTTP_SD, LABELS, SLA, TARGET};
-use crate::probe::settings::{FileSd, HttpSd, Marking, Measure, Percent, Whom};
+use crate::probe::settings::{FileSd, HttpSd, Marking, Measure, Number, Percent, Series, Whom};
 use crate::probe::sla::Agreement;
 use crate::probe::target::{LABEL_OCTETS, MOST_LABELS, label};
 use crate::reflector::config::{RateLimit, RateLimitPrefix, SessionSettings, Settings};
@@ -59,6 +59,7 @@ fn probe() -> Map<String, Value> {
     let files =
         tables(properties::<FileSd>(), "file", "Files with more targets, which are measured as this table says");
     let address = tables(properties::<HttpSd>(), "url", "A document with more targets, by HTTP, likewise");
+    root.extend(properties::<Series>());
     root.extend(measured.clone());
     for (key, value) in [(TARGET, whom), (FILE_SD, files), (HTTP_SD, address), (SLA, level)] {
         root.insert(key.into(), value);
@@ -147,6 +148,9 @@ fn value(arg: &Arg) -> Value {
     }
     if is(TypeId::of::<Percent>()) {
         return json!({ "anyOf": [{ "type": "number", "minimum": 0, "maximum": 100 }, { "type": "string" }] });
+    }
+    if is(TypeId::of::<Number>()) {
+        return json!({ "type": "number" });
     }
     if is(TypeId::of::<RateLimit>()) {
         return json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string" }] });

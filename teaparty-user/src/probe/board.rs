@@ -1,10 +1,13 @@
 //! What others may see of a running probe: its targets, and how its sources stand.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::sla::{AgreementView, Report};
 use super::watched::{IGNORED, Watched};
 
 /// Problems of one source that are told at a time.
@@ -107,6 +110,7 @@ pub fn targets(board: &Board) -> Value {
         value["schedule_skipped"] = json!(totals.schedule_skipped);
         value["lost_far_end"] = json!(totals.lost_forward);
         value["lost_near_end"] = json!(totals.lost_backward);
+        value["lost_unattributed"] = json!(totals.lost_unattributed());
         let ignored = IGNORED.iter().zip(totals.ignored).map(|((reason, _), count)| ((*reason).into(), json!(count)));
         value["ignored"] = Value::Object(ignored.collect());
         value["available"] = json!(state.sla.is_available());
@@ -121,17 +125,45 @@ pub fn targets(board: &Board) -> Value {
     json!({ "targets": targets, "sources": sources.collect::<Vec<_>>() })
 }
 
-/// The service level of all targets as JSON.
-pub fn sla(board: &Board, now_ns: u64) -> Value {
+/// The service level of all targets.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Levels {
+    targets: Vec<Level>,
+}
+
+/// The service level of one target.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Level {
+    /// Its name.
+    target: String,
+    /// Its SSID, 0 for none.
+    session: u16,
+    /// Its own labels.
+    labels: BTreeMap<String, String>,
+    /// Whether it is available; null while that is not known.
+    available: Option<bool>,
+    /// The period that goes on.
+    current: Report,
+    /// Periods that have ended, the latest first.
+    periods: Vec<Report>,
+    /// What is promised.
+    agreement: AgreementView,
+}
+
+/// Returns the service level of all targets.
+pub fn sla(board: &Board, now_ns: u64) -> Levels {
     let all = board.watched();
     let targets = all.iter().map(|watched| {
-        let mut value = labels(watched);
         let state = watched.state();
-        value["available"] = json!(state.sla.is_available());
-        value["current"] = json!(state.sla.current(&state.agreement, now_ns));
-        value["periods"] = json!(state.sla.finished().rev().collect::<Vec<_>>());
-        value["agreement"] = json!(*state.agreement);
-        value
+        Level {
+            target: watched.wanted.name.clone(),
+            session: watched.ssid,
+            labels: watched.wanted.labels.clone(),
+            available: state.sla.is_available(),
+            current: state.sla.current(&state.agreement, now_ns),
+            periods: state.sla.finished().rev().copied().collect(),
+            agreement: AgreementView::from(&*state.agreement),
+        }
     });
-    json!({ "targets": targets.collect::<Vec<Value>>() })
+    Levels { targets: targets.collect() }
 }

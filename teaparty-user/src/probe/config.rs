@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::http;
-use super::settings::{FileSd, HttpSd, Measure, Span, Whom};
+use super::settings::{FileSd, HttpSd, Measure, Series, Span, Whom};
 use super::sla::Agreement;
 use super::target::{LABEL_OCTETS, MOST_LABELS, Profile, Wanted, label_problem};
 use crate::api::access::Access;
@@ -80,6 +80,8 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// What is promised.
     pub agreement: Agreement,
+    /// How metrics show delays.
+    pub series: Series,
 }
 
 impl Config {
@@ -122,7 +124,7 @@ impl<'a> Reader<'a, '_> {
     fn config(&mut self, table: Table<'a>) -> Option<Config> {
         let measured = keys::<Measure>();
         let reach_keys = keys::<Reach>();
-        let mut known = [measured.clone(), reach_keys].concat();
+        let mut known = [measured.clone(), reach_keys, keys::<Series>()].concat();
         known.extend([TARGET, FILE_SD, HTTP_SD, SLA].map(String::from));
         self.document.unknown_keys(&table, &known, &[]);
         let reach: Option<Reach> = self.document.settings(&table);
@@ -130,6 +132,10 @@ impl<'a> Reader<'a, '_> {
             None => Some(Agreement::default()),
             Some(value) => self.agreement(&value),
         };
+        let series: Option<Series> = self.document.settings(&table);
+        if let Some(Err((key, what))) = series.as_ref().map(Series::check) {
+            self.document.wrong_in(&table, key, what);
+        }
         // What is wrong above all tables is told once, there.
         self.document.settings::<Measure>(&table)?;
         let mut targets = Vec::new();
@@ -149,7 +155,7 @@ impl<'a> Reader<'a, '_> {
         self.claim(&table, &targets);
         let reach = reach?;
         let access = self.access(&table, &reach)?;
-        Some(Config { reach, access, targets, sources, agreement: agreement? })
+        Some(Config { reach, access, targets, sources, agreement: agreement?, series: series? })
     }
 
     fn agreement(&mut self, value: &Spanned<DeValue<'a>>) -> Option<Agreement> {

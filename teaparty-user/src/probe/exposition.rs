@@ -126,6 +126,7 @@ impl Collector for Shown {
         let ones: Vec<One> = ones.collect();
         counters(&mut encoder, &ones)?;
         histograms(&mut encoder, &watched)?;
+        percentiles(&mut encoder, &watched, now)?;
         gauges(&mut encoder, &ones)?;
         service_level(&mut encoder, &ones)?;
         sources(&mut encoder, board)?;
@@ -172,8 +173,31 @@ fn counters(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
     for one in ones {
         let totals = &one.state.totals;
         for (direction, lost) in [("forward", totals.lost_forward), ("backward", totals.lost_backward)] {
+            // Unknown is no zero.
+            let Some(lost) = lost else { continue };
             let labels = with(&one.labels, label::DIRECTION, direction);
             ConstCounter::new(lost).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Percentiles of recent delays: name and help of the gauge, and the part of the delays.
+const PERCENTILES: [(&str, &str, f64); 2] = [
+    ("probe_delay_p50", "Median of the delays of the last one to two minutes, exact to three digits.", 0.5),
+    ("probe_delay_p99", "99th percentile of those delays.", 0.99),
+];
+
+fn percentiles(encoder: &mut DescriptorEncoder<'_>, watched: &[Arc<Watched>], now_ns: u64) -> fmt::Result {
+    for (name, help, fraction) in PERCENTILES {
+        let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for watched in watched {
+            let own = labels(watched);
+            for (direction, way) in Direction::ALL {
+                let Some(ns) = watched.recent_quantile(direction, fraction, now_ns) else { continue };
+                let labels = with(&own, label::DIRECTION, way);
+                ConstGauge::new(ns as f64 / 1e9).encode(family.encode_family(&labels)?)?;
+            }
         }
     }
     Ok(())
@@ -194,9 +218,18 @@ fn histograms(encoder: &mut DescriptorEncoder<'_>, watched: &[Arc<Watched>]) -> 
 
 fn gauges(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
     type Of = fn(&State) -> Option<f64>;
-    let flag = |is: bool| f64::from(u8::from(is));
-    let all: [(&str, &str, Of); 6] = [
-        ("probe_measured", "Whether packets are sent to the target.", |state| {
+    let all: [(&str, &str, Of); 8] = [
+        (
+            "probe_available",
+            "Whether the target is available, as the service level has it; none while that is unknown.",
+            |state| state.sla.is_available().map(|is| f64::from(u8::from(is))),
+        ),
+        (
+            "probe_lost_unattributed_packets",
+            "Packets given up of which no direction is known; a later reply may tell.",
+            |state| Some(state.totals.lost_unattributed() as f64),
+        ),
+        ("probe_measured", "Whether packets leave for the target.", |state| {
             Some(f64::from(u8::from(state.is_measured)))
         }),
         ("probe_resolved", "Whether the target's name has been found.", |state| {
@@ -223,18 +256,17 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
             }
         }
     }
-    let help = "How late packets leave against the schedule: this host's part in what is measured.";
-    let mut family = encoder.encode_descriptor("probe_pacing_error_seconds", help, None, MetricType::Gauge)?;
-    for one in ones {
-        for (quantile, ns) in ["0.5", "0.99"].into_iter().zip(one.state.pacing_error_ns.into_iter().flatten()) {
-            let labels = with(&one.labels, label::QUANTILE, quantile);
-            ConstGauge::new(ns as f64 / 1e9).encode(family.encode_family(&labels)?)?;
+    for (at, name, help) in [
+        (0, "probe_pacing_error_p50", "Median of how late packets leave: this host's part in what is measured."),
+        (1, "probe_pacing_error_p99", "99th percentile of how late packets leave."),
+    ] {
+        let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for one in ones {
+            let Some(ns) = one.state.pacing_error_ns.and_then(|quantiles| quantiles.into_iter().nth(at)) else {
+                continue;
+            };
+            ConstGauge::new(ns as f64 / 1e9).encode(family.encode_family(&one.labels)?)?;
         }
-    }
-    let help = "Whether the target is available, as the service level has it.";
-    let mut family = encoder.encode_descriptor("probe_available", help, None, MetricType::Gauge)?;
-    for one in ones {
-        ConstGauge::new(flag(one.state.sla.is_available())).encode(family.encode_family(&one.labels)?)?;
     }
     Ok(())
 }
@@ -249,11 +281,13 @@ fn service_level(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Resu
             report.round_trip_ns.map(|ns| ns as f64 / 1e9)
         }),
         ("probe_sla_jitter_seconds", "Its mean difference of the round trips of consecutive packets.", |report| {
-            report.jitter_ns.map(|ns| ns / 1e9)
+            report.jitter_ns.map(|ns| ns as f64 / 1e9)
         }),
-        ("probe_sla_availability_ratio", "The part of its small intervals that the target was available.", |report| {
-            report.availability
-        }),
+        (
+            "probe_sla_availability_ratio",
+            "The part of its small intervals that the target was available; none where one was not measured.",
+            |report| report.availability,
+        ),
         ("probe_sla_period_end_timestamp_seconds", "When it ended.", |report| Some(report.end_ns as f64 / 1e9)),
     ];
     for (name, help, of) in all {
@@ -270,6 +304,18 @@ fn service_level(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Resu
         for (grade, word) in Grade::ALL {
             let value = f64::from(u8::from(grade == one.report.grade));
             ConstGauge::new(value).encode(family.encode_family(&with(&one.labels, label::GRADE, word))?)?;
+        }
+    }
+    let help = "Small intervals of that period by what the target was in them.";
+    let mut family = encoder.encode_descriptor("probe_sla_intervals", help, None, MetricType::Gauge)?;
+    for one in ones {
+        let Report { available_intervals, unavailable_intervals, unmeasured_intervals, .. } = one.report;
+        for (state, count) in [
+            ("available", available_intervals),
+            ("unavailable", unavailable_intervals),
+            ("unmeasured", unmeasured_intervals),
+        ] {
+            ConstGauge::new(count).encode(family.encode_family(&with(&one.labels, label::STATE, state))?)?;
         }
     }
     let count = |sla: &State| sla.sla.count;

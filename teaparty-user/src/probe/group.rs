@@ -244,7 +244,7 @@ impl Member {
             Event::Tally { target, tally } => {
                 let roster = self.roster.borrow();
                 if let Some(watched) = roster.places.get(target) {
-                    watched.tally(*tally);
+                    watched.tally(*tally, SystemClock.realtime_ns());
                     health.borrow_mut().note(tally.send_errors, tally.counts.received);
                 }
             }

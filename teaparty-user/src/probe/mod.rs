@@ -3,7 +3,7 @@
 //! Reading order: [`settings`] (what a file may say), [`config`] (the file, checked) and [`target`] (whom, how); [`run`] (start
 //! to end) and [`supervisor`] (makes what is measured what is wanted), [`discover`], [`http`] and [`yaml`] (documents with targets),
 //! [`group`] (a thread with an engine); [`watched`] (what is known of a target), [`sla`] (its service level); last [`board`]
-//! (all of it, to look at), [`exposition`] and [`server`] (how others see it).
+//! (all of it, to look at), [`exposition`], [`openapi`] and [`server`] (how others see it).
 //!
 //! Nothing from outside ends a probe: not a name server, an interface, a document, a file with mistakes, nor a lost target.
 
@@ -13,6 +13,7 @@ pub mod discover;
 pub mod exposition;
 pub mod group;
 pub mod http;
+pub mod openapi;
 pub mod run;
 pub mod server;
 pub mod settings;

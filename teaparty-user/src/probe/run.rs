@@ -71,7 +71,7 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
         let guard = Guard::new(access.token.clone(), Writes::None, config.reach.hosts(&access));
         tokio::spawn(server::serve(listener, router(board.clone(), guard)));
     }
-    let started = config.reach.clone();
+    let started = (config.reach.clone(), config.series.clone());
     let (mut supervisor, mut messages) = Supervisor::new(board.clone());
     let is_file = !is_standard_input(&path);
     let mut stamp = stamp_of(&path);
@@ -102,7 +102,10 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
         } else if is_asked {
             stamp = stamp_of(&path);
             if let Some(config) = reload(&path, &loader, &board).await {
-                let restart = started.changed(&config.reach, |key| access.is_kept(&config.access, key));
+                let mut restart = started.0.changed(&config.reach, |key| access.is_kept(&config.access, key));
+                if config.series != started.1 {
+                    restart.push("buckets".into());
+                }
                 if !restart.is_empty() {
                     tracing::warn!(keys = restart.join(", "), "some keys take a restart; all else is taken over");
                 }

@@ -8,8 +8,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 
-use super::board::{self, Board};
+use serde_json::Value;
+
+use super::board::{self, Board, Levels};
 use super::exposition::{self, Form};
+use super::openapi;
 use crate::api::error::ApiError;
 use crate::api::guard::{self, Guard};
 use crate::clock::{Clock, SystemClock};
@@ -18,17 +21,58 @@ use crate::clock::{Clock, SystemClock};
 pub fn router(board: Arc<Board>, guard: Guard) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/api/v1/targets", get(async |State(board): State<Arc<Board>>| Json(board::targets(&board))))
+        .route("/api/v1/targets", get(targets))
         .route("/api/v1/sla", get(sla))
-        .route("/livez", get("ok\n"))
-        .route("/readyz", get("ok\n"))
-        .fallback(async || ApiError::no_such_path())
+        .route("/api/v1/openapi.json", get(openapi::get))
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+        .fallback(async || ApiError::no_such_path(RESOURCES))
         .method_not_allowed_fallback(async || ApiError::no_such_method())
         .layer(middleware::from_fn_with_state(guard, guard::admit))
         .with_state(board)
 }
 
-async fn sla(State(board): State<Arc<Board>>) -> Response {
+/// What there is, for a client that asks for something else.
+const RESOURCES: &str =
+    "a probe has /api/v1/targets, /api/v1/sla and /api/v1/openapi.json, besides /metrics, /livez and /readyz";
+
+/// Shows that the process answers.
+#[utoipa::path(
+    get, path = "/livez", tag = "health", operation_id = "live",
+    responses((status = 200, description = "It answers", body = String, content_type = "text/plain"))
+)]
+pub async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// Shows that targets are measured, as far as they can be.
+#[utoipa::path(
+    get, path = "/readyz", tag = "health", operation_id = "ready",
+    responses((status = 200, description = "It measures", body = String, content_type = "text/plain"))
+)]
+pub async fn ready() -> &'static str {
+    "ok\n"
+}
+
+/// Lists the targets with their counts, and the sources that they come from.
+///
+/// A direction of loss that is not known is null.
+#[utoipa::path(
+    get, path = "/api/v1/targets", tag = "probe", operation_id = "targets",
+    responses((status = 200, description = "All targets and sources", body = Value))
+)]
+pub async fn targets(State(board): State<Arc<Board>>) -> Json<Value> {
+    Json(board::targets(&board))
+}
+
+/// Shows the service level of each target: the period that goes on, and the last ones that ended, the latest first.
+///
+/// Times are in nanoseconds, losses, availabilities and quantiles are ratios from 0 to 1.
+#[utoipa::path(
+    get, path = "/api/v1/sla", tag = "probe", operation_id = "sla",
+    responses((status = 200, description = "The service level of all targets", body = Levels))
+)]
+pub async fn sla(State(board): State<Arc<Board>>) -> Response {
     let work = move || board::sla(&board, SystemClock.realtime_ns());
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => Json(value).into_response(),
@@ -36,7 +80,12 @@ async fn sla(State(board): State<Arc<Board>>) -> Response {
     }
 }
 
-async fn metrics(State(board): State<Arc<Board>>, headers: HeaderMap) -> Response {
+/// Shows all metrics, for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "probe", operation_id = "metrics",
+    responses((status = 200, description = "Prometheus's text format, or protobuf where that is preferred", body = String, content_type = "text/plain"))
+)]
+pub async fn metrics(State(board): State<Arc<Board>>, headers: HeaderMap) -> Response {
     let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let form = Form::accepted(&accept.join(","));
     match tokio::task::spawn_blocking(move || exposition::encode(&board, form)).await {

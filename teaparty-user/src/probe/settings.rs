@@ -254,3 +254,66 @@ pub struct HttpSd {
     #[arg(long, value_name = "FILE")]
     pub bearer_token_file: Option<PathBuf>,
 }
+
+/// A number, written whole or with a point.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "NumberOrText", into = "f64")]
+pub struct Number(pub f64);
+
+impl std::str::FromStr for Number {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+        number.map(Self).ok_or_else(|| format!("`{text}` is no number"))
+    }
+}
+
+impl TryFrom<NumberOrText> for Number {
+    type Error = String;
+
+    fn try_from(written: NumberOrText) -> Result<Self, String> {
+        written.text().parse()
+    }
+}
+
+impl From<Number> for f64 {
+    fn from(Number(number): Number) -> Self {
+        number
+    }
+}
+
+/// How metrics show delays, above all tables.
+#[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Series {
+    /// Upper ends of the classic histogram buckets of delays, in seconds, rising; a change takes a restart
+    #[arg(long, value_name = "SECONDS")]
+    pub buckets: Vec<Number>,
+}
+
+impl Default for Series {
+    fn default() -> Self {
+        // 1, 2 and 5 of each power of ten, from 1 µs to 10 s: from two ports of one switch to a satellite and more.
+        let powers = (-6..=0).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| format!("{digit}e{power}")));
+        let written = powers.chain(["10".to_owned()]);
+        Self { buckets: written.filter_map(|text| text.parse().ok()).collect() }
+    }
+}
+
+/// Buckets of a histogram at most: each is a time series of each direction of each target.
+const MOST_BUCKETS: usize = 200;
+
+impl Series {
+    /// Refuses buckets that can't be: the key and what to do.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let is_rising = self.buckets.is_sorted_by(|one, next| one < next);
+        if self.buckets.is_empty() || self.buckets.len() > MOST_BUCKETS || self.buckets[0].0 <= 0.0 || !is_rising {
+            return Err((
+                "buckets",
+                format!("are 1 to {MOST_BUCKETS} rising numbers of seconds above 0, as in [1e-6, 1e-5, 1e-4]"),
+            ));
+        }
+        Ok(())
+    }
+}

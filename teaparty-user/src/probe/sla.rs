@@ -3,7 +3,9 @@
 //! Availability is in the manner of MEF 10.3 §8.8.4. Time is cut into small intervals. One is *bad* if more than
 //! `bad-loss` of the packets whose fate was settled in it are lost. The target becomes unavailable with the first of
 //! `unavailable-after` bad intervals in a row, and available with the first of as many that are not bad. Intervals in
-//! which nothing was settled are no evidence: they count neither way and end no row. Intervals of a row that is not
+//! which nothing was settled are no evidence: they count neither way and end no row. Neither are *unmeasured* ones, in which
+//! the system refused packets, nothing was sent, or this process stood still; they are counted, and a period with one has
+//! neither an availability nor a good grade. Intervals of a row that is not
 //! decided when a period ends count as what the target was before.
 
 use std::collections::VecDeque;
@@ -99,8 +101,53 @@ impl Agreement {
     }
 }
 
+/// An [`Agreement`] as the API shows it: times in nanoseconds, parts as ratios (0 to 1).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct AgreementView {
+    /// Length of a period.
+    pub period_ns: u64,
+    /// Length of a small interval.
+    pub small_interval_ns: u64,
+    /// A small interval is bad if it loses more than this.
+    pub bad_loss: f64,
+    /// Bad small intervals in a row that make a target unavailable.
+    pub unavailable_after: u32,
+    /// Which quantile of the round trip is graded.
+    pub quantile: f64,
+    /// Loss up to this is good.
+    pub good_loss: f64,
+    /// Loss up to this is acceptable.
+    pub acceptable_loss: f64,
+    /// A round trip's quantile up to this is good.
+    pub good_round_trip_ns: u64,
+    /// A round trip's quantile up to this is acceptable.
+    pub acceptable_round_trip_ns: u64,
+    /// Jitter up to this is good.
+    pub good_jitter_ns: u64,
+    /// Jitter up to this is acceptable.
+    pub acceptable_jitter_ns: u64,
+}
+
+impl From<&Agreement> for AgreementView {
+    fn from(agreement: &Agreement) -> Self {
+        Self {
+            period_ns: nanos(agreement.period),
+            small_interval_ns: nanos(agreement.small_interval),
+            bad_loss: agreement.bad_loss.0,
+            unavailable_after: agreement.unavailable_after,
+            quantile: agreement.percentile.0,
+            good_loss: agreement.good_loss.0,
+            acceptable_loss: agreement.acceptable_loss.0,
+            good_round_trip_ns: nanos(agreement.good_round_trip),
+            acceptable_round_trip_ns: nanos(agreement.acceptable_round_trip),
+            good_jitter_ns: nanos(agreement.good_jitter),
+            acceptable_jitter_ns: nanos(agreement.acceptable_jitter),
+        }
+    }
+}
+
 /// How a period was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Grade {
     /// Nothing to grade.
@@ -129,7 +176,7 @@ impl Grade {
 }
 
 /// A period in figures.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Report {
     /// Its begin, in nanoseconds since 1970.
     pub start_ns: u64,
@@ -146,12 +193,14 @@ pub struct Report {
     /// The percentile of the round trip that is graded, in nanoseconds.
     pub round_trip_ns: Option<i64>,
     /// Mean difference of the round trips of consecutive packets, in nanoseconds.
-    pub jitter_ns: Option<f64>,
+    pub jitter_ns: Option<u64>,
     /// Small intervals in which the target was available.
     pub available_intervals: u64,
     /// Small intervals in which it was not.
     pub unavailable_intervals: u64,
-    /// The former of both; `None` where there was neither.
+    /// Small intervals of which nobody knows, since they were not measured.
+    pub unmeasured_intervals: u64,
+    /// Available intervals of the available and unavailable ones; `None` where there was neither, or an unmeasured one.
     pub availability: Option<f64>,
     /// Grade of the loss.
     pub loss_grade: Grade,
@@ -159,7 +208,7 @@ pub struct Report {
     pub round_trip_grade: Grade,
     /// Grade of the jitter.
     pub jitter_grade: Grade,
-    /// The worst of the three.
+    /// The worst of the three; unknown, unless it is bad, where a small interval was not measured.
     pub grade: Grade,
 }
 
@@ -174,6 +223,7 @@ struct Period {
     variation: Variation,
     available: u64,
     unavailable: u64,
+    unmeasured: u64,
     /// Of the row that is not decided, how many are counted in this period.
     undecided: u64,
 }
@@ -188,6 +238,10 @@ pub struct Sla {
     interval_start_ns: u64,
     settled: u64,
     lost: u64,
+    /// Whether the interval that goes on is known not to be measured.
+    is_unmeasured: bool,
+    /// Whether anything speaks for [`Self::is_available`] now.
+    has_evidence: bool,
     finished: VecDeque<Report>,
     /// Periods that were finished so far.
     pub count: u64,
@@ -204,19 +258,27 @@ impl Sla {
             interval_start_ns: floor(now_ns, agreement.small_interval),
             settled: 0,
             lost: 0,
+            is_unmeasured: false,
+            has_evidence: false,
             finished: VecDeque::new(),
             count: 0,
         }
     }
 
-    /// Whether the target is available.
-    pub fn is_available(&self) -> bool {
-        self.is_available
+    /// Returns whether the target is available; `None` before any packet was settled, and while it is not measured.
+    pub fn is_available(&self) -> Option<bool> {
+        (self.has_evidence && !self.is_unmeasured).then_some(self.is_available)
+    }
+
+    /// Notes that the small interval that goes on is not measured: packets were refused, or none were sent.
+    pub fn unmeasured(&mut self) {
+        self.is_unmeasured = true;
     }
 
     /// A packet was answered in time; its number, and delays if they are known.
     pub fn received(&mut self, index: u64, sample: Option<Sample>) {
         self.settled += 1;
+        self.has_evidence = true;
         self.period.received += 1;
         if let Some(sample) = sample {
             self.period.round_trip.record(sample.round_trip_ns);
@@ -227,18 +289,27 @@ impl Sla {
     /// A packet was lost.
     pub fn lost(&mut self) {
         self.settled += 1;
+        self.has_evidence = true;
         self.lost += 1;
         self.period.lost += 1;
     }
 
-    /// Ends what has ended by now. To be called before what happens now is told, and once a second.
+    /// Ends what has ended by now; small intervals that were skipped are unmeasured. To be called before what happens now is told, and once a second.
     pub fn advance(&mut self, agreement: &Agreement, now_ns: u64) {
         let interval = floor(now_ns, agreement.small_interval);
+        let start_ns = floor(now_ns, agreement.period);
+        let mut missed = 0;
         if interval > self.interval_start_ns {
             self.close_interval(agreement);
+            // Nobody called meanwhile: this process stood still.
+            let small = nanos(agreement.small_interval).max(1);
+            let next = self.interval_start_ns + small;
+            let end = self.period.start_ns.saturating_add(nanos(agreement.period)).max(next);
+            self.period.unmeasured += (interval.min(end) - next.min(interval)) / small;
+            missed = (interval.saturating_sub(start_ns.max(next))) / small;
+            self.has_evidence &= interval == next;
             self.interval_start_ns = interval;
         }
-        let start_ns = floor(now_ns, agreement.period);
         if start_ns > self.period.start_ns {
             let mut report = self.current(agreement, now_ns);
             report.end_ns = self.period.start_ns + nanos(agreement.period);
@@ -248,17 +319,23 @@ impl Sla {
                 self.finished.pop_front();
             }
             self.count += 1;
-            self.period = Period { start_ns, ..Period::default() };
+            self.period = Period { start_ns, unmeasured: missed, ..Period::default() };
         }
     }
 
     fn close_interval(&mut self, agreement: &Agreement) {
         let (settled, lost) = (std::mem::take(&mut self.settled), std::mem::take(&mut self.lost));
+        let is_unmeasured = std::mem::take(&mut self.is_unmeasured);
+        let period = &mut self.period;
+        if is_unmeasured {
+            period.unmeasured += 1;
+            self.has_evidence = false;
+            return;
+        }
         if settled == 0 {
             return;
         }
         let is_bad = lost as f64 / settled as f64 > agreement.bad_loss.0;
-        let period = &mut self.period;
         *(if self.is_available { &mut period.available } else { &mut period.unavailable }) += 1;
         if is_bad != self.is_available {
             (self.row, period.undecided) = (0, 0);
@@ -282,15 +359,16 @@ impl Sla {
     /// The period that is going on.
     pub fn current(&self, agreement: &Agreement, now_ns: u64) -> Report {
         let Period { start_ns, received, lost, available, unavailable, .. } = self.period;
+        let unmeasured = self.period.unmeasured + u64::from(self.is_unmeasured);
         let ratio = |part: u64, rest: u64| (part + rest > 0).then(|| part as f64 / (part + rest) as f64);
         let loss = ratio(lost, received);
         let round_trip_ns = self.period.round_trip.quantile(agreement.percentile.0);
-        let jitter_ns = self.period.variation.ipdv_mean();
+        let jitter_ns = self.period.variation.ipdv_mean().map(|mean| mean.round() as u64);
         let loss_grade = Grade::of(loss, agreement.good_loss.0, agreement.acceptable_loss.0);
         let [good, acceptable] =
             [agreement.good_round_trip, agreement.acceptable_round_trip].map(|span| nanos(span) as i64);
         let round_trip_grade = Grade::of(round_trip_ns, good, acceptable);
-        let [good, acceptable] = [agreement.good_jitter, agreement.acceptable_jitter].map(|span| nanos(span) as f64);
+        let [good, acceptable] = [agreement.good_jitter, agreement.acceptable_jitter].map(nanos);
         let jitter_grade = Grade::of(jitter_ns, good, acceptable);
         Report {
             start_ns,
@@ -303,11 +381,16 @@ impl Sla {
             jitter_ns,
             available_intervals: available,
             unavailable_intervals: unavailable,
-            availability: ratio(available, unavailable),
+            unmeasured_intervals: unmeasured,
+            availability: ratio(available, unavailable).filter(|_| unmeasured == 0),
             loss_grade,
             round_trip_grade,
             jitter_grade,
-            grade: loss_grade.max(round_trip_grade).max(jitter_grade),
+            grade: match loss_grade.max(round_trip_grade).max(jitter_grade) {
+                Grade::Bad => Grade::Bad,
+                _ if unmeasured > 0 => Grade::Unknown,
+                grade => grade,
+            },
         }
     }
 
@@ -317,7 +400,8 @@ impl Sla {
     }
 }
 
-fn nanos(Span(duration): Span) -> u64 {
+/// The nanoseconds of a time of the configuration.
+pub(super) fn nanos(Span(duration): Span) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -52,6 +52,8 @@ type Identity = (String, BTreeMap<String, String>);
 pub struct Supervisor {
     board: Arc<Board>,
     agreement: Arc<Agreement>,
+    /// Upper ends of the buckets of all histograms, as they were at the start.
+    buckets: Option<Vec<f64>>,
     of_file: Vec<Wanted>,
     sources: Vec<(Source, JoinHandle<()>)>,
     /// Increases with each set of sources: what an earlier one still says is not heard.
@@ -80,6 +82,7 @@ impl Supervisor {
         let supervisor = Self {
             board,
             agreement: Arc::default(),
+            buckets: None,
             of_file: Vec::new(),
             sources: Vec::new(),
             generation: 0,
@@ -101,6 +104,8 @@ impl Supervisor {
                 entry.watched.state().agreement = self.agreement.clone();
             }
         }
+        let buckets = || config.series.buckets.iter().map(|bucket| bucket.0).collect();
+        self.buckets.get_or_insert_with(buckets);
         self.of_file = config.targets;
         self.set_sources(config.sources);
         self.apply();
@@ -204,9 +209,12 @@ impl Supervisor {
         };
         let gone: Vec<Identity> =
             self.entries.iter().filter(|(identity, entry)| goes(identity, entry)).map(|(id, _)| id.clone()).collect();
+        // Those that are measured in another way from now on keep what they have counted.
+        let mut former: HashMap<Identity, Arc<Watched>> = HashMap::new();
         for identity in gone {
             if let Some(entry) = self.entries.remove(&identity) {
                 self.leave_group(&entry.watched, entry.address);
+                former.insert(identity, entry.watched.clone());
             }
         }
         let mut taken: HashSet<u16> = self.entries.values().map(|entry| entry.watched.ssid).collect();
@@ -215,12 +223,14 @@ impl Supervisor {
             if !self.entries.contains_key(identity)
                 && let Some(wanted) = wanted.remove(identity)
             {
-                let ssid = match wanted.ssid {
-                    Some(ssid) => ssid,
-                    None if wanted.profile.measure.no_ssid => 0,
-                    None => free_ssid(&mut taken, identity),
+                let former = former.remove(identity);
+                let ssid = match (wanted.ssid, former.as_ref().map(|former| former.ssid)) {
+                    (Some(ssid), _) => ssid,
+                    (None, _) if wanted.profile.measure.no_ssid => 0,
+                    (None, Some(ssid)) if ssid != 0 && taken.insert(ssid) => ssid,
+                    (None, _) => free_ssid(&mut taken, identity),
                 };
-                let entry = self.entry(wanted, ssid);
+                let entry = self.entry(wanted, ssid, former);
                 self.entries.insert(identity.clone(), entry);
             }
         }
@@ -229,10 +239,18 @@ impl Supervisor {
         self.end_groups(false);
     }
 
-    fn entry(&mut self, wanted: Wanted, ssid: u16) -> Entry {
+    /// Begins to measure a target; `former` is what it was while it was measured in another way.
+    fn entry(&mut self, wanted: Wanted, ssid: u16, former: Option<Arc<Watched>>) -> Entry {
         self.next_id += 1;
-        let now = SystemClock.realtime_ns();
-        let watched = Arc::new(Watched::new(self.next_id, wanted, ssid, self.agreement.clone(), now));
+        let buckets = self.buckets.as_deref().unwrap_or(&[]);
+        let watched = match former {
+            Some(former) => former.replaced(self.next_id, wanted, ssid),
+            None => {
+                let now = SystemClock.realtime_ns();
+                Watched::new(self.next_id, wanted, ssid, buckets, self.agreement.clone(), now)
+            }
+        };
+        let watched = Arc::new(watched);
         let resolver = tokio::spawn(resolve(watched.clone(), self.lookups.clone(), self.messages.clone()));
         Entry { watched, resolver, address: None }
     }

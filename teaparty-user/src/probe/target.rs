@@ -29,10 +29,10 @@ pub mod label {
     pub const REASON: &str = "reason";
     /// The upper end of a bucket, as Prometheus has it.
     pub const LE: &str = "le";
-    /// Which part of all values is not above one, as Prometheus has it.
-    pub const QUANTILE: &str = "quantile";
+    /// What a target was in a small interval.
+    pub const STATE: &str = "state";
     /// All of them.
-    pub const ALL: [&str; 7] = [TARGET, SESSION, DIRECTION, GRADE, REASON, LE, QUANTILE];
+    pub const ALL: [&str; 7] = [TARGET, SESSION, DIRECTION, GRADE, REASON, LE, STATE];
 }
 
 /// Labels of one target at most, and octets of a name or value at most: what others write must have an end.

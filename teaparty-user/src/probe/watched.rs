@@ -9,12 +9,12 @@ use super::sla::{Agreement, Sla};
 use super::target::Wanted;
 use crate::sender::event::{Fate, Record, Tally};
 use crate::sender::exchange::Kind;
+use crate::sender::histogram::Distribution;
 use crate::sender::sample::Sample;
 use crate::sender::variation::Variation;
 
-/// Upper ends of classic buckets, in seconds: from a rack to a satellite.
-const BUCKETS: [f64; 16] =
-    [5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+/// Sockets take less to be opened, a name to be found, and the first packet to leave; what takes longer is not measured.
+const IDLE_NS: u64 = 3_000_000_000;
 /// Native buckets of a histogram at most; beyond that its resolution is halved.
 const NATIVE_BUCKETS: usize = 160;
 
@@ -63,8 +63,35 @@ pub struct Watched {
     pub wanted: Wanted,
     /// The SSID of all its sessions, 0 for none.
     pub ssid: u16,
+    measured: Arc<Measured>,
+}
+
+/// What was measured of a target. It outlives a change of how the target is measured.
+struct Measured {
     histograms: [Histogram; 3],
+    recent: Mutex<Recent>,
     state: Mutex<State>,
+}
+
+/// Delays of the last one to two minutes, by [`Direction`].
+#[derive(Debug, Default)]
+struct Recent {
+    minute: u64,
+    current: [Distribution; 3],
+    previous: [Distribution; 3],
+}
+
+impl Recent {
+    /// Turns to the minute of `now_ns`, if that is a later one.
+    fn turn(&mut self, now_ns: u64) {
+        const MINUTE_NS: u64 = 60_000_000_000;
+        let minute = now_ns / MINUTE_NS;
+        if minute != self.minute {
+            let current = std::mem::take(&mut self.current);
+            self.previous = if minute == self.minute + 1 { current } else { Default::default() };
+            self.minute = minute;
+        }
+    }
 }
 
 /// How a target stands.
@@ -90,6 +117,10 @@ pub struct State {
     pub agreement: Arc<Agreement>,
     /// The service level.
     pub sla: Sla,
+    /// Since when no packets leave.
+    idle_since_ns: u64,
+    /// The [`Watched::id`] whose session is counted: of one that was replaced something may still come.
+    counted: u64,
     /// What the present session had counted at the last look.
     seen: Tally,
     /// Most that was attributed to each direction in this session.
@@ -107,10 +138,10 @@ pub struct Totals {
     pub received: u64,
     /// Packets given up.
     pub lost: u64,
-    /// Of those, on the way there, so far as that is known.
-    pub lost_forward: u64,
-    /// On the way back.
-    pub lost_backward: u64,
+    /// Of those, lost forward, towards the reflector; `None` as long as no reflector has let it be told.
+    pub lost_forward: Option<u64>,
+    /// Lost backward, on the way from the reflector.
+    pub lost_backward: Option<u64>,
     /// Replies to packets that had one.
     pub duplicates: u64,
     /// Replies after one to a later packet.
@@ -131,15 +162,21 @@ pub struct Totals {
     pub sessions: u64,
 }
 
+impl Totals {
+    /// Lost packets of which no direction is known. It may fall: a later reply may tell.
+    pub fn lost_unattributed(&self) -> u64 {
+        let attributed = self.lost_forward.unwrap_or(0) + self.lost_backward.unwrap_or(0);
+        self.lost.saturating_sub(attributed)
+    }
+}
+
 impl Watched {
-    /// Nothing is known yet.
-    pub fn new(id: u64, wanted: Wanted, ssid: u16, agreement: Arc<Agreement>, now_ns: u64) -> Self {
+    /// A target of which nothing is known yet, with histograms of these buckets (upper ends in seconds, rising).
+    pub fn new(id: u64, wanted: Wanted, ssid: u16, buckets: &[f64], agreement: Arc<Agreement>, now_ns: u64) -> Self {
         let native = NativeHistogramConfig::default().max_buckets(NATIVE_BUCKETS);
-        Self {
-            id,
-            wanted,
-            ssid,
-            histograms: std::array::from_fn(|_| Histogram::new_classic_and_native(BUCKETS, native)),
+        let measured = Measured {
+            histograms: std::array::from_fn(|_| Histogram::new_classic_and_native(buckets.iter().copied(), native)),
+            recent: Mutex::default(),
             state: Mutex::new(State {
                 address: None,
                 is_measured: false,
@@ -151,37 +188,65 @@ impl Watched {
                 pacing_error_ns: None,
                 sla: Sla::new(&agreement, now_ns),
                 agreement,
+                idle_since_ns: now_ns,
+                counted: id,
                 seen: Tally::default(),
                 attributed: [0; 2],
                 number_base: 0,
             }),
+        };
+        Self { id, wanted, ssid, measured: Arc::new(measured) }
+    }
+
+    /// The same target, measured in another way from now on: its counters and delays go on.
+    pub fn replaced(&self, id: u64, wanted: Wanted, ssid: u16) -> Self {
+        let replaced = Self { id, wanted, ssid, measured: self.measured.clone() };
+        {
+            let mut state = replaced.state();
+            state.counted = id;
+            state.address = None;
         }
+        replaced
     }
 
     /// How it stands; to be looked at shortly, for the packets wait.
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.measured.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its delays.
     pub fn histogram(&self, direction: Direction) -> &Histogram {
-        &self.histograms[direction as usize]
+        &self.measured.histograms[direction as usize]
+    }
+
+    /// Returns a quantile (0 to 1) of the delays of the last one to two minutes, in nanoseconds; `None` without any.
+    pub fn recent_quantile(&self, direction: Direction, fraction: f64, now_ns: u64) -> Option<i64> {
+        let mut recent = self.measured.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.turn(now_ns);
+        let mut both = recent.previous[direction as usize].clone();
+        both.merge(&recent.current[direction as usize]);
+        both.quantile(fraction)
     }
 
     /// A session begins.
     pub fn begin(&self) {
         let mut state = self.state();
+        if state.counted != self.id {
+            return;
+        }
         // A gap, so that no two packets of different sessions are consecutive.
         state.number_base += (1 << 32) + 2;
         state.seen = Tally::default();
         state.attributed = [0; 2];
         state.totals.sessions += 1;
-        state.is_measured = true;
     }
 
     /// No packets are sent for the time being, or any more.
     pub fn pause(&self, problem: Option<&str>) {
         let mut state = self.state();
+        if state.counted != self.id {
+            return;
+        }
         state.is_measured = false;
         if let Some(problem) = problem {
             state.problem = Some(problem.to_owned());
@@ -193,17 +258,28 @@ impl Watched {
         let mut state = self.state();
         let agreement = state.agreement.clone();
         state.sla.advance(&agreement, now_ns);
+        if state.is_measured {
+            state.idle_since_ns = now_ns;
+        } else if now_ns.saturating_sub(state.idle_since_ns) >= IDLE_NS {
+            state.sla.unmeasured();
+        }
     }
 
     /// Takes in what became of a packet.
     pub fn record(&self, record: &Record, now_ns: u64) {
         let sample = record.reply.as_ref().and_then(|reply| reply.sample.ok());
         if let (Fate::Answered(Kind::Reply), Some(sample)) = (record.fate, sample) {
-            for ((direction, _), histogram) in Direction::ALL.iter().zip(&self.histograms) {
+            let mut recent = self.measured.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            recent.turn(now_ns);
+            for ((direction, _), histogram) in Direction::ALL.iter().zip(&self.measured.histograms) {
                 histogram.observe(direction.of(sample) as f64 / 1e9);
+                recent.current[*direction as usize].record(direction.of(sample));
             }
         }
         let mut state = self.state();
+        if state.counted != self.id {
+            return;
+        }
         let agreement = state.agreement.clone();
         state.sla.advance(&agreement, now_ns);
         match record.fate {
@@ -225,17 +301,32 @@ impl Watched {
     }
 
     /// Takes in what its session has counted.
-    pub fn tally(&self, tally: Tally) {
+    ///
+    /// Packets that the system refused make the small interval unmeasured. A target is measured while packets leave.
+    pub fn tally(&self, tally: Tally, now_ns: u64) {
         let mut state = self.state();
+        if state.counted != self.id {
+            return;
+        }
         state.pacing_error_ns = tally.pacing_error_ns.or(state.pacing_error_ns);
+        let agreement = state.agreement.clone();
+        state.sla.advance(&agreement, now_ns);
         let before = std::mem::replace(&mut state.seen, tally);
+        let has_sent = tally.counts.sent > before.counts.sent;
+        if tally.send_errors > before.send_errors {
+            state.sla.unmeasured();
+            state.is_measured = has_sent;
+            state.problem = Some("the system refuses to send packets".into());
+        } else if has_sent {
+            state.is_measured = true;
+        }
         let State { totals, attributed, .. } = &mut *state;
         // What is attributed to a direction may be attributed anew; a counter only rises.
         let split = |tally: &Tally| {
             let of = |end: fn(&crate::sender::exchange::Split) -> Option<u64>| tally.split.as_ref().and_then(end);
-            [of(|split| split.far_end), of(|split| split.near_end)].map(|lost| lost.unwrap_or(0))
+            [of(|split| split.far_end), of(|split| split.near_end)]
         };
-        let [far, near] = split(&tally);
+        let directions = split(&tally);
         let (now, then) = (&tally.counts, &before.counts);
         for (total, (_, of)) in totals.ignored.iter_mut().zip(IGNORED) {
             *total += of(&tally).saturating_sub(of(&before));
@@ -255,8 +346,9 @@ impl Watched {
             *total += now.saturating_sub(then);
         }
         let totals = [&mut totals.lost_forward, &mut totals.lost_backward];
-        for ((total, highest), now) in totals.into_iter().zip(attributed).zip([far, near]) {
-            *total += now.saturating_sub(*highest);
+        for ((total, highest), now) in totals.into_iter().zip(attributed).zip(directions) {
+            let Some(now) = now else { continue };
+            *total.get_or_insert(0) += now.saturating_sub(*highest);
             *highest = now.max(*highest);
         }
     }
@@ -266,12 +358,13 @@ impl Watched {
 mod tests {
     use super::*;
     use crate::probe::config::Config;
+    use crate::probe::sla::Grade;
     use crate::reflector::keys::KeyLoader;
     use crate::sender::exchange::{Counts, Split};
 
     fn watched() -> Watched {
         let config = Config::of("[[target]]\naddress = \"192.0.2.1\"\n", &KeyLoader::default()).ok().unwrap();
-        Watched::new(1, config.targets[0].clone(), 7, Arc::default(), 0)
+        Watched::new(1, config.targets[0].clone(), 7, &[0.1], Arc::default(), 0)
     }
 
     fn tally(sent: u64, lost: u64, far_end: Option<u64>) -> Tally {
@@ -283,13 +376,76 @@ mod tests {
     fn totals_go_on_over_sessions_and_never_fall() {
         let watched = watched();
         watched.begin();
-        watched.tally(tally(10, 2, Some(2)));
-        watched.tally(tally(12, 2, Some(1)));
-        watched.tally(tally(12, 2, Some(2)));
+        watched.tally(tally(10, 2, Some(2)), 0);
+        watched.tally(tally(12, 2, Some(1)), 0);
+        watched.tally(tally(12, 2, Some(2)), 0);
         watched.begin();
-        watched.tally(tally(5, 1, Some(1)));
+        watched.tally(tally(5, 1, Some(1)), 0);
         let state = watched.state();
         let totals = state.totals;
-        assert_eq!((totals.sent, totals.lost, totals.lost_forward, totals.sessions), (17, 3, 3, 2));
+        assert_eq!((totals.sent, totals.lost, totals.lost_forward, totals.sessions), (17, 3, Some(3), 2));
+        assert_eq!(totals.lost_unattributed(), 0);
+    }
+
+    #[test]
+    fn a_direction_that_nobody_knows_is_no_zero() {
+        let watched = watched();
+        watched.begin();
+        let unknown = Tally { split: None, ..tally(10, 4, None) };
+        watched.tally(unknown, 0);
+        let totals = watched.state().totals;
+        assert_eq!((totals.lost_forward, totals.lost_backward, totals.lost_unattributed()), (None, None, 4));
+    }
+
+    #[test]
+    fn counters_go_on_when_a_target_is_measured_in_another_way() {
+        let first = watched();
+        first.begin();
+        first.tally(tally(10, 2, Some(2)), 0);
+        let second = first.replaced(2, first.wanted.clone(), 7);
+        // What the former session still has to say is not counted twice.
+        first.tally(tally(11, 2, Some(2)), 0);
+        second.begin();
+        second.tally(tally(3, 1, Some(1)), 0);
+        first.pause(None);
+        let state = second.state();
+        assert_eq!((state.totals.sent, state.totals.lost, state.totals.sessions, state.is_measured), (13, 3, 2, true));
+    }
+
+    #[test]
+    fn refused_packets_are_not_a_good_target() {
+        const SECOND: u64 = 1_000_000_000;
+        let watched = watched();
+        watched.begin();
+        watched.tally(tally(10, 0, None), SECOND);
+        assert!(watched.state().is_measured);
+        let refused = |count| Tally { send_errors: count, ..tally(10, 0, None) };
+        for second in 2..40 {
+            watched.tally(refused(second), second * SECOND);
+            watched.advance(second * SECOND);
+            let state = watched.state();
+            assert!(!state.is_measured && state.sla.is_available().is_none(), "{second}");
+        }
+        let state = watched.state();
+        let report = state.sla.current(&state.agreement, 40 * SECOND);
+        assert_eq!((report.unmeasured_intervals, report.availability, report.grade), (4, None, Grade::Unknown));
+        drop(state);
+        // The session begins anew, and nothing says yet that its packets leave.
+        watched.begin();
+        assert!(!watched.state().is_measured);
+        watched.tally(tally(1, 0, None), 41 * SECOND);
+        assert!(watched.state().is_measured);
+    }
+
+    #[test]
+    fn quantiles_are_of_the_last_minutes() {
+        const MINUTE: u64 = 60_000_000_000;
+        let mut recent = Recent::default();
+        recent.turn(5 * MINUTE);
+        recent.current[0].record(1_000);
+        recent.turn(6 * MINUTE);
+        assert_eq!((recent.previous[0].count(), recent.current[0].count()), (1, 0));
+        recent.turn(8 * MINUTE);
+        assert_eq!(recent.previous[0].count(), 0);
     }
 }

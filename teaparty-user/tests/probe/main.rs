@@ -12,3 +12,4 @@ mod documents;
 mod keys;
 mod outlives;
 mod prometheus;
+mod unmeasured;

@@ -11,12 +11,12 @@ fn prometheus_takes_native_and_classic_histograms() {
     let net = web::programs(&["promtool", "prometheus"]).and_then(|()| Net::new());
     let Some(net) = or_skip(name, net) else { return };
     let _reflector = net.far_reflector(&["--xdp-mode", "off"]);
-    let config = "interval = \"20ms\"\n[[target]]\naddress = \"192.0.2.2\"\nlabels = { site = \"north\" }\nssid = 7\n";
+    let config = "interval = \"20ms\"\n[sla]\npercentile = 50\n[[target]]\naddress = \"192.0.2.2\"\nlabels = { site = \"north\" }\nssid = 7\n";
     let mut probe = Probe::start(&net, config, None);
-    probe.until_answered(&net, "192.0.2.2", 20);
+    probe.until_answered(&net, "192.0.2.2", 100);
     let metrics = get(&net, API, "/metrics").unwrap();
     assert!(
-        metrics.contains("teaparty_probe_delay_seconds_bucket{le=\"0.001\",target=\"192.0.2.2\",session=\"7\""),
+        metrics.contains("teaparty_probe_delay_seconds_bucket{le=\"0.000001\",target=\"192.0.2.2\",session=\"7\""),
         "{metrics}"
     );
     let said = promtool(&["check", "metrics"], &metrics);
@@ -31,12 +31,24 @@ fn prometheus_takes_native_and_classic_histograms() {
         API,
     );
     let of = "target=\"192.0.2.2\",session=\"7\",site=\"north\",direction=\"round_trip\"";
+    // The probe's own percentile of the same samples, the sender's: 50 is graded.
+    let level = get(&net, API, "/api/v1/sla").unwrap();
+    let level: serde_json::Value = serde_json::from_str(&level).unwrap();
+    let median = level["targets"][0]["current"]["round_trip_ns"].as_u64().unwrap() as f64 / 1e9;
     for query in [
+        format!("abs(teaparty_probe_delay_p50_seconds{{{of}}}/{median}-1)<bool 0.1"),
         format!("histogram_count(teaparty_probe_delay_seconds{{{of}}})>bool 10"),
         format!("histogram_quantile(0.5,teaparty_probe_delay_seconds{{{of}}})>bool 0"),
         "teaparty_probe_sent_packets_total>bool 10".into(),
         "teaparty_probe_sla_grade{grade=\"good\"}<=bool 1".into(),
     ] {
+        prometheus.until(&net, &query, "1");
+    }
+    drop(prometheus);
+    // Without native histograms there are the classic buckets, whose steps of 1, 2 and 5 are the error of a quantile.
+    let prometheus = Prometheus::start(&net, &[], &[], API);
+    let classic = format!("histogram_quantile(0.5,sum by (le)(teaparty_probe_delay_seconds_bucket{{{of}}}))/{median}");
+    for query in [format!("{classic}<bool 2.6"), format!("{classic}>bool 0.38")] {
         prometheus.until(&net, &query, "1");
     }
     probe.end();

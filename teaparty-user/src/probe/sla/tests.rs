@@ -28,7 +28,7 @@ fn run(intervals: &str) -> (Sla, Agreement) {
     (sla, agreement)
 }
 
-fn counted(intervals: &str) -> (bool, u64, u64) {
+fn counted(intervals: &str) -> (Option<bool>, u64, u64) {
     let (sla, agreement) = run(intervals);
     let report = sla.current(&agreement, 0);
     (sla.is_available(), report.available_intervals, report.unavailable_intervals)
@@ -36,17 +36,17 @@ fn counted(intervals: &str) -> (bool, u64, u64) {
 
 #[test]
 fn unavailable_time_begins_with_the_first_of_the_row_and_ends_likewise() {
-    assert_eq!(counted("++--++"), (true, 6, 0), "two are no row");
-    assert_eq!(counted("++---"), (false, 2, 3));
-    assert_eq!(counted("++---++"), (false, 2, 5), "two good ones do not end it");
-    assert_eq!(counted("++---+++"), (true, 5, 3));
-    assert_eq!(counted("++---++-+++"), (true, 5, 6));
+    assert_eq!(counted("++--++"), (Some(true), 6, 0), "two are no row");
+    assert_eq!(counted("++---"), (Some(false), 2, 3));
+    assert_eq!(counted("++---++"), (Some(false), 2, 5), "two good ones do not end it");
+    assert_eq!(counted("++---+++"), (Some(true), 5, 3));
+    assert_eq!(counted("++---++-+++"), (Some(true), 5, 6));
 }
 
 #[test]
 fn intervals_without_packets_say_nothing() {
-    assert_eq!(counted("+- - -"), (false, 1, 3));
-    assert_eq!(counted("      "), (true, 0, 0));
+    assert_eq!(counted("+- - -"), (Some(false), 1, 3));
+    assert_eq!(counted("      "), (None, 0, 0));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_period_is_graded_and_the_next_begins_with_nothing() {
         sla.received(index, sample(if index % 2 == 0 { 120_000_000 } else { 119_000_000 }));
     }
     (0..5).for_each(|_| sla.lost());
-    sla.advance(&agreement, 900 * SECOND);
+    (1..=90).for_each(|interval| sla.advance(&agreement, interval * 10 * SECOND));
     let report = *sla.finished().last().unwrap();
     assert_eq!((report.start_ns, report.end_ns, report.is_whole), (0, 900 * SECOND, true));
     assert_eq!((report.received, report.lost, report.loss), (995, 5, Some(0.005)));
@@ -79,6 +79,43 @@ fn a_period_that_was_not_measured_from_its_begin_or_to_its_end_is_not_whole() {
     // The clock was set back: nothing ends twice.
     sla.advance(&agreement, SECOND);
     assert_eq!(sla.count, 2);
+}
+
+#[test]
+fn a_period_with_an_unmeasured_interval_has_no_good_grade_and_no_availability() {
+    let (agreement, mut sla) = (agreement(), Sla::new(&agreement(), 0));
+    sla.received(0, sample(1_000));
+    sla.received(1, sample(1_000));
+    sla.advance(&agreement, 10 * SECOND);
+    let report = sla.current(&agreement, 10 * SECOND);
+    assert_eq!((report.availability, report.grade, sla.is_available()), (Some(1.0), Grade::Good, Some(true)));
+    // Answers beside refused packets are no measurement of the interval.
+    sla.received(2, sample(1_000));
+    sla.unmeasured();
+    let report = sla.current(&agreement, 11 * SECOND);
+    assert_eq!((report.availability, report.grade, sla.is_available()), (None, Grade::Unknown, None));
+    sla.advance(&agreement, 20 * SECOND);
+    let report = sla.current(&agreement, 20 * SECOND);
+    assert_eq!((report.available_intervals, report.unmeasured_intervals, sla.is_available()), (1, 1, None));
+    // The next packet is evidence again; what is bad stays bad.
+    (0..9).for_each(|_| sla.lost());
+    assert_eq!(sla.is_available(), Some(true));
+    assert_eq!(sla.current(&agreement, 21 * SECOND).grade, Grade::Bad);
+}
+
+#[test]
+fn time_in_which_this_process_stood_still_is_not_measured() {
+    let (agreement, mut sla) = (agreement(), Sla::new(&agreement(), 0));
+    sla.received(0, sample(1_000));
+    // From 0 to 65 s: one interval was measured, five were not, and the last has only begun.
+    sla.advance(&agreement, 65 * SECOND);
+    let report = sla.current(&agreement, 65 * SECOND);
+    assert_eq!((report.available_intervals, report.unmeasured_intervals), (1, 5));
+    assert_eq!(sla.is_available(), None);
+    // Over the end of a period both have their part: 83 of 90, and two of the next.
+    sla.advance(&agreement, 925 * SECOND);
+    let unmeasured: Vec<u64> = sla.finished().map(|report| report.unmeasured_intervals).collect();
+    assert_eq!((unmeasured, sla.current(&agreement, 925 * SECOND).unmeasured_intervals), (vec![5 + 83], 2));
 }
 
 #[test]
