@@ -144,6 +144,13 @@ struct Slot {
     evidence: Evidence,
 }
 
+impl Slot {
+    /// The packet's number at the other end, where packets that never left do not exist.
+    fn ordinal(&self) -> u64 {
+        self.index - u64::from(self.unsent)
+    }
+}
+
 const EMPTY: u64 = u64::MAX;
 /// No packet lies in this host's queues so long: the clock was set meanwhile.
 const MOST_IN_THE_KERNEL_NS: u64 = 1_000_000_000;
@@ -413,6 +420,7 @@ impl Exchange {
         }
         let slot = &mut self.slots[place];
         let (index, departure) = (slot.index, slot.departure);
+        let ordinal = slot.ordinal();
         let elapsed = arrival.after(&departure);
         slot.replies = slot.replies.saturating_add(1);
         let replies = slot.replies;
@@ -437,14 +445,19 @@ impl Exchange {
         };
         let is_loss = kind == Kind::Late && !is_settled && replies == 1 && self.bursts.is_reply_asked_for();
         slot.is_late |= is_loss;
-        if !is_settled && !is_repeated {
+        if !is_repeated {
             let evidence = Evidence {
                 number: claim.reflector_sequence,
                 t3_ns: claim.t3_ns,
                 departed_ns: departure.left_ns(),
                 arrived_ns: elapsed.monotonic_ns,
             };
-            self.note(place, evidence);
+            match is_settled {
+                false => self.note(place, evidence),
+                // The packet was doubled on the way there: this number is not missing, however late it comes.
+                true if kind == Kind::Duplicate => self.splitter.again(ordinal, evidence),
+                true => {}
+            }
         }
         let mut reordering_extent = 0;
         match kind {
@@ -575,8 +588,7 @@ impl Exchange {
 
     /// Hands what the replies to a packet show to the splitter; returns whether the reflector has restarted before them.
     fn attribute(&mut self, slot: &Slot) -> bool {
-        // To those at the other end, packets that never left do not exist.
-        let ordinal = slot.index - u64::from(slot.unsent);
+        let ordinal = slot.ordinal();
         let is_restart = self.splitter.answered(ordinal, self.sequence(slot.index), slot.evidence, !slot.is_late);
         if slot.others > 0 {
             let last = slot.evidence.number.wrapping_add(u32::from(slot.others));

@@ -257,9 +257,9 @@ impl Splitter {
         !self.is_contradiction
     }
 
-    /// The packet that was taken last has another reply: it was doubled on the way there.
+    /// The packet at `index`, which has been taken, has another reply: it was doubled on the way there.
     pub(super) fn again(&mut self, index: u64, evidence: Evidence) {
-        let Some(life) = &mut self.life else { return };
+        let Some(life) = self.life.as_mut().filter(|life| index >= life.first_index) else { return };
         let ahead = life.ahead(evidence.number);
         if ahead > 0 {
             life.advance(index, ahead as u64, 0, evidence, true);

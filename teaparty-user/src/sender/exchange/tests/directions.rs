@@ -134,6 +134,20 @@ fn a_late_reply_proves_as_much_as_one_in_time_and_its_packet_is_lost() {
 }
 
 #[test]
+fn the_second_reply_to_a_doubled_packet_is_not_missing_however_late_it_comes() {
+    let mut exchange = Exchange::new(SETTINGS);
+    send(&mut exchange, 10);
+    // 2 is doubled on the way there, 5 gets lost there, and the reply to 7 on the way back.
+    for (index, number) in [(0, 0), (1, 1), (2, 2), (3, 3), (4, 5), (6, 6), (8, 8), (9, 9)] {
+        receive(&mut exchange, index, number);
+    }
+    time_out(&mut exchange);
+    let doubled = claim(&exchange, 2, 4);
+    assert_eq!(exchange.received(doubled, at(1_500)).unwrap().kind, Kind::Duplicate);
+    assert_eq!(exchange.split(), known(1, 1, 0));
+}
+
+#[test]
 fn loss_is_split_by_the_numbers_of_a_stateful_reflector() {
     // Packets 1 and 2 get lost there, so 3 is numbered 1; the reply to 4, numbered 2, gets lost on the way back.
     let mut exchange = Exchange::new(SETTINGS);
