@@ -54,7 +54,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
         destination: found.destination,
         source_port: found.frame.source_port,
         destination_port: found.frame.destination_port,
-        ssid: reflect::ssid(&payload, OPEN_LEN, Mode::Open),
+        ssid: if config.policy.has(Policy::IGNORE_SSID) { 0 } else { reflect::ssid(&payload, OPEN_LEN, Mode::Open) },
         reserved: 0,
     };
     let found_session = match table::find_near(&key, &control.table) {
@@ -73,6 +73,11 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     // SAFETY: a value of a map, looked up above; the entry stays readable until the program ends.
     let (flags, generation) = unsafe { ((*session).flags, (*session).generation) };
     if generation != control.generation || flags & (Session::AUTHENTICATED | Session::NO_TLV) != 0 {
+        return NO;
+    }
+    let (sequence, sender_timestamp) = session::run(&payload);
+    // SAFETY: as above.
+    if sequence == 0 && unsafe { (*session).is_restart(sequence, sender_timestamp, config.session_restart_s) } {
         return NO;
     }
     if config.rate_interval_ns != 0
@@ -239,9 +244,8 @@ impl Exchange<'_> {
         if reply::address(view, &found.frame, addresses, (ctx, difference), steering).is_none() {
             return Reason::Internal as u32;
         }
-        let sender_sequence = stamped.echo.sequence_number.get();
         let received_ns = control.clock.monotonic_ns(received_ns);
-        settle(session, received_ns, (sequence, sender_sequence, timestamp), &payload, config);
+        settle(session, received_ns, (sequence, stamped.echo, timestamp), &payload, config);
         Reason::Reflected as u32
     }
 }

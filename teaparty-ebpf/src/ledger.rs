@@ -50,7 +50,8 @@ fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
     let is_again = request.operation == LedgerOperation::Again as u32;
     let session = if is_claim && request.count != 0 {
         let admitted = Admitted { flags: request.flags, session: existing };
-        session::entry(new, &admitted, control, config, request.received_ns)?
+        let run = (request.exchange.sender_sequence, request.exchange.sender_timestamp);
+        session::entry(new, &admitted, run, control, config, request.received_ns)?
     } else {
         existing?
     };
@@ -80,6 +81,7 @@ fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
                 (*session).previous_sequence = sequence;
             }
             (*session).sender_sequence = request.exchange.sender_sequence;
+            (*session).sender_timestamp = request.exchange.sender_timestamp;
             (*session).flags |= Session::HAS_PREVIOUS;
             let done = &request.exchange;
             session::remember((*session).history_tag, *done, config);

@@ -63,15 +63,22 @@ impl Reserved {
 /// Tells the controller of an Access Report in a packet that the kernel answers. Where the ring is full it is lost, as
 /// the packet itself might have been: the sender repeats a report that no reply has confirmed (RFC 8972 §4.6).
 #[inline(always)]
-pub(crate) fn report_access(report: AccessReport, key: &SessionKey, facts: &Facts) {
+pub(crate) fn report_access(access: AccessReport, key: &SessionKey, facts: &Facts) {
+    let number = u32::from(access.id()) << 8 | u32::from(access.return_code);
+    report(RecordKind::AccessReport, number, key, facts);
+}
+
+/// Hands over a record without a frame, where the ring has room for it.
+#[inline(always)]
+pub(crate) fn report(kind: RecordKind, number: u32, key: &SessionKey, facts: &Facts) {
     let record = take::<HEAD>();
     if record.is_null() {
         return;
     }
     // SAFETY: room for a head was reserved, aligned to eight octets; it is handed over once.
     unsafe {
-        (*record).kind = RecordKind::AccessReport as u32;
-        (*record).reason = u32::from(report.id()) << 8 | u32::from(report.return_code);
+        (*record).kind = kind as u32;
+        (*record).reason = number;
         (*record).frame_len = 0;
         (*record).payload_len = 0;
         (*record).ip_at = 0;

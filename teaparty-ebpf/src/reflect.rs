@@ -36,7 +36,7 @@ fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
     if !config.is_addressed_by(&Packet::new(ctx, 0)) {
         return Err(Reason::NotOurAddress);
     }
-    if config.policy.has(Policy::NO_TLV) {
+    if config.policy.has(Policy::NO_TLV | Policy::IGNORE_SSID) {
         // Such a sender's octets there are padding.
         scratch.key.ssid = 0;
     }
@@ -45,15 +45,36 @@ fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
         reflect::ssid(&payload, scratch.frame.payload_len, Mode::Authenticated)
     };
     // What has been looked for in vain need not be looked for again, but for a key that has changed since.
-    let is_unknown = scratch.is_unknown && !config.policy.has(Policy::NO_TLV);
+    let mut is_unknown = scratch.is_unknown && !config.policy.has(Policy::NO_TLV);
+    if config.has(Config::HAS_ANY_SSID) {
+        let ssid = session::own_ssid(&scratch.key, config) as u16;
+        is_unknown = is_unknown && ssid == scratch.key.ssid;
+        scratch.key.ssid = ssid;
+    }
     let now_ns = control.clock.monotonic_ns(scratch.received_ns);
-    let admitted = session::admit(&scratch.key, is_unknown, ssid_authenticated, control, config, now_ns)?;
+    let admitted = match session::admit(&scratch.key, is_unknown, ssid_authenticated, control, config, now_ns) {
+        Err(Reason::LoopGuard) => return Err(guard(ctx, scratch, &config.policy)),
+        other => other?,
+    };
     let mut work = Work { ctx, scratch, control, config, admitted };
     match decide(&mut work) {
         Fate::Answer => Ok(answer(&mut work)),
         Fate::Punt(reason) => Ok(punt_frame(&mut work, reason)),
         Fate::End(reason) => Err(reason),
     }
+}
+
+/// Ends a packet that is from a port of ours: the controller is told, unless it is a heartbeat.
+#[inline(always)]
+fn guard(ctx: &XdpContext, scratch: &Scratch, policy: &Policy) -> Reason {
+    let payload = Packet::new(ctx, scratch.frame.payload_at());
+    if reflect::is_heartbeat(&payload, scratch.frame.payload_len, policy) {
+        return Reason::Heartbeat;
+    }
+    if session::is_loop_due(scratch.received_ns) {
+        punt::report(RecordKind::LoopGuard, 0, &scratch.key, &scratch.facts);
+    }
+    Reason::LoopGuard
 }
 
 /// What is to become of a packet that has been looked at.
@@ -161,9 +182,9 @@ fn answer(work: &mut Work<'_>) -> Reason {
         if work.admitted.session.is_none() {
             tell_new_session(work);
         }
-        let now_ns = work.monotonic_ns();
+        let (now_ns, run) = (work.monotonic_ns(), session::run(&work.payload()));
         let session = &mut work.scratch.session;
-        let Some(session) = session::entry(session, &work.admitted, work.control, work.config, now_ns) else {
+        let Some(session) = session::entry(session, &work.admitted, run, work.control, work.config, now_ns) else {
             return Reason::TableFull;
         };
         work.admitted.session = Some(session);
@@ -232,8 +253,7 @@ fn send(work: &mut Work<'_>, base: Base, format: TimestampFormat) -> Reason {
         return Reason::Internal;
     }
     if let Some(session) = work.admitted.session {
-        let sender_sequence = stamped.echo.sequence_number.get();
-        let exchange = (base.sequence, sender_sequence, timestamp);
+        let exchange = (base.sequence, stamped.echo, timestamp);
         settle(session.as_ptr(), work.monotonic_ns(), exchange, &payload, work.config);
     }
     if let Some(report) = steering.access_report {
@@ -257,13 +277,14 @@ fn punt_frame(work: &mut Work<'_>, reason: Reason) -> Reason {
         Err(reason) => return reason,
     };
     fill(work);
-    let now_ns = work.monotonic_ns();
+    let (now_ns, run) = (work.monotonic_ns(), session::run(&work.payload()));
     let Scratch { key, session: scratch, facts, frame, .. } = &mut *work.scratch;
     if work.admitted.flags & Session::AUTHENTICATED != 0 {
         facts.flags |= Facts::UNASSIGNED;
     } else if work.config.has(Config::STATEFUL) {
         facts.flags |= Facts::STATEFUL | Facts::UNASSIGNED;
-        if is_certain && let Some(session) = session::entry(scratch, &work.admitted, work.control, work.config, now_ns)
+        if is_certain
+            && let Some(session) = session::entry(scratch, &work.admitted, run, work.control, work.config, now_ns)
         {
             facts.flags &= !Facts::UNASSIGNED;
             // SAFETY: `replies` of a map value, eight octets, aligned.

@@ -2,11 +2,14 @@
 
 use core::hint::black_box;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
+use teaparty_common::bytes::Bytes;
 use teaparty_common::maps::{Config, Control, HistoryKey, HistorySlot, LocalAddress, Session, SessionKey, rate_limit};
-use teaparty_common::reflect::{Address, Reason};
+use teaparty_common::reflect::{Address, Policy, Reason};
+use teaparty_common::wire::sender::OpenPacket;
 
 use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PROVISIONED, SERIAL, board};
 use crate::table::{self, Here};
@@ -177,25 +180,62 @@ struct Aligned {
     prefix: Key<Address>,
 }
 
-/// The flags of the provisioned session with a wildcard that fits: the more it says the better.
+/// The flags of the provisioned session that stands for others and fits: with a wildcard, the more it says the better; else
+/// one that is found whatever the SSID is.
 #[inline(always)]
 fn wildcard(key: &SessionKey, config: &Config) -> Option<u32> {
-    if !config.has(Config::HAS_WILDCARDS) {
-        return None;
+    if config.has(Config::HAS_WILDCARDS)
+        && let Some(flags) = by_wildcards(key, provisioned_flags)
+    {
+        return Some(flags);
     }
+    if config.has(Config::HAS_ANY_SSID) { any_ssid(key, config).map(|(flags, _)| flags) } else { None }
+}
+
+/// Looks for a key's wildcards in turn.
+#[inline(always)]
+fn by_wildcards<T>(key: &SessionKey, look: impl Fn(&SessionKey) -> Option<T>) -> Option<T> {
     // Written out, and with zeros that LLVM can't see: else it calls memset, which the verifier does not take.
     let mut wild = *key;
     wild.source_port = 0;
-    if let Some(flags) = provisioned_flags(&wild) {
-        return Some(flags);
+    if let Some(found) = look(&wild) {
+        return Some(found);
     }
     wild.destination = Address::from_words([black_box(0), black_box(0)]);
     wild.source_port = key.source_port;
-    if let Some(flags) = provisioned_flags(&wild) {
-        return Some(flags);
+    if let Some(found) = look(&wild) {
+        return Some(found);
     }
     wild.source_port = 0;
-    provisioned_flags(&wild)
+    look(&wild)
+}
+
+/// Flags and SSID of the provisioned session that is found for these addresses and ports whatever the SSID is.
+#[inline(always)]
+fn any_ssid(key: &SessionKey, config: &Config) -> Option<(u32, u16)> {
+    // SAFETY: only flags and SSID are copied.
+    let look = |key: &SessionKey| unsafe { PROVISIONED.get(key) }.map(|found| (found.flags, found.ssid));
+    let any = key.any_ssid();
+    match look(&any) {
+        None if config.has(Config::HAS_WILDCARDS) => by_wildcards(&any, look),
+        found => found,
+    }
+}
+
+/// The SSID of the session that a packet with this key is of. What stands in the place of the SSID is none where the session
+/// has no TLVs, or where SSIDs are ignored. A function of its own for the sake of the stack.
+#[inline(never)]
+pub(crate) fn own_ssid(key: &SessionKey, config: &Config) -> u32 {
+    let stated = u32::from(key.ssid);
+    if provisioned_flags(key).is_some()
+        || (config.has(Config::HAS_WILDCARDS) && by_wildcards(key, provisioned_flags).is_some())
+    {
+        return stated;
+    }
+    match any_ssid(key, config) {
+        Some((flags, ssid)) if flags & Session::NO_TLV != 0 || config.policy.has(Policy::IGNORE_SSID) => ssid.into(),
+        _ => stated,
+    }
 }
 
 #[inline(always)]
@@ -214,17 +254,47 @@ pub(crate) fn limit(source: &Address, control: &Control, config: &Config, now_ns
     if is_within { Ok(()) } else { Err(Reason::RateLimited) }
 }
 
+/// Sequence Number and T1 of a request in open mode: by these a sender that has started again is known.
+#[inline(always)]
+pub(crate) fn run(payload: &impl Bytes) -> (u32, u64) {
+    const TIMESTAMP: usize = offset_of!(OpenPacket, timestamp);
+    let sequence = payload.get::<4>(0).map_or(0, u32::from_be_bytes);
+    (sequence, payload.get::<8>(TIMESTAMP).map_or(0, u64::from_be_bytes))
+}
+
+/// Has a session count from 0 again, and forget what it remembered: [`Session::begun_anew`] in the kernel.
+#[inline(always)]
+fn begin_anew(session: *mut Session, config: &Config) {
+    let history_tag = if config.has(Config::HISTORY) { next_tag() } else { 0 };
+    // SAFETY: a value of a map. Whole words are written, and a packet of the run before that comes at the same moment may
+    // take a number of the new one, as it may where the controller has a session begin anew.
+    unsafe {
+        (*session).flags &= !Session::HAS_PREVIOUS;
+        (*session).unanswered = 0;
+        (*session).previous_timestamp = 0;
+        (*session).previous_sequence = 0;
+        (*session).history_tag = history_tag;
+        (*session).replies = 0;
+    }
+}
+
 /// The session's entry, made if there is none: of the key in working memory and of `scratch`, which is its session there.
-/// `received_ns` is of CLOCK_MONOTONIC.
+/// One whose sender has started again begins anew. `received_ns` is of CLOCK_MONOTONIC.
 #[inline(always)]
 pub(crate) fn entry(
     scratch: &mut Session,
     admitted: &Admitted,
+    (sequence, sender_timestamp): (u32, u64),
     control: &Control,
     config: &Config,
     received_ns: u64,
 ) -> Option<NonNull<Session>> {
-    if admitted.session.is_some() {
+    if let Some(session) = admitted.session {
+        // SAFETY: a value of a map, of which whole words are read.
+        if sequence == 0 && unsafe { session.as_ref() }.is_restart(sequence, sender_timestamp, config.session_restart_s)
+        {
+            begin_anew(session.as_ptr(), config);
+        }
         return admitted.session;
     }
     let history_tag = if config.has(Config::HISTORY) { next_tag() } else { 0 };
@@ -236,6 +306,22 @@ pub(crate) fn entry(
         ..Session::default()
     };
     table::make()
+}
+
+/// Least time from one report of the loop guard to the next, in nanoseconds: a flood must not fill the ring.
+const LOOP_REPORT_INTERVAL_NS: u64 = 1_000_000_000;
+
+/// Returns true if the controller is to be told of a packet that the loop guard drops at `now_ns` of CLOCK_TAI.
+#[inline(always)]
+pub(crate) fn is_loop_due(now_ns: u64) -> bool {
+    let Some(serial) = SERIAL.get_ptr_mut(0) else { return false };
+    // SAFETY: a value of a map, of which a whole word is read and written; two processors may tell of one packet each.
+    let told_ns = unsafe { &mut (*serial).loop_told_ns };
+    let is_due = now_ns.wrapping_sub(*told_ns) >= LOOP_REPORT_INTERVAL_NS;
+    if is_due {
+        *told_ns = now_ns;
+    }
+    is_due
 }
 
 /// A tag for a new session's history: never 0.

@@ -6,6 +6,7 @@ use teaparty_common::frame::Frame;
 use teaparty_common::maps::{Config, Control, LedgerRequest, Session, SessionKey};
 use teaparty_common::reflect::{self, Address, Facts, Plan, Steering, Survey, Tlv};
 use teaparty_common::wire::checksum::Difference;
+use teaparty_common::wire::sender::Echo;
 use teaparty_common::wire::{Split, TimestampFormat, error_estimate};
 
 use crate::packet::Packet;
@@ -153,7 +154,7 @@ pub(crate) fn assign(facts: &mut Facts, session: *mut Session, replies: u64) {
 pub(crate) fn settle(
     session: *mut Session,
     received_ns: u64,
-    (sequence, sender_sequence, timestamp): (u32, u32, u64),
+    (sequence, echo, timestamp): (u32, Echo, u64),
     payload: &impl Bytes,
     config: &Config,
 ) {
@@ -162,7 +163,8 @@ pub(crate) fn settle(
         (*session).last_received_ns = received_ns;
         (*session).previous_timestamp = timestamp;
         (*session).previous_sequence = sequence;
-        (*session).sender_sequence = sender_sequence;
+        (*session).sender_sequence = echo.sequence_number.get();
+        (*session).sender_timestamp = echo.timestamp.bits();
         (*session).flags |= Session::HAS_PREVIOUS;
         (*session).history_tag
     };

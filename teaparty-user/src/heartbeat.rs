@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use teaparty_common::reflect::HEARTBEAT_SEQUENCE;
 use teaparty_common::tlv::header::{Flags, Header};
 use teaparty_common::wire::sender::OpenPacket;
 use teaparty_common::wire::{DEFAULT_PORT, ErrorEstimate, Timestamp, TimestampFormat};
@@ -101,7 +102,7 @@ impl Packet {
     /// With the MAC address of the interface that it leaves by, and the time that it leaves at.
     pub fn new(mac: [u8; 6], timestamp: Timestamp) -> Self {
         let base = OpenPacket {
-            sequence_number: 0x22.into(),
+            sequence_number: HEARTBEAT_SEQUENCE.into(),
             timestamp,
             error_estimate: ErrorEstimate::from_bits(0x0001),
             ssid: 0.into(),

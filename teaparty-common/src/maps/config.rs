@@ -107,6 +107,8 @@ pub struct Config {
     pub mac: [u8; 8],
     /// Which part of a source address the rate limit counts by.
     pub rate_prefix: SourcePrefix,
+    /// Seconds for [`super::Session::is_restart`]; 0 for never.
+    pub session_restart_s: u64,
 }
 
 impl Config {
@@ -130,6 +132,9 @@ impl Config {
     pub const HAS_AUTHENTICATED: u32 = 256;
     /// This is the second of the two versions on the board.
     pub const SECOND: u32 = 512;
+
+    /// There are provisioned sessions that are found whatever the SSID of a packet is.
+    pub const HAS_ANY_SSID: u32 = 32768;
 
     /// Follows from the rest, see [`Config::derived`]: sessions are stateful, no provisioned one is authenticated, and a packet of
     /// the base length or more is never refused for its size or what is in its base packet, and may have TLVs.

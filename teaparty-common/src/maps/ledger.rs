@@ -22,7 +22,7 @@ pub struct LedgerRequest {
     pub received: u32,
     /// When the packet came, in nanoseconds of CLOCK_MONOTONIC.
     pub received_ns: u64,
-    /// The exchange to remember; its tag is the session's.
+    /// The exchange to remember; its tag is the session's. Of a claim: Sequence Number and T1 of the request alone.
     pub exchange: HistorySlot,
     /// Answer: T3 of the session's previous reply as it went on the wire.
     pub previous_timestamp: u64,

@@ -44,4 +44,6 @@ pub enum RecordKind {
     /// A frame that the kernel has answered, and whose Access Report the controller is to know: `frame_len` is 0,
     /// `reason` holds the Access ID in bits 8 to 11 and the Return Code in the lowest eight.
     AccessReport = 2,
+    /// A packet of the session `key` that the loop guard has dropped: one in a second at most is told. `frame_len` is 0.
+    LoopGuard = 3,
 }

@@ -19,11 +19,21 @@ pub struct SessionKey {
     pub destination_port: u16,
     /// Session-Sender Identifier; 0 where the sender uses none.
     pub ssid: u16,
-    /// Zero.
+    /// Zero; [`SessionKey::ANY_SSID`] in an entry of the provisioned ones that is found whatever the SSID is.
     pub reserved: u16,
 }
 
 impl SessionKey {
+    /// [`SessionKey::reserved`] of an entry that stands for a provisioned session whatever the SSID of a packet is.
+    pub const ANY_SSID: u16 = 1;
+
+    /// Returns the key of the entry that is found for these addresses and ports whatever the SSID is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn any_ssid(&self) -> Self {
+        Self { ssid: 0, reserved: Self::ANY_SSID, ..*self }
+    }
+
     /// The key in words: what is compared and hashed.
     #[inline(always)]
     pub const fn words(&self) -> [u64; 5] {
@@ -78,8 +88,12 @@ pub struct Session {
     pub sender_sequence: u32,
     /// Under which tag its history is kept; 0 where it is not.
     pub history_tag: u32,
+    /// Of an entry that is found whatever the SSID is: the SSID of the session that it stands for.
+    pub ssid: u16,
     /// Nothing.
-    pub reserved: u32,
+    pub reserved: u16,
+    /// T1 of the last request that was answered, as it was on the wire; 0 before the first one.
+    pub sender_timestamp: u64,
 }
 
 impl Session {
@@ -130,6 +144,22 @@ impl Session {
         }
     }
 
+    /// Returns true if a request is the first one of a sender that has started again from the same port: it has Sequence
+    /// Number 0, and its T1 is later than that of the session's last request by more than `restart_s` seconds (0: never).
+    ///
+    /// Both times are the sender's, so that what our clock or the way does, or how far the two clocks are apart, makes no
+    /// restart. A number that wraps, or a first packet that comes twice, is none either, its T1 being as late as it should.
+    /// T1 is the peer's word all the same: who forges it can have a session count from 0, as he can make it count on. RFC 8762
+    /// says nothing of restarts. Both formats have seconds in the upper half, and so are compared as they are.
+    #[inline(always)]
+    pub const fn is_restart(&self, sequence: u32, timestamp: u64, restart_s: u64) -> bool {
+        sequence == 0
+            && restart_s != 0
+            && timestamp != 0
+            && self.sender_timestamp != 0
+            && timestamp.wrapping_sub(self.sender_timestamp) as i64 > (restart_s << 32) as i64
+    }
+
     /// The session before its first packet, as it is configured: its numbers count from 0 again, and what it remembered
     /// is not its own any more.
     pub const fn begun_anew(&self) -> Self {
@@ -143,13 +173,15 @@ impl Session {
             previous_sequence: 0,
             sender_sequence: 0,
             history_tag: 0,
+            ssid: 0,
             reserved: 0,
+            sender_timestamp: 0,
         }
     }
 
     /// The session in words: how the table of sessions holds it.
     #[inline(always)]
-    pub const fn words(&self) -> [u64; 7] {
+    pub const fn words(&self) -> [u64; 8] {
         zerocopy::transmute!(*self)
     }
 
@@ -167,6 +199,8 @@ pub struct Census {
     pub made: u64,
     /// Sessions in the table of those made by packets.
     pub present: u64,
+    /// When the controller was last told of a packet that the loop guard has dropped, in nanoseconds of CLOCK_TAI.
+    pub loop_told_ns: u64,
 }
 
 /// One remembered exchange; valid where the tag is the session's and the Sequence Number the one looked for.
@@ -222,5 +256,37 @@ impl HistoryKey {
     #[inline(always)]
     pub const fn slot(sequence: u32) -> usize {
         sequence as usize % HISTORY_DEPTH
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_starts_again_with_number_0_and_a_later_time() {
+        const SECOND: u64 = 1 << 32;
+        let last = 0xebbd_1788_4575_e93b_u64;
+        let session = Session { sender_timestamp: last, ..Session::default() };
+        for (sequence, timestamp, restart_s, expected) in [
+            (0, last + 30 * SECOND + 1, 30, true),
+            (0, last + 30 * SECOND, 30, false),
+            (0, last, 30, false),
+            (1, last + 300 * SECOND, 30, false),
+            (0, last + 300 * SECOND, 0, false),
+            // Set back, and no time at all.
+            (0, last - 300 * SECOND, 30, false),
+            (0, 0, 30, false),
+            (0, last + 2 * SECOND, 1, true),
+            // Across the end of the era, as far as half of one.
+            (0, last.wrapping_add(1 << 62), 30, true),
+        ] {
+            assert_eq!(session.is_restart(sequence, timestamp, restart_s), expected, "{sequence} {timestamp:x}");
+        }
+        assert!(!Session::default().is_restart(0, last, 30), "before the first packet there is nothing to begin anew");
+        // PTP: the second's part is less than one, whichever of the two is the larger.
+        let ptp = Session { sender_timestamp: 0x6812_9908_3b9a_c9ff, ..Session::default() };
+        assert!(!ptp.is_restart(0, (0x6812_9908 + 30) << 32, 30));
+        assert!(ptp.is_restart(0, (0x6812_9908 + 31) << 32, 30));
     }
 }

@@ -53,8 +53,6 @@ pub struct Place {
     pub lock: u64,
     /// Of the first place in a row: 1 if a session has gone on to the next row, ever.
     pub passed: u64,
-    /// Nothing.
-    pub reserved: u64,
 }
 
 const _: () = assert!(size_of::<Place>() == 128 && offset_of!(Place, session) + offset_of!(Session, unanswered) == 64);

@@ -7,6 +7,7 @@
 mod address;
 mod apply;
 mod facts;
+mod heartbeat;
 mod policy;
 mod reply_loop;
 mod verdict;
@@ -18,6 +19,7 @@ mod tests;
 pub use address::Address;
 pub use apply::{Base, Stamped, Steering, apply, apply_turn, process, recount, stamp};
 pub use facts::Facts;
+pub use heartbeat::{HEARTBEAT_SEQUENCE, is_heartbeat};
 pub use policy::{LocationFields, Policy};
 pub use reply_loop::{WINDOW_S, is_reply_to_ours, may_be_reply};
 pub use verdict::{Class, REASON_SLOTS, REASONS, Reason, Verdict};

@@ -64,6 +64,8 @@ impl Policy {
     pub const REFLECTED_CONTROL: u32 = 32;
     /// What follows the base packet is padding, never TLVs (for TWAMP-Light senders with random padding).
     pub const NO_TLV: u32 = 64;
+    /// Sessions are told apart without the SSID of packets.
+    pub const IGNORE_SSID: u32 = 1024;
 
     /// The default: everything a sender may ask for about its reply's marking, nothing that sends packets elsewhere.
     pub const DEFAULT: Self = Self {

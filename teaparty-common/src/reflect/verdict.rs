@@ -100,6 +100,7 @@ reasons! {
     Repeated = 49 Reflect "repeated" "One more reply to a packet that asked for several (RFC 10052 §3)."
 
     ReplyLoop = 51 Drop "reply-loop" "A reply to a reply of ours, known by a time that we sent in the last seconds: answering could go on for ever between two reflectors."
+    Heartbeat = 53 Drop "heartbeat" "A heartbeat of another reflector, from a port that we listen on: nobody answers those."
 }
 
 /// Places that the kernel's counters need: one more than the largest number, as a power of two for the verifier.

@@ -25,6 +25,9 @@ pub const HISTORY_RINGS: u32 = 4096;
 /// Most prefixes on the allow-list: the map holds the list before a change and the one after it together.
 const MOST_PREFIXES: usize = 8192;
 
+/// Most seconds for a restart of a sender: T1 is compared modulo 2^32 seconds.
+const MAX_RESTART_S: u64 = 366 * 86_400;
+
 /// A setting that can't be.
 #[derive(Debug, thiserror::Error)]
 #[error("{field}: {problem}")]
@@ -77,6 +80,8 @@ pub struct Config {
     pub max_sessions: u32,
     /// When a session without packets is forgotten.
     pub session_timeout: Option<Duration>,
+    /// By how many seconds T1 must be later for a sender to have started again; 0 for never.
+    pub session_restart_s: u64,
     /// Keys of sessions that have none of their own.
     pub default_keys: SessionKeys,
     /// Whether the XDP program goes on answering when the process ends.
@@ -142,6 +147,11 @@ impl Config {
                 "give {MOST_PREFIXES} prefixes at most; join neighbours to shorter ones"
             )));
         }
+        if settings.session_restart > MAX_RESTART_S {
+            return Err(wrong("session-restart")(format!(
+                "must be {MAX_RESTART_S} seconds (a year) at most; 0 is for never"
+            )));
+        }
         if settings.max_sessions == 0 {
             return Err(wrong("max-sessions")("must be at least 1; --stateless keeps no sessions".into()));
         }
@@ -165,6 +175,7 @@ impl Config {
             rate_prefix: SourcePrefix::new(settings.rate_limit_prefix.v6, settings.rate_limit_prefix.v4),
             max_sessions: settings.max_sessions,
             session_timeout: (settings.session_timeout != 0).then(|| Duration::from_secs(settings.session_timeout)),
+            session_restart_s: settings.session_restart,
             default_keys,
             is_kept: settings.keep,
             control,

@@ -17,6 +17,7 @@ use teaparty_common::maps::{
     LocalAddress, Session, SessionKey, Step, name, program,
 };
 use teaparty_common::reflect::{Address, Facts, Reason};
+use teaparty_common::wire::sender::Echo;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::clock_step::ClockStep;
@@ -112,6 +113,7 @@ impl Maps {
             history_rings: HISTORY_RINGS,
             mac: Config::mac(view.interface.mac),
             rate_prefix: view.config.rate_prefix,
+            session_restart_s: view.config.session_restart_s,
         }
         .derived();
         // All but the word that says which configuration holds; that one is written when all the rest is there.
@@ -213,12 +215,33 @@ impl Maps {
         let failed = |source| MapsError { name: name::PROVISIONED, source };
         for (key, wanted) in view.provisioned.iter() {
             self.put_provisioned(key, wanted).map_err(failed)?;
+            self.put_any_ssid(view, key).map_err(failed)?;
         }
         let known: Vec<SessionKey> = self.provisioned.keys().filter_map(Result::ok).collect();
-        for gone in known.iter().filter(|key| !view.provisioned.contains_key(key)) {
+        let is_there = |key: &SessionKey| match key.reserved {
+            SessionKey::ANY_SSID => view.any_ssid(key).is_some(),
+            _ => view.provisioned.contains_key(key),
+        };
+        for gone in known.iter().filter(|key| !is_there(key)) {
             self.provisioned.remove(gone).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Brings up to date the entry that is found for a session's addresses and ports whatever the SSID of a packet is. Like a
+    /// wildcard's, it keeps no state.
+    fn put_any_ssid(&mut self, view: &View, key: &SessionKey) -> Result<(), MapError> {
+        let any = key.any_ssid();
+        let present = self.provisioned.get(&any, 0).ok();
+        match view.any_ssid(&any) {
+            Some((own, session)) => {
+                let flags = entry_flags(&own, session) | Session::WILDCARD;
+                let entry = Session { flags, ssid: own.ssid, ..Session::default() };
+                if present == Some(entry) { Ok(()) } else { self.provisioned.insert(any, entry, 0) }
+            }
+            None if present.is_some() => self.provisioned.remove(&any),
+            None => Ok(()),
+        }
     }
 
     fn put_provisioned(&mut self, key: &SessionKey, wanted: &Provisioned) -> Result<(), MapError> {
@@ -246,6 +269,7 @@ impl Maps {
                 _ => {}
             },
         }
+        self.put_any_ssid(view, key).map_err(failed)?;
         let mut board = first(&self.control)?;
         board.control.generation = board.control.generation.wrapping_add(1);
         self.write(&board)?;
@@ -431,13 +455,18 @@ impl KernelLedger {
 }
 
 impl Ledger for KernelLedger {
-    fn claim(&self, key: &SessionKey, flags: u32, _: &View, facts: &mut Facts) -> Result<(), Reason> {
+    fn claim(&self, key: &SessionKey, flags: u32, _: &View, echo: &Echo, facts: &mut Facts) -> Result<(), Reason> {
         let request = LedgerRequest {
             key: *key,
             operation: LedgerOperation::Claim as u32,
             count: 1,
             received_ns: facts.received_ns,
             flags,
+            exchange: HistorySlot {
+                sender_sequence: echo.sequence_number.get(),
+                sender_timestamp: echo.timestamp.bits(),
+                ..HistorySlot::default()
+            },
             ..LedgerRequest::default()
         };
         let answer = self.run(request).ok_or(Reason::TableFull)?;

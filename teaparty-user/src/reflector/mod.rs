@@ -20,6 +20,7 @@ pub mod kernel_log;
 pub mod keys;
 pub mod link;
 pub mod loader;
+pub mod loop_log;
 pub mod lru;
 pub mod maps;
 pub mod pacing;

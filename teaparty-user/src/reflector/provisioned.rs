@@ -14,21 +14,35 @@ use super::view::Provisioned;
 const PARTS: usize = 256;
 
 type Part = HashMap<SessionKey, Provisioned, RandomState>;
+/// By keys of [`SessionKey::any_ssid`].
+type AnyPart = HashMap<SessionKey, Alike, RandomState>;
+
+/// The sessions whose keys differ by their SSIDs alone.
+#[derive(Clone, Copy)]
+struct Alike {
+    /// The SSID of the one that is found whatever the SSID of a packet is.
+    ssid: u16,
+    /// How many they are.
+    count: usize,
+}
 
 /// The set. A copy shares everything; a change after that copies a small part.
 #[derive(Clone)]
 pub struct ProvisionedSet {
     parts: Arc<[Arc<Part>]>,
+    any_parts: Arc<[Arc<AnyPart>]>,
     hasher: RandomState,
     len: usize,
     wildcards: usize,
     authenticated: usize,
+    any_ssid: usize,
 }
 
 impl Default for ProvisionedSet {
     fn default() -> Self {
         let parts = (0..PARTS).map(|_| Arc::default()).collect();
-        Self { parts, hasher: RandomState::default(), len: 0, wildcards: 0, authenticated: 0 }
+        let any_parts = (0..PARTS).map(|_| Arc::default()).collect();
+        Self { parts, any_parts, hasher: RandomState::default(), len: 0, wildcards: 0, authenticated: 0, any_ssid: 0 }
     }
 }
 
@@ -59,7 +73,14 @@ impl ProvisionedSet {
         self.len += 1;
         self.wildcards += usize::from(is_wildcard(&key));
         self.authenticated += usize::from(!session.keys.base.is_empty());
+        self.any_ssid += usize::from(is_any_ssid(&session));
         self.part_mut(&key).insert(key, session);
+        let any = key.any_ssid();
+        let alike = self.alike(&any).map_or(Alike { ssid: key.ssid, count: 1 }, |alike| Alike {
+            ssid: self.better(&any, alike.ssid, key.ssid),
+            count: alike.count + 1,
+        });
+        self.any_part_mut(&any).insert(any, alike);
     }
 
     /// Takes one out.
@@ -71,7 +92,46 @@ impl ProvisionedSet {
         self.len -= 1;
         self.wildcards -= usize::from(is_wildcard(key));
         self.authenticated -= usize::from(!session.keys.base.is_empty());
+        self.any_ssid -= usize::from(is_any_ssid(&session));
+        self.forget_alike(key);
         Some(session)
+    }
+
+    /// The session that is found by a key of [`SessionKey::any_ssid`], if it is one that is found so; and its own key.
+    pub fn any_ssid(&self, any: &SessionKey) -> Option<(SessionKey, &Provisioned)> {
+        let key = with_ssid(any, self.alike(any)?.ssid);
+        Some((key, self.get(&key)?))
+    }
+
+    fn alike(&self, any: &SessionKey) -> Option<Alike> {
+        self.any_parts[self.part(any)].get(any).copied()
+    }
+
+    /// Of two SSIDs the one whose session is rather found whatever the SSID of a packet is: one without TLVs, then one that
+    /// is exempt from the loop guard, then the lower one.
+    fn better(&self, any: &SessionKey, one: u16, other: u16) -> u16 {
+        let rank = |ssid: u16| {
+            let flags = self.get(&with_ssid(any, ssid)).map_or(0, |session| session.flags);
+            (flags & Session::NO_TLV == 0, flags & Session::LOOP_EXEMPT == 0, ssid)
+        };
+        if rank(one) <= rank(other) { one } else { other }
+    }
+
+    /// Takes note that a session is gone.
+    fn forget_alike(&mut self, key: &SessionKey) {
+        let any = key.any_ssid();
+        let Some(alike) = self.alike(&any) else { return };
+        if alike.count <= 1 {
+            self.any_part_mut(&any).remove(&any);
+            return;
+        }
+        let mut ssid = alike.ssid;
+        if ssid == key.ssid {
+            // Rare enough to look at all sessions.
+            let others = self.iter().map(|(other, _)| *other).filter(|other| other.any_ssid() == any);
+            ssid = others.map(|other| other.ssid).reduce(|one, other| self.better(&any, one, other)).unwrap_or(0);
+        }
+        self.any_part_mut(&any).insert(any, Alike { ssid, count: alike.count - 1 });
     }
 
     fn part(&self, key: &SessionKey) -> usize {
@@ -81,6 +141,11 @@ impl ProvisionedSet {
     fn part_mut(&mut self, key: &SessionKey) -> &mut Part {
         let part = self.part(key);
         Arc::make_mut(&mut Arc::make_mut(&mut self.parts)[part])
+    }
+
+    fn any_part_mut(&mut self, any: &SessionKey) -> &mut AnyPart {
+        let part = self.part(any);
+        Arc::make_mut(&mut Arc::make_mut(&mut self.any_parts)[part])
     }
 
     /// All sessions, in no particular order.
@@ -103,6 +168,11 @@ impl ProvisionedSet {
         self.wildcards > 0
     }
 
+    /// Whether any of them is found whatever the SSID of a packet is.
+    pub fn has_any_ssid(&self) -> bool {
+        self.any_ssid > 0
+    }
+
     /// Whether any of them is authenticated.
     pub fn has_authenticated(&self) -> bool {
         self.authenticated > 0
@@ -112,6 +182,17 @@ impl ProvisionedSet {
 /// Whether a provisioned session stands for many.
 pub fn is_wildcard(key: &SessionKey) -> bool {
     key.destination == Address::UNSPECIFIED || key.source_port == 0
+}
+
+/// Whether a session is found whatever the SSID of a packet is: its sender's octets there are padding, or the exemption is for
+/// the sender and not for one of its sessions.
+fn is_any_ssid(session: &Provisioned) -> bool {
+    session.flags & (Session::NO_TLV | Session::LOOP_EXEMPT) != 0
+}
+
+/// The key of the session with this SSID among those that a key of [`SessionKey::any_ssid`] stands for.
+fn with_ssid(any: &SessionKey, ssid: u16) -> SessionKey {
+    SessionKey { ssid, reserved: 0, ..*any }
 }
 
 /// What a provisioned session's entry in the kernel's map says besides its state.
@@ -139,5 +220,27 @@ mod tests {
         assert!(set.has_wildcards() && !set.has_authenticated() && before.has_authenticated());
         assert!(set.remove(&any_port).is_some() && set.remove(&any_port).is_none());
         assert!(!set.has_wildcards() && set.len() == 1 && before.len() == 2);
+    }
+
+    #[test]
+    fn of_sessions_that_differ_by_ssid_one_is_found_by_any() {
+        let key = |ssid| SessionKey { source: Address([1; 16]), source_port: 7, ssid, ..SessionKey::default() };
+        let any = key(0).any_ssid();
+        let with = |flags| Provisioned { flags, ..Provisioned::default() };
+        let mut set = ProvisionedSet::default();
+        let found = |set: &ProvisionedSet| set.any_ssid(&any).map(|(key, _)| key.ssid);
+        assert_eq!(found(&set), None);
+        for (ssid, flags, expected) in [(9, 0, 9), (8, 0, 8), (9, 0, 8), (7, Session::LOOP_EXEMPT, 7)] {
+            set.insert(key(ssid), with(flags));
+            assert_eq!(found(&set), Some(expected), "{ssid}");
+        }
+        set.insert(key(20), with(Session::NO_TLV));
+        set.insert(key(3), with(0));
+        assert_eq!((found(&set), set.any_ssid, set.len()), (Some(20), 2, 5));
+        for (gone, expected) in [(20, Some(7)), (8, Some(7)), (7, Some(3)), (3, Some(9)), (9, None)] {
+            set.remove(&key(gone));
+            assert_eq!(found(&set), expected, "without {gone}");
+        }
+        assert!(!set.has_any_ssid() && set.any_parts.iter().all(|part| part.is_empty()));
     }
 }

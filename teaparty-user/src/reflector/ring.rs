@@ -74,6 +74,10 @@ impl Engine<'_> {
             self.shared.notify(Notice::AccessReport { key: header.key, report });
             return;
         }
+        if header.kind == RecordKind::LoopGuard as u32 {
+            self.shared.loops.note(&header.key);
+            return;
+        }
         let frame_len = header.frame_len as usize;
         if frame_len > rest.len() {
             return;

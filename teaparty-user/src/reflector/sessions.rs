@@ -65,6 +65,7 @@ impl SessionTable {
         if view.provision(&other).is_some_and(|session| session.flags & Session::AUTHENTICATED != 0) {
             *key = other;
         }
+        *key = view.own_key(key);
         let key = &*key;
         let known = self.get_mut(key).map(|session| (session.flags, session.generation));
         let mut flags = known.map_or(0, |(flags, _)| flags);
@@ -132,6 +133,15 @@ impl SessionTable {
         Ok(())
     }
 
+    /// Has a session begin anew whose sender has started again, as the Sequence Number and T1 of a request say.
+    pub fn follow_restart(&mut self, key: &SessionKey, sequence: u32, timestamp: u64, view: &View) {
+        let restart_s = view.config.session_restart_s;
+        if sequence == 0 && self.get_mut(key).is_some_and(|session| session.is_restart(sequence, timestamp, restart_s))
+        {
+            self.reset(key);
+        }
+    }
+
     /// Assigns the session's next Sequence Number to another reply to a packet that has had one. The error is for a
     /// session that is gone.
     pub fn assign_again(&mut self, key: &SessionKey, facts: &mut Facts) -> Result<(), Reason> {
@@ -157,6 +167,7 @@ impl SessionTable {
         session.previous_timestamp = exchange.timestamp;
         session.previous_sequence = exchange.reflector_sequence;
         session.sender_sequence = exchange.sender_sequence;
+        session.sender_timestamp = exchange.sender_timestamp;
         session.flags |= Session::HAS_PREVIOUS;
         let tag = session.history_tag;
         let ring = self

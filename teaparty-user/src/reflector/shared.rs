@@ -9,6 +9,7 @@ use teaparty_common::tlv::steering::AccessReport;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::burst::Bursts;
+use super::loop_log::LoopLog;
 use super::maps::KernelLedger;
 use super::pacing::Agenda;
 use super::residence::Residence;
@@ -29,6 +30,8 @@ pub struct Shared {
     pub bursts: Arc<Bursts>,
     /// Replies that are still to follow.
     pub agenda: Agenda,
+    /// Sources whose packets the loop guard drops.
+    pub loops: LoopLog,
     /// What is counted here.
     pub tally: Arc<Tally>,
     raw: OnceLock<Option<RawV6>>,
@@ -70,6 +73,7 @@ impl Shared {
             kernel,
             bursts: Arc::default(),
             agenda,
+            loops: LoopLog::default(),
             tally,
             raw: OnceLock::new(),
             is_stopping: AtomicBool::new(false),

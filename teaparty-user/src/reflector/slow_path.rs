@@ -54,8 +54,9 @@ pub struct Headers<'a> {
 /// Where a session's numbers come from: the kernel's maps for the sessions that the kernel owns, else our own table
 /// (design rule R4).
 pub trait Ledger {
-    /// Takes the Sequence Number for a reply that is certain, and adds what the session knows to the facts.
-    fn claim(&self, key: &SessionKey, flags: u32, view: &View, facts: &mut Facts) -> Result<(), Reason>;
+    /// Takes the Sequence Number for a reply that is certain, and adds what the session knows to the facts. `echo` is what the
+    /// reply repeats of its request: where that is the first of a sender that has started again, the session begins anew.
+    fn claim(&self, key: &SessionKey, flags: u32, view: &View, echo: &Echo, facts: &mut Facts) -> Result<(), Reason>;
     /// Takes the Sequence Number for another reply to a packet that has had one, likewise. Makes no session.
     fn claim_again(&self, key: &SessionKey, facts: &mut Facts) -> Result<(), Reason>;
     /// Notes a packet that is not answered.
@@ -105,11 +106,18 @@ pub fn admit(
     received_ns: u64,
 ) -> Result<u32, Reason> {
     let ssid = |mode| reflect::ssid(&ReadBytes(payload), payload.len(), mode);
-    if !view.config.policy.has(Policy::NO_TLV) {
+    if !view.config.policy.has(Policy::NO_TLV | Policy::IGNORE_SSID) {
         key.ssid = ssid(Mode::Open);
     }
     let ssid_authenticated = ssid(Mode::Authenticated);
-    locked(&shared.table).admit(key, ssid_authenticated, view, received_ns)
+    let admitted = locked(&shared.table).admit(key, ssid_authenticated, view, received_ns);
+    if admitted == Err(Reason::LoopGuard) {
+        if reflect::is_heartbeat(&ReadBytes(payload), payload.len(), &view.config.policy) {
+            return Err(Reason::Heartbeat);
+        }
+        shared.loops.note(key);
+    }
+    admitted
 }
 
 /// Makes the reply's TLVs out of the request's, in place, and takes its Sequence Number.
@@ -129,7 +137,8 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
     let mut base_key = None;
     if is_authenticated {
         // Whoever made the key looked where an open packet has its SSID.
-        key.ssid = reflect::ssid(&SliceBytes(payload), len, mode);
+        let ssid = reflect::ssid(&SliceBytes(payload), len, mode);
+        key = view.own_key(&SessionKey { ssid, ..key });
         base_key = Some(authenticate(view.keys(&key).base, payload)?.clone());
     }
     // Not counted as received either: nobody has sent a request.
@@ -158,15 +167,15 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
         }
         return Err(Reason::ControlNoReply);
     }
+    let echo = echo(payload, mode).ok_or(Reason::Internal)?;
     if facts.flags & Facts::UNASSIGNED != 0 {
         facts.flags &= !Facts::UNASSIGNED;
         match view.config.is_stateful {
             true if is_again => ledger.claim_again(&key, &mut facts)?,
-            true => ledger.claim(&key, session_flags, view, &mut facts)?,
+            true => ledger.claim(&key, session_flags, view, &echo, &mut facts)?,
             false => {}
         }
     }
-    let echo = echo(payload, mode).ok_or(Reason::Internal)?;
     let mut more = None;
     if let Some(request) = request {
         let asked = (&key, &facts, echo.sequence_number.get());
@@ -361,8 +370,10 @@ impl Answer {
 }
 
 impl Ledger for Mutex<SessionTable> {
-    fn claim(&self, key: &SessionKey, flags: u32, view: &View, facts: &mut Facts) -> Result<(), Reason> {
-        locked(self).assign(key, flags, view, facts)
+    fn claim(&self, key: &SessionKey, flags: u32, view: &View, echo: &Echo, facts: &mut Facts) -> Result<(), Reason> {
+        let mut table = locked(self);
+        table.follow_restart(key, echo.sequence_number.get(), echo.timestamp.bits(), view);
+        table.assign(key, flags, view, facts)
     }
 
     fn claim_again(&self, key: &SessionKey, facts: &mut Facts) -> Result<(), Reason> {

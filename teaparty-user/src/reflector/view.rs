@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use teaparty_common::maps::{self, PORT_WORDS, Session, SessionKey};
-use teaparty_common::reflect::Address;
+use teaparty_common::reflect::{Address, Policy};
 use teaparty_common::tlv::bit_error::DEFAULT_PATTERN;
 
 use super::config::{Config, address};
@@ -124,6 +124,7 @@ impl View {
             (maps::Config::HAS_WILDCARDS, self.provisioned.has_wildcards()),
             (maps::Config::HAS_AUTHENTICATED, self.provisioned.has_authenticated()),
             (maps::Config::ANY_MAC, self.interface.has_no_mac()),
+            (maps::Config::HAS_ANY_SSID, self.has_any_ssid()),
         ] {
             if is_set {
                 flags |= flag;
@@ -152,10 +153,48 @@ impl View {
         if self.provisioned.is_empty() {
             return None;
         }
-        let wild = |destination, source_port| SessionKey { destination, source_port, ..*key };
-        [*key, wild(key.destination, 0), wild(Address::UNSPECIFIED, key.source_port), wild(Address::UNSPECIFIED, 0)]
-            .iter()
-            .find_map(|key| self.provisioned.get(key))
+        let exactly = candidates(key).iter().find_map(|key| self.provisioned.get(key));
+        exactly.or_else(|| self.by_any_ssid(key).map(|(_, session)| session))
+    }
+
+    /// Whether any provisioned session is found whatever the SSID of a packet is.
+    pub fn has_any_ssid(&self) -> bool {
+        self.provisioned.has_any_ssid() || (self.ignores_ssid() && !self.provisioned.is_empty())
+    }
+
+    fn ignores_ssid(&self) -> bool {
+        self.config.policy.has(Policy::IGNORE_SSID)
+    }
+
+    /// The provisioned session that is found whatever the SSID is by a key of [`SessionKey::any_ssid`], and its own key.
+    pub fn any_ssid(&self, any: &SessionKey) -> Option<(SessionKey, &Provisioned)> {
+        let (key, session) = self.provisioned.any_ssid(any)?;
+        let is_found = session.flags & (Session::NO_TLV | Session::LOOP_EXEMPT) != 0 || self.ignores_ssid();
+        is_found.then_some((key, session))
+    }
+
+    fn by_any_ssid(&self, key: &SessionKey) -> Option<(SessionKey, &Provisioned)> {
+        if !self.has_any_ssid() {
+            return None;
+        }
+        candidates(key).iter().find_map(|key| self.any_ssid(&key.any_ssid()))
+    }
+
+    /// The key of the session that a packet with this key is of: with another SSID where the octets in its place are none,
+    /// as in sessions without TLVs, and where SSIDs are ignored.
+    pub fn own_key(&self, key: &SessionKey) -> SessionKey {
+        if !self.has_any_ssid() {
+            return if self.ignores_ssid() { SessionKey { ssid: 0, ..*key } } else { *key };
+        }
+        if candidates(key).iter().any(|key| self.provisioned.contains_key(key)) {
+            return *key;
+        }
+        let ssid = match self.by_any_ssid(key) {
+            Some((own, session)) if session.flags & Session::NO_TLV != 0 || self.ignores_ssid() => own.ssid,
+            None if self.ignores_ssid() => 0,
+            _ => key.ssid,
+        };
+        SessionKey { ssid, ..*key }
     }
 
     /// What a session's Extra Padding is compared with where its packets don't say.
@@ -179,6 +218,12 @@ impl View {
         let tlv = candidates.into_iter().find(|keys| !keys.is_empty()).unwrap_or(&[]);
         Keys { base, tlv }
     }
+}
+
+/// The keys of the provisioned sessions that a packet's session may be, or be made from: the more they say the earlier.
+fn candidates(key: &SessionKey) -> [SessionKey; 4] {
+    let wild = |destination, source_port| SessionKey { destination, source_port, ..*key };
+    [*key, wild(key.destination, 0), wild(Address::UNSPECIFIED, key.source_port), wild(Address::UNSPECIFIED, 0)]
 }
 
 /// The interface's addresses, as far as they are to be answered at.

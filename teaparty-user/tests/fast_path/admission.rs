@@ -1,6 +1,6 @@
 //! Who is answered: allow-list, rate limit, provisioned sessions, and what a change of configuration does to them.
 
-use teaparty_common::maps::{Config, LocalAddress, Session, SessionKey, name};
+use teaparty_common::maps::{Config, LocalAddress, RecordKind, Session, SessionKey, name};
 use teaparty_common::reflect::{Address, Facts, Policy, Reason};
 
 use crate::support::frame::{Datagram, parse};
@@ -264,6 +264,98 @@ fn a_reply_to_our_reply_is_dropped_and_takes_no_number() {
         assert_eq!(next[..4], if is_stateful { [0, 0, 0, 2] } else { [0; 4] }, "no number was taken");
         assert_eq!(kernel.sessions(name::SESSIONS).len(), usize::from(is_stateful), "no session was made");
     }
+}
+
+/// Provisions a session that is found whatever the SSID of a packet is, as the controller does.
+fn provision_any(kernel: &mut Kernel, key: SessionKey, flags: u32) {
+    provision(kernel, key, flags);
+    let any = Session { flags: flags | Session::WILDCARD | Session::PROVISIONED, ssid: key.ssid, ..Session::default() };
+    kernel.put_session(name::PROVISIONED, key.any_ssid(), any);
+    kernel.config.flags |= Config::HAS_ANY_SSID;
+    kernel.control.generation += 1;
+    kernel.apply();
+}
+
+#[test]
+fn a_session_without_tlvs_is_one_whatever_stands_in_the_ssids_place() {
+    let name = "a_session_without_tlvs_is_one_whatever_stands_in_the_ssids_place";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    for ssid in [1, 2] {
+        assert_eq!(reason(&mut kernel, &packet(ssid)), Reason::Reflected);
+    }
+    let own = SessionKey { ssid: 5, ..key(&packet(0)) };
+    provision_any(&mut kernel, own, Session::NO_TLV);
+    for turn in 0..4_u8 {
+        for ssid in [1, 2, 0, 0xffff] {
+            let mut datagram = packet(ssid);
+            datagram.payload.extend([0x80, 10, 0, 8, 0x80, 1, 0, 4, 0, 0, 0, turn & 0xfe]);
+            assert_eq!(reason(&mut kernel, &datagram), Reason::Reflected, "{ssid}");
+        }
+    }
+    let provisioned = kernel.sessions(name::PROVISIONED);
+    let of = |key: SessionKey| provisioned.iter().find(|(other, _)| *other == key).map(|(_, session)| session.replies);
+    assert_eq!((of(own), of(own.any_ssid())), (Some(16), Some(0)));
+    // By a wildcard: one session for each port, and one that says more goes before.
+    let anywhere = SessionKey { destination: Address::UNSPECIFIED, source_port: 0, ..own };
+    provision_any(&mut kernel, anywhere, Session::NO_TLV);
+    let exact = SessionKey { source_port: 50_000, ssid: 9, ..own };
+    provision(&mut kernel, exact, 0);
+    for ssid in [3, 4, 9] {
+        let datagram = Datagram { source_port: 50_000, ..packet(ssid) };
+        assert_eq!(reason(&mut kernel, &datagram), Reason::Reflected);
+    }
+    let made = kernel.session(&SessionKey { source_port: 50_000, ..own }).expect("a session of the wildcard");
+    assert_eq!((made.replies, made.has(Session::NO_TLV)), (2, true));
+    let exact = kernel.sessions(name::PROVISIONED).into_iter().find(|(key, _)| *key == exact);
+    assert_eq!(exact.map(|(_, session)| session.replies), Some(1));
+}
+
+#[test]
+fn exempt_from_the_loop_guard_is_a_sender_whatever_its_ssids_are() {
+    let name = "exempt_from_the_loop_guard_is_a_sender_whatever_its_ssids_are";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    // Another test may have been told of a loop in this second.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    kernel.config.flags |= Config::PROVISIONED_ONLY;
+    let from_862 = |ssid| Datagram { source_port: 862, ..packet(ssid) };
+    assert_eq!(reason(&mut kernel, &from_862(1)), Reason::LoopGuard);
+    let told = kernel.punts();
+    assert_eq!(
+        (told.len(), told[0].header.kind, told[0].header.key),
+        (1, RecordKind::LoopGuard as u32, key(&from_862(1)))
+    );
+    assert_eq!(reason(&mut kernel, &from_862(2)), Reason::LoopGuard);
+    assert!(kernel.punts().is_empty(), "one in a second is told");
+    let mut heartbeat = from_862(0);
+    heartbeat.payload[3] = 0x22;
+    heartbeat.payload.extend([0x80, 242, 0, 8, 2, 0, 0, 0, 0, 1, 0, 0]);
+    assert_eq!(reason(&mut kernel, &heartbeat), Reason::Heartbeat);
+    provision_any(&mut kernel, SessionKey { ssid: 7, ..key(&from_862(0)) }, Session::LOOP_EXEMPT);
+    for ssid in [0, 7, 8, 9, 8] {
+        assert_eq!(reason(&mut kernel, &from_862(ssid)), Reason::Reflected, "{ssid}");
+    }
+    // Each is a session of its own.
+    let replies = |session: Option<Session>| session.map(|session| session.replies);
+    assert_eq!([0, 8, 9].map(|ssid| replies(kernel.session(&key(&from_862(ssid))))), [Some(1), Some(2), Some(1)]);
+}
+
+#[test]
+fn ssids_are_ignored_where_that_is_asked() {
+    let Some(mut kernel) = or_skip("ssids_are_ignored_where_that_is_asked", Kernel::new()) else { return };
+    kernel.config.policy.flags = Policy::IGNORE_SSID;
+    kernel.apply();
+    for ssid in [7, 0, 9, 0xffff] {
+        assert_eq!(reason(&mut kernel, &packet(ssid)), Reason::Reflected);
+    }
+    let sessions = kernel.sessions(name::SESSIONS);
+    assert_eq!((sessions.len(), sessions[0].0.ssid, sessions[0].1.replies), (1, 0, 4));
+    let own = SessionKey { ssid: 7, ..key(&packet(0)) };
+    provision_any(&mut kernel, own, 0);
+    for ssid in [7, 0, 9] {
+        assert_eq!(reason(&mut kernel, &packet(ssid)), Reason::Reflected);
+    }
+    let provisioned = kernel.sessions(name::PROVISIONED).into_iter().find(|(key, _)| *key == own);
+    assert_eq!(provisioned.map(|(_, session)| session.replies), Some(3));
 }
 
 #[test]

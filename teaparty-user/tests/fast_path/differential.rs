@@ -69,7 +69,7 @@ impl Pair {
     fn reconfigure(&mut self) {
         let Self { kernel, model, random, .. } = self;
         let mut flags = 0;
-        let rarely = [Policy::STRICT, Policy::NO_TLV, Policy::PTP, Policy::RETURN_ADDRESS];
+        let rarely = [Policy::STRICT, Policy::NO_TLV, Policy::PTP, Policy::RETURN_ADDRESS, Policy::IGNORE_SSID];
         let often = [Policy::COS_LEGACY, Policy::DESTINATION_PORT, Policy::REFLECTED_CONTROL];
         for (of, one_in) in [(rarely.as_slice(), 6), (often.as_slice(), 3)] {
             for flag in of {
@@ -194,6 +194,13 @@ fn judge(outcome: &Outcome, predicted: &Prediction, reason: Reason, frame: &[u8]
                 found.push("the reply has another length".to_owned());
             }
             found.extend(judge_report(predicted, punts));
+        }
+        // Now and then the controller is told of what the loop guard drops.
+        Class::Drop if reason == Reason::LoopGuard && punts.len() == 1 => {
+            let header = &punts[0].header;
+            if header.kind != RecordKind::LoopGuard as u32 || header.key != predicted.key {
+                found.push(format!("the report of a loop is wrong: {header:?}"));
+            }
         }
         Class::Pass | Class::Drop if !punts.is_empty() => found.push(format!("{} records", punts.len())),
         Class::Pass | Class::Drop => {}

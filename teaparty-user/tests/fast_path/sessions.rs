@@ -91,6 +91,44 @@ fn a_stateless_reflector_copies_the_number_and_keeps_nothing_c001_c144() {
 }
 
 #[test]
+fn a_sender_that_starts_again_gets_numbers_from_0_and_no_history_of_before() {
+    let name = "a_sender_that_starts_again_gets_numbers_from_0_and_no_history_of_before";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let at = |sequence, seconds: u64, tail: &[u8]| {
+        let mut datagram = packet(sequence, 1, tail);
+        datagram.payload[4..12].copy_from_slice(&((0xebbd_0000 + seconds) << 32 | 7).to_be_bytes());
+        datagram
+    };
+    let number = |kernel: &mut Kernel, sequence, seconds| be32(&reply(kernel, &at(sequence, seconds, &[])), 0);
+    let numbers: Vec<u32> = [(0, 0), (1, 1), (0, 2), (0, 32), (5, 33), (5, 99)]
+        .map(|(sequence, seconds)| number(&mut kernel, sequence, seconds))
+        .to_vec();
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5], "nothing is more than 30 seconds later and has number 0");
+    let before = kernel.session(&key(1)).expect("a session").history_tag;
+    let got = reply(&mut kernel, &at(0, 130, &[FOLLOW_UP.as_slice(), &DIRECT].concat()));
+    assert_eq!((be32(&got, 0), &got[48..60]), (0, &[0; 12][..]), "nothing was sent before in this run");
+    assert_eq!((be32(&got, 72), be32(&got, 76)), (1, 0), "one received, none sent");
+    let session = kernel.session(&key(1)).expect("a session");
+    assert_ne!(session.history_tag, before);
+    assert_eq!((session.replies, session.sender_timestamp >> 32), (1, 0xebbd_0000 + 130));
+    // Likewise where the controller answers: by a number that the kernel assigns, and by one that it claims.
+    let mut short = at(0, 200, &[]);
+    short.payload.truncate(20);
+    kernel.run(&short.build());
+    assert_eq!(kernel.punts()[0].header.facts.sequence, 0);
+    assert_eq!(number(&mut kernel, 1, 201), 1);
+    let exchange = HistorySlot { sender_timestamp: (0xebbd_0000 + 300) << 32, ..HistorySlot::default() };
+    let operation = LedgerOperation::Claim as u32;
+    let claim = LedgerRequest { key: key(1), operation, count: 1, exchange, ..LedgerRequest::default() };
+    let answer = kernel.ledger(claim);
+    assert_eq!((answer.sequence, answer.received), (0, 1));
+    // Off.
+    kernel.config.session_restart_s = 0;
+    kernel.apply();
+    assert_eq!(number(&mut kernel, 0, 900), 1);
+}
+
+#[test]
 fn a_packet_that_is_not_answered_takes_no_number_and_counts_as_received_c004_c129_c210() {
     let name = "a_packet_that_is_not_answered_takes_no_number_and_counts_as_received_c004_c129_c210";
     let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };

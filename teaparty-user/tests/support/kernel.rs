@@ -100,6 +100,7 @@ impl Kernel {
             history_rings: HISTORY_RINGS,
             mac: Config::mac(OUR_MAC),
             rate_prefix: SourcePrefix::DEFAULT,
+            session_restart_s: 30,
         };
         let mut kernel =
             Self { loaded: Some(loaded), out: vec![0; 65536], counted: [0; REASON_SLOTS], config, control };

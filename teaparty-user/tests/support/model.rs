@@ -41,6 +41,21 @@ struct State {
     replies: u64,
     unanswered: u64,
     previous: Option<(u32, u64)>,
+    /// T1 of the last request that was answered here.
+    sender_timestamp: u64,
+}
+
+impl State {
+    /// The state that a request with this Sequence Number and T1 finds: that of a new session, where it is 30 seconds later than
+    /// the last one and has number 0.
+    fn found_by(self, (sequence, timestamp): (u32, u64), restart_s: u64) -> Self {
+        let is_later = timestamp.wrapping_sub(self.sender_timestamp) as i64 > (restart_s << 32) as i64;
+        let is_known = timestamp != 0 && self.sender_timestamp != 0 && restart_s != 0;
+        if sequence == 0 && is_known && is_later {
+            return Self { sender_timestamp: self.sender_timestamp, ..Self::default() };
+        }
+        self
+    }
 }
 
 /// What is to become of a frame.
@@ -60,6 +75,8 @@ pub(crate) struct Prediction {
     pub(crate) frame: Option<Frame>,
     /// What tells its session apart.
     pub(crate) key: SessionKey,
+    /// Its Sequence Number and T1.
+    run: (u32, u64),
 }
 
 /// The UDP payload in a frame, seen as the program sees it: with what follows it, and no further than it reaches.
@@ -133,6 +150,7 @@ impl Model {
             reply: None,
             frame: None,
             key: SessionKey::default(),
+            run: (0, 0),
         };
         prediction.reason = self.follow(&mut octets, times, &mut prediction);
         prediction
@@ -157,7 +175,11 @@ impl Model {
         let mut payload = View { octets: SliceBytes(&mut octets[frame.payload_at()..]), base: frame.payload_at() };
         let policy = self.config.policy;
         let has_no_tlvs = policy.has(Policy::NO_TLV);
-        let ssid = if has_no_tlvs { 0 } else { reflect::ssid(&payload, frame.payload_len, Mode::Open) };
+        let ssid = if policy.has(Policy::NO_TLV | Policy::IGNORE_SSID) {
+            0
+        } else {
+            reflect::ssid(&payload, frame.payload_len, Mode::Open)
+        };
         let key = SessionKey {
             source,
             destination,
@@ -168,6 +190,7 @@ impl Model {
         };
         prediction.frame = Some(frame);
         prediction.key = key;
+        prediction.run = (payload.get(0).map_or(0, u32::from_be_bytes), payload.get(4).map_or(0, u64::from_be_bytes));
         if !self.addresses.contains(&destination) {
             return Reason::NotOurAddress;
         }
@@ -206,7 +229,7 @@ impl Model {
         prediction.bare_facts = Some(facts);
         let mut steering = Steering::new(facts.traffic_class);
         if self.config.has(Config::STATEFUL) {
-            self.assign(&key, &mut facts);
+            self.assign(&key, prediction.run, &mut facts);
         }
         reflect::apply(&mut payload, &plan, &facts, &policy, &mut host, &mut steering);
         reflect::stamp(&mut payload, Mode::Open, (&facts).into(), times.1).expect("a base packet");
@@ -223,9 +246,12 @@ impl Model {
         let key = prediction.key;
         match reason {
             Reason::Reflected => {
+                let restart_s = self.config.session_restart_s;
                 let state = self.sessions.entry(key).or_default();
+                *state = state.found_by(prediction.run, restart_s);
                 state.previous = Some((state.replies as u32, timestamp));
                 state.replies += 1;
+                state.sender_timestamp = prediction.run.1;
             }
             // Answered for certain, though not here: the program gives these their Sequence Number.
             Reason::ShortPacket => self.assign_punt(prediction),
@@ -245,11 +271,13 @@ impl Model {
     }
 
     fn assign_punt(&mut self, prediction: &mut Prediction) {
-        let key = prediction.key;
+        let (key, run, restart_s) = (prediction.key, prediction.run, self.config.session_restart_s);
         if let Some(facts) = &mut prediction.facts {
-            self.assign(&key, facts);
+            self.assign(&key, run, facts);
         }
-        self.sessions.entry(key).or_default().replies += 1;
+        let state = self.sessions.entry(key).or_default();
+        *state = state.found_by(run, restart_s);
+        state.replies += 1;
     }
 
     /// T2 as the program has it, to the second: what a reply says, or else by the clock.
@@ -289,8 +317,9 @@ impl Model {
     }
 
     /// Adds what the session knows.
-    fn assign(&self, key: &SessionKey, facts: &mut Facts) {
+    fn assign(&self, key: &SessionKey, run: (u32, u64), facts: &mut Facts) {
         let state = self.sessions.get(key).copied().unwrap_or_default();
+        let state = state.found_by(run, self.config.session_restart_s);
         facts.flags |= Facts::STATEFUL;
         facts.sequence = state.replies as u32;
         facts.transmitted = state.replies as u32;

@@ -97,6 +97,11 @@ fn payload(random: &mut Random, points: &CodePoints) -> Vec<u8> {
     if random.one_in(8) {
         payload[13] = 0;
     }
+    if random.one_in(6) {
+        // Perhaps of a sender that has started again.
+        payload[..4].fill(0);
+        payload[4..8].copy_from_slice(&(0xebbd_0000 + random.below(120) as u32).to_be_bytes());
+    }
     if random.one_in(20) {
         payload[28..36].copy_from_slice(&recent_time(random));
     } else if random.one_in(2) {

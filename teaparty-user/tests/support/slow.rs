@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use teaparty_common::maps::{Clock, HistoryRing, HistorySlot, SessionKey};
 use teaparty_common::reflect::{Facts, Policy, Reason};
+use teaparty_common::wire::sender::Echo;
 use teaparty_common::wire::{Timestamp, TimestampFormat};
 use teaparty_user::net::interface::Interface;
 use teaparty_user::reflector::burst::Bursts;
@@ -23,7 +24,7 @@ pub(crate) struct Slow {
 struct Assigned;
 
 impl Ledger for Assigned {
-    fn claim(&self, _: &SessionKey, _: u32, _: &View, _: &mut Facts) -> Result<(), Reason> {
+    fn claim(&self, _: &SessionKey, _: u32, _: &View, _: &Echo, _: &mut Facts) -> Result<(), Reason> {
         panic!("the packet has its number")
     }
     fn claim_again(&self, _: &SessionKey, _: &mut Facts) -> Result<(), Reason> {

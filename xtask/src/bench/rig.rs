@@ -137,6 +137,7 @@ impl Rig {
             history_rings: 1,
             mac: Config::mac(OUR_MAC),
             rate_prefix: SourcePrefix::DEFAULT,
+            session_restart_s: 30,
         }
         .derived();
         let table = self.table;

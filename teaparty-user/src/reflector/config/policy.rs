@@ -17,6 +17,7 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, ConfigError> {
     for (flag, is_set) in [
         (Policy::PTP, settings.timestamp_format == Format::Ptp),
         (Policy::STRICT, settings.strict),
+        (Policy::IGNORE_SSID, settings.ignore_ssid),
         (Policy::COS_LEGACY, settings.cos_legacy),
         (Policy::DESTINATION_PORT, settings.allow_destination_port),
         (Policy::RETURN_ADDRESS, settings.allow_return_address),

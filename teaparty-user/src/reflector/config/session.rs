@@ -37,10 +37,11 @@ pub struct SessionSettings {
     /// Where the key of its HMAC TLVs is, likewise
     #[arg(long)]
     pub tlv_key_file: Option<String>,
-    /// What follows the base packet is padding, not TLVs
+    /// What follows the base packet is padding, not TLVs, and so is what stands in the SSID's place: a packet is of this session
+    /// whatever that is
     #[arg(long)]
     pub no_tlv: bool,
-    /// Answer it even where its packets come from a port that is listened on
+    /// Answer it even where its packets come from a port that is listened on, whatever their SSID is
     #[arg(long)]
     pub loop_exempt: bool,
     /// Pattern that Extra Padding is compared with where no Bit Error Pattern TLV says: pairs of hexadecimal digits

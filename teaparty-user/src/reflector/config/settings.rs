@@ -8,7 +8,7 @@ use teaparty_common::reflect::Policy;
 use teaparty_common::wire::DEFAULT_PORT;
 
 use super::session::SessionSettings;
-use super::values::{Format, Prefix, RateLimit, RateLimitPrefix, TlvProfile, XdpMode};
+use super::values::{Format, Prefix, RateLimit, RateLimitPrefix, TlvProfile, XdpMode, parse_seconds};
 
 /// A reflector's settings. A line of documentation is the option's help and the key's description.
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,13 @@ pub struct Settings {
     /// Seconds without a packet after which a session is forgotten; 0 for never
     #[arg(long, value_name = "SECONDS")]
     pub session_timeout: u64,
+    /// Seconds by which T1 of a packet with Sequence Number 0 has to be later than that of its session's last packet for the
+    /// sender to have started again: its replies then count from 0 again; 0 for never
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub session_restart: u64,
+    /// Tell sessions apart by addresses and ports alone: senders like TWAMP-Light's have padding where STAMP has its SSID
+    #[arg(long)]
+    pub ignore_ssid: bool,
     /// DSCPs that a sender may not ask for: all, none, or names and numbers with commas
     #[arg(long, value_name = "all|LIST")]
     pub deny_dscp: Option<String>,
@@ -129,6 +136,8 @@ impl Settings {
         "stateless",
         "provisioned-only",
         "strict",
+        "ignore-ssid",
+        "session-restart",
         "timestamp-format",
         "deny-dscp",
         "deny-ecn",
@@ -198,6 +207,8 @@ impl Default for Settings {
             rate_limit_prefix: RateLimitPrefix::DEFAULT,
             max_sessions: 65_536,
             session_timeout: 900,
+            session_restart: 30,
+            ignore_ssid: false,
             deny_dscp: None,
             deny_ecn: None,
             cos_legacy: false,

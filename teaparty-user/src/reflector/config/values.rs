@@ -8,6 +8,8 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::values::parse_duration;
+
 /// How the XDP program is to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -223,4 +225,10 @@ impl From<Prefix> for String {
     fn from(prefix: Prefix) -> Self {
         prefix.0.to_string()
     }
+}
+/// Parses whole seconds: a number, or a duration with a unit such as `30s` or `5m`.
+pub(super) fn parse_seconds(text: &str) -> Result<u64, String> {
+    let duration = parse_duration(text)?;
+    let is_whole = duration.subsec_nanos() == 0;
+    is_whole.then_some(duration.as_secs()).ok_or_else(|| format!("`{text}` is not a number of whole seconds"))
 }

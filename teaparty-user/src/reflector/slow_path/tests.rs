@@ -29,7 +29,7 @@ struct Stated {
 }
 
 impl Ledger for Stated {
-    fn claim(&self, _: &SessionKey, _: u32, _: &View, facts: &mut Facts) -> Result<(), Reason> {
+    fn claim(&self, _: &SessionKey, _: u32, _: &View, _: &Echo, facts: &mut Facts) -> Result<(), Reason> {
         self.asked.borrow_mut().push("claim");
         *facts = Facts { flags: self.facts.flags & !Facts::UNASSIGNED, ..self.facts };
         Ok(())
