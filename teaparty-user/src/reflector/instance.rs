@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use aya::maps::{MapData, RingBuf};
 use teaparty_common::maps::{Clock, SessionKey};
 use teaparty_common::reflect::Reason;
 use tokio::sync::mpsc::UnboundedSender;
@@ -12,7 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::config::{Config, XdpMode};
 use super::framed::Exits;
 use super::kernel_log::{Follower, KernelLog};
-use super::loader::{self, Attachment, LoadError};
+use super::loader::{self, Attachment, LoadError, Loading};
 use super::maps::{Maps, MapsError};
 use super::pacing::Agenda;
 use super::pins::folder::Folder;
@@ -47,13 +48,21 @@ pub struct Instance {
 /// The controller's end of the XDP program.
 struct Kernel {
     maps: Mutex<Maps>,
-    attachment: Attachment,
-    /// Logs what the program says, as long as this lives.
-    _log: Option<Follower>,
+    program: Program,
+}
+
+/// What has become of the program.
+enum Program {
+    /// Its maps are there, and sockets answer by them.
+    Loading(Box<Loading>),
+    /// It is on the interface, and logs what it has to say as long as the follower lives.
+    Attached(Box<Attachment>, #[expect(dead_code, reason = "held, not used")] Option<Follower>),
+    /// It could not be had, or was given back.
+    Gone,
 }
 
 impl Instance {
-    /// Opens the sockets, attaches the program as configured, and starts to answer. Goes on counting in `tally`.
+    /// Starts to answer with all that is configured: [`Instance::begin`] and [`Instance::attach`].
     ///
     /// `held` is what [`Instance::part`] has given for this interface; it is there again if the program can't be had.
     pub fn start(
@@ -65,7 +74,22 @@ impl Instance {
         tally: Arc<Tally>,
         held: &mut Option<Folder>,
     ) -> Result<Self, ReflectorError> {
-        let was_held = held.is_some();
+        let mut instance = Self::begin(interface, config, provisioned, clock, notices, tally, held)?;
+        instance.attach(held)?;
+        Ok(instance)
+    }
+
+    /// Opens the sockets and starts to answer by them, in the sessions that the program will go on with. Goes on counting in
+    /// `tally`.
+    pub fn begin(
+        interface: Interface,
+        config: &Arc<Config>,
+        provisioned: ProvisionedSet,
+        clock: Clock,
+        notices: UnboundedSender<Notice>,
+        tally: Arc<Tally>,
+        held: &mut Option<Folder>,
+    ) -> Result<Self, ReflectorError> {
         let name = interface.name.clone();
         let _span = tracing::info_span!("start", interface = name).entered();
         let view = View::new(config.clone(), interface, &local_addresses()?).with_provisioned(provisioned);
@@ -75,69 +99,69 @@ impl Instance {
                 "it has none of the addresses to answer for; answers begin when it gets one"
             );
         }
-        let sockets: Vec<Arc<Socket>> = socket::open(config, &name)?.into_iter().map(Arc::new).collect();
-        let agenda = Agenda::new()?;
         let transmit = TransmitWatch::new(&name, tally.clone());
-        let (attached, without_program) = attach(&view, &clock, held)?;
-        let (kernel, ledger, punts) = match attached {
-            Some((loader::Kernel { maps, punts, log, attachment }, ledger)) => {
-                let _log = log.map(KernelLog::follow);
-                (Some(Kernel { maps: Mutex::new(maps), attachment, _log }), Some(ledger), Some(punts))
-            }
-            None => (None, None, None),
-        };
-        let index = view.interface.index;
-        let is_loopback = view.interface.is_loopback;
-        let shared = Arc::new(Shared::new(view, clock, ledger, notices, agenda, tally));
-        let started = (|| {
-            let (wake, waker) = std::io::pipe().map_err(ReflectorError::System)?;
-            let frames = (punts.is_none() && config.link_layer).then(|| open_frames(&shared, &sockets)).transpose()?;
-            let mut engines = vec![spawn_sockets(&name, &shared, sockets.clone(), wake.try_clone()?)?];
-            let has_punts = punts.is_some();
-            let refused = |source| ReflectorError::Frames { interface: name.clone(), source };
-            let packet = (has_punts || frames.is_some()) && !is_loopback;
-            let packet = packet.then(|| PacketSocket::open(index)).transpose().map_err(refused)?;
-            let exits = Arc::new(Exits { packet, sockets: sockets.clone() });
-            if let Some(punts) = punts {
-                let (engine, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
-                let run = move || ring::run(&engine, punts, &exits, &wake);
-                engines.push(spawn(format!("ring-{name}"), &shared, run)?);
-            }
-            if let Some(frames) = frames {
-                let (engine, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
-                let run = move || link::run(&engine, &frames, &exits, &wake);
-                engines.push(spawn(format!("link-{name}"), &shared, run)?);
-            }
-            let pace = {
-                let shared = shared.clone();
-                move || {
-                    pacing::run(
-                        &shared,
-                        if has_punts { &shared.tally.ring } else { &shared.tally.socket },
-                        &exits,
-                        &wake,
-                    )
-                }
+        let (mut loading, without_program) = load(&view, held)?;
+        let begun = (|| {
+            // Only now: what comes before is refused by the stack, and would wait here.
+            let sockets: Vec<Arc<Socket>> = socket::open(config, &name)?.into_iter().map(Arc::new).collect();
+            let agenda = Agenda::new()?;
+            let opened = loading.as_mut().map(|loading| loading.open(&view, &clock)).transpose()?;
+            let (maps, ledger, punts) = match opened {
+                Some(loader::Kernel { maps, punts, ledger }) => (Some(maps), Some(ledger), Some(punts)),
+                None => (None, None, None),
             };
-            engines.push(spawn(format!("pace-{name}"), &shared, pace)?);
-            Ok((engines, waker))
+            let shared = Arc::new(Shared::new(view, clock, ledger, notices, agenda, tally));
+            let (engines, waker) = run_engines(&shared, &sockets, punts)?;
+            Ok((sockets, maps, shared, engines, waker))
         })();
-        match started {
-            Ok((engines, waker)) => {
-                let (configured, waker) = (name, Some(waker));
-                Ok(Self { shared, sockets, configured, kernel, without_program, transmit, engines, waker })
-            }
+        let (sockets, maps, shared, engines, waker) = match begun {
+            Ok(begun) => begun,
             Err(error) => {
-                // What an earlier controller left answering goes on answering.
-                if was_held {
-                    *held = kernel.map(|kernel| kernel.attachment.part());
-                } else if let Some(kernel) = kernel.filter(|kernel| !kernel.attachment.is_adopted) {
-                    // The failure to start is the one to tell.
-                    let _ = kernel.attachment.detach();
-                }
-                Err(error)
+                *held = loading.and_then(Loading::give_up);
+                return Err(error);
             }
+        };
+        let kernel = loading
+            .zip(maps)
+            .map(|(loading, maps)| Kernel { maps: Mutex::new(maps), program: Program::Loading(Box::new(loading)) });
+        let (configured, waker) = (name, Some(waker));
+        Ok(Self { shared, sockets, configured, kernel, without_program, transmit, engines, waker })
+    }
+
+    /// Has the kernel load the program and attaches it, if there is to be one. With [`XdpMode::Auto`] sockets go on where it
+    /// can't be had; else the error ends all of it.
+    pub fn attach(&mut self, held: &mut Option<Folder>) -> Result<(), ReflectorError> {
+        let Some(kernel) = &mut self.kernel else { return Ok(()) };
+        let Program::Loading(loading) = std::mem::replace(&mut kernel.program, Program::Gone) else { return Ok(()) };
+        let view = self.shared.view();
+        let mode = view.config.xdp_mode;
+        let (error, folder) = match loading.attach(&view.interface, mode) {
+            Ok((attachment, log)) => {
+                kernel.program = Program::Attached(Box::new(attachment), log.map(KernelLog::follow));
+                return Ok(());
+            }
+            Err(not_attached) => not_attached,
+        };
+        *held = folder;
+        if mode == XdpMode::Auto && error.is_optional() {
+            tracing::warn!(interface = view.interface.name, %error, "no XDP, sockets answer instead, slower");
+            self.go_on_without(error.to_string())
+        } else {
+            self.halt();
+            Err(error.into())
         }
+    }
+
+    /// Has sockets answer without the kernel's maps, in the sessions that have begun there.
+    fn go_on_without(&mut self, reason: String) -> Result<(), ReflectorError> {
+        self.halt();
+        let sessions = self.reader().map(|reader| reader.sessions().collect::<Vec<_>>()).unwrap_or_default();
+        self.shared = Arc::new(self.shared.without_kernel(Agenda::new()?, sessions));
+        self.kernel = None;
+        self.without_program = Some(reason);
+        let (engines, waker) = run_engines(&self.shared, &self.sockets, None)?;
+        (self.engines, self.waker) = (engines, Some(waker));
+        Ok(())
     }
 
     /// Ends the engines. What they count is final then.
@@ -153,8 +177,14 @@ impl Instance {
     /// Ends the engines and takes the program away, unless that is to go on answering.
     pub fn stop(mut self, keep_program: bool) -> Result<(), ReflectorError> {
         self.halt();
-        match self.kernel {
-            Some(kernel) if !keep_program => Ok(kernel.attachment.detach().map_err(LoadError::from)?),
+        match self.kernel.map(|kernel| kernel.program) {
+            Some(Program::Attached(attachment, _)) if !keep_program => {
+                Ok(attachment.detach().map_err(LoadError::from)?)
+            }
+            Some(Program::Loading(loading)) => {
+                loading.give_up();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -163,7 +193,11 @@ impl Instance {
     /// if they are the kernel's.
     pub fn part(mut self) -> Option<Folder> {
         self.halt();
-        self.kernel.take().map(|kernel| kernel.attachment.part())
+        match self.kernel.take()?.program {
+            Program::Attached(attachment, _) => Some(attachment.part()),
+            Program::Loading(loading) => loading.give_up(),
+            Program::Gone => None,
+        }
     }
 
     /// Whether frames come from a packet socket.
@@ -184,14 +218,15 @@ impl Instance {
 
     /// Looks whether the program is still on the interface. To be called twice a second.
     pub fn follow_program(&mut self) {
-        let (Some(kernel), Some(ledger)) = (&mut self.kernel, &self.shared.kernel) else { return };
-        kernel.attachment.follow(&self.shared.view().interface, ledger);
+        if let Some(Kernel { program: Program::Attached(attachment, _), .. }) = &mut self.kernel {
+            attachment.follow(&self.shared.view().interface);
+        }
     }
 
     /// Returns why [`Instance::mode`] is not the one to be expected, where it is not.
     pub fn mode_reason(&self) -> Option<&str> {
-        match &self.kernel {
-            Some(Kernel { attachment, .. }) => attachment.lost.as_deref().or(attachment.reason.as_deref()),
+        match self.attachment() {
+            Some(attachment) => attachment.lost.as_deref().or(attachment.reason.as_deref()),
             None => self.without_program.as_deref(),
         }
     }
@@ -214,7 +249,10 @@ impl Instance {
 
     /// The attached program, if there is one.
     pub fn attachment(&self) -> Option<&Attachment> {
-        self.kernel.as_ref().map(|kernel| &kernel.attachment)
+        match &self.kernel {
+            Some(Kernel { program: Program::Attached(attachment, _), .. }) => Some(attachment),
+            _ => None,
+        }
     }
 
     /// Calls `with` with the kernel's maps, where there are some.
@@ -278,11 +316,9 @@ impl Instance {
     }
 }
 
-/// A program with the controller's end of it, or the reason that there is none where one was to be expected.
-type Attached = (Option<(loader::Kernel, super::maps::KernelLedger)>, Option<String>);
-
-/// The program as configured; with [`XdpMode::Auto`], none and a warning where it can't be had.
-fn attach(view: &View, clock: &Clock, held: &mut Option<Folder>) -> Result<Attached, ReflectorError> {
+/// Brings maps and ledger into the kernel as configured, or says why there is no program where one was to be expected. With
+/// [`XdpMode::Auto`] there is none, and a warning, where it can't be had.
+fn load(view: &View, held: &mut Option<Folder>) -> Result<(Option<Loading>, Option<String>), ReflectorError> {
     let mode = view.config.xdp_mode;
     let name = &view.interface.name;
     if view.config.without_xdp.contains(name) {
@@ -308,14 +344,58 @@ fn attach(view: &View, clock: &Clock, held: &mut Option<Folder>) -> Result<Attac
         tracing::info!(interface = %name, "sockets answer: its frames have no Ethernet header (tun, WireGuard, PPP)");
         return Ok((None, Some("its frames have no Ethernet header".into())));
     }
-    match loader::attach(view, clock, mode, held) {
-        Ok(attached) => Ok((Some(attached), None)),
+    match Loading::begin(view, held) {
+        Ok(loading) => Ok((Some(loading), None)),
         Err(error) if mode == XdpMode::Auto && error.is_optional() => {
             tracing::warn!(interface = view.interface.name, %error, "no XDP, sockets answer instead, slower");
             Ok((None, Some(error.to_string())))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Runs the engines of an interface until what is returned second is dropped and [`Shared::stop`] was called.
+fn run_engines(
+    shared: &Arc<Shared>,
+    sockets: &[Arc<Socket>],
+    punts: Option<RingBuf<MapData>>,
+) -> Result<(Vec<JoinHandle<()>>, PipeWriter), ReflectorError> {
+    // An error has the engines end that run already.
+    run_each(shared, sockets, punts).inspect_err(|_| shared.stop())
+}
+
+fn run_each(
+    shared: &Arc<Shared>,
+    sockets: &[Arc<Socket>],
+    punts: Option<RingBuf<MapData>>,
+) -> Result<(Vec<JoinHandle<()>>, PipeWriter), ReflectorError> {
+    let view = shared.view();
+    let Interface { name, index, is_loopback, .. } = &*view.interface;
+    let (wake, waker) = std::io::pipe().map_err(ReflectorError::System)?;
+    let has_punts = punts.is_some();
+    let frames = (!has_punts && view.config.link_layer).then(|| open_frames(shared, sockets)).transpose()?;
+    let mut engines = vec![spawn_sockets(name, shared, sockets.to_vec(), wake.try_clone()?)?];
+    let refused = |source| ReflectorError::Frames { interface: name.clone(), source };
+    let packet = (has_punts || frames.is_some()) && !is_loopback;
+    let packet = packet.then(|| PacketSocket::open(*index)).transpose().map_err(refused)?;
+    let exits = Arc::new(Exits { packet, sockets: sockets.to_vec() });
+    if let Some(punts) = punts {
+        let (engine, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
+        let run = move || ring::run(&engine, punts, &exits, &wake);
+        engines.push(spawn(format!("ring-{name}"), shared, run)?);
+    }
+    if let Some(frames) = frames {
+        let (engine, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
+        let run = move || link::run(&engine, &frames, &exits, &wake);
+        engines.push(spawn(format!("link-{name}"), shared, run)?);
+    }
+    let engine = shared.clone();
+    let pace = move || {
+        let counters = if has_punts { &engine.tally.ring } else { &engine.tally.socket };
+        pacing::run(&engine, counters, &exits, &wake);
+    };
+    engines.push(spawn(format!("pace-{name}"), shared, pace)?);
+    Ok((engines, waker))
 }
 
 /// The packet socket of the link engine. The others keep what is not its part.

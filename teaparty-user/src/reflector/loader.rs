@@ -132,20 +132,38 @@ impl LoadError {
     }
 }
 
-/// The XDP program on an interface, and the controller's end of it.
+/// The controller's end of an XDP program: all that sockets need to answer in the program's sessions.
 pub struct Kernel {
     /// The maps.
     pub maps: Maps,
     /// Punted frames.
     pub punts: RingBuf<MapData>,
-    /// What the program has to say.
-    pub log: Option<KernelLog>,
-    /// How it is attached.
-    pub attachment: Attachment,
+    /// The sessions that the program owns.
+    pub ledger: KernelLedger,
 }
+
+/// An object whose maps and ledger are in the kernel, on the way to an attached program.
+///
+/// To have the kernel verify the program takes a second or two; until then sockets answer in the same sessions. One that is
+/// not attached in the end is to be given up: [`Loading::give_up`].
+pub struct Loading {
+    object: Ebpf,
+    folder: Folder,
+    /// Where the map of the steps is pinned.
+    steps: PathBuf,
+    /// The shape of a new table of sessions; none where maps of an earlier controller are taken over.
+    table: Option<Shape>,
+    /// Whether the folder was kept while the interface was away.
+    was_held: bool,
+}
+
+/// A program that was loaded and not attached: why, and the folder if that is kept for an interface that was away.
+pub type NotAttached = (LoadError, Option<Folder>);
 
 /// An attached program. Dropping this leaves it attached: [`Attachment::detach`] takes it away.
 pub struct Attachment {
+    /// For when another program takes ours off.
+    object: Ebpf,
     folder: Folder,
     /// Open for the end, when nobody may have to be asked for it.
     link: Option<Link>,
@@ -171,13 +189,13 @@ impl Attachment {
     /// Looks whether the program is still on the interface, and attaches it again where another program has detached it.
     ///
     /// [`Attachment::lost`] says how it is afterwards. While the program is not there, sockets answer.
-    pub fn follow(&mut self, interface: &Interface, ledger: &KernelLedger) {
+    pub fn follow(&mut self, interface: &Interface) {
         // A gone interface is told elsewhere.
         let Ok(state) = xdp_state(interface.index) else { return };
         let lost = match state {
             Some(state) if state.program_id == self.program_id => None,
             Some(state) => Some(format!("another XDP program (id {}) has taken its place", state.program_id)),
-            None => match ledger.with_object(|object| self.attach_again(object, interface)) {
+            None => match self.attach_again(interface) {
                 Ok(()) => {
                     let name = &interface.name;
                     tracing::warn!(interface = %name, "another program has detached the XDP program; it is attached again");
@@ -199,9 +217,9 @@ impl Attachment {
         self.lost = lost;
     }
 
-    fn attach_again(&mut self, object: &mut Ebpf, interface: &Interface) -> Result<(), LoadError> {
+    fn attach_again(&mut self, interface: &Interface) -> Result<(), LoadError> {
         let path = self.folder.door().join(pins::LINK);
-        let link = attach_in(xdp(object, program::REFLECT)?, interface, self.mode)?;
+        let link = attach_in(xdp(&mut self.object, program::REFLECT)?, interface, self.mode)?;
         // The pin of the link that was detached.
         let _ = self.folder.forget(pins::LINK);
         link.pin(&path).map_err(|error| PinError::pin(&self.folder.path().join(pins::LINK), &error))?;
@@ -262,64 +280,139 @@ fn busy(interface: &str, id: u32) -> LoadError {
     LoadError::Busy { interface: interface.into(), id, program: program_name(id) }
 }
 
-/// Loads the program and attaches it by the mode that is wanted; with [`XdpMode::Auto`], natively or else generically.
-///
-/// `held` is the folder of an interface that was away: it is taken, and comes back where this fails.
-pub fn attach(
-    view: &View,
-    clock: &Clock,
-    mode: XdpMode,
-    held: &mut Option<Folder>,
-) -> Result<(Kernel, KernelLedger), LoadError> {
-    let object = object()?;
-    if KernelVersion::current().is_ok_and(|v| v < KernelVersion::new(OLDEST_KERNEL.0, OLDEST_KERNEL.1, 0)) {
-        return Err(LoadError::OldKernel);
-    }
-    // Not even a map that says whose the pins are could be made.
-    if !privileges::has(CapabilitySet::BPF) {
-        return Err(LoadError::NoPermission);
-    }
-    let interface = &*view.interface;
-    let was_held = held.is_some();
-    let folder = match held.take() {
-        Some(folder) => pins::claim::hand_over(folder, &interface.name, interface.index)?,
-        None => claim(&interface.name, interface.index)?,
-    };
-    let door = folder.door();
-    let is_adopted = adoptable(&folder, &interface.name)?;
-    let attached = (|| {
-        let table = new_shape(view.config.max_sessions)
-            .map_err(|error| LoadError::Load(format!("no random number: {error}")))?;
-        let mut ebpf = load(&object, &door, &table, is_adopted)?;
-        let steps = if is_adopted { pins::free_name(&door, name::STEPS) } else { door.join(name::STEPS) };
-        let maps = prepare(&mut ebpf, &folder, &steps, view, clock, (!is_adopted).then_some(table));
-        let linked = maps.and_then(|maps| Ok((maps, link(&mut ebpf, &folder, interface, mode)?)));
-        let (maps, linked) = linked.inspect_err(|_| {
-            if is_adopted {
-                let _ = std::fs::remove_file(&steps);
-            }
-        })?;
-        pins::replace(&door, &steps, name::STEPS);
-        Ok((ebpf, maps, linked))
-    })();
-    let (mut ebpf, maps, Linked { mode: obtained, program_id, reason }) = match attached {
-        Ok(attached) => attached,
-        Err(error) => {
-            if was_held {
-                *held = Some(folder);
-            } else if !is_adopted {
-                // What was pinned just now serves nobody.
-                let _ = folder.remove();
-            }
-            return Err(error);
+impl Loading {
+    /// Brings maps and ledger for an interface into the kernel; nothing answers by them yet.
+    ///
+    /// `held` is the folder of an interface that was away: it is taken, and comes back where this fails.
+    pub fn begin(view: &View, held: &mut Option<Folder>) -> Result<Self, LoadError> {
+        let object = object()?;
+        check_kernel()?;
+        // Not even a map that says whose the pins are could be made.
+        if !privileges::has(CapabilitySet::BPF) {
+            return Err(LoadError::NoPermission);
         }
-    };
-    let punts = take_ring(&mut ebpf)?;
-    let log = KernelLog::new(&mut ebpf, &interface.name);
-    let ledger = KernelLedger::new(ebpf, &door)?;
-    let link = Link::open(&door.join(pins::LINK)).inspect_err(|error| tracing::debug!("the pinned link: {error}")).ok();
-    let attachment = Attachment { folder, link, mode: obtained, reason, program_id, is_adopted, lost: None };
-    Ok((Kernel { maps, punts, log, attachment }, ledger))
+        let interface = &*view.interface;
+        let was_held = held.is_some();
+        let folder = match held.take() {
+            Some(folder) => pins::claim::hand_over(folder, &interface.name, interface.index)?,
+            None => claim(&interface.name, interface.index)?,
+        };
+        let is_adopted = adoptable(&folder, &interface.name)?;
+        let door = folder.door();
+        let steps = if is_adopted { pins::free_name(&door, name::STEPS) } else { door.join(name::STEPS) };
+        let begun = || {
+            // What is there and not ours is refused before anything is answered.
+            if let (false, Ok(Some(state))) = (is_adopted, xdp_state(interface.index)) {
+                return Err(busy(&interface.name, state.program_id));
+            }
+            let table = shape(view.config.max_sessions)?;
+            let mut object = open_object(&object, &door, &table, is_adopted)?;
+            xdp(&mut object, program::LEDGER)?.load().map_err(|error| load_error(&error))?;
+            Ok((object, (!is_adopted).then_some(table)))
+        };
+        match begun() {
+            Ok((object, table)) => Ok(Self { object, folder, steps, table, was_held }),
+            Err(error) => {
+                *held = forget(folder, &steps, is_adopted, was_held);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether maps of an earlier controller are taken over.
+    fn is_adopted(&self) -> bool {
+        self.table.is_none()
+    }
+
+    /// Pins the maps and fills them: when the program sees its first packet, everything is there.
+    pub fn open(&mut self, view: &View, clock: &Clock) -> Result<Kernel, LoadError> {
+        let Self { object, folder: pins, steps, table, .. } = self;
+        let folder = &*pins.door();
+        let failed =
+            |name: &str, error: &(dyn std::error::Error + 'static)| PinError::pin(&pins.path().join(name), error);
+        let is_new = |name: &&str| table.is_some() || *name == name::STEPS;
+        for name in ALL.into_iter().filter(is_new) {
+            let map = object.map(name).ok_or_else(|| LoadError::Load(format!("the object has no map `{name}`")))?;
+            let path = if name == name::STEPS { steps.clone() } else { folder.join(name) };
+            map.pin(&path).map_err(|error| failed(name, &error))?;
+        }
+        pin_program(object, pins, program::LEDGER)?;
+        if let Some(table) = table {
+            maps::begin(folder, *table)?;
+        }
+        let mut maps = Maps::open(folder)?;
+        if table.is_none() {
+            tell_size(&maps, view);
+            maps.mend(clock);
+        }
+        maps.publish(view, clock)?;
+        Ok(Kernel { maps, punts: take_ring(object)?, ledger: KernelLedger::open(folder)? })
+    }
+
+    /// Loads the program and attaches it by the mode that is wanted; with [`XdpMode::Auto`], natively or else generically.
+    pub fn attach(
+        mut self,
+        interface: &Interface,
+        mode: XdpMode,
+    ) -> Result<(Attachment, Option<KernelLog>), NotAttached> {
+        let linked = self.load().and_then(|()| link(&mut self.object, &self.folder, interface, mode));
+        let Linked { mode, program_id, reason } = match linked {
+            Ok(linked) => linked,
+            Err(error) => return Err((error, self.give_up())),
+        };
+        let is_adopted = self.is_adopted();
+        let Self { mut object, folder, steps, .. } = self;
+        let door = folder.door();
+        pins::replace(&door, &steps, name::STEPS);
+        let log = KernelLog::new(&mut object, &interface.name);
+        let link = Link::open(&door.join(pins::LINK));
+        let link = link.inspect_err(|error| tracing::debug!("the pinned link: {error}")).ok();
+        Ok((Attachment { object, folder, link, mode, reason, program_id, is_adopted, lost: None }, log))
+    }
+
+    fn load(&mut self) -> Result<(), LoadError> {
+        load_programs(&mut self.object)?;
+        pin_program(&mut self.object, &self.folder, program::REFLECT)
+    }
+
+    /// Removes what was pinned, unless an earlier controller had pinned it. Gives the folder if that is kept for an
+    /// interface that was away.
+    pub fn give_up(self) -> Option<Folder> {
+        let is_adopted = self.is_adopted();
+        forget(self.folder, &self.steps, is_adopted, self.was_held)
+    }
+}
+
+/// Removes what a start has pinned that goes no further.
+fn forget(folder: Folder, steps: &Path, is_adopted: bool, was_held: bool) -> Option<Folder> {
+    if is_adopted {
+        let _ = std::fs::remove_file(steps);
+    }
+    if was_held {
+        return Some(folder);
+    }
+    if !is_adopted {
+        // The failure to start is the one to tell.
+        let _ = folder.remove();
+    }
+    None
+}
+
+fn pin_program(object: &mut Ebpf, pins: &Folder, name: &str) -> Result<(), LoadError> {
+    let path = pins.door().join(name);
+    // The name moves on to the new program; the old one lives on in the link until that is updated.
+    let _ = std::fs::remove_file(&path);
+    let pinned = xdp(object, name)?.pin(&path);
+    Ok(pinned.map_err(|error| PinError::pin(&pins.path().join(name), &error))?)
+}
+
+fn check_kernel() -> Result<(), LoadError> {
+    let oldest = KernelVersion::new(OLDEST_KERNEL.0, OLDEST_KERNEL.1, 0);
+    if KernelVersion::current().is_ok_and(|version| version < oldest) { Err(LoadError::OldKernel) } else { Ok(()) }
+}
+
+fn shape(max_sessions: u32) -> Result<Shape, LoadError> {
+    new_shape(max_sessions).map_err(|error| LoadError::Load(format!("no random number: {error}")))
 }
 
 /// The object: named by the environment, or embedded.
@@ -338,13 +431,12 @@ pub fn object() -> Result<Cow<'static, [u8]>, LoadError> {
 /// Takes a second or two, and changes nothing. The error says what the verifier minded.
 pub fn try_load() -> Result<(), LoadError> {
     let object = object()?;
-    if KernelVersion::current().is_ok_and(|v| v < KernelVersion::new(OLDEST_KERNEL.0, OLDEST_KERNEL.1, 0)) {
-        return Err(LoadError::OldKernel);
-    }
-    let table = new_shape(Settings::default().max_sessions)
-        .map_err(|error| LoadError::Load(format!("no random number: {error}")))?;
+    check_kernel()?;
+    let table = shape(Settings::default().max_sessions)?;
     // Nothing is adopted, so there is no folder to look in.
-    load(&object, Path::new(""), &table, false).map(drop)
+    let mut object = open_object(&object, Path::new(""), &table, false)?;
+    xdp(&mut object, program::LEDGER)?.load().map_err(|error| load_error(&error))?;
+    load_programs(&mut object)
 }
 
 /// Whether an earlier controller has left maps behind that we can go on with.
@@ -363,8 +455,9 @@ fn adoptable(folder: &Folder, interface: &str) -> Result<bool, LoadError> {
     Err(LoadError::OtherVersion { interface: interface.into(), found })
 }
 
-/// Loads the object, with the pinned maps of an earlier controller if there are some to adopt.
-fn load(object: &[u8], folder: &Path, table: &Shape, is_adopted: bool) -> Result<Ebpf, LoadError> {
+/// Makes the maps of the object, or takes the pinned ones of an earlier controller if there are some to adopt. No program is
+/// loaded yet.
+fn open_object(object: &[u8], folder: &Path, table: &Shape, is_adopted: bool) -> Result<Ebpf, LoadError> {
     let mut loader = EbpfLoader::new();
     let level = kernel_log::level();
     loader
@@ -378,12 +471,15 @@ fn load(object: &[u8], folder: &Path, table: &Shape, is_adopted: bool) -> Result
             loader.map_pin_path(name, folder.join(name));
         }
     }
-    let mut ebpf = loader.load(object).map_err(|error| load_error(&error))?;
-    let steps = Step::ALL.map(Step::program);
-    for name in [program::REFLECT, program::LEDGER].into_iter().chain(steps) {
-        xdp(&mut ebpf, name)?.load().map_err(|error| load_error(&error))?;
+    loader.load(object).map_err(|error| load_error(&error))
+}
+
+/// Loads the programs that packets go through, and has them find each other.
+fn load_programs(object: &mut Ebpf) -> Result<(), LoadError> {
+    for name in [program::REFLECT].into_iter().chain(Step::ALL.map(Step::program)) {
+        xdp(object, name)?.load().map_err(|error| load_error(&error))?;
     }
-    Ok(ebpf)
+    maps::connect(object).map_err(|error| load_error(&error))
 }
 
 /// Warns where an adopted table has another size than the one configured: a map keeps the size it was made with.
@@ -431,43 +527,6 @@ fn load_error(error: &(dyn std::error::Error + 'static)) -> LoadError {
     }
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     LoadError::Load(lines[lines.len().saturating_sub(4)..].join(" | "))
-}
-
-/// Pins maps and programs and fills the maps: when the program sees its first packet, everything is there. `table` is the
-/// shape of a new one; of maps that are adopted there is none. The map of the steps is pinned as `steps`.
-fn prepare(
-    ebpf: &mut Ebpf,
-    pins: &Folder,
-    steps: &Path,
-    view: &View,
-    clock: &Clock,
-    table: Option<Shape>,
-) -> Result<Maps, LoadError> {
-    let folder = &*pins.door();
-    let failed = |name: &str, error: &(dyn std::error::Error + 'static)| PinError::pin(&pins.path().join(name), error);
-    let is_new = |name: &&str| table.is_some() || *name == name::STEPS;
-    for name in ALL.into_iter().filter(is_new) {
-        let map = ebpf.map(name).ok_or_else(|| LoadError::Load(format!("the object has no map `{name}`")))?;
-        let path = if name == name::STEPS { steps.to_path_buf() } else { folder.join(name) };
-        map.pin(&path).map_err(|error| failed(name, &error))?;
-    }
-    maps::connect(ebpf).map_err(|error| load_error(&error))?;
-    for name in [program::REFLECT, program::LEDGER] {
-        let path = folder.join(name);
-        // The name moves on to the new program; the old one lives on in the link until that is updated.
-        let _ = std::fs::remove_file(&path);
-        xdp(ebpf, name)?.pin(&path).map_err(|error| failed(name, &error))?;
-    }
-    if let Some(table) = table {
-        maps::begin(folder, table)?;
-    }
-    let mut maps = Maps::open(folder)?;
-    if table.is_none() {
-        tell_size(&maps, view);
-        maps.mend(clock);
-    }
-    maps.publish(view, clock)?;
-    Ok(maps)
 }
 
 /// A program on an interface.

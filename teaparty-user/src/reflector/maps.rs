@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key as Prefix, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, ProgramArray};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
+use aya_obj::programs::XdpAttachType;
 use teaparty_common::frame::ETHERNET_LEN;
 use teaparty_common::maps::table::Shape;
 use teaparty_common::maps::{
@@ -22,10 +23,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::clock_step::ClockStep;
 use super::config::HISTORY_RINGS;
+use super::loader::LoadError;
 use super::prefixes::PrefixSet;
 use super::provisioned::{entry_flags, is_wildcard};
 use super::reader::Reader;
-use super::slow_path::{Ledger, locked};
+use super::slow_path::Ledger;
 use super::table::KernelTable;
 use super::view::{Provisioned, View};
 use crate::clock::{Clock as _, SystemClock};
@@ -416,19 +418,16 @@ fn is_missing(error: &MapError) -> bool {
 
 /// The kernel's ledger program and the histories that it keeps.
 pub struct KernelLedger {
-    object: Mutex<Ebpf>,
+    program: Xdp,
     history: Array<MapData, HistoryRing>,
 }
 
 impl KernelLedger {
-    /// The ledger of a loaded object whose maps are pinned in a folder.
-    pub fn new(object: Ebpf, pins: &Path) -> Result<Self, MapsError> {
-        Ok(Self { object: Mutex::new(object), history: open(pins, name::HISTORY)? })
-    }
-
-    /// Calls `with` with the loaded object. Requests wait meanwhile.
-    pub fn with_object<T>(&self, with: impl FnOnce(&mut Ebpf) -> T) -> T {
-        with(&mut locked(&self.object))
+    /// Opens the ledger that is pinned in a folder, with the maps that it works on.
+    pub fn open(pins: &Path) -> Result<Self, LoadError> {
+        let program = Xdp::from_pin(pins.join(program::LEDGER), XdpAttachType::Interface);
+        let program = program.map_err(|error| LoadError::Load(format!("the ledger: {error}")))?;
+        Ok(Self { program, history: open(pins, name::HISTORY)? })
     }
 
     /// Has the kernel carry out one request; `None` if it can't.
@@ -439,18 +438,12 @@ impl KernelLedger {
         let mut output = [0u8; LEN];
         let options =
             TestRunOptions { data_in: Some(&input), data_out: Some(&mut output), ..TestRunOptions::default() };
-        if let Err(error) = self.test_run(options) {
+        if let Err(error) = self.program.test_run(options) {
             tracing::debug!(%error, "the kernel does not write to a session");
             return None;
         }
         let answer = LedgerRequest::read_from_bytes(&output[ETHERNET_LEN..]).ok()?;
         (answer.is_found != 0).then_some(answer)
-    }
-
-    fn test_run(&self, options: TestRunOptions<'_>) -> Result<(), ProgramError> {
-        let object = locked(&self.object);
-        let program = object.program(program::LEDGER).ok_or(ProgramError::NotLoaded)?;
-        <&Xdp>::try_from(program)?.test_run(options).map(|_| ())
     }
 }
 

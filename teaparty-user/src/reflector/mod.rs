@@ -192,7 +192,7 @@ impl Reflector {
         for name in &config.interfaces {
             let started = Interface::find(name).map_err(ReflectorError::from).and_then(|interface| {
                 let (sender, tally, clock) = (sender.clone(), Arc::default(), read_clock(&tai_offset));
-                Instance::start(interface, &config, provisioned.clone(), clock, sender, tally, &mut None)
+                Instance::begin(interface, &config, provisioned.clone(), clock, sender, tally, &mut None)
             });
             match started {
                 Ok(instance) => slots.push((name.clone(), Some(instance))),
@@ -207,6 +207,7 @@ impl Reflector {
                 }
             }
         }
+        let slots = attach_all(slots, config.is_chosen)?;
         // Not as in an earlier run of this process: a client may remember that one's.
         let revision = SystemClock.realtime_ns();
         let (events, _) = tokio::sync::broadcast::channel(EVENTS);
@@ -454,6 +455,29 @@ impl Reflector {
         }
         self.follow_names();
     }
+}
+
+/// Has the programs of all interfaces attached, while their sockets answer. What can't be had is left out where nobody has
+/// asked for it, as long as there is another one.
+fn attach_all(
+    mut slots: Vec<(String, Option<Instance>)>,
+    is_chosen: bool,
+) -> Result<Vec<(String, Option<Instance>)>, ReflectorError> {
+    let mut at = 0;
+    while let Some((_, instance)) = slots.get_mut(at) {
+        match instance.as_mut().map_or(Ok(()), |instance| instance.attach(&mut None)) {
+            Ok(()) => at += 1,
+            Err(error) if is_chosen && slots.len() > 1 => {
+                let (name, _) = slots.remove(at);
+                tracing::warn!(interface = name, %error, "left out");
+            }
+            Err(error) => {
+                stop_all(slots, |instance| instance.attachment().is_some_and(|found| found.is_adopted));
+                return Err(error);
+            }
+        }
+    }
+    Ok(slots)
 }
 
 /// Brings the state of an interface that is there up to date, its name among it.

@@ -240,6 +240,17 @@ impl SessionTable {
         true
     }
 
+    /// Takes over a session that the kernel has begun. Its history stays there.
+    pub fn take_over(&mut self, key: SessionKey, session: Session, view: &View) {
+        self.serial = self.serial.checked_add(1).unwrap_or(1);
+        let session = Session { history_tag: self.serial, ..session };
+        if view.provisioned.contains_key(&key) {
+            self.configured.insert(key, session);
+        } else {
+            self.seen.insert(key, session);
+        }
+    }
+
     /// A session's state.
     pub fn get(&self, key: &SessionKey) -> Option<&Session> {
         self.configured.get(key).or_else(|| self.seen.peek(key))

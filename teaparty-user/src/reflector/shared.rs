@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use teaparty_common::maps::{Clock, SessionKey};
+use teaparty_common::maps::{Clock, Session, SessionKey};
 use teaparty_common::reflect::{REASON_SLOTS, Reason};
 use teaparty_common::tlv::steering::AccessReport;
 use tokio::sync::mpsc::UnboundedSender;
@@ -14,7 +14,7 @@ use super::maps::KernelLedger;
 use super::pacing::Agenda;
 use super::residence::Residence;
 use super::sessions::SessionTable;
-use super::slow_path::Ledger;
+use super::slow_path::{Ledger, locked};
 use super::view::View;
 use crate::net::raw::RawV6;
 
@@ -79,6 +79,21 @@ impl Shared {
             is_stopping: AtomicBool::new(false),
             notices,
         }
+    }
+
+    /// The state of the same interface where no program answers any more: sessions are the controller's, those among them
+    /// that the kernel has begun. The engines of this one must have ended.
+    pub fn without_kernel(&self, agenda: Agenda, begun: Vec<(SessionKey, Session)>) -> Self {
+        let view = (*self.view()).clone();
+        let next = Self::new(view.clone(), self.clock(), None, self.notices.clone(), agenda, self.tally.clone());
+        {
+            let mut table = locked(&next.table);
+            std::mem::swap(&mut *table, &mut *locked(&self.table));
+            for (key, session) in begun.into_iter().filter(|(_, session)| !session.has(Session::AUTHENTICATED)) {
+                table.take_over(key, session, &view);
+            }
+        }
+        next
     }
 
     /// The configuration as it is now.
