@@ -1,15 +1,21 @@
 //! The punt ring: frames for the controller, untouched, with what the kernel knows about them.
 
 use core::arch::asm;
-use core::ptr;
+use core::mem::offset_of;
+use core::ptr::{self, NonNull};
 
-use aya_ebpf::helpers::generated::{bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_xdp_load_bytes};
+use aya_ebpf::helpers::generated::{
+    bpf_ringbuf_discard, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_xdp_load_bytes,
+};
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::maps::{MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind, SessionKey};
+use teaparty_common::maps::rate_limit::charge;
+use teaparty_common::maps::table::Words;
+use teaparty_common::maps::{Census, Config, MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind, SessionKey};
 use teaparty_common::reflect::{Facts, Reason};
 use teaparty_common::tlv::steering::AccessReport;
 
-use crate::maps::PUNTS;
+use crate::maps::{PUNTS, SERIAL};
+use crate::table::Here;
 
 /// Octets of the record's head.
 const HEAD: usize = size_of::<PuntHeader>();
@@ -32,6 +38,36 @@ pub(crate) fn reserve(frame_len: usize) -> Result<Reserved, Reason> {
         take::<{ HEAD + PUNT_CLASSES[2] }>()
     };
     if record.is_null() { Err(Reason::RingFull) } else { Ok(Reserved(record)) }
+}
+
+/// Attempts to charge the budget that other processors charge at the same time.
+const ATTEMPTS: u32 = 4;
+
+/// BPF_RB_AVAIL_DATA and BPF_RB_RING_SIZE, from linux/bpf.h.
+const AVAILABLE_DATA: u64 = 0;
+const RING_SIZE: u64 = 1;
+
+/// Returns true if strangers may have one more frame punted at `now_ns` of CLOCK_MONOTONIC, and charges their budget then.
+///
+/// They have a rate together, and half of the ring: the other half is there for sessions that were provisioned.
+#[inline(always)]
+pub(crate) fn is_within_budget(config: &Config, now_ns: u64) -> bool {
+    const FULL_AT: usize = offset_of!(Census, punts_full_at_ns) / 8;
+    let ring = ptr::from_ref(&PUNTS).cast_mut().cast();
+    // SAFETY: the map is a ring buffer.
+    let (waiting, size) = unsafe { (bpf_ringbuf_query(ring, AVAILABLE_DATA), bpf_ringbuf_query(ring, RING_SIZE)) };
+    if waiting > size / 2 {
+        return false;
+    }
+    let Some(census) = SERIAL.get_ptr_mut(0).and_then(NonNull::new).map(Here::new) else { return false };
+    for _ in 0..ATTEMPTS {
+        let there = census.get(FULL_AT);
+        let Some(charged) = charge(there, now_ns, config.punt_interval_ns, config.punt_burst_ns) else { return false };
+        if census.exchange(FULL_AT, there, charged) {
+            return true;
+        }
+    }
+    false
 }
 
 impl Reserved {

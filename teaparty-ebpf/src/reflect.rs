@@ -271,6 +271,9 @@ fn punt_frame(work: &mut Work<'_>, reason: Reason) -> Reason {
         Reason::ControllerTlv => !work.config.policy.has(Policy::REFLECTED_CONTROL),
         _ => false,
     };
+    if work.config.limits_punts(work.admitted.flags) && !punt::is_within_budget(work.config, work.monotonic_ns()) {
+        return Reason::PuntLimited;
+    }
     let frame_len = work.scratch.frame_len;
     let mut space = match punt::reserve(frame_len) {
         Ok(space) => space,

@@ -9,6 +9,7 @@ use teaparty_common::maps::table::{self, Memory, Place, Shape, WAYS, Walks, Word
 use teaparty_common::maps::{Session, SessionKey};
 
 use crate::maps::{SCRATCH, SERIAL, SESSIONS, board};
+use crate::packet::hidden;
 use crate::session::fetch_add;
 
 /// The memory of the table.
@@ -97,6 +98,12 @@ impl Memory for Kernel {
         // SAFETY: a value of a map, eight octets, aligned.
         unsafe { fetch_add(&raw mut (*census).present, more) }
     }
+
+    #[inline(always)]
+    fn opaque(&self, number: u64) -> u64 {
+        let Some(board) = board() else { return number };
+        hidden(number as usize, board.control.clock.monotonic_offset_ns) as u64
+    }
 }
 
 /// What the walks return where there is no place.
@@ -132,13 +139,12 @@ pub(crate) extern "C" fn teaparty_find() -> u32 {
     table::find(&Kernel, shape, key).unwrap_or(NONE)
 }
 
-/// [`table::make_room`] for the key in working memory.
+/// [`table::make_room`] for the session in working memory; returns [`NONE`] where there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn teaparty_make_room() -> u32 {
-    let Some((key, _, shape)) = at_hand() else { return NONE };
-    table::make_room(&Kernel, shape, key);
-    0
+    let Some((key, session, shape)) = at_hand() else { return NONE };
+    if table::make_room(&Kernel, shape, key, session) { 0 } else { NONE }
 }
 
 /// [`table::settle`] for the session in working memory; gives the index of its place.
@@ -167,8 +173,8 @@ impl Walks for Calls {
     }
 
     #[inline(always)]
-    fn make_room(&self) {
-        teaparty_make_room();
+    fn make_room(&self) -> bool {
+        teaparty_make_room() != NONE
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@ use crate::bytes::Bytes;
 use crate::reflect::{Policy, REASON_SLOTS};
 use crate::wire::OPEN_LEN;
 
+use super::Session;
 use super::rate_limit::SourcePrefix;
 
 /// All that the controller tells the program about every packet: one value, which the program finds by one look-up.
@@ -109,6 +110,10 @@ pub struct Config {
     pub rate_prefix: SourcePrefix,
     /// Seconds for [`super::Session::is_restart`]; 0 for never.
     pub session_restart_s: u64,
+    /// Nanoseconds in which strangers together earn the right to one more punt; 0 for no limit. See [`Config::limits_punts`].
+    pub punt_interval_ns: u64,
+    /// Nanoseconds of that right that may be saved up.
+    pub punt_burst_ns: u64,
 }
 
 impl Config {
@@ -144,6 +149,15 @@ impl Config {
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Returns true if the punts of sessions with these flags have a budget: nobody has provisioned them, so that whoever
+    /// forges packets could keep the controller from the others. Where none is provisioned and all are authenticated,
+    /// there are no others.
+    #[inline(always)]
+    pub const fn limits_punts(&self, session_flags: u32) -> bool {
+        let is_keyed = session_flags & Session::AUTHENTICATED != 0 && !self.has(Self::HAS_PROVISIONED);
+        self.punt_interval_ns != 0 && session_flags & Session::PROVISIONED == 0 && !is_keyed
     }
 
     /// A MAC address as [`Config::mac`] has it.

@@ -14,7 +14,7 @@ pub use config::{Board, Clock, Config, Control, Counters, LocalAddress};
 pub use ledger::{LedgerOperation, LedgerRequest};
 pub use punt::{MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind};
 pub use rate_limit::{BUCKET_ROWS, Bucket, BucketRow, SourcePrefix};
-pub use session::{Census, HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
+pub use session::{Census, HistoryKey, HistoryRing, HistorySlot, Session, SessionKey, Standing};
 
 /// Version of all these layouts together. A controller adopts pinned maps only where this is the same.
 pub const ABI_VERSION: u32 = 4;
@@ -28,7 +28,7 @@ pub mod name {
     /// Prefixes of source addresses, as a trie over 128-bit addresses. The value says by which of the two configurations
     /// they are answered: [`super::Config::allowed_bit`], so that a change of the list and of all else is one.
     pub const ALLOWED: &str = "allowed";
-    /// [`super::table::Place`]s: sessions made by packets; the least recently used one of a row makes room.
+    /// [`super::table::Place`]s: sessions made by packets; the least known one of a row makes room.
     pub const SESSIONS: &str = "sessions";
     /// [`super::SessionKey`] to [`super::Session`]: sessions that were configured; never evicted.
     pub const PROVISIONED: &str = "provisioned";

@@ -160,6 +160,12 @@ impl Session {
             && timestamp.wrapping_sub(self.sender_timestamp) as i64 > (restart_s << 32) as i64
     }
 
+    /// Which sessions make room for it, and for which ones it does.
+    #[inline(always)]
+    pub const fn standing(&self) -> Standing {
+        Standing::of(self.flags, self.received())
+    }
+
     /// The session before its first packet, as it is configured: its numbers count from 0 again, and what it remembered
     /// is not its own any more.
     pub const fn begun_anew(&self) -> Self {
@@ -191,6 +197,44 @@ impl Session {
     }
 }
 
+/// How well a session is known: the least known ones make room first, where there are as many as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Standing {
+    /// Of nobody that was provisioned, with one packet so far: what a flood of forged sources leaves.
+    OnePacket,
+    /// Of nobody that was provisioned, with more packets.
+    Stranger,
+    /// Provisioned, or made from a provisioned wildcard, or authenticated.
+    Known,
+}
+
+impl Standing {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+
+    /// The [`Session::flags`] of which one makes a session known.
+    pub const KNOWN_BY: u32 = Session::PROVISIONED | Session::AUTHENTICATED;
+
+    /// Of a session with these [`Session::flags`] and so many packets received.
+    #[inline(always)]
+    pub const fn of(flags: u32, received: u64) -> Self {
+        if flags & Self::KNOWN_BY != 0 {
+            Self::Known
+        } else if received > 1 {
+            Self::Stranger
+        } else {
+            Self::OnePacket
+        }
+    }
+
+    /// Returns true if a session of this standing makes room for a new one of standing `newcomer`.
+    #[inline(always)]
+    pub const fn makes_room_for(self, newcomer: Self) -> bool {
+        !matches!(self, Self::Known) || matches!(newcomer, Self::Known)
+    }
+}
+
 /// How many sessions there are and have been.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
@@ -201,6 +245,9 @@ pub struct Census {
     pub present: u64,
     /// When the controller was last told of a packet that the loop guard has dropped, in nanoseconds of CLOCK_TAI.
     pub loop_told_ns: u64,
+    /// CLOCK_MONOTONIC at which the punts of strangers have their full burst again, in nanoseconds: see
+    /// [`super::Config::punt_interval_ns`].
+    pub punts_full_at_ns: u64,
 }
 
 /// One remembered exchange; valid where the tag is the session's and the Sequence Number the one looked for.

@@ -20,7 +20,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[cfg(target_has_atomic = "64")]
 pub use shared::{Shared, SharedPlace};
 
-use super::{BUCKET_ROWS, Session, SessionKey};
+use super::{BUCKET_ROWS, Session, SessionKey, Standing};
 use crate::reflect::Address;
 
 /// Places in a row.
@@ -55,6 +55,7 @@ pub struct Place {
     pub passed: u64,
 }
 
+const _: () = assert!(offset_of!(Session, flags) == offset_of!(Session, generation) + 4);
 const _: () = assert!(size_of::<Place>() == 128 && offset_of!(Place, session) + offset_of!(Session, unanswered) == 64);
 
 /// [`Place::state`]: nothing is here.
@@ -76,6 +77,9 @@ const KEY: usize = offset_of!(Place, key) / 8;
 const KEY_WORDS: usize = size_of::<SessionKey>() / 8;
 const SESSION: usize = offset_of!(Place, session) / 8;
 const SESSION_WORDS: usize = size_of::<Session>() / 8;
+const REPLIES: usize = SESSION + offset_of!(Session, replies) / 8;
+const GENERATION_AND_FLAGS: usize = SESSION + offset_of!(Session, generation) / 8;
+const UNANSWERED: usize = SESSION + offset_of!(Session, unanswered) / 8;
 const LAST_RECEIVED: usize = SESSION + offset_of!(Session, last_received_ns) / 8;
 const LOCK: usize = offset_of!(Place, lock) / 8;
 const PASSED: usize = offset_of!(Place, passed) / 8;
@@ -101,6 +105,11 @@ pub trait Memory {
     fn place(&self, index: u32) -> Option<Self::Place>;
     /// Adds to the number of sessions, modulo 2^64, and gives what it was.
     fn count(&self, more: u64) -> u64;
+    /// The same number, of which the kernel's verifier knows nothing any more.
+    #[inline(always)]
+    fn opaque(&self, number: u64) -> u64 {
+        number
+    }
 }
 
 /// The shape of a table, made once for its life: what a key's place depends on.
@@ -245,13 +254,13 @@ pub trait Walks {
     /// [`find`].
     fn find(&self) -> Option<u32>;
     /// [`make_room`].
-    fn make_room(&self);
+    fn make_room(&self) -> bool;
     /// [`settle`].
     fn settle(&self) -> Option<u32>;
 }
 
 /// Puts a session into the table, unless one with its key is there; gives the index of its place or of that one's. Where
-/// there are as many as may be, the least recently used one of the row makes room. `None` where the lock can't be had.
+/// there are as many as may be, another one makes room: see [`make_room`]. `None` where none does, or the lock can't be had.
 #[inline(always)]
 pub fn make<M: Memory>(memory: &M, shape: &Shape, key: &SessionKey, walks: &impl Walks) -> Option<u32> {
     let first = memory.place(shape.spot(key).row * WAYS)?;
@@ -267,13 +276,9 @@ pub fn make<M: Memory>(memory: &M, shape: &Shape, key: &SessionKey, walks: &impl
     }
     // Another processor may have been faster.
     let mut made = walks.find();
-    if made.is_none() {
-        if memory.count(0) >= u64::from(shape.max_sessions) {
-            walks.make_room();
-        }
+    if made.is_none() && (memory.count(0) < u64::from(shape.max_sessions) || walks.make_room()) {
         made = walks.settle();
-        if made.is_none() {
-            walks.make_room();
+        if made.is_none() && walks.make_room() {
             made = walks.settle();
         }
     }
@@ -281,25 +286,66 @@ pub fn make<M: Memory>(memory: &M, shape: &Shape, key: &SessionKey, walks: &impl
     made
 }
 
-/// Takes out the least recently used session of a key's row, or of the next one that has any.
+/// 1 where a number is not 0. In arithmetic, since each branch in the walk that asks for this would double what the verifier
+/// walks.
 #[inline(always)]
-pub fn make_room<M: Memory>(memory: &M, shape: &Shape, key: &SessionKey) {
+const fn is_set(number: u64) -> u64 {
+    (number | number.wrapping_neg()) >> 63
+}
+
+/// Bits of [`turn_to_go`] for the place, and above them for the time since its last packet.
+const PLACE_BITS: u32 = (REACH * WAYS).ilog2();
+const AGE_BITS: u32 = 55;
+
+/// Returns when it is the turn of the session in a place to make room for another one, as a number: the lowest one goes. It
+/// is [`NEVER`] or more where there is no session, and where it makes no room for that one.
+///
+/// In the highest bits is its [`Standing`], then how lately it had a packet, in 8 ns, and the number `i` of the place.
+#[inline(always)]
+fn turn_to_go(place: impl Words, i: u32, newcomer: Standing, now_ns: u64) -> u64 {
+    const AGE: u64 = (1 << AGE_BITS) - 1;
+    let [_, flags]: [u32; 2] = zerocopy::transmute!(place.get(GENERATION_AND_FLAGS));
+    let is_known = is_set(u64::from(flags & Standing::KNOWN_BY));
+    let has_more = is_set(place.get(REPLIES).wrapping_add(place.get(UNANSWERED)) >> 1);
+    let standing = is_known << 1 | has_more & !is_known;
+    // A last packet in the future was left there while the clock was ahead.
+    let age = now_ns.wrapping_sub(place.get(LAST_RECEIVED)) as i64;
+    let age = (age & !(age >> 63)) as u64 >> 3 & AGE;
+    let is_out = is_set((place.get(STATE) & KIND) ^ LIVE) | is_known & is_set(newcomer as u64 ^ Standing::Known as u64);
+    is_out << 63 | (standing << AGE_BITS | (AGE - age)) << PLACE_BITS | i as u64
+}
+
+/// The least of what [`turn_to_go`] returns for a session that stays.
+const NEVER: u64 = 1 << 63;
+
+/// Takes out a session within reach of a key, to make room for `session`: of those that are least known, the one that was
+/// used least recently. Sessions of its own row go first, as far as there is one of a single packet. Returns true unless all
+/// are better known than the new one.
+#[inline(always)]
+pub fn make_room<M: Memory>(memory: &M, shape: &Shape, key: &SessionKey, session: &Session) -> bool {
+    const ONE_PACKET: u64 = (Standing::Stranger as u64) << AGE_BITS << PLACE_BITS;
     let spot = shape.spot(key);
-    let (mut oldest, mut index) = (u64::MAX, u32::MAX);
+    let (newcomer, now_ns) = (session.standing(), session.last_received_ns);
+    let mut first = NEVER;
     for i in 0..REACH * WAYS {
-        if i % WAYS == 0 && index != u32::MAX {
+        if i % WAYS == 0 && first < ONE_PACKET {
             break;
         }
-        let Some(place) = memory.place(shape.index(spot, i)) else { return };
-        let last = place.get(LAST_RECEIVED);
-        if place.get(STATE) & KIND == LIVE && last < oldest {
-            (oldest, index) = (last, shape.index(spot, i));
-        }
+        let Some(place) = memory.place(shape.index(spot, i)) else { return false };
+        let turn = memory.opaque(turn_to_go(place, i, newcomer, now_ns));
+        first = memory.opaque(if turn < first { turn } else { first });
     }
-    if let Some(place) = memory.place(index) {
-        // In vain where somebody else takes it out at this moment, which makes room as well.
-        clear(memory, place, place.get(STATE));
+    if first >= NEVER {
+        return false;
     }
+    let i = first as u32 % (REACH * WAYS);
+    let Some(place) = memory.place(shape.index(spot, i)) else { return false };
+    // In vain where somebody else takes it out at this moment, which makes room as well.
+    let state = place.get(STATE);
+    if memory.opaque(turn_to_go(place, i, newcomer, now_ns)) < NEVER {
+        clear(memory, place, state);
+    }
+    true
 }
 
 /// Puts a session into the first free place within reach; gives its index. The caller has the row's lock.

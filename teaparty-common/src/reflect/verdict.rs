@@ -98,8 +98,8 @@ reasons! {
     Internal = 48 Drop "internal" "The configuration was missing: the controller has not finished starting."
 
     Repeated = 49 Reflect "repeated" "One more reply to a packet that asked for several (RFC 10052 §3)."
-
     ReplyLoop = 51 Drop "reply-loop" "A reply to a reply of ours, known by a time that we sent in the last seconds: answering could go on for ever between two reflectors."
+    PuntLimited = 52 Drop "punt-limited" "Needs the controller, and is of no provisioned session, while those have used up their part of it (--punt-limit)."
     Heartbeat = 53 Drop "heartbeat" "A heartbeat of another reflector, from a port that we listen on: nobody answers those."
 }
 

@@ -222,6 +222,10 @@ impl From<SessionError> for ApiError {
             SessionError::Unknown => Self::unknown(error.to_string(), "GET /api/v1/sessions lists those there are"),
             SessionError::Wildcard => Self::conflict(error.to_string(), "ask for the sessions that were made from it"),
             SessionError::Outdated => Self::outdated(),
+            SessionError::Full(_) => Self::exists(
+                error.to_string(),
+                "delete one, provision a wildcard, or restart the reflector with more sessions in its configuration file",
+            ),
             SessionError::Families => Self::field("destination", &error, "give both as IPv4 or both as IPv6 addresses"),
             SessionError::Kernel(cause) => Self::kernel(cause),
         }

@@ -2,7 +2,7 @@
 //!
 //! The command line wins over a `[[reflector]]` table, that over the keys above all tables, those over the defaults.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::reflector::handle::SessionSpec;
 use crate::reflector::keys::KeyLoader;
 
 /// Most octets of a configuration file.
-const MAX_FILE: u64 = 4 << 20;
+const MAX_FILE: u64 = 64 << 20;
 /// The key whose tables each are a reflector.
 pub const REFLECTOR: &str = "reflector";
 
@@ -225,9 +225,10 @@ fn layers<'a>(document: &mut Document<'a>, root: Table<'a>) -> Vec<Table<'a>> {
 /// One reflector, or `None` and what is wrong with it.
 fn planned<'a>(document: &mut Document<'a>, layer: &Table<'a>, asked: &Asked, loader: &KeyLoader) -> Option<Planned> {
     let before = document.problems.len();
+    let known = keys::<SessionSettings>();
     for at in 0.. {
         let Some(table) = session_table(layer, at) else { break };
-        document.unknown_keys(&table, &keys::<SessionSettings>(), &[]);
+        document.unknown_keys(&table, &known, &[]);
         document.settings::<SessionSettings>(&table);
     }
     if document.problems.len() > before {
@@ -249,6 +250,7 @@ fn planned<'a>(document: &mut Document<'a>, layer: &Table<'a>, asked: &Asked, lo
         }
     };
     let mut sessions: Vec<SessionSpec> = Vec::new();
+    let mut ids = HashSet::new();
     for (at, session) in config.settings.session.iter().enumerate() {
         let table = if asked.settings.has("session") { None } else { session_table(layer, at) };
         let mut wrong = |field: &str, what: String| match &table {
@@ -257,7 +259,7 @@ fn planned<'a>(document: &mut Document<'a>, layer: &Table<'a>, asked: &Asked, lo
         };
         match session.spec(&config.ports, loader) {
             Err(ConfigError { field, problem }) => wrong(field, problem),
-            Ok(spec) if sessions.iter().any(|other| other.id == spec.id) => {
+            Ok(spec) if !ids.insert(spec.id) => {
                 wrong("source", "this session is there twice; leave out one of them".into());
             }
             Ok(spec) => sessions.push(spec),

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use teaparty_common::maps::SessionKey;
+use teaparty_common::maps::{SessionKey, Standing};
 use teaparty_common::tlv::reflected_control::Replies;
 
-use super::lru::Lru;
+use super::lru::{Lru, Ranked};
 use super::slow_path::locked;
 
 /// Bursts that run at a time, on one interface and of one session. What they keep of their requests is
@@ -59,6 +59,12 @@ impl Default for Bursts {
 #[derive(Clone, Copy, Default)]
 struct Volume {
     even_at_ns: u64,
+}
+
+impl Ranked for Volume {
+    fn standing(&self) -> Standing {
+        Standing::Stranger
+    }
 }
 
 impl Volume {
@@ -129,7 +135,8 @@ impl State {
     fn charge(&mut self, session: &SessionKey, octets: usize, limits: &ControlLimits, now_ns: u64) -> bool {
         let octets = octets as u64;
         let Some(total) = self.total.after(octets, limits.total_rate, now_ns) else { return false };
-        let volume = self.sessions.get_or_insert_with(session, Volume::default);
+        // All are alike, so that one makes room.
+        let Some(volume) = self.sessions.get_or_insert_with(session, Volume::default) else { return false };
         let Some(after) = volume.after(octets, limits.session_rate, now_ns) else { return false };
         *volume = after;
         self.total = total;

@@ -8,6 +8,7 @@ mod values;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use teaparty_common::maps::table::MAX_SESSIONS;
 use teaparty_common::maps::{self, SourcePrefix};
 use teaparty_common::reflect::{Address, Policy};
@@ -21,6 +22,9 @@ use crate::net::interface::all_up;
 
 /// Rings of remembered exchanges for the History TLV; each session takes the next one.
 pub const HISTORY_RINGS: u32 = 4096;
+
+/// Most sessions that are provisioned: each takes 0.5 kB, and a wildcard stands for as many as one likes.
+pub const MOST_PROVISIONED: usize = 1 << 20;
 
 /// Most prefixes on the allow-list: the map holds the list before a change and the one after it together.
 const MOST_PREFIXES: usize = 8192;
@@ -76,6 +80,10 @@ pub struct Config {
     pub rate_burst_ns: u64,
     /// Which part of a source address that is counted by.
     pub rate_prefix: SourcePrefix,
+    /// Nanoseconds between two punts of sessions that nobody has provisioned; 0 for no limit.
+    pub punt_interval_ns: u64,
+    /// Nanoseconds that those may run ahead.
+    pub punt_burst_ns: u64,
     /// Most sessions besides the provisioned ones.
     pub max_sessions: u32,
     /// When a session without packets is forgotten.
@@ -114,6 +122,7 @@ impl Config {
         let policy = policy::policy(&settings)?;
         let control = policy::control_limits(&settings)?;
         let (rate_interval_ns, rate_burst_ns) = settings.rate_limit.as_ns();
+        let (punt_interval_ns, punt_burst_ns) = settings.punt_limit.as_ns();
         let mut interfaces: Vec<String> = Vec::new();
         for name in &settings.iface {
             if name.is_empty() || name.contains('/') {
@@ -152,6 +161,7 @@ impl Config {
                 "must be {MAX_RESTART_S} seconds (a year) at most; 0 is for never"
             )));
         }
+        check_provisioned(settings.session.len())?;
         if settings.max_sessions == 0 {
             return Err(wrong("max-sessions")("must be at least 1; --stateless keeps no sessions".into()));
         }
@@ -169,10 +179,12 @@ impl Config {
             policy,
             is_stateful: !settings.stateless,
             provisioned_only: settings.provisioned_only,
-            allowed: settings.allow.iter().map(prefix).collect(),
+            allowed: settings.allow.iter().map(|allowed| prefix(allowed.net(settings.rate_limit_prefix.v6))).collect(),
             rate_interval_ns,
             rate_burst_ns,
             rate_prefix: SourcePrefix::new(settings.rate_limit_prefix.v6, settings.rate_limit_prefix.v4),
+            punt_interval_ns,
+            punt_burst_ns,
             max_sessions: settings.max_sessions,
             session_timeout: (settings.session_timeout != 0).then(|| Duration::from_secs(settings.session_timeout)),
             session_restart_s: settings.session_restart,
@@ -205,6 +217,16 @@ impl Config {
     }
 }
 
+/// Whether so many sessions may be provisioned.
+fn check_provisioned(count: usize) -> Result<(), ConfigError> {
+    if count <= MOST_PROVISIONED {
+        return Ok(());
+    }
+    Err(wrong("session")(format!(
+        "give {MOST_PROVISIONED} sessions at most, these are {count}; one without `source-port` or `destination` stands for many"
+    )))
+}
+
 /// An IP address as the maps have it.
 pub fn address(ip: IpAddr) -> Address {
     match ip {
@@ -218,7 +240,7 @@ pub fn ip(address: &Address) -> IpAddr {
     if address.is_ipv4() { Ipv4Addr::from(address.v4_octets()).into() } else { IpAddr::from(address.0) }
 }
 
-fn prefix(Prefix(net): &Prefix) -> (Address, u8) {
+fn prefix(net: IpNet) -> (Address, u8) {
     let length = if net.addr().is_ipv4() { 96 + net.prefix_len() } else { net.prefix_len() };
     (address(net.network()), length)
 }

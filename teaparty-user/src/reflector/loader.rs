@@ -15,7 +15,7 @@ use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use rustix::thread::CapabilitySet;
 use teaparty_common::maps::table::Shape;
-use teaparty_common::maps::{ABI_VERSION, Clock, Step, name, program};
+use teaparty_common::maps::{ABI_VERSION, Clock, Session, SessionKey, Step, name, program};
 
 use super::config::{Config, HISTORY_RINGS, Settings, XdpMode};
 use super::kernel_log::{self, KernelLog};
@@ -153,6 +153,8 @@ pub struct Loading {
     steps: PathBuf,
     /// The shape of a new table of sessions; none where maps of an earlier controller are taken over.
     table: Option<Shape>,
+    /// What is in the map of provisioned sessions, where that is too small and another one takes its place.
+    outgrown: Option<Vec<(SessionKey, Session)>>,
     /// Whether the folder was kept while the interface was away.
     was_held: bool,
 }
@@ -306,12 +308,14 @@ impl Loading {
                 return Err(busy(&interface.name, state.program_id));
             }
             let table = shape(view.config.max_sessions)?;
-            let mut object = open_object(&object, &door, &table, is_adopted)?;
+            let outgrown = is_adopted.then(|| outgrown(&door, view)).transpose()?.flatten();
+            let places = maps::places_for(view.provisioned.len());
+            let mut object = open_object(&object, &door, (&table, places), is_adopted, outgrown.is_some())?;
             xdp(&mut object, program::LEDGER)?.load().map_err(|error| load_error(&error))?;
-            Ok((object, (!is_adopted).then_some(table)))
+            Ok((object, (!is_adopted).then_some(table), outgrown))
         };
         match begun() {
-            Ok((object, table)) => Ok(Self { object, folder, steps, table, was_held }),
+            Ok((object, table, outgrown)) => Ok(Self { object, folder, steps, table, outgrown, was_held }),
             Err(error) => {
                 *held = forget(folder, &steps, is_adopted, was_held);
                 Err(error)
@@ -326,11 +330,16 @@ impl Loading {
 
     /// Pins the maps and fills them: when the program sees its first packet, everything is there.
     pub fn open(&mut self, view: &View, clock: &Clock) -> Result<Kernel, LoadError> {
-        let Self { object, folder: pins, steps, table, .. } = self;
+        let Self { object, folder: pins, steps, table, outgrown, .. } = self;
         let folder = &*pins.door();
         let failed =
             |name: &str, error: &(dyn std::error::Error + 'static)| PinError::pin(&pins.path().join(name), error);
-        let is_new = |name: &&str| table.is_some() || *name == name::STEPS;
+        if outgrown.is_some() {
+            // The name moves on to the larger map; the old one lives on in the old program until that is replaced.
+            let _ = std::fs::remove_file(folder.join(name::PROVISIONED));
+        }
+        let is_new =
+            |name: &&str| table.is_some() || *name == name::STEPS || outgrown.is_some() && *name == name::PROVISIONED;
         for name in ALL.into_iter().filter(is_new) {
             let map = object.map(name).ok_or_else(|| LoadError::Load(format!("the object has no map `{name}`")))?;
             let path = if name == name::STEPS { steps.clone() } else { folder.join(name) };
@@ -345,6 +354,8 @@ impl Loading {
             tell_size(&maps, view);
             maps.mend(clock);
         }
+        // Packets that the old program answers meanwhile are not in it: their numbers come once more.
+        outgrown.take().map(|sessions| maps.restore_provisioned(&sessions)).transpose()?;
         maps.publish(view, clock)?;
         Ok(Kernel { maps, punts: take_ring(object)?, ledger: KernelLedger::open(folder)? })
     }
@@ -434,7 +445,7 @@ pub fn try_load() -> Result<(), LoadError> {
     check_kernel()?;
     let table = shape(Settings::default().max_sessions)?;
     // Nothing is adopted, so there is no folder to look in.
-    let mut object = open_object(&object, Path::new(""), &table, false)?;
+    let mut object = open_object(&object, Path::new(""), (&table, maps::places_for(0)), false, false)?;
     xdp(&mut object, program::LEDGER)?.load().map_err(|error| load_error(&error))?;
     load_programs(&mut object)
 }
@@ -457,17 +468,27 @@ fn adoptable(folder: &Folder, interface: &str) -> Result<bool, LoadError> {
 
 /// Makes the maps of the object, or takes the pinned ones of an earlier controller if there are some to adopt. No program is
 /// loaded yet.
-fn open_object(object: &[u8], folder: &Path, table: &Shape, is_adopted: bool) -> Result<Ebpf, LoadError> {
+///
+/// `provisioned` is the size of that map where it is new: where there is none to adopt, or it `is_outgrown`.
+fn open_object(
+    object: &[u8],
+    folder: &Path,
+    (table, provisioned): (&Shape, u32),
+    is_adopted: bool,
+    is_outgrown: bool,
+) -> Result<Ebpf, LoadError> {
     let mut loader = EbpfLoader::new();
     let level = kernel_log::level();
     loader
         .override_global(kernel_log::LEVEL_VARIABLE, &level, false)
         .map_max_entries(name::SESSIONS, table.places())
+        .map_max_entries(name::PROVISIONED, provisioned)
         .map_max_entries(name::HISTORY, HISTORY_RINGS)
         .map_max_entries(name::PUNTS, PUNT_RING);
     if is_adopted {
         // The steps are no state: each start has a map of its own, with the programs that have working memory in common.
-        for name in ALL.into_iter().filter(|name| *name != name::STEPS) {
+        let is_kept = |name: &&str| *name != name::STEPS && !(is_outgrown && *name == name::PROVISIONED);
+        for name in ALL.into_iter().filter(is_kept) {
             loader.map_pin_path(name, folder.join(name));
         }
     }
@@ -480,6 +501,12 @@ fn load_programs(object: &mut Ebpf) -> Result<(), LoadError> {
         xdp(object, name)?.load().map_err(|error| load_error(&error))?;
     }
     maps::connect(object).map_err(|error| load_error(&error))
+}
+
+/// The provisioned sessions of an earlier start, where their map is too small for those of this one.
+fn outgrown(folder: &Path, view: &View) -> Result<Option<Vec<(SessionKey, Session)>>, MapsError> {
+    let places = maps::provisioned_places(folder)? as usize;
+    (places < view.provisioned.len()).then(|| maps::provisioned(folder)).transpose()
 }
 
 /// Warns where an adopted table has another size than the one configured: a map keeps the size it was made with.

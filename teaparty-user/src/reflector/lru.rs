@@ -1,17 +1,37 @@
-//! A map of bounded size in which the entry that was used least recently makes room for a new one.
+//! A map of bounded size in which the entry that was used least recently makes room for a new one, among those of the least
+//! standing.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use foldhash::quality::RandomState;
+use teaparty_common::maps::{Session, Standing};
 
 const NONE: u32 = u32::MAX;
+
+/// What an entry is worth.
+pub trait Ranked {
+    /// Its standing as it is now.
+    fn standing(&self) -> Standing;
+}
+
+impl Ranked for Session {
+    fn standing(&self) -> Standing {
+        Self::standing(self)
+    }
+}
 
 /// The map. All operations take constant time.
 pub struct Lru<K, V> {
     places: HashMap<K, u32, RandomState>,
     nodes: Vec<Node<K, V>>,
     capacity: usize,
+    /// One list for each standing, in the order of use.
+    lists: [List; Standing::COUNT],
+}
+
+#[derive(Clone, Copy)]
+struct List {
     newest: u32,
     oldest: u32,
 }
@@ -21,13 +41,15 @@ struct Node<K, V> {
     value: V,
     newer: u32,
     older: u32,
+    standing: Standing,
 }
 
-impl<K: Copy + Eq + Hash, V> Lru<K, V> {
+impl<K: Copy + Eq + Hash, V: Ranked> Lru<K, V> {
     /// A map for up to `capacity` entries, at least one. Memory is taken as it fills.
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.clamp(1, NONE as usize - 1);
-        Self { places: HashMap::default(), nodes: Vec::new(), capacity, newest: NONE, oldest: NONE }
+        let lists = [List { newest: NONE, oldest: NONE }; Standing::COUNT];
+        Self { places: HashMap::default(), nodes: Vec::new(), capacity, lists }
     }
 
     /// Entries in it.
@@ -52,39 +74,45 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
         self.places.get(key).map(|place| &self.nodes[*place as usize].value)
     }
 
-    /// Puts an entry in, in place of an earlier one of that key or, where the map is full, of the least recently used.
-    pub fn insert(&mut self, key: K, value: V) -> &mut V {
+    /// Changes the entry for `key`, which becomes the one used last of its standing after that. Returns what `change` does, or
+    /// `None` where there is no entry.
+    pub fn change<T>(&mut self, key: &K, change: impl FnOnce(&mut V) -> T) -> Option<T> {
+        let place = *self.places.get(key)?;
+        let result = change(&mut self.nodes[place as usize].value);
+        self.touch(place);
+        Some(result)
+    }
+
+    /// Puts an entry in, in place of an earlier one of that key or, where the map is full, of another one that makes room for
+    /// it. Returns false where none does, and the entry is not in the map.
+    pub fn insert(&mut self, key: K, value: V) -> bool {
         if let Some(place) = self.places.get(&key).copied() {
             self.nodes[place as usize].value = value;
             self.touch(place);
-            return &mut self.nodes[place as usize].value;
+            return true;
         }
-        let place = if self.nodes.len() < self.capacity {
-            self.nodes.push(Node { key, value, newer: NONE, older: NONE });
-            (self.nodes.len() - 1) as u32
-        } else {
-            let place = self.oldest;
-            self.unlink(place);
-            let node = &mut self.nodes[place as usize];
-            self.places.remove(&node.key);
-            node.key = key;
-            node.value = value;
-            place
-        };
+        let standing = value.standing();
+        if self.nodes.len() >= self.capacity {
+            let oldest = (0..).zip(&self.lists).find(|(_, list)| list.oldest != NONE).map(|(_, list)| list.oldest);
+            let gone = oldest.map(|place| &self.nodes[place as usize]);
+            let Some(gone) = gone.filter(|gone| gone.standing.makes_room_for(standing)).map(|gone| gone.key) else {
+                return false;
+            };
+            self.remove(&gone);
+        }
+        let place = self.nodes.len() as u32;
+        self.nodes.push(Node { key, value, newer: NONE, older: NONE, standing });
         self.places.insert(key, place);
         self.link(place);
-        &mut self.nodes[place as usize].value
+        true
     }
 
-    /// The entry for `key`, made by `make` if there is none; it becomes the one used last.
-    pub fn get_or_insert_with(&mut self, key: &K, make: impl FnOnce() -> V) -> &mut V {
-        match self.places.get(key).copied() {
-            Some(place) => {
-                self.touch(place);
-                &mut self.nodes[place as usize].value
-            }
-            None => self.insert(*key, make()),
+    /// The entry for `key`, made by `make` if there is none; it becomes the one used last. `None` where none makes room for it.
+    pub fn get_or_insert_with(&mut self, key: &K, make: impl FnOnce() -> V) -> Option<&mut V> {
+        if !self.places.contains_key(key) && !self.insert(*key, make()) {
+            return None;
         }
+        self.get_mut(key)
     }
 
     /// Takes the entry out.
@@ -93,14 +121,14 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
         self.unlink(place);
         let node = self.nodes.swap_remove(place as usize);
         if let Some(moved) = self.nodes.get(place as usize) {
-            let (newer, older) = (moved.newer, moved.older);
+            let (newer, older, list) = (moved.newer, moved.older, moved.standing as usize);
             self.places.insert(moved.key, place);
             match newer {
-                NONE => self.newest = place,
+                NONE => self.lists[list].newest = place,
                 newer => self.nodes[newer as usize].older = place,
             }
             match older {
-                NONE => self.oldest = place,
+                NONE => self.lists[list].oldest = place,
                 older => self.nodes[older as usize].newer = place,
             }
         }
@@ -112,95 +140,56 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
         self.nodes.iter().map(|node| (&node.key, &node.value))
     }
 
-    /// Takes out, from the least recently used on, what `is_over` says so of, up to the first that it does not.
+    /// Takes out, from the least recently used of each standing on, what `is_over` says so of, up to the first that it does
+    /// not.
     pub fn expire(&mut self, mut is_over: impl FnMut(&V) -> bool) -> usize {
         let mut count = 0;
-        while self.oldest != NONE && is_over(&self.nodes[self.oldest as usize].value) {
-            let key = self.nodes[self.oldest as usize].key;
-            self.remove(&key);
-            count += 1;
+        for list in 0..Standing::COUNT {
+            while let Some(oldest) = self.nodes.get(self.lists[list].oldest as usize)
+                && is_over(&oldest.value)
+            {
+                let key = oldest.key;
+                self.remove(&key);
+                count += 1;
+            }
         }
         count
     }
 
     fn touch(&mut self, place: u32) {
-        if self.newest != place {
+        let node = &self.nodes[place as usize];
+        let standing = node.value.standing();
+        if node.standing != standing || self.lists[standing as usize].newest != place {
             self.unlink(place);
+            self.nodes[place as usize].standing = standing;
             self.link(place);
         }
     }
 
     fn link(&mut self, place: u32) {
         let node = &mut self.nodes[place as usize];
-        (node.newer, node.older) = (NONE, self.newest);
-        match self.newest {
-            NONE => self.oldest = place,
+        let list = &mut self.lists[node.standing as usize];
+        (node.newer, node.older) = (NONE, list.newest);
+        match list.newest {
+            NONE => list.oldest = place,
             newest => self.nodes[newest as usize].newer = place,
         }
-        self.newest = place;
+        list.newest = place;
     }
 
     fn unlink(&mut self, place: u32) {
-        let (newer, older) = (self.nodes[place as usize].newer, self.nodes[place as usize].older);
+        let Node { newer, older, standing, .. } = self.nodes[place as usize];
+        let list = &mut self.lists[standing as usize];
         match newer {
-            NONE => self.newest = older,
+            NONE => list.newest = older,
             newer => self.nodes[newer as usize].older = older,
         }
         match older {
-            NONE => self.oldest = newer,
+            NONE => list.oldest = newer,
             older => self.nodes[older as usize].newer = newer,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn the_least_recently_used_makes_room() {
-        let mut map = Lru::new(2);
-        map.insert(1, 'a');
-        map.insert(2, 'b');
-        assert_eq!(map.get_mut(&1), Some(&mut 'a'));
-        map.insert(3, 'c');
-        assert_eq!((map.peek(&1), map.peek(&2), map.peek(&3)), (Some(&'a'), None, Some(&'c')));
-    }
-
-    proptest! {
-        #[test]
-        fn it_behaves_like_a_list_ordered_by_use(steps in prop::collection::vec((0u8..4, 0u8..12), 0..300)) {
-            let mut map = Lru::new(5);
-            // The model: most recently used first.
-            let mut model: Vec<(u8, u8)> = Vec::new();
-            for (i, (what, key)) in steps.into_iter().enumerate() {
-                let at = model.iter().position(|(k, _)| *k == key);
-                match what {
-                    0 => {
-                        map.insert(key, i as u8);
-                        at.map(|at| model.remove(at));
-                        model.truncate(if at.is_some() { 5 } else { 4 });
-                        model.insert(0, (key, i as u8));
-                    }
-                    1 => {
-                        let found = at.map(|at| model.remove(at));
-                        prop_assert_eq!(map.get_mut(&key).copied(), found.map(|(_, v)| v));
-                        found.into_iter().for_each(|entry| model.insert(0, entry));
-                    }
-                    2 => prop_assert_eq!(map.remove(&key), at.map(|at| model.remove(at).1)),
-                    _ => {
-                        let last = model.pop();
-                        let mut first = true;
-                        map.expire(|_| std::mem::take(&mut first));
-                        prop_assert_eq!(last.is_some_and(|(k, _)| map.peek(&k).is_some()), false);
-                    }
-                }
-                prop_assert_eq!(map.len(), model.len());
-                for (key, value) in &model {
-                    prop_assert_eq!(map.peek(key), Some(value));
-                }
-            }
-        }
-    }
-}
+mod tests;

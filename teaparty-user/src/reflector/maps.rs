@@ -22,7 +22,7 @@ use teaparty_common::wire::sender::Echo;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::clock_step::ClockStep;
-use super::config::HISTORY_RINGS;
+use super::config::{HISTORY_RINGS, MOST_PROVISIONED};
 use super::loader::LoadError;
 use super::prefixes::PrefixSet;
 use super::provisioned::{entry_flags, is_wildcard};
@@ -70,6 +70,8 @@ pub struct Maps {
     allowed: LpmTrie<MapData, Address, u32>,
     sessions: Arc<KernelTable>,
     provisioned: HashMap<MapData, SessionKey, Session>,
+    /// Provisioned sessions that the map has room for.
+    most_provisioned: usize,
     reader: Arc<Reader>,
 }
 
@@ -90,6 +92,7 @@ impl Maps {
             addresses: open(pins, name::ADDRESSES)?,
             allowed: open(pins, name::ALLOWED)?,
             provisioned: open(pins, name::PROVISIONED)?,
+            most_provisioned: provisioned_places(pins)? as usize,
             reader: Arc::new(Reader::open(pins, sessions.clone())?),
             sessions,
         })
@@ -103,6 +106,7 @@ impl Maps {
     /// Puts a version of the configuration in force: a packet sees the old one or the new one, but for addresses, ports,
     /// and provisioned sessions, which change one by one.
     pub fn publish(&mut self, view: &View, clock: &Clock) -> Result<(), MapsError> {
+        self.check_room(view)?;
         let mut board = first(&self.control)?;
         let old = board.control;
         let active = if old.abi_version == 0 { 0 } else { !old.active & 1 };
@@ -116,6 +120,8 @@ impl Maps {
             mac: Config::mac(view.interface.mac),
             rate_prefix: view.config.rate_prefix,
             session_restart_s: view.config.session_restart_s,
+            punt_interval_ns: view.config.punt_interval_ns,
+            punt_burst_ns: view.config.punt_burst_ns,
         }
         .derived();
         // All but the word that says which configuration holds; that one is written when all the rest is there.
@@ -213,12 +219,47 @@ impl Maps {
         entries.map(|(key, bits)| (key.data(), key.prefix_len() as u8, bits))
     }
 
+    /// Refuses a version with more provisioned sessions than the map has room for, before anything is changed: a map keeps the
+    /// size that it was made with.
+    fn check_room(&self, view: &View) -> Result<(), MapsError> {
+        let (most, count) = (self.most_provisioned, view.provisioned.len());
+        if count <= most {
+            return Ok(());
+        }
+        let what = format!(
+            "it has room for {most} provisioned sessions, and these are {count}; a restart with them in the configuration \
+             file makes room"
+        );
+        Err(MapsError { name: name::PROVISIONED, source: MapError::IoError(std::io::Error::other(what)) })
+    }
+
+    /// Provisioned sessions that the map has room for.
+    pub fn most_provisioned(&self) -> usize {
+        self.most_provisioned
+    }
+
+    /// Puts in provisioned sessions with the state that they had in an earlier map.
+    pub fn restore_provisioned(&mut self, sessions: &[(SessionKey, Session)]) -> Result<(), MapsError> {
+        let failed = |source| MapsError { name: name::PROVISIONED, source };
+        sessions.iter().try_for_each(|(key, session)| self.provisioned.insert(key, session, 0).map_err(failed))
+    }
+
     fn set_provisioned(&mut self, view: &View) -> Result<(), MapsError> {
+        // One that is full has no place for the new ones beside those that go.
+        if self.provisioned.keys().count() + view.provisioned.len() > self.most_provisioned {
+            self.forget_provisioned(view)?;
+        }
         let failed = |source| MapsError { name: name::PROVISIONED, source };
         for (key, wanted) in view.provisioned.iter() {
             self.put_provisioned(key, wanted).map_err(failed)?;
             self.put_any_ssid(view, key).map_err(failed)?;
         }
+        self.forget_provisioned(view)
+    }
+
+    /// Takes out the provisioned sessions that a version does not have.
+    fn forget_provisioned(&mut self, view: &View) -> Result<(), MapsError> {
+        let failed = |source| MapsError { name: name::PROVISIONED, source };
         let known: Vec<SessionKey> = self.provisioned.keys().filter_map(Result::ok).collect();
         let is_there = |key: &SessionKey| match key.reserved {
             SessionKey::ANY_SSID => view.any_ssid(key).is_some(),
@@ -263,6 +304,7 @@ impl Maps {
 
     /// Puts in force what a version says of one provisioned session, all else being as it was.
     pub fn publish_session(&mut self, view: &View, key: &SessionKey) -> Result<(), MapsError> {
+        self.check_room(view)?;
         let failed = |source| MapsError { name: name::PROVISIONED, source };
         match view.provisioned.get(key) {
             Some(wanted) => self.put_provisioned(key, wanted).map_err(failed)?,
@@ -368,6 +410,25 @@ pub fn connect(object: &mut Ebpf) -> Result<(), ProgramError> {
         ProgramArray::try_from(map)?.set(step as u32, &program, 0)?;
     }
     Ok(())
+}
+
+/// Places for provisioned sessions in a new map, where so many are configured: one with any SSID takes two, and others may come
+/// by the API.
+pub fn places_for(count: usize) -> u32 {
+    const FEWEST: usize = 65_536;
+    (2 * count).next_power_of_two().clamp(FEWEST, 2 * MOST_PROVISIONED) as u32
+}
+
+/// Places for provisioned sessions in the map that is pinned in a folder.
+pub fn provisioned_places(pins: &Path) -> Result<u32, MapsError> {
+    let info = MapData::from_pin(pins.join(name::PROVISIONED)).and_then(|map| map.info());
+    info.map(|info| info.max_entries()).map_err(|source| MapsError { name: name::PROVISIONED, source })
+}
+
+/// The provisioned sessions in the map that is pinned in a folder, with their state.
+pub fn provisioned(pins: &Path) -> Result<Vec<(SessionKey, Session)>, MapsError> {
+    let map: HashMap<MapData, SessionKey, Session> = open(pins, name::PROVISIONED)?;
+    Ok(map.iter().filter_map(Result::ok).collect())
 }
 
 /// Which layouts the maps in a folder have; 0 where that can't be told or no controller has written it yet.

@@ -10,8 +10,11 @@ use std::hash::BuildHasher;
 use foldhash::quality::RandomState;
 use teaparty_common::maps::SessionKey;
 
-/// Queues. Sessions are spread over them by a hash with a secret, so that nobody can choose to share another's.
+/// Queues of known sessions, and as many of strangers. Sessions are spread over them by a hash with a secret, so that nobody
+/// can choose to share another's.
 const CLASSES: usize = 256;
+/// Of so many turns, strangers have one while known sessions wait.
+const TURNS: u32 = 4;
 /// Octets that may wait in all queues together. The ring has room for more; here is what a processor's cache holds.
 const CAPACITY: usize = 1 << 20;
 /// Records whose memory is kept for the next ones.
@@ -19,9 +22,12 @@ const SPARE: usize = 1024;
 
 /// The queues.
 pub struct FairQueue {
+    /// Those of known sessions first.
     queues: Vec<Queue>,
-    /// Queues that are not empty, in the order of their turns.
-    turns: VecDeque<usize>,
+    /// Queues that are not empty, in the order of their turns: of known sessions, and of strangers.
+    turns: [VecDeque<usize>; 2],
+    /// Turns so far, modulo 2^32.
+    turn: u32,
     octets: usize,
     spare: Vec<Vec<u8>>,
     secret: RandomState,
@@ -36,8 +42,9 @@ struct Queue {
 impl Default for FairQueue {
     fn default() -> Self {
         Self {
-            queues: (0..CLASSES).map(|_| Queue::default()).collect(),
-            turns: VecDeque::with_capacity(CLASSES),
+            queues: (0..2 * CLASSES).map(|_| Queue::default()).collect(),
+            turns: [VecDeque::with_capacity(CLASSES), VecDeque::with_capacity(CLASSES)],
+            turn: 0,
             octets: 0,
             spare: Vec::new(),
             secret: RandomState::default(),
@@ -46,19 +53,21 @@ impl Default for FairQueue {
 }
 
 impl FairQueue {
-    /// Appends a record of a session. Returns how many records were thrown away for it: of the longest queue, and that
-    /// may be itself.
-    pub fn push(&mut self, session: &SessionKey, record: &[u8]) -> usize {
-        let class = self.secret.hash_one(session) as usize % CLASSES;
+    /// Appends a record of a session, which is known if it was provisioned. Returns how many records
+    /// were thrown away for it: of the longest queue, and that may be itself. Strangers' are thrown away first.
+    pub fn push(&mut self, session: &SessionKey, is_known: bool, record: &[u8]) -> usize {
+        let kind = usize::from(!is_known);
+        let class = kind * CLASSES + self.secret.hash_one(session) as usize % CLASSES;
         let mut dropped = 0;
         while self.octets + record.len() > CAPACITY {
             // Most often one session is too much by itself.
             if self.queues[class].octets > CAPACITY / 2 {
                 return dropped + 1;
             }
-            let longest = (0..CLASSES).max_by_key(|class| self.queues[*class].octets).unwrap_or(class);
+            let among = if !is_known || !self.turns[1].is_empty() { CLASSES..2 * CLASSES } else { 0..CLASSES };
+            let longest = among.max_by_key(|class| self.queues[*class].octets).unwrap_or(class);
             dropped += 1;
-            if longest == class || self.octets == 0 {
+            if longest == class || self.queues[longest].octets == 0 {
                 return dropped;
             }
             // Its newest, which has waited least.
@@ -66,14 +75,14 @@ impl FairQueue {
                 self.forget(longest, last);
             }
             if self.queues[longest].records.is_empty() {
-                self.turns.retain(|class| *class != longest);
+                self.turns[longest / CLASSES].retain(|class| *class != longest);
             }
         }
         let mut copy = self.spare.pop().unwrap_or_default();
         copy.extend_from_slice(record);
         let queue = &mut self.queues[class];
         if queue.records.is_empty() {
-            self.turns.push_back(class);
+            self.turns[kind].push_back(class);
         }
         queue.octets += record.len();
         self.octets += record.len();
@@ -83,13 +92,16 @@ impl FairQueue {
 
     /// Calls `with` with the next record; whether there was one.
     pub fn pop(&mut self, with: impl FnOnce(&mut [u8])) -> bool {
-        let Some(class) = self.turns.pop_front() else { return false };
+        self.turn = self.turn.wrapping_add(1);
+        let first = usize::from(self.turn.is_multiple_of(TURNS));
+        let kind = if self.turns[first].is_empty() { 1 - first } else { first };
+        let Some(class) = self.turns[kind].pop_front() else { return false };
         if let Some(mut record) = self.queues[class].records.pop_front() {
             with(&mut record);
             self.forget(class, record);
         }
         if !self.queues[class].records.is_empty() {
-            self.turns.push_back(class);
+            self.turns[kind].push_back(class);
         }
         true
     }
@@ -130,13 +142,17 @@ mod tests {
         let mut queue = FairQueue::default();
         let (busy, quiet) = two(&queue);
         for n in 0..5 {
-            assert_eq!(queue.push(&busy, &[b'b', n]), 0);
+            assert_eq!(queue.push(&busy, true, &[b'b', n]), 0);
         }
-        queue.push(&quiet, b"q");
+        queue.push(&quiet, true, b"q");
         let order: Vec<Vec<u8>> = std::iter::from_fn(|| next(&mut queue)).collect();
         let expected: [&[u8]; 6] = [&[b'b', 0], b"q", &[b'b', 1], &[b'b', 2], &[b'b', 3], &[b'b', 4]];
         assert_eq!(order, expected);
-        assert!(queue.turns.is_empty() && queue.octets == 0 && queue.queues.iter().all(|queue| queue.octets == 0));
+        assert!(
+            queue.turns.iter().all(VecDeque::is_empty)
+                && queue.octets == 0
+                && queue.queues.iter().all(|queue| queue.octets == 0)
+        );
     }
 
     #[test]
@@ -145,11 +161,11 @@ mod tests {
         let (busy, quiet) = two(&queue);
         let record = [0; 1000];
         let fits = CAPACITY / record.len();
-        let dropped: usize = (0..fits + 10).map(|_| queue.push(&busy, &record)).sum();
+        let dropped: usize = (0..fits + 10).map(|_| queue.push(&busy, true, &record)).sum();
         assert_eq!(dropped, 10);
         // Two of the others make room for it, and half of one what was left.
         let longer = vec![1; CAPACITY % record.len() + 1500];
-        assert_eq!(queue.push(&quiet, &longer), 2);
+        assert_eq!(queue.push(&quiet, true, &longer), 2);
         assert!(queue.octets <= CAPACITY);
         next(&mut queue);
         assert_eq!(next(&mut queue).map(|record| record.len()), Some(longer.len()));
@@ -160,7 +176,28 @@ mod tests {
     #[test]
     fn what_can_never_fit_is_thrown_away() {
         let mut queue = FairQueue::default();
-        assert_eq!(queue.push(&session(1), &vec![0; CAPACITY + 1]), 1);
-        assert!(queue.turns.is_empty());
+        assert_eq!(queue.push(&session(1), true, &vec![0; CAPACITY + 1]), 1);
+        assert!(queue.turns.iter().all(VecDeque::is_empty));
+    }
+
+    #[test]
+    fn strangers_wait_for_known_sessions_and_are_thrown_away_first() {
+        let mut queue = FairQueue::default();
+        let record = [0; 1000];
+        let fits = CAPACITY / record.len();
+        // A flood of many sources fills everything.
+        for port in 0..2_000 {
+            queue.push(&session(port), false, &record);
+        }
+        let known = [1; 1000];
+        for _ in 0..fits / 4 {
+            assert_eq!(queue.push(&session(7), true, &known), 1, "a stranger's makes room");
+        }
+        assert_eq!(queue.push(&session(8), false, &record), 1);
+        let order: Vec<bool> = std::iter::from_fn(|| next(&mut queue)).map(|record| record[0] == 1).collect();
+        assert_eq!(order.iter().filter(|is_known| **is_known).count(), fits / 4, "none is lost");
+        let last = order.iter().rposition(|is_known| *is_known).unwrap();
+        assert!(last <= fits / 4 * 4 / 3 + 1, "{last}: three turns of four");
+        assert!(order[..8].contains(&false), "strangers have their turns");
     }
 }

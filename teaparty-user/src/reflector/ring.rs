@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
-use teaparty_common::maps::{Clock, PuntHeader, RecordKind};
+use teaparty_common::maps::{Clock, PuntHeader, RecordKind, Session};
 use teaparty_common::reflect::Reason;
 use teaparty_common::tlv::steering::AccessReport;
 use zerocopy::FromBytes;
@@ -83,7 +83,8 @@ impl Engine<'_> {
             return;
         }
         // Room in the ring is reserved by classes of size: what is behind the frame is nothing.
-        for _ in 0..waiting.push(&header.key, &record[..size_of::<PuntHeader>() + frame_len]) {
+        let is_known = header.session_flags & Session::PROVISIONED != 0;
+        for _ in 0..waiting.push(&header.key, is_known, &record[..size_of::<PuntHeader>() + frame_len]) {
             self.shared.tally.ring.count(Reason::RingFull);
         }
     }

@@ -108,29 +108,35 @@ impl SessionTable {
             return Err(Reason::NoKey);
         }
         let serial = &mut self.serial;
-        let new = || {
+        let mut new = || {
             *serial = serial.checked_add(1).unwrap_or(1);
             Session { history_tag: *serial, ..Session::default() }
         };
         let is_configured = !view.provisioned.is_empty() && view.provisioned.contains_key(key);
-        // An engine may still see the version before a change: what it left in the wrong place moves with the next packet.
-        let session = if is_configured {
-            let seen = &mut self.seen;
-            self.configured.entry(*key).or_insert_with(|| seen.remove(key).unwrap_or_else(new))
-        } else {
-            if let Some(session) = (!self.configured.is_empty()).then(|| self.configured.remove(key)).flatten() {
-                self.seen.insert(*key, session);
-            }
-            self.seen.get_or_insert_with(key, new)
+        let received_ns = facts.received_ns;
+        let mut take_number = |session: &mut Session| {
+            let replies = session.replies;
+            session.replies += 1;
+            session.generation = view.generation;
+            session.flags =
+                session.flags & Session::HAS_PREVIOUS | flags & !(Session::HAS_PREVIOUS | Session::WILDCARD);
+            session.last_received_ns = received_ns;
+            facts.flags &= !Facts::UNASSIGNED;
+            session.tell(facts, replies as u32, session.received() as u32);
         };
-        let replies = session.replies;
-        session.replies += 1;
-        session.generation = view.generation;
-        session.flags = session.flags & Session::HAS_PREVIOUS | flags & !(Session::HAS_PREVIOUS | Session::WILDCARD);
-        session.last_received_ns = facts.received_ns;
-        facts.flags &= !Facts::UNASSIGNED;
-        session.tell(facts, replies as u32, session.received() as u32);
-        Ok(())
+        // An engine may still see the version before a change: what it left in the wrong place moves with the next packet.
+        if is_configured {
+            let seen = &mut self.seen;
+            take_number(self.configured.entry(*key).or_insert_with(|| seen.remove(key).unwrap_or_else(new)));
+            return Ok(());
+        }
+        if let Some(session) = (!self.configured.is_empty()).then(|| self.configured.remove(key)).flatten() {
+            self.seen.insert(*key, session);
+        }
+        if self.seen.peek(key).is_none() && !self.seen.insert(*key, Session { flags, ..new() }) {
+            return Err(Reason::TableFull);
+        }
+        self.seen.change(key, take_number).ok_or(Reason::TableFull)
     }
 
     /// Has a session begin anew whose sender has started again, as the Sequence Number and T1 of a request say.

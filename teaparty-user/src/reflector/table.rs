@@ -56,7 +56,7 @@ impl KernelTable {
         // kernel too, write whole words, and any are valid.
         let places = unsafe { std::slice::from_raw_parts(self.places.as_ptr().cast::<SharedPlace>(), count) };
         // SAFETY: as above, of a `Census`.
-        let [_, present] = unsafe { &*self.census.as_ptr().cast::<[AtomicU64; 2]>() };
+        let [_, present, ..] = unsafe { &*self.census.as_ptr().cast::<[AtomicU64; size_of::<Census>() / 8]>() };
         Shared { places, present }
     }
 

@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use teaparty_common::maps::{SourcePrefix, name};
+use teaparty_common::maps::{Config, Session, SessionKey, SourcePrefix, name};
 use teaparty_common::reflect::Reason;
 use teaparty_user::clock::{Clock as _, SystemClock};
 
 use crate::support::frame::Datagram;
 use crate::support::kernel::Kernel;
 use crate::support::probe::or_skip;
+use crate::support::vectors::address;
 
 const SECOND: u64 = 1_000_000_000;
 const HOUR: u64 = 3_600 * SECOND;
@@ -79,6 +80,112 @@ fn a_clock_that_is_set_stops_no_known_source() {
         kernel.forget();
         kernel.reset_buckets();
     }
+}
+
+/// A packet shorter than the base packet, from a source of its own.
+fn short(n: u32) -> Datagram {
+    let [_, a, b, c] = n.to_be_bytes();
+    Datagram { source: std::net::Ipv4Addr::new(10, a, b, c).into(), ..Datagram::new(vec![0; 20]) }
+}
+
+fn key(datagram: &Datagram) -> SessionKey {
+    SessionKey {
+        source: address(datagram.source),
+        destination: address(datagram.destination),
+        source_port: datagram.source_port,
+        destination_port: datagram.destination_port,
+        ssid: 0,
+        reserved: 0,
+    }
+}
+
+#[test]
+fn strangers_have_a_budget_of_punts_and_provisioned_sessions_have_none() {
+    let name = "strangers_have_a_budget_of_punts_and_provisioned_sessions_have_none";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    (kernel.config.punt_interval_ns, kernel.config.punt_burst_ns) = (HOUR, 9 * HOUR);
+    let flags = Session::PROVISIONED;
+    let (own, any_port) = (short(1), Datagram { source_port: 777, ..short(2) });
+    kernel.put_session(name::PROVISIONED, key(&own), Session { flags, ..Session::default() });
+    let wildcard = SessionKey { source_port: 0, ..key(&any_port) };
+    let session = Session { flags: flags | Session::WILDCARD, ..Session::default() };
+    kernel.put_session(name::PROVISIONED, wildcard, session);
+    let keyed = Datagram { source_port: 778, ..short(3) };
+    let session = Session { flags: flags | Session::AUTHENTICATED, ..Session::default() };
+    kernel.put_session(name::PROVISIONED, key(&keyed), session);
+    kernel.config.flags |= Config::HAS_PROVISIONED | Config::HAS_WILDCARDS | Config::HAS_AUTHENTICATED;
+    publish(&mut kernel, 0);
+    let reasons: Vec<Reason> = (100..130).map(|n| reason(&mut kernel, &short(n))).collect();
+    let punted = reasons.iter().take_while(|reason| **reason == Reason::ShortPacket).count();
+    assert_eq!(punted, 10, "{reasons:?}");
+    assert!(reasons[10..].iter().all(|reason| *reason == Reason::PuntLimited), "{reasons:?}");
+    assert_eq!(kernel.sessions(name::SESSIONS).len(), 10, "what is not punted makes no session");
+    for _ in 0..20 {
+        assert_eq!(reason(&mut kernel, &own), Reason::ShortPacket);
+        assert_eq!(reason(&mut kernel, &any_port), Reason::ShortPacket, "of a wildcard");
+        assert_eq!(reason(&mut kernel, &keyed), Reason::Authenticated);
+    }
+    assert_eq!(reason(&mut kernel, &packet()), Reason::Reflected, "what the kernel answers itself has no part in it");
+    // Where all are authenticated and nobody is provisioned, there is nobody to keep it for.
+    kernel.config.flags =
+        kernel.config.flags & !(Config::HAS_PROVISIONED | Config::HAS_WILDCARDS) | Config::AUTHENTICATED;
+    kernel.control.generation += 1;
+    kernel.apply();
+    assert_eq!(reason(&mut kernel, &short(200)), Reason::Authenticated);
+    // A budget that was used up while the clock was ahead.
+    kernel.config.flags &= !Config::AUTHENTICATED;
+    kernel.control.generation += 1;
+    publish(&mut kernel, 400_000_000);
+    assert_eq!(reason(&mut kernel, &short(201)), Reason::ShortPacket);
+    publish(&mut kernel, 0);
+    assert_eq!(reason(&mut kernel, &short(202)), Reason::ShortPacket);
+}
+
+#[test]
+fn strangers_fill_half_of_the_ring_at_most() {
+    let Some(mut kernel) = or_skip("strangers_fill_half_of_the_ring_at_most", Kernel::new()) else { return };
+    (kernel.config.punt_interval_ns, kernel.config.punt_burst_ns) = (1, SECOND);
+    kernel.config.flags |= Config::HAS_PROVISIONED;
+    let own = short(1);
+    let session = Session { flags: Session::PROVISIONED, ..Session::default() };
+    kernel.put_session(name::PROVISIONED, key(&own), session);
+    publish(&mut kernel, 0);
+    let fill = |kernel: &mut Kernel, from: &dyn Fn(u32) -> Datagram| {
+        (0..20_000).map(|n| reason(kernel, &from(n))).find(|reason| *reason != Reason::ShortPacket)
+    };
+    assert_eq!(fill(&mut kernel, &|n| short(100 + n % 500)), Some(Reason::PuntLimited));
+    let strangers = kernel.counters()[Reason::ShortPacket as usize];
+    assert_eq!(fill(&mut kernel, &|_| own.clone()), Some(Reason::RingFull));
+    let all = kernel.counters()[Reason::ShortPacket as usize];
+    assert!((all - strangers).abs_diff(strangers) < all / 20, "{strangers} of {all}");
+}
+
+#[test]
+fn a_flood_of_forged_sources_evicts_no_session_of_a_wildcard() {
+    let name = "a_flood_of_forged_sources_evicts_no_session_of_a_wildcard";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let customer = |port: u16| Datagram { source_port: port, ..packet() };
+    let wildcard = SessionKey { source_port: 0, ..key(&customer(1)) };
+    let session = Session { flags: Session::PROVISIONED | Session::WILDCARD, ..Session::default() };
+    kernel.put_session(name::PROVISIONED, wildcard, session);
+    kernel.config.flags |= Config::HAS_PROVISIONED | Config::HAS_WILDCARDS;
+    publish(&mut kernel, 0);
+    let forged = |n: u32| Datagram { payload: packet().payload, ..short(n) };
+    for n in 0..200 {
+        assert_eq!(reason(&mut kernel, &customer(1_000 + n)), Reason::Reflected);
+        for _ in 0..2 {
+            assert_eq!(reason(&mut kernel, &forged(n.into())), Reason::Reflected);
+        }
+    }
+    // Twice what the table has room for, and more.
+    for n in 1_000..6_000 {
+        kernel.run(&forged(n).build());
+    }
+    let sessions = kernel.sessions(name::SESSIONS);
+    let left = |test: &dyn Fn(&SessionKey, &Session) -> bool| sessions.iter().filter(|(k, s)| test(k, s)).count();
+    assert_eq!(left(&|key, _| (1_000..1_200).contains(&key.source_port)), 200);
+    assert_eq!(left(&|_, session| session.replies == 2), 200, "strangers of two packets stay while there are others");
+    assert!(sessions.len() <= 1_024, "{}", sessions.len());
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod fairness;
 mod inside;
 mod interop;
 mod layout;
+mod limits;
 mod listing;
 mod memory;
 mod reconfigure;

@@ -101,6 +101,8 @@ impl Kernel {
             mac: Config::mac(OUR_MAC),
             rate_prefix: SourcePrefix::DEFAULT,
             session_restart_s: 30,
+            punt_interval_ns: 0,
+            punt_burst_ns: 0,
         };
         let mut kernel =
             Self { loaded: Some(loaded), out: vec![0; 65536], counted: [0; REASON_SLOTS], config, control };

@@ -138,6 +138,8 @@ impl Rig {
             mac: Config::mac(OUR_MAC),
             rate_prefix: SourcePrefix::DEFAULT,
             session_restart_s: 30,
+            punt_interval_ns: 0,
+            punt_burst_ns: 0,
         }
         .derived();
         let table = self.table;

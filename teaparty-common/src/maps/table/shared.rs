@@ -74,8 +74,8 @@ impl Walks for Direct<'_> {
         super::find(self.memory, self.shape, self.key)
     }
 
-    fn make_room(&self) {
-        super::make_room(self.memory, self.shape, self.key);
+    fn make_room(&self) -> bool {
+        super::make_room(self.memory, self.shape, self.key, self.session)
     }
 
     fn settle(&self) -> Option<u32> {

@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::super::{Session, SessionKey};
+use super::super::{Session, SessionKey, Standing};
 use super::{Memory, REACH, Shape, Shared, SharedPlace, WAYS, changing, find, find_near, free, read, remove_if};
 use crate::reflect::Address;
 
@@ -112,6 +112,92 @@ fn one_more_takes_the_place_of_the_least_recently_used_of_its_row() {
     let mut left: Vec<u64> = table.all().iter().map(|(_, session)| session.replies).collect();
     left.sort_unstable();
     assert_eq!(left, [20, 30, 40, 50]);
+}
+
+/// A session with these flags and so many packets, of which the last came at `at`.
+fn known(flags: u32, packets: u64, at: u64) -> Session {
+    Session { flags, replies: packets, last_received_ns: at, ..Session::default() }
+}
+
+#[test]
+fn sessions_of_one_packet_make_room_first_and_provisioned_ones_for_their_like_alone() {
+    let table = Table::new(4);
+    let provisioned = Session::PROVISIONED;
+    for (n, session) in
+        [(0, known(provisioned, 1, 10)), (1, known(0, 9, 20)), (2, known(0, 1, 40)), (3, known(0, 1, 30))].iter()
+    {
+        table.make(&key(*n), session);
+    }
+    let make = |n: u32, session: Session| {
+        let is_made = table.shared().make(&table.shape, &key(n), &session).is_some();
+        let mut left: Vec<u32> = (0..20).filter(|n| table.get(&key(*n)).is_some()).collect();
+        left.sort_unstable();
+        (is_made, left)
+    };
+    assert_eq!(make(4, known(0, 0, 50)), (true, std::vec![0, 1, 2, 4]), "the older one of a single packet");
+    assert_eq!(make(5, known(0, 0, 60)), (true, std::vec![0, 1, 4, 5]));
+    assert_eq!(make(6, known(provisioned, 0, 70)), (true, std::vec![0, 1, 5, 6]));
+    assert_eq!(make(7, known(provisioned, 0, 80)), (true, std::vec![0, 1, 6, 7]));
+    assert_eq!(make(8, known(0, 0, 90)), (true, std::vec![0, 6, 7, 8]), "then the one of several");
+    assert_eq!(make(9, known(Session::AUTHENTICATED, 0, 100)), (true, std::vec![0, 6, 7, 9]));
+    assert_eq!(make(10, known(0, 0, 110)), (false, std::vec![0, 6, 7, 9]), "no stranger takes a known one's place");
+    assert_eq!(make(11, known(provisioned, 0, 120)), (true, std::vec![6, 7, 9, 11]), "but another known one does");
+    assert_eq!(table.present.load(Ordering::Relaxed), 4);
+}
+
+/// The arithmetic says what [`Standing`] does.
+#[test]
+fn the_turn_to_go_is_by_standing_and_then_by_age() {
+    let turn = |session: Session, newcomer, i| {
+        let table = Table::new(1);
+        let index = table.make(&key(1), &session) as usize;
+        super::turn_to_go(&table.places[index], i, newcomer, 1 << 50)
+    };
+    let sessions: Vec<Session> = [0, Session::PROVISIONED, Session::AUTHENTICATED, Session::PTP]
+        .into_iter()
+        .flat_map(|flags| [0, 1, 2, u64::MAX].map(|packets| (flags, packets)))
+        .flat_map(|(flags, packets)| [8, 1 << 49, 1 << 51].map(|at| known(flags, packets, at)))
+        .collect();
+    for newcomer in [Standing::OnePacket, Standing::Stranger, Standing::Known] {
+        for one in &sessions {
+            let (standing, own) = (one.standing(), turn(*one, newcomer, 0));
+            assert_eq!(own < super::NEVER, standing.makes_room_for(newcomer), "{one:?} for {newcomer:?}");
+            for other in sessions.iter().filter(|_| own < super::NEVER) {
+                let order = |session: &Session| (session.standing(), session.last_received_ns.min(1 << 50));
+                assert_eq!(own < turn(*other, newcomer, 1), order(one) <= order(other), "{one:?} before {other:?}");
+            }
+        }
+    }
+    assert!(super::turn_to_go(&Table::new(1).places[0], 0, Standing::Known, 0) >= super::NEVER, "an empty place");
+}
+
+#[test]
+fn a_last_packet_in_the_future_counts_as_now() {
+    let table = Table::new(2);
+    table.make(&key(0), &known(0, 5, 1_000));
+    table.make(&key(1), &known(0, 5, 10));
+    table.make(&key(2), &known(0, 5, 20));
+    assert!(table.get(&key(0)).is_some() && table.get(&key(1)).is_none());
+    // Now that its own time is as late, the one of the future is the older one.
+    table.make(&key(3), &known(0, 5, 2_000));
+    assert!(table.get(&key(2)).is_none());
+}
+
+#[test]
+fn a_flood_takes_no_place_of_known_sessions_however_long_it_goes_on() {
+    let table = Table::new(100);
+    for n in 0..30 {
+        table.make(&key(n), &known(Session::PROVISIONED, 2, 1));
+    }
+    for n in 30..60 {
+        table.make(&key(n), &known(0, 2, 1));
+    }
+    for n in 100..20_000 {
+        table.shared().make(&table.shape, &key(n), &known(0, 1, u64::from(n)));
+    }
+    assert_eq!((0..30).filter(|n| table.get(&key(*n)).is_some()).count(), 30);
+    assert_eq!((30..60).filter(|n| table.get(&key(*n)).is_some()).count(), 30, "nor of strangers with more packets");
+    assert!(table.all().len() <= 101);
 }
 
 #[test]

@@ -140,7 +140,7 @@ pub(super) fn constrain_setting(name: &str, schema: &mut Value) {
             schema["items"]["pattern"] = json!(prefix);
             schema["maxItems"] = json!(8192);
         }
-        "rate-limit" => {
+        "rate-limit" | "punt-limit" => {
             schema["type"] = json!(["string", "integer", "null"]);
             schema["pattern"] = json!("^(0|[1-9][0-9]{0,8}|1000000000)(:[1-9][0-9]{0,8})?$");
             (schema["minimum"], schema["maximum"]) = (json!(0), json!(1_000_000_000));

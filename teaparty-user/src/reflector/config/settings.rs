@@ -48,7 +48,8 @@ pub struct Settings {
     /// Shortest UDP payload that is answered, in octets
     #[arg(long, value_name = "OCTETS")]
     pub min_payload: u16,
-    /// Answer only sources within this prefix; may repeat
+    /// Answer only sources within this prefix; an IPv6 address alone stands for its network (see --rate-limit-prefix), with
+    /// /128 for itself; may repeat
     #[arg(long, value_name = "PREFIX")]
     pub allow: Vec<Prefix>,
     /// Packets per second that one source may send, and how many at once; 0 for no limit
@@ -57,7 +58,12 @@ pub struct Settings {
     /// Leading bits of a source address that are one source for --rate-limit: of IPv6, and of IPv4
     #[arg(long, value_name = "V6[:V4]")]
     pub rate_limit_prefix: RateLimitPrefix,
-    /// Sessions that are remembered besides the provisioned ones; the least recently used one makes room
+    /// Packets per second that the XDP program hands to the controller for sessions that nobody has provisioned, together,
+    /// and how many at once; 0 for no limit
+    #[arg(long, value_name = "PPS[:BURST]")]
+    pub punt_limit: RateLimit,
+    /// Sessions that are remembered besides the provisioned ones; of those that nobody has provisioned, one makes room:
+    /// first those of one packet, then the least recently used one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_sessions: u32,
     /// Seconds without a packet after which a session is forgotten; 0 for never
@@ -156,7 +162,8 @@ impl Settings {
         "tlv-code",
     ];
     /// Who is answered, and how often: they change while the reflector runs.
-    pub const LIMITS: &[&str] = &["allow", "rate-limit", "rate-limit-prefix", "min-payload", "session-timeout"];
+    pub const LIMITS: &[&str] =
+        &["allow", "rate-limit", "rate-limit-prefix", "punt-limit", "min-payload", "session-timeout"];
     /// What else changes while the reflector runs.
     const OTHERS: &[&str] = &["address", "auth-key-file", "tlv-key-file", "keep", "session"];
 
@@ -205,6 +212,7 @@ impl Default for Settings {
             allow: Vec::new(),
             rate_limit: RateLimit::DEFAULT,
             rate_limit_prefix: RateLimitPrefix::DEFAULT,
+            punt_limit: RateLimit::OF_PUNTS,
             max_sessions: 65_536,
             session_timeout: 900,
             session_restart: 30,

@@ -66,6 +66,41 @@ fn code_points_follow_profile_and_single_numbers() {
 }
 
 #[test]
+fn the_allow_list_takes_an_ipv6_host_for_its_network_and_a_prefix_as_it_is() {
+    for (written, length, expected) in [
+        ("2001:db8:1:2:3::4", "64", ("2001:db8:1:2::", 64)),
+        ("2001:db8:1:2:3::4", "48:32", ("2001:db8:1::", 48)),
+        ("fd00::1", "64", ("fd00::", 64)),
+        ("2001:db8:1:2:3::4/128", "64", ("2001:db8:1:2:3::4", 128)),
+        ("2001:db8:1:2:3::4/96", "64", ("2001:db8:1:2:3::", 96)),
+        ("2001:db8::/32", "64", ("2001:db8::", 32)),
+        ("fe80::1", "64", ("fe80::1", 128)),
+        ("::1", "64", ("::1", 128)),
+        ("192.0.2.7", "64:24", ("192.0.2.7", 96 + 32)),
+        ("192.0.2.7/24", "64", ("192.0.2.0", 96 + 24)),
+    ] {
+        let settings = Settings {
+            allow: vec![written.parse().unwrap()],
+            rate_limit_prefix: length.parse().unwrap(),
+            ..settings()
+        };
+        let (network, bits) = expected;
+        let config = Config::try_from(settings).unwrap();
+        assert_eq!(config.allowed, [(address(network.parse().unwrap()), bits)], "{written}");
+        let again: Prefix = String::from(config.settings.allow[0]).parse().unwrap();
+        assert_eq!(again, config.settings.allow[0], "{written}");
+    }
+}
+
+#[test]
+fn more_sessions_than_may_be_are_refused_by_number() {
+    assert!(check_provisioned(1_048_576).is_ok());
+    let error = check_provisioned(1_048_577).unwrap_err();
+    assert_eq!(error.field, "session");
+    assert!(error.problem.contains("1048576 sessions at most, these are 1048577"), "{}", error.problem);
+}
+
+#[test]
 fn rates_are_read_and_written() {
     assert_eq!("1000".parse::<RateLimit>().unwrap(), RateLimit { rate_pps: 1000, burst: 200 });
     assert_eq!("10:3".parse::<RateLimit>().unwrap().as_ns(), (100_000_000, 200_000_000));

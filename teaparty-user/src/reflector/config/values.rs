@@ -75,6 +75,9 @@ impl RateLimit {
     /// So that ordinary sessions never meet it.
     pub const DEFAULT: Self = Self { rate_pps: 100_000, burst: 20_000 };
 
+    /// A tenth to a quarter of what the controller can answer: the rest is for sessions that were provisioned.
+    pub const OF_PUNTS: Self = Self { rate_pps: 50_000, burst: 5_000 };
+
     /// The rate as the time between two packets, and the burst as time saved up, in nanoseconds.
     pub(super) fn as_ns(self) -> (u64, u64) {
         match 1_000_000_000_u64.checked_div(self.rate_pps) {
@@ -199,15 +202,34 @@ impl From<RateLimitPrefix> for String {
 }
 
 /// Addresses that begin alike: `ADDRESS/LENGTH`, or an address alone.
+///
+/// An IPv6 address alone stands for its network, of the length that [`RateLimitPrefix`] says: its host has all of that and
+/// changes its address in it (RFC 8981). With a length it stands for what is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Prefix(pub IpNet);
+pub struct Prefix {
+    net: IpNet,
+    is_host: bool,
+}
+
+impl Prefix {
+    /// The addresses that it stands for, where the rate limit counts IPv6 addresses by the first `v6` bits.
+    pub fn net(&self, v6: u8) -> IpNet {
+        let network = if self.is_host { IpNet::new(self.net.addr(), v6).ok() } else { None };
+        network.unwrap_or(self.net).trunc()
+    }
+}
 
 impl FromStr for Prefix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map(Self);
+        if let Ok(address) = text.parse::<IpAddr>() {
+            // Those of one link are no network of somebody's, and the IPv4 addresses are among the others.
+            let is_host = matches!(address, IpAddr::V6(v6) if v6.segments()[0] >> 13 == 1 || v6.is_unique_local());
+            return Ok(Self { net: address.into(), is_host });
+        }
+        let parsed = text.parse().map(|net| Self { net, is_host: false });
         parsed
             .map_err(|_| format!("`{text}` is no prefix: write ADDRESS/LENGTH, such as 192.0.2.0/24 or 2001:db8::/32"))
     }
@@ -223,7 +245,7 @@ impl TryFrom<String> for Prefix {
 
 impl From<Prefix> for String {
     fn from(prefix: Prefix) -> Self {
-        prefix.0.to_string()
+        if prefix.is_host { prefix.net.addr().to_string() } else { prefix.net.to_string() }
     }
 }
 /// Parses whole seconds: a number, or a duration with a unit such as `30s` or `5m`.

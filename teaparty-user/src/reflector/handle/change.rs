@@ -3,6 +3,7 @@
 use teaparty_common::maps::SessionKey;
 
 use super::{Event, ReflectorHandle, SessionChange, SessionError, SessionId, SessionSpec, State};
+use crate::reflector::config::MOST_PROVISIONED;
 use crate::reflector::keys::KeyChange;
 use crate::reflector::provisioned::is_wildcard;
 use crate::reflector::slow_path::locked;
@@ -55,6 +56,9 @@ impl ReflectorHandle {
         let after = with(before.as_ref())?;
         if before.is_none() && after.is_none() {
             return Err(SessionError::Unknown);
+        }
+        if before.is_none() && after.is_some() {
+            state.check_room()?;
         }
         state.put(key, after);
         state.publish(&key).inspect_err(|_| {
@@ -136,6 +140,14 @@ impl ReflectorHandle {
 }
 
 impl State {
+    /// Refuses one more provisioned session where a map, or the reflector as such, has no room for it.
+    fn check_room(&self) -> Result<(), SessionError> {
+        let instances = self.slots.iter().filter_map(|(_, instance)| instance.as_ref());
+        let maps = instances.filter_map(|instance| instance.maps(|maps| maps.most_provisioned()));
+        let most = maps.min().unwrap_or(MOST_PROVISIONED);
+        if self.provisioned.len() < most { Ok(()) } else { Err(SessionError::Full(most)) }
+    }
+
     /// Puts a provisioned session into the set, or takes it out.
     pub(crate) fn put(&mut self, key: SessionKey, session: Option<Provisioned>) {
         self.revision += 1;

@@ -61,6 +61,9 @@ pub enum SessionError {
     /// The two addresses are of different families.
     #[error("source and destination are not of one address family")]
     Families,
+    /// There is no room for one more.
+    #[error("all {0} places for provisioned sessions are taken")]
+    Full(usize),
     /// A map refused it.
     #[error("the kernel does not take the session: {0}")]
     Kernel(String),

@@ -141,6 +141,29 @@ fn all_addresses_of_an_ipv6_network_are_one_source() {
 }
 
 #[test]
+fn a_flood_of_strangers_evicts_each_other_and_no_provisioned_session() {
+    let view = view(|_| {});
+    let mut table = SessionTable::new(8);
+    let mut packet = |port: u16, flags: u32, at: u64| {
+        let mut facts = Facts { received_ns: at, ..Facts::default() };
+        table.assign(&key(port), flags, &view, &mut facts).map(|()| facts.sequence)
+    };
+    for port in 1..=3 {
+        assert_eq!(packet(port, Session::PROVISIONED, 1), Ok(0));
+    }
+    assert_eq!([packet(4, 0, 2), packet(4, 0, 3)], [Ok(0), Ok(1)]);
+    for port in 1000..3000 {
+        assert_eq!(packet(port, 0, u64::from(port)), Ok(0));
+    }
+    assert_eq!([1, 2, 3].map(|port| packet(port, Session::PROVISIONED, 5000)), [Ok(1); 3]);
+    assert_eq!(packet(4, 0, 5000), Ok(2), "a stranger of several packets");
+    for port in 10..=14 {
+        assert_eq!(packet(port, Session::PROVISIONED, 6000), Ok(0), "strangers make room for provisioned ones");
+    }
+    assert_eq!(packet(4, 0, 7000), Err(Reason::TableFull));
+}
+
+#[test]
 fn numbers_counters_and_history_follow_the_packets() {
     let mut table = SessionTable::new(4);
     let view = view(|_| {});
