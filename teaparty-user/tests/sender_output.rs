@@ -134,6 +134,9 @@ fn interrupts_end_a_measurement_with_its_summary() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
+    // On a busy host it takes its time to start.
+    silent.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    silent.recv(&mut [0; 64]).unwrap();
     let asked = std::time::Instant::now();
     for _ in 0..2 {
         std::thread::sleep(std::time::Duration::from_millis(300));

@@ -120,7 +120,9 @@ fn the_second_interrupt_leaves_packets_unsettled_and_loses_none() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let child = start(&format!("sender 127.0.0.1 {port} -i 20ms -c 0 -W 60s --format jsonl"));
-    std::thread::sleep(Duration::from_secs(1));
+    silent.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    silent.recv(&mut [0; 64]).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
     signal(&child, Signal::SIGINT);
     std::thread::sleep(Duration::from_millis(300));
     signal(&child, Signal::SIGINT);

@@ -99,7 +99,7 @@ pub fn run(
     let _ = config.targets.iter().any(|target| engine.warn_of_loop(target.address, None, sink));
     let started_ns = clock.realtime_ns();
     let start = clock.monotonic_ns();
-    engine.begin(start + LEAD_NS + LEAD_FOR_EACH_NS * config.targets.len() as u64)?;
+    engine.begin()?;
     while !engine.is_over(stop) {
         engine.turn(stop, sink)?;
     }
@@ -249,18 +249,22 @@ impl<'a, C: Clock> Engine<'a, C> {
     }
 
     /// Makes the sessions. Their starts are spread over one interval, so that a thousand targets make no burst.
-    fn begin(&mut self, start: u64) -> anyhow::Result<()> {
+    fn begin(&mut self) -> anyhow::Result<()> {
         let count = self.config.targets.len() as u64;
         let interval_ns = (self.config.plan.interval_ps / 1_000).min(1_000_000_000);
         for place in 0..self.config.targets.len() {
             let ssid = self.free_ssid(place);
-            let start = start + interval_ns * place as u64 / count;
-            let session = Session::new(self.config, place, ssid, start, self.random.bits())?;
+            let session = Session::new(self.config, place, ssid, 0, self.random.bits())?;
             if ssid != 0 {
                 self.by_ssid[usize::from(ssid)] = place as u32;
             }
-            self.queue.push(session.due_ns(), place);
             self.sessions.push(session);
+        }
+        // Not before: the memory of fast sessions takes longer to be had than their schedules wait.
+        let start = self.clock.monotonic_ns() + LEAD_NS + LEAD_FOR_EACH_NS * count;
+        for (place, session) in self.sessions.iter_mut().enumerate() {
+            session.start_at(start + interval_ns * place as u64 / count);
+            self.queue.push(session.due_ns(), place);
         }
         Ok(())
     }

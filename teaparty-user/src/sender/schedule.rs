@@ -69,6 +69,11 @@ impl Schedule {
         Self { plan, start_ns, issued: 0, base_ps: 0, since_base: 0, stretch: 1, random: Random::new(seed) }
     }
 
+    /// Moves the start of a schedule whose first packet has not left.
+    pub fn start_at(&mut self, start_ns: u64) {
+        self.start_ns = start_ns;
+    }
+
     /// Deadlines handed out so far.
     pub fn issued(&self) -> u64 {
         self.issued

@@ -166,6 +166,12 @@ impl Session {
         })
     }
 
+    /// Moves the start of a session that began at 0 and has sent nothing to `start_ns` (monotonic).
+    pub fn start_at(&mut self, start_ns: u64) {
+        self.schedule.start_at(start_ns);
+        self.due_ns = self.due_ns.map(|due| due + start_ns);
+    }
+
     /// When the next packet is due (monotonic); `None` when there is none to come.
     pub fn due_ns(&self) -> Option<u64> {
         let report = self.reporting.as_ref().and_then(|(_, timer)| timer.due_ns());
