@@ -11,7 +11,7 @@ use teaparty_common::frame::{Frame, Plain};
 use teaparty_common::maps::{Config, Control, Session, SessionKey};
 use teaparty_common::reflect::{self, Base, Environment, Facts, Plan, Policy, Reason, Steering, Survey, Tlv};
 use teaparty_common::tlv::Kind;
-use teaparty_common::wire::checksum::Difference;
+use teaparty_common::wire::checksum::{Difference, PacketSums};
 use teaparty_common::wire::{Mode, NANOS_PER_SEC, OPEN_LEN, Split, TimestampFormat};
 
 use crate::maps::scratch;
@@ -35,14 +35,15 @@ pub(crate) fn is_plain(view: &impl Bytes, config: &Config, frame: &Frame) -> boo
 
 /// Answers the packet whose datagram is `found`, received at `received_ns` of CLOCK_TAI, and returns the number of a
 /// reason; or returns [`NO`] or [`UNKNOWN`] with nothing changed. `HEADERS` octets stand before the payload, `FRAME` are held by `view`,
-/// and `again` finds the datagram once more: reading it twice costs less than keeping it on the stack.
+/// `again` finds the datagram once more, as reading it twice costs less than keeping it on the stack, and `sums` adds up
+/// what `view` holds.
 #[inline(always)]
 pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     ctx: &XdpContext,
     view: &mut Held<FRAME>,
     (control, config, found): (&Control, &Config, &Plain),
     received_ns: u64,
-    again: impl FnOnce(&Held<FRAME>) -> Option<Plain>,
+    (again, sums): (impl FnOnce(&Held<FRAME>) -> Option<Plain>, impl FnOnce(&Held<FRAME>) -> Option<PacketSums>),
 ) -> u32 {
     let payload = view.part::<HEADERS, OPEN_LEN>();
     if reflect::may_be_reply(&payload) {
@@ -72,7 +73,12 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     let session = found_session.as_ptr();
     // SAFETY: a value of a map, looked up above; the entry stays readable until the program ends.
     let (flags, generation) = unsafe { ((*session).flags, (*session).generation) };
-    if generation != control.generation || flags & (Session::AUTHENTICATED | Session::NO_TLV) != 0 {
+    if generation != control.generation || flags & (Session::AUTHENTICATED | Session::NO_TLV | Session::TAGGED) != 0 {
+        return NO;
+    }
+    // Damage takes no number: the long way finds out what is wrong.
+    let Some(sums) = sums(view) else { return NO };
+    if !is_intact(ctx, &sums, &found.frame, config) {
         return NO;
     }
     let (sequence, sender_timestamp) = session::run(&payload);
@@ -132,6 +138,24 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
         punt::report_access(report, &scratch.key, &scratch.facts);
     }
     reason
+}
+
+/// Verifies the checksums of a plain packet; `sums` are those up to the end of its base packet.
+#[inline(always)]
+fn is_intact(ctx: &XdpContext, sums: &PacketSums, frame: &Frame, config: &Config) -> bool {
+    let len = frame.payload_len;
+    if !config.verifies() {
+        return sums.is_header_right();
+    }
+    let mut rest = 0;
+    if len != OPEN_LEN {
+        let tail = reply::teaparty_sum(ctx.ctx, (frame.payload_at() + OPEN_LEN) as u32, (len - OPEN_LEN) as u32);
+        if tail == reply::NO_SUM {
+            return false;
+        }
+        rest = u64::from(tail);
+    }
+    sums.are_right(frame.checksum, rest)
 }
 
 /// What stands behind a base packet.

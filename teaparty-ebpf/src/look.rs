@@ -5,6 +5,7 @@ use aya_ebpf::programs::XdpContext;
 use teaparty_common::frame::{self, ETHERNET_LEN, IPV4_LEN, IPV6_LEN, Plain, UDP_LEN};
 use teaparty_common::maps::Step;
 use teaparty_common::reflect::{self, Reason};
+use teaparty_common::wire::checksum::PacketSums;
 use teaparty_common::wire::{Mode, OPEN_LEN};
 
 use crate::express;
@@ -26,14 +27,16 @@ pub(crate) fn is_v6(ctx: &XdpContext) -> bool {
 /// leaves the frame to the next step.
 #[inline(always)]
 pub(crate) fn look_v4(ctx: &XdpContext) -> u32 {
-    let plain = (frame::locate_plain_v4, frame::is_other_plain_v4, frame::again_plain_v4);
+    let again = (frame::again_plain_v4, frame::sums_plain_v4);
+    let plain = (frame::locate_plain_v4, frame::is_other_plain_v4, again);
     look_plain::<{ V4_HEADERS + OPEN_LEN }, V4_HEADERS>(ctx, plain)
 }
 
 /// [`look_v4`] for plain IPv6 frames.
 #[inline(always)]
 pub(crate) fn look_v6(ctx: &XdpContext) -> u32 {
-    let plain = (frame::locate_plain_v6, frame::is_other_plain_v6, frame::again_plain_v6);
+    let again = (frame::again_plain_v6, frame::sums_plain_v6);
+    let plain = (frame::locate_plain_v6, frame::is_other_plain_v6, again);
     look_plain::<{ V6_HEADERS + OPEN_LEN }, V6_HEADERS>(ctx, plain)
 }
 
@@ -48,7 +51,7 @@ fn look_plain<const FRAME: usize, const HEADERS: usize>(
     (locate, is_other, again): (
         impl FnOnce(&Held<HEADERS>, usize) -> Option<Plain>,
         impl FnOnce(&Held<HEADERS>, usize) -> bool,
-        impl FnOnce(&Held<FRAME>) -> Option<Plain>,
+        (impl FnOnce(&Held<FRAME>) -> Option<Plain>, impl FnOnce(&Held<FRAME>) -> Option<PacketSums>),
     ),
 ) -> u32 {
     let Some(board) = board() else { return Reason::Internal as u32 };
@@ -66,7 +69,12 @@ fn look_plain<const FRAME: usize, const HEADERS: usize>(
     }
     let config = board.config(board.control.active);
     let mut view = match Held::of(&frame) {
-        Some(view) if express::is_plain(&view, config, &found.frame) => view,
+        Some(view)
+            if express::is_plain(&view, config, &found.frame)
+                && !found.frame.mixes_families(&found.source, &found.destination) =>
+        {
+            view
+        }
         _ => return note(ctx, found, frame_len, clock(), false),
     };
     let received_ns = clock();

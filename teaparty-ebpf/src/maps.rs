@@ -5,7 +5,8 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, ProgramArray, Rin
 use aya_ebpf::macros::btf_map;
 use teaparty_common::maps::table::Place;
 use teaparty_common::maps::{
-    BUCKET_ROWS, Board, BucketRow, Census, Counters, HistoryRing, LocalAddress, Session, SessionKey, Step,
+    BUCKET_ROWS, Board, BucketRow, Census, Counters, HistoryRing, LocalAddress, Session, SessionKey, Step, VlanEntry,
+    VlanKey,
 };
 use teaparty_common::reflect::Address;
 
@@ -21,6 +22,8 @@ const MMAPABLE: usize = 1024;
 static CONTROL: Array<Board, 1> = Array::new();
 #[btf_map(name = "addresses")]
 pub(crate) static ADDRESSES: HashMap<Address, LocalAddress, 4096, NO_PREALLOC> = HashMap::new();
+#[btf_map(name = "vlans")]
+pub(crate) static VLANS: HashMap<VlanKey, VlanEntry, 4096, NO_PREALLOC> = HashMap::new();
 #[btf_map(name = "allowed")]
 pub(crate) static ALLOWED: LpmTrie<Address, u32, 16384, NO_PREALLOC> = LpmTrie::new();
 #[btf_map(name = "sessions")]

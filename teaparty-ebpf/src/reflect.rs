@@ -3,9 +3,10 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_tai_ns;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
+use teaparty_common::frame::{IPV4_LEN, UDP_LEN};
 use teaparty_common::maps::{Config, RecordKind, Session};
 use teaparty_common::reflect::{self, Base, Class, Facts, Policy, Reason, Steering, Survey, Verdict};
-use teaparty_common::wire::checksum::Difference;
+use teaparty_common::wire::checksum::{self, Difference, PacketSums};
 use teaparty_common::wire::{Mode, OPEN_LEN, TimestampFormat};
 
 use crate::maps::{board, scratch};
@@ -33,9 +34,10 @@ fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
     let control = &board.control;
     scratch.active = control.active;
     let config = board.config(scratch.active);
-    if !config.is_addressed_by(&Packet::new(ctx, 0)) {
-        return Err(Reason::NotOurAddress);
+    if scratch.frame.mixes_families(&scratch.key.source, &scratch.key.destination) {
+        return Err(if scratch.key.source.is_ipv4() { Reason::InvalidSource } else { Reason::NotOurAddress });
     }
+    scratch.tags = session::check_link(ctx, config, scratch)?;
     if config.policy.has(Policy::NO_TLV | Policy::IGNORE_SSID) {
         // Such a sender's octets there are padding.
         scratch.key.ssid = 0;
@@ -52,7 +54,8 @@ fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
         scratch.key.ssid = ssid;
     }
     let now_ns = control.clock.monotonic_ns(scratch.received_ns);
-    let admitted = match session::admit(&scratch.key, is_unknown, ssid_authenticated, control, config, now_ns) {
+    let key = (&scratch.key, scratch.tags);
+    let admitted = match session::admit(key, is_unknown, ssid_authenticated, control, config, now_ns) {
         Err(Reason::LoopGuard) => return Err(guard(ctx, scratch, &config.policy)),
         other => other?,
     };
@@ -102,7 +105,11 @@ fn decide(work: &mut Work<'_>) -> Fate {
     if frame.has_extras {
         return Fate::Punt(Reason::IpOptions);
     }
-    if frame.payload_len <= OPEN_LEN || work.admitted.flags & Session::NO_TLV != 0 {
+    // What is punted before this, the controller verifies.
+    if !is_intact(work) {
+        return Fate::End(Reason::ChecksumWrong);
+    }
+    if work.scratch.frame.payload_len <= OPEN_LEN || work.admitted.flags & Session::NO_TLV != 0 {
         // A session of a TWAMP-Light sender with random padding has no TLVs, whatever it looks like.
         plan_bare(work);
     } else {
@@ -120,6 +127,38 @@ fn decide(work: &mut Work<'_>) -> Fate {
         unsafe { session::fetch_add(&raw mut (*session.as_ptr()).unanswered, 1) };
     }
     Fate::End(reason)
+}
+
+/// Verifies the checksums of IPv4 header and UDP datagram, as far as the whole packet is there and that is asked for.
+#[inline(never)]
+fn is_intact(work: &Work<'_>) -> bool {
+    let Scratch { frame, key, .. } = &*work.scratch;
+    let (view, udp_len) = (work.view(), frame.payload_len + UDP_LEN);
+    // Without options, or it would have been punted.
+    let header = if frame.is_ipv6 { Some(PacketSums::NO_HEADER) } else { view.sum_of::<IPV4_LEN>(frame.ip_at) };
+    let Some(header) = header else { return true };
+    let addresses = key.source.sum(frame.is_ipv6) + key.destination.sum(frame.is_ipv6);
+    let pseudo = checksum::pseudo_header(addresses, udp_len as u16);
+    let mut sums = PacketSums { header, pseudo, datagram: 0 };
+    if !work.config.verifies() || frame.checksum == 0 {
+        return sums.is_header_right();
+    }
+    let (at, len) = (frame.payload_at() + OPEN_LEN, frame.payload_len.wrapping_sub(OPEN_LEN));
+    let sum = |at: usize, len: usize| match reply::teaparty_sum(work.ctx.ctx, at as u32, len as u32) {
+        reply::NO_SUM => None,
+        sum => Some(u64::from(sum)),
+    };
+    let datagram = if frame.payload_len == OPEN_LEN {
+        view.sum_of::<{ UDP_LEN + OPEN_LEN }>(frame.udp_at)
+    } else if frame.payload_len > OPEN_LEN {
+        view.sum_of::<{ UDP_LEN + OPEN_LEN }>(frame.udp_at).and_then(|base| Some(base + sum(at, len)?))
+    } else {
+        sum(frame.udp_at, udp_len)
+    };
+    // Of a packet in several buffers, which is punted, the controller sees all.
+    let Some(datagram) = datagram else { return sums.is_header_right() };
+    sums.datagram = datagram;
+    sums.are_right(frame.checksum, 0)
 }
 
 /// The outcome of a packet that is answered: a number that is no reason.

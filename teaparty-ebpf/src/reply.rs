@@ -113,4 +113,4 @@ pub(crate) extern "C" fn teaparty_sum(ctx: *mut xdp_md, at: u32, len: u32) -> u3
 }
 
 /// What [`teaparty_sum`] returns for octets that are not there.
-const NO_SUM: u32 = u32::MAX;
+pub(crate) const NO_SUM: u32 = u32::MAX;

@@ -6,13 +6,20 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
-use teaparty_common::maps::{Config, Control, HistoryKey, HistorySlot, LocalAddress, Session, SessionKey, rate_limit};
-use teaparty_common::reflect::{Address, Policy, Reason};
+use teaparty_common::frame::Tags;
+use teaparty_common::maps::{
+    Config, Control, HistoryKey, HistorySlot, LocalAddress, MacCheck, Session, SessionKey, VlanEntry, VlanKey,
+    check_macs, rate_limit,
+};
+use teaparty_common::reflect::{self, Address, Policy, Reason};
 use teaparty_common::wire::sender::OpenPacket;
 
-use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PROVISIONED, SERIAL, board};
+use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PROVISIONED, SERIAL, VLANS, board};
+use crate::packet::Packet;
 use crate::table::{self, Here};
+use crate::work::Scratch;
 
 /// What admission found: the flags of the session, and its entry if it has one.
 pub(crate) struct Admitted {
@@ -31,7 +38,7 @@ pub(crate) struct Admitted {
 /// which is the one in working memory.
 #[inline(always)]
 pub(crate) fn admit(
-    key: &SessionKey,
+    (key, tags): (&SessionKey, Tags),
     is_unknown: bool,
     ssid_authenticated: impl FnOnce() -> u16,
     control: &Control,
@@ -41,7 +48,7 @@ pub(crate) fn admit(
     let mut session = None;
     let mut flags = 0;
     if config.has(Config::HAS_AUTHENTICATED) {
-        let outcome = judge_authenticated(key, ssid_authenticated(), config, &mut flags);
+        let outcome = judge_authenticated(key, ssid_authenticated(), config, &mut flags, tags);
         if outcome != NOT_AUTHENTICATED {
             if outcome != ADMITTED {
                 return Err(Reason::from_number(outcome).unwrap_or(Reason::Internal));
@@ -64,10 +71,10 @@ pub(crate) fn admit(
         // SAFETY: a value of a map, looked up above; the entry stays readable until the program ends.
         let found = unsafe { found.as_ref() };
         flags = found.flags;
-        is_known = found.generation == control.generation;
+        is_known = found.generation == control.generation && found.has(Session::TAGGED) != tags.is_none();
     }
     if !is_known {
-        flags = admit_new(key, config, flags, is_provisioned)?;
+        flags = admit_new(key, config, flags, is_provisioned, tags)?;
         if let Some(found) = session
             && flags & Session::AUTHENTICATED == 0
         {
@@ -94,9 +101,9 @@ pub(crate) fn provisioned(key: &SessionKey) -> Option<NonNull<Session>> {
 
 /// The checks that a session passes once for each generation of the configuration; gives its flags.
 #[inline(always)]
-fn admit_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool) -> Result<u32, Reason> {
-    let mut flags = flags;
-    let outcome = judge_new(key, config, &mut flags, is_provisioned);
+fn admit_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool, tags: Tags) -> Result<u32, Reason> {
+    let mut flags = if is_provisioned { flags | PROVISIONED_ITSELF } else { flags };
+    let outcome = judge_new(key, config, &mut flags, tags.0);
     if outcome == ADMITTED { Ok(flags) } else { Err(Reason::from_number(outcome).unwrap_or(Reason::Internal)) }
 }
 
@@ -109,7 +116,7 @@ const NOT_AUTHENTICATED: u32 = u32::MAX - 1;
 /// Looks for the provisioned authenticated session that a packet is of, by the SSID in its place there. Returns
 /// [`NOT_AUTHENTICATED`], or what [`judge_new`] does, with the session's flags in `flags`. Another function for the stack.
 #[inline(never)]
-fn judge_authenticated(key: &SessionKey, ssid_authenticated: u16, config: &Config, flags: &mut u32) -> u32 {
+fn judge_authenticated(key: &SessionKey, ssid_authenticated: u16, config: &Config, flags: &mut u32, tags: Tags) -> u32 {
     let mut other = *key;
     other.ssid = ssid_authenticated;
     let found = match provisioned_flags(&other) {
@@ -123,7 +130,7 @@ fn judge_authenticated(key: &SessionKey, ssid_authenticated: u16, config: &Confi
         return NOT_AUTHENTICATED;
     }
     *flags = found & Session::INHERITED | Session::PROVISIONED;
-    match check_new(key, config, *flags, true) {
+    match check_new(key, config, *flags, true, tags) {
         Ok(()) => ADMITTED,
         Err(reason) => reason as u32,
     }
@@ -131,7 +138,13 @@ fn judge_authenticated(key: &SessionKey, ssid_authenticated: u16, config: &Confi
 
 /// A function of its own for the sake of the stack; returns [`ADMITTED`] or the number of a reason.
 #[inline(never)]
-fn judge_new(key: &SessionKey, config: &Config, flags: &mut u32, mut is_provisioned: bool) -> u32 {
+fn judge_new(key: &SessionKey, config: &Config, flags: &mut u32, tags: u64) -> u32 {
+    let tags = Tags(tags);
+    let mut is_provisioned = *flags & PROVISIONED_ITSELF != 0;
+    *flags &= !(PROVISIONED_ITSELF | Session::TAGGED);
+    if !tags.is_none() {
+        *flags |= Session::TAGGED;
+    }
     if !is_provisioned {
         *flags &= !(Session::INHERITED | Session::PROVISIONED);
         match wildcard(key, config) {
@@ -143,18 +156,27 @@ fn judge_new(key: &SessionKey, config: &Config, flags: &mut u32, mut is_provisio
             None => {}
         }
     }
-    match check_new(key, config, *flags, is_provisioned) {
+    match check_new(key, config, *flags, is_provisioned, tags) {
         Ok(()) => ADMITTED,
         Err(reason) => reason as u32,
     }
 }
 
 #[inline(always)]
-fn check_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool) -> Result<(), Reason> {
-    // SAFETY: no reference is kept.
-    let answered = unsafe { ADDRESSES.get(key.destination) }.is_some_and(|a| a.flags & LocalAddress::ANSWERED != 0);
-    if !answered {
-        return Err(Reason::NotOurAddress);
+fn check_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool, tags: Tags) -> Result<(), Reason> {
+    let source = if tags.is_none() {
+        if !known(&key.destination).has(LocalAddress::ANSWERED) {
+            return Err(Reason::NotOurAddress);
+        }
+        known(&key.source)
+    } else {
+        // The destination has been looked for with the tags: it is not in the session's key.
+        let own = known_in_vlan(&key.source, tags);
+        if own.flags == UNKNOWN.flags { known(&key.source) } else { own }
+    };
+    let source = if source.flags == UNKNOWN.flags { None } else { Some(source) };
+    if reflect::is_invalid_source(&key.source, key.source_port, source, config.has(Config::LOOPBACK)) {
+        return Err(Reason::InvalidSource);
     }
     if flags & Session::LOOP_EXEMPT == 0 && board().is_some_and(|board| board.listens(key.source_port)) {
         return Err(Reason::LoopGuard);
@@ -170,6 +192,71 @@ fn check_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool
         return Err(Reason::NotProvisioned);
     }
     Ok(())
+}
+
+/// Checks what a session's key does not say: MAC addresses, and the VLAN with its address. Gives the frame's tags.
+///
+/// A tagged frame is ours where the host has a device for that VLAN on the interface, with the frame's destination among
+/// its addresses or among those of the whole host; or where any VLAN is.
+#[inline(always)]
+pub(crate) fn check_link(ctx: &XdpContext, config: &Config, scratch: &Scratch) -> Result<Tags, Reason> {
+    let frame = Packet::new(ctx, 0);
+    let tags = scratch.frame.tags(&frame).ok_or(Reason::MalformedHeader)?;
+    let mut mac = u64::from_ne_bytes(config.mac);
+    if !tags.is_none() {
+        let destination = &scratch.key.destination;
+        let anywhere = known(destination);
+        let device = vlan(&Address::from_words([black_box(0), black_box(0)]), tags);
+        if let Some(device) = device {
+            mac = u64::from_ne_bytes(device.mac);
+        }
+        let is_ours = if config.has(Config::ANY_VLAN) {
+            anywhere.has(LocalAddress::ANSWERED) || known_in_vlan(destination, tags).has(LocalAddress::ANSWERED)
+        } else {
+            device.is_some()
+                && (anywhere.has(LocalAddress::EVERYWHERE)
+                    || known_in_vlan(destination, tags).has(LocalAddress::ANSWERED))
+        };
+        if !is_ours {
+            return Err(Reason::NotOurVlan);
+        }
+    }
+    match check_macs(&frame, mac, config.has(Config::ANY_MAC)) {
+        MacCheck::Right => Ok(tags),
+        MacCheck::OtherDestination => Err(Reason::NotOurAddress),
+        MacCheck::GroupSource => Err(Reason::InvalidSource),
+    }
+}
+
+/// Returns true if a Destination Node Address in a frame with these tags may name this address.
+#[inline(always)]
+pub(crate) fn is_node(address: &Address, tags: Tags) -> bool {
+    known(address).has(LocalAddress::NODE) || (!tags.is_none() && known_in_vlan(address, tags).has(LocalAddress::NODE))
+}
+
+/// What is known of an address: nothing, for one that has no entry.
+const UNKNOWN: LocalAddress = LocalAddress { flags: 1 << 31 };
+
+/// In the flags that [`judge_new`] is given: the session itself is provisioned. BPF functions take five arguments at most.
+const PROVISIONED_ITSELF: u32 = 1 << 31;
+
+#[inline(always)]
+fn known(address: &Address) -> LocalAddress {
+    // SAFETY: the value is copied.
+    unsafe { ADDRESSES.get(address) }.copied().unwrap_or(UNKNOWN)
+}
+
+/// What is known of an address on a VLAN of the interface.
+#[inline(always)]
+fn known_in_vlan(address: &Address, tags: Tags) -> LocalAddress {
+    vlan(address, tags).map_or(UNKNOWN, |entry| LocalAddress { flags: entry.flags })
+}
+
+#[inline(always)]
+fn vlan(address: &Address, tags: Tags) -> Option<&'static VlanEntry> {
+    let key = VlanKey { address: *address, tags: tags.0 };
+    // SAFETY: an entry stays readable until the program ends, and whole words of it are read.
+    unsafe { VLANS.get(&key) }
 }
 
 /// A key of the allow-list so placed that its address is aligned, as the verifier wants what is on the stack: a key itself

@@ -9,8 +9,9 @@ use teaparty_common::maps::Config;
 use teaparty_common::reflect::{self, Address, Environment, Facts, Policy, Survey};
 use teaparty_common::tlv::{Finisher, Kind, KindSet, location};
 
-use crate::maps::{ADDRESSES, board, scratch};
+use crate::maps::{board, scratch};
 use crate::packet::Packet;
+use crate::session;
 use crate::work::Scratch;
 
 /// What the fast path can do, and what it may ask for.
@@ -27,9 +28,7 @@ impl Environment for FastPath<'_> {
 
     #[inline(always)]
     fn is_local(&self, address: &Address) -> bool {
-        // Addresses of our other interfaces are in the map too, and are this node's all the same (RFC 9503 §3).
-        // SAFETY: no reference is kept.
-        unsafe { ADDRESSES.get(address) }.is_some()
+        session::is_node(address, self.frame.tags(&self.view).unwrap_or_default())
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use aya_ebpf::programs::XdpContext;
 use teaparty_common::bytes::Bytes;
-use teaparty_common::frame::Frame;
+use teaparty_common::frame::{Frame, Tags};
 use teaparty_common::maps::{Config, Control, LedgerRequest, Session, SessionKey};
 use teaparty_common::reflect::{self, Address, Facts, Plan, Steering, Survey, Tlv};
 use teaparty_common::wire::checksum::Difference;
@@ -31,6 +31,8 @@ pub(crate) struct Scratch {
     /// Which configuration holds for this packet, whatever the controller does meanwhile.
     pub(crate) active: u32,
     pub(crate) frame_len: usize,
+    /// VLAN tags of the frame.
+    pub(crate) tags: Tags,
     /// T2, in nanoseconds of CLOCK_TAI.
     pub(crate) received_ns: u64,
     /// Whether the map of sessions made by packets has been looked into, and has none for this key.

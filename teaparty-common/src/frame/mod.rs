@@ -10,7 +10,7 @@ use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use network_types::udp::UdpHdr;
 pub use plain::{
     Plain, again_plain_v4, again_plain_v6, is_other_plain_v4, is_other_plain_v6, is_v6, locate_plain_v4,
-    locate_plain_v6,
+    locate_plain_v6, sums_plain_v4, sums_plain_v6,
 };
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
@@ -159,6 +159,27 @@ impl Frame {
         Some(())
     }
 
+    /// Returns the VLAN tags, from the frame that this was found in.
+    #[inline(always)]
+    pub fn tags<B: Bytes>(&self, frame: &B) -> Option<Tags> {
+        let mut tags = Tags::NONE;
+        let at = core::mem::offset_of!(Ethernet, ether_type);
+        if self.ip_at > ETHERNET_LEN {
+            tags = tags.and(frame.get::<4>(at)?);
+        }
+        if self.ip_at > ETHERNET_LEN + 4 {
+            tags = tags.and(frame.get::<4>(at + 4)?);
+        }
+        Some(tags)
+    }
+
+    /// Returns true for an IPv6 packet with an IPv4-mapped address (RFC 4291 §2.5.5.2), which is not sent on a network: it
+    /// would be taken for one of IPv4.
+    #[inline(always)]
+    pub const fn mixes_families(&self, source: &Address, destination: &Address) -> bool {
+        self.is_ipv6 && (source.is_ipv4() || destination.is_ipv4())
+    }
+
     /// Source MAC address.
     #[inline(always)]
     pub fn source_mac<B: Bytes>(frame: &B) -> Option<[u8; 6]> {
@@ -166,6 +187,31 @@ impl Frame {
         // In two words, as above.
         let ([a, b, c, d], [e, f]) = (frame.get::<4>(AT)?, frame.get::<2>(AT + 4)?);
         Some([a, b, c, d, e, f])
+    }
+}
+
+/// The VLAN tags of a frame that say to which VLAN it belongs, outer to inner: for each, the EtherType and the VLAN ID as 16
+/// bits of this number. Priority tags (VLAN ID 0) say nothing of that and are left out (IEEE 802.1Q §6.9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Tags(pub u64);
+
+impl Tags {
+    /// An untagged frame.
+    pub const NONE: Self = Self(0);
+
+    /// Adds the next inner tag, as it stands in a frame: EtherType and tag control information.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, tag: [u8; 4]) -> Self {
+        let tag = u32::from_be_bytes(tag) & 0xffff_0fff;
+        if tag & 0xfff == 0 { self } else { Self(self.0 << 32 | tag as u64) }
+    }
+
+    /// Returns true if there is no tag but priority tags.
+    #[inline(always)]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
     }
 }
 

@@ -9,6 +9,8 @@ use super::{
 };
 use crate::bytes::Bytes;
 use crate::reflect::Address;
+use crate::wire::OPEN_LEN;
+use crate::wire::checksum::{PacketSums, pseudo_header};
 
 /// Ethernet, IPv4 without options, UDP: what nearly every IPv4 test packet begins with.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -93,6 +95,50 @@ pub fn again_plain_v4<B: Bytes>(frame: &B) -> Option<Plain> {
 pub fn again_plain_v6<B: Bytes>(frame: &B) -> Option<Plain> {
     let head: PlainV6 = transmute!(frame.get::<{ size_of::<PlainV6>() }>(0)?);
     Some(head.plain())
+}
+
+/// Sums a plain IPv4 packet up to the end of a STAMP base packet of 44 octets.
+#[inline(always)]
+pub fn sums_plain_v4<B: Bytes>(frame: &B) -> Option<PacketSums> {
+    const ADDRESSES: usize = ETHERNET_LEN + core::mem::offset_of!(Ipv4, source);
+    const UDP: usize = ETHERNET_LEN + IPV4_LEN;
+    let addresses = sum_words::<B, 2>(frame, ADDRESSES)?;
+    let before = sum_words::<B, 3>(frame, ETHERNET_LEN)?;
+    Some(PacketSums {
+        header: before + addresses,
+        pseudo: pseudo_header(addresses, udp_len(frame, UDP)?),
+        datagram: sum_words::<B, { (UDP_LEN + OPEN_LEN) / 4 }>(frame, UDP)?,
+    })
+}
+
+/// [`sums_plain_v4`] of a plain IPv6 packet.
+#[inline(always)]
+pub fn sums_plain_v6<B: Bytes>(frame: &B) -> Option<PacketSums> {
+    const ADDRESSES: usize = ETHERNET_LEN + core::mem::offset_of!(Ipv6, source);
+    const UDP: usize = ETHERNET_LEN + IPV6_LEN;
+    let addresses = sum_words::<B, 8>(frame, ADDRESSES)?;
+    Some(PacketSums {
+        header: PacketSums::NO_HEADER,
+        pseudo: pseudo_header(addresses, udp_len(frame, UDP)?),
+        datagram: sum_words::<B, { (UDP_LEN + OPEN_LEN) / 4 }>(frame, UDP)?,
+    })
+}
+
+#[inline(always)]
+fn udp_len<B: Bytes>(frame: &B, udp_at: usize) -> Option<u16> {
+    frame.get::<2>(udp_at + core::mem::offset_of!(Udp, length)).map(u16::from_be_bytes)
+}
+
+/// The unfolded sum of `N` words of four octets.
+#[inline(always)]
+fn sum_words<B: Bytes, const N: usize>(frame: &B, at: usize) -> Option<u64> {
+    let mut total = 0;
+    let mut i = 0;
+    while i < N {
+        total += u64::from(u32::from_ne_bytes(frame.get::<4>(at + 4 * i)?));
+        i += 1;
+    }
+    Some(total)
 }
 
 /// [`super::locate`] for plain IPv4 frames, by one access. `None` says nothing but that the frame is not one.

@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::bytes::Bytes;
-use crate::reflect::{Policy, REASON_SLOTS};
+use crate::reflect::{Address, Policy, REASON_SLOTS};
 use crate::wire::OPEN_LEN;
 
 use super::Session;
@@ -137,6 +137,14 @@ impl Config {
     pub const HAS_AUTHENTICATED: u32 = 256;
     /// This is the second of the two versions on the board.
     pub const SECOND: u32 = 512;
+    /// The interface is the loopback interface, by which our own addresses may ask.
+    pub const LOOPBACK: u32 = 2048;
+    /// Frames are answered whatever VLAN tags they have.
+    pub const ANY_VLAN: u32 = 4096;
+    /// No UDP checksum is verified by the program.
+    pub const VERIFY_NONE: u32 = 8192;
+    /// UDP checksums are verified in stateless sessions too, where nothing is counted that damage could spoil.
+    pub const VERIFY_ALL: u32 = 16384;
 
     /// There are provisioned sessions that are found whatever the SSID of a packet is.
     pub const HAS_ANY_SSID: u32 = 32768;
@@ -160,6 +168,12 @@ impl Config {
         self.punt_interval_ns != 0 && session_flags & Session::PROVISIONED == 0 && !is_keyed
     }
 
+    /// Returns true if the program verifies UDP checksums: where a session counts packets, unless told otherwise.
+    #[inline(always)]
+    pub const fn verifies(&self) -> bool {
+        self.flags & (Self::VERIFY_NONE | Self::STATEFUL) == Self::STATEFUL || self.has(Self::VERIFY_ALL)
+    }
+
     /// A MAC address as [`Config::mac`] has it.
     pub const fn mac([a, b, c, d, e, f]: [u8; 6]) -> [u8; 8] {
         [a, b, c, d, e, f, 0, 0]
@@ -175,12 +189,10 @@ impl Config {
         Self { flags: self.flags & !Self::PLAIN | plain, ..self }
     }
 
-    /// Whether a frame is addressed to a MAC address that is answered. In one word: as six octets they would be six comparisons.
+    /// Returns true if a frame is to a MAC address that is answered, and from one that is no group's (IEEE 802.3).
     #[inline(always)]
     pub fn is_addressed_by<B: Bytes>(&self, frame: &B) -> bool {
-        const ADDRESS: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
-        let Some(front) = frame.get::<8>(0) else { return false };
-        (u64::from_ne_bytes(front) ^ u64::from_ne_bytes(self.mac)) & ADDRESS == 0 || self.has(Self::ANY_MAC)
+        check_macs(frame, u64::from_ne_bytes(self.mac), self.has(Self::ANY_MAC)) == MacCheck::Right
     }
 
     /// The bit that prefixes of [`super::name::ALLOWED`] have in their value where they are allowed by this version.
@@ -188,6 +200,36 @@ impl Config {
     pub const fn allowed_bit(&self) -> u32 {
         if self.has(Self::SECOND) { 2 } else { 1 }
     }
+}
+
+/// Compares the MAC addresses of a frame with `mac`, which has the form of [`Config::mac`]. In one word: as six octets they
+/// would be six comparisons. `takes_all` says that frames are ours whatever address they are to.
+#[inline(always)]
+pub fn check_macs<B: Bytes>(frame: &B, mac: u64, takes_all: bool) -> MacCheck {
+    const ADDRESS: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
+    // The first octet of the source, which stands behind the destination.
+    const GROUP: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 1, 0]);
+    let Some(front) = frame.get::<8>(0) else { return MacCheck::OtherDestination };
+    let front = u64::from_ne_bytes(front);
+    // One comparison for what nearly every frame is.
+    if (front ^ mac) & (ADDRESS | GROUP) == 0 {
+        return MacCheck::Right;
+    }
+    if (front ^ mac) & ADDRESS != 0 && !takes_all {
+        return MacCheck::OtherDestination;
+    }
+    if front & GROUP == 0 { MacCheck::Right } else { MacCheck::GroupSource }
+}
+
+/// What the MAC addresses of a frame say about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MacCheck {
+    /// To us, and from a station.
+    Right,
+    /// To somebody else.
+    OtherDestination,
+    /// From a group address, which no frame can come from (IEEE 802.3 §3.2.3).
+    GroupSource,
 }
 
 /// How many packets ended in which way, on one processor.
@@ -211,15 +253,49 @@ impl Counters {
     }
 }
 
-/// What is known of an address of this interface.
+/// What is known of an address: of this host, or the broadcast address of one of the interface's subnets.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C)]
 pub struct LocalAddress {
-    /// [`LocalAddress::ANSWERED`] or 0 for one that is ours, but of another interface.
+    /// [`LocalAddress::ANSWERED`] and its neighbours; 0 for one that is ours, but of another interface.
     pub flags: u32,
 }
 
 impl LocalAddress {
     /// Packets to it are answered on this interface.
     pub const ANSWERED: u32 = 1;
+    /// No host's address: the broadcast address of a subnet of the interface.
+    pub const BROADCAST: u32 = 2;
+    /// A Destination Node Address may name it (RFC 9503 §3): replies may leave from it.
+    pub const NODE: u32 = 4;
+    /// Answered on every VLAN of the interface too: an address of the host rather than of one interface.
+    pub const EVERYWHERE: u32 = 8;
+
+    /// Returns true if a flag is set.
+    #[inline(always)]
+    pub const fn has(self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// What tells the addresses of VLANs apart: tags and address. With the address `::` it stands for the VLAN itself.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq, Hash)]
+#[repr(C, align(8))]
+pub struct VlanKey {
+    /// The address.
+    pub address: Address,
+    /// [`crate::frame::Tags`] as a number.
+    pub tags: u64,
+}
+
+/// A VLAN device of the host on this interface, or one of its addresses.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct VlanEntry {
+    /// Of an address: [`LocalAddress::flags`].
+    pub flags: u32,
+    /// Nothing.
+    pub reserved: u32,
+    /// Of a device: its MAC address, as [`Config::mac`] has it.
+    pub mac: [u8; 8],
 }

@@ -10,7 +10,7 @@ pub mod rate_limit;
 mod session;
 pub mod table;
 
-pub use config::{Board, Clock, Config, Control, Counters, LocalAddress};
+pub use config::{Board, Clock, Config, Control, Counters, LocalAddress, MacCheck, VlanEntry, VlanKey, check_macs};
 pub use ledger::{LedgerOperation, LedgerRequest};
 pub use punt::{MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind};
 pub use rate_limit::{BUCKET_ROWS, Bucket, BucketRow, SourcePrefix};
@@ -23,8 +23,11 @@ pub const ABI_VERSION: u32 = 4;
 pub mod name {
     /// [`super::Board`], one entry: the clock's state, the configuration, the ports.
     pub const CONTROL: &str = "control";
-    /// [`crate::reflect::Address`] to [`super::LocalAddress`]: the addresses of this interface.
+    /// [`crate::reflect::Address`] to [`super::LocalAddress`]: the addresses that packets may come to or from.
     pub const ADDRESSES: &str = "addresses";
+    /// [`super::VlanKey`] to [`super::VlanEntry`]: the VLANs of this interface and their addresses. Looked at for tagged
+    /// frames alone.
+    pub const VLANS: &str = "vlans";
     /// Prefixes of source addresses, as a trie over 128-bit addresses. The value says by which of the two configurations
     /// they are answered: [`super::Config::allowed_bit`], so that a change of the list and of all else is one.
     pub const ALLOWED: &str = "allowed";
@@ -108,6 +111,8 @@ pod!(
     Census,
     Counters,
     LocalAddress,
+    VlanKey,
+    VlanEntry,
     SessionKey,
     Session,
     HistoryRing,

@@ -116,6 +116,9 @@ impl Session {
     /// HMAC TLVs can be verified: the controller has a key for them.
     pub const TLV_KEY: u32 = 256;
 
+    /// Its last packet had VLAN tags: one with others is checked again.
+    pub const TAGGED: u32 = 512;
+
     /// What a session takes over from the provisioned wildcard that it was made from.
     pub const INHERITED: u32 =
         Self::AUTHENTICATED | Self::LOOP_EXEMPT | Self::NO_TLV | Self::PTP | Self::NTP | Self::TLV_KEY;

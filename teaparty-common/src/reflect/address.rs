@@ -41,6 +41,45 @@ impl Address {
         high == 0 && first == MAPPED
     }
 
+    /// Returns true for addresses that name no single host: unspecified, multicast, limited broadcast, "this network" of
+    /// IPv4 (RFC 1122 §3.2.1.3) and IPv4-compatible IPv6 addresses (RFC 4291 §2.5.5.1). Loopback addresses do name one.
+    #[inline(always)]
+    pub const fn is_never_unicast(&self) -> bool {
+        if self.is_ipv4() {
+            let [first, ..] = self.v4_octets();
+            return first == 0 || first & 0xf0 == 0xe0 || self.v4_word() == u32::MAX;
+        }
+        let [first, ..] = self.0;
+        first == 0xff || (self.is_v4_compatible() && !self.is_loopback())
+    }
+
+    /// Returns true for 127.0.0.0/8 and `::1`.
+    #[inline(always)]
+    pub const fn is_loopback(&self) -> bool {
+        if self.is_ipv4() {
+            let [first, ..] = self.v4_octets();
+            return first == 127;
+        }
+        const ONE: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 1]);
+        let [high, low] = self.words();
+        high == 0 && low == ONE
+    }
+
+    /// Returns true for `fe80::/10` (RFC 4291 §2.5.6). IPv4 addresses have no such scope.
+    #[inline(always)]
+    pub const fn is_link_local(&self) -> bool {
+        let [first, second, ..] = self.0;
+        first == 0xfe && second & 0xc0 == 0x80
+    }
+
+    /// Returns true for `::/96`: 12 zero octets (RFC 4291 §2.5.5.1), `::` and `::1` included.
+    #[inline(always)]
+    const fn is_v4_compatible(&self) -> bool {
+        let [high, low] = self.words();
+        let [first, _]: [u32; 2] = zerocopy::transmute!(low);
+        high == 0 && first == 0
+    }
+
     /// The last four octets in memory order: the IPv4 address, where it is one.
     #[inline(always)]
     pub const fn v4_word(&self) -> u32 {

@@ -180,7 +180,7 @@ pub fn process<B: Bytes, E: Environment>(
             AccessReport { access_id: body.access_id & 0xf0, reserved: U16::ZERO, ..body }
         });
     } else if is(Kind::DestinationNodeAddress) {
-        flags = destination_node(payload, &tlv, facts, environment, steering);
+        flags = destination_node(payload, &tlv, facts, policy, environment, steering);
     } else if is(Kind::MicroSessionId) {
         if policy.micro_session_id == 0 {
             flags = Flags::UNRECOGNIZED;
@@ -225,6 +225,7 @@ fn destination_node<B: Bytes, E: Environment>(
     payload: &B,
     tlv: &Tlv,
     facts: &Facts,
+    policy: &Policy,
     environment: &E,
     steering: &mut Steering,
 ) -> Flags {
@@ -236,6 +237,10 @@ fn destination_node<B: Bytes, E: Environment>(
     let Some(address) = address else {
         return Flags::UNRECOGNIZED;
     };
+    // An IPv4 address written as an IPv6 one is none of ours.
+    if policy.has(Policy::NO_DESTINATION_NODE) || (tlv.length != 4 && address.is_ipv4()) {
+        return Flags::UNRECOGNIZED;
+    }
     // The address that the packet came to was found to be ours before.
     if address == facts.destination {
         return Flags::NONE;

@@ -10,6 +10,7 @@ mod facts;
 mod heartbeat;
 mod policy;
 mod reply_loop;
+mod source;
 mod verdict;
 mod walk;
 
@@ -22,6 +23,7 @@ pub use facts::Facts;
 pub use heartbeat::{HEARTBEAT_SEQUENCE, is_heartbeat};
 pub use policy::{LocationFields, Policy};
 pub use reply_loop::{WINDOW_S, is_reply_to_ours, may_be_reply};
+pub use source::is_invalid_source;
 pub use verdict::{Class, REASON_SLOTS, REASONS, Reason, Verdict};
 pub use walk::{Step, Tlv, step};
 
@@ -50,7 +52,7 @@ pub trait Environment {
     /// Whether a reply may be longer than its request here (RFC 8762 §4.6: packets shorter than the base packet).
     const CAN_GROW: bool;
 
-    /// Whether the address is one of ours.
+    /// Returns true if a Destination Node Address may name this address: ours, and one that replies may leave from.
     fn is_local(&self, address: &Address) -> bool;
 
     /// The received packet's IPv4 header without options, or its IPv6 header, if `N` octets is what it has.

@@ -67,6 +67,9 @@ impl Policy {
     /// Sessions are told apart without the SSID of packets.
     pub const IGNORE_SSID: u32 = 1024;
 
+    /// Destination Node Address is refused, whatever it names.
+    pub const NO_DESTINATION_NODE: u32 = 512;
+
     /// The default: everything a sender may ask for about its reply's marking, nothing that sends packets elsewhere.
     pub const DEFAULT: Self = Self {
         dscp_allowed: u64::MAX,

@@ -70,6 +70,7 @@ reasons! {
     MalformedHeader = 6 Pass "malformed-header" "Ethernet, IP or UDP header cut short, or lengths that contradict each other."
     PuntUnavailable = 7 Pass "punt-unavailable" "Needs the controller, but is longer than a punted frame can be: left to the stack and its socket."
     StepMissing = 8 Pass "step-missing" "The program that would look at it next is gone, as while the reflector is taken off the interface: left to the stack."
+    NotOurVlan = 9 Pass "not-our-vlan" "With a VLAN tag that this host has no device for on the interface, or to an address that the device does not have."
 
     ShortPacket = 16 Punt "short-packet" "Shorter than the base packet: the answer is longer than the question (RFC 8762 §4.6)."
     IpOptions = 17 Punt "ip-options" "IPv4 options, IPv6 extension headers, or octets behind the UDP datagram."
@@ -84,7 +85,7 @@ reasons! {
     RateLimited = 34 Drop "rate-limited" "From a source that sends more than its rate limit."
     TooShort = 35 Drop "too-short" "UDP payload shorter than the minimum."
     ChecksumMissing = 36 Drop "checksum-missing" "IPv6 without a UDP checksum (RFC 8200 §8.1)."
-    ChecksumWrong = 37 Drop "checksum-wrong" "UDP checksum verified by the controller and found wrong."
+    ChecksumWrong = 37 Drop "checksum-wrong" "IPv4 header checksum or UDP checksum verified and found wrong."
     ZeroMultiplier = 38 Drop "zero-multiplier" "Error Estimate with Multiplier 0, refused under the strict policy (RFC 4656 §4.1.2)."
     NotProvisioned = 39 Drop "not-provisioned" "Of no provisioned session, while only those are answered (RFC 8972 §3)."
     NoReplyWanted = 40 Drop "no-reply-wanted" "Return Path Control Code asks for no reply (RFC 9503 §4.1.1)."
@@ -98,6 +99,8 @@ reasons! {
     Internal = 48 Drop "internal" "The configuration was missing: the controller has not finished starting."
 
     Repeated = 49 Reflect "repeated" "One more reply to a packet that asked for several (RFC 10052 §3)."
+
+    InvalidSource = 50 Drop "invalid-source" "From an address that no host may send from: multicast, broadcast, unspecified, loopback from outside, our own from elsewhere, UDP port 0, a group MAC address (RFC 1122 §3.2.1.3, RFC 4291)."
     ReplyLoop = 51 Drop "reply-loop" "A reply to a reply of ours, known by a time that we sent in the last seconds: answering could go on for ever between two reflectors."
     PuntLimited = 52 Drop "punt-limited" "Needs the controller, and is of no provisioned session, while those have used up their part of it (--punt-limit)."
     Heartbeat = 53 Drop "heartbeat" "A heartbeat of another reflector, from a port that we listen on: nobody answers those."

@@ -106,6 +106,41 @@ pub const fn pseudo_header(addresses: u64, udp_len: u16) -> u64 {
     addresses + UDP.to_be() as u64 + udp_len.to_be() as u64
 }
 
+/// The unfolded sums of a UDP datagram in its IP packet, from which damage is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketSums {
+    /// Of the IPv4 header; [`PacketSums::NO_HEADER`] for IPv6, which has no checksum there.
+    pub header: u64,
+    /// Of the pseudo header.
+    pub pseudo: u64,
+    /// Of the UDP datagram.
+    pub datagram: u64,
+}
+
+impl PacketSums {
+    /// What stands for a header without a checksum: the sum of a right one.
+    pub const NO_HEADER: u64 = 0xffff;
+
+    /// Returns true if both checksums are right, `rest` being the sum of what of the datagram is not in these sums and
+    /// `field` the UDP checksum as it lies in memory. A field of zero is none, over IPv4. One that holds the sum of the
+    /// pseudo header alone was left for a device to compute, on this machine, and says nothing (CHECKSUM_PARTIAL).
+    ///
+    /// A right packet takes one comparison: the sums of its parts are all `0xffff`, and so is that of the whole.
+    #[inline(always)]
+    pub const fn are_right(&self, field: u16, rest: u64) -> bool {
+        if field != 0 && fold(self.header + self.pseudo + self.datagram + rest) == 0xffff {
+            return true;
+        }
+        self.is_header_right() && (field == 0 || field == fold(self.pseudo))
+    }
+
+    /// Returns true if the IPv4 header checksum is right, or there is none.
+    #[inline(always)]
+    pub const fn is_header_right(&self) -> bool {
+        fold(self.header) == 0xffff
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -67,7 +67,7 @@ fn harness(ctx: XdpContext) -> u32 {
 }
 
 /// The same, with packets of many sessions in an order that no cache foresees: session `n` is that of the address 10.0.0.0
-/// and `n`. The IPv4 header checksum is not right.
+/// and `n`. The template's header checksum is that of a source of four zeros.
 #[xdp(frags)]
 fn harness_many(ctx: XdpContext) -> u32 {
     let (Some(template), Some(len), Some(many)) = (TEMPLATE.get(0), TEMPLATE_LEN.get(0), MANY.get_ptr_mut(0)) else {
@@ -82,10 +82,15 @@ fn harness_many(ctx: XdpContext) -> u32 {
         return XDP_ABORTED;
     }
     let Some(start) = held::<HEADERS>(&ctx) else { return XDP_ABORTED };
-    // SAFETY: a map value of two numbers, and a source address that is there by the comparison above.
+    // SAFETY: a map value of two numbers, and a header that is there by the comparison above.
     unsafe {
         let [next, sessions, stride, _] = &mut *many;
-        ((start + 26) as *mut [u8; 4]).write((0x0a00_0000 | *next).to_be_bytes());
+        let source = (0x0a00_0000 | *next).to_be();
+        let checksum = (start + 24) as *mut u16;
+        let sum = u32::from(!checksum.read_unaligned()) + (source & 0xffff) + (source >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        checksum.write_unaligned(!((sum + (sum >> 16)) as u16));
+        ((start + 26) as *mut u32).write_unaligned(source);
         *next += *stride;
         if *next >= *sessions {
             *next -= *sessions;

@@ -220,7 +220,7 @@ impl Reading {
             ip if ip.is_unspecified() => return,
             ip => {
                 instance.settings.address = vec![ip];
-                format!("on whatever interface has {ip}; name it with `iface` to have the others left alone")
+                format!("for {ip} alone, on every interface; name one with `iface` to have the others left alone")
             }
         };
         instance.notes.push(problem(pair.place, &pair.key, note));

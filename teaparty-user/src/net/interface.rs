@@ -1,18 +1,16 @@
 //! Network interfaces: what they are called, which addresses they have, and when any of that changes.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libc::c_int;
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
 
 use super::ethtool;
-use super::namespace::interface_name;
+use super::host::{Host, Link};
 
 /// An interface as it was when somebody looked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     /// Its name.
     pub name: String,
@@ -30,6 +28,8 @@ pub struct Interface {
     pub is_up: bool,
     /// Its unicast addresses, in no particular order.
     pub addresses: Vec<IpAddr>,
+    /// The broadcast addresses of its subnets.
+    pub broadcasts: Vec<Ipv4Addr>,
 }
 
 /// Failure to find out about an interface.
@@ -57,34 +57,26 @@ pub enum InterfaceError {
 impl Interface {
     /// Looks at the interface called `name`.
     pub fn find(name: &str) -> Result<Self, InterfaceError> {
-        let unreadable = |source| InterfaceError::Unreadable { name: name.into(), source };
-        let index = nix::net::if_::if_nametoindex(name).map_err(|_| InterfaceError::Unknown { name: name.into() })?;
-        let mut found = Self {
-            name: name.into(),
-            index,
-            mac: [0; 6],
-            mtu: mtu(name).map_err(unreadable)?,
-            link_type: link_type(name).map_err(unreadable)?,
-            is_loopback: false,
-            is_up: false,
-            addresses: Vec::new(),
-        };
-        for entry in getifaddrs().map_err(|errno| unreadable(errno.into()))? {
-            if entry.interface_name != name {
-                continue;
-            }
-            found.is_loopback = entry.flags.contains(InterfaceFlags::IFF_LOOPBACK);
-            found.is_up = entry.flags.contains(InterfaceFlags::IFF_UP);
-            let Some(address) = entry.address else { continue };
-            if let Some(v4) = address.as_sockaddr_in() {
-                found.addresses.push(v4.ip().into());
-            } else if let Some(v6) = address.as_sockaddr_in6() {
-                found.addresses.push(v6.ip().into());
-            } else if let Some(link) = address.as_link_addr() {
-                found.mac = link.addr().unwrap_or_default();
-            }
-        }
-        Ok(found)
+        let host = Host::read().map_err(|source| InterfaceError::Unreadable { name: name.into(), source })?;
+        Self::find_in(&host, name)
+    }
+
+    /// [`Interface::find`] in what was read of the host. By number: an address may have a name of its own, its label.
+    pub fn find_in(host: &Host, name: &str) -> Result<Self, InterfaceError> {
+        let unknown = || InterfaceError::Unknown { name: name.into() };
+        let index = nix::net::if_::if_nametoindex(name).map_err(|_| unknown())?;
+        let link = host.link(index).ok_or_else(unknown)?;
+        Ok(Self { name: name.into(), ..Self::of(host, link) })
+    }
+
+    /// The device as an interface.
+    pub fn of(host: &Host, link: &Link) -> Self {
+        let Link { ref name, index, mac, mtu, link_type, is_loopback, is_up, .. } = *link;
+        let mut broadcasts: Vec<Ipv4Addr> = host.addresses_of(index).filter_map(|address| address.broadcast).collect();
+        broadcasts.sort_unstable();
+        broadcasts.dedup();
+        let addresses = host.addresses_of(index).map(|address| address.ip).collect();
+        Self { name: name.clone(), index, mac, mtu, link_type, is_loopback, is_up, addresses, broadcasts }
     }
 
     /// Returns true if its frames have an Ethernet header, which those of tun, WireGuard and PPP do not.
@@ -97,18 +89,10 @@ impl Interface {
         ethtool::driver(&self.name).is_ok_and(|driver| driver == "veth")
     }
 
-    /// Looks at the interface with this number, whatever it is called by now.
-    pub fn numbered(index: u32) -> Result<Self, InterfaceError> {
-        loop {
-            let name =
-                interface_name(index).ok_or_else(|| InterfaceError::Unknown { name: format!("number {index}") })?;
-            match Self::find(&name) {
-                Ok(found) if found.index == index => return Ok(found),
-                // Its name has changed between the two looks, and may be another one's.
-                Ok(_) | Err(InterfaceError::Unknown { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
+    /// Returns the interface with this number in what was read of the host, whatever it is called by now.
+    pub fn numbered(host: &Host, index: u32) -> Result<Self, InterfaceError> {
+        let link = host.link(index).ok_or_else(|| InterfaceError::Unknown { name: format!("number {index}") })?;
+        Ok(Self::of(host, link))
     }
 
     /// Whether frames carry no MAC address that says whom they are for.
@@ -120,58 +104,10 @@ impl Interface {
 /// The interfaces that are up and have an IP address besides that of their link, which every container's end of a pair has
 /// too; in the order of their numbers.
 pub fn all_up() -> Result<Vec<String>, InterfaceError> {
-    let unreadable = |errno: nix::Error| InterfaceError::Unreadable { name: "any".into(), source: errno.into() };
-    let has_ip = |address: &nix::sys::socket::SockaddrStorage| {
-        let is_of_more = |v6: &nix::sys::socket::SockaddrIn6| !v6.ip().is_unicast_link_local();
-        address.as_sockaddr_in().is_some() || address.as_sockaddr_in6().is_some_and(is_of_more)
-    };
-    let entries = getifaddrs().map_err(unreadable)?;
-    let up = entries.filter(|entry| entry.flags.contains(InterfaceFlags::IFF_UP));
-    let mut found: Vec<(u32, String)> = up
-        .filter(|entry| entry.address.as_ref().is_some_and(has_ip))
-        .filter_map(|entry| {
-            let index = nix::net::if_::if_nametoindex(&*entry.interface_name).ok()?;
-            Some((index, entry.interface_name))
-        })
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    Ok(found.into_iter().map(|(_, name)| name).collect())
-}
-
-/// All unicast addresses of this host, of whatever interface.
-pub fn local_addresses() -> Result<Vec<IpAddr>, InterfaceError> {
-    let unreadable = |errno: nix::Error| InterfaceError::Unreadable { name: "any".into(), source: errno.into() };
-    let ip = |address: nix::sys::socket::SockaddrStorage| match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
-        (Some(v4), _) => Some(IpAddr::from(v4.ip())),
-        (_, Some(v6)) => Some(IpAddr::from(v6.ip())),
-        _ => None,
-    };
-    Ok(getifaddrs().map_err(unreadable)?.filter_map(|entry| entry.address.and_then(ip)).collect())
-}
-
-fn mtu(name: &str) -> io::Result<u32> {
-    let request = ask(name, libc::SIOCGIFMTU as _)?;
-    // SAFETY: the ioctl has filled this member of the union.
-    Ok(unsafe { request.ifr_ifru.ifru_mtu } as u32)
-}
-
-/// Returns the kind of an interface's link. Not from getifaddrs, which leaves it out where there is no link address.
-fn link_type(name: &str) -> io::Result<u16> {
-    let request = ask(name, libc::SIOCGIFHWADDR as _)?;
-    // SAFETY: the ioctl has filled this member of the union.
-    Ok(unsafe { request.ifr_ifru.ifru_hwaddr }.sa_family)
-}
-
-/// Asks for one property of an interface by an ioctl that reads and writes an `ifreq`.
-fn ask(name: &str, code: libc::c_ulong) -> io::Result<libc::ifreq> {
-    let mut request = request(name)?;
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM.cloexec(), None)?;
-    // SAFETY: the request outlives the call and is what these ioctls take.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), code as _, &raw mut request) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(request)
+    let host = Host::read().map_err(|source| InterfaceError::Unreadable { name: "any".into(), source })?;
+    let is_of_more = |ip: &IpAddr| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let has_ip = |link: &&Link| host.addresses_of(link.index).any(|address| is_of_more(&address.ip));
+    Ok(host.links.iter().filter(|link| link.is_up).filter(has_ip).map(|link| link.name.clone()).collect())
 }
 
 /// What ioctls of an interface take, with its name filled in.
@@ -259,7 +195,7 @@ pub(super) fn attribute(mut octets: &[u8], wanted: u16) -> Option<&[u8]> {
 }
 
 /// A netlink socket that hears the announcements of these groups.
-fn netlink(protocol: c_int, groups: u32) -> io::Result<OwnedFd> {
+pub(super) fn netlink(protocol: c_int, groups: u32) -> io::Result<OwnedFd> {
     let flags = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
     // SAFETY: takes no pointers; the descriptor is checked and then owned by us alone.
     let fd = unsafe { libc::socket(libc::AF_NETLINK, flags, protocol) };

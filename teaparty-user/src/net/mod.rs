@@ -33,6 +33,7 @@ pub mod control;
 pub mod ethtool;
 pub mod filter;
 pub mod hardware;
+pub mod host;
 pub mod interface;
 pub mod namespace;
 pub mod packet;

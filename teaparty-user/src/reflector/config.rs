@@ -5,6 +5,7 @@ mod session;
 mod settings;
 mod values;
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ use teaparty_common::reflect::{Address, Policy};
 
 pub use self::session::SessionSettings;
 pub use self::settings::Settings;
-pub use self::values::{Format, Prefix, RateLimit, RateLimitPrefix, TlvProfile, XdpMode};
+pub use self::values::{
+    DestinationNode, Format, Prefix, RateLimit, RateLimitPrefix, TlvProfile, VerifyChecksums, XdpMode,
+};
 use super::burst::ControlLimits;
 use super::keys::{KeyLoader, SessionKeys};
 use crate::net::interface::all_up;
@@ -31,6 +34,9 @@ const MOST_PREFIXES: usize = 8192;
 
 /// Most seconds for a restart of a sender: T1 is compared modulo 2^32 seconds.
 const MAX_RESTART_S: u64 = 366 * 86_400;
+
+/// Most addresses that `address` may list.
+const MOST_ADDRESSES: usize = 65_536;
 
 /// A setting that can't be.
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +64,14 @@ pub struct Config {
     pub is_chosen: bool,
     /// UDP ports to listen on, ascending; not empty.
     pub ports: Vec<u16>,
-    /// Addresses to answer for; empty for all of the interface's.
-    pub addresses: Vec<Address>,
+    /// Addresses to answer for; empty for those of the interface and of the host as a whole.
+    pub addresses: HashSet<Address>,
+    /// Whether those of other interfaces are left out.
+    pub strict_addresses: bool,
+    /// Whether frames of any VLAN are answered.
+    pub any_vlan: bool,
+    /// Addresses that a Destination Node Address may name.
+    pub destination_node: DestinationNode,
     /// How to attach the XDP program.
     pub xdp_mode: XdpMode,
     /// Whether frames are taken from a packet socket where no XDP program runs.
@@ -151,6 +163,7 @@ impl Config {
         if ports.is_empty() || ports[0] == 0 {
             return Err(wrong("port")("give UDP ports from 1 to 65535; STAMP's own is 862".into()));
         }
+        check_addresses(&settings.address).map_err(wrong("address"))?;
         if settings.allow.len() > MOST_PREFIXES {
             return Err(wrong("allow")(format!(
                 "give {MOST_PREFIXES} prefixes at most; join neighbours to shorter ones"
@@ -173,6 +186,9 @@ impl Config {
             is_chosen,
             ports,
             addresses: settings.address.iter().copied().map(address).collect(),
+            strict_addresses: settings.strict_addresses,
+            any_vlan: settings.any_vlan,
+            destination_node: settings.allow_destination_node,
             xdp_mode: settings.xdp_mode,
             link_layer: settings.link_layer,
             without_xdp: Vec::new(),
@@ -208,6 +224,9 @@ impl Config {
             (maps::Config::PROVISIONED_ONLY, self.provisioned_only),
             (maps::Config::ALLOW_LIST, !self.allowed.is_empty()),
             (maps::Config::AUTHENTICATED, !self.default_keys.base.is_empty()),
+            (maps::Config::ANY_VLAN, self.any_vlan),
+            (maps::Config::VERIFY_NONE, self.settings.verify_checksums == VerifyChecksums::Never),
+            (maps::Config::VERIFY_ALL, self.settings.verify_checksums == VerifyChecksums::Always),
         ] {
             if is_set {
                 flags |= flag;
@@ -225,6 +244,21 @@ fn check_provisioned(count: usize) -> Result<(), ConfigError> {
     Err(wrong("session")(format!(
         "give {MOST_PROVISIONED} sessions at most, these are {count}; one without `source-port` or `destination` stands for many"
     )))
+}
+
+/// Refuses lists of addresses that no host can have, or that are too long.
+fn check_addresses(list: &[IpAddr]) -> Result<(), String> {
+    if list.len() > MOST_ADDRESSES {
+        return Err(format!(
+            "{} addresses are listed, {MOST_ADDRESSES} is the most; without any, all of the interface are answered for",
+            list.len()
+        ));
+    }
+    let is_mapped = |ip: &IpAddr| matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    match list.iter().find(|ip| is_mapped(ip) || address(**ip).is_never_unicast()) {
+        Some(ip) => Err(format!("`{ip}` is no address that a host can have; `ip address` lists those of this one")),
+        None => Ok(()),
+    }
 }
 
 /// An IP address as the maps have it.

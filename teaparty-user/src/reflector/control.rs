@@ -42,7 +42,7 @@ impl Members for Us<'_> {
     fn has_prefix(&self, prefix: &Address, prefix_len: u8) -> bool {
         // A prefix that is longer than its address has no members.
         let Ok(net) = IpNet::new(ip(prefix), prefix_len) else { return false };
-        self.0.local.iter().any(|own| net.contains(&ip(own)))
+        self.0.book.own().any(|own| net.contains(&ip(own)))
     }
 
     fn has_mac<const N: usize>(&self, mask: [u8; N], group: [u8; N]) -> bool {

@@ -138,9 +138,8 @@ impl<'a> Host<'a> {
 
 /// Whether a reply from our address can go to this one at all.
 fn is_reachable(address: &Address, ours: &Address) -> bool {
-    let ip = super::config::ip(address);
-    let is_broadcast = matches!(ip, std::net::IpAddr::V4(v4) if v4.is_broadcast());
-    address.is_ipv4() == ours.is_ipv4() && !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
+    let is_elsewhere = address.is_loopback() && !ours.is_loopback();
+    address.is_ipv4() == ours.is_ipv4() && !address.is_never_unicast() && !is_elsewhere
 }
 
 impl Environment for Host<'_> {
@@ -150,7 +149,7 @@ impl Environment for Host<'_> {
     const CAN_GROW: bool = true;
 
     fn is_local(&self, address: &Address) -> bool {
-        self.view.local.contains(address)
+        self.view.book.is_node(address, self.headers.tags)
     }
 
     fn fixed_header<const N: usize>(&self) -> Option<[u8; N]> {

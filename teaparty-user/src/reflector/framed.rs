@@ -110,7 +110,8 @@ impl<'a> Framed<'a> {
             self.flush(clock);
             slow_path::recall(&mut facts, self.shared.ledger(is_authenticated));
         }
-        let headers = Headers { fixed: Some(punted.fixed_header()), extensions: punted.extension_headers() };
+        let headers =
+            Headers { fixed: Some(punted.fixed_header()), extensions: punted.extension_headers(), tags: punted.tags() };
         let has_segments = &|| self.shared.raw().is_some();
         let job = Job { key: header.key, session_flags: header.session_flags, facts, headers, has_segments, control };
         let ledger = self.shared.ledger(is_authenticated);

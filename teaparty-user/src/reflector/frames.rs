@@ -1,9 +1,11 @@
 //! Frames that the kernel program has punted: taken apart, checked, and turned into the frames of their replies.
 
 use teaparty_common::bytes::SliceBytes;
-use teaparty_common::frame::{ETHERNET_LEN, Ethernet, Frame, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, UDP_LEN, Udp, locate};
+use teaparty_common::frame::{
+    ETHERNET_LEN, Ethernet, Frame, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, Tags, UDP_LEN, Udp, locate,
+};
 use teaparty_common::reflect::{Address, Reason, Steering};
-use teaparty_common::wire::checksum;
+use teaparty_common::wire::checksum::{self, PacketSums};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// TTL and Hop Limit of every reply (ext-hdr-15 §3.1).
@@ -19,16 +21,18 @@ pub struct Punted<'a> {
     frame: Frame,
     source: Address,
     destination: Address,
+    tags: Tags,
 }
 
 impl<'a> Punted<'a> {
-    /// Takes a frame apart and verifies its UDP checksum, which the kernel leaves to us.
+    /// Takes a frame apart and verifies its checksums, which the kernel leaves to us.
     pub fn parse(octets: &'a mut [u8]) -> Result<Self, Reason> {
         let len = octets.len();
         let view = SliceBytes(octets);
         let frame = locate(&view, len)?;
         let (source, destination) = frame.addresses(&view).ok_or(Reason::MalformedHeader)?;
-        let punted = Self { octets, frame, source, destination };
+        let tags = frame.tags(&view).ok_or(Reason::MalformedHeader)?;
+        let punted = Self { octets, frame, source, destination, tags };
         if punted.is_checksum_right() { Ok(punted) } else { Err(Reason::ChecksumWrong) }
     }
 
@@ -48,7 +52,12 @@ impl<'a> Punted<'a> {
         if self.frame.is_ipv6 { &self.octets[self.frame.ip_at + IPV6_LEN..self.frame.udp_at] } else { &[] }
     }
 
-    /// Whether the checksum is right, absent, or left to a device that never saw the packet: then only the pseudo
+    /// The VLAN tags.
+    pub fn tags(&self) -> Tags {
+        self.tags
+    }
+
+    /// Whether the header's checksum is right, and that of the datagram is right, absent, or left to a device that never saw the packet: then only the pseudo
     /// header's sum stands in the field.
     fn is_checksum_right(&self) -> bool {
         let udp_len = UDP_LEN + self.frame.payload_len;
@@ -56,7 +65,11 @@ impl<'a> Punted<'a> {
         let field = self.frame.checksum;
         let addresses = address_sum(&self.source) + address_sum(&self.destination);
         let pseudo = checksum::pseudo_header(addresses, udp_len as u16);
-        field == 0 || field == checksum::fold(pseudo) || checksum::fold(pseudo + checksum::sum(udp)) == 0xffff
+        let header = match self.frame.is_ipv6 {
+            true => PacketSums::NO_HEADER,
+            false => checksum::sum(&self.octets[self.frame.ip_at..self.frame.udp_at]),
+        };
+        PacketSums { header, pseudo, datagram: checksum::sum(udp) }.are_right(field, 0)
     }
 
     /// Writes the reply's headers and `payload` behind `out`. The UDP checksum is [`Reply::finish`]'s. `None` does not

@@ -24,7 +24,8 @@ use super::slow_path::locked;
 use super::transmit::TransmitWatch;
 use super::view::View;
 use super::{ReflectorError, link, pacing, pins, ring, socket};
-use crate::net::interface::{Interface, local_addresses};
+use crate::net::host::Host;
+use crate::net::interface::Interface;
 use crate::net::packet::{FrameSocket, PacketSocket};
 use crate::net::socket::Socket;
 use crate::net::wait::ask_for_short_turns;
@@ -66,7 +67,7 @@ impl Instance {
     ///
     /// `held` is what [`Instance::part`] has given for this interface; it is there again if the program can't be had.
     pub fn start(
-        interface: Interface,
+        (interface, host): (Interface, &Arc<Host>),
         config: &Arc<Config>,
         provisioned: ProvisionedSet,
         clock: Clock,
@@ -74,7 +75,7 @@ impl Instance {
         tally: Arc<Tally>,
         held: &mut Option<Folder>,
     ) -> Result<Self, ReflectorError> {
-        let mut instance = Self::begin(interface, config, provisioned, clock, notices, tally, held)?;
+        let mut instance = Self::begin((interface, host), config, provisioned, clock, notices, tally, held)?;
         instance.attach(held)?;
         Ok(instance)
     }
@@ -82,7 +83,7 @@ impl Instance {
     /// Opens the sockets and starts to answer by them, in the sessions that the program will go on with. Goes on counting in
     /// `tally`.
     pub fn begin(
-        interface: Interface,
+        (interface, host): (Interface, &Arc<Host>),
         config: &Arc<Config>,
         provisioned: ProvisionedSet,
         clock: Clock,
@@ -92,7 +93,7 @@ impl Instance {
     ) -> Result<Self, ReflectorError> {
         let name = interface.name.clone();
         let _span = tracing::info_span!("start", interface = name).entered();
-        let view = View::new(config.clone(), interface, &local_addresses()?).with_provisioned(provisioned);
+        let view = View::new(config.clone(), interface, host).with_provisioned(provisioned);
         if view.addresses.is_empty() {
             tracing::warn!(
                 interface = name,

@@ -8,8 +8,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use teaparty_common::bytes::SliceBytes;
-use teaparty_common::frame::{Frame, UDP_LEN, locate};
-use teaparty_common::maps::{Clock, PuntHeader, RecordKind, SessionKey};
+use teaparty_common::frame::{Frame, Tags, UDP_LEN, locate};
+use teaparty_common::maps::{Clock, MacCheck, PuntHeader, RecordKind, SessionKey, check_macs as check_macs_of};
 use teaparty_common::reflect::{Facts, Reason};
 
 use super::framed::{Exits, Framed};
@@ -70,6 +70,16 @@ fn restore(request: &Received<'_>, frame: &mut Vec<u8>) {
     }
 }
 
+/// Checks the MAC addresses as the kernel program does.
+fn check_macs(view: &View, frame: &SliceBytes<'_>, tags: Tags) -> Result<(), Reason> {
+    let has_none = view.interface.has_no_mac();
+    match check_macs_of(frame, view.book.mac(tags, &view.interface), has_none) {
+        MacCheck::Right => Ok(()),
+        MacCheck::OtherDestination => Err(Reason::NotOurAddress),
+        MacCheck::GroupSource => Err(Reason::InvalidSource),
+    }
+}
+
 /// Decides whether a frame may be answered, and gathers what is known about it, as the kernel program does.
 fn admit(
     shared: &Shared,
@@ -86,9 +96,14 @@ fn admit(
     let frame = locate(&bytes, len)?;
     let (source, destination) = frame.addresses(&bytes).ok_or(Reason::MalformedHeader)?;
     let source_mac = Frame::source_mac(&bytes).ok_or(Reason::MalformedHeader)?;
+    let tags = frame.tags(&bytes).ok_or(Reason::MalformedHeader)?;
     if !view.listens(frame.destination_port) {
         return Err(Reason::NotOurPort);
     }
+    if frame.mixes_families(&source, &destination) {
+        return Err(if source.is_ipv4() { Reason::InvalidSource } else { Reason::NotOurAddress });
+    }
+    check_macs(view, &bytes, tags)?;
     if frame.payload_len + UDP_LEN > longest(view.interface.mtu, frame.is_ipv6) as usize {
         // The sockets' part.
         return Err(Reason::PuntUnavailable);
@@ -106,7 +121,7 @@ fn admit(
     let payload = &octets[frame.payload_at()..frame.payload_at() + frame.payload_len];
     let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
     let received_ns = slow_path::arrival_ns(received, clock);
-    let session_flags = slow_path::admit(shared, &mut key, payload, view, received_ns)?;
+    let session_flags = slow_path::admit(shared, (&mut key, tags), payload, view, received_ns)?;
     let format = slow_path::format(session_flags, &view.config.policy);
     let facts = Facts {
         received_ns,

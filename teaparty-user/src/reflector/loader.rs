@@ -17,9 +17,11 @@ use rustix::thread::CapabilitySet;
 use teaparty_common::maps::table::Shape;
 use teaparty_common::maps::{ABI_VERSION, Clock, Session, SessionKey, Step, name, program};
 
+use super::address_maps::{AddressMaps, Room};
+use super::addresses::AddressBook;
 use super::config::{Config, HISTORY_RINGS, Settings, XdpMode};
 use super::kernel_log::{self, KernelLog};
-use super::maps::{self, ALL, KernelLedger, Maps, MapsError};
+use super::maps::{self, ALL, FRESH, KernelLedger, Maps, MapsError};
 use super::pins::claim::claim;
 use super::pins::folder::Folder;
 use super::pins::{self, PinError};
@@ -149,8 +151,8 @@ pub struct Kernel {
 pub struct Loading {
     object: Ebpf,
     folder: Folder,
-    /// Where the map of the steps is pinned.
-    steps: PathBuf,
+    /// Where the maps of [`FRESH`] are pinned, in that order.
+    fresh: [PathBuf; FRESH.len()],
     /// The shape of a new table of sessions; none where maps of an earlier controller are taken over.
     table: Option<Shape>,
     /// What is in the map of provisioned sessions, where that is too small and another one takes its place.
@@ -301,7 +303,7 @@ impl Loading {
         };
         let is_adopted = adoptable(&folder, &interface.name)?;
         let door = folder.door();
-        let steps = if is_adopted { pins::free_name(&door, name::STEPS) } else { door.join(name::STEPS) };
+        let fresh = FRESH.map(|name| if is_adopted { pins::free_name(&door, name) } else { door.join(name) });
         let begun = || {
             // What is there and not ours is refused before anything is answered.
             if let (false, Ok(Some(state))) = (is_adopted, xdp_state(interface.index)) {
@@ -309,15 +311,15 @@ impl Loading {
             }
             let table = shape(view.config.max_sessions)?;
             let outgrown = is_adopted.then(|| outgrown(&door, view)).transpose()?.flatten();
-            let places = maps::places_for(view.provisioned.len());
-            let mut object = open_object(&object, &door, (&table, places), is_adopted, outgrown.is_some())?;
+            let sizes = (&table, maps::places_for(view.provisioned.len()), Room::of(&view.book));
+            let mut object = open_object(&object, &door, sizes, is_adopted, outgrown.is_some())?;
             xdp(&mut object, program::LEDGER)?.load().map_err(|error| load_error(&error))?;
             Ok((object, (!is_adopted).then_some(table), outgrown))
         };
         match begun() {
-            Ok((object, table, outgrown)) => Ok(Self { object, folder, steps, table, outgrown, was_held }),
+            Ok((object, table, outgrown)) => Ok(Self { object, folder, fresh, table, outgrown, was_held }),
             Err(error) => {
-                *held = forget(folder, &steps, is_adopted, was_held);
+                *held = forget(folder, &fresh, is_adopted, was_held);
                 Err(error)
             }
         }
@@ -330,7 +332,7 @@ impl Loading {
 
     /// Pins the maps and fills them: when the program sees its first packet, everything is there.
     pub fn open(&mut self, view: &View, clock: &Clock) -> Result<Kernel, LoadError> {
-        let Self { object, folder: pins, steps, table, outgrown, .. } = self;
+        let Self { object, folder: pins, fresh, table, outgrown, .. } = self;
         let folder = &*pins.door();
         let failed =
             |name: &str, error: &(dyn std::error::Error + 'static)| PinError::pin(&pins.path().join(name), error);
@@ -339,17 +341,19 @@ impl Loading {
             let _ = std::fs::remove_file(folder.join(name::PROVISIONED));
         }
         let is_new =
-            |name: &&str| table.is_some() || *name == name::STEPS || outgrown.is_some() && *name == name::PROVISIONED;
+            |name: &&str| table.is_some() || FRESH.contains(name) || outgrown.is_some() && *name == name::PROVISIONED;
         for name in ALL.into_iter().filter(is_new) {
             let map = object.map(name).ok_or_else(|| LoadError::Load(format!("the object has no map `{name}`")))?;
-            let path = if name == name::STEPS { steps.clone() } else { folder.join(name) };
+            let own = FRESH.iter().zip(&*fresh).find(|(fresh, _)| **fresh == name).map(|(_, path)| path.clone());
+            let path = own.unwrap_or_else(|| folder.join(name));
             map.pin(&path).map_err(|error| failed(name, &error))?;
         }
         pin_program(object, pins, program::LEDGER)?;
         if let Some(table) = table {
             maps::begin(folder, *table)?;
         }
-        let mut maps = Maps::open(folder)?;
+        let [addresses, vlans, _] = &*fresh;
+        let mut maps = Maps::with(folder, AddressMaps::open(addresses, vlans)?)?;
         if table.is_none() {
             tell_size(&maps, view);
             maps.mend(clock);
@@ -372,9 +376,11 @@ impl Loading {
             Err(error) => return Err((error, self.give_up())),
         };
         let is_adopted = self.is_adopted();
-        let Self { mut object, folder, steps, .. } = self;
+        let Self { mut object, folder, fresh, .. } = self;
         let door = folder.door();
-        pins::replace(&door, &steps, name::STEPS);
+        for (name, path) in FRESH.iter().zip(&fresh) {
+            pins::replace(&door, path, name);
+        }
         let log = KernelLog::new(&mut object, &interface.name);
         let link = Link::open(&door.join(pins::LINK));
         let link = link.inspect_err(|error| tracing::debug!("the pinned link: {error}")).ok();
@@ -390,14 +396,16 @@ impl Loading {
     /// interface that was away.
     pub fn give_up(self) -> Option<Folder> {
         let is_adopted = self.is_adopted();
-        forget(self.folder, &self.steps, is_adopted, self.was_held)
+        forget(self.folder, &self.fresh, is_adopted, self.was_held)
     }
 }
 
 /// Removes what a start has pinned that goes no further.
-fn forget(folder: Folder, steps: &Path, is_adopted: bool, was_held: bool) -> Option<Folder> {
+fn forget(folder: Folder, fresh: &[PathBuf], is_adopted: bool, was_held: bool) -> Option<Folder> {
     if is_adopted {
-        let _ = std::fs::remove_file(steps);
+        for path in fresh {
+            let _ = std::fs::remove_file(path);
+        }
     }
     if was_held {
         return Some(folder);
@@ -445,7 +453,8 @@ pub fn try_load() -> Result<(), LoadError> {
     check_kernel()?;
     let table = shape(Settings::default().max_sessions)?;
     // Nothing is adopted, so there is no folder to look in.
-    let mut object = open_object(&object, Path::new(""), (&table, maps::places_for(0)), false, false)?;
+    let sizes = (&table, maps::places_for(0), Room::of(&AddressBook::default()));
+    let mut object = open_object(&object, Path::new(""), sizes, false, false)?;
     xdp(&mut object, program::LEDGER)?.load().map_err(|error| load_error(&error))?;
     load_programs(&mut object)
 }
@@ -469,11 +478,12 @@ fn adoptable(folder: &Folder, interface: &str) -> Result<bool, LoadError> {
 /// Makes the maps of the object, or takes the pinned ones of an earlier controller if there are some to adopt. No program is
 /// loaded yet.
 ///
-/// `provisioned` is the size of that map where it is new: where there is none to adopt, or it `is_outgrown`.
+/// `provisioned` is the size of that map where it is new: where there is none to adopt, or it `is_outgrown`. `room` is that of
+/// the maps of addresses, which are always new.
 fn open_object(
     object: &[u8],
     folder: &Path,
-    (table, provisioned): (&Shape, u32),
+    (table, provisioned, room): (&Shape, u32, Room),
     is_adopted: bool,
     is_outgrown: bool,
 ) -> Result<Ebpf, LoadError> {
@@ -481,13 +491,15 @@ fn open_object(
     let level = kernel_log::level();
     loader
         .override_global(kernel_log::LEVEL_VARIABLE, &level, false)
+        .map_max_entries(name::ADDRESSES, room.addresses)
+        .map_max_entries(name::VLANS, room.vlans)
         .map_max_entries(name::SESSIONS, table.places())
         .map_max_entries(name::PROVISIONED, provisioned)
         .map_max_entries(name::HISTORY, HISTORY_RINGS)
         .map_max_entries(name::PUNTS, PUNT_RING);
     if is_adopted {
-        // The steps are no state: each start has a map of its own, with the programs that have working memory in common.
-        let is_kept = |name: &&str| *name != name::STEPS && !(is_outgrown && *name == name::PROVISIONED);
+        // The others are no state. The programs of one start have working memory in common, and addresses may be more now.
+        let is_kept = |name: &&str| !FRESH.contains(name) && !(is_outgrown && *name == name::PROVISIONED);
         for name in ALL.into_iter().filter(is_kept) {
             loader.map_pin_path(name, folder.join(name));
         }

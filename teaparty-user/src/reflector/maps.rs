@@ -15,12 +15,13 @@ use teaparty_common::frame::ETHERNET_LEN;
 use teaparty_common::maps::table::Shape;
 use teaparty_common::maps::{
     ABI_VERSION, Board, Clock, Config, Control, HistoryKey, HistoryRing, HistorySlot, LedgerOperation, LedgerRequest,
-    LocalAddress, Session, SessionKey, Step, name, program,
+    Session, SessionKey, Step, name, program,
 };
 use teaparty_common::reflect::{Address, Facts, Reason};
 use teaparty_common::wire::sender::Echo;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::address_maps::AddressMaps;
 use super::clock_step::ClockStep;
 use super::config::{HISTORY_RINGS, MOST_PROVISIONED};
 use super::loader::LoadError;
@@ -49,9 +50,10 @@ pub struct MapsError {
 }
 
 /// Names of all maps, in the order in which they are pinned.
-pub const ALL: [&str; 11] = [
+pub const ALL: [&str; 12] = [
     name::CONTROL,
     name::ADDRESSES,
+    name::VLANS,
     name::ALLOWED,
     name::SESSIONS,
     name::PROVISIONED,
@@ -63,10 +65,13 @@ pub const ALL: [&str; 11] = [
     name::STEPS,
 ];
 
+/// Names of the maps that hold no state: each start has new ones, of the size that it needs.
+pub const FRESH: [&str; 3] = [name::ADDRESSES, name::VLANS, name::STEPS];
+
 /// The maps that the controller writes and reads.
 pub struct Maps {
     control: Array<MapData, Board>,
-    addresses: HashMap<MapData, Address, LocalAddress>,
+    addresses: AddressMaps,
     allowed: LpmTrie<MapData, Address, u32>,
     sessions: Arc<KernelTable>,
     provisioned: HashMap<MapData, SessionKey, Session>,
@@ -84,12 +89,17 @@ pub(super) fn open<T: TryFrom<Map, Error = MapError>>(pins: &Path, name: &'stati
 impl Maps {
     /// Opens the maps that are pinned in a folder.
     pub fn open(pins: &Path) -> Result<Self, MapsError> {
+        Self::with(pins, AddressMaps::open(&pins.join(name::ADDRESSES), &pins.join(name::VLANS))?)
+    }
+
+    /// The same, but for the maps of addresses, which are not pinned under their names yet.
+    pub fn with(pins: &Path, addresses: AddressMaps) -> Result<Self, MapsError> {
         let control: Array<MapData, Board> = open(pins, name::CONTROL)?;
         let shape = first(&control)?.control.table;
         let sessions = Arc::new(KernelTable::open(pins, shape)?);
         Ok(Self {
             control,
-            addresses: open(pins, name::ADDRESSES)?,
+            addresses,
             allowed: open(pins, name::ALLOWED)?,
             provisioned: open(pins, name::PROVISIONED)?,
             most_provisioned: provisioned_places(pins)? as usize,
@@ -128,7 +138,7 @@ impl Maps {
         board.configs[active as usize] = config;
         board.ports.copy_from_slice(view.port_words());
         self.write(&board)?;
-        self.set_addresses(view)?;
+        self.addresses.set(view)?;
         self.set_allowed(view, config.allowed_bit())?;
         self.set_provisioned(view)?;
         board.control = Control {
@@ -158,19 +168,6 @@ impl Maps {
     /// Writes the whole board. What is on it already stays what it is for a packet that looks meanwhile.
     fn write(&mut self, board: &Board) -> Result<(), MapsError> {
         self.control.set(0, board, 0).map_err(|source| MapsError { name: name::CONTROL, source })
-    }
-
-    fn set_addresses(&mut self, view: &View) -> Result<(), MapsError> {
-        let failed = |source| MapsError { name: name::ADDRESSES, source };
-        for address in view.local.union(&view.addresses) {
-            let flags = if view.addresses.contains(address) { LocalAddress::ANSWERED } else { 0 };
-            self.addresses.insert(address, LocalAddress { flags }, 0).map_err(failed)?;
-        }
-        let known: Vec<Address> = self.addresses.keys().filter_map(Result::ok).collect();
-        for gone in known.iter().filter(|address| !view.local.contains(address) && !view.addresses.contains(address)) {
-            self.addresses.remove(gone).map_err(failed)?;
-        }
-        Ok(())
     }
 
     /// Adds the allow-list of a version that is to hold, whose bit is `bit`, to the one that holds.

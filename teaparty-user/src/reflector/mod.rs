@@ -7,6 +7,8 @@
 //!
 //! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `Event`.
 
+pub mod address_maps;
+pub mod addresses;
 pub mod burst;
 pub mod clock_step;
 pub mod config;
@@ -43,13 +45,13 @@ pub mod table;
 pub mod transmit;
 pub mod view;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use teaparty_common::maps::Clock;
+use teaparty_common::reflect::Address;
 use teaparty_common::tlv::measurement::{METHOD_SOFTWARE, SYNC_SOURCE_FREE_RUNNING, SYNC_SOURCE_NTP};
 use teaparty_common::wire::TimestampFormat;
 use tokio::io::Interest;
@@ -70,7 +72,8 @@ use self::slow_path::locked;
 use self::summary::Summary;
 use crate::clock::{Clock as _, SystemClock, TaiOffset};
 use crate::net::clock_watch::ClockWatch;
-use crate::net::interface::{Interface, InterfaceError, Watcher, local_addresses};
+use crate::net::host::Host;
+use crate::net::interface::{Interface, InterfaceError, Watcher};
 use crate::net::socket::SocketError;
 use crate::{logging, service};
 
@@ -189,9 +192,12 @@ impl Reflector {
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         pins::claim::sweep();
         let mut slots: Vec<(String, Option<Instance>)> = Vec::new();
+        let host = Arc::new(Host::read().map_err(ReflectorError::System)?);
+        tell_missing(&config, &host);
         for name in &config.interfaces {
-            let started = Interface::find(name).map_err(ReflectorError::from).and_then(|interface| {
+            let started = Interface::find_in(&host, name).map_err(ReflectorError::from).and_then(|interface| {
                 let (sender, tally, clock) = (sender.clone(), Arc::default(), read_clock(&tai_offset));
+                let interface = (interface, &host);
                 Instance::begin(interface, &config, provisioned.clone(), clock, sender, tally, &mut None)
             });
             match started {
@@ -404,7 +410,13 @@ impl Reflector {
     /// Brings every interface's state up to date. An interface is followed by its number, whatever it is called; one that has
     /// come back, by the name of its start, is started anew with the sessions it had.
     fn follow_interfaces(&mut self) {
-        let local = local_addresses().unwrap_or_default();
+        let host = match Host::read() {
+            Ok(host) => Arc::new(host),
+            Err(error) => {
+                tracing::warn!("cannot list links and addresses: {error}; they are listed again at the next change");
+                return;
+            }
+        };
         let mut parted = Vec::new();
         {
             let mut state = locked(&self.state);
@@ -412,8 +424,8 @@ impl Reflector {
             let State { slots, away, .. } = &mut *state;
             for (name, slot) in &mut *slots {
                 let Some(instance) = slot else { continue };
-                match Interface::numbered(instance.shared.view().interface.index) {
-                    Ok(found) => follow_one(name, instance, found, &local),
+                match Interface::numbered(&host, instance.shared.view().interface.index) {
+                    Ok(found) => follow_one(name, instance, found, &host),
                     Err(_) => {
                         tracing::warn!(
                             "{name}: the interface is gone; answers begin again when one called {} comes",
@@ -432,14 +444,14 @@ impl Reflector {
             let mut taken: Vec<u32> = taken.collect();
             for (name, slot) in slots.iter_mut().filter(|(_, slot)| slot.is_none()) {
                 // One that is answered on may be called so by now.
-                let found = Interface::find(name).ok().filter(|found| !taken.contains(&found.index));
+                let found = Interface::find_in(&host, name).ok().filter(|found| !taken.contains(&found.index));
                 let Some(found) = found else { continue };
                 let index = found.index;
                 let mut held = self.held.remove(name);
                 let (provisioned, sender) = (provisioned.clone(), self.sender.clone());
                 let tally = away.get(name).map(|away| away.tally.clone()).unwrap_or_default();
                 let clock = read_clock(&self.tai_offset);
-                match Instance::start(found, &settings, provisioned, clock, sender, tally, &mut held) {
+                match Instance::start((found, &host), &settings, provisioned, clock, sender, tally, &mut held) {
                     Ok(instance) => {
                         tracing::info!(interface = %name, mode = instance.mode().name(), "the interface is back, XDP mode {}", instance.mode().name());
                         away.remove(name).inspect(|away| away.end(&instance));
@@ -481,7 +493,7 @@ fn attach_all(
 }
 
 /// Brings the state of an interface that is there up to date, its name among it.
-fn follow_one(name: &mut String, instance: &Instance, found: Interface, local: &[IpAddr]) {
+fn follow_one(name: &mut String, instance: &Instance, found: Interface, host: &Arc<Host>) {
     let view = instance.shared.view();
     if found.name != *name {
         tracing::info!("{name}: the interface is called {} now", found.name);
@@ -489,11 +501,21 @@ fn follow_one(name: &mut String, instance: &Instance, found: Interface, local: &
     } else if found != *view.interface {
         tracing::info!(interface = %name, "addresses or link have changed");
     }
-    if found == *view.interface && local.iter().all(|ip| view.local.contains(&config::address(*ip))) {
+    let is_same = found == *view.interface;
+    let next = view.with_interface(found, host);
+    if is_same && next.book == view.book {
         return;
     }
-    if let Err(error) = instance.set_view(view.with_interface(found, local)) {
+    if let Err(error) = instance.set_view(next) {
         tracing::error!(interface = %name, %error, "the kernel does not take the new addresses");
+    }
+}
+
+/// Warns of addresses to answer for that the host does not have.
+fn tell_missing(config: &Config, host: &Host) {
+    let own: HashSet<Address> = host.addresses.iter().map(|own| config::address(own.ip)).collect();
+    for missing in config.addresses.iter().filter(|address| !own.contains(*address)) {
+        tracing::warn!("{}: this host does not have the address; answers begin when it does", config::ip(missing));
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use teaparty_common::frame::Tags;
 use teaparty_common::maps::rate_limit::{self, SharedRow};
 use teaparty_common::maps::table::Shape;
 use teaparty_common::maps::{BUCKET_ROWS, HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
@@ -56,7 +57,7 @@ impl SessionTable {
     /// open. The packet came at `now_ns` of CLOCK_MONOTONIC.
     pub fn admit(
         &mut self,
-        key: &mut SessionKey,
+        (key, tags): (&mut SessionKey, Tags),
         ssid_authenticated: u16,
         view: &View,
         now_ns: u64,
@@ -69,15 +70,18 @@ impl SessionTable {
         let key = &*key;
         let known = self.get_mut(key).map(|session| (session.flags, session.generation));
         let mut flags = known.map_or(0, |(flags, _)| flags);
-        if known.is_none_or(|(_, generation)| generation != view.generation) {
+        // The VLAN is not in the session's key.
+        let is_elsewhere = (flags & Session::TAGGED != 0) == tags.is_none();
+        if !tags.is_none() || is_elsewhere || known.is_none_or(|(_, generation)| generation != view.generation) {
             let provisioned = view.provision(key);
-            flags &= !(Session::INHERITED | Session::PROVISIONED);
+            flags &= !(Session::INHERITED | Session::PROVISIONED | Session::TAGGED);
+            flags |= if tags.is_none() { 0 } else { Session::TAGGED };
             flags |= match provisioned {
                 Some(session) => session.flags & Session::INHERITED | Session::PROVISIONED,
                 None if !view.config.default_keys.base.is_empty() => Session::AUTHENTICATED,
                 None => 0,
             };
-            check_new(key, view, flags, provisioned.is_some())?;
+            check_new((key, tags), view, flags, provisioned.is_some())?;
             if let Some(session) = self.get_mut(key) {
                 (session.flags, session.generation) = (flags, view.generation);
             }
@@ -301,10 +305,8 @@ fn new_buckets() -> Box<[SharedRow]> {
 }
 
 /// The checks that a session passes once for each version of the configuration.
-fn check_new(key: &SessionKey, view: &View, flags: u32, is_provisioned: bool) -> Result<(), Reason> {
-    if !view.addresses.contains(&key.destination) {
-        return Err(Reason::NotOurAddress);
-    }
+fn check_new((key, tags): (&SessionKey, Tags), view: &View, flags: u32, is_provisioned: bool) -> Result<(), Reason> {
+    view.book.check((&key.source, key.source_port), &key.destination, tags)?;
     if flags & Session::LOOP_EXEMPT == 0 && view.listens(key.source_port) {
         return Err(Reason::LoopGuard);
     }

@@ -6,6 +6,7 @@
 use std::sync::Mutex;
 
 use teaparty_common::bytes::{ReadBytes, SliceBytes};
+use teaparty_common::frame::Tags;
 use teaparty_common::maps::{Clock, HistoryRing, HistorySlot, Session, SessionKey};
 use teaparty_common::reflect::{self, Facts, Integrity, Policy, Reason, Steering, Step, Verdict, step};
 use teaparty_common::tlv::Kind;
@@ -49,6 +50,8 @@ pub struct Headers<'a> {
     pub fixed: Option<&'a [u8]>,
     /// The IPv6 extension headers, outer to inner.
     pub extensions: &'a [u8],
+    /// VLAN tags of the frame.
+    pub tags: Tags,
 }
 
 /// Where a session's numbers come from: the kernel's maps for the sessions that the kernel owns, else our own table
@@ -97,10 +100,10 @@ pub struct More {
 }
 
 /// Decides whether a packet may be answered where no kernel program has: completes its key, which comes without SSID,
-/// and gives the flags of its session. It came at `received_ns` of CLOCK_MONOTONIC.
+/// and gives the flags of its session. `tags` are the VLAN tags of its frame, which came at `received_ns` of CLOCK_MONOTONIC.
 pub fn admit(
     shared: &Shared,
-    key: &mut SessionKey,
+    (key, tags): (&mut SessionKey, Tags),
     payload: &[u8],
     view: &View,
     received_ns: u64,
@@ -110,7 +113,7 @@ pub fn admit(
         key.ssid = ssid(Mode::Open);
     }
     let ssid_authenticated = ssid(Mode::Authenticated);
-    let admitted = locked(&shared.table).admit(key, ssid_authenticated, view, received_ns);
+    let admitted = locked(&shared.table).admit((key, tags), ssid_authenticated, view, received_ns);
     if admitted == Err(Reason::LoopGuard) {
         if reflect::is_heartbeat(&ReadBytes(payload), payload.len(), &view.config.policy) {
             return Err(Reason::Heartbeat);

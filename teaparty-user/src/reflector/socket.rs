@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use teaparty_common::frame::Tags;
 use teaparty_common::maps::{Clock, Session, SessionKey};
 use teaparty_common::reflect::{Facts, Reason};
 use teaparty_common::tlv::return_path::Wish;
@@ -185,9 +186,12 @@ fn admit(
         ssid: 0,
         reserved: 0,
     };
+    if peer.is_ipv6() && key.source.is_ipv4() {
+        return Err(Reason::InvalidSource);
+    }
     let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
     let received_ns = slow_path::arrival_ns(received, clock);
-    let session_flags = slow_path::admit(shared, &mut key, request.payload, view, received_ns)?;
+    let session_flags = slow_path::admit(shared, (&mut key, Tags::NONE), request.payload, view, received_ns)?;
     let format = slow_path::format(session_flags, &view.config.policy);
     let facts = Facts {
         received_ns,
@@ -244,7 +248,7 @@ impl<'a> Datagrams<'a> {
         facts.error_estimate = slow_path::error_estimate(format, clock);
         self.payload.clear();
         self.payload.extend_from_slice(request);
-        let headers = Headers { fixed: None, extensions: &datagram.extensions };
+        let headers = Headers { fixed: None, extensions: &datagram.extensions, tags: Tags::NONE };
         let has_segments = &|| self.shared.raw().is_some();
         let job = Job { key, session_flags, facts, headers, has_segments, control };
         let ledger = self.shared.ledger(session_flags & Session::AUTHENTICATED != 0);

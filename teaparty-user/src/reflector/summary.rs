@@ -21,10 +21,8 @@ impl fmt::Display for Ready<'_> {
         writeln!(f, "teaparty reflector is ready")?;
         let ports: Vec<String> = self.config.ports.iter().map(u16::to_string).collect();
         for interface in &self.interfaces {
-            let addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
             writeln!(f, "  interface   {}", interface.name)?;
-            let addresses = if addresses.is_empty() { "none yet".into() } else { addresses.join(", ") };
-            writeln!(f, "  addresses   {addresses}")?;
+            writeln!(f, "  addresses   {}", some_of(&interface.addresses))?;
             let adopted = if interface.is_adopted { ", sessions of the earlier run kept" } else { "" };
             let how = match interface.xdp_mode {
                 "native" => "native (in the driver)",
@@ -49,6 +47,19 @@ impl fmt::Display for Ready<'_> {
         };
         state.push(if format == Format::Ntp { "NTP timestamps" } else { "PTP timestamps" });
         write!(f, "  sessions    {}", state.join(", "))
+    }
+}
+
+/// The first ten of a list, and how many more there are.
+pub fn some_of(list: &[impl fmt::Display]) -> String {
+    const SHOWN: usize = 10;
+    if list.is_empty() {
+        return "none yet".into();
+    }
+    let shown: Vec<String> = list.iter().take(SHOWN).map(ToString::to_string).collect();
+    match list.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 

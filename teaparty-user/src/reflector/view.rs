@@ -1,18 +1,19 @@
 //! One version of everything that is configured, as the engines see it: replaced as a whole, never changed.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use teaparty_common::maps::{self, PORT_WORDS, Session, SessionKey};
 use teaparty_common::reflect::{Address, Policy};
 use teaparty_common::tlv::bit_error::DEFAULT_PATTERN;
 
-use super::config::{Config, address};
+use super::addresses::AddressBook;
+use super::config::Config;
 use super::keys::SessionKeys;
 use super::prefixes::PrefixSet;
 use super::provisioned::ProvisionedSet;
 use crate::crypto::Key;
+use crate::net::host::Host;
 use crate::net::interface::Interface;
 
 /// Configuration, addresses and provisioned sessions for one interface, from one moment to the next.
@@ -24,10 +25,12 @@ pub struct View {
     pub generation: u32,
     /// The interface as it was last seen.
     pub interface: Arc<Interface>,
+    /// The host as it was last seen.
+    pub host: Arc<Host>,
     /// Addresses that packets are answered at.
     pub addresses: Arc<HashSet<Address>>,
-    /// All addresses of this host.
-    pub local: Arc<HashSet<Address>>,
+    /// All addresses that matter on the interface.
+    pub book: Arc<AddressBook>,
     /// Provisioned sessions, wildcards included.
     pub provisioned: ProvisionedSet,
     ports: Arc<[u64]>,
@@ -70,30 +73,33 @@ impl Provisioned {
 }
 
 impl View {
-    /// The first version, without provisioned sessions. `local` is all addresses of this host.
-    pub fn new(config: Arc<Config>, interface: Interface, local: &[IpAddr]) -> Self {
+    /// The first version, without provisioned sessions.
+    pub fn new(config: Arc<Config>, interface: Interface, host: &Arc<Host>) -> Self {
         let mut ports = vec![0u64; PORT_WORDS as usize];
         for port in &config.ports {
             ports[usize::from(port >> 6)] |= 1 << (port & 63);
         }
-        let addresses = answered(&config, &interface);
+        let book = AddressBook::new(&config, &interface, host);
         Self {
             allowed: Arc::new(config.allowed.iter().copied().collect()),
             config,
             generation: 1,
             interface: Arc::new(interface),
-            addresses: Arc::new(addresses),
-            local: Arc::new(local.iter().map(|ip| address(*ip)).collect()),
+            host: host.clone(),
+            addresses: Arc::new(book.answered()),
+            book: Arc::new(book),
             provisioned: ProvisionedSet::default(),
             ports: ports.into(),
         }
     }
 
     /// The next version, after the interface or the host's addresses have changed.
-    pub fn with_interface(&self, interface: Interface, local: &[IpAddr]) -> Self {
+    pub fn with_interface(&self, interface: Interface, host: &Arc<Host>) -> Self {
+        let book = AddressBook::new(&self.config, &interface, host);
         Self {
-            addresses: Arc::new(answered(&self.config, &interface)),
-            local: Arc::new(local.iter().map(|ip| address(*ip)).collect()),
+            host: host.clone(),
+            addresses: Arc::new(book.answered()),
+            book: Arc::new(book),
             interface: Arc::new(interface),
             generation: self.generation.wrapping_add(1),
             ..self.clone()
@@ -102,8 +108,10 @@ impl View {
 
     /// The next version, after what can change while the reflector runs has; interfaces and ports can't.
     pub fn with_config(&self, config: Arc<Config>) -> Self {
+        let book = AddressBook::new(&config, &self.interface, &self.host);
         Self {
-            addresses: Arc::new(answered(&config, &self.interface)),
+            addresses: Arc::new(book.answered()),
+            book: Arc::new(book),
             allowed: Arc::new(config.allowed.iter().copied().collect()),
             config,
             generation: self.generation.wrapping_add(1),
@@ -124,6 +132,7 @@ impl View {
             (maps::Config::HAS_WILDCARDS, self.provisioned.has_wildcards()),
             (maps::Config::HAS_AUTHENTICATED, self.provisioned.has_authenticated()),
             (maps::Config::ANY_MAC, self.interface.has_no_mac()),
+            (maps::Config::LOOPBACK, self.interface.is_loopback),
             (maps::Config::HAS_ANY_SSID, self.has_any_ssid()),
         ] {
             if is_set {
@@ -224,10 +233,4 @@ impl View {
 fn candidates(key: &SessionKey) -> [SessionKey; 4] {
     let wild = |destination, source_port| SessionKey { destination, source_port, ..*key };
     [*key, wild(key.destination, 0), wild(Address::UNSPECIFIED, key.source_port), wild(Address::UNSPECIFIED, 0)]
-}
-
-/// The interface's addresses, as far as they are to be answered at.
-fn answered(config: &Config, interface: &Interface) -> HashSet<Address> {
-    let own = interface.addresses.iter().map(|ip| address(*ip));
-    own.filter(|own| config.addresses.is_empty() || config.addresses.contains(own)).collect()
 }

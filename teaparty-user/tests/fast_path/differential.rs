@@ -13,7 +13,7 @@ use teaparty_common::tlv::{CodePoints, Finisher, Profile, REGISTRY};
 use teaparty_common::wire::{Timestamp, TimestampFormat};
 
 use crate::support::frame::{Parsed, parse};
-use crate::support::kernel::{DROP, Kernel, Outcome, PASS, Punt, TX};
+use crate::support::kernel::{DROP, Kernel, OURS, Outcome, PASS, Punt, TX};
 use crate::support::model::{Model, Prediction};
 use crate::support::packets::{self, now_tai};
 use crate::support::probe::or_skip;
@@ -42,14 +42,15 @@ impl Pair {
         let mut pair = Self { kernel, model, random: Random::new(seed), slow, tally: [0; 64] };
         // For Destination Node Address: a second address of each family, and one of another interface.
         for (ip, flags) in [
-            ("198.51.100.21", LocalAddress::ANSWERED),
-            ("2001:db8:1::21", LocalAddress::ANSWERED),
-            ("198.51.100.22", 0),
-            ("2001:db8:1::22", 0),
+            ("198.51.100.21", OURS),
+            ("2001:db8:1::21", OURS),
+            ("198.51.100.22", LocalAddress::NODE),
+            ("2001:db8:1::22", LocalAddress::NODE),
         ] {
             let ip = ip.parse().expect("an address");
             pair.kernel.answer(ip, flags);
-            let known = if flags == 0 { &mut pair.model.elsewhere } else { &mut pair.model.addresses };
+            let known =
+                if flags & LocalAddress::ANSWERED == 0 { &mut pair.model.elsewhere } else { &mut pair.model.addresses };
             known.insert(crate::support::vectors::address(ip));
         }
         pair
@@ -89,6 +90,8 @@ impl Pair {
             ..Policy::DEFAULT
         };
         kernel.config.flags = if random.one_in(3) { 0 } else { Config::STATEFUL | Config::HISTORY };
+        // Else hardly a random tag would be answered, and hardly a wrong checksum.
+        kernel.config.flags |= Config::ANY_VLAN | random.pick(&[0, Config::VERIFY_ALL, Config::VERIFY_NONE]);
         kernel.control.active ^= 1;
         kernel.control.clock.tai_offset_ns = random.pick(&[0, 37_000_000_000]);
         kernel.control.clock.error_estimate = random.next() as u16 & 0xbfff;

@@ -1,10 +1,10 @@
 //! Everything in front of the UDP payload: what is answered, what is left alone, and that nothing is answered wrongly.
 
-use teaparty_common::maps::{Config, name};
+use teaparty_common::maps::{Config, LocalAddress, name};
 use teaparty_common::reflect::{Policy, Reason};
 
 use crate::support::frame::{Checksum, Datagram, parse};
-use crate::support::kernel::{DROP, Kernel, PASS, TX};
+use crate::support::kernel::{DROP, Kernel, OURS, PASS, TX};
 use crate::support::probe::or_skip;
 use crate::support::random::Random;
 
@@ -213,6 +213,173 @@ fn what_goes_on_to_a_program_that_is_gone_is_left_to_the_stack() {
     assert_eq!(kernel.run(&new_session).action, TX);
 }
 
+/// RFC 1122 §3.2.1.3, RFC 4291 §2.5 and §2.7, RFC 768, IEEE 802.3.
+#[test]
+fn packets_that_no_host_can_have_sent_are_dropped_whether_their_session_is_known_or_not() {
+    let name = "packets_that_no_host_can_have_sent_are_dropped_whether_their_session_is_known_or_not";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    kernel.answer("198.51.100.255".parse().expect("an address"), LocalAddress::BROADCAST);
+    kernel.answer("198.51.100.30".parse().expect("an address"), 0);
+    let v4 = ["0.0.0.0", "0.1.2.3", "127.0.0.1", "127.9.9.9", "224.0.0.1", "239.1.1.1", "255.255.255.255"];
+    let ours = ["198.51.100.20", "198.51.100.30", "198.51.100.255", "2001:db8:1::20"];
+    let v6 = ["::", "::1", "ff02::1", "ff0e::9", "::ffff:192.0.2.10", "::192.0.2.10"];
+    for ip in v4.into_iter().chain(ours).chain(v6) {
+        let source: std::net::IpAddr = ip.parse().expect("an address");
+        for len in [44, 60, 30] {
+            let datagram =
+                if source.is_ipv4() { Datagram::new(payload(len)) } else { Datagram::new_ipv6(payload(len)) };
+            let frame = Datagram { source, ..datagram }.build();
+            let (outcome, reason) = kernel.run_counted(&frame);
+            assert_eq!((outcome.action, reason), (DROP, Reason::InvalidSource), "{ip}");
+            assert_eq!(outcome.frame, frame, "{ip}: edited");
+        }
+    }
+    assert!(kernel.sessions(name::SESSIONS).is_empty() && kernel.punts().is_empty());
+    let known = Datagram::new(payload(44));
+    assert_eq!(kernel.run_counted(&known.build()).1, Reason::Reflected);
+    let group = Datagram { source_mac: [0x03, 0, 0x5e, 0x10, 0, 1], ..known.clone() };
+    for damaged in [group, Datagram { source_port: 0, ..known.clone() }] {
+        assert_eq!(kernel.run_counted(&damaged.build()).1, Reason::InvalidSource);
+    }
+    assert_eq!(kernel.run_counted(&known.build()).1, Reason::Reflected);
+    assert_eq!(parse(&kernel.run(&known.build()).frame).payload[..4], [0, 0, 0, 2], "they took no number");
+    // On loopback our own addresses may ask.
+    kernel.config.flags |= Config::LOOPBACK | Config::ANY_MAC;
+    kernel.control.generation += 1;
+    kernel.apply();
+    for (ip, expected) in [
+        ("127.0.0.1", Reason::Reflected),
+        ("198.51.100.20", Reason::Reflected),
+        ("::1", Reason::Reflected),
+        ("198.51.100.255", Reason::InvalidSource),
+        ("224.0.0.1", Reason::InvalidSource),
+        ("ff02::1", Reason::InvalidSource),
+    ] {
+        let source: std::net::IpAddr = ip.parse().expect("an address");
+        let datagram = if source.is_ipv4() { Datagram::new(payload(44)) } else { Datagram::new_ipv6(payload(44)) };
+        assert_eq!(kernel.run_counted(&Datagram { source, ..datagram }.build()).1, expected, "{ip}");
+    }
+}
+
+/// RFC 4291 §2.5.5.2: such addresses are not sent. The session of the IPv4 address is another one.
+#[test]
+fn ipv4_addresses_in_ipv6_frames_are_not_those_of_ipv4() {
+    let Some(mut kernel) = or_skip("ipv4_addresses_in_ipv6_frames_are_not_those_of_ipv4", Kernel::new()) else {
+        return;
+    };
+    kernel.config.flags |= Config::ALLOW_LIST;
+    kernel.apply();
+    kernel.allow("192.0.2.0".parse().expect("an address"), 96 + 24);
+    let known = Datagram::new(payload(44));
+    assert_eq!(kernel.run_counted(&known.build()).1, Reason::Reflected);
+    let source = "::ffff:192.0.2.10".parse().expect("an address");
+    for destination in ["::ffff:198.51.100.20", "2001:db8:1::20"] {
+        let destination = destination.parse().expect("an address");
+        let frame = Datagram { source, destination, ..Datagram::new_ipv6(payload(44)) }.build();
+        assert_eq!(kernel.run_counted(&frame).1, Reason::InvalidSource, "{destination}");
+    }
+    let destination = "::ffff:198.51.100.20".parse().expect("an address");
+    let frame = Datagram { destination, ..Datagram::new_ipv6(payload(44)) }.build();
+    assert_eq!(left_alone(&mut kernel, &frame), Reason::NotOurAddress);
+    assert_eq!(parse(&kernel.run(&known.build()).frame).payload[..4], [0, 0, 0, 1], "they took no number");
+}
+
+#[test]
+fn a_tag_must_be_of_a_vlan_that_the_host_has_there_with_that_address() {
+    let name = "a_tag_must_be_of_a_vlan_that_the_host_has_there_with_that_address";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let (untagged, on_vlan) = ("198.51.100.20", "198.51.100.40");
+    kernel.vlan(0x8100_0064, on_vlan.parse().expect("an address"));
+    kernel.vlan(0x88a8_0007_8100_0064, "198.51.100.50".parse().expect("an address"));
+    kernel.answer("198.51.100.60".parse().expect("an address"), OURS | LocalAddress::EVERYWHERE);
+    let to = |ip: &str, tags: &[(u16, u16)]| {
+        let destination = ip.parse().expect("an address");
+        with_tags(Datagram { destination, ..Datagram::new(payload(44)) }, tags).build()
+    };
+    let rows: [(&str, &[(u16, u16)], Reason); 15] = [
+        (untagged, &[(0x8100, 100)], Reason::NotOurVlan),
+        (untagged, &[(0x8100, 101)], Reason::NotOurVlan),
+        (untagged, &[(0x8100, 0)], Reason::Reflected),
+        (untagged, &[(0x8100, 0xe000)], Reason::Reflected),
+        (untagged, &[(0x88a8, 0)], Reason::Reflected),
+        // Priority and DEI bits do not matter.
+        (on_vlan, &[(0x8100, 0xf064)], Reason::Reflected),
+        (on_vlan, &[(0x88a8, 100)], Reason::NotOurVlan),
+        (on_vlan, &[(0x8100, 0), (0x8100, 100)], Reason::Reflected),
+        (on_vlan, &[], Reason::NotOurAddress),
+        (on_vlan, &[(0x8100, 100), (0x8100, 100)], Reason::NotOurVlan),
+        ("198.51.100.50", &[(0x88a8, 7), (0x8100, 100)], Reason::Reflected),
+        ("198.51.100.50", &[(0x8100, 100)], Reason::NotOurVlan),
+        ("198.51.100.50", &[(0x88a8, 7)], Reason::NotOurVlan),
+        ("198.51.100.60", &[(0x8100, 100)], Reason::Reflected),
+        ("198.51.100.60", &[(0x8100, 101)], Reason::NotOurVlan),
+    ];
+    // Twice: a session that is known by another tag is no way in.
+    for round in 0..2 {
+        for (ip, tags, expected) in rows {
+            let frame = to(ip, tags);
+            let (outcome, reason) = kernel.run_counted(&frame);
+            assert_eq!(reason, expected, "{ip} {tags:04x?}, round {round}");
+            if reason == Reason::Reflected {
+                assert_eq!(parse(&outcome.frame).tags, tags, "a reply stays on its VLAN");
+            } else {
+                assert_eq!((outcome.action, outcome.frame), (PASS, frame), "{ip} {tags:04x?}");
+            }
+        }
+    }
+    kernel.config.flags |= Config::ANY_VLAN;
+    kernel.apply();
+    for tags in [&[(0x8100, 4000)][..], &[(0x88a8, 1), (0x8100, 2)], &[]] {
+        assert_eq!(kernel.run_counted(&to(untagged, tags)).1, Reason::Reflected, "{tags:04x?}");
+    }
+}
+
+#[test]
+fn damaged_packets_take_no_number_and_get_no_reply() {
+    let Some(mut kernel) = or_skip("damaged_packets_take_no_number_and_get_no_reply", Kernel::new()) else { return };
+    let mut numbers = [0u8; 2];
+    for len in [44, 48, 52, 61, 112, 300, 1472] {
+        let mut octets = payload(len);
+        // One session for all sizes.
+        octets[14..16].fill(0);
+        for (family, good) in [Datagram::new(octets.clone()), Datagram::new_ipv6(octets)].into_iter().enumerate() {
+            for checksum in [Checksum::Right, Checksum::Partial, Checksum::Wrong(1), Checksum::Wrong(0x8000)] {
+                let frame = Datagram { checksum, ..good.clone() }.build();
+                let is_damaged = matches!(checksum, Checksum::Wrong(_));
+                let (outcome, reason) = kernel.run_counted(&frame);
+                let expected = if is_damaged { Reason::ChecksumWrong } else { Reason::Reflected };
+                assert_eq!(reason, expected, "{len} octets, {checksum:?}, {}", good.source);
+                if !is_damaged {
+                    assert_eq!(parse(&outcome.frame).payload[3], numbers[family], "{len} octets: a number was lost");
+                    numbers[family] += 1;
+                }
+            }
+            // Octets anywhere: in the payload, and in the header of IPv4.
+            let header: &[usize] = if family == 0 { &[18, 24, 25] } else { &[] };
+            for at in header.iter().copied().chain([good.payload_at() + 20, good.payload_at() + len - 1]) {
+                let mut frame = good.build();
+                frame[at] ^= 0x10;
+                assert_eq!(kernel.run_counted(&frame).1, Reason::ChecksumWrong, "{len} octets, octet {at}");
+            }
+        }
+    }
+    // What a stateless reflector repeats, it does not count.
+    kernel.config.flags &= !Config::STATEFUL;
+    for (flags, len, expected) in [
+        (0, 44, Reason::Reflected),
+        (0, 60, Reason::Reflected),
+        (Config::VERIFY_ALL, 44, Reason::ChecksumWrong),
+        (Config::VERIFY_ALL, 60, Reason::ChecksumWrong),
+        (Config::VERIFY_NONE, 44, Reason::Reflected),
+    ] {
+        kernel.config.flags &= !(Config::VERIFY_ALL | Config::VERIFY_NONE);
+        kernel.config.flags |= flags;
+        kernel.apply();
+        let frame = Datagram { checksum: Checksum::Wrong(4), ..Datagram::new(payload(len)) }.build();
+        assert_eq!(kernel.run_counted(&frame).1, expected, "{flags}, {len} octets");
+    }
+}
+
 /// One request and what its reply must be, whatever its size.
 fn check_size(kernel: &mut Kernel, datagram: &Datagram) {
     let frame = datagram.build();
@@ -222,6 +389,8 @@ fn check_size(kernel: &mut Kernel, datagram: &Datagram) {
     let said = format!("{len} octets, {:?}, {}", datagram.checksum, datagram.source);
     if is_unsummed_ipv6 {
         assert_eq!((outcome.action, reason), (DROP, Reason::ChecksumMissing), "{said}");
+    } else if matches!(datagram.checksum, Checksum::Wrong(_)) && kernel.config.verifies() {
+        assert_eq!((outcome.action, reason), (DROP, Reason::ChecksumWrong), "{said}");
     } else if len < 14 {
         assert_eq!((outcome.action, reason), (DROP, Reason::TooShort), "{said}");
     } else if len < 44 {
@@ -254,7 +423,13 @@ fn every_size_comes_back_in_its_size_with_its_checksum_c006_c282_c283() {
     let name = "every_size_comes_back_in_its_size_with_its_checksum_c006_c282_c283";
     let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
     let tags = [&[][..], &[(0x8100, 0x2064)], &[(0x88a8, 7), (0x8100, 0x0fff)]];
+    kernel.config.flags |= Config::ANY_VLAN;
     for len in 0..=1472 {
+        if len % 40 == 0 {
+            // Damage that is not looked for stays damage.
+            kernel.config.flags ^= Config::VERIFY_NONE;
+            kernel.apply();
+        }
         for checksum in [Checksum::Right, Checksum::None, Checksum::Partial, Checksum::Wrong(0x0100)] {
             let tags = tags[len % 3].to_vec();
             let ipv4 = Datagram { checksum, tags: tags.clone(), ttl: len as u8, ..Datagram::new(payload(len)) };

@@ -5,7 +5,7 @@ use teaparty_common::reflect::Reason;
 
 use crate::support::cases;
 use crate::support::frame::{Datagram, parse};
-use crate::support::kernel::{DROP, Kernel, TX};
+use crate::support::kernel::{DROP, Kernel, OURS, TX};
 use crate::support::probe::or_skip;
 use crate::support::vectors::differences;
 
@@ -61,7 +61,7 @@ fn an_address_of_ours_that_was_asked_for_is_the_reply_s_source_c203() {
     let name = "an_address_of_ours_that_was_asked_for_is_the_reply_s_source_c203";
     let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
     let other = "198.51.100.21".parse().expect("an address");
-    kernel.answer(other, LocalAddress::ANSWERED);
+    kernel.answer(other, OURS);
     let octets = [cases::BASE.as_slice(), &[0x80, 9, 0, 4, 198, 51, 100, 21]].concat();
     let reply = parse(&kernel.run(&Datagram::new(octets).build()).frame);
     assert_eq!(reply.source, other);
@@ -82,5 +82,41 @@ fn a_destination_port_that_is_allowed_is_where_the_reply_goes_c275() {
         assert_eq!((reply.destination_port, reply.payload[44]), (expected, flags));
         assert_eq!(reply.destination, Datagram::new(Vec::new()).source, "the sender's own address");
         assert!(reply.is_udp_sum_right);
+    }
+}
+
+/// RFC 9503 §3, and that the U flag tells nothing of what else this host has.
+#[test]
+fn only_addresses_that_replies_may_leave_from_can_be_asked_for() {
+    let name = "only_addresses_that_replies_may_leave_from_can_be_asked_for";
+    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    // Of another interface, excluded, or a subnet's broadcast address.
+    kernel.answer("198.51.100.30".parse().expect("an address"), 0);
+    kernel.answer("198.51.100.31".parse().expect("an address"), LocalAddress::ANSWERED);
+    kernel.answer("198.51.100.255".parse().expect("an address"), LocalAddress::BROADCAST);
+    let mapped = [&[0; 10][..], &[0xff, 0xff, 198, 51, 100, 20]].concat();
+    let loopback = [&[0; 15][..], &[1]].concat();
+    let refused: [&[u8]; 8] = [
+        &[198, 51, 100, 30],
+        &[198, 51, 100, 31],
+        &[198, 51, 100, 255],
+        &[198, 51, 100, 99],
+        &[127, 0, 0, 1],
+        &[0; 4],
+        &mapped,
+        &loopback,
+    ];
+    for named in refused {
+        let header = [0x80, 9, 0, named.len() as u8];
+        let octets = [cases::BASE.as_slice(), &header, named].concat();
+        let reply = parse(&kernel.run(&Datagram::new(octets).build()).frame);
+        assert_eq!((reply.payload[44], reply.source), (0x80, Datagram::new(Vec::new()).destination), "{named:?}");
+    }
+    // Not even the address that the packet came to, where none may be.
+    let octets = [cases::BASE.as_slice(), &[0x80, 9, 0, 4, 198, 51, 100, 20]].concat();
+    for (flags, expected) in [(0, 0), (teaparty_common::reflect::Policy::NO_DESTINATION_NODE, 0x80)] {
+        kernel.config.policy.flags = flags;
+        kernel.apply();
+        assert_eq!(parse(&kernel.run(&Datagram::new(octets.clone()).build()).frame).payload[44], expected);
     }
 }

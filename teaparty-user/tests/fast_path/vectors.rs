@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use teaparty_common::maps::{Config, LocalAddress, Session, SessionKey, name};
+use teaparty_common::maps::{Config, Session, SessionKey, name};
 use teaparty_common::reflect::Reason;
 use teaparty_common::wire::Mode;
 
 use crate::support::frame::{Datagram, parse};
-use crate::support::kernel::{CLOCK, DROP, Kernel, TX};
+use crate::support::kernel::{CLOCK, DROP, Kernel, OURS, TX};
 use crate::support::probe::or_skip;
 use crate::support::vectors::{self, Vector, address, differences};
 
@@ -74,7 +74,7 @@ fn prepare(kernel: &mut Kernel, vector: &Vector, datagram: &Datagram) -> bool {
     kernel.control.clock.timestamp_information = ctx.timestamp_information;
     kernel.apply();
     for ip in &ctx.local {
-        kernel.answer(*ip, LocalAddress::ANSWERED);
+        kernel.answer(*ip, OURS);
     }
     if kernel.config.has(Config::STATEFUL) && ctx.mode == Mode::Open {
         let replies = if has_counts { u64::from(ctx.transmitted) } else { u64::from(ctx.next_sequence) };

@@ -11,7 +11,7 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use teaparty_common::maps::{
     ABI_VERSION, BUCKET_ROWS, Board, BucketRow, Clock, Config, Control, Counters, HistoryRing, LedgerRequest,
-    LocalAddress, PuntHeader, Session, SessionKey, SourcePrefix, Step, name, program,
+    LocalAddress, PuntHeader, Session, SessionKey, SourcePrefix, Step, VlanEntry, VlanKey, name, program,
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
 use teaparty_user::reflector::maps::connect;
@@ -39,6 +39,9 @@ pub(crate) const CLOCK: Clock = Clock {
     reserved: [0; 2],
     monotonic_offset_ns: 0,
 };
+
+/// The flags of an address that is answered for.
+pub(crate) const OURS: u32 = LocalAddress::ANSWERED | LocalAddress::NODE;
 
 /// Rings in the history map.
 pub(crate) const HISTORY_RINGS: u32 = 64;
@@ -110,7 +113,7 @@ impl Kernel {
         kernel.apply();
         kernel.listen(862);
         for ip in ["198.51.100.20", "2001:db8:1::20"] {
-            kernel.answer(ip.parse().expect("an address"), LocalAddress::ANSWERED);
+            kernel.answer(ip.parse().expect("an address"), OURS);
         }
         Ok(kernel)
     }
@@ -120,6 +123,7 @@ impl Kernel {
         self.forget();
         empty::<SessionKey, Session>(self.map(name::PROVISIONED));
         empty::<Address, LocalAddress>(self.map(name::ADDRESSES));
+        empty::<VlanKey, VlanEntry>(self.map(name::VLANS));
         self.reset_buckets();
         let mut allowed: LpmTrie<_, Address, u32> = self.map(name::ALLOWED);
         let prefixes: Vec<Key<Address>> = allowed.keys().map(|key| key.expect("a prefix is read")).collect();
@@ -165,6 +169,15 @@ impl Kernel {
     pub(crate) fn answer(&mut self, ip: IpAddr, flags: u32) {
         let mut map: HashMap<_, Address, LocalAddress> = self.map(name::ADDRESSES);
         map.insert(address(ip), LocalAddress { flags }, 0).expect("an address is written");
+    }
+
+    /// Gives the interface the VLAN of these tags, whose device has our MAC address and one address.
+    pub(crate) fn vlan(&mut self, tags: u64, ip: IpAddr) {
+        let mut map: HashMap<_, VlanKey, VlanEntry> = self.map(name::VLANS);
+        let device = VlanEntry { mac: Config::mac(OUR_MAC), ..VlanEntry::default() };
+        map.insert(VlanKey { tags, ..VlanKey::default() }, device, 0).expect("a VLAN is written");
+        let own = VlanEntry { flags: OURS, ..VlanEntry::default() };
+        map.insert(VlanKey { tags, address: address(ip) }, own, 0).expect("an address is written");
     }
 
     /// Puts a prefix on the allow-list; IPv4 prefix lengths count from 96.

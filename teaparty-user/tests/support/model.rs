@@ -7,11 +7,12 @@ use std::collections::{HashMap, HashSet};
 
 use teaparty_common::bytes::{Bytes, SliceBytes};
 use teaparty_common::frame::{self, Frame};
-use teaparty_common::maps::{Config, Control, SessionKey};
+use teaparty_common::maps::{Config, Control, LocalAddress, SessionKey};
 use teaparty_common::reflect::{
     self, Address, Class, Environment, Facts, Integrity, Policy, Reason, Steering, Survey, Verdict,
 };
 use teaparty_common::tlv::{Finisher, KindSet};
+use teaparty_common::wire::checksum;
 use teaparty_common::wire::{Mode, OPEN_LEN, Timestamp, TimestampFormat, error_estimate};
 
 use super::frame::OUR_MAC;
@@ -167,10 +168,22 @@ impl Model {
             return Reason::NotOurPort;
         }
         let source_mac = Frame::source_mac(&whole).expect("a located frame has it");
+        let (source, destination) = frame.addresses(&whole).expect("a located frame has them");
+        if frame.mixes_families(&source, &destination) {
+            return if source.is_ipv4() { Reason::InvalidSource } else { Reason::NotOurAddress };
+        }
+        let is_ours = self.addresses.contains(&destination);
+        let is_tagged = frame.tags(&whole).is_some_and(|tags| !tags.is_none());
+        if is_tagged && !(is_ours && self.config.has(Config::ANY_VLAN)) {
+            return Reason::NotOurVlan;
+        }
         if whole.get::<6>(0) != Some(OUR_MAC) {
             return Reason::NotOurAddress;
         }
-        let (source, destination) = frame.addresses(&whole).expect("a located frame has them");
+        if source_mac[0] & 1 != 0 {
+            return Reason::InvalidSource;
+        }
+        let is_intact = self.is_intact(&frame, octets, (&source, &destination));
         let ip_header = octets[frame.ip_at..][..if frame.is_ipv6 { 40 } else { 20 }].to_vec();
         let mut payload = View { octets: SliceBytes(&mut octets[frame.payload_at()..]), base: frame.payload_at() };
         let policy = self.config.policy;
@@ -191,8 +204,13 @@ impl Model {
         prediction.frame = Some(frame);
         prediction.key = key;
         prediction.run = (payload.get(0).map_or(0, u32::from_be_bytes), payload.get(4).map_or(0, u64::from_be_bytes));
-        if !self.addresses.contains(&destination) {
+        if !is_ours {
             return Reason::NotOurAddress;
+        }
+        let is_own = self.addresses.contains(&source) || self.elsewhere.contains(&source);
+        let known = is_own.then(LocalAddress::default);
+        if reflect::is_invalid_source(&source, frame.source_port, known, false) {
+            return Reason::InvalidSource;
         }
         if self.ports.contains(&frame.source_port) {
             return Reason::LoopGuard;
@@ -207,6 +225,9 @@ impl Model {
         if frame.has_extras {
             prediction.facts = Some(facts);
             return Reason::IpOptions;
+        }
+        if !is_intact {
+            return Reason::ChecksumWrong;
         }
         let mut host = Host { model: self, ip_header };
         let len = frame.payload_len;
@@ -236,6 +257,20 @@ impl Model {
         prediction.reply = Some((payload.octets.0[..len].to_vec(), steering));
         prediction.facts = Some(facts);
         Reason::Reflected
+    }
+
+    /// Whether the checksums that the program verifies are right.
+    fn is_intact(&self, frame: &Frame, octets: &[u8], (source, destination): (&Address, &Address)) -> bool {
+        let header = &octets[frame.ip_at..frame.udp_at];
+        if !frame.is_ipv6 && checksum::fold(checksum::sum(header)) != 0xffff {
+            return false;
+        }
+        let udp = &octets[frame.udp_at..frame.payload_at() + frame.payload_len];
+        let addresses = source.sum(frame.is_ipv6) + destination.sum(frame.is_ipv6);
+        let pseudo = checksum::pseudo_header(addresses, udp.len() as u16);
+        let is_partial = frame.checksum == checksum::fold(pseudo);
+        let is_right = checksum::fold(pseudo + checksum::sum(udp)) == 0xffff;
+        !self.config.verifies() || frame.checksum == 0 || is_partial || is_right
     }
 
     /// Makes true what the program did with the packet: `reason` is its own.

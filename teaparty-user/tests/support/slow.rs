@@ -6,9 +6,10 @@ use teaparty_common::maps::{Clock, HistoryRing, HistorySlot, SessionKey};
 use teaparty_common::reflect::{Facts, Policy, Reason};
 use teaparty_common::wire::sender::Echo;
 use teaparty_common::wire::{Timestamp, TimestampFormat};
+use teaparty_user::net::host::{Host, HostAddress};
 use teaparty_user::net::interface::Interface;
 use teaparty_user::reflector::burst::Bursts;
-use teaparty_user::reflector::config::{Config, Settings};
+use teaparty_user::reflector::config::{Config, DestinationNode, Settings};
 use teaparty_user::reflector::control::Control;
 use teaparty_user::reflector::slow_path::{Headers, Job, Ledger, answer};
 use teaparty_user::reflector::view::View;
@@ -54,10 +55,13 @@ impl Slow {
             link_type: libc::ARPHRD_ETHER,
             is_loopback: false,
             is_up: true,
-            addresses: addresses.clone(),
+            addresses,
+            ..Interface::default()
         };
-        let local = [addresses, others.to_vec()].concat();
-        Self { view: View::new(Arc::new(config), interface, &local), clock, bursts: Arc::default() }
+        config.destination_node = DestinationNode::Any;
+        let others = others.map(|ip| HostAddress { index: 8, ip, broadcast: None, is_global: true });
+        let host = Host { addresses: others.to_vec(), ..Host::default() };
+        Self { view: View::new(Arc::new(config), interface, &Arc::new(host)), clock, bursts: Arc::default() }
     }
 
     /// The reply's payload and traffic class, with T3 as it stands in `timestamp`.
@@ -75,7 +79,7 @@ impl Slow {
             destination_port: facts.destination_port,
             ..SessionKey::default()
         };
-        let headers = Headers { fixed: Some(ip_header), extensions: &[] };
+        let headers = Headers { fixed: Some(ip_header), ..Headers::default() };
         let control = Control::First(&self.bursts);
         let job = Job { key, session_flags: 0, facts: *facts, headers, has_segments: &|| false, control };
         let mut payload = request.to_vec();

@@ -85,13 +85,20 @@ pub(super) fn all() -> Vec<Case> {
         },
         Case { flags: 0, ..stateful("base, stateless", base.clone()) },
         stateful(BASE, base.clone()),
+        Case {
+            flags: Config::STATEFUL | Config::VERIFY_NONE,
+            ..stateful("base, stateful, checksum not verified", base.clone())
+        },
         stateful("1 TLV", with(tlvs(1))),
         stateful(THREE_TLVS, with(tlvs(3))),
         stateful("8 TLVs", with(tlvs(8))),
         stateful(SHORTEST, with(tlv(code(Kind::ExtraPadding), &[]))),
         stateful(LONGEST, with(tlv(code(Kind::ExtraPadding), &[0; 1472 - 44 - 4]))),
         stateful("base, IPv6", Shape { source: PEER_V6, destination: OUR_V6, ..base.clone() }),
-        stateful("base, QinQ", Shape { tags: &[0x88a8, 0x8100], ..base.clone() }),
+        Case {
+            flags: Config::STATEFUL | Config::ANY_VLAN,
+            ..stateful("base, QinQ", Shape { tags: &[0x88a8, 0x8100], ..base.clone() })
+        },
         ended("punted (HMAC TLV)", Reason::IntegrityTlv, with(tlv(code(Kind::Hmac), &[0; 16]))),
         Case {
             flags: Config::STATEFUL | Config::ALLOW_LIST,

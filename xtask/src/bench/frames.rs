@@ -66,9 +66,10 @@ pub(super) fn frame(shape: &Shape) -> Vec<u8> {
     frame
 }
 
-/// The same without tags and a UDP checksum (RFC 768), in IPv4: for whoever changes addresses later.
+/// The same without tags and a UDP checksum (RFC 768), in IPv4, from 0.0.0.0: for whoever sets the source later, and
+/// updates the header checksum for that.
 pub(super) fn without_checksum(shape: &Shape) -> Vec<u8> {
-    let mut frame = frame(shape);
+    let mut frame = frame(&Shape { source: IpAddr::from([0; 4]), ..shape.clone() });
     frame[40..42].fill(0);
     frame
 }

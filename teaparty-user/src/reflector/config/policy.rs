@@ -7,7 +7,7 @@ use teaparty_common::tlv::{CodePoints, Profile, REGISTRY};
 use teaparty_common::wire::{Dscp, Ecn};
 
 use super::super::burst::ControlLimits;
-use super::{ConfigError, Format, Settings, TlvProfile, wrong};
+use super::{ConfigError, DestinationNode, Format, Settings, TlvProfile, wrong};
 use crate::cli::values::parse_duration;
 
 /// The rules that follow from the settings.
@@ -22,6 +22,7 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, ConfigError> {
         (Policy::DESTINATION_PORT, settings.allow_destination_port),
         (Policy::RETURN_ADDRESS, settings.allow_return_address),
         (Policy::REFLECTED_CONTROL, settings.allow_reflected_control),
+        (Policy::NO_DESTINATION_NODE, settings.allow_destination_node == DestinationNode::None),
     ] {
         if is_set {
             policy.flags |= flag;

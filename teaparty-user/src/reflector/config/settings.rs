@@ -8,7 +8,9 @@ use teaparty_common::reflect::Policy;
 use teaparty_common::wire::DEFAULT_PORT;
 
 use super::session::SessionSettings;
-use super::values::{Format, Prefix, RateLimit, RateLimitPrefix, TlvProfile, XdpMode, parse_seconds};
+use super::values::{
+    DestinationNode, Format, Prefix, RateLimit, RateLimitPrefix, TlvProfile, VerifyChecksums, XdpMode, parse_seconds,
+};
 
 /// A reflector's settings. A line of documentation is the option's help and the key's description.
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +25,16 @@ pub struct Settings {
     /// UDP port to listen on; may repeat
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Vec<u16>,
-    /// Address to answer for, instead of all that the interface has; may repeat
+    /// Address of this host to answer for, on every interface; instead of those that the interface has and the global ones
+    /// of loopback and dummy interfaces; may repeat
     #[arg(long, value_name = "IP")]
     pub address: Vec<IpAddr>,
+    /// Answer only for addresses of the interface that a packet comes in by
+    #[arg(long)]
+    pub strict_addresses: bool,
+    /// Answer frames whatever VLAN tags they have, not only those of VLANs that the host has on the interface
+    #[arg(long)]
+    pub any_vlan: bool,
     /// How to attach the XDP program: auto tries native, then skb, then off
     #[arg(long, value_name = "MODE")]
     pub xdp_mode: XdpMode,
@@ -33,6 +42,16 @@ pub struct Settings {
     /// nothing changes: it works at link level anyway
     #[arg(long)]
     pub link_layer: bool,
+    /// Whether the XDP program verifies UDP checksums before it answers: auto where sessions are stateful; always, which is
+    /// meant without a value; never
+    #[arg(
+        long,
+        value_name = "auto|always|never",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "always"
+    )]
+    pub verify_checksums: VerifyChecksums,
     /// Repeat the request's Sequence Number and keep no state
     #[arg(long)]
     pub stateless: bool,
@@ -85,6 +104,10 @@ pub struct Settings {
     /// Class of Service as in RFC 8972, without the ECN update
     #[arg(long)]
     pub cos_legacy: bool,
+    /// Addresses that a Destination Node Address TLV may name, and replies then leave from: any of the host that is answered
+    /// for, those answered for on the interface, or none
+    #[arg(long, value_name = "any|interface|none")]
+    pub allow_destination_node: DestinationNode,
     /// Obey Return Path TLVs that send the reply to another address or along SRv6 segments
     #[arg(long)]
     pub allow_return_address: bool,
@@ -148,6 +171,7 @@ impl Settings {
         "deny-dscp",
         "deny-ecn",
         "cos-legacy",
+        "allow-destination-node",
         "allow-return-address",
         "allow-destination-port",
         "allow-reflected-control",
@@ -165,7 +189,16 @@ impl Settings {
     pub const LIMITS: &[&str] =
         &["allow", "rate-limit", "rate-limit-prefix", "punt-limit", "min-payload", "session-timeout"];
     /// What else changes while the reflector runs.
-    const OTHERS: &[&str] = &["address", "auth-key-file", "tlv-key-file", "keep", "session"];
+    const OTHERS: &[&str] = &[
+        "address",
+        "strict-addresses",
+        "any-vlan",
+        "verify-checksums",
+        "auth-key-file",
+        "tlv-key-file",
+        "keep",
+        "session",
+    ];
 
     /// These settings, but for those of these names, which are as in `others`.
     pub fn keeping(&self, names: &[String], others: &Self) -> Self {
@@ -202,8 +235,11 @@ impl Default for Settings {
             iface: Vec::new(),
             port: vec![DEFAULT_PORT],
             address: Vec::new(),
+            strict_addresses: false,
+            any_vlan: false,
             xdp_mode: XdpMode::Auto,
             link_layer: false,
+            verify_checksums: VerifyChecksums::Auto,
             stateless: false,
             provisioned_only: false,
             strict: false,
@@ -220,6 +256,7 @@ impl Default for Settings {
             deny_dscp: None,
             deny_ecn: None,
             cos_legacy: false,
+            allow_destination_node: DestinationNode::Interface,
             allow_return_address: false,
             allow_destination_port: false,
             allow_reflected_control: false,

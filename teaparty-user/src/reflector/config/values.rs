@@ -37,6 +37,32 @@ impl XdpMode {
     }
 }
 
+/// Which addresses a Destination Node Address TLV may name (RFC 9503 §3). The reply leaves from the one that it names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DestinationNode {
+    /// All of the host but loopback addresses, and where `address` lists some, those alone.
+    Any,
+    /// Those that are answered for on the interface that the packet came in by.
+    #[default]
+    Interface,
+    /// None: the TLV comes back as unrecognized.
+    None,
+}
+
+/// Which UDP checksums the XDP program verifies. The controller and the network stack always do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyChecksums {
+    /// Of packets in stateful sessions, whose numbers and counts damage would spoil.
+    #[default]
+    Auto,
+    /// Of all packets.
+    Always,
+    /// Of none: a damaged packet gets a damaged reply.
+    Never,
+}
+
 /// Format of our timestamps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -22,6 +22,9 @@ fn ipv4(tags: &[u8], options: &[u8], payload: &[u8]) -> Vec<u8> {
     frame.extend([0x40 | words, 0x29, (total >> 8) as u8, total as u8, 7, 7, 0x40, 0, 61, 17, 0, 0]);
     frame.extend([192, 0, 2, 10, 198, 51, 100, 20]);
     frame.extend(options);
+    let ip = 14 + tags.len();
+    let checksum = (!sum(&[&frame[ip..]])).to_be_bytes();
+    frame[ip + 10..ip + 12].copy_from_slice(&checksum);
     let mut udp = [&[0xc0, 0x30, 0x03, 0x5e][..], &udp_len.to_be_bytes(), &[0, 0], payload].concat();
     let pseudo = [192, 0, 2, 10, 198, 51, 100, 20, 0, 17, udp[4], udp[5]];
     let checksum = (!sum(&[&pseudo, &udp])).to_be_bytes();
@@ -73,7 +76,8 @@ fn options_go_and_tags_stay() {
 fn a_wrong_checksum_is_refused_an_absent_and_a_partial_one_taken() {
     let udp = 14 + 20;
     let mut frame = ipv4(&[], &[], &[1; 44]);
-    for at in [udp, udp + 6, udp + 8, frame.len() - 1] {
+    // In the header of IPv4: identification, TTL, checksum.
+    for at in [18, 22, 24, udp, udp + 6, udp + 8, frame.len() - 1] {
         let mut wrong = frame.clone();
         wrong[at] ^= 0x04;
         assert_eq!(Punted::parse(&mut wrong).err(), Some(Reason::ChecksumWrong), "octet {at}");

@@ -22,8 +22,9 @@ fn view(change: impl FnOnce(&mut Settings)) -> View {
         is_loopback: false,
         is_up: true,
         addresses: vec!["192.0.2.1".parse().unwrap()],
+        broadcasts: vec!["192.0.2.255".parse().unwrap()],
     };
-    View::new(Arc::new(Config::try_from(settings).unwrap()), interface, &[])
+    View::new(Arc::new(Config::try_from(settings).unwrap()), interface, &Arc::default())
 }
 
 fn key(port: u16) -> SessionKey {
@@ -39,7 +40,7 @@ fn key(port: u16) -> SessionKey {
 
 /// Admission of a packet without an SSID.
 fn admit(table: &mut SessionTable, key: &SessionKey, view: &View, now_ns: u64) -> Result<u32, Reason> {
-    table.admit(&mut { *key }, 0, view, now_ns)
+    table.admit((&mut { *key }, Tags::NONE), 0, view, now_ns)
 }
 
 #[test]
@@ -49,6 +50,11 @@ fn admission_names_the_first_reason_in_order() {
     assert_eq!(admit(&mut table, &key(5000), &open, 0), Ok(0));
     let elsewhere = SessionKey { destination: Address::v4([192, 0, 2, 2]), ..key(862) };
     assert_eq!(admit(&mut table, &elsewhere, &open, 0), Err(Reason::NotOurAddress));
+    for source in [[192, 0, 2, 1], [192, 0, 2, 255], [224, 0, 0, 1], [255; 4], [0; 4], [127, 0, 0, 1]] {
+        let spoofed = SessionKey { source: Address::v4(source), ..key(5000) };
+        assert_eq!(admit(&mut table, &spoofed, &open, 0), Err(Reason::InvalidSource), "{source:?}");
+    }
+    assert_eq!(admit(&mut table, &key(0), &open, 0), Err(Reason::InvalidSource));
     assert_eq!(admit(&mut table, &key(862), &open, 0), Err(Reason::LoopGuard));
     let strict = view(|s| {
         s.allow = vec!["203.0.113.0/24".parse().unwrap()];
@@ -197,10 +203,10 @@ fn an_authenticated_session_is_known_by_the_ssid_in_its_own_place() {
     // Where an open packet has its SSID, an authenticated one has octets that must be zero, or were meant to mislead.
     for misleading in [0, 0x4321] {
         let mut found = SessionKey { ssid: misleading, ..session };
-        assert_eq!((table.admit(&mut found, 0x1234, &view, 0), found), (expected, session));
+        assert_eq!((table.admit((&mut found, Tags::NONE), 0x1234, &view, 0), found), (expected, session));
     }
     let mut other = SessionKey { ssid: 7, ..session };
-    assert_eq!((table.admit(&mut other, 0, &view, 0), other.ssid), (Ok(0), 7));
+    assert_eq!((table.admit((&mut other, Tags::NONE), 0, &view, 0), other.ssid), (Ok(0), 7));
 }
 
 #[test]

@@ -81,8 +81,9 @@ fn view(vector: &Vector) -> View {
         is_loopback: false,
         is_up: true,
         addresses: vector.ctx.local.clone(),
+        ..Interface::default()
     };
-    View::new(Arc::new(config), interface, &vector.ctx.local)
+    View::new(Arc::new(config), interface, &Arc::default())
 }
 
 fn slots(vector: &Vector) -> Vec<HistorySlot> {
@@ -112,7 +113,14 @@ fn job<'a>(vector: &'a Vector, chain: &'a [u8], control: Control<'a>) -> Job<'a>
     let facts = Facts { history_tag: 1, ..ctx.facts() };
     let facts = Facts { flags: facts.flags | Facts::UNASSIGNED, ..facts };
     let fixed = (!ctx.ip_header.is_empty()).then_some(&*ctx.ip_header);
-    Job { key, session_flags, facts, headers: Headers { fixed, extensions: chain }, has_segments: &|| true, control }
+    Job {
+        key,
+        session_flags,
+        facts,
+        headers: Headers { fixed, extensions: chain, ..Headers::default() },
+        has_segments: &|| true,
+        control,
+    }
 }
 
 /// A sealed reply and what was known of it, or why there is none.
