@@ -170,3 +170,18 @@ fn equal_ports_are_named_once_and_exempt_whatever_the_ssid_is() {
         assert!(reflector.stop().status.success());
     }
 }
+
+#[test]
+fn a_stateless_reflector_says_that_it_counts_nothing() {
+    let Some(net) = or_skip("peers: stateless", Net::new()) else { return };
+    let measurement = [0x80, 5, 0, 12, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0];
+    for engine in ENGINES {
+        let reflector = net.reflector(&[engine, &["--stateless"]].concat());
+        let mut client = net.client(V4, 862);
+        for tail in [&measurement[..], &[&[0x80, 244, 0, 32][..], &[0; 32], &measurement].concat()] {
+            let reply = client.ask(tail).expect("a reply");
+            assert_eq!(reply[reply.len() - 16..], measurement, "{engine:?}: U, and no numbers (RFC 8972 §4.5)");
+        }
+        assert!(reflector.stop().status.success());
+    }
+}

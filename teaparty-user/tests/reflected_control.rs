@@ -141,7 +141,10 @@ fn repeated_numbers_and_contradictions_get_one_ordinary_reply_c241_c242() {
         let both = [&[0x80, 10, 0, 8, 0x80, 1, 0, 4, 0, 0, 0, 0], &tail[..]].concat();
         let replies = all(&mut client, &both, 1);
         assert_eq!((replies.len(), replies[0][FLAGS], replies[0][FLAGS + 12]), (1, U, U), "{engine}");
-        assert!(reflector.stop().status.success());
+        let ended = reflector.stop();
+        // Said of the contradiction alone, with who it is.
+        let said = ended.error.lines().filter(|line| line.contains("192.0.2.2") && line.contains("RFC 10052 §4.3"));
+        assert_eq!((ended.status.success(), said.count()), (true, 1), "{engine}: {}", ended.error);
     }
 }
 

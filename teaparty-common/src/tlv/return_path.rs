@@ -77,7 +77,7 @@ pub fn read<B: Bytes>(payload: &mut B, tlv: &Tlv) -> Wish {
     let mut address = None;
     let mut list = None;
     while at < end {
-        let Some((code, length)) = sub_tlv(payload, at, end) else {
+        let Some((code, length)) = sub_tlv(payload, at, end, list.is_some()) else {
             payload.put(at, [Flags::MALFORMED.0]);
             return Wish::Unsupported;
         };
@@ -99,14 +99,16 @@ pub fn read<B: Bytes>(payload: &mut B, tlv: &Tlv) -> Wish {
     }
 }
 
-/// Returns type and Length of the sub-TLV at `at` in a Value that ends at `end`; `None` if it is malformed.
-fn sub_tlv<B: Bytes>(payload: &B, at: usize, end: usize) -> Option<(u8, usize)> {
+/// Returns type and Length of the sub-TLV at `at` in a Value that ends at `end`; `None` if it is malformed. Of a segment list
+/// that is ignored, since one `has_list` already, no Length is wrong that stays within the Value.
+fn sub_tlv<B: Bytes>(payload: &B, at: usize, end: usize, has_list: bool) -> Option<(u8, usize)> {
     let octets = payload.get::<HEADER_LEN>(at).filter(|_| at + HEADER_LEN <= end)?;
     let header: Header = zerocopy::transmute!(octets);
     let (code, length) = (header.code, usize::from(header.length.get()));
     let is_right = match code {
         CONTROL_CODE => length == 4,
         RETURN_ADDRESS => matches!(length, 4 | 16),
+        SR_MPLS | SRV6 if has_list => true,
         SR_MPLS => length > 0 && length.is_multiple_of(LABEL),
         SRV6 => length > 0 && length.is_multiple_of(SEGMENT),
         _ => true,
@@ -183,6 +185,7 @@ mod tests {
         let labels = [0x80, 3, 0, 4, 0, 6, 0x41, 0xff];
         assert_eq!(wish(&[&list, &[&[0x80, 4, 0, 16][..], &[8; 16]].concat()]), segments(8, None));
         assert_eq!(wish(&[&list, &labels, &list, &address]), segments(8, v4));
+        assert_eq!(wish(&[&list, &[&[0x80, 4, 0, 17][..], &[8; 17]].concat(), &address]), segments(8, v4));
         assert_eq!(wish(&[&labels, &list]), Wish::Unsupported);
     }
 
