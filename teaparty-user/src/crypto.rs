@@ -19,6 +19,7 @@ use subtle::ConstantTimeEq;
 use teaparty_common::wire::{AUTHENTICATED_LEN, HMAC_COVERS, HMAC_LEN};
 use zeroize::Zeroizing;
 
+use crate::files;
 use crate::layout::count;
 use crate::logging;
 
@@ -225,7 +226,7 @@ impl KeySource {
             }
             Self::Credential(name) => {
                 let folder = credentials().ok_or_else(|| KeyError::NoCredentials { name: name.clone() })?;
-                let file = std::fs::File::open(folder.join(name)).map_err(unreadable)?;
+                let file = files::open(&folder.join(name)).map_err(unreadable)?;
                 Key::from_content(&content(file).map_err(unreadable)?)
             }
             Self::File(path) => {
@@ -250,7 +251,7 @@ pub enum SecretError {
 
 /// Opens a file with a secret, if nobody but its owner may read or write it.
 pub fn open_secret(path: &Path) -> Result<std::fs::File, SecretError> {
-    let file = std::fs::File::open(path).map_err(SecretError::Unreadable)?;
+    let file = files::open(path).map_err(SecretError::Unreadable)?;
     let mode = file.metadata().map_err(SecretError::Unreadable)?.permissions().mode() & 0o7777;
     // A unit may also write %d/NAME. systemd guards that folder, and where it lets a user in by an access control list, a
     // file in it looks as if its group might read it.

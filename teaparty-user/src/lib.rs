@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`cli`] and [`config`] (what can be asked for), [`sender`] (the Session-Sender),
 //! [`reflector`] (the Session-Reflector), [`daemon`] (the process of several), [`doctor`] (what it needs of a host), [`heartbeat`], [`api`] and [`metrics`] (what is around it), [`clock`] (time and how far it may
-//! be off), [`net`] (UDP with the facts a measurement needs), [`crypto`] (keys and HMACs), [`process`] (what is kept
+//! be off), [`net`] (UDP with the facts a measurement needs), [`crypto`] (keys and HMACs), [`files`] (what is read by name), [`process`] (what is kept
 //! from neighbours), [`privileges`] and [`service`] (a daemon's manners), [`stdio`], [`layout`], [`logging`] and
 //! [`exit`] (what is said, and how a run ends).
 
@@ -14,6 +14,7 @@ pub mod crypto;
 pub mod daemon;
 pub mod doctor;
 pub mod exit;
+pub mod files;
 pub mod heartbeat;
 pub mod layout;
 pub mod logging;

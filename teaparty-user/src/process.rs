@@ -1,10 +1,59 @@
-//! What this process keeps from its neighbours on the host: arguments that hold a key, and core dumps.
+//! This process and its host: what it keeps from its neighbours (arguments that hold a key, core dumps), how many descriptors it
+//! may have, and how long its end may take.
 
 use std::io;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::stdio;
 
 /// Forbids core dumps and reading of our memory by other processes of the same user. Called before a key is loaded.
 pub fn forbid_dumps() -> io::Result<()> {
     nix::sys::prctl::set_dumpable(false).map_err(io::Error::from)
+}
+
+/// Raises the soft limit of open descriptors to the hard one: each interface takes some thirty.
+pub fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(error) = raised {
+        tracing::debug!("the limit of open descriptors stays as it is: {error}");
+    }
+}
+
+/// An error's text with what to do about it, where it is that too many descriptors are open.
+pub fn explained(error: impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let (per_process, per_system) =
+        (io::Error::from_raw_os_error(libc::EMFILE), io::Error::from_raw_os_error(libc::ENFILE));
+    if text.contains(&format!("(os error {})", libc::ENFILE)) && text.contains(&per_system.to_string()) {
+        return format!("{text}; the whole system has no more: raise it with sysctl -w fs.file-max=N");
+    }
+    if !text.contains(&per_process.to_string()) {
+        return text;
+    }
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or_else(|_| String::new(), |(_, hard)| format!(" ({hard})"));
+    format!(
+        "{text}; this process may have no more descriptors open than its hard limit{limit}, and each interface takes some \
+         thirty: raise it with LimitNOFILE= in the unit, `ulimit -Hn`, or --ulimit nofile= of the container"
+    )
+}
+
+/// Ends the process after this time if it has not ended by then, with status 1 and a message.
+pub fn end_within(limit: Duration) {
+    let end = move || {
+        std::thread::sleep(limit);
+        stdio::complain(
+            "teaparty: the end takes too long and is cut short; a program may go on answering, `teaparty detach --all` \
+             removes it",
+        );
+        // SAFETY: takes no pointers. Not exit(3), whose handlers could wait for what keeps us waiting.
+        unsafe { libc::_exit(1) }
+    };
+    if let Err(error) = std::thread::Builder::new().name("end".into()).spawn(end) {
+        tracing::debug!("nothing limits the end: {error}");
+    }
 }
 
 /// Overwrites every occurrence of `secret` among the process's arguments with `x`, so that `/proc/<pid>/cmdline` and
@@ -49,6 +98,16 @@ fn overwrite(area: &mut [u8], secret: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_many_descriptors_are_told_with_limit_and_remedy() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let text = explained(format!("cannot do it: {}", io::Error::from_raw_os_error(libc::EMFILE)));
+        for word in ["LimitNOFILE", "ulimit -Hn", &hard.to_string()] {
+            assert!(text.contains(word), "no {word} in {text}");
+        }
+        assert_eq!(explained("something else"), "something else");
+    }
 
     #[test]
     fn the_area_is_found_behind_any_process_name() {

@@ -30,6 +30,9 @@ pub async fn reload(State(app): State<AppState>) -> Result<Json<Report>, ApiErro
                 .with_status(StatusCode::UNPROCESSABLE_ENTITY)
         }
         ReloadError::Gone => ApiError::conflict(error.to_string(), "start with --config FILE"),
+        ReloadError::Slow | ReloadError::NoThread(_) => {
+            ApiError::conflict(error.to_string(), "nothing has changed; ask again when the files can be read")
+        }
         ReloadError::Refused(error) => ApiError::kernel(error),
     })
 }

@@ -21,6 +21,7 @@ use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
 use crate::crypto::{SecretError, open_secret};
+use crate::files;
 
 /// Most octets of a file with certificates, or with a key.
 const MAX_FILE: u64 = 1 << 20;
@@ -172,7 +173,7 @@ impl fmt::Debug for Tls {
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let name = path.display().to_string();
     let unreadable = |reason| TlsError::Unreadable { path: name.clone(), reason };
-    let text = content(std::fs::File::open(path).map_err(unreadable)?).map_err(unreadable)?;
+    let text = content(files::open(path).map_err(unreadable)?).map_err(unreadable)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let chain = chain.map_err(|error| malformed(&name, error))?;
     match chain.is_empty() {

@@ -14,6 +14,7 @@ use super::problem::{Problem, Problems};
 use super::service::Service;
 use super::typed::Typed;
 use crate::api::access::Access;
+use crate::files;
 use crate::reflector::config::{Config, ConfigError, Format, SessionSettings, Settings, XdpMode};
 use crate::reflector::handle::SessionSpec;
 use crate::reflector::keys::KeyLoader;
@@ -301,7 +302,7 @@ pub fn text_of(path: &Path) -> Result<String, String> {
     let octets = if is_standard_input(path) {
         read(&mut std::io::stdin().lock())
     } else {
-        std::fs::File::open(path).and_then(|mut file| read(&mut file))
+        files::open(path).and_then(|mut file| read(&mut file))
     };
     let octets = octets.map_err(|error| format!("cannot be read: {error}"))?;
     if octets.len() as u64 > MAX_FILE {

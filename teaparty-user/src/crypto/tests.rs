@@ -111,7 +111,7 @@ fn files_that_others_may_read_are_refused_by_name() {
     }
     let missing = KeySource::File("/nonexistent/key".into()).load().unwrap_err().to_string();
     assert!(missing.contains("/nonexistent/key"), "{missing}");
-    assert!(matches!(KeySource::File("/dev/zero".into()).load(), Err(KeyError::Exposed { .. } | KeyError::TooLong)));
+    assert!(matches!(KeySource::File("/dev/zero".into()).load(), Err(KeyError::Unreadable { .. })));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 pub mod reload;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use rustix::thread::CapabilitySet;
@@ -23,7 +24,10 @@ use crate::reflector::keys::KeyLoader;
 use crate::reflector::summary::{Ready, Summary};
 use crate::reflector::{Reflector, ReflectorError, loader};
 use crate::stdio::{self, Reader};
-use crate::{privileges, service};
+use crate::{privileges, process, service};
+
+/// How long the end may take.
+const LONGEST_END: Duration = Duration::from_millis(4500);
 
 /// A plan, and how it was made: to make it again.
 #[derive(Debug)]
@@ -45,6 +49,7 @@ struct Member {
 /// Runs the plan on a runtime of its own. Gives up privileges: to be called while there is one thread, before any other is
 /// there to keep what this one gives up.
 pub fn run_alone(prepared: Prepared) -> anyhow::Result<Exit> {
+    process::raise_descriptor_limit();
     let mut needed = CapabilitySet::empty();
     for planned in &prepared.plan.reflectors {
         loader::check(&planned.config).map_err(ReflectorError::from)?;
@@ -52,16 +57,25 @@ pub fn run_alone(prepared: Prepared) -> anyhow::Result<Exit> {
     }
     privileges::keep_only(needed).context("cannot give up privileges")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(run(prepared))
+    let runtime = runtime.context("cannot start the runtime")?;
+    let exit = runtime.block_on(run(prepared));
+    // What still waits for a file, or serves a client, keeps nobody from ending.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    exit
 }
 
 /// Does what is planned until SIGINT or SIGTERM. Prints the ready block and the summary to standard output.
 async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit> {
     // Before anything is attached: by default the signal would end the process.
     let hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    let ending = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    tokio::spawn(limit_end(ending));
     // Before anything is attached: what can't be listened at shall not leave anything behind.
     let listener = listen(plan.service.reach.api.as_ref(), &plan.access).await?;
-    let members = start(&plan.reflectors)?;
+    let members = start(&plan.reflectors).map_err(|error| {
+        let text = process::explained(&error);
+        if text == error.to_string() { error.into() } else { anyhow::anyhow!(text) }
+    })?;
     let handles: Vec<ReflectorHandle> = members.iter().map(|member| member.handle.clone()).collect();
     announce(&handles);
     let beats = Heartbeats::new(handles.clone());
@@ -99,6 +113,16 @@ async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit>
     }
     // What goes on answering, or takes memory, without a controller is for somebody to see to.
     Ok(if is_left { Exit::Failure } else { Exit::Success })
+}
+
+/// Sees to it that the process is gone soon after SIGINT or SIGTERM, whatever it waits for.
+async fn limit_end(signals: [std::io::Result<Signal>; 2]) {
+    let [Ok(mut interrupt), Ok(mut terminate)] = signals else { return };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    process::end_within(LONGEST_END);
 }
 
 /// Reads the configuration again at each SIGHUP, for ever.

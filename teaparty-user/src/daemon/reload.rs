@@ -2,7 +2,9 @@
 //! leaves all as it is. Then what can change while packets are answered changes, and the rest is named.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -11,19 +13,25 @@ use crate::config::document::keys;
 use crate::config::plan::{Asked, Plan, is_standard_input};
 use crate::config::problem::Problems;
 use crate::config::service::Service;
+use crate::files;
 use crate::heartbeat::{Heartbeat, Heartbeats};
 use crate::reflector::handle::{ReconfigureError, ReflectorHandle, SessionSpec};
 use crate::reflector::keys::KeyLoader;
 use crate::reflector::reload::Reloaded;
 use crate::reflector::slow_path::locked;
 
+/// How long reading the configuration and the keys may take.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
 /// Reads the configuration again, whenever asked to.
 pub struct Reloader {
-    asked: Asked,
-    loader: KeyLoader,
+    asked: Arc<Asked>,
+    loader: Arc<KeyLoader>,
     handles: Vec<ReflectorHandle>,
     heartbeats: Heartbeats,
     access: Access,
+    /// Whether the files are being read; one that does not answer is not asked again.
+    is_reading: Arc<AtomicBool>,
     /// What the file said last; held while a reload runs, so that there is one at a time.
     last: Mutex<Last>,
 }
@@ -63,6 +71,15 @@ pub enum ReloadError {
     /// There is nothing to read.
     #[error("the configuration came by standard input, which can't be read again; start with --config FILE")]
     Gone,
+    /// The files take too long.
+    #[error(
+        "configuration and keys were not read within {} s; a file system does not answer, or a descriptor gives nothing",
+        PATIENCE.as_secs()
+    )]
+    Slow,
+    /// There is no thread to read them.
+    #[error("there is no thread to read the configuration: {0}")]
+    NoThread(std::io::Error),
     /// The kernel.
     #[error(transparent)]
     Refused(#[from] ReconfigureError),
@@ -79,16 +96,17 @@ impl Reloader {
     ) -> Self {
         let sessions = plan.reflectors.iter().map(|planned| planned.sessions.clone()).collect();
         let last = Mutex::new(Last { service: plan.service.clone(), sessions });
-        Self { asked, loader, handles, heartbeats, access: plan.access.clone(), last }
+        let (asked, loader, is_reading) = (Arc::new(asked), Arc::new(loader), Arc::default());
+        Self { asked, loader, is_reading, handles, heartbeats, access: plan.access.clone(), last }
     }
 
     /// Reads, checks, changes. To be called on a thread that may wait, within a tokio runtime.
     pub fn reload(&self) -> Result<Report, ReloadError> {
         let mut last = locked(&self.last);
-        if self.asked.file.as_deref().is_some_and(is_standard_input) {
+        if self.asked.file.as_deref().is_some_and(|file| is_standard_input(file) || !files::is_repeatable(file)) {
             return Err(ReloadError::Gone);
         }
-        let plan = Plan::read(&self.asked, &self.loader).map_err(ReloadError::Wrong)?;
+        let plan = self.read()?;
         let mut report = Report::default();
         let mut sessions = last.sessions.clone();
         let mut done: Vec<(usize, Reloaded)> = Vec::new();
@@ -120,6 +138,26 @@ impl Reloader {
         report.restart.extend(new.map(|name| Changed { reflector: Some(name), key: "reflector".into() }));
         self.follow_service(&mut last.service, plan.service, &plan.access, &mut report);
         Ok(report)
+    }
+
+    /// Reads configuration and keys, on a thread of its own: a file system may not answer, and must not keep us from ending.
+    fn read(&self) -> Result<Plan, ReloadError> {
+        if self.is_reading.swap(true, Ordering::AcqRel) {
+            return Err(ReloadError::Slow);
+        }
+        let (asked, loader, is_reading) = (self.asked.clone(), self.loader.clone(), self.is_reading.clone());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let read = move || {
+            let plan = Plan::read(&asked, &loader);
+            is_reading.store(false, Ordering::Release);
+            // Nobody may be waiting any more.
+            let _ = sender.send(plan);
+        };
+        if let Err(error) = std::thread::Builder::new().name("reload".into()).spawn(read) {
+            self.is_reading.store(false, Ordering::Release);
+            return Err(ReloadError::NoThread(error));
+        }
+        receiver.recv_timeout(PATIENCE).map_err(|_| ReloadError::Slow)?.map_err(ReloadError::Wrong)
     }
 
     /// Heartbeats, and the files that say who may use the API, change at once; all else of the process at a restart.

@@ -15,6 +15,7 @@ use super::config::{MOST_TARGETS, Origin, Source};
 use super::http::{self, MAX_DOCUMENT};
 use super::target::{LABEL_OCTETS, MOST_LABELS, Wanted, label_problem};
 use super::yaml;
+use crate::files;
 use crate::sender::target::parse_words;
 
 /// A file is looked at so often, to see whether it has changed.
@@ -213,7 +214,7 @@ fn read_files(names: &[String]) -> (Texts, Stamps) {
 
 /// Reads a file of no more octets than there is room for, which becomes less by it.
 fn read_file(path: &Path, room: &mut usize) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let file = files::open_regular(path).map_err(|error| format!("cannot be read: {error}"))?;
     let mut text = String::new();
     let read = file.take(*room as u64 + 1).read_to_string(&mut text);
     read.map_err(|error| format!("cannot be read: {error}"))?;

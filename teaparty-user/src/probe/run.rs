@@ -23,7 +23,7 @@ use crate::api::listen::{Listener, Place};
 use crate::api::server;
 use crate::clock::{Clock, SystemClock};
 use crate::config::plan::is_standard_input;
-use crate::daemon::reload::ReloadError;
+use crate::daemon::reload::{PATIENCE, ReloadError};
 use crate::exit::Exit;
 use crate::reflector::keys::KeyLoader;
 use crate::stdio::{self, Reader};
@@ -50,7 +50,11 @@ pub fn run(path: &Path, config: Config, loader: KeyLoader, format: Format) -> an
         tracing::warn!(%error, "cannot forbid core dumps, which would hold keys");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(follow(path.into(), config, Arc::new(loader), format))
+    let runtime = runtime.context("cannot start the runtime")?;
+    let exit = runtime.block_on(follow(path.into(), config, Arc::new(loader), format));
+    // A file or a name that is still waited for keeps nobody from ending.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    exit
 }
 
 async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: Format) -> anyhow::Result<Exit> {
@@ -129,11 +133,12 @@ fn renew(access: &Access, newer: &Access) {
 
 async fn reload(path: &Path, loader: &Arc<KeyLoader>, board: &Board) -> Option<Config> {
     let (path, loader) = (path.to_owned(), loader.clone());
-    let read = tokio::task::spawn_blocking(move || Config::read(&path, &loader)).await;
-    let config = match read {
-        Ok(Ok(config)) => Ok(config),
-        Ok(Err(problems)) => Err(problems.to_string()),
-        Err(error) => Err(error.to_string()),
+    let read = tokio::task::spawn_blocking(move || Config::read(&path, &loader));
+    let config = match tokio::time::timeout(PATIENCE, read).await {
+        Ok(Ok(Ok(config))) => Ok(config),
+        Ok(Ok(Err(problems))) => Err(problems.to_string()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(ReloadError::Slow.to_string()),
     };
     board.count_reload(config.is_ok());
     match config {

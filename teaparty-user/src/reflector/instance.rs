@@ -29,6 +29,7 @@ use crate::net::interface::Interface;
 use crate::net::packet::{FrameSocket, PacketSocket};
 use crate::net::socket::Socket;
 use crate::net::wait::ask_for_short_turns;
+use crate::process::explained;
 
 /// A running reflector on one interface.
 pub struct Instance {
@@ -145,8 +146,9 @@ impl Instance {
         };
         *held = folder;
         if mode == XdpMode::Auto && error.is_optional() {
-            tracing::warn!(interface = view.interface.name, %error, "no XDP, sockets answer instead, slower");
-            self.go_on_without(error.to_string())
+            let error = explained(error);
+            tracing::warn!(interface = view.interface.name, error, "no XDP, sockets answer instead, slower");
+            self.go_on_without(error)
         } else {
             self.halt();
             Err(error.into())
@@ -348,8 +350,9 @@ fn load(view: &View, held: &mut Option<Folder>) -> Result<(Option<Loading>, Opti
     match Loading::begin(view, held) {
         Ok(loading) => Ok((Some(loading), None)),
         Err(error) if mode == XdpMode::Auto && error.is_optional() => {
-            tracing::warn!(interface = view.interface.name, %error, "no XDP, sockets answer instead, slower");
-            Ok((None, Some(error.to_string())))
+            let error = explained(error);
+            tracing::warn!(interface = view.interface.name, error, "no XDP, sockets answer instead, slower");
+            Ok((None, Some(error)))
         }
         Err(error) => Err(error.into()),
     }

@@ -299,7 +299,14 @@ impl Loading {
         let was_held = held.is_some();
         let folder = match held.take() {
             Some(folder) => pins::claim::hand_over(folder, &interface.name, interface.index)?,
-            None => claim(&interface.name, interface.index)?,
+            None => claim(&interface.name, interface.index).map_err(|error| match xdp_state(interface.index) {
+                // Sockets beside another user's program would be a second reflector.
+                Ok(Some(state)) if matches!(error, PinError::Foreign { .. }) => {
+                    tracing::warn!(interface = interface.name, %error, "its folder of pins is not ours");
+                    busy(&interface.name, state.program_id)
+                }
+                _ => LoadError::from(error),
+            })?,
         };
         let is_adopted = adoptable(&folder, &interface.name)?;
         let door = folder.door();

@@ -50,6 +50,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use teaparty_common::maps::Clock;
 use teaparty_common::reflect::Address;
 use teaparty_common::tlv::measurement::{METHOD_SOFTWARE, SYNC_SOURCE_FREE_RUNNING, SYNC_SOURCE_NTP};
@@ -75,7 +76,7 @@ use crate::net::clock_watch::ClockWatch;
 use crate::net::host::Host;
 use crate::net::interface::{Interface, InterfaceError, Watcher};
 use crate::net::socket::SocketError;
-use crate::{logging, service};
+use crate::{logging, process, service};
 
 /// How often clock and interfaces are looked at even if nobody announces a change.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
@@ -189,12 +190,17 @@ impl Reflector {
         let clock_watch = clock_watch.map_err(io::Error::from)?;
         let tai_offset = TaiOffset::new(&SystemClock);
         // Before anything is attached: whoever ends us from now on has it taken away again.
-        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         pins::claim::sweep();
         let mut slots: Vec<(String, Option<Instance>)> = Vec::new();
         let host = Arc::new(Host::read().map_err(ReflectorError::System)?);
         tell_missing(&config, &host);
         for name in &config.interfaces {
+            // Many interfaces take a while, and nobody waits for that who wants us to end.
+            if interrupt.recv().now_or_never().or_else(|| terminate.recv().now_or_never()).is_some() {
+                let _ = commands_in.send(Command::Stop);
+                break;
+            }
             let started = Interface::find_in(&host, name).map_err(ReflectorError::from).and_then(|interface| {
                 let (sender, tally, clock) = (sender.clone(), Arc::default(), read_clock(&tai_offset));
                 let interface = (interface, &host);
@@ -204,7 +210,8 @@ impl Reflector {
                 Ok(instance) => slots.push((name.clone(), Some(instance))),
                 // Nobody has asked for this one.
                 Err(error) if config.is_chosen && (!slots.is_empty() || config.interfaces.last() != Some(name)) => {
-                    tracing::warn!(interface = %name, %error, "left out");
+                    let error = process::explained(error);
+                    tracing::warn!(interface = %name, error, "left out");
                 }
                 Err(error) => {
                     // What an earlier controller left answering goes on answering.
@@ -261,7 +268,7 @@ impl Reflector {
         // Nothing answers by what is kept for an interface that is away.
         for (name, folder) in self.held {
             if let Err(error) = folder.remove() {
-                tracing::error!("{name}: {error}");
+                tracing::error!(interface = %name, %error, "what was pinned for it is still there");
                 summary.is_left = true;
             }
         }
@@ -428,7 +435,8 @@ impl Reflector {
                     Ok(found) => follow_one(name, instance, found, &host),
                     Err(_) => {
                         tracing::warn!(
-                            "{name}: the interface is gone; answers begin again when one called {} comes",
+                            interface = %name,
+                            "the interface is gone; answers begin again when one called {} comes",
                             instance.configured
                         );
                         name.clone_from(&instance.configured);
@@ -496,7 +504,7 @@ fn attach_all(
 fn follow_one(name: &mut String, instance: &Instance, found: Interface, host: &Arc<Host>) {
     let view = instance.shared.view();
     if found.name != *name {
-        tracing::info!("{name}: the interface is called {} now", found.name);
+        tracing::info!(interface = %name, "the interface is called {} now", found.name);
         name.clone_from(&found.name);
     } else if found != *view.interface {
         tracing::info!(interface = %name, "addresses or link have changed");

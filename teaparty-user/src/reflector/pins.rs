@@ -288,9 +288,12 @@ pub enum Detached {
     Elsewhere,
 }
 
+/// A folder's name, or that of its interface, and what became of it.
+pub type Outcome = (String, Result<Detached, PinError>);
+
 /// What `teaparty detach --all` does: removes all that controllers that no longer run have left in this network namespace,
-/// and what is pinned for interfaces and namespaces that are gone. The names of the folders, or of their interfaces.
-pub fn detach_all() -> Result<Vec<(String, Result<Detached, PinError>)>, PinError> {
+/// and what is pinned for interfaces and namespaces that are gone.
+pub fn detach_all() -> Result<Vec<Outcome>, PinError> {
     let Some(root) = is_mounted().then(Root::open).transpose()?.flatten() else { return Ok(Vec::new()) };
     let mut all = Vec::new();
     for entry in root.names()? {

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::connect::connect;
 use crate::api::trust;
 use crate::exit::UsageError;
+use crate::files;
 
 /// Most octets of an answer.
 const MAX_ANSWER: u64 = 16 << 20;
@@ -88,7 +89,7 @@ impl Client {
         let read = |path: &Path| {
             let wrong = |problem: String| UsageError::new(format!("--token-file: {}: {problem}", path.display()));
             let mut text = Zeroizing::new(String::new());
-            let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
+            let file = files::open(path).map_err(|error| wrong(error.to_string()))?;
             file.take(MAX_TOKEN).read_to_string(&mut text).map_err(|error| wrong(error.to_string()))?;
             let token = Zeroizing::new(text.trim().to_owned());
             if token.is_empty() || !token.bytes().all(|octet| octet.is_ascii_graphic()) {

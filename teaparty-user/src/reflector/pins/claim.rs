@@ -74,8 +74,10 @@ fn try_claim(root: &Root, interface: &str, index: u32) -> Result<Option<Folder>,
                 if is_wanted {
                     let other = interface_name(at).unwrap_or_default();
                     tracing::warn!(
-                        "{interface}: what an earlier reflector has pinned under this name is of the interface with number \
-                         {at}, {other} by now, and is not taken over; `teaparty detach --iface {other}` ends it"
+                        interface,
+                        other,
+                        "what an earlier reflector has pinned under this name is of the interface with number {at}, {other} \
+                         by now, and is not taken over; `teaparty detach --iface {other}` ends it"
                     );
                 }
                 others.push((folder, at));
@@ -87,7 +89,8 @@ fn try_claim(root: &Root, interface: &str, index: u32) -> Result<Option<Folder>,
             }
             Place::Elsewhere if is_wanted => {
                 tracing::warn!(
-                    "{interface}: what an earlier reflector has pinned under this name is of another network namespace, and \
+                    interface,
+                    "what an earlier reflector has pinned under this name is of another network namespace, and \
                      is not taken over"
                 );
                 let aside = free_name(root, &wanted);
@@ -107,7 +110,7 @@ fn try_claim(root: &Root, interface: &str, index: u32) -> Result<Option<Folder>,
 
 fn remove_stale(folder: &Folder, name: &str) -> Result<(), PinError> {
     folder.remove()?;
-    tracing::info!("removed {}: what was pinned there was of an interface that is gone", path_of(name).display());
+    tracing::info!(folder = %path_of(name).display(), "removed: what was pinned there was of an interface that is gone");
     Ok(())
 }
 
@@ -128,11 +131,11 @@ fn rename_all(mut wanted: Vec<(&Folder, String)>) {
             let from = folder.path();
             match folder.rename(name) {
                 Ok(()) => {
-                    tracing::info!("{} is {} now, as its interface is called", from.display(), path_of(name).display());
+                    tracing::info!(folder = %from.display(), "called {name} now, as its interface is");
                     false
                 }
                 Err(error) => {
-                    tracing::debug!("{} can't be called {name} yet: {error}", from.display());
+                    tracing::debug!(folder = %from.display(), %error, "can't be called {name} yet");
                     true
                 }
             }
@@ -150,7 +153,7 @@ fn rename_all(mut wanted: Vec<(&Folder, String)>) {
 /// Removes what is pinned for interfaces that are gone, as far as it is ours and no reflector runs there.
 pub fn sweep() {
     if let Err(error) = try_sweep() {
-        tracing::debug!("looking for pins of interfaces that are gone: {error}");
+        tracing::debug!(%error, "no look at the pins of interfaces that are gone");
     }
 }
 
