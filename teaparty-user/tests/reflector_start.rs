@@ -158,8 +158,9 @@ fn what_has_begun_goes_on_by_sockets_if_the_verifier_refuses_the_program() {
     assert!(ended.out.contains(" packets answered in 1 session\n"), "{}", ended.out);
     assert!(ended.error.contains("no XDP, sockets answer instead") && !net.pins().exists(), "{}", ended.error);
     // The same by the doctor, which says what the verifier says.
-    let doctor = net.teaparty(&["doctor", "--iface", "veth0"]).env("TEAPARTY_EBPF_OBJECT", &path).output().unwrap();
+    let arguments = ["doctor", "--iface", "veth0", "--format", "json"];
+    let doctor = net.teaparty(&arguments).env("TEAPARTY_EBPF_OBJECT", &path).output().unwrap();
     let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    assert!(doctor.status.code() == Some(1) && text.contains("FAIL  program      the kernel does not load"), "{text}");
+    assert!(doctor.status.code() == Some(1) && text.contains("the kernel does not load the XDP program"), "{text}");
     assert!(text.contains("Verifier output: unreachable insn 1"), "{text}");
 }
