@@ -89,11 +89,11 @@ fn is_user_namespace(map: &str) -> bool {
 fn descriptors(interfaces: usize, (soft, hard): (u64, u64)) -> Finding {
     let needed = DESCRIPTORS + DESCRIPTORS_EACH * interfaces as u64;
     let found = format!("{soft} may be open, at most {hard}; {interfaces} interfaces take some {needed}");
-    if soft >= needed {
+    // A start raises the soft limit to the hard one.
+    if hard >= needed {
         return Finding::good("descriptors", found);
     }
-    let verdict = if hard >= needed { Verdict::Warning } else { Verdict::Failure };
-    Finding::new("descriptors", verdict, found)
+    Finding::new("descriptors", Verdict::Failure, found)
         .remedy(format!("ulimit -n {needed}, LimitNOFILE={needed} in the unit, or fewer interfaces (--iface)"))
 }
 
@@ -219,7 +219,7 @@ mod tests {
         assert!(refused.verdict == Verdict::Failure && refused.found.contains("R3 min value"), "{refused:?}");
         assert_eq!((object(Ok(9), None).verdict, object(Ok(9), Some(Ok(()))).verdict), (Verdict::Note, Verdict::Good));
         assert_eq!(descriptors(40, (1024, 1024)).verdict, Verdict::Failure);
-        assert_eq!(descriptors(40, (1024, 524_288)).verdict, Verdict::Warning);
+        assert_eq!(descriptors(40, (1024, 524_288)).verdict, Verdict::Good);
         assert_eq!(descriptors(4, (1024, 524_288)).verdict, Verdict::Good);
         assert!(!is_user_namespace("         0          0 4294967295"));
         assert!(is_user_namespace("         0       1000          1\n         1     100000      65536"));
