@@ -6,6 +6,7 @@ mod codegen;
 mod conformance;
 mod dist;
 mod exec;
+mod kernels;
 mod paths;
 mod run;
 mod setup;
@@ -41,6 +42,10 @@ enum Task {
     Bench(bench::Args),
     /// Say where time goes: in the kernel by part of the program and by single steps, in processes by flame graphs
     Profile(bench::profile::Args),
+    /// Try the reflector on every kernel that we promise to run on: 6.1 and 6.12 in qemu, and the one that runs
+    Kernels(kernels::Args),
+    #[command(hide = true)]
+    KernelsInside(kernels::inside::Args),
     /// Load every program, say what that costs the kernel's verifier, fail over budget
     Verify(verify::Args),
     /// Check what no compiler checks: paths in documents, heads of files, things left undone, generated tables
@@ -61,6 +66,8 @@ fn main() -> ExitCode {
         Task::Conformance => conformance::main(),
         Task::Bench(args) => bench::main(&args).map(done),
         Task::Profile(args) => bench::profile::main(&args).map(done),
+        Task::Kernels(args) => kernels::main(&args),
+        Task::KernelsInside(args) => kernels::inside::main(&args).map(done),
         Task::Verify(args) => verify::main(&args).map(done),
         Task::Tidy => tidy::main().map(done),
         Task::Dist(args) => dist::main(&args).map(done),

@@ -38,7 +38,8 @@ pub(crate) fn install(packages: &[&str], steps: &mut Steps) -> Result<()> {
     get(packages, steps)
 }
 
-fn update(wanted: &[&str], steps: &mut Steps) -> Result<()> {
+/// Fetches the package lists; `wanted` is named where there is no `apt-get`.
+pub(crate) fn update(wanted: &[&str], steps: &mut Steps) -> Result<()> {
     if !is_here() {
         bail!("there is no apt-get to install {} with", wanted.join(" "));
     }
