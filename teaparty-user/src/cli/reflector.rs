@@ -103,7 +103,7 @@ fn detach_all() -> anyhow::Result<Exit> {
             Ok(Detached::Running) => "a reflector is running there; stop it first",
             Ok(Detached::Elsewhere) => "of another network namespace; run this in there",
             Err(error) => {
-                tracing::error!("{name}: {error}");
+                tracing::error!(interface = %name, %error);
                 exit = Exit::Failure;
                 continue;
             }

@@ -126,9 +126,15 @@ impl<'a> Document<'a> {
     /// The settings that a table writes, the others being `T`'s defaults. Each value that does not fit is a problem, and
     /// then there are none. Keys that `T` does not have are not looked at.
     pub fn settings<T: Args + Default + Serialize + DeserializeOwned>(&mut self, table: &Table<'a>) -> Option<T> {
+        let before = self.problems.len();
+        let settings = self.fitting(table);
+        (self.problems.len() == before).then_some(settings)
+    }
+
+    /// The same, with defaults in place of values that do not fit: to go on looking for problems.
+    pub fn fitting<T: Args + Default + Serialize + DeserializeOwned>(&mut self, table: &Table<'a>) -> T {
         let defaults = defaults::<T>();
         let mut fitting = DeTable::new();
-        let mut is_whole = true;
         for (name, value) in &table.members {
             let Some(default) = defaults.get(&**name.get_ref()) else { continue };
             let value = listed(value.clone(), default);
@@ -139,13 +145,47 @@ impl<'a> Document<'a> {
                 Err(error) => {
                     let what = format!("{}; {}", plain(error.message()), describe::<T>(name.get_ref()));
                     self.wrong(error.span().unwrap_or(value.span()), name.get_ref().clone(), what);
-                    is_whole = false;
                 }
             }
         }
-        let whole = T::deserialize(Deserializer::from(Spanned::new(0..0, fitting)));
-        whole.ok().filter(|_| is_whole)
+        // Each value fits alone, and none depends on another one.
+        T::deserialize(Deserializer::from(Spanned::new(0..0, fitting))).unwrap_or_default()
     }
+}
+
+/// Tries settings; each setting that `attempt` refuses is told to `refused` and replaced by its default for another try.
+///
+/// So all that is wrong comes out at once, although `attempt` stops at the first mistake. Returns `None` if there was one.
+pub fn try_each<T, R, E>(
+    mut settings: T,
+    mut attempt: impl FnMut(&T) -> Result<R, (&'static str, E)>,
+    mut refused: impl FnMut(&'static str, E),
+) -> Option<R>
+where
+    T: Default + Serialize + DeserializeOwned,
+{
+    let mut known: Vec<&'static str> = Vec::new();
+    loop {
+        match attempt(&settings) {
+            Ok(result) => return known.is_empty().then_some(result),
+            // Its default is refused as well, because of another setting that was told already.
+            Err((field, _)) if known.contains(&field) => return None,
+            Err((field, error)) => {
+                known.push(field);
+                refused(field, error);
+                let Some(next) = without(&settings, field) else { return None };
+                settings = next;
+            }
+        }
+    }
+}
+
+/// Settings with the default in place of one.
+fn without<T: Default + Serialize + DeserializeOwned>(settings: &T, field: &str) -> Option<T> {
+    let Ok(Value::Object(mut members)) = serde_json::to_value(settings) else { return None };
+    let default = defaults::<T>().remove(field)?;
+    members.insert(field.to_owned(), default);
+    serde_json::from_value(Value::Object(members)).ok()
 }
 
 /// The names of `T`'s keys with their defaults.

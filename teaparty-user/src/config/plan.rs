@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
-use super::document::{Document, Kind, Table, keys};
+use super::document::{Document, Kind, Table, keys, try_each};
 use super::problem::{Problem, Problems};
 use super::service::Service;
 use super::typed::Typed;
@@ -175,16 +175,17 @@ fn names_of(names: &HashMap<String, usize>, at: usize) -> String {
 
 /// The settings of the process, checked as far as there are any, and what their files say of who may use the API.
 fn service<'a>(document: &mut Document<'a>, table: &Table<'a>, asked: &Asked) -> (Service, Access) {
-    let Some(mut service) = document.settings::<Service>(table) else { return Default::default() };
+    let mut service: Service = document.fitting(table);
     if let Err(error) = asked.service.over(&mut service) {
         document.problems.push(typed_wrong(&error));
         return (service, Access::default());
     }
-    let access = service.check().unwrap_or_else(|error| {
-        document.refused(table, asked.service.has(error.field), error);
-        Access::default()
-    });
-    (service, access)
+    let access = try_each(
+        service.clone(),
+        |service| service.check().map_err(|error| (error.field, error)),
+        |field, error| document.refused(table, asked.service.has(field), error),
+    );
+    (service, access.unwrap_or_default())
 }
 
 /// A reflector's tables, what is common to all of them included; one without a `[[reflector]]` table.
@@ -226,16 +227,22 @@ fn layers<'a>(document: &mut Document<'a>, root: Table<'a>) -> Vec<Table<'a>> {
 /// One reflector, or `None` and what is wrong with it.
 fn planned<'a>(document: &mut Document<'a>, layer: &Table<'a>, asked: &Asked, loader: &KeyLoader) -> Option<Planned> {
     let before = document.problems.len();
-    let known = keys::<SessionSettings>();
+    let known_keys = keys::<SessionSettings>();
+    let mut written: Vec<Option<SessionSettings>> = Vec::new();
     for at in 0.. {
         let Some(table) = session_table(layer, at) else { break };
-        document.unknown_keys(&table, &known, &[]);
-        document.settings::<SessionSettings>(&table);
+        let known = document.problems.len();
+        document.unknown_keys(&table, &known_keys, &[]);
+        let session = document.settings::<SessionSettings>(&table);
+        written.push(session.filter(|_| document.problems.len() == known));
     }
-    if document.problems.len() > before {
-        return None;
+    // Sessions with mistakes were told; the other settings are looked at without them.
+    let mut rest = layer.clone();
+    if written.iter().any(Option::is_none) {
+        let others = layer.members.iter().filter(|(name, _)| *name.get_ref() != "session");
+        rest.members = others.map(|(name, value)| (name.clone(), value.clone())).collect();
     }
-    let mut settings = document.settings::<Settings>(layer)?;
+    let mut settings: Settings = document.fitting(&rest);
     if let Err(error) = asked.settings.over(&mut settings) {
         document.problems.push(typed_wrong(&error));
         return None;
@@ -243,22 +250,25 @@ fn planned<'a>(document: &mut Document<'a>, layer: &Table<'a>, asked: &Asked, lo
     if asked.ptp {
         settings.timestamp_format = Format::Ptp;
     }
-    let config = match Config::load(settings, loader) {
-        Ok(config) => config,
-        Err(error) => {
-            document.refused(layer, asked.settings.has(error.field), error);
-            return None;
-        }
-    };
+    let ports = settings.port.clone();
+    if written.is_empty() || asked.settings.has("session") {
+        written = settings.session.iter().cloned().map(Some).collect();
+    }
+    let config = try_each(
+        settings,
+        |settings| Config::load(settings.clone(), loader).map_err(|error| (error.field, error)),
+        |field, error| document.refused(layer, asked.settings.has(field), error),
+    );
     let mut sessions: Vec<SessionSpec> = Vec::new();
     let mut ids = HashSet::new();
-    for (at, session) in config.settings.session.iter().enumerate() {
+    for (at, session) in written.iter().enumerate() {
+        let Some(session) = session else { continue };
         let table = if asked.settings.has("session") { None } else { session_table(layer, at) };
         let mut wrong = |field: &str, what: String| match &table {
             Some(table) => document.wrong_in(table, field, what),
             None => document.wrong_in(layer, "session", format!("{field}: {what}")),
         };
-        match session.spec(&config.ports, loader) {
+        match session.spec(&ports, loader) {
             Err(ConfigError { field, problem }) => wrong(field, problem),
             Ok(spec) if !ids.insert(spec.id) => {
                 wrong("source", "this session is there twice; leave out one of them".into());
@@ -266,6 +276,7 @@ fn planned<'a>(document: &mut Document<'a>, layer: &Table<'a>, asked: &Asked, lo
             Ok(spec) => sessions.push(spec),
         }
     }
+    let config = config.filter(|_| document.problems.len() == before)?;
     Some(Planned { config, sessions })
 }
 

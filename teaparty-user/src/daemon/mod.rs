@@ -19,6 +19,7 @@ use crate::api::{self, AppState};
 use crate::config::plan::{Asked, Plan, Planned};
 use crate::exit::{Exit, UsageError};
 use crate::heartbeat::Heartbeats;
+use crate::layout::{columns, fold};
 use crate::reflector::handle::ReflectorHandle;
 use crate::reflector::keys::KeyLoader;
 use crate::reflector::summary::{Ready, Summary};
@@ -150,11 +151,15 @@ fn start(planned: &[Planned]) -> Result<Vec<Member>, ReflectorError> {
     Ok(members)
 }
 
+/// Columns before the values of the ready block, less the indent of its lines.
+const READY_HANG: usize = 12;
+
 /// Prints what answers where. Nobody may be reading; that is no reason not to answer.
 fn announce(handles: &[ReflectorHandle]) {
     for handle in handles {
         let ready = Ready { interfaces: handle.interfaces(), config: &handle.config() };
-        stdio::announce(&format!("{}{ready}\n", heading(handle, handles)));
+        let text = format!("{}{ready}\n", heading(handle, handles));
+        stdio::announce(&fold(&text, columns(), READY_HANG));
     }
 }
 

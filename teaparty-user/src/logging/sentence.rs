@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 /// Fields that say what an event is about; they stand in front.
-const SUBJECTS: [&str; 7] = ["reflector", "interface", "target", "peer", "source", "file", "setting"];
+const SUBJECTS: [&str; 8] = ["reflector", "interface", "target", "peer", "source", "file", "folder", "setting"];
 /// The field that says why; it stands behind the message.
 const CAUSE: &str = "error";
 

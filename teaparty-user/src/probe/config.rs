@@ -14,7 +14,7 @@ use super::settings::{FileSd, HttpSd, Measure, Series, Span, Whom};
 use super::sla::Agreement;
 use super::target::{LABEL_OCTETS, MOST_LABELS, Profile, Wanted, label_problem};
 use crate::api::access::Access;
-use crate::config::document::{Document, Kind, Table, keys};
+use crate::config::document::{Document, Kind, Table, keys, try_each};
 use crate::config::plan::{name_of, text_of};
 use crate::config::problem::{Problem, Problems};
 use crate::config::service::Reach;
@@ -137,7 +137,7 @@ impl<'a> Reader<'a, '_> {
             self.document.wrong_in(&table, key, what);
         }
         // What is wrong above all tables is told once, there.
-        self.document.settings::<Measure>(&table)?;
+        self.document.settings::<Measure>(&table);
         let mut targets = Vec::new();
         for inner in self.tables(&table, TARGET) {
             targets.extend(self.target(&table, &inner, &measured));
@@ -164,14 +164,14 @@ impl<'a> Reader<'a, '_> {
             return None;
         };
         self.document.unknown_keys(&table, &keys::<Agreement>(), &[]);
-        let agreement: Agreement = self.document.settings(&table)?;
-        match agreement.check() {
-            Ok(()) => Some(agreement),
-            Err((key, what)) => {
-                self.document.wrong_in(&table, key, what);
-                None
-            }
-        }
+        let before = self.document.problems.len();
+        let agreement: Agreement = self.document.fitting(&table);
+        let checked = try_each(
+            agreement.clone(),
+            |agreement| agreement.check(),
+            |key, what| self.document.wrong_in(&table, key, what),
+        );
+        checked.filter(|()| self.document.problems.len() == before).map(|()| agreement)
     }
 
     /// Who may ask. The same rules as for the reflector's API.
@@ -210,25 +210,22 @@ impl<'a> Reader<'a, '_> {
                 layered.members.insert(name.clone(), value.clone());
             }
         }
-        let measure: Measure = self.document.settings(&layered)?;
+        let before = self.document.problems.len();
+        let measure: Measure = self.document.fitting(&layered);
         let mut loaded = [None, None];
         for (key, place) in ["auth-key-file", "tlv-key-file"].into_iter().zip(&mut loaded) {
             let source = if key == "auth-key-file" { &measure.auth_key_file } else { &measure.tlv_key_file };
             match self.loader.load(source.as_deref()) {
                 Ok(mut keys) => *place = keys.pop(),
-                Err(what) => {
-                    self.document.wrong_in(&layered, key, what);
-                    return None;
-                }
+                Err(what) => self.document.wrong_in(&layered, key, what),
             }
         }
-        let profile = match Profile::new(measure, loaded) {
-            Ok(profile) => profile,
-            Err((key, what)) => {
-                self.document.wrong_in(&layered, key, what);
-                return None;
-            }
-        };
+        let profile = try_each(
+            measure,
+            |measure| Profile::new(measure.clone(), loaded.clone()),
+            |key, what| self.document.wrong_in(&layered, key, what),
+        );
+        let profile = profile.filter(|_| self.document.problems.len() == before)?;
         if let Some(known) = self.profiles.iter().find(|known| known.is_same(&profile)) {
             return Some(known.clone());
         }
@@ -253,11 +250,11 @@ impl<'a> Reader<'a, '_> {
         for (name, value) in &inner.members {
             let DeValue::String(text) = value.get_ref() else {
                 self.document.wrong(value.span(), LABELS, "the value of a label is text in quotation marks");
-                return None;
+                continue;
             };
             if let Some(what) = label_problem(name.get_ref(), text) {
                 self.document.wrong(name.span(), LABELS, what);
-                return None;
+                continue;
             }
             labels.insert(name.get_ref().to_string(), text.to_string());
         }

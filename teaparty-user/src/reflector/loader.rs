@@ -236,7 +236,7 @@ impl Attachment {
     pub fn part(self) -> Folder {
         self.take_off();
         if let Err(error) = self.folder.unlink() {
-            tracing::debug!("{}: {error}", self.folder.path().display());
+            tracing::debug!(file = %self.folder.path().display(), %error);
         }
         self.folder
     }
@@ -244,7 +244,7 @@ impl Attachment {
     fn take_off(&self) {
         // One that is off already can't be taken off.
         if let Some(Err(error)) = self.link.as_ref().map(Link::detach) {
-            tracing::debug!("{}: its program: {error}", self.folder.path().display());
+            tracing::debug!(file = %self.folder.path().display(), %error, "cannot end its program");
         }
     }
 
@@ -262,7 +262,7 @@ pub fn check(config: &Config) -> Result<(), LoadError> {
     }
     // What can't be had is for the start to tell, which may go on without it.
     if let Err(error) = pins::prepare() {
-        tracing::debug!("{error}");
+        tracing::debug!(%error);
     }
     for name in &config.interfaces {
         let Ok(interface) = Interface::find(name) else { continue };
@@ -390,7 +390,7 @@ impl Loading {
         }
         let log = KernelLog::new(&mut object, &interface.name);
         let link = Link::open(&door.join(pins::LINK));
-        let link = link.inspect_err(|error| tracing::debug!("the pinned link: {error}")).ok();
+        let link = link.inspect_err(|error| tracing::debug!(%error, "cannot open the pinned link")).ok();
         Ok((Attachment { object, folder, link, mode, reason, program_id, is_adopted, lost: None }, log))
     }
 

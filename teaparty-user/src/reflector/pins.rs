@@ -191,7 +191,7 @@ fn survey(root: &Root) -> Result<Vec<Found>, PinError> {
                 all.push(Found { folder, name, place, has_program });
             }
             Ok(None) => {}
-            Err(error) => tracing::debug!("left alone: {error}"),
+            Err(error) => tracing::debug!(%error, "left alone"),
         }
     }
     Ok(all)

@@ -68,6 +68,29 @@ fn the_second_reflector_of_an_interface_goes_without_its_program() {
 }
 
 #[test]
+fn all_mistakes_of_a_file_are_told_at_once() {
+    let text = "\
+api = '0.0.0.0:8000'
+prot = 1
+iface = 'lo'
+max-sessions = 0
+deny-dscp = '64'
+min-payload = 'long'
+reflected-control-interval = '1us'
+tlv-code = 'history=3'
+auth-key-file = '/nonexistent'
+[[session]]
+source = '::'
+[[session]]
+source = '192.0.2.1'
+ssdi = 7
+";
+    let wrong = plan(text, &[]).unwrap_err();
+    let lines: Vec<usize> = wrong.iter().filter_map(|problem| Some(problem.place?.0)).collect();
+    assert_eq!(lines, [1, 2, 4, 5, 6, 7, 8, 9, 11, 14], "{wrong:#?}");
+}
+
+#[test]
 fn what_was_typed_is_blamed_by_its_option() {
     let wrong = plan("iface = 'lo'\ndeny-dscp = 'ef'", &["--deny-dscp", "64"]).unwrap_err();
     assert_eq!((wrong[0].place, wrong[0].key.as_str()), (None, "--deny-dscp"));

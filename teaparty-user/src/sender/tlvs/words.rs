@@ -147,7 +147,7 @@ fn tell(kind: Kind, value: &[u8], marks: Marks) -> Option<(String, Value)> {
         Kind::History => history(value),
         Kind::BitErrorCount => {
             let count = u32::from_be_bytes(value.try_into().ok()?);
-            (format!("{count} wrong bits on the way there"), json!(count))
+            (format!("{count} wrong bits on the way forward"), json!(count))
         }
         Kind::BitErrorBurst => {
             let count = u32::from_be_bytes(value.try_into().ok()?);
