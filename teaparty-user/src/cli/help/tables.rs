@@ -98,7 +98,21 @@ pub(super) fn heading(path: &str, long: &str) -> Option<&'static str> {
 
 /// Options that short help leaves to `--help`.
 const RARE: &[(&str, &[&str])] =
-    &[("sender", &["seed", "zero-padding", "destination-ext", "code-point", "stop-on-zero-ssid", "authenticated"])];
+    &[("sender", &["seed", "zero-padding", "destination-ext", "code-point", "stop-on-zero-ssid", "authenticated"])(
+        "reflector",
+        &[
+            "reflected-control-count",
+            "reflected-control-length",
+            "reflected-control-interval",
+            "reflected-control-session-rate",
+            "reflected-control-rate",
+            "cos-legacy",
+            "location-hide",
+            "tlv-code",
+            "tlv-profile",
+            "api-host",
+        ],
+    )];
 
 /// Returns true if short help leaves the option out.
 pub(super) fn is_rare(path: &str, arg: &Arg) -> bool {
