@@ -1,5 +1,6 @@
 //! Whether a packet is to be answered at all, and the state of the session that it belongs to.
 
+use core::arch::asm;
 use core::hint::black_box;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::mem::offset_of;
@@ -75,13 +76,16 @@ pub(crate) fn admit(
     }
     if !is_known {
         flags = admit_new(key, config, flags, is_provisioned, tags)?;
-        if let Some(found) = session
-            && flags & Session::AUTHENTICATED == 0
-        {
-            // SAFETY: as above; plain stores of whole words, and any other processor would store the same.
-            unsafe {
-                (*found.as_ptr()).flags = flags;
-                (*found.as_ptr()).generation = control.generation;
+        if let Some(found) = session {
+            // SAFETY: empty. It keeps LLVM from making one test of this one and the next, from which Linux 6.1 does not see
+            // that there is a session ("R2 invalid mem access 'scalar'").
+            unsafe { asm!("", options(nomem, nostack)) };
+            if flags & Session::AUTHENTICATED == 0 {
+                // SAFETY: as above; plain stores of whole words, and any other processor would store the same.
+                unsafe {
+                    (*found.as_ptr()).flags = flags;
+                    (*found.as_ptr()).generation = control.generation;
+                }
             }
         }
     }
