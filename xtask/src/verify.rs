@@ -25,7 +25,7 @@ const BUDGETS: &[(&str, [u32; 2])] = &[
     (Step::V6.program(), [300_000, 300_000]),
     (Step::Look.program(), [10_000, 10_000]),
     (Step::Long.program(), [300_000, 300_000]),
-    (program::LEDGER, [60_000, 60_000]),
+    (program::LEDGER, [150_000, 200_000]),
     (program::PASS, [10, 10]),
 ];
 
