@@ -175,7 +175,7 @@ pub struct Arguments {
     /// Exit with 3 if a target's round trip net of residence exceeds this: p99=5ms, mean=1ms, max=20ms. May repeat.
     #[arg(long, value_name = "METRIC=DURATION")]
     max_rtt: Vec<RttLimit>,
-    /// Exit with 3 if a target's round-trip jitter (RFC 3550) exceeds this.
+    /// Exit with 3 if a target's round-trip jitter (mean difference of consecutive packets, RFC 3393) exceeds this.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     max_jitter: Option<Duration>,
     /// Form of the output [default: human].
@@ -203,6 +203,23 @@ pub struct Arguments {
 enum Command {
     /// Put TLVs into the packets.
     Tlvs(Tlvs),
+}
+
+/// Refuses TLVs that ask for an extension header which is not among those `sent` (ext-hdr-15 §4: no more TLVs than headers).
+fn check_headers(chain: &Chain, sent: [Option<u16>; 2]) -> Result<(), UsageError> {
+    let mut sent: Vec<usize> = sent.into_iter().flatten().map(usize::from).collect();
+    for tlv in chain.tlvs.iter().filter(|tlv| tlv.kind == Some(Kind::ReflectedExtensionHeader)) {
+        let size = tlv.value.len();
+        let Some(at) = sent.iter().position(|header| *header == size) else {
+            return Err(UsageError::new(format!(
+                "{} asks for an extension header of {size} octets that is not sent; add --hbh-ext {size} or \
+                     --destination-ext {size}",
+                Kind::ReflectedExtensionHeader.entry().name
+            )));
+        };
+        sent.swap_remove(at);
+    }
+    Ok(())
 }
 
 impl Arguments {
@@ -317,6 +334,7 @@ impl Arguments {
             Some(Command::Tlvs(tlvs)) => tlvs.chain(traffic_class, targets.iter().all(is_v6))?,
             None => Chain::default(),
         };
+        check_headers(&chain, [self.hbh_ext, self.destination_ext])?;
         // RFC 9503 §3: the reflector must be able to tell sessions apart.
         let has = |chain: &Chain, kind| chain.tlvs.iter().any(|tlv| tlv.kind == Some(kind));
         if has(&chain, Kind::DestinationNodeAddress) && self.ssid == Some(0) {

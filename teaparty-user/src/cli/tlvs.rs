@@ -119,7 +119,7 @@ enum Tlv {
     #[command(name = name!(AccessReport))]
     AccessReport {
         /// Access ID: 1 for 3GPP, 2 for Non-3GPP.
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=15))]
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
         access_id: u8,
         /// Return Code: 1 for available, 2 for unavailable.
         #[arg(long, default_value_t = 1)]
@@ -230,6 +230,9 @@ enum Tlv {
         /// Octets of that header, a multiple of 8.
         #[arg(short, long, default_value_t = 8, value_parser = extension_header_size)]
         size: u16,
+        /// First 8 octets of the header that is wanted, in hex [default: zeros, the next one of that size].
+        #[arg(long, value_name = "HEX", value_parser = selector::<8>)]
+        selector: Option<Selector<8>>,
         #[command(flatten)]
         more: More,
     },
@@ -239,6 +242,9 @@ enum Tlv {
         /// Octets of that header: 20 for IPv4, 40 for IPv6 [default: 40 if all targets have IPv6 addresses].
         #[arg(short, long, value_parser = fixed_header_size)]
         size: Option<u16>,
+        /// First 4 octets of the header that is wanted, in hex [default: zeros, the next one of that size].
+        #[arg(long, value_name = "HEX", value_parser = selector::<4>)]
+        selector: Option<Selector<4>>,
         #[command(flatten)]
         more: More,
     },
@@ -280,6 +286,20 @@ struct Path {
     /// A reply along this SRv6 segment list.
     #[arg(long, value_delimiter = ',')]
     segments: Vec<Ipv6Addr>,
+}
+
+/// The first octets of a header that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selector<const N: usize>([u8; N]);
+
+fn selector<const N: usize>(text: &str) -> Result<Selector<N>, String> {
+    let wrong = || format!("`{text}` is no selector: write {} hexadecimal digits", 2 * N);
+    let octet = |at: usize| text.get(2 * at..2 * at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+    if text.len() != 2 * N || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(wrong());
+    }
+    let octets: Vec<u8> = (0..N).map_while(octet).collect();
+    octets.try_into().map(Selector).map_err(|_| wrong())
 }
 
 fn extension_header_size(text: &str) -> Result<u16, String> {

@@ -127,6 +127,7 @@ impl Collector for Shown {
         counters(&mut encoder, &ones)?;
         histograms(&mut encoder, &watched)?;
         percentiles(&mut encoder, &watched, now)?;
+        jitter(&mut encoder, &watched, now)?;
         gauges(&mut encoder, &ones)?;
         service_level(&mut encoder, &ones)?;
         sources(&mut encoder, board)?;
@@ -188,6 +189,17 @@ const PERCENTILES: [(&str, &str, f64); 2] = [
     ("probe_delay_p99", "99th percentile of those delays.", 0.99),
 ];
 
+fn jitter(encoder: &mut DescriptorEncoder<'_>, watched: &[Arc<Watched>], now_ns: u64) -> fmt::Result {
+    let help = "Mean difference of the round trips of consecutive packets (RFC 3393), of the last one to two minutes.";
+    let mut family = encoder.encode_descriptor("probe_jitter", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+    for watched in watched {
+        if let Some(ns) = watched.recent_jitter(now_ns) {
+            ConstGauge::new(ns / 1e9).encode(family.encode_family(&labels(watched))?)?;
+        }
+    }
+    Ok(())
+}
+
 fn percentiles(encoder: &mut DescriptorEncoder<'_>, watched: &[Arc<Watched>], now_ns: u64) -> fmt::Result {
     for (name, help, fraction) in PERCENTILES {
         let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
@@ -235,9 +247,11 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
         ("probe_resolved", "Whether the target's name has been found.", |state| {
             Some(f64::from(u8::from(state.address.is_some())))
         }),
-        ("probe_jitter_seconds", "Jitter of the round trip (RFC 3550).", |state| {
-            state.variation.jitter().map(|ns| ns / 1e9)
-        }),
+        (
+            "probe_jitter_rfc3550_seconds",
+            "Jitter of the round trip as RFC 3550 filters it: of the last few replies.",
+            |state| state.variation.jitter_rfc3550().map(|ns| ns / 1e9),
+        ),
         ("probe_last_reply_timestamp_seconds", "When the last reply came.", |state| {
             state.last_reply_ns.map(|ns| ns as f64 / 1e9)
         }),
@@ -245,7 +259,7 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
             state.clocks.map(|(is_synchronized, _)| f64::from(u8::from(is_synchronized)))
         }),
         ("probe_one_way_error_seconds", "How far one-way delays may be off, by what both clocks claim.", |state| {
-            state.clocks.map(|(_, error_ns)| error_ns as f64 / 1e9)
+            state.clocks.and_then(|(_, error_ns)| error_ns).map(|ns| ns as f64 / 1e9)
         }),
     ];
     for (name, help, of) in all {

@@ -363,7 +363,7 @@ impl Sla {
         let ratio = |part: u64, rest: u64| (part + rest > 0).then(|| part as f64 / (part + rest) as f64);
         let loss = ratio(lost, received);
         let round_trip_ns = self.period.round_trip.quantile(agreement.percentile.0);
-        let jitter_ns = self.period.variation.ipdv_mean().map(|mean| mean.round() as u64);
+        let jitter_ns = self.period.variation.jitter().map(|mean| mean.round() as u64);
         let loss_grade = Grade::of(loss, agreement.good_loss.0, agreement.acceptable_loss.0);
         let [good, acceptable] =
             [agreement.good_round_trip, agreement.acceptable_round_trip].map(|span| nanos(span) as i64);

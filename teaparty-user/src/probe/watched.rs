@@ -79,6 +79,8 @@ struct Recent {
     minute: u64,
     current: [Distribution; 3],
     previous: [Distribution; 3],
+    /// Of the round trip.
+    variation: [Variation; 2],
 }
 
 impl Recent {
@@ -88,7 +90,12 @@ impl Recent {
         let minute = now_ns / MINUTE_NS;
         if minute != self.minute {
             let current = std::mem::take(&mut self.current);
-            self.previous = if minute == self.minute + 1 { current } else { Default::default() };
+            let [variation, _] = std::mem::take(&mut self.variation);
+            if minute == self.minute + 1 {
+                (self.previous, self.variation[1]) = (current, variation);
+            } else {
+                self.previous = Default::default();
+            }
             self.minute = minute;
         }
     }
@@ -107,8 +114,9 @@ pub struct State {
     pub totals: Totals,
     /// Of the round trip.
     pub variation: Variation,
-    /// Whether both clocks claimed synchronisation in the last reply, and the sum of both error bounds in nanoseconds.
-    pub clocks: Option<(bool, u64)>,
+    /// Whether both clocks claimed synchronisation in the last reply, and the sum of both error bounds in nanoseconds,
+    /// where both claim one.
+    pub clocks: Option<(bool, Option<u64>)>,
     /// When the last reply came, in nanoseconds since 1970.
     pub last_reply_ns: Option<u64>,
     /// How late packets leave against the schedule, in nanoseconds: p50 and p99.
@@ -228,6 +236,15 @@ impl Watched {
         both.quantile(fraction)
     }
 
+    /// Returns the jitter of the round trips of the last one to two minutes, in nanoseconds; `None` without a pair.
+    pub fn recent_jitter(&self, now_ns: u64) -> Option<f64> {
+        let mut recent = self.measured.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.turn(now_ns);
+        let mut both = recent.variation[0].clone();
+        both.merge(&recent.variation[1]);
+        both.jitter()
+    }
+
     /// A session begins.
     pub fn begin(&self) {
         let mut state = self.state();
@@ -289,6 +306,8 @@ impl Watched {
                 state.sla.received(number, sample);
                 if let Some(sample) = sample {
                     state.variation.record(number, sample.round_trip_ns);
+                    let mut recent = self.measured.recent.lock().unwrap_or_else(PoisonError::into_inner);
+                    recent.variation[0].record(number, sample.round_trip_ns);
                 }
                 if let Some(reply) = &record.reply {
                     state.clocks = Some((reply.is_synchronized, reply.error_ns));

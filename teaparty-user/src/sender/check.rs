@@ -21,7 +21,7 @@ pub struct Thresholds {
     pub max_loss: Option<f64>,
     /// Round trips net of residence, at quantiles.
     pub max_rtt: Vec<RttLimit>,
-    /// RFC 3550 jitter of the round trip.
+    /// Jitter of the round trip: mean difference of consecutive packets (RFC 3393).
     pub max_jitter: Option<Duration>,
 }
 
@@ -123,9 +123,16 @@ impl Thresholds {
         }
         let round_trip = &session.statistics.round_trip;
         let has_limit = !self.max_rtt.is_empty() || self.max_jitter.is_some();
+        let refused = session.send_errors.0;
         if counts.sent == 0 && (has_limit || self.max_loss.is_some()) {
             breaches.push("nothing was sent that could be checked".into());
-        } else if has_limit && round_trip.count() == 0 {
+        } else if refused > 0 && (has_limit || self.max_loss.is_some()) {
+            // What could not be sent was not measured, and is neither loss nor good.
+            let all = counts.sent + refused;
+            breaches
+                .push(format!("not checked over the whole run: this host refused to send {refused} of {all} packets"));
+        }
+        if counts.sent > 0 && has_limit && round_trip.count() == 0 {
             breaches.push("no round trip could be measured".into());
         }
         for RttLimit { label, fraction, limit } in &self.max_rtt {

@@ -126,8 +126,8 @@ pub struct ReplyRecord {
     pub sample: Result<Sample, NoDelays>,
     /// Whether both clocks claim synchronisation.
     pub is_synchronized: bool,
-    /// Both claimed error bounds added, in nanoseconds.
-    pub error_ns: u64,
+    /// Both claimed error bounds added, in nanoseconds; `None` where one clock claims none.
+    pub error_ns: Option<u64>,
     /// TTL or Hop Limit at the reflector.
     pub forward_ttl: Option<u8>,
     /// TTL or Hop Limit of the reply.

@@ -15,6 +15,7 @@ pub mod histogram;
 pub mod live;
 pub mod output;
 pub mod packet;
+pub mod reflector_clock;
 pub mod reply;
 pub mod report;
 pub mod run;

@@ -15,7 +15,7 @@ use super::event::{Event, Interest, Stop};
 use super::live;
 use super::output::{Lines, create};
 use super::report::{Format, hdr, human, json, stream};
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::exit::Exit;
 use crate::layout::{DEFAULT_COLUMNS, columns, fold};
 use crate::stdio;
@@ -136,6 +136,8 @@ struct Writer {
     is_watched: bool,
     /// Of text for people.
     columns: usize,
+    /// When the run began, in nanoseconds since 1970.
+    start_ns: u64,
 }
 
 impl Writer {
@@ -144,7 +146,13 @@ impl Writer {
         let is_readable = config.plan.interval_ps / config.targets.len() as u64 >= 10_000_000_000;
         let is_watched = output.format == Format::Human && is_readable && !output.is_quiet;
         let columns = if output.path.as_os_str() == "-" { columns() } else { DEFAULT_COLUMNS };
-        let mut writer = Self { format: output.format, lines: Lines::open(&output.path)?, is_watched, columns };
+        let mut writer = Self {
+            format: output.format,
+            lines: Lines::open(&output.path)?,
+            is_watched,
+            columns,
+            start_ns: SystemClock.realtime_ns(),
+        };
         if output.format == Format::Csv {
             writer.line(&stream::csv_header())?;
         }
@@ -177,8 +185,8 @@ impl Writer {
             Event::Record(record) => {
                 let name = name(record.target);
                 let line = match self.format {
-                    Format::Jsonl => stream::jsonl(&record, name),
-                    Format::Csv => stream::csv(&record, name),
+                    Format::Jsonl => stream::jsonl(&record, name, self.start_ns),
+                    Format::Csv => stream::csv(&record, name, self.start_ns),
                     Format::Human | Format::Json => {
                         human::line(&record, (config.targets.len() > 1).then_some(name), self.columns)
                     }

@@ -33,6 +33,8 @@ pub enum NoDelays {
     ClockStep,
     /// T2 and T3 can't be what they are said to be, or say nothing.
     Implausible,
+    /// T2 and T3 can only be of the format that the Error Estimate does not name.
+    WrongFormat,
 }
 
 /// T3 may be before T2 by this much, and residence may exceed the whole exchange by as much, for timestamps of different

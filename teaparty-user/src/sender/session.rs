@@ -5,13 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use teaparty_common::tlv::{Kind, KindSet};
-use teaparty_common::wire::TrafficClass;
+use teaparty_common::wire::{TimestampFormat, TrafficClass};
 
 use super::config::{AccessReport, Config};
 use super::event::{Record, Snapshot, Tally};
 use super::exchange::{self, Arrival, Claim, Exchange, Settled};
 use super::packet::{NoCodePoint, Template};
+use super::reflector_clock::{ClockReading, ReflectorClock, Verdict, lacks_tai_offset, other_format};
 use super::reply::Reply;
+use super::report::nanos;
 use super::sample::{NoDelays, Times};
 use super::schedule::Schedule;
 use super::stats::{Seen, Statistics};
@@ -35,6 +37,7 @@ use marks::forward_class;
 use pause::Pause;
 use record::{Facts, t1_of};
 use templates::{refused_bit_errors, templates};
+use tlvs::not_known;
 
 /// Replies that were ignored, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -111,6 +114,8 @@ pub struct Session {
     schedule: Schedule,
     due_ns: Option<u64>,
     plain: Template,
+    /// What its replies tell of the reflector's clock.
+    reflector_clock: ReflectorClock,
     /// Kinds of TLVs that are no longer sent.
     given_up: KindSet,
     reporting: Option<(Template, AccessTimer)>,
@@ -162,6 +167,7 @@ impl Session {
             congestion: Congestion::default(),
             reflector_link: config.micro_session.and_then(|(_, reflector)| reflector),
             last_round_trip_ns: None,
+            reflector_clock: ReflectorClock::default(),
             last_reply: (Vec::new(), None),
         })
     }
@@ -271,7 +277,11 @@ impl Session {
             return Reaction::default();
         }
         let check = Check { policy: &config.policy, key: config.tlv_key.as_ref(), sent: &config.tlvs };
-        let found = if self.plain.octets().len() > config.mode.base_len() || self.reporting.is_some() {
+        // A reflector that does not send our SSID back knows no TLVs: what follows the base packet is padding.
+        let has_tlvs = reply.ssid == self.ssid && received.payload.len() >= config.mode.base_len();
+        let found = if !has_tlvs {
+            not_known(config)
+        } else if self.plain.octets().len() > config.mode.base_len() || self.reporting.is_some() {
             answers(received.payload, config.mode.base_len(), check)
         } else {
             Vec::new()
@@ -297,15 +307,33 @@ impl Session {
         let t1 = t1_of(&matched.departure);
         // All zeros are no time in 2036 but none at all (RFC 5905 §6).
         let are_known = reply.receive_timestamp.bits() != 0 && reply.timestamp.bits() != 0;
-        let sample = match (matched.is_one_life, are_known) {
-            (true, true) => Times { t1: t1.nanos, t2, t3, t4: t4.nanos }.plausible_sample(),
-            (true, false) => Err(NoDelays::Implausible),
-            (false, _) => Err(NoDelays::ClockStep),
+        let is_other_format = [reply.receive_timestamp, reply.timestamp]
+            .into_iter()
+            .any(|timestamp| other_format(timestamp, format, clock, t4.nanos).is_some());
+        let sample = match (matched.is_one_life, are_known, is_other_format) {
+            (true, true, false) => Times { t1: t1.nanos, t2, t3, t4: t4.nanos }.plausible_sample(),
+            (true, true, true) => Err(NoDelays::WrongFormat),
+            (true, false, _) => Err(NoDelays::Implausible),
+            (false, ..) => Err(NoDelays::ClockStep),
         };
+        let observed = match sample {
+            Ok(sample) if matched.kind == exchange::Kind::Reply => self.reflector_clock.observe(ClockReading {
+                index: matched.index,
+                t4_ns: t4.nanos,
+                own_offset_ns: matched.departure.realtime_ns.wrapping_sub(matched.departure.monotonic_ns) as i64,
+                forward_ns: sample.forward_ns,
+                backward_ns: sample.backward_ns,
+            }),
+            _ => Verdict::Same,
+        };
+        let offset_ns = sample.map_or(0, |sample| (sample.forward_ns.saturating_sub(sample.backward_ns)) / 2);
         let seen = Seen {
             index: matched.index,
             t1_source: t1.source,
             t4_source: t4.source,
+            reflector_clock: observed,
+            t4_ns: t4.nanos,
+            lacks_tai_offset: sample.is_ok() && lacks_tai_offset(format, clock, offset_ns),
             sender_estimate: clock.error_estimate(config.timestamp_format),
             reflector_estimate: reply.error_estimate,
             // Nothing arrives with a TTL of 0: it is padding of a TWAMP-Light reflector that does not tell.
@@ -320,7 +348,7 @@ impl Session {
         } else if matched.kind == exchange::Kind::Further {
             self.statistics.record_further(sample);
         }
-        if !found.is_empty() {
+        if !found.is_empty() && has_tlvs {
             let (octets, class) = &mut self.last_reply;
             octets.clear();
             octets.extend_from_slice(received.payload);
@@ -329,6 +357,23 @@ impl Session {
         let mut notice = self.note_tlvs(&found, &seen, t4.nanos, config);
         if let Some(text) = self.give_up(refused_bit_errors(&found), config) {
             notice = Some(text);
+        }
+        if let Verdict::Step(step_ns) = observed {
+            let way = if step_ns < 0 { "back" } else { "forward" };
+            let by = nanos(i64::try_from(step_ns.unsigned_abs()).unwrap_or(i64::MAX));
+            notice = Some(format!("the reflector's clock was set {way} by {by}: one-way delays begin again"));
+        }
+        if seen.lacks_tai_offset && self.statistics.lacking_tai_offset == 1 {
+            let whose = if clock.tai_offset_s == 0 { "this host's kernel does" } else { "the reflector does" };
+            notice = Some(format!(
+                "{whose} not know the offset from UTC to TAI (0 s), which PTP timestamps take: one-way delays may be off by 37 s"
+            ));
+        }
+        if sample == Err(NoDelays::WrongFormat) && self.statistics.wrong_format == 1 {
+            let [says, is] = if format == TimestampFormat::Ntp { ["NTP", "PTP"] } else { ["PTP", "NTP"] };
+            notice = Some(format!(
+                "the reflector's timestamps say {says} (Z bit) and can only be {is}: such replies are left out of all delays"
+            ));
         }
         if sample == Err(NoDelays::Implausible) && self.statistics.implausible == 1 {
             notice = Some(

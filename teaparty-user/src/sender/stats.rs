@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use teaparty_common::wire::{ErrorEstimate, TrafficClass};
 
-use super::histogram::Distribution;
+use super::histogram::{Distribution, Figures};
+use super::reflector_clock::{TAI_OFFSET_NS, Verdict};
 use super::sample::{NoDelays, Sample};
 use super::variation::Variation;
 use crate::net::batch::StampSource;
@@ -50,15 +51,38 @@ pub struct ClockClaims {
     pub synchronized: u64,
     /// Packets whose estimate does not.
     pub unsynchronized: u64,
+    /// Packets whose estimate names no bound: Multiplier 0 (RFC 4656 §4.1.2), or the 16 s of a kernel that knows none.
+    pub unknown_bounds: u64,
     /// Largest error bound claimed, in nanoseconds.
-    pub error_ns_max: u64,
+    error_ns_max: u64,
+}
+
+/// What the kernel says where nobody keeps its clock (NTP_PHASE_LIMIT), and what a rounded estimate makes of it: no bound.
+const NO_BOUND_NS: u64 = 16_000_000_000;
+
+/// Returns the error bound that an estimate claims, in nanoseconds; `None` where it claims none.
+pub fn bound_ns(estimate: ErrorEstimate) -> Option<u64> {
+    Some(estimate.bound_ns()).filter(|bound| estimate.multiplier() != 0 && *bound < NO_BOUND_NS)
 }
 
 impl ClockClaims {
     /// Takes in one estimate.
     pub fn record(&mut self, estimate: ErrorEstimate) {
         *(if estimate.is_synchronized() { &mut self.synchronized } else { &mut self.unsynchronized }) += 1;
-        self.error_ns_max = self.error_ns_max.max(estimate.bound_ns());
+        match bound_ns(estimate) {
+            Some(bound) => self.error_ns_max = self.error_ns_max.max(bound),
+            None => self.unknown_bounds += 1,
+        }
+    }
+
+    /// Raises the bound: timestamps without the offset to TAI are off by that.
+    pub fn raise(&mut self, bound_ns: u64) {
+        self.error_ns_max = self.error_ns_max.max(bound_ns);
+    }
+
+    /// Returns the largest error bound claimed, in nanoseconds; `None` where a packet claimed none, or there was no packet.
+    pub fn error_ns_max(&self) -> Option<u64> {
+        (self.unknown_bounds == 0 && self.synchronized + self.unsynchronized > 0).then_some(self.error_ns_max)
     }
 
     /// Whether every one claimed it.
@@ -69,6 +93,7 @@ impl ClockClaims {
     fn merge(&mut self, other: &Self) {
         self.synchronized += other.synchronized;
         self.unsynchronized += other.unsynchronized;
+        self.unknown_bounds += other.unknown_bounds;
         self.error_ns_max = self.error_ns_max.max(other.error_ns_max);
     }
 }
@@ -82,6 +107,12 @@ pub struct Seen {
     pub t1_source: StampSource,
     /// Who took T4.
     pub t4_source: StampSource,
+    /// What it says of the reflector's clock.
+    pub reflector_clock: Verdict,
+    /// T4 in nanoseconds since 1970.
+    pub t4_ns: u64,
+    /// Whether PTP timestamps lack the offset to TAI.
+    pub lacks_tai_offset: bool,
     /// Of our clock.
     pub sender_estimate: ErrorEstimate,
     /// Of the reflector's clock.
@@ -96,6 +127,22 @@ pub struct Seen {
     pub backward_class: Option<TrafficClass>,
 }
 
+/// A time when the reflector's clock was set, and the one-way delays of before.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ClockStep {
+    /// T4 of the first reply after it, in nanoseconds since 1970.
+    pub at_ns: u64,
+    /// How far the clock was set, in nanoseconds, up to half of a round trip.
+    pub step_ns: i64,
+    /// Sender to reflector, since the step before.
+    pub forward_ns: Option<Figures>,
+    /// Reflector to sender, likewise.
+    pub backward_ns: Option<Figures>,
+}
+
+/// Steps that are remembered, each with its delays.
+const MOST_STEPS: usize = 16;
+
 /// The statistics of one session, or of several together.
 #[derive(Clone, Debug, Default)]
 pub struct Statistics {
@@ -103,10 +150,14 @@ pub struct Statistics {
     pub round_trip: Distribution,
     /// Residence time.
     pub residence: Distribution,
-    /// Sender to reflector.
+    /// Sender to reflector, since the reflector's clock was last set.
     pub forward: Distribution,
-    /// Reflector to sender.
+    /// Reflector to sender, likewise.
     pub backward: Distribution,
+    /// Times when the reflector's clock was set, the first ones.
+    pub clock_steps: Vec<ClockStep>,
+    /// All times when it was set.
+    pub clock_steps_seen: u64,
     /// How late packets left against the schedule: by the kernel's or the network card's T1 where one of them was asked
     /// for it, and then without the packets that they told nothing of; else by ours.
     pub pacing: Distribution,
@@ -130,6 +181,10 @@ pub struct Statistics {
     pub discarded_by_clock_step: u64,
     /// Replies without a sample because their T2 and T3 can't be right.
     pub implausible: u64,
+    /// Replies without a sample because T2 and T3 have another format than they say.
+    pub wrong_format: u64,
+    /// Replies whose PTP timestamps, or ours, lack the offset to TAI.
+    pub lacking_tai_offset: u64,
     /// Our clock.
     pub sender_clock: ClockClaims,
     /// The reflector's clock.
@@ -153,6 +208,10 @@ impl Statistics {
         }
         self.sender_clock.record(seen.sender_estimate);
         self.reflector_clock.record(seen.reflector_estimate);
+        if seen.lacks_tai_offset {
+            self.lacking_tai_offset += 1;
+            self.reflector_clock.raise(TAI_OFFSET_NS);
+        }
         for (tally, value) in [
             (&mut self.forward_ttl, seen.forward_ttl),
             (&mut self.backward_ttl, seen.backward_ttl),
@@ -177,21 +236,39 @@ impl Statistics {
         match reason {
             NoDelays::ClockStep => self.discarded_by_clock_step += 1,
             NoDelays::Implausible => self.implausible += 1,
+            NoDelays::WrongFormat => self.wrong_format += 1,
         }
     }
 
     fn record_sample(&mut self, seen: &Seen, sample: Sample) {
         self.round_trip.record(sample.round_trip_ns);
         self.residence.record(sample.residence_ns);
-        self.forward.record(sample.forward_ns);
-        self.backward.record(sample.backward_ns);
         self.round_trip_variation.record(seen.index, sample.round_trip_ns);
-        self.forward_variation.record(seen.index, sample.forward_ns);
-        self.backward_variation.record(seen.index, sample.backward_ns);
+        if let Verdict::Step(step_ns) = seen.reflector_clock {
+            self.begin_after_step(seen.t4_ns, step_ns);
+        }
+        // One-way delays of before a step and after it have nothing in common.
+        if seen.reflector_clock != Verdict::Earlier {
+            self.forward.record(sample.forward_ns);
+            self.backward.record(sample.backward_ns);
+            self.forward_variation.record(seen.index, sample.forward_ns);
+            self.backward_variation.record(seen.index, sample.backward_ns);
+        }
         self.hardware_t1 += u64::from(seen.t1_source == StampSource::Hardware);
         self.hardware_t4 += u64::from(seen.t4_source == StampSource::Hardware);
         self.kernel_t1 += u64::from(seen.t1_source == StampSource::Kernel);
         self.kernel_t4 += u64::from(seen.t4_source == StampSource::Kernel);
+    }
+
+    fn begin_after_step(&mut self, at_ns: u64, step_ns: i64) {
+        let (forward, backward) = (std::mem::take(&mut self.forward), std::mem::take(&mut self.backward));
+        self.clock_steps_seen += 1;
+        if self.clock_steps.len() < MOST_STEPS {
+            let (forward_ns, backward_ns) = (forward.figures(), backward.figures());
+            self.clock_steps.push(ClockStep { at_ns, step_ns, forward_ns, backward_ns });
+        }
+        self.forward_variation.interrupt();
+        self.backward_variation.interrupt();
     }
 
     /// Takes in all of another session's.
@@ -227,6 +304,10 @@ impl Statistics {
         self.kernel_t4 += other.kernel_t4;
         self.discarded_by_clock_step += other.discarded_by_clock_step;
         self.implausible += other.implausible;
+        self.wrong_format += other.wrong_format;
+        self.lacking_tai_offset += other.lacking_tai_offset;
+        self.clock_steps.extend(other.clock_steps.iter().take(MOST_STEPS - self.clock_steps.len().min(MOST_STEPS)));
+        self.clock_steps_seen += other.clock_steps_seen;
         self.sender_clock.merge(&other.sender_clock);
         self.reflector_clock.merge(&other.reflector_clock);
     }
@@ -234,6 +315,8 @@ impl Statistics {
 
 #[cfg(test)]
 mod tests {
+    use teaparty_common::wire::TimestampFormat;
+
     use super::*;
 
     fn seen(index: u64) -> Seen {
@@ -241,6 +324,9 @@ mod tests {
             index,
             t1_source: StampSource::Kernel,
             t4_source: StampSource::Kernel,
+            reflector_clock: Verdict::Same,
+            t4_ns: index,
+            lacks_tai_offset: false,
             sender_estimate: ErrorEstimate::from_bits(0x8a05),
             reflector_estimate: ErrorEstimate::from_bits(0x8a05),
             forward_ttl: Some(64),
@@ -292,6 +378,37 @@ mod tests {
         assert!(claims.is_synchronized());
         claims.record(ErrorEstimate::from_bits(0x0a01));
         assert!(!claims.is_synchronized());
-        assert_eq!(claims.error_ns_max, 1193);
+        assert_eq!(claims.error_ns_max(), Some(1193));
+    }
+
+    #[test]
+    fn a_bound_that_nobody_knows_is_no_bound() {
+        for unknown in [0x8a00, 0x0000, ErrorEstimate::new(false, TimestampFormat::Ntp, 16_000_000_000).bits()] {
+            let mut claims = ClockClaims::default();
+            claims.record(ErrorEstimate::from_bits(0x8a05));
+            claims.record(ErrorEstimate::from_bits(unknown));
+            assert_eq!((claims.error_ns_max(), claims.unknown_bounds), (None, 1), "{unknown:#x}");
+        }
+        assert_eq!(ClockClaims::default().error_ns_max(), None);
+    }
+
+    #[test]
+    fn one_way_delays_are_those_of_one_side_of_a_step() {
+        let mut statistics = Statistics::default();
+        let at = |clock_ns: i64| Sample {
+            round_trip_ns: 20,
+            residence_ns: 1,
+            forward_ns: 10 + clock_ns,
+            backward_ns: 10 - clock_ns,
+        };
+        statistics.record(&seen(0), Ok(at(0)));
+        statistics.record(&Seen { reflector_clock: Verdict::Step(5_000), ..seen(2) }, Ok(at(5_000)));
+        statistics.record(&Seen { reflector_clock: Verdict::Earlier, ..seen(1) }, Ok(at(0)));
+        statistics.record(&seen(3), Ok(at(5_000)));
+        let [step] = statistics.clock_steps[..] else { panic!("{:?}", statistics.clock_steps) };
+        assert_eq!((step.at_ns, step.step_ns, step.forward_ns.unwrap().max), (2, 5_000, 10));
+        let forward = statistics.forward.figures().unwrap();
+        assert_eq!((forward.min, forward.max, statistics.round_trip.count()), (5_010, 5_010, 4));
+        assert_eq!(statistics.forward_variation.jitter(), Some(0.0));
     }
 }

@@ -106,7 +106,7 @@ fn later_tlvs_and_sub_tlvs_go_out_with_u_alone_too_c072_c073_c109_c220_c224() {
     assert_sent("micro-session --sender-id 258 --reflector-id 3", "80 0b 0004 0102 0003");
     assert_sent("destination-port", "80 f3 0004 03d7 0000");
     assert_sent("history --length 1", &format!("80 f4 0020 {}", "00".repeat(32)));
-    assert_sent("reflected-v6-extension-header-data", "80 f6 0008 0000000000000000");
+    assert_sent("reflected-fixed-header-data --selector 450000ff", &format!("80 f7 0014 450000ff{}", "00".repeat(16)));
     assert_sent("reflected-fixed-header-data", &format!("80 f7 0014 {}", "00".repeat(20)));
     assert_sent("class-of-service-v2 --dscp af11 --ecn ce", "80 f8 0004 00 00 2b 00");
     assert_sent("dscp-ecn", "80 b3 0004 22 00 00 00");

@@ -151,7 +151,8 @@ fn tlvs(payload: &[u8], config: &Config) {
     let total: usize = found.iter().map(|answer| 4 + answer.value.len()).sum();
     assert!(found.is_empty() || config.mode.base_len() + total <= payload.len(), "more than there is");
     for answer in &found {
-        let marks = Marks { sent: config.traffic_class, reply: Some(TrafficClass(0x2a)) };
+        let marks =
+            Marks { sent: config.traffic_class, reply: Some(TrafficClass(0x2a)), has_key: config.tlv_key.is_some() };
         let finding = finding(answer, marks);
         assert!(answer.outcome == Outcome::Answered || finding.value == Value::Null, "{finding:?}");
         assert!(!finding.words.is_empty());

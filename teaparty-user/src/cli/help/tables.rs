@@ -97,8 +97,9 @@ pub(super) fn heading(path: &str, long: &str) -> Option<&'static str> {
 }
 
 /// Options that short help leaves to `--help`.
-const RARE: &[(&str, &[&str])] =
-    &[("sender", &["seed", "zero-padding", "destination-ext", "code-point", "stop-on-zero-ssid", "authenticated"])(
+const RARE: &[(&str, &[&str])] = &[
+    ("sender", &["seed", "zero-padding", "destination-ext", "code-point", "stop-on-zero-ssid", "authenticated"]),
+    (
         "reflector",
         &[
             "reflected-control-count",
@@ -112,7 +113,8 @@ const RARE: &[(&str, &[&str])] =
             "tlv-profile",
             "api-host",
         ],
-    )];
+    ),
+];
 
 /// Returns true if short help leaves the option out.
 pub(super) fn is_rare(path: &str, arg: &Arg) -> bool {

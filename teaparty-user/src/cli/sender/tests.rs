@@ -105,6 +105,31 @@ fn destination_address_needs_an_ssid_c200() {
 }
 
 #[test]
+fn only_headers_that_are_sent_are_asked_for() {
+    let asked = "tlvs reflected-v6-extension-header-data";
+    for (options, is_right) in [
+        (format!("::1 --hbh-ext 8 {asked}"), true),
+        (format!("::1 --destination-ext 16 {asked} --size 16"), true),
+        (format!("::1 --hbh-ext 8 --destination-ext 8 {asked} -- reflected-v6-extension-header-data"), true),
+        (format!("::1 {asked}"), false),
+        (format!("::1 --hbh-ext 16 {asked}"), false),
+        (format!("::1 --hbh-ext 8 {asked} -- reflected-v6-extension-header-data"), false),
+    ] {
+        assert_eq!(config(&options).is_ok(), is_right, "{options}");
+    }
+    let config = config(&format!("::1 --hbh-ext 8 {asked} --selector 1100010400000000")).unwrap();
+    assert_eq!(config.tlvs[0].value, [0x11, 0, 1, 4, 0, 0, 0, 0]);
+}
+
+#[test]
+fn access_ids_are_those_of_the_rfc() {
+    for (id, is_right) in [("0", false), ("1", true), ("2", true), ("3", false)] {
+        let options = format!("sender 192.0.2.1 tlvs access-report --access-id {id}");
+        assert_eq!(Whole::try_parse_from(options.split_whitespace()).is_ok(), is_right, "{id}");
+    }
+}
+
+#[test]
 fn code_points_can_be_chosen_where_nobody_registered_them() {
     let config = config("::1 --tlv-profile earlier --code-point history=200").unwrap();
     assert_eq!(config.policy.code_points.code(Kind::History), Some(200));

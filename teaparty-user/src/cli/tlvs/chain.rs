@@ -151,15 +151,26 @@ impl Tlv {
                 (Request::destination_port(port), more)
             }
             Self::History { length, more } => (Request::history(length), more),
-            Self::ExtensionHeader { size, more } => (Request::extension_header(size), more),
-            Self::FixedHeader { size, more } => {
-                (Request::fixed_header(size.map_or(chain.is_v6, |size| size == 40)), more)
+            Self::ExtensionHeader { size, selector, more } => {
+                (selected(Request::extension_header(size), selector.as_ref().map(|selector| &selector.0[..])), more)
+            }
+            Self::FixedHeader { size, selector, more } => {
+                let request = Request::fixed_header(size.map_or(chain.is_v6, |size| size == 40));
+                (selected(request, selector.as_ref().map(|selector| &selector.0[..])), more)
             }
             Self::Unrecognized { size, more } => (Request::unrecognized(size), more),
         };
         chain.tlvs.push(request);
         more.next
     }
+}
+
+/// The request for the header that begins with these octets (ext-hdr-15 §4.1, §6.1).
+fn selected(mut request: Request, selector: Option<&[u8]>) -> Request {
+    if let Some(selector) = selector {
+        request.value[..selector.len()].copy_from_slice(selector);
+    }
+    request
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ pub fn line(record: &Record, name: Option<&str>, columns: usize) -> String {
         }
         Err(NoDelays::ClockStep) => line += " the clock was set meanwhile",
         Err(NoDelays::Implausible) => line += " implausible T2 and T3",
+        Err(NoDelays::WrongFormat) => line += " T2 and T3 in another format than they say",
     }
     if let Some(ttl) = reply.forward_ttl.filter(|_| fields.ttl) {
         let _ = write!(line, " ttl={ttl}");
@@ -203,7 +204,7 @@ fn irregularities(text: &mut String, session: &Session, counts: Counts) {
         (counts.duplicates, "duplicate", "duplicates"),
         (counts.reordered, "reordered", "reordered"),
         (counts.late, "late", "late"),
-        (counts.further, "further reply as asked", "further replies as asked"),
+        (counts.further, "further reply", "further replies"),
         (counts.further_lost, "further reply missing", "further replies missing"),
         (counts.corrupted, "corrupted or forged", "corrupted or forged"),
         (counts.unmatched - counts.corrupted, "fits no packet", "fit no packet"),
@@ -225,6 +226,11 @@ fn irregularities(text: &mut String, session: &Session, counts: Counts) {
             session.statistics.implausible,
             "without delays as T2 and T3 are implausible",
             "without delays as T2 and T3 are implausible",
+        ),
+        (
+            session.statistics.wrong_format,
+            "without delays as T2 and T3 have another format than they say",
+            "without delays as T2 and T3 have another format than they say",
         ),
     ];
     let said = |(count, one, many): &(u64, &str, &str)| match count {
@@ -302,21 +308,29 @@ fn clocks(text: &mut String, statistics: &Statistics) {
     }
     let claim = |is_synchronized| if is_synchronized { "synchronised" } else { "not synchronised" };
     let (ours, theirs) = (statistics.sender_clock, statistics.reflector_clock);
-    let bound = |ns: u64| nanos(i64::try_from(ns).unwrap_or(i64::MAX));
-    let together = bound(ours.error_ns_max.saturating_add(theirs.error_ns_max));
-    let trust = if ours.is_synchronized() && theirs.is_synchronized() {
-        format!("one way ± {together}")
-    } else {
-        format!("one way unreliable, ± {together} claimed")
+    let bound = |ns: Option<u64>| match ns {
+        Some(ns) => format!("± {}", nanos(i64::try_from(ns).unwrap_or(i64::MAX))),
+        None => "error unknown".into(),
+    };
+    let together = ours.error_ns_max().zip(theirs.error_ns_max()).map(|(ours, theirs)| ours.saturating_add(theirs));
+    let trust = match (ours.is_synchronized() && theirs.is_synchronized(), together) {
+        (true, Some(_)) => format!("one way {}", bound(together)),
+        (_, Some(_)) => format!("one way unreliable, {} claimed", bound(together)),
+        (_, None) => "one way unreliable".into(),
     };
     let _ = writeln!(
         text,
-        "{trust}: our clock {} (± {}), the reflector's {} (± {})",
+        "{trust}: our clock {} ({}), the reflector's {} ({})",
         claim(ours.is_synchronized()),
-        bound(ours.error_ns_max),
+        bound(ours.error_ns_max()),
         claim(theirs.is_synchronized()),
-        bound(theirs.error_ns_max),
+        bound(theirs.error_ns_max()),
     );
+    for step in &statistics.clock_steps {
+        let sign = if step.step_ns < 0 { "back" } else { "forward" };
+        let by = nanos(i64::try_from(step.step_ns.unsigned_abs()).unwrap_or(i64::MAX));
+        let _ = writeln!(text, "the reflector's clock was set {sign} by {by}; one-way delays are of after that");
+    }
     let t1 = sources(samples, statistics.hardware_t1, statistics.kernel_t1);
     let t4 = sources(samples, statistics.hardware_t4, statistics.kernel_t4);
     let _ = writeln!(text, "T1 by {t1}, T4 by {t4}");
@@ -396,7 +410,7 @@ mod tests {
                 reflector_sequence: 6,
                 sample: Ok(times.sample()),
                 is_synchronized: false,
-                error_ns: 16,
+                error_ns: Some(16),
                 forward_ttl: Some(255),
                 backward_ttl: Some(248),
                 forward_class: None,

@@ -94,6 +94,9 @@ fn figures(statistics: &Statistics, counts: Counts, split: Split, ignored: Ignor
         "further_replies": counts.further,
         "further_replies_lost": counts.further_lost,
         "implausible": statistics.implausible,
+        "wrong_format": statistics.wrong_format,
+        "lacking_tai_offset": statistics.lacking_tai_offset,
+        "reflector_clock_steps": statistics.clock_steps,
         "unmatched": counts.unmatched,
         "corrupted": counts.corrupted,
         "ignored": ignored,
@@ -135,7 +138,8 @@ fn figures(statistics: &Statistics, counts: Counts, split: Split, ignored: Ignor
 fn claims(claims: ClockClaims) -> Value {
     json!({
         "synchronized": claims.is_synchronized(),
-        "error_ns_max": claims.error_ns_max,
+        "error_ns_max": claims.error_ns_max(),
+        "packets_without_bound": claims.unknown_bounds,
         "packets_synchronized": claims.synchronized,
         "packets_unsynchronized": claims.unsynchronized,
     })

@@ -7,7 +7,7 @@ use super::super::event::Record;
 use super::human::stamp_label;
 
 /// The names of the columns, which are the keys of the JSON lines too.
-pub const COLUMNS: [&str; 25] = [
+pub const COLUMNS: [&str; 26] = [
     "target",
     "epoch_ns",
     "sequence",
@@ -33,13 +33,16 @@ pub const COLUMNS: [&str; 25] = [
     "reordering_extent",
     "tlvs",
     "ssid",
+    "elapsed_ns",
 ];
 /// Where the TLVs are.
 const TLVS: usize = 23;
 
-/// One packet as values in the order of [`COLUMNS`]; null for what is not known.
-fn values(record: &Record, name: &str) -> [Value; COLUMNS.len()] {
+/// One packet as values in the order of [`COLUMNS`]; null for what is not known. `start_ns` is when the run began.
+fn values(record: &Record, name: &str, start_ns: u64) -> [Value; COLUMNS.len()] {
     let reply = record.reply.as_ref();
+    // When it is told: T4, or for a loss T1, so that a reader can place it in time either way.
+    let epoch_ns = reply.map_or(record.t1.0, |reply| reply.t4.0);
     let of = |field: &dyn Fn(&super::super::event::ReplyRecord) -> Value| reply.map_or(Value::Null, field);
     let delay = |field: &dyn Fn(&super::super::sample::Sample) -> i64| {
         reply.and_then(|reply| reply.sample.as_ref().ok()).map_or(Value::Null, |sample| json!(field(sample)))
@@ -47,8 +50,7 @@ fn values(record: &Record, name: &str) -> [Value; COLUMNS.len()] {
     let class = |class: Option<TrafficClass>| class.map_or(Value::Null, |class| json!(class.0));
     [
         json!(name),
-        // When it is told: T4, or for a loss T1, so that a reader can place it in time either way.
-        json!(reply.map_or(record.t1.0, |reply| reply.t4.0)),
+        json!(epoch_ns),
         json!(record.sequence),
         json!(record.fate.label()),
         json!(record.t1.0),
@@ -72,12 +74,14 @@ fn values(record: &Record, name: &str) -> [Value; COLUMNS.len()] {
         of(&|reply| json!(reply.reordering_extent)),
         of(&|reply| json!(reply.findings)),
         json!(record.ssid),
+        // Exact in a double, as nanoseconds since 1970 are not.
+        json!(epoch_ns.saturating_sub(start_ns)),
     ]
 }
 
 /// A line of JSON, without its newline.
-pub fn jsonl(record: &Record, name: &str) -> String {
-    let pairs = COLUMNS.iter().map(|column| (*column).to_owned()).zip(values(record, name));
+pub fn jsonl(record: &Record, name: &str, start_ns: u64) -> String {
+    let pairs = COLUMNS.iter().map(|column| (*column).to_owned()).zip(values(record, name, start_ns));
     Value::Object(pairs.collect()).to_string()
 }
 
@@ -87,8 +91,8 @@ pub fn csv_header() -> String {
 }
 
 /// A line of comma-separated values (RFC 4180), without its newline. How TLVs came back is one column.
-pub fn csv(record: &Record, name: &str) -> String {
-    let mut values = values(record, name);
+pub fn csv(record: &Record, name: &str, start_ns: u64) -> String {
+    let mut values = values(record, name, start_ns);
     if let Some(reply) = &record.reply {
         let outcomes = reply.findings.iter().map(|finding| format!("{}: {}", finding.tlv, finding.outcome.label()));
         values[TLVS] = json!(outcomes.collect::<Vec<_>>().join("; "));
@@ -126,7 +130,7 @@ mod tests {
                 reflector_sequence: 6,
                 sample: Ok(times.sample()),
                 is_synchronized: false,
-                error_ns: 16,
+                error_ns: Some(16),
                 forward_ttl: Some(64),
                 backward_ttl: None,
                 forward_class: None,
@@ -140,10 +144,13 @@ mod tests {
     #[test]
     fn a_reply_is_one_line_with_every_column() {
         assert_eq!(COLUMNS[TLVS], "tlvs");
-        let line = csv(&answered(), "a");
-        assert_eq!(line, "a,180,7,reply,100,1130,1150,180,kernel,user,60,20,1030,-970,false,16,6,44,64,,,184,0,,4321");
+        let line = csv(&answered(), "a", 0);
+        assert_eq!(
+            line,
+            "a,180,7,reply,100,1130,1150,180,kernel,user,60,20,1030,-970,false,16,6,44,64,,,184,0,,4321,180"
+        );
         assert_eq!(line.split(',').count(), COLUMNS.len());
-        let object: Value = serde_json::from_str(&jsonl(&answered(), "a")).unwrap();
+        let object: Value = serde_json::from_str(&jsonl(&answered(), "a", 0)).unwrap();
         assert_eq!(object.as_object().unwrap().len(), COLUMNS.len());
         assert_eq!((&object["round_trip_ns"], &object["forward_class"]), (&json!(60), &Value::Null));
     }
@@ -151,7 +158,7 @@ mod tests {
     #[test]
     fn a_loss_has_no_times_but_t1_and_names_are_quoted_where_they_must() {
         let lost = Record { fate: Fate::Lost, reply: None, ..answered() };
-        let line = csv(&lost, "odd,\"name\"");
+        let line = csv(&lost, "odd,\"name\"", 0);
         assert!(line.starts_with("\"odd,\"\"name\"\"\",100,7,lost,100,,,,kernel,,"), "{line}");
     }
 }

@@ -5,9 +5,10 @@ use teaparty_common::wire::ErrorEstimate;
 use super::super::config::Config;
 use super::super::event::{Fate, Record, ReplyRecord};
 use super::super::exchange::{Departure, Match};
+use super::super::reflector_clock::TAI_OFFSET_NS;
 use super::super::reply::Reply;
 use super::super::sample::{NoDelays, Sample};
-use super::super::stats::Seen;
+use super::super::stats::{Seen, bound_ns};
 use super::super::tlvs::answer::Answer;
 use super::super::tlvs::words::{self, Marks};
 use super::Session;
@@ -32,7 +33,8 @@ impl Session {
     /// The record of a packet that was answered.
     pub(super) fn answered(&self, facts: &Facts<'_>, found: &[Answer<'_>], config: &Config) -> Box<Record> {
         let Facts { matched, reply, received, seen, sample, t1, t2, t3, t4 } = *facts;
-        let marks = Marks { sent: config.traffic_class, reply: received.traffic_class };
+        let marks =
+            Marks { sent: config.traffic_class, reply: received.traffic_class, has_key: config.tlv_key.is_some() };
         let (ours, theirs) = (seen.sender_estimate, seen.reflector_estimate);
         Box::new(Record {
             target: self.place,
@@ -48,7 +50,8 @@ impl Session {
                 reflector_sequence: reply.sequence_number,
                 sample,
                 is_synchronized: ours.is_synchronized() && theirs.is_synchronized(),
-                error_ns: error_sum(ours, theirs),
+                error_ns: error_sum(ours, theirs)
+                    .map(|error| if seen.lacks_tai_offset { error.max(TAI_OFFSET_NS) } else { error }),
                 forward_ttl: seen.forward_ttl,
                 backward_ttl: seen.backward_ttl,
                 forward_class: seen.forward_class,
@@ -82,6 +85,7 @@ pub(super) fn t1_of(departure: &Departure) -> Stamp {
     departure.stamp.unwrap_or(Stamp { nanos: departure.realtime_ns, source: StampSource::User })
 }
 
-fn error_sum(ours: ErrorEstimate, theirs: ErrorEstimate) -> u64 {
-    ours.bound_ns().saturating_add(theirs.bound_ns())
+/// Both bounds added; `None` where one of them is not known.
+fn error_sum(ours: ErrorEstimate, theirs: ErrorEstimate) -> Option<u64> {
+    Some(bound_ns(ours)?.saturating_add(bound_ns(theirs)?))
 }

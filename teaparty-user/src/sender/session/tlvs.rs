@@ -11,6 +11,7 @@ use teaparty_common::tlv::{Kind, KindSet};
 use super::super::config::Config;
 use super::super::stats::Seen;
 use super::super::tlvs::answer::{Answer, Check, Outcome, answers, body};
+use super::super::tlvs::request::UNRECOGNIZED_CODE;
 use super::super::tlvs::words::{self, Marks};
 use super::Session;
 use super::marks::is_congested;
@@ -39,14 +40,19 @@ pub struct TlvTally {
 
 impl Session {
     /// RFC 9534 §3.2: our own ID must come back, and the reflector's must be the configured or the first one seen.
+    ///
+    /// A reflector that says with U that it does not know the TLV has no member links to mix up; our ID comes back all the
+    /// same. A reply without the TLV is not of this session.
     pub(super) fn is_our_link(&mut self, found: &[Answer<'_>], config: &Config) -> bool {
         let Some((ours, _)) = config.micro_session else { return true };
-        let answered =
-            |answer: &&Answer<'_>| answer.kind == Some(Kind::MicroSessionId) && answer.outcome == Outcome::Answered;
-        let Some(ids) = found.iter().find(answered).and_then(|answer| body::<MicroSessionId>(answer.value)) else {
-            // A reflector that does not know the TLV has no member links to mix up.
-            return true;
-        };
+        let of_links = |answer: &&Answer<'_>| answer.kind == Some(Kind::MicroSessionId);
+        let Some(answer) = found.iter().find(of_links) else { return false };
+        let Some(ids) = body::<MicroSessionId>(answer.value) else { return false };
+        match answer.outcome {
+            Outcome::Answered => {}
+            Outcome::Unrecognized => return ids.sender_id.get() == ours,
+            _ => return false,
+        }
         let theirs = *self.reflector_link.get_or_insert(ids.reflector_id.get());
         ids.sender_id.get() == ours && ids.reflector_id.get() == theirs
     }
@@ -79,7 +85,9 @@ impl Session {
             {
                 timer.acknowledge();
                 // Later replies need not have it, so what it says is kept now.
-                let finding = words::finding(answer, Marks { sent: config.traffic_class, reply: seen.backward_class });
+                let marks =
+                    Marks { sent: config.traffic_class, reply: seen.backward_class, has_key: config.tlv_key.is_some() };
+                let finding = words::finding(answer, marks);
                 (tally.words, tally.value) = (finding.words, finding.value);
             }
             if answer.kind == Some(Kind::FollowUpTelemetry)
@@ -127,15 +135,34 @@ impl Session {
             self.tlvs.iter().map(|((kind, code), tally)| (name(*kind, *code), tally.clone())).collect();
         let check = Check { policy: &config.policy, key: config.tlv_key.as_ref(), sent: &config.tlvs };
         let (octets, class) = &self.last_reply;
-        let marks = Marks { sent: config.traffic_class, reply: *class };
+        let marks = Marks { sent: config.traffic_class, reply: *class, has_key: config.tlv_key.is_some() };
         for answer in answers(octets, config.mode.base_len(), check) {
             let finding = words::finding(&answer, marks);
             if let Some(tally) = tallies.get_mut(&finding.tlv) {
                 (tally.words, tally.value) = (finding.words, finding.value);
+                if answer.kind == Some(Kind::ReflectedControl) && answer.outcome == Outcome::Answered {
+                    tally.words += &match self.exchange.counts().further_lost {
+                        0 => ", as asked".to_owned(),
+                        missing => format!("; {missing} of them are missing"),
+                    };
+                }
             }
+        }
+        for tally in tallies.values_mut().filter(|tally| tally.words.is_empty() && tally.unrecognized > 0) {
+            tally.words = "not recognised: the reflector knows no TLVs".into();
         }
         tallies
     }
+}
+
+/// Returns the TLVs that were asked for, as a reflector leaves them that knows none: it pads, and does not say U.
+pub(super) fn not_known(config: &Config) -> Vec<Answer<'static>> {
+    let asked = config.tlvs.iter().filter(|tlv| tlv.kind != Some(Kind::ExtraPadding));
+    let code = |kind: Option<Kind>| {
+        kind.map_or(UNRECOGNIZED_CODE, |kind| config.policy.code_points.code(kind).unwrap_or_default())
+    };
+    let answer = |kind: Option<Kind>| Answer { code: code(kind), kind, outcome: Outcome::Unrecognized, value: &[] };
+    asked.map(|tlv| answer(tlv.kind)).collect()
 }
 
 /// Whether an Access Report is the one that we tell; another acknowledges nothing (RFC 8972 §4.6).

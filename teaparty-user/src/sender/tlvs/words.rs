@@ -35,6 +35,8 @@ pub struct Marks {
     pub sent: TrafficClass,
     /// As the reply arrived, if the kernel told.
     pub reply: Option<TrafficClass>,
+    /// Whether the HMAC TLV could be verified: nobody can without a key.
+    pub has_key: bool,
 }
 
 /// DSCP in words: its name, or its number.
@@ -166,11 +168,12 @@ fn tell(kind: Kind, value: &[u8], marks: Marks) -> Option<(String, Value)> {
             let (body, _) = ReflectedControl::read_from_prefix(value).ok()?;
             let (length, count, interval) = (body.length.get(), body.count.get(), body.interval_ns.get());
             (
-                format!("{count} replies to each packet, of {length} octets or more, {interval} ns apart, as asked"),
+                format!("{count} replies to each packet, of {length} octets or more, {interval} ns apart"),
                 json!({ "length": length, "count": count, "interval_ns": interval }),
             )
         }
-        Kind::Hmac => ("verified".into(), Value::Null),
+        Kind::Hmac if marks.has_key => ("verified".into(), Value::Null),
+        Kind::Hmac => ("not checked: no key".into(), Value::Null),
         Kind::ExtraPadding => (format!("{} octets came back", value.len()), json!(value.len())),
         Kind::BitErrorPattern => ("taken".into(), Value::Null),
         Kind::Heartbeat => ("a reflector's sign of life".into(), Value::Null),
