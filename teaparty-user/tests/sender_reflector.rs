@@ -52,6 +52,16 @@ fn answered(summary: &Value, name: &str) -> u64 {
 }
 
 #[test]
+fn bit_errors_are_measured_both_ways_and_none_is_found_on_lo() {
+    let (code, summary) = Running::start(&[]).measure("tlvs bit-error-rate --size 64");
+    let expected = json!({
+        "forward": 0, "forward_octets": 384, "forward_burst_max": 0,
+        "backward": 0, "backward_octets": 384, "backward_burst_max": 0,
+    });
+    assert_eq!((code, &summary["targets"][0]["bit_errors"]), (0, &expected), "{summary}");
+}
+
+#[test]
 fn every_tlv_is_answered_as_its_text_says() {
     let own_port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let reflector = Running::start(&["--allow-destination-port", "--micro-session-id", "4"]);

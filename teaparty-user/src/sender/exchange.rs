@@ -138,6 +138,8 @@ struct Slot {
     is_late: bool,
     /// Packets before it that this host refused to send.
     unsent: u32,
+    /// Without a reply it is lost after this.
+    timeout_ns: u64,
     /// Reflector Sequence Number of the last reply.
     reflector_sequence: u32,
     /// Of the first reply.
@@ -350,7 +352,8 @@ impl Exchange {
             self.grow();
         }
         let place = self.place(index);
-        self.slots[place] = Slot { index, departure, unsent: self.unsent, ..Slot::default() };
+        let Settings { timeout_ns, .. } = self.settings;
+        self.slots[place] = Slot { index, departure, unsent: self.unsent, timeout_ns, ..Slot::default() };
         self.issued += 1;
         self.counts.sent += 1;
         index
@@ -419,7 +422,7 @@ impl Exchange {
             return None;
         }
         let slot = &mut self.slots[place];
-        let (index, departure) = (slot.index, slot.departure);
+        let (index, departure, timeout_ns) = (slot.index, slot.departure, slot.timeout_ns);
         let ordinal = slot.ordinal();
         let elapsed = arrival.after(&departure);
         slot.replies = slot.replies.saturating_add(1);
@@ -430,7 +433,7 @@ impl Exchange {
         };
         slot.reflector_sequence = claim.reflector_sequence;
         let is_settled = index < self.settled;
-        let is_too_late = is_settled || elapsed.nanos > self.settings.timeout_ns;
+        let is_too_late = is_settled || elapsed.nanos > timeout_ns;
         let kind = if is_too_late && !is_repeated && (replies == 1 || self.bursts.are_asked_for()) {
             Kind::Late
         } else if replies == 1 {
@@ -535,7 +538,7 @@ impl Exchange {
     pub fn next_expiry(&self) -> Option<u64> {
         (self.settled < self.issued).then(|| {
             let slot = &self.slots[self.place(self.settled)];
-            slot.departure.left_ns().saturating_add(self.settings.timeout_ns)
+            slot.departure.left_ns().saturating_add(slot.timeout_ns)
         })
     }
 
@@ -615,6 +618,11 @@ impl Exchange {
         self.run += 1;
         self.counts.loss_bursts += u64::from(self.run == 1);
         self.counts.loss_burst_max = self.counts.loss_burst_max.max(self.run);
+    }
+
+    /// Sets the timeout of the packets to come. Those that were sent keep theirs.
+    pub fn set_timeout(&mut self, timeout_ns: u64) {
+        self.settings.timeout_ns = timeout_ns;
     }
 
     /// Notes evidence from elsewhere that the reflector counts its replies itself.

@@ -22,6 +22,7 @@ use crate::clock::ClockState;
 use crate::net::batch::{Received, Stamp};
 
 mod access;
+mod bit_errors;
 mod congestion;
 mod marks;
 mod pause;
@@ -29,6 +30,7 @@ mod record;
 mod templates;
 mod tlvs;
 
+pub use bit_errors::{BitErrors, WrongBits};
 pub use tlvs::TlvTally;
 
 use access::AccessTimer;
@@ -111,6 +113,8 @@ pub struct Session {
     pub refusal: Option<i32>,
     /// Congestion marks that made us slow down (cos-ecn-01 §3.4).
     pub slowdowns: u64,
+    /// Bit errors of both directions (stamp-ber-07 §6.2).
+    pub bit_errors: BitErrors,
     schedule: Schedule,
     due_ns: Option<u64>,
     plain: Template,
@@ -140,7 +144,7 @@ impl Session {
         address: SocketAddr,
         Start { ssid, start_ns, seed }: Start,
     ) -> Result<Self, NoCodePoint> {
-        let (plain, reporting) = templates(config, ssid, KindSet::EMPTY)?;
+        let (plain, reporting) = templates(config, ssid, KindSet::EMPTY, None)?;
         let timer = |report: AccessReport| AccessTimer::new(report.timer, report.retransmissions);
         let reporting = reporting.zip(config.access_report.map(timer));
         let mut schedule = Schedule::new(config.plan, start_ns, seed);
@@ -158,6 +162,7 @@ impl Session {
             schedule_skipped: 0,
             refusal: None,
             slowdowns: 0,
+            bit_errors: BitErrors::default(),
             schedule,
             due_ns,
             plain,
@@ -356,6 +361,9 @@ impl Session {
         }
         let mut notice = self.note_tlvs(&found, &seen, t4.nanos, config);
         if let Some(text) = self.give_up(refused_bit_errors(&found), config) {
+            notice = Some(text);
+        }
+        if let Some(text) = self.note_bit_errors(&found, matched.kind, config) {
             notice = Some(text);
         }
         if let Verdict::Step(step_ns) = observed {

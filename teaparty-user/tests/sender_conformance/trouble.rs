@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::fake::{Fake, measure, open_reply};
+use crate::fake::{Fake, measure, open_reply, teaparty, tlvs};
 use crate::identity::alone;
 use crate::probe::or_skip;
 
@@ -93,6 +93,56 @@ fn congestion_that_is_marked_on_the_way_slows_the_sender_down_c253() {
     // Without ECT nobody may mark, and what is marked says nothing.
     let (_, summary) = fake.measure("-c 30 -i 2ms tlvs class-of-service --dscp cs0");
     assert_eq!(summary["targets"][0]["congestion_slowdowns"], json!(0));
+}
+
+#[test]
+fn congestion_stretches_the_bursts_that_are_asked_for_too_c253() {
+    // Every reply says that CE arrived; the burst of two follows the interval that its own request asks for.
+    let fake = Fake::start(|number, request| {
+        let interval = u32::from_be_bytes(request[52..56].try_into().unwrap());
+        let reply = |k: u32| {
+            let mut reply = open_reply(request, 2 * number + k);
+            reply[64..68].copy_from_slice(&((0b11u32 << 18) | (0b11 << 12)).to_be_bytes());
+            (Duration::from_nanos(u64::from(k * interval)), reply)
+        };
+        vec![reply(0), reply(1)]
+    });
+    let chain = "reflected-control --count 2 --interval 200ms -- class-of-service --dscp cs0";
+    let (code, summary) = fake.measure(&format!("-c 3 -i 2ms -W 150ms --ecn ect0 tlvs {chain}"));
+    // No reply is given up too early, though one of them comes 400 ms after its packet.
+    let counts = ["received", "lost", "late", "further_replies", "further_replies_lost"].map(|key| &summary[key]);
+    assert_eq!((code, counts), (0, [&json!(3), &json!(0), &json!(0), &json!(3), &json!(0)]), "{summary}");
+    let asked: Vec<u32> =
+        fake.stop().iter().map(|seen| u32::from_be_bytes(seen.payload[52..56].try_into().unwrap())).collect();
+    assert_eq!(asked, [200_000_000, 400_000_000, 400_000_000]);
+}
+
+#[test]
+fn bit_errors_of_both_directions_add_up_over_the_run() {
+    // The reflector counts 2 wrong bits in each packet, one run; on the way back two bits of the last octet are damaged.
+    let fake = Fake::editing(|reply| {
+        let at = |code: u8| tlvs(reply, 44).into_iter().find(|at| reply[at + 1] == code).unwrap() + 4;
+        let (count, burst, padding) = (at(241), at(242), at(1));
+        reply[count + 3] = 2;
+        reply[burst + 3] = 2;
+        reply[padding + 15] ^= 0b101;
+    });
+    let (code, summary) = fake.measure("-c 3 tlvs bit-error-rate --size 16");
+    let expected = json!({
+        "forward": 6, "forward_octets": 48, "forward_burst_max": 2,
+        "backward": 6, "backward_octets": 48, "backward_burst_max": 1,
+    });
+    assert_eq!((code, &summary["targets"][0]["bit_errors"]), (0, &expected));
+    let (code, out, error) =
+        teaparty(&format!("sender {} -c 3 -i 2ms -W 400ms tlvs bit-error-rate --size 16", fake.address));
+    let line = "bit errors: forward 6 in 48 octets, at most 2 in a row; backward 6 in 48 octets, at most 1 in a row";
+    assert!(code == 0 && out.replace("\n    ", " ").contains(line), "{out}{error}");
+    let told = "bit errors on the way back: 2 in 16 octets of padding";
+    assert_eq!((out + &error).matches(told).count(), 1);
+    // Where nothing is measured, nothing is 0.
+    let (_, summary) = Fake::editing(|_| {}).measure("tlvs padding --size 16");
+    let errors = &summary["targets"][0]["bit_errors"];
+    assert_eq!((&errors["forward"], &errors["backward"]), (&json!(null), &json!(null)));
 }
 
 #[test]

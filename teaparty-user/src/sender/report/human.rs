@@ -8,7 +8,7 @@ use super::super::event::{Fate, Record};
 use super::super::exchange::{Counts, Kind, Split};
 use super::super::histogram::Figures;
 use super::super::sample::NoDelays;
-use super::super::session::Session;
+use super::super::session::{BitErrors, Session, WrongBits};
 use super::super::stats::{Statistics, Tally};
 use super::super::tlvs::words;
 use super::super::variation::Variation;
@@ -158,6 +158,7 @@ fn describe(text: &mut String, session: &Session, config: &Config, columns: usiz
     delays(text, &session.statistics, columns);
     clocks(text, &session.statistics);
     marks(text, session, config);
+    bit_errors(text, session.bit_errors);
     for (name, tally) in session.tlvs(config) {
         let outcomes = [
             (tally.answered, "answered"),
@@ -370,6 +371,20 @@ fn marks(text: &mut String, session: &Session, config: &Config) {
         let backward = list(&statistics.backward_class, &class);
         let _ = writeln!(text, "sent with {}{forward}, backward {backward}", words::class(config.traffic_class));
     }
+}
+
+fn bit_errors(text: &mut String, BitErrors { forward, backward }: BitErrors) {
+    if forward.measured().or(backward.measured()).is_none() {
+        return;
+    }
+    let said = |bits: WrongBits| match (bits.measured(), bits.burst_max) {
+        (None, _) => "not measured".to_owned(),
+        (Some(wrong @ 1..), Some(longest)) => {
+            format!("{wrong} in {}, at most {longest} in a row", count(bits.octets, "octet"))
+        }
+        (Some(wrong), _) => format!("{wrong} in {}", count(bits.octets, "octet")),
+    };
+    let _ = writeln!(text, "bit errors: forward {}; backward {}", said(forward), said(backward));
 }
 
 fn percent(part: u64, whole: u64) -> String {

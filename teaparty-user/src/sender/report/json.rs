@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::config::Config;
 use super::super::engine::Outcome;
 use super::super::exchange::{Counts, Split};
-use super::super::session::{Ignored, Session};
+use super::super::session::{BitErrors, Ignored, Session};
 use super::super::stats::{ClockClaims, Statistics, Tally};
 
 /// Version of the document's shape; grows when a key changes its meaning.
@@ -70,6 +70,7 @@ fn one(session: &Session, config: &Config, name: &str) -> Value {
     object.insert("send_error".into(), json!(session.send_errors.1));
     object.insert("schedule_skipped".into(), json!(session.schedule_skipped));
     object.insert("network_refusals".into(), json!(session.refusals));
+    object.insert("bit_errors".into(), bit_errors(session.bit_errors));
     object.insert("congestion_slowdowns".into(), json!(session.slowdowns));
     object.insert("final_interval_factor".into(), json!(session.stretch()));
     Value::Object(object)
@@ -133,6 +134,18 @@ fn figures(statistics: &Statistics, counts: Counts, split: Split, ignored: Ignor
         Value::Object(object) => object,
         _ => Map::new(),
     }
+}
+
+/// Bit errors of both directions; null what was not measured.
+fn bit_errors(BitErrors { forward, backward }: BitErrors) -> Value {
+    json!({
+        "forward": forward.measured(),
+        "forward_octets": forward.octets,
+        "forward_burst_max": forward.burst_max,
+        "backward": backward.measured(),
+        "backward_octets": backward.octets,
+        "backward_burst_max": backward.burst_max,
+    })
 }
 
 fn claims(claims: ClockClaims) -> Value {

@@ -12,6 +12,8 @@ pub(super) struct Pause {
     interval_ns: u64,
     /// Without any reply, so long.
     patience_ns: u64,
+    /// Interval and patience of bursts that have not begun.
+    next: (u64, u64),
     /// Monotonic.
     until_ns: Option<u64>,
 }
@@ -20,11 +22,8 @@ impl Pause {
     /// For packets that ask for `replies`; none where they ask for one at most.
     pub(super) fn new(replies: u16, interval_ns: u32, timeout: Duration) -> Option<Self> {
         let interval_ns = u64::from(interval_ns);
-        (replies > 1).then(|| Self {
-            interval_ns,
-            patience_ns: patience_ns(replies, interval_ns, timeout),
-            until_ns: None,
-        })
+        let patience_ns = patience_ns(replies, interval_ns, timeout);
+        (replies > 1).then_some(Self { interval_ns, patience_ns, next: (interval_ns, patience_ns), until_ns: None })
     }
 
     /// Until when nothing may be sent.
@@ -32,8 +31,14 @@ impl Pause {
         self.until_ns
     }
 
+    /// Sets the interval and the patience of the bursts to come. The one that is under way keeps its own.
+    pub(super) fn set_next(&mut self, interval_ns: u32, patience_ns: u64) {
+        self.next = (interval_ns.into(), patience_ns);
+    }
+
     /// A request goes out.
     pub(super) fn begin(&mut self, now_ns: u64) {
+        (self.interval_ns, self.patience_ns) = self.next;
         self.until_ns = Some(now_ns.saturating_add(self.patience_ns));
     }
 
@@ -65,6 +70,19 @@ mod tests {
         assert_eq!(pause.until_ns(), Some(2_700 + 1_000 + 500));
         pause.note(3_700, 500, 0);
         assert_eq!(pause.until_ns(), None);
+    }
+
+    #[test]
+    fn a_new_interval_holds_from_the_next_burst_on() {
+        let mut pause = Pause::new(4, 1_000, Duration::from_nanos(50_000)).unwrap();
+        pause.begin(0);
+        pause.set_next(2_000, 56_000);
+        pause.note(500, 500, 3);
+        assert_eq!(pause.until_ns(), Some(500 + 3_000 + 500));
+        pause.begin(10_000);
+        assert_eq!(pause.until_ns(), Some(10_000 + 56_000));
+        pause.note(10_500, 500, 3);
+        assert_eq!(pause.until_ns(), Some(10_500 + 6_000 + 500));
     }
 
     #[test]

@@ -8,14 +8,20 @@ use super::super::tlvs::answer::{Answer, Outcome};
 use super::super::tlvs::request::Request;
 
 /// Those without an Access Report, and where there is one, those with it. TLVs of the kinds `without` are left out.
+///
+/// `reply_interval_ns` is what Reflected Test Packet Control asks for instead of what the configuration has.
 pub(super) fn templates(
     config: &Config,
     ssid: u16,
     without: KindSet,
+    reply_interval_ns: Option<u32>,
 ) -> Result<(Template, Option<Template>), NoCodePoint> {
     let template = |report: Option<Request>| {
         let is_kept = |tlv: &&Request| tlv.kind.is_none_or(|kind| !without.has(kind as u8));
-        let tlvs: Vec<Request> = report.into_iter().chain(config.tlvs.iter().filter(is_kept).cloned()).collect();
+        let mut tlvs: Vec<Request> = report.into_iter().chain(config.tlvs.iter().filter(is_kept).cloned()).collect();
+        if let Some(interval_ns) = reply_interval_ns {
+            tlvs.iter_mut().for_each(|tlv| tlv.set_reply_interval(interval_ns));
+        }
         Template::new(&packet::Settings {
             mode: config.mode,
             key: config.key.clone(),

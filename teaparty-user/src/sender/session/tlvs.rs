@@ -15,7 +15,6 @@ use super::super::tlvs::request::UNRECOGNIZED_CODE;
 use super::super::tlvs::words::{self, Marks};
 use super::Session;
 use super::marks::is_congested;
-use super::templates::templates;
 
 /// How often the TLVs of one name came back as what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -102,9 +101,13 @@ impl Session {
         if stretch > self.schedule.stretch() {
             self.slowdowns += 1;
         }
+        let bursts = if self.pause.is_some() { ", replies of a burst further apart too" } else { "" };
         let text = (stretch > self.schedule.stretch())
-            .then(|| format!("congestion was marked on the way: sending {stretch} times slower than asked"));
-        self.schedule.set_stretch(stretch);
+            .then(|| format!("congestion was marked on the way: sending {stretch} times slower than asked{bursts}"));
+        if stretch != self.schedule.stretch() {
+            self.schedule.set_stretch(stretch);
+            self.stretch_bursts(config);
+        }
         text
     }
 
@@ -114,13 +117,8 @@ impl Session {
         if given_up == self.given_up {
             return None;
         }
-        // It can't fail: all of the code points that are left were there when the session began.
-        let (plain, reporting) = templates(config, self.ssid, given_up).ok()?;
         self.given_up = given_up;
-        self.plain = plain;
-        if let (Some((template, _)), Some(new)) = (&mut self.reporting, reporting) {
-            *template = new;
-        }
+        self.renew_templates(config);
         let is_gone = |kind: &Kind| given_up.has(*kind as u8);
         let gone = config.tlvs.iter().filter_map(|tlv| tlv.kind).filter(is_gone).map(|kind| kind.entry().name);
         let names: Vec<&str> = gone.collect();

@@ -9,8 +9,8 @@ use teaparty_common::tlv::reflected_control::ReflectedControl;
 use teaparty_common::tlv::steering::{AccessReport, ControlCode, DestinationPort, MicroSessionId, return_path};
 use teaparty_common::tlv::{HEADER_LEN, Kind, location};
 use teaparty_common::wire::{Dscp, Ecn, HMAC_LEN, TrafficClass};
-use zerocopy::IntoBytes;
 use zerocopy::network_endian::{U16, U32};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// The type that `unrecognized` sends: experimental, and nobody's as far as we know.
 pub const UNRECOGNIZED_CODE: u8 = 250;
@@ -196,6 +196,15 @@ impl Request {
         let mut request = Self::reflected_control(length, count, interval_ns);
         request.value.truncate(size_of::<ReflectedControl>());
         request
+    }
+
+    /// Changes the interval that a Reflected Test Packet Control asks for. Other TLVs stay as they are.
+    pub fn set_reply_interval(&mut self, interval_ns: u32) {
+        if self.kind == Some(Kind::ReflectedControl)
+            && let Ok((control, _)) = ReflectedControl::mut_from_prefix(self.value.as_mut_slice())
+        {
+            control.interval_ns = U32::new(interval_ns);
+        }
     }
 
     /// Pattern, count and burst of residual bit errors, and the padding that they are about (stamp-ber-07 §4).

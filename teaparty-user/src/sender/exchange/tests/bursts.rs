@@ -82,6 +82,19 @@ fn whole_bursts_show_that_a_packet_was_lost_on_the_way_there() {
 }
 
 #[test]
+fn a_new_timeout_holds_for_packets_sent_from_then_on() {
+    let mut exchange = Exchange::new(THREE);
+    send(&mut exchange, 1);
+    exchange.set_timeout(5_000);
+    assert_eq!(exchange.next_expiry(), Some(1_000));
+    assert_eq!(exchange.expire(1_001).map(|one| one.fate), Some(Settled::Lost));
+    send(&mut exchange, 1);
+    exchange.set_timeout(1_000);
+    // Packet 1 leaves at 1.
+    assert_eq!(exchange.next_expiry(), Some(5_001));
+}
+
+#[test]
 fn where_no_reply_is_asked_for_none_is_lost_or_awaited() {
     let mut exchange = Exchange::new(Settings { replies_per_packet: 0, ..SETTINGS });
     send(&mut exchange, 3);
