@@ -190,9 +190,10 @@ mod tests {
 
     #[test]
     fn who_may_write_is_configured() {
-        let bearer = ("authorization", "Bearer 0123456789abcdef");
-        let origin = ("origin", "http://evil.example");
-        let rows: &[(bool, Writes, Option<Peer>, &[(&str, &str)], [u16; 2])] = &[
+        const BEARER: (&str, &str) = ("authorization", "Bearer 0123456789abcdef");
+        const ORIGIN: (&str, &str) = ("origin", "http://evil.example");
+        type Row = (bool, Writes, Option<Peer>, &'static [(&'static str, &'static str)], [u16; 2]);
+        let rows: &[Row] = &[
             // token, writes, peer, headers, status of GET and of PATCH
             (false, Writes::Owner, stranger(), &[], [200, 403]),
             (false, Writes::Any, stranger(), &[], [200, 200]),
@@ -200,11 +201,11 @@ mod tests {
             (false, Writes::Owner, Some(Peer::Unix), &[], [200, 200]),
             (false, Writes::None, Some(Peer::Unix), &[], [200, 403]),
             (false, Writes::Owner, None, &[], [200, 200]),
-            (false, Writes::Any, stranger(), &[origin], [200, 403]),
+            (false, Writes::Any, stranger(), &[ORIGIN], [200, 403]),
             (true, Writes::Owner, stranger(), &[], [401, 401]),
-            (true, Writes::Owner, stranger(), &[bearer], [200, 200]),
-            (true, Writes::Owner, stranger(), &[bearer, origin], [200, 200]),
-            (true, Writes::None, stranger(), &[bearer], [200, 403]),
+            (true, Writes::Owner, stranger(), &[BEARER], [200, 200]),
+            (true, Writes::Owner, stranger(), &[BEARER, ORIGIN], [200, 200]),
+            (true, Writes::None, stranger(), &[BEARER], [200, 403]),
         ];
         for (token, writes, peer, headers, expected) in rows {
             let guard = guard(*token, *writes);

@@ -85,7 +85,7 @@ pub async fn heartbeats(State(app): State<AppState>) -> Json<Vec<NamesakeHeartbe
     responses((status = 200, description = "All sessions", body = Vec<NamesakeSession>))
 )]
 pub async fn sessions(State(app): State<AppState>) -> Result<Json<Vec<NamesakeSession>>, ApiError> {
-    let all = app.look(|reflector| reflector.sessions().iter().map(|status| session(status)).collect());
+    let all = app.look(|reflector| reflector.sessions().iter().map(session).collect());
     all.await.map(Json)
 }
 

@@ -173,7 +173,7 @@ where
             Err((field, error)) => {
                 known.push(field);
                 refused(field, error);
-                let Some(next) = without(&settings, field) else { return None };
+                let next = without(&settings, field)?;
                 settings = next;
             }
         }

@@ -33,7 +33,7 @@ pub const MOST_PROVISIONED: usize = 1 << 20;
 const MOST_PREFIXES: usize = 8192;
 
 /// Most seconds for a restart of a sender: T1 is compared modulo 2^32 seconds.
-const MAX_RESTART_S: u64 = 366 * 86_400;
+pub const MAX_RESTART_S: u64 = 366 * 86_400;
 
 /// Most addresses that `address` may list.
 const MOST_ADDRESSES: usize = 65_536;

@@ -506,7 +506,7 @@ fn open_object(
         .map_max_entries(name::PUNTS, PUNT_RING);
     if is_adopted {
         // The others are no state. The programs of one start have working memory in common, and addresses may be more now.
-        let is_kept = |name: &&str| !FRESH.contains(name) && !(is_outgrown && *name == name::PROVISIONED);
+        let is_kept = |name: &&str| !(FRESH.contains(name) || is_outgrown && *name == name::PROVISIONED);
         for name in ALL.into_iter().filter(is_kept) {
             loader.map_pin_path(name, folder.join(name));
         }

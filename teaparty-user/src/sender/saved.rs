@@ -97,7 +97,7 @@ fn change((_, pointer, unit): (&str, &str, Unit), before: &Value, after: &Value)
         (Some(old), Some(new)) if old == new => "=".into(),
         // Clocks that are apart make one-way delays negative; a multiple of them means nothing.
         (Some(old), Some(new)) if old > 0.0 && new >= 0.0 => format!("×{:.2}", new / old),
-        (Some(old), Some(_)) if old == 0.0 => "from 0".into(),
+        (Some(0.0), Some(_)) => "from 0".into(),
         _ => String::new(),
     };
     [unit.write(old), unit.write(new), ratio]

@@ -136,7 +136,10 @@ async fn policy_and_limits_change_while_packets_are_answered() {
 
     let limits = json!({"min_payload": 100, "allow": ["127.0.0.0/8"], "rate_limit": "10:2", "session_timeout": 5});
     let (status, _, answer) = tagged(&api, "PUT", "/api/v1/limits", None, &limits).await;
-    assert_eq!((status, &answer), (200, &limits));
+    // What was not given is as by default.
+    let mut expected = limits.clone();
+    (expected["rate_limit_prefix"], expected["punt_limit"]) = (json!("64:32"), json!("50000:5000"));
+    assert_eq!((status, &answer), (200, &expected));
     let short = api.sender(4, &[]);
     assert!(short.1.is_none(), "44 octets are too short now");
     assert_eq!(api.exchange(4, &[0x80, 1, 0, 60].into_iter().chain([0; 60]).collect::<Vec<u8>>()).len(), 108);

@@ -296,7 +296,8 @@ fn a_tag_must_be_of_a_vlan_that_the_host_has_there_with_that_address() {
         let destination = ip.parse().expect("an address");
         with_tags(Datagram { destination, ..Datagram::new(payload(44)) }, tags).build()
     };
-    let rows: [(&str, &[(u16, u16)], Reason); 15] = [
+    type Row = (&'static str, &'static [(u16, u16)], Reason);
+    let rows: [Row; 15] = [
         (untagged, &[(0x8100, 100)], Reason::NotOurVlan),
         (untagged, &[(0x8100, 101)], Reason::NotOurVlan),
         (untagged, &[(0x8100, 0)], Reason::Reflected),

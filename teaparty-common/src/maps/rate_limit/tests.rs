@@ -158,6 +158,7 @@ fn threads_admit_together_what_one_would() {
     });
     let admitted = admitted.load(Ordering::Relaxed);
     let expected = THREADS * EACH / 4 + 100;
-    // A source that is new to two threads at once gets a packet more; a time that is taken late, one less.
-    assert!(admitted.abs_diff(expected) <= expected / 100, "{admitted} of {expected}");
+    // A source that is new to two threads at once gets a packet more; a time that is taken late, one less. Without the
+    // exchange it would be nearly twice as many.
+    assert!(admitted.abs_diff(expected) <= expected / 20, "{admitted} of {expected}");
 }

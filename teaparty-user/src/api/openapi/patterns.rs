@@ -7,6 +7,8 @@ use teaparty_common::reflect::LocationFields;
 use teaparty_common::tlv::REGISTRY;
 use teaparty_common::wire::{DEFAULT_PORT, Dscp, Ecn};
 
+use crate::reflector::config::MAX_RESTART_S;
+
 /// A number from 0 to 255.
 const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
 /// First octet of a unicast address.
@@ -151,6 +153,7 @@ pub(super) fn constrain_setting(name: &str, schema: &mut Value) {
             schema["pattern"] = json!(format!("^({v6})(:({v4}))?$"));
             (schema["minimum"], schema["maximum"]) = (json!(1), json!(128));
         }
+        "session-restart" => schema["maximum"] = json!(MAX_RESTART_S),
         "reflected-control-interval" => schema["pattern"] = json!("^([1-9][0-9]{1,2}us|[1-9][0-9]{0,2}ms|[1-4]s)$"),
         "reflected-control-count" => (schema["minimum"], schema["maximum"]) = (json!(1), json!(u16::MAX)),
         "reflected-control-session-rate" | "reflected-control-rate" => schema["minimum"] = json!(1),
