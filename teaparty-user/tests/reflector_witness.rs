@@ -152,10 +152,10 @@ fn vectors_with_keys_live() {
 #[test]
 fn vectors_in_tagged_frames_live() {
     let ids = ["V01", "V07", "V20", "V30", "V37", "V31", "V55"];
-    check_tagged("8100000a", &["--stateless"], &ids);
-    check_tagged("88a800148100000a", &["--stateless"], &ids);
-    check_tagged("8100000a", &["--stateless", "--xdp-mode", "off", "--link-layer"], &ids);
-    check_tagged("88a800148100000a", &["--stateless", "--xdp-mode", "off", "--link-layer"], &ids);
+    check_tagged("8100000a", &["--stateless", "--any-vlan"], &ids);
+    check_tagged("88a800148100000a", &["--stateless", "--any-vlan"], &ids);
+    check_tagged("8100000a", &["--stateless", "--any-vlan", "--xdp-mode", "off", "--link-layer"], &ids);
+    check_tagged("88a800148100000a", &["--stateless", "--any-vlan", "--xdp-mode", "off", "--link-layer"], &ids);
 }
 
 #[test]

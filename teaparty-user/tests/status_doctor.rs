@@ -47,9 +47,11 @@ fn status_shows_what_the_reflector_counts() {
 
     let (code, out, _) = run(&net, &["status", "--top", "1"]);
     assert_eq!(code, 0);
+    // Lines are folded at 80 columns.
+    let out = out.split_whitespace().collect::<Vec<_>>().join(" ");
     for words in [
         "ready".to_owned(),
-        "veth0          XDP mode native, port 862, 192.0.2.1".into(),
+        "veth0 XDP mode native, port 862, 192.0.2.1".into(),
         "2 sessions, the busiest:".into(),
         format!("192.0.2.2 port {port} to 192.0.2.1 port 862, SSID 0, by veth0: 3 received, 3 replies"),
     ] {

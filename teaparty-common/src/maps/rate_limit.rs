@@ -82,14 +82,22 @@ const fn mask(len: u32) -> [u64; 2] {
     zerocopy::transmute!(bits.to_be_bytes())
 }
 
+/// How much earlier a packet may have been received than one that was charged before it, on another processor.
+const SKEW_NS: u64 = 100_000_000;
+
+/// Returns true if no bucket can be full so late: the clock was set since.
+#[inline(always)]
+const fn can_not_be(ahead_ns: i64, interval_ns: u64, burst_ns: u64) -> bool {
+    ahead_ns as u64 > burst_ns.saturating_add(interval_ns).saturating_add(SKEW_NS)
+}
+
 /// Returns when a bucket is full again after one more packet at `now_ns`, or `None` where the packet is above the limit.
 ///
 /// All times are of CLOCK_MONOTONIC, in nanoseconds, and are compared modulo 2^64.
 #[inline(always)]
 pub const fn charge(full_at_ns: u64, now_ns: u64, interval_ns: u64, burst_ns: u64) -> Option<u64> {
     let ahead = full_at_ns.wrapping_sub(now_ns) as i64;
-    let is_full = ahead <= 0 || ahead as u64 > burst_ns.saturating_add(interval_ns);
-    if is_full {
+    if ahead <= 0 || can_not_be(ahead, interval_ns, burst_ns) {
         return Some(now_ns.wrapping_add(interval_ns));
     }
     if ahead as u64 > burst_ns { None } else { Some(full_at_ns.wrapping_add(interval_ns)) }
@@ -112,7 +120,7 @@ pub fn admit(row: impl Words, source: &Address, now_ns: u64, interval_ns: u64, b
         }
         // As for `charge`: one that can't be is full.
         let ahead = row.get(at + FULL_AT).wrapping_sub(now_ns) as i64;
-        let ahead = if ahead > 0 && ahead as u64 > burst_ns.saturating_add(interval_ns) { 0 } else { ahead };
+        let ahead = if ahead > 0 && can_not_be(ahead, interval_ns, burst_ns) { 0 } else { ahead };
         if ahead < soonest {
             (chosen, soonest) = (way, ahead);
         }

@@ -125,13 +125,11 @@ impl PacketSums {
     /// `field` the UDP checksum as it lies in memory. A field of zero is none, over IPv4. One that holds the sum of the
     /// pseudo header alone was left for a device to compute, on this machine, and says nothing (CHECKSUM_PARTIAL).
     ///
-    /// A right packet takes one comparison: the sums of its parts are all `0xffff`, and so is that of the whole.
+    /// Each sum is compared alone: in one sum of both, an error of the header could cancel one of the datagram.
     #[inline(always)]
     pub const fn are_right(&self, field: u16, rest: u64) -> bool {
-        if field != 0 && fold(self.header + self.pseudo + self.datagram + rest) == 0xffff {
-            return true;
-        }
-        self.is_header_right() && (field == 0 || field == fold(self.pseudo))
+        self.is_header_right()
+            && (field == 0 || fold(self.pseudo + self.datagram + rest) == 0xffff || field == fold(self.pseudo))
     }
 
     /// Returns true if the IPv4 header checksum is right, or there is none.

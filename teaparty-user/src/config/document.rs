@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::problem::{Problem, meant, place};
 use super::typed::describe;
+use crate::api::access::{TLS_CERT, TLS_KEY};
 use crate::reflector::config::ConfigError;
 
 /// A table of the file, or of several layers of it.
@@ -183,8 +184,12 @@ where
 /// Settings with the default in place of one.
 fn without<T: Default + Serialize + DeserializeOwned>(settings: &T, field: &str) -> Option<T> {
     let Ok(Value::Object(mut members)) = serde_json::to_value(settings) else { return None };
-    let default = defaults::<T>().remove(field)?;
-    members.insert(field.to_owned(), default);
+    let mut defaults = defaults::<T>();
+    members.insert(field.to_owned(), defaults.remove(field)?);
+    // Without the certificate its key would be blamed next, which is there for it.
+    if field == TLS_CERT {
+        defaults.remove(TLS_KEY).and_then(|default| members.insert(TLS_KEY.to_owned(), default));
+    }
     serde_json::from_value(Value::Object(members)).ok()
 }
 
