@@ -101,7 +101,7 @@ impl Schedule {
 
     /// Whether what was due at `due_ns` was missed by `now_ns`: this process was stopped, or this host is too slow.
     ///
-    /// Shorter delays than an interval and [`MISSED_NS`] are made up for. After the end of the schedule nothing is.
+    /// Shorter delays than an interval and 50 ms are made up for. After the end of the schedule nothing is.
     pub fn is_missed(&self, due_ns: u64, now_ns: u64) -> bool {
         let late_ns = now_ns.saturating_sub(due_ns);
         late_ns > MISSED_NS.max(self.interval_ps() / 1_000) || late_ns > OVERTIME_NS && self.is_past_end(now_ns)
