@@ -71,7 +71,7 @@ fn counters_are_described_by_the_name_of_their_samples() {
         "teaparty_heartbeat_last_success_timestamp_seconds{target=\"192.0.2.9:862\"} 1.5\n",
         "source=\"192.0.2.9\",source_port=\"5001\",destination=\"192.0.2.1\",destination_port=\"862\",ssid=\"7\"} 5\n",
         "teaparty_session_last_packet_timestamp_seconds{interface=\"eth0\",",
-        "} 1699999963.5\n",
+        "} 1700000000.5\n",
     ] {
         assert!(text.contains(expected), "no {expected} in {text}");
     }
