@@ -126,6 +126,7 @@ fn the_journal_gets_priorities_and_machines_get_json() {
             let fields = &event["fields"];
             assert_eq!((&event["level"], &fields["interface"]), (&"WARN".into(), &"lo".into()), "{line}");
             assert!(fields["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{line}");
+            assert_eq!(event["span"]["name"], "start", "{line}");
         }
         assert!(reflector.stop_quietly().success());
         // All of it is in the one form.

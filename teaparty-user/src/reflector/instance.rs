@@ -136,6 +136,7 @@ impl Instance {
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
         let Program::Loading(loading) = std::mem::replace(&mut kernel.program, Program::Gone) else { return Ok(()) };
         let view = self.shared.view();
+        let _span = tracing::info_span!("start", interface = view.interface.name).entered();
         let mode = view.config.xdp_mode;
         let (error, folder) = match loading.attach(&view.interface, mode) {
             Ok((attachment, log)) => {
