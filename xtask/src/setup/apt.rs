@@ -49,10 +49,27 @@ pub(crate) fn update(wanted: &[&str], steps: &mut Steps) -> Result<()> {
 fn get(packages: &[&str], steps: &mut Steps) -> Result<()> {
     let title = format!("packages {} (apt-get install)", packages.join(" "));
     steps.run(&title, |show| {
+        let upgraded = removed_by(packages);
         let mut command = apt_get();
-        command.args(["install", "--yes", "--no-install-recommends", "--no-remove"]).args(packages);
+        command.args(["install", "--yes", "--no-install-recommends", "--no-remove"]).args(packages).args(upgraded);
         exec::follow(&mut command, show)
     })
+}
+
+/// Returns the installed packages that apt would remove for `packages`.
+///
+/// They are older than the package lists, and a new package does not get on with that. Named beside `packages` they are
+/// upgraded.
+fn removed_by(packages: &[&str]) -> Vec<String> {
+    let mut simulation = Command::new("apt-get");
+    simulation.args(["--simulate", "install", "--no-install-recommends"]).args(packages);
+    simulation.output().map(|output| removals(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default()
+}
+
+/// Returns the packages of the lines `Remv NAME [VERSION] …` of a simulation.
+fn removals(simulation: &str) -> Vec<String> {
+    let name = |line: &str| line.strip_prefix("Remv ")?.split_whitespace().next().map(str::to_owned);
+    simulation.lines().filter_map(name).collect()
 }
 
 /// Whether the package lists on this machine have `package`.
@@ -76,4 +93,18 @@ fn apt_get() -> Command {
     // Another apt may be at work: wait for it rather than fail.
     command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--option", "DPkg::Lock::Timeout=300"]);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::removals;
+
+    #[test]
+    fn packages_that_would_be_removed_are_read_from_a_simulation() {
+        let text = "Reading package lists...\nThe following packages will be REMOVED:\n  qemu-utils\n\
+                    Remv qemu-utils [1:7.2+dfsg-7]\nInst cpio (2.13 Debian:12.15/oldstable [amd64])\n\
+                    Remv old:i386 [1] [new:amd64 ]\n";
+        assert_eq!(removals(text), ["qemu-utils", "old:i386"]);
+        assert!(removals("Inst cpio (2.13)\n").is_empty());
+    }
 }
