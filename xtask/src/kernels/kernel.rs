@@ -12,9 +12,12 @@ use crate::{exec, paths};
 /// Name of the kernel that runs, among those of the lab.
 pub(crate) const HERE: &str = "here";
 
+/// Package of the emulator, and the file that it brings.
+const QEMU: (&str, &str) = ("qemu-system-x86", "/usr/bin/qemu-system-x86_64");
+
 /// What the lab needs besides kernels: package and the file that it brings.
 const PACKAGES: &[(&str, &str)] = &[
-    ("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
+    QEMU,
     ("busybox-static", "/bin/busybox"),
     ("cpio", "/usr/bin/cpio"),
     ("iproute2", "/sbin/ip"),
@@ -64,27 +67,73 @@ pub(super) fn folder() -> PathBuf {
     paths::tools().join("kernels")
 }
 
+/// The emulator where it is unpacked and not installed.
+fn unpacked_qemu() -> PathBuf {
+    folder().join("qemu")
+}
+
+/// Returns the command of the emulator, installed or unpacked.
+pub(super) fn qemu() -> Command {
+    let (folder, program) = (unpacked_qemu(), QEMU.1);
+    if Path::new(program).exists() || !folder.exists() {
+        return Command::new(program);
+    }
+    let triple = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let [libraries, early] = ["usr/lib", "lib"].map(|under| folder.join(under).join(&triple));
+    let mut command = Command::new(folder.join(program.trim_start_matches('/')));
+    command.env("LD_LIBRARY_PATH", format!("{}:{}", libraries.display(), early.display()));
+    command.env("QEMU_MODULE_DIR", libraries.join("qemu"));
+    for firmware in ["qemu", "seabios"] {
+        command.arg("-L").arg(folder.join("usr/share").join(firmware));
+    }
+    command
+}
+
 /// Installs and fetches what is missing for these kernels. What is there is not asked for again, so that this works offline.
+///
+/// No package of the machine is removed: if the emulator does not get on with one of them, it is unpacked instead.
 ///
 /// Fails on other machines than x86-64 with apt-get.
 pub(crate) fn provide(kernels: &[Kernel]) -> Result<()> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("the kernels of the lab are x86-64's, and this machine is {}", std::env::consts::ARCH);
     }
-    let absent = PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package);
-    let packages: Vec<&str> = absent.collect();
+    let is_there =
+        |(package, file): &(&str, &str)| Path::new(file).exists() || *package == QEMU.0 && unpacked_qemu().exists();
+    let absent: Vec<&str> = PACKAGES.iter().filter(|tool| !is_there(tool)).map(|(package, _)| *package).collect();
     let wanted: Vec<&Kernel> = kernels.iter().filter(|kernel| kernel.unpacked().is_none()).collect();
-    let lists = usize::from(packages.is_empty() && !wanted.is_empty());
-    let mut steps = Steps::new(if packages.is_empty() { lists } else { apt::STEPS } + wanted.len());
+    if absent.is_empty() && wanted.is_empty() {
+        return Ok(());
+    }
+    // The lists, the packages, the emulator.
+    let mut steps = Steps::new(1 + 2 * usize::from(!absent.is_empty()) + wanted.len());
+    apt::update(&["qemu and Debian's kernels"], &mut steps)?;
+    let mut packages = absent.clone();
+    if absent.contains(&QEMU.0) {
+        let simulation = apt::Simulation::of(QEMU.0)?;
+        if !simulation.removed.is_empty() {
+            packages.retain(|package| *package != QEMU.0);
+            unpack_qemu(&simulation, &mut steps)?;
+        }
+    }
     if !packages.is_empty() {
-        apt::install(&packages, &mut steps)?;
-    } else if !wanted.is_empty() {
-        apt::update(&["Debian's kernels"], &mut steps)?;
+        apt::get(&packages, &mut steps)?;
     }
     for kernel in wanted {
         fetch(kernel, &mut steps)?;
     }
     Ok(())
+}
+
+/// Unpacks the emulator and the packages that it depends on; in its place only when complete.
+fn unpack_qemu(simulation: &apt::Simulation, steps: &mut Steps) -> Result<()> {
+    let title = format!("{} (unpacked: it does not get on with installed {})", QEMU.0, simulation.removed.join(" "));
+    let partial = folder().join("qemu.partial");
+    let _ = std::fs::remove_dir_all(&partial);
+    steps.run(&title, |show| {
+        apt::unpack(&simulation.installed, &partial, show)?;
+        std::fs::rename(&partial, unpacked_qemu()).context("cannot put the emulator in its place")
+    })
 }
 
 /// Downloads and unpacks the newest package of a kernel; in its place only when complete.
@@ -97,21 +146,10 @@ fn fetch(kernel: &Kernel, steps: &mut Steps) -> Result<()> {
     };
     let partial = folder().join(format!("{}.partial", kernel.name));
     let _ = std::fs::remove_dir_all(&partial);
-    std::fs::create_dir_all(&partial).with_context(|| format!("cannot make {}", partial.display()))?;
     steps.run(&format!("kernel {package} (apt-get download)"), |show| {
-        let mut download = Command::new("apt-get");
-        download.args(["download", "--option", "APT::Sandbox::User=root", &package]).current_dir(&partial);
-        exec::follow(&mut download, show)?;
-        let archive = only_file(&partial)?;
-        exec::capture(Command::new("dpkg").arg("--extract").arg(&archive).arg(&partial))?;
-        std::fs::remove_file(&archive)?;
+        apt::unpack(std::slice::from_ref(&package), &partial, show)?;
         std::fs::rename(&partial, folder().join(&package)).context("cannot put the kernel in its place")
     })
-}
-
-fn only_file(folder: &Path) -> Result<PathBuf> {
-    let first = std::fs::read_dir(folder)?.next().context("nothing was downloaded")??;
-    Ok(first.path())
 }
 
 /// The name of the highest version among those that are of this kernel.

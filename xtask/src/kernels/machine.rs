@@ -74,7 +74,7 @@ pub(super) fn shell(kernel: &Kernel, subject: &Subject) -> Result<()> {
 fn qemu(kernel: &Kernel, subject: &Subject, arguments: &[String]) -> Result<Command> {
     let vmlinuz = kernel.folder()?.join(format!("boot/vmlinuz-{}", kernel.release()?));
     let image = image::build(kernel, subject)?;
-    let mut command = Command::new("qemu-system-x86_64");
+    let mut command = kernel::qemu();
     // With several threads Linux 6.12 dies of an instruction that it has patched.
     command.args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", "1024", "-no-reboot"]);
     command.arg("-kernel").arg(vmlinuz).arg("-initrd").arg(image);

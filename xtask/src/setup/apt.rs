@@ -1,8 +1,9 @@
 //! Packages of Debian and its kin, through `apt-get`, as root or through sudo.
 
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::exec;
 use crate::steps::Steps;
@@ -46,30 +47,61 @@ pub(crate) fn update(wanted: &[&str], steps: &mut Steps) -> Result<()> {
     steps.run("package lists (apt-get update)", |show| exec::follow(apt_get().arg("update"), show))
 }
 
-fn get(packages: &[&str], steps: &mut Steps) -> Result<()> {
+/// Installs packages that the lists are known to have.
+pub(crate) fn get(packages: &[&str], steps: &mut Steps) -> Result<()> {
     let title = format!("packages {} (apt-get install)", packages.join(" "));
     steps.run(&title, |show| {
-        let upgraded = removed_by(packages);
         let mut command = apt_get();
-        command.args(["install", "--yes", "--no-install-recommends", "--no-remove"]).args(packages).args(upgraded);
+        command.args(["install", "--yes", "--no-install-recommends", "--no-remove"]).args(packages);
         exec::follow(&mut command, show)
     })
 }
 
-/// Returns the installed packages that apt would remove for `packages`.
-///
-/// They are older than the package lists, and a new package does not get on with that. Named beside `packages` they are
-/// upgraded.
-fn removed_by(packages: &[&str]) -> Vec<String> {
-    let mut simulation = Command::new("apt-get");
-    simulation.args(["--simulate", "install", "--no-install-recommends"]).args(packages);
-    simulation.output().map(|output| removals(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default()
+/// What apt would do for a package, by a simulation.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Simulation {
+    /// Packages that would be installed: it, and what it depends on.
+    pub(crate) installed: Vec<String>,
+    /// Packages of the machine that would go, because they do not get on with one of these.
+    pub(crate) removed: Vec<String>,
 }
 
-/// Returns the packages of the lines `Remv NAME [VERSION] …` of a simulation.
-fn removals(simulation: &str) -> Vec<String> {
-    let name = |line: &str| line.strip_prefix("Remv ")?.split_whitespace().next().map(str::to_owned);
-    simulation.lines().filter_map(name).collect()
+impl Simulation {
+    /// Simulates the installation of `package`.
+    pub(crate) fn of(package: &str) -> Result<Self> {
+        let mut command = Command::new("apt-get");
+        command.args(["--simulate", "install", "--no-install-recommends", package]);
+        Ok(Self::read(&exec::capture(&mut command)?))
+    }
+
+    /// Reads the lines `Inst NAME (…)` of new packages and `Remv NAME …`. An `Inst` with an installed version in brackets is
+    /// an upgrade, and not counted.
+    fn read(text: &str) -> Self {
+        let names = |verb: &str| {
+            let lines = text.lines().filter_map(|line| line.strip_prefix(verb)?.split_once(' '));
+            lines
+                .filter(|(_, rest)| verb == "Remv " || !rest.starts_with('['))
+                .map(|(name, _)| name.to_owned())
+                .collect()
+        };
+        Self { installed: names("Inst "), removed: names("Remv ") }
+    }
+}
+
+/// Downloads `packages` and unpacks them in `folder`, which is made. Nothing is installed.
+pub(crate) fn unpack(packages: &[String], folder: &Path, show: impl FnMut(&str)) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut download = Command::new("apt-get");
+    download.args(["download", "--option", "APT::Sandbox::User=root"]).args(packages).current_dir(folder);
+    exec::follow(&mut download, show)?;
+    for entry in std::fs::read_dir(folder)? {
+        let archive = entry?.path();
+        if archive.extension().is_some_and(|extension| extension == "deb") {
+            exec::capture(Command::new("dpkg").arg("--extract").arg(&archive).arg(folder))?;
+            std::fs::remove_file(&archive)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the package lists on this machine have `package`.
@@ -97,14 +129,14 @@ fn apt_get() -> Command {
 
 #[cfg(test)]
 mod tests {
-    use super::removals;
+    use super::Simulation;
 
     #[test]
-    fn packages_that_would_be_removed_are_read_from_a_simulation() {
+    fn new_and_removed_packages_are_read_from_a_simulation() {
         let text = "Reading package lists...\nThe following packages will be REMOVED:\n  qemu-utils\n\
-                    Remv qemu-utils [1:7.2+dfsg-7]\nInst cpio (2.13 Debian:12.15/oldstable [amd64])\n\
-                    Remv old:i386 [1] [new:amd64 ]\n";
-        assert_eq!(removals(text), ["qemu-utils", "old:i386"]);
-        assert!(removals("Inst cpio (2.13)\n").is_empty());
+                    Remv qemu-utils [1:10.0~bpo12+1]\nInst cpio (2.13 Debian:12.15/oldstable [amd64])\n\
+                    Inst linux-perf [6.1.1] (6.1.2 Debian [amd64])\nConf cpio (2.13 Debian [amd64])\n";
+        let expected = Simulation { installed: vec!["cpio".into()], removed: vec!["qemu-utils".into()] };
+        assert_eq!(Simulation::read(text), expected);
     }
 }
