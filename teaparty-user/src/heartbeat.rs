@@ -22,7 +22,7 @@ use zerocopy::{Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::clock::{Clock, SystemClock};
 use crate::net::batch::{Outgoing, SendBatch};
 use crate::reflector::handle::ReflectorHandle;
-use crate::reflector::slow_path::locked;
+use crate::sync::locked;
 
 /// Type of the Heartbeat TLV.
 const TYPE: u8 = 242;

@@ -26,4 +26,7 @@ pub mod process;
 pub mod reflector;
 pub mod sender;
 pub mod service;
+pub mod sla;
 pub mod stdio;
+pub mod sync;
+pub mod units;

@@ -10,36 +10,20 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
-use teaparty_common::reflect::Policy;
-
-use crate::reflector::config::{Config, XdpMode};
-
 /// What any reflector needs to bind its ports again when an interface comes back, and for queues of the size it wants.
-const ALWAYS: CapabilitySet = CapabilitySet::NET_BIND_SERVICE.union(CapabilitySet::NET_ADMIN);
+pub const ALWAYS: CapabilitySet = CapabilitySet::NET_BIND_SERVICE.union(CapabilitySet::NET_ADMIN);
 
 /// What one with the XDP program needs besides: maps, the ledger program and loading anew for an interface that comes
 /// back (CAP_BPF; CAP_PERFMON, without which the verifier takes a program like ours for one that leaks pointers), and
 /// frames out of an interface (CAP_NET_RAW).
-const WITH_XDP: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON).union(CapabilitySet::NET_RAW);
-
-/// The capabilities that a reflector keeps, as far as it has them.
-pub fn needed(config: &Config) -> CapabilitySet {
-    match config.xdp_mode {
-        // Whole frames, and replies along segments.
-        XdpMode::Off if config.link_layer || config.policy.has(Policy::RETURN_ADDRESS) => {
-            ALWAYS | CapabilitySet::NET_RAW
-        }
-        XdpMode::Off => ALWAYS,
-        _ => ALWAYS | WITH_XDP,
-    }
-}
+pub const WITH_XDP: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON).union(CapabilitySet::NET_RAW);
 
 /// What this process had and has given up.
 static GIVEN_UP: OnceLock<CapabilitySet> = OnceLock::new();
 
-/// What a reflector with this configuration needs and this process has given up, so that only another start has it again.
-pub fn given_up(config: &Config) -> CapabilitySet {
-    GIVEN_UP.get().map_or(CapabilitySet::empty(), |gone| *gone & needed(config))
+/// Returns what of `needed` this process had and has given up, so that only another start has it again.
+pub fn given_up(needed: CapabilitySet) -> CapabilitySet {
+    GIVEN_UP.get().map_or(CapabilitySet::empty(), |gone| *gone & needed)
 }
 
 /// What this thread lacks of what a reflector with the XDP program needs.

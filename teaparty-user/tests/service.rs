@@ -69,7 +69,7 @@ fn the_unit_gives_the_capabilities_that_the_program_keeps() {
     let text = std::fs::read_to_string(path).unwrap();
     let settings = teaparty_user::reflector::config::Settings { iface: vec!["lo".into()], ..Default::default() };
     let config = teaparty_user::reflector::config::Config::try_from(settings).unwrap();
-    let needed = teaparty_user::privileges::needed(&config);
+    let needed = config.needed_capabilities();
     let mut expected: Vec<String> = needed.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
     expected.sort_unstable();
     for key in ["CapabilityBoundingSet=", "AmbientCapabilities="] {

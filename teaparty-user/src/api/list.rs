@@ -27,7 +27,7 @@ use super::AppState;
 use super::error::ApiError;
 use super::types::{Order, PathId, SessionView, groups, order, sort};
 use crate::reflector::handle::{Event, ReflectorHandle, SessionStatus};
-use crate::reflector::slow_path::locked;
+use crate::sync::locked;
 
 /// Sessions in one answer where the client does not say.
 const DEFAULT_LIMIT: usize = 100;

@@ -50,9 +50,9 @@ use self::error::ApiError;
 use self::guard::{Guard, Writes};
 use self::host::Hosts;
 use self::list::Snapshots;
+use self::reload::Reload;
 use self::token::Token;
 use self::watch::Watch;
-use crate::daemon::reload::Reloader;
 use crate::heartbeat::Heartbeats;
 use crate::metrics;
 use crate::reflector::handle::ReflectorHandle;
@@ -85,7 +85,7 @@ pub struct AppState {
     /// Most sessions of each reflector that have series of their own in the metrics.
     pub session_series: usize,
     /// Reads the configuration again, where that can be.
-    pub reloader: Option<Arc<Reloader>>,
+    pub reloader: Option<Arc<dyn Reload>>,
     looks: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     watch: Watch,
@@ -155,7 +155,7 @@ impl AppState {
     }
 
     /// The same, able to read the configuration again.
-    pub fn with_reloader(self, reloader: Arc<Reloader>) -> Self {
+    pub fn with_reloader(self, reloader: Arc<dyn Reload>) -> Self {
         Self { reloader: Some(reloader), ..self }
     }
 

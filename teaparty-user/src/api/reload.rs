@@ -1,12 +1,69 @@
 //! `POST /api/v1/reload`.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use serde::Serialize;
 
 use super::AppState;
 use super::error::ApiError;
-use crate::daemon::reload::{ReloadError, Report};
+use crate::reflector::handle::ReconfigureError;
+
+/// How long reading the configuration and the keys may take.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A setting: of the reflector of this name, or of the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Changed {
+    /// The reflector; `None` for a setting of the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub reflector: Option<String>,
+    /// The key.
+    pub key: String,
+}
+
+/// What came of a reload.
+#[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
+pub struct Report {
+    /// What holds from now on.
+    pub applied: Vec<Changed>,
+    /// What takes a restart.
+    pub restart: Vec<Changed>,
+}
+
+/// Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The configuration can't be used; one problem on each line.
+    #[error("{0}")]
+    Wrong(String),
+    /// There is nothing to read.
+    #[error("the configuration came by standard input, which can't be read again; start with --config FILE")]
+    Gone,
+    /// The files take too long.
+    #[error(
+        "configuration and keys were not read within {} s; a file system does not answer, or a descriptor gives nothing",
+        PATIENCE.as_secs()
+    )]
+    Slow,
+    /// There is no thread to read them.
+    #[error("there is no thread to read the configuration: {0}")]
+    NoThread(std::io::Error),
+    /// The kernel.
+    #[error(transparent)]
+    Refused(#[from] ReconfigureError),
+}
+
+/// Reads the configuration again, whenever asked to.
+pub trait Reload: Send + Sync {
+    /// Reads, checks, and changes what can change at once.
+    ///
+    /// Called on a thread that may wait, within a tokio runtime. With an error nothing has changed.
+    fn reload(&self) -> Result<Report, ReloadError>;
+}
 
 /// Reads the configuration file and the keys again, as SIGHUP does.
 ///
@@ -26,7 +83,7 @@ pub async fn reload(State(app): State<AppState>) -> Result<Json<Report>, ApiErro
     let done = app.look(move |_| reloader.reload()).await?;
     done.map(Json).map_err(|error| match error {
         ReloadError::Wrong(problems) => {
-            ApiError::malformed(problems.to_string(), "mend the file; teaparty config check FILE says the same")
+            ApiError::malformed(problems, "mend the file; teaparty config check FILE says the same")
                 .with_status(StatusCode::UNPROCESSABLE_ENTITY)
         }
         ReloadError::Gone => ApiError::conflict(error.to_string(), "start with --config FILE"),

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::AppState;
 use crate::reflector::handle::{Event, SessionChange, SessionId};
-use crate::reflector::slow_path::locked;
+use crate::sync::locked;
 
 /// Time from one look to the next, at least.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -1,16 +1,18 @@
 //! `teaparty config`: looks at configuration files without running anything.
 
+mod schema;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
+use self::schema::schema;
 use super::reflector;
 use crate::config::document::Kind;
 use crate::config::namesake;
 use crate::config::plan::{self, Plan};
 use crate::config::problem::{Problem, Problems};
-use crate::config::schema::schema;
 use crate::exit::Exit;
 use crate::layout::count;
 use crate::reflector::keys::KeyLoader;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::values::Form;
+use super::form::Form;
 use crate::doctor::{Report, Verdict};
 use crate::exit::Exit;
 use crate::layout::{columns, fold};

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod doctor;
+mod form;
 pub mod help;
 pub mod probe;
 pub mod reflector;
@@ -10,7 +11,6 @@ pub mod report;
 pub mod sender;
 pub mod status;
 pub mod tlvs;
-pub mod values;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 use teaparty_common::tlv::{Entry, REGISTRY};
 
-use super::values::Form;
+use super::form::Form;
 use crate::exit::Exit;
 use crate::layout::{columns, fold};
 use crate::stdio;

@@ -11,8 +11,7 @@ use teaparty_common::tlv::{CodePoints, Kind, Profile};
 use teaparty_common::wire::{DEFAULT_PORT, Dscp, Ecn, Mode, TimestampFormat, TrafficClass};
 use zeroize::Zeroize;
 
-use super::tlvs::{Chain, Tlvs};
-use super::values::{ecn_parser, parse_dscp, parse_duration, parse_percent, parse_picoseconds};
+use super::tlvs::Tlvs;
 use crate::config::plan::is_standard_input;
 use crate::crypto::{Key, KeySource};
 use crate::exit::{Exit, UsageError};
@@ -25,11 +24,13 @@ use crate::sender::report::Format;
 use crate::sender::run::{self, Output};
 use crate::sender::schedule::{Pattern, Plan};
 use crate::sender::target::{Family, Spec, Target, parse_file, parse_words};
+use crate::sender::tlvs::chain::{Chain, pad, place_hmac};
+use crate::units::{ecn_parser, parse_dscp, parse_duration, parse_percent, parse_picoseconds};
 
 pub(crate) mod compose;
 mod options;
 
-use compose::{is_slow, options_header, pad, place_hmac};
+use compose::{is_slow, options_header};
 use options::{StampFormat, TlvProfile, TransmitStamps, extension_size, parse_code_point, parse_rate};
 
 /// Packets that are sent where nothing says how many: a first impression in a second.

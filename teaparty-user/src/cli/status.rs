@@ -12,7 +12,7 @@ use clap::Args;
 
 use self::ask::{Api, Client};
 use self::show::Seen;
-use super::values::Form;
+use super::form::Form;
 use crate::exit::Exit;
 use crate::layout::{columns, screen};
 use crate::stdio::{self, Reader};

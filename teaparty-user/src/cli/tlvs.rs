@@ -8,13 +8,11 @@ use clap::{Args, Parser, Subcommand};
 use teaparty_common::tlv::Kind;
 use teaparty_common::wire::{Dscp, Ecn, TrafficClass};
 
-use super::values::{ecn_parser, parse_dscp, parse_duration, parse_hex};
 use crate::sender::config::AccessReport;
 use crate::sender::tlvs::request::{Access, Request};
+use crate::units::{ecn_parser, parse_dscp, parse_duration, parse_hex};
 
 mod chain;
-
-pub use chain::Chain;
 
 /// The TLVs that packets carry. Several are chained with `--`: `tlvs time -- class-of-service --dscp ef`.
 #[derive(Args, Clone, Debug)]

@@ -54,7 +54,7 @@ pub fn run_alone(prepared: Prepared) -> anyhow::Result<Exit> {
     let mut needed = CapabilitySet::empty();
     for planned in &prepared.plan.reflectors {
         loader::check(&planned.config).map_err(ReflectorError::from)?;
-        needed |= privileges::needed(&planned.config);
+        needed |= planned.config.needed_capabilities();
     }
     privileges::keep_only(needed).context("cannot give up privileges")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

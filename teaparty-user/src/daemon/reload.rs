@@ -4,24 +4,18 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use serde::Serialize;
 
 use crate::api::access::{Access, TLS_CERT, TLS_KEY, TOKEN_FILE};
+use crate::api::reload::{Changed, PATIENCE, Reload, ReloadError, Report};
 use crate::config::document::keys;
 use crate::config::plan::{Asked, Plan, is_standard_input};
-use crate::config::problem::Problems;
 use crate::config::service::Service;
 use crate::files;
 use crate::heartbeat::{Heartbeat, Heartbeats};
-use crate::reflector::handle::{ReconfigureError, ReflectorHandle, SessionSpec};
+use crate::reflector::handle::{ReflectorHandle, SessionSpec};
 use crate::reflector::keys::KeyLoader;
 use crate::reflector::reload::Reloaded;
-use crate::reflector::slow_path::locked;
-
-/// How long reading the configuration and the keys may take.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+use crate::sync::locked;
 
 /// Reads the configuration again, whenever asked to.
 pub struct Reloader {
@@ -42,49 +36,6 @@ struct Last {
     sessions: Vec<Vec<SessionSpec>>,
 }
 
-/// A setting: of the reflector of this name, or of the process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Changed {
-    /// The reflector; `None` for a setting of the process.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub reflector: Option<String>,
-    /// The key.
-    pub key: String,
-}
-
-/// What came of a reload.
-#[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
-pub struct Report {
-    /// What holds from now on.
-    pub applied: Vec<Changed>,
-    /// What takes a restart.
-    pub restart: Vec<Changed>,
-}
-
-/// Nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// The configuration can't be used.
-    #[error("{0}")]
-    Wrong(Problems),
-    /// There is nothing to read.
-    #[error("the configuration came by standard input, which can't be read again; start with --config FILE")]
-    Gone,
-    /// The files take too long.
-    #[error(
-        "configuration and keys were not read within {} s; a file system does not answer, or a descriptor gives nothing",
-        PATIENCE.as_secs()
-    )]
-    Slow,
-    /// There is no thread to read them.
-    #[error("there is no thread to read the configuration: {0}")]
-    NoThread(std::io::Error),
-    /// The kernel.
-    #[error(transparent)]
-    Refused(#[from] ReconfigureError),
-}
-
 impl Reloader {
     /// For what was started with this plan.
     pub fn new(
@@ -98,46 +49,6 @@ impl Reloader {
         let last = Mutex::new(Last { service: plan.service.clone(), sessions });
         let (asked, loader, is_reading) = (Arc::new(asked), Arc::new(loader), Arc::default());
         Self { asked, loader, is_reading, handles, heartbeats, access: plan.access.clone(), last }
-    }
-
-    /// Reads, checks, changes. To be called on a thread that may wait, within a tokio runtime.
-    pub fn reload(&self) -> Result<Report, ReloadError> {
-        let mut last = locked(&self.last);
-        if self.asked.file.as_deref().is_some_and(|file| is_standard_input(file) || !files::is_repeatable(file)) {
-            return Err(ReloadError::Gone);
-        }
-        let plan = self.read()?;
-        let mut report = Report::default();
-        let mut sessions = last.sessions.clone();
-        let mut done: Vec<(usize, Reloaded)> = Vec::new();
-        let is_one = self.handles.len() == 1 && plan.reflectors.len() == 1;
-        for (at, handle) in self.handles.iter().enumerate() {
-            let name = handle.name();
-            let Some(planned) = plan.reflectors.iter().find(|planned| is_one || planned.name() == name) else {
-                report.restart.push(Changed { reflector: Some(name), key: "reflector".into() });
-                continue;
-            };
-            match handle.reload(&planned.config, &last.sessions[at], &planned.sessions) {
-                Ok(reloaded) => {
-                    let of = (!is_one).then_some(name);
-                    report.applied.extend(changed(of.as_ref(), &reloaded.live));
-                    report.restart.extend(changed(of.as_ref(), &reloaded.restart));
-                    sessions[at].clone_from(&planned.sessions);
-                    done.push((at, reloaded));
-                }
-                Err(error) => {
-                    done.iter().for_each(|(at, reloaded)| self.handles[*at].take_back(reloaded));
-                    return Err(error.into());
-                }
-            }
-        }
-        last.sessions = sessions;
-        let running: Vec<String> = self.handles.iter().map(ReflectorHandle::name).collect();
-        let new =
-            plan.reflectors.iter().map(|planned| planned.name()).filter(|name| !is_one && !running.contains(name));
-        report.restart.extend(new.map(|name| Changed { reflector: Some(name), key: "reflector".into() }));
-        self.follow_service(&mut last.service, plan.service, &plan.access, &mut report);
-        Ok(report)
     }
 
     /// Reads configuration and keys, on a thread of its own: a file system may not answer, and must not keep us from ending.
@@ -157,7 +68,10 @@ impl Reloader {
             self.is_reading.store(false, Ordering::Release);
             return Err(ReloadError::NoThread(error));
         }
-        receiver.recv_timeout(PATIENCE).map_err(|_| ReloadError::Slow)?.map_err(ReloadError::Wrong)
+        receiver
+            .recv_timeout(PATIENCE)
+            .map_err(|_| ReloadError::Slow)?
+            .map_err(|problems| ReloadError::Wrong(problems.to_string()))
     }
 
     /// Heartbeats, and the files that say who may use the API, change at once; all else of the process at a restart.
@@ -217,6 +131,47 @@ impl Reloader {
                 }
             }
         }
+    }
+}
+
+impl Reload for Reloader {
+    fn reload(&self) -> Result<Report, ReloadError> {
+        let mut last = locked(&self.last);
+        if self.asked.file.as_deref().is_some_and(|file| is_standard_input(file) || !files::is_repeatable(file)) {
+            return Err(ReloadError::Gone);
+        }
+        let plan = self.read()?;
+        let mut report = Report::default();
+        let mut sessions = last.sessions.clone();
+        let mut done: Vec<(usize, Reloaded)> = Vec::new();
+        let is_one = self.handles.len() == 1 && plan.reflectors.len() == 1;
+        for (at, handle) in self.handles.iter().enumerate() {
+            let name = handle.name();
+            let Some(planned) = plan.reflectors.iter().find(|planned| is_one || planned.name() == name) else {
+                report.restart.push(Changed { reflector: Some(name), key: "reflector".into() });
+                continue;
+            };
+            match handle.reload(&planned.config, &last.sessions[at], &planned.sessions) {
+                Ok(reloaded) => {
+                    let of = (!is_one).then_some(name);
+                    report.applied.extend(changed(of.as_ref(), &reloaded.live));
+                    report.restart.extend(changed(of.as_ref(), &reloaded.restart));
+                    sessions[at].clone_from(&planned.sessions);
+                    done.push((at, reloaded));
+                }
+                Err(error) => {
+                    done.iter().for_each(|(at, reloaded)| self.handles[*at].take_back(reloaded));
+                    return Err(error.into());
+                }
+            }
+        }
+        last.sessions = sessions;
+        let running: Vec<String> = self.handles.iter().map(ReflectorHandle::name).collect();
+        let new =
+            plan.reflectors.iter().map(|planned| planned.name()).filter(|name| !is_one && !running.contains(name));
+        report.restart.extend(new.map(|name| Changed { reflector: Some(name), key: "reflector".into() }));
+        self.follow_service(&mut last.service, plan.service, &plan.access, &mut report);
+        Ok(report)
     }
 }
 

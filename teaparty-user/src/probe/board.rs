@@ -7,8 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::sla::{AgreementView, Report};
+use super::sla::Report;
 use super::watched::{IGNORED, Watched};
+use crate::sla::AgreementView;
 
 /// Problems of one source that are told at a time.
 const MOST_TOLD: usize = 3;

@@ -10,8 +10,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::http;
-use super::settings::{FileSd, HttpSd, Measure, Series, Span, Whom};
-use super::sla::Agreement;
+use super::settings::{FileSd, HttpSd, Measure, Series, Whom};
 use super::target::{LABEL_OCTETS, MOST_LABELS, Profile, Wanted, label_problem};
 use crate::api::access::Access;
 use crate::config::document::{Document, Kind, Table, keys, try_each};
@@ -20,6 +19,8 @@ use crate::config::problem::{Problem, Problems};
 use crate::config::service::Reach;
 use crate::reflector::keys::KeyLoader;
 use crate::sender::target::parse_words;
+use crate::sla::Agreement;
+use crate::units::Span;
 
 /// Keys of tables.
 pub const TARGET: &str = "target";

@@ -12,12 +12,13 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::board::{Board, SourceStatus};
-use super::sla::{Grade, Report};
+use super::sla::Report;
 use super::target::label;
 use super::watched::{Direction, IGNORED, State, Totals, Watched};
 use crate::clock::{Clock as _, SystemClock};
 use crate::metrics::process::Process;
 use crate::metrics::{self, to_prometheus};
+use crate::sla::Grade;
 
 /// A form that metrics can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

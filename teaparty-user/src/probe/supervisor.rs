@@ -15,10 +15,10 @@ use super::board::{Board, SourceStatus};
 use super::config::{Config, MOST_TARGETS, Source};
 use super::discover::{self, Found};
 use super::group::Group;
-use super::sla::Agreement;
 use super::target::Wanted;
 use super::watched::Watched;
 use crate::clock::{Clock, SystemClock};
+use crate::sla::Agreement;
 
 /// Names that are looked up at a time: each takes a thread while the name server is silent.
 const LOOKUPS: usize = 16;

@@ -7,13 +7,12 @@ use std::time::Duration;
 use teaparty_common::wire::{Ecn, Mode, TrafficClass};
 
 use super::settings::{Family, Measure};
-use crate::cli::sender::compose::{pad, place_hmac};
-use crate::cli::tlvs::Chain;
 use crate::crypto::Key;
 use crate::net::socket::Fragmentation;
 use crate::sender::config::Config;
 use crate::sender::schedule::{Pattern, Plan};
 use crate::sender::target::{self, Spec, Target};
+use crate::sender::tlvs::chain::{Chain, pad, place_hmac};
 
 /// Labels that a target's series have of their own, by what they say. A target's labels are beside these, and none of them.
 pub mod label {

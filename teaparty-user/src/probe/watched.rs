@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::histogram::{Histogram, NativeHistogramConfig};
 
-use super::sla::{Agreement, Sla};
+use super::sla::Sla;
 use super::target::Wanted;
 use crate::sender::event::{Fate, Record, Tally};
 use crate::sender::exchange::Kind;
 use crate::sender::histogram::Distribution;
 use crate::sender::sample::Sample;
 use crate::sender::variation::Variation;
+use crate::sla::Agreement;
 
 /// Sockets take less to be opened, a name to be found, and the first packet to leave; what takes longer is not measured.
 const IDLE_NS: u64 = 3_000_000_000;
@@ -377,9 +378,9 @@ impl Watched {
 mod tests {
     use super::*;
     use crate::probe::config::Config;
-    use crate::probe::sla::Grade;
     use crate::reflector::keys::KeyLoader;
     use crate::sender::exchange::{Counts, Split};
+    use crate::sla::Grade;
 
     fn watched() -> Watched {
         let config = Config::of("[[target]]\naddress = \"192.0.2.1\"\n", &KeyLoader::default()).ok().unwrap();

@@ -7,7 +7,7 @@ use teaparty_common::maps::{SessionKey, Standing};
 use teaparty_common::tlv::reflected_control::Replies;
 
 use super::lru::{Lru, Ranked};
-use super::slow_path::locked;
+use crate::sync::locked;
 
 /// Bursts that run at a time, on one interface and of one session. What they keep of their requests is
 /// bounded by this and by the largest datagram.

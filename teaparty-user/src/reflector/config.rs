@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustix::thread::CapabilitySet;
 use teaparty_common::maps::table::MAX_SESSIONS;
 use teaparty_common::maps::{self, SourcePrefix};
 use teaparty_common::reflect::{Address, Policy};
@@ -22,6 +23,7 @@ pub use self::values::{
 use super::burst::ControlLimits;
 use super::keys::{KeyLoader, SessionKeys};
 use crate::net::interface::all_up;
+use crate::privileges;
 
 /// Rings of remembered exchanges for the History TLV; each session takes the next one.
 pub const HISTORY_RINGS: u32 = 4096;
@@ -119,6 +121,18 @@ impl TryFrom<Settings> for Config {
 }
 
 impl Config {
+    /// Returns the capabilities that a reflector keeps, as far as it has them.
+    pub fn needed_capabilities(&self) -> CapabilitySet {
+        match self.xdp_mode {
+            // Whole frames, and replies along segments.
+            XdpMode::Off if self.link_layer || self.policy.has(Policy::RETURN_ADDRESS) => {
+                privileges::ALWAYS | CapabilitySet::NET_RAW
+            }
+            XdpMode::Off => privileges::ALWAYS,
+            _ => privileges::ALWAYS | privileges::WITH_XDP,
+        }
+    }
+
     /// The configuration of these settings, with the keys that they name.
     pub fn load(settings: Settings, keys: &KeyLoader) -> Result<Self, ConfigError> {
         let load = |field, source: &Option<String>| keys.load(source.as_deref()).map_err(wrong(field));

@@ -24,8 +24,8 @@ use super::Command;
 use super::config::{Config, address, ip};
 use super::instance::Instance;
 use super::provisioned::ProvisionedSet;
-use super::slow_path::locked;
 use crate::net::socket::Socket;
+use crate::sync::locked;
 
 /// A running reflector, from outside. Cheap to clone.
 #[derive(Clone)]

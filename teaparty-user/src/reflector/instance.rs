@@ -20,7 +20,6 @@ use super::pins::folder::Folder;
 use super::provisioned::ProvisionedSet;
 use super::reader::Reader;
 use super::shared::{Notice, Shared, Tally};
-use super::slow_path::locked;
 use super::transmit::TransmitWatch;
 use super::view::View;
 use super::{ReflectorError, link, pacing, pins, ring, socket};
@@ -30,6 +29,7 @@ use crate::net::packet::{FrameSocket, PacketSocket};
 use crate::net::socket::Socket;
 use crate::net::wait::ask_for_short_turns;
 use crate::process::explained;
+use crate::sync::locked;
 
 /// A running reflector on one interface.
 pub struct Instance {

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use super::slow_path::locked;
 use crate::crypto::{Key, KeySource};
+use crate::sync::locked;
 
 /// The keys of a session; two of a kind during a change-over, the newer one first.
 ///

@@ -8,7 +8,7 @@ use teaparty_common::maps::SessionKey;
 use teaparty_common::reflect::Address;
 
 use super::config::ip;
-use super::slow_path::locked;
+use crate::sync::locked;
 
 /// Least time between two lines about one source.
 const INTERVAL: Duration = Duration::from_secs(60);

@@ -69,13 +69,13 @@ use self::loader::LoadError;
 use self::maps::Maps;
 use self::pins::folder::Folder;
 use self::shared::Notice;
-use self::slow_path::locked;
 use self::summary::Summary;
 use crate::clock::{Clock as _, SystemClock, TaiOffset};
 use crate::net::clock_watch::ClockWatch;
 use crate::net::host::Host;
 use crate::net::interface::{Interface, InterfaceError, Watcher};
 use crate::net::socket::SocketError;
+use crate::sync::locked;
 use crate::{logging, process, service};
 
 /// How often clock and interfaces are looked at even if nobody announces a change.

@@ -16,11 +16,12 @@ use teaparty_common::reflect::Facts;
 use super::control::Control;
 use super::framed::{Exits, Framed};
 use super::shared::{Counters, Notice, Shared};
-use super::slow_path::{More, locked};
+use super::slow_path::More;
 use super::socket::{Datagram, Datagrams};
 use super::view::View;
 use crate::clock::{Clock as _, SystemClock};
 use crate::net::wait::{Alarm, wait};
+use crate::sync::locked;
 
 /// How long before its moment a reply is made. Then the thread waits without sleeping, which takes a processor for so
 /// long but is exact where the scheduler is not.

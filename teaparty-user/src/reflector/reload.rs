@@ -8,9 +8,9 @@ use super::handle::{
 };
 use super::keys::SessionKeys;
 use super::provisioned::ProvisionedSet;
-use super::slow_path::locked;
 use super::view::Provisioned;
 use crate::crypto::Key;
+use crate::sync::locked;
 
 /// What a new configuration has changed.
 pub struct Reloaded {

@@ -14,9 +14,10 @@ use super::maps::KernelLedger;
 use super::pacing::Agenda;
 use super::residence::Residence;
 use super::sessions::SessionTable;
-use super::slow_path::{Ledger, locked};
+use super::slow_path::Ledger;
 use super::view::View;
 use crate::net::raw::RawV6;
+use crate::sync::locked;
 
 /// Shared state of one interface.
 pub struct Shared {

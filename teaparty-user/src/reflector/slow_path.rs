@@ -26,6 +26,7 @@ use super::shared::Shared;
 use super::view::View;
 use crate::clock::{Clock as _, SystemClock, plausible_arrival};
 use crate::crypto::Key;
+use crate::sync::locked;
 
 /// A packet to be answered.
 pub struct Job<'a> {
@@ -394,11 +395,6 @@ impl Ledger for Mutex<SessionTable> {
     fn ring(&self, tag: u32) -> Option<HistoryRing> {
         locked(self).ring(tag).copied()
     }
-}
-
-/// The table behind its lock. A thread that panicked while it held the lock leaves numbers, not broken structures.
-pub fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]

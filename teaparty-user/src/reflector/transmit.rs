@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::shared::Tally;
-use super::slow_path::locked;
 use crate::net::transmit_errors::TransmitErrors;
+use crate::sync::locked;
 
 /// The time between two warnings about one interface.
 const SILENCE: Duration = Duration::from_secs(60);

@@ -8,11 +8,11 @@ use super::engine::Outcome;
 use super::histogram::Figures;
 use super::session::Session;
 use super::silence;
-use crate::cli::values::{parse_duration, parse_percent};
 use crate::exit::Exit;
-use crate::probe::settings::Span;
-use crate::probe::sla::{Agreement, Grade};
 use crate::sender::report::nanos;
+use crate::sla::{Agreement, Grade};
+use crate::units::Span;
+use crate::units::{parse_duration, parse_percent};
 
 /// What a measurement must not exceed, for each target alike.
 #[derive(Clone, Debug, Default)]
@@ -72,22 +72,13 @@ fn against(value: f64, limit: f64) -> Grade {
     }
 }
 
-/// Returns how good a value is by the service level that a probe promises unless told otherwise.
-fn by_default(value: f64, good: f64, acceptable: f64) -> Grade {
-    match value {
-        _ if value <= good => Grade::Good,
-        _ if value <= acceptable => Grade::Acceptable,
-        _ => Grade::Bad,
-    }
-}
-
 impl Thresholds {
     /// Returns how good a loss (0 to 1) is: by `--max-loss`, or else by the default service level of a probe.
     pub fn grade_loss(&self, loss: f64) -> Grade {
         let agreement = Agreement::default();
         match self.max_loss {
             Some(limit) => against(loss, limit),
-            None => by_default(loss, agreement.good_loss.0, agreement.acceptable_loss.0),
+            None => Grade::of(Some(loss), agreement.good_loss.0, agreement.acceptable_loss.0),
         }
     }
 
@@ -105,7 +96,7 @@ impl Thresholds {
         let grades = self.max_rtt.iter().map(|limit| against(value(&limit.label), limit.limit.as_nanos() as f64));
         let ns = |span: Span| span.0.as_nanos() as f64;
         grades.max().unwrap_or_else(|| {
-            by_default(value("p99"), ns(agreement.good_round_trip), ns(agreement.acceptable_round_trip))
+            Grade::of(Some(value("p99")), ns(agreement.good_round_trip), ns(agreement.acceptable_round_trip))
         })
     }
 

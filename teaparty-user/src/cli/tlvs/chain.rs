@@ -1,46 +1,7 @@
 //! From the words of `tlvs …` to the TLVs of a packet and what a sender must know about them.
 
 use super::*;
-use crate::exit::UsageError;
-
-/// What a chain of TLVs asks for.
-#[derive(Clone, Debug)]
-pub struct Chain {
-    /// The TLVs of every packet, in order.
-    pub tlvs: Vec<Request>,
-    /// The Access Report, which not every packet carries.
-    pub access_report: Option<AccessReport>,
-    /// Replies that each packet asks for.
-    pub replies_per_packet: u16,
-    /// Between two of them, in nanoseconds.
-    pub reply_interval_ns: u32,
-    /// Another port that replies go to.
-    pub reply_port: Option<u16>,
-    /// Another address that replies may come from.
-    pub reply_sources: Vec<IpAddr>,
-    /// Member links.
-    pub micro_session: Option<(u16, Option<u16>)>,
-    /// Whether bit errors are to be seen.
-    pub omit_checksum: bool,
-    /// Whether all targets have IPv6 addresses.
-    is_v6: bool,
-}
-
-impl Default for Chain {
-    fn default() -> Self {
-        Self {
-            tlvs: Vec::new(),
-            access_report: None,
-            replies_per_packet: 1,
-            reply_interval_ns: 0,
-            reply_port: None,
-            reply_sources: Vec::new(),
-            micro_session: None,
-            omit_checksum: false,
-            is_v6: false,
-        }
-    }
-}
+use crate::sender::tlvs::chain::Chain;
 
 impl Tlvs {
     /// The whole chain. `sent` is what packets are marked with, `is_v6` whether all of them go by IPv6.
@@ -57,38 +18,6 @@ impl Tlvs {
         }
         chain.check()?;
         Ok(chain)
-    }
-}
-
-impl Chain {
-    /// The rules about a sender's combinations of TLVs.
-    fn check(&self) -> Result<(), UsageError> {
-        let count = |kind: Kind| self.tlvs.iter().filter(|tlv| tlv.kind == Some(kind)).count();
-        for kind in [Kind::ReturnPath, Kind::Hmac, Kind::BitErrorPattern, Kind::MicroSessionId, Kind::ReflectedControl]
-        {
-            if count(kind) > 1 {
-                return Err(UsageError::new(format!("a packet has one {} TLV at most", kind.entry().name)));
-            }
-        }
-        if count(Kind::BitErrorPattern) == 1 && count(Kind::ExtraPadding) != 1 {
-            let text = "bit-error-rate brings its own padding, and there may be no other (stamp-ber-07 §4)";
-            return Err(UsageError::new(text));
-        }
-        // RFC 10052 §4.3.
-        let wants_no_reply = self.tlvs.contains(&Request::control_code(false));
-        if wants_no_reply && count(Kind::ReflectedControl) > 0 {
-            return Err(UsageError::new("return-path --no-reply and reflected-control contradict each other"));
-        }
-        // ext-hdr-15: all fixed headers come before any extension header.
-        let place = |kind: Kind| self.tlvs.iter().position(|tlv| tlv.kind == Some(kind));
-        let last_fixed = self.tlvs.iter().rposition(|tlv| tlv.kind == Some(Kind::ReflectedFixedHeader));
-        if let (Some(extension), Some(fixed)) = (place(Kind::ReflectedExtensionHeader), last_fixed)
-            && extension < fixed
-        {
-            let text = "reflected-fixed-header-data comes before reflected-v6-extension-header-data (ext-hdr-15 §3.3)";
-            return Err(UsageError::new(text));
-        }
-        Ok(())
     }
 }
 
@@ -179,6 +108,7 @@ mod tests {
     use teaparty_common::tlv::REGISTRY;
 
     use super::*;
+    use crate::sender::tlvs::chain::Chain;
 
     #[derive(Parser)]
     #[command(no_binary_name = true)]

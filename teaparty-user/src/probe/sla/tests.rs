@@ -1,6 +1,7 @@
 //! Periods and availability against a clock of the test's.
 
 use super::*;
+use crate::units::Percent;
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -8,7 +8,7 @@ use teaparty_common::wire::{Dscp, Ecn};
 
 use super::super::burst::ControlLimits;
 use super::{ConfigError, DestinationNode, Format, Settings, TlvProfile, wrong};
-use crate::cli::values::parse_duration;
+use crate::units::parse_duration;
 
 /// The rules that follow from the settings.
 pub(super) fn policy(settings: &Settings) -> Result<Policy, ConfigError> {

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{ConfigError, Format, wrong};
-use crate::cli::values::parse_hex;
 use crate::reflector::handle::{SessionId, SessionSpec};
 use crate::reflector::keys::{KeyLoader, SessionKeys};
+use crate::units::parse_hex;
 
 /// A session that is answered under any policy and never forgotten. Options as well as keys, so that both are described alike.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

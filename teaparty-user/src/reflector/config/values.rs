@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::values::parse_duration;
+use crate::units::parse_duration;
 
 /// How the XDP program is to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use super::{Event, ReflectorHandle, SessionChange, SessionError, SessionId, Sess
 use crate::reflector::config::MOST_PROVISIONED;
 use crate::reflector::keys::KeyChange;
 use crate::reflector::provisioned::is_wildcard;
-use crate::reflector::slow_path::locked;
 use crate::reflector::view::Provisioned;
+use crate::sync::locked;
 
 impl ReflectorHandle {
     /// A provisioned session, without its keys' octets being of use to anybody but the engines.

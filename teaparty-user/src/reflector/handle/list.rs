@@ -12,8 +12,8 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::reflector::provisioned::ProvisionedSet;
 use crate::reflector::reader::Reader;
 use crate::reflector::shared::Shared;
-use crate::reflector::slow_path::locked;
 use crate::reflector::view::Provisioned;
+use crate::sync::locked;
 
 /// A session and its state.
 #[derive(Clone, Debug, Serialize)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Event, ReflectorHandle, State};
 use crate::privileges;
 use crate::reflector::config::Config;
-use crate::reflector::slow_path::locked;
+use crate::sync::locked;
 
 /// The one setting that changes while the reflector runs and may take a capability that it had no need of before: replies along
 /// segments leave by a raw socket.
@@ -45,7 +45,9 @@ impl ReflectorHandle {
         if !restart.is_empty() {
             return Err(ReconfigureError::Restart(restart));
         }
-        if live.iter().any(|name| name == TAKES_PRIVILEGE) && !privileges::given_up(&config).is_empty() {
+        if live.iter().any(|name| name == TAKES_PRIVILEGE)
+            && !privileges::given_up(config.needed_capabilities()).is_empty()
+        {
             return Err(ReconfigureError::GivenUp(TAKES_PRIVILEGE));
         }
         // Whose the programs are takes a restart to change.
@@ -69,7 +71,7 @@ impl ReflectorHandle {
 pub(crate) fn changes(config: &Config, base: &Config) -> (Vec<String>, Vec<String>) {
     let (mut live, mut restart) = config.settings.changes(&base.settings);
     if let Some(at) = live.iter().position(|name| name == TAKES_PRIVILEGE)
-        && !privileges::given_up(config).is_empty()
+        && !privileges::given_up(config.needed_capabilities()).is_empty()
     {
         tracing::warn!(error = %ReconfigureError::GivenUp(TAKES_PRIVILEGE));
         restart.push(live.remove(at));

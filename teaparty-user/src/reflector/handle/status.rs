@@ -12,7 +12,7 @@ use crate::reflector::config::{Config, ip};
 use crate::reflector::instance::Instance;
 use crate::reflector::residence::Residences;
 use crate::reflector::shared::{Counters, KernelCounts, Tally};
-use crate::reflector::slow_path::locked;
+use crate::sync::locked;
 
 /// An interface that is, or will be, answered on.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]

@@ -15,7 +15,7 @@ use super::super::histogram::Figures;
 use super::super::report::nanos;
 use super::{INTERVAL, Moment, View};
 use crate::layout::{clip, count};
-use crate::probe::sla::Grade;
+use crate::sla::Grade;
 
 /// Columns of the name of a target at least.
 const NAME: usize = 13;

@@ -1,19 +1,13 @@
-//! Values as they are written on the command line: durations, percentages, DSCP, ECN, hexadecimal octets.
+//! Values as people write them on the command line and in files: durations, percentages, DSCP, ECN, hexadecimal octets.
+
+mod setting;
 
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use teaparty_common::wire::{Dscp, Ecn};
 
-/// The form of what a command shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Form {
-    /// For people.
-    #[default]
-    Human,
-    /// One object.
-    Json,
-}
+pub use self::setting::{Marking, NumberOrText, Percent, Span};
 
 /// A duration: a number with a unit (`ns`, `us`, `ms`, `s`, `m`, `h`, `d`); without one it counts seconds. Exact to 1 ns.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {

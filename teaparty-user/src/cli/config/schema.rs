@@ -10,17 +10,18 @@ use clap::{Arg, ArgAction, Args, Command, CommandFactory};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::document::{Kind, defaults};
-use super::plan::REFLECTOR;
-use super::service::{Reach, Service};
+use crate::config::document::{Kind, defaults};
+use crate::config::plan::REFLECTOR;
+use crate::config::service::{Reach, Service};
 use crate::probe::config::{FILE_SD, HTTP_SD, LABELS, SLA, TARGET};
-use crate::probe::settings::{FileSd, HttpSd, Marking, Measure, Number, Percent, Series, Whom};
-use crate::probe::sla::Agreement;
+use crate::probe::settings::{FileSd, HttpSd, Measure, Number, Series, Whom};
+use crate::units::{Marking, Percent};
+use crate::sla::Agreement;
 use crate::probe::target::{LABEL_OCTETS, MOST_LABELS, label};
 use crate::reflector::config::{RateLimit, RateLimitPrefix, SessionSettings, Settings};
 
 /// The schema (JSON Schema 2020-12) of files of this kind.
-pub fn schema(kind: Kind) -> Value {
+pub(super) fn schema(kind: Kind) -> Value {
     let (program, description, properties) = match kind {
         Kind::Reflector => ("teaparty reflector", "The file of --config. What is typed wins over it.", reflector()),
         Kind::Probe => ("teaparty probe", "The file of --config.", probe()),

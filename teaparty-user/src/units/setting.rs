@@ -1,0 +1,119 @@
+//! Values with a unit as files have them: what is read is written again in the same unit.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use teaparty_common::wire::Dscp;
+
+use super::{parse_dscp, parse_duration, parse_percent};
+
+/// A time as people write it: `"1s"`, `"20ms"`, `"15m"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// So many seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+}
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_duration(text).map(Self)
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Span> for String {
+    fn from(Span(duration): Span) -> Self {
+        format!("{}s", duration.as_secs_f64())
+    }
+}
+
+/// A DSCP by name or number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "NumberOrText", into = "u8")]
+pub struct Marking(pub Dscp);
+
+/// A part of 1, written as a percentage.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "NumberOrText", into = "f64")]
+pub struct Percent(pub f64);
+
+/// A value of a file, as a number or in quotes.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub enum NumberOrText {
+    /// Without a point.
+    Whole(i64),
+    /// With a point.
+    Number(f64),
+    /// In quotes.
+    Text(String),
+}
+
+impl NumberOrText {
+    /// Returns what the same option would be on the command line.
+    pub fn text(self) -> String {
+        match self {
+            Self::Whole(number) => number.to_string(),
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+impl std::str::FromStr for Marking {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_dscp(text).map(Self)
+    }
+}
+
+impl TryFrom<NumberOrText> for Marking {
+    type Error = String;
+
+    fn try_from(written: NumberOrText) -> Result<Self, String> {
+        written.text().parse()
+    }
+}
+
+impl From<Marking> for u8 {
+    fn from(Marking(dscp): Marking) -> Self {
+        dscp.value()
+    }
+}
+
+impl std::str::FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_percent(text).map(Self)
+    }
+}
+
+impl TryFrom<NumberOrText> for Percent {
+    type Error = String;
+
+    fn try_from(written: NumberOrText) -> Result<Self, String> {
+        written.text().parse()
+    }
+}
+
+impl From<Percent> for f64 {
+    fn from(Percent(fraction): Percent) -> Self {
+        fraction * 100.0
+    }
+}
