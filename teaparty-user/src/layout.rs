@@ -80,6 +80,25 @@ pub fn count(number: u64, one: &str) -> String {
     }
 }
 
+/// A time in nanoseconds with a unit that fits, to four digits.
+pub fn nanos(value: i64) -> String {
+    let magnitude = value.unsigned_abs();
+    let (divisor, unit) = match magnitude {
+        0..1_000 => return format!("{value} ns"),
+        1_000..1_000_000 => (1e3, "µs"),
+        1_000_000..1_000_000_000 => (1e6, "ms"),
+        _ => (1e9, "s"),
+    };
+    let scaled = value as f64 / divisor;
+    let decimals = match scaled.abs() {
+        0.0..9.9995 => 3,
+        9.9995..99.995 => 2,
+        99.995..1_000.0 => 1,
+        _ => 0,
+    };
+    format!("{scaled:.decimals$} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +140,22 @@ mod tests {
             ["1 burst", "0 bursts", "2 replies"].map(String::from)
         );
         assert_eq!((&*clip("abcdef", 4), &*clip("abcd", 4)), ("abc…", "abcd"));
+    }
+
+    #[test]
+    fn times_get_a_unit_that_fits() {
+        let cases = [
+            (0, "0 ns"),
+            (-999, "-999 ns"),
+            (1_000, "1.000 µs"),
+            (23_456, "23.46 µs"),
+            (-234_560, "-234.6 µs"),
+            (1_500_000, "1.500 ms"),
+            (2_000_000_000, "2.000 s"),
+            (123_456_000_000_000, "123456 s"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(nanos(value), text);
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! `cargo xtask tidy`: what no compiler checks. Documents name files that exist, source files say what they are for,
-//! nothing is left undone, and tables in documents are those of the source.
+//! nothing is left undone, tables in documents are those of the source, and imports run down the layers.
 
 mod documents;
+mod layers;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -17,11 +18,15 @@ pub(crate) fn main() -> Result<()> {
     let files = files(paths::root())?;
     let mut problems = Vec::new();
     let mut long = Vec::new();
+    let mut sources = Vec::new();
     for file in files.iter().filter(|file| has_extension(file, "rs")) {
         let text = read(file)?;
         problems.extend(source::problems(&text).into_iter().map(|problem| format!("{}:{problem}", file.display())));
         long.extend(Some((text.lines().count(), file)).filter(|(lines, _)| *lines > LONG));
+        sources.push((file.as_path(), text));
     }
+    let list = read(Path::new(layers::LIST))?;
+    problems.extend(layers::problems(&list, sources.iter().map(|(file, text)| (*file, text.as_str()))));
     for document in ["README.md", "ARCHITECTURE.md", "testing_data/README.md"].map(Path::new) {
         if !files.iter().any(|file| file == document) {
             problems.push(format!("{}: is missing", document.display()));

@@ -10,13 +10,16 @@ use super::AppState;
 use super::body::Fields;
 use super::condition::{Condition, Tag};
 use super::error::ApiError;
-use super::openapi::{IfMatch, SessionPath};
+use super::parameters::{IfMatch, SessionPath};
 use super::requests::{KeysBody, NewerKeysBody};
-use super::sessions::key;
 use super::types::PathId;
+use crate::crypto::Key;
 use crate::reflector::handle::{SessionChange, SessionError, SessionId};
 use crate::reflector::keys::KeyChange;
 use crate::reflector::view::Provisioned;
+
+/// Characters of a key at most.
+const MAX_KEY: usize = 1024;
 
 /// How many keys a session has: two of a kind during a change-over.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -153,6 +156,17 @@ pub fn replacement(fields: &mut Fields, name: &str) -> Result<KeyChange, ApiErro
     }
     let key = key(fields, name)?.pop();
     Ok(key.map_or(KeyChange::Keep, KeyChange::Replace))
+}
+
+/// A key as a key file would have it: with `hex:` or `base64:` in front, or the octets themselves.
+pub fn key(fields: &mut Fields, name: &str) -> Result<Vec<Key>, ApiError> {
+    let remedy = "give a string: the key itself, or hex:DIGITS or base64:TEXT";
+    let Some(text) = fields.text(name, remedy)? else { return Ok(Vec::new()) };
+    if text.chars().count() > MAX_KEY {
+        return Err(ApiError::field(name, "is too long", format!("give {MAX_KEY} characters at most")));
+    }
+    let key = Key::from_content(text.as_bytes()).map_err(|error| ApiError::field(name, error, remedy))?;
+    Ok(vec![key])
 }
 
 async fn change(

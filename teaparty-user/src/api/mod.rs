@@ -1,7 +1,7 @@
 //! The REST API: the real one under `/api/v1`, the namesake's endpoints, probes and metrics.
 //!
 //! Reading order: [`types`] (what is shown), [`error`] (what is shown when it fails), [`body`] (what comes in),
-//! [`list`], [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] (with [`watch`]) and [`namesake`] (the endpoints), [`condition`] (ETags), [`openapi`] and [`requests`]
+//! [`list`], [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] (with [`watch`]) and [`namesake`] (the endpoints), [`condition`] (ETags), [`openapi`], [`parameters`] and [`requests`]
 //! (what describes them), [`guard`], [`host`], [`access`], [`token`] and [`tls`] (who may ask, and how), [`trust`] (whom to ask),
 //! [`listen`], [`connections`] and [`server`] (connections).
 //!
@@ -20,6 +20,7 @@ pub mod list;
 pub mod listen;
 pub mod namesake;
 pub mod openapi;
+pub mod parameters;
 pub mod reflector;
 pub mod reload;
 pub mod requests;

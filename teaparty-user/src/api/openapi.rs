@@ -11,8 +11,8 @@ use axum::Json;
 use axum::extract::State;
 use clap::{Args as _, Command};
 use serde_json::{Map, Value, json};
-use utoipa::openapi::{Info, OpenApi, RefOr, Schema};
-use utoipa::{IntoParams, PartialSchema, ToSchema};
+use utoipa::PartialSchema as _;
+use utoipa::openapi::{Info, OpenApi};
 
 use super::error::{ApiError, PROBLEM, Problem};
 use super::settings::{LIMITS, POLICY, named};
@@ -22,58 +22,6 @@ use crate::reflector::handle::ReflectorHandle;
 
 /// Where the document is.
 pub const PATH: &str = "/api/v1/openapi.json";
-
-/// Which session a path names.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "it describes a segment of the path that `PathId` reads")]
-pub struct SessionPath {
-    /// The session: SOURCE,PORT,DESTINATION,PORT,SSID
-    #[param(example = "192.0.2.1,0,0.0.0.0,862,61183")]
-    id: String,
-}
-
-/// The condition that it still is what the client has seen.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "it describes a header field that `condition` reads")]
-pub struct IfMatch {
-    /// Entity tags as they came in ETag: one of them must be the current one, or nothing is changed (412).
-    #[param(rename = "If-Match")]
-    if_match: Option<String>,
-}
-
-/// The condition that it is not there yet, or not what the client has seen.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "it describes a header field that `condition` reads")]
-pub struct IfNoneMatch {
-    /// Entity tags of which none may be the current one; `*` where nothing may be there.
-    #[param(rename = "If-None-Match")]
-    if_none_match: Option<String>,
-}
-
-/// The settings of [`Settings::POLICY`]. Its schema is made of theirs.
-pub struct PolicyView;
-
-/// The settings of [`Settings::LIMITS`]. Its schema is made of theirs.
-pub struct LimitsView;
-
-impl PartialSchema for PolicyView {
-    fn schema() -> RefOr<Schema> {
-        RefOr::T(Schema::default())
-    }
-}
-
-impl ToSchema for PolicyView {}
-
-impl PartialSchema for LimitsView {
-    fn schema() -> RefOr<Schema> {
-        RefOr::T(Schema::default())
-    }
-}
-
-impl ToSchema for LimitsView {}
 
 /// What stands above the operations.
 pub fn head() -> OpenApi {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::body::{Fields, missing};
 use super::condition::{Condition, Tag};
 use super::error::ApiError;
-use super::openapi::{IfMatch, IfNoneMatch};
+use super::parameters::{IfMatch, IfNoneMatch};
 use super::requests::HeartbeatBody;
 use super::types::Instant;
 use super::{AppState, ROOT};

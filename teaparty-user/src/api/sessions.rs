@@ -13,19 +13,15 @@ use super::AppState;
 use super::body::{Fields, missing};
 use super::condition::{Condition, Tag};
 use super::error::ApiError;
-use super::keys::replacement;
-use super::openapi::{IfMatch, IfNoneMatch, SessionPath};
+use super::keys::{key, replacement};
+use super::parameters::{IfMatch, IfNoneMatch, SessionPath};
 use super::requests::{SessionBody, SessionChangeBody};
 use super::types::{PathId, SessionView};
-use crate::crypto::Key;
 use crate::reflector::config::Format;
 use crate::reflector::handle::{SessionChange, SessionError, SessionId, SessionSpec};
 use crate::reflector::keys::SessionKeys;
 use crate::reflector::session_id::Part;
 use crate::reflector::view::Provisioned;
-
-/// Characters of a key at most.
-const MAX_KEY: usize = 1024;
 
 /// Shows one session, in the same time however many there are.
 #[utoipa::path(
@@ -246,17 +242,6 @@ fn configuration(spec: SessionSpec, fields: &mut Fields) -> Result<SessionSpec, 
         bit_error_pattern: fields.pattern("bit_error_pattern")?,
         ..spec
     })
-}
-
-/// A key as a key file would have it: with `hex:` or `base64:` in front, or the octets themselves.
-pub fn key(fields: &mut Fields, name: &str) -> Result<Vec<Key>, ApiError> {
-    let remedy = "give a string: the key itself, or hex:DIGITS or base64:TEXT";
-    let Some(text) = fields.text(name, remedy)? else { return Ok(Vec::new()) };
-    if text.chars().count() > MAX_KEY {
-        return Err(ApiError::field(name, "is too long", format!("give {MAX_KEY} characters at most")));
-    }
-    let key = Key::from_content(text.as_bytes()).map_err(|error| ApiError::field(name, error, remedy))?;
-    Ok(vec![key])
 }
 
 /// The destination; the wildcard, which is also what a missing one means, in the family of the source.

@@ -13,7 +13,7 @@ use super::AppState;
 use super::body::{Fields, whole};
 use super::condition::{Condition, Tag};
 use super::error::ApiError;
-use super::openapi::{IfMatch, IfNoneMatch, LimitsView, PolicyView};
+use super::parameters::{IfMatch, IfNoneMatch, LimitsView, PolicyView};
 use crate::reflector::config::{Config, Settings};
 use crate::reflector::handle::ReconfigureError;
 

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use self::ask::{Api, Client};
+use self::ask::Client;
+use self::connect::Api;
 use self::show::Seen;
 use super::form::Form;
 use crate::exit::Exit;

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use teaparty_common::tlv::Kind;
 use teaparty_common::wire::{Dscp, Ecn, TrafficClass};
 
-use crate::sender::config::AccessReport;
+use crate::sender::tlvs::chain::AccessReport;
 use crate::sender::tlvs::request::{Access, Request};
 use crate::units::{ecn_parser, parse_dscp, parse_duration, parse_hex};
 

@@ -1,15 +1,16 @@
 //! Datagrams by the batch: what `recvmmsg` brought and what `sendmmsg` is to take.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use libc::c_int;
-use teaparty_common::wire::TrafficClass;
 
-use super::control::{ExtendedError, read_into};
+use super::control::read_into;
+use super::received::msg_len;
 
 mod send;
 
+pub use super::received::{Received, Report, Stamp, StampSource};
 pub use send::{Outgoing, SendBatch};
 
 /// Most datagrams that one system call moves.
@@ -18,154 +19,6 @@ pub const MAX_BATCH: usize = 64;
 /// Octets kept for the control messages of one received datagram: all that [`super::socket`] asks for, and IPv6
 /// extension headers of up to 256 octets each.
 const CONTROL_LEN: usize = 1024;
-
-/// A moment that the kernel or this process took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// Nanoseconds since 1970 on CLOCK_REALTIME (UTC).
-    pub nanos: u64,
-    /// Who took it.
-    pub source: StampSource,
-}
-
-/// Who took a timestamp, from the more to the less exact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StampSource {
-    /// The network card by its own clock, carried over to CLOCK_REALTIME.
-    Hardware,
-    /// The kernel, next to the driver.
-    Kernel,
-    /// This process, before a send or after a receive.
-    User,
-}
-
-/// One received datagram and what the kernel says about it. Everything but the payload may be missing.
-#[derive(Clone, Copy, Debug)]
-pub struct Received<'a> {
-    /// UDP payload, cut to the slot's size when [`Received::is_truncated`].
-    pub payload: &'a [u8],
-    /// Whether the payload or the control messages did not fit.
-    pub is_truncated: bool,
-    /// Destination address in the IP header.
-    pub destination: Option<IpAddr>,
-    /// The unicast address of ours to answer from. Differs from the destination for multicast and broadcast.
-    pub local: Option<IpAddr>,
-    /// Index of the interface it came in by; 0 if unknown.
-    pub interface: u32,
-    /// TTL or Hop Limit as received.
-    pub ttl: Option<u8>,
-    /// TOS or Traffic Class octet as received.
-    pub traffic_class: Option<TrafficClass>,
-    /// When it arrived. May be missing for the first datagrams after the host's first socket asked for timestamps: the
-    /// kernel switches them on in the background. Take the time yourself then, and say so ([`StampSource::User`]).
-    pub stamp: Option<Stamp>,
-    /// The same by the network card's own clock, in its nanoseconds; see [`super::hardware`].
-    pub hardware_ns: Option<u64>,
-    /// Datagrams that this socket lost so far because its receive queue was full; modulo 2^32.
-    pub queue_drops: Option<u32>,
-    /// The IPv6 hop-by-hop options header, whole, where [`super::socket::Options::extension_headers`] asked for it.
-    pub hop_by_hop: Option<&'a [u8]>,
-    /// The IPv6 destination options header, likewise.
-    pub destination_options: Option<&'a [u8]>,
-    /// The outermost VLAN tag of a frame, where the kernel has taken it out: EtherType and tag control information.
-    pub vlan: Option<[u8; 4]>,
-    /// The length of each where the kernel has joined several datagrams, but for the last, which may be shorter.
-    pub(super) joined: Option<usize>,
-    /// On the error queue: what this is about.
-    pub error: Option<ExtendedError>,
-    peer: Option<SocketAddr>,
-}
-
-/// What the error queue has to tell about a datagram sent earlier.
-#[derive(Clone, Copy, Debug)]
-pub enum Report<'a> {
-    /// It left, at this moment; `id` is what [`Outgoing::stamp_id`] said.
-    Transmitted {
-        /// The datagram's [`Outgoing::stamp_id`].
-        id: u32,
-        /// When.
-        stamp: Stamp,
-    },
-    /// It left the network card, at this moment of the card's own clock.
-    HardwareTransmitted {
-        /// The datagram's [`Outgoing::stamp_id`].
-        id: u32,
-        /// When, in the card's nanoseconds.
-        nanos: u64,
-    },
-    /// The network (or this host) refused it.
-    Refused {
-        /// Where it was to go.
-        peer: Option<SocketAddr>,
-        /// Why, as an `errno` such as `ECONNREFUSED`.
-        errno: i32,
-        /// Its UDP payload, as far as the ICMP message quoted it.
-        payload: &'a [u8],
-    },
-}
-
-impl<'a> Received<'a> {
-    pub(super) const fn empty() -> Self {
-        Self {
-            payload: &[],
-            is_truncated: false,
-            destination: None,
-            local: None,
-            interface: 0,
-            ttl: None,
-            traffic_class: None,
-            stamp: None,
-            hardware_ns: None,
-            queue_drops: None,
-            hop_by_hop: None,
-            destination_options: None,
-            vlan: None,
-            joined: None,
-            error: None,
-            peer: None,
-        }
-    }
-
-    /// A datagram of which nothing else is known.
-    pub const fn new(payload: &'a [u8], peer: SocketAddr) -> Self {
-        Self { payload, peer: Some(peer), ..Self::empty() }
-    }
-
-    /// The datagrams that the kernel has joined into this one.
-    fn parts(self) -> impl Iterator<Item = Self> {
-        let len = self.joined.unwrap_or(usize::MAX).max(1);
-        let count = self.payload.len().div_ceil(len).max(1);
-        (0..count).map(move |part| {
-            let (_, rest) = self.payload.split_at(part * len);
-            Self { payload: &rest[..rest.len().min(len)], joined: None, ..self }
-        })
-    }
-
-    /// Source address and port; on the error queue, where the datagram was to go.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
-    }
-
-    /// What an entry of the error queue says; `None` for ordinary datagrams and for kinds that nobody asked for.
-    pub fn report(&self) -> Option<Report<'a>> {
-        let error = self.error?;
-        match error.origin {
-            libc::SO_EE_ORIGIN_TIMESTAMPING => {
-                // `ee_info` 0 is SCM_TSTAMP_SND: it was handed to the network card.
-                match (error.info, self.stamp, self.hardware_ns) {
-                    (0, _, Some(nanos)) => Some(Report::HardwareTransmitted { id: error.data, nanos }),
-                    (0, Some(stamp), None) => Some(Report::Transmitted { id: error.data, stamp }),
-                    _ => None,
-                }
-            }
-            libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6 | libc::SO_EE_ORIGIN_LOCAL => {
-                Some(Report::Refused { peer: self.peer, errno: error.errno as i32, payload: self.payload })
-            }
-            _ => None,
-        }
-    }
-}
 
 /// Room for received datagrams, used again for each batch. The default has none.
 #[derive(Default)]
@@ -292,11 +145,6 @@ impl ReceiveBatch {
         }));
         Ok(count)
     }
-}
-
-/// A length of the kernel's, which is `size_t` in one C library and `socklen_t` in another.
-pub(super) fn msg_len<T: TryInto<usize>>(len: T) -> usize {
-    len.try_into().unwrap_or(0)
 }
 
 fn socket_address(name: &libc::sockaddr_storage, len: usize) -> Option<SocketAddr> {

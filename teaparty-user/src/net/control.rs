@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use libc::c_int;
 use teaparty_common::wire::TrafficClass;
 
-use super::batch::{Received, Stamp, StampSource};
+use super::received::{ExtendedError, Received, Stamp, StampSource, msg_len};
 
 /// Whole control messages, one after the other, ready for `msg_control`.
 #[derive(Clone, Debug, Default)]
@@ -99,7 +99,7 @@ pub(super) fn messages(control: &[u8]) -> impl Iterator<Item = (c_int, c_int, &[
         // SAFETY: the length was compared on the line above; the read makes no demand on alignment, and any octets
         // are a `cmsghdr`.
         let header: libc::cmsghdr = unsafe { rest.as_ptr().cast::<libc::cmsghdr>().read_unaligned() };
-        let len = super::batch::msg_len(header.cmsg_len);
+        let len = msg_len(header.cmsg_len);
         let data = rest.get(head..len)?;
         let next = len.next_multiple_of(size_of::<usize>()).min(rest.len());
         rest = &rest[next..];
@@ -147,23 +147,6 @@ pub(super) fn read_into<'a>(received: &mut Received<'a>, control: &'a [u8]) {
             _ => {}
         }
     }
-}
-
-/// What the kernel put on the error queue about a datagram sent earlier (`struct sock_extended_err`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExtendedError {
-    /// The `errno` that it stands for.
-    pub errno: u32,
-    /// Who says so: `SO_EE_ORIGIN_…`.
-    pub origin: u8,
-    /// ICMP type, where an ICMP message is the cause.
-    pub kind: u8,
-    /// ICMP code.
-    pub code: u8,
-    /// For transmit timestamps, which kind of moment it was (`SCM_TSTAMP_…`); for "too big", the path's MTU.
-    pub info: u32,
-    /// For transmit timestamps, the number that the datagram was given.
-    pub data: u32,
 }
 
 fn extended_error(data: &[u8]) -> Option<ExtendedError> {

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use teaparty_common::frame::Tags;
 
-use super::interface::{attribute, netlink};
+use super::netlink::{attribute, netlink};
 
 /// All links and addresses at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

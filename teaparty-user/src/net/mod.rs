@@ -1,6 +1,6 @@
 //! UDP with everything a measurement needs from the kernel: timestamps, TTL, traffic class, both addresses, batches.
 //!
-//! Reading order: [`socket`] opens and configures, [`batch`] is what goes through it in either direction, [`control`]
+//! Reading order: [`socket`] opens and configures, [`batch`] is what goes through it in either direction, [`received`] is what the kernel says of each, [`control`]
 //! is how facts travel beside a datagram, [`wait`] sleeps until something happens. A reflector's loop is
 //!
 //! ```no_run
@@ -36,10 +36,13 @@ pub mod hardware;
 pub mod host;
 pub mod interface;
 pub mod namespace;
+mod netlink;
 pub mod packet;
 pub mod peer_uid;
 pub mod raw;
+pub mod received;
 pub mod socket;
+mod stamp_ids;
 pub mod transmit_errors;
 pub mod wait;
 pub mod xdp_features;

@@ -10,10 +10,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use super::batch::{ReceiveBatch, SendBatch};
 use super::filter;
 
-mod stamp_ids;
-
-use stamp_ids::StampIds;
-pub(super) use stamp_ids::{SCM_TS_OPT_ID, kernel_takes_stamp_ids};
+use super::stamp_ids::{StampIds, kernel_takes_stamp_ids, set_int};
 
 /// Failure to get the socket that was asked for. The text says what to do where that is known.
 #[derive(Debug, thiserror::Error)]
@@ -344,14 +341,6 @@ fn is_pending_error(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EMSGSIZE | libc::ENOPROTOOPT)
     )
-}
-
-fn set_int(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
-    // SAFETY: the option's value is an int that outlives the call.
-    let result = unsafe {
-        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), size_of::<c_int>() as libc::socklen_t)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

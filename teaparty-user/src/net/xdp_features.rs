@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::interface::{attribute, exchange};
+use super::interface::exchange;
+use super::netlink::attribute;
 
 // linux/genetlink.h, linux/netdev.h.
 const CTRL_FAMILY: u16 = 0x10;

@@ -14,6 +14,7 @@ pub mod exposition;
 pub mod group;
 pub mod http;
 pub mod openapi;
+mod router;
 pub mod run;
 pub mod server;
 pub mod settings;

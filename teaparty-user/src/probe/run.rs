@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::board::{self, Board};
 use super::config::Config;
 use super::discover::{FILE_LOOK, stamp_of};
-use super::server::router;
+use super::router::router;
 use super::sla::Report;
 use super::supervisor::Supervisor;
 use super::watched::Watched;

@@ -2,38 +2,21 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router, middleware};
 
 use serde_json::Value;
 
 use super::board::{self, Board, Levels};
 use super::exposition::{self, Form};
-use super::openapi;
 use crate::api::error::ApiError;
-use crate::api::guard::{self, Guard};
+
 use crate::clock::{Clock, SystemClock};
 
-/// The paths of a probe.
-pub fn router(board: Arc<Board>, guard: Guard) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics))
-        .route("/api/v1/targets", get(targets))
-        .route("/api/v1/sla", get(sla))
-        .route("/api/v1/openapi.json", get(openapi::get))
-        .route("/livez", get(live))
-        .route("/readyz", get(ready))
-        .fallback(async || ApiError::no_such_path(RESOURCES))
-        .method_not_allowed_fallback(async || ApiError::no_such_method())
-        .layer(middleware::from_fn_with_state(guard, guard::admit))
-        .with_state(board)
-}
-
 /// What there is, for a client that asks for something else.
-const RESOURCES: &str =
+pub(super) const RESOURCES: &str =
     "a probe has /api/v1/targets, /api/v1/sla and /api/v1/openapi.json, besides /metrics, /livez and /readyz";
 
 /// Shows that the process answers.

@@ -9,7 +9,7 @@ use super::histogram::Figures;
 use super::session::Session;
 use super::silence;
 use crate::exit::Exit;
-use crate::sender::report::nanos;
+use crate::layout::nanos;
 use crate::sla::{Agreement, Grade};
 use crate::units::Span;
 use crate::units::{parse_duration, parse_percent};

@@ -10,20 +10,10 @@ use teaparty_common::wire::{Mode, TimestampFormat, TrafficClass};
 use super::packet::Malformed;
 use super::schedule::{Pattern, Plan};
 use super::target::Target;
-use super::tlvs::request::{Access, Request};
+use super::tlvs::chain::AccessReport;
+use super::tlvs::request::Request;
 use crate::crypto::Key;
 use crate::net::socket::Fragmentation;
-
-/// An Access Report and how persistently it is told (RFC 8972 §4.6).
-#[derive(Clone, Copy, Debug)]
-pub struct AccessReport {
-    /// What it says.
-    pub access: Access,
-    /// It is sent again when no reply has held it for so long.
-    pub timer: Duration,
-    /// Times that it is sent again at most.
-    pub retransmissions: u32,
-}
 
 /// A measurement.
 #[derive(Clone)]

@@ -11,10 +11,10 @@ use anyhow::Context;
 use teaparty_common::wire::AUTHENTICATED_LEN;
 
 use super::config::Config;
-use super::event::{Event, Interest, Stop};
+use super::event::{Event, Ignored, Interest, Stop};
 use super::exchange::Settlement;
 use super::schedule::Random;
-use super::session::{Ignored, Session};
+use super::session::Session;
 use super::timeline::Timeline;
 use crate::clock::{Clock, ClockState, StepDetector};
 use crate::net::batch::ReceiveBatch;

@@ -9,7 +9,6 @@ use teaparty_common::wire::TrafficClass;
 use super::exchange::{Counts, Kind, Split};
 use super::histogram::Figures;
 use super::sample::{NoDelays, Sample};
-use super::session::Ignored;
 use super::tlvs::words::Finding;
 use crate::net::batch::StampSource;
 use crate::net::wait::Bell;
@@ -199,6 +198,19 @@ impl AsFd for Stop {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
+}
+
+/// Replies that were ignored, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Ignored {
+    /// From an address or port that is not the target's.
+    pub foreign: u64,
+    /// With a wrong HMAC.
+    pub unauthenticated: u64,
+    /// Too short to be a reply.
+    pub malformed: u64,
+    /// For another member link (RFC 9534 §3.2).
+    pub other_link: u64,
 }
 
 #[cfg(test)]

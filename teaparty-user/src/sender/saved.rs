@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::report::nanos;
+use crate::layout::nanos;
 
 pub mod html;
 mod log;

@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use serde::Serialize;
 use teaparty_common::tlv::{Kind, KindSet};
 use teaparty_common::wire::{TimestampFormat, TrafficClass};
 
-use super::config::{AccessReport, Config};
-use super::event::{Record, Snapshot, Tally};
+use super::config::Config;
+use super::event::{Ignored, Record, Snapshot, Tally};
 use super::exchange::{self, Arrival, Claim, Exchange, Settled};
 use super::packet::{NoCodePoint, Template};
 use super::reflector_clock::{ClockReading, ReflectorClock, Verdict, lacks_tai_offset, other_format};
 use super::reply::Reply;
-use super::report::nanos;
 use super::sample::{NoDelays, Times};
 use super::schedule::Schedule;
 use super::stats::{Seen, Statistics};
 use super::tlvs::answer::{Answer, Check, Outcome, answers};
+use super::tlvs::chain::AccessReport;
 use crate::clock::ClockState;
+use crate::layout::nanos;
 use crate::net::batch::{Received, Stamp};
 
 mod access;
@@ -40,19 +40,6 @@ use pause::Pause;
 use record::{Facts, t1_of};
 use templates::{refused_bit_errors, templates};
 use tlvs::not_known;
-
-/// Replies that were ignored, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Ignored {
-    /// From an address or port that is not the target's.
-    pub foreign: u64,
-    /// With a wrong HMAC.
-    pub unauthenticated: u64,
-    /// Too short to be a reply.
-    pub malformed: u64,
-    /// For another member link (RFC 9534 §3.2).
-    pub other_link: u64,
-}
 
 /// Which of its packets a session sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,10 +15,10 @@ use crate::config::plan::REFLECTOR;
 use crate::config::service::{Reach, Service};
 use crate::probe::config::{FILE_SD, HTTP_SD, LABELS, SLA, TARGET};
 use crate::probe::settings::{FileSd, HttpSd, Measure, Number, Series, Whom};
-use crate::units::{Marking, Percent};
-use crate::sla::Agreement;
 use crate::probe::target::{LABEL_OCTETS, MOST_LABELS, label};
 use crate::reflector::config::{RateLimit, RateLimitPrefix, SessionSettings, Settings};
+use crate::sla::Agreement;
+use crate::units::{Marking, Percent};
 
 /// The schema (JSON Schema 2020-12) of files of this kind.
 pub(super) fn schema(kind: Kind) -> Value {

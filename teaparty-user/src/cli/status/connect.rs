@@ -1,19 +1,69 @@
 //! A connection to an API: by TCP, with TLS or without, or by a socket in the file system.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::ask::Api;
 use crate::api::trust;
 
 /// How long each step of a request may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where an API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Api {
+    /// `HOST:PORT`.
+    Http(String),
+    /// `HOST:PORT`, by TLS.
+    Https(String),
+    /// The path of a socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Api {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() {
+                Err("write the path behind unix:".into())
+            } else {
+                Ok(Self::Unix(path.into()))
+            };
+        }
+        let (kind, port, rest): (fn(String) -> Self, _, _) = match text.strip_prefix("https://") {
+            Some(rest) => (Self::Https, 443, rest),
+            None => (Self::Http, 80, text.strip_prefix("http://").unwrap_or(text)),
+        };
+        let rest = rest.trim_end_matches('/');
+        if rest.is_empty() || rest.contains('/') || rest.contains('@') {
+            return Err(
+                "write http://ADDRESS:PORT, such as http://127.0.0.1:8000, https:// likewise, or unix:PATH".into()
+            );
+        }
+        let has_port =
+            rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok() && !rest.ends_with(']'));
+        Ok(kind(if has_port { rest.into() } else { format!("{rest}:{port}") }))
+    }
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(host) => write!(f, "http://{host}"),
+            Self::Https(host) => write!(f, "https://{host}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
 
 /// Both directions of a connection.
 pub(super) trait ReadWrite: Read + Write {}

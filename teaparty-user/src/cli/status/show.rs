@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ask::Client;
+use crate::layout::nanos;
 use crate::layout::{clip, count, fold};
-use crate::sender::report::nanos;
 
 /// What was seen.
 #[derive(Clone, Debug, Serialize)]

@@ -154,8 +154,8 @@ impl SendBatch {
             let hardware = if outgoing.hardware_stamp { libc::SOF_TIMESTAMPING_TX_HARDWARE } else { 0 };
             let by = libc::SOF_TIMESTAMPING_TX_SOFTWARE | hardware;
             control.push(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &by.to_ne_bytes());
-            if super::super::socket::kernel_takes_stamp_ids() {
-                control.push(libc::SOL_SOCKET, super::super::socket::SCM_TS_OPT_ID, &id.to_ne_bytes());
+            if super::super::stamp_ids::kernel_takes_stamp_ids() {
+                control.push(libc::SOL_SOCKET, super::super::stamp_ids::SCM_TS_OPT_ID, &id.to_ne_bytes());
             }
         }
     }

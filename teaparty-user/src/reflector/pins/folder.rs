@@ -12,10 +12,12 @@ use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fchown, getegid, geteuid, unlinkat};
 
-use super::identity::IDENTITY;
 use super::{LINK, PinError, path_of};
 use crate::net::interface::xdp_state;
 use crate::net::xdp_link::Link;
+
+/// Name of the map in an interface's folder that says which interface that is.
+pub const IDENTITY: &str = "identity";
 
 /// How a folder is opened: a symbolic link is an error.
 const FOLDER: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);

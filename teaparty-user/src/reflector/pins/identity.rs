@@ -7,14 +7,11 @@ use std::path::Path;
 
 use aya::maps::{Array, Map, MapData, MapError};
 
-use super::folder::Folder;
+use super::folder::{Folder, IDENTITY};
 use super::{LINK, PinError};
 use crate::net::interface::xdp_state;
 use crate::net::namespace::{self, interface_name};
 use crate::net::xdp_link::Link;
-
-/// Name of the map in an interface's folder that says which interface that is.
-pub const IDENTITY: &str = "identity";
 
 /// Cookie of the network namespace, number of the interface.
 type Identity = [u64; 2];

@@ -12,8 +12,8 @@ use ratatui::widgets::{
 
 use super::super::event::Snapshot;
 use super::super::histogram::Figures;
-use super::super::report::nanos;
 use super::{INTERVAL, Moment, View};
+use crate::layout::nanos;
 use crate::layout::{clip, count};
 use crate::sla::Grade;
 

@@ -12,7 +12,7 @@ use super::super::session::{BitErrors, Session, WrongBits};
 use super::super::stats::{Statistics, Tally};
 use super::super::tlvs::words;
 use super::super::variation::Variation;
-use super::nanos;
+use crate::layout::nanos;
 use crate::layout::{count, fold};
 use crate::net::batch::StampSource;
 use teaparty_common::tlv::REGISTRY;

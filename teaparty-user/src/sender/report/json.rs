@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 use super::super::config::Config;
 use super::super::engine::Outcome;
 use super::super::exchange::{Counts, Split};
-use super::super::session::{BitErrors, Ignored, Session};
+use super::super::session::{BitErrors, Session};
 use super::super::stats::{ClockClaims, Statistics, Tally};
+use crate::sender::event::Ignored;
 
 /// Version of the document's shape; grows when a key changes its meaning.
 pub const SCHEMA: u32 = 1;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::plots::{self, Series};
 use super::{QUANTITIES, Saved, began, change, clocks, distribution, gone, pairs, title};
-use crate::sender::report::nanos;
+use crate::layout::nanos;
 
 const STYLE: &str = ":root{color-scheme:light dark;--ink:#222;--soft:#666;--paper:#fff;--plot:#fafafa;--line:#ddd;\
     --one:#26a;--two:#c60;--good:#394;--bad:#c22}\

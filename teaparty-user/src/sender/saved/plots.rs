@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::track::Track;
 use super::utc;
-use crate::sender::report::nanos;
+use crate::layout::nanos;
 
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 220.0;

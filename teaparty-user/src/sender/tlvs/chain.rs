@@ -1,14 +1,25 @@
 //! The TLVs of a sender's packets together, and the rules about their combinations.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use teaparty_common::tlv::{HEADER_LEN, Kind};
 use teaparty_common::wire::Mode;
 
-use super::request::Request;
+use super::request::{Access, Request};
 use crate::crypto::Key;
 use crate::exit::UsageError;
-use crate::sender::config::AccessReport;
+
+/// An Access Report and how persistently it is told (RFC 8972 §4.6).
+#[derive(Clone, Copy, Debug)]
+pub struct AccessReport {
+    /// What it says.
+    pub access: Access,
+    /// It is sent again when no reply has held it for so long.
+    pub timer: Duration,
+    /// Times that it is sent again at most.
+    pub retransmissions: u32,
+}
 
 /// What a chain of TLVs asks for.
 #[derive(Clone, Debug)]

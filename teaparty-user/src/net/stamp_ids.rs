@@ -2,18 +2,17 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use libc::c_int;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
-use super::super::control::ControlBuffer;
-use super::set_int;
+use super::control::ControlBuffer;
 
 /// The control message that gives a datagram the number of its transmit timestamp (Linux 6.13, `asm-generic/socket.h`).
-pub(in super::super) const SCM_TS_OPT_ID: c_int = 81;
+pub(super) const SCM_TS_OPT_ID: c_int = 81;
 
 /// Translates the kernel's own count of stamped datagrams to our numbers, for kernels before 6.13.
 pub(super) struct StampIds {
@@ -43,7 +42,7 @@ impl StampIds {
 /// Whether datagrams may bring the number of their transmit timestamp along (Linux 6.13 and above), tried out once.
 ///
 /// The alternative is the kernel's own count, which goes wrong for ever after a datagram that it counted and then dropped.
-pub(in super::super) fn kernel_takes_stamp_ids() -> bool {
+pub(super) fn kernel_takes_stamp_ids() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| try_stamp_id().is_ok())
 }
@@ -66,6 +65,15 @@ fn try_stamp_id() -> io::Result<()> {
     // SAFETY: the header points at an address and control messages that outlive the call, and at no data.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, 0) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Sets an option whose value is a C integer.
+pub(super) fn set_int(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    // SAFETY: the option's value is an int that outlives the call.
+    let result = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), size_of::<c_int>() as libc::socklen_t)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

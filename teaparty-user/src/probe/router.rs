@@ -1,0 +1,27 @@
+//! The paths of a probe's API.
+
+use std::sync::Arc;
+
+use axum::routing::get;
+use axum::{Router, middleware};
+
+use super::board::Board;
+use super::openapi;
+use super::server::{RESOURCES, live, metrics, ready, sla, targets};
+use crate::api::error::ApiError;
+use crate::api::guard::{self, Guard};
+
+/// The paths of a probe.
+pub(super) fn router(board: Arc<Board>, guard: Guard) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/api/v1/targets", get(targets))
+        .route("/api/v1/sla", get(sla))
+        .route("/api/v1/openapi.json", get(openapi::get))
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+        .fallback(async || ApiError::no_such_path(RESOURCES))
+        .method_not_allowed_fallback(async || ApiError::no_such_method())
+        .layer(middleware::from_fn_with_state(guard, guard::admit))
+        .with_state(board)
+}
