@@ -65,6 +65,13 @@ impl ApiError {
         }
     }
 
+    /// 422: a setting that can't be, in the words of the configuration: what is wrong, and behind a semicolon what to do. One
+    /// that says both in one sentence is both.
+    pub fn setting(field: impl Into<String>, problem: &str) -> Self {
+        let (what, remedy) = problem.split_once("; ").unwrap_or((problem, problem));
+        Self::field(field, what, remedy)
+    }
+
     /// 400: the body or the query is not what it says to be.
     pub fn malformed(detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", "The request can't be read", detail).with_remedy(remedy)

@@ -168,7 +168,7 @@ impl Group {
                 }
                 let settings = self.changed(&base.settings, &wanted, rest)?;
                 let config = Config::new(settings, base.default_keys.clone());
-                let config = config.map_err(|error| ApiError::field(named(error.field), "", error.problem))?;
+                let config = config.map_err(|error| ApiError::setting(named(error.field), &error.problem))?;
                 match reflector.reconfigure(&base, config) {
                     Ok(_) => {
                         let (view, tag) = self.view(&reflector.config().settings)?;

@@ -164,7 +164,18 @@ async fn policy_and_limits_change_while_packets_are_answered() {
         let (named, said) = problem(answer, 422).await;
         assert_eq!(named, field, "{said}");
         assert!(said.contains("\"remedy\":\""), "{said}");
+        let error: Value = serde_json::from_str(&said).unwrap();
+        let what = error["detail"].as_str().unwrap().strip_prefix(&format!("{field}: ")).unwrap();
+        assert!(what.len() > 10 && error["remedy"].as_str().unwrap().len() > 5, "{said}");
     }
+    let patch = json!({"session_restart": 31_622_401}).to_string();
+    let (named, said) = problem(api.send("PATCH", "/api/v1/policy", &[JSON], &patch).await, 422).await;
+    let error: Value = serde_json::from_str(&said).unwrap();
+    let expected = "session_restart: must be 31622400 seconds (a year) at most";
+    assert_eq!(
+        (&*named, &error["detail"], &error["remedy"]),
+        ("session_restart", &json!(expected), &json!("0 is for never"))
+    );
     problem(api.send("PATCH", "/api/v1/policy", &[JSON], "[]").await, 400).await;
     assert_eq!(api.send("DELETE", "/api/v1/policy", &[], "").await.status(), StatusCode::METHOD_NOT_ALLOWED);
 }
