@@ -1,4 +1,5 @@
-//! How long packets stay in an engine: T3 − T2 of its replies, as a histogram.
+//! How long packets stay in an engine, from arrival until T3 is read, as a histogram. By the monotonic clock, so it is not
+//! T3 − T2 where somebody sets the system's clock in between.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
