@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::exit::Exit;
 use crate::layout::count;
-use crate::probe::config::Config;
+use crate::probe::config::{Config, Typed};
 use crate::probe::run::{self, Format};
 use crate::reflector::keys::KeyLoader;
 use crate::stdio;
@@ -24,6 +24,8 @@ pub struct Arguments {
     /// Say what is wrong with the file: line, column, key and remedy; measure nothing.
     #[arg(long)]
     check: bool,
+    #[command(flatten)]
+    typed: Typed,
     /// What goes to standard output: jsonl is a line for each target and period of the service level.
     #[arg(short, long, value_enum, default_value_t)]
     format: Format,
@@ -33,7 +35,7 @@ impl Arguments {
     /// Measures, or checks the file.
     pub fn run(self) -> anyhow::Result<Exit> {
         let loader = KeyLoader::default();
-        let config = match Config::read(&self.config, &loader) {
+        let config = match Config::read(&self.config, &loader, self.typed) {
             Ok(config) => config,
             Err(problems) => {
                 stdio::complain(problems);
@@ -46,6 +48,6 @@ impl Arguments {
             stdio::print(format!("good: {targets}, {sources} of more\n"))?.any();
             return Ok(Exit::Success);
         }
-        run::run(&self.config, config, loader, self.format)
+        run::run(&self.config, config, loader, self.typed, self.format)
     }
 }

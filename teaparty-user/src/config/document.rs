@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer};
+use toml::de::{DeTable, DeValue, Deserializer, Error};
 
 use super::problem::{Problem, meant, place};
 use super::typed::describe;
@@ -72,19 +72,46 @@ pub struct Document<'a> {
     kind: Kind,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// Lines that are no TOML, in order.
+    broken: Vec<usize>,
 }
 
 impl<'a> Document<'a> {
     /// Takes the text apart; what is no TOML is a problem.
     pub fn parse(text: &'a str, kind: Kind) -> (Self, Table<'a>) {
         let (table, errors) = DeTable::parse_recoverable(text);
-        // What follows a mistake is mostly taken amiss because of it.
-        let problems = errors.iter().take(1).map(|error| Problem {
+        let problem = |error: &Error| Problem {
             place: error.span().map(|span| place(text, &span)),
             key: String::new(),
             what: format!("this is not TOML: {}", one_line(error.message())),
-        });
-        (Self { text, kind, problems: problems.collect() }, Table { members: table.into_inner(), span: None })
+        };
+        let mut problems: Vec<Problem> = errors.iter().map(problem).collect();
+        // A second mistake on a line is mostly seen because of the first.
+        let line = |problem: &Problem| problem.place.map(|(line, _)| line);
+        problems.sort_by_key(|problem| problem.place);
+        problems.dedup_by_key(|problem| line(problem));
+        let broken = problems.iter().filter_map(line).collect();
+        (Self { text, kind, problems, broken }, Table { members: table.into_inner(), span: None })
+    }
+
+    /// Returns all problems in the order of the file, each once.
+    ///
+    /// What a line that is no TOML brought into the table is not blamed as well. Where such a line begins a table, all that
+    /// follows may have come into the wrong one.
+    pub fn into_problems(self) -> Vec<Problem> {
+        let is_header =
+            |line: &&usize| self.text.lines().nth(**line - 1).is_some_and(|text| text.trim_start().starts_with('['));
+        let lost_from = self.broken.iter().find(is_header).copied().unwrap_or(usize::MAX);
+        let is_sure = |problem: &Problem| match problem.place {
+            _ if problem.key.is_empty() || self.broken.is_empty() => true,
+            Some((line, _)) => line < lost_from && !self.broken.contains(&line),
+            // Missing from the file: it may be on a line that can't be read.
+            None => false,
+        };
+        let mut problems: Vec<Problem> = self.problems.iter().filter(|problem| is_sure(problem)).cloned().collect();
+        problems.sort_by_key(|problem| problem.place);
+        problems.dedup();
+        problems
     }
 
     /// Notes a problem with what was written at `span`.
@@ -139,14 +166,34 @@ impl<'a> Document<'a> {
         for (name, value) in &table.members {
             let Some(default) = defaults.get(&**name.get_ref()) else { continue };
             let value = listed(value.clone(), default);
-            let mut alone = DeTable::new();
-            alone.insert(name.clone(), value.clone());
-            match T::deserialize(Deserializer::from(Spanned::new(value.span(), alone))) {
-                Ok(_) => drop(fitting.insert(name.clone(), value)),
-                Err(error) => {
-                    let what = format!("{}; {}", plain(error.message()), describe::<T>(name.get_ref()));
-                    self.wrong(error.span().unwrap_or(value.span()), name.get_ref().clone(), what);
-                }
+            let attempt = |value: Spanned<DeValue<'a>>| {
+                let mut alone = DeTable::new();
+                alone.insert(name.clone(), value.clone());
+                T::deserialize(Deserializer::from(Spanned::new(value.span(), alone))).map(drop)
+            };
+            let Err(error) = attempt(value.clone()) else {
+                fitting.insert(name.clone(), value);
+                continue;
+            };
+            // Each entry of a list by itself: all that do not fit are told.
+            let entries: Vec<_> = match value.get_ref() {
+                DeValue::Array(entries) if default.is_array() => entries.iter().cloned().collect(),
+                _ => Vec::new(),
+            };
+            let alone = |entry: Spanned<DeValue<'a>>| {
+                let span = entry.span();
+                attempt(Spanned::new(span.clone(), DeValue::Array([entry].into_iter().collect())))
+                    .err()
+                    .map(|error| (error, span))
+            };
+            let mut wrong: Vec<_> = entries.into_iter().filter_map(alone).collect();
+            // One is told where the list begins, as a value that is no list is.
+            if wrong.len() < 2 {
+                wrong = vec![(error, value.span())];
+            }
+            for (error, span) in wrong {
+                let what = format!("{}; {}", plain(error.message()), describe::<T>(name.get_ref()));
+                self.wrong(error.span().unwrap_or(span), name.get_ref().clone(), what);
             }
         }
         // Each value fits alone, and none depends on another one.

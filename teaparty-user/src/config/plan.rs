@@ -88,9 +88,6 @@ impl Plan {
     /// The same of a text.
     pub fn of(text: &str, asked: &Asked, loader: &KeyLoader) -> Result<Self, Vec<Problem>> {
         let (mut document, table) = Document::parse(text, Kind::Reflector);
-        if !document.problems.is_empty() {
-            return Err(document.problems);
-        }
         let (service, access) = service(&mut document, &table, asked);
         let layers = layers(&mut document, table);
         let mut plan = Self { service, access, reflectors: Vec::new() };
@@ -107,9 +104,7 @@ impl Plan {
         if document.problems.is_empty() {
             return Ok(plan);
         }
-        document.problems.sort_by_key(|problem| problem.place);
-        document.problems.dedup();
-        Err(document.problems)
+        Err(document.into_problems())
     }
 
     /// Tells each reflector which interfaces have another one's program.

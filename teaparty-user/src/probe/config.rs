@@ -1,5 +1,6 @@
 //! The probe's file: read, layered and checked as a whole. Every problem has its line, its key and what to do.
 
+use clap::Args;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -69,6 +70,14 @@ pub struct Source {
     pub profile: Arc<Profile>,
 }
 
+/// What was typed beside the file, and wins over it.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Typed {
+    /// Measure all targets with real-time priority (SCHED_FIFO), whatever the file says; takes root, CAP_SYS_NICE or a limit (RLIMIT_RTPRIO).
+    #[arg(long)]
+    pub realtime: bool,
+}
+
 /// What a probe is to do.
 pub struct Config {
     /// Where metrics are, and who may ask.
@@ -87,30 +96,22 @@ pub struct Config {
 
 impl Config {
     /// Reads a file and the keys that it names.
-    pub fn read(path: &Path, loader: &KeyLoader) -> Result<Self, Problems> {
+    pub fn read(path: &Path, loader: &KeyLoader, typed: Typed) -> Result<Self, Problems> {
         let file = Some(name_of(path));
         let whole =
             |what| Problems { file: file.clone(), list: vec![Problem { place: None, key: String::new(), what }] };
         let text = text_of(path).map_err(whole)?;
-        Self::of(&text, loader).map_err(|list| Problems { file, list })
+        Self::of(&text, loader, typed).map_err(|list| Problems { file, list })
     }
 
     /// The same of a text.
-    pub fn of(text: &str, loader: &KeyLoader) -> Result<Self, Vec<Problem>> {
+    pub fn of(text: &str, loader: &KeyLoader, typed: Typed) -> Result<Self, Vec<Problem>> {
         let (document, table) = Document::parse(text, Kind::Probe);
-        if !document.problems.is_empty() {
-            return Err(document.problems);
-        }
-        let mut reader = Reader { document, loader, profiles: Vec::new() };
+        let mut reader = Reader { document, loader, typed, profiles: Vec::new() };
         let config = reader.config(table);
-        let mut problems = reader.document.problems;
         match config {
-            Some(config) if problems.is_empty() => Ok(config),
-            _ => {
-                problems.sort_by_key(|problem| problem.place);
-                problems.dedup();
-                Err(problems)
-            }
+            Some(config) if reader.document.problems.is_empty() => Ok(config),
+            _ => Err(reader.document.into_problems()),
         }
     }
 }
@@ -118,6 +119,7 @@ impl Config {
 struct Reader<'a, 'l> {
     document: Document<'a>,
     loader: &'l KeyLoader,
+    typed: Typed,
     profiles: Vec<Arc<Profile>>,
 }
 
@@ -212,7 +214,8 @@ impl<'a> Reader<'a, '_> {
             }
         }
         let before = self.document.problems.len();
-        let measure: Measure = self.document.fitting(&layered);
+        let mut measure: Measure = self.document.fitting(&layered);
+        measure.realtime |= self.typed.realtime;
         let mut loaded = [None, None];
         for (key, place) in ["auth-key-file", "tlv-key-file"].into_iter().zip(&mut loaded) {
             let source = if key == "auth-key-file" { &measure.auth_key_file } else { &measure.tlv_key_file };
@@ -274,6 +277,7 @@ impl<'a> Reader<'a, '_> {
         let profile = self.profile(above, own, measured);
         let labels = self.labels(own);
         let whom = whom?;
+        let before = self.document.problems.len();
         let Some(address) = whom.address else {
             self.document.wrong_in(own, "address", "whom to measure? add `address = \"HOST\"` or \"HOST:PORT\"");
             return None;
@@ -281,22 +285,19 @@ impl<'a> Reader<'a, '_> {
         let name = whom.name.unwrap_or_else(|| address.clone());
         if name.is_empty() || name.len() > LABEL_OCTETS {
             self.document.wrong_in(own, "name", format!("a name has 1 to {LABEL_OCTETS} octets"));
-            return None;
         }
         if whom.ssid == Some(0) {
             self.document.wrong_in(own, "ssid", "is 1 to 65535; no-ssid = true sends none");
-            return None;
         }
-        let mut specs = match parse_words([address.as_str()]) {
-            Ok(specs) => specs,
-            Err(error) => {
-                self.document.wrong_in(own, "address", error.to_string());
-                return None;
-            }
-        };
-        let (profile, spec) = (profile?, specs.pop()?);
+        let spec = parse_words([address.as_str()]).map(|mut specs| specs.pop());
+        if let Err(error) = &spec {
+            self.document.wrong_in(own, "address", error.to_string());
+        }
+        let (profile, spec) = (profile?, spec.ok()??);
         if profile.measure.no_ssid && whom.ssid.is_some() {
-            self.document.wrong_in(own, "ssid", "goes not with no-ssid; leave one of them out");
+            self.document.wrong_in(own, "ssid", "does not go with no-ssid; leave one of them out");
+        }
+        if self.document.problems.len() > before {
             return None;
         }
         Some(Wanted { name, spec, labels: labels?, ssid: whom.ssid, profile })
@@ -306,9 +307,10 @@ impl<'a> Reader<'a, '_> {
         let mut known = [measured.to_vec(), if key == FILE_SD { keys::<FileSd>() } else { keys::<HttpSd>() }].concat();
         known.push(LABELS.into());
         self.document.unknown_keys(own, &known, &keys::<Reach>());
-        let (origin, refresh) = if key == FILE_SD { self.files(own)? } else { self.address(own)? };
+        let place = if key == FILE_SD { self.files(own) } else { self.address(own) };
         let profile = self.profile(above, own, measured);
         let labels = self.labels(own);
+        let (origin, refresh) = place?;
         let refresh = refresh.map_or(Duration::from_secs(60), |refresh| refresh.0);
         if refresh < Duration::from_secs(1) {
             self.document.wrong_in(own, "refresh", "is 1s or more");
@@ -319,13 +321,17 @@ impl<'a> Reader<'a, '_> {
 
     fn files(&mut self, own: &Table<'a>) -> Option<(Origin, Option<Span>)> {
         let FileSd { file, refresh } = self.document.settings(own)?;
-        let wrong = match file.iter().find_map(|name| Pattern::new(name).err().map(|error| (name, error))) {
-            Some((name, error)) => format!("`{name}` is no pattern of names: {error}"),
-            None if file.is_empty() => "which file? add `file = \"/etc/teaparty/targets.json\"`".into(),
-            None => return Some((Origin::Files(file), refresh)),
-        };
-        self.document.wrong_in(own, "file", wrong);
-        None
+        if file.is_empty() {
+            self.document.wrong_in(own, "file", "which file? add `file = \"/etc/teaparty/targets.json\"`");
+            return None;
+        }
+        let before = self.document.problems.len();
+        for name in &file {
+            if let Err(error) = Pattern::new(name) {
+                self.document.wrong_in(own, "file", format!("`{name}` is no pattern of names: {error}"));
+            }
+        }
+        (self.document.problems.len() == before).then_some((Origin::Files(file), refresh))
     }
 
     fn address(&mut self, own: &Table<'a>) -> Option<(Origin, Option<Span>)> {

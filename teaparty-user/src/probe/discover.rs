@@ -232,7 +232,7 @@ mod tests {
 
     fn source() -> Source {
         let text = "[[file-sd]]\nfile = \"x.json\"\nlabels = { site = \"north\", kind = \"core\" }\n";
-        Config::of(text, &KeyLoader::default()).ok().unwrap().sources.remove(0)
+        Config::of(text, &KeyLoader::default(), Default::default()).ok().unwrap().sources.remove(0)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::board::{self, Board};
-use super::config::Config;
+use super::config::{Config, Typed};
 use super::discover::{FILE_LOOK, stamp_of};
 use super::router::router;
 use super::sla::Report;
@@ -45,19 +45,25 @@ pub enum Format {
 }
 
 /// Measures until SIGINT or SIGTERM.
-pub fn run(path: &Path, config: Config, loader: KeyLoader, format: Format) -> anyhow::Result<Exit> {
+pub fn run(path: &Path, config: Config, loader: KeyLoader, typed: Typed, format: Format) -> anyhow::Result<Exit> {
     if let Err(error) = process::forbid_dumps() {
         tracing::warn!(%error, "cannot forbid core dumps, which would hold keys");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
-    let exit = runtime.block_on(follow(path.into(), config, Arc::new(loader), format));
+    let exit = runtime.block_on(follow(path.into(), config, Arc::new(loader), typed, format));
     // A file or a name that is still waited for keeps nobody from ending.
     runtime.shutdown_timeout(Duration::from_secs(1));
     exit
 }
 
-async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: Format) -> anyhow::Result<Exit> {
+async fn follow(
+    path: PathBuf,
+    config: Config,
+    loader: Arc<KeyLoader>,
+    typed: Typed,
+    format: Format,
+) -> anyhow::Result<Exit> {
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
@@ -105,7 +111,7 @@ async fn follow(path: PathBuf, config: Config, loader: Arc<KeyLoader>, format: F
             tracing::warn!(error = %ReloadError::Gone);
         } else if is_asked {
             stamp = stamp_of(&path);
-            if let Some(config) = reload(&path, &loader, &board).await {
+            if let Some(config) = reload(&path, &loader, typed, &board).await {
                 let mut restart = started.0.changed(&config.reach, |key| access.is_kept(&config.access, key));
                 if config.series != started.1 {
                     restart.push("buckets".into());
@@ -131,9 +137,9 @@ fn renew(access: &Access, newer: &Access) {
     }
 }
 
-async fn reload(path: &Path, loader: &Arc<KeyLoader>, board: &Board) -> Option<Config> {
+async fn reload(path: &Path, loader: &Arc<KeyLoader>, typed: Typed, board: &Board) -> Option<Config> {
     let (path, loader) = (path.to_owned(), loader.clone());
-    let read = tokio::task::spawn_blocking(move || Config::read(&path, &loader));
+    let read = tokio::task::spawn_blocking(move || Config::read(&path, &loader, typed));
     let config = match tokio::time::timeout(PATIENCE, read).await {
         Ok(Ok(Ok(config))) => Ok(config),
         Ok(Ok(Err(problems))) => Err(problems.to_string()),

@@ -383,7 +383,9 @@ mod tests {
     use crate::sla::Grade;
 
     fn watched() -> Watched {
-        let config = Config::of("[[target]]\naddress = \"192.0.2.1\"\n", &KeyLoader::default()).ok().unwrap();
+        let config = Config::of("[[target]]\naddress = \"192.0.2.1\"\n", &KeyLoader::default(), Default::default())
+            .ok()
+            .unwrap();
         Watched::new(1, config.targets[0].clone(), 7, &[0.1], Arc::default(), 0)
     }
 

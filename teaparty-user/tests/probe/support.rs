@@ -35,6 +35,11 @@ pub(crate) struct Probe {
 impl Probe {
     /// Starts it with this file. `hosts`, if there are any, stand in place of /etc/hosts.
     pub(crate) fn start(net: &Net, config: &str, hosts: Option<&str>) -> Self {
+        Self::start_with(net, config, hosts, &[])
+    }
+
+    /// The same with options.
+    pub(crate) fn start_with(net: &Net, config: &str, hosts: Option<&str>, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("probe.toml"), config.replace("FOLDER", folder.path().to_str().unwrap())).unwrap();
@@ -48,7 +53,7 @@ impl Probe {
                 command
             }
         };
-        command.args(["probe", "--format", "jsonl", "--config"]).arg(path("probe.toml"));
+        command.args(["probe", "--format", "jsonl", "--config"]).arg(path("probe.toml")).args(options);
         let log = std::fs::File::create(path("log")).unwrap();
         let output = std::fs::File::create(path("periods")).unwrap();
         let child = command.stdin(Stdio::null()).stdout(output).stderr(log).spawn().unwrap();

@@ -98,3 +98,29 @@ fn the_api_has_one_unit_for_each_thing_and_a_document_of_its_own() {
     assert_eq!(known.keys().collect::<Vec<_>>(), shown.keys().collect::<Vec<_>>());
     probe.end();
 }
+
+#[test]
+fn a_probe_with_realtime_sends_and_receives_before_other_programs() {
+    let name = "a_probe_with_realtime_sends_and_receives_before_other_programs";
+    let Some(net) = or_skip(name, Net::new()) else { return };
+    let _reflector = net.far_reflector(&["--xdp-mode", "off"]);
+    let config = "interval = \"20ms\"\n[[target]]\naddress = \"192.0.2.2\"\n";
+    // By the file, and by the option.
+    for (config, option) in [(format!("realtime = true\n{config}"), &[][..]), (config.to_owned(), &["--realtime"])] {
+        let mut probe = Probe::start_with(&net, &config, None, option);
+        probe.until_answered(&net, "192.0.2.2", 40);
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", probe.child.0.id())).unwrap();
+        let before_others = tasks.flatten().filter(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // Field 41 of proc_pid_stat(5), counted from behind the name: 1 is SCHED_FIFO.
+            stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(38)) == Some("1")
+        });
+        // At this rate one thread sends and takes replies in.
+        assert!(before_others.count() >= 1, "{option:?}");
+        let metrics = get(&net, API, "/metrics").unwrap();
+        for name in ["teaparty_probe_pacing_error_p50_seconds{", "teaparty_probe_pacing_error_p99_seconds{"] {
+            assert!(metrics.lines().any(|line| line.starts_with(name)), "{metrics}");
+        }
+        probe.end();
+    }
+}

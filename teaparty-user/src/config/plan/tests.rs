@@ -91,6 +91,27 @@ ssdi = 7
 }
 
 #[test]
+fn lines_that_are_no_toml_hide_no_other_mistake() {
+    let wrong = |text: &str| {
+        let problems = plan(text, &[]).err().unwrap();
+        problems.iter().map(|problem| (problem.place.unwrap_or_default().0, problem.key.clone())).collect::<Vec<_>>()
+    };
+    let told = |line: usize, key: &str| (line, key.to_owned());
+    // Each line by itself, and what is wrong in the lines between them.
+    let text = "iface = \"eth0\"\nport =\nttl = 0\nmtu = = 5\nxdp-mode = \"nosuch\"\n";
+    let found = wrong(text);
+    for line in [told(2, ""), told(4, ""), told(5, "xdp-mode")] {
+        assert!(found.contains(&line), "{line:?}: {found:?}");
+    }
+    // Keys below a heading that can't be read may be of any table: they are not judged.
+    let found = wrong("iface = \"eth0\"\nport = \"x\"\n[[reflector]\nnosuch = 1\n");
+    assert_eq!(found, [told(2, "port"), told(3, "")]);
+    // Every entry of a list.
+    let found = wrong("iface = \"eth0\"\nallow = [\"192.0.2.0/24\", \"x\",\n\"2001:db8::/32\",\n\"y\"]\n");
+    assert_eq!(found, [told(2, "allow"), told(4, "allow")]);
+}
+
+#[test]
 fn what_was_typed_is_blamed_by_its_option() {
     let wrong = plan("iface = 'lo'\ndeny-dscp = 'ef'", &["--deny-dscp", "64"]).unwrap_err();
     assert_eq!((wrong[0].place, wrong[0].key.as_str()), (None, "--deny-dscp"));

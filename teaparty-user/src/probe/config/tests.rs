@@ -3,7 +3,7 @@
 use super::*;
 
 fn of(text: &str) -> Result<Config, String> {
-    Config::of(text, &KeyLoader::default())
+    Config::of(text, &KeyLoader::default(), Typed::default())
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
@@ -70,8 +70,29 @@ fn mistakes_have_a_place_a_key_and_a_remedy() {
 }
 
 #[test]
+fn all_mistakes_of_a_target_are_told_at_once() {
+    let found = of("[[target]]\naddress = \"http://a\"\nname = \"\"\nssid = 0\n\
+        [[file-sd]]\nfile = [\"a[\", \"b[\"]\nrefresh = \"1ms\"\nttl = 300\n")
+    .err()
+    .unwrap();
+    for start in ["2:", "3:", "4:", "6:", "8:"] {
+        assert!(found.lines().any(|line| line.starts_with(start)), "{start} {found}");
+    }
+    assert_eq!(found.lines().filter(|line| line.contains("no pattern")).count(), 2, "{found}");
+}
+
+#[test]
+fn what_is_typed_wins_over_the_file() {
+    let text = "realtime = false\n[[target]]\naddress = \"a\"\n";
+    for realtime in [false, true] {
+        let config = Config::of(text, &KeyLoader::default(), Typed { realtime }).ok().unwrap();
+        assert_eq!(config.targets[0].profile.measure.realtime, realtime);
+    }
+}
+
+#[test]
 fn the_example_is_good() {
     let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/probe.toml");
-    let config = Config::read(&example, &KeyLoader::default()).unwrap();
+    let config = Config::read(&example, &KeyLoader::default(), Typed::default()).unwrap();
     assert_eq!((config.targets.len(), config.sources.len()), (2, 1));
 }
