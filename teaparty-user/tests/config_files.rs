@@ -142,6 +142,28 @@ fn standard_input_is_a_file_too() {
     assert!(stderr(&output).starts_with("standard input:2:1: rate_limit: "), "{}", stderr(&output));
 }
 
+#[test]
+fn more_addresses_than_may_be_are_refused_by_name_and_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = |count: u32| {
+        let entries: Vec<String> =
+            (0..count).map(|n| format!("'{}'", std::net::Ipv4Addr::from(0x0a00_0000 + n))).collect();
+        let path = folder.path().join(format!("{count}.toml"));
+        std::fs::write(&path, format!("iface = 'lo'\naddress = [{}]\n", entries.join(","))).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let fits = teaparty("good", &["config", "check", &list(65_536)]);
+    assert_eq!(fits.status.code(), Some(0), "{}", stderr(&fits));
+    let file = list(65_537);
+    for arguments in [&["config", "check", &file][..], &["reflector", "--config", &file]] {
+        let output = teaparty("good", arguments);
+        let error = stderr(&output);
+        assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(2), true), "{arguments:?}: {error}");
+        let is_named = ["address: ", "65536", "65537"].iter().all(|part| error.contains(part));
+        assert!(is_named, "{arguments:?}: {error}");
+    }
+}
+
 /// Bad files that an editor with the schema shows to be bad; the others are wrong in ways that no schema can say.
 const BAD_BY_SCHEMA: &[&str] = &[
     "bad-session",

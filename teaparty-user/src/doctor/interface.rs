@@ -4,6 +4,7 @@ use teaparty_common::maps::MAX_PUNT_FRAME;
 
 use super::{Finding, Verdict};
 use crate::net::ethtool::{self, Offloads};
+use crate::net::host::Host;
 use crate::net::interface::{Interface, XdpState, xdp_state};
 use crate::net::transmit_errors::TransmitErrors;
 use crate::net::xdp_features::{self, XdpFeatures};
@@ -31,7 +32,9 @@ pub(super) fn look(found: &Interface) -> Vec<Finding> {
     let mut findings = vec![link(found), xdp(driver.as_deref(), features, kind)];
     findings.push(program(state, pins::has_left(found.index)));
     if let Ok(offloads) = ethtool::offloads(name) {
-        findings.extend(lro(name, offloads).into_iter().chain(gro(offloads)).chain([vlan(name, offloads)]));
+        let host = Host::read().unwrap_or_default();
+        let vlans: Vec<String> = host.vlans_of(found.index).into_iter().map(|(_, link)| link.name.clone()).collect();
+        findings.extend(lro(name, offloads).into_iter().chain(gro(offloads)).chain([vlan(name, offloads, &vlans)]));
     }
     let lost = TransmitErrors::default().read(name).ok().flatten();
     findings.extend(lost.filter(|lost| *lost > 0).map(transmit));
@@ -138,16 +141,22 @@ fn gro(offloads: Offloads) -> Option<Finding> {
     offloads.gro.then(|| Finding::new("GRO", Verdict::Note, found))
 }
 
-fn vlan(name: &str, offloads: Offloads) -> Finding {
-    if !offloads.receive_vlan {
-        return Finding::good("VLAN", "tags stay in the frames");
+/// `vlans` are the VLAN devices on the interface.
+fn vlan(name: &str, offloads: Offloads, vlans: &[String]) -> Finding {
+    if offloads.receive_vlan {
+        return Finding::new(
+            "VLAN",
+            Verdict::Note,
+            "tags are taken out of received frames: the program does not see them, and takes such frames for untagged ones",
+        )
+        .remedy(format!("to answer tagged packets in the kernel by their VLAN: ethtool -K {name} rxvlan off"));
     }
-    Finding::new(
-        "VLAN",
-        Verdict::Note,
-        "tags are taken out of received frames: what is tagged goes to the stack, not to the program",
-    )
-    .remedy(format!("only to answer tagged packets in the kernel: ethtool -K {name} rxvlan off"))
+    let found = if vlans.is_empty() {
+        "no VLAN device is on it, so tagged ones go to the stack, unless with --any-vlan".to_owned()
+    } else {
+        format!("the program answers those to an address of {}, or of any VLAN with --any-vlan", vlans.join(", "))
+    };
+    Finding::good("VLAN", format!("tags stay in the frames: {found}"))
 }
 
 fn mtu(mtu: u32, features: Option<XdpFeatures>) -> Finding {
@@ -192,11 +201,29 @@ mod tests {
     }
 
     #[test]
+    fn what_becomes_of_tagged_frames_is_told_for_each_case() {
+        let [taken, left] = [true, false].map(|receive_vlan| Offloads { lro: false, gro: false, receive_vlan });
+        let vlans = ["eth0.5".to_owned(), "eth0.7".to_owned()];
+        for vlans in [&[][..], &vlans] {
+            let found = vlan("eth0", taken, vlans);
+            assert!(
+                found.verdict == Verdict::Note && found.found.contains("takes such frames for untagged"),
+                "{found:?}"
+            );
+            assert!(!found.found.contains("stack"), "it may be the program that answers them: {found:?}");
+        }
+        let (none, some) = (vlan("eth0", left, &[]), vlan("eth0", left, &vlans));
+        assert_eq!((none.verdict, some.verdict), (Verdict::Good, Verdict::Good));
+        assert!(none.found.contains("go to the stack, unless with --any-vlan"), "{none:?}");
+        assert!(some.found.contains("the program answers those to an address of eth0.5, eth0.7"), "{some:?}");
+    }
+
+    #[test]
     fn what_costs_packets_is_a_warning_with_the_command_that_mends_it() {
         let on = Offloads { lro: true, gro: true, receive_vlan: true };
         let found = lro("eth0", on).unwrap();
         assert_eq!((found.verdict, found.remedy.as_deref()), (Verdict::Warning, Some("ethtool -K eth0 lro off")));
-        assert!(vlan("eth0", on).remedy.unwrap().contains("ethtool -K eth0 rxvlan off"));
+        assert!(vlan("eth0", on, &[]).remedy.unwrap().contains("ethtool -K eth0 rxvlan off"));
         let off = Offloads { lro: false, gro: false, receive_vlan: false };
         assert!(lro("eth0", off).is_none() && gro(off).is_none());
         let [none, basic, all] = [0, 1, 1 | 32].map(|bits| Some(XdpFeatures(bits)));
