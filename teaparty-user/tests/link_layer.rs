@@ -2,15 +2,22 @@
 
 mod reflector_support;
 
+#[path = "support/frame.rs"]
+#[allow(dead_code, reason = "other tests need all of it")]
+mod frame;
 #[path = "support/random.rs"]
 #[allow(dead_code, reason = "other tests need all of it")]
 mod random;
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use frame::{Checksum, Datagram};
 use random::Random;
 use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4, V6, sequence};
+use reflector_support::{Client, Net, V4, V6, sequence};
+use teaparty_user::net::interface::Interface;
+use teaparty_user::net::packet::{FrameBatch, PacketSocket};
 
 const LINK: [&str; 3] = ["--xdp-mode", "off", "--link-layer"];
 
@@ -115,6 +122,129 @@ fn everything_is_answered_once_fragments_and_other_ports_too() {
     }
     let ended = reflector.stop();
     assert!(ended.out.starts_with("15 packets answered in 3 sessions"), "{}{}", ended.out, ended.error);
+}
+
+/// A test packet from the client's namespace, with Class of Service behind the base packet and padding up to 1400 octets.
+fn long_packet(net: &Net, address: &str, number: u32) -> Datagram {
+    let mut payload = vec![0; 1400];
+    payload[..4].copy_from_slice(&number.to_be_bytes());
+    payload[13] = 1;
+    payload[44..52].copy_from_slice(&[0x80, 4, 0, 4, 46 << 2, 0, 0, 0]);
+    payload[52..56].copy_from_slice(&[0x80, 1, 5, 64]);
+    payload[56..].iter_mut().enumerate().for_each(|(n, octet)| *octet = (n * 7 + n / 256) as u8);
+    let new = if address == V4 { Datagram::new } else { Datagram::new_ipv6 };
+    let source = if address == V4 { "192.0.2.2" } else { "2001:db8::2" };
+    Datagram {
+        // The reply goes back there.
+        source_mac: net.in_far(|| Interface::find("veth1").unwrap().mac),
+        destination_mac: net.mac("veth0"),
+        source: source.parse().unwrap(),
+        destination: address.parse().unwrap(),
+        source_port: 40_000,
+        traffic_class: 34 << 2,
+        identification: 0x5000 + number as u16,
+        ..new(payload)
+    }
+}
+
+/// Cuts a frame into fragments: each from one offset to the next one in the IP packet's content, or as it is told.
+fn cut(frame: &[u8], number: u16, parts: &[(usize, usize)]) -> Vec<Vec<u8>> {
+    let is_v4 = frame[12] == 8;
+    let head = if is_v4 { 34 } else { 54 };
+    let (header, content) = frame.split_at(head);
+    let part = |(start, end): &(usize, usize)| {
+        let end = (*end).min(content.len());
+        let has_more = u16::from(end < content.len());
+        let mut fragment = header.to_vec();
+        if is_v4 {
+            fragment[16..18].copy_from_slice(&((20 + end - start) as u16).to_be_bytes());
+            fragment[20..22].copy_from_slice(&((start / 8) as u16 | has_more << 13).to_be_bytes());
+            fragment[24..26].fill(0);
+            let sum = fragment[14..].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum::<u32>();
+            let sum = (sum & 0xffff) + (sum >> 16);
+            let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+            fragment[24..26].copy_from_slice(&sum.to_be_bytes());
+        } else {
+            fragment[18..20].copy_from_slice(&((8 + end - start) as u16).to_be_bytes());
+            fragment[20] = 44;
+            fragment.extend([17, 0]);
+            fragment.extend((*start as u16 | has_more).to_be_bytes());
+            fragment.extend(u32::from(number).to_be_bytes());
+        }
+        fragment.extend(&content[*start..end]);
+        fragment
+    };
+    parts.iter().map(part).collect()
+}
+
+/// Sends frames out of the client's interface.
+fn send(net: &Net, frames: &[Vec<u8>]) {
+    net.in_far(|| {
+        let socket = PacketSocket::open(Interface::find("veth1").unwrap().index).unwrap();
+        let mut batch = FrameBatch::default();
+        for frame in frames {
+            batch.push(|out| Some(out.extend(frame))).unwrap();
+        }
+        socket.send(&mut batch, Duration::from_secs(1), |index, is_sent| assert!(is_sent, "frame {index}"));
+    });
+}
+
+#[test]
+fn fragments_of_what_fits_are_answered_as_by_a_socket() {
+    const IN_ORDER: [(usize, usize); 3] = [(0, 512), (512, 1024), (1024, 2000)];
+    const REVERSED: [(usize, usize); 4] = [(1024, 2000), (512, 1024), (512, 1024), (0, 512)];
+    const OVERLAP: [(usize, usize); 4] = [(0, 512), (504, 1024), (512, 1024), (1024, 2000)];
+    let Some(net) = or_skip("link layer: fragments", Net::new()) else { return };
+    let receive = |client: &Client| {
+        client.receive().map(|mut reply| {
+            // Times and Error Estimate.
+            reply[4..14].fill(0);
+            reply[16..24].fill(0);
+            reply
+        })
+    };
+    for address in [V4, V6] {
+        let answers = |arguments: &[&str]| {
+            let reflector = net.reflector(arguments);
+            let client = net.client_from(address, 862, 40_000);
+            // The neighbour's address is known before.
+            assert_eq!(client.exchange(&[0; 44]).map(|reply| reply.len()), Some(44));
+            let mut replies = Vec::new();
+            for (number, parts) in [(1, &IN_ORDER[..]), (2, &REVERSED[..])] {
+                send(&net, &cut(&long_packet(&net, address, number).build(), number as u16, parts));
+                let reply = receive(&client).unwrap_or_else(|| panic!("{arguments:?} {address}: no reply to {number}"));
+                assert_eq!((reply.len(), sequence(&reply)), (1400, number), "{arguments:?} {address}");
+                assert!(client.receive_now().is_none(), "{arguments:?} {address}: answered twice");
+                replies.push(reply);
+            }
+            let damaged = Datagram { checksum: Checksum::Wrong(0x10), ..long_packet(&net, address, 3) };
+            send(&net, &cut(&damaged.build(), 3, &IN_ORDER));
+            // What a kernel makes of overlaps is its own affair, and another one from version to version.
+            if arguments == LINK {
+                send(&net, &cut(&long_packet(&net, address, 4).build(), 4, &OVERLAP));
+            }
+            send(&net, &cut(&long_packet(&net, address, 5).build(), 5, &IN_ORDER));
+            // What is damaged or overlaps has no reply, and takes no number.
+            let reply = receive(&client).unwrap_or_else(|| panic!("{arguments:?} {address}: no reply to the last"));
+            assert_eq!(sequence(&reply), 3, "{arguments:?} {address}");
+            assert_eq!(reply[24..28], 5u32.to_be_bytes(), "{arguments:?} {address}");
+            replies.push(reply);
+            let ended = reflector.stop();
+            assert!(ended.status.success(), "{}", ended.error);
+            (replies, ended.out)
+        };
+        let (link, out) = answers(&LINK);
+        // The TTL of the request, and its DSCP in the reply's Class of Service.
+        assert_eq!(
+            (link[0][40], link[0][49] >> 4 | (link[0][48] & 3) << 4),
+            (61, 34),
+            "{address}: {:02x?}",
+            &link[0][36..56]
+        );
+        assert!(out.contains("fragment-discarded") && out.contains("checksum-wrong"), "{address}: {out}");
+        assert_eq!(link, answers(&["--xdp-mode", "off"]).0, "{address}: sockets");
+        assert_eq!(link, answers(&["--xdp-mode", "native"]).0, "{address}: XDP");
+    }
 }
 
 #[test]

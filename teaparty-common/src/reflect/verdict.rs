@@ -104,6 +104,7 @@ reasons! {
     ReplyLoop = 51 Drop "reply-loop" "A reply to a reply of ours, known by a time that we sent in the last seconds: answering could go on for ever between two reflectors."
     PuntLimited = 52 Drop "punt-limited" "Needs the controller, and is of no provisioned session, while those have used up their part of it (--punt-limit)."
     Heartbeat = 53 Drop "heartbeat" "A heartbeat of another reflector, from a port that we listen on: nobody answers those."
+    FragmentDiscarded = 54 Drop "fragment-discarded" "A fragment of a datagram that is not put together: others overlap it, are missing, or more are under way than there is room for (RFC 5722)."
 }
 
 /// Places that the kernel's counters need: one more than the largest number, as a power of two for the verifier.

@@ -17,7 +17,7 @@ const MAX_PORTS: usize = 1024;
 const PACKET_TYPE: u32 = 0xffff_f000 + 4;
 
 /// A filter for frames that are sent to this host and may hold a UDP datagram to one of `ports` (all, where those are
-/// more than a filter can hold). Frames with tags inside, and IPv6 with extension headers, are let through.
+/// more than a filter can hold). Fragments, frames with tags inside, and IPv6 with extension headers, are let through.
 pub(super) fn datagrams_to(ports: &[u16]) -> Filter {
     let ip = ETHERNET_LEN as u32;
     let mut filter = Filter::default();
@@ -26,11 +26,11 @@ pub(super) fn datagrams_to(ports: &[u16]) -> Filter {
     // Each block is as long as the jump over it says.
     let mut v4 = Filter::default();
     v4.load(BPF_B | BPF_ABS, ip + 9).demand(BPF_JEQ, libc::IPPROTO_UDP as u32);
-    v4.load(BPF_H | BPF_ABS, ip + 6).refuse(BPF_JSET, 0x3fff);
+    v4.load(BPF_H | BPF_ABS, ip + 6).accept(BPF_JSET, 0x3fff);
     v4.push(BPF_LDX | BPF_B | BPF_MSH, 0, 0, ip).load(BPF_H | BPF_IND, ip + 2);
     let mut v6 = Filter::default();
     v6.load(BPF_B | BPF_ABS, ip + 6);
-    for extension in [libc::IPPROTO_HOPOPTS, libc::IPPROTO_ROUTING, libc::IPPROTO_DSTOPTS] {
+    for extension in [libc::IPPROTO_HOPOPTS, libc::IPPROTO_ROUTING, libc::IPPROTO_FRAGMENT, libc::IPPROTO_DSTOPTS] {
         v6.accept(BPF_JEQ, extension as u32);
     }
     v6.demand(BPF_JEQ, libc::IPPROTO_UDP as u32).load(BPF_H | BPF_ABS, ip + IPV6_LEN as u32 + 2);
@@ -84,11 +84,6 @@ impl Filter {
     /// Ends with nothing unless the comparison holds.
     fn demand(&mut self, comparison: u32, k: u32) -> &mut Self {
         self.push(BPF_JMP | comparison | BPF_K, 1, 0, k).push(BPF_RET | BPF_K, 0, 0, 0)
-    }
-
-    /// Ends with nothing if it holds.
-    fn refuse(&mut self, comparison: u32, k: u32) -> &mut Self {
-        self.push(BPF_JMP | comparison | BPF_K, 0, 1, k).push(BPF_RET | BPF_K, 0, 0, 0)
     }
 
     /// Ends with the packet if it holds.

@@ -2,19 +2,21 @@
 //!
 //! What sockets do not tell is in sight then, as for XDP: MAC addresses, and the IP headers whole. The listening sockets
 //! hold the ports and answer what does not fit into one IP packet, which comes to them reassembled; all else is kept from
-//! them, so that nothing is answered twice. A datagram that was fragmented although it would have fitted is not answered.
+//! them, so that nothing is answered twice. A datagram that was fragmented although it would have fitted is put together here.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 
-use teaparty_common::bytes::SliceBytes;
+use teaparty_common::bytes::{Bytes, ReadBytes, SliceBytes};
 use teaparty_common::frame::{Frame, Tags, UDP_LEN, locate};
 use teaparty_common::maps::{Clock, MacCheck, PuntHeader, RecordKind, SessionKey, check_macs as check_macs_of};
 use teaparty_common::reflect::{Facts, Reason};
 
 use super::framed::{Exits, Framed};
 use super::pacing;
-use super::shared::{Notice, Shared};
+use super::reassembly::{Fragment, Limits, PATIENCE_NS, Reassembly};
+use super::shared::{Counters, Notice, Shared};
 use super::slow_path;
 use super::socket::{BATCH, Losses, SEND_BATCH};
 use super::view::View;
@@ -35,8 +37,17 @@ pub fn run(shared: &Arc<Shared>, frames: &FrameSocket, exits: &Exits, wake: &imp
     let mut framed = Framed::new(shared, &shared.tally.socket, exits);
     let mut frame = Vec::with_capacity(2048);
     let mut losses = Losses::default();
+    let mut reassembly = Reassembly::default();
     while !shared.is_stopping() {
-        if let Err(error) = wait(&[frames, wake], None) {
+        // What is waited for in vain is counted although nothing comes any more.
+        let patience = (!reassembly.is_empty()).then_some(Duration::from_nanos(PATIENCE_NS));
+        let waited = wait(&[frames, wake], patience);
+        reassembly
+            .expire(SystemClock.monotonic_ns(), &mut |reason, packets| count(&shared.tally.socket, reason, packets));
+        if let Ok(false) = waited {
+            continue;
+        }
+        if let Err(error) = waited {
             shared.notify(Notice::Failed { what: format!("the link engine cannot wait for packets: {error}") });
             return;
         }
@@ -48,7 +59,13 @@ pub fn run(shared: &Arc<Shared>, frames: &FrameSocket, exits: &Exits, wake: &imp
         let (view, clock) = (shared.view(), shared.clock());
         for request in requests.iter() {
             restore(&request, &mut frame);
-            match admit(shared, &view, &clock, &request, &mut frame) {
+            let mut admitted = admit(shared, &view, &clock, &request, &mut frame);
+            if matches!(admitted, Err(Reason::Fragment)) {
+                let Some(whole) = gather(&mut reassembly, &view, &frame, &shared.tally.socket) else { continue };
+                frame = whole;
+                admitted = admit(shared, &view, &clock, &request, &mut frame);
+            }
+            match admitted {
                 Ok(header) => pacing::take_frame(shared, &mut framed, &header, &mut frame, &view, &clock),
                 Err(reason) => shared.tally.socket.count(reason),
             }
@@ -70,8 +87,38 @@ fn restore(request: &Received<'_>, frame: &mut Vec<u8>) {
     }
 }
 
+/// Keeps a fragment of a datagram that may be for us, and gives the frame of the whole datagram with the last one. What is
+/// not given is counted.
+fn gather(reassembly: &mut Reassembly, view: &View, frame: &[u8], counters: &Counters) -> Option<Vec<u8>> {
+    let fragment = Fragment::parse(frame).and_then(|fragment| may_be_ours(view, &fragment, frame).map(|()| fragment));
+    let fragment = match fragment {
+        Ok(fragment) => fragment,
+        Err(reason) => {
+            counters.count(reason);
+            return None;
+        }
+    };
+    let longest = longest(view.interface.mtu, fragment.is_ipv6()) as usize;
+    let limits = Limits { longest, listens: &|port| view.listens(port) };
+    let mut count = |reason, packets| count(counters, reason, packets);
+    reassembly.take(&fragment, frame, SystemClock.monotonic_ns(), &limits, &mut count)
+}
+
+/// Refuses a fragment whose datagram would be refused for its addresses, so that nothing is kept of it.
+fn may_be_ours(view: &View, fragment: &Fragment, frame: &[u8]) -> Result<(), Reason> {
+    let key = &fragment.key;
+    check_macs(view, &ReadBytes(frame), key.tags)?;
+    // Its ports are known with the first one: any but 0, which nobody sends from, stands for them.
+    view.book.check((&key.source, 1), &key.destination, key.tags)?;
+    if view.allows(&key.source) { Ok(()) } else { Err(Reason::NotAllowed) }
+}
+
+fn count(counters: &Counters, reason: Reason, packets: u32) {
+    (0..packets).for_each(|_| counters.count(reason));
+}
+
 /// Checks the MAC addresses as the kernel program does.
-fn check_macs(view: &View, frame: &SliceBytes<'_>, tags: Tags) -> Result<(), Reason> {
+fn check_macs(view: &View, frame: &impl Bytes, tags: Tags) -> Result<(), Reason> {
     let has_none = view.interface.has_no_mac();
     match check_macs_of(frame, view.book.mac(tags, &view.interface), has_none) {
         MacCheck::Right => Ok(()),

@@ -31,6 +31,7 @@ pub mod prefixes;
 pub mod provisioned;
 pub mod queue;
 pub mod reader;
+pub mod reassembly;
 pub mod reload;
 pub mod residence;
 pub mod ring;
