@@ -5,16 +5,18 @@ mod support {
 }
 
 use support::cases::{self, Case};
-use teaparty_common::bytes::SliceBytes;
-use teaparty_common::reflect::{Address, Environment, Facts, Integrity, Steering, Verdict, apply, plan, stamp};
-use teaparty_common::tlv::{Finisher, KindSet};
+use teaparty_common::packet_buf::SliceBuf;
+use teaparty_common::reflect::{
+    Address, PacketMeta, ReflectorEnv, ReplyOptions, TlvIntegrity, Verdict, apply, plan, stamp,
+};
+use teaparty_common::tlv::{HandledBy, KindSet};
 use teaparty_common::wire::Mode;
 
 /// The kernel's capabilities on the host, with an IPv4 header of its own.
 struct Host;
 
-impl Environment for Host {
-    const KINDS: KindSet = KindSet::finished_by(Finisher::Kernel);
+impl ReflectorEnv for Host {
+    const KINDS: KindSet = KindSet::handled_by(HandledBy::Kernel);
     const MAX_SUBS: usize = 4;
     const CAN_GROW: bool = false;
 
@@ -33,7 +35,7 @@ impl Environment for Host {
 fn check(case: &Case) -> Vec<String> {
     let mut octets = case.request();
     let (len, policy) = (octets.len(), case.policy());
-    let facts = Facts {
+    let meta = PacketMeta {
         source: Address::v4([192, 0, 2, 10]),
         destination: Address::v4([198, 51, 100, 20]),
         received: 1,
@@ -42,18 +44,18 @@ fn check(case: &Case) -> Vec<String> {
         source_mac: [0x02, 0, 0x5e, 0x10, 0, 0x01],
         timestamp_information: [1, 2, 1, 2],
         traffic_class: 10 << 2 | 1,
-        flags: Facts::HAS_MAC | Facts::STATEFUL,
-        ..Facts::default()
+        flags: PacketMeta::HAS_MAC | PacketMeta::STATEFUL,
+        ..PacketMeta::default()
     };
-    let verdict = plan(&SliceBytes(&mut octets), len, Mode::Open, &policy, Integrity::NotAsked, &Host);
+    let verdict = plan(&SliceBuf(&mut octets), len, Mode::Unauthenticated, &policy, TlvIntegrity::NotAsked, &Host);
     let (plan, (expected, mask)) = match (verdict, case.reply_tail()) {
         (Verdict::Reflect(plan), Some(reply)) => (plan, reply),
         (Verdict::Drop(reason), None) if Some(reason.label()) == case.end.as_deref() => return Vec::new(),
         (verdict, _) => return vec![format!("{}: {verdict:?}", case.name)],
     };
-    let mut steering = Steering::new(facts.traffic_class);
-    apply(&mut SliceBytes(&mut octets), &plan, &facts, &policy, &mut Host, &mut steering);
-    stamp(&mut SliceBytes(&mut octets), Mode::Open, (&facts).into(), 9).expect("a base packet");
+    let mut reply_options = ReplyOptions::new(meta.traffic_class);
+    apply(&mut SliceBuf(&mut octets), &plan, &meta, &policy, &mut Host, &mut reply_options);
+    stamp(&mut SliceBuf(&mut octets), Mode::Unauthenticated, (&meta).into(), 9).expect("a base packet");
     let mut found = Vec::new();
     let tail = &octets[44..];
     let is_same = tail.len() == expected.len()
@@ -61,11 +63,11 @@ fn check(case: &Case) -> Vec<String> {
     if !is_same {
         found.push(format!("{}: expected {expected:02x?}, actual {tail:02x?}", case.name));
     }
-    if steering.traffic_class.0 != case.tos.unwrap_or(10 << 2) {
-        found.push(format!("{}: TOS {:02x}", case.name, steering.traffic_class.0));
+    if reply_options.traffic_class.0 != case.tos.unwrap_or(10 << 2) {
+        found.push(format!("{}: TOS {:02x}", case.name, reply_options.traffic_class.0));
     }
-    if usize::from(steering.access_report.is_some()) != case.reports {
-        found.push(format!("{}: report {:?}", case.name, steering.access_report));
+    if usize::from(reply_options.access_report.is_some()) != case.reports {
+        found.push(format!("{}: report {:?}", case.name, reply_options.access_report));
     }
     found
 }

@@ -7,18 +7,18 @@ mod support {
 }
 
 use support::vectors::{self, Vector, address, differences};
-use teaparty_common::bytes::SliceBytes;
+use teaparty_common::packet_buf::SliceBuf;
 use teaparty_common::reflect::{
-    Address, Class, Environment, Integrity, Policy, Reason, Steering, Verdict, apply, plan, stamp,
+    Address, Disposition, Policy, Reason, ReflectorEnv, ReplyOptions, TlvIntegrity, Verdict, apply, plan, stamp,
 };
-use teaparty_common::tlv::{Finisher, Kind, KindSet};
+use teaparty_common::tlv::{HandledBy, Kind, KindSet};
 use teaparty_common::wire::Mode;
 
 /// An environment with what a vector's context says: it finishes what the kernel finishes, and may grow a packet.
 struct Host<'a>(&'a Vector);
 
-impl Environment for Host<'_> {
-    const KINDS: KindSet = KindSet::finished_by(Finisher::Kernel);
+impl ReflectorEnv for Host<'_> {
+    const KINDS: KindSet = KindSet::handled_by(HandledBy::Kernel);
     const MAX_SUBS: usize = 64;
     const CAN_GROW: bool = true;
 
@@ -32,19 +32,19 @@ impl Environment for Host<'_> {
 }
 
 /// What the core makes of a vector's request: the octets, and how they are to be sent.
-fn reflect(vector: &Vector) -> Result<(Vec<u8>, Steering), Verdict> {
+fn reflect(vector: &Vector) -> Result<(Vec<u8>, ReplyOptions), Verdict> {
     let ctx = &vector.ctx;
     let mut octets = vector.request.clone();
     let len = octets.len();
     octets.resize(len.max(ctx.mode.base_len()), 0);
     let mut host = Host(vector);
-    let verdict = plan(&SliceBytes(&mut octets), len, ctx.mode, &ctx.policy, Integrity::NotAsked, &host);
+    let verdict = plan(&SliceBuf(&mut octets), len, ctx.mode, &ctx.policy, TlvIntegrity::NotAsked, &host);
     let Verdict::Reflect(plan) = verdict else { return Err(verdict) };
-    let facts = ctx.facts();
-    let mut steering = Steering::new(facts.traffic_class);
-    apply(&mut SliceBytes(&mut octets), &plan, &facts, &ctx.policy, &mut host, &mut steering);
-    stamp(&mut SliceBytes(&mut octets), ctx.mode, (&facts).into(), ctx.timestamp).expect("a base packet");
-    Ok((octets, steering))
+    let meta = ctx.meta();
+    let mut reply_options = ReplyOptions::new(meta.traffic_class);
+    apply(&mut SliceBuf(&mut octets), &plan, &meta, &ctx.policy, &mut host, &mut reply_options);
+    stamp(&mut SliceBuf(&mut octets), ctx.mode, (&meta).into(), ctx.timestamp).expect("a base packet");
+    Ok((octets, reply_options))
 }
 
 /// Whether the registry says that the controller must have a part in the answer.
@@ -52,7 +52,7 @@ fn is_for_the_controller(vector: &Vector) -> bool {
     if vector.ctx.mode == Mode::Authenticated {
         return true;
     }
-    let mut at = Mode::Open.base_len();
+    let mut at = Mode::Unauthenticated.base_len();
     while let Some(&[_, code, high, low]) = vector.request.get(at..at + 4) {
         let length = u16::from_be_bytes([high, low]);
         let kind = Kind::from_number(vector.ctx.policy.code_points.kind(code, length));
@@ -60,7 +60,7 @@ fn is_for_the_controller(vector: &Vector) -> bool {
             Some(Kind::ReflectedControl) => vector.ctx.policy.has(Policy::REFLECTED_CONTROL),
             // What is not a Control Code asks for another way back.
             Some(Kind::ReturnPath) => vector.request.get(at + 5) != Some(&1),
-            Some(kind) => kind.entry().finisher == Finisher::Controller,
+            Some(kind) => kind.entry().handled_by == HandledBy::Controller,
             None => false,
         };
         if asks {
@@ -77,11 +77,11 @@ fn every_vector_that_the_core_can_finish_comes_out_as_expected() {
     let mut answered = 0;
     for vector in vectors::all().iter().filter(|vector| !is_for_the_controller(vector)) {
         let mut found = match (reflect(vector), vector.replies.as_slice()) {
-            (Ok((octets, steering)), [reply]) => {
+            (Ok((octets, reply_options)), [reply]) => {
                 // The host's clock and state are the vector's own, so nothing but undefined flags need be masked.
                 let exact: Vec<u8> = vector.mask.iter().map(|bits| if *bits == 0x7f { 0x7f } else { 0xff }).collect();
                 let mut found = differences(reply, &octets, &exact);
-                found.extend(misaddressed(vector, &steering));
+                found.extend(misaddressed(vector, &reply_options));
                 found
             }
             (Err(Verdict::Drop(_)), []) => Vec::new(),
@@ -95,19 +95,19 @@ fn every_vector_that_the_core_can_finish_comes_out_as_expected() {
 }
 
 /// What in the steering contradicts the vector, where a TLV steers.
-fn misaddressed(vector: &Vector, steering: &Steering) -> Vec<String> {
+fn misaddressed(vector: &Vector, reply_options: &ReplyOptions) -> Vec<String> {
     let expected = vector.reply_ip.as_ref().expect("a reply has an address");
     let mut found = Vec::new();
     let class = expected.dscp << 2 | expected.ecn;
     // The texts leave the marking open where no TLV asks for one; the vectors then say 0.
-    if class != 0 && steering.traffic_class.0 != class {
-        found.push(format!("traffic class: expected {class:02x}, actual {:02x}", steering.traffic_class.0));
+    if class != 0 && reply_options.traffic_class.0 != class {
+        found.push(format!("traffic class: expected {class:02x}, actual {:02x}", reply_options.traffic_class.0));
     }
-    let port = steering.destination_port.unwrap_or(vector.ctx.source_port);
+    let port = reply_options.destination_port.unwrap_or(vector.ctx.source_port);
     if port != expected.destination_port {
         found.push(format!("port: expected {}, actual {port}", expected.destination_port));
     }
-    let source = steering.source.unwrap_or(address(vector.ctx.destination));
+    let source = reply_options.source.unwrap_or(address(vector.ctx.destination));
     if source != address(expected.source) {
         found.push(format!("source: expected {}, actual {source:?}", expected.source));
     }
@@ -118,7 +118,7 @@ fn misaddressed(vector: &Vector, steering: &Steering) -> Vec<String> {
 fn vectors_for_the_controller_are_punted_and_named() {
     let mut named = Vec::new();
     for vector in vectors::all().iter().filter(|vector| is_for_the_controller(vector)) {
-        if vector.ctx.mode == Mode::Open {
+        if vector.ctx.mode == Mode::Unauthenticated {
             let outcome = reflect(vector);
             let punted = matches!(outcome, Err(Verdict::Punt(Reason::IntegrityTlv | Reason::ControllerTlv)));
             assert!(punted, "{} ({}): {outcome:?}", vector.id, vector.title);
@@ -149,6 +149,6 @@ fn a_changed_bit_in_an_expected_octet_is_noticed() {
 fn a_dropped_vector_ends_with_a_reason_that_drops() {
     for vector in vectors::all().iter().filter(|v| v.replies.is_empty() && !is_for_the_controller(v)) {
         let Err(Verdict::Drop(reason)) = reflect(vector) else { panic!("{}: answered", vector.id) };
-        assert_eq!(reason.class(), Class::Drop, "{}", vector.id);
+        assert_eq!(reason.disposition(), Disposition::Drop, "{}", vector.id);
     }
 }

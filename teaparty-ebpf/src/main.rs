@@ -8,80 +8,80 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "atomic_xadd: the target has the instruction, but no AtomicU64")]
 
-mod express;
-mod ledger;
-mod look;
+mod fast_path;
+mod full_path;
 mod maps;
 mod packet;
+mod packet_ctx;
+mod parse;
 mod punt;
-mod reflect;
 mod reply;
 mod session;
-mod table;
-mod turns;
-mod work;
+mod session_op;
+mod session_table;
+mod tlv_steps;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::maps::{Counters, Step};
-use teaparty_common::reflect::{Class, REASON_SLOTS, REASONS, Reason};
+use teaparty_common::maps::{Counters, TailCall};
+use teaparty_common::reflect::{Disposition, REASON_SLOTS, REASONS, Reason};
 
 /// The reflector. Attached to one interface, with maps of its own.
 #[xdp(frags)]
 fn teaparty(ctx: XdpContext) -> u32 {
     // At once, and nothing is found for IPv4 in vain.
-    if look::is_v6(&ctx) {
-        return go_on(&ctx, Step::V6);
+    if parse::is_ipv6(&ctx) {
+        return tail_call(&ctx, TailCall::V6);
     }
-    end_by(&ctx, look::look_v4)
+    run_stage(&ctx, parse::parse_v4)
 }
 
-/// [`Step::V6`].
+/// [`TailCall::V6`].
 #[xdp(frags)]
 fn teaparty_v6(ctx: XdpContext) -> u32 {
-    end_by(&ctx, look::look_v6)
+    run_stage(&ctx, parse::parse_v6)
 }
 
-/// [`Step::Look`].
+/// [`TailCall::Parse`].
 #[xdp(frags)]
-fn teaparty_look(ctx: XdpContext) -> u32 {
-    end_by(&ctx, look::look_closely)
+fn teaparty_parse(ctx: XdpContext) -> u32 {
+    run_stage(&ctx, parse::parse_slow)
 }
 
-/// [`Step::Long`].
+/// [`TailCall::Full`].
 #[xdp(frags)]
-fn teaparty_long(ctx: XdpContext) -> u32 {
-    end_by(&ctx, reflect::run)
+fn teaparty_full(ctx: XdpContext) -> u32 {
+    run_stage(&ctx, full_path::run)
 }
 
 /// Has one step look at a packet, and goes on to the next one where that says so; else counts how the packet ended, and says
 /// what becomes of it.
 #[inline(always)]
-fn end_by(ctx: &XdpContext, step: impl FnOnce(&XdpContext) -> u32) -> u32 {
+fn run_stage(ctx: &XdpContext, step: impl FnOnce(&XdpContext) -> u32) -> u32 {
     // Found before they are needed: a look-up takes longer where nothing else is left to do meanwhile.
     let Some(counters) = maps::counters() else { return XDP_PASS };
     let reason = step(ctx);
-    for next in Step::ALL {
-        if reason == look::on_to(next) {
-            return go_on(ctx, next);
+    for next in TailCall::ALL {
+        if reason == parse::tail_call_code(next) {
+            return tail_call(ctx, next);
         }
     }
-    end(counters, reason)
+    finish(counters, reason)
 }
 
 /// Has another program go on with a packet.
 #[inline(always)]
-fn go_on(ctx: &XdpContext, step: Step) -> u32 {
+fn tail_call(ctx: &XdpContext, step: TailCall) -> u32 {
     // SAFETY: nothing here waits to be dropped.
-    unsafe { maps::STEPS.tail_call(ctx, step as u32) };
+    unsafe { maps::TAIL_CALLS.tail_call(ctx, step as u32) };
     // There is no program. The packet may be anybody's, so it must not be dropped.
-    maps::counters().map_or(XDP_PASS, |counters| end(counters, Reason::StepMissing as u32))
+    maps::counters().map_or(XDP_PASS, |counters| finish(counters, Reason::StepMissing as u32))
 }
 
 /// Counts how a packet ended, and says what becomes of it.
 #[inline(always)]
-fn end(counters: &mut Counters, reason: u32) -> u32 {
+fn finish(counters: &mut Counters, reason: u32) -> u32 {
     let reason = reason as usize % REASON_SLOTS;
     counters.packets[reason] += 1;
     ACTIONS[reason]
@@ -92,21 +92,21 @@ static ACTIONS: [u32; REASON_SLOTS] = {
     let mut actions = [XDP_DROP; REASON_SLOTS];
     let mut i = 0;
     while i < REASONS.len() {
-        actions[REASONS[i] as usize] = match REASONS[i].class() {
-            Class::Reflect => XDP_TX,
-            Class::Pass => XDP_PASS,
+        actions[REASONS[i] as usize] = match REASONS[i].disposition() {
+            Disposition::Reflect => XDP_TX,
+            Disposition::Pass => XDP_PASS,
             // A punted frame has been copied.
-            Class::Drop | Class::Punt => XDP_DROP,
+            Disposition::Drop | Disposition::Punt => XDP_DROP,
         };
         i += 1;
     }
     actions
 };
 
-/// The ledger: run by the controller alone, never attached. See `teaparty_common::maps::LedgerRequest`.
+/// The ledger: run by the controller alone, never attached. See `teaparty_common::maps::SessionOpRequest`.
 #[xdp]
-fn teaparty_ledger(ctx: XdpContext) -> u32 {
-    ledger::run(&ctx);
+fn teaparty_op(ctx: XdpContext) -> u32 {
+    session_op::run(&ctx);
     XDP_PASS
 }
 

@@ -3,14 +3,14 @@
 
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
-use teaparty_common::maps::table::Place;
+use teaparty_common::maps::session_table::SessionSlot;
 use teaparty_common::maps::{
-    BUCKET_ROWS, Board, BucketRow, Census, Counters, HistoryRing, LocalAddress, Session, SessionKey, Step, VlanEntry,
-    VlanKey,
+    BUCKET_SETS, BucketSet, Counters, HistoryRing, KernelConfig, LocalAddress, Session, SessionCounts, SessionKey,
+    TailCall, VlanEntry, VlanKey,
 };
 use teaparty_common::reflect::Address;
 
-use crate::work::Scratch;
+use crate::packet_ctx::Scratch;
 
 /// BPF_F_NO_PREALLOC: what an LPM trie must have, and what a map that is mostly empty wants.
 const NO_PREALLOC: usize = 1;
@@ -18,8 +18,8 @@ const NO_PREALLOC: usize = 1;
 /// BPF_F_MMAPABLE: the controller has the memory too.
 const MMAPABLE: usize = 1024;
 
-#[btf_map(name = "control")]
-static CONTROL: Array<Board, 1> = Array::new();
+#[btf_map(name = "config")]
+static CONFIG: Array<KernelConfig, 1> = Array::new();
 #[btf_map(name = "addresses")]
 pub(crate) static ADDRESSES: HashMap<Address, LocalAddress, 4096, NO_PREALLOC> = HashMap::new();
 #[btf_map(name = "vlans")]
@@ -27,11 +27,11 @@ pub(crate) static VLANS: HashMap<VlanKey, VlanEntry, 4096, NO_PREALLOC> = HashMa
 #[btf_map(name = "allowed")]
 pub(crate) static ALLOWED: LpmTrie<Address, u32, 16384, NO_PREALLOC> = LpmTrie::new();
 #[btf_map(name = "sessions")]
-pub(crate) static SESSIONS: Array<Place, 131072, MMAPABLE> = Array::new();
+pub(crate) static SESSIONS: Array<SessionSlot, 131072, MMAPABLE> = Array::new();
 #[btf_map(name = "provisioned")]
 pub(crate) static PROVISIONED: HashMap<SessionKey, Session, 65536, NO_PREALLOC> = HashMap::new();
 #[btf_map(name = "buckets")]
-pub(crate) static BUCKETS: Array<BucketRow, { BUCKET_ROWS as usize }> = Array::new();
+pub(crate) static BUCKETS: Array<BucketSet, { BUCKET_SETS as usize }> = Array::new();
 #[btf_map(name = "counters")]
 static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 #[btf_map(name = "punts")]
@@ -40,16 +40,16 @@ pub(crate) static PUNTS: RingBuf<(), { 8 << 20 }> = RingBuf::new();
 pub(crate) static HISTORY: Array<HistoryRing, 4096> = Array::new();
 #[btf_map(name = "scratch")]
 pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
-#[btf_map(name = "serial")]
-pub(crate) static SERIAL: Array<Census, 1, MMAPABLE> = Array::new();
+#[btf_map(name = "session_counts")]
+pub(crate) static SESSION_COUNTS: Array<SessionCounts, 1, MMAPABLE> = Array::new();
 
-#[btf_map(name = "steps")]
-pub(crate) static STEPS: ProgramArray<{ Step::ALL.len() }> = ProgramArray::new();
+#[btf_map(name = "tail_calls")]
+pub(crate) static TAIL_CALLS: ProgramArray<{ TailCall::ALL.len() }> = ProgramArray::new();
 
 /// What the controller says.
 #[inline(always)]
-pub(crate) fn board() -> Option<&'static Board> {
-    CONTROL.get(0)
+pub(crate) fn kernel_config() -> Option<&'static KernelConfig> {
+    CONFIG.get(0)
 }
 
 /// This processor's working memory. Who has it and calls what takes it too, touches it again only after that has returned.

@@ -5,8 +5,8 @@ use core::mem::offset_of;
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::bytes::Bytes;
-use teaparty_common::wire::checksum::Difference;
+use teaparty_common::packet_buf::PacketBuf;
+use teaparty_common::wire::checksum::ChecksumDelta;
 
 /// Furthest octet that the fast path reaches from the start of a frame; longer frames are punted. The verifier wants a bound.
 pub(crate) const REACH: usize = 2047;
@@ -103,7 +103,7 @@ macro_rules! each_word {
 /// The same number, of which the verifier knows no more than of `unknown`. What differs between the ways that lead to a
 /// place, it walks what follows once for each of them. LLVM writes to memory before what it would keep in registers.
 #[inline(always)]
-pub(crate) fn hidden(number: usize, unknown: u64) -> usize {
+pub(crate) fn opaque_to_verifier(number: usize, unknown: u64) -> usize {
     let mut hidden = number;
     // SAFETY: what is there twice is not there.
     unsafe {
@@ -129,9 +129,9 @@ pub(crate) struct Packet {
     data: usize,
     end: usize,
     base: usize,
-    difference: Difference,
-    /// Whether [`Bytes::is_zero`] looks. Where it is known that no tail of zeros is there, that spares the verifier a loop.
-    looks_for_zeros: bool,
+    delta: ChecksumDelta,
+    /// Whether [`PacketBuf::is_zero`] looks. Where it is known that no tail of zeros is there, that spares the verifier a loop.
+    may_have_zero_tail: bool,
 }
 
 impl Packet {
@@ -153,7 +153,7 @@ impl Packet {
                 options(readonly, nostack),
             );
         }
-        Self { data, end, base, difference: Difference::NONE, looks_for_zeros: true }
+        Self { data, end, base, delta: ChecksumDelta::NONE, may_have_zero_tail: true }
     }
 
     /// How many octets of the frame are directly there.
@@ -164,19 +164,19 @@ impl Packet {
 
     /// The same, where no tail of zeros is.
     #[inline(always)]
-    pub(crate) fn without_zeros(self) -> Self {
-        Self { looks_for_zeros: false, ..self }
+    pub(crate) fn assume_no_zero_tail(self) -> Self {
+        Self { may_have_zero_tail: false, ..self }
     }
 
     /// The sums of the octets that were overwritten and of those that are there now.
     #[inline(always)]
-    pub(crate) fn difference(&self) -> Difference {
-        self.difference
+    pub(crate) fn delta(&self) -> ChecksumDelta {
+        self.delta
     }
 
     /// The place of `N` octets, where they are all within the packet.
     #[inline(always)]
-    fn place<const N: usize>(&self, at: usize) -> Option<usize> {
+    fn checked_pointer<const N: usize>(&self, at: usize) -> Option<usize> {
         let offset = self.base + at;
         if offset > REACH {
             return None;
@@ -204,14 +204,14 @@ impl Packet {
     /// The 32 octets from `at` on as words in memory order.
     #[inline(always)]
     fn words(&self, at: usize) -> Option<[u64; 4]> {
-        let place = self.place::<32>(at)?;
+        let place = self.checked_pointer::<32>(at)?;
         Some([load!(u64, place), load!(u64, place + 8), load!(u64, place + 16), load!(u64, place + 24)])
     }
 
     /// The sum of `N` octets from `at` on, in words of four: a load and an addition for each.
     #[inline(always)]
     pub(crate) fn sum_of<const N: usize>(&self, at: usize) -> Option<u64> {
-        let place = self.place::<N>(at)?;
+        let place = self.checked_pointer::<N>(at)?;
         let mut total = 0u64;
         let mut i = 0;
         while i < N {
@@ -255,17 +255,17 @@ impl Packet {
 
 /// `LEN` octets that were found to be there by one comparison, so that an access at a constant offset needs no other. What
 /// writing changes in a sum is not told.
-pub(crate) struct Held<const LEN: usize> {
+pub(crate) struct CheckedHeader<const LEN: usize> {
     start: usize,
 }
 
-impl<const LEN: usize> Held<LEN> {
+impl<const LEN: usize> CheckedHeader<LEN> {
     /// The first octets of a frame. `None` where they are fewer.
     #[inline(always)]
     pub(crate) fn of(frame: &Packet) -> Option<Self> {
         let Packet { data, end, .. } = *frame;
         let behind: usize;
-        // SAFETY: computes `data + LEN`. In assembly for the reason given in `Packet::place`.
+        // SAFETY: computes `data + LEN`. In assembly for the reason given in `Packet::checked_pointer`.
         unsafe {
             asm!("{behind} = {data}", "{behind} += {len}", behind = out(reg) behind, data = in(reg) data, len = const LEN,
                  options(pure, nomem, nostack))
@@ -275,13 +275,13 @@ impl<const LEN: usize> Held<LEN> {
 
     /// `N` of the octets from `AT` on.
     #[inline(always)]
-    pub(crate) fn part<const AT: usize, const N: usize>(&self) -> Held<N> {
+    pub(crate) fn part<const AT: usize, const N: usize>(&self) -> CheckedHeader<N> {
         const { assert!(AT + N <= LEN) };
-        Held { start: self.start + AT }
+        CheckedHeader { start: self.start + AT }
     }
 }
 
-impl<const LEN: usize> Bytes for Held<LEN> {
+impl<const LEN: usize> PacketBuf for CheckedHeader<LEN> {
     #[inline(always)]
     fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         // SAFETY: `at + N <= LEN`, and as many octets were found to be there.
@@ -310,22 +310,22 @@ impl<const LEN: usize> Bytes for Held<LEN> {
     }
 }
 
-impl Bytes for Packet {
+impl PacketBuf for Packet {
     #[inline(always)]
     fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        let place = self.place::<N>(at)?;
-        // SAFETY: `place + N <= end` was compared in `place`.
+        let place = self.checked_pointer::<N>(at)?;
+        // SAFETY: `checked_pointer + N <= end` was compared in `checked_pointer`.
         Some(unsafe { load(place) })
     }
 
     #[inline(always)]
     fn put<const N: usize>(&mut self, at: usize, octets: [u8; N]) -> bool {
-        let Some(place) = self.place::<N>(at) else {
+        let Some(place) = self.checked_pointer::<N>(at) else {
             return false;
         };
-        // SAFETY: `place + N <= end` was compared in `place`.
+        // SAFETY: `checked_pointer + N <= end` was compared in `checked_pointer`.
         let change = unsafe { store(place, octets) };
-        self.difference.add(change.at(at));
+        self.delta.add(change.at(at));
         true
     }
 
@@ -338,7 +338,7 @@ impl Bytes for Packet {
 
     #[inline(always)]
     fn is_zero(&self, at: usize, len: usize) -> bool {
-        if !self.looks_for_zeros {
+        if !self.may_have_zero_tail {
             return false;
         }
         const STEP: usize = 32;
@@ -366,7 +366,7 @@ impl Bytes for Packet {
     }
 }
 
-/// `N` octets from `place` on, in loads as wide as they come.
+/// `N` octets from `checked_pointer` on, in loads as wide as they come.
 ///
 /// # Safety
 ///
@@ -398,14 +398,14 @@ unsafe fn load<const N: usize>(place: usize) -> [u8; N] {
     octets
 }
 
-/// Writes `N` octets from `place` on, in stores as wide as they come, and gives the unfolded sums of the octets that
+/// Writes `N` octets from `checked_pointer` on, in stores as wide as they come, and gives the unfolded sums of the octets that
 /// were there and of those that are.
 ///
 /// # Safety
 ///
 /// The octets are within the packet.
 #[inline(always)]
-unsafe fn store<const N: usize>(place: usize, octets: [u8; N]) -> Difference {
+unsafe fn store<const N: usize>(place: usize, octets: [u8; N]) -> ChecksumDelta {
     let (mut removed, mut added) = (0u64, 0u64);
     let word = |at: usize| {
         u64::from_ne_bytes([
@@ -451,5 +451,5 @@ unsafe fn store<const N: usize>(place: usize, octets: [u8; N]) -> Difference {
         };
     }
     each_word!(N, wide, half, short, octet);
-    Difference { removed, added }
+    ChecksumDelta { removed, added }
 }

@@ -9,23 +9,23 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::XdpContext;
 use teaparty_common::maps::rate_limit::charge;
-use teaparty_common::maps::table::Words;
-use teaparty_common::maps::{Census, Config, MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind, SessionKey};
-use teaparty_common::reflect::{Facts, Reason};
-use teaparty_common::tlv::steering::AccessReport;
+use teaparty_common::maps::session_table::SlotWords;
+use teaparty_common::maps::{Config, MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind, SessionCounts, SessionKey};
+use teaparty_common::reflect::{PacketMeta, Reason};
+use teaparty_common::tlv::access_report::AccessReport;
 
-use crate::maps::{PUNTS, SERIAL};
-use crate::table::Here;
+use crate::maps::{PUNTS, SESSION_COUNTS};
+use crate::session_table::SlotPtr;
 
 /// Octets of the record's head.
 const HEAD: usize = size_of::<PuntHeader>();
 
 /// Space in the ring for one frame, to be filled.
-pub(crate) struct Reserved(*mut PuntHeader);
+pub(crate) struct RingbufRecord(*mut PuntHeader);
 
 /// Takes space for a frame of `frame_len` octets. The error is the reason that the packet ends with.
 #[inline(always)]
-pub(crate) fn reserve(frame_len: usize) -> Result<Reserved, Reason> {
+pub(crate) fn reserve(frame_len: usize) -> Result<RingbufRecord, Reason> {
     if frame_len == 0 || frame_len > MAX_PUNT_FRAME {
         return Err(Reason::PuntUnavailable);
     }
@@ -37,7 +37,7 @@ pub(crate) fn reserve(frame_len: usize) -> Result<Reserved, Reason> {
     } else {
         take::<{ HEAD + PUNT_CLASSES[2] }>()
     };
-    if record.is_null() { Err(Reason::RingFull) } else { Ok(Reserved(record)) }
+    if record.is_null() { Err(Reason::RingFull) } else { Ok(RingbufRecord(record)) }
 }
 
 /// Attempts to charge the budget that other processors charge at the same time.
@@ -52,25 +52,25 @@ const RING_SIZE: u64 = 1;
 /// They have a rate together, and half of the ring: the other half is there for sessions that were provisioned.
 #[inline(always)]
 pub(crate) fn is_within_budget(config: &Config, now_ns: u64) -> bool {
-    const FULL_AT: usize = offset_of!(Census, punts_full_at_ns) / 8;
+    const FULL_AT: usize = offset_of!(SessionCounts, punts_full_at_ns) / 8;
     let ring = ptr::from_ref(&PUNTS).cast_mut().cast();
     // SAFETY: the map is a ring buffer.
     let (waiting, size) = unsafe { (bpf_ringbuf_query(ring, AVAILABLE_DATA), bpf_ringbuf_query(ring, RING_SIZE)) };
     if waiting > size / 2 {
         return false;
     }
-    let Some(census) = SERIAL.get_ptr_mut(0).and_then(NonNull::new).map(Here::new) else { return false };
+    let Some(counts) = SESSION_COUNTS.get_ptr_mut(0).and_then(NonNull::new).map(SlotPtr::new) else { return false };
     for _ in 0..ATTEMPTS {
-        let there = census.get(FULL_AT);
+        let there = counts.get(FULL_AT);
         let Some(charged) = charge(there, now_ns, config.punt_interval_ns, config.punt_burst_ns) else { return false };
-        if census.exchange(FULL_AT, there, charged) {
+        if counts.exchange(FULL_AT, there, charged) {
             return true;
         }
     }
     false
 }
 
-impl Reserved {
+impl RingbufRecord {
     /// The record's head, to be written in place: a copy on the program's stack of 512 octets would be too much.
     #[inline(always)]
     pub(crate) fn head(&mut self) -> &mut PuntHeader {
@@ -99,14 +99,14 @@ impl Reserved {
 /// Tells the controller of an Access Report in a packet that the kernel answers. Where the ring is full it is lost, as
 /// the packet itself might have been: the sender repeats a report that no reply has confirmed (RFC 8972 §4.6).
 #[inline(always)]
-pub(crate) fn report_access(access: AccessReport, key: &SessionKey, facts: &Facts) {
+pub(crate) fn report_access(access: AccessReport, key: &SessionKey, meta: &PacketMeta) {
     let number = u32::from(access.id()) << 8 | u32::from(access.return_code);
-    report(RecordKind::AccessReport, number, key, facts);
+    report(RecordKind::AccessReport, number, key, meta);
 }
 
 /// Hands over a record without a frame, where the ring has room for it.
 #[inline(always)]
-pub(crate) fn report(kind: RecordKind, number: u32, key: &SessionKey, facts: &Facts) {
+pub(crate) fn report(kind: RecordKind, number: u32, key: &SessionKey, meta: &PacketMeta) {
     let record = take::<HEAD>();
     if record.is_null() {
         return;
@@ -121,7 +121,7 @@ pub(crate) fn report(kind: RecordKind, number: u32, key: &SessionKey, facts: &Fa
         (*record).payload_at = 0;
         (*record).session_flags = 0;
         (*record).key = *key;
-        (*record).facts = *facts;
+        (*record).meta = *meta;
         bpf_ringbuf_submit(record.cast(), 0);
     }
 }

@@ -4,10 +4,10 @@ use core::mem::offset_of;
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::{Frame, Ipv4, Ipv6, UDP_LEN, Udp};
-use teaparty_common::reflect::{Address, Steering};
-use teaparty_common::wire::checksum::{self, Difference};
+use teaparty_common::packet_buf::PacketBuf;
+use teaparty_common::reflect::{Address, ReplyOptions};
+use teaparty_common::wire::checksum::{self, ChecksumDelta};
 use zerocopy::transmute;
 
 use crate::packet::Packet;
@@ -15,20 +15,20 @@ use crate::packet::Packet;
 /// TTL and Hop Limit of every reply (ext-hdr-15 §3.1).
 const FRESH_TTL: u8 = 255;
 
-/// Turns the headers of `frame`, which came `from` there `to` here, into the reply's. The payload is as it will be sent; `difference` is what was
+/// Turns the headers of `frame`, which came `from` there `to` here, into the reply's. The payload is as it will be sent; `delta` is what was
 /// changed in it. `None`, with the packet half edited, only where octets are missing that were there before.
 #[inline(always)]
 pub(crate) fn address(
-    view: &mut impl Bytes,
+    view: &mut impl PacketBuf,
     frame: &Frame,
     (from, to): (&Address, &Address),
-    (ctx, difference): (&XdpContext, Difference),
-    steering: &Steering,
+    (ctx, delta): (&XdpContext, ChecksumDelta),
+    reply_options: &ReplyOptions,
 ) -> Option<()> {
-    let traffic_class = steering.traffic_class.0;
+    let traffic_class = reply_options.traffic_class.0;
     // Swapping addresses and ports leaves every sum as it is; what is not a swap is accounted for here.
-    let mut moved = Difference::NONE;
-    let source = match steering.source {
+    let mut moved = ChecksumDelta::NONE;
+    let source = match reply_options.source {
         None => *to,
         Some(chosen) => {
             moved.removed = to.sum(frame.is_ipv6);
@@ -49,7 +49,7 @@ pub(crate) fn address(
         let (removed, added) = ([frame.ttl, frame.traffic_class], [FRESH_TTL, traffic_class]);
         let field = u16::from_ne_bytes(view.get::<2>(at + offset_of!(Ipv4, checksum))?);
         let mut field = checksum::update_word(field, u16::from_ne_bytes(removed), u16::from_ne_bytes(added));
-        if steering.source.is_some() {
+        if reply_options.source.is_some() {
             field = checksum::update_ip(field, moved.removed, moved.added);
         }
         view.put(at + offset_of!(Ipv4, traffic_class), [traffic_class]);
@@ -58,8 +58,8 @@ pub(crate) fn address(
         let addresses: [u8; 8] = transmute!([source.v4_octets(), from.v4_octets()]);
         view.put(at + offset_of!(Ipv4, source), addresses);
     }
-    let port = steering.destination_port.unwrap_or(frame.source_port);
-    let new = udp_checksum(frame, (from, to), (ctx, difference), port, moved)?;
+    let port = reply_options.destination_port.unwrap_or(frame.source_port);
+    let new = udp_checksum(frame, (from, to), (ctx, delta), port, moved)?;
     let ports: [u8; 4] = transmute!([frame.destination_port.to_be(), port.to_be()]);
     view.put(frame.udp_at, ports);
     view.put(frame.udp_at + offset_of!(Udp, checksum), new.to_ne_bytes());
@@ -72,9 +72,9 @@ pub(crate) fn address(
 fn udp_checksum(
     frame: &Frame,
     (from, to): (&Address, &Address),
-    (ctx, difference): (&XdpContext, Difference),
+    (ctx, delta): (&XdpContext, ChecksumDelta),
     port: u16,
-    moved: Difference,
+    moved: ChecksumDelta,
 ) -> Option<u16> {
     if frame.checksum == 0 {
         // IPv4 without a checksum stays without one; IPv6 did not come this far.
@@ -84,8 +84,8 @@ fn udp_checksum(
     let addresses = from.sum(frame.is_ipv6) + to.sum(frame.is_ipv6);
     let pseudo = checksum::pseudo_header(addresses, len);
     if frame.checksum != checksum::fold(pseudo) {
-        let removed = moved.removed + difference.removed + u64::from(frame.source_port.to_be());
-        let added = moved.added + difference.added + u64::from(port.to_be());
+        let removed = moved.removed + delta.removed + u64::from(frame.source_port.to_be());
+        let added = moved.added + delta.added + u64::from(port.to_be());
         return Some(checksum::update(frame.checksum, removed, added));
     }
     // A packet of this machine's own, whose checksum was left for a device to compute: only the pseudo header's sum

@@ -8,19 +8,19 @@ use core::ptr::NonNull;
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::Tags;
 use teaparty_common::maps::{
-    Config, Control, HistoryKey, HistorySlot, LocalAddress, MacCheck, Session, SessionKey, VlanEntry, VlanKey,
+    Config, ControlBlock, HistoryKey, HistorySlot, LocalAddress, MacCheck, Session, SessionKey, VlanEntry, VlanKey,
     check_macs, rate_limit,
 };
+use teaparty_common::packet_buf::PacketBuf;
 use teaparty_common::reflect::{self, Address, Policy, Reason};
-use teaparty_common::wire::sender::OpenPacket;
+use teaparty_common::wire::sender::UnauthenticatedPacket;
 
-use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PROVISIONED, SERIAL, VLANS, board};
+use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PROVISIONED, SESSION_COUNTS, VLANS, kernel_config};
 use crate::packet::Packet;
-use crate::table::{self, Here};
-use crate::work::Scratch;
+use crate::packet_ctx::Scratch;
+use crate::session_table::{self, SlotPtr};
 
 /// What admission found: the flags of the session, and its entry if it has one.
 pub(crate) struct Admitted {
@@ -42,14 +42,14 @@ pub(crate) fn admit(
     (key, tags): (&SessionKey, Tags),
     is_unknown: bool,
     ssid_authenticated: impl FnOnce() -> u16,
-    control: &Control,
+    control: &ControlBlock,
     config: &Config,
     now_ns: u64,
 ) -> Result<Admitted, Reason> {
     let mut session = None;
     let mut flags = 0;
     if config.has(Config::HAS_AUTHENTICATED) {
-        let outcome = judge_authenticated(key, ssid_authenticated(), config, &mut flags, tags);
+        let outcome = check_authenticated(key, ssid_authenticated(), config, &mut flags, tags);
         if outcome != NOT_AUTHENTICATED {
             if outcome != ADMITTED {
                 return Err(Reason::from_number(outcome).unwrap_or(Reason::Internal));
@@ -65,7 +65,7 @@ pub(crate) fn admit(
     }
     let is_provisioned = session.is_some();
     if session.is_none() && config.has(Config::STATEFUL) && !is_unknown {
-        session = table::find();
+        session = session_table::find();
     }
     let mut is_known = false;
     if let Some(found) = session {
@@ -107,20 +107,20 @@ pub(crate) fn provisioned(key: &SessionKey) -> Option<NonNull<Session>> {
 #[inline(always)]
 fn admit_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool, tags: Tags) -> Result<u32, Reason> {
     let mut flags = if is_provisioned { flags | PROVISIONED_ITSELF } else { flags };
-    let outcome = judge_new(key, config, &mut flags, tags.0);
+    let outcome = check_session(key, config, &mut flags, tags.0);
     if outcome == ADMITTED { Ok(flags) } else { Err(Reason::from_number(outcome).unwrap_or(Reason::Internal)) }
 }
 
-/// What [`judge_new`] returns for a session that is admitted: a number that is no reason.
+/// What [`check_session`] returns for a session that is admitted: a number that is no reason.
 const ADMITTED: u32 = u32::MAX;
 
-/// What [`judge_authenticated`] returns for a packet that is of no provisioned authenticated session.
+/// What [`check_authenticated`] returns for a packet that is of no provisioned authenticated session.
 const NOT_AUTHENTICATED: u32 = u32::MAX - 1;
 
 /// Looks for the provisioned authenticated session that a packet is of, by the SSID in its place there. Returns
-/// [`NOT_AUTHENTICATED`], or what [`judge_new`] does, with the session's flags in `flags`. Another function for the stack.
+/// [`NOT_AUTHENTICATED`], or what [`check_session`] does, with the session's flags in `flags`. Another function for the stack.
 #[inline(never)]
-fn judge_authenticated(key: &SessionKey, ssid_authenticated: u16, config: &Config, flags: &mut u32, tags: Tags) -> u32 {
+fn check_authenticated(key: &SessionKey, ssid_authenticated: u16, config: &Config, flags: &mut u32, tags: Tags) -> u32 {
     let mut other = *key;
     other.ssid = ssid_authenticated;
     let found = match provisioned_flags(&other) {
@@ -134,7 +134,7 @@ fn judge_authenticated(key: &SessionKey, ssid_authenticated: u16, config: &Confi
         return NOT_AUTHENTICATED;
     }
     *flags = found & Session::INHERITED | Session::PROVISIONED;
-    match check_new(key, config, *flags, true, tags) {
+    match check_policy(key, config, *flags, true, tags) {
         Ok(()) => ADMITTED,
         Err(reason) => reason as u32,
     }
@@ -142,7 +142,7 @@ fn judge_authenticated(key: &SessionKey, ssid_authenticated: u16, config: &Confi
 
 /// A function of its own for the sake of the stack; returns [`ADMITTED`] or the number of a reason.
 #[inline(never)]
-fn judge_new(key: &SessionKey, config: &Config, flags: &mut u32, tags: u64) -> u32 {
+fn check_session(key: &SessionKey, config: &Config, flags: &mut u32, tags: u64) -> u32 {
     let tags = Tags(tags);
     let mut is_provisioned = *flags & PROVISIONED_ITSELF != 0;
     *flags &= !(PROVISIONED_ITSELF | Session::TAGGED);
@@ -160,14 +160,14 @@ fn judge_new(key: &SessionKey, config: &Config, flags: &mut u32, tags: u64) -> u
             None => {}
         }
     }
-    match check_new(key, config, *flags, is_provisioned, tags) {
+    match check_policy(key, config, *flags, is_provisioned, tags) {
         Ok(()) => ADMITTED,
         Err(reason) => reason as u32,
     }
 }
 
 #[inline(always)]
-fn check_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool, tags: Tags) -> Result<(), Reason> {
+fn check_policy(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool, tags: Tags) -> Result<(), Reason> {
     let source = if tags.is_none() {
         if !known(&key.destination).has(LocalAddress::ANSWERED) {
             return Err(Reason::NotOurAddress);
@@ -182,7 +182,9 @@ fn check_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool
     if reflect::is_invalid_source(&key.source, key.source_port, source, config.has(Config::LOOPBACK)) {
         return Err(Reason::InvalidSource);
     }
-    if flags & Session::LOOP_EXEMPT == 0 && board().is_some_and(|board| board.listens(key.source_port)) {
+    if flags & Session::LOOP_EXEMPT == 0
+        && kernel_config().is_some_and(|kernel_config| kernel_config.listens(key.source_port))
+    {
         return Err(Reason::LoopGuard);
     }
     if config.has(Config::ALLOW_LIST) {
@@ -241,7 +243,7 @@ pub(crate) fn is_node(address: &Address, tags: Tags) -> bool {
 /// What is known of an address: nothing, for one that has no entry.
 const UNKNOWN: LocalAddress = LocalAddress { flags: 1 << 31 };
 
-/// In the flags that [`judge_new`] is given: the session itself is provisioned. BPF functions take five arguments at most.
+/// In the flags that [`check_session`] is given: the session itself is provisioned. BPF functions take five arguments at most.
 const PROVISIONED_ITSELF: u32 = 1 << 31;
 
 #[inline(always)]
@@ -337,25 +339,25 @@ fn provisioned_flags(key: &SessionKey) -> Option<u32> {
 
 /// The rate limit, for a packet that came at `now_ns` of CLOCK_MONOTONIC.
 #[inline(always)]
-pub(crate) fn limit(source: &Address, control: &Control, config: &Config, now_ns: u64) -> Result<(), Reason> {
+pub(crate) fn limit(source: &Address, control: &ControlBlock, config: &Config, now_ns: u64) -> Result<(), Reason> {
     let source = config.rate_prefix.of(source);
-    let row = BUCKETS.get_ptr_mut(control.table.bucket_row(&source)).and_then(NonNull::new);
-    let Some(row) = row.map(Here::new) else { return Ok(()) };
+    let row = BUCKETS.get_ptr_mut(control.table.bucket_set(&source)).and_then(NonNull::new);
+    let Some(row) = row.map(SlotPtr::new) else { return Ok(()) };
     let is_within = rate_limit::admit(row, &source, now_ns, config.rate_interval_ns, config.rate_burst_ns);
     if is_within { Ok(()) } else { Err(Reason::RateLimited) }
 }
 
 /// Sequence Number and T1 of a request in open mode: by these a sender that has started again is known.
 #[inline(always)]
-pub(crate) fn run(payload: &impl Bytes) -> (u32, u64) {
-    const TIMESTAMP: usize = offset_of!(OpenPacket, timestamp);
+pub(crate) fn restart_marks(payload: &impl PacketBuf) -> (u32, u64) {
+    const TIMESTAMP: usize = offset_of!(UnauthenticatedPacket, timestamp);
     let sequence = payload.get::<4>(0).map_or(0, u32::from_be_bytes);
     (sequence, payload.get::<8>(TIMESTAMP).map_or(0, u64::from_be_bytes))
 }
 
-/// Has a session count from 0 again, and forget what it remembered: [`Session::begun_anew`] in the kernel.
+/// Has a session count from 0 again, and forget what it remembered: [`Session::reset`] in the kernel.
 #[inline(always)]
-fn begin_anew(session: *mut Session, config: &Config) {
+fn restart(session: *mut Session, config: &Config) {
     let history_tag = if config.has(Config::HISTORY) { next_tag() } else { 0 };
     // SAFETY: a value of a map. Whole words are written, and a packet of the run before that comes at the same moment may
     // take a number of the new one, as it may where the controller has a session begin anew.
@@ -372,11 +374,11 @@ fn begin_anew(session: *mut Session, config: &Config) {
 /// The session's entry, made if there is none: of the key in working memory and of `scratch`, which is its session there.
 /// One whose sender has started again begins anew. `received_ns` is of CLOCK_MONOTONIC.
 #[inline(always)]
-pub(crate) fn entry(
+pub(crate) fn find_or_make(
     scratch: &mut Session,
     admitted: &Admitted,
     (sequence, sender_timestamp): (u32, u64),
-    control: &Control,
+    control: &ControlBlock,
     config: &Config,
     received_ns: u64,
 ) -> Option<NonNull<Session>> {
@@ -384,7 +386,7 @@ pub(crate) fn entry(
         // SAFETY: a value of a map, of which whole words are read.
         if sequence == 0 && unsafe { session.as_ref() }.is_restart(sequence, sender_timestamp, config.session_restart_s)
         {
-            begin_anew(session.as_ptr(), config);
+            restart(session.as_ptr(), config);
         }
         return admitted.session;
     }
@@ -396,7 +398,7 @@ pub(crate) fn entry(
         last_received_ns: received_ns,
         ..Session::default()
     };
-    table::make()
+    session_table::make()
 }
 
 /// Least time from one report of the loop guard to the next, in nanoseconds: a flood must not fill the ring.
@@ -405,7 +407,7 @@ const LOOP_REPORT_INTERVAL_NS: u64 = 1_000_000_000;
 /// Returns true if the controller is to be told of a packet that the loop guard drops at `now_ns` of CLOCK_TAI.
 #[inline(always)]
 pub(crate) fn is_loop_due(now_ns: u64) -> bool {
-    let Some(serial) = SERIAL.get_ptr_mut(0) else { return false };
+    let Some(serial) = SESSION_COUNTS.get_ptr_mut(0) else { return false };
     // SAFETY: a value of a map, of which a whole word is read and written; two processors may tell of one packet each.
     let told_ns = unsafe { &mut (*serial).loop_told_ns };
     let is_due = now_ns.wrapping_sub(*told_ns) >= LOOP_REPORT_INTERVAL_NS;
@@ -418,7 +420,7 @@ pub(crate) fn is_loop_due(now_ns: u64) -> bool {
 /// A tag for a new session's history: never 0.
 #[inline(always)]
 fn next_tag() -> u32 {
-    let Some(serial) = SERIAL.get_ptr_mut(0) else { return 0 };
+    let Some(serial) = SESSION_COUNTS.get_ptr_mut(0) else { return 0 };
     // SAFETY: a value of a map, eight octets, aligned.
     let number = unsafe { fetch_add(&raw mut (*serial).made, 1) } as u32;
     // 0 means no history; after 2^32 sessions one tag is skipped.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use teaparty_common::reflect::HEARTBEAT_SEQUENCE;
 use teaparty_common::tlv::header::{Flags, Header};
-use teaparty_common::wire::sender::OpenPacket;
+use teaparty_common::wire::sender::UnauthenticatedPacket;
 use teaparty_common::wire::{DEFAULT_PORT, ErrorEstimate, Timestamp, TimestampFormat};
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
@@ -31,7 +31,7 @@ const TYPE: u8 = 242;
 #[derive(Clone, Copy, Debug, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Packet {
-    base: OpenPacket,
+    base: UnauthenticatedPacket,
     header: Header,
     mac: [u8; 6],
     mbz: [u8; 2],
@@ -101,7 +101,7 @@ pub fn interval(seconds: u64) -> Option<Duration> {
 impl Packet {
     /// With the MAC address of the interface that it leaves by, and the time that it leaves at.
     pub fn new(mac: [u8; 6], timestamp: Timestamp) -> Self {
-        let base = OpenPacket {
+        let base = UnauthenticatedPacket {
             sequence_number: HEARTBEAT_SEQUENCE.into(),
             timestamp,
             error_estimate: ErrorEstimate::from_bits(0x0001),

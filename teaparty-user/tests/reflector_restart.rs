@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use aya::maps::{Array, Map, MapData, PerCpuArray};
 use reflector_support::probe::or_skip;
 use reflector_support::{Net, V4, V6, sender_sequence, sequence};
-use teaparty_common::maps::{ABI_VERSION, Board, Counters, name};
+use teaparty_common::maps::{ABI_VERSION, Counters, KernelConfig, name};
 use teaparty_common::reflect::{REASON_SLOTS, Reason};
 use teaparty_user::net::batch::{Outgoing, ReceiveBatch, SendBatch};
 use teaparty_user::net::socket::{Options, Socket};
@@ -183,11 +183,11 @@ fn no_packet_is_lost_while_the_controller_is_killed_upgraded_and_started_again()
 
 /// Has the pinned maps claim another version of their layout.
 fn forge_abi(pins: &Path, version: u32) {
-    let map = MapData::from_pin(pins.join(name::CONTROL)).and_then(Map::from_map_data).unwrap();
-    let mut map = Array::<_, Board>::try_from(map).unwrap();
-    let mut board = map.get(&0, 0).unwrap();
-    board.control.abi_version = version;
-    map.set(0, board, 0).unwrap();
+    let map = MapData::from_pin(pins.join(name::CONFIG)).and_then(Map::from_map_data).unwrap();
+    let mut map = Array::<_, KernelConfig>::try_from(map).unwrap();
+    let mut kernel_config = map.get(&0, 0).unwrap();
+    kernel_config.control.abi_version = version;
+    map.set(0, kernel_config, 0).unwrap();
 }
 
 /// Packets by reason, as the pinned counters tell.
@@ -199,27 +199,27 @@ fn counted(pins: &Path) -> [u64; REASON_SLOTS] {
 /// Names in the folder of the pins of maps of steps that have no name of their own yet.
 fn besides(pins: &Path) -> Vec<String> {
     let names = std::fs::read_dir(pins).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|found| found.starts_with(name::STEPS) && found != name::STEPS).collect()
+    names.filter(|found| found.starts_with(name::TAIL_CALLS) && found != name::TAIL_CALLS).collect()
 }
 
 #[test]
 fn programs_go_on_to_those_of_their_own_start() {
     let name = "programs_go_on_to_those_of_their_own_start";
     let Some(net) = or_skip(name, Net::new()) else { return };
-    let steps = || MapData::from_pin(net.pins().join(name::STEPS)).unwrap().info().unwrap().id();
+    let steps = || MapData::from_pin(net.pins().join(name::TAIL_CALLS)).unwrap().info().unwrap().id();
     // Both families, each by a session that is new: what the first program does not answer is with another one.
     let both = || [V4, V6].map(|to| net.client(to, 862).ask_within(PATIENCE));
     net.reflector(&["--xdp-mode", "native", "--rate-limit", "0"]).kill();
     let (first, before) = (steps(), counted(&net.pins()));
     assert_eq!(both(), [true; 2]);
     // The next start replaces them, and what one has left that was killed before it had given its own their name.
-    MapData::from_pin(net.pins().join(name::STEPS)).unwrap().pin(net.pins().join("steps-0")).unwrap();
+    MapData::from_pin(net.pins().join(name::TAIL_CALLS)).unwrap().pin(net.pins().join("tail_calls-0")).unwrap();
     net.reflector(&["--xdp-mode", "native", "--rate-limit", "0"]).kill();
     assert_ne!(steps(), first);
     assert_eq!((both(), besides(&net.pins())), ([true; 2], vec![]));
     // A start that fails when it has loaded everything: the program before goes on, with its own.
     let second = steps();
-    net.freeze(name::CONTROL);
+    net.freeze(name::CONFIG);
     let failed =
         net.teaparty(&["reflector", "--api", "none", "--iface", "veth0", "--xdp-mode", "native"]).output().unwrap();
     assert_eq!(failed.status.code(), Some(1), "{}", String::from_utf8_lossy(&failed.stderr));

@@ -177,7 +177,7 @@ fn what_one_map_refuses_is_taken_back_everywhere() {
     assert_eq!((listed("first"), listed("second")), (json!(0), json!(1)));
     assert_eq!(is_lax(&net), [true; 2], "sessions are refused, and with them all that came with them");
 
-    net.freeze(map::CONTROL);
+    net.freeze(map::CONFIG);
     let (status, problem) = reflector.reload(&net, &text("strict = true\n"));
     assert_eq!(status, 503, "{problem}");
     assert_eq!(net.api("PATCH", "/api/v1/reflectors/second/policy", r#"{"strict": true}"#).0, 503);

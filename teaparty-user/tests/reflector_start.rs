@@ -138,7 +138,7 @@ fn broken_object(program: &str) -> Option<Vec<u8>> {
 fn what_has_begun_goes_on_by_sockets_if_the_verifier_refuses_the_program() {
     let name = "what_has_begun_goes_on_by_sockets_if_the_verifier_refuses_the_program";
     let Some(net) = or_skip(name, Net::new()) else { return };
-    let Some(object) = or_skip(name, broken_object("teaparty_long").ok_or("no eBPF object")) else { return };
+    let Some(object) = or_skip(name, broken_object("teaparty_full").ok_or("no eBPF object")) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("object");
     std::fs::write(&path, object).unwrap();

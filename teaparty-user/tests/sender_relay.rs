@@ -46,7 +46,7 @@ fn trip(random: &mut Random, n: u32, mode: Mode) -> Trip {
         return trip;
     }
     // The lowest octet of T1.
-    let (t1, sender_t1) = if mode == Mode::Open { (11, 35) } else { (23, 71) };
+    let (t1, sender_t1) = if mode == Mode::Unauthenticated { (11, 35) } else { (23, 71) };
     let forgeries = [Forgery::OtherPort, Forgery::OtherSsid, Forgery::OtherTimestamp, Forgery::NeverSent, Forgery::Cut];
     match kind {
         0 => trip.there.is_lost = true,
@@ -87,7 +87,7 @@ fn run(trips: Vec<Trip>, mode: Mode) -> Run {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), KEY).unwrap();
     let key_option = match mode {
-        Mode::Open => String::new(),
+        Mode::Unauthenticated => String::new(),
         Mode::Authenticated => format!("--auth-key-file {}", file.path().display()),
     };
     let (_, text, stderr) = teaparty(&format!(
@@ -139,7 +139,7 @@ impl Run {
         let lost_back = self.count(|trip| trip.back.is_lost);
         let late = self.count(|trip| trip.back.delay == LATE);
         // An open reflector can't tell a corrupted packet and answers; one with a key discards it.
-        let far = lost_there + if self.mode == Mode::Open { 0 } else { corrupted_there };
+        let far = lost_there + if self.mode == Mode::Unauthenticated { 0 } else { corrupted_there };
         self.expect("sent", u64::from(PACKETS));
         self.expect("lost", lost.iter().filter(|is_lost| **is_lost).count() as u64);
         self.expect("received", lost.iter().filter(|is_lost| !**is_lost).count() as u64);
@@ -158,7 +158,7 @@ impl Run {
         let flipped = [self.count(|trip| trip.there.flip.is_some()), self.count(|trip| trip.back.flip.is_some())];
         let ignored = &self.summary["ignored"];
         match self.mode {
-            Mode::Open => {
+            Mode::Unauthenticated => {
                 let corrupted = of(Forgery::OtherTimestamp) + flipped[0] + flipped[1];
                 self.expect("corrupted", corrupted);
                 self.expect("unmatched", corrupted + of(Forgery::NeverSent));
@@ -227,7 +227,7 @@ impl Run {
 
 #[test]
 fn an_open_session_reports_what_the_path_did() {
-    check_seeds(Mode::Open, &[11, 12]);
+    check_seeds(Mode::Unauthenticated, &[11, 12]);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn check_seeds(mode: Mode, seeds: &[u64]) {
 
 #[test]
 fn every_kind_of_trouble_is_in_the_scripts() {
-    for (mode, seeds) in [(Mode::Open, [11, 12]), (Mode::Authenticated, [21, 22])] {
+    for (mode, seeds) in [(Mode::Unauthenticated, [11, 12]), (Mode::Authenticated, [21, 22])] {
         let trips = |seed| {
             let mut random = Random::new(seed);
             (0..PACKETS).map(|n| trip(&mut random, n, mode)).collect::<Vec<_>>()

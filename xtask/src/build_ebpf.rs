@@ -57,23 +57,23 @@ pub(crate) fn build(warnings: Warnings) -> Result<PathBuf> {
 }
 
 /// Builds the programs that the bench measures with and returns where their object is.
-pub(crate) fn build_floors() -> Result<PathBuf> {
-    compile(&setup::toolchain()?, "teaparty-floors", Warnings::Shown)
+pub(crate) fn build_baseline() -> Result<PathBuf> {
+    compile(&setup::toolchain()?, "teaparty-baseline", Warnings::Shown)
 }
 
 /// Builds both ends of the load of `bench slow-path` and returns where their object is.
-pub(crate) fn build_load() -> Result<PathBuf> {
-    compile(&setup::toolchain()?, "teaparty-load", Warnings::Shown)
+pub(crate) fn build_traffic_gen() -> Result<PathBuf> {
+    compile(&setup::toolchain()?, "teaparty-traffic-gen", Warnings::Shown)
 }
 
 /// Builds the programs that price single steps and returns where their object is.
-pub(crate) fn build_prices() -> Result<PathBuf> {
-    compile(&setup::toolchain()?, "teaparty-prices", Warnings::Shown)
+pub(crate) fn build_microbench() -> Result<PathBuf> {
+    compile(&setup::toolchain()?, "teaparty-microbench", Warnings::Shown)
 }
 
 /// Builds the experiment with authentication in XDP and returns where its object is.
-pub(crate) fn build_sealed() -> Result<PathBuf> {
-    compile(&setup::toolchain()?, "teaparty-sealed", Warnings::Shown)
+pub(crate) fn build_hmac_experiment() -> Result<PathBuf> {
+    compile(&setup::toolchain()?, "teaparty-hmac-experiment", Warnings::Shown)
 }
 
 fn compile(toolchain: &Toolchain, name: &str, warnings: Warnings) -> Result<PathBuf> {

@@ -51,10 +51,10 @@ fn table(registry: &[Entry]) -> String {
     for entry in registry {
         let Entry { title, name, section, .. } = entry;
         let earlier = entry.earlier_code.map(|code| format!(" (earlier {code})")).unwrap_or_default();
-        let finisher = entry.finisher.label();
+        let handled_by = entry.handled_by.label();
         let option = entry.allowed_by.map(|option| format!("`{option}`")).unwrap_or_default();
         let line =
-            writeln!(lines, "| {}{earlier} | {title} | `{name}` | {section} | {finisher} | {option} |", entry.code);
+            writeln!(lines, "| {}{earlier} | {title} | `{name}` | {section} | {handled_by} | {option} |", entry.code);
         line.expect("writing to a string cannot fail");
     }
     lines

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use aya::maps::ProgramArray;
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
-use teaparty_common::maps::{Step, name, program};
+use teaparty_common::maps::{TailCall, name, program};
 
 use crate::kernels::{Kernel, Message};
 use crate::{build_ebpf, exec, kernels, paths};
@@ -22,10 +22,10 @@ const KERNEL_LIMIT: u32 = 1_000_000;
 /// Most instructions that each program may have a verifier walk: that of 6.1, and those of later kernels.
 const BUDGETS: &[(&str, [u32; 2])] = &[
     (program::REFLECT, [400_000, 300_000]),
-    (Step::V6.program(), [300_000, 300_000]),
-    (Step::Look.program(), [10_000, 10_000]),
-    (Step::Long.program(), [300_000, 300_000]),
-    (program::LEDGER, [150_000, 200_000]),
+    (TailCall::V6.program(), [300_000, 300_000]),
+    (TailCall::Parse.program(), [10_000, 10_000]),
+    (TailCall::Full.program(), [300_000, 300_000]),
+    (program::SESSION_OP, [150_000, 200_000]),
     (program::PASS, [10, 10]),
 ];
 
@@ -154,11 +154,11 @@ pub(crate) fn costs(ebpf: &mut Ebpf) -> Result<Vec<Cost>> {
 
 /// Has the reflector find the programs that it goes on to, which are loaded.
 pub(crate) fn connect(ebpf: &mut Ebpf) -> Result<()> {
-    for step in Step::ALL {
+    for step in TailCall::ALL {
         let program: &Xdp =
             ebpf.program(step.program()).with_context(|| format!("no program {}", step.program()))?.try_into()?;
         let program = program.fd()?.try_clone()?;
-        let map = ebpf.map_mut(name::STEPS).with_context(|| format!("no map {}", name::STEPS))?;
+        let map = ebpf.map_mut(name::TAIL_CALLS).with_context(|| format!("no map {}", name::TAIL_CALLS))?;
         ProgramArray::try_from(map)?.set(step as u32, &program, 0)?;
     }
     Ok(())

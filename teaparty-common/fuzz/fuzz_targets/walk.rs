@@ -1,4 +1,4 @@
-//! Fuzz target: see `hostile::walk`.
+//! Fuzz target: see `hostile::tlv_iter`.
 #![no_main]
 
 #[path = "../../tests/support/hostile.rs"]

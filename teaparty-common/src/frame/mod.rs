@@ -3,19 +3,19 @@
 //! Headers are located, not judged: whether the packet is for us is the caller's to say. Lengths are checked, so that
 //! everything a [`Frame`] points at is within the frame.
 
-mod plain;
+mod fast_parse;
 
+pub use fast_parse::{
+    ParsedHeaders, is_ipv6, is_plain_non_udp_v4, is_plain_non_udp_v6, parse_plain_v4, parse_plain_v6, reparse_plain_v4,
+    reparse_plain_v6, sum_plain_v4, sum_plain_v6,
+};
 use network_types::eth::{EthHdr, EtherType};
 use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use network_types::udp::UdpHdr;
-pub use plain::{
-    Plain, again_plain_v4, again_plain_v6, is_other_plain_v4, is_other_plain_v6, is_v6, locate_plain_v4,
-    locate_plain_v6, sums_plain_v4, sums_plain_v6,
-};
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
 
-use crate::bytes::Bytes;
+use crate::packet_buf::PacketBuf;
 use crate::reflect::{Address, Reason};
 
 /// Ethernet header, 14 octets (IEEE 802.3).
@@ -136,7 +136,7 @@ impl Frame {
 
     /// Source and destination address, from the frame that this was found in.
     #[inline(always)]
-    pub fn addresses<B: Bytes>(&self, frame: &B) -> Option<(Address, Address)> {
+    pub fn addresses<B: PacketBuf>(&self, frame: &B) -> Option<(Address, Address)> {
         if self.is_ipv6 {
             let at = self.ip_at + core::mem::offset_of!(Ipv6, source);
             Some((Address(frame.get::<16>(at)?), Address(frame.get::<16>(at + 16)?)))
@@ -148,7 +148,7 @@ impl Frame {
 
     /// Sends a frame back to the MAC address that it came from. `None` only where the addresses are not there.
     #[inline(always)]
-    pub fn swap_macs<B: Bytes>(frame: &mut B) -> Option<()> {
+    pub fn swap_macs<B: PacketBuf>(frame: &mut B) -> Option<()> {
         const AT: usize = core::mem::offset_of!(Ethernet, source);
         let (front, back) = (frame.get::<4>(0)?, frame.get::<2>(4)?);
         let (source_front, source_back) = (frame.get::<4>(AT)?, frame.get::<2>(AT + 4)?);
@@ -161,7 +161,7 @@ impl Frame {
 
     /// Returns the VLAN tags, from the frame that this was found in.
     #[inline(always)]
-    pub fn tags<B: Bytes>(&self, frame: &B) -> Option<Tags> {
+    pub fn tags<B: PacketBuf>(&self, frame: &B) -> Option<Tags> {
         let mut tags = Tags::NONE;
         let at = core::mem::offset_of!(Ethernet, ether_type);
         if self.ip_at > ETHERNET_LEN {
@@ -182,7 +182,7 @@ impl Frame {
 
     /// Source MAC address.
     #[inline(always)]
-    pub fn source_mac<B: Bytes>(frame: &B) -> Option<[u8; 6]> {
+    pub fn source_mac<B: PacketBuf>(frame: &B) -> Option<[u8; 6]> {
         const AT: usize = core::mem::offset_of!(Ethernet, source);
         // In two words, as above.
         let ([a, b, c, d], [e, f]) = (frame.get::<4>(AT)?, frame.get::<2>(AT + 4)?);
@@ -232,7 +232,7 @@ const FRAGMENT_BITS: u16 = 0x3fff;
 /// Never panics, for any bytes. Where octets beyond the directly accessible ones would be needed (a frame in several
 /// buffers), only headers must be accessible.
 #[inline(always)]
-pub fn locate<B: Bytes>(frame: &B, frame_len: usize) -> Result<Frame, Reason> {
+pub fn parse_headers<B: PacketBuf>(frame: &B, frame_len: usize) -> Result<Frame, Reason> {
     let at = core::mem::offset_of!(Ethernet, ether_type);
     let mut ether_type = u16::from_be_bytes(frame.get::<2>(at).ok_or(Reason::MalformedHeader)?);
     let mut ip_at = ETHERNET_LEN;
@@ -254,7 +254,7 @@ pub fn locate<B: Bytes>(frame: &B, frame_len: usize) -> Result<Frame, Reason> {
 }
 
 #[inline(always)]
-fn ipv4<B: Bytes>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame, Reason> {
+fn ipv4<B: PacketBuf>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame, Reason> {
     let octets = frame.get::<IPV4_LEN>(ip_at).ok_or(Reason::MalformedHeader)?;
     let ip: Ipv4 = transmute!(octets);
     let header_len = usize::from(ip.version_ihl & 0xf) * 4;
@@ -268,7 +268,7 @@ fn ipv4<B: Bytes>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame, Re
     if ip.fragment.get() & FRAGMENT_BITS != 0 {
         return Err(Reason::Fragment);
     }
-    let found = Found {
+    let found = IpHeader {
         is_ipv6: false,
         ttl: ip.ttl,
         traffic_class: ip.traffic_class,
@@ -281,7 +281,7 @@ fn ipv4<B: Bytes>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame, Re
 }
 
 #[inline(always)]
-fn ipv6<B: Bytes>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame, Reason> {
+fn ipv6<B: PacketBuf>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame, Reason> {
     let octets = frame.get::<IPV6_LEN>(ip_at).ok_or(Reason::MalformedHeader)?;
     let ip: Ipv6 = transmute!(octets);
     let end = ip_at + IPV6_LEN + usize::from(ip.payload_length.get());
@@ -314,7 +314,7 @@ fn ipv6<B: Bytes>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame, Re
     if at > end {
         return Err(Reason::MalformedHeader);
     }
-    let found = Found {
+    let found = IpHeader {
         is_ipv6: true,
         ttl: ip.hop_limit,
         traffic_class: (ip.version_class_flow.get() >> 20) as u8,
@@ -327,7 +327,7 @@ fn ipv6<B: Bytes>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame, Re
 }
 
 /// What the IP header says about the datagram in it.
-struct Found {
+struct IpHeader {
     is_ipv6: bool,
     ttl: u8,
     traffic_class: u8,
@@ -338,14 +338,14 @@ struct Found {
 }
 
 #[inline(always)]
-fn udp<B: Bytes>(frame: &B, ip: Found) -> Result<Frame, Reason> {
+fn udp<B: PacketBuf>(frame: &B, ip: IpHeader) -> Result<Frame, Reason> {
     let octets = frame.get::<UDP_LEN>(ip.udp_at).ok_or(Reason::MalformedHeader)?;
     let udp: Udp = transmute!(octets);
     let len = usize::from(udp.length.get());
     if len < UDP_LEN || len > ip.space { Err(Reason::MalformedHeader) } else { Ok(ip.with(udp)) }
 }
 
-impl Found {
+impl IpHeader {
     /// The datagram with this header, whose length is at least the header's.
     #[inline(always)]
     fn with(self, udp: Udp) -> Frame {

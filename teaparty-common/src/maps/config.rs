@@ -2,9 +2,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::bytes::Bytes;
+use crate::packet_buf::PacketBuf;
 use crate::reflect::{Address, Policy, REASON_SLOTS};
-use crate::wire::OPEN_LEN;
+use crate::wire::UNAUTHENTICATED_LEN;
 
 use super::Session;
 use super::rate_limit::SourcePrefix;
@@ -12,16 +12,16 @@ use super::rate_limit::SourcePrefix;
 /// All that the controller tells the program about every packet: one value, which the program finds by one look-up.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
-pub struct Board {
+pub struct KernelConfig {
     /// What changes often.
-    pub control: Control,
-    /// Two versions of the configuration, of which [`Control::active`] says the valid one.
+    pub control: ControlBlock,
+    /// Two versions of the configuration, of which [`ControlBlock::active`] says the valid one.
     pub configs: [Config; 2],
     /// One bit for each UDP port that is listened on.
     pub ports: [u64; super::PORT_WORDS as usize],
 }
 
-impl Board {
+impl KernelConfig {
     /// All zero: as the kernel makes it, before a controller has written anything.
     pub fn blank() -> Self {
         zerocopy::FromZeros::new_zeroed()
@@ -48,7 +48,7 @@ impl Board {
 /// What changes often: which configuration holds, and the state of the clock.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
-pub struct Control {
+pub struct ControlBlock {
     /// [`super::ABI_VERSION`] of the controller that wrote this; 0 before it has.
     pub abi_version: u32,
     /// Which of the two versions of [`Config`] holds.
@@ -60,7 +60,7 @@ pub struct Control {
     /// State of the clock.
     pub clock: Clock,
     /// Shape of the table of sessions; as long as that lives, the same.
-    pub table: super::table::Shape,
+    pub table: super::session_table::TableLayout,
 }
 
 /// State of the system clock, from `ntp_adjtime`.
@@ -184,14 +184,14 @@ impl Config {
     pub const fn derived(self) -> Self {
         let is_plain = self.flags & (Self::STATEFUL | Self::HAS_AUTHENTICATED) == Self::STATEFUL
             && !self.policy.has(Policy::NO_TLV | Policy::STRICT)
-            && self.policy.min_payload as usize <= OPEN_LEN;
+            && self.policy.min_payload as usize <= UNAUTHENTICATED_LEN;
         let plain = if is_plain { Self::PLAIN } else { 0 };
         Self { flags: self.flags & !Self::PLAIN | plain, ..self }
     }
 
     /// Returns true if a frame is to a MAC address that is answered, and from one that is no group's (IEEE 802.3).
     #[inline(always)]
-    pub fn is_addressed_by<B: Bytes>(&self, frame: &B) -> bool {
+    pub fn is_addressed_by<B: PacketBuf>(&self, frame: &B) -> bool {
         check_macs(frame, u64::from_ne_bytes(self.mac), self.has(Self::ANY_MAC)) == MacCheck::Right
     }
 
@@ -205,7 +205,7 @@ impl Config {
 /// Compares the MAC addresses of a frame with `mac`, which has the form of [`Config::mac`]. In one word: as six octets they
 /// would be six comparisons. `takes_all` says that frames are ours whatever address they are to.
 #[inline(always)]
-pub fn check_macs<B: Bytes>(frame: &B, mac: u64, takes_all: bool) -> MacCheck {
+pub fn check_macs<B: PacketBuf>(frame: &B, mac: u64, takes_all: bool) -> MacCheck {
     const ADDRESS: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
     // The first octet of the source, which stands behind the destination.
     const GROUP: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 1, 0]);

@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::SessionKey;
-use crate::reflect::Facts;
+use crate::reflect::PacketMeta;
 
 /// Sizes of a punted frame that the ring has records for: its memory must be reserved in a constant size.
 pub const PUNT_CLASSES: [usize; 3] = [256, 2048, 10_240];
@@ -32,7 +32,7 @@ pub struct PuntHeader {
     /// The session.
     pub key: SessionKey,
     /// The facts about the packet. A kernel-owned session has its Sequence Number assigned in them.
-    pub facts: Facts,
+    pub meta: PacketMeta,
 }
 
 /// What a record is.

@@ -8,7 +8,7 @@ use core::mem::offset_of;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::table::Words;
+use super::session_table::SlotWords;
 use crate::reflect::Address;
 
 /// The rate limit's state for one source prefix.
@@ -29,16 +29,16 @@ const WAYS: usize = 4;
 /// Buckets of prefixes that are looked for together: two cache lines.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(64))]
-pub struct BucketRow {
+pub struct BucketSet {
     /// In no order.
     pub buckets: [Bucket; WAYS],
 }
 
 /// Rows of buckets there are, so 65,536 prefixes.
-pub const BUCKET_ROWS: u32 = 16_384;
+pub const BUCKET_SETS: u32 = 16_384;
 
 /// Words of a row.
-pub const ROW_WORDS: usize = size_of::<BucketRow>() / 8;
+pub const BUCKET_SET_WORDS: usize = size_of::<BucketSet>() / 8;
 
 const BUCKET_WORDS: usize = size_of::<Bucket>() / 8;
 const FULL_AT: usize = offset_of!(Bucket, full_at_ns) / 8;
@@ -104,12 +104,12 @@ pub const fn charge(full_at_ns: u64, now_ns: u64, interval_ns: u64, burst_ns: u6
 }
 
 /// Returns true if one more packet of `source`, received at `now_ns` of CLOCK_MONOTONIC, is within the limit, and charges its
-/// bucket then. `row` is the row of [`super::table::Shape::bucket_row`].
+/// bucket then. `row` is the row of [`super::session_table::TableLayout::bucket_set`].
 ///
 /// A source without a bucket takes the one that is full first: forgetting that one loses least, and nothing where it is
 /// full. Processors that charge the same bucket exchange its time atomically, so together they admit what one would.
 #[inline(always)]
-pub fn admit(row: impl Words, source: &Address, now_ns: u64, interval_ns: u64, burst_ns: u64) -> bool {
+pub fn admit(row: impl SlotWords, source: &Address, now_ns: u64, interval_ns: u64, burst_ns: u64) -> bool {
     let words = source.words();
     let (mut chosen, mut soonest, mut is_known) = (0, i64::MAX, false);
     for way in 0..WAYS {
@@ -147,7 +147,7 @@ pub fn admit(row: impl Words, source: &Address, now_ns: u64, interval_ns: u64, b
 
 /// A row in the memory of a process, which its threads share.
 #[cfg(target_has_atomic = "64")]
-pub type SharedRow = [core::sync::atomic::AtomicU64; ROW_WORDS];
+pub type SharedBucketSet = [core::sync::atomic::AtomicU64; BUCKET_SET_WORDS];
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::reflect::{Address, Facts};
+use crate::reflect::{Address, PacketMeta};
 use crate::tlv::measurement::{HISTORY_DEPTH, METHOD_SOFTWARE};
 
 /// What tells sessions apart: the SSID and the four-tuple (RFC 8972 §3), as in the packets that come *in*.
@@ -71,7 +71,7 @@ impl core::hash::Hash for SessionKey {
 pub struct Session {
     /// Replies sent: modulo 2^32, the Sequence Number of the next one.
     pub replies: u64,
-    /// [`super::Control::generation`] under which the session was last admitted.
+    /// [`super::ControlBlock::generation`] under which the session was last admitted.
     pub generation: u32,
     /// [`Session::AUTHENTICATED`] and its neighbours.
     pub flags: u32,
@@ -132,18 +132,18 @@ impl Session {
     /// Adds what the session knows to the facts about a packet whose reply takes `sequence`; `received` packets have
     /// come in, this one included. The Sequence Number is also how many replies were sent before.
     #[inline(always)]
-    pub const fn tell(&self, facts: &mut Facts, sequence: u32, received: u32) {
-        facts.flags |= Facts::STATEFUL;
-        facts.sequence = sequence;
-        facts.transmitted = sequence;
-        facts.received = received;
-        facts.history_tag = self.history_tag;
+    pub const fn fill_meta(&self, meta: &mut PacketMeta, sequence: u32, received: u32) {
+        meta.flags |= PacketMeta::STATEFUL;
+        meta.sequence = sequence;
+        meta.transmitted = sequence;
+        meta.received = received;
+        meta.history_tag = self.history_tag;
         if self.has(Self::HAS_PREVIOUS) {
-            facts.flags |= Facts::HAS_PREVIOUS;
-            facts.previous_sequence = self.previous_sequence;
-            facts.previous_timestamp = self.previous_timestamp;
-            facts.previous_method = METHOD_SOFTWARE;
-            facts.previous_sender_sequence = self.sender_sequence;
+            meta.flags |= PacketMeta::HAS_PREVIOUS;
+            meta.previous_sequence = self.previous_sequence;
+            meta.previous_timestamp = self.previous_timestamp;
+            meta.previous_method = METHOD_SOFTWARE;
+            meta.previous_sender_sequence = self.sender_sequence;
         }
     }
 
@@ -171,7 +171,7 @@ impl Session {
 
     /// The session before its first packet, as it is configured: its numbers count from 0 again, and what it remembered
     /// is not its own any more.
-    pub const fn begun_anew(&self) -> Self {
+    pub const fn reset(&self) -> Self {
         Self {
             replies: 0,
             generation: self.generation,
@@ -241,7 +241,7 @@ impl Standing {
 /// How many sessions there are and have been.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
-pub struct Census {
+pub struct SessionCounts {
     /// Sessions made so far with a history: the source of history tags.
     pub made: u64,
     /// Sessions in the table of those made by packets.

@@ -5,21 +5,23 @@ use core::mem::offset_of;
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::transmute;
 
-use super::{Address, Environment, Facts, Integrity, Plan, Policy, Step, Tlv, step};
-use crate::bytes::Bytes;
+use super::{Address, PacketMeta, Plan, Policy, ReflectorEnv, Tlv, TlvIntegrity, TlvItem, next_tlv};
 use crate::maps::HistorySlot;
+use crate::packet_buf::PacketBuf;
+use crate::tlv::access_report::AccessReport;
 use crate::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, DscpEcn};
+use crate::tlv::destination_port::DestinationPort;
 use crate::tlv::measurement::{DirectMeasurement, FOLLOW_UP_CLEARED, FollowUpTelemetry};
-use crate::tlv::steering::{AccessReport, DestinationPort, MicroSessionId};
+use crate::tlv::micro_session::MicroSessionId;
 use crate::tlv::{Flags, Kind, location};
-use crate::wire::checksum::{self, Difference};
+use crate::wire::checksum::{self, ChecksumDelta};
 use crate::wire::reflector::{self, Stamp};
-use crate::wire::sender::{self, Echo};
-use crate::wire::{AUTHENTICATED_LEN, Ecn, ErrorEstimate, Mode, OPEN_LEN, Timestamp, TrafficClass};
+use crate::wire::sender::{self, ReflectedFields};
+use crate::wire::{AUTHENTICATED_LEN, Ecn, ErrorEstimate, Mode, Timestamp, TrafficClass, UNAUTHENTICATED_LEN};
 
 /// Where the reply goes and how it is marked, where TLVs have a say in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Steering {
+pub struct ReplyOptions {
     /// TOS or Traffic Class of the reply. Without a TLV that asks: the DSCP as received, ECN 00 (the RFCs leave it open).
     pub traffic_class: TrafficClass,
     /// Source address of the reply, where it is not the one that the request went to (RFC 9503 §3).
@@ -32,7 +34,7 @@ pub struct Steering {
     is_header_used: bool,
 }
 
-impl Steering {
+impl ReplyOptions {
     /// What holds while no TLV has a say, for a request with this TOS or Traffic Class.
     #[inline(always)]
     pub fn new(received_class: u8) -> Self {
@@ -46,55 +48,55 @@ impl Steering {
     }
 }
 
-/// Processes the TLVs in place (RFC 8972 §4) and says in `steering`, which comes as [`Steering::new`], how the reply is
+/// Processes the TLVs in place (RFC 8972 §4) and says in `reply_options`, which comes as [`ReplyOptions::new`], how the reply is
 /// to be sent. Call with the [`Plan`] of [`super::plan`] for the same octets; the base packet is [`stamp`]'s.
 #[inline(always)]
-pub fn apply<B: Bytes, E: Environment>(
+pub fn apply<B: PacketBuf, E: ReflectorEnv>(
     payload: &mut B,
     plan: &Plan,
-    facts: &Facts,
+    meta: &PacketMeta,
     policy: &Policy,
-    environment: &mut E,
-    steering: &mut Steering,
+    env: &mut E,
+    reply_options: &mut ReplyOptions,
 ) {
     if !plan.has_tlvs {
         return;
     }
     let mut at = plan.mode.base_len();
-    while let Some(next) = apply_turn(payload, at, plan, facts, policy, environment, steering) {
+    while let Some(next) = apply_step(payload, at, plan, meta, policy, env, reply_options) {
         at = next;
     }
 }
 
 /// One turn of [`apply`]: what stands at `at`. Gives where the next TLV begins, or `None` when nothing more is touched.
 #[inline(always)]
-pub fn apply_turn<B: Bytes, E: Environment>(
+pub fn apply_step<B: PacketBuf, E: ReflectorEnv>(
     payload: &mut B,
     at: usize,
     plan: &Plan,
-    facts: &Facts,
+    meta: &PacketMeta,
     policy: &Policy,
-    environment: &mut E,
-    steering: &mut Steering,
+    env: &mut E,
+    reply_options: &mut ReplyOptions,
 ) -> Option<usize> {
     // Only an environment that has keys can find integrity violated.
-    let has_failed = E::KINDS.has(Kind::Hmac as u8) && plan.integrity == Integrity::Failed;
-    match step(payload, at, plan.tlvs_end, policy) {
-        Step::End => None,
-        Step::Stray | Step::Overrun(_) => {
+    let has_failed = E::KINDS.has(Kind::Hmac as u8) && plan.integrity == TlvIntegrity::Failed;
+    match next_tlv(payload, at, plan.tlvs_end, policy) {
+        TlvItem::End => None,
+        TlvItem::Stray | TlvItem::Overrun(_) => {
             payload.put(at, [if has_failed { Flags::INTEGRITY.0 } else { Flags::MALFORMED.0 }]);
             None
         }
-        Step::Tlv(tlv) if has_failed => {
+        TlvItem::Tlv(tlv) if has_failed => {
             payload.put(at, [Flags::INTEGRITY.0]);
             Some(tlv.end())
         }
-        Step::Tlv(tlv) if !tlv.is_well_formed => {
-            malformed(payload, &tlv);
+        TlvItem::Tlv(tlv) if !tlv.is_well_formed => {
+            mark_malformed(payload, &tlv);
             None
         }
-        Step::Tlv(tlv) => {
-            process(payload, tlv, plan, facts, policy, environment, steering);
+        TlvItem::Tlv(tlv) => {
+            apply_tlv(payload, tlv, plan, meta, policy, env, reply_options);
             if tlv.end() < plan.tlvs_end { Some(tlv.end()) } else { None }
         }
     }
@@ -102,7 +104,7 @@ pub fn apply_turn<B: Bytes, E: Environment>(
 
 /// Marks a TLV whose Length is wrong for its type; nothing behind it is touched (RFC 8972 §4).
 #[inline(always)]
-fn malformed<B: Bytes>(payload: &mut B, tlv: &Tlv) {
+fn mark_malformed<B: PacketBuf>(payload: &mut B, tlv: &Tlv) {
     payload.put(tlv.at, [Flags::MALFORMED.0]);
     if tlv.number == Kind::FollowUpTelemetry as u8 {
         // RFC 8972 §4.7 with EID 8339: the fields are zeroed, as far as they are there.
@@ -129,19 +131,19 @@ macro_rules! rewrite {
     }};
 }
 
-/// Gives one well-formed TLV its flags and Value: what [`apply_turn`] does with it, and all that is to be done with one that
-/// [`super::Survey::skim`] gave.
+/// Gives one well-formed TLV its flags and Value: what [`apply_step`] does with it, and all that is to be done with one that
+/// [`super::TlvScan::next_simple`] gave.
 #[inline(always)]
-pub fn process<B: Bytes, E: Environment>(
+pub fn apply_tlv<B: PacketBuf, E: ReflectorEnv>(
     payload: &mut B,
     tlv: Tlv,
     plan: &Plan,
-    facts: &Facts,
+    meta: &PacketMeta,
     policy: &Policy,
-    environment: &mut E,
-    steering: &mut Steering,
+    env: &mut E,
+    reply_options: &mut ReplyOptions,
 ) {
-    let received = TrafficClass(facts.traffic_class);
+    let received = TrafficClass(meta.traffic_class);
     let mut flags = Flags::NONE;
     // Comparisons and not a `match` on `Kind`: the number comes from a map, and every value of it must have a meaning.
     let is = |kind: Kind| E::KINDS.has(kind as u8) && tlv.number == kind as u8;
@@ -150,28 +152,28 @@ pub fn process<B: Bytes, E: Environment>(
     } else if is(Kind::ClassOfService) {
         rewrite!(payload, tlv, |body: ClassOfService| {
             let (body, class) = body.reflect(received, policy);
-            steering.traffic_class = class;
+            reply_options.traffic_class = class;
             body
         });
     } else if is(Kind::TimestampInformation) {
-        payload.put(tlv.value(), facts.timestamp_information);
+        payload.put(tlv.value(), meta.timestamp_information);
     } else if is(Kind::DirectMeasurement) {
-        if facts.has_counts() {
-            rewrite!(payload, tlv, |body: DirectMeasurement| body.reflect(facts));
+        if meta.has_counts() {
+            rewrite!(payload, tlv, |body: DirectMeasurement| body.reflect(meta));
         } else {
             // Nothing is counted, and no number is better than a wrong one (RFC 8972 §4.5).
             flags = Flags::UNRECOGNIZED;
         }
     } else if is(Kind::Location) {
-        location::reflect_head(payload, tlv.value(), facts, policy);
-        environment.location_subs(payload, tlv.value() + location::FIXED_LEN, tlv.end(), facts, policy);
+        location::reflect_head(payload, tlv.value(), meta, policy);
+        env.location_subs(payload, tlv.value() + location::FIXED_LEN, tlv.end(), meta, policy);
     } else if is(Kind::FollowUpTelemetry) {
-        let body: [u8; size_of::<FollowUpTelemetry>()] = transmute!(FollowUpTelemetry::reflect(facts));
+        let body: [u8; size_of::<FollowUpTelemetry>()] = transmute!(FollowUpTelemetry::reflect(meta));
         payload.put(tlv.value(), body);
     } else if is(Kind::AccessReport) {
         rewrite!(payload, tlv, |body: AccessReport| {
             if body.is_valid() {
-                steering.access_report = Some(body);
+                reply_options.access_report = Some(body);
             } else {
                 // To be discarded, says RFC 8972 §4.6, and not how that shows on the wire.
                 flags = Flags::UNRECOGNIZED;
@@ -180,7 +182,7 @@ pub fn process<B: Bytes, E: Environment>(
             AccessReport { access_id: body.access_id & 0xf0, reserved: U16::ZERO, ..body }
         });
     } else if is(Kind::DestinationNodeAddress) {
-        flags = destination_node(payload, &tlv, facts, policy, environment, steering);
+        flags = destination_node(payload, &tlv, meta, policy, env, reply_options);
     } else if is(Kind::MicroSessionId) {
         if policy.micro_session_id == 0 {
             flags = Flags::UNRECOGNIZED;
@@ -191,27 +193,27 @@ pub fn process<B: Bytes, E: Environment>(
             });
         }
     } else if is(Kind::DestinationPort) {
-        flags = destination_port(payload, &tlv, policy, steering);
+        flags = destination_port(payload, &tlv, policy, reply_options);
     } else if is(Kind::ReflectedFixedHeader) {
-        flags = fixed_header(payload, &tlv, plan, environment, steering);
+        flags = fixed_header(payload, &tlv, plan, env, reply_options);
     } else if is(Kind::ClassOfServiceV2) {
         rewrite!(payload, tlv, |body: ClassOfServiceV2| {
             let (body, class) = body.reflect(received, policy);
-            steering.traffic_class = class;
+            reply_options.traffic_class = class;
             body
         });
     } else if is(Kind::DscpEcn) {
         rewrite!(payload, tlv, |body: DscpEcn| {
             let otherwise = TrafficClass::new(received.dscp(), Ecn::default());
             let (body, class) = body.reflect(received, otherwise, policy);
-            steering.traffic_class = class;
+            reply_options.traffic_class = class;
             body
         });
     } else if is(Kind::ReturnPath) && !E::KINDS.has(Kind::Hmac as u8) {
         // The kernel comes here with a Control Code alone, or a Return Path that is not the first and so is not used
         // (RFC 9503 §4). With "no reply" it would not have come here.
     } else if tlv.number != 0 && E::KINDS.has(tlv.number) {
-        environment.finish(payload, tlv, plan, facts, policy);
+        env.finish(payload, tlv, plan, meta, policy);
         return;
     } else {
         flags = Flags::UNRECOGNIZED;
@@ -221,13 +223,13 @@ pub fn process<B: Bytes, E: Environment>(
 
 /// RFC 9503 §3: ours means U=0 and the reply's source, another's means U=1 and an ordinary reply.
 #[inline(always)]
-fn destination_node<B: Bytes, E: Environment>(
+fn destination_node<B: PacketBuf, E: ReflectorEnv>(
     payload: &B,
     tlv: &Tlv,
-    facts: &Facts,
+    meta: &PacketMeta,
     policy: &Policy,
-    environment: &E,
-    steering: &mut Steering,
+    env: &E,
+    reply_options: &mut ReplyOptions,
 ) -> Flags {
     let address = if tlv.length == 4 {
         payload.get::<4>(tlv.value()).map(Address::v4)
@@ -242,21 +244,21 @@ fn destination_node<B: Bytes, E: Environment>(
         return Flags::UNRECOGNIZED;
     }
     // The address that the packet came to was found to be ours before.
-    if address == facts.destination {
+    if address == meta.destination {
         return Flags::NONE;
     }
-    if !environment.is_local(&address) {
+    if !env.is_local(&address) {
         return Flags::UNRECOGNIZED;
     }
-    if address.is_ipv4() == facts.destination.is_ipv4() {
-        steering.source = Some(address);
+    if address.is_ipv4() == meta.destination.is_ipv4() {
+        reply_options.source = Some(address);
     }
     Flags::NONE
 }
 
 /// The reply to another UDP port of the sender's, where policy allows that; else U=1.
 #[inline(always)]
-fn destination_port<B: Bytes>(payload: &B, tlv: &Tlv, policy: &Policy, steering: &mut Steering) -> Flags {
+fn destination_port<B: PacketBuf>(payload: &B, tlv: &Tlv, policy: &Policy, reply_options: &mut ReplyOptions) -> Flags {
     let Some(octets) = payload.get::<{ size_of::<DestinationPort>() }>(tlv.value()) else {
         return Flags::UNRECOGNIZED;
     };
@@ -264,18 +266,18 @@ fn destination_port<B: Bytes>(payload: &B, tlv: &Tlv, policy: &Policy, steering:
     if body.port.get() == 0 || !policy.has(Policy::DESTINATION_PORT) {
         return Flags::UNRECOGNIZED;
     }
-    steering.destination_port = Some(body.port.get());
+    reply_options.destination_port = Some(body.port.get());
     Flags::NONE
 }
 
 /// The received IP header, whole, where the selector matches it; else C=1 and the Value unchanged (ext-hdr §6.1).
 #[inline(always)]
-fn fixed_header<B: Bytes, E: Environment>(
+fn fixed_header<B: PacketBuf, E: ReflectorEnv>(
     payload: &mut B,
     tlv: &Tlv,
     plan: &Plan,
-    environment: &E,
-    steering: &mut Steering,
+    env: &E,
+    reply_options: &mut ReplyOptions,
 ) -> Flags {
     const SELECTOR: usize = 4;
     if plan.headers_out_of_order {
@@ -285,25 +287,26 @@ fn fixed_header<B: Bytes, E: Environment>(
         return Flags::CONFORMANT;
     };
     // Only one header of each length is in sight, and it is given once.
-    let matches = |head: [u8; SELECTOR]| !steering.is_header_used && (selector == [0; SELECTOR] || selector == head);
+    let matches =
+        |head: [u8; SELECTOR]| !reply_options.is_header_used && (selector == [0; SELECTOR] || selector == head);
     if tlv.length == 20 {
-        match environment.fixed_header::<20>() {
+        match env.fixed_header::<20>() {
             Some(header) if matches([header[0], header[1], header[2], header[3]]) => payload.put(tlv.value(), header),
             _ => return Flags::CONFORMANT,
         };
     } else {
-        match environment.fixed_header::<40>() {
+        match env.fixed_header::<40>() {
             Some(header) if matches([header[0], header[1], header[2], header[3]]) => payload.put(tlv.value(), header),
             _ => return Flags::CONFORMANT,
         };
     }
-    steering.is_header_used = true;
+    reply_options.is_header_used = true;
     Flags::NONE
 }
 
 /// What the reflector says of itself in a reply's base packet, T3 not included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Base {
+pub struct ReplyFields {
     /// Whether the session counts its replies itself; else the request's Sequence Number is repeated.
     pub is_stateful: bool,
     /// Sequence Number of the reply, in a stateful session.
@@ -316,77 +319,77 @@ pub struct Base {
     pub ttl: u8,
 }
 
-impl From<&Facts> for Base {
+impl From<&PacketMeta> for ReplyFields {
     #[inline(always)]
-    fn from(facts: &Facts) -> Self {
+    fn from(meta: &PacketMeta) -> Self {
         Self {
-            is_stateful: facts.is_stateful(),
-            sequence: facts.sequence,
-            receive_timestamp: facts.receive_timestamp,
-            error_estimate: facts.error_estimate,
-            ttl: facts.ttl,
+            is_stateful: meta.is_stateful(),
+            sequence: meta.sequence,
+            receive_timestamp: meta.receive_timestamp,
+            error_estimate: meta.error_estimate,
+            ttl: meta.ttl,
         }
     }
 }
 
 /// What [`stamp`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamped {
+pub struct StampResult {
     /// What was copied from the request.
-    pub echo: Echo,
+    pub reflected: ReflectedFields,
     /// What the base packet's sum has lost and gained.
-    pub difference: Difference,
+    pub delta: ChecksumDelta,
 }
 
 /// Writes the reply's base packet over the request's (RFC 8762 §4.3). `timestamp` is
 /// T3 in the policy's format, read as late as possible. In authenticated mode the HMAC field is left zero: it is
 /// computed after this. `None`, with nothing written, where the base packet is not all there.
 #[inline(always)]
-pub fn stamp<B: Bytes>(payload: &mut B, mode: Mode, base: Base, timestamp: u64) -> Option<Stamped> {
+pub fn stamp<B: PacketBuf>(payload: &mut B, mode: Mode, fields: ReplyFields, timestamp: u64) -> Option<StampResult> {
     match mode {
-        Mode::Open => {
-            let request: sender::OpenPacket = transmute!(payload.get::<OPEN_LEN>(0)?);
-            let echo = Echo::from(request);
-            let stamp = base.stamp(echo, timestamp);
-            let reply: [u8; OPEN_LEN] = transmute!(reflector::OpenPacket::new(stamp, echo));
+        Mode::Unauthenticated => {
+            let request: sender::UnauthenticatedPacket = transmute!(payload.get::<UNAUTHENTICATED_LEN>(0)?);
+            let reflected = ReflectedFields::from(request);
+            let stamp = fields.stamp(reflected, timestamp);
+            let reply: [u8; UNAUTHENTICATED_LEN] = transmute!(reflector::UnauthenticatedPacket::new(stamp, reflected));
             payload.put(0, reply);
-            Some(Stamped { echo, difference: stamp.difference(&request) })
+            Some(StampResult { reflected, delta: stamp.checksum_delta(&request) })
         }
         Mode::Authenticated => {
             let request = payload.get::<AUTHENTICATED_LEN>(0)?;
             let packet: sender::AuthenticatedPacket = transmute!(request);
-            let echo = Echo::from(packet);
-            let reply = reflector::AuthenticatedPacket::new(base.stamp(echo, timestamp), echo);
+            let reflected = ReflectedFields::from(packet);
+            let reply = reflector::AuthenticatedPacket::new(fields.stamp(reflected, timestamp), reflected);
             let reply: [u8; AUTHENTICATED_LEN] = transmute!(reply);
             payload.put(0, reply);
-            let difference = Difference { removed: checksum::sum(&request), added: checksum::sum(&reply) };
-            Some(Stamped { echo, difference })
+            let delta = ChecksumDelta { removed: checksum::sum(&request), added: checksum::sum(&reply) };
+            Some(StampResult { reflected, delta })
         }
     }
 }
 
 /// What a reply in open mode says of its exchange, for the session's history. `None` where it is not all there.
 #[inline(always)]
-pub fn recount<B: Bytes>(payload: &B) -> Option<HistorySlot> {
+pub fn history_entry<B: PacketBuf>(payload: &B) -> Option<HistorySlot> {
     // Field by field, since they are fewer than all and those of eight octets are not aligned.
     let number = |at: usize| payload.get::<4>(at).map(u32::from_be_bytes);
     let time = |at: usize| payload.get::<8>(at).map(u64::from_be_bytes);
     Some(HistorySlot {
         tag: 0,
-        reflector_sequence: number(offset_of!(reflector::OpenPacket, sequence_number))?,
-        sender_timestamp: time(offset_of!(reflector::OpenPacket, sender_timestamp))?,
-        receive_timestamp: time(offset_of!(reflector::OpenPacket, receive_timestamp))?,
-        timestamp: time(offset_of!(reflector::OpenPacket, timestamp))?,
-        sender_sequence: number(offset_of!(reflector::OpenPacket, sender_sequence_number))?,
+        reflector_sequence: number(offset_of!(reflector::UnauthenticatedPacket, sequence_number))?,
+        sender_timestamp: time(offset_of!(reflector::UnauthenticatedPacket, sender_timestamp))?,
+        receive_timestamp: time(offset_of!(reflector::UnauthenticatedPacket, receive_timestamp))?,
+        timestamp: time(offset_of!(reflector::UnauthenticatedPacket, timestamp))?,
+        sender_sequence: number(offset_of!(reflector::UnauthenticatedPacket, sender_sequence_number))?,
         reserved: 0,
     })
 }
 
-impl Base {
+impl ReplyFields {
     #[inline(always)]
-    fn stamp(self, echo: Echo, timestamp: u64) -> Stamp {
+    fn stamp(self, reflected: ReflectedFields, timestamp: u64) -> Stamp {
         Stamp {
-            sequence_number: if self.is_stateful { U32::new(self.sequence) } else { echo.sequence_number },
+            sequence_number: if self.is_stateful { U32::new(self.sequence) } else { reflected.sequence_number },
             timestamp: Timestamp::from_bits(timestamp),
             receive_timestamp: Timestamp::from_bits(self.receive_timestamp),
             error_estimate: ErrorEstimate::from_bits(self.error_estimate),

@@ -2,9 +2,9 @@
 //! specifies it).
 
 use super::Policy;
-use crate::bytes::Bytes;
+use crate::packet_buf::PacketBuf;
 use crate::tlv::{HEADER_LEN, Header, Kind};
-use crate::wire::OPEN_LEN;
+use crate::wire::UNAUTHENTICATED_LEN;
 
 /// Sequence Number of every heartbeat.
 pub const HEARTBEAT_SEQUENCE: u32 = 0x22;
@@ -15,11 +15,12 @@ const VALUE: usize = 8;
 /// Returns true if a payload of `len` octets is a heartbeat: a base packet with the Sequence Number of all of them, and behind
 /// it a Heartbeat TLV alone. From a listening port it is no loop, since nobody answers it.
 #[inline(always)]
-pub fn is_heartbeat<B: Bytes>(payload: &B, len: usize, policy: &Policy) -> bool {
-    if len != OPEN_LEN + HEADER_LEN + VALUE || payload.get::<4>(0) != Some(HEARTBEAT_SEQUENCE.to_be_bytes()) {
+pub fn is_heartbeat<B: PacketBuf>(payload: &B, len: usize, policy: &Policy) -> bool {
+    if len != UNAUTHENTICATED_LEN + HEADER_LEN + VALUE || payload.get::<4>(0) != Some(HEARTBEAT_SEQUENCE.to_be_bytes())
+    {
         return false;
     }
-    let Some(octets) = payload.get::<HEADER_LEN>(OPEN_LEN) else { return false };
+    let Some(octets) = payload.get::<HEADER_LEN>(UNAUTHENTICATED_LEN) else { return false };
     let header: Header = zerocopy::transmute!(octets);
     let length = header.length.get();
     usize::from(length) == VALUE && policy.code_points.kind(header.code, length) == Kind::Heartbeat as u8
@@ -28,7 +29,7 @@ pub fn is_heartbeat<B: Bytes>(payload: &B, len: usize, policy: &Policy) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bytes::ReadBytes;
+    use crate::packet_buf::ReadOnlyBuf;
     use crate::tlv::{CodePoints, Profile};
 
     #[test]
@@ -36,7 +37,7 @@ mod tests {
         let mut octets = [0; 56];
         octets[3] = 0x22;
         octets[44..48].copy_from_slice(&[0x80, 242, 0, 8]);
-        let is = |octets: &[u8], policy: &Policy| is_heartbeat(&ReadBytes(octets), octets.len(), policy);
+        let is = |octets: &[u8], policy: &Policy| is_heartbeat(&ReadOnlyBuf(octets), octets.len(), policy);
         assert!(is(&octets, &Policy::DEFAULT));
         assert!(!is(&octets[..55], &Policy::DEFAULT));
         for (at, octet) in [(3, 0x23), (45, 243), (47, 4)] {

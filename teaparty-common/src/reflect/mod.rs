@@ -6,35 +6,35 @@
 
 mod address;
 mod apply;
-mod facts;
 mod heartbeat;
+mod packet_meta;
 mod policy;
 mod reply_loop;
 mod source;
+mod tlv_iter;
 mod verdict;
-mod walk;
 
 #[cfg(test)]
 mod tests;
 
 pub use address::Address;
-pub use apply::{Base, Stamped, Steering, apply, apply_turn, process, recount, stamp};
-pub use facts::Facts;
+pub use apply::{ReplyFields, ReplyOptions, StampResult, apply, apply_step, apply_tlv, history_entry, stamp};
 pub use heartbeat::{HEARTBEAT_SEQUENCE, is_heartbeat};
+pub use packet_meta::PacketMeta;
 pub use policy::{LocationFields, Policy};
 pub use reply_loop::{WINDOW_S, is_reply_to_ours, may_be_reply};
 pub use source::is_invalid_source;
-pub use verdict::{Class, REASON_SLOTS, REASONS, Reason, Verdict};
-pub use walk::{Step, Tlv, step};
+pub use tlv_iter::{Tlv, TlvItem, next_tlv};
+pub use verdict::{Disposition, REASON_SLOTS, REASONS, Reason, Verdict};
 
-use crate::bytes::Bytes;
-use crate::tlv::steering::MicroSessionId;
-use crate::tlv::{Finisher, HEADER_LEN, Kind, KindSet, location, return_path};
+use crate::packet_buf::PacketBuf;
+use crate::tlv::micro_session::MicroSessionId;
+use crate::tlv::{HEADER_LEN, HandledBy, Kind, KindSet, location, return_path};
 use crate::wire::{ErrorEstimate, Mode, sender};
 
 /// What verification of the HMAC TLV came to, before any TLV has an effect (RFC 8972 §4.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Integrity {
+pub enum TlvIntegrity {
     /// There is nothing to verify.
     NotAsked,
     /// The HMAC TLV is right; the environment signs the reply's after [`apply`].
@@ -44,7 +44,7 @@ pub enum Integrity {
 }
 
 /// Where a reflection happens, and what it can do there.
-pub trait Environment {
+pub trait ReflectorEnv {
     /// The TLVs that may be finished here. Any other known one makes the packet a [`Verdict::Punt`].
     const KINDS: KindSet;
     /// Most sub-TLVs of a Location or a Return Path that are walked here; a packet with more is punted.
@@ -58,18 +58,33 @@ pub trait Environment {
     /// The received packet's IPv4 header without options, or its IPv6 header, if `N` octets is what it has.
     fn fixed_header<const N: usize>(&self) -> Option<[u8; N]>;
 
-    /// Answers the sub-TLVs of a Location that lie from `sub` up to `end`: [`location::turn`] until there are no more.
+    /// Answers the sub-TLVs of a Location that lie from `sub` up to `end`: [`location::step`] until there are no more.
     #[inline(always)]
-    fn location_subs<B: Bytes>(&mut self, payload: &mut B, sub: usize, end: usize, facts: &Facts, policy: &Policy) {
+    fn location_subs<B: PacketBuf>(
+        &mut self,
+        payload: &mut B,
+        sub: usize,
+        end: usize,
+        meta: &PacketMeta,
+        policy: &Policy,
+    ) {
         let mut sub = sub;
-        while let Some(next) = location::turn(payload, sub, end, facts, policy) {
+        while let Some(next) = location::step(payload, sub, end, meta, policy) {
             sub = next;
         }
     }
 
-    /// Finishes a TLV that only the controller can: a kind with [`crate::tlv::Finisher::Controller`], or a Return Path
+    /// Finishes a TLV that only the controller can: a kind with [`crate::tlv::HandledBy::Controller`], or a Return Path
     /// without a Control Code. Edits Value and Flags in place. Environments whose [`Self::KINDS`] has none need not care.
-    fn finish<B: Bytes>(&mut self, _payload: &mut B, _tlv: Tlv, _plan: &Plan, _facts: &Facts, _policy: &Policy) {}
+    fn finish<B: PacketBuf>(
+        &mut self,
+        _payload: &mut B,
+        _tlv: Tlv,
+        _plan: &Plan,
+        _facts: &PacketMeta,
+        _policy: &Policy,
+    ) {
+    }
 }
 
 /// What [`plan`] found out, for [`apply`].
@@ -82,7 +97,7 @@ pub struct Plan {
     /// Whether there are TLVs to look at.
     pub has_tlvs: bool,
     /// Whether they may have an effect.
-    pub integrity: Integrity,
+    pub integrity: TlvIntegrity,
     /// Where the walk over TLVs ends: `len`, or where padding of zeros begins.
     pub tlvs_end: usize,
     /// Kinds that occur before the walk ends.
@@ -101,7 +116,7 @@ impl Plan {
             len,
             mode,
             has_tlvs: false,
-            integrity: Integrity::NotAsked,
+            integrity: TlvIntegrity::NotAsked,
             tlvs_end: len,
             seen: KindSet::EMPTY,
             control_conflict: false,
@@ -116,9 +131,9 @@ impl Plan {
 /// pseudo-random (RFC 4656 §4.1.2). Such a sender knows no authenticated mode of ours, so a packet that is too short for that
 /// one is of the session that its octets name, and fails there.
 #[inline(always)]
-pub fn ssid<B: Bytes>(payload: &B, len: usize, mode: Mode) -> u16 {
+pub fn ssid<B: PacketBuf>(payload: &B, len: usize, mode: Mode) -> u16 {
     let (at, least) = match mode {
-        Mode::Open => (core::mem::offset_of!(sender::OpenPacket, ssid), mode.base_len()),
+        Mode::Unauthenticated => (core::mem::offset_of!(sender::UnauthenticatedPacket, ssid), mode.base_len()),
         Mode::Authenticated => {
             let at = core::mem::offset_of!(sender::AuthenticatedPacket, ssid);
             (at, at + 2)
@@ -133,36 +148,42 @@ pub fn ssid<B: Bytes>(payload: &B, len: usize, mode: Mode) -> u16 {
 /// Decides whether this environment can answer the packet. Reads only; never panics, for any bytes.
 ///
 /// * `payload`: the UDP payload, `len` octets (UDP length minus 8). More than is there gives [`Verdict::Punt`]. Where
-///   the environment [can grow](Environment::CAN_GROW) a packet, the caller has zero-filled it up to the base length.
+///   the environment [can grow](ReflectorEnv::CAN_GROW) a packet, the caller has zero-filled it up to the base length.
 /// * `mode`: from the session's configuration, never from the octets.
-/// * `integrity`: what verification of the HMAC TLV came to. The kernel says [`Integrity::NotAsked`] and punts such packets.
+/// * `integrity`: what verification of the HMAC TLV came to. The kernel says [`TlvIntegrity::NotAsked`] and punts such packets.
 ///
 /// Malformed TLVs give `Reflect` too: they are reflected with the M flag (RFC 8972 §4).
 /// Cost: one pass over the TLV headers.
 #[inline(always)]
-pub fn plan<B: Bytes, E: Environment>(
+pub fn plan<B: PacketBuf, E: ReflectorEnv>(
     payload: &B,
     len: usize,
     mode: Mode,
     policy: &Policy,
-    integrity: Integrity,
-    environment: &E,
+    integrity: TlvIntegrity,
+    env: &E,
 ) -> Verdict {
-    let verdict = plan_bare(payload, len, mode, policy, environment);
+    let verdict = plan_bare(payload, len, mode, policy, env);
     let Verdict::Reflect(mut plan) = verdict else { return verdict };
     if len <= mode.base_len() || policy.has(Policy::NO_TLV) {
         return verdict;
     }
     plan.has_tlvs = true;
     plan.integrity = integrity;
-    let mut survey = Survey::new(mode);
-    while survey.turn(payload, len, policy, environment) {}
-    survey.conclude(plan, policy)
+    let mut scan = TlvScan::new(mode);
+    while scan.step(payload, len, policy, env) {}
+    scan.finish(plan, policy)
 }
 
 /// [`plan`] for a packet whose tail is not looked at: sizes and base packet only.
 #[inline(always)]
-pub fn plan_bare<B: Bytes, E: Environment>(payload: &B, len: usize, mode: Mode, policy: &Policy, _: &E) -> Verdict {
+pub fn plan_bare<B: PacketBuf, E: ReflectorEnv>(
+    payload: &B,
+    len: usize,
+    mode: Mode,
+    policy: &Policy,
+    _: &E,
+) -> Verdict {
     let base_len = mode.base_len();
     if len < usize::from(policy.min_payload) {
         return Verdict::Drop(Reason::TooShort);
@@ -181,16 +202,16 @@ pub fn plan_bare<B: Bytes, E: Environment>(payload: &B, len: usize, mode: Mode, 
 
 /// Whether the Error Estimate has Multiplier 0. Octets that are not there count as zero.
 #[inline(always)]
-fn has_zero_multiplier<B: Bytes>(payload: &B, mode: Mode) -> bool {
+fn has_zero_multiplier<B: PacketBuf>(payload: &B, mode: Mode) -> bool {
     let at = match mode {
-        Mode::Open => core::mem::offset_of!(sender::OpenPacket, error_estimate),
+        Mode::Unauthenticated => core::mem::offset_of!(sender::UnauthenticatedPacket, error_estimate),
         Mode::Authenticated => core::mem::offset_of!(sender::AuthenticatedPacket, error_estimate),
     };
     payload.get::<2>(at).is_none_or(|bits| ErrorEstimate::from_bits(u16::from_be_bytes(bits)).multiplier() == 0)
 }
 
 /// What the survey notes on its way, as bits.
-mod note {
+mod flag {
     /// A TLV needs the controller.
     pub(super) const CONTROLLER: u32 = 1;
     /// An HMAC TLV needs the controller.
@@ -215,86 +236,86 @@ mod note {
 ///
 /// [`plan`] takes all turns. The kernel program takes them itself, each in a function that the verifier looks at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Survey {
+pub struct TlvScan {
     /// Where the next TLV begins.
     pub at: usize,
     /// Where the walk ends: where padding of zeros begins, or beyond any packet.
     tlvs_end: usize,
-    notes: u32,
+    flags: u32,
     seen: KindSet,
 }
 
-impl Survey {
+impl TlvScan {
     /// Before the first turn.
     #[inline(always)]
     pub const fn new(mode: Mode) -> Self {
-        Self { at: mode.base_len(), tlvs_end: usize::MAX, notes: 0, seen: KindSet::EMPTY }
+        Self { at: mode.base_len(), tlvs_end: usize::MAX, flags: 0, seen: KindSet::EMPTY }
     }
 
     /// Whether a turn has found the end: of the packet, of what can be read as TLVs, or of all but zeros.
     #[inline(always)]
     pub const fn is_over(&self) -> bool {
-        self.notes & note::OVER != 0
+        self.flags & flag::OVER != 0
     }
 
     /// A turn for the TLVs that need no second look: well formed, and of a kind that can neither end the packet nor send
-    /// it elsewhere. Gives this one for [`process`], with [`Survey::is_over`] where it is the last; if it is none,
-    /// [`Survey::turn`] goes on from here.
+    /// it elsewhere. Gives this one for [`apply_tlv`], with [`TlvScan::is_over`] where it is the last; if it is none,
+    /// [`TlvScan::step`] goes on from here.
     #[inline(always)]
-    pub fn skim<B: Bytes>(&mut self, payload: &B, len: usize, policy: &Policy) -> Option<Tlv> {
-        let Step::Tlv(tlv) = step(payload, self.at, len, policy) else { return None };
+    pub fn next_simple<B: PacketBuf>(&mut self, payload: &B, len: usize, policy: &Policy) -> Option<Tlv> {
+        let TlvItem::Tlv(tlv) = next_tlv(payload, self.at, len, policy) else { return None };
         if !tlv.is_well_formed || !Self::SIMPLE.has(tlv.number) {
             return None;
         }
         self.at = tlv.end();
         self.seen.0 |= 1 << (tlv.number & 31);
         if self.at >= len {
-            self.notes |= note::OVER;
+            self.flags |= flag::OVER;
         }
         Some(tlv)
     }
 
-    /// The kinds that `look` has nothing to note of. A Reflected Fixed Header is one, because in front of it nothing but
+    /// The kinds that `classify` has nothing to note of. A Reflected Fixed Header is one, because in front of it nothing but
     /// these can have been skimmed.
-    pub const SIMPLE: KindSet = KindSet::finished_by(Finisher::Kernel)
+    pub const SIMPLE: KindSet = KindSet::handled_by(HandledBy::Kernel)
         .without(Kind::ReturnPath.set().with(Kind::MicroSessionId.set()).with(Kind::Location.set()));
 
     /// What a survey that consists of skimming alone comes to: the packet is answered.
     #[inline(always)]
-    pub const fn conclude_skimmed(&self, plan: &mut Plan) {
+    pub const fn finish_simple(&self, plan: &mut Plan) {
         plan.has_tlvs = true;
         plan.seen = self.seen;
     }
 
     /// Looks at one TLV of a payload of `len` octets, all of which are there. Whether there may be more.
     #[inline(always)]
-    pub fn turn<B: Bytes, E: Environment>(&mut self, payload: &B, len: usize, policy: &Policy, _: &E) -> bool {
-        let tlv = match step(payload, self.at, len, policy) {
-            Step::Tlv(tlv) => tlv,
-            Step::End => {
+    pub fn step<B: PacketBuf, E: ReflectorEnv>(&mut self, payload: &B, len: usize, policy: &Policy, _: &E) -> bool {
+        let tlv = match next_tlv(payload, self.at, len, policy) {
+            TlvItem::Tlv(tlv) => tlv,
+            TlvItem::End => {
                 self.tlvs_end = self.at;
-                self.notes |= note::OVER;
+                self.flags |= flag::OVER;
                 return false;
             }
-            Step::Stray | Step::Overrun(_) => {
-                self.notes |= note::OVER;
+            TlvItem::Stray | TlvItem::Overrun(_) => {
+                self.flags |= flag::OVER;
                 return false;
             }
         };
         self.at = tlv.end();
-        if self.notes & note::MALFORMED != 0 || !tlv.is_well_formed {
+        if self.flags & flag::MALFORMED != 0 || !tlv.is_well_formed {
             // Nothing behind a malformed TLV has an effect (RFC 8972 §4), but an HMAC TLV there still means that
             // integrity was asked for, and can't be given.
-            self.notes |= note::MALFORMED;
+            self.flags |= flag::MALFORMED;
             if tlv.number == Kind::Hmac as u8 && !E::KINDS.has(Kind::Hmac as u8) {
-                self.notes |= note::INTEGRITY;
+                self.flags |= flag::INTEGRITY;
             }
         } else if tlv.number != 0 {
-            self.notes |= look::<B, E>(payload, policy, &tlv, self.seen);
+            self.flags |= classify::<B, E>(payload, policy, &tlv, self.seen);
             self.seen.0 |= 1 << (tlv.number & 31);
         }
         if self.at >= len {
-            self.notes |= note::OVER;
+            self.flags |= flag::OVER;
             return false;
         }
         true
@@ -303,33 +324,33 @@ impl Survey {
     /// Weighs what the turns found. An HMAC TLV comes first, since it may void all the others; then what ends the
     /// packet, so that the packets punted for another TLV are sure to be answered.
     #[inline(always)]
-    pub fn conclude(&self, mut plan: Plan, policy: &Policy) -> Verdict {
-        let has = |notes: u32| self.notes & notes != 0;
+    pub fn finish(&self, mut plan: Plan, policy: &Policy) -> Verdict {
+        let has = |flags: u32| self.flags & flags != 0;
         plan.seen = self.seen;
         // A tail of zeros ends the walk before the packet ends; `apply` need not look at it again.
         if self.tlvs_end < plan.len {
             plan.tlvs_end = self.tlvs_end;
         }
-        plan.headers_out_of_order = has(note::OUT_OF_ORDER);
-        if plan.integrity == Integrity::Failed {
+        plan.headers_out_of_order = has(flag::OUT_OF_ORDER);
+        if plan.integrity == TlvIntegrity::Failed {
             return Verdict::Reflect(plan);
         }
-        if has(note::INTEGRITY) {
+        if has(flag::INTEGRITY) {
             return Verdict::Punt(Reason::IntegrityTlv);
         }
-        if has(note::OTHER_LINK) {
+        if has(flag::OTHER_LINK) {
             return Verdict::Drop(Reason::MicroSession);
         }
-        if has(note::NO_REPLY) {
-            if !has(note::WANTS_REPLIES) || !policy.has(Policy::REFLECTED_CONTROL) {
+        if has(flag::NO_REPLY) {
+            if !has(flag::WANTS_REPLIES) || !policy.has(Policy::REFLECTED_CONTROL) {
                 return Verdict::Drop(Reason::NoReplyWanted);
             }
             plan.control_conflict = true;
         }
-        if has(note::MANY_SUBS) {
+        if has(flag::MANY_SUBS) {
             // First, since it may yet turn out that no reply is wanted: a packet punted for another TLV alone is answered.
             Verdict::Punt(Reason::ManyTlvs)
-        } else if has(note::CONTROLLER) {
+        } else if has(flag::CONTROLLER) {
             Verdict::Punt(Reason::ControllerTlv)
         } else {
             Verdict::Reflect(plan)
@@ -339,45 +360,45 @@ impl Survey {
 
 /// What is to be noted of one well-formed TLV of a known kind.
 #[inline(always)]
-fn look<B: Bytes, E: Environment>(payload: &B, policy: &Policy, tlv: &Tlv, seen: KindSet) -> u32 {
+fn classify<B: PacketBuf, E: ReflectorEnv>(payload: &B, policy: &Policy, tlv: &Tlv, seen: KindSet) -> u32 {
     let is = |kind: Kind| tlv.number == kind as u8;
     let is_first = !seen.has(tlv.number);
-    let mut notes = 0;
+    let mut flags = 0;
     if is(Kind::ReflectedControl) && is_first {
         // The count of replies: two octets behind the two of their length (RFC 10052 §3).
         if payload.get::<2>(tlv.value() + 2).is_some_and(|count| count != [0, 0]) {
-            notes |= note::WANTS_REPLIES;
+            flags |= flag::WANTS_REPLIES;
         }
     }
     if !E::KINDS.has(tlv.number) {
         if is(Kind::Hmac) {
-            notes |= note::INTEGRITY;
+            flags |= flag::INTEGRITY;
         } else if needs_controller(tlv.number, policy) {
-            notes |= note::CONTROLLER;
+            flags |= flag::CONTROLLER;
         }
     } else if is(Kind::ReturnPath) {
         if is_first {
             match return_path::control_code(payload, tlv, E::MAX_SUBS) {
-                None => notes |= note::MANY_SUBS,
-                Some(Some(code)) if code.is_no_reply() => notes |= note::NO_REPLY,
+                None => flags |= flag::MANY_SUBS,
+                Some(Some(code)) if code.is_no_reply() => flags |= flag::NO_REPLY,
                 Some(Some(_)) => {}
                 // Addresses and segment lists, without a Control Code among them.
-                Some(None) if !E::KINDS.has(Kind::Hmac as u8) => notes |= note::CONTROLLER,
+                Some(None) if !E::KINDS.has(Kind::Hmac as u8) => flags |= flag::CONTROLLER,
                 Some(None) => {}
             }
         }
     } else if is(Kind::MicroSessionId) {
         if is_other_link(payload, tlv, policy) {
-            notes |= note::OTHER_LINK;
+            flags |= flag::OTHER_LINK;
         }
     } else if is(Kind::Location) {
         if location::count_subs(payload, tlv.value() + location::FIXED_LEN, tlv.end(), E::MAX_SUBS).is_none() {
-            notes |= note::MANY_SUBS;
+            flags |= flag::MANY_SUBS;
         }
     } else if is(Kind::ReflectedFixedHeader) && seen.has(Kind::ReflectedExtensionHeader as u8) {
-        notes |= note::OUT_OF_ORDER;
+        flags |= flag::OUT_OF_ORDER;
     }
-    notes
+    flags
 }
 
 /// Whether a TLV that can't be finished here has anything to finish: some come back as unrecognised wherever they are.
@@ -386,12 +407,12 @@ fn needs_controller(number: u8, policy: &Policy) -> bool {
     if number == Kind::ReflectedControl as u8 {
         return policy.has(Policy::REFLECTED_CONTROL);
     }
-    KindSet::finished_by(Finisher::Controller).has(number)
+    KindSet::handled_by(HandledBy::Controller).has(number)
 }
 
 /// Whether a Micro-session ID names a link of ours other than the one configured (RFC 9534 §3.2).
 #[inline(always)]
-fn is_other_link<B: Bytes>(payload: &B, tlv: &Tlv, policy: &Policy) -> bool {
+fn is_other_link<B: PacketBuf>(payload: &B, tlv: &Tlv, policy: &Policy) -> bool {
     if policy.micro_session_id == 0 {
         return false;
     }

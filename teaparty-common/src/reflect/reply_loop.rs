@@ -6,7 +6,7 @@
 
 use core::mem::offset_of;
 
-use crate::bytes::Bytes;
+use crate::packet_buf::PacketBuf;
 use crate::wire::{Mode, reflector};
 
 /// How long ago a T3 of ours may have been for the packet that repeats it to be a reply to ours, in seconds. A loop that takes
@@ -17,7 +17,7 @@ pub const WINDOW_S: u64 = 8;
 #[inline(always)]
 const fn sender_timestamp_at(mode: Mode) -> usize {
     match mode {
-        Mode::Open => offset_of!(reflector::OpenPacket, sender_timestamp),
+        Mode::Unauthenticated => offset_of!(reflector::UnauthenticatedPacket, sender_timestamp),
         Mode::Authenticated => offset_of!(reflector::AuthenticatedPacket, sender_timestamp),
     }
 }
@@ -25,8 +25,8 @@ const fn sender_timestamp_at(mode: Mode) -> usize {
 /// Returns true if a base packet in open mode, all of which is there, may be a reply to ours, so that a closer look is due: what
 /// an ordinary request never is, since it has zeros in that place.
 #[inline(always)]
-pub fn may_be_reply<B: Bytes>(payload: &B) -> bool {
-    payload.get::<8>(sender_timestamp_at(Mode::Open)).is_none_or(|octets| u64::from_ne_bytes(octets) != 0)
+pub fn may_be_reply<B: PacketBuf>(payload: &B) -> bool {
+    payload.get::<8>(sender_timestamp_at(Mode::Unauthenticated)).is_none_or(|octets| u64::from_ne_bytes(octets) != 0)
 }
 
 /// Returns true if a payload of `len` octets is the reply to a reply of ours: it repeats a T3 of the last [`WINDOW_S`] seconds.
@@ -35,7 +35,7 @@ pub fn may_be_reply<B: Bytes>(payload: &B) -> bool {
 /// TWAMP-Light senders put them there (RFC 4656 §4.1.2), are taken for one in 2^29 cases: the upper half of the
 /// timestamp counts seconds, and eight of 2^32 are within the window.
 #[inline(always)]
-pub fn is_reply_to_ours<B: Bytes>(
+pub fn is_reply_to_ours<B: PacketBuf>(
     payload: &B,
     len: usize,
     mode: Mode,
@@ -56,20 +56,22 @@ mod tests {
     extern crate std;
 
     use super::*;
-    use crate::bytes::ReadBytes;
+    use crate::packet_buf::ReadOnlyBuf;
     use crate::wire::{NANOS_PER_SEC, Timestamp, TimestampFormat};
 
     #[test]
     fn a_time_of_ours_from_the_last_seconds_is_known_in_its_place() {
         let now = 1_746_049_288_271_330_430;
         for format in [TimestampFormat::Ntp, TimestampFormat::Ptp] {
-            for (mode, len, at) in [(Mode::Open, 44, 28), (Mode::Authenticated, 112, 64), (Mode::Open, 36, 28)] {
+            for (mode, len, at) in
+                [(Mode::Unauthenticated, 44, 28), (Mode::Authenticated, 112, 64), (Mode::Unauthenticated, 36, 28)]
+            {
                 let is_reply = |age_ns: i64, len: usize, at: usize| {
                     let repeated = Timestamp::from_nanos((now as i64 - age_ns) as u64, format).bits();
                     let mut octets = std::vec![0x5a; 128];
                     octets[at..at + 8].copy_from_slice(&repeated.to_be_bytes());
                     let receive_timestamp = || Timestamp::from_nanos(now, format).bits();
-                    is_reply_to_ours(&ReadBytes(&octets), len, mode, receive_timestamp)
+                    is_reply_to_ours(&ReadOnlyBuf(&octets), len, mode, receive_timestamp)
                 };
                 const SECOND: i64 = NANOS_PER_SEC as i64;
                 for age in [0, 1, 40_000, SECOND / 3, SECOND, 3 * SECOND, 7 * SECOND] {
@@ -88,8 +90,8 @@ mod tests {
     fn zeros_and_random_padding_are_no_reply() {
         let receive_timestamp = 0xebbd_1788_4575_e93b_u64;
         let mut octets = [0; 44];
-        assert!(!may_be_reply(&ReadBytes(&octets)));
-        assert!(!is_reply_to_ours(&ReadBytes(&octets), 44, Mode::Open, || receive_timestamp));
+        assert!(!may_be_reply(&ReadOnlyBuf(&octets)));
+        assert!(!is_reply_to_ours(&ReadOnlyBuf(&octets), 44, Mode::Unauthenticated, || receive_timestamp));
         // A million of paddings from a generator with a fixed seed: one in 2^29 would be taken.
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         for _ in 0..1_000_000 {
@@ -97,8 +99,11 @@ mod tests {
             state ^= state >> 7;
             state ^= state << 17;
             octets[28..36].copy_from_slice(&state.to_be_bytes());
-            assert!(may_be_reply(&ReadBytes(&octets)));
-            assert!(!is_reply_to_ours(&ReadBytes(&octets), 44, Mode::Open, || receive_timestamp), "{state:x}");
+            assert!(may_be_reply(&ReadOnlyBuf(&octets)));
+            assert!(
+                !is_reply_to_ours(&ReadOnlyBuf(&octets), 44, Mode::Unauthenticated, || receive_timestamp),
+                "{state:x}"
+            );
         }
     }
 }

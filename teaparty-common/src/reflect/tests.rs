@@ -7,14 +7,14 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::bytes::SliceBytes;
-use crate::tlv::Finisher;
+use crate::packet_buf::SliceBuf;
+use crate::tlv::HandledBy;
 
 /// A kernel-like environment without addresses of its own.
 struct Kernel;
 
-impl Environment for Kernel {
-    const KINDS: KindSet = KindSet::finished_by(Finisher::Kernel);
+impl ReflectorEnv for Kernel {
+    const KINDS: KindSet = KindSet::handled_by(HandledBy::Kernel);
     const MAX_SUBS: usize = 4;
     const CAN_GROW: bool = false;
     fn is_local(&self, _: &Address) -> bool {
@@ -27,16 +27,16 @@ impl Environment for Kernel {
 
 fn decide(octets: &mut [u8], policy: &Policy) -> Verdict {
     let len = octets.len();
-    plan(&SliceBytes(octets), len, Mode::Open, policy, Integrity::NotAsked, &Kernel)
+    plan(&SliceBuf(octets), len, Mode::Unauthenticated, policy, TlvIntegrity::NotAsked, &Kernel)
 }
 
-fn reflect(octets: &mut [u8]) -> Option<Steering> {
+fn reflect(octets: &mut [u8]) -> Option<ReplyOptions> {
     let Verdict::Reflect(plan) = decide(octets, &Policy::DEFAULT) else { return None };
-    let facts = Facts { flags: Facts::STATEFUL, ..Facts::default() };
-    let mut steering = Steering::new(facts.traffic_class);
-    apply(&mut SliceBytes(octets), &plan, &facts, &Policy::DEFAULT, &mut Kernel, &mut steering);
-    stamp(&mut SliceBytes(octets), Mode::Open, Base::from(&facts), 7);
-    Some(steering)
+    let meta = PacketMeta { flags: PacketMeta::STATEFUL, ..PacketMeta::default() };
+    let mut reply_options = ReplyOptions::new(meta.traffic_class);
+    apply(&mut SliceBuf(octets), &plan, &meta, &Policy::DEFAULT, &mut Kernel, &mut reply_options);
+    stamp(&mut SliceBuf(octets), Mode::Unauthenticated, ReplyFields::from(&meta), 7);
+    Some(reply_options)
 }
 
 fn packet(tail: &[u8]) -> Vec<u8> {
@@ -52,7 +52,7 @@ fn sizes_decide_before_contents() {
     assert_eq!(decide(&mut [0; 14], &policy), Verdict::Punt(Reason::ShortPacket));
     assert!(matches!(decide(&mut [0; 44], &policy), Verdict::Reflect(plan) if !plan.has_tlvs));
     let mut octets = [0; 44];
-    let beyond = plan(&SliceBytes(&mut octets), 45, Mode::Open, &policy, Integrity::NotAsked, &Kernel);
+    let beyond = plan(&SliceBuf(&mut octets), 45, Mode::Unauthenticated, &policy, TlvIntegrity::NotAsked, &Kernel);
     assert_eq!(beyond, Verdict::Punt(Reason::LongPacket));
 }
 
@@ -96,9 +96,9 @@ proptest! {
             octets.extend(std::iter::repeat_n(flags, real));
         }
         let before = octets.clone();
-        let reflected = reflect(&mut octets).is_some();
+        let has_reply = reflect(&mut octets).is_some();
         prop_assert_eq!(octets.len(), before.len());
-        if !reflected {
+        if !has_reply {
             prop_assert_eq!(octets, before);
         }
     }

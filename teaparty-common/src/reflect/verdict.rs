@@ -22,8 +22,8 @@ macro_rules! reasons {
             }
 
             /// What happened to the packet.
-            pub const fn class(self) -> Class {
-                match self { $(Self::$name => Class::$class),* }
+            pub const fn disposition(self) -> Disposition {
+                match self { $(Self::$name => Disposition::$class),* }
             }
 
             /// The reason with this number.
@@ -36,7 +36,7 @@ macro_rules! reasons {
 
 /// What a reflector can do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Class {
+pub enum Disposition {
     /// Answered.
     Reflect,
     /// Handed to the controller, untouched.
@@ -47,7 +47,7 @@ pub enum Class {
     Pass,
 }
 
-impl Class {
+impl Disposition {
     /// Label in metrics, JSON and logs.
     pub const fn label(self) -> &'static str {
         match self {

@@ -1,9 +1,9 @@
 //! History: the session's last exchanges, newest first (the namesake's; no specification).
 
 use super::measurement::{HISTORY_DEPTH, HistoryEntry};
-use crate::bytes::Bytes;
 use crate::maps::HistorySlot;
-use crate::reflect::{Facts, Tlv};
+use crate::packet_buf::PacketBuf;
+use crate::reflect::{PacketMeta, Tlv};
 
 /// Octets of an entry.
 const ENTRY_LEN: usize = size_of::<HistoryEntry>();
@@ -12,9 +12,14 @@ const ENTRY_LEN: usize = size_of::<HistoryEntry>();
 /// exchange that is under way is not in it, and a stateless session has none.
 ///
 /// `remembered` gives what is remembered of the reply with a Sequence Number, if anything is.
-pub fn reflect<B: Bytes>(payload: &mut B, tlv: &Tlv, facts: &Facts, remembered: impl Fn(u32) -> Option<HistorySlot>) {
-    let depth = if facts.is_stateful() && facts.history_tag != 0 { HISTORY_DEPTH as u32 } else { 0 };
-    let mut entries = (1..=depth).filter_map(|back| remembered(facts.sequence.wrapping_sub(back)));
+pub fn reflect<B: PacketBuf>(
+    payload: &mut B,
+    tlv: &Tlv,
+    meta: &PacketMeta,
+    remembered: impl Fn(u32) -> Option<HistorySlot>,
+) {
+    let depth = if meta.is_stateful() && meta.history_tag != 0 { HISTORY_DEPTH as u32 } else { 0 };
+    let mut entries = (1..=depth).filter_map(|back| remembered(meta.sequence.wrapping_sub(back)));
     let length = usize::from(tlv.length);
     let mut done = 0;
     while done < length {
@@ -49,7 +54,7 @@ impl From<HistorySlot> for HistoryEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bytes::SliceBytes;
+    use crate::packet_buf::SliceBuf;
 
     fn slot(sequence: u32) -> HistorySlot {
         HistorySlot { tag: 1, reflector_sequence: sequence, sender_sequence: sequence + 100, ..HistorySlot::default() }
@@ -59,8 +64,8 @@ mod tests {
     fn newest_comes_first_and_the_last_is_cut() {
         let mut octets = [0xa5; 4 + 32 + 6];
         let tlv = Tlv { at: 0, length: 38, code: 244, number: 18, is_well_formed: true };
-        let facts = Facts { flags: Facts::STATEFUL, history_tag: 1, sequence: 9, ..Facts::default() };
-        reflect(&mut SliceBytes(&mut octets), &tlv, &facts, |n| (7..=8).contains(&n).then(|| slot(n)));
+        let meta = PacketMeta { flags: PacketMeta::STATEFUL, history_tag: 1, sequence: 9, ..PacketMeta::default() };
+        reflect(&mut SliceBuf(&mut octets), &tlv, &meta, |n| (7..=8).contains(&n).then(|| slot(n)));
         assert_eq!(octets[4..12], [0, 0, 0, 8, 0, 0, 0, 108]);
         assert_eq!(octets[36..42], [0, 0, 0, 7, 0, 0]);
     }
@@ -69,7 +74,7 @@ mod tests {
     fn a_stateless_session_has_none() {
         let mut octets = [0xa5; 4 + 40];
         let tlv = Tlv { at: 0, length: 40, code: 244, number: 18, is_well_formed: true };
-        reflect(&mut SliceBytes(&mut octets), &tlv, &Facts::default(), |n| Some(slot(n)));
+        reflect(&mut SliceBuf(&mut octets), &tlv, &PacketMeta::default(), |n| Some(slot(n)));
         assert_eq!(octets[4..], [0; 40]);
     }
 }

@@ -1,8 +1,8 @@
 //! Where the HMAC TLV stands and what it covers (RFC 8972 §4.8). Computing it takes a key, which this crate never has.
 
 use super::{HEADER_LEN, Kind};
-use crate::bytes::Bytes;
-use crate::reflect::{Policy, Step, step};
+use crate::packet_buf::PacketBuf;
+use crate::reflect::{Policy, TlvItem, next_tlv};
 use crate::wire::Mode;
 
 /// What a packet's TLVs say about their integrity.
@@ -28,7 +28,7 @@ impl Placement {
 /// Looks for the HMAC TLV in a payload of `len` octets.
 ///
 /// An authenticated session must have one, unless a single Extra Padding is all it has (RFC 8972 §4.8).
-pub fn find<B: Bytes>(payload: &B, len: usize, mode: Mode, policy: &Policy) -> Placement {
+pub fn find<B: PacketBuf>(payload: &B, len: usize, mode: Mode, policy: &Policy) -> Placement {
     let mut at = mode.base_len();
     let mut hmac = None;
     let mut is_wrong = false;
@@ -36,13 +36,13 @@ pub fn find<B: Bytes>(payload: &B, len: usize, mode: Mode, policy: &Policy) -> P
     let mut others = 0usize;
     let mut paddings = 0usize;
     loop {
-        match step(payload, at, len, policy) {
-            Step::End => break,
-            Step::Stray | Step::Overrun(_) => {
+        match next_tlv(payload, at, len, policy) {
+            TlvItem::End => break,
+            TlvItem::Stray | TlvItem::Overrun(_) => {
                 is_malformed = true;
                 break;
             }
-            Step::Tlv(tlv) => {
+            TlvItem::Tlv(tlv) => {
                 is_malformed |= !tlv.is_well_formed;
                 if tlv.number == Kind::Hmac as u8 {
                     is_wrong |= hmac.is_some();
@@ -60,7 +60,7 @@ pub fn find<B: Bytes>(payload: &B, len: usize, mode: Mode, policy: &Policy) -> P
     match (hmac, mode) {
         (Some(_), _) if is_wrong || is_malformed => Placement::Wrong,
         (Some(at), _) => Placement::At(at),
-        (None, Mode::Open) => Placement::NotAsked,
+        (None, Mode::Unauthenticated) => Placement::NotAsked,
         (None, Mode::Authenticated) if others == 0 && paddings <= 1 && !is_malformed => Placement::NotAsked,
         (None, Mode::Authenticated) => Placement::Wrong,
     }
@@ -72,7 +72,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::bytes::SliceBytes;
+    use crate::packet_buf::SliceBuf;
 
     fn found(mode: Mode, tlvs: &[(u8, usize)]) -> Placement {
         let mut octets = std::vec![1; mode.base_len()];
@@ -81,19 +81,19 @@ mod tests {
             octets.extend(std::iter::repeat_n(0x11, *length));
         }
         let len = octets.len();
-        find(&SliceBytes(&mut octets), len, mode, &Policy::DEFAULT)
+        find(&SliceBuf(&mut octets), len, mode, &Policy::DEFAULT)
     }
 
     #[test]
     fn it_stands_behind_all_but_padding() {
-        assert_eq!(found(Mode::Open, &[(3, 4), (8, 16)]), Placement::At(52));
-        assert_eq!(found(Mode::Open, &[(1, 4), (8, 16), (1, 8)]), Placement::At(52));
-        assert_eq!(found(Mode::Open, &[(8, 16), (3, 4)]), Placement::Wrong);
-        assert_eq!(found(Mode::Open, &[(8, 16), (200, 0)]), Placement::Wrong);
-        assert_eq!(found(Mode::Open, &[(8, 16), (8, 16)]), Placement::Wrong);
-        assert_eq!(found(Mode::Open, &[(8, 15)]), Placement::Wrong);
-        assert_eq!(found(Mode::Open, &[(3, 5), (8, 16)]), Placement::Wrong);
-        assert_eq!(found(Mode::Open, &[(3, 5)]), Placement::NotAsked);
+        assert_eq!(found(Mode::Unauthenticated, &[(3, 4), (8, 16)]), Placement::At(52));
+        assert_eq!(found(Mode::Unauthenticated, &[(1, 4), (8, 16), (1, 8)]), Placement::At(52));
+        assert_eq!(found(Mode::Unauthenticated, &[(8, 16), (3, 4)]), Placement::Wrong);
+        assert_eq!(found(Mode::Unauthenticated, &[(8, 16), (200, 0)]), Placement::Wrong);
+        assert_eq!(found(Mode::Unauthenticated, &[(8, 16), (8, 16)]), Placement::Wrong);
+        assert_eq!(found(Mode::Unauthenticated, &[(8, 15)]), Placement::Wrong);
+        assert_eq!(found(Mode::Unauthenticated, &[(3, 5), (8, 16)]), Placement::Wrong);
+        assert_eq!(found(Mode::Unauthenticated, &[(3, 5)]), Placement::NotAsked);
     }
 
     #[test]
@@ -112,6 +112,6 @@ mod tests {
         octets.extend([0x11; 16]);
         octets.extend([1, 2]);
         let len = octets.len();
-        assert_eq!(find(&SliceBytes(&mut octets), len, Mode::Open, &Policy::DEFAULT), Placement::Wrong);
+        assert_eq!(find(&SliceBuf(&mut octets), len, Mode::Unauthenticated, &Policy::DEFAULT), Placement::Wrong);
     }
 }

@@ -4,8 +4,8 @@ use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::header::{Flags, HEADER_LEN, Header};
-use crate::bytes::Bytes;
-use crate::reflect::{Facts, LocationFields, Policy};
+use crate::packet_buf::PacketBuf;
+use crate::reflect::{LocationFields, PacketMeta, Policy};
 
 /// The fixed head of a Location body, 4 octets; sub-TLVs follow (RFC 8972 §4.2.1).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub mod sub {
 
 /// How many sub-TLVs a walk over `len` octets at `at` meets, an overrunning one included; `None` above `most`.
 #[inline(always)]
-pub fn count_subs<B: Bytes>(payload: &B, mut at: usize, end: usize, most: usize) -> Option<usize> {
+pub fn count_subs<B: PacketBuf>(payload: &B, mut at: usize, end: usize, most: usize) -> Option<usize> {
     for count in 0..=most {
         if at + HEADER_LEN > end {
             return Some(count);
@@ -57,13 +57,13 @@ pub fn count_subs<B: Bytes>(payload: &B, mut at: usize, end: usize, most: usize)
 
 /// Fills the fixed head of the Location body that lies at `at`. Sub-TLVs follow by [`turn`].
 #[inline(always)]
-pub fn reflect_head<B: Bytes>(payload: &mut B, at: usize, facts: &Facts, policy: &Policy) {
+pub fn reflect_head<B: PacketBuf>(payload: &mut B, at: usize, meta: &PacketMeta, policy: &Policy) {
     let ports = if policy.location_hides(LocationFields::PORTS) {
         [0; FIXED_LEN]
     } else {
         zerocopy::transmute!(Location {
-            destination_port: U16::new(facts.destination_port),
-            source_port: U16::new(facts.source_port),
+            destination_port: U16::new(meta.destination_port),
+            source_port: U16::new(meta.source_port),
         })
     };
     payload.put(at, ports);
@@ -72,7 +72,13 @@ pub fn reflect_head<B: Bytes>(payload: &mut B, at: usize, facts: &Facts, policy:
 /// Answers the sub-TLV at `sub` of a Location body that ends at `end`, in place; its Length does not change (RFC 8972
 /// §4.2.2). Gives where the next one begins, or `None` when nothing more is touched.
 #[inline(always)]
-pub fn turn<B: Bytes>(payload: &mut B, sub: usize, end: usize, facts: &Facts, policy: &Policy) -> Option<usize> {
+pub fn step<B: PacketBuf>(
+    payload: &mut B,
+    sub: usize,
+    end: usize,
+    meta: &PacketMeta,
+    policy: &Policy,
+) -> Option<usize> {
     if sub >= end {
         return None;
     }
@@ -88,13 +94,20 @@ pub fn turn<B: Bytes>(payload: &mut B, sub: usize, end: usize, facts: &Facts, po
         payload.put(sub, [Flags::MALFORMED.0]);
         return None;
     }
-    if answer(payload, sub, header.code, value_len, facts, policy) { Some(value + value_len) } else { None }
+    if fill_sub(payload, sub, header.code, value_len, meta, policy) { Some(value + value_len) } else { None }
 }
 
 /// Answers one sub-TLV whose octets are all there: type, value and flags change, its Length does not. Returns false for a
 /// malformed one: what follows it is not touched, as behind a malformed TLV (RFC 8972 §4.2.1, §4).
 #[inline(always)]
-fn answer<B: Bytes>(payload: &mut B, sub: usize, code: u8, value_len: usize, facts: &Facts, policy: &Policy) -> bool {
+fn fill_sub<B: PacketBuf>(
+    payload: &mut B,
+    sub: usize,
+    code: u8,
+    value_len: usize,
+    meta: &PacketMeta,
+    policy: &Policy,
+) -> bool {
     let value = sub + HEADER_LEN;
     let (wanted_len, field) = match code {
         sub::SOURCE_MAC => (8, LocationFields::SOURCE_MAC),
@@ -111,12 +124,12 @@ fn answer<B: Bytes>(payload: &mut B, sub: usize, code: u8, value_len: usize, fac
     }
     let hidden = policy.location_hides(field);
     let code = if code == sub::SOURCE_MAC {
-        let mac = if hidden { [0; 6] } else { facts.source_mac };
+        let mac = if hidden { [0; 6] } else { meta.source_mac };
         payload.put::<8>(value, [mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0]);
-        if facts.has_source_mac() { sub::SOURCE_EUI48 } else { sub::SOURCE_EUI64 }
+        if meta.has_source_mac() { sub::SOURCE_EUI48 } else { sub::SOURCE_EUI64 }
     } else {
         let is_source = code == sub::SOURCE_IP;
-        let address = if is_source { &facts.source } else { &facts.destination };
+        let address = if is_source { &meta.source } else { &meta.destination };
         let octets = if hidden { [0; 16] } else { address.location_octets() };
         payload.put::<16>(value, octets);
         match (is_source, address.is_ipv4()) {

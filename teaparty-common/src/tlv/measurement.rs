@@ -4,7 +4,7 @@
 use zerocopy::network_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::reflect::Facts;
+use crate::reflect::PacketMeta;
 use crate::wire::Timestamp;
 
 /// Timestamp Information body, 4 octets: all of it describes the reflector (RFC 8972 §4.3).
@@ -45,11 +45,11 @@ pub struct DirectMeasurement {
 impl DirectMeasurement {
     /// The reply's body: the reflector's counters, whatever came in their place.
     #[inline(always)]
-    pub fn reflect(self, facts: &Facts) -> Self {
+    pub fn reflect(self, meta: &PacketMeta) -> Self {
         Self {
             sender_tx_counter: self.sender_tx_counter,
-            reflector_rx_counter: U32::new(facts.received),
-            reflector_tx_counter: U32::new(facts.transmitted),
+            reflector_rx_counter: U32::new(meta.received),
+            reflector_tx_counter: U32::new(meta.transmitted),
         }
     }
 }
@@ -74,11 +74,11 @@ pub const FOLLOW_UP_CLEARED: usize = 12;
 impl FollowUpTelemetry {
     /// The reply's body: the previous reply of the session; zeros where there is none, or no state.
     #[inline(always)]
-    pub fn reflect(facts: &Facts) -> Self {
+    pub fn reflect(meta: &PacketMeta) -> Self {
         Self {
-            sequence_number: U32::new(facts.previous_sequence),
-            follow_up_timestamp: Timestamp::from_bits(facts.previous_timestamp),
-            timestamp_mode: facts.previous_method,
+            sequence_number: U32::new(meta.previous_sequence),
+            follow_up_timestamp: Timestamp::from_bits(meta.previous_timestamp),
+            timestamp_mode: meta.previous_method,
             reserved: [0; 3],
         }
     }

@@ -3,17 +3,19 @@
 //! A TLV is one line here and one file beside this one. [`Kind`] is what we know; the number on the wire is data
 //! ([`CodePoints`]), because the experimental ones differ between implementations.
 
+pub mod access_report;
 pub mod bit_error;
 pub mod class_of_service;
+pub mod destination_port;
 pub mod header;
 pub mod history;
 pub mod hmac;
 pub mod location;
 pub mod measurement;
+pub mod micro_session;
 pub mod reflected_control;
 pub mod reflected_header;
 pub mod return_path;
-pub mod steering;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -21,7 +23,7 @@ pub use header::{Flags, HEADER_LEN, Header};
 
 /// Which part of a reflector can finish a TLV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finisher {
+pub enum HandledBy {
     /// The shared core in the XDP program, and so every other engine too.
     Kernel,
     /// The controller: it takes keys, memory or sockets that the kernel program has not.
@@ -89,12 +91,12 @@ pub struct Entry {
     /// Which Lengths are well formed.
     pub length: LengthRule,
     /// Who may finish it.
-    pub finisher: Finisher,
+    pub handled_by: HandledBy,
     /// The option of a reflector without which the TLV, or a part of what it asks for, comes back as unrecognised.
     pub allowed_by: Option<&'static str>,
 }
 
-impl Finisher {
+impl HandledBy {
     /// Who that is, in a word or two.
     pub const fn label(self) -> &'static str {
         match self {
@@ -115,7 +117,7 @@ impl Entry {
 macro_rules! registry {
     ($($(#[$doc:meta])* $kind:ident = $number:literal {
         $name:literal, $title:literal, $section:literal, code: $code:literal $(or $earlier:literal)?,
-        length: $length:expr, by: $finisher:ident $(if $option:literal)?
+        length: $length:expr, by: $handled_by:ident $(if $option:literal)?
     })*) => {
         /// A TLV that we know, whatever its number on the wire. The values are ours: bits of a [`KindSet`], labels of counters.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,7 +127,7 @@ macro_rules! registry {
         /// Every TLV that we know, in the order of their numbers.
         pub const REGISTRY: &[Entry] = &[$(Entry {
             kind: Kind::$kind, name: $name, title: $title, section: $section, code: $code,
-            earlier_code: optional!($($earlier)?), length: $length, finisher: Finisher::$finisher,
+            earlier_code: optional!($($earlier)?), length: $length, handled_by: HandledBy::$handled_by,
             allowed_by: optional!($($option)?),
         }),*];
     };
@@ -214,11 +216,11 @@ impl KindSet {
     pub const EMPTY: Self = Self(0);
 
     /// All that `finisher` finishes.
-    pub const fn finished_by(finisher: Finisher) -> Self {
+    pub const fn handled_by(handled_by: HandledBy) -> Self {
         let mut set = 0;
         let mut i = 0;
         while i < REGISTRY.len() {
-            if REGISTRY[i].finisher as u8 == finisher as u8 {
+            if REGISTRY[i].handled_by as u8 == handled_by as u8 {
                 set |= 1 << REGISTRY[i].kind as u32;
             }
             i += 1;

@@ -7,8 +7,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::Kind;
 use super::header::{Flags, HEADER_LEN, Header};
-use crate::bytes::Bytes;
-use crate::reflect::{Address, Plan, Policy, Step, Tlv, step};
+use crate::packet_buf::PacketBuf;
+use crate::reflect::{Address, Plan, Policy, Tlv, TlvItem, next_tlv};
 
 /// The fixed head of the body, 8 octets; sub-TLVs follow, or four octets of filling where there are none.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub trait Members {
 
 /// What is to be done about a request that means us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum ReplyDecision {
     /// One reply of the request's own size, as if the TLV were not known: its flags say U.
     Ordinary,
     /// Replies.
@@ -105,16 +105,16 @@ pub struct Request {
 }
 
 /// Looks for the request in a packet, of which the first one counts. Call with the [`Plan`] for the same octets.
-pub fn find<B: Bytes>(payload: &B, plan: &Plan, policy: &Policy) -> Option<Request> {
+pub fn find<B: PacketBuf>(payload: &B, plan: &Plan, policy: &Policy) -> Option<Request> {
     let mut at = plan.mode.base_len();
     let mut fixed_len = at;
     let mut is_malformed = false;
     let mut found = None;
     loop {
-        let tlv = match step(payload, at, plan.tlvs_end, policy) {
-            Step::Tlv(tlv) if tlv.is_well_formed => tlv,
-            Step::End => break,
-            Step::Stray | Step::Overrun(_) | Step::Tlv(_) => {
+        let tlv = match next_tlv(payload, at, plan.tlvs_end, policy) {
+            TlvItem::Tlv(tlv) if tlv.is_well_formed => tlv,
+            TlvItem::End => break,
+            TlvItem::Stray | TlvItem::Overrun(_) | TlvItem::Tlv(_) => {
                 is_malformed = true;
                 break;
             }
@@ -132,7 +132,7 @@ pub fn find<B: Bytes>(payload: &B, plan: &Plan, policy: &Policy) -> Option<Reque
 }
 
 /// Whether a request means us and asks for any reply at all; if not, it gets none. Writes flags into its sub-TLVs.
-pub fn is_wanted<B: Bytes, M: Members>(payload: &mut B, request: &Request, members: &M) -> bool {
+pub fn is_wanted<B: PacketBuf, M: Members>(payload: &mut B, request: &Request, members: &M) -> bool {
     is_member_of_all(payload, &request.tlv, members) && request.control.count.get() != 0
 }
 
@@ -140,13 +140,19 @@ pub fn is_wanted<B: Bytes, M: Members>(payload: &mut B, request: &Request, membe
 ///
 /// * `is_repeated`: the Sequence Number is not above that of the session's previous packet (RFC 10052 §5).
 /// * `is_contradicted`: a Return Path in the same packet asks for no reply (RFC 10052 §4.3).
-pub fn decide(request: &Request, len: usize, limits: &Limits, is_repeated: bool, is_contradicted: bool) -> Decision {
+pub fn decide(
+    request: &Request,
+    len: usize,
+    limits: &Limits,
+    is_repeated: bool,
+    is_contradicted: bool,
+) -> ReplyDecision {
     if is_repeated || is_contradicted {
-        return Decision::Ordinary;
+        return ReplyDecision::Ordinary;
     }
     if request.is_malformed {
         // No text says what such a packet gets. Everything from a malformed TLV on goes back as it came (RFC 8972 §4).
-        return Decision::Replies(Replies::refused(len));
+        return ReplyDecision::Replies(Replies::refused(len));
     }
     let ReflectedControl { length, count, interval_ns } = request.control;
     let (count, interval_ns) = (count.get(), interval_ns.get());
@@ -154,11 +160,11 @@ pub fn decide(request: &Request, len: usize, limits: &Limits, is_repeated: bool,
     let wanted = usize::from(length.get()).next_multiple_of(4).max(fixed_len);
     let max_len = limits.max_len.max(fixed_len);
     if wanted > limits.path_len {
-        return Decision::Replies(Replies::refused(limits.path_len.clamp(fixed_len, max_len)));
+        return ReplyDecision::Replies(Replies::refused(limits.path_len.clamp(fixed_len, max_len)));
     }
     let is_above_limits =
         wanted > max_len || count > limits.max_count || (count > 1 && interval_ns < limits.min_interval_ns);
-    Decision::Replies(if is_above_limits {
+    ReplyDecision::Replies(if is_above_limits {
         Replies::refused(wanted.min(max_len))
     } else {
         Replies { flags: Flags::NONE, count, len: wanted, interval_ns }
@@ -169,7 +175,7 @@ pub fn decide(request: &Request, len: usize, limits: &Limits, is_repeated: bool,
 ///
 /// Writes the flags of its sub-TLVs: 0 where understood, U where not, C for the extension headers, which our replies have
 /// none of. One that is malformed gets M, and what follows it is not touched (RFC 8972 §4.2.1, §4).
-fn is_member_of_all<B: Bytes, M: Members>(payload: &mut B, tlv: &Tlv, members: &M) -> bool {
+fn is_member_of_all<B: PacketBuf, M: Members>(payload: &mut B, tlv: &Tlv, members: &M) -> bool {
     let mut is_member = true;
     let mut at = tlv.value() + size_of::<ReflectedControl>();
     while at < tlv.end() {
@@ -220,7 +226,7 @@ fn is_member_of_all<B: Bytes, M: Members>(payload: &mut B, tlv: &Tlv, members: &
     is_member
 }
 
-fn mac_group<B: Bytes, M: Members, const N: usize>(payload: &B, at: usize, members: &M) -> Option<bool> {
+fn mac_group<B: PacketBuf, M: Members, const N: usize>(payload: &B, at: usize, members: &M) -> Option<bool> {
     Some(members.has_mac::<N>(payload.get::<N>(at)?, payload.get::<N>(at + N)?))
 }
 
@@ -231,7 +237,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::bytes::SliceBytes;
+    use crate::packet_buf::SliceBuf;
 
     struct Us;
 
@@ -247,12 +253,12 @@ mod tests {
     const LIMITS: Limits = Limits { max_count: 16, max_len: 1472, min_interval_ns: 1_000, path_len: 1472 };
 
     /// What a packet with these octets behind its base packet gets; `None` where it gets no reply.
-    fn answer(tail: &[u8]) -> Option<Decision> {
+    fn answer(tail: &[u8]) -> Option<ReplyDecision> {
         let mut octets = [0u8; 256];
         let len = 44 + tail.len();
         octets[44..len].copy_from_slice(tail);
-        let plan = Plan { has_tlvs: true, ..Plan::without_tlvs(len, crate::wire::Mode::Open) };
-        let mut payload = SliceBytes(&mut octets[..len]);
+        let plan = Plan { has_tlvs: true, ..Plan::without_tlvs(len, crate::wire::Mode::Unauthenticated) };
+        let mut payload = SliceBuf(&mut octets[..len]);
         let request = find(&payload, &plan, &Policy::DEFAULT).expect("the TLV is there");
         is_wanted(&mut payload, &request, &Us).then(|| decide(&request, len, &LIMITS, false, false))
     }
@@ -265,12 +271,12 @@ mod tests {
         octets
     }
 
-    fn ask(length: u16, count: u16, interval: u32, subs: &[u8]) -> Option<Decision> {
+    fn ask(length: u16, count: u16, interval: u32, subs: &[u8]) -> Option<ReplyDecision> {
         answer(&tlv(length, count, interval, subs))
     }
 
-    fn replies(flags: Flags, count: u16, len: usize, interval_ns: u32) -> Option<Decision> {
-        Some(Decision::Replies(Replies { flags, count, len, interval_ns }))
+    fn replies(flags: Flags, count: u16, len: usize, interval_ns: u32) -> Option<ReplyDecision> {
+        Some(ReplyDecision::Replies(Replies { flags, count, len, interval_ns }))
     }
 
     #[test]
@@ -310,10 +316,10 @@ mod tests {
     #[test]
     fn repetitions_and_contradictions_get_one_ordinary_reply_c241_c242() {
         let mut octets = [&[0; 44][..], &tlv(128, 3, 1_000_000, &[0; 4])].concat();
-        let plan = Plan { has_tlvs: true, ..Plan::without_tlvs(60, crate::wire::Mode::Open) };
-        let request = find(&SliceBytes(&mut octets), &plan, &Policy::DEFAULT).unwrap();
-        assert_eq!(decide(&request, 60, &LIMITS, true, false), Decision::Ordinary);
-        assert_eq!(decide(&request, 60, &LIMITS, false, true), Decision::Ordinary);
+        let plan = Plan { has_tlvs: true, ..Plan::without_tlvs(60, crate::wire::Mode::Unauthenticated) };
+        let request = find(&SliceBuf(&mut octets), &plan, &Policy::DEFAULT).unwrap();
+        assert_eq!(decide(&request, 60, &LIMITS, true, false), ReplyDecision::Ordinary);
+        assert_eq!(decide(&request, 60, &LIMITS, false, true), ReplyDecision::Ordinary);
     }
 
     #[test]

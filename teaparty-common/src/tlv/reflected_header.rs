@@ -2,7 +2,7 @@
 //! (draft-ietf-ippm-stamp-ext-hdr-15 §4). Its sibling for fixed headers needs no file: one header, one comparison.
 
 use super::header::Flags;
-use crate::bytes::Bytes;
+use crate::packet_buf::PacketBuf;
 use crate::reflect::Tlv;
 
 /// Octets of the selector at the head of the Value: zero for the first header of the right size.
@@ -15,7 +15,7 @@ pub struct Used(u32);
 /// Copies the header that the selector means into the Value; C and the Value unchanged where there is none.
 ///
 /// `chain` is the received extension headers, from the end of the IPv6 header up to the UDP header.
-pub fn reflect<B: Bytes>(payload: &mut B, tlv: &Tlv, chain: &[u8], used: &mut Used) -> Flags {
+pub fn reflect<B: PacketBuf>(payload: &mut B, tlv: &Tlv, chain: &[u8], used: &mut Used) -> Flags {
     let Some(selector) = payload.get::<SELECTOR>(tlv.value()) else {
         return Flags::CONFORMANT;
     };
@@ -47,7 +47,7 @@ fn split_header(chain: &[u8]) -> Option<([u8; SELECTOR], &[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bytes::SliceBytes;
+    use crate::packet_buf::SliceBuf;
 
     const CHAIN: [u8; 24] = [
         60, 0, 1, 2, 3, 4, 5, 6, // hop-by-hop, 8 octets
@@ -58,7 +58,7 @@ mod tests {
         let mut octets = [0u8; 20];
         octets[4..12].copy_from_slice(&selector);
         let tlv = Tlv { at: 0, length, code: 246, number: 19, is_well_formed: true };
-        let flags = reflect(&mut SliceBytes(&mut octets), &tlv, &CHAIN, used);
+        let flags = reflect(&mut SliceBuf(&mut octets), &tlv, &CHAIN, used);
         (flags, octets[4..].try_into().unwrap())
     }
 

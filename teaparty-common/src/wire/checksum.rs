@@ -5,14 +5,14 @@
 
 /// The unfolded sums of octets that were overwritten, and of those that are there now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct ChecksumDelta {
     /// Of those that were overwritten.
     pub removed: u64,
     /// Of those that are there now.
     pub added: u64,
 }
 
-impl Difference {
+impl ChecksumDelta {
     /// Nothing was changed.
     pub const NONE: Self = Self { removed: 0, added: 0 };
 

@@ -12,14 +12,14 @@ pub mod timestamp;
 pub mod traffic_class;
 
 pub use error_estimate::ErrorEstimate;
-pub use timestamp::{NANOS_PER_SEC, Split, Timestamp, TimestampFormat};
+pub use timestamp::{NANOS_PER_SEC, TimeParts, Timestamp, TimestampFormat};
 pub use traffic_class::{Dscp, Ecn, TrafficClass};
 
 /// The UDP port that STAMP shares with TWAMP-Test: the default destination (RFC 8762 §4.1).
 pub const DEFAULT_PORT: u16 = 862;
 
 /// Octets of an unauthenticated base packet, in either direction (RFC 8762 §4.2.1, §4.3.1).
-pub const OPEN_LEN: usize = size_of::<sender::OpenPacket>();
+pub const UNAUTHENTICATED_LEN: usize = size_of::<sender::UnauthenticatedPacket>();
 
 /// Octets of an authenticated base packet, in either direction (RFC 8762 §4.2.2, §4.3.2).
 pub const AUTHENTICATED_LEN: usize = size_of::<sender::AuthenticatedPacket>();
@@ -34,7 +34,7 @@ pub const HMAC_LEN: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Unauthenticated: 44-octet base packet.
-    Open,
+    Unauthenticated,
     /// Authenticated: 112-octet base packet that ends with its HMAC.
     Authenticated,
 }
@@ -44,11 +44,12 @@ impl Mode {
     #[inline(always)]
     pub const fn base_len(self) -> usize {
         match self {
-            Self::Open => OPEN_LEN,
+            Self::Unauthenticated => UNAUTHENTICATED_LEN,
             Self::Authenticated => AUTHENTICATED_LEN,
         }
     }
 }
 
-const _: () = assert!(OPEN_LEN == 44 && size_of::<reflector::OpenPacket>() == OPEN_LEN);
+const _: () =
+    assert!(UNAUTHENTICATED_LEN == 44 && size_of::<reflector::UnauthenticatedPacket>() == UNAUTHENTICATED_LEN);
 const _: () = assert!(AUTHENTICATED_LEN == 112 && size_of::<reflector::AuthenticatedPacket>() == AUTHENTICATED_LEN);

@@ -3,14 +3,14 @@
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
 
-use super::checksum::Difference;
-use super::sender::{self, Echo};
+use super::checksum::ChecksumDelta;
+use super::sender::{self, ReflectedFields};
 use super::{ErrorEstimate, HMAC_LEN, Timestamp};
 
 /// Unauthenticated reflected packet, 44 octets (RFC 8762 §4.3.1).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
 #[repr(C)]
-pub struct OpenPacket {
+pub struct UnauthenticatedPacket {
     /// Sequence Number: the request's (stateless) or the reflector's own count (stateful).
     pub sequence_number: U32,
     /// Timestamp: T3.
@@ -92,7 +92,7 @@ impl Stamp {
     /// What replying to `request` with this makes of the sum of a base packet in open mode. The reply has the request's first
     /// 14 octets once more, at another even offset, and its SSID where it was: what is lost is what stood behind.
     #[inline(always)]
-    pub fn difference(&self, request: &sender::OpenPacket) -> Difference {
+    pub fn checksum_delta(&self, request: &sender::UnauthenticatedPacket) -> ChecksumDelta {
         let lost: [u32; 7] = transmute!(request.mbz);
         let sequence_number: u32 = transmute!(self.sequence_number);
         let times: [u32; 4] = transmute!([self.timestamp, self.receive_timestamp]);
@@ -109,23 +109,23 @@ impl Stamp {
             added += u64::from(times[i]);
             i += 1;
         }
-        Difference { removed, added }
+        ChecksumDelta { removed, added }
     }
 }
 
-impl OpenPacket {
-    /// The reply to `echo`, all MBZ zero (RFC 8762 §4.3.1).
+impl UnauthenticatedPacket {
+    /// The reply to `reflected`, all MBZ zero (RFC 8762 §4.3.1).
     #[inline(always)]
-    pub fn new(stamp: Stamp, echo: Echo) -> Self {
+    pub fn new(stamp: Stamp, reflected: ReflectedFields) -> Self {
         Self {
             sequence_number: stamp.sequence_number,
             timestamp: stamp.timestamp,
             error_estimate: stamp.error_estimate,
-            ssid: echo.ssid,
+            ssid: reflected.ssid,
             receive_timestamp: stamp.receive_timestamp,
-            sender_sequence_number: echo.sequence_number,
-            sender_timestamp: echo.timestamp,
-            sender_error_estimate: echo.error_estimate,
+            sender_sequence_number: reflected.sequence_number,
+            sender_timestamp: reflected.timestamp,
+            sender_error_estimate: reflected.error_estimate,
             mbz_after_error_estimate: U16::ZERO,
             sender_ttl: stamp.sender_ttl,
             mbz: [0; 3],
@@ -134,17 +134,17 @@ impl OpenPacket {
 }
 
 impl AuthenticatedPacket {
-    /// The reply to `echo`, all MBZ zero and the HMAC still zero: it is computed after T3 (RFC 8762 §4.4).
-    pub fn new(stamp: Stamp, echo: Echo) -> Self {
+    /// The reply to `reflected`, all MBZ zero and the HMAC still zero: it is computed after T3 (RFC 8762 §4.4).
+    pub fn new(stamp: Stamp, reflected: ReflectedFields) -> Self {
         Self {
             sequence_number: stamp.sequence_number,
             timestamp: stamp.timestamp,
             error_estimate: stamp.error_estimate,
-            ssid: echo.ssid,
+            ssid: reflected.ssid,
             receive_timestamp: stamp.receive_timestamp,
-            sender_sequence_number: echo.sequence_number,
-            sender_timestamp: echo.timestamp,
-            sender_error_estimate: echo.error_estimate,
+            sender_sequence_number: reflected.sequence_number,
+            sender_timestamp: reflected.timestamp,
+            sender_error_estimate: reflected.error_estimate,
             sender_ttl: stamp.sender_ttl,
             ..Self::new_zeroed_packet()
         }

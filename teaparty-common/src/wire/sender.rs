@@ -8,7 +8,7 @@ use super::{ErrorEstimate, HMAC_LEN, Timestamp};
 /// Unauthenticated test packet, 44 octets (RFC 8762 §4.2.1).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
 #[repr(C)]
-pub struct OpenPacket {
+pub struct UnauthenticatedPacket {
     /// Sequence Number: 0 for a session's first packet, one more for each, modulo 2^32.
     pub sequence_number: U32,
     /// Timestamp: T1.
@@ -43,7 +43,7 @@ pub struct AuthenticatedPacket {
 
 /// What a reflector copies from a test packet, wherever the layout put it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Echo {
+pub struct ReflectedFields {
     /// Sequence Number of the request.
     pub sequence_number: U32,
     /// Timestamp of the request: T1.
@@ -54,15 +54,15 @@ pub struct Echo {
     pub ssid: U16,
 }
 
-impl From<OpenPacket> for Echo {
+impl From<UnauthenticatedPacket> for ReflectedFields {
     #[inline(always)]
-    fn from(p: OpenPacket) -> Self {
-        let OpenPacket { sequence_number, timestamp, error_estimate, ssid, .. } = p;
+    fn from(p: UnauthenticatedPacket) -> Self {
+        let UnauthenticatedPacket { sequence_number, timestamp, error_estimate, ssid, .. } = p;
         Self { sequence_number, timestamp, error_estimate, ssid }
     }
 }
 
-impl From<AuthenticatedPacket> for Echo {
+impl From<AuthenticatedPacket> for ReflectedFields {
     #[inline(always)]
     fn from(p: AuthenticatedPacket) -> Self {
         let AuthenticatedPacket { sequence_number, timestamp, error_estimate, ssid, .. } = p;

@@ -42,7 +42,7 @@ impl Timestamp {
     /// more than the rest of it. Later times give a wrong result, not a panic.
     #[inline(always)]
     pub const fn from_nanos(nanos: u64, format: TimestampFormat) -> Self {
-        Split::new(nanos).timestamp(format)
+        TimeParts::new(nanos).timestamp(format)
     }
 
     /// Nanoseconds since 1970 on the timescale of the format, in the era that lies nearest to `near_nanos`.
@@ -75,13 +75,13 @@ impl core::fmt::Debug for Timestamp {
 /// An instant as seconds since 1970 and nanoseconds, of which there may be more than a second's: on its way to a
 /// [`Timestamp`], and a short way from the next one.
 #[derive(Clone, Copy, Debug)]
-pub struct Split {
+pub struct TimeParts {
     seconds: u64,
     /// Less than 4 · 10^9.
     nanos: u64,
 }
 
-impl Split {
+impl TimeParts {
     /// From nanoseconds since 1970, which must be under 2^61 as for [`Timestamp::from_nanos`].
     #[inline(always)]
     pub const fn new(nanos: u64) -> Self {
@@ -212,7 +212,7 @@ mod tests {
         #[test]
         fn later_is_the_same_as_anew(nanos in 0u64..1 << 60, elapsed in 0..NANOS_PER_SEC) {
             for format in [TimestampFormat::Ntp, TimestampFormat::Ptp] {
-                let later = Split::new(nanos).later(elapsed).timestamp(format);
+                let later = TimeParts::new(nanos).later(elapsed).timestamp(format);
                 prop_assert_eq!(later, Timestamp::from_nanos(nanos + elapsed, format));
             }
         }

@@ -1,19 +1,20 @@
 //! What must hold for any octets whatever: the bodies of the fuzz targets, which tests replay too.
 #![allow(dead_code, reason = "each fuzz target takes one of them")]
 
-use teaparty_common::bytes::{Bytes, SliceBytes};
 use teaparty_common::frame;
+use teaparty_common::packet_buf::{PacketBuf, SliceBuf};
 use teaparty_common::reflect::{
-    Address, Environment, Facts, Integrity, Policy, Reason, Steering, Step, Survey, Verdict, apply, plan, stamp, step,
+    Address, PacketMeta, Policy, Reason, ReflectorEnv, ReplyOptions, TlvIntegrity, TlvItem, TlvScan, Verdict, apply,
+    next_tlv, plan, stamp,
 };
-use teaparty_common::tlv::{CodePoints, Finisher, KindSet, Profile};
+use teaparty_common::tlv::{CodePoints, HandledBy, KindSet, Profile};
 use teaparty_common::wire::{Mode, checksum};
 
 /// An environment like the kernel's, whose answers depend on what it is asked.
 struct Anywhere;
 
-impl Environment for Anywhere {
-    const KINDS: KindSet = KindSet::finished_by(Finisher::Kernel);
+impl ReflectorEnv for Anywhere {
+    const KINDS: KindSet = KindSet::handled_by(HandledBy::Kernel);
     const MAX_SUBS: usize = 4;
     const CAN_GROW: bool = false;
 
@@ -29,7 +30,7 @@ impl Environment for Anywhere {
 /// One that takes every packet and all kinds, as the controller does.
 struct Everything;
 
-impl Environment for Everything {
+impl ReflectorEnv for Everything {
     const KINDS: KindSet = KindSet(u32::MAX);
     const MAX_SUBS: usize = 400;
     const CAN_GROW: bool = true;
@@ -61,20 +62,20 @@ pub(crate) fn walk(data: &[u8]) {
     let policy = policy(*seed);
     let mut octets = octets.to_vec();
     let len = octets.len();
-    let bytes = SliceBytes(&mut octets);
+    let bytes = SliceBuf(&mut octets);
     let mut at = 0;
-    while let Step::Tlv(tlv) = step(&bytes, at, len, &policy) {
+    while let TlvItem::Tlv(tlv) = next_tlv(&bytes, at, len, &policy) {
         assert!(tlv.end() > at && tlv.end() <= len, "from {at} to {} of {len}", tlv.end());
         assert_eq!(tlv.end() - at, 4 + usize::from(tlv.length));
         at = tlv.end();
     }
-    let mut survey = Survey::new(Mode::Open);
+    let mut scan = TlvScan::new(Mode::Unauthenticated);
     let mut turns = 0;
-    while survey.turn(&bytes, len, &policy, &Anywhere) {
+    while scan.step(&bytes, len, &policy, &Anywhere) {
         turns += 1;
         assert!(turns <= len / 4, "a walk that does not end");
     }
-    assert!(survey.is_over() || len <= 44);
+    assert!(scan.is_over() || len <= 44);
 }
 
 /// Deciding reads only; a reply has its request's size; where it is not answered nothing has changed; flags are those
@@ -82,29 +83,30 @@ pub(crate) fn walk(data: &[u8]) {
 pub(crate) fn plan_apply(data: &[u8]) {
     let Some((seed, octets)) = data.split_first_chunk::<2>() else { return };
     let policy = policy(*seed);
-    for mode in [Mode::Open, Mode::Authenticated] {
-        reflect(octets, mode, Integrity::NotAsked, &policy, Anywhere);
+    for mode in [Mode::Unauthenticated, Mode::Authenticated] {
+        reflect(octets, mode, TlvIntegrity::NotAsked, &policy, Anywhere);
         // Only an environment with keys can find integrity violated.
-        for integrity in [Integrity::NotAsked, Integrity::Verified, Integrity::Failed] {
+        for integrity in [TlvIntegrity::NotAsked, TlvIntegrity::Verified, TlvIntegrity::Failed] {
             reflect(octets, mode, integrity, &policy, Everything);
         }
     }
 }
 
-fn reflect<E: Environment>(request: &[u8], mode: Mode, integrity: Integrity, policy: &Policy, mut environment: E) {
+fn reflect<E: ReflectorEnv>(request: &[u8], mode: Mode, integrity: TlvIntegrity, policy: &Policy, mut env: E) {
     let len = request.len();
     let mut octets = request.to_vec();
     if E::CAN_GROW {
         octets.resize(len.max(mode.base_len()), 0);
     }
     let before = octets.clone();
-    let verdict = plan(&SliceBytes(&mut octets), len, mode, policy, integrity, &environment);
+    let verdict = plan(&SliceBuf(&mut octets), len, mode, policy, integrity, &env);
     assert_eq!(octets, before, "deciding wrote");
     let Verdict::Reflect(plan) = verdict else { return };
     assert!(plan.tlvs_end <= len.max(mode.base_len()));
-    let facts = Facts { flags: Facts::STATEFUL | Facts::HAS_MAC, traffic_class: 0x29, ..Facts::default() };
-    let mut steering = Steering::new(facts.traffic_class);
-    apply(&mut SliceBytes(&mut octets), &plan, &facts, policy, &mut environment, &mut steering);
+    let meta =
+        PacketMeta { flags: PacketMeta::STATEFUL | PacketMeta::HAS_MAC, traffic_class: 0x29, ..PacketMeta::default() };
+    let mut reply_options = ReplyOptions::new(meta.traffic_class);
+    apply(&mut SliceBuf(&mut octets), &plan, &meta, policy, &mut env, &mut reply_options);
     assert_eq!(octets[..mode.base_len()], before[..mode.base_len()], "TLVs wrote to the base packet");
     assert_eq!(
         octets[plan.tlvs_end.min(octets.len())..],
@@ -114,13 +116,13 @@ fn reflect<E: Environment>(request: &[u8], mode: Mode, integrity: Integrity, pol
     let base_len = mode.base_len();
     let unstamped = octets.clone();
     let stamped =
-        stamp(&mut SliceBytes(&mut octets), mode, (&facts).into(), 0x0123_4567_89ab_cdef).expect("a base packet");
+        stamp(&mut SliceBuf(&mut octets), mode, (&meta).into(), 0x0123_4567_89ab_cdef).expect("a base packet");
     // Something that is never zero beside them, as in a pseudo header: a sum of zeros alone is written in two ways.
     let sums = [&unstamped, &octets].map(|octets| 1 + checksum::sum(&octets[..base_len]));
-    let told = checksum::update(!checksum::fold(sums[0]), stamped.difference.removed, stamped.difference.added);
+    let told = checksum::update(!checksum::fold(sums[0]), stamped.delta.removed, stamped.delta.added);
     assert_eq!(told, checksum::update(!checksum::fold(sums[1]), 0, 0), "stamping told another difference than it made");
     assert_eq!(octets.len(), before.len(), "the size has changed");
-    if integrity == Integrity::Failed && plan.has_tlvs {
+    if integrity == TlvIntegrity::Failed && plan.has_tlvs {
         // Nothing but flags may differ: what is a TLV here is one there.
         for (at, (new, old)) in octets.iter().zip(&before).enumerate().skip(mode.base_len()) {
             assert!(new == old || *new == 0x20, "octet {at}: {old:02x} became {new:02x} without integrity");
@@ -132,11 +134,11 @@ fn reflect<E: Environment>(request: &[u8], mode: Mode, integrity: Integrity, pol
 pub(crate) fn locate(data: &[u8]) {
     let mut octets = data.to_vec();
     let len = octets.len();
-    let view = SliceBytes(&mut octets);
-    let found = frame::locate(&view, len);
+    let view = SliceBuf(&mut octets);
+    let found = frame::parse_headers(&view, len);
     let twice = [
-        (frame::locate_plain_v4(&view, len), frame::again_plain_v4(&view)),
-        (frame::locate_plain_v6(&view, len), frame::again_plain_v6(&view)),
+        (frame::parse_plain_v4(&view, len), frame::reparse_plain_v4(&view)),
+        (frame::parse_plain_v6(&view, len), frame::reparse_plain_v6(&view)),
     ];
     for (first, again) in twice {
         let Some(plain) = first else { continue };
@@ -145,7 +147,7 @@ pub(crate) fn locate(data: &[u8]) {
         assert!(!plain.frame.has_extras);
         assert_eq!(Some((plain.source, plain.destination)), plain.frame.addresses(&view));
     }
-    if frame::is_other_plain_v4(&view, len) || frame::is_other_plain_v6(&view, len) {
+    if frame::is_plain_non_udp_v4(&view, len) || frame::is_plain_non_udp_v6(&view, len) {
         assert_eq!(found, Err(Reason::NotUdp), "the short way out is for something else");
     }
     let Ok(found) = found else { return };

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use serde_json::Value;
-use teaparty_common::reflect::{Address, Facts, Policy};
+use teaparty_common::reflect::{Address, PacketMeta, Policy};
 use teaparty_common::wire::Mode;
 
 /// One exchange that was worked out by an independent reference reflector.
@@ -97,11 +97,11 @@ pub(crate) struct Context {
 
 impl Context {
     /// The facts that an environment would measure for the packet.
-    pub(crate) fn facts(&self) -> Facts {
+    pub(crate) fn meta(&self) -> PacketMeta {
         let (previous_sequence, previous_timestamp, previous_method) = self.previous.unwrap_or_default();
-        let stateful = if self.is_stateful { Facts::STATEFUL } else { 0 };
-        let has_previous = if self.previous.is_some() { Facts::HAS_PREVIOUS } else { 0 };
-        Facts {
+        let stateful = if self.is_stateful { PacketMeta::STATEFUL } else { 0 };
+        let has_previous = if self.previous.is_some() { PacketMeta::HAS_PREVIOUS } else { 0 };
+        PacketMeta {
             receive_timestamp: self.receive_timestamp,
             previous_timestamp,
             source: address(self.source),
@@ -119,8 +119,8 @@ impl Context {
             ttl: self.ttl,
             traffic_class: self.traffic_class,
             previous_method,
-            flags: Facts::HAS_MAC | stateful | has_previous,
-            ..Facts::default()
+            flags: PacketMeta::HAS_MAC | stateful | has_previous,
+            ..PacketMeta::default()
         }
     }
 }
@@ -184,7 +184,7 @@ fn vector(v: &Value) -> Vector {
 
 fn context(c: &Value) -> Context {
     Context {
-        mode: if flag(&c["auth"]) { Mode::Authenticated } else { Mode::Open },
+        mode: if flag(&c["auth"]) { Mode::Authenticated } else { Mode::Unauthenticated },
         tlv_key: c["tkey"].is_string().then(|| hex(&c["tkey"])),
         is_stateful: flag(&c["stateful"]),
         next_sequence: number(&c["next_seq"]) as u32,

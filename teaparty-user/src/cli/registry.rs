@@ -37,8 +37,8 @@ fn table(registry: &[Entry], columns: usize) -> String {
     let mut lines = vec![fold(&format!("{:>4}  {:<35}{:<13}specified in", "type", "name", "answered by"), columns, 6)];
     for entry in registry {
         // The words after a colon are README's.
-        let finisher = entry.finisher.label().split(':').next().unwrap_or_default();
-        let line = format!("{:>4}  {:<35}{finisher:<13}{}", entry.code, entry.name, entry.section);
+        let handled_by = entry.handled_by.label().split(':').next().unwrap_or_default();
+        let line = format!("{:>4}  {:<35}{handled_by:<13}{}", entry.code, entry.name, entry.section);
         let own = line.len() - line.trim_start().len();
         let hang = if columns > BEFORE_SECTION + 20 { BEFORE_SECTION } else { 6 };
         lines.push(fold(&line, columns, hang - own));
@@ -60,7 +60,7 @@ fn object(entry: &Entry) -> serde_json::Value {
         "name": entry.name,
         "title": entry.title,
         "section": entry.section,
-        "answered_by": entry.finisher.label(),
+        "answered_by": entry.handled_by.label(),
         "allowed_by": entry.allowed_by,
     })
 }

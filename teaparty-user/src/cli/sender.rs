@@ -317,7 +317,7 @@ impl Arguments {
     fn config(self, specs: Vec<Spec>, key: Option<Key>, tlv_key: Option<Key>) -> anyhow::Result<Config> {
         let traffic_class = TrafficClass::new(self.dscp, self.ecn);
         let plan = self.plan()?;
-        let mode = if key.is_some() { Mode::Authenticated } else { Mode::Open };
+        let mode = if key.is_some() { Mode::Authenticated } else { Mode::Unauthenticated };
         let family = match (self.ipv4, self.ipv6) {
             (true, _) => Family::V4,
             (_, true) => Family::V6,

@@ -102,7 +102,7 @@ impl Profile {
     /// What the sender needs to know.
     pub fn config(&self, targets: Vec<Target>) -> anyhow::Result<Config> {
         let Measure { interval, timeout, poisson, .. } = self.measure;
-        let mode = if self.key.is_some() { Mode::Authenticated } else { Mode::Open };
+        let mode = if self.key.is_some() { Mode::Authenticated } else { Mode::Unauthenticated };
         let mut chain = Chain::default();
         let tlv_key = place_hmac(&mut chain, mode, self.key.as_ref(), self.tlv_key.clone())?;
         if let Some(size) = self.measure.size {

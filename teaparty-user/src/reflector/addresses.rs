@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use teaparty_common::frame::Tags;
-use teaparty_common::maps::{Config as KernelConfig, LocalAddress};
+use teaparty_common::maps::{Config as MapConfig, LocalAddress};
 use teaparty_common::reflect::{Address, Reason, is_invalid_source};
 
 use super::config::{Config, DestinationNode, address};
@@ -123,7 +123,7 @@ impl AddressBook {
     /// The MAC address that frames with these tags are sent to, as the kernel's configuration has it.
     pub fn mac(&self, tags: Tags, interface: &Interface) -> u64 {
         let mac = self.vlans.get(&tags).map_or(interface.mac, |vlan| vlan.mac);
-        u64::from_ne_bytes(KernelConfig::mac(mac))
+        u64::from_ne_bytes(MapConfig::mac(mac))
     }
 
     /// Returns true if a Destination Node Address in a frame with these tags may name this address.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use rustix::thread::CapabilitySet;
-use teaparty_common::maps::table::MAX_SESSIONS;
+use teaparty_common::maps::session_table::MAX_SESSIONS;
 use teaparty_common::maps::{self, SourcePrefix};
 use teaparty_common::reflect::{Address, Policy};
 

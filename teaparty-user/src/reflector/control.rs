@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use teaparty_common::bytes::{Bytes, SliceBytes};
 use teaparty_common::frame::{IPV4_LEN, IPV6_LEN, UDP_LEN};
 use teaparty_common::maps::SessionKey;
-use teaparty_common::reflect::{Address, Facts, Integrity, Plan, Policy, Step, step};
-use teaparty_common::tlv::reflected_control::{self, Decision, Limits, Members, Replies, Request};
+use teaparty_common::packet_buf::{PacketBuf, SliceBuf};
+use teaparty_common::reflect::{Address, PacketMeta, Plan, Policy, TlvIntegrity, TlvItem, next_tlv};
+use teaparty_common::tlv::reflected_control::{self, Limits, Members, Replies, ReplyDecision, Request};
 use teaparty_common::tlv::{HEADER_LEN, Header, Kind};
 use zerocopy::IntoBytes;
 
@@ -30,7 +30,7 @@ pub enum Control<'a> {
 /// What a packet with the TLV gets.
 pub struct Granted {
     /// What goes into the TLV's flags, and into the reply's size.
-    pub decision: Decision,
+    pub decision: ReplyDecision,
     /// Where there are to be more replies: the right to them.
     pub permit: Option<Permit>,
 }
@@ -54,9 +54,9 @@ impl Members for Us<'_> {
 }
 
 /// The request for control that a packet carries, where it may have an effect.
-pub fn find<B: Bytes>(payload: &B, plan: &Plan, policy: &Policy) -> Option<Request> {
+pub fn find<B: PacketBuf>(payload: &B, plan: &Plan, policy: &Policy) -> Option<Request> {
     let is_asked = plan.has_tlvs && plan.seen.has(Kind::ReflectedControl as u8);
-    if !is_asked || !policy.has(Policy::REFLECTED_CONTROL) || plan.integrity == Integrity::Failed {
+    if !is_asked || !policy.has(Policy::REFLECTED_CONTROL) || plan.integrity == TlvIntegrity::Failed {
         return None;
     }
     reflected_control::find(payload, plan, policy)
@@ -68,25 +68,25 @@ pub fn grant(
     request: &Request,
     plan: &Plan,
     view: &View,
-    (key, facts, sender_sequence): (&SessionKey, &Facts, u32),
+    (key, meta, sender_sequence): (&SessionKey, &PacketMeta, u32),
     control: Control<'_>,
 ) -> Granted {
     let bursts = match control {
-        Control::Again(replies) => return Granted { decision: Decision::Replies(replies), permit: None },
+        Control::Again(replies) => return Granted { decision: ReplyDecision::Replies(replies), permit: None },
         Control::First(bursts) => bursts,
     };
     let config = &view.config.control;
-    let headers = if facts.source.is_ipv4() { IPV4_LEN } else { IPV6_LEN } + UDP_LEN;
+    let headers = if meta.source.is_ipv4() { IPV4_LEN } else { IPV6_LEN } + UDP_LEN;
     let limits = Limits {
         max_count: config.max_count,
         max_len: config.max_len.into(),
         min_interval_ns: config.min_interval_ns,
         path_len: (view.interface.mtu as usize).saturating_sub(headers),
     };
-    let is_repeated = facts.flags & Facts::HAS_PREVIOUS != 0
-        && sender_sequence.wrapping_sub(facts.previous_sender_sequence) as i32 <= 0;
+    let is_repeated = meta.flags & PacketMeta::HAS_PREVIOUS != 0
+        && sender_sequence.wrapping_sub(meta.previous_sender_sequence) as i32 <= 0;
     let decision = reflected_control::decide(request, plan.len, &limits, is_repeated, plan.control_conflict);
-    let Decision::Replies(asked) = decision else {
+    let ReplyDecision::Replies(asked) = decision else {
         if plan.control_conflict {
             tracing::warn!(
                 peer = %SocketAddr::new(ip(&key.source), key.source_port),
@@ -99,7 +99,7 @@ pub fn grant(
     };
     let lens = (plan.len, request.fixed_len);
     let (replies, permit) = bursts.grant(key, asked, lens, config, SystemClock.monotonic_ns());
-    Granted { decision: Decision::Replies(replies), permit }
+    Granted { decision: ReplyDecision::Replies(replies), permit }
 }
 
 /// Gives the packet the length of its reply: Extra Padding and zeros at the end go, and one Extra Padding fills up behind
@@ -107,8 +107,8 @@ pub fn grant(
 pub fn resize(payload: &mut Vec<u8>, plan: &mut Plan, policy: &Policy, len: usize) {
     let mut kept = payload[..plan.mode.base_len()].to_vec();
     let mut at = plan.mode.base_len();
-    let view = SliceBytes(payload);
-    while let Step::Tlv(tlv) = step(&view, at, plan.tlvs_end, policy) {
+    let view = SliceBuf(payload);
+    while let TlvItem::Tlv(tlv) = next_tlv(&view, at, plan.tlvs_end, policy) {
         if tlv.number != Kind::ExtraPadding as u8 {
             kept.extend_from_slice(&view.0[tlv.at..tlv.end()]);
         }

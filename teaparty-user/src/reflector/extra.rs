@@ -1,11 +1,11 @@
 //! What only the controller can do for a TLV: keys, memory, extension headers, other destinations.
 
-use teaparty_common::bytes::Bytes;
-use teaparty_common::reflect::{Address, Environment, Facts, Integrity, Plan, Policy, Tlv};
-use teaparty_common::tlv::bit_error::{self, Outcome};
-use teaparty_common::tlv::reflected_control::Decision;
-use teaparty_common::tlv::return_path::{self, Segments, Wish};
-use teaparty_common::tlv::{Finisher, Flags, Kind, KindSet, history, reflected_header};
+use teaparty_common::packet_buf::PacketBuf;
+use teaparty_common::reflect::{Address, PacketMeta, Plan, Policy, ReflectorEnv, Tlv, TlvIntegrity};
+use teaparty_common::tlv::bit_error::{self, BitErrorResult};
+use teaparty_common::tlv::reflected_control::ReplyDecision;
+use teaparty_common::tlv::return_path::{self, ReturnPathRequest, Segments};
+use teaparty_common::tlv::{Flags, HandledBy, Kind, KindSet, history, reflected_header};
 
 use super::segments::{MAX_SEGMENTS, overhead};
 use super::slow_path::{Headers, Ledger};
@@ -17,16 +17,16 @@ pub struct Host<'a> {
     headers: Headers<'a>,
     ledger: &'a dyn Ledger,
     has_segments: &'a dyn Fn() -> bool,
-    bit_errors: Option<Outcome>,
+    bit_errors: Option<BitErrorResult>,
     used_headers: reflected_header::Used,
     has_return_path: bool,
     has_control: bool,
     /// What a Reflected Test Packet Control that has an effect comes to.
-    pub control: Option<Decision>,
+    pub control: Option<ReplyDecision>,
     /// Where the HMAC TLV of the reply is, if it has one.
     pub hmac_at: Option<usize>,
     /// What a Return Path that is obeyed asks for.
-    pub wish: Option<Wish>,
+    pub path_request: Option<ReturnPathRequest>,
 }
 
 impl<'a> Host<'a> {
@@ -48,32 +48,32 @@ impl<'a> Host<'a> {
             has_control: false,
             control: None,
             hmac_at: None,
-            wish: None,
+            path_request: None,
         }
     }
 
     /// Looks at what must be seen before any TLV is changed. To be called between `plan` and `apply`.
     ///
     /// `pattern` is what padding is compared with where the packet does not say.
-    pub fn prepare<B: Bytes>(&mut self, payload: &B, plan: &Plan, policy: &Policy, pattern: &[u8]) {
+    pub fn prepare<B: PacketBuf>(&mut self, payload: &B, plan: &Plan, policy: &Policy, pattern: &[u8]) {
         let asked = Kind::BitErrorPattern.set().with(Kind::BitErrorCount.set()).with(Kind::BitErrorBurst.set());
         // Replies of another size have other padding, in which no error could be told from the change.
-        let is_resized = matches!(self.control, Some(Decision::Replies(_)));
-        if plan.integrity != Integrity::Failed && plan.seen.meets(asked) && !is_resized {
+        let is_resized = matches!(self.control, Some(ReplyDecision::Replies(_)));
+        if plan.integrity != TlvIntegrity::Failed && plan.seen.meets(asked) && !is_resized {
             self.bit_errors = bit_error::measure(payload, plan.mode.base_len(), plan.len, policy, pattern);
         }
     }
 
     /// Does what must wait until all TLVs are finished. To be called after `apply`.
-    pub fn complete<B: Bytes>(&self, payload: &mut B, pattern: &[u8]) {
-        if let Some(Outcome::Measured { padding, pattern: stated, .. }) = self.bit_errors {
+    pub fn complete<B: PacketBuf>(&self, payload: &mut B, pattern: &[u8]) {
+        if let Some(BitErrorResult::Measured { padding, pattern: stated, .. }) = self.bit_errors {
             bit_error::repair(payload, padding, stated, pattern);
         }
     }
 
     /// Flags and value of the TLVs that report bit errors.
-    fn bit_errors<B: Bytes>(&self, payload: &mut B, tlv: &Tlv) -> Flags {
-        let Some(Outcome::Measured { errors, burst, .. }) = self.bit_errors else { return Flags::CONFORMANT };
+    fn bit_errors<B: PacketBuf>(&self, payload: &mut B, tlv: &Tlv) -> Flags {
+        let Some(BitErrorResult::Measured { errors, burst, .. }) = self.bit_errors else { return Flags::CONFORMANT };
         if tlv.number == Kind::BitErrorCount as u8 {
             payload.put(tlv.value(), errors.to_be_bytes());
         } else if tlv.number == Kind::BitErrorBurst as u8 {
@@ -85,19 +85,19 @@ impl<'a> Host<'a> {
     /// A Reflected Test Packet Control: the first one counts.
     fn reflected_control(&mut self) -> Flags {
         match (self.control, std::mem::replace(&mut self.has_control, true)) {
-            (Some(Decision::Replies(replies)), false) => replies.flags,
-            (Some(Decision::Replies(_)), true) => Flags::CONFORMANT,
-            (Some(Decision::Ordinary) | None, _) => Flags::UNRECOGNIZED,
+            (Some(ReplyDecision::Replies(replies)), false) => replies.flags,
+            (Some(ReplyDecision::Replies(_)), true) => Flags::CONFORMANT,
+            (Some(ReplyDecision::Ordinary) | None, _) => Flags::UNRECOGNIZED,
         }
     }
 
     /// A Return Path: the first one counts, and it is obeyed if policy allows and it is possible (RFC 9503 §4).
-    fn return_path<B: Bytes>(
+    fn return_path<B: PacketBuf>(
         &mut self,
         payload: &mut B,
         tlv: &Tlv,
         plan: &Plan,
-        facts: &Facts,
+        meta: &PacketMeta,
         policy: &Policy,
     ) -> Flags {
         if std::mem::replace(&mut self.has_return_path, true) {
@@ -108,16 +108,16 @@ impl<'a> Host<'a> {
             return Flags::UNRECOGNIZED;
         }
         match return_path::read(payload, tlv) {
-            wish @ Wish::SameLink => self.wish = Some(wish),
-            wish @ Wish::Address(address)
-                if policy.has(Policy::RETURN_ADDRESS) && is_reachable(&address, &facts.destination) =>
+            path_request @ ReturnPathRequest::SameLink => self.path_request = Some(path_request),
+            path_request @ ReturnPathRequest::Address(address)
+                if policy.has(Policy::RETURN_ADDRESS) && is_reachable(&address, &meta.destination) =>
             {
-                self.wish = Some(wish);
+                self.path_request = Some(path_request);
             }
-            wish @ Wish::Segments(segments)
-                if policy.has(Policy::RETURN_ADDRESS) && self.can_take(payload, &segments, plan, facts) =>
+            path_request @ ReturnPathRequest::Segments(segments)
+                if policy.has(Policy::RETURN_ADDRESS) && self.can_take(payload, &segments, plan, meta) =>
             {
-                self.wish = Some(wish);
+                self.path_request = Some(path_request);
             }
             _ => return Flags::UNRECOGNIZED,
         }
@@ -125,12 +125,12 @@ impl<'a> Host<'a> {
     }
 
     /// Whether a reply of ours can take this way: over IPv6, to unicast addresses, in one packet.
-    fn can_take<B: Bytes>(&self, payload: &B, segments: &Segments, plan: &Plan, facts: &Facts) -> bool {
+    fn can_take<B: PacketBuf>(&self, payload: &B, segments: &Segments, plan: &Plan, meta: &PacketMeta) -> bool {
         let addresses = (0..segments.count).map(|n| payload.get::<16>(segments.at + n * 16).map(Address));
         let mut addresses = addresses.chain(segments.address.map(Some));
-        !facts.destination.is_ipv4()
+        !meta.destination.is_ipv4()
             && segments.count <= MAX_SEGMENTS
-            && addresses.all(|one| one.is_some_and(|one| is_reachable(&one, &facts.destination)))
+            && addresses.all(|one| one.is_some_and(|one| is_reachable(&one, &meta.destination)))
             && plan.len.max(plan.mode.base_len()) + overhead(segments.count) <= self.view.interface.mtu as usize
             && (self.has_segments)()
     }
@@ -142,8 +142,8 @@ fn is_reachable(address: &Address, ours: &Address) -> bool {
     address.is_ipv4() == ours.is_ipv4() && !address.is_never_unicast() && !is_elsewhere
 }
 
-impl Environment for Host<'_> {
-    const KINDS: KindSet = KindSet::finished_by(Finisher::Kernel).with(KindSet::finished_by(Finisher::Controller));
+impl ReflectorEnv for Host<'_> {
+    const KINDS: KindSet = KindSet::handled_by(HandledBy::Kernel).with(KindSet::handled_by(HandledBy::Controller));
     // More than a UDP datagram can hold.
     const MAX_SUBS: usize = 1 << 16;
     const CAN_GROW: bool = true;
@@ -156,21 +156,21 @@ impl Environment for Host<'_> {
         self.headers.fixed?.try_into().ok()
     }
 
-    fn finish<B: Bytes>(&mut self, payload: &mut B, tlv: Tlv, plan: &Plan, facts: &Facts, policy: &Policy) {
+    fn finish<B: PacketBuf>(&mut self, payload: &mut B, tlv: Tlv, plan: &Plan, meta: &PacketMeta, policy: &Policy) {
         let is = |kind: Kind| tlv.number == kind as u8;
         let flags = if is(Kind::Hmac) {
             self.hmac_at = Some(tlv.at);
             Flags::NONE
         } else if is(Kind::History) {
-            let ring = self.ledger.ring(facts.history_tag);
-            history::reflect(payload, &tlv, facts, |sequence| ring?.remembered(facts.history_tag, sequence));
+            let ring = self.ledger.ring(meta.history_tag);
+            history::reflect(payload, &tlv, meta, |sequence| ring?.remembered(meta.history_tag, sequence));
             Flags::NONE
         } else if is(Kind::BitErrorPattern) || is(Kind::BitErrorCount) || is(Kind::BitErrorBurst) {
             self.bit_errors(payload, &tlv)
         } else if is(Kind::ReflectedControl) {
             self.reflected_control()
         } else if is(Kind::ReturnPath) {
-            self.return_path(payload, &tlv, plan, facts, policy)
+            self.return_path(payload, &tlv, plan, meta, policy)
         } else if is(Kind::ReflectedExtensionHeader) {
             if plan.headers_out_of_order {
                 Flags::CONFORMANT

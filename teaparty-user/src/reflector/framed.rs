@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
 use teaparty_common::maps::{Clock, PuntHeader, Session};
-use teaparty_common::reflect::{Class, Facts, Reason};
-use teaparty_common::tlv::return_path::Wish;
+use teaparty_common::reflect::{Disposition, PacketMeta, Reason};
+use teaparty_common::tlv::return_path::ReturnPathRequest;
 
 use super::config::ip;
 use super::control::Control;
@@ -95,35 +95,36 @@ impl<'a> Framed<'a> {
     ) -> Result<Option<More>, Reason> {
         let punted = Punted::parse(frame).map_err(|reason| {
             // The kernel has found the datagram before; what it would pass can't be passed any more.
-            if reason.class() == Class::Drop { reason } else { Reason::Internal }
+            if reason.disposition() == Disposition::Drop { reason } else { Reason::Internal }
         })?;
         self.payload.clear();
         self.payload.extend_from_slice(punted.payload());
-        let mut facts = header.facts;
+        let mut meta = header.meta;
         if !view.config.is_stateful {
-            facts.flags &= !Facts::STATEFUL;
+            meta.flags &= !PacketMeta::STATEFUL;
         }
         let is_authenticated = header.session_flags & Session::AUTHENTICATED != 0;
         let format = slow_path::format(header.session_flags, &view.config.policy);
-        facts.error_estimate = slow_path::error_estimate(format, clock);
+        meta.error_estimate = slow_path::error_estimate(format, clock);
         if slow_path::looks_back(&self.payload, header.session_flags, view) {
             self.flush(clock);
-            slow_path::recall(&mut facts, self.shared.ledger(is_authenticated));
+            slow_path::recall(&mut meta, self.shared.ledger(is_authenticated));
         }
         let headers =
             Headers { fixed: Some(punted.fixed_header()), extensions: punted.extension_headers(), tags: punted.tags() };
         let has_segments = &|| self.shared.raw().is_some();
-        let job = Job { key: header.key, session_flags: header.session_flags, facts, headers, has_segments, control };
+        let job = Job { key: header.key, session_flags: header.session_flags, meta, headers, has_segments, control };
         let ledger = self.shared.ledger(is_authenticated);
         let mut answer = slow_path::answer(job, &mut self.payload, view, ledger)?;
         let more = answer.more.take();
-        if let Some(Wish::Segments(segments)) = answer.wish {
+        if let Some(ReturnPathRequest::Segments(segments)) = answer.path_request {
             self.segmented.push(answer, &self.payload, segments);
             return Ok(more);
         }
-        let is_routed = matches!(answer.wish, Some(Wish::Address(_))) || self.exits.packet.is_none();
+        let is_routed =
+            matches!(answer.path_request, Some(ReturnPathRequest::Address(_))) || self.exits.packet.is_none();
         if !is_routed {
-            let reply = self.frames.push(|out| punted.reply(&answer.steering, &self.payload, out));
+            let reply = self.frames.push(|out| punted.reply(&answer.reply_options, &self.payload, out));
             self.framed.push((answer, reply.ok_or(Reason::Internal)?));
             return Ok(more);
         }
@@ -135,10 +136,10 @@ impl<'a> Framed<'a> {
         });
         let exit = exit.ok_or(Reason::SendFailed)?;
         let peer = match source {
-            IpAddr::V6(v6) if v6.is_unicast_link_local() => SocketAddrV6::new(v6, port, 0, facts.interface).into(),
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => SocketAddrV6::new(v6, port, 0, meta.interface).into(),
             other => SocketAddr::new(other, port),
         };
-        let to = socket::outgoing(&answer, peer, facts.interface);
+        let to = socket::outgoing(&answer, peer, meta.interface);
         let (batch, answers) = &mut self.routed[exit];
         batch.push(&to, &self.payload);
         answers.push(answer);

@@ -1,10 +1,10 @@
 //! Frames that the kernel program has punted: taken apart, checked, and turned into the frames of their replies.
 
-use teaparty_common::bytes::SliceBytes;
 use teaparty_common::frame::{
-    ETHERNET_LEN, Ethernet, Frame, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, Tags, UDP_LEN, Udp, locate,
+    ETHERNET_LEN, Ethernet, Frame, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, Tags, UDP_LEN, Udp, parse_headers,
 };
-use teaparty_common::reflect::{Address, Reason, Steering};
+use teaparty_common::packet_buf::SliceBuf;
+use teaparty_common::reflect::{Address, Reason, ReplyOptions};
 use teaparty_common::wire::checksum::{self, PacketSums};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -28,8 +28,8 @@ impl<'a> Punted<'a> {
     /// Takes a frame apart and verifies its checksums, which the kernel leaves to us.
     pub fn parse(octets: &'a mut [u8]) -> Result<Self, Reason> {
         let len = octets.len();
-        let view = SliceBytes(octets);
-        let frame = locate(&view, len)?;
+        let view = SliceBuf(octets);
+        let frame = parse_headers(&view, len)?;
         let (source, destination) = frame.addresses(&view).ok_or(Reason::MalformedHeader)?;
         let tags = frame.tags(&view).ok_or(Reason::MalformedHeader)?;
         let punted = Self { octets, frame, source, destination, tags };
@@ -74,7 +74,7 @@ impl<'a> Punted<'a> {
 
     /// Writes the reply's headers and `payload` behind `out`. The UDP checksum is [`Reply::finish`]'s. `None` does not
     /// happen for a frame that was taken apart.
-    pub fn reply(&self, steering: &Steering, payload: &[u8], out: &mut Vec<u8>) -> Option<Reply> {
+    pub fn reply(&self, reply_options: &ReplyOptions, payload: &[u8], out: &mut Vec<u8>) -> Option<Reply> {
         let start = out.len();
         // Both were read when the frame was taken apart.
         let Ok((ethernet, _)) = Ethernet::read_from_prefix(self.octets) else { return None };
@@ -83,11 +83,11 @@ impl<'a> Punted<'a> {
         // The EtherType, and the VLAN tags as they are.
         out.extend_from_slice(&self.octets[ETHERNET_LEN - 2..self.frame.ip_at]);
         let udp_len = (UDP_LEN + payload.len()) as u16;
-        let source = steering.source.unwrap_or(self.destination);
+        let source = reply_options.source.unwrap_or(self.destination);
         let ip = &self.octets[self.frame.ip_at..];
         if self.frame.is_ipv6 {
             let (mut reply, _) = Ipv6::read_from_prefix(ip).ok()?;
-            let word = reply.version_class_flow.get() & 0xf00f_ffff | u32::from(steering.traffic_class.0) << 20;
+            let word = reply.version_class_flow.get() & 0xf00f_ffff | u32::from(reply_options.traffic_class.0) << 20;
             reply.version_class_flow = word.into();
             reply.payload_length = udp_len.into();
             reply.next_header = libc::IPPROTO_UDP as u8;
@@ -98,7 +98,7 @@ impl<'a> Punted<'a> {
         } else {
             let (mut reply, _) = Ipv4::read_from_prefix(ip).ok()?;
             reply.version_ihl = IPV4_PLAIN;
-            reply.traffic_class = steering.traffic_class.0;
+            reply.traffic_class = reply_options.traffic_class.0;
             reply.total_length = (IPV4_LEN as u16 + udp_len).into();
             reply.ttl = FRESH_TTL;
             reply.checksum = 0.into();
@@ -111,7 +111,7 @@ impl<'a> Punted<'a> {
         let udp_at = out.len() - start;
         let udp = Udp {
             source_port: self.frame.destination_port.into(),
-            destination_port: steering.destination_port.unwrap_or(self.frame.source_port).into(),
+            destination_port: reply_options.destination_port.unwrap_or(self.frame.source_port).into(),
             length: udp_len.into(),
             checksum: 0.into(),
         };

@@ -8,10 +8,10 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use teaparty_common::bytes::{Bytes, ReadBytes, SliceBytes};
-use teaparty_common::frame::{Frame, Tags, UDP_LEN, locate};
+use teaparty_common::frame::{Frame, Tags, UDP_LEN, parse_headers};
 use teaparty_common::maps::{Clock, MacCheck, PuntHeader, RecordKind, SessionKey, check_macs as check_macs_of};
-use teaparty_common::reflect::{Facts, Reason};
+use teaparty_common::packet_buf::{PacketBuf, ReadOnlyBuf, SliceBuf};
+use teaparty_common::reflect::{PacketMeta, Reason};
 
 use super::framed::{Exits, Framed};
 use super::pacing;
@@ -107,7 +107,7 @@ fn gather(reassembly: &mut Reassembly, view: &View, frame: &[u8], counters: &Cou
 /// Refuses a fragment whose datagram would be refused for its addresses, so that nothing is kept of it.
 fn may_be_ours(view: &View, fragment: &Fragment, frame: &[u8]) -> Result<(), Reason> {
     let key = &fragment.key;
-    check_macs(view, &ReadBytes(frame), key.tags)?;
+    check_macs(view, &ReadOnlyBuf(frame), key.tags)?;
     // Its ports are known with the first one: any but 0, which nobody sends from, stands for them.
     view.book.check((&key.source, 1), &key.destination, key.tags)?;
     if view.allows(&key.source) { Ok(()) } else { Err(Reason::NotAllowed) }
@@ -118,7 +118,7 @@ fn count(counters: &Counters, reason: Reason, packets: u32) {
 }
 
 /// Checks the MAC addresses as the kernel program does.
-fn check_macs(view: &View, frame: &impl Bytes, tags: Tags) -> Result<(), Reason> {
+fn check_macs(view: &View, frame: &impl PacketBuf, tags: Tags) -> Result<(), Reason> {
     let has_none = view.interface.has_no_mac();
     match check_macs_of(frame, view.book.mac(tags, &view.interface), has_none) {
         MacCheck::Right => Ok(()),
@@ -139,8 +139,8 @@ fn admit(
         return Err(Reason::LongPacket);
     }
     let len = octets.len();
-    let bytes = SliceBytes(octets);
-    let frame = locate(&bytes, len)?;
+    let bytes = SliceBuf(octets);
+    let frame = parse_headers(&bytes, len)?;
     let (source, destination) = frame.addresses(&bytes).ok_or(Reason::MalformedHeader)?;
     let source_mac = Frame::source_mac(&bytes).ok_or(Reason::MalformedHeader)?;
     let tags = frame.tags(&bytes).ok_or(Reason::MalformedHeader)?;
@@ -170,7 +170,7 @@ fn admit(
     let received_ns = slow_path::arrival_ns(received, clock);
     let session_flags = slow_path::admit(shared, (&mut key, tags), payload, view, received_ns)?;
     let format = slow_path::format(session_flags, &view.config.policy);
-    let facts = Facts {
+    let meta = PacketMeta {
         received_ns,
         receive_timestamp: slow_path::wire_time(received, format, clock),
         source,
@@ -183,8 +183,8 @@ fn admit(
         timestamp_information: clock.timestamp_information,
         ttl: frame.ttl,
         traffic_class: frame.traffic_class,
-        flags: Facts::UNASSIGNED | Facts::HAS_MAC,
-        ..Facts::default()
+        flags: PacketMeta::UNASSIGNED | PacketMeta::HAS_MAC,
+        ..PacketMeta::default()
     };
     Ok(PuntHeader {
         kind: RecordKind::Frame as u32,
@@ -195,6 +195,6 @@ fn admit(
         payload_at: frame.payload_at() as u16,
         session_flags,
         key,
-        facts,
+        meta,
     })
 }

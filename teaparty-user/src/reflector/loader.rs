@@ -14,8 +14,8 @@ use aya::programs::{ProgramError, Xdp, XdpMode as AyaMode, loaded_programs};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use rustix::thread::CapabilitySet;
-use teaparty_common::maps::table::Shape;
-use teaparty_common::maps::{ABI_VERSION, Clock, Session, SessionKey, Step, name, program};
+use teaparty_common::maps::session_table::TableLayout;
+use teaparty_common::maps::{ABI_VERSION, Clock, Session, SessionKey, TailCall, name, program};
 
 use super::address_maps::{AddressMaps, Room};
 use super::addresses::AddressBook;
@@ -25,7 +25,7 @@ use super::maps::{self, ALL, FRESH, KernelLedger, Maps, MapsError};
 use super::pins::claim::claim;
 use super::pins::folder::Folder;
 use super::pins::{self, PinError};
-use super::table::new_shape;
+use super::table::new_layout;
 use super::view::View;
 use crate::net::interface::{Interface, xdp_state};
 use crate::net::xdp_link::Link;
@@ -154,7 +154,7 @@ pub struct Loading {
     /// Where the maps of [`FRESH`] are pinned, in that order.
     fresh: [PathBuf; FRESH.len()],
     /// The shape of a new table of sessions; none where maps of an earlier controller are taken over.
-    table: Option<Shape>,
+    table: Option<TableLayout>,
     /// What is in the map of provisioned sessions, where that is too small and another one takes its place.
     outgrown: Option<Vec<(SessionKey, Session)>>,
     /// Whether the folder was kept while the interface was away.
@@ -316,11 +316,11 @@ impl Loading {
             if let (false, Ok(Some(state))) = (is_adopted, xdp_state(interface.index)) {
                 return Err(busy(&interface.name, state.program_id));
             }
-            let table = shape(view.config.max_sessions)?;
+            let table = layout(view.config.max_sessions)?;
             let outgrown = is_adopted.then(|| outgrown(&door, view)).transpose()?.flatten();
             let sizes = (&table, maps::places_for(view.provisioned.len()), Room::of(&view.book));
             let mut object = open_object(&object, &door, sizes, is_adopted, outgrown.is_some())?;
-            xdp(&mut object, program::LEDGER)?.load().map_err(|error| load_error(&error))?;
+            xdp(&mut object, program::SESSION_OP)?.load().map_err(|error| load_error(&error))?;
             Ok((object, (!is_adopted).then_some(table), outgrown))
         };
         match begun() {
@@ -355,7 +355,7 @@ impl Loading {
             let path = own.unwrap_or_else(|| folder.join(name));
             map.pin(&path).map_err(|error| failed(name, &error))?;
         }
-        pin_program(object, pins, program::LEDGER)?;
+        pin_program(object, pins, program::SESSION_OP)?;
         if let Some(table) = table {
             maps::begin(folder, *table)?;
         }
@@ -437,8 +437,8 @@ fn check_kernel() -> Result<(), LoadError> {
     if KernelVersion::current().is_ok_and(|version| version < oldest) { Err(LoadError::OldKernel) } else { Ok(()) }
 }
 
-fn shape(max_sessions: u32) -> Result<Shape, LoadError> {
-    new_shape(max_sessions).map_err(|error| LoadError::Load(format!("no random number: {error}")))
+fn layout(max_sessions: u32) -> Result<TableLayout, LoadError> {
+    new_layout(max_sessions).map_err(|error| LoadError::Load(format!("no random number: {error}")))
 }
 
 /// The object: named by the environment, or embedded.
@@ -458,11 +458,11 @@ pub fn object() -> Result<Cow<'static, [u8]>, LoadError> {
 pub fn try_load() -> Result<(), LoadError> {
     let object = object()?;
     check_kernel()?;
-    let table = shape(Settings::default().max_sessions)?;
+    let table = layout(Settings::default().max_sessions)?;
     // Nothing is adopted, so there is no folder to look in.
     let sizes = (&table, maps::places_for(0), Room::of(&AddressBook::default()));
     let mut object = open_object(&object, Path::new(""), sizes, false, false)?;
-    xdp(&mut object, program::LEDGER)?.load().map_err(|error| load_error(&error))?;
+    xdp(&mut object, program::SESSION_OP)?.load().map_err(|error| load_error(&error))?;
     load_programs(&mut object)
 }
 
@@ -470,7 +470,7 @@ pub fn try_load() -> Result<(), LoadError> {
 fn adoptable(folder: &Folder, interface: &str) -> Result<bool, LoadError> {
     let door = folder.door();
     let has = |name: &str| door.join(name).exists();
-    let found = if has(name::CONTROL) { maps::abi_version(&door) } else { 0 };
+    let found = if has(name::CONFIG) { maps::abi_version(&door) } else { 0 };
     if found == ABI_VERSION && ALL.iter().all(|name| has(name)) {
         return Ok(true);
     }
@@ -490,7 +490,7 @@ fn adoptable(folder: &Folder, interface: &str) -> Result<bool, LoadError> {
 fn open_object(
     object: &[u8],
     folder: &Path,
-    (table, provisioned, room): (&Shape, u32, Room),
+    (table, provisioned, room): (&TableLayout, u32, Room),
     is_adopted: bool,
     is_outgrown: bool,
 ) -> Result<Ebpf, LoadError> {
@@ -500,7 +500,7 @@ fn open_object(
         .override_global(kernel_log::LEVEL_VARIABLE, &level, false)
         .map_max_entries(name::ADDRESSES, room.addresses)
         .map_max_entries(name::VLANS, room.vlans)
-        .map_max_entries(name::SESSIONS, table.places())
+        .map_max_entries(name::SESSIONS, table.slots())
         .map_max_entries(name::PROVISIONED, provisioned)
         .map_max_entries(name::HISTORY, HISTORY_RINGS)
         .map_max_entries(name::PUNTS, PUNT_RING);
@@ -516,7 +516,7 @@ fn open_object(
 
 /// Loads the programs that packets go through, and has them find each other.
 fn load_programs(object: &mut Ebpf) -> Result<(), LoadError> {
-    for name in [program::REFLECT].into_iter().chain(Step::ALL.map(Step::program)) {
+    for name in [program::REFLECT].into_iter().chain(TailCall::ALL.map(TailCall::program)) {
         xdp(object, name)?.load().map_err(|error| load_error(&error))?;
     }
     maps::connect(object).map_err(|error| load_error(&error))
@@ -530,7 +530,7 @@ fn outgrown(folder: &Path, view: &View) -> Result<Option<Vec<(SessionKey, Sessio
 
 /// Warns where an adopted table has another size than the one configured: a map keeps the size it was made with.
 fn tell_size(maps: &Maps, view: &View) {
-    let (size, wanted) = (maps.sessions().shape().max_sessions, view.config.max_sessions);
+    let (size, wanted) = (maps.sessions().layout().max_sessions, view.config.max_sessions);
     if size != wanted {
         let interface = &view.interface.name;
         tracing::warn!(

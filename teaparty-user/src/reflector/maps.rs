@@ -12,13 +12,13 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, ProgramArray};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
 use teaparty_common::frame::ETHERNET_LEN;
-use teaparty_common::maps::table::Shape;
+use teaparty_common::maps::session_table::TableLayout;
 use teaparty_common::maps::{
-    ABI_VERSION, Board, Clock, Config, Control, HistoryKey, HistoryRing, HistorySlot, LedgerOperation, LedgerRequest,
-    Session, SessionKey, Step, name, program,
+    ABI_VERSION, Clock, Config, ControlBlock, HistoryKey, HistoryRing, HistorySlot, KernelConfig, Session, SessionKey,
+    SessionOp, SessionOpRequest, TailCall, name, program,
 };
-use teaparty_common::reflect::{Address, Facts, Reason};
-use teaparty_common::wire::sender::Echo;
+use teaparty_common::reflect::{Address, PacketMeta, Reason};
+use teaparty_common::wire::sender::ReflectedFields;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::address_maps::AddressMaps;
@@ -51,7 +51,7 @@ pub struct MapsError {
 
 /// Names of all maps, in the order in which they are pinned.
 pub const ALL: [&str; 12] = [
-    name::CONTROL,
+    name::CONFIG,
     name::ADDRESSES,
     name::VLANS,
     name::ALLOWED,
@@ -61,16 +61,16 @@ pub const ALL: [&str; 12] = [
     name::COUNTERS,
     name::PUNTS,
     name::HISTORY,
-    name::SERIAL,
-    name::STEPS,
+    name::SESSION_COUNTS,
+    name::TAIL_CALLS,
 ];
 
 /// Names of the maps that hold no state: each start has new ones, of the size that it needs.
-pub const FRESH: [&str; 3] = [name::ADDRESSES, name::VLANS, name::STEPS];
+pub const FRESH: [&str; 3] = [name::ADDRESSES, name::VLANS, name::TAIL_CALLS];
 
 /// The maps that the controller writes and reads.
 pub struct Maps {
-    control: Array<MapData, Board>,
+    control: Array<MapData, KernelConfig>,
     addresses: AddressMaps,
     allowed: LpmTrie<MapData, Address, u32>,
     sessions: Arc<KernelTable>,
@@ -94,9 +94,9 @@ impl Maps {
 
     /// The same, but for the maps of addresses, which are not pinned under their names yet.
     pub fn with(pins: &Path, addresses: AddressMaps) -> Result<Self, MapsError> {
-        let control: Array<MapData, Board> = open(pins, name::CONTROL)?;
-        let shape = first(&control)?.control.table;
-        let sessions = Arc::new(KernelTable::open(pins, shape)?);
+        let control: Array<MapData, KernelConfig> = open(pins, name::CONFIG)?;
+        let layout = first(&control)?.control.table;
+        let sessions = Arc::new(KernelTable::open(pins, layout)?);
         Ok(Self {
             control,
             addresses,
@@ -109,7 +109,7 @@ impl Maps {
     }
 
     /// The entry that says which layouts the maps have. All zero where no controller has written it yet.
-    pub fn control(&self) -> Result<Control, MapsError> {
+    pub fn control(&self) -> Result<ControlBlock, MapsError> {
         Ok(first(&self.control)?.control)
     }
 
@@ -117,8 +117,8 @@ impl Maps {
     /// and provisioned sessions, which change one by one.
     pub fn publish(&mut self, view: &View, clock: &Clock) -> Result<(), MapsError> {
         self.check_room(view)?;
-        let mut board = first(&self.control)?;
-        let old = board.control;
+        let mut kernel_config = first(&self.control)?;
+        let old = kernel_config.control;
         let active = if old.abi_version == 0 { 0 } else { !old.active & 1 };
         let second = if active == 1 { Config::SECOND } else { 0 };
         let config = Config {
@@ -135,13 +135,13 @@ impl Maps {
         }
         .derived();
         // All but the word that says which configuration holds; that one is written when all the rest is there.
-        board.configs[active as usize] = config;
-        board.ports.copy_from_slice(view.port_words());
-        self.write(&board)?;
+        kernel_config.configs[active as usize] = config;
+        kernel_config.ports.copy_from_slice(view.port_words());
+        self.write(&kernel_config)?;
         self.addresses.set(view)?;
         self.set_allowed(view, config.allowed_bit())?;
         self.set_provisioned(view)?;
-        board.control = Control {
+        kernel_config.control = ControlBlock {
             abi_version: ABI_VERSION,
             active,
             generation: old.generation.wrapping_add(1),
@@ -149,7 +149,7 @@ impl Maps {
             clock: *clock,
             table: old.table,
         };
-        self.write(&board)?;
+        self.write(&kernel_config)?;
         self.forget_disallowed(view)?;
         self.drop_authenticated(view);
         Ok(())
@@ -157,17 +157,17 @@ impl Maps {
 
     /// Publishes the clock's state.
     pub fn publish_clock(&mut self, clock: &Clock) -> Result<(), MapsError> {
-        let mut board = first(&self.control)?;
-        if board.control.clock == *clock {
+        let mut kernel_config = first(&self.control)?;
+        if kernel_config.control.clock == *clock {
             return Ok(());
         }
-        board.control.clock = *clock;
-        self.write(&board)
+        kernel_config.control.clock = *clock;
+        self.write(&kernel_config)
     }
 
     /// Writes the whole board. What is on it already stays what it is for a packet that looks meanwhile.
-    fn write(&mut self, board: &Board) -> Result<(), MapsError> {
-        self.control.set(0, board, 0).map_err(|source| MapsError { name: name::CONTROL, source })
+    fn write(&mut self, kernel_config: &KernelConfig) -> Result<(), MapsError> {
+        self.control.set(0, kernel_config, 0).map_err(|source| MapsError { name: name::CONFIG, source })
     }
 
     /// Adds the allow-list of a version that is to hold, whose bit is `bit`, to the one that holds.
@@ -311,9 +311,9 @@ impl Maps {
             },
         }
         self.put_any_ssid(view, key).map_err(failed)?;
-        let mut board = first(&self.control)?;
-        board.control.generation = board.control.generation.wrapping_add(1);
-        self.write(&board)?;
+        let mut kernel_config = first(&self.control)?;
+        kernel_config.control.generation = kernel_config.control.generation.wrapping_add(1);
+        self.write(&kernel_config)?;
         if is_wildcard(key) {
             self.drop_authenticated(view);
         } else if view.is_authenticated(key) {
@@ -325,7 +325,7 @@ impl Maps {
 
     /// Has a session begin anew; whether there is one.
     pub fn reset(&mut self, key: &SessionKey) -> Result<bool, MapsError> {
-        let anew = |session: Session| Session { history_tag: tag(key), ..session.begun_anew() };
+        let anew = |session: Session| Session { history_tag: tag(key), ..session.reset() };
         let provisioned = self.provisioned.get(key, 0).ok().filter(|session| !session.has(Session::WILDCARD));
         let Some(session) = provisioned else { return Ok(self.sessions.change(key, anew)) };
         // Only if it still is there: a session that has gone meanwhile is not made again.
@@ -389,21 +389,21 @@ impl Maps {
 }
 
 /// Writes the shape of the table into maps that are new, before anything else.
-pub fn begin(pins: &Path, table: Shape) -> Result<(), MapsError> {
-    let failed = |source| MapsError { name: name::CONTROL, source };
-    let mut map: Array<MapData, Board> = open(pins, name::CONTROL)?;
-    let mut board = Board::blank();
-    board.control.table = table;
-    map.set(0, board, 0).map_err(failed)
+pub fn begin(pins: &Path, table: TableLayout) -> Result<(), MapsError> {
+    let failed = |source| MapsError { name: name::CONFIG, source };
+    let mut map: Array<MapData, KernelConfig> = open(pins, name::CONFIG)?;
+    let mut kernel_config = KernelConfig::blank();
+    kernel_config.control.table = table;
+    map.set(0, kernel_config, 0).map_err(failed)
 }
 
 /// Has the reflector find the programs that it goes on to, which are loaded. The map must be this object's own: a packet that
 /// goes on is in the working memory of one object's programs.
 pub fn connect(object: &mut Ebpf) -> Result<(), ProgramError> {
-    for step in Step::ALL {
+    for step in TailCall::ALL {
         let program = object.program(step.program()).ok_or(ProgramError::NotLoaded)?;
         let program = <&Xdp>::try_from(program)?.fd()?.try_clone()?;
-        let map = object.map_mut(name::STEPS).ok_or(ProgramError::NotLoaded)?;
+        let map = object.map_mut(name::TAIL_CALLS).ok_or(ProgramError::NotLoaded)?;
         ProgramArray::try_from(map)?.set(step as u32, &program, 0)?;
     }
     Ok(())
@@ -433,18 +433,19 @@ pub fn abi_version(pins: &Path) -> u32 {
     /// The entry up to version 1, and in version 2: both begin as ours does.
     type First = [u32; 8];
     type Second = [u32; 20];
-    let ours = first_word::<Board>(pins).or_else(|_| first_word::<Second>(pins)).or_else(|_| first_word::<First>(pins));
+    let ours =
+        first_word::<KernelConfig>(pins).or_else(|_| first_word::<Second>(pins)).or_else(|_| first_word::<First>(pins));
     ours.unwrap_or(0)
 }
 
 /// The first word of the entry, where it is of this size.
 fn first_word<T: aya::Pod + IntoBytes + Immutable>(pins: &Path) -> Result<u32, MapsError> {
-    let entry = open::<Array<MapData, T>>(pins, name::CONTROL).and_then(|map| first(&map))?;
+    let entry = open::<Array<MapData, T>>(pins, name::CONFIG).and_then(|map| first(&map))?;
     Ok(u32::read_from_prefix(entry.as_bytes()).map_or(0, |(word, _)| word))
 }
 
 fn first<T: aya::Pod>(map: &Array<MapData, T>) -> Result<T, MapsError> {
-    map.get(&0, 0).map_err(|source| MapsError { name: name::CONTROL, source })
+    map.get(&0, 0).map_err(|source| MapsError { name: name::CONFIG, source })
 }
 
 /// A session with other configured flags. What it was is kept, unless it changes between open and authenticated: then it
@@ -483,14 +484,14 @@ pub struct KernelLedger {
 impl KernelLedger {
     /// Opens the ledger that is pinned in a folder, with the maps that it works on.
     pub fn open(pins: &Path) -> Result<Self, LoadError> {
-        let program = Xdp::from_pin(pins.join(program::LEDGER), XdpAttachType::Interface);
+        let program = Xdp::from_pin(pins.join(program::SESSION_OP), XdpAttachType::Interface);
         let program = program.map_err(|error| LoadError::Load(format!("the ledger: {error}")))?;
         Ok(Self { program, history: open(pins, name::HISTORY)? })
     }
 
     /// Has the kernel carry out one request; `None` if it can't.
-    fn run(&self, request: LedgerRequest) -> Option<LedgerRequest> {
-        const LEN: usize = ETHERNET_LEN + size_of::<LedgerRequest>();
+    fn run(&self, request: SessionOpRequest) -> Option<SessionOpRequest> {
+        const LEN: usize = ETHERNET_LEN + size_of::<SessionOpRequest>();
         let mut input = [0u8; LEN];
         input[ETHERNET_LEN..].copy_from_slice(request.as_bytes());
         let mut output = [0u8; LEN];
@@ -500,60 +501,67 @@ impl KernelLedger {
             tracing::debug!(%error, "the kernel does not write to a session");
             return None;
         }
-        let answer = LedgerRequest::read_from_bytes(&output[ETHERNET_LEN..]).ok()?;
+        let answer = SessionOpRequest::read_from_bytes(&output[ETHERNET_LEN..]).ok()?;
         (answer.is_found != 0).then_some(answer)
     }
 }
 
 impl Ledger for KernelLedger {
-    fn claim(&self, key: &SessionKey, flags: u32, _: &View, echo: &Echo, facts: &mut Facts) -> Result<(), Reason> {
-        let request = LedgerRequest {
+    fn claim(
+        &self,
+        key: &SessionKey,
+        flags: u32,
+        _: &View,
+        reflected: &ReflectedFields,
+        meta: &mut PacketMeta,
+    ) -> Result<(), Reason> {
+        let request = SessionOpRequest {
             key: *key,
-            operation: LedgerOperation::Claim as u32,
+            operation: SessionOp::Claim as u32,
             count: 1,
-            received_ns: facts.received_ns,
+            received_ns: meta.received_ns,
             flags,
             exchange: HistorySlot {
-                sender_sequence: echo.sequence_number.get(),
-                sender_timestamp: echo.timestamp.bits(),
+                sender_sequence: reflected.sequence_number.get(),
+                sender_timestamp: reflected.timestamp.bits(),
                 ..HistorySlot::default()
             },
-            ..LedgerRequest::default()
+            ..SessionOpRequest::default()
         };
         let answer = self.run(request).ok_or(Reason::TableFull)?;
-        answer.session().tell(facts, answer.sequence, answer.received);
+        answer.session().fill_meta(meta, answer.sequence, answer.received);
         Ok(())
     }
 
-    fn claim_again(&self, key: &SessionKey, facts: &mut Facts) -> Result<(), Reason> {
-        let request = LedgerRequest {
+    fn claim_again(&self, key: &SessionKey, meta: &mut PacketMeta) -> Result<(), Reason> {
+        let request = SessionOpRequest {
             key: *key,
-            operation: LedgerOperation::Again as u32,
+            operation: SessionOp::Again as u32,
             count: 1,
-            received_ns: facts.received_ns,
-            ..LedgerRequest::default()
+            received_ns: meta.received_ns,
+            ..SessionOpRequest::default()
         };
         let answer = self.run(request).ok_or(Reason::TableFull)?;
-        answer.session().tell(facts, answer.sequence, answer.received);
+        answer.session().fill_meta(meta, answer.sequence, answer.received);
         Ok(())
     }
 
-    fn unanswered(&self, key: &SessionKey, facts: &Facts) {
-        self.run(LedgerRequest {
+    fn unanswered(&self, key: &SessionKey, meta: &PacketMeta) {
+        self.run(SessionOpRequest {
             key: *key,
-            operation: LedgerOperation::Claim as u32,
-            received_ns: facts.received_ns,
-            ..LedgerRequest::default()
+            operation: SessionOp::Claim as u32,
+            received_ns: meta.received_ns,
+            ..SessionOpRequest::default()
         });
     }
 
-    fn settle(&self, key: &SessionKey, facts: &Facts, exchange: HistorySlot) {
-        self.run(LedgerRequest {
+    fn settle(&self, key: &SessionKey, meta: &PacketMeta, exchange: HistorySlot) {
+        self.run(SessionOpRequest {
             key: *key,
-            operation: LedgerOperation::Record as u32,
-            received_ns: facts.received_ns,
+            operation: SessionOp::Record as u32,
+            received_ns: meta.received_ns,
             exchange,
-            ..LedgerRequest::default()
+            ..SessionOpRequest::default()
         });
     }
 

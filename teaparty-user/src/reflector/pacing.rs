@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
 use teaparty_common::maps::{Clock, PuntHeader};
-use teaparty_common::reflect::Facts;
+use teaparty_common::reflect::PacketMeta;
 
 use super::control::Control;
 use super::framed::{Exits, Framed};
@@ -159,7 +159,7 @@ fn send_next(
     let is_made = match &mut burst.request {
         Request::Frame(header, frame) => {
             let mut header = **header;
-            header.facts.flags |= Facts::UNASSIGNED;
+            header.meta.flags |= PacketMeta::UNASSIGNED;
             framed.take(&header, frame, &view, &clock, control);
             framed.pending() > 0
         }

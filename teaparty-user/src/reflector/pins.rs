@@ -182,7 +182,7 @@ struct Found {
 }
 
 /// Looks at all folders. Those that can't be opened, links among them, are left out.
-fn survey(root: &Root) -> Result<Vec<Found>, PinError> {
+fn scan(root: &Root) -> Result<Vec<Found>, PinError> {
     let mut all = Vec::new();
     for name in root.names()? {
         match root.folder(&name) {
@@ -234,7 +234,7 @@ pub fn look() -> Result<FolderState, String> {
     let all = path_of("");
     let place = if all.exists() { &*all } else { Path::new(BPFFS) };
     let is_writable = nix::unistd::eaccess(place, nix::unistd::AccessFlags::W_OK).is_ok();
-    let found = Root::open().and_then(|root| root.as_ref().map_or_else(|| Ok(Vec::new()), survey));
+    let found = Root::open().and_then(|root| root.as_ref().map_or_else(|| Ok(Vec::new()), scan));
     let (mut left, mut stale) = (Vec::new(), Vec::new());
     // A lock that can be had has no controller.
     for Found { folder, name, place, has_program } in found.unwrap_or_default() {
@@ -265,7 +265,7 @@ pub fn detach(interface: &str) -> Result<bool, PinError> {
         root.folder(&name)?;
     }
     let mut was_there = false;
-    for Found { folder, .. } in survey(&root)?.into_iter().filter(is_meant) {
+    for Found { folder, .. } in scan(&root)?.into_iter().filter(is_meant) {
         if !lock_within(&folder)? {
             return Err(PinError::Running { interface: interface.into() });
         }
@@ -301,7 +301,7 @@ pub fn detach_all() -> Result<Vec<Outcome>, PinError> {
             all.push((entry, Err(error)));
         }
     }
-    for Found { folder, name, place, has_program } in survey(&root)? {
+    for Found { folder, name, place, has_program } in scan(&root)? {
         let shown = match place {
             Place::Here(index) => interface_name(index).unwrap_or(name),
             _ => name,

@@ -7,8 +7,8 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use teaparty_common::bytes::{Bytes, ReadBytes};
 use teaparty_common::frame::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, Tags, UDP_LEN};
+use teaparty_common::packet_buf::{PacketBuf, ReadOnlyBuf};
 use teaparty_common::reflect::{Address, Reason};
 use teaparty_common::wire::checksum;
 
@@ -73,7 +73,7 @@ impl Fragment {
 
     /// `None` where something is cut short.
     fn find(frame: &[u8]) -> Option<Result<Self, Reason>> {
-        let octets = ReadBytes(frame);
+        let octets = ReadOnlyBuf(frame);
         let mut ip_at = ETHERNET_LEN;
         let mut tags = Tags::NONE;
         let mut version = *frame.get(ip_at)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aya::maps::{MapData, RingBuf};
 use teaparty_common::maps::{Clock, PuntHeader, RecordKind, Session};
 use teaparty_common::reflect::Reason;
-use teaparty_common::tlv::steering::AccessReport;
+use teaparty_common::tlv::access_report::AccessReport;
 use zerocopy::FromBytes;
 
 use super::framed::{Exits, Framed};
@@ -110,7 +110,7 @@ impl Engine<'_> {
         let Some((head, frame)) = record.split_at_mut_checked(size_of::<PuntHeader>()) else { return };
         let Ok(mut header) = PuntHeader::read_from_bytes(head) else { return };
         // The kernel program knows of a step of the clock only when the controller has told it.
-        header.facts.received_ns = plausible_arrival(header.facts.received_ns, SystemClock.monotonic_ns());
+        header.meta.received_ns = plausible_arrival(header.meta.received_ns, SystemClock.monotonic_ns());
         pacing::take_frame(self.shared, &mut self.framed, &header, frame, view, clock);
     }
 }

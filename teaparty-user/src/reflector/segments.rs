@@ -65,8 +65,7 @@ impl Segmented {
             socket::note_residence(counters, &answer);
             let way = way(&answer, &payload, segments);
             let sent = way.first().zip(shared.raw()).is_some_and(|(first, raw)| {
-                let sent =
-                    raw.send(&packet(&answer, &payload, &way), Ipv6Addr::from(first.0), answer.facts().interface);
+                let sent = raw.send(&packet(&answer, &payload, &way), Ipv6Addr::from(first.0), answer.meta().interface);
                 sent.inspect_err(|error| tracing::debug!(%error, "cannot send along segments")).is_ok()
             });
             if sent { socket::conclude(shared, counters, &answer) } else { counters.count(Reason::SendFailed) }
@@ -78,7 +77,7 @@ impl Segmented {
 fn way(answer: &Answer, payload: &[u8], segments: Segments) -> Vec<Address> {
     let list = payload.get(segments.at..).unwrap_or_default().chunks_exact(size_of::<Address>());
     let mut way: Vec<Address> = list.take(segments.count).filter_map(|one| one.try_into().ok().map(Address)).collect();
-    let destination = segments.address.unwrap_or(answer.facts().source);
+    let destination = segments.address.unwrap_or(answer.meta().source);
     if way.last() != Some(&destination) {
         way.push(destination);
     }
@@ -87,8 +86,8 @@ fn way(answer: &Answer, payload: &[u8], segments: Segments) -> Vec<Address> {
 
 /// The IPv6 packet.
 fn packet(answer: &Answer, payload: &[u8], way: &[Address]) -> Vec<u8> {
-    let facts = answer.facts();
-    let source = answer.steering.source.unwrap_or(facts.destination);
+    let meta = answer.meta();
+    let source = answer.reply_options.source.unwrap_or(meta.destination);
     let (first, last) = (way[0], way[way.len() - 1]);
     let routing = SegmentRouting {
         next_header: libc::IPPROTO_UDP as u8,
@@ -102,7 +101,7 @@ fn packet(answer: &Answer, payload: &[u8], way: &[Address]) -> Vec<u8> {
     let udp_len = (UDP_LEN + payload.len()) as u16;
     let routing_len = size_of::<SegmentRouting>() + size_of_val(way);
     let ip = Ipv6 {
-        version_class_flow: (6 << 28 | u32::from(answer.steering.traffic_class.0) << 20).into(),
+        version_class_flow: (6 << 28 | u32::from(answer.reply_options.traffic_class.0) << 20).into(),
         payload_length: (routing_len as u16 + udp_len).into(),
         next_header: libc::IPPROTO_ROUTING as u8,
         hop_limit: FRESH_HOP_LIMIT,
@@ -110,8 +109,8 @@ fn packet(answer: &Answer, payload: &[u8], way: &[Address]) -> Vec<u8> {
         destination: first.0,
     };
     let mut udp = Udp {
-        source_port: facts.destination_port.into(),
-        destination_port: answer.steering.destination_port.unwrap_or(facts.source_port).into(),
+        source_port: meta.destination_port.into(),
+        destination_port: answer.reply_options.destination_port.unwrap_or(meta.source_port).into(),
         length: udp_len.into(),
         checksum: 0.into(),
     };

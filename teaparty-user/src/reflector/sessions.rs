@@ -5,17 +5,17 @@
 use std::collections::HashMap;
 
 use teaparty_common::frame::Tags;
-use teaparty_common::maps::rate_limit::{self, SharedRow};
-use teaparty_common::maps::table::Shape;
-use teaparty_common::maps::{BUCKET_ROWS, HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
-use teaparty_common::reflect::{Address, Facts, Reason};
+use teaparty_common::maps::rate_limit::{self, SharedBucketSet};
+use teaparty_common::maps::session_table::TableLayout;
+use teaparty_common::maps::{BUCKET_SETS, HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
+use teaparty_common::reflect::{Address, PacketMeta, Reason};
 use teaparty_common::tlv::measurement::HISTORY_DEPTH;
 use zerocopy::FromZeros;
 
 use super::config::{Config, HISTORY_RINGS};
 use super::lru::Lru;
 use super::provisioned::is_wildcard;
-use super::table::new_shape;
+use super::table::new_layout;
 use super::view::View;
 
 /// The table. Bounded in all its parts.
@@ -23,9 +23,9 @@ pub struct SessionTable {
     seen: Lru<SessionKey, Session>,
     configured: HashMap<SessionKey, Session>,
     /// The rate limit's: pages that no source has used take no memory.
-    buckets: Box<[SharedRow]>,
+    buckets: Box<[SharedBucketSet]>,
     /// Where a source's bucket is, by a seed of this table alone.
-    shape: Shape,
+    shape: TableLayout,
     rings: HashMap<u32, Box<HistoryRing>, foldhash::fast::RandomState>,
     serial: u32,
     /// The configuration that the sessions in here are of.
@@ -42,7 +42,7 @@ impl SessionTable {
             configured: HashMap::new(),
             buckets: new_buckets(),
             // A seed that is known does no more than to let somebody choose whose bucket is forgotten first.
-            shape: new_shape(max_sessions).unwrap_or_else(|_| Shape::new(max_sessions, [0; 5])),
+            shape: new_layout(max_sessions).unwrap_or_else(|_| TableLayout::new(max_sessions, [0; 5])),
             rings: HashMap::default(),
             serial: 0,
             current: None,
@@ -95,7 +95,7 @@ impl SessionTable {
     /// The rate limit, as the kernel program has it.
     fn limit(&self, source: &Address, config: &Config, now_ns: u64) -> Result<(), Reason> {
         let source = config.rate_prefix.of(source);
-        let Some(row) = self.buckets.get(self.shape.bucket_row(&source) as usize) else { return Ok(()) };
+        let Some(row) = self.buckets.get(self.shape.bucket_set(&source) as usize) else { return Ok(()) };
         let is_within = rate_limit::admit(row, &source, now_ns, config.rate_interval_ns, config.rate_burst_ns);
         if is_within { Ok(()) } else { Err(Reason::RateLimited) }
     }
@@ -104,7 +104,7 @@ impl SessionTable {
     ///
     /// The error is for a packet that was judged by an earlier version of the configuration, and whose session has become
     /// authenticated or open since: its state is not ours to make any more.
-    pub fn assign(&mut self, key: &SessionKey, flags: u32, view: &View, facts: &mut Facts) -> Result<(), Reason> {
+    pub fn assign(&mut self, key: &SessionKey, flags: u32, view: &View, meta: &mut PacketMeta) -> Result<(), Reason> {
         let is_authenticated = flags & Session::AUTHENTICATED != 0;
         let is_newer = |current: &&View| current.generation.wrapping_sub(view.generation) as i32 > 0;
         let newer = self.current.as_ref().filter(is_newer);
@@ -117,7 +117,7 @@ impl SessionTable {
             Session { history_tag: *serial, ..Session::default() }
         };
         let is_configured = !view.provisioned.is_empty() && view.provisioned.contains_key(key);
-        let received_ns = facts.received_ns;
+        let received_ns = meta.received_ns;
         let mut take_number = |session: &mut Session| {
             let replies = session.replies;
             session.replies += 1;
@@ -125,8 +125,8 @@ impl SessionTable {
             session.flags =
                 session.flags & Session::HAS_PREVIOUS | flags & !(Session::HAS_PREVIOUS | Session::WILDCARD);
             session.last_received_ns = received_ns;
-            facts.flags &= !Facts::UNASSIGNED;
-            session.tell(facts, replies as u32, session.received() as u32);
+            meta.flags &= !PacketMeta::UNASSIGNED;
+            session.fill_meta(meta, replies as u32, session.received() as u32);
         };
         // An engine may still see the version before a change: what it left in the wrong place moves with the next packet.
         if is_configured {
@@ -154,13 +154,13 @@ impl SessionTable {
 
     /// Assigns the session's next Sequence Number to another reply to a packet that has had one. The error is for a
     /// session that is gone.
-    pub fn assign_again(&mut self, key: &SessionKey, facts: &mut Facts) -> Result<(), Reason> {
+    pub fn assign_again(&mut self, key: &SessionKey, meta: &mut PacketMeta) -> Result<(), Reason> {
         let session = self.get_mut(key).ok_or(Reason::TableFull)?;
         let replies = session.replies;
         session.replies += 1;
         // One packet has been received for both replies.
         session.unanswered = session.unanswered.wrapping_sub(1);
-        session.tell(facts, replies as u32, session.received() as u32);
+        session.fill_meta(meta, replies as u32, session.received() as u32);
         Ok(())
     }
 
@@ -246,7 +246,7 @@ impl SessionTable {
         self.serial = self.serial.checked_add(1).unwrap_or(1);
         let history_tag = self.serial;
         let Some(session) = self.get_mut(key) else { return false };
-        *session = Session { history_tag, ..session.begun_anew() };
+        *session = Session { history_tag, ..session.reset() };
         true
     }
 
@@ -299,9 +299,9 @@ impl SessionTable {
 }
 
 /// Rows of buckets, all full.
-fn new_buckets() -> Box<[SharedRow]> {
+fn new_buckets() -> Box<[SharedBucketSet]> {
     // Where there is no memory for 2 MiB, nothing goes on.
-    <[SharedRow]>::new_box_zeroed_with_elems(BUCKET_ROWS as usize).unwrap_or_default()
+    <[SharedBucketSet]>::new_box_zeroed_with_elems(BUCKET_SETS as usize).unwrap_or_default()
 }
 
 /// The checks that a session passes once for each version of the configuration.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use teaparty_common::maps::{Clock, Session, SessionKey};
 use teaparty_common::reflect::{REASON_SLOTS, Reason};
-use teaparty_common::tlv::steering::AccessReport;
+use teaparty_common::tlv::access_report::AccessReport;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::burst::Bursts;

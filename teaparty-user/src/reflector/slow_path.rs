@@ -5,16 +5,18 @@
 
 use std::sync::Mutex;
 
-use teaparty_common::bytes::{ReadBytes, SliceBytes};
 use teaparty_common::frame::Tags;
 use teaparty_common::maps::{Clock, HistoryRing, HistorySlot, Session, SessionKey};
-use teaparty_common::reflect::{self, Facts, Integrity, Policy, Reason, Steering, Step, Verdict, step};
+use teaparty_common::packet_buf::{ReadOnlyBuf, SliceBuf};
+use teaparty_common::reflect::{
+    self, PacketMeta, Policy, Reason, ReplyOptions, TlvIntegrity, TlvItem, Verdict, next_tlv,
+};
 use teaparty_common::tlv::Kind;
 use teaparty_common::tlv::hmac::{self, Placement};
-use teaparty_common::tlv::reflected_control::{self, Decision, Replies};
-use teaparty_common::tlv::return_path::Wish;
+use teaparty_common::tlv::reflected_control::{self, Replies, ReplyDecision};
+use teaparty_common::tlv::return_path::ReturnPathRequest;
 use teaparty_common::wire::error_estimate::Z;
-use teaparty_common::wire::sender::{AuthenticatedPacket, Echo, OpenPacket};
+use teaparty_common::wire::sender::{AuthenticatedPacket, ReflectedFields, UnauthenticatedPacket};
 use teaparty_common::wire::{HMAC_LEN, Mode, Timestamp, TimestampFormat};
 use zerocopy::FromBytes;
 
@@ -35,7 +37,7 @@ pub struct Job<'a> {
     /// [`Session::flags`] of the session, or what a new one is to start with.
     pub session_flags: u32,
     /// What is known about it.
-    pub facts: Facts,
+    pub meta: PacketMeta,
     /// Its IP headers.
     pub headers: Headers<'a>,
     /// Whether its reply can be sent along SRv6 segments, asked where it is to be.
@@ -60,13 +62,20 @@ pub struct Headers<'a> {
 pub trait Ledger {
     /// Takes the Sequence Number for a reply that is certain, and adds what the session knows to the facts. `echo` is what the
     /// reply repeats of its request: where that is the first of a sender that has started again, the session begins anew.
-    fn claim(&self, key: &SessionKey, flags: u32, view: &View, echo: &Echo, facts: &mut Facts) -> Result<(), Reason>;
+    fn claim(
+        &self,
+        key: &SessionKey,
+        flags: u32,
+        view: &View,
+        reflected: &ReflectedFields,
+        meta: &mut PacketMeta,
+    ) -> Result<(), Reason>;
     /// Takes the Sequence Number for another reply to a packet that has had one, likewise. Makes no session.
-    fn claim_again(&self, key: &SessionKey, facts: &mut Facts) -> Result<(), Reason>;
+    fn claim_again(&self, key: &SessionKey, meta: &mut PacketMeta) -> Result<(), Reason>;
     /// Notes a packet that is not answered.
-    fn unanswered(&self, key: &SessionKey, facts: &Facts);
+    fn unanswered(&self, key: &SessionKey, meta: &PacketMeta);
     /// Remembers an exchange whose reply was sent.
-    fn settle(&self, key: &SessionKey, facts: &Facts, exchange: HistorySlot);
+    fn settle(&self, key: &SessionKey, meta: &PacketMeta, exchange: HistorySlot);
     /// The ring that holds a session's last exchanges, by the session's tag.
     fn ring(&self, tag: u32) -> Option<HistoryRing>;
 }
@@ -74,7 +83,7 @@ pub trait Ledger {
 /// A reply that lacks only its base packet.
 pub struct Answer {
     key: SessionKey,
-    facts: Facts,
+    meta: PacketMeta,
     mode: Mode,
     format: TimestampFormat,
     sender_sequence: u32,
@@ -83,9 +92,9 @@ pub struct Answer {
     /// Where the reply's HMAC TLV is, and its key.
     tlv_key: Option<(usize, Key)>,
     /// Marking, source address and port of the reply.
-    pub steering: Steering,
+    pub reply_options: ReplyOptions,
     /// What an obeyed Return Path asks for.
-    pub wish: Option<Wish>,
+    pub path_request: Option<ReturnPathRequest>,
     /// The replies that are to follow this one.
     pub more: Option<More>,
     /// Whether it is itself one that follows.
@@ -109,14 +118,14 @@ pub fn admit(
     view: &View,
     received_ns: u64,
 ) -> Result<u32, Reason> {
-    let ssid = |mode| reflect::ssid(&ReadBytes(payload), payload.len(), mode);
+    let ssid = |mode| reflect::ssid(&ReadOnlyBuf(payload), payload.len(), mode);
     if !view.config.policy.has(Policy::NO_TLV | Policy::IGNORE_SSID) {
-        key.ssid = ssid(Mode::Open);
+        key.ssid = ssid(Mode::Unauthenticated);
     }
     let ssid_authenticated = ssid(Mode::Authenticated);
     let admitted = locked(&shared.table).admit((key, tags), ssid_authenticated, view, received_ns);
     if admitted == Err(Reason::LoopGuard) {
-        if reflect::is_heartbeat(&ReadBytes(payload), payload.len(), &view.config.policy) {
+        if reflect::is_heartbeat(&ReadOnlyBuf(payload), payload.len(), &view.config.policy) {
             return Err(Reason::Heartbeat);
         }
         shared.loops.note(key);
@@ -129,10 +138,10 @@ pub fn admit(
 /// `payload` may grow to the size of the base packet. The error is the reason that the packet ends with; state has then
 /// changed only as far as its counting as received.
 pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Ledger) -> Result<Answer, Reason> {
-    let Job { mut key, session_flags, mut facts, headers, has_segments, control } = job;
+    let Job { mut key, session_flags, mut meta, headers, has_segments, control } = job;
     let is_again = matches!(control, Control::Again(_));
     let is_authenticated = session_flags & Session::AUTHENTICATED != 0;
-    let mode = if is_authenticated { Mode::Authenticated } else { Mode::Open };
+    let mode = if is_authenticated { Mode::Authenticated } else { Mode::Unauthenticated };
     let mut policy = view.config.policy;
     if session_flags & Session::NO_TLV != 0 {
         policy.flags |= Policy::NO_TLV;
@@ -141,23 +150,23 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
     let mut base_key = None;
     if is_authenticated {
         // Whoever made the key looked where an open packet has its SSID.
-        let ssid = reflect::ssid(&SliceBytes(payload), len, mode);
+        let ssid = reflect::ssid(&SliceBuf(payload), len, mode);
         key = view.own_key(&SessionKey { ssid, ..key });
         base_key = Some(authenticate(view.keys(&key).base, payload)?.clone());
     }
     // Not counted as received either: nobody has sent a request.
-    if !is_again && reflect::is_reply_to_ours(&ReadBytes(payload), len, mode, || facts.receive_timestamp) {
+    if !is_again && reflect::is_reply_to_ours(&ReadOnlyBuf(payload), len, mode, || meta.receive_timestamp) {
         return Err(Reason::ReplyLoop);
     }
     let (integrity, tlv_key) = integrity(&key, payload, mode, &policy, view);
     payload.resize(len.max(mode.base_len()), 0);
     let mut host = Host::new(view, headers, ledger, has_segments);
-    let mut bytes = SliceBytes(payload);
+    let mut bytes = SliceBuf(payload);
     let mut plan = match reflect::plan(&bytes, len, mode, &policy, integrity, &host) {
         Verdict::Reflect(plan) => plan,
         Verdict::Drop(reason) => {
             if !is_again {
-                ledger.unanswered(&key, &facts);
+                ledger.unanswered(&key, &meta);
             }
             return Err(reason);
         }
@@ -167,25 +176,25 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
     let request = control::find(&bytes, &plan, &policy);
     if request.as_ref().is_some_and(|request| !reflected_control::is_wanted(&mut bytes, request, &Us(view))) {
         if !is_again {
-            ledger.unanswered(&key, &facts);
+            ledger.unanswered(&key, &meta);
         }
         return Err(Reason::ControlNoReply);
     }
-    let echo = echo(payload, mode).ok_or(Reason::Internal)?;
-    if facts.flags & Facts::UNASSIGNED != 0 {
-        facts.flags &= !Facts::UNASSIGNED;
+    let reflected = reflected(payload, mode).ok_or(Reason::Internal)?;
+    if meta.flags & PacketMeta::UNASSIGNED != 0 {
+        meta.flags &= !PacketMeta::UNASSIGNED;
         match view.config.is_stateful {
-            true if is_again => ledger.claim_again(&key, &mut facts)?,
-            true => ledger.claim(&key, session_flags, view, &echo, &mut facts)?,
+            true if is_again => ledger.claim_again(&key, &mut meta)?,
+            true => ledger.claim(&key, session_flags, view, &reflected, &mut meta)?,
             false => {}
         }
     }
     let mut more = None;
     if let Some(request) = request {
-        let asked = (&key, &facts, echo.sequence_number.get());
+        let asked = (&key, &meta, reflected.sequence_number.get());
         let Granted { decision, permit } = control::grant(&request, &plan, view, asked, control);
         host.control = Some(decision);
-        if let Decision::Replies(replies) = decision {
+        if let ReplyDecision::Replies(replies) = decision {
             // They go to where the request came from and nowhere else (RFC 10052 §4.2).
             policy.flags &= !(Policy::RETURN_ADDRESS | Policy::DESTINATION_PORT);
             if !request.is_malformed {
@@ -194,27 +203,27 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
             more = permit.map(|permit| More { permit, replies });
         }
     }
-    let mut bytes = SliceBytes(payload);
+    let mut bytes = SliceBuf(payload);
     let pattern = view.bit_error_pattern(&key);
     host.prepare(&bytes, &plan, &policy, pattern);
-    let mut steering = Steering::new(facts.traffic_class);
-    reflect::apply(&mut bytes, &plan, &facts, &policy, &mut host, &mut steering);
+    let mut reply_options = ReplyOptions::new(meta.traffic_class);
+    reflect::apply(&mut bytes, &plan, &meta, &policy, &mut host, &mut reply_options);
     host.complete(&mut bytes, pattern);
-    let (hmac_at, wish) = (host.hmac_at, host.wish);
+    let (hmac_at, path_request) = (host.hmac_at, host.path_request);
     let tlv_key = hmac_at.zip(tlv_key.cloned());
     let format = format(session_flags, &view.config.policy);
-    let (sender_sequence, sender_timestamp) = (echo.sequence_number.get(), echo.timestamp.bits());
+    let (sender_sequence, sender_timestamp) = (reflected.sequence_number.get(), reflected.timestamp.bits());
     Ok(Answer {
         key,
-        facts,
+        meta,
         mode,
         format,
         sender_sequence,
         sender_timestamp,
         base_key,
         tlv_key,
-        steering,
-        wish,
+        reply_options,
+        path_request,
         more,
         is_again,
     })
@@ -223,10 +232,10 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
 /// Whether a packet asks what came of those before it (Follow-Up Telemetry, History). Their replies then have to be on
 /// their way first: until T3 is read there is nothing to tell.
 pub fn looks_back(payload: &[u8], session_flags: u32, view: &View) -> bool {
-    let mode = if session_flags & Session::AUTHENTICATED != 0 { Mode::Authenticated } else { Mode::Open };
+    let mode = if session_flags & Session::AUTHENTICATED != 0 { Mode::Authenticated } else { Mode::Unauthenticated };
     let asking = Kind::FollowUpTelemetry.set().with(Kind::History.set());
     let mut at = mode.base_len();
-    while let Step::Tlv(tlv) = step(&ReadBytes(payload), at, payload.len(), &view.config.policy) {
+    while let TlvItem::Tlv(tlv) = next_tlv(&ReadOnlyBuf(payload), at, payload.len(), &view.config.policy) {
         if asking.has(tlv.number) {
             return true;
         }
@@ -236,13 +245,13 @@ pub fn looks_back(payload: &[u8], session_flags: u32, view: &View) -> bool {
 }
 
 /// Brings up to date what the kernel knew of the reply before, when it assigned this one's number and punted the packet.
-pub fn recall(facts: &mut Facts, ledger: &dyn Ledger) {
-    if !facts.is_stateful() || facts.flags & Facts::UNASSIGNED != 0 {
+pub fn recall(meta: &mut PacketMeta, ledger: &dyn Ledger) {
+    if !meta.is_stateful() || meta.flags & PacketMeta::UNASSIGNED != 0 {
         return;
     }
-    let ring = ledger.ring(facts.history_tag);
-    if let Some(slot) = ring.and_then(|ring| ring.remembered(facts.history_tag, facts.sequence.wrapping_sub(1))) {
-        (facts.previous_sequence, facts.previous_timestamp) = (slot.reflector_sequence, slot.timestamp);
+    let ring = ledger.ring(meta.history_tag);
+    if let Some(slot) = ring.and_then(|ring| ring.remembered(meta.history_tag, meta.sequence.wrapping_sub(1))) {
+        (meta.previous_sequence, meta.previous_timestamp) = (slot.reflector_sequence, slot.timestamp);
     }
 }
 
@@ -262,28 +271,28 @@ fn integrity<'a>(
     mode: Mode,
     policy: &Policy,
     view: &'a View,
-) -> (Integrity, Option<&'a Key>) {
+) -> (TlvIntegrity, Option<&'a Key>) {
     let len = payload.len();
     if len <= mode.base_len() || policy.has(Policy::NO_TLV) {
-        return (Integrity::NotAsked, None);
+        return (TlvIntegrity::NotAsked, None);
     }
-    match hmac::find(&SliceBytes(payload), len, mode, policy) {
-        Placement::NotAsked => (Integrity::NotAsked, None),
-        Placement::Wrong => (Integrity::Failed, None),
+    match hmac::find(&SliceBuf(payload), len, mode, policy) {
+        Placement::NotAsked => (TlvIntegrity::NotAsked, None),
+        Placement::Wrong => (TlvIntegrity::Failed, None),
         Placement::At(at) => {
-            let Some(sequence) = payload.first_chunk().copied() else { return (Integrity::Failed, None) };
+            let Some(sequence) = payload.first_chunk().copied() else { return (TlvIntegrity::Failed, None) };
             let tlvs = &payload[mode.base_len()..at];
             let stated = &payload[Placement::value(at)..Placement::value(at) + HMAC_LEN];
             let found = view.keys(key).tlv.iter().find(|key| key.verify_tlvs(sequence, tlvs, stated));
-            (if found.is_some() { Integrity::Verified } else { Integrity::Failed }, found)
+            (if found.is_some() { TlvIntegrity::Verified } else { TlvIntegrity::Failed }, found)
         }
     }
 }
 
 /// What the reply repeats of the request.
-fn echo(payload: &[u8], mode: Mode) -> Option<Echo> {
+fn reflected(payload: &[u8], mode: Mode) -> Option<ReflectedFields> {
     Some(match mode {
-        Mode::Open => OpenPacket::read_from_prefix(payload).ok()?.0.into(),
+        Mode::Unauthenticated => UnauthenticatedPacket::read_from_prefix(payload).ok()?.0.into(),
         Mode::Authenticated => AuthenticatedPacket::read_from_prefix(payload).ok()?.0.into(),
     })
 }
@@ -327,13 +336,13 @@ impl Answer {
     /// Returns T3 as it is on the wire.
     pub fn seal(&self, payload: &mut [u8], realtime_ns: impl FnOnce() -> u64, clock: &Clock) -> u64 {
         if let Some((at, key)) = &self.tlv_key {
-            let sequence = if self.facts.is_stateful() { self.facts.sequence } else { self.sender_sequence };
+            let sequence = if self.meta.is_stateful() { self.meta.sequence } else { self.sender_sequence };
             let value = key.tlv_hmac(sequence.to_be_bytes(), &payload[self.mode.base_len()..*at]);
             payload[Placement::value(*at)..Placement::value(*at) + HMAC_LEN].copy_from_slice(&value);
         }
         let timestamp = wire_time(realtime_ns(), self.format, clock);
         // The octets are there: `answer` has read the same ones.
-        let _ = reflect::stamp(&mut SliceBytes(payload), self.mode, (&self.facts).into(), timestamp);
+        let _ = reflect::stamp(&mut SliceBuf(payload), self.mode, (&self.meta).into(), timestamp);
         if let Some(key) = &self.base_key {
             key.sign_base(payload);
         }
@@ -342,19 +351,19 @@ impl Answer {
 
     /// Remembers the exchange, with T3 as `timestamp`.
     pub fn settle(&self, timestamp: u64, ledger: &dyn Ledger) {
-        if !self.facts.is_stateful() {
+        if !self.meta.is_stateful() {
             return;
         }
         let exchange = HistorySlot {
-            tag: self.facts.history_tag,
-            reflector_sequence: self.facts.sequence,
+            tag: self.meta.history_tag,
+            reflector_sequence: self.meta.sequence,
             sender_timestamp: self.sender_timestamp,
-            receive_timestamp: self.facts.receive_timestamp,
+            receive_timestamp: self.meta.receive_timestamp,
             timestamp,
             sender_sequence: self.sender_sequence,
             reserved: 0,
         };
-        ledger.settle(&self.key, &self.facts, exchange);
+        ledger.settle(&self.key, &self.meta, exchange);
     }
 
     /// Whether the session is authenticated.
@@ -363,8 +372,8 @@ impl Answer {
     }
 
     /// What is known about the request.
-    pub fn facts(&self) -> &Facts {
-        &self.facts
+    pub fn meta(&self) -> &PacketMeta {
+        &self.meta
     }
 
     /// The session.
@@ -374,21 +383,28 @@ impl Answer {
 }
 
 impl Ledger for Mutex<SessionTable> {
-    fn claim(&self, key: &SessionKey, flags: u32, view: &View, echo: &Echo, facts: &mut Facts) -> Result<(), Reason> {
+    fn claim(
+        &self,
+        key: &SessionKey,
+        flags: u32,
+        view: &View,
+        reflected: &ReflectedFields,
+        meta: &mut PacketMeta,
+    ) -> Result<(), Reason> {
         let mut table = locked(self);
-        table.follow_restart(key, echo.sequence_number.get(), echo.timestamp.bits(), view);
-        table.assign(key, flags, view, facts)
+        table.follow_restart(key, reflected.sequence_number.get(), reflected.timestamp.bits(), view);
+        table.assign(key, flags, view, meta)
     }
 
-    fn claim_again(&self, key: &SessionKey, facts: &mut Facts) -> Result<(), Reason> {
-        locked(self).assign_again(key, facts)
+    fn claim_again(&self, key: &SessionKey, meta: &mut PacketMeta) -> Result<(), Reason> {
+        locked(self).assign_again(key, meta)
     }
 
-    fn unanswered(&self, key: &SessionKey, _: &Facts) {
+    fn unanswered(&self, key: &SessionKey, _: &PacketMeta) {
         locked(self).unanswered(key);
     }
 
-    fn settle(&self, key: &SessionKey, _: &Facts, exchange: HistorySlot) {
+    fn settle(&self, key: &SessionKey, _: &PacketMeta, exchange: HistorySlot) {
         locked(self).settle(key, exchange);
     }
 

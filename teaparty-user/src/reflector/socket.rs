@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use teaparty_common::frame::Tags;
 use teaparty_common::maps::{Clock, Session, SessionKey};
-use teaparty_common::reflect::{Facts, Reason};
-use teaparty_common::tlv::return_path::Wish;
+use teaparty_common::reflect::{PacketMeta, Reason};
+use teaparty_common::tlv::return_path::ReturnPathRequest;
 
 use super::config::{Config, address, ip};
 use super::control::Control;
@@ -159,7 +159,7 @@ pub struct Datagram {
     pub socket: usize,
     key: SessionKey,
     session_flags: u32,
-    facts: Facts,
+    meta: PacketMeta,
     peer: SocketAddr,
     extensions: Vec<u8>,
 }
@@ -193,7 +193,7 @@ fn admit(
     let received_ns = slow_path::arrival_ns(received, clock);
     let session_flags = slow_path::admit(shared, (&mut key, Tags::NONE), request.payload, view, received_ns)?;
     let format = slow_path::format(session_flags, &view.config.policy);
-    let facts = Facts {
+    let meta = PacketMeta {
         received_ns,
         receive_timestamp: slow_path::wire_time(received, format, clock),
         source: key.source,
@@ -205,11 +205,11 @@ fn admit(
         timestamp_information: clock.timestamp_information,
         ttl: request.ttl.unwrap_or(UNKNOWN_TTL),
         traffic_class: request.traffic_class.map_or(0, |class| class.0),
-        flags: Facts::UNASSIGNED,
-        ..Facts::default()
+        flags: PacketMeta::UNASSIGNED,
+        ..PacketMeta::default()
     };
     let extensions = [request.hop_by_hop.unwrap_or(&[]), request.destination_options.unwrap_or(&[])].concat();
-    Ok(Datagram { socket, key, session_flags, facts, peer, extensions })
+    Ok(Datagram { socket, key, session_flags, meta, peer, extensions })
 }
 
 /// Replies under way to datagrams that came together by one socket.
@@ -243,24 +243,24 @@ impl<'a> Datagrams<'a> {
         clock: &Clock,
         control: Control<'_>,
     ) -> Option<More> {
-        let Datagram { key, session_flags, mut facts, .. } = *datagram;
+        let Datagram { key, session_flags, mut meta, .. } = *datagram;
         let format = slow_path::format(session_flags, &view.config.policy);
-        facts.error_estimate = slow_path::error_estimate(format, clock);
+        meta.error_estimate = slow_path::error_estimate(format, clock);
         self.payload.clear();
         self.payload.extend_from_slice(request);
         let headers = Headers { fixed: None, extensions: &datagram.extensions, tags: Tags::NONE };
         let has_segments = &|| self.shared.raw().is_some();
-        let job = Job { key, session_flags, facts, headers, has_segments, control };
+        let job = Job { key, session_flags, meta, headers, has_segments, control };
         let ledger = self.shared.ledger(session_flags & Session::AUTHENTICATED != 0);
         match slow_path::answer(job, &mut self.payload, view, ledger) {
             Ok(mut answer) => {
                 let more = answer.more.take();
                 self.pending += 1;
-                if let Some(Wish::Segments(segments)) = answer.wish {
+                if let Some(ReturnPathRequest::Segments(segments)) = answer.path_request {
                     self.segmented.push(answer, &self.payload, segments);
                     return more;
                 }
-                let to = outgoing(&answer, datagram.peer, datagram.facts.interface);
+                let to = outgoing(&answer, datagram.peer, datagram.meta.interface);
                 self.replies.push(&to, &self.payload);
                 self.answers.push(answer);
                 more
@@ -287,22 +287,22 @@ impl<'a> Datagrams<'a> {
 /// Where a reply goes and how it is marked.
 pub fn outgoing(answer: &Answer, mut peer: SocketAddr, interface: u32) -> Outgoing<'static> {
     let mut is_same_link = matches!(peer, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local());
-    match answer.wish {
-        Some(Wish::Address(address)) => {
+    match answer.path_request {
+        Some(ReturnPathRequest::Address(address)) => {
             peer.set_ip(ip(&address));
             is_same_link = false;
         }
-        Some(Wish::SameLink) => is_same_link = true,
+        Some(ReturnPathRequest::SameLink) => is_same_link = true,
         _ => {}
     }
-    if let Some(port) = answer.steering.destination_port {
+    if let Some(port) = answer.reply_options.destination_port {
         peer.set_port(port);
     }
-    let source = answer.steering.source.unwrap_or(answer.facts().destination);
+    let source = answer.reply_options.source.unwrap_or(answer.meta().destination);
     Outgoing {
         source: Some(ip(&source)),
         interface: if is_same_link { interface } else { 0 },
-        traffic_class: Some(answer.steering.traffic_class),
+        traffic_class: Some(answer.reply_options.traffic_class),
         ..Outgoing::to(peer)
     }
 }
@@ -348,7 +348,7 @@ pub fn settle(shared: &Shared, answer: &Answer, timestamp: u64) {
 /// which says nothing of us.
 pub fn note_residence(counters: &Counters, answer: &Answer) {
     if !answer.is_again {
-        counters.residence.add(SystemClock.monotonic_ns().saturating_sub(answer.facts().received_ns));
+        counters.residence.add(SystemClock.monotonic_ns().saturating_sub(answer.meta().received_ns));
     }
 }
 
@@ -359,7 +359,7 @@ pub fn conclude(shared: &Shared, counters: &Counters, answer: &Answer) {
         return;
     }
     counters.count(Reason::Reflected);
-    if let Some(report) = answer.steering.access_report {
+    if let Some(report) = answer.reply_options.access_report {
         shared.notify(Notice::AccessReport { key: *answer.key(), report });
     }
 }

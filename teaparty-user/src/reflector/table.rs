@@ -9,8 +9,8 @@ use std::time::Duration;
 use aya::maps::{MapData, MapError};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::rand::GetRandomFlags;
-use teaparty_common::maps::table::{self, Memory, Shape, Shared, SharedPlace};
-use teaparty_common::maps::{Census, Session, SessionKey, name};
+use teaparty_common::maps::session_table::{self, SharedSlot, SharedTable, TableLayout, TableStorage};
+use teaparty_common::maps::{Session, SessionCounts, SessionKey, name};
 
 use super::maps::MapsError;
 
@@ -19,50 +19,50 @@ const GRACE: Duration = Duration::from_millis(2);
 
 /// The table of one interface.
 pub struct KernelTable {
-    shape: Shape,
-    places: MmapRaw,
-    census: MmapRaw,
+    layout: TableLayout,
+    slots: MmapRaw,
+    counts: MmapRaw,
 }
 
 /// The shape of a new table for so many sessions, with a seed of its own.
-pub fn new_shape(max_sessions: u32) -> io::Result<Shape> {
+pub fn new_layout(max_sessions: u32) -> io::Result<TableLayout> {
     let mut seed = [[0u8; 8]; 5];
     for word in &mut seed {
         rustix::rand::getrandom(&mut *word, GetRandomFlags::empty())?;
     }
-    Ok(Shape::new(max_sessions, seed.map(u64::from_ne_bytes)))
+    Ok(TableLayout::new(max_sessions, seed.map(u64::from_ne_bytes)))
 }
 
 impl KernelTable {
     /// Maps the table that is pinned in a folder, and has this shape.
-    pub fn open(pins: &Path, shape: Shape) -> Result<Self, MapsError> {
+    pub fn open(pins: &Path, layout: TableLayout) -> Result<Self, MapsError> {
         let pinned = |name| MapData::from_pin(pins.join(name)).map_err(|source| MapsError { name, source });
-        Self::new(&pinned(name::SESSIONS)?, &pinned(name::SERIAL)?, shape)
+        Self::new(&pinned(name::SESSIONS)?, &pinned(name::SESSION_COUNTS)?, layout)
     }
 
     /// Maps the two maps of a table that has this shape.
-    pub fn new(sessions: &MapData, serial: &MapData, shape: Shape) -> Result<Self, MapsError> {
+    pub fn new(sessions: &MapData, serial: &MapData, layout: TableLayout) -> Result<Self, MapsError> {
         Ok(Self {
-            shape,
-            places: map(sessions, name::SESSIONS, shape.places() as usize * size_of::<SharedPlace>())?,
-            census: map(serial, name::SERIAL, size_of::<Census>())?,
+            layout,
+            slots: map(sessions, name::SESSIONS, layout.slots() as usize * size_of::<SharedSlot>())?,
+            counts: map(serial, name::SESSION_COUNTS, size_of::<SessionCounts>())?,
         })
     }
 
     /// The memory, which the kernel program has too.
-    fn shared(&self) -> Shared<'_> {
-        let count = self.shape.places() as usize;
+    fn shared(&self) -> SharedTable<'_> {
+        let count = self.layout.slots() as usize;
         // SAFETY: so many places are mapped, at the start of a page, as long as `self` lives; all who write to them, the
         // kernel too, write whole words, and any are valid.
-        let places = unsafe { std::slice::from_raw_parts(self.places.as_ptr().cast::<SharedPlace>(), count) };
-        // SAFETY: as above, of a `Census`.
-        let [_, present, ..] = unsafe { &*self.census.as_ptr().cast::<[AtomicU64; size_of::<Census>() / 8]>() };
-        Shared { places, present }
+        let slots = unsafe { std::slice::from_raw_parts(self.slots.as_ptr().cast::<SharedSlot>(), count) };
+        // SAFETY: as above, of a `SessionCounts`.
+        let [_, present, ..] = unsafe { &*self.counts.as_ptr().cast::<[AtomicU64; size_of::<SessionCounts>() / 8]>() };
+        SharedTable { slots, present }
     }
 
     /// The shape.
-    pub fn shape(&self) -> &Shape {
-        &self.shape
+    pub fn layout(&self) -> &TableLayout {
+        &self.layout
     }
 
     /// Sessions in the table, by the kernel's count.
@@ -75,63 +75,63 @@ impl KernelTable {
         self.len() == 0
     }
 
-    fn place(&self, key: &SessionKey) -> Option<&SharedPlace> {
+    fn slot(&self, key: &SessionKey) -> Option<&SharedSlot> {
         let shared = self.shared();
-        let index = table::find(&shared, &self.shape, key)?;
-        shared.places.get(index as usize)
+        let index = session_table::find(&shared, &self.layout, key)?;
+        shared.slots.get(index as usize)
     }
 
     /// A session. Takes as long however many there are.
     pub fn get(&self, key: &SessionKey) -> Option<Session> {
-        table::read(self.place(key)?).filter(|(there, _)| there == key).map(|(_, session)| session)
+        session_table::read(self.slot(key)?).filter(|(there, _)| there == key).map(|(_, session)| session)
     }
 
     /// Takes a session out; whether there was one.
     pub fn remove(&self, key: &SessionKey) -> bool {
-        self.place(key).is_some_and(|place| table::remove_if(&self.shared(), place, |there, _| there == key))
+        self.slot(key).is_some_and(|slot| session_table::remove_if(&self.shared(), slot, |there, _| there == key))
     }
 
     /// Takes out all sessions of which `is_over` says so; how many.
     pub fn remove_all(&self, mut is_over: impl FnMut(&SessionKey, &Session) -> bool) -> usize {
         let shared = self.shared();
-        shared.places.iter().filter(|place| table::remove_if(&shared, *place, &mut is_over)).count()
+        shared.slots.iter().filter(|slot| session_table::remove_if(&shared, *slot, &mut is_over)).count()
     }
 
     /// Writes what `with` makes of a session; whether there was one. What a packet writes at the same moment may be kept.
     pub fn change(&self, key: &SessionKey, with: impl FnOnce(Session) -> Session) -> bool {
-        let Some(place) = self.place(key) else { return false };
-        let Some((_, session)) = table::read(place).filter(|(there, _)| there == key) else { return false };
-        table::rewrite(place, &with(session));
+        let Some(slot) = self.slot(key) else { return false };
+        let Some((_, session)) = session_table::read(slot).filter(|(there, _)| there == key) else { return false };
+        session_table::rewrite(slot, &with(session));
         true
     }
 
     /// Puts a session into the table, as the kernel does for a packet; whether it is there.
     pub fn insert(&self, key: &SessionKey, session: &Session) -> bool {
-        self.shared().make(&self.shape, key, session).is_some()
+        self.shared().make(&self.layout, key, session).is_some()
     }
 
     /// All sessions, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (SessionKey, Session)> {
-        self.shared().places.iter().filter_map(table::read)
+        self.shared().slots.iter().filter_map(session_table::read)
     }
 
     /// Sets right when sessions last had a packet, where `corrected` says otherwise; returns of how many.
     pub fn correct_last_received(&self, corrected: impl Fn(u64) -> Option<u64>) -> usize {
-        let places = self.shared().places.iter();
-        places.filter(|place| table::correct_last_received(*place, &corrected)).count()
+        let slots = self.shared().slots.iter();
+        slots.filter(|slot| session_table::correct_last_received(*slot, &corrected)).count()
     }
 
     /// Mends what a controller that was killed while it took a session out has left, and the count of sessions. For a
     /// start, when no other controller runs.
     pub fn mend(&self) {
         let shared = self.shared();
-        let changing: Vec<(&SharedPlace, u64)> =
-            shared.places.iter().filter_map(|place| Some((place, table::changing(place)?))).collect();
+        let changing: Vec<(&SharedSlot, u64)> =
+            shared.slots.iter().filter_map(|slot| Some((slot, session_table::changing(slot)?))).collect();
         if !changing.is_empty() {
             std::thread::sleep(GRACE);
         }
-        for (place, state) in changing {
-            table::free(place, state);
+        for (slot, state) in changing {
+            session_table::free(slot, state);
         }
         self.recount();
     }

@@ -100,7 +100,7 @@ impl Config {
             traffic_class: TrafficClass(0),
             ttl: 255,
             fragmentation: Fragmentation::System,
-            mode: Mode::Open,
+            mode: Mode::Unauthenticated,
             key: None,
             tlv_key: None,
             tlvs: Vec::new(),

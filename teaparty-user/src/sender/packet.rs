@@ -114,9 +114,14 @@ impl Template {
         let sequence_number = U32::new(sequence_number);
         let ssid = U16::new(self.ssid);
         match self.mode {
-            Mode::Open => {
-                let base =
-                    sender::OpenPacket { sequence_number, timestamp, error_estimate: estimate, ssid, mbz: [0; 28] };
+            Mode::Unauthenticated => {
+                let base = sender::UnauthenticatedPacket {
+                    sequence_number,
+                    timestamp,
+                    error_estimate: estimate,
+                    ssid,
+                    mbz: [0; 28],
+                };
                 packet[..size_of_val(&base)].copy_from_slice(base.as_bytes());
             }
             Mode::Authenticated => {
@@ -149,7 +154,7 @@ mod tests {
 
     fn settings(tlvs: &[Request]) -> Settings<'_> {
         Settings {
-            mode: Mode::Open,
+            mode: Mode::Unauthenticated,
             key: None,
             tlv_key: None,
             code_points: &POINTS,

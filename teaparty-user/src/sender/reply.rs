@@ -57,7 +57,7 @@ impl Reply {
     /// Open replies may be as short as TWAMP-Light's: the TTL may be missing, all in front of it may not.
     pub fn parse(payload: &[u8], mode: Mode, key: Option<&Key>) -> Result<Self, NotAReply> {
         match mode {
-            Mode::Open => Self::open(payload),
+            Mode::Unauthenticated => Self::open(payload),
             Mode::Authenticated => {
                 let (packet, _) =
                     reflector::AuthenticatedPacket::read_from_prefix(payload).map_err(|_| NotAReply::TooShort)?;
@@ -70,16 +70,16 @@ impl Reply {
     }
 
     fn open(payload: &[u8]) -> Result<Self, NotAReply> {
-        const LEN: usize = size_of::<reflector::OpenPacket>();
-        let least = std::mem::offset_of!(reflector::OpenPacket, mbz_after_error_estimate);
-        let ttl_at = std::mem::offset_of!(reflector::OpenPacket, sender_ttl);
+        const LEN: usize = size_of::<reflector::UnauthenticatedPacket>();
+        let least = std::mem::offset_of!(reflector::UnauthenticatedPacket, mbz_after_error_estimate);
+        let ttl_at = std::mem::offset_of!(reflector::UnauthenticatedPacket, sender_ttl);
         if payload.len() < least {
             return Err(NotAReply::TooShort);
         }
         let mut octets = [0; LEN];
         let present = payload.len().min(LEN);
         octets[..present].copy_from_slice(&payload[..present]);
-        let packet: reflector::OpenPacket = zerocopy::transmute!(octets);
+        let packet: reflector::UnauthenticatedPacket = zerocopy::transmute!(octets);
         Ok(fields!(packet, (payload.len() > ttl_at).then_some(packet.sender_ttl)))
     }
 }
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn open_reply_fields_are_where_the_rfc_has_them() {
-        let reply = Reply::parse(&numbered(44), Mode::Open, None).unwrap();
+        let reply = Reply::parse(&numbered(44), Mode::Unauthenticated, None).unwrap();
         assert_eq!(reply.sequence_number, 0x0001_0203);
         assert_eq!(reply.timestamp.bits(), 0x0405_0607_0809_0a0b);
         assert_eq!((reply.error_estimate.bits(), reply.ssid), (0x0c0d, 0x0e0f));
@@ -109,9 +109,9 @@ mod tests {
 
     #[test]
     fn twamp_light_replies_are_accepted_and_shorter_ones_are_not() {
-        assert_eq!(Reply::parse(&numbered(41), Mode::Open, None).unwrap().sender_ttl, Some(40));
-        assert_eq!(Reply::parse(&numbered(38), Mode::Open, None).unwrap().sender_ttl, None);
-        assert_eq!(Reply::parse(&numbered(37), Mode::Open, None), Err(NotAReply::TooShort));
+        assert_eq!(Reply::parse(&numbered(41), Mode::Unauthenticated, None).unwrap().sender_ttl, Some(40));
+        assert_eq!(Reply::parse(&numbered(38), Mode::Unauthenticated, None).unwrap().sender_ttl, None);
+        assert_eq!(Reply::parse(&numbered(37), Mode::Unauthenticated, None), Err(NotAReply::TooShort));
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(payload in prop::collection::vec(any::<u8>(), 0..150)) {
             let key = Key::new(b"key").unwrap();
-            let _ = Reply::parse(&payload, Mode::Open, None);
+            let _ = Reply::parse(&payload, Mode::Unauthenticated, None);
             let _ = Reply::parse(&payload, Mode::Authenticated, Some(&key));
         }
     }

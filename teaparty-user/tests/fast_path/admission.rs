@@ -1,7 +1,7 @@
 //! Who is answered: allow-list, rate limit, provisioned sessions, and what a change of configuration does to them.
 
 use teaparty_common::maps::{Config, LocalAddress, RecordKind, Session, SessionKey, name};
-use teaparty_common::reflect::{Address, Facts, Policy, Reason};
+use teaparty_common::reflect::{Address, PacketMeta, Policy, Reason};
 
 use crate::support::frame::{Datagram, parse};
 use crate::support::kernel::{DROP, Kernel, PASS, TX};
@@ -172,7 +172,7 @@ fn authenticated_packets_are_punted_and_change_nothing_c041() {
     let punts = kernel.punts();
     assert_eq!(punts.len(), 3);
     for punt in &punts {
-        assert_eq!(punt.header.facts.flags & (Facts::UNASSIGNED | Facts::STATEFUL), Facts::UNASSIGNED);
+        assert_eq!(punt.header.meta.flags & (PacketMeta::UNASSIGNED | PacketMeta::STATEFUL), PacketMeta::UNASSIGNED);
         assert_eq!(punt.header.session_flags & Session::AUTHENTICATED, Session::AUTHENTICATED);
     }
     let strip = |sessions: Vec<(SessionKey, Session)>| -> Vec<(SessionKey, Session)> {
@@ -369,7 +369,7 @@ fn padding_of_a_short_packet_is_no_ssid() {
         }
         assert_eq!(reason(&mut kernel, &Datagram::new(octets)), Reason::ShortPacket);
         let punts = kernel.punts();
-        assert_eq!((punts[0].header.key.ssid, punts[0].header.facts.sequence), (0, sequence.into()));
+        assert_eq!((punts[0].header.key.ssid, punts[0].header.meta.sequence), (0, sequence.into()));
     }
     assert_eq!(kernel.sessions(name::SESSIONS).len(), 1);
 }

@@ -2,7 +2,7 @@
 //! the controller's slow path: always a reply by rule, never larger than its request.
 
 use teaparty_common::maps::Config;
-use teaparty_common::reflect::{Facts, Reason};
+use teaparty_common::reflect::{PacketMeta, Reason};
 
 use super::differential::Pair;
 use crate::support::bad_input::{judge, tails, tlv};
@@ -13,15 +13,15 @@ use crate::support::probe::or_skip;
 use crate::support::slow::Slow;
 
 /// What is known of a packet of the slow path's tests.
-fn facts() -> Facts {
+fn meta() -> PacketMeta {
     let octets = |ip: &str| crate::support::vectors::address(ip.parse().expect("an address"));
-    Facts {
+    PacketMeta {
         source: octets("192.0.2.10"),
         destination: octets("198.51.100.20"),
         source_port: 49_200,
         destination_port: 862,
-        flags: Facts::STATEFUL,
-        ..Facts::default()
+        flags: PacketMeta::STATEFUL,
+        ..PacketMeta::default()
     }
 }
 
@@ -41,7 +41,7 @@ fn what_is_wrong_with_tlvs_gets_a_reply_by_rule_c076_c077_c084_c085_c091_c281() 
             Err(found) => failures.push(format!("{tail:02x?}: {found}")),
         }
         // By the slow path alone, what the kernel punts as well as what it does not.
-        match slow.reply(&request, &[], &facts(), 1 << 32) {
+        match slow.reply(&request, &[], &meta(), 1 << 32) {
             Ok((reply, _)) => {
                 if let Err(found) = judge(&tail, &reply[BASE.len()..]) {
                     failures.push(format!("{tail:02x?}: {found}"));
@@ -77,7 +77,7 @@ fn the_kernel_takes_eight_tlvs_and_the_controller_answers_more_alike() {
             Reason::Reflected => walked = count,
             other => assert_eq!(other, Reason::ManyTlvs, "{count} TLVs"),
         }
-        let (reply, _) = slow.reply(&request, &[], &facts(), 1 << 32).expect("a reply");
+        let (reply, _) = slow.reply(&request, &[], &meta(), 1 << 32).expect("a reply");
         judge(&tail, &reply[BASE.len()..]).unwrap();
         // Each one more leaves the others as they were.
         assert!(reply.starts_with(&before), "{count} TLVs");

@@ -8,8 +8,8 @@
 use std::path::Path;
 
 use teaparty_common::maps::{Clock, Config, LocalAddress, RecordKind};
-use teaparty_common::reflect::{Class, Policy, Reason};
-use teaparty_common::tlv::{CodePoints, Finisher, Profile, REGISTRY};
+use teaparty_common::reflect::{Disposition, Policy, Reason};
+use teaparty_common::tlv::{CodePoints, HandledBy, Profile, REGISTRY};
 use teaparty_common::wire::{Timestamp, TimestampFormat};
 
 use crate::support::frame::{Parsed, parse};
@@ -170,7 +170,7 @@ fn settle_reason(predicted: &mut Prediction, outcome: &Outcome, punts: &[Punt]) 
         outcome.action == DROP && punts.first().is_some_and(|punt| punt.header.reason == Reason::ManyTlvs as u32);
     if predicted.may_be_too_many && is_punted_for_many {
         predicted.reason = Reason::ManyTlvs;
-        predicted.facts = predicted.bare_facts.or(predicted.facts);
+        predicted.meta = predicted.bare_facts.or(predicted.meta);
     }
     predicted.reason
 }
@@ -178,10 +178,10 @@ fn settle_reason(predicted: &mut Prediction, outcome: &Outcome, punts: &[Punt]) 
 /// What contradicts the prediction.
 fn judge(outcome: &Outcome, predicted: &Prediction, reason: Reason, frame: &[u8], punts: &[Punt]) -> Vec<String> {
     let mut found = Vec::new();
-    let action = match reason.class() {
-        Class::Reflect => TX,
-        Class::Pass => PASS,
-        Class::Punt | Class::Drop => DROP,
+    let action = match reason.disposition() {
+        Disposition::Reflect => TX,
+        Disposition::Pass => PASS,
+        Disposition::Punt | Disposition::Drop => DROP,
     };
     if outcome.action != action {
         return vec![format!("action {} and not {action} for {reason:?}; records {punts:?}", outcome.action)];
@@ -189,9 +189,9 @@ fn judge(outcome: &Outcome, predicted: &Prediction, reason: Reason, frame: &[u8]
     if reason != Reason::Reflected && outcome.frame != frame {
         found.push("a frame that is not answered was edited".to_owned());
     }
-    match reason.class() {
-        Class::Punt => found.extend(judge_punt(predicted, reason, frame, punts)),
-        Class::Reflect => {
+    match reason.disposition() {
+        Disposition::Punt => found.extend(judge_punt(predicted, reason, frame, punts)),
+        Disposition::Reflect => {
             found.extend(judge_reply(predicted, &parse(frame), &parse(&outcome.frame)));
             if outcome.frame.len() != frame.len() {
                 found.push("the reply has another length".to_owned());
@@ -199,27 +199,27 @@ fn judge(outcome: &Outcome, predicted: &Prediction, reason: Reason, frame: &[u8]
             found.extend(judge_report(predicted, punts));
         }
         // Now and then the controller is told of what the loop guard drops.
-        Class::Drop if reason == Reason::LoopGuard && punts.len() == 1 => {
+        Disposition::Drop if reason == Reason::LoopGuard && punts.len() == 1 => {
             let header = &punts[0].header;
             if header.kind != RecordKind::LoopGuard as u32 || header.key != predicted.key {
                 found.push(format!("the report of a loop is wrong: {header:?}"));
             }
         }
-        Class::Pass | Class::Drop if !punts.is_empty() => found.push(format!("{} records", punts.len())),
-        Class::Pass | Class::Drop => {}
+        Disposition::Pass | Disposition::Drop if !punts.is_empty() => found.push(format!("{} records", punts.len())),
+        Disposition::Pass | Disposition::Drop => {}
     }
     found
 }
 
 fn judge_punt(predicted: &Prediction, reason: Reason, frame: &[u8], punts: &[Punt]) -> Option<String> {
     let [punt] = punts else { return Some(format!("{} records for a punt", punts.len())) };
-    let mut expected = predicted.facts.expect("a punted packet has facts");
-    let facts = punt.header.facts;
+    let mut expected = predicted.meta.expect("a punted packet has facts");
+    let meta = punt.header.meta;
     // The program's clock and tags are its own.
-    expected.received_ns = facts.received_ns;
-    expected.receive_timestamp = facts.receive_timestamp;
-    expected.history_tag = facts.history_tag;
-    expected.previous_sender_sequence = facts.previous_sender_sequence;
+    expected.received_ns = meta.received_ns;
+    expected.receive_timestamp = meta.receive_timestamp;
+    expected.history_tag = meta.history_tag;
+    expected.previous_sender_sequence = meta.previous_sender_sequence;
     let located = predicted.frame.expect("a punted packet has a datagram");
     let header = &punt.header;
     let is_right = punt.frame == frame
@@ -229,19 +229,19 @@ fn judge_punt(predicted: &Prediction, reason: Reason, frame: &[u8], punts: &[Pun
         && usize::from(header.payload_at) == located.payload_at()
         && usize::from(header.ip_at) == located.ip_at
         && header.key == predicted.key
-        && facts == expected;
+        && meta == expected;
     (!is_right).then(|| format!("the record is wrong: {header:?}, facts expected {expected:?}"))
 }
 
 fn judge_reply(predicted: &Prediction, request: &Parsed, reply: &Parsed) -> Vec<String> {
     let mut found = Vec::new();
-    let (payload, steering) = predicted.reply.as_ref().expect("an answered packet has a reply");
+    let (payload, reply_options) = predicted.reply.as_ref().expect("an answered packet has a reply");
     for (at, (expected, actual)) in payload.iter().zip(&reply.payload).enumerate() {
         if expected != actual {
             found.push(format!("octet {at}: host {expected:02x}, kernel {actual:02x}"));
         }
     }
-    let source = steering.source.unwrap_or(crate::support::vectors::address(request.destination));
+    let source = reply_options.source.unwrap_or(crate::support::vectors::address(request.destination));
     let mut same = |what: &str, is: bool| {
         if !is {
             found.push(format!("{what} is wrong"));
@@ -251,11 +251,11 @@ fn judge_reply(predicted: &Prediction, request: &Parsed, reply: &Parsed) -> Vec<
     same("source", crate::support::vectors::address(reply.source) == source);
     same("destination", reply.destination == request.source);
     same("source port", reply.source_port == request.destination_port);
-    same("destination port", reply.destination_port == steering.destination_port.unwrap_or(request.source_port));
+    same("destination port", reply.destination_port == reply_options.destination_port.unwrap_or(request.source_port));
     same("MAC", reply.source_mac == request.destination_mac && reply.destination_mac == request.source_mac);
     same("tags", reply.tags == request.tags);
     same("TTL", reply.ttl == 255);
-    same("traffic class", reply.traffic_class == steering.traffic_class.0);
+    same("traffic class", reply.traffic_class == reply_options.traffic_class.0);
     same("header checksum", reply.is_header_sum_right == request.is_header_sum_right);
     if request.checksum == 0 {
         same("UDP checksum of none", reply.checksum == 0);
@@ -268,8 +268,8 @@ fn judge_reply(predicted: &Prediction, request: &Parsed, reply: &Parsed) -> Vec<
 
 /// What the controller would have answered otherwise (C285).
 fn judge_slow(slow: &Slow, predicted: &Prediction, request: &Parsed, reply: &Parsed, timestamp: u64) -> Option<String> {
-    let facts = predicted.facts.as_ref().expect("an answered packet has facts");
-    match slow.reply(&request.payload, &request.ip_header, facts, timestamp) {
+    let meta = predicted.meta.as_ref().expect("an answered packet has facts");
+    match slow.reply(&request.payload, &request.ip_header, meta, timestamp) {
         Ok((payload, class)) if payload == reply.payload && class == reply.traffic_class => None,
         Ok((payload, class)) => Some(format!(
             "the slow path answers otherwise, traffic class {class:02x}\nkernel {}\nslow   {}",
@@ -282,9 +282,9 @@ fn judge_slow(slow: &Slow, predicted: &Prediction, request: &Parsed, reply: &Par
 
 /// A valid Access Report, and nothing else, is told to the controller.
 fn judge_report(predicted: &Prediction, punts: &[Punt]) -> Option<String> {
-    let (_, steering) = predicted.reply.as_ref().expect("an answered packet has a reply");
+    let (_, reply_options) = predicted.reply.as_ref().expect("an answered packet has a reply");
     let told: Vec<(u32, u32)> = punts.iter().map(|punt| (punt.header.kind, punt.header.reason)).collect();
-    let expected: Vec<(u32, u32)> = steering
+    let expected: Vec<(u32, u32)> = reply_options
         .access_report
         .iter()
         .map(|report| (RecordKind::AccessReport as u32, u32::from(report.id()) << 8 | u32::from(report.return_code)))
@@ -369,7 +369,7 @@ fn frames_that_once_came_out_differently_no_longer_do() {
 /// Each TLV that the program answers is met and compared: if the host does not know one of them, that shows.
 #[test]
 fn a_tlv_that_the_host_does_not_know_is_noticed() {
-    let kinds = REGISTRY.iter().filter(|entry| entry.finisher == Finisher::Kernel);
+    let kinds = REGISTRY.iter().filter(|entry| entry.handled_by == HandledBy::Kernel);
     for entry in kinds {
         let Some(kernel) = or_skip("a_tlv_that_the_host_does_not_know_is_noticed", Kernel::new()) else { return };
         let mut pair = agreeing_pair(kernel, 5);

@@ -1,7 +1,7 @@
 //! What the kernel keeps of a session: numbers, counters, times, history; and how the controller adds to it.
 
-use teaparty_common::maps::{Config, HistoryKey, HistorySlot, LedgerOperation, LedgerRequest, SessionKey, name};
-use teaparty_common::reflect::{Facts, Policy, Reason};
+use teaparty_common::maps::{Config, HistoryKey, HistorySlot, SessionKey, SessionOp, SessionOpRequest, name};
+use teaparty_common::reflect::{PacketMeta, Policy, Reason};
 
 use crate::support::frame::{Datagram, parse};
 use crate::support::kernel::{HISTORY_RINGS, Kernel, TX};
@@ -115,11 +115,11 @@ fn a_sender_that_starts_again_gets_numbers_from_0_and_no_history_of_before() {
     let mut short = at(0, 200, &[]);
     short.payload.truncate(20);
     kernel.run(&short.build());
-    assert_eq!(kernel.punts()[0].header.facts.sequence, 0);
+    assert_eq!(kernel.punts()[0].header.meta.sequence, 0);
     assert_eq!(number(&mut kernel, 1, 201), 1);
     let exchange = HistorySlot { sender_timestamp: (0xebbd_0000 + 300) << 32, ..HistorySlot::default() };
-    let operation = LedgerOperation::Claim as u32;
-    let claim = LedgerRequest { key: key(1), operation, count: 1, exchange, ..LedgerRequest::default() };
+    let operation = SessionOp::Claim as u32;
+    let claim = SessionOpRequest { key: key(1), operation, count: 1, exchange, ..SessionOpRequest::default() };
     let answer = kernel.ledger(claim);
     assert_eq!((answer.sequence, answer.received), (0, 1));
     // Off.
@@ -172,9 +172,13 @@ fn numbers_go_on_across_punted_packets() {
         datagram.payload.truncate(14 + turn as usize);
         kernel.run(&datagram.build());
         let punts = kernel.punts();
-        let facts = punts[0].header.facts;
-        assert_eq!(facts.flags & (Facts::STATEFUL | Facts::UNASSIGNED), Facts::STATEFUL, "assigned by the kernel");
-        numbers.push(facts.sequence);
+        let meta = punts[0].header.meta;
+        assert_eq!(
+            meta.flags & (PacketMeta::STATEFUL | PacketMeta::UNASSIGNED),
+            PacketMeta::STATEFUL,
+            "assigned by the kernel"
+        );
+        numbers.push(meta.sequence);
     }
     assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
 }
@@ -187,8 +191,8 @@ fn a_packet_that_may_not_be_answered_is_punted_without_a_number() {
     };
     let hmac = [&[0x80, 8, 0, 16][..], &[0; 16]].concat();
     kernel.run(&packet(0, 1, &hmac).build());
-    let facts = kernel.punts()[0].header.facts;
-    assert_eq!(facts.flags & Facts::UNASSIGNED, Facts::UNASSIGNED);
+    let meta = kernel.punts()[0].header.meta;
+    assert_eq!(meta.flags & PacketMeta::UNASSIGNED, PacketMeta::UNASSIGNED);
     assert!(kernel.session(&key(1)).is_none_or(|session| session.replies == 0));
     assert_eq!(be32(&reply(&mut kernel, &packet(1, 1, &[])), 0), 0);
 }
@@ -199,12 +203,12 @@ fn the_ledger_takes_numbers_and_remembers_what_the_controller_sent() {
     else {
         return;
     };
-    let claim = |count| LedgerRequest {
+    let claim = |count| SessionOpRequest {
         key: key(1),
-        operation: LedgerOperation::Claim as u32,
+        operation: SessionOp::Claim as u32,
         count,
         received_ns: 77,
-        ..LedgerRequest::default()
+        ..SessionOpRequest::default()
     };
     let unknown = kernel.ledger(claim(0));
     assert_eq!(unknown.is_found, 0, "noting a packet makes no session");
@@ -225,7 +229,7 @@ fn the_ledger_takes_numbers_and_remembers_what_the_controller_sent() {
         sender_sequence: 55,
         ..HistorySlot::default()
     };
-    let record = LedgerRequest { operation: LedgerOperation::Record as u32, exchange, ..claim(0) };
+    let record = SessionOpRequest { operation: SessionOp::Record as u32, exchange, ..claim(0) };
     assert_eq!(kernel.ledger(record).is_found, 1);
     let got = reply(&mut kernel, &packet(9, 1, &FOLLOW_UP));
     assert_eq!((be32(&got, 0), be32(&got, 48), be64(&got, 52)), (5, 4, 0x33_0000_0044));

@@ -76,7 +76,7 @@ fn prepare(kernel: &mut Kernel, vector: &Vector, datagram: &Datagram) -> bool {
     for ip in &ctx.local {
         kernel.answer(*ip, OURS);
     }
-    if kernel.config.has(Config::STATEFUL) && ctx.mode == Mode::Open {
+    if kernel.config.has(Config::STATEFUL) && ctx.mode == Mode::Unauthenticated {
         let replies = if has_counts { u64::from(ctx.transmitted) } else { u64::from(ctx.next_sequence) };
         let (previous_sequence, previous_timestamp, _) = ctx.previous.unwrap_or_default();
         let session = Session {
@@ -180,17 +180,17 @@ fn judge_punt(vector: &Vector, datagram: &Datagram, sent: &[u8], kernel: &mut Ke
             found.push(format!("{what} of the record is wrong: {:?}", punt.header));
         }
     };
-    let (header, facts) = (&punt.header, &punt.header.facts);
+    let (header, meta) = (&punt.header, &punt.header.meta);
     same("frame", punt.frame == sent);
     same("reason", header.reason == expected_reason(vector) as u32);
     same("payload length", header.payload_len as usize == vector.request.len());
     same("payload offset", usize::from(header.payload_at) == datagram.payload_at());
     same("IP offset", header.ip_at == 14);
     same("key", header.key == key(vector, datagram));
-    same("source", facts.source == address(datagram.source) && facts.source_port == datagram.source_port);
-    same("destination", facts.destination == address(datagram.destination) && facts.destination_port == 862);
-    same("TTL", facts.ttl == vector.ctx.ttl && facts.traffic_class == vector.ctx.traffic_class);
-    same("MAC", facts.has_source_mac() && facts.source_mac == vector.ctx.source_mac);
-    same("clock", facts.error_estimate == CLOCK.error_estimate && facts.receive_timestamp != 0);
+    same("source", meta.source == address(datagram.source) && meta.source_port == datagram.source_port);
+    same("destination", meta.destination == address(datagram.destination) && meta.destination_port == 862);
+    same("TTL", meta.ttl == vector.ctx.ttl && meta.traffic_class == vector.ctx.traffic_class);
+    same("MAC", meta.has_source_mac() && meta.source_mac == vector.ctx.source_mac);
+    same("clock", meta.error_estimate == CLOCK.error_estimate && meta.receive_timestamp != 0);
     found
 }

@@ -58,7 +58,7 @@ fn the_vectors_with_their_reflector() {
     let is_known = |request: &[u8]| request.get(BASE + 1).is_none_or(|code| !OURS_ALONE.contains(code));
     // IPv6 and several replies to a request are for other tests.
     let is_portable = |vector: &vectors::Vector| {
-        vector.ctx.mode == Mode::Open
+        vector.ctx.mode == Mode::Unauthenticated
             && vector.ctx.source.is_ipv4()
             && vector.replies.len() <= 1
             && is_known(&vector.request)

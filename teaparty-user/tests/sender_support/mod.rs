@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use teaparty_common::bytes::{Bytes, SliceBytes};
+use teaparty_common::packet_buf::{PacketBuf, SliceBuf};
 use teaparty_common::reflect::{
-    Address, Environment, Facts, Integrity, Plan, Policy, Steering, Tlv, Verdict, apply, plan, ssid, stamp,
+    Address, PacketMeta, Plan, Policy, ReflectorEnv, ReplyOptions, Tlv, TlvIntegrity, Verdict, apply, plan, ssid, stamp,
 };
-use teaparty_common::tlv::{Finisher, Kind, KindSet};
+use teaparty_common::tlv::{HandledBy, Kind, KindSet};
 use teaparty_common::wire::{ErrorEstimate, Mode, TimestampFormat, TrafficClass};
 use teaparty_user::clock::{Clock, ClockState, SystemClock};
 use teaparty_user::crypto::Key;
@@ -112,7 +112,7 @@ impl Drop for Reflector {
 struct Core {
     socket: Socket,
     behaviour: Behaviour,
-    sessions: BTreeMap<(SocketAddr, u16), Facts>,
+    sessions: BTreeMap<(SocketAddr, u16), PacketMeta>,
     waiting: Vec<(Instant, SocketAddr, TrafficClass, Vec<u8>)>,
     requests: Vec<Vec<u8>>,
 }
@@ -123,8 +123,8 @@ struct Host {
     hmac_at: Option<usize>,
 }
 
-impl Environment for Host {
-    const KINDS: KindSet = KindSet::finished_by(Finisher::Kernel).with(Kind::Hmac.set());
+impl ReflectorEnv for Host {
+    const KINDS: KindSet = KindSet::handled_by(HandledBy::Kernel).with(Kind::Hmac.set());
     const MAX_SUBS: usize = 16;
     const CAN_GROW: bool = true;
     fn is_local(&self, address: &Address) -> bool {
@@ -133,7 +133,7 @@ impl Environment for Host {
     fn fixed_header<const N: usize>(&self) -> Option<[u8; N]> {
         None
     }
-    fn finish<B: Bytes>(&mut self, payload: &mut B, tlv: Tlv, _: &Plan, _: &Facts, _: &Policy) {
+    fn finish<B: PacketBuf>(&mut self, payload: &mut B, tlv: Tlv, _: &Plan, _: &PacketMeta, _: &Policy) {
         if tlv.number == Kind::Hmac as u8 {
             payload.put(tlv.at, [0]);
             self.hmac_at = Some(tlv.at);
@@ -206,7 +206,7 @@ impl Core {
         received_ns: u64,
     ) -> Option<(TrafficClass, Vec<u8>)> {
         let behaviour = &self.behaviour;
-        let mode = if behaviour.key.is_some() { Mode::Authenticated } else { Mode::Open };
+        let mode = if behaviour.key.is_some() { Mode::Authenticated } else { Mode::Unauthenticated };
         if behaviour.key.as_ref().is_some_and(|key| !key.verify_base(request)) {
             return None;
         }
@@ -221,32 +221,32 @@ impl Core {
         let policy = Policy::DEFAULT;
         // Whether TLVs are authentic is known before anything else; our senders put the HMAC where it belongs.
         let integrity = match &behaviour.tlv_key {
-            Some(_) => Integrity::Verified,
-            None => Integrity::NotAsked,
+            Some(_) => TlvIntegrity::Verified,
+            None => TlvIntegrity::NotAsked,
         };
-        let verdict = plan(&SliceBytes(&mut octets), len, mode, &policy, integrity, &host);
+        let verdict = plan(&SliceBuf(&mut octets), len, mode, &policy, integrity, &host);
         let Verdict::Reflect(plan) = verdict else { return None };
-        let key = (peer, ssid(&SliceBytes(&mut octets), len, mode));
+        let key = (peer, ssid(&SliceBuf(&mut octets), len, mode));
         let clock = ClockState { is_synchronized: behaviour.clock_offset_ns == 0, ..SystemClock.state() };
         let wire =
             |ns: u64| clock.timestamp(ns.saturating_add_signed(behaviour.clock_offset_ns), behaviour.format).bits();
-        let facts = self.sessions.entry(key).or_default();
-        facts.received += 1;
-        facts.flags = if behaviour.is_stateful { Facts::STATEFUL } else { 0 };
-        facts.receive_timestamp = wire(received_ns);
-        facts.destination = destination;
-        facts.error_estimate = ErrorEstimate::new(behaviour.clock_offset_ns == 0, behaviour.format, 1_000).bits();
-        facts.ttl = ttl;
-        facts.traffic_class = class.0;
-        facts.timestamp_information = [5, 2, 5, 2];
-        facts.source_port = peer.port();
-        let mut steering = Steering::new(class.0);
-        apply(&mut SliceBytes(&mut octets), &plan, facts, &policy, &mut host, &mut steering);
+        let meta = self.sessions.entry(key).or_default();
+        meta.received += 1;
+        meta.flags = if behaviour.is_stateful { PacketMeta::STATEFUL } else { 0 };
+        meta.receive_timestamp = wire(received_ns);
+        meta.destination = destination;
+        meta.error_estimate = ErrorEstimate::new(behaviour.clock_offset_ns == 0, behaviour.format, 1_000).bits();
+        meta.ttl = ttl;
+        meta.traffic_class = class.0;
+        meta.timestamp_information = [5, 2, 5, 2];
+        meta.source_port = peer.port();
+        let mut reply_options = ReplyOptions::new(class.0);
+        apply(&mut SliceBuf(&mut octets), &plan, meta, &policy, &mut host, &mut reply_options);
         let t3 = wire(SystemClock.realtime_ns());
-        stamp(&mut SliceBytes(&mut octets), mode, (&*facts).into(), t3);
-        (facts.previous_sequence, facts.previous_timestamp) = (facts.sequence, t3);
-        facts.sequence += 1;
-        facts.transmitted += 1;
+        stamp(&mut SliceBuf(&mut octets), mode, (&*meta).into(), t3);
+        (meta.previous_sequence, meta.previous_timestamp) = (meta.sequence, t3);
+        meta.sequence += 1;
+        meta.transmitted += 1;
         if let (Some(at), Some(key)) = (host.hmac_at, &behaviour.tlv_key) {
             let sequence: [u8; 4] = octets[..4].try_into().unwrap();
             let hmac = key.tlv_hmac(sequence, &octets[mode.base_len()..at]);
@@ -256,7 +256,7 @@ impl Core {
         if let Some(key) = &behaviour.key {
             key.sign_base(&mut octets);
         }
-        Some((steering.traffic_class, octets))
+        Some((reply_options.traffic_class, octets))
     }
 }
 

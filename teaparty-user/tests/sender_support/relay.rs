@@ -263,8 +263,8 @@ impl Path {
                 self.other.send_to(&octets, sender).unwrap();
                 return;
             }
-            Forgery::OtherSsid => octets[if self.mode == Mode::Open { 15 } else { 27 }] ^= 1,
-            Forgery::OtherTimestamp => octets[at + if self.mode == Mode::Open { 6 } else { 14 }] ^= 1,
+            Forgery::OtherSsid => octets[if self.mode == Mode::Unauthenticated { 15 } else { 27 }] ^= 1,
+            Forgery::OtherTimestamp => octets[at + if self.mode == Mode::Unauthenticated { 6 } else { 14 }] ^= 1,
             Forgery::NeverSent => octets[at - 4] ^= 0x40,
             Forgery::Cut => octets.truncate(30),
         }
@@ -276,7 +276,7 @@ impl Path {
     /// Where the Session-Sender's fields behind its Sequence Number begin in a reply (RFC 8762 §4.3).
     fn sender_fields(&self) -> usize {
         match self.mode {
-            Mode::Open => 28,
+            Mode::Unauthenticated => 28,
             Mode::Authenticated => 52,
         }
     }

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::Value;
-use teaparty_common::maps::table::LIVE;
+use teaparty_common::maps::session_table::LIVE;
 use teaparty_common::maps::{Session, SessionKey};
 use teaparty_common::reflect::Address;
 use teaparty_user::api::{AppState, router};

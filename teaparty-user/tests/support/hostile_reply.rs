@@ -123,7 +123,7 @@ fn make_genuine(payload: &mut Vec<u8>, session: &Session, config: &Config, key: 
     payload.resize(payload.len().max(base), 0);
     let number = session.exchange.counts().sent - 1;
     let (number_at, time_at, ssid_at) = match config.mode {
-        Mode::Open => (24, 28, 14),
+        Mode::Unauthenticated => (24, 28, 14),
         Mode::Authenticated => (48, 64, 26),
     };
     payload[ssid_at] = 0x12;

@@ -10,12 +10,13 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use teaparty_common::maps::{
-    ABI_VERSION, BUCKET_ROWS, Board, BucketRow, Clock, Config, Control, Counters, HistoryRing, LedgerRequest,
-    LocalAddress, PuntHeader, Session, SessionKey, SourcePrefix, Step, VlanEntry, VlanKey, name, program,
+    ABI_VERSION, BUCKET_SETS, BucketSet, Clock, Config, ControlBlock, Counters, HistoryRing, KernelConfig,
+    LocalAddress, PuntHeader, Session, SessionKey, SessionOpRequest, SourcePrefix, TailCall, VlanEntry, VlanKey, name,
+    program,
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
 use teaparty_user::reflector::maps::connect;
-use teaparty_user::reflector::table::{KernelTable, new_shape};
+use teaparty_user::reflector::table::{KernelTable, new_layout};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::frame::OUR_MAC;
@@ -66,7 +67,7 @@ pub(crate) struct Kernel {
     /// What [`Kernel::apply`] writes.
     pub(crate) config: Config,
     /// What [`Kernel::apply`] writes.
-    pub(crate) control: Control,
+    pub(crate) control: ControlBlock,
 }
 
 /// What the program did with a frame.
@@ -93,8 +94,9 @@ impl Kernel {
             Some(loaded) => loaded,
             None => load()?,
         };
-        let table = *loaded.table.shape();
-        let control = Control { abi_version: ABI_VERSION, active: 0, generation: 1, interface: 7, clock: CLOCK, table };
+        let table = *loaded.table.layout();
+        let control =
+            ControlBlock { abi_version: ABI_VERSION, active: 0, generation: 1, interface: 7, clock: CLOCK, table };
         let config = Config {
             policy: Policy::DEFAULT,
             rate_interval_ns: 0,
@@ -130,39 +132,39 @@ impl Kernel {
         for prefix in prefixes {
             allowed.remove(&prefix).expect("a prefix is removed");
         }
-        self.post(|board| board.ports.fill(0));
+        self.post(|kernel_config| kernel_config.ports.fill(0));
         self.punts();
         self.counted = self.counters();
     }
 
     /// Has every source its full burst.
     pub(crate) fn reset_buckets(&mut self) {
-        let mut buckets: Array<_, BucketRow> = self.map(name::BUCKETS);
-        for row in 0..BUCKET_ROWS {
-            buckets.set(row, BucketRow::default(), 0).expect("a row of buckets is written");
+        let mut buckets: Array<_, BucketSet> = self.map(name::BUCKETS);
+        for row in 0..BUCKET_SETS {
+            buckets.set(row, BucketSet::default(), 0).expect("a row of buckets is written");
         }
     }
 
     /// Makes `control` and `config` hold.
     pub(crate) fn apply(&mut self) {
         let (config, control) = (self.config, self.control);
-        self.post(|board| {
-            board.configs[control.active as usize & 1] = config.derived();
-            board.control = control;
+        self.post(|kernel_config| {
+            kernel_config.configs[control.active as usize & 1] = config.derived();
+            kernel_config.control = control;
         });
     }
 
     /// Changes what the controller says.
-    fn post(&mut self, change: impl FnOnce(&mut Board)) {
-        let mut map: Array<_, Board> = self.map(name::CONTROL);
-        let mut board = map.get(&0, 0).expect("the board is read");
-        change(&mut board);
-        map.set(0, board, 0).expect("the board is written");
+    fn post(&mut self, change: impl FnOnce(&mut KernelConfig)) {
+        let mut map: Array<_, KernelConfig> = self.map(name::CONFIG);
+        let mut kernel_config = map.get(&0, 0).expect("the board is read");
+        change(&mut kernel_config);
+        map.set(0, kernel_config, 0).expect("the board is written");
     }
 
     /// Listens on one more port.
     pub(crate) fn listen(&mut self, port: u16) {
-        self.post(|board| board.listen(port));
+        self.post(|kernel_config| kernel_config.listen(port));
     }
 
     /// Makes an address ours.
@@ -261,8 +263,8 @@ impl Kernel {
 
     /// Does something while there are no programs that the reflector could go on to.
     pub(crate) fn without_steps<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
-        let mut steps: ProgramArray<_> = self.map(name::STEPS);
-        for step in Step::ALL {
+        let mut steps: ProgramArray<_> = self.map(name::TAIL_CALLS);
+        for step in TailCall::ALL {
             steps.clear_index(&(step as u32)).expect("a step is taken out");
         }
         let done = work(self);
@@ -288,15 +290,15 @@ impl Kernel {
     }
 
     /// Runs the ledger.
-    pub(crate) fn ledger(&mut self, request: LedgerRequest) -> LedgerRequest {
+    pub(crate) fn ledger(&mut self, request: SessionOpRequest) -> SessionOpRequest {
         let mut octets = vec![0; 14];
         octets.extend(request.as_bytes());
         let Self { loaded, out, .. } = self;
         let bpf = &mut loaded.as_mut().expect(HELD).bpf;
         let options = TestRunOptions { data_in: Some(&octets), data_out: Some(out), ..TestRunOptions::new() };
-        let result = xdp(bpf, program::LEDGER).test_run(options).expect("the ledger runs");
+        let result = xdp(bpf, program::SESSION_OP).test_run(options).expect("the ledger runs");
         assert_eq!(result.return_value, PASS);
-        LedgerRequest::read_from_bytes(&out[14..octets.len()]).expect("a request")
+        SessionOpRequest::read_from_bytes(&out[14..octets.len()]).expect("a request")
     }
 
     /// Packets by reason since the test began, all processors together.
@@ -345,15 +347,15 @@ fn load() -> Result<Loaded, String> {
     let object = object()?;
     let data = std::fs::read(&object).map_err(|error| format!("{}: {error}", object.display()))?;
     let mut loader = EbpfLoader::new();
-    let table = new_shape(1024).expect("random numbers");
+    let table = new_layout(1024).expect("random numbers");
     // Small maps are made and cleared faster.
-    for (map, entries) in [(name::SESSIONS, table.places()), (name::HISTORY, HISTORY_RINGS)] {
+    for (map, entries) in [(name::SESSIONS, table.slots()), (name::HISTORY, HISTORY_RINGS)] {
         loader.map_max_entries(map, entries);
     }
     loader.map_max_entries(name::PUNTS, 1 << 20);
     let mut bpf = loader.load(&data).map_err(|error| format!("cannot make the maps: {}", chain(&error)))?;
-    let steps = Step::ALL.map(Step::program);
-    for name in [program::REFLECT, program::LEDGER].into_iter().chain(steps) {
+    let steps = TailCall::ALL.map(TailCall::program);
+    for name in [program::REFLECT, program::SESSION_OP].into_iter().chain(steps) {
         // A refusal by the verifier is a defect and not a reason to skip.
         xdp(&mut bpf, name).load().unwrap_or_else(|error| panic!("{name} is refused: {}", chain(&error)));
     }
@@ -364,7 +366,8 @@ fn load() -> Result<Loaded, String> {
         Some(Map::Array(data)) => data,
         _ => panic!("there is no array {name}"),
     };
-    let table = KernelTable::new(array(name::SESSIONS), array(name::SERIAL), table).expect("the table is mapped");
+    let table =
+        KernelTable::new(array(name::SESSIONS), array(name::SESSION_COUNTS), table).expect("the table is mapped");
     Ok(Loaded { bpf, counters, punts, table })
 }
 

@@ -5,15 +5,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use teaparty_common::bytes::{Bytes, SliceBytes};
 use teaparty_common::frame::{self, Frame};
-use teaparty_common::maps::{Config, Control, LocalAddress, SessionKey};
+use teaparty_common::maps::{Config, ControlBlock, LocalAddress, SessionKey};
+use teaparty_common::packet_buf::{PacketBuf, SliceBuf};
 use teaparty_common::reflect::{
-    self, Address, Class, Environment, Facts, Integrity, Policy, Reason, Steering, Survey, Verdict,
+    self, Address, Disposition, PacketMeta, Policy, Reason, ReflectorEnv, ReplyOptions, TlvIntegrity, TlvScan, Verdict,
 };
-use teaparty_common::tlv::{Finisher, KindSet};
+use teaparty_common::tlv::{HandledBy, KindSet};
 use teaparty_common::wire::checksum;
-use teaparty_common::wire::{Mode, OPEN_LEN, Timestamp, TimestampFormat, error_estimate};
+use teaparty_common::wire::{Mode, Timestamp, TimestampFormat, UNAUTHENTICATED_LEN, error_estimate};
 
 use super::frame::OUR_MAC;
 
@@ -28,7 +28,7 @@ const MOST_TLVS: usize = 9;
 #[derive(Clone)]
 pub(crate) struct Model {
     pub(crate) config: Config,
-    pub(crate) control: Control,
+    pub(crate) control: ControlBlock,
     pub(crate) ports: HashSet<u16>,
     /// Addresses that are answered.
     pub(crate) addresses: HashSet<Address>,
@@ -67,11 +67,11 @@ pub(crate) struct Prediction {
     /// Whether punting it for having many TLVs would be right as well.
     pub(crate) may_be_too_many: bool,
     /// What was measured, where the packet came that far.
-    pub(crate) facts: Option<Facts>,
+    pub(crate) meta: Option<PacketMeta>,
     /// The same without what the session knows.
-    pub(crate) bare_facts: Option<Facts>,
+    pub(crate) bare_facts: Option<PacketMeta>,
     /// The reply's payload and how it is sent, where it is answered.
-    pub(crate) reply: Option<(Vec<u8>, Steering)>,
+    pub(crate) reply: Option<(Vec<u8>, ReplyOptions)>,
     /// Where the datagram is.
     pub(crate) frame: Option<Frame>,
     /// What tells its session apart.
@@ -82,11 +82,11 @@ pub(crate) struct Prediction {
 
 /// The UDP payload in a frame, seen as the program sees it: with what follows it, and no further than it reaches.
 struct View<'a> {
-    octets: SliceBytes<'a>,
+    octets: SliceBuf<'a>,
     base: usize,
 }
 
-impl Bytes for View<'_> {
+impl PacketBuf for View<'_> {
     fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         self.octets.get(at)
     }
@@ -106,8 +106,8 @@ struct Host<'a> {
     ip_header: Vec<u8>,
 }
 
-impl Environment for Host<'_> {
-    const KINDS: KindSet = KindSet::finished_by(Finisher::Kernel);
+impl ReflectorEnv for Host<'_> {
+    const KINDS: KindSet = KindSet::handled_by(HandledBy::Kernel);
     const MAX_SUBS: usize = 4;
     const CAN_GROW: bool = false;
 
@@ -122,7 +122,7 @@ impl Environment for Host<'_> {
 
 impl Model {
     /// Without sessions.
-    pub(crate) fn new(config: Config, control: Control) -> Self {
+    pub(crate) fn new(config: Config, control: ControlBlock) -> Self {
         let addresses = ["198.51.100.20", "2001:db8:1::20"];
         let addresses = addresses.map(|ip| super::vectors::address(ip.parse().expect("an address")));
         Self {
@@ -146,7 +146,7 @@ impl Model {
         let mut prediction = Prediction {
             reason: Reason::Internal,
             may_be_too_many: false,
-            facts: None,
+            meta: None,
             bare_facts: None,
             reply: None,
             frame: None,
@@ -159,8 +159,8 @@ impl Model {
 
     fn follow(&mut self, octets: &mut [u8], times: (u64, u64), prediction: &mut Prediction) -> Reason {
         let len = octets.len();
-        let whole = SliceBytes(octets);
-        let frame = match frame::locate(&whole, len) {
+        let whole = SliceBuf(octets);
+        let frame = match frame::parse_headers(&whole, len) {
             Ok(frame) => frame,
             Err(reason) => return reason,
         };
@@ -185,13 +185,13 @@ impl Model {
         }
         let is_intact = self.is_intact(&frame, octets, (&source, &destination));
         let ip_header = octets[frame.ip_at..][..if frame.is_ipv6 { 40 } else { 20 }].to_vec();
-        let mut payload = View { octets: SliceBytes(&mut octets[frame.payload_at()..]), base: frame.payload_at() };
+        let mut payload = View { octets: SliceBuf(&mut octets[frame.payload_at()..]), base: frame.payload_at() };
         let policy = self.config.policy;
         let has_no_tlvs = policy.has(Policy::NO_TLV);
         let ssid = if policy.has(Policy::NO_TLV | Policy::IGNORE_SSID) {
             0
         } else {
-            reflect::ssid(&payload, frame.payload_len, Mode::Open)
+            reflect::ssid(&payload, frame.payload_len, Mode::Unauthenticated)
         };
         let key = SessionKey {
             source,
@@ -218,12 +218,14 @@ impl Model {
         if frame.is_ipv6 && frame.checksum == 0 {
             return Reason::ChecksumMissing;
         }
-        let mut facts = self.facts(&key, &frame, source_mac, times.0);
-        if reflect::is_reply_to_ours(&payload, frame.payload_len, Mode::Open, || self.receive_timestamp(times.0)) {
+        let mut meta = self.meta(&key, &frame, source_mac, times.0);
+        if reflect::is_reply_to_ours(&payload, frame.payload_len, Mode::Unauthenticated, || {
+            self.receive_timestamp(times.0)
+        }) {
             return Reason::ReplyLoop;
         }
         if frame.has_extras {
-            prediction.facts = Some(facts);
+            prediction.meta = Some(meta);
             return Reason::IpOptions;
         }
         if !is_intact {
@@ -231,8 +233,8 @@ impl Model {
         }
         let mut host = Host { model: self, ip_header };
         let len = frame.payload_len;
-        let mut verdict = reflect::plan(&payload, len, Mode::Open, &policy, Integrity::NotAsked, &host);
-        let can_have_tlvs = len > OPEN_LEN && !has_no_tlvs && payload.holds(len);
+        let mut verdict = reflect::plan(&payload, len, Mode::Unauthenticated, &policy, TlvIntegrity::NotAsked, &host);
+        let can_have_tlvs = len > UNAUTHENTICATED_LEN && !has_no_tlvs && payload.holds(len);
         if can_have_tlvs && !matches!(verdict, Verdict::Drop(Reason::ZeroMultiplier)) {
             let count = count_tlvs(&payload, len, &policy, &host);
             prediction.may_be_too_many = count > FEWEST_TLVS;
@@ -243,19 +245,19 @@ impl Model {
         let plan = match verdict {
             Verdict::Reflect(plan) => plan,
             Verdict::Punt(reason) | Verdict::Drop(reason) => {
-                prediction.facts = Some(facts);
+                prediction.meta = Some(meta);
                 return reason;
             }
         };
-        prediction.bare_facts = Some(facts);
-        let mut steering = Steering::new(facts.traffic_class);
+        prediction.bare_facts = Some(meta);
+        let mut reply_options = ReplyOptions::new(meta.traffic_class);
         if self.config.has(Config::STATEFUL) {
-            self.assign(&key, prediction.run, &mut facts);
+            self.assign(&key, prediction.run, &mut meta);
         }
-        reflect::apply(&mut payload, &plan, &facts, &policy, &mut host, &mut steering);
-        reflect::stamp(&mut payload, Mode::Open, (&facts).into(), times.1).expect("a base packet");
-        prediction.reply = Some((payload.octets.0[..len].to_vec(), steering));
-        prediction.facts = Some(facts);
+        reflect::apply(&mut payload, &plan, &meta, &policy, &mut host, &mut reply_options);
+        reflect::stamp(&mut payload, Mode::Unauthenticated, (&meta).into(), times.1).expect("a base packet");
+        prediction.reply = Some((payload.octets.0[..len].to_vec(), reply_options));
+        prediction.meta = Some(meta);
         Reason::Reflected
     }
 
@@ -291,9 +293,9 @@ impl Model {
             // Answered for certain, though not here: the program gives these their Sequence Number.
             Reason::ShortPacket => self.assign_punt(prediction),
             Reason::ControllerTlv if !self.config.policy.has(Policy::REFLECTED_CONTROL) => self.assign_punt(prediction),
-            _ if reason.class() == Class::Punt => {
-                if let Some(facts) = &mut prediction.facts {
-                    facts.flags |= Facts::STATEFUL | Facts::UNASSIGNED;
+            _ if reason.disposition() == Disposition::Punt => {
+                if let Some(meta) = &mut prediction.meta {
+                    meta.flags |= PacketMeta::STATEFUL | PacketMeta::UNASSIGNED;
                 }
             }
             Reason::TooShort | Reason::ZeroMultiplier | Reason::NoReplyWanted | Reason::MicroSession => {
@@ -307,8 +309,8 @@ impl Model {
 
     fn assign_punt(&mut self, prediction: &mut Prediction) {
         let (key, run, restart_s) = (prediction.key, prediction.run, self.config.session_restart_s);
-        if let Some(facts) = &mut prediction.facts {
-            self.assign(&key, run, facts);
+        if let Some(meta) = &mut prediction.meta {
+            self.assign(&key, run, meta);
         }
         let state = self.sessions.entry(key).or_default();
         *state = state.found_by(run, restart_s);
@@ -329,12 +331,12 @@ impl Model {
     }
 
     /// What is known of the packet without its session.
-    fn facts(&self, key: &SessionKey, frame: &Frame, source_mac: [u8; 6], receive_timestamp: u64) -> Facts {
+    fn meta(&self, key: &SessionKey, frame: &Frame, source_mac: [u8; 6], receive_timestamp: u64) -> PacketMeta {
         let ptp = match self.config.policy.format() {
             TimestampFormat::Ntp => 0,
             TimestampFormat::Ptp => error_estimate::Z,
         };
-        Facts {
+        PacketMeta {
             receive_timestamp,
             source: key.source,
             destination: key.destination,
@@ -346,33 +348,33 @@ impl Model {
             timestamp_information: self.control.clock.timestamp_information,
             ttl: frame.ttl,
             traffic_class: frame.traffic_class,
-            flags: Facts::HAS_MAC,
-            ..Facts::default()
+            flags: PacketMeta::HAS_MAC,
+            ..PacketMeta::default()
         }
     }
 
     /// Adds what the session knows.
-    fn assign(&self, key: &SessionKey, run: (u32, u64), facts: &mut Facts) {
+    fn assign(&self, key: &SessionKey, run: (u32, u64), meta: &mut PacketMeta) {
         let state = self.sessions.get(key).copied().unwrap_or_default();
         let state = state.found_by(run, self.config.session_restart_s);
-        facts.flags |= Facts::STATEFUL;
-        facts.sequence = state.replies as u32;
-        facts.transmitted = state.replies as u32;
-        facts.received = (state.replies + state.unanswered + 1) as u32;
+        meta.flags |= PacketMeta::STATEFUL;
+        meta.sequence = state.replies as u32;
+        meta.transmitted = state.replies as u32;
+        meta.received = (state.replies + state.unanswered + 1) as u32;
         if let Some((sequence, timestamp)) = state.previous {
-            facts.flags |= Facts::HAS_PREVIOUS;
-            facts.previous_sequence = sequence;
-            facts.previous_timestamp = timestamp;
-            facts.previous_method = 2;
+            meta.flags |= PacketMeta::HAS_PREVIOUS;
+            meta.previous_sequence = sequence;
+            meta.previous_timestamp = timestamp;
+            meta.previous_method = 2;
         }
     }
 }
 
 /// TLVs that a walk meets.
-fn count_tlvs<B: Bytes, E: Environment>(payload: &B, len: usize, policy: &Policy, environment: &E) -> usize {
-    let mut survey = Survey::new(Mode::Open);
+fn count_tlvs<B: PacketBuf, E: ReflectorEnv>(payload: &B, len: usize, policy: &Policy, env: &E) -> usize {
+    let mut scan = TlvScan::new(Mode::Unauthenticated);
     let mut count = 0;
-    while survey.turn(payload, len, policy, environment) {
+    while scan.step(payload, len, policy, env) {
         count += 1;
     }
     count

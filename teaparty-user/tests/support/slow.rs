@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use teaparty_common::maps::{Clock, HistoryRing, HistorySlot, SessionKey};
-use teaparty_common::reflect::{Facts, Policy, Reason};
-use teaparty_common::wire::sender::Echo;
+use teaparty_common::reflect::{PacketMeta, Policy, Reason};
+use teaparty_common::wire::sender::ReflectedFields;
 use teaparty_common::wire::{Timestamp, TimestampFormat};
 use teaparty_user::net::host::{Host, HostAddress};
 use teaparty_user::net::interface::Interface;
@@ -25,14 +25,14 @@ pub(crate) struct Slow {
 struct Assigned;
 
 impl Ledger for Assigned {
-    fn claim(&self, _: &SessionKey, _: u32, _: &View, _: &Echo, _: &mut Facts) -> Result<(), Reason> {
+    fn claim(&self, _: &SessionKey, _: u32, _: &View, _: &ReflectedFields, _: &mut PacketMeta) -> Result<(), Reason> {
         panic!("the packet has its number")
     }
-    fn claim_again(&self, _: &SessionKey, _: &mut Facts) -> Result<(), Reason> {
+    fn claim_again(&self, _: &SessionKey, _: &mut PacketMeta) -> Result<(), Reason> {
         panic!("nothing asks for a second reply")
     }
-    fn unanswered(&self, _: &SessionKey, _: &Facts) {}
-    fn settle(&self, _: &SessionKey, _: &Facts, _: HistorySlot) {}
+    fn unanswered(&self, _: &SessionKey, _: &PacketMeta) {}
+    fn settle(&self, _: &SessionKey, _: &PacketMeta, _: HistorySlot) {}
     fn ring(&self, _: u32) -> Option<HistoryRing> {
         None
     }
@@ -69,29 +69,29 @@ impl Slow {
         &self,
         request: &[u8],
         ip_header: &[u8],
-        facts: &Facts,
+        meta: &PacketMeta,
         timestamp: u64,
     ) -> Result<(Vec<u8>, u8), Reason> {
         let key = SessionKey {
-            source: facts.source,
-            destination: facts.destination,
-            source_port: facts.source_port,
-            destination_port: facts.destination_port,
+            source: meta.source,
+            destination: meta.destination,
+            source_port: meta.source_port,
+            destination_port: meta.destination_port,
             ..SessionKey::default()
         };
         let headers = Headers { fixed: Some(ip_header), ..Headers::default() };
         let control = Control::First(&self.bursts);
-        let job = Job { key, session_flags: 0, facts: *facts, headers, has_segments: &|| false, control };
+        let job = Job { key, session_flags: 0, meta: *meta, headers, has_segments: &|| false, control };
         let mut payload = request.to_vec();
         let answer = answer(job, &mut payload, &self.view, &Assigned)?;
         let format = self.view.config.policy.format();
-        let near = facts.received_ns.max(1_700_000_000_000_000_000);
+        let near = meta.received_ns.max(1_700_000_000_000_000_000);
         let nanos = Timestamp::from_bits(timestamp).to_nanos(format, near);
         let realtime = match format {
             TimestampFormat::Ntp => nanos,
             TimestampFormat::Ptp => nanos - self.clock.tai_offset_ns,
         };
         answer.seal(&mut payload, || realtime, &self.clock);
-        Ok((payload, answer.steering.traffic_class.0))
+        Ok((payload, answer.reply_options.traffic_class.0))
     }
 }

@@ -1,4 +1,4 @@
-//! The harness of `teaparty-ebpf/src/bin/floors.rs`: it shows a program the same packet again and again, by BPF_PROG_TEST_RUN.
+//! The harness of `teaparty-ebpf/src/bin/baseline.rs`: it shows a program the same packet again and again, by BPF_PROG_TEST_RUN.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 
 use crate::verify;
 
-/// As in `teaparty-ebpf/src/bin/floors.rs`.
+/// As in `teaparty-ebpf/src/bin/baseline.rs`.
 const TEMPLATE_LEN: usize = 2048;
 
 pub(super) const XDP_DROP: u32 = 1;

@@ -28,7 +28,7 @@ pub(crate) struct Args {
 
 pub(super) fn main(args: &Args) -> Result<()> {
     let options = &args.options;
-    let build = || Ok([build_ebpf::build(Warnings::Shown)?, build_ebpf::build_floors()?]);
+    let build = || Ok([build_ebpf::build(Warnings::Shown)?, build_ebpf::build_baseline()?]);
     let Some([object, floors]) = options.built(build)? else { return Ok(()) };
     pin_to_one_processor()?;
     let mut rig = rig::Rig::new(&object, &floors)?;

@@ -44,7 +44,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<()> {
     let build = || {
         build_ebpf::build(Warnings::Shown)?;
-        let (load, floors) = (build_ebpf::build_load()?, build_ebpf::build_floors()?);
+        let (load, floors) = (build_ebpf::build_traffic_gen()?, build_ebpf::build_baseline()?);
         Ok([run::build_program()?, tools::provide_stamp_suite()?, load, floors])
     };
     let Some([teaparty, stamp_suite, load, floors]) = args.options.built(build)? else { return Ok(()) };

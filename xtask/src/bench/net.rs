@@ -132,7 +132,7 @@ impl Net {
     /// Attaches what lets everything pass to one end, while the guard lives: XDP_TX frames of the other end reach only an
     /// end with a program.
     pub(super) fn attach_pass(&self, end: End, object: &Path) -> Result<Ebpf> {
-        self.attach(end, verify::load(object)?, "load_pass")
+        self.attach(end, verify::load(object)?, "traffic_pass")
     }
 
     /// Attaches a program of an object to one end, while the guard lives.

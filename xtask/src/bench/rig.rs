@@ -6,8 +6,10 @@ use anyhow::{Context, Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, PerCpuArray, RingBuf};
 use aya::programs::ProgramFd;
-use teaparty_common::maps::table::Shape;
-use teaparty_common::maps::{self, ABI_VERSION, Board, Config, Control, Counters, LocalAddress, SourcePrefix, name};
+use teaparty_common::maps::session_table::TableLayout;
+use teaparty_common::maps::{
+    self, ABI_VERSION, Config, ControlBlock, Counters, KernelConfig, LocalAddress, SourcePrefix, name,
+};
 use teaparty_common::reflect::{Address, Policy, Reason};
 
 use super::cases::{Case, Limit, OUR_V4, OUR_V6, Subject};
@@ -20,7 +22,7 @@ pub(super) struct Rig {
     reflector: Ebpf,
     harness: Harness,
     /// The table of sessions.
-    table: Shape,
+    table: TableLayout,
     /// What the verifier said of the reflector's programs.
     pub(super) costs: Vec<Cost>,
 }
@@ -34,11 +36,11 @@ impl Rig {
     /// The same for so many sessions at most.
     pub(super) fn sized(reflector: &Path, floors: &Path, sessions: u32) -> Result<Self> {
         let table = shape(sessions);
-        let reflector = verify::load_sized(reflector, &[(name::SESSIONS, table.places())])?;
+        let reflector = verify::load_sized(reflector, &[(name::SESSIONS, table.slots())])?;
         Self::of(reflector, Harness::sized(floors, sessions)?, table)
     }
 
-    fn of(mut reflector: Ebpf, harness: Harness, table: Shape) -> Result<Self> {
+    fn of(mut reflector: Ebpf, harness: Harness, table: TableLayout) -> Result<Self> {
         let costs = verify::costs(&mut reflector)?;
         verify::connect(&mut reflector)?;
         let mut rig = Self { reflector, harness, costs, table };
@@ -91,7 +93,7 @@ impl Rig {
             return Ok(ns);
         };
         let after = self.counters()?;
-        if reason.class() == teaparty_common::reflect::Class::Punt {
+        if reason.disposition() == teaparty_common::reflect::Disposition::Punt {
             self.drain()?;
         }
         check(case, reason, action, &before, &after, repeat)?;
@@ -107,7 +109,7 @@ impl Rig {
 
     /// All programs that a packet may come through.
     pub(super) fn programs(&self) -> Result<Vec<ProgramFd>> {
-        let steps = maps::Step::ALL.map(maps::Step::program);
+        let steps = maps::TailCall::ALL.map(maps::TailCall::program);
         let names = [maps::program::REFLECT].into_iter().chain(steps);
         names.map(|name| harness::program(&self.reflector, name)).collect()
     }
@@ -144,12 +146,12 @@ impl Rig {
         .derived();
         let table = self.table;
         let mut control =
-            Control { abi_version: ABI_VERSION, generation: 1, interface: 1, table, ..Control::default() };
+            ControlBlock { abi_version: ABI_VERSION, generation: 1, interface: 1, table, ..ControlBlock::default() };
         control.clock.error_estimate = 1;
-        let mut board = Board::blank();
-        board.listen(OUR_PORT);
-        (board.control, board.configs[0]) = (control, config);
-        Array::<_, Board>::try_from(self.map(name::CONTROL)?)?.set(0, board, 0)?;
+        let mut kernel_config = KernelConfig::blank();
+        kernel_config.listen(OUR_PORT);
+        (kernel_config.control, kernel_config.configs[0]) = (control, config);
+        Array::<_, KernelConfig>::try_from(self.map(name::CONFIG)?)?.set(0, kernel_config, 0)?;
         Ok(())
     }
 
@@ -172,8 +174,8 @@ impl Rig {
 }
 
 /// A table for so many sessions. Its places are the same in each run.
-fn shape(sessions: u32) -> Shape {
-    Shape::new(sessions, [1, 2, 3, 4, 5].map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+fn shape(sessions: u32) -> TableLayout {
+    TableLayout::new(sessions, [1, 2, 3, 4, 5].map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
 }
 
 fn mapped(address: std::net::IpAddr) -> Address {
@@ -185,11 +187,11 @@ fn mapped(address: std::net::IpAddr) -> Address {
 
 /// A number that was measured on another path than the one it is called by would be worse than none.
 fn check(case: &Case, reason: Reason, action: u32, before: &[u64], after: &[u64], repeat: u32) -> Result<()> {
-    use teaparty_common::reflect::Class;
-    let expected = match reason.class() {
-        Class::Reflect => XDP_TX,
-        Class::Pass => XDP_PASS,
-        Class::Punt | Class::Drop => XDP_DROP,
+    use teaparty_common::reflect::Disposition;
+    let expected = match reason.disposition() {
+        Disposition::Reflect => XDP_TX,
+        Disposition::Pass => XDP_PASS,
+        Disposition::Punt | Disposition::Drop => XDP_DROP,
     };
     let ended: Vec<String> = (0..)
         .zip(before.iter().zip(after))

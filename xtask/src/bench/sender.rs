@@ -52,7 +52,12 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<()> {
     let build = || {
         build_ebpf::build(Warnings::Shown)?;
-        Ok([run::build_program()?, tools::provide_stamp_suite()?, tools::provide_irtt()?, build_ebpf::build_load()?])
+        Ok([
+            run::build_program()?,
+            tools::provide_stamp_suite()?,
+            tools::provide_irtt()?,
+            build_ebpf::build_traffic_gen()?,
+        ])
     };
     let Some([teaparty, stamp_suite, irtt, object]) = args.options.built(build)? else { return Ok(()) };
     let machine = Machine::this()?;

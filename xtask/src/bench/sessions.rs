@@ -42,7 +42,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let options = &args.options;
     let build = || {
         let object = build_ebpf::build(Warnings::Shown)?;
-        Ok([object, build_ebpf::build_floors()?, run::build_program()?])
+        Ok([object, build_ebpf::build_baseline()?, run::build_program()?])
     };
     let Some([object, floors, teaparty]) = options.built(build)? else { return Ok(()) };
     ensure!(exec::find("curl").is_some(), "this needs curl, which asks the reflector for its sessions; install it");

@@ -50,7 +50,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     }
     let build = || {
         build_ebpf::build(Warnings::Shown)?;
-        Ok([run::build_program()?, tools::provide_stamp_suite()?, build_ebpf::build_load()?])
+        Ok([run::build_program()?, tools::provide_stamp_suite()?, build_ebpf::build_traffic_gen()?])
     };
     let Some([teaparty, stamp_suite, object]) = args.options.built(build)? else { return Ok(()) };
     let [load_on, reflect_on] = processors()?;

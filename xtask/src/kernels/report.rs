@@ -158,9 +158,9 @@ fn row<'a>(rows: &'a mut Vec<Row>, driver: &str, mode: &str) -> &'a mut Row {
 const PROGRAMS: [(&str, &str); 5] = [
     ("teaparty", "teaparty"),
     ("v6", "teaparty_v6"),
-    ("look", "teaparty_look"),
-    ("long", "teaparty_long"),
-    ("ledger", "teaparty_ledger"),
+    ("parse", "teaparty_parse"),
+    ("full", "teaparty_full"),
+    ("op", "teaparty_op"),
 ];
 
 /// One table of all rows, and beneath it why something failed or could not be had.
@@ -218,7 +218,7 @@ mod tests {
             check("veth", "base packets", Outcome::Passed),
             check("dummy", "start", Outcome::Absent("Unknown device type".into())),
             check("veth", "ring", Outcome::Failed("no reply".into())),
-            Message::Walk { program: "teaparty_long".into(), walked: 7 },
+            Message::Walk { program: "teaparty_full".into(), walked: 7 },
         ];
         let rows = rows(&messages);
         assert_eq!(rows.len(), 2);

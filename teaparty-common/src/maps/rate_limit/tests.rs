@@ -15,7 +15,7 @@ fn source(n: u8) -> Address {
     Address::v4([192, 0, 2, n])
 }
 
-fn row() -> SharedRow {
+fn row() -> SharedBucketSet {
     core::array::from_fn(|_| AtomicU64::new(0))
 }
 
@@ -37,7 +37,7 @@ struct Host {
     clock: Clock,
     /// CLOCK_TAI minus CLOCK_MONOTONIC as it is.
     offset: u64,
-    row: SharedRow,
+    row: SharedBucketSet,
 }
 
 impl Host {

@@ -4,7 +4,7 @@ use super::*;
 use crate::sender::tlvs::chain::Chain;
 
 impl Tlvs {
-    /// The whole chain. `sent` is what packets are marked with, `is_v6` whether all of them go by IPv6.
+    /// The whole chain. `sent` is what packets are marked with, `is_ipv6` whether all of them go by IPv6.
     pub fn chain(self, sent: TrafficClass, is_v6: bool) -> anyhow::Result<Chain> {
         let mut chain = Chain { is_v6, ..Chain::default() };
         let mut rest = self.first.add(&mut chain, sent);

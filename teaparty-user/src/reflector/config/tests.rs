@@ -1,6 +1,6 @@
 //! Settings to configuration: what each rule lets through, and that errors name the setting.
 
-use teaparty_common::maps::table::MAX_SESSIONS;
+use teaparty_common::maps::session_table::MAX_SESSIONS;
 use teaparty_common::tlv::Kind;
 
 use super::*;

@@ -33,16 +33,16 @@ fn ipv4(tags: &[u8], options: &[u8], payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn steering() -> Steering {
-    let mut steering = Steering::new(0);
-    steering.traffic_class = TrafficClass(0xb8);
-    steering
+fn reply_options() -> ReplyOptions {
+    let mut reply_options = ReplyOptions::new(0);
+    reply_options.traffic_class = TrafficClass(0xb8);
+    reply_options
 }
 
 /// The reply's frame with its checksum.
 fn reply(punted: &Punted<'_>, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    let reply = punted.reply(&steering(), payload, &mut out).unwrap();
+    let reply = punted.reply(&reply_options(), payload, &mut out).unwrap();
     reply.payload_mut(&mut out)[0] ^= 0xff;
     reply.finish(&mut out);
     out

@@ -116,7 +116,7 @@ impl ReflectorHandle {
                         counts.push(Count {
                             interface: interface.clone(),
                             path,
-                            verdict: reason.class().label(),
+                            verdict: reason.disposition().label(),
                             reason: reason.label(),
                             help: reason.help(),
                             packets,

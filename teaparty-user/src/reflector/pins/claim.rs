@@ -4,7 +4,7 @@ use std::io;
 
 use super::folder::{Folder, Root};
 use super::identity::Place;
-use super::{Found, PinError, TRIES, folder_name, is_mounted, mount, path_of, survey};
+use super::{Found, PinError, TRIES, folder_name, is_mounted, mount, path_of, scan};
 use crate::net::namespace::interface_name;
 
 /// Finds the folder of the interface with this name and number, or makes it, and locks it.
@@ -49,7 +49,7 @@ fn try_claim(root: &Root, interface: &str, index: u32) -> Result<Option<Folder>,
     root.folder(&wanted)?;
     let mut own: Option<(Folder, bool)> = None;
     let mut others = Vec::new();
-    for Found { folder, name, place, has_program } in survey(root)? {
+    for Found { folder, name, place, has_program } in scan(root)? {
         let (is_wanted, is_own) = (name == wanted, place == Place::Here(index));
         if !folder.is_ours() {
             if is_wanted || is_own && has_program {
@@ -159,7 +159,7 @@ pub fn sweep() {
 
 fn try_sweep() -> Result<(), PinError> {
     let Some(root) = is_mounted().then(Root::open).transpose()?.flatten() else { return Ok(()) };
-    for Found { folder, name, place, .. } in survey(&root)? {
+    for Found { folder, name, place, .. } in scan(&root)? {
         if place == Place::Gone && folder.is_ours() && folder.lock().unwrap_or(false) {
             remove_stale(&folder, &name)?;
         }

@@ -70,7 +70,7 @@ fn admission_names_the_first_reason_in_order() {
 fn a_known_session_is_checked_again_after_a_change() {
     let mut table = SessionTable::new(4);
     let before = view(|_| {});
-    table.assign(&key(5000), 0, &before, &mut Facts::default()).unwrap();
+    table.assign(&key(5000), 0, &before, &mut PacketMeta::default()).unwrap();
     let mut closed = view(|s| s.provisioned_only = true);
     closed.generation = 2;
     assert_eq!(admit(&mut table, &key(5000), &before, 0), Ok(0));
@@ -81,9 +81,9 @@ fn a_known_session_is_checked_again_after_a_change() {
 fn a_session_that_is_provisioned_and_taken_back_is_moved_alone() {
     let mut table = SessionTable::new(10);
     let open = view(|_| {});
-    let mut facts = Facts::default();
+    let mut meta = PacketMeta::default();
     for port in [5000, 5001] {
-        table.assign(&key(port), 0, &open, &mut facts).unwrap();
+        table.assign(&key(port), 0, &open, &mut meta).unwrap();
     }
     let provisioned = open.with_provisioned(HashMap::from([(key(5000), Provisioned::default())]));
     table.keep_changed(&provisioned, &key(5000));
@@ -98,14 +98,14 @@ fn a_session_that_is_provisioned_and_taken_back_is_moved_alone() {
 fn a_session_that_is_reset_begins_anew() {
     let mut table = SessionTable::new(10);
     let open = view(|_| {});
-    let mut facts = Facts { received_ns: 7, ..Facts::default() };
-    table.assign(&key(5000), Session::NO_TLV, &open, &mut facts).unwrap();
+    let mut meta = PacketMeta { received_ns: 7, ..PacketMeta::default() };
+    table.assign(&key(5000), Session::NO_TLV, &open, &mut meta).unwrap();
     table.settle(&key(5000), HistorySlot { timestamp: 9, ..HistorySlot::default() });
     let before = *table.get(&key(5000)).unwrap();
     assert!(table.reset(&key(5000)) && !table.reset(&key(5001)));
     let after = *table.get(&key(5000)).unwrap();
     assert_ne!((after.history_tag, after.history_tag), (before.history_tag, 0));
-    assert_eq!(after, Session { history_tag: after.history_tag, ..before.begun_anew() });
+    assert_eq!(after, Session { history_tag: after.history_tag, ..before.reset() });
     assert_eq!((after.replies, after.last_received_ns, after.flags), (0, 0, Session::NO_TLV));
 }
 
@@ -151,8 +151,8 @@ fn a_flood_of_strangers_evicts_each_other_and_no_provisioned_session() {
     let view = view(|_| {});
     let mut table = SessionTable::new(8);
     let mut packet = |port: u16, flags: u32, at: u64| {
-        let mut facts = Facts { received_ns: at, ..Facts::default() };
-        table.assign(&key(port), flags, &view, &mut facts).map(|()| facts.sequence)
+        let mut meta = PacketMeta { received_ns: at, ..PacketMeta::default() };
+        table.assign(&key(port), flags, &view, &mut meta).map(|()| meta.sequence)
     };
     for port in 1..=3 {
         assert_eq!(packet(port, Session::PROVISIONED, 1), Ok(0));
@@ -174,10 +174,10 @@ fn numbers_counters_and_history_follow_the_packets() {
     let mut table = SessionTable::new(4);
     let view = view(|_| {});
     for n in 0..40u32 {
-        let mut facts = Facts { received_ns: u64::from(n), ..Facts::default() };
-        table.assign(&key(5000), 0, &view, &mut facts).unwrap();
-        assert_eq!((facts.sequence, facts.transmitted, facts.received), (n, n, n + 1 + n / 10));
-        assert_eq!(facts.flags & Facts::HAS_PREVIOUS != 0, n > 0);
+        let mut meta = PacketMeta { received_ns: u64::from(n), ..PacketMeta::default() };
+        table.assign(&key(5000), 0, &view, &mut meta).unwrap();
+        assert_eq!((meta.sequence, meta.transmitted, meta.received), (n, n, n + 1 + n / 10));
+        assert_eq!(meta.flags & PacketMeta::HAS_PREVIOUS != 0, n > 0);
         let exchange = HistorySlot { reflector_sequence: n, sender_sequence: 100 + n, ..HistorySlot::default() };
         table.settle(&key(5000), exchange);
         if n % 10 == 9 {
@@ -214,16 +214,16 @@ fn what_becomes_authenticated_or_open_begins_anew() {
     let mut table = SessionTable::new(4);
     let open = view(|_| {});
     for port in [5000, 5001] {
-        table.assign(&key(port), 0, &open, &mut Facts::default()).unwrap();
+        table.assign(&key(port), 0, &open, &mut PacketMeta::default()).unwrap();
     }
     let keys = SessionKeys { base: vec![Key::new(b"key").unwrap()], tlv: Vec::new() };
     let provisioned = HashMap::from([(key(5000), Provisioned::default().with_keys(keys))]);
     let closed = open.with_provisioned(provisioned);
     table.keep_configured(&closed);
     assert_eq!((table.get(&key(5000)), table.len()), (None, 1));
-    let mut facts = Facts::default();
-    table.assign(&key(5000), Session::AUTHENTICATED, &closed, &mut facts).unwrap();
-    assert_eq!(facts.sequence, 0);
+    let mut meta = PacketMeta::default();
+    table.assign(&key(5000), Session::AUTHENTICATED, &closed, &mut meta).unwrap();
+    assert_eq!(meta.sequence, 0);
     table.keep_configured(&closed);
     assert_eq!(table.len(), 2, "what stays authenticated stays");
     table.keep_configured(&open);
@@ -238,11 +238,15 @@ fn a_packet_of_a_time_before_a_change_makes_no_session_of_the_wrong_kind() {
     let provisioned = HashMap::from([(key(5000), Provisioned::default().with_keys(keys))]);
     let closed = open.with_provisioned(provisioned);
     table.keep_configured(&closed);
-    assert_eq!(table.assign(&key(5000), 0, &open, &mut Facts::default()), Err(Reason::NoKey));
-    assert_eq!(table.assign(&key(5001), 0, &open, &mut Facts::default()), Ok(()), "nothing has changed for this one");
+    assert_eq!(table.assign(&key(5000), 0, &open, &mut PacketMeta::default()), Err(Reason::NoKey));
+    assert_eq!(
+        table.assign(&key(5001), 0, &open, &mut PacketMeta::default()),
+        Ok(()),
+        "nothing has changed for this one"
+    );
     let opened = closed.with_provisioned(HashMap::new());
-    assert_eq!(table.assign(&key(5000), Session::AUTHENTICATED, &closed, &mut Facts::default()), Ok(()));
+    assert_eq!(table.assign(&key(5000), Session::AUTHENTICATED, &closed, &mut PacketMeta::default()), Ok(()));
     table.keep_configured(&opened);
-    let late = table.assign(&key(5000), Session::AUTHENTICATED, &closed, &mut Facts::default());
+    let late = table.assign(&key(5000), Session::AUTHENTICATED, &closed, &mut PacketMeta::default());
     assert_eq!((late, table.len()), (Err(Reason::NoKey), 1));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use teaparty_common::maps::HistoryRing;
-use teaparty_common::reflect::Class;
+use teaparty_common::reflect::Disposition;
 use teaparty_common::tlv::measurement::{HISTORY_DEPTH, HistoryEntry};
 
 use super::*;
@@ -23,29 +23,36 @@ use vectors::{Vector, address, differences};
 /// A ledger that gives the numbers that a vector states, and writes down what it was asked.
 #[derive(Default)]
 struct Stated {
-    facts: Facts,
+    meta: PacketMeta,
     history: Vec<HistorySlot>,
     asked: RefCell<Vec<&'static str>>,
 }
 
 impl Ledger for Stated {
-    fn claim(&self, _: &SessionKey, _: u32, _: &View, _: &Echo, facts: &mut Facts) -> Result<(), Reason> {
+    fn claim(
+        &self,
+        _: &SessionKey,
+        _: u32,
+        _: &View,
+        _: &ReflectedFields,
+        meta: &mut PacketMeta,
+    ) -> Result<(), Reason> {
         self.asked.borrow_mut().push("claim");
-        *facts = Facts { flags: self.facts.flags & !Facts::UNASSIGNED, ..self.facts };
+        *meta = PacketMeta { flags: self.meta.flags & !PacketMeta::UNASSIGNED, ..self.meta };
         Ok(())
     }
 
-    fn claim_again(&self, _: &SessionKey, facts: &mut Facts) -> Result<(), Reason> {
+    fn claim_again(&self, _: &SessionKey, meta: &mut PacketMeta) -> Result<(), Reason> {
         self.asked.borrow_mut().push("claim again");
-        *facts = Facts { flags: self.facts.flags & !Facts::UNASSIGNED, ..self.facts };
+        *meta = PacketMeta { flags: self.meta.flags & !PacketMeta::UNASSIGNED, ..self.meta };
         Ok(())
     }
 
-    fn unanswered(&self, _: &SessionKey, _: &Facts) {
+    fn unanswered(&self, _: &SessionKey, _: &PacketMeta) {
         self.asked.borrow_mut().push("unanswered");
     }
 
-    fn settle(&self, _: &SessionKey, _: &Facts, _: HistorySlot) {
+    fn settle(&self, _: &SessionKey, _: &PacketMeta, _: HistorySlot) {
         self.asked.borrow_mut().push("settle");
     }
 
@@ -110,13 +117,13 @@ fn job<'a>(vector: &'a Vector, chain: &'a [u8], control: Control<'a>) -> Job<'a>
         ..SessionKey::default()
     };
     let session_flags = if ctx.mode == Mode::Authenticated { Session::AUTHENTICATED } else { 0 };
-    let facts = Facts { history_tag: 1, ..ctx.facts() };
-    let facts = Facts { flags: facts.flags | Facts::UNASSIGNED, ..facts };
+    let meta = PacketMeta { history_tag: 1, ..ctx.meta() };
+    let meta = PacketMeta { flags: meta.flags | PacketMeta::UNASSIGNED, ..meta };
     let fixed = (!ctx.ip_header.is_empty()).then_some(&*ctx.ip_header);
     Job {
         key,
         session_flags,
-        facts,
+        meta,
         headers: Headers { fixed, extensions: chain, ..Headers::default() },
         has_segments: &|| true,
         control,
@@ -135,7 +142,7 @@ fn reflect(vector: &Vector, request: &[u8]) -> (Outcome, Vec<&'static str>) {
 fn reflect_again(vector: &Vector, request: &[u8], control: Control<'_>) -> (Outcome, Vec<&'static str>) {
     let chain = vector.ctx.extension_headers.concat();
     let job = job(vector, &chain, control);
-    let ledger = Stated { facts: job.facts, history: slots(vector), ..Stated::default() };
+    let ledger = Stated { meta: job.meta, history: slots(vector), ..Stated::default() };
     let mut payload = request.to_vec();
     let view = view(vector);
     let outcome = answer(job, &mut payload, &view, &ledger).map(|answer| {
@@ -160,8 +167,8 @@ fn every_vector_comes_out_as_expected() {
                     found.push("the base HMAC is wrong".into());
                 }
                 if let Some(ip) = &vector.reply_ip {
-                    let to = match answer.wish {
-                        Some(Wish::Address(address)) => super::super::config::ip(&address),
+                    let to = match answer.path_request {
+                        Some(ReturnPathRequest::Address(address)) => super::super::config::ip(&address),
                         _ => vector.ctx.source,
                     };
                     if to != ip.destination {
@@ -180,7 +187,7 @@ fn every_vector_comes_out_as_expected() {
                 }
                 found
             }
-            (Err(reason), []) if reason.class() == Class::Drop => Vec::new(),
+            (Err(reason), []) if reason.disposition() == Disposition::Drop => Vec::new(),
             (outcome, _) => vec![format!("unexpected outcome {:?}", outcome.err())],
         };
         failures.extend(found.into_iter().map(|line| format!("{} ({}): {line}", vector.id, vector.title)));
@@ -207,18 +214,18 @@ fn every_flipped_bit_of_an_authenticated_base_is_refused_before_any_state() {
 #[test]
 fn every_flipped_octet_under_the_tlv_hmac_gives_i_and_changes_nothing() {
     let vector = vector("V50");
-    let covered = (0..4).chain(Mode::Open.base_len()..vector.request.len());
+    let covered = (0..4).chain(Mode::Unauthenticated.base_len()..vector.request.len());
     for at in covered {
         let mut request = vector.request.clone();
         // The lower bits of the flags octets are reserved and covered all the same.
         request[at] ^= 0x01;
         let (outcome, _) = reflect(&vector, &request);
         let (reply, _) = outcome.unwrap();
-        if at >= Mode::Open.base_len() && (at - Mode::Open.base_len()) % 8 < 4 {
+        if at >= Mode::Unauthenticated.base_len() && (at - Mode::Unauthenticated.base_len()) % 8 < 4 {
             // Types and Lengths: what counts as a TLV has changed with them.
             continue;
         }
-        for (i, octet) in request.iter().enumerate().skip(Mode::Open.base_len()) {
+        for (i, octet) in request.iter().enumerate().skip(Mode::Unauthenticated.base_len()) {
             let is_flags = i == 44 || i == 52;
             let expected = if is_flags { 0x20 } else { *octet };
             assert_eq!(reply[i], expected, "octet {at} flipped, octet {i} of the reply");
@@ -253,7 +260,7 @@ fn both_keys_of_a_change_over_are_taken_and_the_reply_uses_the_one_that_was() {
     for (key, other) in [(&new, &base_key()), (&base_key(), &new)] {
         let mut payload = vector.request.clone();
         key.sign_base(&mut payload);
-        let job = Job { key: job.key, facts: job.facts, ..job };
+        let job = Job { key: job.key, meta: job.meta, ..job };
         let answer = answer(job, &mut payload, &view, &Stated::default()).unwrap();
         assert_eq!(answer.key().ssid, 0x1234);
         answer.seal(&mut payload, || 0, &Clock::default());
@@ -298,7 +305,7 @@ proptest! {
         }
         let request = [&vector.request[..44], &tail].concat();
         let (view, bursts) = (allowing(), Arc::default());
-        let ledger = Stated { facts: vector.ctx.facts(), ..Stated::default() };
+        let ledger = Stated { meta: vector.ctx.meta(), ..Stated::default() };
         let mut payload = request.clone();
         let first = answer(job(&vector, &[], Control::First(&bursts)), &mut payload, &view, &ledger);
         let Ok(first) = first else { return Ok(()) };
@@ -309,7 +316,7 @@ proptest! {
         let mut again = request;
         let next = answer(job(&vector, &[], Control::Again(more.replies)), &mut again, &view, &ledger).ok().unwrap();
         prop_assert!(next.is_again && next.more.is_none());
-        prop_assert_eq!((again.len(), next.steering), (payload.len(), first.steering));
+        prop_assert_eq!((again.len(), next.reply_options), (payload.len(), first.reply_options));
         prop_assert_eq!(&again[44..], &payload[44..]);
     }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
+use teaparty_common::tlv::access_report;
 use teaparty_common::tlv::measurement::FollowUpTelemetry;
-use teaparty_common::tlv::steering::{self, MicroSessionId};
+use teaparty_common::tlv::micro_session::MicroSessionId;
 use teaparty_common::tlv::{Kind, KindSet};
 
 use super::super::config::Config;
@@ -166,5 +167,5 @@ pub(super) fn not_known(config: &Config) -> Vec<Answer<'static>> {
 /// Whether an Access Report is the one that we tell; another acknowledges nothing (RFC 8972 §4.6).
 fn is_our_report(answer: &Answer<'_>, config: &Config) -> bool {
     let ours = config.access_report.map(|report| (report.access.id, report.access.return_code));
-    body::<steering::AccessReport>(answer.value).map(|body| (body.id(), body.return_code)) == ours
+    body::<access_report::AccessReport>(answer.value).map(|body| (body.id(), body.return_code)) == ours
 }

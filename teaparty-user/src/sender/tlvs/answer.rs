@@ -1,8 +1,8 @@
 //! The TLVs of a reply: where they are, and which of them may be used (RFC 8972 §4, §4.8). Never panics, for any bytes.
 
 use serde::Serialize;
-use teaparty_common::bytes::ReadBytes;
-use teaparty_common::reflect::{Policy, Step, step};
+use teaparty_common::packet_buf::ReadOnlyBuf;
+use teaparty_common::reflect::{Policy, TlvItem, next_tlv};
 use teaparty_common::tlv::{Flags, HEADER_LEN, Header, Kind, LENGTH_RULES};
 use zerocopy::FromBytes;
 
@@ -108,15 +108,15 @@ fn walk<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<(usize,
     let mut found = Vec::new();
     let mut at = base_len;
     while found.len() < MAX_TLVS {
-        match step(&ReadBytes(payload), at, payload.len(), policy) {
-            Step::End | Step::Stray => break,
-            Step::Overrun(header) => {
+        match next_tlv(&ReadOnlyBuf(payload), at, payload.len(), policy) {
+            TlvItem::End | TlvItem::Stray => break,
+            TlvItem::Overrun(header) => {
                 let kind = Kind::from_number(policy.code_points.kind(header.code, header.length.get()));
                 let value = &payload[at + HEADER_LEN..];
                 found.push((at, Answer { code: header.code, kind, outcome: Outcome::Malformed, value }));
                 break;
             }
-            Step::Tlv(tlv) => {
+            TlvItem::Tlv(tlv) => {
                 // The walk's own judgement is about requests: Class of Service v2 has other octets in a reply.
                 let is_legal = LENGTH_RULES[usize::from(tlv.number & 31)].allows(tlv.length);
                 let is_ours = |sent: &Request| {

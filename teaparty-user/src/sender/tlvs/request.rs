@@ -2,11 +2,15 @@
 
 use std::net::IpAddr;
 
+use teaparty_common::tlv::access_report::AccessReport;
 use teaparty_common::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, DscpEcn};
+use teaparty_common::tlv::destination_port::DestinationPort;
 use teaparty_common::tlv::header::Header;
 use teaparty_common::tlv::measurement::{DirectMeasurement, FollowUpTelemetry, HistoryEntry, TimestampInformation};
+use teaparty_common::tlv::micro_session::MicroSessionId;
 use teaparty_common::tlv::reflected_control::ReflectedControl;
-use teaparty_common::tlv::steering::{AccessReport, ControlCode, DestinationPort, MicroSessionId, return_path};
+use teaparty_common::tlv::return_path::ControlCode;
+use teaparty_common::tlv::return_path::sub as return_path;
 use teaparty_common::tlv::{HEADER_LEN, Kind, location};
 use teaparty_common::wire::{Dscp, Ecn, HMAC_LEN, TrafficClass};
 use zerocopy::network_endian::{U16, U32};

@@ -4,10 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use teaparty_common::tlv::access_report::AccessReport;
 use teaparty_common::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, DscpEcn};
+use teaparty_common::tlv::destination_port::DestinationPort;
 use teaparty_common::tlv::measurement::{DirectMeasurement, FollowUpTelemetry, HistoryEntry, TimestampInformation};
+use teaparty_common::tlv::micro_session::MicroSessionId;
 use teaparty_common::tlv::reflected_control::ReflectedControl;
-use teaparty_common::tlv::steering::{AccessReport, DestinationPort, MicroSessionId};
 use teaparty_common::tlv::{Kind, location};
 use teaparty_common::wire::{Dscp, Ecn, TrafficClass};
 use zerocopy::FromBytes;

@@ -61,7 +61,7 @@ enum Process {
 pub(super) fn main(args: &Args) -> Result<()> {
     let build = || {
         build_ebpf::build(Warnings::Shown)?;
-        Ok([run::build_program()?, tools::provide_stamp_suite()?, build_ebpf::build_load()?])
+        Ok([run::build_program()?, tools::provide_stamp_suite()?, build_ebpf::build_traffic_gen()?])
     };
     let words = std::env::args_os().skip(1).collect();
     let Some([teaparty, stamp_suite, load]) = options::built(words, args.built.as_deref(), build)? else {

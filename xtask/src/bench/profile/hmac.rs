@@ -1,6 +1,6 @@
 //! `cargo xtask profile hmac`: what authentication would cost in the kernel.
 //!
-//! An experiment with its own numbers: the XDP program of `teaparty-ebpf/src/bin/sealed.rs` verifies a packet of 112 octets and seals
+//! An experiment with its own numbers: the XDP program of `teaparty-ebpf/src/bin/hmac_experiment.rs` verifies a packet of 112 octets and seals
 //! its reply. Its replies are checked before anything is timed, and that it drops a forged packet.
 
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: &Args) -> Result<()> {
-    let build = || Ok([build_ebpf::build_floors()?, build_ebpf::build_sealed()?]);
+    let build = || Ok([build_ebpf::build_baseline()?, build_ebpf::build_hmac_experiment()?]);
     let words = std::env::args_os().skip(1).collect();
     let Some([floors, sealed]) = options::built(words, args.built.as_deref(), build)? else { return Ok(()) };
     pin_to_one_processor()?;
@@ -47,7 +47,7 @@ pub(super) fn main(args: &Args) -> Result<()> {
     let mut harness = Harness::load(&floors)?;
     let nothing = harness.floor("floor_pass")?;
     let clocks = harness.floor("floor_clocks")?;
-    let [block, reply] = ["sealed_block", "sealed_reply"].map(|name| harness::program(&object, name));
+    let [block, reply] = ["hmac_block", "hmac_reply"].map(|name| harness::program(&object, name));
     let (block, reply) = (block?, reply?);
     let mut samples = [const { Vec::new() }; 3];
     for _ in 0..args.rounds {
@@ -63,8 +63,8 @@ pub(super) fn main(args: &Args) -> Result<()> {
     println!("{:<58}{:>8}{:>18}{:>20}", "", "ns", "middle half", "instructions walked");
     let walked = |name: &str| costs.iter().find(|cost| cost.name == name).map(|cost| cost.walked.to_string());
     row("floor: swap, two clocks", clocks, None);
-    row("one block of SHA-256", block, walked("sealed_block"));
-    row("verified, answered, sealed; no session", reply, walked("sealed_reply"));
+    row("one block of SHA-256", block, walked("hmac_block"));
+    row("verified, answered, sealed; no session", reply, walked("hmac_reply"));
     println!(
         "
 SHA instructions, which BPF does not have and the controller's crate takes: {} on this processor
@@ -109,7 +109,7 @@ fn seal(frame: &[u8]) -> Vec<u8> {
 
 /// A number of a program that does something else would be worse than none.
 fn check(object: &Ebpf, frame: &[u8]) -> Result<()> {
-    let program: &Xdp = object.program("sealed_reply").context("no program `sealed_reply`")?.try_into()?;
+    let program: &Xdp = object.program("hmac_reply").context("no program `hmac_reply`")?.try_into()?;
     let run = |frame: &[u8]| -> Result<(u32, Vec<u8>)> {
         let mut reply = vec![0; frame.len()];
         let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut reply), ..TestRunOptions::default() };

@@ -65,7 +65,7 @@ pub(super) fn main(args: &Args) -> Result<()> {
     if words.len() == 1 {
         words.push("kernel".into());
     }
-    let build = || Ok([build_ebpf::build(Warnings::Shown)?, build_ebpf::build_floors()?]);
+    let build = || Ok([build_ebpf::build(Warnings::Shown)?, build_ebpf::build_baseline()?]);
     let Some([object, floors]) = options::built(words, args.built.as_deref(), build)? else { return Ok(()) };
     for name in &args.cases {
         let case = case(name)?;

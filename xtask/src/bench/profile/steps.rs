@@ -20,7 +20,7 @@ pub(super) struct Args {
     built: Option<Vec<PathBuf>>,
 }
 
-/// The programs of `teaparty-ebpf/src/bin/prices.rs`, and what each does.
+/// The programs of `teaparty-ebpf/src/bin/microbench.rs`, and what each does.
 const STEPS: [(&str, &str); 9] = [
     ("price_function", "a call of a function of ours"),
     ("price_array", "a look-up in an array"),
@@ -35,7 +35,7 @@ const STEPS: [(&str, &str); 9] = [
 const NOTHING: &str = "price_nothing";
 
 pub(super) fn main(args: &Args) -> Result<()> {
-    let build = || Ok([build_ebpf::build_floors()?, build_ebpf::build_prices()?]);
+    let build = || Ok([build_ebpf::build_baseline()?, build_ebpf::build_microbench()?]);
     let words = std::env::args_os().skip(1).collect();
     let Some([floors, prices]) = options::built(words, args.built.as_deref(), build)? else { return Ok(()) };
     pin_to_one_processor()?;

@@ -24,8 +24,8 @@ const ENDLESS: u32 = 2_000_000_000;
 const BATCH: u32 = 16;
 const BATCH_ANSWERED: u32 = 64;
 
-/// Modes of `teaparty-ebpf/src/bin/load.rs`, and how much it restores.
-const OPEN: u32 = 1;
+/// Modes of `teaparty-ebpf/src/bin/traffic_gen.rs`, and how much it restores.
+const UNAUTHENTICATED: u32 = 1;
 const AUTHENTICATED: u32 = 2;
 const NOTED: u32 = 4;
 const ECHOED: u32 = 8;
@@ -90,7 +90,7 @@ impl<'a> Load<'a> {
         let mut object = verify::load(object)?;
         verify::costs(&mut object)?;
         let interface = net.inside(End::Far, None, || {
-            program(&mut object, "load_sink")?.attach(FAR, XdpMode::Driver).context("cannot attach the sink")?;
+            program(&mut object, "traffic_sink")?.attach(FAR, XdpMode::Driver).context("cannot attach the sink")?;
             Ok(nix::net::if_::if_nametoindex(FAR)?)
         })?;
         let mut take = |name| object.take_map(name).with_context(|| format!("no map `{name}`"));
@@ -159,8 +159,8 @@ impl<'a> Load<'a> {
         // Replies to base packets are in the requests' memory.
         let (mode, batch) = match self.template.kind() {
             Kinds::Authenticated => (AUTHENTICATED, BATCH),
-            Kinds::History => (OPEN, BATCH),
-            Kinds::Base => (OPEN | RESTORED, BATCH_ANSWERED),
+            Kinds::History => (UNAUTHENTICATED, BATCH),
+            Kinds::Base => (UNAUTHENTICATED | RESTORED, BATCH_ANSWERED),
         };
         let noted = match note {
             Note::Nothing => 0,
@@ -174,7 +174,7 @@ impl<'a> Load<'a> {
         };
         self.mode.set(0, mode | noted | waits, 0)?;
         self.pace.set(0, [0, (f64::from(burst) * 1e9 / rate_pps) as u64, 0, u64::from(burst)], 0)?;
-        let sender: &Xdp = self.object.program("load_send").context("no program `load_send`")?.try_into()?;
+        let sender: &Xdp = self.object.program("traffic_send").context("no program `traffic_send`")?.try_into()?;
         let this = &*self;
         let thread = AtomicI32::new(0);
         let is_over = AtomicBool::new(false);

@@ -3,7 +3,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use teaparty_common::tlv::{Kind, REGISTRY};
-use teaparty_common::wire::{AUTHENTICATED_LEN, HMAC_COVERS, HMAC_LEN, OPEN_LEN, checksum};
+use teaparty_common::wire::{AUTHENTICATED_LEN, HMAC_COVERS, HMAC_LEN, UNAUTHENTICATED_LEN, checksum};
 
 use crate::bench::frames::{OUR_PORT, tlv};
 use crate::bench::net::{FAR_MAC, FAR_V4, NEAR_MAC, NEAR_V4};
@@ -20,10 +20,10 @@ pub(in crate::bench) fn key() -> Vec<u8> {
 const SENDER_PORT: u16 = 40_000;
 const HEADERS: usize = 14 + 20 + 8;
 
-/// Packets that differ. As in `teaparty-ebpf/src/bin/load.rs`.
+/// Packets that differ. As in `teaparty-ebpf/src/bin/traffic_gen.rs`.
 pub(in crate::bench) const PACKETS: u32 = 65_536;
 
-/// What differs from packet to packet. As in `teaparty-ebpf/src/bin/load.rs`.
+/// What differs from packet to packet. As in `teaparty-ebpf/src/bin/traffic_gen.rs`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(in crate::bench) struct Fresh {
@@ -59,10 +59,10 @@ impl Template {
         let key = key();
         let payload = match kind {
             Kinds::Authenticated => vec![0; AUTHENTICATED_LEN],
-            Kinds::Base => vec![0; OPEN_LEN],
+            Kinds::Base => vec![0; UNAUTHENTICATED_LEN],
             Kinds::History => {
                 let code = REGISTRY.iter().find(|entry| entry.kind == Kind::History).expect("it is known").code;
-                [vec![0; OPEN_LEN], tlv(code, &[0; 4 * 32])].concat()
+                [vec![0; UNAUTHENTICATED_LEN], tlv(code, &[0; 4 * 32])].concat()
             }
         };
         let mut this = Self {

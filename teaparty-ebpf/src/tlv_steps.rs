@@ -3,26 +3,26 @@
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::bytes::Bytes;
 use teaparty_common::frame::{Frame, IPV4_LEN, IPV6_LEN};
 use teaparty_common::maps::Config;
-use teaparty_common::reflect::{self, Address, Environment, Facts, Policy, Survey};
-use teaparty_common::tlv::{Finisher, Kind, KindSet, location};
+use teaparty_common::packet_buf::PacketBuf;
+use teaparty_common::reflect::{self, Address, PacketMeta, Policy, ReflectorEnv, TlvScan};
+use teaparty_common::tlv::{HandledBy, Kind, KindSet, location};
 
-use crate::maps::{board, scratch};
+use crate::maps::{kernel_config, scratch};
 use crate::packet::Packet;
+use crate::packet_ctx::Scratch;
 use crate::session;
-use crate::work::Scratch;
 
 /// What the fast path can do, and what it may ask for.
-pub(crate) struct FastPath<'a> {
+pub(crate) struct KernelEnv<'a> {
     pub(crate) ctx: &'a XdpContext,
     pub(crate) frame: &'a Frame,
     pub(crate) view: Packet,
 }
 
-impl Environment for FastPath<'_> {
-    const KINDS: KindSet = KindSet::finished_by(Finisher::Kernel);
+impl ReflectorEnv for KernelEnv<'_> {
+    const KINDS: KindSet = KindSet::handled_by(HandledBy::Kernel);
     const MAX_SUBS: usize = 4;
     const CAN_GROW: bool = false;
 
@@ -41,7 +41,7 @@ impl Environment for FastPath<'_> {
     }
 
     #[inline(always)]
-    fn location_subs<B: Bytes>(&mut self, _: &mut B, sub: usize, end: usize, _: &Facts, _: &Policy) {
+    fn location_subs<B: PacketBuf>(&mut self, _: &mut B, sub: usize, end: usize, _: &PacketMeta, _: &Policy) {
         let mut sub = sub as u32;
         for _ in 0..=Self::MAX_SUBS {
             sub = teaparty_location(self.ctx.ctx, sub, end as u32);
@@ -56,12 +56,12 @@ impl Environment for FastPath<'_> {
 /// working memory may hold.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn teaparty_survey(ctx: *mut xdp_md) -> u32 {
+pub(crate) extern "C" fn teaparty_scan(ctx: *mut xdp_md) -> u32 {
     let Some((scratch, config)) = working_memory() else { return 0 };
     let ctx = XdpContext::new(ctx);
     let payload = Packet::new(&ctx, scratch.frame.payload_at());
-    let environment = FastPath { ctx: &ctx, frame: &scratch.frame, view: Packet::new(&ctx, 0) };
-    u32::from(scratch.survey.turn(&payload, scratch.frame.payload_len, &config.policy, &environment))
+    let env = KernelEnv { ctx: &ctx, frame: &scratch.frame, view: Packet::new(&ctx, 0) };
+    u32::from(scratch.scan.step(&payload, scratch.frame.payload_len, &config.policy, &env))
 }
 
 /// One turn of applying TLVs to the one at `at`; gives where the next one begins, or 0 when there is no more.
@@ -71,20 +71,20 @@ pub(crate) extern "C" fn teaparty_apply(ctx: *mut xdp_md, at: u32) -> u32 {
     let Some((scratch, config)) = working_memory() else { return 0 };
     let ctx = XdpContext::new(ctx);
     // The survey has found where a tail of zeros begins, and the plan ends there.
-    let mut payload = Packet::new(&ctx, scratch.frame.payload_at()).without_zeros();
-    let Scratch { plan, facts, frame, steering, .. } = &mut *scratch;
-    let mut environment = FastPath { ctx: &ctx, frame, view: Packet::new(&ctx, 0) };
+    let mut payload = Packet::new(&ctx, scratch.frame.payload_at()).assume_no_zero_tail();
+    let Scratch { plan, meta, frame, reply_options, .. } = &mut *scratch;
+    let mut env = KernelEnv { ctx: &ctx, frame, view: Packet::new(&ctx, 0) };
     let policy = &config.policy;
-    let next = reflect::apply_turn(&mut payload, at as usize, plan, facts, policy, &mut environment, steering);
-    scratch.difference.add(payload.difference());
+    let next = reflect::apply_step(&mut payload, at as usize, plan, meta, policy, &mut env, reply_options);
+    scratch.delta.add(payload.delta());
     next.map_or(0, |next| next as u32)
 }
 
 /// The fast path as far as a skimmed packet can need it.
-pub(crate) struct Simple<'a>(pub(crate) FastPath<'a>);
+pub(crate) struct SimpleTlvEnv<'a>(pub(crate) KernelEnv<'a>);
 
-impl Environment for Simple<'_> {
-    const KINDS: KindSet = Survey::SIMPLE;
+impl ReflectorEnv for SimpleTlvEnv<'_> {
+    const KINDS: KindSet = TlvScan::SIMPLE;
     const MAX_SUBS: usize = 0;
     const CAN_GROW: bool = false;
 
@@ -107,8 +107,8 @@ pub(crate) extern "C" fn teaparty_location(ctx: *mut xdp_md, sub: u32, end: u32)
     let Some((scratch, config)) = working_memory() else { return 0 };
     let ctx = XdpContext::new(ctx);
     let mut payload = Packet::new(&ctx, scratch.frame.payload_at());
-    let next = location::turn(&mut payload, sub as usize, end as usize, &scratch.facts, &config.policy);
-    scratch.difference.add(payload.difference());
+    let next = location::step(&mut payload, sub as usize, end as usize, &scratch.meta, &config.policy);
+    scratch.delta.add(payload.delta());
     next.map_or(0, |next| next as u32)
 }
 
@@ -116,14 +116,14 @@ pub(crate) extern "C" fn teaparty_location(ctx: *mut xdp_md, sub: u32, end: u32)
 #[inline(always)]
 fn working_memory() -> Option<(&'static mut Scratch, &'static Config)> {
     let scratch = scratch()?;
-    let config = board()?.config(scratch.active);
+    let config = kernel_config()?.config(scratch.active);
     Some((scratch, config))
 }
 
 /// What a packet asks for whose one TLV is padding: flags, and no facts.
-pub(crate) struct Padding;
+pub(crate) struct PaddingEnv;
 
-impl Environment for Padding {
+impl ReflectorEnv for PaddingEnv {
     const KINDS: KindSet = Kind::ExtraPadding.set();
     const MAX_SUBS: usize = 0;
     const CAN_GROW: bool = false;

@@ -3,21 +3,21 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::{Session, SessionKey};
-use super::{Memory, Shape, WORDS, Walks, Words};
+use super::{SlotWords, TableLayout, TableOps, TableStorage, WORDS};
 
 /// Words that others read and write at any time.
-pub type SharedPlace = [AtomicU64; WORDS];
+pub type SharedSlot = [AtomicU64; WORDS];
 
 /// The memory of a table, mapped or a program's own.
 #[derive(Clone, Copy, Debug)]
-pub struct Shared<'a> {
+pub struct SharedTable<'a> {
     /// All places.
-    pub places: &'a [SharedPlace],
-    /// [`super::super::Census::present`].
+    pub slots: &'a [SharedSlot],
+    /// [`super::super::SessionCounts::present`].
     pub present: &'a AtomicU64,
 }
 
-impl<const N: usize> Words for &[AtomicU64; N] {
+impl<const N: usize> SlotWords for &[AtomicU64; N] {
     #[inline]
     fn get(self, at: usize) -> u64 {
         self[at].load(Ordering::Acquire)
@@ -40,12 +40,12 @@ impl<const N: usize> Words for &[AtomicU64; N] {
     }
 }
 
-impl<'a> Memory for Shared<'a> {
-    type Place = &'a SharedPlace;
+impl<'a> TableStorage for SharedTable<'a> {
+    type Slot = &'a SharedSlot;
 
     #[inline]
-    fn place(&self, index: u32) -> Option<&'a SharedPlace> {
-        self.places.get(index as usize)
+    fn slot(&self, index: u32) -> Option<&'a SharedSlot> {
+        self.slots.get(index as usize)
     }
 
     #[inline]
@@ -54,31 +54,31 @@ impl<'a> Memory for Shared<'a> {
     }
 }
 
-impl Shared<'_> {
+impl SharedTable<'_> {
     /// [`super::make`].
-    pub fn make(&self, shape: &Shape, key: &SessionKey, session: &Session) -> Option<u32> {
-        super::make(self, shape, key, &Direct { memory: self, shape, key, session })
+    pub fn make(&self, layout: &TableLayout, key: &SessionKey, session: &Session) -> Option<u32> {
+        super::make(self, layout, key, &DirectOps { storage: self, layout, key, session })
     }
 }
 
 /// The walks of making a session.
-struct Direct<'a> {
-    memory: &'a Shared<'a>,
-    shape: &'a Shape,
+struct DirectOps<'a> {
+    storage: &'a SharedTable<'a>,
+    layout: &'a TableLayout,
     key: &'a SessionKey,
     session: &'a Session,
 }
 
-impl Walks for Direct<'_> {
+impl TableOps for DirectOps<'_> {
     fn find(&self) -> Option<u32> {
-        super::find(self.memory, self.shape, self.key)
+        super::find(self.storage, self.layout, self.key)
     }
 
     fn make_room(&self) -> bool {
-        super::make_room(self.memory, self.shape, self.key, self.session)
+        super::make_room(self.storage, self.layout, self.key, self.session)
     }
 
-    fn settle(&self) -> Option<u32> {
-        super::settle(self.memory, self.shape, self.key, self.session)
+    fn insert(&self) -> Option<u32> {
+        super::insert(self.storage, self.layout, self.key, self.session)
     }
 }

@@ -9,7 +9,7 @@ use super::Address;
 /// Numbers are in host order; timestamps are the 64 bits of the reflector's format.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
-pub struct Facts {
+pub struct PacketMeta {
     /// When the packet came, in nanoseconds of CLOCK_MONOTONIC: for intervals. T2 itself is on the wire alone.
     pub received_ns: u64,
     /// T2 as it goes on the wire.
@@ -20,7 +20,7 @@ pub struct Facts {
     pub source: Address,
     /// Destination address of the packet.
     pub destination: Address,
-    /// Sequence Number for the reply, where [`Facts::is_stateful`].
+    /// Sequence Number for the reply, where [`PacketMeta::is_stateful`].
     pub sequence: u32,
     /// Packets received in the session, this one included. 0 where they are not counted.
     pub received: u32,
@@ -28,7 +28,7 @@ pub struct Facts {
     pub transmitted: u32,
     /// Sequence Number of the session's previous reply; 0 where there is none.
     pub previous_sequence: u32,
-    /// Sequence Number of the session's previous request; see [`Facts::HAS_PREVIOUS`].
+    /// Sequence Number of the session's previous request; see [`PacketMeta::HAS_PREVIOUS`].
     pub previous_sender_sequence: u32,
     /// Under which tag the session's history is kept; 0 where it is not.
     pub history_tag: u32,
@@ -40,7 +40,7 @@ pub struct Facts {
     pub destination_port: u16,
     /// Error Estimate of the reflector's clock, for T2 and T3, in host order.
     pub error_estimate: u16,
-    /// Source MAC address, where [`Facts::HAS_MAC`].
+    /// Source MAC address, where [`PacketMeta::HAS_MAC`].
     pub source_mac: [u8; 6],
     /// Synchronization Source and Timestamping Method, in and out (RFC 8972 §4.3).
     pub timestamp_information: [u8; 4],
@@ -50,11 +50,11 @@ pub struct Facts {
     pub traffic_class: u8,
     /// Timestamping Method of the previous reply's time; 0 where there is none.
     pub previous_method: u8,
-    /// What is known: [`Facts::STATEFUL`] and its neighbours.
+    /// What is known: [`PacketMeta::STATEFUL`] and its neighbours.
     pub flags: u8,
 }
 
-impl Facts {
+impl PacketMeta {
     /// The session counts its replies itself, and `sequence` is assigned.
     pub const STATEFUL: u8 = 1;
     /// The source MAC address is known.

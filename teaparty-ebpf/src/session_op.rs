@@ -5,15 +5,15 @@ use core::ptr::{self, NonNull};
 use aya_ebpf::helpers::generated::{bpf_xdp_load_bytes, bpf_xdp_store_bytes};
 use aya_ebpf::programs::XdpContext;
 use teaparty_common::frame::ETHERNET_LEN;
-use teaparty_common::maps::{LedgerOperation, LedgerRequest, Session};
+use teaparty_common::maps::{Session, SessionOp, SessionOpRequest};
 
-use crate::maps::{PROVISIONED, board, scratch};
+use crate::maps::{PROVISIONED, kernel_config, scratch};
+use crate::packet_ctx::Scratch;
 use crate::session::{self, Admitted};
-use crate::table;
-use crate::work::Scratch;
+use crate::session_table;
 
 /// Octets of a request.
-const LEN: u32 = size_of::<LedgerRequest>() as u32;
+const LEN: u32 = size_of::<SessionOpRequest>() as u32;
 
 /// Carries out the request behind the (empty) Ethernet header and writes the answer over it.
 #[inline(always)]
@@ -26,7 +26,7 @@ pub(crate) fn run(ctx: &XdpContext) -> Option<()> {
         return None;
     }
     *key = request.key;
-    enter(request, session)?;
+    apply(request, session)?;
     request.is_found = 1;
     // SAFETY: as above.
     unsafe { bpf_xdp_store_bytes(ctx.ctx, ETHERNET_LEN as u32, ptr::from_mut(request).cast(), LEN) };
@@ -35,23 +35,23 @@ pub(crate) fn run(ctx: &XdpContext) -> Option<()> {
 
 /// Carries out a request; its key is the one in working memory.
 #[inline(always)]
-fn enter(request: &mut LedgerRequest, new: &mut Session) -> Option<()> {
-    let board = board()?;
-    let control = &board.control;
-    let config = board.config(control.active);
+fn apply(request: &mut SessionOpRequest, new: &mut Session) -> Option<()> {
+    let kernel_config = kernel_config()?;
+    let control = &kernel_config.control;
+    let config = kernel_config.config(control.active);
     let existing = match PROVISIONED.get_ptr_mut(&request.key) {
         Some(session) => Some(session),
-        None => table::find().map(NonNull::as_ptr),
+        None => session_table::find().map(NonNull::as_ptr),
     };
     // SAFETY: a value of a map. A wildcard keeps no state; a packet from port 0 has its key.
     let existing =
         existing.and_then(NonNull::new).filter(|found| unsafe { found.as_ref() }.flags & Session::WILDCARD == 0);
-    let is_claim = request.operation == LedgerOperation::Claim as u32;
-    let is_again = request.operation == LedgerOperation::Again as u32;
+    let is_claim = request.operation == SessionOp::Claim as u32;
+    let is_again = request.operation == SessionOp::Again as u32;
     let session = if is_claim && request.count != 0 {
         let admitted = Admitted { flags: request.flags, session: existing };
         let run = (request.exchange.sender_sequence, request.exchange.sender_timestamp);
-        session::entry(new, &admitted, run, control, config, request.received_ns)?
+        session::find_or_make(new, &admitted, run, control, config, request.received_ns)?
     } else {
         existing?
     };

@@ -1,6 +1,6 @@
 //! The ledger: how the controller has the kernel write to a session that the kernel owns (design rule R4).
 //!
-//! The controller runs the program with a [`LedgerRequest`] as its packet; the answer comes back in the same octets.
+//! The controller runs the program with a [`SessionOpRequest`] as its packet; the answer comes back in the same octets.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -9,10 +9,10 @@ use super::{HistorySlot, Session, SessionKey};
 /// Request to, and answer of, the ledger program.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
-pub struct LedgerRequest {
+pub struct SessionOpRequest {
     /// The session.
     pub key: SessionKey,
-    /// [`LedgerOperation`] as a number.
+    /// [`SessionOp`] as a number.
     pub operation: u32,
     /// Sequence Numbers to take. 0 notes a packet that was received and is not answered.
     pub count: u32,
@@ -40,8 +40,8 @@ pub struct LedgerRequest {
     pub is_found: u32,
 }
 
-impl LedgerRequest {
-    /// What an answer says of the session, as far as [`Session::tell`] looks at it.
+impl SessionOpRequest {
+    /// What an answer says of the session, as far as [`Session::fill_meta`] looks at it.
     pub fn session(&self) -> Session {
         Session {
             previous_timestamp: self.previous_timestamp,
@@ -57,7 +57,7 @@ impl LedgerRequest {
 /// What the ledger is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum LedgerOperation {
+pub enum SessionOp {
     /// Take `count` Sequence Numbers for replies that the controller will send, making the session if it is new.
     Claim = 1,
     /// Remember an exchange whose reply the controller has sent.

@@ -4,18 +4,18 @@ use network_types::ip::IpProto;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
 
 use super::{
-    ETHER_IPV4, ETHER_IPV6, ETHERNET_LEN, Ethernet, FRAGMENT_BITS, Found, Frame, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6,
+    ETHER_IPV4, ETHER_IPV6, ETHERNET_LEN, Ethernet, FRAGMENT_BITS, Frame, IPV4_LEN, IPV6_LEN, IpHeader, Ipv4, Ipv6,
     UDP_LEN, Udp,
 };
-use crate::bytes::Bytes;
+use crate::packet_buf::PacketBuf;
 use crate::reflect::Address;
-use crate::wire::OPEN_LEN;
+use crate::wire::UNAUTHENTICATED_LEN;
 use crate::wire::checksum::{PacketSums, pseudo_header};
 
 /// Ethernet, IPv4 without options, UDP: what nearly every IPv4 test packet begins with.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct PlainV4 {
+struct HeadersV4 {
     ethernet: Ethernet,
     ip: Ipv4,
     udp: Udp,
@@ -24,15 +24,15 @@ struct PlainV4 {
 /// Ethernet, IPv6 without extension headers, UDP.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct PlainV6 {
+struct HeadersV6 {
     ethernet: Ethernet,
     ip: Ipv6,
     udp: Udp,
 }
 
-/// What [`locate_plain_v4`] and [`locate_plain_v6`] find: the datagram, and what tells its session apart.
+/// What [`parse_plain_v4`] and [`parse_plain_v6`] find: the datagram, and what tells its session apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plain {
+pub struct ParsedHeaders {
     /// The datagram.
     pub frame: Frame,
     /// Source address.
@@ -41,13 +41,13 @@ pub struct Plain {
     pub destination: Address,
 }
 
-impl PlainV4 {
+impl HeadersV4 {
     /// What these headers say.
     #[inline(always)]
-    fn plain(self) -> Plain {
+    fn parsed(self) -> ParsedHeaders {
         let Self { ip, udp, .. } = self;
         let len = usize::from(udp.length.get());
-        let found = Found {
+        let found = IpHeader {
             is_ipv6: false,
             ttl: ip.ttl,
             traffic_class: ip.traffic_class,
@@ -56,17 +56,21 @@ impl PlainV4 {
             space: len,
             has_extras: false,
         };
-        Plain { frame: found.with(udp), source: Address::v4(ip.source), destination: Address::v4(ip.destination) }
+        ParsedHeaders {
+            frame: found.with(udp),
+            source: Address::v4(ip.source),
+            destination: Address::v4(ip.destination),
+        }
     }
 }
 
-impl PlainV6 {
+impl HeadersV6 {
     /// What these headers say.
     #[inline(always)]
-    fn plain(self) -> Plain {
+    fn parsed(self) -> ParsedHeaders {
         let Self { ip, udp, .. } = self;
         let space = usize::from(ip.payload_length.get());
-        let found = Found {
+        let found = IpHeader {
             is_ipv6: true,
             ttl: ip.hop_limit,
             traffic_class: (ip.version_class_flow.get() >> 20) as u8,
@@ -75,7 +79,7 @@ impl PlainV6 {
             space,
             has_extras: false,
         };
-        Plain {
+        ParsedHeaders {
             frame: found.with(udp),
             source: Address::from_words(transmute!(ip.source)),
             destination: Address::from_words(transmute!(ip.destination)),
@@ -83,23 +87,23 @@ impl PlainV6 {
     }
 }
 
-/// [`locate_plain_v4`] once more of a frame that is one.
+/// [`parse_plain_v4`] once more of a frame that is one.
 #[inline(always)]
-pub fn again_plain_v4<B: Bytes>(frame: &B) -> Option<Plain> {
-    let head: PlainV4 = transmute!(frame.get::<{ size_of::<PlainV4>() }>(0)?);
-    Some(head.plain())
+pub fn reparse_plain_v4<B: PacketBuf>(frame: &B) -> Option<ParsedHeaders> {
+    let head: HeadersV4 = transmute!(frame.get::<{ size_of::<HeadersV4>() }>(0)?);
+    Some(head.parsed())
 }
 
-/// [`locate_plain_v6`] once more of a frame that is one.
+/// [`parse_plain_v6`] once more of a frame that is one.
 #[inline(always)]
-pub fn again_plain_v6<B: Bytes>(frame: &B) -> Option<Plain> {
-    let head: PlainV6 = transmute!(frame.get::<{ size_of::<PlainV6>() }>(0)?);
-    Some(head.plain())
+pub fn reparse_plain_v6<B: PacketBuf>(frame: &B) -> Option<ParsedHeaders> {
+    let head: HeadersV6 = transmute!(frame.get::<{ size_of::<HeadersV6>() }>(0)?);
+    Some(head.parsed())
 }
 
 /// Sums a plain IPv4 packet up to the end of a STAMP base packet of 44 octets.
 #[inline(always)]
-pub fn sums_plain_v4<B: Bytes>(frame: &B) -> Option<PacketSums> {
+pub fn sum_plain_v4<B: PacketBuf>(frame: &B) -> Option<PacketSums> {
     const ADDRESSES: usize = ETHERNET_LEN + core::mem::offset_of!(Ipv4, source);
     const UDP: usize = ETHERNET_LEN + IPV4_LEN;
     let addresses = sum_words::<B, 2>(frame, ADDRESSES)?;
@@ -107,31 +111,31 @@ pub fn sums_plain_v4<B: Bytes>(frame: &B) -> Option<PacketSums> {
     Some(PacketSums {
         header: before + addresses,
         pseudo: pseudo_header(addresses, udp_len(frame, UDP)?),
-        datagram: sum_words::<B, { (UDP_LEN + OPEN_LEN) / 4 }>(frame, UDP)?,
+        datagram: sum_words::<B, { (UDP_LEN + UNAUTHENTICATED_LEN) / 4 }>(frame, UDP)?,
     })
 }
 
-/// [`sums_plain_v4`] of a plain IPv6 packet.
+/// [`sum_plain_v4`] of a plain IPv6 packet.
 #[inline(always)]
-pub fn sums_plain_v6<B: Bytes>(frame: &B) -> Option<PacketSums> {
+pub fn sum_plain_v6<B: PacketBuf>(frame: &B) -> Option<PacketSums> {
     const ADDRESSES: usize = ETHERNET_LEN + core::mem::offset_of!(Ipv6, source);
     const UDP: usize = ETHERNET_LEN + IPV6_LEN;
     let addresses = sum_words::<B, 8>(frame, ADDRESSES)?;
     Some(PacketSums {
         header: PacketSums::NO_HEADER,
         pseudo: pseudo_header(addresses, udp_len(frame, UDP)?),
-        datagram: sum_words::<B, { (UDP_LEN + OPEN_LEN) / 4 }>(frame, UDP)?,
+        datagram: sum_words::<B, { (UDP_LEN + UNAUTHENTICATED_LEN) / 4 }>(frame, UDP)?,
     })
 }
 
 #[inline(always)]
-fn udp_len<B: Bytes>(frame: &B, udp_at: usize) -> Option<u16> {
+fn udp_len<B: PacketBuf>(frame: &B, udp_at: usize) -> Option<u16> {
     frame.get::<2>(udp_at + core::mem::offset_of!(Udp, length)).map(u16::from_be_bytes)
 }
 
 /// The unfolded sum of `N` words of four octets.
 #[inline(always)]
-fn sum_words<B: Bytes, const N: usize>(frame: &B, at: usize) -> Option<u64> {
+fn sum_words<B: PacketBuf, const N: usize>(frame: &B, at: usize) -> Option<u64> {
     let mut total = 0;
     let mut i = 0;
     while i < N {
@@ -143,9 +147,9 @@ fn sum_words<B: Bytes, const N: usize>(frame: &B, at: usize) -> Option<u64> {
 
 /// [`super::locate`] for plain IPv4 frames, by one access. `None` says nothing but that the frame is not one.
 #[inline(always)]
-pub fn locate_plain_v4<B: Bytes>(frame: &B, frame_len: usize) -> Option<Plain> {
-    let head: PlainV4 = transmute!(frame.get::<{ size_of::<PlainV4>() }>(0)?);
-    let PlainV4 { ethernet, ip, udp } = head;
+pub fn parse_plain_v4<B: PacketBuf>(frame: &B, frame_len: usize) -> Option<ParsedHeaders> {
+    let head: HeadersV4 = transmute!(frame.get::<{ size_of::<HeadersV4>() }>(0)?);
+    let HeadersV4 { ethernet, ip, udp } = head;
     let total = usize::from(ip.total_length.get());
     let len = usize::from(udp.length.get());
     let is_plain = ethernet.ether_type.get() == ETHER_IPV4
@@ -158,14 +162,14 @@ pub fn locate_plain_v4<B: Bytes>(frame: &B, frame_len: usize) -> Option<Plain> {
     if !is_plain {
         return None;
     }
-    Some(head.plain())
+    Some(head.parsed())
 }
 
 /// [`super::locate`] for plain IPv6 frames, by one access. `None` says nothing but that the frame is not one.
 #[inline(always)]
-pub fn locate_plain_v6<B: Bytes>(frame: &B, frame_len: usize) -> Option<Plain> {
-    let head: PlainV6 = transmute!(frame.get::<{ size_of::<PlainV6>() }>(0)?);
-    let PlainV6 { ethernet, ip, udp } = head;
+pub fn parse_plain_v6<B: PacketBuf>(frame: &B, frame_len: usize) -> Option<ParsedHeaders> {
+    let head: HeadersV6 = transmute!(frame.get::<{ size_of::<HeadersV6>() }>(0)?);
+    let HeadersV6 { ethernet, ip, udp } = head;
     let space = usize::from(ip.payload_length.get());
     let len = usize::from(udp.length.get());
     let is_plain = ethernet.ether_type.get() == ETHER_IPV6
@@ -177,15 +181,15 @@ pub fn locate_plain_v6<B: Bytes>(frame: &B, frame_len: usize) -> Option<Plain> {
     if !is_plain {
         return None;
     }
-    Some(head.plain())
+    Some(head.parsed())
 }
 
 /// Whether a plain IPv4 frame has something else than UDP in it, for which [`super::locate`] would say
 /// [`crate::reflect::Reason::NotUdp`]: what most frames on a network are. `false` says nothing.
 #[inline(always)]
-pub fn is_other_plain_v4<B: Bytes>(frame: &B, frame_len: usize) -> bool {
-    let Some(octets) = frame.get::<{ size_of::<PlainV4>() }>(0) else { return false };
-    let PlainV4 { ethernet, ip, .. } = transmute!(octets);
+pub fn is_plain_non_udp_v4<B: PacketBuf>(frame: &B, frame_len: usize) -> bool {
+    let Some(octets) = frame.get::<{ size_of::<HeadersV4>() }>(0) else { return false };
+    let HeadersV4 { ethernet, ip, .. } = transmute!(octets);
     let total = usize::from(ip.total_length.get());
     ethernet.ether_type.get() == ETHER_IPV4
         && ip.version_ihl == 0x45
@@ -194,11 +198,11 @@ pub fn is_other_plain_v4<B: Bytes>(frame: &B, frame_len: usize) -> bool {
         && ETHERNET_LEN + total <= frame_len
 }
 
-/// [`is_other_plain_v4`] for IPv6 frames with no extension header.
+/// [`is_plain_non_udp_v4`] for IPv6 frames with no extension header.
 #[inline(always)]
-pub fn is_other_plain_v6<B: Bytes>(frame: &B, frame_len: usize) -> bool {
-    let Some(octets) = frame.get::<{ size_of::<PlainV6>() }>(0) else { return false };
-    let PlainV6 { ethernet, ip, .. } = transmute!(octets);
+pub fn is_plain_non_udp_v6<B: PacketBuf>(frame: &B, frame_len: usize) -> bool {
+    let Some(octets) = frame.get::<{ size_of::<HeadersV6>() }>(0) else { return false };
+    let HeadersV6 { ethernet, ip, .. } = transmute!(octets);
     let is = |protocol: IpProto| ip.next_header == protocol as u8;
     ethernet.ether_type.get() == ETHER_IPV6
         && ip.version_class_flow.get() >> 28 == 6
@@ -208,6 +212,6 @@ pub fn is_other_plain_v6<B: Bytes>(frame: &B, frame_len: usize) -> bool {
 
 /// Whether a frame says that IPv6 is in it, right behind the Ethernet header.
 #[inline(always)]
-pub fn is_v6<B: Bytes>(frame: &B) -> bool {
+pub fn is_ipv6<B: PacketBuf>(frame: &B) -> bool {
     frame.get::<2>(core::mem::offset_of!(Ethernet, ether_type)).is_some_and(|octets| octets == ETHER_IPV6.to_be_bytes())
 }

@@ -18,9 +18,9 @@ use core::mem::offset_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 #[cfg(target_has_atomic = "64")]
-pub use shared::{Shared, SharedPlace};
+pub use shared::{SharedSlot, SharedTable};
 
-use super::{BUCKET_ROWS, Session, SessionKey, Standing};
+use super::{BUCKET_SETS, Session, SessionKey, Standing};
 use crate::reflect::Address;
 
 /// Places in a row.
@@ -42,7 +42,7 @@ const TRIES: u32 = 256;
 /// One place of the table. What is compared and what is counted for each packet lies in its first cache line.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(64))]
-pub struct Place {
+pub struct SessionSlot {
     /// What is here ([`FREE`], [`BUSY`] or [`LIVE`]) in the lowest two bits, and above how often that has begun to change.
     pub state: u64,
     /// The session's key.
@@ -56,38 +56,40 @@ pub struct Place {
 }
 
 const _: () = assert!(offset_of!(Session, flags) == offset_of!(Session, generation) + 4);
-const _: () = assert!(size_of::<Place>() == 128 && offset_of!(Place, session) + offset_of!(Session, unanswered) == 64);
+const _: () = assert!(
+    size_of::<SessionSlot>() == 128 && offset_of!(SessionSlot, session) + offset_of!(Session, unanswered) == 64
+);
 
-/// [`Place::state`]: nothing is here.
+/// [`SessionSlot::state`]: nothing is here.
 pub const FREE: u64 = 0;
 /// A session is being put here or taken away.
 pub const BUSY: u64 = 1;
 /// A session is here.
 pub const LIVE: u64 = 2;
-/// The bits of [`Place::state`] that say which.
+/// The bits of [`SessionSlot::state`] that say which.
 const KIND: u64 = 3;
 /// One more change.
 const CHANGE: u64 = 4;
 
 /// Words of a place.
-pub const WORDS: usize = size_of::<Place>() / 8;
+pub const WORDS: usize = size_of::<SessionSlot>() / 8;
 
-const STATE: usize = offset_of!(Place, state) / 8;
-const KEY: usize = offset_of!(Place, key) / 8;
+const STATE: usize = offset_of!(SessionSlot, state) / 8;
+const KEY: usize = offset_of!(SessionSlot, key) / 8;
 const KEY_WORDS: usize = size_of::<SessionKey>() / 8;
-const SESSION: usize = offset_of!(Place, session) / 8;
+const SESSION: usize = offset_of!(SessionSlot, session) / 8;
 const SESSION_WORDS: usize = size_of::<Session>() / 8;
 const REPLIES: usize = SESSION + offset_of!(Session, replies) / 8;
 const GENERATION_AND_FLAGS: usize = SESSION + offset_of!(Session, generation) / 8;
 const UNANSWERED: usize = SESSION + offset_of!(Session, unanswered) / 8;
 const LAST_RECEIVED: usize = SESSION + offset_of!(Session, last_received_ns) / 8;
-const LOCK: usize = offset_of!(Place, lock) / 8;
-const PASSED: usize = offset_of!(Place, passed) / 8;
+const LOCK: usize = offset_of!(SessionSlot, lock) / 8;
+const PASSED: usize = offset_of!(SessionSlot, passed) / 8;
 
 /// The words of a place or of another value, which others may read and write at any time. `at` is always less than their
 /// number.
-pub trait Words: Copy {
-    /// A word. What was written before it by [`Words::publish`] is seen.
+pub trait SlotWords: Copy {
+    /// A word. What was written before it by [`SlotWords::publish`] is seen.
     fn get(self, at: usize) -> u64;
     /// Writes a word.
     fn set(self, at: usize, word: u64);
@@ -98,11 +100,11 @@ pub trait Words: Copy {
 }
 
 /// The memory of a table: the kernel's by look-ups in a map, the controller's by a mapping of the same, a test's own.
-pub trait Memory {
+pub trait TableStorage {
     /// A place.
-    type Place: Words;
+    type Slot: SlotWords;
     /// The place with this index; `None` if there are not so many.
-    fn place(&self, index: u32) -> Option<Self::Place>;
+    fn slot(&self, index: u32) -> Option<Self::Slot>;
     /// Adds to the number of sessions, modulo 2^64, and gives what it was.
     fn count(&self, more: u64) -> u64;
     /// The same number, of which the kernel's verifier knows nothing any more.
@@ -115,7 +117,7 @@ pub trait Memory {
 /// The shape of a table, made once for its life: what a key's place depends on.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
-pub struct Shape {
+pub struct TableLayout {
     /// Random, so that nobody can choose keys of one row.
     pub seed: [u64; KEY_WORDS],
     /// What the words that are zero in every IPv4 address add to a key's sum.
@@ -126,7 +128,7 @@ pub struct Shape {
     pub max_sessions: u32,
 }
 
-impl Shape {
+impl TableLayout {
     /// A table for so many sessions, of 1 to [`MAX_SESSIONS`].
     pub const fn new(max_sessions: u32, seed: [u64; KEY_WORDS]) -> Self {
         let max_sessions = if max_sessions > MAX_SESSIONS { MAX_SESSIONS } else { max_sessions };
@@ -135,13 +137,13 @@ impl Shape {
     }
 
     /// Places in the table.
-    pub const fn places(&self) -> u32 {
+    pub const fn slots(&self) -> u32 {
         self.rows * WAYS
     }
 
     /// Where to look for a key.
     #[inline(always)]
-    pub fn spot(&self, key: &SessionKey) -> Spot {
+    pub fn home(&self, key: &SessionKey) -> HomeSlot {
         let words = key.words();
         let mut sum = self.zeros;
         if words[0] | words[2] != 0 {
@@ -151,28 +153,28 @@ impl Shape {
             sum = sum.wrapping_add(product(words[i], self.seed[i]));
         }
         let mixed = mix(sum);
-        Spot { row: ((mixed * u64::from(self.rows)) >> 32) as u32, way: mixed as u32 % WAYS }
+        HomeSlot { row: ((mixed * u64::from(self.rows)) >> 32) as u32, way: mixed as u32 % WAYS }
     }
 
     /// The row of buckets of a source prefix.
     #[inline(always)]
-    pub fn bucket_row(&self, source: &Address) -> u32 {
+    pub fn bucket_set(&self, source: &Address) -> u32 {
         let [high, low] = source.words();
         let sum = product(high, self.seed[0]).wrapping_add(product(low, self.seed[1]));
-        ((mix(sum) * u64::from(BUCKET_ROWS)) >> 32) as u32
+        ((mix(sum) * u64::from(BUCKET_SETS)) >> 32) as u32
     }
 
     /// Index of the place that is looked at as number `i` for a spot: all of its row, then the next ones' in turn. One
     /// number that counts and not two loops: those the verifier takes for endless.
     #[inline(always)]
-    fn index(&self, spot: Spot, i: u32) -> u32 {
-        self.first(spot, i / WAYS) + (spot.way + i) % WAYS
+    fn index(&self, home: HomeSlot, i: u32) -> u32 {
+        self.first(home, i / WAYS) + (home.way + i) % WAYS
     }
 
     /// Index of the first place of the row that is `further` rows behind a spot's.
     #[inline(always)]
-    fn first(&self, spot: Spot, further: u32) -> u32 {
-        (spot.row + further).checked_rem(self.rows).unwrap_or(0) * WAYS
+    fn first(&self, home: HomeSlot, further: u32) -> u32 {
+        (home.row + further).checked_rem(self.rows).unwrap_or(0) * WAYS
     }
 }
 
@@ -192,7 +194,7 @@ const fn mix(sum: u64) -> u64 {
 
 /// Where to begin to look for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spot {
+pub struct HomeSlot {
     /// The row.
     pub row: u32,
     /// The first of its places to look at.
@@ -201,11 +203,11 @@ pub struct Spot {
 
 /// Whether a place has the session with a key of these words.
 #[inline(always)]
-fn holds(place: impl Words, key: &[u64; KEY_WORDS]) -> bool {
-    let mut different = (place.get(STATE) & KIND) ^ LIVE;
+fn holds(slot: impl SlotWords, key: &[u64; KEY_WORDS]) -> bool {
+    let mut different = (slot.get(STATE) & KIND) ^ LIVE;
     let mut i = 0;
     while i < KEY_WORDS {
-        different |= place.get(KEY + i) ^ key[i];
+        different |= slot.get(KEY + i) ^ key[i];
         i += 1;
     }
     different == 0
@@ -213,14 +215,14 @@ fn holds(place: impl Words, key: &[u64; KEY_WORDS]) -> bool {
 
 /// Looks for a session in its own row, where nearly all are.
 #[inline(always)]
-pub fn find_near<M: Memory>(memory: &M, key: &SessionKey, spot: Spot) -> Option<M::Place> {
+pub fn find_near<M: TableStorage>(storage: &M, key: &SessionKey, home: HomeSlot) -> Option<M::Slot> {
     let key = key.words();
     for i in 0..WAYS {
-        let place = memory.place(spot.row * WAYS + (spot.way + i) % WAYS)?;
+        let slot = storage.slot(home.row * WAYS + (home.way + i) % WAYS)?;
         // The second line of the place: of a session that is in neither cache nor TLB, both are waited for at once.
-        place.get(LAST_RECEIVED);
-        if holds(place, &key) {
-            return Some(place);
+        slot.get(LAST_RECEIVED);
+        if holds(slot, &key) {
+            return Some(slot);
         }
     }
     None
@@ -228,21 +230,21 @@ pub fn find_near<M: Memory>(memory: &M, key: &SessionKey, spot: Spot) -> Option<
 
 /// Whether a session that is not in a row, of which this is the first place, may be in the next.
 #[inline(always)]
-pub fn is_passed<M: Memory>(memory: &M, first: u32) -> bool {
-    memory.place(first).is_some_and(|first| first.get(PASSED) != 0)
+pub fn is_passed<M: TableStorage>(storage: &M, first: u32) -> bool {
+    storage.slot(first).is_some_and(|first| first.get(PASSED) != 0)
 }
 
 /// Looks for a session wherever it may be; gives the index of its place.
 #[inline(always)]
-pub fn find<M: Memory>(memory: &M, shape: &Shape, key: &SessionKey) -> Option<u32> {
-    let spot = shape.spot(key);
+pub fn find<M: TableStorage>(storage: &M, layout: &TableLayout, key: &SessionKey) -> Option<u32> {
+    let home = layout.home(key);
     let key = key.words();
     for i in 0..REACH * WAYS {
-        let index = shape.index(spot, i);
-        if i != 0 && i % WAYS == 0 && !is_passed(memory, shape.first(spot, i / WAYS - 1)) {
+        let index = layout.index(home, i);
+        if i != 0 && i % WAYS == 0 && !is_passed(storage, layout.first(home, i / WAYS - 1)) {
             return None;
         }
-        if holds(memory.place(index)?, &key) {
+        if holds(storage.slot(index)?, &key) {
             return Some(index);
         }
     }
@@ -250,20 +252,20 @@ pub fn find<M: Memory>(memory: &M, shape: &Shape, key: &SessionKey) -> Option<u3
 }
 
 /// The walks that [`make`] is made of. Of the kernel program they are functions of their own.
-pub trait Walks {
+pub trait TableOps {
     /// [`find`].
     fn find(&self) -> Option<u32>;
     /// [`make_room`].
     fn make_room(&self) -> bool;
-    /// [`settle`].
-    fn settle(&self) -> Option<u32>;
+    /// [`insert`].
+    fn insert(&self) -> Option<u32>;
 }
 
 /// Puts a session into the table, unless one with its key is there; gives the index of its place or of that one's. Where
 /// there are as many as may be, another one makes room: see [`make_room`]. `None` where none does, or the lock can't be had.
 #[inline(always)]
-pub fn make<M: Memory>(memory: &M, shape: &Shape, key: &SessionKey, walks: &impl Walks) -> Option<u32> {
-    let first = memory.place(shape.spot(key).row * WAYS)?;
+pub fn make<M: TableStorage>(storage: &M, layout: &TableLayout, key: &SessionKey, ops: &impl TableOps) -> Option<u32> {
+    let first = storage.slot(layout.home(key).row * WAYS)?;
     let mut is_locked = false;
     for _ in 0..TRIES {
         is_locked = first.exchange(LOCK, 0, 1);
@@ -275,11 +277,11 @@ pub fn make<M: Memory>(memory: &M, shape: &Shape, key: &SessionKey, walks: &impl
         return None;
     }
     // Another processor may have been faster.
-    let mut made = walks.find();
-    if made.is_none() && (memory.count(0) < u64::from(shape.max_sessions) || walks.make_room()) {
-        made = walks.settle();
-        if made.is_none() && walks.make_room() {
-            made = walks.settle();
+    let mut made = ops.find();
+    if made.is_none() && (storage.count(0) < u64::from(layout.max_sessions) || ops.make_room()) {
+        made = ops.insert();
+        if made.is_none() && ops.make_room() {
+            made = ops.insert();
         }
     }
     first.publish(LOCK, 0);
@@ -293,8 +295,8 @@ const fn is_set(number: u64) -> u64 {
     (number | number.wrapping_neg()) >> 63
 }
 
-/// Bits of [`turn_to_go`] for the place, and above them for the time since its last packet.
-const PLACE_BITS: u32 = (REACH * WAYS).ilog2();
+/// Bits of [`eviction_order`] for the place, and above them for the time since its last packet.
+const SLOT_BITS: u32 = (REACH * WAYS).ilog2();
 const AGE_BITS: u32 = 55;
 
 /// Returns when it is the turn of the session in a place to make room for another one, as a number: the lowest one goes. It
@@ -302,67 +304,67 @@ const AGE_BITS: u32 = 55;
 ///
 /// In the highest bits is its [`Standing`], then how lately it had a packet, in 8 ns, and the number `i` of the place.
 #[inline(always)]
-fn turn_to_go(place: impl Words, i: u32, newcomer: Standing, now_ns: u64) -> u64 {
+fn eviction_order(slot: impl SlotWords, i: u32, newcomer: Standing, now_ns: u64) -> u64 {
     const AGE: u64 = (1 << AGE_BITS) - 1;
-    let [_, flags]: [u32; 2] = zerocopy::transmute!(place.get(GENERATION_AND_FLAGS));
+    let [_, flags]: [u32; 2] = zerocopy::transmute!(slot.get(GENERATION_AND_FLAGS));
     let is_known = is_set(u64::from(flags & Standing::KNOWN_BY));
-    let has_more = is_set(place.get(REPLIES).wrapping_add(place.get(UNANSWERED)) >> 1);
+    let has_more = is_set(slot.get(REPLIES).wrapping_add(slot.get(UNANSWERED)) >> 1);
     let standing = is_known << 1 | has_more & !is_known;
     // A last packet in the future was left there while the clock was ahead.
-    let age = now_ns.wrapping_sub(place.get(LAST_RECEIVED)) as i64;
+    let age = now_ns.wrapping_sub(slot.get(LAST_RECEIVED)) as i64;
     let age = (age & !(age >> 63)) as u64 >> 3 & AGE;
-    let is_out = is_set((place.get(STATE) & KIND) ^ LIVE) | is_known & is_set(newcomer as u64 ^ Standing::Known as u64);
-    is_out << 63 | (standing << AGE_BITS | (AGE - age)) << PLACE_BITS | i as u64
+    let is_out = is_set((slot.get(STATE) & KIND) ^ LIVE) | is_known & is_set(newcomer as u64 ^ Standing::Known as u64);
+    is_out << 63 | (standing << AGE_BITS | (AGE - age)) << SLOT_BITS | i as u64
 }
 
-/// The least of what [`turn_to_go`] returns for a session that stays.
+/// The least of what [`eviction_order`] returns for a session that stays.
 const NEVER: u64 = 1 << 63;
 
 /// Takes out a session within reach of a key, to make room for `session`: of those that are least known, the one that was
 /// used least recently. Sessions of its own row go first, as far as there is one of a single packet. Returns true unless all
 /// are better known than the new one.
 #[inline(always)]
-pub fn make_room<M: Memory>(memory: &M, shape: &Shape, key: &SessionKey, session: &Session) -> bool {
-    const ONE_PACKET: u64 = (Standing::Stranger as u64) << AGE_BITS << PLACE_BITS;
-    let spot = shape.spot(key);
+pub fn make_room<M: TableStorage>(storage: &M, layout: &TableLayout, key: &SessionKey, session: &Session) -> bool {
+    const ONE_PACKET: u64 = (Standing::Stranger as u64) << AGE_BITS << SLOT_BITS;
+    let home = layout.home(key);
     let (newcomer, now_ns) = (session.standing(), session.last_received_ns);
     let mut first = NEVER;
     for i in 0..REACH * WAYS {
         if i % WAYS == 0 && first < ONE_PACKET {
             break;
         }
-        let Some(place) = memory.place(shape.index(spot, i)) else { return false };
-        let turn = memory.opaque(turn_to_go(place, i, newcomer, now_ns));
-        first = memory.opaque(if turn < first { turn } else { first });
+        let Some(slot) = storage.slot(layout.index(home, i)) else { return false };
+        let turn = storage.opaque(eviction_order(slot, i, newcomer, now_ns));
+        first = storage.opaque(if turn < first { turn } else { first });
     }
     if first >= NEVER {
         return false;
     }
     let i = first as u32 % (REACH * WAYS);
-    let Some(place) = memory.place(shape.index(spot, i)) else { return false };
+    let Some(slot) = storage.slot(layout.index(home, i)) else { return false };
     // In vain where somebody else takes it out at this moment, which makes room as well.
-    let state = place.get(STATE);
-    if memory.opaque(turn_to_go(place, i, newcomer, now_ns)) < NEVER {
-        clear(memory, place, state);
+    let state = slot.get(STATE);
+    if storage.opaque(eviction_order(slot, i, newcomer, now_ns)) < NEVER {
+        clear(storage, slot, state);
     }
     true
 }
 
 /// Puts a session into the first free place within reach; gives its index. The caller has the row's lock.
 #[inline(always)]
-pub fn settle<M: Memory>(memory: &M, shape: &Shape, key: &SessionKey, session: &Session) -> Option<u32> {
-    let spot = shape.spot(key);
+pub fn insert<M: TableStorage>(storage: &M, layout: &TableLayout, key: &SessionKey, session: &Session) -> Option<u32> {
+    let home = layout.home(key);
     for i in 0..REACH * WAYS {
-        let index = shape.index(spot, i);
+        let index = layout.index(home, i);
         if i != 0 && i % WAYS == 0 {
-            memory.place(shape.first(spot, i / WAYS - 1))?.publish(PASSED, 1);
+            storage.slot(layout.first(home, i / WAYS - 1))?.publish(PASSED, 1);
         }
-        let place = memory.place(index)?;
-        let state = place.get(STATE);
-        if state & KIND == FREE && place.exchange(STATE, state, (state + CHANGE) | BUSY) {
-            write(place, key, session);
-            place.publish(STATE, (state + CHANGE) | LIVE);
-            memory.count(1);
+        let slot = storage.slot(index)?;
+        let state = slot.get(STATE);
+        if state & KIND == FREE && slot.exchange(STATE, state, (state + CHANGE) | BUSY) {
+            write(slot, key, session);
+            slot.publish(STATE, (state + CHANGE) | LIVE);
+            storage.count(1);
             return Some(index);
         }
     }
@@ -370,76 +372,80 @@ pub fn settle<M: Memory>(memory: &M, shape: &Shape, key: &SessionKey, session: &
 }
 
 #[inline(always)]
-fn write(place: impl Words, key: &SessionKey, session: &Session) {
+fn write(slot: impl SlotWords, key: &SessionKey, session: &Session) {
     let (key, session) = (key.words(), session.words());
     let mut i = 0;
     while i < KEY_WORDS {
-        place.set(KEY + i, key[i]);
+        slot.set(KEY + i, key[i]);
         i += 1;
     }
     i = 0;
     while i < SESSION_WORDS {
-        place.set(SESSION + i, session[i]);
+        slot.set(SESSION + i, session[i]);
         i += 1;
     }
 }
 
 /// Takes out what is in a place while its state is this; whether it still was.
 #[inline(always)]
-fn clear<M: Memory>(memory: &M, place: M::Place, state: u64) -> bool {
+fn clear<M: TableStorage>(storage: &M, slot: M::Slot, state: u64) -> bool {
     let state = state & !KIND;
-    if !place.exchange(STATE, state | LIVE, (state + CHANGE) | BUSY) {
+    if !slot.exchange(STATE, state | LIVE, (state + CHANGE) | BUSY) {
         return false;
     }
     for at in KEY..SESSION + SESSION_WORDS {
-        place.set(at, 0);
+        slot.set(at, 0);
     }
-    place.publish(STATE, (state + CHANGE) | FREE);
-    memory.count(1u64.wrapping_neg());
+    slot.publish(STATE, (state + CHANGE) | FREE);
+    storage.count(1u64.wrapping_neg());
     true
 }
 
 /// What is in a place: a session, as it was at one moment but for the numbers that packets change meanwhile.
-pub fn read(place: impl Words) -> Option<(SessionKey, Session)> {
-    let state = place.get(STATE);
+pub fn read(slot: impl SlotWords) -> Option<(SessionKey, Session)> {
+    let state = slot.get(STATE);
     if state & KIND != LIVE {
         return None;
     }
-    let key: [u64; KEY_WORDS] = core::array::from_fn(|i| place.get(KEY + i));
-    let session: [u64; SESSION_WORDS] = core::array::from_fn(|i| place.get(SESSION + i));
-    (place.get(STATE) == state).then(|| (zerocopy::transmute!(key), zerocopy::transmute!(session)))
+    let key: [u64; KEY_WORDS] = core::array::from_fn(|i| slot.get(KEY + i));
+    let session: [u64; SESSION_WORDS] = core::array::from_fn(|i| slot.get(SESSION + i));
+    (slot.get(STATE) == state).then(|| (zerocopy::transmute!(key), zerocopy::transmute!(session)))
 }
 
 /// Takes out the session in a place if `is_over` says so of it; whether it was taken out.
-pub fn remove_if<M: Memory>(memory: &M, place: M::Place, is_over: impl FnOnce(&SessionKey, &Session) -> bool) -> bool {
-    let state = place.get(STATE);
-    read(place).is_some_and(|(key, session)| is_over(&key, &session)) && clear(memory, place, state)
+pub fn remove_if<M: TableStorage>(
+    storage: &M,
+    slot: M::Slot,
+    is_over: impl FnOnce(&SessionKey, &Session) -> bool,
+) -> bool {
+    let state = slot.get(STATE);
+    read(slot).is_some_and(|(key, session)| is_over(&key, &session)) && clear(storage, slot, state)
 }
 
 /// Writes the session of a place anew. What packets write at the same moment may be kept.
-pub fn rewrite(place: impl Words, session: &Session) {
+pub fn rewrite(slot: impl SlotWords, session: &Session) {
     for (i, word) in session.words().into_iter().enumerate() {
-        place.set(SESSION + i, word);
+        slot.set(SESSION + i, word);
     }
 }
 
 /// Sets right when the session of a place last had a packet, where `corrected` says otherwise. What a packet writes at the
 /// same moment is kept. Returns true if it was set.
-pub fn correct_last_received(place: impl Words, corrected: impl FnOnce(u64) -> Option<u64>) -> bool {
-    let last = place.get(LAST_RECEIVED);
-    let is_live = place.get(STATE) & KIND == LIVE;
-    is_live && corrected(last).is_some_and(|right| place.exchange(LAST_RECEIVED, last, right))
+pub fn correct_last_received(slot: impl SlotWords, corrected: impl FnOnce(u64) -> Option<u64>) -> bool {
+    let last = slot.get(LAST_RECEIVED);
+    let is_live = slot.get(STATE) & KIND == LIVE;
+    is_live && corrected(last).is_some_and(|right| slot.exchange(LAST_RECEIVED, last, right))
 }
 
 /// A place that was being changed, if it is: its state, for [`free`].
-pub fn changing(place: impl Words) -> Option<u64> {
-    let state = place.get(STATE);
+pub fn changing(slot: impl SlotWords) -> Option<u64> {
+    let state = slot.get(STATE);
     (state & KIND == BUSY).then_some(state)
 }
 
 /// Frees a place whose change was never ended, its state being this still: the controller that began it was killed.
-pub fn free(place: impl Words, state: u64) -> bool {
-    place.exchange(STATE, state, state & !KIND | FREE)
+pub fn free(slot: impl SlotWords, state: u64) -> bool {
+    slot.exchange(STATE, state, state & !KIND | FREE)
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use shared::{HEADERS, held, swap};
 use teaparty_common::wire::reflector::Stamp;
-use teaparty_common::wire::sender::Echo;
-use teaparty_common::wire::{ErrorEstimate, OPEN_LEN, Timestamp, TimestampFormat, reflector, sender};
+use teaparty_common::wire::sender::ReflectedFields;
+use teaparty_common::wire::{ErrorEstimate, Timestamp, TimestampFormat, UNAUTHENTICATED_LEN, reflector, sender};
 
 /// Longest packet that can be restored, in octets.
 const LONGEST: usize = 2048;
@@ -177,14 +177,14 @@ fn floor_array(ctx: XdpContext) -> u32 {
 fn floor_reply(ctx: XdpContext) -> u32 {
     // SAFETY: a helper without arguments.
     let received = unsafe { bpf_ktime_get_tai_ns() };
-    let Some(place) = held::<{ HEADERS + OPEN_LEN }>(&ctx) else { return XDP_ABORTED };
+    let Some(place) = held::<{ HEADERS + UNAUTHENTICATED_LEN }>(&ctx) else { return XDP_ABORTED };
     let payload = place + HEADERS;
     swap(&ctx);
     let offset = TAI_OFFSET.get(0).map_or(0, |offset| *offset);
     let wire = |nanos: u64| Timestamp::from_nanos(nanos.wrapping_sub(offset), TimestampFormat::Ntp);
     // SAFETY: as many octets are there; the fields need no alignment.
     unsafe {
-        let request = (payload as *const sender::OpenPacket).read();
+        let request = (payload as *const sender::UnauthenticatedPacket).read();
         ((place + HEADERS - 2) as *mut u16).write_unaligned(0);
         let stamp = Stamp {
             sequence_number: request.sequence_number,
@@ -194,7 +194,8 @@ fn floor_reply(ctx: XdpContext) -> u32 {
             error_estimate: ErrorEstimate::from_bits(1),
             sender_ttl: 64,
         };
-        (payload as *mut reflector::OpenPacket).write(reflector::OpenPacket::new(stamp, Echo::from(request)));
+        (payload as *mut reflector::UnauthenticatedPacket)
+            .write(reflector::UnauthenticatedPacket::new(stamp, ReflectedFields::from(request)));
     }
     XDP_TX
 }

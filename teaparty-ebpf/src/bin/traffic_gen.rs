@@ -1,7 +1,7 @@
 //! Both ends of the load that `cargo xtask bench live` and `slow-path` put on a reflector: never part of the product.
 //!
-//! `load_send` is run with live frames and sends each out of the interface that it seems to come in by, at a steady pace
-//! and with a Sequence Number of its own; `load_sink`, attached there, counts the replies and notes T1 to T4 of each.
+//! `traffic_send` is run with live frames and sends each out of the interface that it seems to come in by, at a steady pace
+//! and with a Sequence Number of its own; `traffic_sink`, attached there, counts the replies and notes T1 to T4 of each.
 //! T1 and T4 are taken here and not read from the packet, whose HMAC would have to cover T1.
 #![no_std]
 #![no_main]
@@ -22,15 +22,15 @@ const PORT: u16 = 862;
 const CHECKSUM: usize = HEADERS - 2;
 const HMAC: usize = HEADERS + 96;
 /// Modes: open packets or authenticated ones.
-const OPEN: u32 = 1;
+const UNAUTHENTICATED: u32 = 1;
 const AUTHENTICATED: u32 = 2;
 /// Replies are not only counted.
 const NOTED: u32 = 4;
 /// They are the requests themselves.
 const ECHOED: u32 = 8;
-const OPEN_NOTED: u32 = OPEN | NOTED;
+const UNAUTHENTICATED_NOTED: u32 = UNAUTHENTICATED | NOTED;
 const AUTHENTICATED_NOTED: u32 = AUTHENTICATED | NOTED;
-const OPEN_ECHOED: u32 = OPEN_NOTED | ECHOED;
+const UNAUTHENTICATED_ECHOED: u32 = UNAUTHENTICATED_NOTED | ECHOED;
 const AUTHENTICATED_ECHOED: u32 = AUTHENTICATED_NOTED | ECHOED;
 /// The frame is restored before it is sent: the reflector has written its reply into the same memory.
 const RESTORED: u32 = 16;
@@ -73,7 +73,7 @@ static SENT: Array<u64, PACKETS> = Array::new();
 /// Replies counted.
 #[btf_map(name = "replies")]
 static REPLIES: PerCpuArray<u64, 1> = PerCpuArray::new();
-/// [`OPEN`] or [`AUTHENTICATED`], with the bits below them.
+/// [`UNAUTHENTICATED`] or [`AUTHENTICATED`], with the bits below them.
 #[btf_map(name = "mode")]
 static MODE: Array<u32, 1> = Array::new();
 /// What a frame begins with.
@@ -89,7 +89,7 @@ static SAMPLED: Array<u32, 1> = Array::new();
 
 /// Sends the frame when one is due, and drops it when none is: the run is the loop that waits.
 #[xdp(frags)]
-fn load_send(ctx: XdpContext) -> u32 {
+fn traffic_send(ctx: XdpContext) -> u32 {
     let (Some(pace), Some(mode)) = (PACE.get_ptr_mut(0), MODE.get(0)) else { return XDP_DROP };
     // SAFETY: a value of a map that one thread uses.
     let pace = unsafe { &mut *pace };
@@ -160,13 +160,13 @@ fn clock() -> u64 {
 
 /// Lets everything pass: XDP_TX frames reach only an end of a veth pair that has a program.
 #[xdp(frags)]
-fn load_pass(_: XdpContext) -> u32 {
+fn traffic_pass(_: XdpContext) -> u32 {
     XDP_PASS
 }
 
 /// Counts replies and drops them; lets everything else pass.
 #[xdp(frags)]
-fn load_sink(ctx: XdpContext) -> u32 {
+fn traffic_sink(ctx: XdpContext) -> u32 {
     let Some(start) = held::<HEADERS>(&ctx) else { return XDP_PASS };
     let end = ctx.data_end();
     // SAFETY: within the headers, which are there by the comparison above.
@@ -179,9 +179,9 @@ fn load_sink(ctx: XdpContext) -> u32 {
         unsafe { *replies += 1 };
     }
     match MODE.get(0).map(|mode| mode & !(RESTORED | WAITS)) {
-        Some(OPEN_NOTED) => note::<24, 16, 4>(start + HEADERS, end),
+        Some(UNAUTHENTICATED_NOTED) => note::<24, 16, 4>(start + HEADERS, end),
         Some(AUTHENTICATED_NOTED) => note::<48, 32, 16>(start + HEADERS, end),
-        Some(OPEN_ECHOED | AUTHENTICATED_ECHOED) => note::<0, 4, 4>(start + HEADERS, end),
+        Some(UNAUTHENTICATED_ECHOED | AUTHENTICATED_ECHOED) => note::<0, 4, 4>(start + HEADERS, end),
         _ => {}
     }
     XDP_DROP

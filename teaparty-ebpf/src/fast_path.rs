@@ -6,19 +6,23 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_tai_ns;
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::bytes::Bytes;
-use teaparty_common::frame::{Frame, Plain};
-use teaparty_common::maps::{Config, Control, Session, SessionKey};
-use teaparty_common::reflect::{self, Base, Environment, Facts, Plan, Policy, Reason, Steering, Survey, Tlv};
+use teaparty_common::frame::{Frame, ParsedHeaders};
+use teaparty_common::maps::{Config, ControlBlock, Session, SessionKey};
+use teaparty_common::packet_buf::PacketBuf;
+use teaparty_common::reflect::{
+    self, PacketMeta, Plan, Policy, Reason, ReflectorEnv, ReplyFields, ReplyOptions, Tlv, TlvScan,
+};
 use teaparty_common::tlv::Kind;
-use teaparty_common::wire::checksum::{Difference, PacketSums};
-use teaparty_common::wire::{Mode, NANOS_PER_SEC, OPEN_LEN, Split, TimestampFormat};
+use teaparty_common::wire::checksum::{ChecksumDelta, PacketSums};
+use teaparty_common::wire::{Mode, NANOS_PER_SEC, TimeParts, TimestampFormat, UNAUTHENTICATED_LEN};
 
 use crate::maps::scratch;
-use crate::packet::{Held, Packet, hidden};
-use crate::turns::{FastPath, Padding, Simple};
-use crate::work::{Scratch, assign, estimate, fill_facts, fill_simple, format, settle, split, wire_time};
-use crate::{punt, reply, session, table};
+use crate::packet::{CheckedHeader, Packet, opaque_to_verifier};
+use crate::packet_ctx::{
+    Scratch, estimate, fill_meta, fill_session_meta, fill_simple_meta, format, record_reply, time_parts, wire_time,
+};
+use crate::tlv_steps::{KernelEnv, PaddingEnv, SimpleTlvEnv};
+use crate::{punt, reply, session, session_table};
 
 /// Not a packet for the short way: a number that is neither a reason nor a step.
 pub(crate) const NO: u32 = u32::MAX / 2;
@@ -28,24 +32,30 @@ pub(crate) const UNKNOWN: u32 = NO - 1;
 
 /// Whether a packet may be answered here, as far as that can be told without looking for its session.
 #[inline(always)]
-pub(crate) fn is_plain(view: &impl Bytes, config: &Config, frame: &Frame) -> bool {
+pub(crate) fn is_plain(view: &impl PacketBuf, config: &Config, frame: &Frame) -> bool {
     let has_checksum = !frame.is_ipv6 || frame.checksum != 0;
-    config.has(Config::PLAIN) && frame.payload_len >= OPEN_LEN && has_checksum && config.is_addressed_by(view)
+    config.has(Config::PLAIN)
+        && frame.payload_len >= UNAUTHENTICATED_LEN
+        && has_checksum
+        && config.is_addressed_by(view)
 }
 
 /// Answers the packet whose datagram is `found`, received at `received_ns` of CLOCK_TAI, and returns the number of a
 /// reason; or returns [`NO`] or [`UNKNOWN`] with nothing changed. `HEADERS` octets stand before the payload, `FRAME` are held by `view`,
-/// `again` finds the datagram once more, as reading it twice costs less than keeping it on the stack, and `sums` adds up
+/// `reparse` finds the datagram once more, as reading it twice costs less than keeping it on the stack, and `sums` adds up
 /// what `view` holds.
 #[inline(always)]
 pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     ctx: &XdpContext,
-    view: &mut Held<FRAME>,
-    (control, config, found): (&Control, &Config, &Plain),
+    view: &mut CheckedHeader<FRAME>,
+    (control, config, found): (&ControlBlock, &Config, &ParsedHeaders),
     received_ns: u64,
-    (again, sums): (impl FnOnce(&Held<FRAME>) -> Option<Plain>, impl FnOnce(&Held<FRAME>) -> Option<PacketSums>),
+    (reparse, sums): (
+        impl FnOnce(&CheckedHeader<FRAME>) -> Option<ParsedHeaders>,
+        impl FnOnce(&CheckedHeader<FRAME>) -> Option<PacketSums>,
+    ),
 ) -> u32 {
-    let payload = view.part::<HEADERS, OPEN_LEN>();
+    let payload = view.part::<HEADERS, UNAUTHENTICATED_LEN>();
     if reflect::may_be_reply(&payload) {
         return NO;
     }
@@ -55,10 +65,14 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
         destination: found.destination,
         source_port: found.frame.source_port,
         destination_port: found.frame.destination_port,
-        ssid: if config.policy.has(Policy::IGNORE_SSID) { 0 } else { reflect::ssid(&payload, OPEN_LEN, Mode::Open) },
+        ssid: if config.policy.has(Policy::IGNORE_SSID) {
+            0
+        } else {
+            reflect::ssid(&payload, UNAUTHENTICATED_LEN, Mode::Unauthenticated)
+        },
         reserved: 0,
     };
-    let found_session = match table::find_near(&key, &control.table) {
+    let found_session = match session_table::find_near(&key, &control.table) {
         Ok(session) => session,
         Err(true) => return NO,
         Err(false) if config.has(Config::HAS_PROVISIONED) => {
@@ -81,7 +95,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     if !is_intact(ctx, &sums, &found.frame, config) {
         return NO;
     }
-    let (sequence, sender_timestamp) = session::run(&payload);
+    let (sequence, sender_timestamp) = session::restart_marks(&payload);
     // SAFETY: as above.
     if sequence == 0 && unsafe { (*session).is_restart(sequence, sender_timestamp, config.session_restart_s) } {
         return NO;
@@ -94,48 +108,48 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     // SAFETY: `replies` of a map value, eight octets, aligned.
     let replies = unsafe { session::fetch_add(&raw mut (*session).replies, 1) };
     let format = format(flags, config);
-    let received = split(received_ns, format, control);
-    let exchange = Exchange { session, config, control, received_ns, received, format, sequence: replies as u32 };
+    let received = time_parts(received_ns, format, control);
+    let exchange = ReplyCtx { session, config, control, received_ns, received, format, sequence: replies as u32 };
     // Sendings of their own: nothing of such packets has to go through memory.
     let (scratch, count) = match tail {
-        Tail::None => {
-            let Some(found) = again(view) else { return Reason::Internal as u32 };
-            let steering = Steering::new(found.frame.traffic_class);
-            return exchange.send::<FRAME, 0>(ctx, view, payload, &found, Difference::NONE, &steering);
+        TlvShape::None => {
+            let Some(found) = reparse(view) else { return Reason::Internal as u32 };
+            let reply_options = ReplyOptions::new(found.frame.traffic_class);
+            return exchange.send::<FRAME, 0>(ctx, view, payload, &found, ChecksumDelta::NONE, &reply_options);
         }
-        Tail::Padding(tlv) => {
-            let Some(found) = again(view) else { return Reason::Internal as u32 };
-            let mut steering = Steering::new(found.frame.traffic_class);
-            let mut whole = Packet::new(ctx, HEADERS).without_zeros();
-            let (facts, policy) = (Facts::default(), &config.policy);
-            reflect::process(&mut whole, tlv, &plan, &facts, policy, &mut Padding, &mut steering);
-            return exchange.send::<FRAME, 1>(ctx, view, payload, &found, whole.difference(), &steering);
+        TlvShape::Padding(tlv) => {
+            let Some(found) = reparse(view) else { return Reason::Internal as u32 };
+            let mut reply_options = ReplyOptions::new(found.frame.traffic_class);
+            let mut whole = Packet::new(ctx, HEADERS).assume_no_zero_tail();
+            let (meta, policy) = (PacketMeta::default(), &config.policy);
+            reflect::apply_tlv(&mut whole, tlv, &plan, &meta, policy, &mut PaddingEnv, &mut reply_options);
+            return exchange.send::<FRAME, 1>(ctx, view, payload, &found, whole.delta(), &reply_options);
         }
-        Tail::Tlvs(scratch, count) => (scratch, count),
+        TlvShape::Tlvs(scratch, count) => (scratch, count),
     };
     if plan.seen.has(Kind::AccessReport as u8) {
         // The controller is told of it with all the facts.
-        exchange.fill(&mut scratch.facts, &key, (found, view));
+        exchange.fill(&mut scratch.meta, &key, (found, view));
         scratch.key = key;
     } else {
-        fill_simple(&mut scratch.facts, &key.destination, found.frame.traffic_class, control);
+        fill_simple_meta(&mut scratch.meta, &key.destination, found.frame.traffic_class, control);
     }
-    assign(&mut scratch.facts, session, replies);
-    // In memory: of a local one, LLVM would move what a variant does not use too, see `conclude`.
-    scratch.steering = Steering::new(found.frame.traffic_class);
-    let mut whole = Packet::new(ctx, HEADERS).without_zeros();
-    let mut environment = Simple(FastPath { ctx, frame: &found.frame, view: Packet::new(ctx, 0) });
-    let Scratch { facts, steering, tlvs, .. } = &mut *scratch;
+    fill_session_meta(&mut scratch.meta, session, replies);
+    // In memory: of a local one, LLVM would move what a variant does not use too, see `record_verdict`.
+    scratch.reply_options = ReplyOptions::new(found.frame.traffic_class);
+    let mut whole = Packet::new(ctx, HEADERS).assume_no_zero_tail();
+    let mut env = SimpleTlvEnv(KernelEnv { ctx, frame: &found.frame, view: Packet::new(ctx, 0) });
+    let Scratch { meta, reply_options, tlvs, .. } = &mut *scratch;
     for (i, tlv) in tlvs.iter().enumerate() {
         if i >= count {
             break;
         }
-        reflect::process(&mut whole, *tlv, &plan, facts, &config.policy, &mut environment, steering);
+        reflect::apply_tlv(&mut whole, *tlv, &plan, meta, &config.policy, &mut env, reply_options);
     }
-    let Some(found) = again(view) else { return Reason::Internal as u32 };
-    let reason = exchange.send::<FRAME, 2>(ctx, view, payload, &found, whole.difference(), &scratch.steering);
-    if let Some(report) = scratch.steering.access_report {
-        punt::report_access(report, &scratch.key, &scratch.facts);
+    let Some(found) = reparse(view) else { return Reason::Internal as u32 };
+    let reason = exchange.send::<FRAME, 2>(ctx, view, payload, &found, whole.delta(), &scratch.reply_options);
+    if let Some(report) = scratch.reply_options.access_report {
+        punt::report_access(report, &scratch.key, &scratch.meta);
     }
     reason
 }
@@ -148,8 +162,12 @@ fn is_intact(ctx: &XdpContext, sums: &PacketSums, frame: &Frame, config: &Config
         return sums.is_header_right();
     }
     let mut rest = 0;
-    if len != OPEN_LEN {
-        let tail = reply::teaparty_sum(ctx.ctx, (frame.payload_at() + OPEN_LEN) as u32, (len - OPEN_LEN) as u32);
+    if len != UNAUTHENTICATED_LEN {
+        let tail = reply::teaparty_sum(
+            ctx.ctx,
+            (frame.payload_at() + UNAUTHENTICATED_LEN) as u32,
+            (len - UNAUTHENTICATED_LEN) as u32,
+        );
         if tail == reply::NO_SUM {
             return false;
         }
@@ -159,10 +177,10 @@ fn is_intact(ctx: &XdpContext, sums: &PacketSums, frame: &Frame, config: &Config
 }
 
 /// What stands behind a base packet.
-enum Tail<'a> {
+enum TlvShape<'a> {
     /// Nothing.
     None,
-    /// One TLV, of a kind of [`Padding::KINDS`]: what most packets have that are not of the base length.
+    /// One TLV, of a kind of [`PaddingEnv::KINDS`]: what most packets have that are not of the base length.
     Padding(Tlv),
     /// So many simple TLVs, which are in working memory.
     Tlvs(&'a mut Scratch, usize),
@@ -171,52 +189,57 @@ enum Tail<'a> {
 /// What is to be done with the payload of `found`, where it is to be answered and every TLV in it is simple. What could be
 /// wrong with its size or its base packet [`is_plain`] has looked at.
 #[inline(always)]
-fn plan(ctx: &XdpContext, found: &Plain, policy: &Policy, received_ns: u64) -> Option<(Plan, Tail<'static>)> {
+fn plan(
+    ctx: &XdpContext,
+    found: &ParsedHeaders,
+    policy: &Policy,
+    received_ns: u64,
+) -> Option<(Plan, TlvShape<'static>)> {
     let len = found.frame.payload_len;
-    let mut plan = Plan::without_tlvs(len, Mode::Open);
-    if len == OPEN_LEN {
-        return Some((plan, Tail::None));
+    let mut plan = Plan::without_tlvs(len, Mode::Unauthenticated);
+    if len == UNAUTHENTICATED_LEN {
+        return Some((plan, TlvShape::None));
     }
-    let payload = &Packet::new(ctx, found.frame.payload_at()).without_zeros();
+    let payload = &Packet::new(ctx, found.frame.payload_at()).assume_no_zero_tail();
     if !payload.holds(len) {
         return None;
     }
-    let mut survey = Survey::new(Mode::Open);
-    let first = survey.skim(payload, len, policy)?;
-    if survey.is_over() && Padding::KINDS.has(first.number) {
-        survey.conclude_skimmed(&mut plan);
-        return Some((plan, Tail::Padding(first)));
+    let mut scan = TlvScan::new(Mode::Unauthenticated);
+    let first = scan.next_simple(payload, len, policy)?;
+    if scan.is_over() && PaddingEnv::KINDS.has(first.number) {
+        scan.finish_simple(&mut plan);
+        return Some((plan, TlvShape::Padding(first)));
     }
     let scratch = scratch()?;
     let tlvs = &mut scratch.tlvs;
     tlvs[0] = first;
     let mut count = 1;
     for place in &mut tlvs[1..] {
-        if survey.is_over() {
+        if scan.is_over() {
             break;
         }
-        *place = survey.skim(payload, len, policy)?;
+        *place = scan.next_simple(payload, len, policy)?;
         count += 1;
     }
-    if !survey.is_over() {
+    if !scan.is_over() {
         return None;
     }
-    survey.conclude_skimmed(&mut plan);
-    Some((plan, Tail::Tlvs(scratch, hidden(count, received_ns))))
+    scan.finish_simple(&mut plan);
+    Some((plan, TlvShape::Tlvs(scratch, opaque_to_verifier(count, received_ns))))
 }
 
 /// What is known of a packet that is being answered.
-struct Exchange<'a> {
+struct ReplyCtx<'a> {
     session: *mut Session,
     config: &'a Config,
-    control: &'a Control,
+    control: &'a ControlBlock,
     received_ns: u64,
-    received: Split,
+    received: TimeParts,
     format: TimestampFormat,
     sequence: u32,
 }
 
-impl Exchange<'_> {
+impl ReplyCtx<'_> {
     /// T2 as it goes on the wire.
     #[inline(always)]
     fn receive_timestamp(&self) -> u64 {
@@ -225,25 +248,25 @@ impl Exchange<'_> {
 
     /// The facts about the packet that its session does not know.
     #[inline(always)]
-    fn fill(&self, facts: &mut Facts, key: &SessionKey, (found, view): (&Plain, &impl Bytes)) {
+    fn fill(&self, meta: &mut PacketMeta, key: &SessionKey, (found, view): (&ParsedHeaders, &impl PacketBuf)) {
         let received = (self.control.clock.monotonic_ns(self.received_ns), self.receive_timestamp());
-        fill_facts(facts, key, (&found.frame, view), received, self.format, self.control);
+        fill_meta(meta, key, (&found.frame, view), received, self.format, self.control);
     }
 
-    /// Stamps and addresses the reply, and leaves in the session what the next packet is to know. `difference` is what was
+    /// Stamps and addresses the reply, and leaves in the session what the next packet is to know. `delta` is what was
     /// changed behind the base packet. The `VARIANT` keeps LLVM from making one sending of three.
     #[inline(always)]
     fn send<const FRAME: usize, const VARIANT: u32>(
         &self,
         ctx: &XdpContext,
-        view: &mut Held<FRAME>,
-        mut payload: Held<OPEN_LEN>,
-        found: &Plain,
-        mut difference: Difference,
-        steering: &Steering,
+        view: &mut CheckedHeader<FRAME>,
+        mut payload: CheckedHeader<UNAUTHENTICATED_LEN>,
+        found: &ParsedHeaders,
+        mut delta: ChecksumDelta,
+        reply_options: &ReplyOptions,
     ) -> u32 {
         let Self { session, config, control, received_ns, received, format, sequence } = *self;
-        let base = Base {
+        let fields = ReplyFields {
             is_stateful: true,
             sequence,
             receive_timestamp: self.receive_timestamp(),
@@ -260,16 +283,16 @@ impl Exchange<'_> {
             // The clock was set meanwhile.
             wire_time(now_ns, format, control)
         };
-        let Some(stamped) = reflect::stamp(&mut payload, Mode::Open, base, timestamp) else {
+        let Some(stamped) = reflect::stamp(&mut payload, Mode::Unauthenticated, fields, timestamp) else {
             return Reason::Internal as u32;
         };
-        difference.add(stamped.difference);
+        delta.add(stamped.delta);
         let addresses = (&found.source, &found.destination);
-        if reply::address(view, &found.frame, addresses, (ctx, difference), steering).is_none() {
+        if reply::address(view, &found.frame, addresses, (ctx, delta), reply_options).is_none() {
             return Reason::Internal as u32;
         }
         let received_ns = control.clock.monotonic_ns(received_ns);
-        settle(session, received_ns, (sequence, stamped.echo, timestamp), &payload, config);
+        record_reply(session, received_ns, (sequence, stamped.reflected, timestamp), &payload, config);
         Reason::Reflected as u32
     }
 }

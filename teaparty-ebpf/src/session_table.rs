@@ -5,28 +5,28 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xchg};
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use teaparty_common::maps::table::{self, Memory, Place, Shape, WAYS, Walks, Words};
+use teaparty_common::maps::session_table::{self, SessionSlot, SlotWords, TableLayout, TableOps, TableStorage, WAYS};
 use teaparty_common::maps::{Session, SessionKey};
 
-use crate::maps::{SCRATCH, SERIAL, SESSIONS, board};
-use crate::packet::hidden;
+use crate::maps::{SCRATCH, SESSION_COUNTS, SESSIONS, kernel_config};
+use crate::packet::opaque_to_verifier;
 use crate::session::fetch_add;
 
 /// The memory of the table.
-pub(crate) struct Kernel;
+pub(crate) struct MapStorage;
 
 /// A place in it, or another value of a map that processors share.
-pub(crate) struct Here<T = Place>(NonNull<T>);
+pub(crate) struct SlotPtr<T = SessionSlot>(NonNull<T>);
 
-impl<T> Clone for Here<T> {
+impl<T> Clone for SlotPtr<T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Here<T> {}
+impl<T> Copy for SlotPtr<T> {}
 
-impl<T> Here<T> {
+impl<T> SlotPtr<T> {
     /// A value of a map, of eight octets or more and aligned to them.
     #[inline(always)]
     pub(crate) fn new(value: NonNull<T>) -> Self {
@@ -40,21 +40,21 @@ impl<T> Here<T> {
     }
 }
 
-impl Here {
+impl SlotPtr {
     /// The session there.
     #[inline(always)]
     pub(crate) fn session(self) -> NonNull<Session> {
-        let mut place = self.0.as_ptr();
+        let mut slot = self.0.as_ptr();
         // SAFETY: a field of a value of a map. In assembly, because LLVM would add before it has compared with null
         // ("pointer arithmetic on map_value_or_null prohibited").
         unsafe {
-            asm!("{place} += {at}", place = inout(reg) place, at = const offset_of!(Place, session), options(nomem, nostack));
-            NonNull::new_unchecked(place.cast())
+            asm!("{slot} += {at}", slot = inout(reg) slot, at = const offset_of!(SessionSlot, session), options(nomem, nostack));
+            NonNull::new_unchecked(slot.cast())
         }
     }
 }
 
-impl<T> Words for Here<T> {
+impl<T> SlotWords for SlotPtr<T> {
     #[inline(always)]
     fn get(self, at: usize) -> u64 {
         // SAFETY: within a value of a map, eight octets, aligned; `at` is below the number of words.
@@ -84,25 +84,25 @@ impl<T> Words for Here<T> {
     }
 }
 
-impl Memory for Kernel {
-    type Place = Here;
+impl TableStorage for MapStorage {
+    type Slot = SlotPtr;
 
     #[inline(always)]
-    fn place(&self, index: u32) -> Option<Here> {
-        SESSIONS.get_ptr_mut(index).and_then(NonNull::new).map(Here)
+    fn slot(&self, index: u32) -> Option<SlotPtr> {
+        SESSIONS.get_ptr_mut(index).and_then(NonNull::new).map(SlotPtr)
     }
 
     #[inline(always)]
     fn count(&self, more: u64) -> u64 {
-        let Some(census) = SERIAL.get_ptr_mut(0) else { return 0 };
+        let Some(counts) = SESSION_COUNTS.get_ptr_mut(0) else { return 0 };
         // SAFETY: a value of a map, eight octets, aligned.
-        unsafe { fetch_add(&raw mut (*census).present, more) }
+        unsafe { fetch_add(&raw mut (*counts).present, more) }
     }
 
     #[inline(always)]
     fn opaque(&self, number: u64) -> u64 {
-        let Some(board) = board() else { return number };
-        hidden(number as usize, board.control.clock.monotonic_offset_ns) as u64
+        let Some(kernel_config) = kernel_config() else { return number };
+        opaque_to_verifier(number as usize, kernel_config.control.clock.monotonic_offset_ns) as u64
     }
 }
 
@@ -111,62 +111,62 @@ const NONE: u32 = u32::MAX;
 
 /// The session in its own row; and, where it is not there, whether it may be in another.
 #[inline(always)]
-pub(crate) fn find_near(key: &SessionKey, shape: &Shape) -> Result<NonNull<Session>, bool> {
-    let spot = shape.spot(key);
-    match table::find_near(&Kernel, key, spot) {
-        Some(place) => Ok(place.session()),
-        None => Err(table::is_passed(&Kernel, spot.row * WAYS)),
+pub(crate) fn find_near(key: &SessionKey, layout: &TableLayout) -> Result<NonNull<Session>, bool> {
+    let home = layout.home(key);
+    match session_table::find_near(&MapStorage, key, home) {
+        Some(slot) => Ok(slot.session()),
+        None => Err(session_table::is_passed(&MapStorage, home.row * WAYS)),
     }
 }
 
 /// The session whose key is in working memory.
 #[inline(always)]
 pub(crate) fn find() -> Option<NonNull<Session>> {
-    Kernel.place(teaparty_find()).map(Here::session)
+    MapStorage.slot(teaparty_find()).map(SlotPtr::session)
 }
 
 /// The session whose key is in working memory, made of the one there if it was not in the table.
 #[inline(always)]
 pub(crate) fn make() -> Option<NonNull<Session>> {
-    Kernel.place(teaparty_make()).map(Here::session)
+    MapStorage.slot(teaparty_make()).map(SlotPtr::session)
 }
 
-/// [`table::find`] for the key in working memory; gives the index of its place. A global function, as all walks are.
+/// [`session_table::find`] for the key in working memory; gives the index of its place. A global function, as all walks are.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn teaparty_find() -> u32 {
-    let Some((key, _, shape)) = at_hand() else { return NONE };
-    table::find(&Kernel, shape, key).unwrap_or(NONE)
+    let Some((key, _, layout)) = scratch_key() else { return NONE };
+    session_table::find(&MapStorage, layout, key).unwrap_or(NONE)
 }
 
-/// [`table::make_room`] for the session in working memory; returns [`NONE`] where there is none.
+/// [`session_table::make_room`] for the session in working memory; returns [`NONE`] where there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn teaparty_make_room() -> u32 {
-    let Some((key, session, shape)) = at_hand() else { return NONE };
-    if table::make_room(&Kernel, shape, key, session) { 0 } else { NONE }
+    let Some((key, session, layout)) = scratch_key() else { return NONE };
+    if session_table::make_room(&MapStorage, layout, key, session) { 0 } else { NONE }
 }
 
-/// [`table::settle`] for the session in working memory; gives the index of its place.
+/// [`session_table::insert`] for the session in working memory; gives the index of its place.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn teaparty_settle() -> u32 {
-    let Some((key, session, shape)) = at_hand() else { return NONE };
-    table::settle(&Kernel, shape, key, session).unwrap_or(NONE)
+pub(crate) extern "C" fn teaparty_insert() -> u32 {
+    let Some((key, session, layout)) = scratch_key() else { return NONE };
+    session_table::insert(&MapStorage, layout, key, session).unwrap_or(NONE)
 }
 
-/// [`table::make`] for the session in working memory; gives the index of its place.
+/// [`session_table::make`] for the session in working memory; gives the index of its place.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn teaparty_make() -> u32 {
-    let Some((key, _, shape)) = at_hand() else { return NONE };
-    table::make(&Kernel, shape, key, &Calls).unwrap_or(NONE)
+    let Some((key, _, layout)) = scratch_key() else { return NONE };
+    session_table::make(&MapStorage, layout, key, &GlobalFnOps).unwrap_or(NONE)
 }
 
 /// The walks of making a session, as calls.
-struct Calls;
+struct GlobalFnOps;
 
-impl Walks for Calls {
+impl TableOps for GlobalFnOps {
     #[inline(always)]
     fn find(&self) -> Option<u32> {
         Some(teaparty_find()).filter(|index| *index != NONE)
@@ -178,15 +178,15 @@ impl Walks for Calls {
     }
 
     #[inline(always)]
-    fn settle(&self) -> Option<u32> {
-        Some(teaparty_settle()).filter(|index| *index != NONE)
+    fn insert(&self) -> Option<u32> {
+        Some(teaparty_insert()).filter(|index| *index != NONE)
     }
 }
 
 /// The key and the session in working memory, and the shape of the table.
 #[inline(always)]
-fn at_hand<'a>() -> Option<(&'a SessionKey, &'a Session, &'a Shape)> {
-    let (scratch, board) = (SCRATCH.get_ptr(0)?, board()?);
+fn scratch_key<'a>() -> Option<(&'a SessionKey, &'a Session, &'a TableLayout)> {
+    let (scratch, kernel_config) = (SCRATCH.get_ptr(0)?, kernel_config()?);
     // SAFETY: this processor's own, and nobody writes to it meanwhile.
-    unsafe { Some((&(*scratch).key, &(*scratch).session, &board.control.table)) }
+    unsafe { Some((&(*scratch).key, &(*scratch).session, &kernel_config.control.table)) }
 }

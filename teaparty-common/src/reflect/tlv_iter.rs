@@ -1,7 +1,7 @@
 //! One step of a walk over TLVs: the only place that says where a TLV ends and when a walk stops (RFC 8972 §4).
 
 use super::Policy;
-use crate::bytes::Bytes;
+use crate::packet_buf::PacketBuf;
 use crate::tlv::class_of_service::ClassOfServiceV2;
 use crate::tlv::{HEADER_LEN, Header, Kind, LENGTH_RULES};
 
@@ -36,7 +36,7 @@ impl Tlv {
 
 /// What stands at a place where a TLV may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum TlvItem {
     /// Nothing more, or zeros to the end: padding of a TWAMP-Light sender, which is copied as it is. A real TLV has
     /// the U flag set and so never begins with four zero octets.
     End,
@@ -50,24 +50,24 @@ pub enum Step {
 
 /// Looks at what stands at `at` in a payload of `len` octets, all of which are there.
 #[inline(always)]
-pub fn step<B: Bytes>(payload: &B, at: usize, len: usize, policy: &Policy) -> Step {
+pub fn next_tlv<B: PacketBuf>(payload: &B, at: usize, len: usize, policy: &Policy) -> TlvItem {
     if at >= len {
-        return Step::End;
+        return TlvItem::End;
     }
     let rest = len - at;
     if rest < HEADER_LEN {
-        return if is_short_tail_zero(payload, at, rest) { Step::End } else { Step::Stray };
+        return if is_short_tail_zero(payload, at, rest) { TlvItem::End } else { TlvItem::Stray };
     }
     let Some(octets) = payload.get::<HEADER_LEN>(at) else {
-        return Step::End;
+        return TlvItem::End;
     };
     if u32::from_ne_bytes(octets) == 0 && payload.is_zero(at, len) {
-        return Step::End;
+        return TlvItem::End;
     }
     let header: Header = zerocopy::transmute!(octets);
     let length = header.length.get();
     if HEADER_LEN + length as usize > rest {
-        return Step::Overrun(header);
+        return TlvItem::Overrun(header);
     }
     let number = known_number(header.code, length, policy);
     let mut is_well_formed = LENGTH_RULES[(number & 31) as usize].allows(length);
@@ -77,7 +77,7 @@ pub fn step<B: Bytes>(payload: &B, at: usize, len: usize, policy: &Policy) -> St
             body.is_request()
         });
     }
-    Step::Tlv(Tlv { at, length, code: header.code, number, is_well_formed })
+    TlvItem::Tlv(Tlv { at, length, code: header.code, number, is_well_formed })
 }
 
 /// The number of the kind, or 0 where the type is unknown to us or to our policy.
@@ -88,7 +88,7 @@ fn known_number(code: u8, length: u16, policy: &Policy) -> u8 {
 
 /// Whether one to three octets at the end are zero.
 #[inline(always)]
-fn is_short_tail_zero<B: Bytes>(payload: &B, at: usize, rest: usize) -> bool {
+fn is_short_tail_zero<B: PacketBuf>(payload: &B, at: usize, rest: usize) -> bool {
     let octet = |i: usize| i >= rest || payload.get::<1>(at + i) == Some([0]);
     octet(0) && octet(1) && octet(2)
 }

@@ -9,7 +9,9 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::super::{Session, SessionKey, Standing};
-use super::{Memory, REACH, Shape, Shared, SharedPlace, WAYS, changing, find, find_near, free, read, remove_if};
+use super::{
+    REACH, SharedSlot, SharedTable, TableLayout, TableStorage, WAYS, changing, find, find_near, free, read, remove_if,
+};
 use crate::reflect::Address;
 
 const SEED: [u64; 5] =
@@ -17,8 +19,8 @@ const SEED: [u64; 5] =
 
 /// A table in memory of its own.
 struct Table {
-    shape: Shape,
-    places: Vec<SharedPlace>,
+    layout: TableLayout,
+    slots: Vec<SharedSlot>,
     present: AtomicU64,
 }
 
@@ -28,31 +30,31 @@ impl Table {
     }
 
     fn seeded(max_sessions: u32, seed: [u64; 5]) -> Self {
-        let shape = Shape::new(max_sessions, seed);
-        let places = (0..shape.places()).map(|_| core::array::from_fn(|_| AtomicU64::new(0))).collect();
-        Self { shape, places, present: AtomicU64::new(0) }
+        let layout = TableLayout::new(max_sessions, seed);
+        let slots = (0..layout.slots()).map(|_| core::array::from_fn(|_| AtomicU64::new(0))).collect();
+        Self { layout, slots, present: AtomicU64::new(0) }
     }
 
-    fn shared(&self) -> Shared<'_> {
-        Shared { places: &self.places, present: &self.present }
+    fn shared(&self) -> SharedTable<'_> {
+        SharedTable { slots: &self.slots, present: &self.present }
     }
 
     fn make(&self, key: &SessionKey, session: &Session) -> u32 {
-        self.shared().make(&self.shape, key, session).expect("nobody keeps a lock")
+        self.shared().make(&self.layout, key, session).expect("nobody keeps a lock")
     }
 
     fn get(&self, key: &SessionKey) -> Option<Session> {
-        let place = self.shared().place(find(&self.shared(), &self.shape, key)?)?;
-        read(place).filter(|(there, _)| there == key).map(|(_, session)| session)
+        let slot = self.shared().slot(find(&self.shared(), &self.layout, key)?)?;
+        read(slot).filter(|(there, _)| there == key).map(|(_, session)| session)
     }
 
     fn remove(&self, key: &SessionKey) -> bool {
-        let Some(index) = find(&self.shared(), &self.shape, key) else { return false };
-        remove_if(&self.shared(), &self.places[index as usize], |there, _| there == key)
+        let Some(index) = find(&self.shared(), &self.layout, key) else { return false };
+        remove_if(&self.shared(), &self.slots[index as usize], |there, _| there == key)
     }
 
     fn all(&self) -> Vec<(SessionKey, Session)> {
-        self.places.iter().filter_map(read).collect()
+        self.slots.iter().filter_map(read).collect()
     }
 }
 
@@ -92,10 +94,10 @@ fn nearly_all_are_found_at_the_first_or_second_look() {
     let mut near = 0;
     for n in 0..65_536 {
         let index = table.make(&key(n), &session(1));
-        let spot = table.shape.spot(&key(n));
-        let looked = (0..REACH * WAYS).position(|i| table.shape.index(spot, i) == index).expect("within reach");
+        let home = table.layout.home(&key(n));
+        let looked = (0..REACH * WAYS).position(|i| table.layout.index(home, i) == index).expect("within reach");
         looks += looked + 1;
-        near += usize::from(find_near(&table.shared(), &key(n), spot).is_some());
+        near += usize::from(find_near(&table.shared(), &key(n), home).is_some());
     }
     assert!(looks < 65_536 * 8 / 5, "{looks} looks");
     assert!(near > 65_536 * 98 / 100, "{near} in their rows");
@@ -104,7 +106,7 @@ fn nearly_all_are_found_at_the_first_or_second_look() {
 #[test]
 fn one_more_takes_the_place_of_the_least_recently_used_of_its_row() {
     let table = Table::new(4);
-    assert_eq!(table.shape.rows, 1);
+    assert_eq!(table.layout.rows, 1);
     for (n, at) in [(0, 40), (1, 10), (2, 30), (3, 20)] {
         table.make(&key(n), &session(at));
     }
@@ -129,7 +131,7 @@ fn sessions_of_one_packet_make_room_first_and_provisioned_ones_for_their_like_al
         table.make(&key(*n), session);
     }
     let make = |n: u32, session: Session| {
-        let is_made = table.shared().make(&table.shape, &key(n), &session).is_some();
+        let is_made = table.shared().make(&table.layout, &key(n), &session).is_some();
         let mut left: Vec<u32> = (0..20).filter(|n| table.get(&key(*n)).is_some()).collect();
         left.sort_unstable();
         (is_made, left)
@@ -140,7 +142,7 @@ fn sessions_of_one_packet_make_room_first_and_provisioned_ones_for_their_like_al
     assert_eq!(make(7, known(provisioned, 0, 80)), (true, std::vec![0, 1, 6, 7]));
     assert_eq!(make(8, known(0, 0, 90)), (true, std::vec![0, 6, 7, 8]), "then the one of several");
     assert_eq!(make(9, known(Session::AUTHENTICATED, 0, 100)), (true, std::vec![0, 6, 7, 9]));
-    assert_eq!(make(10, known(0, 0, 110)), (false, std::vec![0, 6, 7, 9]), "no stranger takes a known one's place");
+    assert_eq!(make(10, known(0, 0, 110)), (false, std::vec![0, 6, 7, 9]), "no stranger takes a known one's slot");
     assert_eq!(make(11, known(provisioned, 0, 120)), (true, std::vec![6, 7, 9, 11]), "but another known one does");
     assert_eq!(table.present.load(Ordering::Relaxed), 4);
 }
@@ -151,7 +153,7 @@ fn the_turn_to_go_is_by_standing_and_then_by_age() {
     let turn = |session: Session, newcomer, i| {
         let table = Table::new(1);
         let index = table.make(&key(1), &session) as usize;
-        super::turn_to_go(&table.places[index], i, newcomer, 1 << 50)
+        super::eviction_order(&table.slots[index], i, newcomer, 1 << 50)
     };
     let sessions: Vec<Session> = [0, Session::PROVISIONED, Session::AUTHENTICATED, Session::PTP]
         .into_iter()
@@ -168,7 +170,7 @@ fn the_turn_to_go_is_by_standing_and_then_by_age() {
             }
         }
     }
-    assert!(super::turn_to_go(&Table::new(1).places[0], 0, Standing::Known, 0) >= super::NEVER, "an empty place");
+    assert!(super::eviction_order(&Table::new(1).slots[0], 0, Standing::Known, 0) >= super::NEVER, "an empty slot");
 }
 
 #[test]
@@ -193,7 +195,7 @@ fn a_flood_takes_no_place_of_known_sessions_however_long_it_goes_on() {
         table.make(&key(n), &known(0, 2, 1));
     }
     for n in 100..20_000 {
-        table.shared().make(&table.shape, &key(n), &known(0, 1, u64::from(n)));
+        table.shared().make(&table.layout, &key(n), &known(0, 1, u64::from(n)));
     }
     assert_eq!((0..30).filter(|n| table.get(&key(*n)).is_some()).count(), 30);
     assert_eq!((30..60).filter(|n| table.get(&key(*n)).is_some()).count(), 30, "nor of strangers with more packets");
@@ -225,8 +227,8 @@ fn a_session_that_is_there_is_not_made_again() {
 #[test]
 fn a_lock_that_is_not_given_back_is_not_waited_for_for_ever() {
     let table = Table::new(4);
-    table.places[0][super::LOCK].store(1, Ordering::Relaxed);
-    assert_eq!(table.shared().make(&table.shape, &key(1), &session(1)), None);
+    table.slots[0][super::LOCK].store(1, Ordering::Relaxed);
+    assert_eq!(table.shared().make(&table.layout, &key(1), &session(1)), None);
 }
 
 #[test]
@@ -236,10 +238,10 @@ fn keys_that_differ_in_one_thing_are_spread_evenly_by_any_seed() {
     let by_v6 = |n: u32| SessionKey { source: Address::from_words([0xb80d_0120, u64::from(n).swap_bytes()]), ..key(0) };
     let subnets = |n: u32| SessionKey { source: Address::from_words([u64::from(n) << 32, 1]), ..key(0) };
     for salt in 1..20u64 {
-        let shape = Shape::new(4096, SEED.map(|word| word.wrapping_mul(salt | 1)));
+        let layout = TableLayout::new(4096, SEED.map(|word| word.wrapping_mul(salt | 1)));
         for make in [key, by_port, by_ssid, by_v6, subnets] {
-            let mut rows = std::vec![0u32; shape.rows as usize];
-            (0..4096).for_each(|n| rows[shape.spot(&make(n)).row as usize] += 1);
+            let mut rows = std::vec![0u32; layout.rows as usize];
+            (0..4096).for_each(|n| rows[layout.home(&make(n)).row as usize] += 1);
             // Four to a row in the mean: of a thousand rows, one in chance has 13.
             let most = rows.iter().max().expect("rows");
             assert!(*most <= 24, "{most} in one row with seed {salt}");
@@ -301,7 +303,7 @@ fn threads_that_make_and_remove_the_same_sessions_never_see_half_of_one_or_two_o
                     if random >> 31 == 0 {
                         // A thread may lose the processor while it has the lock, which the kernel's program can't.
                         made.fetch_add(
-                            u32::from(table.shared().make(&table.shape, &key(n), &whole(n)).is_some()),
+                            u32::from(table.shared().make(&table.layout, &key(n), &whole(n)).is_some()),
                             Ordering::Relaxed,
                         );
                     } else {
@@ -328,14 +330,14 @@ fn threads_that_make_and_remove_the_same_sessions_never_see_half_of_one_or_two_o
 fn a_place_that_somebody_left_half_changed_is_nobodys_until_it_is_freed() {
     let table = Table::new(4);
     let index = table.make(&key(1), &session(1)) as usize;
-    let place = &table.places[index];
+    let slot = &table.slots[index];
     // As `clear` begins, and a controller that is killed does not go on.
-    let live = place[super::STATE].load(Ordering::Relaxed);
-    place[super::STATE].store(live + super::CHANGE - super::LIVE + super::BUSY, Ordering::Relaxed);
+    let live = slot[super::STATE].load(Ordering::Relaxed);
+    slot[super::STATE].store(live + super::CHANGE - super::LIVE + super::BUSY, Ordering::Relaxed);
     assert_eq!((table.get(&key(1)), table.all().len()), (None, 0));
-    let state = changing(place).expect("it is being changed");
-    assert!(free(place, state) && !free(place, state));
-    assert_eq!(changing(place), None);
+    let state = changing(slot).expect("it is being changed");
+    assert!(free(slot, state) && !free(slot, state));
+    assert_eq!(changing(slot), None);
     assert_eq!(table.make(&key(1), &session(2)) as usize, index, "it is used again");
     assert_eq!(table.get(&key(1)), Some(session(2)));
 }

@@ -15,7 +15,7 @@ use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use shared::{HEADERS, held, swap};
 use teaparty_common::wire::reflector::Stamp;
-use teaparty_common::wire::sender::Echo;
+use teaparty_common::wire::sender::ReflectedFields;
 use teaparty_common::wire::{
     AUTHENTICATED_LEN, ErrorEstimate, HMAC_COVERS, Timestamp, TimestampFormat, reflector, sender,
 };
@@ -47,7 +47,7 @@ static WORK: PerCpuArray<Work, 1> = PerCpuArray::new();
 
 /// One compression alone, of what memory holds.
 #[xdp(frags)]
-fn sealed_block(ctx: XdpContext) -> u32 {
+fn hmac_block(ctx: XdpContext) -> u32 {
     let (Some(key), Some(work)) = (KEY.get(0), WORK.get_ptr_mut(0)) else { return XDP_ABORTED };
     let mut state = key.inner;
     // SAFETY: this processor's own, and the program is not re-entered.
@@ -57,7 +57,7 @@ fn sealed_block(ctx: XdpContext) -> u32 {
 
 /// Verifies a packet and sends a sealed reply; drops it where its HMAC is wrong. No session, no checks, no checksum.
 #[xdp(frags)]
-fn sealed_reply(ctx: XdpContext) -> u32 {
+fn hmac_reply(ctx: XdpContext) -> u32 {
     // SAFETY: a helper without arguments.
     let received = unsafe { bpf_ktime_get_tai_ns() };
     let Some(place) = held::<{ HEADERS + AUTHENTICATED_LEN }>(&ctx) else { return XDP_ABORTED };
@@ -82,7 +82,7 @@ fn sealed_reply(ctx: XdpContext) -> u32 {
             error_estimate: ErrorEstimate::from_bits(1),
             sender_ttl: 64,
         };
-        let reply = reflector::AuthenticatedPacket::new(stamp, Echo::from(request));
+        let reply = reflector::AuthenticatedPacket::new(stamp, ReflectedFields::from(request));
         (payload as *mut reflector::AuthenticatedPacket).write(reply);
     }
     let Some(seal) = digest(&ctx) else { return XDP_ABORTED };

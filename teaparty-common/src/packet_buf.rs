@@ -4,7 +4,7 @@
 ///
 /// The core is generic over this trait because a slice length says nothing to the kernel's verifier: there, each
 /// access compares with the packet's end. Reading or writing outside is not an error but `None` or `false`.
-pub trait Bytes {
+pub trait PacketBuf {
     /// The `N` octets from `at` on, or `None` where they are not all there.
     fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
 
@@ -18,10 +18,10 @@ pub trait Bytes {
     fn is_zero(&self, at: usize, len: usize) -> bool;
 }
 
-/// A slice on the host that is only read, as [`Bytes`].
-pub struct ReadBytes<'a>(pub &'a [u8]);
+/// A slice on the host that is only read, as [`PacketBuf`].
+pub struct ReadOnlyBuf<'a>(pub &'a [u8]);
 
-impl Bytes for ReadBytes<'_> {
+impl PacketBuf for ReadOnlyBuf<'_> {
     fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         let end = at.checked_add(N)?;
         self.0.get(at..end)?.try_into().ok()
@@ -41,12 +41,12 @@ impl Bytes for ReadBytes<'_> {
     }
 }
 
-/// A slice on the host as [`Bytes`].
-pub struct SliceBytes<'a>(pub &'a mut [u8]);
+/// A slice on the host as [`PacketBuf`].
+pub struct SliceBuf<'a>(pub &'a mut [u8]);
 
-impl Bytes for SliceBytes<'_> {
+impl PacketBuf for SliceBuf<'_> {
     fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        ReadBytes(self.0).get(at)
+        ReadOnlyBuf(self.0).get(at)
     }
 
     fn put<const N: usize>(&mut self, at: usize, octets: [u8; N]) -> bool {
@@ -58,10 +58,10 @@ impl Bytes for SliceBytes<'_> {
     }
 
     fn holds(&self, len: usize) -> bool {
-        ReadBytes(self.0).holds(len)
+        ReadOnlyBuf(self.0).holds(len)
     }
 
     fn is_zero(&self, at: usize, len: usize) -> bool {
-        ReadBytes(self.0).is_zero(at, len)
+        ReadOnlyBuf(self.0).is_zero(at, len)
     }
 }

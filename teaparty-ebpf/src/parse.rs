@@ -1,0 +1,143 @@
+//! Where the datagram is in a frame, when it came, whence and whither: everything before the question whether to answer.
+
+use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_get_buff_len};
+use aya_ebpf::programs::XdpContext;
+use teaparty_common::frame::{self, ETHERNET_LEN, IPV4_LEN, IPV6_LEN, ParsedHeaders, UDP_LEN};
+use teaparty_common::maps::TailCall;
+use teaparty_common::reflect::{self, Reason};
+use teaparty_common::wire::checksum::PacketSums;
+use teaparty_common::wire::{Mode, UNAUTHENTICATED_LEN};
+
+use crate::fast_path;
+use crate::maps::{kernel_config, scratch};
+use crate::packet::{CheckedHeader, Packet, REACH};
+
+/// What a step returns for a packet that goes on to another one: a number that is no reason.
+pub(crate) const fn tail_call_code(step: TailCall) -> u32 {
+    u32::MAX - step as u32
+}
+
+/// Whether a frame says that IPv6 is in it, right behind the Ethernet header.
+#[inline(always)]
+pub(crate) fn is_ipv6(ctx: &XdpContext) -> bool {
+    CheckedHeader::<ETHERNET_LEN>::of(&Packet::new(ctx, 0)).is_some_and(|head| frame::is_ipv6(&head))
+}
+
+/// Finds the datagram of a plain IPv4 frame and answers it, or notes in working memory when it came, whence and whither, or
+/// leaves the frame to the next step.
+#[inline(always)]
+pub(crate) fn parse_v4(ctx: &XdpContext) -> u32 {
+    let reparse = (frame::reparse_plain_v4, frame::sum_plain_v4);
+    let plain = (frame::parse_plain_v4, frame::is_plain_non_udp_v4, reparse);
+    parse_plain::<{ V4_HEADERS + UNAUTHENTICATED_LEN }, V4_HEADERS>(ctx, plain)
+}
+
+/// [`parse_v4`] for plain IPv6 frames.
+#[inline(always)]
+pub(crate) fn parse_v6(ctx: &XdpContext) -> u32 {
+    let reparse = (frame::reparse_plain_v6, frame::sum_plain_v6);
+    let plain = (frame::parse_plain_v6, frame::is_plain_non_udp_v6, reparse);
+    parse_plain::<{ V6_HEADERS + UNAUTHENTICATED_LEN }, V6_HEADERS>(ctx, plain)
+}
+
+/// Octets in front of the payload in a plain frame.
+const V4_HEADERS: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
+const V6_HEADERS: usize = ETHERNET_LEN + IPV6_LEN + UDP_LEN;
+
+/// [`parse_v4`] by the functions of its family.
+#[inline(always)]
+fn parse_plain<const FRAME: usize, const HEADERS: usize>(
+    ctx: &XdpContext,
+    (locate, is_non_udp, reparse): (
+        impl FnOnce(&CheckedHeader<HEADERS>, usize) -> Option<ParsedHeaders>,
+        impl FnOnce(&CheckedHeader<HEADERS>, usize) -> bool,
+        (
+            impl FnOnce(&CheckedHeader<FRAME>) -> Option<ParsedHeaders>,
+            impl FnOnce(&CheckedHeader<FRAME>) -> Option<PacketSums>,
+        ),
+    ),
+) -> u32 {
+    let Some(kernel_config) = kernel_config() else { return Reason::Internal as u32 };
+    let frame = Packet::new(ctx, 0);
+    let frame_len = frame.len();
+    let Some(headers) = CheckedHeader::of(&frame) else { return tail_call_code(TailCall::Parse) };
+    let Some(found) = locate(&headers, frame_len) else {
+        if is_non_udp(&headers, frame_len) {
+            return Reason::NotUdp as u32;
+        }
+        return tail_call_code(TailCall::Parse);
+    };
+    if !kernel_config.listens(found.frame.destination_port) {
+        return Reason::NotOurPort as u32;
+    }
+    let config = kernel_config.config(kernel_config.control.active);
+    let mut view = match CheckedHeader::of(&frame) {
+        Some(view)
+            if fast_path::is_plain(&view, config, &found.frame)
+                && !found.frame.mixes_families(&found.source, &found.destination) =>
+        {
+            view
+        }
+        _ => return save_to_scratch(ctx, found, frame_len, read_receive_time(), false),
+    };
+    let received_ns = read_receive_time();
+    let configs = (&kernel_config.control, config, &found);
+    let outcome = fast_path::answer::<FRAME, HEADERS>(ctx, &mut view, configs, received_ns, reparse);
+    if outcome != fast_path::NO && outcome != fast_path::UNKNOWN {
+        return outcome;
+    }
+    save_to_scratch(ctx, found, frame_len, received_ns, outcome == fast_path::UNKNOWN)
+}
+
+/// T2, in nanoseconds of CLOCK_TAI. Read when it is known that the packet is to a port of ours and not first of all, so
+/// that others do not pay for it: what lies between is a few nanoseconds, and the same for every packet.
+#[inline(always)]
+fn read_receive_time() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_tai_ns() }
+}
+
+/// [`parse_v4`] for everything but plain frames in one buffer: tags, options, several buffers, what is not UDP at all.
+#[inline(always)]
+pub(crate) fn parse_slow(ctx: &XdpContext) -> u32 {
+    // SAFETY: a context of this program.
+    let frame_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
+    let view = Packet::new(ctx, 0);
+    let frame = match frame::parse_headers(&view, frame_len) {
+        Ok(frame) => frame,
+        Err(reason) => return reason as u32,
+    };
+    let Some(kernel_config) = kernel_config() else { return Reason::Internal as u32 };
+    if !kernel_config.listens(frame.destination_port) {
+        return Reason::NotOurPort as u32;
+    }
+    let Some((source, destination)) = frame.addresses(&view) else { return Reason::MalformedHeader as u32 };
+    save_to_scratch(ctx, ParsedHeaders { frame, source, destination }, frame_len, read_receive_time(), false)
+}
+
+/// Leaves what was found in working memory.
+#[inline(always)]
+fn save_to_scratch(
+    ctx: &XdpContext,
+    found: ParsedHeaders,
+    frame_len: usize,
+    received_ns: u64,
+    is_unknown: bool,
+) -> u32 {
+    let Some(scratch) = scratch() else { return Reason::Internal as u32 };
+    scratch.received_ns = received_ns;
+    scratch.is_unknown = is_unknown;
+    let payload = Packet::new(ctx, found.frame.payload_at());
+    scratch.key.source = found.source;
+    scratch.key.destination = found.destination;
+    scratch.key.source_port = found.frame.source_port;
+    scratch.key.destination_port = found.frame.destination_port;
+    scratch.key.ssid = reflect::ssid(&payload, found.frame.payload_len, Mode::Unauthenticated);
+    scratch.key.reserved = 0;
+    scratch.frame_len = frame_len;
+    scratch.frame = found.frame;
+    tail_call_code(TailCall::Full)
+}
+
+/// An Ethernet frame with two tags is within reach.
+const _: () = assert!(REACH >= 1514 + 8);
