@@ -470,7 +470,7 @@ pub fn try_load() -> Result<(), LoadError> {
 fn adoptable(folder: &Folder, interface: &str) -> Result<bool, LoadError> {
     let door = folder.door();
     let has = |name: &str| door.join(name).exists();
-    let found = if has(name::CONFIG) { maps::abi_version(&door) } else { 0 };
+    let found = maps::abi_version(&door);
     if found == ABI_VERSION && ALL.iter().all(|name| has(name)) {
         return Ok(true);
     }

@@ -433,14 +433,18 @@ pub fn abi_version(pins: &Path) -> u32 {
     /// The entry up to version 1, and in version 2: both begin as ours does.
     type First = [u32; 8];
     type Second = [u32; 20];
-    let ours =
-        first_word::<KernelConfig>(pins).or_else(|_| first_word::<Second>(pins)).or_else(|_| first_word::<First>(pins));
-    ours.unwrap_or(0)
+    /// What [`name::CONFIG`] was called up to version 4.
+    const FORMER: &str = "control";
+    let by_name = |name| {
+        let entry = first_word::<KernelConfig>(pins, name).or_else(|_| first_word::<Second>(pins, name));
+        entry.or_else(|_| first_word::<First>(pins, name))
+    };
+    by_name(name::CONFIG).or_else(|_| by_name(FORMER)).unwrap_or(0)
 }
 
 /// The first word of the entry, where it is of this size.
-fn first_word<T: aya::Pod + IntoBytes + Immutable>(pins: &Path) -> Result<u32, MapsError> {
-    let entry = open::<Array<MapData, T>>(pins, name::CONFIG).and_then(|map| first(&map))?;
+fn first_word<T: aya::Pod + IntoBytes + Immutable>(pins: &Path, name: &'static str) -> Result<u32, MapsError> {
+    let entry = open::<Array<MapData, T>>(pins, name).and_then(|map| first(&map))?;
     Ok(u32::read_from_prefix(entry.as_bytes()).map_or(0, |(word, _)| word))
 }
 
