@@ -124,9 +124,19 @@ fn in_each(kernels: &[Kernel], subject: &Subject, task: &Task) -> Result<Vec<Vec
 fn timed(kernel: &Kernel, subject: &Subject, task: &Task) -> Result<Vec<Message>> {
     let started = Instant::now();
     eprintln!("{}: booting {}", kernel.name, kernel.release()?);
-    let messages = machine::run(kernel, subject, &task.arguments(), task.limit())
-        .with_context(|| format!("kernel {}", kernel.name))?;
-    eprintln!("{}: done in {:.0?}", kernel.name, started.elapsed());
+    let mut messages = Vec::new();
+    let result = machine::run(kernel, subject, &task.arguments(), task.limit(), &mut messages);
+    match (result, task) {
+        (Ok(()), _) => eprintln!("{}: done in {:.0?}", kernel.name, started.elapsed()),
+        // What was checked until then is in the table, and this is.
+        (Err(error), Task::Checks(_)) => messages.push(Message::Check {
+            driver: "guest".into(),
+            mode: "-".into(),
+            name: "all checks".into(),
+            outcome: report::Outcome::Failed(format!("{error:#}")),
+        }),
+        (Err(error), Task::Walk) => return Err(error.context(format!("kernel {}", kernel.name))),
+    }
     Ok(messages)
 }
 

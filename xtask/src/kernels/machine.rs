@@ -20,28 +20,35 @@ pub(super) const FAR_MAC: &str = "02:00:00:00:00:02";
 /// Most lines of the console that a failure shows.
 const CONSOLE_LINES: usize = 30;
 
-/// Boots a kernel, has [`super::inside`] run with these arguments, and returns what it said.
+/// Boots a kernel, has [`super::inside`] run with these arguments, and adds what it says to `messages`.
 ///
-/// Fails where that takes longer than `limit`, or the guest ends before it says that it is through.
-pub(super) fn run(kernel: &Kernel, subject: &Subject, arguments: &[String], limit: Duration) -> Result<Vec<Message>> {
+/// Fails if that takes longer than `limit`, or the guest ends before it says that it is through; what it said until then
+/// is in `messages` all the same.
+pub(super) fn run(
+    kernel: &Kernel,
+    subject: &Subject,
+    arguments: &[String],
+    limit: Duration,
+    messages: &mut Vec<Message>,
+) -> Result<()> {
     let console = kernel::folder().join(format!("{}.console", kernel.name));
     let mut command = qemu(kernel, subject, arguments)?;
     // The kernel's own messages go to a file; what the checks say comes by the second port.
     command.args(["-display", "none", "-monitor", "none", "-serial"]).arg(format!("file:{}", console.display()));
     command.args(["-serial", "stdio"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| exec::cannot_start(&command))?;
-    let heard = listen(&mut child, kernel.name, Instant::now() + limit);
+    let heard = listen(&mut child, kernel.name, Instant::now() + limit, messages);
     let _ = child.kill();
     child.wait()?;
-    let messages = heard?;
+    heard?;
     if !messages.contains(&Message::End) {
         bail!("the guest ended before it was through; its console said:\n{}", tail(&console));
     }
-    Ok(messages)
+    Ok(())
 }
 
 /// Collects what the guest says until it ends.
-fn listen(child: &mut Child, name: &str, deadline: Instant) -> Result<Vec<Message>> {
+fn listen(child: &mut Child, name: &str, deadline: Instant, messages: &mut Vec<Message>) -> Result<()> {
     let out = child.stdout.take().context("qemu has no output")?;
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
@@ -51,11 +58,10 @@ fn listen(child: &mut Child, name: &str, deadline: Instant) -> Result<Vec<Messag
             }
         }
     });
-    let mut messages: Vec<Message> = Vec::new();
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => messages.extend(report::heard(name, &line)),
-            Err(RecvTimeoutError::Disconnected) => return Ok(messages),
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {
                 let last = messages.iter().rev().find_map(Message::progress).unwrap_or("booting");
                 bail!("it takes too long; it was at: {last}");
