@@ -11,10 +11,10 @@ pub trait PacketBuf {
     /// Replaces the `N` octets from `at` on; `false`, with nothing written, where they are not all there.
     fn put<const N: usize>(&mut self, at: usize, octets: [u8; N]) -> bool;
 
-    /// Whether the first `len` octets are all there.
+    /// Returns true if the first `len` octets are all there.
     fn holds(&self, len: usize) -> bool;
 
-    /// Whether every octet from `at` up to `len` is zero.
+    /// Returns true if every octet from `at` up to `len` is zero.
     fn is_zero(&self, at: usize, len: usize) -> bool;
 }
 

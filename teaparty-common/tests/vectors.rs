@@ -47,7 +47,7 @@ fn reflect(vector: &Vector) -> Result<(Vec<u8>, ReplyOptions), Verdict> {
     Ok((octets, reply_options))
 }
 
-/// Whether the registry says that the controller must have a part in the answer.
+/// Returns true if the registry says that the controller must have a part in the answer.
 fn is_for_the_controller(vector: &Vector) -> bool {
     if vector.ctx.mode == Mode::Authenticated {
         return true;

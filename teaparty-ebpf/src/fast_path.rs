@@ -30,7 +30,7 @@ pub(crate) const NO: u32 = u32::MAX / 2;
 /// The same, and the map of sessions made by packets has no entry for it.
 pub(crate) const UNKNOWN: u32 = NO - 1;
 
-/// Whether a packet may be answered here, as far as that can be told without looking for its session.
+/// Returns true if a packet may be answered here, as far as that can be told without looking for its session.
 #[inline(always)]
 pub(crate) fn is_plain(view: &impl PacketBuf, config: &Config, frame: &Frame) -> bool {
     let has_checksum = !frame.is_ipv6 || frame.checksum != 0;

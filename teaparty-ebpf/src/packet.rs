@@ -130,7 +130,7 @@ pub(crate) struct Packet {
     end: usize,
     base: usize,
     delta: ChecksumDelta,
-    /// Whether [`PacketBuf::is_zero`] looks. Where it is known that no tail of zeros is there, that spares the verifier a loop.
+    /// True if [`PacketBuf::is_zero`] looks. Where it is known that no tail of zeros is there, that spares the verifier a loop.
     may_have_zero_tail: bool,
 }
 

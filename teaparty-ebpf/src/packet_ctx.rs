@@ -35,7 +35,7 @@ pub(crate) struct Scratch {
     pub(crate) tags: Tags,
     /// T2, in nanoseconds of CLOCK_TAI.
     pub(crate) received_ns: u64,
-    /// Whether the map of sessions made by packets has been looked into, and has none for this key.
+    /// True if the map of sessions made by packets has been looked into, and has none for this key.
     pub(crate) is_unknown: bool,
     /// Where a new session is put together.
     pub(crate) session: Session,

@@ -17,7 +17,7 @@ pub(crate) const fn tail_call_code(step: TailCall) -> u32 {
     u32::MAX - step as u32
 }
 
-/// Whether a frame says that IPv6 is in it, right behind the Ethernet header.
+/// Returns true if a frame says that IPv6 is in it, right behind the Ethernet header.
 #[inline(always)]
 pub(crate) fn is_ipv6(ctx: &XdpContext) -> bool {
     CheckedHeader::<ETHERNET_LEN>::of(&Packet::new(ctx, 0)).is_some_and(|head| frame::is_ipv6(&head))

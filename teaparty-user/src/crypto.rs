@@ -128,7 +128,7 @@ impl Key {
         }
     }
 
-    /// Whether both sign alike: the same octets, or what HMAC makes no difference between. Takes the same time wherever
+    /// Returns true if both sign alike: the same octets, or what HMAC makes no difference between. Takes the same time wherever
     /// they differ.
     pub fn is_same(&self, other: &Self) -> bool {
         self.truncated(&[b"same"]).ct_eq(&other.truncated(&[b"same"])).into()
@@ -151,7 +151,7 @@ impl Key {
         true
     }
 
-    /// Whether the HMAC of an authenticated base packet is right. Takes the same time wherever it differs.
+    /// Returns true if the HMAC of an authenticated base packet is right. Takes the same time wherever it differs.
     pub fn verify_base(&self, packet: &[u8]) -> bool {
         let Some(stated) = packet.get(HMAC_COVERS..AUTHENTICATED_LEN) else { return false };
         self.base_hmac(packet).is_some_and(|hmac| hmac.ct_eq(stated).into())
@@ -163,7 +163,7 @@ impl Key {
         self.truncated(&[&sequence_number, tlvs])
     }
 
-    /// Whether `stated` is the value that an HMAC TLV behind `tlvs` must have; `false` for any length but [`HMAC_LEN`].
+    /// Returns true if `stated` is the value that an HMAC TLV behind `tlvs` must have; `false` for any length but [`HMAC_LEN`].
     pub fn verify_tlvs(&self, sequence_number: [u8; 4], tlvs: &[u8], stated: &[u8]) -> bool {
         stated.len() == HMAC_LEN && self.tlv_hmac(sequence_number, tlvs).ct_eq(stated).into()
     }

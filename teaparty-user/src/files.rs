@@ -53,13 +53,13 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, not a regular file")))
 }
 
-/// Whether a path names a descriptor of this process.
+/// Returns true if a path names a descriptor of this process.
 pub fn is_descriptor(path: &Path) -> bool {
     let folders = ["/dev/fd", "/proc/self/fd"].map(Path::new);
     path == Path::new("/dev/stdin") || path.parent().is_some_and(|parent| folders.contains(&parent))
 }
 
-/// Whether what this path names can be read again from its beginning.
+/// Returns true if what this path names can be read again from its beginning.
 pub fn is_repeatable(path: &Path) -> bool {
     !is_descriptor(path) || path.metadata().is_ok_and(|found| found.is_file())
 }
@@ -70,7 +70,7 @@ fn is_trusted(owner: u32) -> bool {
     owner == 0 || owner == us || us == 0 && caller() == Some(owner) || owner == NOBODY && is_confined()
 }
 
-/// Whether this user namespace does not know all users: then the owner of a file, root among them, may be none of its own.
+/// Returns true if this user namespace does not know all users: then the owner of a file, root among them, may be none of its own.
 fn is_confined() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])

@@ -32,7 +32,7 @@ pub fn missing() -> CapabilitySet {
     (ALWAYS | WITH_XDP) - has
 }
 
-/// Whether this thread has all of these.
+/// Returns true if this thread has all of these.
 pub fn has(wanted: CapabilitySet) -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(wanted))
 }

@@ -105,7 +105,7 @@ fn run(trips: Vec<Trip>, mode: Mode) -> Run {
 }
 
 impl Run {
-    /// Whether a genuine reply came in time.
+    /// Returns true if a genuine reply came in time.
     fn is_answered(&self, n: u32) -> bool {
         let Trip { there, back, .. } = self.trips[n as usize];
         !there.is_lost && !back.is_lost && there.flip.is_none() && back.flip.is_none() && back.delay != LATE

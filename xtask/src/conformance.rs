@@ -118,7 +118,7 @@ fn is_called(test: &Ran<'_>, name: &str) -> bool {
     test.name.rsplit("::").next() == Some(name)
 }
 
-/// Whether a test is one of those that go through a table: all of a program or module that is called like it.
+/// Returns true if a test is one of those that go through a table: all of a program or module that is called like it.
 fn goes_through(test: &Ran<'_>, table: &str) -> bool {
     test.program.ends_with(&format!("tests/{table}")) || test.name.split("::").next() == Some(table)
 }

@@ -221,7 +221,7 @@ fn rustc_version(rustc: &Path) -> Result<Version> {
     Ok(Version { release, llvm: llvm.context("rustc -vV names no LLVM version")? })
 }
 
-/// Whether the standard library's source lies in this sysroot.
+/// Returns true if the standard library's source lies in this sysroot.
 fn has_source(sysroot: &Path) -> bool {
     sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").is_file()
 }

@@ -184,7 +184,7 @@ pub fn parse_plain_v6<B: PacketBuf>(frame: &B, frame_len: usize) -> Option<Parse
     Some(head.parsed())
 }
 
-/// Whether a plain IPv4 frame has something else than UDP in it, for which [`super::locate`] would say
+/// Returns true if a plain IPv4 frame has something else than UDP in it, for which [`super::locate`] would say
 /// [`crate::reflect::Reason::NotUdp`]: what most frames on a network are. `false` says nothing.
 #[inline(always)]
 pub fn is_plain_non_udp_v4<B: PacketBuf>(frame: &B, frame_len: usize) -> bool {
@@ -210,7 +210,7 @@ pub fn is_plain_non_udp_v6<B: PacketBuf>(frame: &B, frame_len: usize) -> bool {
         && ETHERNET_LEN + IPV6_LEN + usize::from(ip.payload_length.get()) <= frame_len
 }
 
-/// Whether a frame says that IPv6 is in it, right behind the Ethernet header.
+/// Returns true if a frame says that IPv6 is in it, right behind the Ethernet header.
 #[inline(always)]
 pub fn is_ipv6<B: PacketBuf>(frame: &B) -> bool {
     frame.get::<2>(core::mem::offset_of!(Ethernet, ether_type)).is_some_and(|octets| octets == ETHER_IPV6.to_be_bytes())

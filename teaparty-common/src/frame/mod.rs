@@ -121,9 +121,9 @@ pub struct Frame {
     pub ttl: u8,
     /// TOS or Traffic Class.
     pub traffic_class: u8,
-    /// Whether it is IPv6.
+    /// True if it is IPv6.
     pub is_ipv6: bool,
-    /// Whether there are IPv4 options, IPv6 extension headers, or octets behind the UDP datagram in the IP packet.
+    /// True if there are IPv4 options, IPv6 extension headers, or octets behind the UDP datagram in the IP packet.
     pub has_extras: bool,
 }
 

@@ -38,7 +38,7 @@ impl KernelConfig {
         self.ports[(port >> 6) as usize] |= 1 << (port & 63);
     }
 
-    /// Whether a UDP port is listened on.
+    /// Returns true if a UDP port is listened on.
     #[inline(always)]
     pub const fn listens(&self, port: u16) -> bool {
         self.ports[(port >> 6) as usize] >> (port & 63) & 1 != 0
@@ -153,7 +153,7 @@ impl Config {
     /// the base length or more is never refused for its size or what is in its base packet, and may have TLVs.
     pub const PLAIN: u32 = 1024;
 
-    /// Whether a flag is set.
+    /// Returns true if a flag is set.
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0

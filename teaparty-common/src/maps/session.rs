@@ -123,7 +123,7 @@ impl Session {
     pub const INHERITED: u32 =
         Self::AUTHENTICATED | Self::LOOP_EXEMPT | Self::NO_TLV | Self::PTP | Self::NTP | Self::TLV_KEY;
 
-    /// Whether a flag is set.
+    /// Returns true if a flag is set.
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0

@@ -201,7 +201,7 @@ pub struct HomeSlot {
     pub way: u32,
 }
 
-/// Whether a place has the session with a key of these words.
+/// Returns true if a place has the session with a key of these words.
 #[inline(always)]
 fn holds(slot: impl SlotWords, key: &[u64; KEY_WORDS]) -> bool {
     let mut different = (slot.get(STATE) & KIND) ^ LIVE;
@@ -228,7 +228,7 @@ pub fn find_near<M: TableStorage>(storage: &M, key: &SessionKey, home: HomeSlot)
     None
 }
 
-/// Whether a session that is not in a row, of which this is the first place, may be in the next.
+/// Returns true if a session that is not in a row, of which this is the first place, may be in the next.
 #[inline(always)]
 pub fn is_passed<M: TableStorage>(storage: &M, first: u32) -> bool {
     storage.slot(first).is_some_and(|first| first.get(PASSED) != 0)

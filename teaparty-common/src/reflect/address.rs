@@ -32,7 +32,7 @@ impl Address {
         Self(zerocopy::transmute!(words))
     }
 
-    /// Whether it is an IPv4 address.
+    /// Returns true if it is an IPv4 address.
     #[inline(always)]
     pub const fn is_ipv4(&self) -> bool {
         const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);

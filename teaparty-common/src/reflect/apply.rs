@@ -30,7 +30,7 @@ pub struct ReplyOptions {
     pub destination_port: Option<u16>,
     /// A valid Access Report, for the controller.
     pub access_report: Option<AccessReport>,
-    /// Whether the IP header has been given to a Reflected Fixed Header TLV already.
+    /// True if the IP header has been given to a Reflected Fixed Header TLV already.
     is_header_used: bool,
 }
 
@@ -307,7 +307,7 @@ fn fixed_header<B: PacketBuf, E: ReflectorEnv>(
 /// What the reflector says of itself in a reply's base packet, T3 not included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyFields {
-    /// Whether the session counts its replies itself; else the request's Sequence Number is repeated.
+    /// True if the session counts its replies itself; else the request's Sequence Number is repeated.
     pub is_stateful: bool,
     /// Sequence Number of the reply, in a stateful session.
     pub sequence: u32,

@@ -94,7 +94,7 @@ pub struct Plan {
     pub len: usize,
     /// Layout of the base packet.
     pub mode: Mode,
-    /// Whether there are TLVs to look at.
+    /// True if there are TLVs to look at.
     pub has_tlvs: bool,
     /// Whether they may have an effect.
     pub integrity: TlvIntegrity,
@@ -200,7 +200,7 @@ pub fn plan_bare<B: PacketBuf, E: ReflectorEnv>(
     Verdict::Reflect(Plan::without_tlvs(len, mode))
 }
 
-/// Whether the Error Estimate has Multiplier 0. Octets that are not there count as zero.
+/// Returns true if the Error Estimate has Multiplier 0. Octets that are not there count as zero.
 #[inline(always)]
 fn has_zero_multiplier<B: PacketBuf>(payload: &B, mode: Mode) -> bool {
     let at = match mode {
@@ -252,7 +252,7 @@ impl TlvScan {
         Self { at: mode.base_len(), tlvs_end: usize::MAX, flags: 0, seen: KindSet::EMPTY }
     }
 
-    /// Whether a turn has found the end: of the packet, of what can be read as TLVs, or of all but zeros.
+    /// Returns true if a turn has found the end: of the packet, of what can be read as TLVs, or of all but zeros.
     #[inline(always)]
     pub const fn is_over(&self) -> bool {
         self.flags & flag::OVER != 0
@@ -401,7 +401,7 @@ fn classify<B: PacketBuf, E: ReflectorEnv>(payload: &B, policy: &Policy, tlv: &T
     flags
 }
 
-/// Whether a TLV that can't be finished here has anything to finish: some come back as unrecognised wherever they are.
+/// Returns true if a TLV that can't be finished here has anything to finish: some come back as unrecognised wherever they are.
 #[inline(always)]
 fn needs_controller(number: u8, policy: &Policy) -> bool {
     if number == Kind::ReflectedControl as u8 {
@@ -410,7 +410,7 @@ fn needs_controller(number: u8, policy: &Policy) -> bool {
     KindSet::handled_by(HandledBy::Controller).has(number)
 }
 
-/// Whether a Micro-session ID names a link of ours other than the one configured (RFC 9534 §3.2).
+/// Returns true if a Micro-session ID names a link of ours other than the one configured (RFC 9534 §3.2).
 #[inline(always)]
 fn is_other_link<B: PacketBuf>(payload: &B, tlv: &Tlv, policy: &Policy) -> bool {
     if policy.micro_session_id == 0 {

@@ -64,7 +64,7 @@ impl PacketMeta {
     /// The session is one whose state the controller owns; nothing in the kernel has changed for this packet.
     pub const UNASSIGNED: u8 = 8;
 
-    /// Whether the reply's Sequence Number is the reflector's own.
+    /// Returns true if the reply's Sequence Number is the reflector's own.
     #[inline(always)]
     pub const fn is_stateful(&self) -> bool {
         self.flags & Self::STATEFUL != 0
@@ -76,7 +76,7 @@ impl PacketMeta {
         self.is_stateful() || self.received != 0
     }
 
-    /// Whether the source MAC address is known.
+    /// Returns true if the source MAC address is known.
     #[inline(always)]
     pub const fn has_source_mac(&self) -> bool {
         self.flags & Self::HAS_MAC != 0

@@ -82,31 +82,31 @@ impl Policy {
         code_points: CodePoints::new(Profile::Current),
     };
 
-    /// Whether a flag is set.
+    /// Returns true if a flag is set.
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
 
-    /// Whether a reply may be given this DSCP.
+    /// Returns true if a reply may be given this DSCP.
     #[inline(always)]
     pub const fn allows_dscp(&self, dscp: Dscp) -> bool {
         self.dscp_allowed >> dscp.value() & 1 != 0
     }
 
-    /// Whether a reply may be given this ECN field.
+    /// Returns true if a reply may be given this ECN field.
     #[inline(always)]
     pub const fn allows_ecn(&self, ecn: Ecn) -> bool {
         self.ecn_allowed >> ecn.value() & 1 != 0
     }
 
-    /// Whether Class of Service is as in RFC 8972 alone.
+    /// Returns true if Class of Service is as in RFC 8972 alone.
     #[inline(always)]
     pub const fn is_cos_legacy(&self) -> bool {
         self.has(Self::COS_LEGACY)
     }
 
-    /// Whether these fields of Location stay zero.
+    /// Returns true if these fields of Location stay zero.
     #[inline(always)]
     pub const fn location_hides(&self, fields: LocationFields) -> bool {
         self.location_hidden & fields.0 != 0

@@ -16,7 +16,7 @@ pub struct Tlv {
     pub code: u8,
     /// The number of its [`Kind`], 0 where the type is unknown.
     pub number: u8,
-    /// Whether its Length, and what of its Value the type fixes, is as specified.
+    /// True if its Length, and what of its Value the type fixes, is as specified.
     pub is_well_formed: bool,
 }
 
@@ -86,7 +86,7 @@ fn known_number(code: u8, length: u16, policy: &Policy) -> u8 {
     policy.code_points.kind(code, length)
 }
 
-/// Whether one to three octets at the end are zero.
+/// Returns true if one to three octets at the end are zero.
 #[inline(always)]
 fn is_short_tail_zero<B: PacketBuf>(payload: &B, at: usize, rest: usize) -> bool {
     let octet = |i: usize| i >= rest || payload.get::<1>(at + i) == Some([0]);

@@ -22,7 +22,7 @@ impl AccessReport {
         self.access_id >> 4
     }
 
-    /// Whether the Access ID is one that the text defines; other reports are to be discarded.
+    /// Returns true if the Access ID is one that the text defines; other reports are to be discarded.
     #[inline(always)]
     pub const fn is_valid(self) -> bool {
         matches!(self.id(), 1 | 2)

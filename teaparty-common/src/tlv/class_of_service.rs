@@ -93,7 +93,7 @@ pub struct ClassOfServiceV2 {
 }
 
 impl ClassOfServiceV2 {
-    /// Whether a request's body is one that may be answered.
+    /// Returns true if a request's body is one that may be answered.
     #[inline(always)]
     pub const fn is_request(self) -> bool {
         self.received == 0 && self.used == 0

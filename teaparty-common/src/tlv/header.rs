@@ -35,7 +35,7 @@ impl Flags {
     /// C: recognised, but what it asks for can't be done as asked (RFC 10052 §3).
     pub const CONFORMANT: Self = Self(0x10);
 
-    /// Whether all flags of `other` are set.
+    /// Returns true if all flags of `other` are set.
     #[inline(always)]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

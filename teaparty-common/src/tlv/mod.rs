@@ -66,7 +66,7 @@ impl LengthRule {
         Self { first: unit, second: unit, from: unit as u32, mask: unit - 1 }
     }
 
-    /// Whether a Value of `length` octets is well formed.
+    /// Returns true if a Value of `length` octets is well formed.
     #[inline(always)]
     pub const fn allows(&self, length: u16) -> bool {
         length == self.first || length == self.second || (length as u32 >= self.from && length & self.mask == 0)
@@ -108,7 +108,7 @@ impl HandledBy {
 }
 
 impl Entry {
-    /// Whether the code point is experimental or from nobody's registry, and can therefore be configured.
+    /// Returns true if the code point is experimental or from nobody's registry, and can therefore be configured.
     pub const fn is_experimental(&self) -> bool {
         self.code > 12
     }
@@ -228,7 +228,7 @@ impl KindSet {
         Self(set)
     }
 
-    /// Whether the kind with this number is in the set; 0, the unknown kind, never is.
+    /// Returns true if the kind with this number is in the set; 0, the unknown kind, never is.
     #[inline(always)]
     pub const fn has(self, number: u8) -> bool {
         self.0 >> (number & 31) & 1 != 0
@@ -246,7 +246,7 @@ impl KindSet {
         Self(self.0 & !other.0)
     }
 
-    /// Whether they share a kind.
+    /// Returns true if they share a kind.
     #[inline(always)]
     pub const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0

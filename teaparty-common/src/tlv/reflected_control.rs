@@ -56,9 +56,9 @@ pub struct Limits {
 
 /// What we are, for address groups.
 pub trait Members {
-    /// Whether an address of ours lies in the prefix. An IPv4 prefix counts from its own first bit.
+    /// Returns true if an address of ours lies in the prefix. An IPv4 prefix counts from its own first bit.
     fn has_prefix(&self, prefix: &Address, prefix_len: u8) -> bool;
-    /// Whether a MAC address of ours with `N` octets is in the group: `MAC & mask == group`.
+    /// Returns true if a MAC address of ours with `N` octets is in the group: `MAC & mask == group`.
     fn has_mac<const N: usize>(&self, mask: [u8; N], group: [u8; N]) -> bool;
 }
 
@@ -100,7 +100,7 @@ pub struct Request {
     pub control: ReflectedControl,
     /// Octets of base packet and TLVs without Extra Padding and trailing zeros: the least that a reply can have.
     pub fixed_len: usize,
-    /// Whether TLVs behind it are malformed, so that what follows them can be neither dropped nor added to.
+    /// True if TLVs behind it are malformed, so that what follows them can be neither dropped nor added to.
     pub is_malformed: bool,
 }
 
@@ -131,7 +131,7 @@ pub fn find<B: PacketBuf>(payload: &B, plan: &Plan, policy: &Policy) -> Option<R
     found.map(|(tlv, control)| Request { tlv, control, fixed_len, is_malformed })
 }
 
-/// Whether a request means us and asks for any reply at all; if not, it gets none. Writes flags into its sub-TLVs.
+/// Returns true if a request means us and asks for any reply at all; if not, it gets none. Writes flags into its sub-TLVs.
 pub fn is_wanted<B: PacketBuf, M: Members>(payload: &mut B, request: &Request, members: &M) -> bool {
     is_member_of_all(payload, &request.tlv, members) && request.control.count.get() != 0
 }

@@ -31,7 +31,7 @@ pub struct ControlCode {
 }
 
 impl ControlCode {
-    /// Whether the sender wants no reply.
+    /// Returns true if the sender wants no reply.
     #[inline(always)]
     pub const fn is_no_reply(self) -> bool {
         self.flags.get() & 1 == 0

@@ -39,7 +39,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Whether something shows it.
+    /// Returns true if something shows it.
     pub(crate) fn is_shown(&self) -> bool {
         !(self.vectors.is_empty() && self.cases.is_empty() && self.tests.is_empty())
     }

@@ -51,7 +51,7 @@ pub(crate) struct Context {
     pub(crate) mode: Mode,
     /// Key for HMAC TLVs.
     pub(crate) tlv_key: Option<Vec<u8>>,
-    /// Whether the session counts its replies.
+    /// True if the session counts its replies.
     pub(crate) is_stateful: bool,
     /// Sequence Number of the next reply.
     pub(crate) next_sequence: u32,

@@ -63,7 +63,7 @@ impl Access {
         }
     }
 
-    /// Whether a setting's file, under whatever name, is what [`Self::renew`] took over. Another kind of access takes a restart.
+    /// Returns true if a setting's file, under whatever name, is what [`Self::renew`] took over. Another kind of access takes a restart.
     pub fn is_kept(&self, newer: &Self, setting: &str) -> bool {
         match setting {
             TOKEN_FILE => self.token.is_some() && newer.token.is_some(),

@@ -116,7 +116,7 @@ impl Fields {
         }
     }
 
-    /// Whether a member is there and null; it has been asked for then.
+    /// Returns true if a member is there and null; it has been asked for then.
     pub fn take_null(&mut self, name: &str) -> bool {
         let is_null = self.0.get(name).is_some_and(Value::is_null);
         if is_null {

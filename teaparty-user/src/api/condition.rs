@@ -96,13 +96,13 @@ impl Condition {
         })
     }
 
-    /// Whether it holds for what is there, or for nothing being there.
+    /// Returns true if it holds for what is there, or for nothing being there.
     pub fn holds(&self, current: Option<&Tag>) -> bool {
         self.if_match.as_ref().is_none_or(|listed| listed.names(current))
             && self.if_none_match.as_ref().is_none_or(|listed| !listed.names(current))
     }
 
-    /// Whether it holds for these targets of heartbeats.
+    /// Returns true if it holds for these targets of heartbeats.
     pub fn holds_for(&self, heartbeats: &[Heartbeat]) -> bool {
         self.holds(Some(&Tag::of_heartbeats(heartbeats.iter().copied())))
     }

@@ -80,7 +80,7 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// Whether it is the file with the key that is wrong.
+    /// Returns true if it is the file with the key that is wrong.
     pub fn is_about_key(&self, key: &Path) -> bool {
         let name = key.display().to_string();
         match self {

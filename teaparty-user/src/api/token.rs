@@ -82,7 +82,7 @@ impl Token {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a request brings this token. Takes as long for a wrong one as for the right one.
+    /// Returns true if a request brings this token. Takes as long for a wrong one as for the right one.
     pub fn admits(&self, headers: &HeaderMap) -> bool {
         let Some(value) = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes()) else { return false };
         let Some((scheme, token)) = value.split_at_checked(7) else { return false };

@@ -289,7 +289,7 @@ fn typed_wrong(error: &clap::Error) -> Problem {
     Problem { place: None, key: String::new(), what: error.to_string() }
 }
 
-/// Whether a file's name is for standard input, which can be read once.
+/// Returns true if a file's name is for standard input, which can be read once.
 pub fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == "-"
 }

@@ -28,7 +28,7 @@ impl<T: Args> Typed<T> {
         Self { matches: None, of: PhantomData }
     }
 
-    /// Whether an option, named as in a file, was typed.
+    /// Returns true if an option, named as in a file, was typed.
     pub fn has(&self, key: &str) -> bool {
         let id = key.replace('-', "_");
         self.matches.as_ref().is_some_and(|matches| matches!(matches.try_contains_id(&id), Ok(true)))

@@ -24,7 +24,7 @@ pub struct Reloader {
     handles: Vec<ReflectorHandle>,
     heartbeats: Heartbeats,
     access: Access,
-    /// Whether the files are being read; one that does not answer is not asked again.
+    /// True if the files are being read; one that does not answer is not asked again.
     is_reading: Arc<AtomicBool>,
     /// What the file said last; held while a reload runs, so that there is one at a time.
     last: Mutex<Last>,

@@ -62,7 +62,7 @@ fn with_places<T>(with: impl FnOnce(&mut HashMap<Identifier, Place>) -> T) -> T 
     with(PLACES.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
 }
 
-/// Whether a line may be said at `now`.
+/// Returns true if a line may be said at `now`.
 fn admit(
     places: &mut HashMap<Identifier, Place>,
     metadata: &Metadata<'_>,

@@ -60,12 +60,12 @@ impl ReceiveBatch {
         self.filled.len()
     }
 
-    /// Whether the last receive brought nothing.
+    /// Returns true if the last receive brought nothing.
     pub fn is_empty(&self) -> bool {
         self.filled.is_empty()
     }
 
-    /// Whether every slot is taken, so that more may be waiting.
+    /// Returns true if every slot is taken, so that more may be waiting.
     pub fn is_full(&self) -> bool {
         self.filled.len() == self.names.len()
     }

@@ -58,7 +58,7 @@ struct Abilities {
 const ETHTOOL_GET_TS_INFO: u32 = 0x41;
 
 impl Abilities {
-    /// Whether it stamps all packets in both directions by a clock that can be read.
+    /// Returns true if it stamps all packets in both directions by a clock that can be read.
     fn suffice(&self) -> bool {
         let wanted = libc::SOF_TIMESTAMPING_TX_HARDWARE
             | libc::SOF_TIMESTAMPING_RX_HARDWARE

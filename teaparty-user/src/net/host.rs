@@ -30,9 +30,9 @@ pub struct Link {
     pub mtu: u32,
     /// The kind of its frames: `ARPHRD_…` of linux/if_arp.h.
     pub link_type: u16,
-    /// Whether it is administratively up.
+    /// True if it is administratively up.
     pub is_up: bool,
-    /// Whether it is the loopback interface.
+    /// True if it is the loopback interface.
     pub is_loopback: bool,
     /// What it is, such as `vlan` or `dummy`; empty for hardware and loopback.
     pub kind: String,
@@ -51,7 +51,7 @@ pub struct HostAddress {
     pub ip: IpAddr,
     /// The broadcast address of its subnet, if that has one.
     pub broadcast: Option<Ipv4Addr>,
-    /// Whether it means the same host from everywhere: scope "global".
+    /// True if it means the same host from everywhere: scope "global".
     pub is_global: bool,
 }
 

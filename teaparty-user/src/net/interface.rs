@@ -23,9 +23,9 @@ pub struct Interface {
     pub mtu: u32,
     /// The kind of its link: `ARPHRD_…` of linux/if_arp.h.
     pub link_type: u16,
-    /// Whether it is the loopback interface.
+    /// True if it is the loopback interface.
     pub is_loopback: bool,
-    /// Whether it is administratively up.
+    /// True if it is administratively up.
     pub is_up: bool,
     /// Its unicast addresses, in no particular order.
     pub addresses: Vec<IpAddr>,
@@ -96,7 +96,7 @@ impl Interface {
         Ok(Self::of(host, link))
     }
 
-    /// Whether frames carry no MAC address that says whom they are for.
+    /// Returns true if frames carry no MAC address that says whom they are for.
     pub fn has_no_mac(&self) -> bool {
         self.mac == [0; 6]
     }
@@ -128,7 +128,7 @@ pub(super) fn request(name: &str) -> io::Result<libc::ifreq> {
 /// The XDP program on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XdpState {
-    /// Whether it runs in the driver; else in the network stack ("generic").
+    /// True if it runs in the driver; else in the network stack ("generic").
     pub is_native: bool,
     /// The program's number.
     pub program_id: u32,

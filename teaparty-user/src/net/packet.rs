@@ -27,7 +27,7 @@ impl FrameBatch {
         self.frames.len()
     }
 
-    /// Whether there is none in it.
+    /// Returns true if there is none in it.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }

@@ -30,7 +30,7 @@ pub enum StampSource {
 pub struct Received<'a> {
     /// UDP payload, cut to the slot's size when [`Received::is_truncated`].
     pub payload: &'a [u8],
-    /// Whether the payload or the control messages did not fit.
+    /// True if the payload or the control messages did not fit.
     pub is_truncated: bool,
     /// Destination address in the IP header.
     pub destination: Option<IpAddr>,

@@ -335,7 +335,7 @@ impl AsRawFd for Socket {
     }
 }
 
-/// Whether the error may stem from an ICMP message about an earlier datagram.
+/// Returns true if the error may stem from an ICMP message about an earlier datagram.
 fn is_pending_error(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

@@ -39,7 +39,7 @@ impl StampIds {
     }
 }
 
-/// Whether datagrams may bring the number of their transmit timestamp along (Linux 6.13 and above), tried out once.
+/// Returns true if datagrams may bring the number of their transmit timestamp along (Linux 6.13 and above), tried out once.
 ///
 /// The alternative is the kernel's own count, which goes wrong for ever after a datagram that it counted and then dropped.
 pub(super) fn kernel_takes_stamp_ids() -> bool {

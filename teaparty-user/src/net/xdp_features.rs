@@ -20,12 +20,12 @@ const HEAD: usize = 4;
 pub struct XdpFeatures(pub u64);
 
 impl XdpFeatures {
-    /// Whether programs run in the driver and may send packets back.
+    /// Returns true if programs run in the driver and may send packets back.
     pub const fn has_basic(self) -> bool {
         self.0 & 1 != 0
     }
 
-    /// Whether packets may lie in several buffers.
+    /// Returns true if packets may lie in several buffers.
     pub const fn has_fragments(self) -> bool {
         self.0 & 32 != 0
     }

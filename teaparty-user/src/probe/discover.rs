@@ -34,7 +34,7 @@ struct TargetGroup {
 pub struct Found {
     /// Documents by name, with their targets or with what is wrong.
     pub documents: Vec<(String, Result<Vec<Wanted>, String>)>,
-    /// Whether there are no others any more; it may not have been possible to look for all of them.
+    /// True if there are no others any more; it may not have been possible to look for all of them.
     pub is_all: bool,
 }
 

@@ -35,7 +35,7 @@ enum Command {
 pub struct Group {
     /// How it measures.
     pub profile: Arc<Profile>,
-    /// Whether its targets have IPv6 addresses.
+    /// True if its targets have IPv6 addresses.
     pub is_v6: bool,
     /// Targets that it has.
     pub count: usize,

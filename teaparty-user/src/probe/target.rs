@@ -78,7 +78,7 @@ impl Profile {
         profile.config(Vec::new()).map(|_| profile).map_err(|error| ("size", error.to_string()))
     }
 
-    /// Whether targets of both can be measured together.
+    /// Returns true if targets of both can be measured together.
     pub fn is_same(&self, other: &Self) -> bool {
         let same = |one: &Option<Key>, other: &Option<Key>| match (one, other) {
             (Some(one), Some(other)) => one.is_same(other),
@@ -150,7 +150,7 @@ impl Wanted {
         (&self.name, &self.labels)
     }
 
-    /// Whether what is measured for `other` goes on for this.
+    /// Returns true if what is measured for `other` goes on for this.
     pub fn is_same(&self, other: &Self) -> bool {
         self.identity() == other.identity()
             && self.spec == other.spec

@@ -107,7 +107,7 @@ impl Recent {
 pub struct State {
     /// Where its packets go; `None` before its name was found.
     pub address: Option<SocketAddr>,
-    /// Whether packets are sent.
+    /// True if packets are sent.
     pub is_measured: bool,
     /// What keeps it from being measured well, if anything does.
     pub problem: Option<String>,

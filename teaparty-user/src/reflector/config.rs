@@ -61,30 +61,30 @@ pub struct Config {
     pub settings: Settings,
     /// Interfaces to answer on, without repetitions; not empty.
     pub interfaces: Vec<String>,
-    /// Whether nobody named them, and so those are taken that are up and have an address: one that can't be answered on is
+    /// True if nobody named them, and so those are taken that are up and have an address: one that can't be answered on is
     /// then left out.
     pub is_chosen: bool,
     /// UDP ports to listen on, ascending; not empty.
     pub ports: Vec<u16>,
     /// Addresses to answer for; empty for those of the interface and of the host as a whole.
     pub addresses: HashSet<Address>,
-    /// Whether those of other interfaces are left out.
+    /// True if those of other interfaces are left out.
     pub strict_addresses: bool,
-    /// Whether frames of any VLAN are answered.
+    /// True if frames of any VLAN are answered.
     pub any_vlan: bool,
     /// Addresses that a Destination Node Address may name.
     pub destination_node: DestinationNode,
     /// How to attach the XDP program.
     pub xdp_mode: XdpMode,
-    /// Whether frames are taken from a packet socket where no XDP program runs.
+    /// True if frames are taken from a packet socket where no XDP program runs.
     pub link_layer: bool,
     /// Interfaces whose XDP program is another reflector's: sockets answer there.
     pub without_xdp: Vec<String>,
     /// Rules for reflection.
     pub policy: Policy,
-    /// Whether sessions count their replies themselves.
+    /// True if sessions count their replies themselves.
     pub is_stateful: bool,
-    /// Whether only provisioned sessions are answered.
+    /// True if only provisioned sessions are answered.
     pub provisioned_only: bool,
     /// Sources that are answered, as prefixes of 128 bits; empty for all.
     pub allowed: Vec<(Address, u8)>,
@@ -106,7 +106,7 @@ pub struct Config {
     pub session_restart_s: u64,
     /// Keys of sessions that have none of their own.
     pub default_keys: SessionKeys,
-    /// Whether the XDP program goes on answering when the process ends.
+    /// True if the XDP program goes on answering when the process ends.
     pub is_kept: bool,
     /// What Reflected Test Packet Control may ask for, where the policy allows it at all.
     pub control: ControlLimits,

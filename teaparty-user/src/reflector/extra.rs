@@ -124,7 +124,7 @@ impl<'a> Host<'a> {
         Flags::NONE
     }
 
-    /// Whether a reply of ours can take this way: over IPv6, to unicast addresses, in one packet.
+    /// Returns true if a reply of ours can take this way: over IPv6, to unicast addresses, in one packet.
     fn can_take<B: PacketBuf>(&self, payload: &B, segments: &Segments, plan: &Plan, meta: &PacketMeta) -> bool {
         let addresses = (0..segments.count).map(|n| payload.get::<16>(segments.at + n * 16).map(Address));
         let mut addresses = addresses.chain(segments.address.map(Some));
@@ -136,7 +136,7 @@ impl<'a> Host<'a> {
     }
 }
 
-/// Whether a reply from our address can go to this one at all.
+/// Returns true if a reply from our address can go to this one at all.
 fn is_reachable(address: &Address, ours: &Address) -> bool {
     let is_elsewhere = address.is_loopback() && !ours.is_loopback();
     address.is_ipv4() == ours.is_ipv4() && !address.is_never_unicast() && !is_elsewhere

@@ -57,7 +57,7 @@ impl<'a> Punted<'a> {
         self.tags
     }
 
-    /// Whether the header's checksum is right, and that of the datagram is right, absent, or left to a device that never saw the packet: then only the pseudo
+    /// Returns true if the header's checksum is right, and that of the datagram is right, absent, or left to a device that never saw the packet: then only the pseudo
     /// header's sum stands in the field.
     fn is_checksum_right(&self) -> bool {
         let udp_len = UDP_LEN + self.frame.payload_len;

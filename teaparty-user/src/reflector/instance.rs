@@ -204,7 +204,7 @@ impl Instance {
         }
     }
 
-    /// Whether frames come from a packet socket.
+    /// Returns true if frames come from a packet socket.
     pub fn has_link_engine(&self) -> bool {
         self.kernel.is_none() && self.shared.view().config.link_layer
     }

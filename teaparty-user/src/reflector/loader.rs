@@ -128,7 +128,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// Whether `--xdp-mode auto` goes on without the program. Not where that would leave two reflectors on an interface.
+    /// Returns true if `--xdp-mode auto` goes on without the program. Not where that would leave two reflectors on an interface.
     pub fn is_optional(&self) -> bool {
         !matches!(self, Self::Busy { .. } | Self::OtherVersion { .. } | Self::Pins(PinError::Running { .. }))
     }
@@ -157,7 +157,7 @@ pub struct Loading {
     table: Option<TableLayout>,
     /// What is in the map of provisioned sessions, where that is too small and another one takes its place.
     outgrown: Option<Vec<(SessionKey, Session)>>,
-    /// Whether the folder was kept while the interface was away.
+    /// True if the folder was kept while the interface was away.
     was_held: bool,
 }
 
@@ -177,7 +177,7 @@ pub struct Attachment {
     pub reason: Option<String>,
     /// The program's number in the kernel.
     pub program_id: u32,
-    /// Whether maps and link of an earlier controller were taken over.
+    /// True if maps and link of an earlier controller were taken over.
     pub is_adopted: bool,
     /// Why the program is not on the interface any more, where another program has taken it off.
     pub lost: Option<String>,
@@ -332,7 +332,7 @@ impl Loading {
         }
     }
 
-    /// Whether maps of an earlier controller are taken over.
+    /// Returns true if maps of an earlier controller are taken over.
     fn is_adopted(&self) -> bool {
         self.table.is_none()
     }

@@ -57,7 +57,7 @@ impl<K: Copy + Eq + Hash, V: Ranked> Lru<K, V> {
         self.nodes.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if there is none.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }

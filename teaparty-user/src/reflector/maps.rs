@@ -470,7 +470,7 @@ fn tag(key: &SessionKey) -> u32 {
     foldhash::quality::RandomState::default().hash_one(key) as u32 | 1 << 31
 }
 
-/// Whether an entry was not there.
+/// Returns true if an entry was not there.
 fn is_missing(error: &MapError) -> bool {
     match error {
         MapError::KeyNotFound => true,

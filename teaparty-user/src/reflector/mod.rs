@@ -167,7 +167,7 @@ pub struct Reflector {
     tai_offset: TaiOffset,
     interrupt: Signal,
     terminate: Signal,
-    /// Whether the programs go on answering at the end, whatever is configured.
+    /// True if the programs go on answering at the end, whatever is configured.
     is_left: bool,
 }
 

@@ -197,7 +197,7 @@ fn scan(root: &Root) -> Result<Vec<Found>, PinError> {
     Ok(all)
 }
 
-/// Whether a program with this number is held by a link of ours, or of a reflector of another user.
+/// Returns true if a program with this number is held by a link of ours, or of a reflector of another user.
 pub fn holds(program_id: u32) -> bool {
     let all = is_mounted().then(|| Root::open().ok().flatten()).flatten();
     let holds = |name: String| {
@@ -209,7 +209,7 @@ pub fn holds(program_id: u32) -> bool {
     names.into_iter().any(|name| holds(name).unwrap_or(false))
 }
 
-/// Whether a program of ours is on the interface with this number, as far as we may see.
+/// Returns true if a program of ours is on the interface with this number, as far as we may see.
 pub fn has_left(index: u32) -> bool {
     let state = xdp_state(index).ok().flatten();
     state.is_some_and(|state| holds(state.program_id))
@@ -218,7 +218,7 @@ pub fn has_left(index: u32) -> bool {
 /// What the folder of all interfaces is like, for us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderState {
-    /// Whether we may pin in it.
+    /// True if we may pin in it.
     pub is_writable: bool,
     /// Interfaces on which a program answers without a controller.
     pub left: Vec<String>,

@@ -25,7 +25,7 @@ impl FromIterator<(Address, u8)> for PrefixSet {
 }
 
 impl PrefixSet {
-    /// Whether a prefix of the set contains all addresses of this one. An address is a prefix of 128 bits.
+    /// Returns true if a prefix of the set contains all addresses of this one. An address is a prefix of 128 bits.
     pub fn covers(&self, address: &Address, length: u8) -> bool {
         let shorter = self.lengths.iter().take_while(|own| **own <= length);
         shorter.into_iter().any(|own| self.prefixes.contains(&(masked(address, *own), *own)))

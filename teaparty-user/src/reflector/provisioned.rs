@@ -62,7 +62,7 @@ impl ProvisionedSet {
         if self.is_empty() { None } else { self.parts[self.part(key)].get(key) }
     }
 
-    /// Whether there is one.
+    /// Returns true if there is one.
     pub fn contains_key(&self, key: &SessionKey) -> bool {
         self.get(key).is_some()
     }
@@ -158,33 +158,33 @@ impl ProvisionedSet {
         self.len
     }
 
-    /// Whether there is none.
+    /// Returns true if there is none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether any of them stands for many.
+    /// Returns true if any of them stands for many.
     pub fn has_wildcards(&self) -> bool {
         self.wildcards > 0
     }
 
-    /// Whether any of them is found whatever the SSID of a packet is.
+    /// Returns true if any of them is found whatever the SSID of a packet is.
     pub fn has_any_ssid(&self) -> bool {
         self.any_ssid > 0
     }
 
-    /// Whether any of them is authenticated.
+    /// Returns true if any of them is authenticated.
     pub fn has_authenticated(&self) -> bool {
         self.authenticated > 0
     }
 }
 
-/// Whether a provisioned session stands for many.
+/// Returns true if a provisioned session stands for many.
 pub fn is_wildcard(key: &SessionKey) -> bool {
     key.destination == Address::UNSPECIFIED || key.source_port == 0
 }
 
-/// Whether a session is found whatever the SSID of a packet is: its sender's octets there are padding, or the exemption is for
+/// Returns true if a session is found whatever the SSID of a packet is: its sender's octets there are padding, or the exemption is for
 /// the sender and not for one of its sessions.
 fn is_any_ssid(session: &Provisioned) -> bool {
     session.flags & (Session::NO_TLV | Session::LOOP_EXEMPT) != 0

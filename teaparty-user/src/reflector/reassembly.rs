@@ -49,7 +49,7 @@ pub struct Fragment {
     data: (usize, usize),
     /// Where that is in the datagram.
     offset: usize,
-    /// Whether more is behind it.
+    /// True if more is behind it.
     has_more: bool,
 }
 
@@ -133,7 +133,7 @@ impl Fragment {
         Some(Self { key, is_ipv6: true, ip_at, head_end: at, next, data, offset, has_more }.judge())
     }
 
-    /// Whether it is of IPv6.
+    /// Returns true if it is of IPv6.
     pub fn is_ipv6(&self) -> bool {
         self.is_ipv6
     }
@@ -347,7 +347,7 @@ impl Reassembly {
         }
     }
 
-    /// Whether nothing is waited for.
+    /// Returns true if nothing is waited for.
     pub fn is_empty(&self) -> bool {
         self.partials.is_empty()
     }

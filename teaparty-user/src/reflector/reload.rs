@@ -115,7 +115,7 @@ impl State {
     }
 }
 
-/// Whether nothing of a session's configuration differs but what counts its changes.
+/// Returns true if nothing of a session's configuration differs but what counts its changes.
 fn is_same(one: &Provisioned, other: &Provisioned) -> bool {
     let SessionKeys { base, tlv } = &*one.keys;
     one.flags == other.flags

@@ -292,7 +292,7 @@ impl SessionTable {
         self.configured.len() + self.seen.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

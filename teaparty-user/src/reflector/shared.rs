@@ -146,7 +146,7 @@ impl Shared {
         self.is_stopping.store(true, Ordering::Release);
     }
 
-    /// Whether the engines are to end.
+    /// Returns true if the engines are to end.
     pub fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Acquire)
     }

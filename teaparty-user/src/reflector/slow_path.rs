@@ -97,7 +97,7 @@ pub struct Answer {
     pub path_request: Option<ReturnPathRequest>,
     /// The replies that are to follow this one.
     pub more: Option<More>,
-    /// Whether it is itself one that follows.
+    /// True if it is itself one that follows.
     pub is_again: bool,
 }
 
@@ -229,7 +229,7 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
     })
 }
 
-/// Whether a packet asks what came of those before it (Follow-Up Telemetry, History). Their replies then have to be on
+/// Returns true if a packet asks what came of those before it (Follow-Up Telemetry, History). Their replies then have to be on
 /// their way first: until T3 is read there is nothing to tell.
 pub fn looks_back(payload: &[u8], session_flags: u32, view: &View) -> bool {
     let mode = if session_flags & Session::AUTHENTICATED != 0 { Mode::Authenticated } else { Mode::Unauthenticated };
@@ -366,7 +366,7 @@ impl Answer {
         ledger.settle(&self.key, &self.meta, exchange);
     }
 
-    /// Whether the session is authenticated.
+    /// Returns true if the session is authenticated.
     pub fn is_authenticated(&self) -> bool {
         self.base_key.is_some()
     }

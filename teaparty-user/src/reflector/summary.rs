@@ -69,7 +69,7 @@ pub struct Summary {
     sessions: usize,
     /// Replies that the driver could not send, by interface.
     transmit_errors: Vec<(String, u64)>,
-    /// Whether something that should have been taken away is still there.
+    /// True if something that should have been taken away is still there.
     pub is_left: bool,
 }
 

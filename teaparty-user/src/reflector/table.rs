@@ -70,7 +70,7 @@ impl KernelTable {
         self.shared().count(0) as usize
     }
 
-    /// Whether there is none.
+    /// Returns true if there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -147,12 +147,12 @@ impl View {
         &self.ports
     }
 
-    /// Whether we listen on a UDP port.
+    /// Returns true if we listen on a UDP port.
     pub fn listens(&self, port: u16) -> bool {
         self.ports[usize::from(port >> 6)] >> (port & 63) & 1 != 0
     }
 
-    /// Whether a source is on the allow-list, or there is none.
+    /// Returns true if a source is on the allow-list, or there is none.
     pub fn allows(&self, source: &Address) -> bool {
         self.config.allowed.is_empty() || self.allowed.covers(source, 128)
     }
@@ -166,7 +166,7 @@ impl View {
         exactly.or_else(|| self.by_any_ssid(key).map(|(_, session)| session))
     }
 
-    /// Whether any provisioned session is found whatever the SSID of a packet is.
+    /// Returns true if any provisioned session is found whatever the SSID of a packet is.
     pub fn has_any_ssid(&self) -> bool {
         self.provisioned.has_any_ssid() || (self.ignores_ssid() && !self.provisioned.is_empty())
     }
@@ -212,7 +212,7 @@ impl View {
         own.unwrap_or(&DEFAULT_PATTERN)
     }
 
-    /// Whether a session is to be authenticated.
+    /// Returns true if a session is to be authenticated.
     pub fn is_authenticated(&self, key: &SessionKey) -> bool {
         !self.keys(key).base.is_empty()
     }

@@ -58,17 +58,17 @@ pub struct Config {
     pub hop_by_hop: Vec<u8>,
     /// IPv6 destination options header, whole, or nothing.
     pub destination_options: Vec<u8>,
-    /// Whether IPv4 packets go without a UDP checksum, so that bit errors arrive.
+    /// True if IPv4 packets go without a UDP checksum, so that bit errors arrive.
     pub omit_checksum: bool,
-    /// Whether the user vouches that the reflector counts its replies.
+    /// True if the user vouches that the reflector counts its replies.
     pub is_stateful_reflector: bool,
-    /// Whether to ask the kernel when packets left.
+    /// True if to ask the kernel when packets left.
     pub kernel_transmit_stamps: bool,
-    /// Whether to have the network card of `interface` stamp packets by its own clock.
+    /// True if to have the network card of `interface` stamp packets by its own clock.
     pub hardware_stamps: bool,
-    /// Whether packets to one target go to the kernel in trains (UDP segmentation offload).
+    /// True if packets to one target go to the kernel in trains (UDP segmentation offload).
     pub has_trains: bool,
-    /// Whether the thread that sends goes before all others (SCHED_FIFO).
+    /// True if the thread that sends goes before all others (SCHED_FIFO).
     pub is_realtime: bool,
     /// Replies that each packet asks for.
     pub replies_per_packet: u16,
@@ -80,7 +80,7 @@ pub struct Config {
     pub reply_sources: Vec<IpAddr>,
     /// Our member link, and the reflector's where known (RFC 9534).
     pub micro_session: Option<(u16, Option<u16>)>,
-    /// Whether a reply without our SSID ends the session (RFC 8972 §3 leaves that to us).
+    /// True if a reply without our SSID ends the session (RFC 8972 §3 leaves that to us).
     pub stop_on_zero_ssid: bool,
     /// Seed of Poisson intervals and padding; `None` for one that differs from run to run.
     pub seed: Option<u64>,

@@ -133,7 +133,7 @@ fn place_thread(config: &Config, sessions: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether deadlines are worth polling for.
+/// Returns true if deadlines are worth polling for.
 fn spins(config: &Config, sessions: usize) -> bool {
     config.plan.interval_ps <= FAST_PS || config.plan.packets_per_second(sessions) <= SPIN_PPS
 }
@@ -193,7 +193,7 @@ struct Engine<'a, C> {
     /// Packets that were skipped, and whether that was told.
     skipped: u64,
     is_skipping_told: bool,
-    /// Whether it goes on without anything to do.
+    /// True if it goes on without anything to do.
     is_endless: bool,
     /// When tallies were told last.
     tallied: u64,
@@ -306,7 +306,7 @@ impl<'a, C: Clock> Engine<'a, C> {
         Ok(())
     }
 
-    /// Whether there is nothing left to do. Of many sessions, only looked at when none has anything to send.
+    /// Returns true if there is nothing left to do. Of many sessions, only looked at when none has anything to send.
     fn is_over(&self, stop: &Stop) -> bool {
         let is_cheap = self.sessions.len() <= 64 || self.queue.next_due().is_none() || stop.is_requested();
         stop.is_urgent() || is_cheap && self.sessions.iter().all(Session::is_over)

@@ -123,7 +123,7 @@ pub struct ReplyRecord {
     pub reflector_sequence: u32,
     /// The delays, or why there are none.
     pub sample: Result<Sample, NoDelays>,
-    /// Whether both clocks claim synchronisation.
+    /// True if both clocks claim synchronisation.
     pub is_synchronized: bool,
     /// Both claimed error bounds added, in nanoseconds; `None` where one clock claims none.
     pub error_ns: Option<u64>,
@@ -176,12 +176,12 @@ impl Stop {
         self.bell.ring();
     }
 
-    /// Whether nothing more is to be sent.
+    /// Returns true if nothing more is to be sent.
     pub fn is_requested(&self) -> bool {
         self.level.load(Ordering::SeqCst) > 0
     }
 
-    /// Whether nothing more is to be waited for.
+    /// Returns true if nothing more is to be waited for.
     pub fn is_urgent(&self) -> bool {
         self.level.load(Ordering::SeqCst) > 1
     }

@@ -33,7 +33,7 @@ pub struct Settings {
     pub first_sequence: u32,
     /// Replies that each packet asks for: 1, but with Reflected Test Packet Control.
     pub replies_per_packet: u16,
-    /// Whether the user vouches that the reflector counts its replies itself.
+    /// True if the user vouches that the reflector counts its replies itself.
     pub is_stateful_reflector: bool,
 }
 
@@ -120,7 +120,7 @@ struct Elapsed {
     nanos: u64,
     /// T4.
     monotonic_ns: u64,
-    /// Whether the clock is known not to have been set between.
+    /// True if the clock is known not to have been set between.
     is_one_life: bool,
 }
 
@@ -134,7 +134,7 @@ struct Slot {
     left: u16,
     /// Different replies of its burst beside the first one.
     others: u16,
-    /// Whether it was counted as lost before it was its turn: its reply came too late.
+    /// True if it was counted as lost before it was its turn: its reply came too late.
     is_late: bool,
     /// Packets before it that this host refused to send.
     unsent: u32,
@@ -195,9 +195,9 @@ pub struct Match {
     pub departure: Departure,
     /// Replies to later packets came before it: how many, since the first of them (RFC 4737 §4.2.1); 0 if in order.
     pub reordering_extent: u32,
-    /// Whether the packet is lost by this: its reply came too late, before it was given up.
+    /// True if the packet is lost by this: its reply came too late, before it was given up.
     pub is_loss: bool,
-    /// Whether T4 − T1 has a meaning: the clock was not set between.
+    /// True if T4 − T1 has a meaning: the clock was not set between.
     pub is_one_life: bool,
 }
 
@@ -219,7 +219,7 @@ pub struct Settlement {
     pub index: u64,
     /// What became of it.
     pub fate: Settled,
-    /// Whether the reflector has started anew between the reply before and the one to this packet.
+    /// True if the reflector has started anew between the reply before and the one to this packet.
     pub is_restart: bool,
 }
 
@@ -405,7 +405,7 @@ impl Exchange {
         is_first.then(|| slot.departure.late_ns + in_the_kernel_ns)
     }
 
-    /// Whether a reply with this Session-Sender Sequence Number and Timestamp belongs to a packet that is remembered.
+    /// Returns true if a reply with this Session-Sender Sequence Number and Timestamp belongs to a packet that is remembered.
     pub fn knows(&self, sender_sequence: u32, sender_timestamp: u64) -> bool {
         self.find(sender_sequence).is_some_and(|place| self.slots[place].departure.wire_timestamp == sender_timestamp)
     }

@@ -44,7 +44,7 @@ struct View<'a> {
 struct Moment {
     /// The last round trip in nanoseconds, if a packet was answered.
     round_trip_ns: Option<u64>,
-    /// Whether packets were lost.
+    /// True if packets were lost.
     has_loss: bool,
 }
 

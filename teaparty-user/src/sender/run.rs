@@ -31,9 +31,9 @@ pub struct Output {
     pub format: Format,
     /// File for it, `-` for standard output.
     pub path: PathBuf,
-    /// Whether to show the live view, where there is a terminal that can: for what is seen, and for keys.
+    /// True if to show the live view, where there is a terminal that can: for what is seen, and for keys.
     pub is_live: bool,
-    /// Whether people are to see the summary alone.
+    /// True if people are to see the summary alone.
     pub is_quiet: bool,
     /// File for distributions in HdrHistogram's log format.
     pub hdr_log: Option<PathBuf>,

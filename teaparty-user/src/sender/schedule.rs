@@ -99,7 +99,7 @@ impl Schedule {
         self.base_ps += u128::from(by_ns) * 1_000;
     }
 
-    /// Whether what was due at `due_ns` was missed by `now_ns`: this process was stopped, or this host is too slow.
+    /// Returns true if what was due at `due_ns` was missed by `now_ns`: this process was stopped, or this host is too slow.
     ///
     /// Shorter delays than an interval and 50 ms are made up for. After the end of the schedule nothing is.
     pub fn is_missed(&self, due_ns: u64, now_ns: u64) -> bool {
@@ -178,7 +178,7 @@ impl Schedule {
         (last_ps, passed)
     }
 
-    /// Whether `until_ps` is the last moment of the schedule.
+    /// Returns true if `until_ps` is the last moment of the schedule.
     fn is_past_end_ps(&self, until_ps: u128) -> bool {
         self.plan.duration_ns.is_some_and(|duration| until_ps + 1 == u128::from(duration) * 1_000)
     }

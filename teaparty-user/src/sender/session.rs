@@ -234,12 +234,12 @@ impl Session {
         }
     }
 
-    /// Whether nothing more is to be sent or awaited.
+    /// Returns true if nothing more is to be sent or awaited.
     pub fn is_over(&self) -> bool {
         self.due_ns().is_none() && self.exchange.awaited() == 0
     }
 
-    /// Whether a reply may come from this address.
+    /// Returns true if a reply may come from this address.
     pub(super) fn accepts(&self, peer: SocketAddr, config: &Config) -> bool {
         let from_target =
             peer.ip().to_canonical() == self.address.ip().to_canonical() && peer.port() == self.address.port();
@@ -449,7 +449,7 @@ impl Session {
         Some([pacing.quantile(0.5)?, pacing.quantile(0.99)?])
     }
 
-    /// Whether an address is this target's.
+    /// Returns true if an address is this target's.
     pub fn is_at(&self, address: IpAddr) -> bool {
         self.address.ip().to_canonical() == address.to_canonical()
     }

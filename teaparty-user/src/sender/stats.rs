@@ -85,7 +85,7 @@ impl ClockClaims {
         (self.unknown_bounds == 0 && self.synchronized + self.unsynchronized > 0).then_some(self.error_ns_max)
     }
 
-    /// Whether every one claimed it.
+    /// Returns true if every one claimed it.
     pub fn is_synchronized(&self) -> bool {
         self.synchronized > 0 && self.unsynchronized == 0
     }
@@ -111,7 +111,7 @@ pub struct Seen {
     pub reflector_clock: Verdict,
     /// T4 in nanoseconds since 1970.
     pub t4_ns: u64,
-    /// Whether PTP timestamps lack the offset to TAI.
+    /// True if PTP timestamps lack the offset to TAI.
     pub lacks_tai_offset: bool,
     /// Of our clock.
     pub sender_estimate: ErrorEstimate,

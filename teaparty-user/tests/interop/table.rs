@@ -37,7 +37,7 @@ pub(crate) struct Case {
     /// What stamp-suite's summary is to have, by JSON pointer below its measurements.
     #[serde(default)]
     pub(crate) reports: BTreeMap<String, toml::Value>,
-    /// Whether it is for open sessions only.
+    /// True if it is for open sessions only.
     #[serde(default)]
     pub(crate) open_only: bool,
 }

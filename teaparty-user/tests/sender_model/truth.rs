@@ -20,7 +20,7 @@ pub(crate) struct Truth {
     pub(crate) far_end: Option<u64>,
     pub(crate) near_end: Option<u64>,
     pub(crate) unattributed: u64,
-    /// Whether a session counts something else.
+    /// True if a session counts something else.
     pub(crate) is_wrong: bool,
 }
 

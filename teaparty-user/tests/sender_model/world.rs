@@ -122,7 +122,7 @@ impl Script {
         (life, self.restarts.iter().any(|(down, up, _)| (*down..*up).contains(&at_ns)))
     }
 
-    /// Whether something is so near that no packet is late, doubled or overtaken: the beginning, the end, a restart.
+    /// Returns true if something is so near that no packet is late, doubled or overtaken: the beginning, the end, a restart.
     fn is_border(&self, index: u64, at_ns: u64) -> bool {
         let near = 20 * self.interval_ns + 2 * self.timeout_ns;
         let is_near = |moment: u64| moment.abs_diff(at_ns) < near;

@@ -41,7 +41,7 @@ pub(crate) struct Act {
 
 /// How the reflector behaves.
 pub(crate) struct Behaviour {
-    /// Whether it numbers its replies itself.
+    /// True if it numbers its replies itself.
     pub(crate) is_stateful: bool,
     /// Of its clock, against ours.
     pub(crate) clock_offset_ns: i64,

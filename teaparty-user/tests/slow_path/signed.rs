@@ -72,7 +72,7 @@ impl SharedKey {
         [&[0x80, 8, 0, 16][..], &hmac].concat()
     }
 
-    /// Whether a reply's base packet is signed by this key.
+    /// Returns true if a reply's base packet is signed by this key.
     pub(crate) fn has_signed(&self, reply: &[u8]) -> bool {
         reply[COVERED..BASE] == self.hmac(&reply[..COVERED])
     }

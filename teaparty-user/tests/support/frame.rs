@@ -173,12 +173,12 @@ pub(crate) struct Parsed {
     pub(crate) destination_port: u16,
     pub(crate) ttl: u8,
     pub(crate) traffic_class: u8,
-    /// Whether the IPv4 header checksum is right; true for IPv6, which has none.
+    /// True if the IPv4 header checksum is right; true for IPv6, which has none.
     pub(crate) is_header_sum_right: bool,
     pub(crate) checksum: u16,
-    /// Whether the UDP checksum is right, computed over every octet. A zero field is not.
+    /// True if the UDP checksum is right, computed over every octet. A zero field is not.
     pub(crate) is_udp_sum_right: bool,
-    /// Whether the UDP checksum field holds the pseudo header's sum and no more.
+    /// True if the UDP checksum field holds the pseudo header's sum and no more.
     pub(crate) is_udp_sum_partial: bool,
     /// The fixed IP header.
     pub(crate) ip_header: Vec<u8>,

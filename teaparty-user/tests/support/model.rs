@@ -64,7 +64,7 @@ impl State {
 pub(crate) struct Prediction {
     /// How it ends.
     pub(crate) reason: Reason,
-    /// Whether punting it for having many TLVs would be right as well.
+    /// True if punting it for having many TLVs would be right as well.
     pub(crate) may_be_too_many: bool,
     /// What was measured, where the packet came that far.
     pub(crate) meta: Option<PacketMeta>,
@@ -261,7 +261,7 @@ impl Model {
         Reason::Reflected
     }
 
-    /// Whether the checksums that the program verifies are right.
+    /// Returns true if the checksums that the program verifies are right.
     fn is_intact(&self, frame: &Frame, octets: &[u8], (source, destination): (&Address, &Address)) -> bool {
         let header = &octets[frame.ip_at..frame.udp_at];
         if !frame.is_ipv6 && checksum::fold(checksum::sum(header)) != 0xffff {

@@ -97,7 +97,7 @@ pub(super) fn print(targets: &[Target]) {
     }
 }
 
-/// Whether one of them is missed.
+/// Returns true if one of them is missed.
 pub(super) fn has_missed(targets: &[Target]) -> bool {
     targets.iter().any(|target| !target.is_met)
 }

@@ -42,7 +42,7 @@ impl Options {
         self.rounds.unwrap_or(usual)
     }
 
-    /// Whether a row of this name is to be measured.
+    /// Returns true if a row of this name is to be measured.
     pub(super) fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| name.contains(only))
     }

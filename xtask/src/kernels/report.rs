@@ -94,7 +94,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Whether nothing failed.
+    /// Returns true if nothing failed.
     pub(crate) fn is_well(&self) -> bool {
         self.failed.is_empty()
     }

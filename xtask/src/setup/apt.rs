@@ -11,7 +11,7 @@ use crate::steps::Steps;
 /// How many steps [`install`] and [`install_any`] take.
 pub(crate) const STEPS: usize = 2;
 
-/// Whether this system has apt-get.
+/// Returns true if this system has apt-get.
 pub(crate) fn is_here() -> bool {
     exec::find("apt-get").is_some()
 }
@@ -104,7 +104,7 @@ pub(crate) fn unpack(packages: &[String], folder: &Path, show: impl FnMut(&str))
     Ok(())
 }
 
-/// Whether the package lists on this machine have `package`.
+/// Returns true if the package lists on this machine have `package`.
 fn knows(package: &str) -> bool {
     let shown = Command::new("apt-cache").args(["show", "--no-all-versions", package]).output();
     shown.is_ok_and(|output| output.status.success() && !output.stdout.is_empty())

@@ -52,7 +52,7 @@ impl Source for Nightly {
     }
 }
 
-/// Whether rustup has a nightly, complete or not.
+/// Returns true if rustup has a nightly, complete or not.
 pub(super) fn has_nightly() -> bool {
     sysroot().is_ok()
 }

@@ -16,7 +16,7 @@ pub(super) struct Target {
     pub(super) executable: PathBuf,
     /// The crate's folder, which tests find as their working directory.
     pub(super) folder: PathBuf,
-    /// Whether it is to have the machine for itself.
+    /// True if it is to have the machine for itself.
     pub(super) needs_root: bool,
     /// `teaparty`, where cargo built it along.
     program: Option<PathBuf>,
@@ -98,7 +98,7 @@ fn test(message: &Message, program: Option<&Path>) -> Option<Target> {
     Some(Target { name, executable, folder, needs_root, program: program.map(Path::to_owned) })
 }
 
-/// Whether the doc comment that a test file opens with says that it needs root.
+/// Returns true if the doc comment that a test file opens with says that it needs root.
 fn says_root(file: &Path) -> bool {
     is_root_header(&std::fs::read_to_string(file).unwrap_or_default())
 }

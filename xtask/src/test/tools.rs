@@ -169,7 +169,7 @@ fn stamp_suite() -> PathBuf {
     paths::tools().join("bin/stamp-suite")
 }
 
-/// Whether it is there in this version, by the list that cargo keeps of what it installed.
+/// Returns true if it is there in this version, by the list that cargo keeps of what it installed.
 fn has_stamp_suite() -> bool {
     let list = std::fs::read_to_string(paths::tools().join(".crates.toml")).unwrap_or_default();
     list.contains(&format!("\"stamp-suite {STAMP_SUITE} ")) && stamp_suite().is_file()

@@ -2,7 +2,7 @@
 
 use crate::sender::schedule::{MANY_PPS, Plan};
 
-/// Whether asking the kernel about each packet costs little enough.
+/// Returns true if asking the kernel about each packet costs little enough.
 pub(crate) fn is_slow(plan: &Plan, targets: usize) -> bool {
     plan.packets_per_second(targets) <= MANY_PPS
 }

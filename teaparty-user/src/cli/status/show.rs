@@ -231,7 +231,7 @@ fn rate(rate: Option<f64>) -> String {
 struct Column {
     title: &'static str,
     width: usize,
-    /// Whether it is a number.
+    /// True if it is a number.
     is_number: bool,
     /// Place among the columns by importance, from 0.
     rank: u8,

@@ -55,7 +55,7 @@ impl Outgoing<'_> {
 /// Datagrams that wait to be sent together.
 #[derive(Default)]
 pub struct SendBatch {
-    /// Whether neighbours that differ in payload only are handed over as one.
+    /// True if neighbours that differ in payload only are handed over as one.
     has_trains: bool,
     payload: Vec<u8>,
     control: ControlBuffer,
@@ -93,7 +93,7 @@ impl SendBatch {
         self.items.len()
     }
 
-    /// Whether there is none in it.
+    /// Returns true if there is none in it.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -171,7 +171,7 @@ impl SendBatch {
         &self.failed
     }
 
-    /// Whether every datagram was handed over or has failed.
+    /// Returns true if every datagram was handed over or has failed.
     pub fn is_done(&self) -> bool {
         self.next == self.items.len()
     }

@@ -22,11 +22,11 @@ pub struct SessionStatus {
     pub interface: Option<String>,
     /// Which one.
     pub id: SessionId,
-    /// Whether it, or the wildcard it was made from, was configured.
+    /// True if it, or the wildcard it was made from, was configured.
     pub is_provisioned: bool,
-    /// Whether it is authenticated.
+    /// True if it is authenticated.
     pub is_authenticated: bool,
-    /// Whether the kernel keeps its state; else the controller does.
+    /// True if the kernel keeps its state; else the controller does.
     pub is_kernel_owned: bool,
     /// Packets received.
     pub received: u64,

@@ -121,7 +121,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Whether it belongs to the user that we are.
+    /// Returns true if it belongs to the user that we are.
     pub fn is_ours(&self) -> bool {
         self.owner == geteuid().as_raw()
     }

@@ -142,7 +142,7 @@ impl Port {
         })
     }
 
-    /// Whether no packet waits to be sent.
+    /// Returns true if no packet waits to be sent.
     pub(super) fn is_idle(&self) -> bool {
         self.pending.is_empty()
     }

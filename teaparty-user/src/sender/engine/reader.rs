@@ -56,7 +56,7 @@ impl Reader {
         }
     }
 
-    /// Whether replies are taken in by the engine's own thread.
+    /// Returns true if replies are taken in by the engine's own thread.
     pub(super) fn is_here(&self) -> bool {
         matches!(self, Self::Here(_))
     }
@@ -161,7 +161,7 @@ struct Worker {
     filled_bell: Arc<Bell>,
     spare: Receiver<ReceiveBatch>,
     end_bell: Arc<Bell>,
-    /// Whether datagrams may have left the socket and not have got to the engine.
+    /// True if datagrams may have left the socket and not have got to the engine.
     is_busy: Arc<AtomicBool>,
 }
 

@@ -24,12 +24,12 @@ impl Bursts {
         Self { per_packet, awaited: 0, recent: [(u64::MAX, 0, 0); DEPTH], count: 0 }
     }
 
-    /// Whether packets ask for more than one reply.
+    /// Returns true if packets ask for more than one reply.
     pub(super) fn are_asked_for(&self) -> bool {
         self.per_packet > 1
     }
 
-    /// Whether packets ask for a reply at all.
+    /// Returns true if packets ask for a reply at all.
     pub(super) fn is_reply_asked_for(&self) -> bool {
         self.per_packet > 0
     }

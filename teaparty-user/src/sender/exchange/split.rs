@@ -13,7 +13,7 @@ use serde::Serialize;
 /// Where packets were lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Split {
-    /// Whether the reflector counts its replies itself: known to, or not known.
+    /// True if the reflector counts its replies itself: known to, or not known.
     pub is_stateful: bool,
     /// On the way to the reflector, or in it. `None` where that can't be told.
     pub far_end: Option<u64>,
@@ -110,7 +110,7 @@ struct Gap {
 }
 
 impl Gap {
-    /// Whether no overtaking explains it.
+    /// Returns true if no overtaking explains it.
     fn is_contradiction(&self) -> bool {
         self.numbers > 0 && (self.filled == 0 || self.numbers > self.lost)
     }
@@ -151,7 +151,7 @@ impl Life {
         is_often || self.gap.is_contradiction() || self.near() > self.lost
     }
 
-    /// Whether a reply with a number below the last one is of this life: to a packet that others overtook on the way there.
+    /// Returns true if a reply with a number below the last one is of this life: to a packet that others overtook on the way there.
     ///
     /// Its number is a new one, and it was sent before the last one: after its packet left and before the last one came,
     /// which bounds the time between the two on the reflector's clock as well.
@@ -202,7 +202,7 @@ impl Life {
 pub(super) struct Splitter {
     life: Option<Life>,
     former: Option<Life>,
-    /// Whether a number differed from the one that a stateless reflector would have repeated.
+    /// True if a number differed from the one that a stateless reflector would have repeated.
     is_stateful: bool,
     is_contradiction: bool,
     /// Lost packets before the first reply.
@@ -313,7 +313,7 @@ impl Splitter {
     }
 }
 
-/// Whether a reply is of the life before: its packet came there before the restart, and was sent after one that came later.
+/// Returns true if a reply is of the life before: its packet came there before the restart, and was sent after one that came later.
 fn is_straggler(former: &Life, index: u64, number: u32) -> bool {
     let ahead = former.ahead(number);
     ahead > 0 && ahead as u64 <= index - former.last_index

@@ -92,7 +92,7 @@ struct Stream {
     tracks: BTreeMap<String, Track>,
     /// Lines about packets.
     packets: u64,
-    /// Whether the last line has no end.
+    /// True if the last line has no end.
     is_torn: bool,
 }
 

@@ -24,7 +24,7 @@ impl AccessTimer {
         self.due_ns
     }
 
-    /// Whether the packet due at `deadline_ns` carries the report; arms the timer if so.
+    /// Returns true if the packet due at `deadline_ns` carries the report; arms the timer if so.
     pub(super) fn take(&mut self, deadline_ns: u64) -> bool {
         let is_expired = self.due_ns.is_some_and(|due| due <= deadline_ns);
         if self.is_over || (self.is_told && !is_expired) {

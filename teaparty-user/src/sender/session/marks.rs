@@ -21,7 +21,7 @@ pub(super) fn forward_class(found: &[Answer<'_>]) -> Option<TrafficClass> {
     })
 }
 
-/// Whether a packet that we made capable of it was marked on its way, or the reply that we asked to be (cos-ecn-01 §3.4).
+/// Returns true if a packet that we made capable of it was marked on its way, or the reply that we asked to be (cos-ecn-01 §3.4).
 pub(super) fn is_congested(found: &[Answer<'_>], seen: &Seen, config: &Config) -> bool {
     const CE: u8 = 3;
     let is_capable = |ecn: u8| ecn == 1 || ecn == 2;

@@ -164,7 +164,7 @@ pub(super) fn not_known(config: &Config) -> Vec<Answer<'static>> {
     asked.map(|tlv| answer(tlv.kind)).collect()
 }
 
-/// Whether an Access Report is the one that we tell; another acknowledges nothing (RFC 8972 §4.6).
+/// Returns true if an Access Report is the one that we tell; another acknowledges nothing (RFC 8972 §4.6).
 fn is_our_report(answer: &Answer<'_>, config: &Config) -> bool {
     let ours = config.access_report.map(|report| (report.access.id, report.access.return_code));
     body::<access_report::AccessReport>(answer.value).map(|body| (body.id(), body.return_code)) == ours

@@ -133,7 +133,7 @@ fn walk<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<(usize,
     found
 }
 
-/// Whether the TLVs have exactly one HMAC TLV, right and in its place, or are one Extra Padding alone (RFC 8972 §4.8).
+/// Returns true if the TLVs have exactly one HMAC TLV, right and in its place, or are one Extra Padding alone (RFC 8972 §4.8).
 fn is_authentic(payload: &[u8], base_len: usize, found: &[(usize, Answer<'_>)], key: &Key) -> bool {
     if let [(_, only)] = found
         && only.kind == Some(Kind::ExtraPadding)

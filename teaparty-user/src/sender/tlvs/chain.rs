@@ -38,9 +38,9 @@ pub struct Chain {
     pub reply_sources: Vec<IpAddr>,
     /// Member links.
     pub micro_session: Option<(u16, Option<u16>)>,
-    /// Whether bit errors are to be seen.
+    /// True if bit errors are to be seen.
     pub omit_checksum: bool,
-    /// Whether all targets have IPv6 addresses.
+    /// True if all targets have IPv6 addresses.
     pub is_v6: bool,
 }
 

@@ -37,7 +37,7 @@ pub struct Marks {
     pub sent: TrafficClass,
     /// As the reply arrived, if the kernel told.
     pub reply: Option<TrafficClass>,
-    /// Whether the HMAC TLV could be verified: nobody can without a key.
+    /// True if the HMAC TLV could be verified: nobody can without a key.
     pub has_key: bool,
 }
 
@@ -203,7 +203,7 @@ struct Wanted {
     dscp: Dscp,
     /// `None` where the reflector promises nothing about it.
     ecn: Option<Ecn>,
-    /// Whether that is what we asked for.
+    /// True if that is what we asked for.
     is_as_asked: bool,
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Subject {
     answerer: Answerer,
     /// The packets that it gets.
     pub(super) kind: Kinds,
-    /// Whether its replies have timestamps to be looked at.
+    /// True if its replies have timestamps to be looked at.
     pub(super) has_timestamps: bool,
 }
 
@@ -93,12 +93,12 @@ impl Running {
 }
 
 impl Subject {
-    /// Whether packets are answered by a program on the interface.
+    /// Returns true if packets are answered by a program on the interface.
     pub(super) fn is_in_kernel(&self) -> bool {
         self.kind == Kinds::Base && self.has_program()
     }
 
-    /// Whether it brings a program for the interface.
+    /// Returns true if it brings a program for the interface.
     fn has_program(&self) -> bool {
         matches!(self.answerer, Answerer::Teaparty("native") | Answerer::Program(_))
     }

@@ -54,7 +54,7 @@ impl Layout {
         Ok(self)
     }
 
-    /// Whether an address is in the program.
+    /// Returns true if an address is in the program.
     pub(super) fn contains(&self, address: u64) -> bool {
         self.functions.iter().any(|(start, len)| (*start..start + len).contains(&address))
     }

@@ -64,12 +64,12 @@ pub(in crate::bench) struct Programs {
 }
 
 impl Subject {
-    /// Whether the replies have timestamps.
+    /// Returns true if the replies have timestamps.
     pub(in crate::bench) fn is_reflector(&self) -> bool {
         !matches!(self.answerer, Answerer::Floor(_))
     }
 
-    /// Whether it brings an XDP program of its own.
+    /// Returns true if it brings an XDP program of its own.
     pub(in crate::bench) fn has_program(&self) -> bool {
         self.answerer == Answerer::Ring
     }

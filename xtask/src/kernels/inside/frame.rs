@@ -78,11 +78,11 @@ pub(super) struct Datagram {
     pub(super) traffic_class: u8,
     pub(super) ttl: u8,
     pub(super) payload: Vec<u8>,
-    /// Whether the IPv4 header's checksum is right; IPv6 has none.
+    /// True if the IPv4 header's checksum is right; IPv6 has none.
     pub(super) is_header_right: bool,
-    /// Whether the UDP checksum is right, or absent (0).
+    /// True if the UDP checksum is right, or absent (0).
     pub(super) is_checksum_right: bool,
-    /// Whether it is the sum of the pseudo header alone, which a socket leaves for the device to complete.
+    /// True if it is the sum of the pseudo header alone, which a socket leaves for the device to complete.
     pub(super) is_checksum_left: bool,
 }
 

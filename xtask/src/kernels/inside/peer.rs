@@ -141,7 +141,7 @@ impl Reply {
         self.octets[at..at + N].try_into().expect("as many octets")
     }
 
-    /// Whether it repeats the request's Sequence Number and T1.
+    /// Returns true if it repeats the request's Sequence Number and T1.
     fn names(&self, request: &[u8]) -> bool {
         let (base, number, sent, t1) = if self.is_authenticated { (112, 48, 64, 16) } else { (44, 24, 28, 4) };
         self.octets.len() >= base

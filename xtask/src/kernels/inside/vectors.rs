@@ -158,7 +158,7 @@ impl Exchange<'_> {
         Ok(found)
     }
 
-    /// Whether a datagram is from the port that was asked and repeats the request's number and T1.
+    /// Returns true if a datagram is from the port that was asked and repeats the request's number and T1.
     fn answers(&self, payload: &[u8], datagram: &Datagram) -> bool {
         let (sent, number, t1) = if self.is_authenticated() { (16, 48, 64) } else { (4, 24, 28) };
         let mut base = payload.to_vec();
