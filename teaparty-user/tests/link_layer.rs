@@ -183,7 +183,12 @@ fn send(net: &Net, frames: &[Vec<u8>]) {
         let socket = PacketSocket::open(Interface::find("veth1").unwrap().index).unwrap();
         let mut batch = FrameBatch::default();
         for frame in frames {
-            batch.push(|out| Some(out.extend(frame))).unwrap();
+            batch
+                .push(|out| {
+                    out.extend(frame);
+                    Some(())
+                })
+                .unwrap();
         }
         socket.send(&mut batch, Duration::from_secs(1), |index, is_sent| assert!(is_sent, "frame {index}"));
     });
