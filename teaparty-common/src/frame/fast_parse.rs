@@ -145,7 +145,7 @@ fn sum_words<B: PacketBuf, const N: usize>(frame: &B, at: usize) -> Option<u64> 
     Some(total)
 }
 
-/// [`super::locate`] for plain IPv4 frames, by one access. `None` says nothing but that the frame is not one.
+/// [`super::parse_headers`] for plain IPv4 frames, by one access. `None` says nothing but that the frame is not one.
 #[inline(always)]
 pub fn parse_plain_v4<B: PacketBuf>(frame: &B, frame_len: usize) -> Option<ParsedHeaders> {
     let head: HeadersV4 = transmute!(frame.get::<{ size_of::<HeadersV4>() }>(0)?);
@@ -165,7 +165,7 @@ pub fn parse_plain_v4<B: PacketBuf>(frame: &B, frame_len: usize) -> Option<Parse
     Some(head.parsed())
 }
 
-/// [`super::locate`] for plain IPv6 frames, by one access. `None` says nothing but that the frame is not one.
+/// [`super::parse_headers`] for plain IPv6 frames, by one access. `None` says nothing but that the frame is not one.
 #[inline(always)]
 pub fn parse_plain_v6<B: PacketBuf>(frame: &B, frame_len: usize) -> Option<ParsedHeaders> {
     let head: HeadersV6 = transmute!(frame.get::<{ size_of::<HeadersV6>() }>(0)?);
@@ -184,7 +184,7 @@ pub fn parse_plain_v6<B: PacketBuf>(frame: &B, frame_len: usize) -> Option<Parse
     Some(head.parsed())
 }
 
-/// Returns true if a plain IPv4 frame has something else than UDP in it, for which [`super::locate`] would say
+/// Returns true if a plain IPv4 frame has something else than UDP in it, for which [`super::parse_headers`] would say
 /// [`crate::reflect::Reason::NotUdp`]: what most frames on a network are. `false` says nothing.
 #[inline(always)]
 pub fn is_plain_non_udp_v4<B: PacketBuf>(frame: &B, frame_len: usize) -> bool {

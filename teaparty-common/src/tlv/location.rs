@@ -55,7 +55,7 @@ pub fn count_subs<B: PacketBuf>(payload: &B, mut at: usize, end: usize, most: us
     None
 }
 
-/// Fills the fixed head of the Location body that lies at `at`. Sub-TLVs follow by [`turn`].
+/// Fills the fixed head of the Location body that lies at `at`. Sub-TLVs follow by [`step`].
 #[inline(always)]
 pub fn reflect_head<B: PacketBuf>(payload: &mut B, at: usize, meta: &PacketMeta, policy: &Policy) {
     let ports = if policy.location_hides(LocationFields::PORTS) {

@@ -263,7 +263,7 @@ impl Supervisor {
             Ok(address) => {
                 let before = entry.address.replace(address);
                 if let Some(before) = before {
-                    tracing::info!(target = watched.wanted.name, %address, "is now at {address}, no longer at {before}");
+                    tracing::info!(target = watched.wanted.name, %address, %before, "is now at {address}, no longer at {before}");
                 }
                 self.leave_group(&watched, before);
                 watched.state().address = Some(address);

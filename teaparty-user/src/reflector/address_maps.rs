@@ -91,7 +91,9 @@ impl AddressMaps {
         let (interface, room) = (&view.interface.name, self.room);
         if left.answered > 0 {
             tracing::warn!(
-                "{interface}: {} addresses are answered by sockets, slower: the XDP program's map `addresses` holds {}; a \
+                %interface,
+                count = left.answered,
+                "{} addresses are answered by sockets, slower: the XDP program's map `addresses` holds {}; a \
                  restart of the reflector makes it larger, up to {MOST}",
                 left.answered,
                 room.addresses
@@ -99,7 +101,9 @@ impl AddressMaps {
         }
         if left.vlans > 0 {
             tracing::warn!(
-                "{interface}: {} entries for VLANs and their addresses are left out: the XDP program's map `vlans` holds {}; a \
+                %interface,
+                count = left.vlans,
+                "{} entries for VLANs and their addresses are left out: the XDP program's map `vlans` holds {}; a \
                  restart of the reflector makes it larger, up to {MOST}",
                 left.vlans,
                 room.vlans
@@ -107,7 +111,9 @@ impl AddressMaps {
         }
         if left.others > 0 {
             tracing::info!(
-                "{interface}: {} addresses of other interfaces are not known to the XDP program, whose map `addresses` holds \
+                %interface,
+                count = left.others,
+                "{} addresses of other interfaces are not known to the XDP program, whose map `addresses` holds \
                  {}: a Destination Node Address that names one is unrecognized",
                 left.others,
                 room.addresses

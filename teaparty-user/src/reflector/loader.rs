@@ -274,7 +274,7 @@ pub fn check(config: &Config) -> Result<(), LoadError> {
                 return Err(found);
             }
             // The start leaves it out, and has the program's number only.
-            tracing::warn!("{found}");
+            tracing::warn!(interface = %name, program = state.program_id, "{found}");
         }
     }
     Ok(())

@@ -374,7 +374,11 @@ impl Reflector {
             }
         }
         let Some(by_ns) = step else { return };
-        tracing::info!("the clock was set by {:+.3} s; rate limits and the age of sessions go on", by_ns as f64 / 1e9);
+        tracing::info!(
+            by_ns,
+            "the clock was set by {:+.3} s; rate limits and the age of sessions go on",
+            by_ns as f64 / 1e9
+        );
         let step = ClockStep::noticed(by_ns, SystemClock.monotonic_ns());
         for instance in state.slots.iter().filter_map(|(_, instance)| instance.as_ref()) {
             instance.maps(|maps| maps.follow_step(&step));
@@ -421,7 +425,7 @@ impl Reflector {
         let host = match Host::read() {
             Ok(host) => Arc::new(host),
             Err(error) => {
-                tracing::warn!("cannot list links and addresses: {error}; they are listed again at the next change");
+                tracing::warn!(%error, "cannot list links and addresses, which is tried again at the next change");
                 return;
             }
         };
@@ -524,7 +528,8 @@ fn follow_one(name: &mut String, instance: &Instance, found: Interface, host: &A
 fn tell_missing(config: &Config, host: &Host) {
     let own: HashSet<Address> = host.addresses.iter().map(|own| config::address(own.ip)).collect();
     for missing in config.addresses.iter().filter(|address| !own.contains(*address)) {
-        tracing::warn!("{}: this host does not have the address; answers begin when it does", config::ip(missing));
+        let address = config::ip(missing);
+        tracing::warn!(%address, "{address}: this host does not have the address; answers begin when it does");
     }
 }
 
@@ -544,7 +549,7 @@ fn stop_all(slots: Vec<(String, Option<Instance>)>, is_kept: impl Fn(&Instance) 
             }
             Ok(()) => {}
             Err(error) => {
-                tracing::error!("{name}: {error}");
+                tracing::error!(interface = %name, %error);
                 is_well = false;
             }
         }

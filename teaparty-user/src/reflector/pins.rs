@@ -144,7 +144,7 @@ fn mount() -> Result<(), PinError> {
     if result != 0 {
         return Err(PinError::NoFileSystem(io::Error::last_os_error()));
     }
-    tracing::info!("mounted the BPF file system at {BPFFS}");
+    tracing::info!(path = BPFFS, "mounted the BPF file system at {BPFFS}");
     Ok(())
 }
 

@@ -66,7 +66,7 @@ pub struct Key {
 }
 
 impl Fragment {
-    /// Takes apart a frame in which `locate` has found a fragment.
+    /// Takes apart a frame in which `parse_headers` has found a fragment.
     pub fn parse(frame: &[u8]) -> Result<Self, Reason> {
         Self::find(frame).unwrap_or(Err(Reason::MalformedHeader))
     }

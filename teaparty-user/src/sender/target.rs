@@ -132,7 +132,7 @@ impl Spec {
         let address = addresses.first().context("a name without addresses is an error")?;
         let name = self.to_string();
         if let Some(notice) = others(&name, &addresses).filter(|_| family == Family::Any) {
-            tracing::info!("{notice}");
+            tracing::info!(name, count = addresses.len(), "{notice}");
         }
         Ok(Target { name, address: *address })
     }
