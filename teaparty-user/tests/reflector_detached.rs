@@ -14,6 +14,7 @@ use reflector_support::web::get;
 use reflector_support::{Net, V4, load_pass, pass_on, sequence, start};
 use serde_json::Value;
 use teaparty_user::net::interface::{Interface, xdp_state};
+use teaparty_user::net::xdp_link::Link;
 
 /// Where the reflector's API listens, in its namespace.
 const API: &str = "127.0.0.1:8000";
@@ -59,6 +60,11 @@ fn program(net: &Net) -> Option<u32> {
     net.in_near(|| xdp_state(Interface::find("veth0").unwrap().index).unwrap().map(|state| state.program_id))
 }
 
+/// Returns true if the pinned link has an interface; one that was detached has none.
+fn is_pinned(net: &Net) -> bool {
+    Link::open(&net.pins().join("link")).and_then(|link| link.info()).is_ok_and(|link| link.index != 0)
+}
+
 #[test]
 fn a_program_that_another_tool_detaches_is_attached_again_and_no_packet_is_lost() {
     let name = "a_program_that_another_tool_detaches_is_attached_again_and_no_packet_is_lost";
@@ -71,8 +77,8 @@ fn a_program_that_another_tool_detaches_is_attached_again_and_no_packet_is_lost(
     for _ in 0..2 {
         detach(&net.pins().join("link"));
         let detached = Instant::now();
-        // One session all the while, whoever answers.
-        while program(&net) != Some(before) {
+        // One session all the while, whoever answers. The new link is pinned a moment after it is attached.
+        while program(&net) != Some(before) || !is_pinned(&net) {
             assert!(detached.elapsed() < NOTICED, "it is not attached again");
             assert_eq!(client.ask(&[]).map(|reply| sequence(&reply)), Some(next));
             next += 1;
