@@ -27,10 +27,10 @@ impl LoopLog {
         }
         let (source, port) = (ip(&key.source), key.source_port);
         tracing::warn!(
-            peer = %source,
+            address = %source,
             port,
             reason = "loop-guard",
-            "packets from its port {port} are not answered: that is a port we listen on, and two reflectors could go on \
+            "packets from {source} port {port} are not answered: that is a port we listen on, and two reflectors could go on \
              answering each other for ever (loop-guard). If a sender is there, have it send from another port, or exempt it \
              with --session source={source},source-port={port},destination-port={},loop-exempt=true",
             key.destination_port
