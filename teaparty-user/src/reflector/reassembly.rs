@@ -8,6 +8,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use teaparty_common::frame::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, Tags, UDP_LEN};
+use teaparty_common::maps::SourcePrefix;
 use teaparty_common::packet_buf::{PacketBuf, ReadOnlyBuf};
 use teaparty_common::reflect::{Address, Reason};
 use teaparty_common::wire::checksum;
@@ -21,6 +22,8 @@ const MOST_DATAGRAMS: usize = 1024;
 const MOST_OCTETS: usize = 4 << 20;
 /// Most datagrams under way from one source (an IPv6 /64, as for the rate limit): a new one is refused.
 const MOST_OF_SOURCE: u32 = 64;
+/// What of a source address has a share.
+const SHARE: SourcePrefix = SourcePrefix::DEFAULT;
 /// What may be with the UDP datagram in its fragments: extension headers, octets behind it.
 const EXTRAS: usize = 256;
 /// IPv6 extension headers in front of the Fragment header.
@@ -283,7 +286,7 @@ impl Reassembly {
             // A datagram of its own, whatever else has its Identification (RFC 8200 §4.5).
             return join(&frame[..fragment.head_end], fragment, &frame[fragment.data.0..fragment.data.1]);
         }
-        let is_full = self.of_source.get(&part(&key.source)).is_some_and(|count| *count >= MOST_OF_SOURCE);
+        let is_full = self.of_source.get(&SHARE.of(&key.source)).is_some_and(|count| *count >= MOST_OF_SOURCE);
         if is_full && !self.partials.contains_key(&key) {
             count(Reason::FragmentDiscarded, 1);
             return None;
@@ -295,7 +298,7 @@ impl Reassembly {
             Entry::Vacant(entry) => {
                 *serial += 1;
                 self.by_age.insert(*serial, key);
-                *self.of_source.entry(part(&key.source)).or_default() += 1;
+                *self.of_source.entry(SHARE.of(&key.source)).or_default() += 1;
                 entry.insert(Partial {
                     serial: *serial,
                     since_ns: now_ns,
@@ -377,7 +380,7 @@ impl Reassembly {
         let partial = self.partials.remove(key)?;
         self.by_age.remove(&partial.serial);
         self.octets -= partial.octets();
-        if let Entry::Occupied(mut entry) = self.of_source.entry(part(&key.source)) {
+        if let Entry::Occupied(mut entry) = self.of_source.entry(SHARE.of(&key.source)) {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
                 entry.remove();
@@ -385,15 +388,6 @@ impl Reassembly {
         }
         Some(partial)
     }
-}
-
-/// What of a source address has a share: all of IPv4, a /64 of IPv6, whose hosts choose the rest.
-fn part(source: &Address) -> Address {
-    let mut part = *source;
-    if !source.is_ipv4() {
-        part.0[8..].fill(0);
-    }
-    part
 }
 
 #[cfg(test)]
