@@ -33,9 +33,6 @@ pub(crate) fn install_any<'a>(candidates: &[&'a str], steps: &mut Steps) -> Resu
 /// Fails where there is no `apt-get`, or a package is not to be had or would drive out another.
 pub(crate) fn install(packages: &[&str], steps: &mut Steps) -> Result<()> {
     update(packages, steps)?;
-    if let Some(unknown) = packages.iter().find(|name| !knows(name)) {
-        bail!("the package lists have no {unknown}");
-    }
     get(packages, steps)
 }
 
@@ -47,8 +44,13 @@ pub(crate) fn update(wanted: &[&str], steps: &mut Steps) -> Result<()> {
     steps.run("package lists (apt-get update)", |show| exec::follow(apt_get().arg("update"), show))
 }
 
-/// Installs packages that the lists are known to have.
+/// Installs all of `packages`, by package lists that are there.
+///
+/// Fails if the lists lack one of them, or one would drive out another package.
 pub(crate) fn get(packages: &[&str], steps: &mut Steps) -> Result<()> {
+    if let Some(unknown) = packages.iter().find(|name| !knows(name)) {
+        bail!("the package lists have no {unknown}");
+    }
     let title = format!("packages {} (apt-get install)", packages.join(" "));
     steps.run(&title, |show| {
         let mut command = apt_get();
