@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
 use crate::heartbeat::Heartbeat;
-use crate::reflector::view::Provisioned;
+use crate::reflector::provisioned::Provisioned;
 
 /// An entity tag: of what is configured of a thing, not of what it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use super::types::PathId;
 use crate::crypto::Key;
 use crate::reflector::handle::{SessionChange, SessionError, SessionId};
 use crate::reflector::keys::KeyChange;
-use crate::reflector::view::Provisioned;
+use crate::reflector::provisioned::Provisioned;
 
 /// Characters of a key at most.
 const MAX_KEY: usize = 1024;

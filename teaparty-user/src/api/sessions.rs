@@ -18,10 +18,10 @@ use super::parameters::{IfMatch, IfNoneMatch, SessionPath};
 use super::requests::{SessionBody, SessionChangeBody};
 use super::types::{PathId, SessionView};
 use crate::reflector::config::Format;
+use crate::reflector::config::session_id::Part;
 use crate::reflector::handle::{SessionChange, SessionError, SessionId, SessionSpec};
 use crate::reflector::keys::SessionKeys;
-use crate::reflector::session_id::Part;
-use crate::reflector::view::Provisioned;
+use crate::reflector::provisioned::Provisioned;
 
 /// Shows one session, in the same time however many there are.
 #[utoipa::path(

@@ -8,7 +8,7 @@ use teaparty_common::maps::Session;
 
 use crate::reflector::config::Format;
 use crate::reflector::handle::{SessionId, SessionStatus};
-use crate::reflector::view::Provisioned;
+use crate::reflector::provisioned::Provisioned;
 
 /// A session in the API: what it is, and its state on every interface that it comes by.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]

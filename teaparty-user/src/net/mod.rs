@@ -27,6 +27,7 @@
 //!
 //! Only this module and [`crate::clock`] call libc.
 
+pub mod address;
 pub mod batch;
 pub mod clock_watch;
 pub mod control;

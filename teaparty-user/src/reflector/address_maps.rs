@@ -9,9 +9,9 @@ use teaparty_common::maps::{Config, LocalAddress, VlanEntry, VlanKey, name};
 use teaparty_common::reflect::Address;
 
 use super::addresses::AddressBook;
-use super::config::ip;
-use super::maps::MapsError;
+use super::pinned_map::MapsError;
 use super::view::View;
+use crate::net::address::ip;
 
 /// Entries that each map has room for at least. A map without entries takes 16 octets for each place.
 const LEAST: usize = 4096;

@@ -6,7 +6,8 @@ use teaparty_common::frame::Tags;
 use teaparty_common::maps::{Config as MapConfig, LocalAddress};
 use teaparty_common::reflect::{Address, Reason, is_invalid_source};
 
-use super::config::{Config, DestinationNode, address};
+use super::config::{Config, DestinationNode};
+use crate::net::address::address;
 use crate::net::host::Host;
 use crate::net::interface::Interface;
 

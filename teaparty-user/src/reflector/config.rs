@@ -2,11 +2,13 @@
 
 mod policy;
 mod session;
+pub mod session_id;
+pub mod session_spec;
 mod settings;
 mod values;
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -22,6 +24,7 @@ pub use self::values::{
 };
 use super::burst::ControlLimits;
 use super::keys::{KeyLoader, SessionKeys};
+use crate::net::address::address;
 use crate::net::interface::all_up;
 use crate::privileges;
 
@@ -273,19 +276,6 @@ fn check_addresses(list: &[IpAddr]) -> Result<(), String> {
         Some(ip) => Err(format!("`{ip}` is no address that a host can have; `ip address` lists those of this one")),
         None => Ok(()),
     }
-}
-
-/// An IP address as the maps have it.
-pub fn address(ip: IpAddr) -> Address {
-    match ip {
-        IpAddr::V4(v4) => Address::v4(v4.octets()),
-        IpAddr::V6(v6) => Address(v6.octets()),
-    }
-}
-
-/// An address of the maps as an IP address.
-pub fn ip(address: &Address) -> IpAddr {
-    if address.is_ipv4() { Ipv4Addr::from(address.v4_octets()).into() } else { IpAddr::from(address.0) }
 }
 
 fn prefix(net: IpNet) -> (Address, u8) {

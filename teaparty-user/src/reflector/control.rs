@@ -14,9 +14,9 @@ use teaparty_common::tlv::{HEADER_LEN, Header, Kind};
 use zerocopy::IntoBytes;
 
 use super::burst::{Bursts, Permit};
-use super::config::ip;
 use super::view::View;
 use crate::clock::{Clock, SystemClock};
+use crate::net::address::ip;
 
 /// How a packet stands to the control that it asks for.
 #[derive(Clone, Copy)]

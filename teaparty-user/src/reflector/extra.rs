@@ -1,5 +1,6 @@
 //! What only the controller can do for a TLV: keys, memory, extension headers, other destinations.
 
+use teaparty_common::frame::Tags;
 use teaparty_common::packet_buf::PacketBuf;
 use teaparty_common::reflect::{Address, PacketMeta, Plan, Policy, ReflectorEnv, Tlv, TlvIntegrity};
 use teaparty_common::tlv::bit_error::{self, BitErrorResult};
@@ -7,9 +8,20 @@ use teaparty_common::tlv::reflected_control::ReplyDecision;
 use teaparty_common::tlv::return_path::{self, ReturnPathRequest, Segments};
 use teaparty_common::tlv::{Flags, HandledBy, Kind, KindSet, history, reflected_header};
 
-use super::segments::{MAX_SEGMENTS, overhead};
-use super::slow_path::{Headers, Ledger};
+use super::ledger::Ledger;
+use super::segment_routing::{MAX_SEGMENTS, overhead};
 use super::view::View;
+
+/// The IP headers of a packet as received, as far as they are in sight.
+#[derive(Clone, Copy, Default)]
+pub struct Headers<'a> {
+    /// The IPv4 header without options, or the IPv6 header.
+    pub fixed: Option<&'a [u8]>,
+    /// The IPv6 extension headers, outer to inner.
+    pub extensions: &'a [u8],
+    /// VLAN tags of the frame.
+    pub tags: Tags,
+}
 
 /// The controller as the environment of the shared core, for one packet.
 pub struct Host<'a> {

@@ -7,15 +7,17 @@ use teaparty_common::maps::{Clock, PuntHeader, Session};
 use teaparty_common::reflect::{Disposition, PacketMeta, Reason};
 use teaparty_common::tlv::return_path::ReturnPathRequest;
 
-use super::config::ip;
 use super::control::Control;
+use super::extra::Headers;
 use super::frames::{Punted, Reply};
+use super::reply_record;
 use super::segments::Segmented;
 use super::shared::{Counters, Shared};
-use super::slow_path::{self, Answer, Headers, Job, More};
+use super::slow_path::{self, Answer, Job, More};
 use super::socket::{self, SEND_BATCH, SEND_PATIENCE};
 use super::view::View;
 use crate::clock::{Clock as _, SystemClock};
+use crate::net::address::ip;
 use crate::net::batch::SendBatch;
 use crate::net::packet::{FrameBatch, PacketSocket};
 use crate::net::socket::Socket;
@@ -174,13 +176,13 @@ impl<'a> Framed<'a> {
             let frame = frames.frame_mut(index);
             let timestamp = answer.seal(reply.payload_mut(frame), || SystemClock.realtime_ns(), clock);
             reply.finish(frame);
-            socket::settle(shared, answer, timestamp);
-            socket::note_residence(counters, answer);
+            reply_record::settle(shared, answer, timestamp);
+            reply_record::note_residence(counters, answer);
         }
         packet.send(frames, SEND_PATIENCE, |index, is_sent| {
             let answer = &framed[index].0;
             if is_sent {
-                socket::conclude(shared, counters, answer);
+                reply_record::conclude(shared, counters, answer);
             } else {
                 counters.count(Reason::SendFailed);
             }

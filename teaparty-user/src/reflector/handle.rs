@@ -3,7 +3,6 @@
 mod change;
 mod list;
 mod reconfigure;
-mod session;
 mod status;
 
 use std::collections::HashMap;
@@ -16,14 +15,14 @@ use tokio::sync::mpsc::UnboundedSender;
 pub use self::list::SessionStatus;
 pub use self::reconfigure::ReconfigureError;
 pub(super) use self::reconfigure::changes;
-pub(super) use self::session::provisioned;
-pub use self::session::{SessionError, SessionId, SessionSpec};
 pub(super) use self::status::Away;
 pub use self::status::{Count, InterfaceStatus, Path};
 use super::Command;
-use super::config::{Config, address, ip};
+use super::config::Config;
+pub use super::config::session_spec::{SessionError, SessionId, SessionSpec};
 use super::instance::Instance;
 use super::provisioned::ProvisionedSet;
+use crate::net::address::{address, ip};
 use crate::net::socket::Socket;
 use crate::sync::locked;
 

@@ -10,12 +10,13 @@ use teaparty_common::maps::{Clock, SessionKey};
 use teaparty_common::reflect::Reason;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::burst_queue::Agenda;
 use super::config::{Config, XdpMode};
 use super::framed::Exits;
 use super::kernel_log::{Follower, KernelLog};
 use super::loader::{self, Attachment, LoadError, Loading};
-use super::maps::{Maps, MapsError};
-use super::pacing::Agenda;
+use super::maps::Maps;
+use super::pinned_map::MapsError;
 use super::pins::folder::Folder;
 use super::provisioned::ProvisionedSet;
 use super::reader::Reader;

@@ -168,7 +168,7 @@ fn admit(
     let payload = &octets[frame.payload_at()..frame.payload_at() + frame.payload_len];
     let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
     let received_ns = slow_path::arrival_ns(received, clock);
-    let session_flags = slow_path::admit(shared, (&mut key, tags), payload, view, received_ns)?;
+    let session_flags = shared.admit((&mut key, tags), payload, view, received_ns)?;
     let format = slow_path::format(session_flags, &view.config.policy);
     let meta = PacketMeta {
         received_ns,

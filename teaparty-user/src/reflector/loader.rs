@@ -20,8 +20,10 @@ use teaparty_common::maps::{ABI_VERSION, Clock, Session, SessionKey, TailCall, n
 use super::address_maps::{AddressMaps, Room};
 use super::addresses::AddressBook;
 use super::config::{Config, HISTORY_RINGS, Settings, XdpMode};
+use super::kernel_ledger::{KernelLedger, LedgerError};
 use super::kernel_log::{self, KernelLog};
-use super::maps::{self, ALL, FRESH, KernelLedger, Maps, MapsError};
+use super::maps::{self, ALL, FRESH, Maps};
+use super::pinned_map::MapsError;
 use super::pins::claim::claim;
 use super::pins::folder::Folder;
 use super::pins::{self, PinError};
@@ -125,6 +127,15 @@ pub enum LoadError {
     /// A map.
     #[error(transparent)]
     Maps(#[from] MapsError),
+}
+
+impl From<LedgerError> for LoadError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Program(_) => Self::Load(error.to_string()),
+            LedgerError::Map(error) => Self::Maps(error),
+        }
+    }
 }
 
 impl LoadError {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use teaparty_common::maps::SessionKey;
 use teaparty_common::reflect::Address;
 
-use super::config::ip;
+use crate::net::address::ip;
 use crate::sync::locked;
 
 /// Least time between two lines about one source.

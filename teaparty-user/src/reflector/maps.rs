@@ -8,29 +8,24 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key as Prefix, LpmTrie};
-use aya::maps::{Array, HashMap, Map, MapData, MapError, ProgramArray};
-use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
-use aya_obj::programs::XdpAttachType;
-use teaparty_common::frame::ETHERNET_LEN;
+use aya::maps::{Array, HashMap, MapData, MapError, ProgramArray};
+use aya::programs::{ProgramError, Xdp};
 use teaparty_common::maps::session_table::TableLayout;
 use teaparty_common::maps::{
-    ABI_VERSION, Clock, Config, ControlBlock, HistoryKey, HistoryRing, HistorySlot, KernelConfig, Session, SessionKey,
-    SessionOp, SessionOpRequest, TailCall, name, program,
+    ABI_VERSION, Clock, Config, ControlBlock, KernelConfig, Session, SessionKey, TailCall, name,
 };
-use teaparty_common::reflect::{Address, PacketMeta, Reason};
-use teaparty_common::wire::sender::ReflectedFields;
+use teaparty_common::reflect::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::address_maps::AddressMaps;
 use super::clock_step::ClockStep;
 use super::config::{HISTORY_RINGS, MOST_PROVISIONED};
-use super::loader::LoadError;
+use super::pinned_map::{MapsError, open};
 use super::prefixes::PrefixSet;
-use super::provisioned::{entry_flags, is_wildcard};
+use super::provisioned::{Provisioned, entry_flags, is_wildcard};
 use super::reader::Reader;
-use super::slow_path::Ledger;
 use super::table::KernelTable;
-use super::view::{Provisioned, View};
+use super::view::View;
 use crate::clock::{Clock as _, SystemClock};
 
 /// How long a packet may take to be judged by a version of the configuration that has just been replaced.
@@ -38,16 +33,6 @@ const GRACE: Duration = Duration::from_millis(2);
 
 /// For an update of an entry that is there, from linux/bpf.h.
 const BPF_EXIST: u64 = 2;
-
-/// A map that is missing, or refuses what it was given.
-#[derive(Debug, thiserror::Error)]
-#[error("map `{name}`: {source}")]
-pub struct MapsError {
-    /// The map.
-    pub name: &'static str,
-    /// Why.
-    pub source: MapError,
-}
 
 /// Names of all maps, in the order in which they are pinned.
 pub const ALL: [&str; 12] = [
@@ -78,12 +63,6 @@ pub struct Maps {
     /// Provisioned sessions that the map has room for.
     most_provisioned: usize,
     reader: Arc<Reader>,
-}
-
-/// Opens a pinned map as its type.
-pub(super) fn open<T: TryFrom<Map, Error = MapError>>(pins: &Path, name: &'static str) -> Result<T, MapsError> {
-    let map = MapData::from_pin(pins.join(name)).and_then(Map::from_map_data).and_then(T::try_from);
-    map.map_err(|source| MapsError { name, source })
 }
 
 impl Maps {
@@ -476,103 +455,5 @@ fn is_missing(error: &MapError) -> bool {
         MapError::KeyNotFound => true,
         MapError::SyscallError(error) => error.io_error.raw_os_error() == Some(libc::ENOENT),
         _ => false,
-    }
-}
-
-/// The kernel's ledger program and the histories that it keeps.
-pub struct KernelLedger {
-    program: Xdp,
-    history: Array<MapData, HistoryRing>,
-}
-
-impl KernelLedger {
-    /// Opens the ledger that is pinned in a folder, with the maps that it works on.
-    pub fn open(pins: &Path) -> Result<Self, LoadError> {
-        let program = Xdp::from_pin(pins.join(program::SESSION_OP), XdpAttachType::Interface);
-        let program = program.map_err(|error| LoadError::Load(format!("the ledger: {error}")))?;
-        Ok(Self { program, history: open(pins, name::HISTORY)? })
-    }
-
-    /// Has the kernel carry out one request; `None` if it can't.
-    fn run(&self, request: SessionOpRequest) -> Option<SessionOpRequest> {
-        const LEN: usize = ETHERNET_LEN + size_of::<SessionOpRequest>();
-        let mut input = [0u8; LEN];
-        input[ETHERNET_LEN..].copy_from_slice(request.as_bytes());
-        let mut output = [0u8; LEN];
-        let options =
-            TestRunOptions { data_in: Some(&input), data_out: Some(&mut output), ..TestRunOptions::default() };
-        if let Err(error) = self.program.test_run(options) {
-            tracing::debug!(%error, "the kernel does not write to a session");
-            return None;
-        }
-        let answer = SessionOpRequest::read_from_bytes(&output[ETHERNET_LEN..]).ok()?;
-        (answer.is_found != 0).then_some(answer)
-    }
-}
-
-impl Ledger for KernelLedger {
-    fn claim(
-        &self,
-        key: &SessionKey,
-        flags: u32,
-        _: &View,
-        reflected: &ReflectedFields,
-        meta: &mut PacketMeta,
-    ) -> Result<(), Reason> {
-        let request = SessionOpRequest {
-            key: *key,
-            operation: SessionOp::Claim as u32,
-            count: 1,
-            received_ns: meta.received_ns,
-            flags,
-            exchange: HistorySlot {
-                sender_sequence: reflected.sequence_number.get(),
-                sender_timestamp: reflected.timestamp.bits(),
-                ..HistorySlot::default()
-            },
-            ..SessionOpRequest::default()
-        };
-        let answer = self.run(request).ok_or(Reason::TableFull)?;
-        answer.session().fill_meta(meta, answer.sequence, answer.received);
-        Ok(())
-    }
-
-    fn claim_again(&self, key: &SessionKey, meta: &mut PacketMeta) -> Result<(), Reason> {
-        let request = SessionOpRequest {
-            key: *key,
-            operation: SessionOp::Again as u32,
-            count: 1,
-            received_ns: meta.received_ns,
-            ..SessionOpRequest::default()
-        };
-        let answer = self.run(request).ok_or(Reason::TableFull)?;
-        answer.session().fill_meta(meta, answer.sequence, answer.received);
-        Ok(())
-    }
-
-    fn unanswered(&self, key: &SessionKey, meta: &PacketMeta) {
-        self.run(SessionOpRequest {
-            key: *key,
-            operation: SessionOp::Claim as u32,
-            received_ns: meta.received_ns,
-            ..SessionOpRequest::default()
-        });
-    }
-
-    fn settle(&self, key: &SessionKey, meta: &PacketMeta, exchange: HistorySlot) {
-        self.run(SessionOpRequest {
-            key: *key,
-            operation: SessionOp::Record as u32,
-            received_ns: meta.received_ns,
-            exchange,
-            ..SessionOpRequest::default()
-        });
-    }
-
-    fn ring(&self, tag: u32) -> Option<HistoryRing> {
-        if tag == 0 {
-            return None;
-        }
-        self.history.get(&HistoryKey::ring(tag, HISTORY_RINGS), 0).ok()
     }
 }

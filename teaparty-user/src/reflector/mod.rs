@@ -3,13 +3,14 @@
 //! Reading order: [`config`] and [`view`] (what holds), [`slow_path`] (one packet's way), [`extra`] (TLVs that take more
 //! than the packet), [`control`], [`burst`] and [`pacing`] (several replies to one request), [`sessions`] and [`keys`] (state
 //! that is ours), [`socket`], [`ring`], [`link`] and [`framed`] (the engines), [`loader`] and [`maps`] (the kernel's side), [`instance`] (all of it on one interface), [`handle`],
-//! [`session_id`] and [`reload`] (how others look at it and change it).
+//! [`config::session_id`] and [`reload`] (how others look at it and change it).
 //!
 //! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `Event`.
 
 pub mod address_maps;
 pub mod addresses;
 pub mod burst;
+pub mod burst_queue;
 pub mod clock_step;
 pub mod config;
 pub mod control;
@@ -18,14 +19,17 @@ pub mod framed;
 pub mod frames;
 pub mod handle;
 pub mod instance;
+pub mod kernel_ledger;
 pub mod kernel_log;
 pub mod keys;
+pub mod ledger;
 pub mod link;
 pub mod loader;
 pub mod loop_log;
 pub mod lru;
 pub mod maps;
 pub mod pacing;
+pub mod pinned_map;
 pub mod pins;
 pub mod prefixes;
 pub mod provisioned;
@@ -33,10 +37,11 @@ pub mod queue;
 pub mod reader;
 pub mod reassembly;
 pub mod reload;
+pub mod reply_record;
 pub mod residence;
 pub mod ring;
+pub mod segment_routing;
 pub mod segments;
-pub mod session_id;
 pub mod sessions;
 pub mod shared;
 pub mod slow_path;
@@ -180,7 +185,7 @@ impl Reflector {
     /// The same with sessions that are provisioned from the first packet on; those that are no sessions are left out.
     pub fn start_with(config: Config, sessions: &[SessionSpec]) -> Result<(Self, ReflectorHandle), ReflectorError> {
         let config = Arc::new(config);
-        let provisioned = handle::provisioned(sessions);
+        let provisioned = config::session_spec::provisioned(sessions);
         let (sender, notices) = unbounded_channel();
         let (commands_in, commands) = unbounded_channel();
         // SAFETY: a `Watcher` owns its descriptor and never replaces or closes it while it lives.
@@ -526,9 +531,9 @@ fn follow_one(name: &mut String, instance: &Instance, found: Interface, host: &A
 
 /// Warns of addresses to answer for that the host does not have.
 fn tell_missing(config: &Config, host: &Host) {
-    let own: HashSet<Address> = host.addresses.iter().map(|own| config::address(own.ip)).collect();
+    let own: HashSet<Address> = host.addresses.iter().map(|own| crate::net::address::address(own.ip)).collect();
     for missing in config.addresses.iter().filter(|address| !own.contains(*address)) {
-        let address = config::ip(missing);
+        let address = crate::net::address::ip(missing);
         tracing::warn!(%address, "{address}: this host does not have the address; answers begin when it does");
     }
 }

@@ -4,107 +4,20 @@
 //! does not make the next ones later. Each reply goes the way of the first: keys, policy and session are looked at as
 //! they are then, and what is not allowed any more is not sent.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use teaparty_common::maps::{Clock, PuntHeader};
 use teaparty_common::reflect::PacketMeta;
 
+use super::burst_queue::{Burst, Request};
 use super::control::Control;
 use super::framed::{Exits, Framed};
 use super::shared::{Counters, Notice, Shared};
-use super::slow_path::More;
-use super::socket::{Datagram, Datagrams};
+use super::socket::Datagrams;
 use super::view::View;
 use crate::clock::{Clock as _, SystemClock};
-use crate::net::wait::{Alarm, wait};
-use crate::sync::locked;
-
-/// How long before its moment a reply is made. Then the thread waits without sleeping, which takes a processor for so
-/// long but is exact where the scheduler is not.
-const LEAD_NS: u64 = 100_000;
-/// When an alarm rings that nobody waits for.
-const NEVER: u64 = u64::MAX;
-
-/// The bursts that wait for their next reply.
-pub struct Agenda {
-    waiting: Mutex<BinaryHeap<Reverse<Burst>>>,
-    alarm: Alarm,
-}
-
-/// Replies that are still to be sent to one request.
-struct Burst {
-    /// When the next one is to leave, in nanoseconds of CLOCK_MONOTONIC.
-    at_ns: u64,
-    /// How many.
-    left: u16,
-    more: More,
-    request: Request,
-}
-
-/// A request as it came in.
-enum Request {
-    /// By itself.
-    Datagram(Box<Datagram>, Box<[u8]>),
-    /// In a frame.
-    Frame(Box<PuntHeader>, Box<[u8]>),
-}
-
-impl PartialEq for Burst {
-    fn eq(&self, other: &Self) -> bool {
-        self.at_ns == other.at_ns
-    }
-}
-
-impl Eq for Burst {}
-
-impl PartialOrd for Burst {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Burst {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.at_ns.cmp(&other.at_ns)
-    }
-}
-
-impl Agenda {
-    /// Without bursts.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { waiting: Mutex::default(), alarm: Alarm::new()? })
-    }
-
-    fn add(&self, more: More, first_ns: u64, request: Request) {
-        let replies = more.replies;
-        let at_ns = first_ns + u64::from(replies.interval_ns);
-        let mut waiting = locked(&self.waiting);
-        waiting.push(Reverse(Burst { at_ns, left: replies.count - 1, more, request }));
-        self.set_alarm(&waiting);
-    }
-
-    /// The next burst if its moment has come; else the alarm is set for it.
-    fn due(&self) -> Option<Burst> {
-        let mut waiting = locked(&self.waiting);
-        let is_due = waiting.peek().is_some_and(|Reverse(next)| next.at_ns <= SystemClock.monotonic_ns() + LEAD_NS);
-        if !is_due {
-            self.set_alarm(&waiting);
-            return None;
-        }
-        waiting.pop().map(|Reverse(burst)| burst)
-    }
-
-    fn set_alarm(&self, waiting: &BinaryHeap<Reverse<Burst>>) {
-        let next = waiting.peek().map_or(NEVER, |Reverse(next)| next.at_ns.saturating_sub(LEAD_NS));
-        if let Err(error) = self.alarm.set(next) {
-            tracing::error!(%error, "cannot set an alarm for replies that are to follow");
-        }
-    }
-}
+use crate::net::wait::wait;
 
 /// Answers a frame, and notes what is to follow the reply.
 pub fn take_frame(
@@ -120,11 +33,6 @@ pub fn take_frame(
     let now_ns = SystemClock.monotonic_ns();
     framed.flush(clock);
     shared.agenda.add(more, now_ns, Request::Frame(Box::new(*header), (&*frame).into()));
-}
-
-/// Notes what is to follow the reply to a datagram that is sent at `now_ns` of CLOCK_MONOTONIC.
-pub fn note_datagram(shared: &Shared, more: More, now_ns: u64, datagram: Datagram, payload: &[u8]) {
-    shared.agenda.add(more, now_ns, Request::Datagram(Box::new(datagram), payload.into()));
 }
 
 /// Sends what is to follow until asked to stop, which `wake` becoming readable makes it notice. Frames are counted in
@@ -186,6 +94,6 @@ fn send_next(
     burst.left -= 1;
     burst.at_ns += u64::from(burst.more.replies.interval_ns);
     if burst.left > 0 {
-        locked(&shared.agenda.waiting).push(Reverse(burst));
+        shared.agenda.put_back(burst);
     }
 }

@@ -8,7 +8,33 @@ use foldhash::fast::RandomState;
 use teaparty_common::maps::{Session, SessionKey};
 use teaparty_common::reflect::Address;
 
-use super::view::Provisioned;
+use super::keys::SessionKeys;
+
+/// A session that was configured.
+#[derive(Clone, Debug, Default)]
+pub struct Provisioned {
+    /// What of [`Session::flags`] is configured.
+    pub flags: u32,
+    /// Its keys.
+    pub keys: Arc<SessionKeys>,
+    /// What Extra Padding is compared with where a packet states no Bit Error Pattern; `None` for the default pattern.
+    pub bit_error_pattern: Option<Arc<[u8]>>,
+    /// Which of all changes made it what it is.
+    pub revision: u64,
+}
+
+impl Provisioned {
+    /// The same session with other keys.
+    pub fn with_keys(&self, keys: SessionKeys) -> Self {
+        let mut flags = self.flags & !(Session::AUTHENTICATED | Session::TLV_KEY);
+        for (flag, keys) in [(Session::AUTHENTICATED, &keys.base), (Session::TLV_KEY, &keys.tlv)] {
+            if !keys.is_empty() {
+                flags |= flag;
+            }
+        }
+        Self { flags, keys: Arc::new(keys), ..self.clone() }
+    }
+}
 
 /// Parts that versions share as long as nothing in them differs. A change copies one of them, and the list of them all.
 const PARTS: usize = 256;

@@ -8,7 +8,7 @@ use aya::maps::{HashMap, MapData, PerCpuArray};
 use teaparty_common::maps::{Counters, Session, SessionKey, name};
 use teaparty_common::reflect::REASON_SLOTS;
 
-use super::maps::{MapsError, open};
+use super::pinned_map::{MapsError, open};
 use super::table::KernelTable;
 
 /// The maps that are read.

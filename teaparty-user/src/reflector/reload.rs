@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use super::config::Config;
-use super::handle::{
-    Event, ReconfigureError, ReflectorHandle, SessionChange, SessionId, SessionSpec, State, changes, provisioned,
-};
+use super::config::session_spec::provisioned;
+use super::handle::{Event, ReconfigureError, ReflectorHandle, SessionChange, SessionId, SessionSpec, State, changes};
 use super::keys::SessionKeys;
-use super::provisioned::ProvisionedSet;
-use super::view::Provisioned;
+use super::provisioned::{Provisioned, ProvisionedSet};
 use crate::crypto::Key;
 use crate::sync::locked;
 

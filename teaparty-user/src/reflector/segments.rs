@@ -5,46 +5,21 @@
 
 use std::net::Ipv6Addr;
 
-use teaparty_common::frame::{IPV6_LEN, Ipv6, UDP_LEN, Udp};
+use teaparty_common::frame::{Ipv6, UDP_LEN, Udp};
 use teaparty_common::maps::Clock;
 use teaparty_common::reflect::{Address, Reason};
 use teaparty_common::tlv::return_path::Segments;
 use teaparty_common::wire::checksum;
-use zerocopy::network_endian::U16;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::IntoBytes;
 
+use super::reply_record;
+use super::segment_routing::{ROUTING_TYPE, SegmentRouting};
 use super::shared::{Counters, Shared};
 use super::slow_path::Answer;
-use super::socket;
 use crate::clock::{Clock as _, SystemClock};
 
 /// Hop Limit of every reply (ext-hdr-15 §3.1).
 const FRESH_HOP_LIMIT: u8 = 255;
-/// Most segments, the reply's own destination not counted. Each is an address that we send to because somebody said so.
-pub const MAX_SEGMENTS: usize = 16;
-
-/// The fixed head of a Segment Routing Header; the segments follow, the last one first (RFC 8754 §2).
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct SegmentRouting {
-    next_header: u8,
-    /// Units of eight octets behind the first eight.
-    len: u8,
-    routing_type: u8,
-    segments_left: u8,
-    last_entry: u8,
-    flags: u8,
-    tag: U16,
-}
-
-/// Routing Type of the Segment Routing Header.
-const ROUTING_TYPE: u8 = 4;
-
-/// Octets that a reply along this many segments has beyond its payload.
-pub fn overhead(segments: usize) -> usize {
-    IPV6_LEN + size_of::<SegmentRouting>() + (segments + 1) * size_of::<Address>() + UDP_LEN
-}
-
 /// Replies under way along segments.
 #[derive(Default)]
 pub struct Segmented {
@@ -61,14 +36,14 @@ impl Segmented {
     pub fn flush(&mut self, shared: &Shared, counters: &Counters, clock: &Clock) {
         for (answer, mut payload, segments) in self.pending.drain(..) {
             let timestamp = answer.seal(&mut payload, || SystemClock.realtime_ns(), clock);
-            socket::settle(shared, &answer, timestamp);
-            socket::note_residence(counters, &answer);
+            reply_record::settle(shared, &answer, timestamp);
+            reply_record::note_residence(counters, &answer);
             let way = way(&answer, &payload, segments);
             let sent = way.first().zip(shared.raw()).is_some_and(|(first, raw)| {
                 let sent = raw.send(&packet(&answer, &payload, &way), Ipv6Addr::from(first.0), answer.meta().interface);
                 sent.inspect_err(|error| tracing::debug!(%error, "cannot send along segments")).is_ok()
             });
-            if sent { socket::conclude(shared, counters, &answer) } else { counters.count(Reason::SendFailed) }
+            if sent { reply_record::conclude(shared, counters, &answer) } else { counters.count(Reason::SendFailed) }
         }
     }
 }

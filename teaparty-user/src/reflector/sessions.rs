@@ -3,6 +3,7 @@
 //! Admission and counting follow the kernel's, step by step and reason by reason (`teaparty-ebpf/src/session.rs`).
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 
 use teaparty_common::frame::Tags;
 use teaparty_common::maps::rate_limit::{self, SharedBucketSet};
@@ -10,13 +11,16 @@ use teaparty_common::maps::session_table::TableLayout;
 use teaparty_common::maps::{BUCKET_SETS, HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
 use teaparty_common::reflect::{Address, PacketMeta, Reason};
 use teaparty_common::tlv::measurement::HISTORY_DEPTH;
+use teaparty_common::wire::sender::ReflectedFields;
 use zerocopy::FromZeros;
 
 use super::config::{Config, HISTORY_RINGS};
+use super::ledger::Ledger;
 use super::lru::Lru;
 use super::provisioned::is_wildcard;
 use super::table::new_layout;
 use super::view::View;
+use crate::sync::locked;
 
 /// The table. Bounded in all its parts.
 pub struct SessionTable {
@@ -317,6 +321,37 @@ fn check_new((key, tags): (&SessionKey, Tags), view: &View, flags: u32, is_provi
         return Err(Reason::NotProvisioned);
     }
     Ok(())
+}
+
+impl Ledger for Mutex<SessionTable> {
+    fn claim(
+        &self,
+        key: &SessionKey,
+        flags: u32,
+        view: &View,
+        reflected: &ReflectedFields,
+        meta: &mut PacketMeta,
+    ) -> Result<(), Reason> {
+        let mut table = locked(self);
+        table.follow_restart(key, reflected.sequence_number.get(), reflected.timestamp.bits(), view);
+        table.assign(key, flags, view, meta)
+    }
+
+    fn claim_again(&self, key: &SessionKey, meta: &mut PacketMeta) -> Result<(), Reason> {
+        locked(self).assign_again(key, meta)
+    }
+
+    fn unanswered(&self, key: &SessionKey, _: &PacketMeta) {
+        locked(self).unanswered(key);
+    }
+
+    fn settle(&self, key: &SessionKey, _: &PacketMeta, exchange: HistorySlot) {
+        locked(self).settle(key, exchange);
+    }
+
+    fn ring(&self, tag: u32) -> Option<HistoryRing> {
+        locked(self).ring(tag).copied()
+    }
 }
 
 #[cfg(test)]

@@ -3,18 +3,21 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use teaparty_common::frame::Tags;
 use teaparty_common::maps::{Clock, Session, SessionKey};
-use teaparty_common::reflect::{REASON_SLOTS, Reason};
+use teaparty_common::packet_buf::ReadOnlyBuf;
+use teaparty_common::reflect::{self, Policy, REASON_SLOTS, Reason};
 use teaparty_common::tlv::access_report::AccessReport;
+use teaparty_common::wire::Mode;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::burst::Bursts;
+use super::burst_queue::Agenda;
+use super::kernel_ledger::KernelLedger;
+use super::ledger::Ledger;
 use super::loop_log::LoopLog;
-use super::maps::KernelLedger;
-use super::pacing::Agenda;
 use super::residence::Residence;
 use super::sessions::SessionTable;
-use super::slow_path::Ledger;
 use super::view::View;
 use crate::net::raw::RawV6;
 use crate::sync::locked;
@@ -139,6 +142,30 @@ impl Shared {
     pub fn notify(&self, notice: Notice) {
         // It may be gone already when the reflector ends.
         let _ = self.notices.send(notice);
+    }
+
+    /// Decides whether a packet may be answered where no kernel program has: completes its key, which comes without SSID,
+    /// and gives the flags of its session. `tags` are the VLAN tags of its frame, which came at `received_ns` of CLOCK_MONOTONIC.
+    pub fn admit(
+        &self,
+        (key, tags): (&mut SessionKey, Tags),
+        payload: &[u8],
+        view: &View,
+        received_ns: u64,
+    ) -> Result<u32, Reason> {
+        let ssid = |mode| reflect::ssid(&ReadOnlyBuf(payload), payload.len(), mode);
+        if !view.config.policy.has(Policy::NO_TLV | Policy::IGNORE_SSID) {
+            key.ssid = ssid(Mode::Unauthenticated);
+        }
+        let ssid_authenticated = ssid(Mode::Authenticated);
+        let admitted = locked(&self.table).admit((key, tags), ssid_authenticated, view, received_ns);
+        if admitted == Err(Reason::LoopGuard) {
+            if reflect::is_heartbeat(&ReadOnlyBuf(payload), payload.len(), &view.config.policy) {
+                return Err(Reason::Heartbeat);
+            }
+            self.loops.note(key);
+        }
+        admitted
     }
 
     /// Asks the engines to end. They look when something wakes them.

@@ -3,10 +3,7 @@
 //! [`answer`] does everything but the base packet; [`Answer::seal`] writes that, with T3 read just before, and signs;
 //! [`Answer::settle`] remembers the exchange.
 
-use std::sync::Mutex;
-
-use teaparty_common::frame::Tags;
-use teaparty_common::maps::{Clock, HistoryRing, HistorySlot, Session, SessionKey};
+use teaparty_common::maps::{Clock, HistorySlot, Session, SessionKey};
 use teaparty_common::packet_buf::{ReadOnlyBuf, SliceBuf};
 use teaparty_common::reflect::{
     self, PacketMeta, Policy, Reason, ReplyOptions, TlvIntegrity, TlvItem, Verdict, next_tlv,
@@ -22,13 +19,11 @@ use zerocopy::FromBytes;
 
 use super::burst::Permit;
 use super::control::{self, Control, Granted, Us};
-use super::extra::Host;
-use super::sessions::SessionTable;
-use super::shared::Shared;
+use super::extra::{Headers, Host};
+use super::ledger::Ledger;
 use super::view::View;
 use crate::clock::{Clock as _, SystemClock, plausible_arrival};
 use crate::crypto::Key;
-use crate::sync::locked;
 
 /// A packet to be answered.
 pub struct Job<'a> {
@@ -44,40 +39,6 @@ pub struct Job<'a> {
     pub has_segments: &'a dyn Fn() -> bool,
     /// How it stands to the several replies that it may ask for.
     pub control: Control<'a>,
-}
-
-/// The IP headers of a packet as received, as far as they are in sight.
-#[derive(Clone, Copy, Default)]
-pub struct Headers<'a> {
-    /// The IPv4 header without options, or the IPv6 header.
-    pub fixed: Option<&'a [u8]>,
-    /// The IPv6 extension headers, outer to inner.
-    pub extensions: &'a [u8],
-    /// VLAN tags of the frame.
-    pub tags: Tags,
-}
-
-/// Where a session's numbers come from: the kernel's maps for the sessions that the kernel owns, else our own table
-/// (design rule R4).
-pub trait Ledger {
-    /// Takes the Sequence Number for a reply that is certain, and adds what the session knows to the facts. `echo` is what the
-    /// reply repeats of its request: where that is the first of a sender that has started again, the session begins anew.
-    fn claim(
-        &self,
-        key: &SessionKey,
-        flags: u32,
-        view: &View,
-        reflected: &ReflectedFields,
-        meta: &mut PacketMeta,
-    ) -> Result<(), Reason>;
-    /// Takes the Sequence Number for another reply to a packet that has had one, likewise. Makes no session.
-    fn claim_again(&self, key: &SessionKey, meta: &mut PacketMeta) -> Result<(), Reason>;
-    /// Notes a packet that is not answered.
-    fn unanswered(&self, key: &SessionKey, meta: &PacketMeta);
-    /// Remembers an exchange whose reply was sent.
-    fn settle(&self, key: &SessionKey, meta: &PacketMeta, exchange: HistorySlot);
-    /// The ring that holds a session's last exchanges, by the session's tag.
-    fn ring(&self, tag: u32) -> Option<HistoryRing>;
 }
 
 /// A reply that lacks only its base packet.
@@ -107,30 +68,6 @@ pub struct More {
     pub permit: Permit,
     /// What was granted, the first one included.
     pub replies: Replies,
-}
-
-/// Decides whether a packet may be answered where no kernel program has: completes its key, which comes without SSID,
-/// and gives the flags of its session. `tags` are the VLAN tags of its frame, which came at `received_ns` of CLOCK_MONOTONIC.
-pub fn admit(
-    shared: &Shared,
-    (key, tags): (&mut SessionKey, Tags),
-    payload: &[u8],
-    view: &View,
-    received_ns: u64,
-) -> Result<u32, Reason> {
-    let ssid = |mode| reflect::ssid(&ReadOnlyBuf(payload), payload.len(), mode);
-    if !view.config.policy.has(Policy::NO_TLV | Policy::IGNORE_SSID) {
-        key.ssid = ssid(Mode::Unauthenticated);
-    }
-    let ssid_authenticated = ssid(Mode::Authenticated);
-    let admitted = locked(&shared.table).admit((key, tags), ssid_authenticated, view, received_ns);
-    if admitted == Err(Reason::LoopGuard) {
-        if reflect::is_heartbeat(&ReadOnlyBuf(payload), payload.len(), &view.config.policy) {
-            return Err(Reason::Heartbeat);
-        }
-        shared.loops.note(key);
-    }
-    admitted
 }
 
 /// Makes the reply's TLVs out of the request's, in place, and takes its Sequence Number.
@@ -379,37 +316,6 @@ impl Answer {
     /// The session.
     pub fn key(&self) -> &SessionKey {
         &self.key
-    }
-}
-
-impl Ledger for Mutex<SessionTable> {
-    fn claim(
-        &self,
-        key: &SessionKey,
-        flags: u32,
-        view: &View,
-        reflected: &ReflectedFields,
-        meta: &mut PacketMeta,
-    ) -> Result<(), Reason> {
-        let mut table = locked(self);
-        table.follow_restart(key, reflected.sequence_number.get(), reflected.timestamp.bits(), view);
-        table.assign(key, flags, view, meta)
-    }
-
-    fn claim_again(&self, key: &SessionKey, meta: &mut PacketMeta) -> Result<(), Reason> {
-        locked(self).assign_again(key, meta)
-    }
-
-    fn unanswered(&self, key: &SessionKey, _: &PacketMeta) {
-        locked(self).unanswered(key);
-    }
-
-    fn settle(&self, key: &SessionKey, _: &PacketMeta, exchange: HistorySlot) {
-        locked(self).settle(key, exchange);
-    }
-
-    fn ring(&self, tag: u32) -> Option<HistoryRing> {
-        locked(self).ring(tag).copied()
     }
 }
 

@@ -14,14 +14,17 @@ use teaparty_common::maps::{Clock, Session, SessionKey};
 use teaparty_common::reflect::{PacketMeta, Reason};
 use teaparty_common::tlv::return_path::ReturnPathRequest;
 
-use super::config::{Config, address, ip};
+use super::burst_queue::{Datagram, Request};
+use super::config::Config;
 use super::control::Control;
-use super::pacing;
+use super::extra::Headers;
+use super::reply_record::{conclude, note_residence, settle};
 use super::segments::Segmented;
 use super::shared::{Counters, Notice, Shared};
-use super::slow_path::{self, Answer, Headers, Job, More};
+use super::slow_path::{self, Answer, Job, More};
 use super::view::View;
 use crate::clock::{Clock as _, SystemClock};
+use crate::net::address::{address, ip};
 use crate::net::batch::{Outgoing, ReceiveBatch, Received, SendBatch};
 use crate::net::socket::{Options, Socket, SocketError};
 use crate::net::wait::{wait, wait_writable};
@@ -143,25 +146,14 @@ fn serve(
             // As for frames: at once.
             let now_ns = SystemClock.monotonic_ns();
             datagrams.flush(&clock, socket);
-            pacing::note_datagram(shared, more, now_ns, datagram, request.payload);
+            let request = Request::Datagram(Box::new(datagram), request.payload.into());
+            shared.agenda.add(more, now_ns, request);
         } else if datagrams.pending() == SEND_BATCH {
             datagrams.flush(&clock, socket);
         }
     }
     datagrams.flush(&clock, socket);
     Ok(())
-}
-
-/// What is known about a datagram that may be answered.
-#[derive(Clone)]
-pub struct Datagram {
-    /// Which of the sockets it came by.
-    pub socket: usize,
-    key: SessionKey,
-    session_flags: u32,
-    meta: PacketMeta,
-    peer: SocketAddr,
-    extensions: Vec<u8>,
 }
 
 /// Decides whether a datagram may be answered, and gathers what is known about it.
@@ -191,7 +183,7 @@ fn admit(
     }
     let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
     let received_ns = slow_path::arrival_ns(received, clock);
-    let session_flags = slow_path::admit(shared, (&mut key, Tags::NONE), request.payload, view, received_ns)?;
+    let session_flags = shared.admit((&mut key, Tags::NONE), request.payload, view, received_ns)?;
     let format = slow_path::format(session_flags, &view.config.policy);
     let meta = PacketMeta {
         received_ns,
@@ -335,31 +327,5 @@ pub fn send(
         } else {
             conclude(shared, counters, answer);
         }
-    }
-}
-
-/// Remembers an exchange with T3 as `timestamp`. Before the send and not after it: the sender may answer the reply with
-/// its next packet sooner than this thread runs again, and that packet must find what went before.
-pub fn settle(shared: &Shared, answer: &Answer, timestamp: u64) {
-    answer.settle(timestamp, shared.ledger(answer.is_authenticated()));
-}
-
-/// Adds the time that a packet has stayed, its T3 having just been read. A reply that follows another one was to wait,
-/// which says nothing of us.
-pub fn note_residence(counters: &Counters, answer: &Answer) {
-    if !answer.is_again {
-        counters.residence.add(SystemClock.monotonic_ns().saturating_sub(answer.meta().received_ns));
-    }
-}
-
-/// What follows a reply that was sent.
-pub fn conclude(shared: &Shared, counters: &Counters, answer: &Answer) {
-    if answer.is_again {
-        counters.count(Reason::Repeated);
-        return;
-    }
-    counters.count(Reason::Reflected);
-    if let Some(report) = answer.reply_options.access_report {
-        shared.notify(Notice::AccessReport { key: *answer.key(), report });
     }
 }

@@ -12,7 +12,7 @@ use rustix::rand::GetRandomFlags;
 use teaparty_common::maps::session_table::{self, SharedSlot, SharedTable, TableLayout, TableStorage};
 use teaparty_common::maps::{Session, SessionCounts, SessionKey, name};
 
-use super::maps::MapsError;
+use super::pinned_map::MapsError;
 
 /// How long the kernel program may take to make a session, by far.
 const GRACE: Duration = Duration::from_millis(2);

@@ -9,9 +9,8 @@ use teaparty_common::tlv::bit_error::DEFAULT_PATTERN;
 
 use super::addresses::AddressBook;
 use super::config::Config;
-use super::keys::SessionKeys;
 use super::prefixes::PrefixSet;
-use super::provisioned::ProvisionedSet;
+use super::provisioned::{Provisioned, ProvisionedSet};
 use crate::crypto::Key;
 use crate::net::host::Host;
 use crate::net::interface::Interface;
@@ -37,19 +36,6 @@ pub struct View {
     allowed: Arc<PrefixSet>,
 }
 
-/// A session that was configured.
-#[derive(Clone, Debug, Default)]
-pub struct Provisioned {
-    /// What of [`Session::flags`] is configured.
-    pub flags: u32,
-    /// Its keys.
-    pub keys: Arc<SessionKeys>,
-    /// What Extra Padding is compared with where a packet states no Bit Error Pattern; `None` for the default pattern.
-    pub bit_error_pattern: Option<Arc<[u8]>>,
-    /// Which of all changes made it what it is.
-    pub revision: u64,
-}
-
 /// The keys that a session's packets are verified with, the newer first.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys<'a> {
@@ -57,19 +43,6 @@ pub struct Keys<'a> {
     pub base: &'a [Key],
     /// Of HMAC TLVs.
     pub tlv: &'a [Key],
-}
-
-impl Provisioned {
-    /// The same session with other keys.
-    pub fn with_keys(&self, keys: SessionKeys) -> Self {
-        let mut flags = self.flags & !(Session::AUTHENTICATED | Session::TLV_KEY);
-        for (flag, keys) in [(Session::AUTHENTICATED, &keys.base), (Session::TLV_KEY, &keys.tlv)] {
-            if !keys.is_empty() {
-                flags |= flag;
-            }
-        }
-        Self { flags, keys: Arc::new(keys), ..self.clone() }
-    }
 }
 
 impl View {

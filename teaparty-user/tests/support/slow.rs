@@ -11,7 +11,9 @@ use teaparty_user::net::interface::Interface;
 use teaparty_user::reflector::burst::Bursts;
 use teaparty_user::reflector::config::{Config, DestinationNode, Settings};
 use teaparty_user::reflector::control::Control;
-use teaparty_user::reflector::slow_path::{Headers, Job, Ledger, answer};
+use teaparty_user::reflector::extra::Headers;
+use teaparty_user::reflector::ledger::Ledger;
+use teaparty_user::reflector::slow_path::{Job, answer};
 use teaparty_user::reflector::view::View;
 
 /// The slow path under one configuration.

@@ -63,7 +63,7 @@ fn book(name: &str, change: impl FnOnce(&mut Settings)) -> AddressBook {
 }
 
 fn answered(book: &AddressBook) -> Vec<String> {
-    let mut all: Vec<String> = book.answered().iter().map(|own| super::super::config::ip(own).to_string()).collect();
+    let mut all: Vec<String> = book.answered().iter().map(|own| crate::net::address::ip(own).to_string()).collect();
     all.sort_unstable();
     all
 }

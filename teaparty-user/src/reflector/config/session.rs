@@ -7,8 +7,8 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::session_spec::{SessionId, SessionSpec};
 use super::{ConfigError, Format, wrong};
-use crate::reflector::handle::{SessionId, SessionSpec};
 use crate::reflector::keys::{KeyLoader, SessionKeys};
 use crate::units::parse_hex;
 

@@ -5,8 +5,8 @@ use teaparty_common::maps::SessionKey;
 use super::{Event, ReflectorHandle, SessionChange, SessionError, SessionId, SessionSpec, State};
 use crate::reflector::config::MOST_PROVISIONED;
 use crate::reflector::keys::KeyChange;
+use crate::reflector::provisioned::Provisioned;
 use crate::reflector::provisioned::is_wildcard;
-use crate::reflector::view::Provisioned;
 use crate::sync::locked;
 
 impl ReflectorHandle {

@@ -8,7 +8,8 @@ use serde::Serialize;
 use teaparty_common::reflect::{REASON_SLOTS, REASONS, Reason};
 
 use super::ReflectorHandle;
-use crate::reflector::config::{Config, ip};
+use crate::net::address::ip;
+use crate::reflector::config::Config;
 use crate::reflector::instance::Instance;
 use crate::reflector::residence::Residences;
 use crate::reflector::shared::{Counters, KernelCounts, Tally};

@@ -8,7 +8,7 @@ use crate::crypto::Key;
 use crate::net::interface::Interface;
 use crate::reflector::config::{Config, Settings};
 use crate::reflector::keys::SessionKeys;
-use crate::reflector::view::Provisioned;
+use crate::reflector::provisioned::Provisioned;
 
 fn view(change: impl FnOnce(&mut Settings)) -> View {
     let mut settings = Settings { iface: vec!["t0".into()], ..Settings::default() };

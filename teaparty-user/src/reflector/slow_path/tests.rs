@@ -13,7 +13,7 @@ use super::*;
 use crate::net::interface::Interface;
 use crate::reflector::config::{Config, Settings};
 use crate::reflector::keys::SessionKeys;
-use crate::reflector::view::Provisioned;
+use crate::reflector::provisioned::Provisioned;
 
 #[path = "../../../../teaparty-common/tests/support/vectors.rs"]
 mod vectors;
@@ -168,7 +168,7 @@ fn every_vector_comes_out_as_expected() {
                 }
                 if let Some(ip) = &vector.reply_ip {
                     let to = match answer.path_request {
-                        Some(ReturnPathRequest::Address(address)) => super::super::config::ip(&address),
+                        Some(ReturnPathRequest::Address(address)) => crate::net::address::ip(&address),
                         _ => vector.ctx.source,
                     };
                     if to != ip.destination {

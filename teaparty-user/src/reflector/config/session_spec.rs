@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use teaparty_common::maps::{Session, SessionKey};
 
-use crate::reflector::config::{Format, address, ip};
+use super::Format;
+use crate::net::address::{address, ip};
 use crate::reflector::keys::SessionKeys;
-use crate::reflector::provisioned::ProvisionedSet;
-use crate::reflector::view::Provisioned;
+use crate::reflector::provisioned::{Provisioned, ProvisionedSet};
 
 /// A session's addresses, ports and SSID, as in the packets that come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -1,6 +1,6 @@
 //! Which sessions can be provisioned at all: rules that the API and configuration files share.
 
-use super::handle::SessionId;
+use super::session_spec::SessionId;
 
 /// A part of a [`SessionId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,124 @@
+//! The bursts that wait for their next reply (RFC 10052 §3), by its moment.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+
+use teaparty_common::maps::{PuntHeader, SessionKey};
+use teaparty_common::reflect::PacketMeta;
+
+use super::slow_path::More;
+use crate::clock::{Clock as _, SystemClock};
+use crate::net::wait::Alarm;
+use crate::sync::locked;
+
+/// How long before its moment a reply is made. Then the thread waits without sleeping, which takes a processor for so
+/// long but is exact where the scheduler is not.
+const LEAD_NS: u64 = 100_000;
+/// When an alarm rings that nobody waits for.
+const NEVER: u64 = u64::MAX;
+
+/// The bursts that wait for their next reply.
+pub struct Agenda {
+    waiting: Mutex<BinaryHeap<Reverse<Burst>>>,
+    /// Rings when a reply is due.
+    pub alarm: Alarm,
+}
+
+/// Replies that are still to be sent to one request.
+pub struct Burst {
+    /// When the next one is to leave, in nanoseconds of CLOCK_MONOTONIC.
+    pub at_ns: u64,
+    /// How many.
+    pub left: u16,
+    /// What was granted.
+    pub more: More,
+    /// What they answer.
+    pub request: Request,
+}
+
+/// A request as it came in.
+pub enum Request {
+    /// By itself.
+    Datagram(Box<Datagram>, Box<[u8]>),
+    /// In a frame.
+    Frame(Box<PuntHeader>, Box<[u8]>),
+}
+
+impl PartialEq for Burst {
+    fn eq(&self, other: &Self) -> bool {
+        self.at_ns == other.at_ns
+    }
+}
+
+impl Eq for Burst {}
+
+impl PartialOrd for Burst {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Burst {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.at_ns.cmp(&other.at_ns)
+    }
+}
+
+impl Agenda {
+    /// Without bursts.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { waiting: Mutex::default(), alarm: Alarm::new()? })
+    }
+
+    /// Adds the replies that are to follow one that was sent at `first_ns` of CLOCK_MONOTONIC.
+    pub fn add(&self, more: More, first_ns: u64, request: Request) {
+        let replies = more.replies;
+        let at_ns = first_ns + u64::from(replies.interval_ns);
+        let mut waiting = locked(&self.waiting);
+        waiting.push(Reverse(Burst { at_ns, left: replies.count - 1, more, request }));
+        self.set_alarm(&waiting);
+    }
+
+    /// The next burst if its moment has come; else the alarm is set for it.
+    pub fn due(&self) -> Option<Burst> {
+        let mut waiting = locked(&self.waiting);
+        let is_due = waiting.peek().is_some_and(|Reverse(next)| next.at_ns <= SystemClock.monotonic_ns() + LEAD_NS);
+        if !is_due {
+            self.set_alarm(&waiting);
+            return None;
+        }
+        waiting.pop().map(|Reverse(burst)| burst)
+    }
+
+    /// Puts a burst back that has more replies to send.
+    pub fn put_back(&self, burst: Burst) {
+        locked(&self.waiting).push(Reverse(burst));
+    }
+
+    fn set_alarm(&self, waiting: &BinaryHeap<Reverse<Burst>>) {
+        let next = waiting.peek().map_or(NEVER, |Reverse(next)| next.at_ns.saturating_sub(LEAD_NS));
+        if let Err(error) = self.alarm.set(next) {
+            tracing::error!(%error, "cannot set an alarm for replies that are to follow");
+        }
+    }
+}
+
+/// What is known about a datagram that may be answered.
+#[derive(Clone)]
+pub struct Datagram {
+    /// Which of the sockets it came by.
+    pub socket: usize,
+    /// Its session.
+    pub key: SessionKey,
+    /// [`teaparty_common::maps::Session::flags`] of the session, or what a new one is to start with.
+    pub session_flags: u32,
+    /// What is known about it.
+    pub meta: PacketMeta,
+    /// Where it came from.
+    pub peer: SocketAddr,
+    /// The IPv6 extension headers, outer to inner.
+    pub extensions: Vec<u8>,
+}
