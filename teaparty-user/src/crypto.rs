@@ -20,6 +20,7 @@ use teaparty_common::wire::{AUTHENTICATED_LEN, HMAC_COVERS, HMAC_LEN};
 use zeroize::Zeroizing;
 
 use crate::files;
+use crate::files::limit::reading;
 use crate::layout::count;
 use crate::logging;
 
@@ -207,7 +208,7 @@ pub enum KeySource {
 impl KeySource {
     /// Reads the key. Warns about one that is short.
     pub fn load(&self) -> Result<Key, KeyError> {
-        let key = self.read()?;
+        let key = reading(|| self.read())?;
         key.warn_if_short(self);
         Ok(key)
     }

@@ -4,6 +4,8 @@
 //! A named pipe in the place of a configuration would keep its reader waiting for ever, and a file of another user is one
 //! that this user changes at will.
 
+pub mod limit;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};

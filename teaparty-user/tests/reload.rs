@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -174,6 +174,33 @@ fn a_key_file_with_another_key_counts_as_changed() {
     put("another");
     assert_eq!(running.reload().1["applied"], json!([{"key": "auth-key-file"}, {"key": "session"}]));
     assert_eq!(running.reload().1["applied"], json!([]));
+}
+
+#[test]
+fn a_file_that_takes_long_to_parse_is_taken_over_and_does_not_delay_the_end() {
+    let mut running = Running::start(&text(&session(1)));
+    // Without optimisation they take longer than files may take to be read.
+    let many = |ssid: u16| {
+        let mut text = text(&format!("min-payload = {ssid}\n"));
+        for n in 0..65_536 {
+            text += &format!("[[session]]\nsource = '{}'\nssid = {ssid}\n", std::net::Ipv4Addr::from(0x0a00_0000 + n));
+        }
+        text
+    };
+    let signal = |running: &Running, signal| {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.child.id().cast_signed()), signal).unwrap();
+    };
+    running.write(&many(14));
+    signal(&running, nix::sys::signal::Signal::SIGHUP);
+    let line = running.logged("onfiguration ");
+    assert!(line.contains("in force: "), "{line}");
+    assert_eq!(running.request("GET", "/api/v1/sessions?provisioned=true&limit=1", "").1["total"], 65_536);
+    running.write(&many(15));
+    signal(&running, nix::sys::signal::Signal::SIGHUP);
+    let begun = Instant::now();
+    signal(&running, nix::sys::signal::Signal::SIGTERM);
+    let status = running.child.wait().unwrap();
+    assert!(status.success() && begun.elapsed() < Duration::from_secs(5), "{status} {:?}", begun.elapsed());
 }
 
 #[test]

@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use super::AppState;
 use super::error::ApiError;
+use crate::files::limit::LimitError;
 use crate::reflector::handle::ReconfigureError;
 
-/// How long reading the configuration and the keys may take.
+/// How long the files with configuration and keys may take to be read; what is in them may take longer to parse.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A setting: of the reflector of this name, or of the process.
@@ -55,6 +56,15 @@ pub enum ReloadError {
     /// The kernel.
     #[error(transparent)]
     Refused(#[from] ReconfigureError),
+}
+
+impl From<LimitError> for ReloadError {
+    fn from(error: LimitError) -> Self {
+        match error {
+            LimitError::Slow => Self::Slow,
+            LimitError::NoThread(error) => Self::NoThread(error),
+        }
+    }
 }
 
 /// Reads the configuration again, whenever asked to.

@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::{SecretError, open_secret};
 use crate::files;
+use crate::files::limit::reading;
 
 /// Most octets of a file with certificates, or with a key.
 const MAX_FILE: u64 = 1 << 20;
@@ -173,7 +174,7 @@ impl fmt::Debug for Tls {
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let name = path.display().to_string();
     let unreadable = |reason| TlsError::Unreadable { path: name.clone(), reason };
-    let text = content(files::open(path).map_err(unreadable)?).map_err(unreadable)?;
+    let text = reading(|| files::open(path).and_then(content)).map_err(unreadable)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let chain = chain.map_err(|error| malformed(&name, error))?;
     match chain.is_empty() {
@@ -185,11 +186,11 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
 /// The key in a file that only its owner may read or write.
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let name = path.display().to_string();
-    let file = open_secret(path).map_err(|error| match error {
+    let text = reading(|| open_secret(path).and_then(|file| content(file).map_err(SecretError::Unreadable)));
+    let text = text.map_err(|error| match error {
         SecretError::Unreadable(reason) => TlsError::Unreadable { path: name.clone(), reason },
         SecretError::Exposed(mode) => TlsError::Exposed { path: name.clone(), mode },
     })?;
-    let text = content(file).map_err(|reason| TlsError::Unreadable { path: name.clone(), reason })?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
         pem::Error::NoItemsFound => {
             TlsError::Missing { path: name, what: "private key without a passphrase", begins: "PRIVATE KEY" }

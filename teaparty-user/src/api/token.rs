@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::crypto::{SecretError, open_secret};
+use crate::files::limit::reading;
 
 /// Fewest octets of a token: at 64 characters to choose from these are 96 bits.
 const MIN_LEN: usize = 16;
@@ -53,13 +54,15 @@ impl Token {
     /// Reads the token from a file that only its owner may read: one line.
     pub fn load(path: &Path) -> Result<Self, TokenError> {
         let name = path.display().to_string();
-        let unreadable = |reason| TokenError::Unreadable { path: name.clone(), reason };
-        let file = open_secret(path).map_err(|error| match error {
-            SecretError::Unreadable(reason) => unreadable(reason),
+        let mut content = Zeroizing::new(Vec::with_capacity(MAX_LEN + 2));
+        let read = reading(|| {
+            let file = open_secret(path)?;
+            file.take(MAX_LEN as u64 + 2).read_to_end(&mut content).map_err(SecretError::Unreadable)
+        });
+        read.map_err(|error| match error {
+            SecretError::Unreadable(reason) => TokenError::Unreadable { path: name.clone(), reason },
             SecretError::Exposed(_) => TokenError::Exposed(name.clone()),
         })?;
-        let mut content = Zeroizing::new(Vec::with_capacity(MAX_LEN + 2));
-        file.take(MAX_LEN as u64 + 2).read_to_end(&mut content).map_err(unreadable)?;
         Self::new(content.strip_suffix(b"\n").unwrap_or(&content)).ok_or(TokenError::Unusable(name))
     }
 

@@ -15,6 +15,7 @@ use super::service::Service;
 use super::typed::Typed;
 use crate::api::access::Access;
 use crate::files;
+use crate::files::limit::reading;
 use crate::reflector::config::{Config, ConfigError, Format, SessionSettings, Settings, XdpMode};
 use crate::reflector::handle::SessionSpec;
 use crate::reflector::keys::KeyLoader;
@@ -305,11 +306,10 @@ pub fn text_of(path: &Path) -> Result<String, String> {
         let mut octets = Vec::new();
         source.take(MAX_FILE + 1).read_to_end(&mut octets).map(|_| octets)
     };
-    let octets = if is_standard_input(path) {
-        read(&mut std::io::stdin().lock())
-    } else {
-        files::open(path).and_then(|mut file| read(&mut file))
-    };
+    let octets = reading(|| match is_standard_input(path) {
+        true => read(&mut std::io::stdin().lock()),
+        false => files::open(path).and_then(|mut file| read(&mut file)),
+    });
     let octets = octets.map_err(|error| format!("cannot be read: {error}"))?;
     if octets.len() as u64 > MAX_FILE {
         return Err(format!("is longer than {} MiB; is this the right file?", MAX_FILE >> 20));

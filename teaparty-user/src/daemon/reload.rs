@@ -2,7 +2,6 @@
 //! leaves all as it is. Then what can change while packets are answered changes, and the rest is named.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::api::access::{Access, TLS_CERT, TLS_KEY, TOKEN_FILE};
@@ -11,6 +10,7 @@ use crate::config::document::keys;
 use crate::config::plan::{Asked, Plan, is_standard_input};
 use crate::config::service::Service;
 use crate::files;
+use crate::files::limit::LimitedReader;
 use crate::heartbeat::{Heartbeat, Heartbeats};
 use crate::reflector::handle::{ReflectorHandle, SessionSpec};
 use crate::reflector::keys::KeyLoader;
@@ -24,8 +24,7 @@ pub struct Reloader {
     handles: Vec<ReflectorHandle>,
     heartbeats: Heartbeats,
     access: Access,
-    /// True if the files are being read; one that does not answer is not asked again.
-    is_reading: Arc<AtomicBool>,
+    reader: LimitedReader,
     /// What the file said last; held while a reload runs, so that there is one at a time.
     last: Mutex<Last>,
 }
@@ -47,31 +46,15 @@ impl Reloader {
     ) -> Self {
         let sessions = plan.reflectors.iter().map(|planned| planned.sessions.clone()).collect();
         let last = Mutex::new(Last { service: plan.service.clone(), sessions });
-        let (asked, loader, is_reading) = (Arc::new(asked), Arc::new(loader), Arc::default());
-        Self { asked, loader, is_reading, handles, heartbeats, access: plan.access.clone(), last }
+        let (asked, loader, reader) = (Arc::new(asked), Arc::new(loader), LimitedReader::default());
+        Self { asked, loader, reader, handles, heartbeats, access: plan.access.clone(), last }
     }
 
     /// Reads configuration and keys, on a thread of its own: a file system may not answer, and must not keep us from ending.
     fn read(&self) -> Result<Plan, ReloadError> {
-        if self.is_reading.swap(true, Ordering::AcqRel) {
-            return Err(ReloadError::Slow);
-        }
-        let (asked, loader, is_reading) = (self.asked.clone(), self.loader.clone(), self.is_reading.clone());
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let read = move || {
-            let plan = Plan::read(&asked, &loader);
-            is_reading.store(false, Ordering::Release);
-            // Nobody may be waiting any more.
-            let _ = sender.send(plan);
-        };
-        if let Err(error) = std::thread::Builder::new().name("reload".into()).spawn(read) {
-            self.is_reading.store(false, Ordering::Release);
-            return Err(ReloadError::NoThread(error));
-        }
-        receiver
-            .recv_timeout(PATIENCE)
-            .map_err(|_| ReloadError::Slow)?
-            .map_err(|problems| ReloadError::Wrong(problems.to_string()))
+        let (asked, loader) = (self.asked.clone(), self.loader.clone());
+        let plan = self.reader.run(PATIENCE, move || Plan::read(&asked, &loader))?;
+        plan.map_err(|problems| ReloadError::Wrong(problems.to_string()))
     }
 
     /// Heartbeats, and the files that say who may use the API, change at once; all else of the process at a restart.

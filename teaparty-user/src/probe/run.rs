@@ -25,6 +25,7 @@ use crate::api::server;
 use crate::clock::{Clock, SystemClock};
 use crate::config::plan::is_standard_input;
 use crate::exit::Exit;
+use crate::files::limit::LimitedReader;
 use crate::reflector::keys::KeyLoader;
 use crate::stdio::{self, Reader};
 use crate::{process, service};
@@ -85,6 +86,7 @@ async fn follow(
     let (mut supervisor, mut messages) = Supervisor::new(board.clone());
     let is_file = !is_standard_input(&path);
     let mut stamp = stamp_of(&path);
+    let reader = Arc::new(LimitedReader::default());
     supervisor.configure(config);
     service::ready("measuring");
     let mut lines = Lines { is_wanted: format == Format::Jsonl, written: HashMap::new() };
@@ -111,7 +113,13 @@ async fn follow(
             tracing::warn!(error = %ReloadError::Gone);
         } else if is_asked {
             stamp = stamp_of(&path);
-            if let Some(config) = reload(&path, &loader, typed, &board).await {
+            // A long file may keep nobody from ending.
+            let config = tokio::select! {
+                config = reload(&path, &loader, &reader, typed, &board) => config,
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+            };
+            if let Some(config) = config {
                 let mut restart = started.0.changed(&config.reach, |key| access.is_kept(&config.access, key));
                 if config.series != started.1 {
                     restart.push("buckets".into());
@@ -137,14 +145,20 @@ fn renew(access: &Access, newer: &Access) {
     }
 }
 
-async fn reload(path: &Path, loader: &Arc<KeyLoader>, typed: Typed, board: &Board) -> Option<Config> {
-    let (path, loader) = (path.to_owned(), loader.clone());
-    let read = tokio::task::spawn_blocking(move || Config::read(&path, &loader, typed));
-    let config = match tokio::time::timeout(PATIENCE, read).await {
+async fn reload(
+    path: &Path,
+    loader: &Arc<KeyLoader>,
+    reader: &Arc<LimitedReader>,
+    typed: Typed,
+    board: &Board,
+) -> Option<Config> {
+    let (path, loader, reader) = (path.to_owned(), loader.clone(), reader.clone());
+    let read = move || reader.run(PATIENCE, move || Config::read(&path, &loader, typed));
+    let config = match tokio::task::spawn_blocking(read).await {
         Ok(Ok(Ok(config))) => Ok(config),
         Ok(Ok(Err(problems))) => Err(problems.to_string()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(ReloadError::Slow.to_string()),
+        Ok(Err(error)) => Err(ReloadError::from(error).to_string()),
+        Err(error) => Err(error.to_string()),
     };
     board.count_reload(config.is_ok());
     match config {
