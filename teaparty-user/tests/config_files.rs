@@ -164,6 +164,25 @@ fn more_addresses_than_may_be_are_refused_by_name_and_number() {
     }
 }
 
+#[test]
+fn more_sessions_than_may_be_are_refused_by_name_and_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("many.toml");
+    // One more than there may be. That all are the same is not looked at any more.
+    let text = format!("iface = 'lo'\nsession = [{}]\n", "{source='::1'},".repeat(1_048_577));
+    std::fs::write(&path, text).unwrap();
+    let file = path.to_str().unwrap();
+    for arguments in [&["config", "check", file][..], &["reflector", "--config", file]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_teaparty"));
+        // A build without optimisation takes its time to parse it.
+        let output = command.args(arguments).timeout(Duration::from_secs(300)).output().unwrap();
+        let error = stderr(&output);
+        assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(2), true), "{arguments:?}: {error}");
+        let is_named = [":2:11: session: ", "1048576", "1048577"].iter().all(|part| error.contains(part));
+        assert!(is_named && error.lines().count() < 5, "{arguments:?}: {error}");
+    }
+}
+
 /// Bad files that an editor with the schema shows to be bad; the others are wrong in ways that no schema can say.
 const BAD_BY_SCHEMA: &[&str] = &[
     "bad-session",

@@ -60,7 +60,7 @@ async fn show(app: &AppState, id: SessionId) -> Result<Response, ApiError> {
             body = SessionView,
             headers(("ETag" = String), ("Location" = String))
         ),
-        (status = 409, description = "It exists")
+        (status = 409, description = "It exists, or there is no place for it")
     )
 )]
 pub async fn create(State(app): State<AppState>, mut fields: Fields) -> Result<Response, ApiError> {
@@ -100,7 +100,8 @@ fn created(app: &AppState, shown: Response, id: SessionId) -> Result<Response, A
             description = "The session, which is new",
             body = SessionView,
             headers(("ETag" = String), ("Location" = String))
-        )
+        ),
+        (status = 409, description = "There is no place for it")
     )
 )]
 pub async fn put(

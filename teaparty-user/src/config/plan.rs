@@ -16,7 +16,7 @@ use super::typed::Typed;
 use crate::api::access::Access;
 use crate::files;
 use crate::files::limit::reading;
-use crate::reflector::config::{Config, ConfigError, Format, SessionSettings, Settings, XdpMode};
+use crate::reflector::config::{Config, ConfigError, Format, SessionSettings, Settings, XdpMode, check_provisioned};
 use crate::reflector::handle::SessionSpec;
 use crate::reflector::keys::KeyLoader;
 
@@ -223,6 +223,11 @@ fn layers<'a>(document: &mut Document<'a>, root: Table<'a>) -> Vec<Table<'a>> {
 /// One reflector, or `None` and what is wrong with it.
 fn planned<'a>(document: &mut Document<'a>, layer: &Table<'a>, asked: &Asked, loader: &KeyLoader) -> Option<Planned> {
     let before = document.problems.len();
+    // Too many to be looked at one by one.
+    if let Err(error) = check_provisioned(session_count(layer)) {
+        document.refused(layer, false, error);
+        return None;
+    }
     let known_keys = keys::<SessionSettings>();
     let mut written: Vec<Option<SessionSettings>> = Vec::new();
     for at in 0.. {
@@ -274,6 +279,14 @@ fn planned<'a>(document: &mut Document<'a>, layer: &Table<'a>, asked: &Asked, lo
     }
     let config = config.filter(|_| document.problems.len() == before)?;
     Some(Planned { config, sessions })
+}
+
+/// Returns the number of sessions in a reflector's tables.
+fn session_count(layer: &Table<'_>) -> usize {
+    layer.get("session").map_or(0, |value| match value.get_ref() {
+        DeValue::Array(tables) => tables.len(),
+        _ => 1,
+    })
 }
 
 /// The table of one session.

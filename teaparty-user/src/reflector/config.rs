@@ -253,8 +253,8 @@ impl Config {
     }
 }
 
-/// Whether so many sessions may be provisioned.
-fn check_provisioned(count: usize) -> Result<(), ConfigError> {
+/// Refuses more sessions than can be provisioned.
+pub fn check_provisioned(count: usize) -> Result<(), ConfigError> {
     if count <= MOST_PROVISIONED {
         return Ok(());
     }

@@ -536,7 +536,7 @@ fn load_programs(object: &mut Ebpf) -> Result<(), LoadError> {
 /// The provisioned sessions of an earlier start, where their map is too small for those of this one.
 fn outgrown(folder: &Path, view: &View) -> Result<Option<Vec<(SessionKey, Session)>>, MapsError> {
     let places = maps::provisioned_places(folder)? as usize;
-    (places < view.provisioned.len()).then(|| maps::provisioned(folder)).transpose()
+    (places < view.entries()).then(|| maps::provisioned(folder)).transpose()
 }
 
 /// Warns where an adopted table has another size than the one configured: a map keeps the size it was made with.

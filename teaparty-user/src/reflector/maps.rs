@@ -60,7 +60,7 @@ pub struct Maps {
     allowed: LpmTrie<MapData, Address, u32>,
     sessions: Arc<KernelTable>,
     provisioned: HashMap<MapData, SessionKey, Session>,
-    /// Provisioned sessions that the map has room for.
+    /// Places in the map for provisioned sessions.
     most_provisioned: usize,
     reader: Arc<Reader>,
 }
@@ -199,17 +199,18 @@ impl Maps {
     /// size that it was made with.
     fn check_room(&self, view: &View) -> Result<(), MapsError> {
         let (most, count) = (self.most_provisioned, view.provisioned.len());
-        if count <= most {
+        if view.entries() <= most {
             return Ok(());
         }
         let what = format!(
-            "it has room for {most} provisioned sessions, and these are {count}; a restart with them in the configuration \
-             file makes room"
+            "it has {most} places, and these {count} sessions take {}; a restart with them in the configuration file makes \
+             room",
+            view.entries()
         );
         Err(MapsError { name: name::PROVISIONED, source: MapError::IoError(std::io::Error::other(what)) })
     }
 
-    /// Provisioned sessions that the map has room for.
+    /// Returns the number of places in the map for provisioned sessions, of which some take two.
     pub fn most_provisioned(&self) -> usize {
         self.most_provisioned
     }
@@ -222,7 +223,7 @@ impl Maps {
 
     fn set_provisioned(&mut self, view: &View) -> Result<(), MapsError> {
         // One that is full has no place for the new ones beside those that go.
-        if self.provisioned.keys().count() + view.provisioned.len() > self.most_provisioned {
+        if self.provisioned.keys().count() + view.entries() > self.most_provisioned {
             self.forget_provisioned(view)?;
         }
         let failed = |source| MapsError { name: name::PROVISIONED, source };

@@ -184,6 +184,15 @@ impl ProvisionedSet {
         self.len
     }
 
+    /// Returns the number of entries that a map must have room for: one for each session, and another for each that is found
+    /// whatever the SSID of a packet is. With `ignores_ssid` these are all.
+    ///
+    /// Sessions that differ by their SSIDs alone share that second entry. Then the number may be above what is needed.
+    pub fn entries(&self, ignores_ssid: bool) -> usize {
+        let found_by_any = if ignores_ssid { self.len } else { self.any_ssid };
+        self.len + found_by_any
+    }
+
     /// Returns true if there is none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -246,6 +255,9 @@ mod tests {
         assert!(set.has_wildcards() && !set.has_authenticated() && before.has_authenticated());
         assert!(set.remove(&any_port).is_some() && set.remove(&any_port).is_none());
         assert!(!set.has_wildcards() && set.len() == 1 && before.len() == 2);
+        assert_eq!((before.entries(false), before.entries(true)), (2, 4));
+        set.insert(any_port, Provisioned { flags: Session::NO_TLV, ..Provisioned::default() });
+        assert_eq!((set.entries(false), set.entries(true)), (3, 4));
     }
 
     #[test]

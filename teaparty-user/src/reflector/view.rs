@@ -144,7 +144,13 @@ impl View {
         self.provisioned.has_any_ssid() || (self.ignores_ssid() && !self.provisioned.is_empty())
     }
 
-    fn ignores_ssid(&self) -> bool {
+    /// Returns the number of places that the provisioned sessions take in a map.
+    pub fn entries(&self) -> usize {
+        self.provisioned.entries(self.ignores_ssid())
+    }
+
+    /// Returns true if no SSID in a packet counts.
+    pub fn ignores_ssid(&self) -> bool {
         self.config.policy.has(Policy::IGNORE_SSID)
     }
 

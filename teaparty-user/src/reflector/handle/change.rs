@@ -57,8 +57,8 @@ impl ReflectorHandle {
         if before.is_none() && after.is_none() {
             return Err(SessionError::Unknown);
         }
-        if before.is_none() && after.is_some() {
-            state.check_room()?;
+        if let Some(after) = &after {
+            state.check_room(key, after)?;
         }
         state.put(key, after);
         state.publish(&key).inspect_err(|_| {
@@ -140,12 +140,22 @@ impl ReflectorHandle {
 }
 
 impl State {
-    /// Refuses one more provisioned session where a map, or the reflector as such, has no room for it.
-    fn check_room(&self) -> Result<(), SessionError> {
-        let instances = self.slots.iter().filter_map(|(_, instance)| instance.as_ref());
-        let maps = instances.filter_map(|instance| instance.maps(|maps| maps.most_provisioned()));
-        let most = maps.min().unwrap_or(MOST_PROVISIONED);
-        if self.provisioned.len() < most { Ok(()) } else { Err(SessionError::Full(most)) }
+    /// Refuses a provisioned session, new or changed, where a map or the reflector as such has no room for it.
+    fn check_room(&self, key: SessionKey, session: &Provisioned) -> Result<(), SessionError> {
+        let mut wanted = self.provisioned.clone();
+        wanted.insert(key, session.clone());
+        if wanted.len() > MOST_PROVISIONED {
+            return Err(SessionError::Full(MOST_PROVISIONED));
+        }
+        for (_, instance) in &self.slots {
+            let Some(instance) = instance else { continue };
+            let entries = wanted.entries(instance.shared.view().ignores_ssid());
+            let most = instance.maps(|maps| maps.most_provisioned());
+            if let Some(most) = most.filter(|most| entries > *most) {
+                return Err(SessionError::Full(most));
+            }
+        }
+        Ok(())
     }
 
     /// Puts a provisioned session into the set, or takes it out.
