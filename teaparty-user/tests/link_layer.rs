@@ -142,13 +142,12 @@ fn long_packet(net: &Net, address: &str, number: u32) -> Datagram {
         destination: address.parse().unwrap(),
         source_port: 40_000,
         traffic_class: 34 << 2,
-        identification: 0x5000 + number as u16,
         ..new(payload)
     }
 }
 
-/// Cuts a frame into fragments: each from one offset to the next one in the IP packet's content, or as it is told.
-fn cut(frame: &[u8], number: u16, parts: &[(usize, usize)]) -> Vec<Vec<u8>> {
+/// Cuts a frame into fragments of this Identification: each from one offset to another in the IP packet's content.
+fn cut(frame: &[u8], identification: u16, parts: &[(usize, usize)]) -> Vec<Vec<u8>> {
     let is_v4 = frame[12] == 8;
     let head = if is_v4 { 34 } else { 54 };
     let (header, content) = frame.split_at(head);
@@ -159,6 +158,7 @@ fn cut(frame: &[u8], number: u16, parts: &[(usize, usize)]) -> Vec<Vec<u8>> {
         if is_v4 {
             fragment[16..18].copy_from_slice(&((20 + end - start) as u16).to_be_bytes());
             fragment[20..22].copy_from_slice(&((start / 8) as u16 | has_more << 13).to_be_bytes());
+            fragment[18..20].copy_from_slice(&identification.to_be_bytes());
             fragment[24..26].fill(0);
             let sum = fragment[14..].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum::<u32>();
             let sum = (sum & 0xffff) + (sum >> 16);
@@ -169,7 +169,7 @@ fn cut(frame: &[u8], number: u16, parts: &[(usize, usize)]) -> Vec<Vec<u8>> {
             fragment[20] = 44;
             fragment.extend([17, 0]);
             fragment.extend((*start as u16 | has_more).to_be_bytes());
-            fragment.extend(u32::from(number).to_be_bytes());
+            fragment.extend(u32::from(identification).to_be_bytes());
         }
         fragment.extend(&content[*start..end]);
         fragment
@@ -197,6 +197,8 @@ fn send(net: &Net, frames: &[Vec<u8>]) {
 #[test]
 fn fragments_of_what_fits_are_answered_as_by_a_socket() {
     const IN_ORDER: [(usize, usize); 3] = [(0, 512), (512, 1024), (1024, 2000)];
+    // Duplicates, also of the first and of the last one, are ignored (RFC 8200 §4.5); the kernel does so in both families.
+    const TWICE: [(usize, usize); 5] = [(0, 512), (0, 512), (1024, 2000), (1024, 2000), (512, 1024)];
     const REVERSED: [(usize, usize); 4] = [(1024, 2000), (512, 1024), (512, 1024), (0, 512)];
     const OVERLAP: [(usize, usize); 4] = [(0, 512), (504, 1024), (512, 1024), (1024, 2000)];
     let Some(net) = or_skip("link layer: fragments", Net::new()) else { return };
@@ -209,36 +211,38 @@ fn fragments_of_what_fits_are_answered_as_by_a_socket() {
         })
     };
     for address in [V4, V6] {
-        let answers = |arguments: &[&str]| {
+        // The kernel keeps what comes after an overlap for up to a minute and adds to it what has the same Identification.
+        let answers = |arguments: &[&str], first: u16| {
             let reflector = net.reflector(arguments);
+            let send = |packet: Datagram, parts: &[(usize, usize)]| {
+                let number = u16::from_be_bytes([packet.payload[2], packet.payload[3]]);
+                send(&net, &cut(&packet.build(), first + number, parts));
+            };
             let client = net.client_from(address, 862, 40_000);
             // The neighbour's address is known before.
             assert_eq!(client.exchange(&[0; 44]).map(|reply| reply.len()), Some(44));
             let mut replies = Vec::new();
-            for (number, parts) in [(1, &IN_ORDER[..]), (2, &REVERSED[..])] {
-                send(&net, &cut(&long_packet(&net, address, number).build(), number as u16, parts));
+            for (number, parts) in [(1, &IN_ORDER[..]), (2, &REVERSED), (3, &TWICE)] {
+                send(long_packet(&net, address, number), parts);
                 let reply = receive(&client).unwrap_or_else(|| panic!("{arguments:?} {address}: no reply to {number}"));
                 assert_eq!((reply.len(), sequence(&reply)), (1400, number), "{arguments:?} {address}");
                 assert!(client.receive_now().is_none(), "{arguments:?} {address}: answered twice");
                 replies.push(reply);
             }
-            let damaged = Datagram { checksum: Checksum::Wrong(0x10), ..long_packet(&net, address, 3) };
-            send(&net, &cut(&damaged.build(), 3, &IN_ORDER));
-            // What a kernel makes of overlaps is its own affair, and another one from version to version.
-            if arguments == LINK {
-                send(&net, &cut(&long_packet(&net, address, 4).build(), 4, &OVERLAP));
-            }
-            send(&net, &cut(&long_packet(&net, address, 5).build(), 5, &IN_ORDER));
+            let damaged = Datagram { checksum: Checksum::Wrong(0x10), ..long_packet(&net, address, 4) };
+            send(damaged, &IN_ORDER);
+            send(long_packet(&net, address, 5), &OVERLAP);
+            send(long_packet(&net, address, 6), &IN_ORDER);
             // What is damaged or overlaps has no reply, and takes no number.
             let reply = receive(&client).unwrap_or_else(|| panic!("{arguments:?} {address}: no reply to the last"));
-            assert_eq!(sequence(&reply), 3, "{arguments:?} {address}");
-            assert_eq!(reply[24..28], 5u32.to_be_bytes(), "{arguments:?} {address}");
+            assert_eq!(sequence(&reply), 4, "{arguments:?} {address}");
+            assert_eq!(reply[24..28], 6u32.to_be_bytes(), "{arguments:?} {address}");
             replies.push(reply);
             let ended = reflector.stop();
             assert!(ended.status.success(), "{}", ended.error);
             (replies, ended.out)
         };
-        let (link, out) = answers(&LINK);
+        let (link, out) = answers(&LINK, 0x100);
         // The TTL of the request, and its DSCP in the reply's Class of Service.
         assert_eq!(
             (link[0][40], link[0][49] >> 4 | (link[0][48] & 3) << 4),
@@ -247,9 +251,36 @@ fn fragments_of_what_fits_are_answered_as_by_a_socket() {
             &link[0][36..56]
         );
         assert!(out.contains("fragment-discarded") && out.contains("checksum-wrong"), "{address}: {out}");
-        assert_eq!(link, answers(&["--xdp-mode", "off"]).0, "{address}: sockets");
-        assert_eq!(link, answers(&["--xdp-mode", "native"]).0, "{address}: XDP");
+        assert_eq!(link, answers(&["--xdp-mode", "off"], 0x200).0, "{address}: sockets");
+        assert_eq!(link, answers(&["--xdp-mode", "native"], 0x300).0, "{address}: XDP");
     }
+}
+
+#[test]
+fn a_reply_that_is_too_long_to_leave_is_counted_as_failed_and_not_as_reflected() {
+    let Some(net) = or_skip("link layer: a reply above the MTU", Net::new()) else { return };
+    let reflector = net.reflector(&[&LINK[..], &["--any-vlan"]].concat());
+    // The longest payload whose IP packet fits, and one that leaves room for the tags: a packet socket sends no more octets
+    // than the MTU, the Ethernet header and one tag of 802.1Q have.
+    for (number, len) in [(1, 1472), (2, 1464), (3, 1472)] {
+        let mut request = long_packet(&net, V4, number);
+        request.payload.resize(len, 0);
+        let parts = cut(&request.build(), number as u16, &[(0, 512), (512, 1024), (1024, 2000)]);
+        let tag = |mut frame: Vec<u8>| {
+            frame.splice(12..12, [0x88, 0xa8, 0, 20, 0x81, 0, 0, 10]);
+            frame
+        };
+        send(&net, &parts.into_iter().map(tag).collect::<Vec<_>>());
+    }
+    // Sent by the same thread after the others; its reply says that they are through.
+    assert!(net.client(V4, 862).ask(&[]).is_some());
+    let ended = reflector.stop();
+    let count = |reason: &str| {
+        let line = ended.out.lines().find(|line| line.split_whitespace().any(|word| word == reason));
+        line.and_then(|line| line.split_whitespace().last()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    assert_eq!((count("send-failed"), count("reflected")), (2, 2), "{}{}", ended.out, ended.error);
+    assert!(ended.out.starts_with("2 packets answered"), "{}", ended.out);
 }
 
 #[test]

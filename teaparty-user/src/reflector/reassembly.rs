@@ -3,6 +3,11 @@
 //! Does no I/O and reads no clock. What the network can make it keep is bounded: in datagrams and octets, of all sources
 //! and of each. Fragments that overlap end their datagram, whole (RFC 5722). Each fragment is counted once, when its
 //! fate is known.
+//!
+//! A duplicate is ignored, as in the kernel (RFC 8200 §4.5). The kernel (6.18, both families) takes for one whatever lies
+//! within the octets that are there, and the first octets win. Here they are compared: others than before end the
+//! datagram. After an overlap the kernel begins anew with the next fragment of this Identification, and makes a datagram
+//! of a whole set that follows. Here it is discarded, as RFC 5722 §4 says of fragments that are yet to come.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
