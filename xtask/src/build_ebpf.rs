@@ -25,8 +25,9 @@ const FLAGS: &[&str] = &[
     "-Clink-arg=--disable-expand-memcpy-in-order",
 ];
 
+/// The options of `cargo xtask build-ebpf`.
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// Treat warnings of the compiler as errors
     #[arg(long)]
     deny_warnings: bool,
@@ -34,19 +35,26 @@ pub(crate) struct Args {
 
 /// What becomes of the compiler's warnings.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Warnings {
+pub enum Warnings {
+    /// They are shown.
     Shown,
+    /// They are errors.
     Denied,
 }
 
-pub(crate) fn main(args: &Args) -> Result<()> {
+/// Builds the object and prints its path.
+///
+/// Fails like [`build`].
+pub fn main(args: &Args) -> Result<()> {
     let object = build(if args.deny_warnings { Warnings::Denied } else { Warnings::Shown })?;
     println!("{}", paths::shown(&object));
     Ok(())
 }
 
 /// Builds the object and returns where it is; its time stamp changes only when its content does.
-pub(crate) fn build(warnings: Warnings) -> Result<PathBuf> {
+///
+/// Fails if it does not compile; cargo has then shown why.
+pub fn build(warnings: Warnings) -> Result<PathBuf> {
     if let Some(object) = setup::ready_object()? {
         return Ok(object);
     }
@@ -56,24 +64,11 @@ pub(crate) fn build(warnings: Warnings) -> Result<PathBuf> {
     Ok(paths::ebpf_object())
 }
 
-/// Builds the programs that the bench measures with and returns where their object is.
-pub(crate) fn build_baseline() -> Result<PathBuf> {
-    compile(&setup::toolchain()?, "teaparty-baseline", Warnings::Shown)
-}
-
-/// Builds both ends of the load of `bench slow-path` and returns where their object is.
-pub(crate) fn build_traffic_gen() -> Result<PathBuf> {
-    compile(&setup::toolchain()?, "teaparty-traffic-gen", Warnings::Shown)
-}
-
-/// Builds the programs that price single steps and returns where their object is.
-pub(crate) fn build_microbench() -> Result<PathBuf> {
-    compile(&setup::toolchain()?, "teaparty-microbench", Warnings::Shown)
-}
-
-/// Builds the experiment with authentication in XDP and returns where its object is.
-pub(crate) fn build_hmac_experiment() -> Result<PathBuf> {
-    compile(&setup::toolchain()?, "teaparty-hmac-experiment", Warnings::Shown)
+/// Builds the object `name` of those that only measurements use, and returns its path.
+///
+/// Fails if it does not compile; cargo has then shown why.
+pub fn build_bench(name: &str) -> Result<PathBuf> {
+    compile(&setup::toolchain()?, name, Warnings::Shown)
 }
 
 fn compile(toolchain: &Toolchain, name: &str, warnings: Warnings) -> Result<PathBuf> {

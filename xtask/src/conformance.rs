@@ -3,8 +3,10 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::{paths, test};
 use anyhow::{Context, Result};
+use xtask::paths;
+
+use crate::test;
 
 #[path = "../../teaparty-common/tests/support/rows.rs"]
 mod rows;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-
-use crate::{exec, paths, run};
+use xtask::program::{self, Profile};
+use xtask::{exec, paths};
 
 /// Shells, and what each calls a file of completions for `teaparty`.
 const COMPLETIONS: &[(&str, &str)] =
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<()> {
     let program = match &args.program {
         Some(program) => program.clone(),
-        None => run::build_program()?,
+        None => program::teaparty(Profile::Release)?,
     };
     let folder = paths::root().join("target/dist");
     // Nothing of an earlier version may stay.

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 /// Runs `command` and returns what it wrote to stdout, without the last newline.
 ///
 /// Fails, with all output in the error, if it cannot be started or does not end with status 0.
-pub(crate) fn capture(command: &mut Command) -> Result<String> {
+pub fn capture(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| cannot_start(command))?;
     let stdout = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
@@ -25,7 +25,7 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
 /// Runs `command` and hands over each line of its stdout and stderr as it comes.
 ///
 /// Fails like [`capture`].
-pub(crate) fn follow(command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<()> {
+pub fn follow(command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<()> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| cannot_start(command))?;
     let (sender, lines) = mpsc::channel();
@@ -52,7 +52,7 @@ pub(crate) fn follow(command: &mut Command, mut on_line: impl FnMut(&str)) -> Re
 /// Runs `command` with our own stdin, stdout and stderr.
 ///
 /// Fails if it cannot be started or does not end with status 0; what it said has then been seen.
-pub(crate) fn show(command: &mut Command) -> Result<()> {
+pub fn show(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| cannot_start(command))?;
     if !status.success() {
         bail!("`{}` failed ({status})", shown(command));
@@ -61,8 +61,8 @@ pub(crate) fn show(command: &mut Command) -> Result<()> {
 }
 
 /// `program` as root: as it is when we are root already, through sudo otherwise.
-pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Command {
-    if nix::unistd::geteuid().is_root() {
+pub fn as_root(program: impl AsRef<OsStr>) -> Command {
+    if rustix::process::geteuid().is_root() {
         return Command::new(program);
     }
     let mut command = Command::new("sudo");
@@ -70,26 +70,26 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Where root is needed and we are not, runs xtask again through sudo, with `arguments`; whether that happened.
+/// Where root is needed and we are not, runs this program again through sudo, with `arguments`; whether that happened.
 ///
 /// Fails if the other one does.
-pub(crate) fn again_as_root(arguments: &[OsString]) -> Result<bool> {
-    if nix::unistd::geteuid().is_root() {
+pub fn again_as_root(arguments: &[OsString]) -> Result<bool> {
+    if rustix::process::geteuid().is_root() {
         return Ok(false);
     }
-    let itself = std::env::current_exe().context("cannot find xtask itself")?;
+    let itself = std::env::current_exe().context("cannot find the program itself")?;
     show(as_root(itself).args(arguments)).map(|()| true)
 }
 
 /// The cargo that runs us.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(crate::paths::root());
     command
 }
 
 /// The first program of this name on PATH.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| is_program(file))
 }
@@ -100,15 +100,25 @@ fn is_program(file: &Path) -> bool {
 }
 
 /// The command line as one would type it.
-pub(crate) fn shown(command: &Command) -> String {
+pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-pub(crate) fn cannot_start(command: &Command) -> String {
+/// The message that `command` cannot be started, with what to do about it where that is known.
+pub fn cannot_start(command: &Command) -> String {
     let is_sudo_missing = command.get_program() == "sudo" && find("sudo").is_none();
     let remedy = if is_sudo_missing { "; this needs root: run it as root, or install sudo" } else { "" };
     format!("cannot start `{}`{remedy}", shown(command))
+}
+
+/// Returns the exit status that `result` stands for, after printing its error.
+// `main` cannot return the error itself, which would print a backtrace where RUST_BACKTRACE is set.
+pub fn exit(result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 fn forward(pipe: impl Read + Send + 'static, lines: mpsc::Sender<String>) -> thread::JoinHandle<()> {

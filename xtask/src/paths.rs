@@ -3,31 +3,31 @@
 use std::path::{Path, PathBuf};
 
 /// The workspace's root.
-pub(crate) fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace")
 }
 
 /// Cargo's target folder for everything but the eBPF build.
-pub(crate) fn host_target() -> PathBuf {
+pub fn host_target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
 /// What xtask keeps: installed tools and remembered decisions.
-pub(crate) fn tools() -> PathBuf {
+pub fn tools() -> PathBuf {
     root().join("target/xtask")
 }
 
 /// Cargo's target folder for the eBPF build: its own, because the host's is locked while `cargo run` builds.
-pub(crate) fn ebpf_target() -> PathBuf {
+pub fn ebpf_target() -> PathBuf {
     root().join("target/ebpf")
 }
 
 /// The finished object, where `teaparty-user/build.rs` looks for it.
-pub(crate) fn ebpf_object() -> PathBuf {
+pub fn ebpf_object() -> PathBuf {
     ebpf_target().join("teaparty-ebpf.o")
 }
 
 /// A path as a person wants to read it: relative to the workspace where it is inside.
-pub(crate) fn shown(path: &Path) -> std::path::Display<'_> {
+pub fn shown(path: &Path) -> std::path::Display<'_> {
     path.strip_prefix(root()).unwrap_or(path).display()
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, anyhow};
-
-use crate::{build_ebpf, exec, paths};
+use xtask::program::{self, Profile};
+use xtask::{build_ebpf, exec};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -18,23 +18,11 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     build_ebpf::build(build_ebpf::Warnings::Shown)?;
-    let program = build_program()?;
+    let program = program::teaparty(Profile::Release)?;
     let mut command = launch(&args.arguments, program);
     // Takes our place, so that signals and the exit status are the program's.
     let error = command.args(&args.arguments).exec();
     Err(anyhow!(error).context(exec::cannot_start(&command)))
-}
-
-/// Builds `teaparty` for use and returns where it is.
-pub(crate) fn build_program() -> Result<PathBuf> {
-    let mut command = exec::cargo();
-    command.args(["build", "--quiet", "--release", "--package", "teaparty-user", "--bin", "teaparty"]);
-    let program = paths::host_target().join("release/teaparty");
-    if !program.is_file() {
-        eprintln!("Building teaparty for the first time; this takes a minute or two.");
-    }
-    exec::show(&mut command)?;
-    Ok(program)
 }
 
 /// Only a reflector attaches programs to interfaces; everything else runs as whoever asks.

@@ -4,7 +4,7 @@
 //! on an LLVM at least as new as that Rust's. [`rustup`] and [`debian`] are two ways to the first two, [`linker`] to
 //! the third. What was found is remembered, so that asking again costs a few `stat` calls.
 
-pub(crate) mod apt;
+pub mod apt;
 mod debian;
 mod linker;
 mod rustup;
@@ -20,10 +20,11 @@ use crate::paths;
 use crate::steps::Steps;
 
 /// Set to a ready object, this makes every toolchain unnecessary.
-pub(crate) const OBJECT_VARIABLE: &str = "TEAPARTY_EBPF_OBJECT";
+pub const OBJECT_VARIABLE: &str = "TEAPARTY_EBPF_OBJECT";
 
+/// The options of `cargo xtask setup`.
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// Where Rust with its library source comes from; `auto` takes what is complete, else completes the first that works
     #[arg(long, value_enum, default_value_t, env = "TEAPARTY_EBPF_TOOLCHAIN")]
     toolchain: Choice,
@@ -42,23 +43,28 @@ enum Choice {
 
 /// What the eBPF build needs, found or installed.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Toolchain {
+pub struct Toolchain {
     /// For people: which Rust, which LLVM.
-    pub(crate) title: String,
-    pub(crate) rust: Rust,
-    pub(crate) linker: PathBuf,
+    pub title: String,
+    /// The compiler.
+    pub rust: Rust,
+    /// bpf-linker.
+    pub linker: PathBuf,
 }
 
 /// A Rust that can build `core` for BPF.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Rust {
-    pub(crate) title: String,
-    pub(crate) cargo: PathBuf,
-    pub(crate) rustc: PathBuf,
+pub struct Rust {
+    /// For people: which Rust.
+    pub title: String,
+    /// Its cargo.
+    pub cargo: PathBuf,
+    /// Its compiler.
+    pub rustc: PathBuf,
     /// Whether it is a stable release that takes `-Z` flags only with `RUSTC_BOOTSTRAP=1`.
-    pub(crate) bootstrap: bool,
+    pub bootstrap: bool,
     /// Major version of the LLVM inside, which bpf-linker's must reach.
-    pub(crate) llvm: u32,
+    pub llvm: u32,
 }
 
 /// One way to a [`Rust`].
@@ -72,7 +78,10 @@ trait Source {
     fn steps(&self) -> usize;
 }
 
-pub(crate) fn main(args: &Args) -> Result<()> {
+/// Finds or installs what the eBPF build needs, and says what it is.
+///
+/// Fails where it can neither be found nor installed.
+pub fn main(args: &Args) -> Result<()> {
     if let Some(object) = ready_object()? {
         println!("nothing to set up: {OBJECT_VARIABLE} gives the object {}", object.display());
         return Ok(());
@@ -85,7 +94,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 /// The object that the environment gives, if it gives one.
 ///
 /// Fails if it names no file.
-pub(crate) fn ready_object() -> Result<Option<PathBuf>> {
+pub fn ready_object() -> Result<Option<PathBuf>> {
     let Some(object) = std::env::var_os(OBJECT_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from) else {
         return Ok(None);
     };
@@ -96,7 +105,7 @@ pub(crate) fn ready_object() -> Result<Option<PathBuf>> {
 }
 
 /// The toolchain, set up first where something is missing. Next to instant when nothing is.
-pub(crate) fn toolchain() -> Result<Toolchain> {
+pub fn toolchain() -> Result<Toolchain> {
     let choice = match std::env::var("TEAPARTY_EBPF_TOOLCHAIN") {
         Ok(name) => Choice::from_str(&name, true)
             .map_err(|_| anyhow::anyhow!("TEAPARTY_EBPF_TOOLCHAIN is {name:?}; it may be auto, rustup or debian"))?,

@@ -7,21 +7,21 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A known number of steps, run one after the other.
-pub(crate) struct Steps {
+pub struct Steps {
     total: usize,
     done: usize,
 }
 
 impl Steps {
     /// Announces `total` steps.
-    pub(crate) fn new(total: usize) -> Self {
+    pub fn new(total: usize) -> Self {
         Self { total, done: 0 }
     }
 
     /// Runs one step; `work` gets a function that shows the newest line of output beside the title.
     ///
     /// Fails with the error of `work`, after the title of the step.
-    pub(crate) fn run<T>(&mut self, title: &str, work: impl FnOnce(&dyn Fn(&str)) -> Result<T>) -> Result<T> {
+    pub fn run<T>(&mut self, title: &str, work: impl FnOnce(&dyn Fn(&str)) -> Result<T>) -> Result<T> {
         self.done += 1;
         let count = format!("[{}/{}]", self.done, self.total);
         let started = Instant::now();
@@ -44,22 +44,23 @@ impl Steps {
 }
 
 /// Shows at a terminal what one long command says last; nothing elsewhere.
-pub(crate) struct Progress(Option<ProgressBar>);
+pub struct Progress(Option<ProgressBar>);
 
 impl Progress {
-    pub(crate) fn new(title: &str) -> Self {
+    /// Shows a spinner with this title.
+    pub fn new(title: &str) -> Self {
         Self(std::io::stderr().is_terminal().then(|| spinner("", title)))
     }
 
     /// Shows the newest line.
-    pub(crate) fn show(&self, line: &str) {
+    pub fn show(&self, line: &str) {
         if let Some(spinner) = &self.0 {
             spinner.set_message(line.trim().to_owned());
         }
     }
 
     /// Takes the spinner away.
-    pub(crate) fn finish(self) {
+    pub fn finish(self) {
         if let Some(spinner) = self.0 {
             spinner.finish_and_clear();
         }

@@ -6,17 +6,16 @@
 
 mod outcome;
 mod targets;
-pub(crate) mod tools;
 
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::ValueEnum;
+use xtask::{build_ebpf, exec, paths, steps, tools};
 
-use crate::{build_ebpf, exec, paths};
-pub(crate) use outcome::Outcome;
-use targets::Target;
+pub(crate) use self::outcome::Outcome;
+use self::targets::Target;
 
 /// Set to 1, this makes a skipped test a failed one.
 const DEMAND_VARIABLE: &str = "TEAPARTY_TEST_DEMAND";
@@ -114,7 +113,7 @@ fn limited(program: impl AsRef<std::ffi::OsStr>) -> Command {
 fn observe(name: &str, command: &mut Command) -> Row {
     let started = Instant::now();
     let mut output = String::new();
-    let progress = crate::steps::Progress::new(name);
+    let progress = steps::Progress::new(name);
     let result = exec::follow(command, |line| {
         progress.show(line);
         output += line;

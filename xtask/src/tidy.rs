@@ -8,8 +8,9 @@ mod source;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use xtask::paths;
 
-use crate::{codegen, paths};
+use crate::codegen;
 
 /// Past this many lines a file should be looked at for its second noun. Reported, and no failure.
 const LONG: usize = 400;

@@ -9,17 +9,17 @@ use crate::exec;
 use crate::steps::Steps;
 
 /// How many steps [`install`] and [`install_any`] take.
-pub(crate) const STEPS: usize = 2;
+pub const STEPS: usize = 2;
 
 /// Returns true if this system has apt-get.
-pub(crate) fn is_here() -> bool {
+pub fn is_here() -> bool {
     exec::find("apt-get").is_some()
 }
 
 /// Installs the first of `candidates` that the freshly fetched package lists have, and returns its name.
 ///
 /// Fails where there is no `apt-get`, or none of them is to be had, or it would drive out another package.
-pub(crate) fn install_any<'a>(candidates: &[&'a str], steps: &mut Steps) -> Result<&'a str> {
+pub fn install_any<'a>(candidates: &[&'a str], steps: &mut Steps) -> Result<&'a str> {
     update(candidates, steps)?;
     let Some(package) = candidates.iter().copied().find(|name| knows(name)) else {
         bail!("the package lists have no {}", candidates.join(" and no "));
@@ -31,13 +31,13 @@ pub(crate) fn install_any<'a>(candidates: &[&'a str], steps: &mut Steps) -> Resu
 /// Installs all of `packages`, after fetching the package lists.
 ///
 /// Fails where there is no `apt-get`, or a package is not to be had or would drive out another.
-pub(crate) fn install(packages: &[&str], steps: &mut Steps) -> Result<()> {
+pub fn install(packages: &[&str], steps: &mut Steps) -> Result<()> {
     update(packages, steps)?;
     get(packages, steps)
 }
 
 /// Fetches the package lists; `wanted` is named where there is no `apt-get`.
-pub(crate) fn update(wanted: &[&str], steps: &mut Steps) -> Result<()> {
+pub fn update(wanted: &[&str], steps: &mut Steps) -> Result<()> {
     if !is_here() {
         bail!("there is no apt-get to install {} with", wanted.join(" "));
     }
@@ -47,7 +47,7 @@ pub(crate) fn update(wanted: &[&str], steps: &mut Steps) -> Result<()> {
 /// Installs all of `packages`, by package lists that are there.
 ///
 /// Fails if the lists lack one of them, or one would drive out another package.
-pub(crate) fn get(packages: &[&str], steps: &mut Steps) -> Result<()> {
+pub fn get(packages: &[&str], steps: &mut Steps) -> Result<()> {
     if let Some(unknown) = packages.iter().find(|name| !knows(name)) {
         bail!("the package lists have no {unknown}");
     }
@@ -61,16 +61,16 @@ pub(crate) fn get(packages: &[&str], steps: &mut Steps) -> Result<()> {
 
 /// What apt would do for a package, by a simulation.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Simulation {
+pub struct Simulation {
     /// Packages that would be installed: it, and what it depends on.
-    pub(crate) installed: Vec<String>,
+    pub installed: Vec<String>,
     /// Packages of the machine that would go, because they do not get on with one of these.
-    pub(crate) removed: Vec<String>,
+    pub removed: Vec<String>,
 }
 
 impl Simulation {
     /// Simulates the installation of `package`.
-    pub(crate) fn of(package: &str) -> Result<Self> {
+    pub fn of(package: &str) -> Result<Self> {
         let mut command = Command::new("apt-get");
         command.args(["--simulate", "install", "--no-install-recommends", package]);
         Ok(Self::read(&exec::capture(&mut command)?))
@@ -91,7 +91,7 @@ impl Simulation {
 }
 
 /// Downloads `packages` and unpacks them in `folder`, which is made. Nothing is installed.
-pub(crate) fn unpack(packages: &[String], folder: &Path, show: impl FnMut(&str)) -> Result<()> {
+pub fn unpack(packages: &[String], folder: &Path, show: impl FnMut(&str)) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut download = Command::new("apt-get");
     download.args(["download", "--option", "APT::Sandbox::User=root"]).args(packages).current_dir(folder);
@@ -113,7 +113,7 @@ fn knows(package: &str) -> bool {
 }
 
 /// Which of `packages` dpkg does not have installed. All of them where there is no dpkg.
-pub(crate) fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
+pub fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     // dpkg-query fails if it knows none of them or one not, and still lists the others.
     let mut query = Command::new("dpkg-query");
     query.args(["--show", "--showformat", "${db:Status-Abbrev} ${Package}\n"]).args(packages);

@@ -5,8 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-
-use crate::exec;
+use xtask::exec;
 
 /// One test program.
 pub(super) struct Target {

@@ -1,0 +1,10 @@
+//! The parts of xtask that its benchmarks (`xtask/bench`) and its lab of kernels (`xtask/lab`) use too: paths, child
+//! processes, and builds. The commands are in `main.rs`.
+
+pub mod build_ebpf;
+pub mod exec;
+pub mod paths;
+pub mod program;
+pub mod setup;
+pub mod steps;
+pub mod tools;
