@@ -1,6 +1,5 @@
 //! `cargo xtask build-ebpf`: the XDP program, compiled and linked into one object with BTF.
 
-use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -83,7 +82,8 @@ fn cargo(toolchain: &Toolchain, warnings: Warnings) -> Command {
     let mut command = Command::new(&toolchain.rust.cargo);
     command.current_dir(paths::root());
     // What the cargo that runs us says about itself and about xtask is wrong for the other cargo.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_outer_cargo(name)) {
+    exec::without_package(&mut command);
+    for name in ["CARGO", "RUSTUP_TOOLCHAIN", "RUSTFLAGS", "RUSTC_WRAPPER", "LD_LIBRARY_PATH"] {
         command.env_remove(name);
     }
     let denied = (warnings == Warnings::Denied).then_some("-Dwarnings");
@@ -97,15 +97,6 @@ fn cargo(toolchain: &Toolchain, warnings: Warnings) -> Command {
         command.env("RUSTC_BOOTSTRAP", "1");
     }
     command
-}
-
-fn is_of_outer_cargo(name: &OsString) -> bool {
-    let name = name.to_string_lossy();
-    let of_package = name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_BIN_");
-    let alone = ["CARGO", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_PRIMARY_PACKAGE", "RUSTUP_TOOLCHAIN"];
-    of_package
-        || alone.contains(&&*name)
-        || ["RUSTC", "RUSTFLAGS", "RUSTC_WRAPPER", "LD_LIBRARY_PATH"].contains(&&*name)
 }
 
 /// Copies `built` to `object` unless it is there already with the same content.

@@ -1,5 +1,7 @@
 //! `cargo xtask codegen`: what documents repeat from the source, written from the source.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, bail};
 use xtask::{exec, paths};
 
@@ -42,7 +44,9 @@ fn with_table(document: &str, table: &str) -> Result<String> {
 /// Returns the registry's table, printed by an example of its crate: so that xtask need not compile that crate first.
 fn table() -> Result<String> {
     let mut command = exec::cargo();
-    exec::capture(command.args(["run", "--quiet", "--package", "teaparty-common", "--example", "tlv_table"]))
+    command.args(["build", "--quiet", "--package", "teaparty-common", "--example", "tlv_table"]);
+    exec::build("the registry of TLVs", &mut command)?;
+    exec::capture(&mut Command::new(paths::host_target().join("debug/examples/tlv_table")))
 }
 
 #[cfg(test)]

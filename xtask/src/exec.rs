@@ -4,10 +4,15 @@ use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+/// The time after which a build says that it builds, and then that it still does.
+const ANNOUNCED_AFTER: Duration = Duration::from_secs(1);
+const REPEATED_AFTER: Duration = Duration::from_secs(15);
 
 /// Runs `command` and returns what it wrote to stdout, without the last newline.
 ///
@@ -81,11 +86,64 @@ pub fn again_as_root(arguments: &[OsString]) -> Result<bool> {
     show(as_root(itself).args(arguments)).map(|()| true)
 }
 
-/// The cargo that runs us.
+/// The cargo that runs us, in the environment in which a user would call it.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(crate::paths::root());
+    without_package(command.current_dir(crate::paths::root()));
     command
+}
+
+/// Hides from `command` what `cargo run` says about the package that it runs.
+///
+/// Build scripts are run again when a variable that they read has changed, and ring's reads some of these: with them, every
+/// build from here and every `cargo build` by hand would compile ring and all that needs it.
+pub fn without_package(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_package(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Returns true if `cargo run` sets this variable for the package that it runs.
+fn is_of_package(name: &str) -> bool {
+    let prefixes = ["CARGO_PKG_", "CARGO_BIN_", "CARGO_MANIFEST_"];
+    let alone = ["CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"];
+    prefixes.iter().any(|prefix| name.starts_with(prefix)) || alone.contains(&name)
+}
+
+/// Runs `command`, which builds `what`, with our own stdin, stdout and stderr; says so on stderr if it takes longer than a
+/// second, and how long it has taken from time to time.
+///
+/// Fails like [`show`].
+pub fn build(what: &str, command: &mut Command) -> Result<()> {
+    announced(what, [ANNOUNCED_AFTER, REPEATED_AFTER], |line| eprintln!("{line}"), || show(command))
+}
+
+/// Does `work`, which builds `what`. If that takes longer than the first of `waits`, says so, after each of the second
+/// again, and at the end.
+fn announced<T>(what: &str, waits: [Duration; 2], say: impl Fn(String) + Sync, work: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let (working, end) = mpsc::channel::<()>();
+    let say = &say;
+    thread::scope(|scope| {
+        let announcer = scope.spawn(move || {
+            // Nothing is ever sent: a wait ends early when the sender is dropped.
+            let is_working = |end: &mpsc::Receiver<()>, wait| end.recv_timeout(wait) == Err(RecvTimeoutError::Timeout);
+            let mut is_announced = false;
+            while is_working(&end, waits[usize::from(is_announced)]) {
+                let so_far = if is_announced { format!(": {:.0?} so far", started.elapsed()) } else { String::new() };
+                say(format!("Building {what}{so_far} …"));
+                is_announced = true;
+            }
+            is_announced
+        });
+        let result = work();
+        drop(working);
+        if announcer.join().expect("the announcer only waits and prints") {
+            say(format!("Building {what}: ended after {:.0?}", started.elapsed()));
+        }
+        result
+    })
 }
 
 /// The first program of this name on PATH.
@@ -156,6 +214,38 @@ mod tests {
         let mut lines = Vec::new();
         follow(&mut shell("echo one; printf 'two \\377\\n'"), |line| lines.push(line.to_owned())).unwrap();
         assert_eq!(lines, ["one", "two \u{fffd}"]);
+    }
+
+    #[test]
+    fn cargo_is_called_as_a_user_would_call_it() {
+        // Cargo has set it for this test as it does for xtask.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some() && std::env::var_os("CARGO_PKG_NAME").is_some());
+        let variables = capture(without_package(&mut Command::new("env"))).unwrap();
+        let left: Vec<&str> = variables.lines().filter(|line| is_of_package(line)).collect();
+        assert_eq!(left, [""; 0]);
+        assert!(variables.contains("PATH="), "{variables}");
+        assert!(cargo().get_envs().any(|(name, value)| name == "CARGO_MANIFEST_DIR" && value.is_none()));
+    }
+
+    #[test]
+    fn only_a_build_that_takes_long_says_so() {
+        let said = std::sync::Mutex::new(Vec::new());
+        let say = |line: String| said.lock().unwrap().push(line);
+        let [short, long] = [Duration::from_millis(10), Duration::from_secs(3600)];
+        assert_eq!(announced("x", [long, long], say, || 1), 1);
+        assert_eq!(*said.lock().unwrap(), [""; 0]);
+        announced("x", [short, short], say, || {
+            // Until the announcer has spoken twice, however late it gets a processor.
+            while said.lock().unwrap().len() < 2 {
+                thread::yield_now();
+            }
+        });
+        let said = said.into_inner().unwrap();
+        assert_eq!(said[0], "Building x …");
+        assert!(
+            said[1].ends_with(" so far …") && said.last().unwrap().starts_with("Building x: ended after "),
+            "{said:?}"
+        );
     }
 
     #[test]

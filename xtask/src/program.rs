@@ -39,10 +39,6 @@ pub fn build(package: &str, name: &str, profile: Profile) -> Result<PathBuf> {
     let mut command = exec::cargo();
     command.args(["build", "--quiet", "--package", package, "--bin", name]);
     command.args((profile == Profile::Release).then_some("--release"));
-    let program = paths::host_target().join(profile.folder()).join(name);
-    if !program.is_file() {
-        eprintln!("Building {name} for the first time; this takes a minute or two.");
-    }
-    exec::show(&mut command)?;
-    Ok(program)
+    exec::build(name, &mut command)?;
+    Ok(paths::host_target().join(profile.folder()).join(name))
 }

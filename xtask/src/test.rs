@@ -98,7 +98,7 @@ fn run(target: &Target, filter: Option<&str>, tools: &tools::Tools) -> Row {
 
 fn run_doc_tests(filter: Option<&str>) -> Row {
     let mut command = limited(exec::cargo().get_program());
-    command.current_dir(paths::root()).args(["test", "--quiet", "--doc", "--workspace"]);
+    exec::without_package(command.current_dir(paths::root())).args(["test", "--quiet", "--doc", "--workspace"]);
     command.args(["--exclude", "teaparty-ebpf", "--", "--format=pretty"]).args(filter);
     observe("doc tests", &mut command)
 }
