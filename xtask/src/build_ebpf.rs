@@ -24,6 +24,13 @@ const FLAGS: &[&str] = &[
     "-Clink-arg=--disable-expand-memcpy-in-order",
 ];
 
+/// The package of the product's object, and that of the objects that only measurements use: names and options.
+const PRODUCT: &[&str] = &["teaparty-ebpf"];
+const BENCH: &[&str] = &["teaparty-bench-ebpf", "--features", "bpf"];
+
+/// Options that keep a command of cargo for the whole workspace from compiling for the host what is compiled for BPF.
+pub const NOT_FOR_THE_HOST: [&str; 4] = ["--exclude", "teaparty-ebpf", "--exclude", "teaparty-bench-ebpf"];
+
 /// The options of `cargo xtask build-ebpf`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -58,7 +65,7 @@ pub fn build(warnings: Warnings) -> Result<PathBuf> {
         return Ok(object);
     }
     let toolchain = setup::toolchain()?;
-    let built = compile(&toolchain, "teaparty-ebpf", warnings)?;
+    let built = compile(&toolchain, PRODUCT, "teaparty-ebpf", warnings)?;
     publish(&built, &paths::ebpf_object())?;
     Ok(paths::ebpf_object())
 }
@@ -67,12 +74,12 @@ pub fn build(warnings: Warnings) -> Result<PathBuf> {
 ///
 /// Fails if it does not compile; cargo has then shown why.
 pub fn build_bench(name: &str) -> Result<PathBuf> {
-    compile(&setup::toolchain()?, name, Warnings::Shown)
+    compile(&setup::toolchain()?, BENCH, name, Warnings::Shown)
 }
 
-fn compile(toolchain: &Toolchain, name: &str, warnings: Warnings) -> Result<PathBuf> {
+fn compile(toolchain: &Toolchain, package: &[&str], name: &str, warnings: Warnings) -> Result<PathBuf> {
     let mut command = cargo(toolchain, warnings);
-    command.args(["build", "--release", "--package", "teaparty-ebpf", "--bin", name]);
+    command.args(["build", "--release", "--bin", name, "--package"]).args(package);
     exec::show(&mut command)?;
     Ok(paths::ebpf_target().join(TARGET).join("release").join(name))
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: a Rust that builds for BPF and the linker that goes with it, taken or installed.
 //!
 //! Three needs: a Rust that accepts `-Z` flags, the standard library's source of exactly that version, and bpf-linker
-//! on an LLVM at least as new as that Rust's. [`rustup`] and [`debian`] are two ways to the first two, [`linker`] to
+//! on an LLVM at least as new as that Rust's. `rustup` and `debian` are two ways to the first two, `linker` to
 //! the third. What was found is remembered, so that asking again costs a few `stat` calls.
 
 pub mod apt;

@@ -99,7 +99,7 @@ fn run(target: &Target, filter: Option<&str>, tools: &tools::Tools) -> Row {
 fn run_doc_tests(filter: Option<&str>) -> Row {
     let mut command = limited(exec::cargo().get_program());
     exec::without_package(command.current_dir(paths::root())).args(["test", "--quiet", "--doc", "--workspace"]);
-    command.args(["--exclude", "teaparty-ebpf", "--", "--format=pretty"]).args(filter);
+    command.args(build_ebpf::NOT_FOR_THE_HOST).args(["--", "--format=pretty"]).args(filter);
     observe("doc tests", &mut command)
 }
 

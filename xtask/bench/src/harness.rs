@@ -1,4 +1,4 @@
-//! The harness of `teaparty-ebpf/src/bin/baseline.rs`: it shows a program the same packet again and again, by BPF_PROG_TEST_RUN.
+//! The harness of `xtask/bench/ebpf/src/bin/baseline.rs`: it shows a program the same packet again and again, by BPF_PROG_TEST_RUN.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use aya::maps::{Array, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use teaparty_lab::programs;
 
-/// As in `teaparty-ebpf/src/bin/baseline.rs`.
+/// As in `xtask/bench/ebpf/src/bin/baseline.rs`.
 const TEMPLATE_LEN: usize = 2048;
 
 pub(super) const XDP_DROP: u32 = 1;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use xtask::exec;
+use xtask::{build_ebpf, exec};
 
 /// One test program.
 pub(super) struct Target {
@@ -57,7 +57,7 @@ struct Profile {
 /// Fails if they don't compile; cargo has then shown why.
 pub(super) fn compile() -> Result<Vec<Target>> {
     let mut command = exec::cargo();
-    command.args(["test", "--no-run", "--workspace", "--exclude", "teaparty-ebpf"]);
+    command.args(["test", "--no-run", "--workspace"]).args(build_ebpf::NOT_FOR_THE_HOST);
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let output = command.output().context("cannot start cargo")?;
     if !output.status.success() {

@@ -1,6 +1,6 @@
 //! `cargo xtask profile hmac`: what authentication would cost in the kernel.
 //!
-//! An experiment with its own numbers: the XDP program of `teaparty-ebpf/src/bin/hmac_experiment.rs` verifies a packet of 112 octets and seals
+//! An experiment with its own numbers: the XDP program of `xtask/bench/ebpf/src/bin/hmac_experiment.rs` verifies a packet of 112 octets and seals
 //! its reply. Its replies are checked before anything is timed, and that it drops a forged packet.
 
 use std::path::PathBuf;

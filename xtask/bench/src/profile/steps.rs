@@ -20,7 +20,7 @@ pub(super) struct Args {
     built: Option<Vec<PathBuf>>,
 }
 
-/// The programs of `teaparty-ebpf/src/bin/microbench.rs`, and what each does.
+/// The programs of `xtask/bench/ebpf/src/bin/microbench.rs`, and what each does.
 const STEPS: [(&str, &str); 9] = [
     ("price_function", "a call of a function of ours"),
     ("price_array", "a look-up in an array"),

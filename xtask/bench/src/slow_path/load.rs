@@ -24,7 +24,7 @@ const ENDLESS: u32 = 2_000_000_000;
 const BATCH: u32 = 16;
 const BATCH_ANSWERED: u32 = 64;
 
-/// Modes of `teaparty-ebpf/src/bin/traffic_gen.rs`, and how much it restores.
+/// Modes of `xtask/bench/ebpf/src/bin/traffic_gen.rs`, and how much it restores.
 const UNAUTHENTICATED: u32 = 1;
 const AUTHENTICATED: u32 = 2;
 const NOTED: u32 = 4;

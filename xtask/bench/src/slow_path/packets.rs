@@ -20,10 +20,10 @@ pub(crate) fn key() -> Vec<u8> {
 const SENDER_PORT: u16 = 40_000;
 const HEADERS: usize = 14 + 20 + 8;
 
-/// Packets that differ. As in `teaparty-ebpf/src/bin/traffic_gen.rs`.
+/// Packets that differ. As in `xtask/bench/ebpf/src/bin/traffic_gen.rs`.
 pub(crate) const PACKETS: u32 = 65_536;
 
-/// What differs from packet to packet. As in `teaparty-ebpf/src/bin/traffic_gen.rs`.
+/// What differs from packet to packet. As in `xtask/bench/ebpf/src/bin/traffic_gen.rs`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Fresh {

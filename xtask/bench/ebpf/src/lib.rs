@@ -1,20 +1,21 @@
 //! What the programs of the bench have in common: the least that answers a packet, and what every object needs.
+#![no_std]
 
 use aya_ebpf::programs::XdpContext;
 
 /// Ethernet, IPv4 without options, UDP: as far as these programs go into a packet.
-pub(crate) const HEADERS: usize = 14 + 20 + 8;
+pub const HEADERS: usize = 14 + 20 + 8;
 
-/// Where the frame begins, if `N` octets of it are there.
+/// Returns where the frame begins, if `N` octets of it are there.
 #[inline(always)]
-pub(crate) fn held<const N: usize>(ctx: &XdpContext) -> Option<usize> {
+pub fn held<const N: usize>(ctx: &XdpContext) -> Option<usize> {
     let start = ctx.data();
     if start + N > ctx.data_end() { None } else { Some(start) }
 }
 
-/// Swaps the addresses of all three layers; whether the packet has them.
+/// Swaps the addresses of all three layers. Returns false if the packet does not have them.
 #[inline(always)]
-pub(crate) fn swap(ctx: &XdpContext) -> bool {
+pub fn swap(ctx: &XdpContext) -> bool {
     let Some(start) = held::<HEADERS>(ctx) else { return false };
     // SAFETY: `HEADERS` octets are there, and all fields lie in them.
     unsafe {
@@ -41,12 +42,18 @@ unsafe fn swap_fields<T: Copy>(start: usize, one: usize, other: usize) {
     }
 }
 
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // SAFETY: no path of the programs panics; the verifier refuses to load one that could come here.
-    unsafe { core::hint::unreachable_unchecked() }
-}
+/// Defines what every object needs: a panic handler, and the licence that the kernel asks for.
+#[macro_export]
+macro_rules! object {
+    () => {
+        #[panic_handler]
+        fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+            // SAFETY: no path of the programs panics; the verifier refuses to load one that could come here.
+            unsafe { core::hint::unreachable_unchecked() }
+        }
 
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+        #[unsafe(link_section = "license")]
+        #[unsafe(no_mangle)]
+        static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+    };
+}

@@ -5,8 +5,6 @@
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "atomic_xadd: the target has the instruction, but no AtomicU64")]
 
-mod shared;
-
 use core::hint::black_box;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
@@ -16,8 +14,10 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::helpers::generated::bpf_ktime_get_tai_ns;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use shared::{HEADERS, swap};
+use teaparty_bench_ebpf::{HEADERS, swap};
 use teaparty_common::wire::{Timestamp, TimestampFormat};
+
+teaparty_bench_ebpf::object!();
 
 #[btf_map(name = "array")]
 static ARRAY: Array<[u64; 8], 4> = Array::new();

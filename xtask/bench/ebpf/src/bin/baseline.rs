@@ -7,8 +7,6 @@
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "atomic_xadd: the target has the instruction, but no AtomicU64")]
 
-mod shared;
-
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_PASS, XDP_TX};
@@ -16,10 +14,12 @@ use aya_ebpf::btf_maps::{Array, LruHashMap, ProgramArray};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_store_bytes};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use shared::{HEADERS, held, swap};
+use teaparty_bench_ebpf::{HEADERS, held, swap};
 use teaparty_common::wire::reflector::Stamp;
 use teaparty_common::wire::sender::ReflectedFields;
 use teaparty_common::wire::{ErrorEstimate, Timestamp, TimestampFormat, UNAUTHENTICATED_LEN, reflector, sender};
+
+teaparty_bench_ebpf::object!();
 
 /// Longest packet that can be restored, in octets.
 const LONGEST: usize = 2048;

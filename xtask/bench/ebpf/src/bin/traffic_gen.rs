@@ -6,15 +6,14 @@
 #![no_std]
 #![no_main]
 
-#[expect(dead_code, reason = "the load swaps nothing")]
-mod shared;
-
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::btf_maps::{Array, PerCpuArray};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_store_bytes};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use shared::{HEADERS, held};
+use teaparty_bench_ebpf::{HEADERS, held};
+
+teaparty_bench_ebpf::object!();
 
 /// UDP port of the reflector.
 const PORT: u16 = 862;

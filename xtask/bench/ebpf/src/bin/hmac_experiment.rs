@@ -6,19 +6,19 @@
 #![no_std]
 #![no_main]
 
-mod shared;
-
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_TX};
 use aya_ebpf::btf_maps::{Array, PerCpuArray};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_load_bytes, bpf_xdp_store_bytes};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use shared::{HEADERS, held, swap};
+use teaparty_bench_ebpf::{HEADERS, held, swap};
 use teaparty_common::wire::reflector::Stamp;
 use teaparty_common::wire::sender::ReflectedFields;
 use teaparty_common::wire::{
     AUTHENTICATED_LEN, ErrorEstimate, HMAC_COVERS, Timestamp, TimestampFormat, reflector, sender,
 };
+
+teaparty_bench_ebpf::object!();
 
 /// The state of SHA-256.
 type State = [u32; 8];
