@@ -5,7 +5,9 @@ mod sender_support;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use sender_support::teaparty;
+use clap::CommandFactory;
+use sender_support::{Behaviour, Reflector, teaparty};
+use teaparty_user::cli::Teaparty;
 
 fn program(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_teaparty"));
@@ -28,51 +30,158 @@ fn at_a_closed_pipe(arguments: &str) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// A file with a reflector's configuration, and one for a probe.
-fn files() -> (tempfile::TempDir, String, String) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).display().to_string();
-    let (reflector, probe) = (path("reflector.toml"), path("probe.toml"));
-    std::fs::write(&reflector, "iface = [\"lo\"]\n").unwrap();
-    std::fs::write(&probe, "[[target]]\naddress = \"127.0.0.1\"\n").unwrap();
-    (directory, reflector, probe)
+/// Files that commands read, and a reflector that senders measure.
+struct Subjects {
+    folder: tempfile::TempDir,
+    peer: Reflector,
 }
 
-/// Each command that prints and ends without a peer.
-fn printing(reflector: &str, probe: &str) -> Vec<String> {
-    let fixed = ["--help", "-h", "--version", "help", "sender --help", "completions bash", "completions zsh", "man"];
-    let mut commands: Vec<String> = fixed.map(String::from).into();
-    commands.extend([
-        "config schema".into(),
-        "config schema --for probe".into(),
-        format!("config check {reflector}"),
-        format!("probe --check --config {probe}"),
-        "doctor --iface lo".into(),
-        "doctor --iface lo --format json".into(),
-    ]);
-    commands
+impl Subjects {
+    fn new() -> Self {
+        let subjects =
+            Self { folder: tempfile::tempdir().unwrap(), peer: Reflector::start("127.0.0.1", Behaviour::default()) };
+        std::fs::write(subjects.path("reflector.toml"), "iface = [\"lo\"]\n").unwrap();
+        std::fs::write(subjects.path("probe.toml"), "[[target]]\naddress = \"127.0.0.1\"\n").unwrap();
+        std::fs::write(subjects.path("old.yaml"), "- general:\n    name: a\n").unwrap();
+        let run = format!("{} --format json -o {}", subjects.sender(), subjects.path("run.json"));
+        let (code, _, error) = teaparty(&run);
+        assert_eq!(code, 0, "{error}");
+        subjects
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    fn sender(&self) -> String {
+        format!("sender {} -c 5 -i 10ms -W 1s", self.peer.address)
+    }
+
+    /// Each command that prints and ends by itself.
+    fn commands(&self) -> Vec<String> {
+        let fixed = [
+            "--help",
+            "-h",
+            "--version",
+            "help",
+            "sender --help",
+            "completions bash",
+            "completions zsh",
+            "completions fish",
+            "completions elvish",
+            "completions powershell",
+            "man",
+            "tlvs",
+            "tlvs --format json",
+            "config schema",
+            "config schema --for probe",
+            "doctor --iface lo",
+            "doctor --iface lo --format json",
+        ];
+        let [reflector, probe, old, run] =
+            ["reflector.toml", "probe.toml", "old.yaml", "run.json"].map(|n| self.path(n));
+        let mut commands: Vec<String> = fixed.map(String::from).into();
+        commands.extend([
+            format!("config check {reflector}"),
+            format!("config convert {old}"),
+            format!("probe --check --config {probe}"),
+            format!("report {run}"),
+            format!("report --compare {run} {run}"),
+            format!("report --html - {run}"),
+            format!("{} -q", self.sender()),
+        ]);
+        commands.extend(["human", "json", "jsonl", "csv"].map(|form| format!("{} --format {form}", self.sender())));
+        commands
+    }
+}
+
+#[test]
+fn every_command_is_tried_at_a_full_disk_and_a_closed_pipe() {
+    let commands = Subjects::new().commands();
+    // Those that take a running reflector, or are one, are in `status_doctor`.
+    let elsewhere = ["reflector", "status", "detach"];
+    for command in Teaparty::command().get_subcommands() {
+        let name = command.get_name();
+        let is_tried = commands.iter().any(|words| words.split(' ').next() == Some(name));
+        assert!(is_tried || elsewhere.contains(&name), "{name} is not tried");
+    }
 }
 
 #[test]
 fn a_full_disk_is_a_failure_with_a_message_for_every_command() {
-    let (_directory, reflector, probe) = files();
-    for command in printing(&reflector, &probe) {
+    let subjects = Subjects::new();
+    for command in subjects.commands() {
         let (code, said) = at_a_full_disk(&command);
         let expected = "cannot write to standard output: No space left on device";
         assert!(code == 1 && said.matches(expected).count() == 1, "{command}: {code} {said}");
         assert!(!said.contains("panicked"), "{command}: {said}");
+        // What was measured is not lost.
+        assert!(!command.starts_with("sender ") || command.contains("--help") || said.contains(" sent, "), "{said}");
     }
 }
 
 #[test]
 fn a_closed_pipe_is_neither_a_panic_nor_a_failure() {
-    let (_directory, reflector, probe) = files();
-    for command in printing(&reflector, &probe) {
+    let subjects = Subjects::new();
+    for command in subjects.commands() {
         let (code, said) = at_a_closed_pipe(&command);
         // The doctor's exit status is what it found.
         assert!(code == 0 || command.starts_with("doctor"), "{command}: {code} {said}");
+        assert!(said.is_empty() || command.starts_with("config convert"), "{command}: {said}");
         assert!(!said.contains("panicked") && !said.contains("cannot write"), "{command}: {said}");
     }
+}
+
+#[test]
+fn a_sender_whose_reader_has_gone_ends_unless_something_else_comes_of_the_run() {
+    let peer = Reflector::start("127.0.0.1", Behaviour::default());
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log").display().to_string();
+    let first_line = |rest: &str| {
+        let words = format!("sender {} -i 20ms -W 1s --format jsonl {rest}", peer.address);
+        let mut child = program(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        assert!(first.ends_with("}\n"), "{first}");
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    // An hour's run ends at once.
+    assert_eq!(first_line("-d 1h"), (Some(0), String::new()));
+    // A check is made over the whole run, and a log is written whole.
+    let (code, said) = first_line("-c 20 --max-rtt 1ns");
+    assert!(code == Some(3) && said.starts_with("teaparty: "), "{code:?} {said}");
+    assert_eq!(first_line(&format!("-c 20 --hdr-log {log}")), (Some(0), String::new()));
+    assert!(std::fs::metadata(&log).unwrap().len() > 0);
+}
+
+#[test]
+fn a_probe_whose_lines_get_lost_says_so_and_ends_with_a_failure() {
+    use nix::sys::signal::{Signal, kill};
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    silent.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("probe.toml");
+    let target =
+        format!("api = \"none\"\ninterval = \"20ms\"\n[[target]]\naddress = \"{}\"\n", silent.local_addr().unwrap());
+    std::fs::write(&file, target).unwrap();
+    let words = format!("probe --config {} --format jsonl", file.display());
+    let run = |stdout: Stdio| {
+        let child = program(&words).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        silent.recv(&mut [0; 64]).unwrap();
+        kill(nix::unistd::Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        let output = child.wait_with_output().unwrap();
+        while silent.set_nonblocking(true).is_ok() && silent.recv(&mut [0; 64]).is_ok() {}
+        silent.set_nonblocking(false).unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let (code, said) = run(full.into());
+    assert_eq!((code, said.matches("cannot write to standard output: No space left").count()), (Some(1), 1), "{said}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let (code, said) = run(writer.into());
+    assert!(code == Some(0) && !said.contains("cannot write") && !said.contains("ERROR"), "{code:?} {said}");
 }
 
 #[test]
@@ -100,7 +209,8 @@ fn a_closed_standard_error_is_no_panic() {
 #[test]
 fn a_short_key_is_warned_about_whoever_reads_it() {
     use std::os::unix::fs::PermissionsExt;
-    let (directory, reflector, _) = files();
+    let directory = tempfile::tempdir().unwrap();
+    let reflector = directory.path().join("reflector.toml").display().to_string();
     let key = directory.path().join("key");
     let write = |content: &[u8]| {
         std::fs::write(&key, content).unwrap();

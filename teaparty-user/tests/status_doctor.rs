@@ -6,7 +6,10 @@ mod reflector_support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use reflector_support::probe::or_skip;
 use reflector_support::{Net, V4, attach_pass, start};
 use serde_json::Value;
@@ -86,6 +89,53 @@ fn watching_gives_rates_between_looks() {
     // A pipe that nobody reads ends it.
     drop(lines);
     assert!(watch.wait().unwrap().success());
+}
+
+#[test]
+fn lost_output_is_a_failure_and_a_reader_who_has_gone_is_none() {
+    let Some(net) = or_skip("lost_output_is_a_failure_and_a_reader_who_has_gone_is_none", Net::new()) else { return };
+    let reflector = ["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", API];
+    let running = start(&mut net.teaparty(&reflector));
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let closed = || std::io::pipe().unwrap().1;
+    let to = |stdout: Stdio, arguments: &[&str]| {
+        let output = net.teaparty(arguments).stdout(stdout).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let status = [
+        &["status"][..],
+        &["status", "--format", "json"],
+        &["status", "--watch", "1"],
+        &["status", "--watch", "1", "--format", "json"],
+    ];
+    let lost = "teaparty: cannot write to standard output: No space left on device (os error 28)\n";
+    for arguments in status {
+        assert_eq!(to(full().into(), arguments), (Some(1), lost.to_owned()), "{arguments:?}");
+        assert_eq!(to(closed().into(), arguments), (Some(0), String::new()), "{arguments:?}");
+    }
+    assert!(running.stop().status.success());
+    let detach = ["detach", "--iface", "veth0"];
+    assert_eq!(to(full().into(), &detach), (Some(1), lost.to_owned()));
+    assert_eq!(to(closed().into(), &detach), (Some(0), String::new()));
+
+    // A reflector answers without readers, and says at its end where the summary has gone.
+    for (stdout, code) in [(Stdio::from(full()), 1), (closed().into(), 0)] {
+        let mut command = net.teaparty(&reflector);
+        let mut child = command.stdout(stdout).spawn().unwrap();
+        // The API is there once all else is.
+        let until = Instant::now() + Duration::from_secs(60);
+        while run(&net, &["status"]).0 != 0 {
+            assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "it is not ready");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert!(net.client(V4, 862).ask(&[]).is_some());
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{said}");
+        assert!(said.contains("teaparty goes on without it") && !said.contains("panicked"), "{said}");
+        assert!(said.contains(" answered in 1 session"), "the summary is not lost: {said}");
+    }
 }
 
 #[test]

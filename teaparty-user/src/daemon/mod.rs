@@ -108,10 +108,12 @@ async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit>
         text += &heading(handle, &handles);
         text += &summary.to_string();
     }
-    if stdio::print(&text)? == Reader::Gone {
+    let printed = stdio::print(&text);
+    if !matches!(printed, Ok(Reader::Present)) {
         // The last place where somebody may look.
         stdio::complain(text.trim_end());
     }
+    printed?.any();
     // What goes on answering, or takes memory, without a controller is for somebody to see to.
     Ok(if is_left { Exit::Failure } else { Exit::Success })
 }

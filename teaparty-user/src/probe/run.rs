@@ -89,7 +89,7 @@ async fn follow(
     let reader = Arc::new(LimitedReader::default());
     supervisor.configure(config);
     service::ready("measuring");
-    let mut lines = Lines { is_wanted: format == Format::Jsonl, written: HashMap::new() };
+    let mut lines = Lines { is_wanted: format == Format::Jsonl, is_lost: false, written: HashMap::new() };
     let mut look = tokio::time::interval(FILE_LOOK);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -135,7 +135,7 @@ async fn follow(
     service::stopping();
     supervisor.end();
     lines.finish(&board);
-    Ok(Exit::Success)
+    Ok(if lines.is_lost { Exit::Failure } else { Exit::Success })
 }
 
 /// Takes over what the files of token and certificate hold now.
@@ -186,6 +186,8 @@ fn advance(board: &Board, lines: &mut Lines) {
 /// A line of JSON for each period that has ended.
 struct Lines {
     is_wanted: bool,
+    /// True if standard output took not all of them.
+    is_lost: bool,
     /// Periods that were written, by target.
     written: HashMap<u64, u64>,
 }
@@ -228,12 +230,14 @@ impl Lines {
         if text.is_empty() {
             return;
         }
-        let failure = match stdio::print(text) {
+        match stdio::print(text) {
             Ok(Reader::Present) => return,
-            Ok(Reader::Gone) => "the reader closed the pipe".into(),
-            Err(error) => error.to_string(),
-        };
-        tracing::error!(error = failure, "no more lines are written to standard output; measuring goes on");
+            Ok(Reader::Gone) => tracing::info!("the reader of standard output has gone; no more lines are written"),
+            Err(error) => {
+                tracing::error!(%error, "no more lines are written; measuring goes on");
+                self.is_lost = true;
+            }
+        }
         self.is_wanted = false;
     }
 }

@@ -73,6 +73,11 @@ fn against(value: f64, limit: f64) -> Grade {
 }
 
 impl Thresholds {
+    /// Returns true if nothing is to be checked.
+    pub fn is_empty(&self) -> bool {
+        self.max_loss.is_none() && self.max_rtt.is_empty() && self.max_jitter.is_none()
+    }
+
     /// Returns how good a loss (0 to 1) is: by `--max-loss`, or else by the default service level of a probe.
     pub fn grade_loss(&self, loss: f64) -> Grade {
         let agreement = Agreement::default();

@@ -1,13 +1,15 @@
 //! Where lines go: to standard output, or to a file until that takes no more.
 //!
-//! A full disk must cost nothing that was measured: the file then ends with its last whole line, and all that comes
-//! behind it goes to standard output.
+//! A full disk must cost nothing that was measured: the file then ends with its last whole line, and all that follows
+//! goes to standard output. A reader of standard output who has gone gets no more, which is no failure.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+
+use crate::stdio::{self, OutputError, Reader};
 
 /// Octets that are gathered at most before they are written.
 const GATHERED: usize = 64 << 10;
@@ -24,6 +26,8 @@ pub struct Lines {
 enum Sink {
     Stdout,
     File(File, PathBuf),
+    /// Standard output without a reader.
+    Nobody,
 }
 
 impl Lines {
@@ -38,31 +42,42 @@ impl Lines {
 
     /// Adds a line; `line` is without its newline.
     ///
-    /// Fails where standard output takes no more: then nobody is left who does.
-    pub fn push(&mut self, line: &str) -> io::Result<()> {
+    /// Fails if standard output takes no more.
+    pub fn push(&mut self, line: &str) -> Result<(), OutputError> {
         self.waiting.extend_from_slice(line.as_bytes());
         self.waiting.push(b'\n');
         if self.waiting.len() < GATHERED { Ok(()) } else { self.flush() }
     }
 
     /// Writes what waits. Fails like [`Self::push`].
-    pub fn flush(&mut self) -> io::Result<()> {
-        let (written, result) = match &mut self.sink {
-            Sink::Stdout => write_some(&mut io::stdout().lock(), &self.waiting),
-            Sink::File(file, _) => write_some(file, &self.waiting),
-        };
+    pub fn flush(&mut self) -> Result<(), OutputError> {
+        let Sink::File(file, path) = &mut self.sink else { return self.print() };
+        let (written, result) = write_some(file, &self.waiting);
         let Err(error) = result else {
             self.waiting.clear();
             return Ok(());
         };
-        let Sink::File(file, path) = &mut self.sink else { return Err(error) };
         let whole = self.waiting[..written].iter().rposition(|octet| *octet == b'\n').map_or(0, |at| at + 1);
         cut(file, (written - whole) as u64);
         self.failure =
             Some(format!("cannot write to {}: {error}; what it does not hold is on standard output", path.display()));
         self.waiting.drain(..whole);
         self.sink = Sink::Stdout;
-        self.flush()
+        self.print()
+    }
+
+    /// Writes what waits to standard output, as long as somebody reads it.
+    fn print(&mut self) -> Result<(), OutputError> {
+        if !matches!(self.sink, Sink::Nobody) && stdio::print(&self.waiting)? == Reader::Gone {
+            self.sink = Sink::Nobody;
+        }
+        self.waiting.clear();
+        Ok(())
+    }
+
+    /// Returns who reads what is written.
+    pub fn reader(&self) -> Reader {
+        if matches!(self.sink, Sink::Nobody) { Reader::Gone } else { Reader::Present }
     }
 
     /// Why the file takes no more, if so.

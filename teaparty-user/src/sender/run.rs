@@ -18,7 +18,7 @@ use super::report::{Format, hdr, human, json, stream};
 use crate::clock::{Clock as _, SystemClock};
 use crate::exit::Exit;
 use crate::layout::{DEFAULT_COLUMNS, columns, fold};
-use crate::stdio;
+use crate::stdio::{self, Reader};
 
 /// Records that may wait to be written. When so many wait, the engine does: a stream with holes would be worth less
 /// than one that says (by the pacing error) that it was too slow.
@@ -86,6 +86,10 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
     if let Some(failure) = writer.lines.failure() {
         anyhow::bail!("{failure}");
     }
+    if writer.is_cut_short {
+        // The reader had seen enough, and replies under way were not awaited: there is nothing to judge.
+        return Ok(Exit::Success);
+    }
     let (exit, reason) = check::verdict(&config, &output.thresholds, &outcome);
     if let Some(reason) = reason {
         stdio::complain(to_read(&format!("teaparty: {reason}")));
@@ -138,6 +142,10 @@ struct Writer {
     columns: usize,
     /// When the run began, in nanoseconds since 1970.
     start_ns: u64,
+    /// True if nothing else comes of the run: no other file and no check.
+    has_only_lines: bool,
+    /// True if the run ended when its reader did.
+    is_cut_short: bool,
 }
 
 impl Writer {
@@ -152,6 +160,8 @@ impl Writer {
             is_watched,
             columns,
             start_ns: SystemClock.realtime_ns(),
+            has_only_lines: output.hdr_log.is_none() && output.thresholds.is_empty(),
+            is_cut_short: false,
         };
         if output.format == Format::Csv {
             writer.line(&stream::csv_header())?;
@@ -163,7 +173,8 @@ impl Writer {
         self.is_watched || matches!(self.format, Format::Jsonl | Format::Csv)
     }
 
-    /// Writes what comes until the engine is done. Has it stop when the file takes no more.
+    /// Writes what comes until the engine is done. Has it stop when the file takes no more, or when the reader has gone
+    /// and nothing else was asked for.
     fn follow(&mut self, events: &Receiver<Event>, config: &Config, stop: &Stop) -> anyhow::Result<()> {
         while let Ok(event) = events.recv() {
             self.event(event, config)?;
@@ -174,6 +185,13 @@ impl Writer {
             self.flush()?;
             if self.lines.failure().is_some() && !stop.is_requested() {
                 stop.request();
+            }
+            if self.lines.reader() == Reader::Gone && self.has_only_lines {
+                // Without waiting for replies under way: nobody would see them.
+                stop.request();
+                stop.request();
+                self.is_cut_short = true;
+                return Ok(());
             }
         }
         Ok(())
@@ -205,11 +223,11 @@ impl Writer {
     }
 
     fn line(&mut self, line: &str) -> anyhow::Result<()> {
-        self.lines.push(line).context("cannot write the output")
+        Ok(self.lines.push(line)?)
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
-        self.lines.flush().context("cannot write the output")
+        Ok(self.lines.flush()?)
     }
 
     fn finish(&mut self, config: &Config, outcome: &Outcome) -> anyhow::Result<()> {
