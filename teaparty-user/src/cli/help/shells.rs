@@ -16,11 +16,20 @@ pub fn script(command: Command, shell: Shell) -> String {
     generate(shell, &mut command, "teaparty", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
     match shell {
-        Shell::Bash => script.replace(INTERFACES, "$(command ls /sys/class/net 2>/dev/null)"),
+        Shell::Bash => with_chain(script.replace(INTERFACES, "$(command ls /sys/class/net 2>/dev/null)")),
         Shell::Zsh => script.replace(&format!("({INTERFACES})"), "_net_interfaces"),
         Shell::Fish => script.replace(&format!("\"{INTERFACES}\\t''\""), "\"(command ls /sys/class/net)\""),
         _ => script,
     }
+}
+
+/// Adds to bash's script that a TLV may follow each `--` of `tlvs TLV -- TLV`, which clap knows as words of any kind.
+fn with_chain(script: String) -> String {
+    // As clap_complete names `sender tlvs` in its script.
+    let tlvs = "teaparty__subcmd__sender__subcmd__tlvs";
+    let end = "            *)\n                ;;\n        esac\n    done\n";
+    let case = format!("            {tlvs}*,--)\n                cmd=\"{tlvs}\"\n                ;;\n{end}");
+    script.replacen(end, &case, 1)
 }
 
 /// The command with the values of its options, for completion alone: it takes no others.
