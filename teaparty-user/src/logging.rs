@@ -1,7 +1,7 @@
 //! What the program says while it runs: `tracing` to standard error. Results go to standard output, never here.
 //!
 //! Events have fields (`interface`, `target`, `peer`, `session`, `reason`, `count`, `error`). `sentence` makes lines of
-//! them for people, `journal` for systemd; `limit` keeps repeated lines back.
+//! them, `journal` the prefixes that systemd wants; `limit` keeps repeated lines back.
 
 mod journal;
 mod limit;
@@ -60,12 +60,11 @@ where
     let layer = layer.log_internal_errors(false);
     match format {
         LogFormat::Json => layer.json().boxed(),
-        LogFormat::Text if journal::is_stderr() => {
-            layer.fmt_fields(sentence::Sentences).event_format(journal::Lines::new(has_target)).boxed()
-        }
         LogFormat::Text => {
-            let layer = layer.with_ansi(std::io::stderr().is_terminal()).fmt_fields(sentence::Sentences);
-            layer.event_format(sentence::Lines::new(has_target)).boxed()
+            let is_journal = journal::is_stderr();
+            let prefix = if is_journal { journal::prefix } else { sentence::prefix };
+            let layer = layer.with_ansi(!is_journal && std::io::stderr().is_terminal());
+            layer.fmt_fields(sentence::Sentences).event_format(sentence::Lines::new(prefix, has_target)).boxed()
         }
     }
 }

@@ -1,13 +1,11 @@
-//! Log lines for systemd's journal: each begins with its priority in angle brackets (sd-daemon(3)), and has no time of its own.
+//! Prefixes of log lines for systemd's journal: the priority in angle brackets (sd-daemon(3)), and no time of their own.
 
 use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use tracing::{Event, Level, Subscriber};
+use tracing::Level;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
 
 /// Names device and inode of the stream that systemd connects to the journal.
 const VARIABLE: &str = "JOURNAL_STREAM";
@@ -19,33 +17,12 @@ pub(super) fn is_stderr() -> bool {
     about().is_ok_and(|about| named == format!("{}:{}", about.dev(), about.ino()))
 }
 
-/// The format.
-pub(super) struct Lines {
-    has_target: bool,
+/// Writes what stands in front of a line: its priority.
+pub(super) fn prefix(writer: &mut Writer<'_>, level: Level) -> fmt::Result {
+    write!(writer, "<{}>", priority(level))
 }
 
-impl Lines {
-    /// With or without the part of the program that speaks.
-    pub(super) fn new(has_target: bool) -> Self {
-        Self { has_target }
-    }
-}
-
-impl<S, N> FormatEvent<S, N> for Lines
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        write!(writer, "<{}>", priority(*event.metadata().level()))?;
-        if self.has_target {
-            write!(writer, "{}: ", event.metadata().target())?;
-        }
-        writeln!(writer, "{}", super::sentence::of(event))
-    }
-}
-
-/// A level as syslog(3) counts.
+/// Returns a level as syslog(3) counts.
 fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,

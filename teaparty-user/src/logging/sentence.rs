@@ -81,15 +81,20 @@ impl<'w> FormatFields<'w> for Sentences {
     }
 }
 
-/// Lines with their level in front, for a terminal or a file.
+/// Writes what stands in front of a line of this level.
+type Prefix = fn(&mut Writer<'_>, Level) -> fmt::Result;
+
+/// Lines with a prefix for their level, each a sentence.
 pub(super) struct Lines {
+    prefix: Prefix,
+    /// True if the part of the program that speaks is named.
     has_target: bool,
 }
 
 impl Lines {
-    /// With or without the part of the program that speaks.
-    pub(super) fn new(has_target: bool) -> Self {
-        Self { has_target }
+    /// With this prefix, with or without the part of the program that speaks.
+    pub(super) fn new(prefix: Prefix, has_target: bool) -> Self {
+        Self { prefix, has_target }
     }
 }
 
@@ -99,12 +104,7 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let level = *event.metadata().level();
-        if writer.has_ansi_escapes() {
-            write!(writer, "\x1b[{}m{level:>5}\x1b[0m ", color(level))?;
-        } else {
-            write!(writer, "{level:>5} ")?;
-        }
+        (self.prefix)(&mut writer, *event.metadata().level())?;
         if self.has_target {
             write!(writer, "{}: ", event.metadata().target())?;
         }
@@ -112,7 +112,16 @@ where
     }
 }
 
-/// The colour of a level, as a number of ECMA-48.
+/// Writes the level as a word, in its colour where the reader shows colours.
+pub(super) fn prefix(writer: &mut Writer<'_>, level: Level) -> fmt::Result {
+    if writer.has_ansi_escapes() {
+        write!(writer, "\x1b[{}m{level:>5}\x1b[0m ", color(level))
+    } else {
+        write!(writer, "{level:>5} ")
+    }
+}
+
+/// Returns the colour of a level, as a number of ECMA-48.
 fn color(level: Level) -> u8 {
     match level {
         Level::ERROR => 31,
