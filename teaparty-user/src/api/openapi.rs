@@ -83,8 +83,8 @@ fn shown(app: &AppState, document: &Value) -> Value {
 pub fn complete(api: &OpenApi, own: &OpenApi) -> Value {
     let mut document = serde_json::to_value(api).unwrap_or_default();
     let schemas = &mut document["components"]["schemas"];
-    schemas["PolicyView"] = settings_schema(POLICY.0);
-    schemas["LimitsView"] = settings_schema(LIMITS.0);
+    schemas["PolicyView"] = settings_schema(&POLICY.names().collect::<Vec<_>>());
+    schemas["LimitsView"] = settings_schema(&LIMITS.names().collect::<Vec<_>>());
     name_reflectors(&mut document, own);
     finish(document)
 }
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn every_setting_is_described_with_the_words_of_the_help() {
-        for name in POLICY.0.iter().chain(LIMITS.0) {
+        for name in POLICY.names().chain(LIMITS.names()) {
             let schema = settings_schema(&[name]);
             let property = &schema["properties"][named(name)];
             assert!(property["description"].as_str().is_some_and(|text| text.len() > 10), "{name}: {property}");

@@ -33,10 +33,10 @@ pub struct IfNoneMatch {
     if_none_match: Option<String>,
 }
 
-/// The settings of [`Settings::POLICY`](crate::reflector::config::Settings::POLICY). Its schema is made of theirs.
+/// The settings of [`Change::Policy`](crate::reflector::config::setting_groups::Change::Policy). Its schema is made of theirs.
 pub struct PolicyView;
 
-/// The settings of [`Settings::LIMITS`](crate::reflector::config::Settings::LIMITS). Its schema is made of theirs.
+/// The settings of [`Change::Limit`](crate::reflector::config::setting_groups::Change::Limit). Its schema is made of theirs.
 pub struct LimitsView;
 
 impl PartialSchema for PolicyView {

@@ -14,20 +14,21 @@ use super::body::{Fields, whole};
 use super::condition::{Condition, Tag};
 use super::error::ApiError;
 use super::parameters::{IfMatch, IfNoneMatch, LimitsView, PolicyView};
+use crate::reflector::config::setting_groups::{self, Change};
 use crate::reflector::config::{Config, Settings};
 use crate::reflector::handle::ReconfigureError;
 
 /// How often a change is begun anew because another one was faster.
 const ATTEMPTS: usize = 16;
 
-/// Some of the settings, by the names that they have in [`Settings`].
+/// The settings whose changes take effect at this time.
 #[derive(Clone, Copy)]
-pub(super) struct Group(pub(super) &'static [&'static str]);
+pub(super) struct Group(Change);
 
 /// The rules of reflection.
-pub(super) const POLICY: Group = Group(Settings::POLICY);
+pub(super) const POLICY: Group = Group(Change::Policy);
 /// Who is answered, and how often.
-pub(super) const LIMITS: Group = Group(Settings::LIMITS);
+pub(super) const LIMITS: Group = Group(Change::Limit);
 
 /// What the members that a request leaves out are to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,15 +134,19 @@ pub async fn put_limits(State(app): State<AppState>, headers: HeaderMap, fields:
 }
 
 impl Group {
+    /// Returns the names that the settings have in [`Settings`].
+    pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
+        setting_groups::named(self.0)
+    }
+
     /// Whether a setting is of this group, by its name in the API.
     fn setting(self, name: &str) -> Option<&'static str> {
-        self.0.iter().copied().find(|setting| named(setting) == name)
+        self.names().find(|setting| named(setting) == name)
     }
 
     fn view(self, settings: &Settings) -> Result<(Map<String, Value>, Tag), ApiError> {
         let mut all = members(settings)?;
-        let view: Map<String, Value> =
-            self.0.iter().filter_map(|name| Some((named(name), all.remove(*name)?))).collect();
+        let view: Map<String, Value> = self.names().filter_map(|name| Some((named(name), all.remove(name)?))).collect();
         let tag = Tag::of_text(&serde_json::to_vec(&view).map_err(ApiError::internal)?);
         Ok((view, tag))
     }
@@ -196,14 +201,14 @@ impl Group {
         let mut all = members(settings)?;
         let mut defaults = members(&Settings::default())?;
         if rest == Rest::Default {
-            for name in self.0 {
-                all.insert((*name).into(), defaults.get(*name).cloned().unwrap_or_default());
+            for name in self.names() {
+                all.insert(name.into(), defaults.get(name).cloned().unwrap_or_default());
             }
         }
         let mut changed = read(&all).map_err(ApiError::internal)?;
         for (name, value) in wanted {
             let setting = self.setting(name).ok_or_else(|| {
-                let names: Vec<String> = self.0.iter().map(|name| named(name)).collect();
+                let names: Vec<String> = self.names().map(named).collect();
                 ApiError::field(name, "is not known here", format!("there are {}", names.join(", ")))
             })?;
             // Taken out (RFC 7396), which makes it what it is where nobody sets it.

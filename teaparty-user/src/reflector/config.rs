@@ -4,6 +4,7 @@ mod policy;
 mod session;
 pub mod session_id;
 pub mod session_spec;
+pub mod setting_groups;
 mod settings;
 mod values;
 

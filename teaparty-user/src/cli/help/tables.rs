@@ -2,20 +2,15 @@
 
 use clap::Arg;
 
+use crate::reflector::config::setting_groups::{self, KEYS, PROCESS, TIME, TLVS};
+
 const MEASURE: &str = "What to measure";
 const SCHEDULE: &str = "Schedule";
 const PACKET: &str = "Packet";
-const TIME: &str = "Time";
-const KEYS: &str = "Keys";
 const OUTPUT: &str = "Output";
 const THRESHOLDS: &str = "Thresholds (exit status 3)";
-const TLVS: &str = "TLVs";
-const ANSWER: &str = "What to answer on";
-const WHO: &str = "Who is answered";
-const SESSIONS: &str = "Sessions";
-const API: &str = "API and process";
 
-/// The options of a heading, by command.
+/// The options of a heading, by command; those of a reflector's settings are in [`setting_groups::GROUPS`].
 const HEADINGS: &[(&str, &str, &[&str])] = &[
     ("sender", MEASURE, &["targets", "ipv4", "ipv6", "src", "src-port", "interface", "ssid", "stop-on-zero-ssid"]),
     (
@@ -44,40 +39,12 @@ const HEADINGS: &[(&str, &str, &[&str])] = &[
     ("sender", OUTPUT, &["format", "live", "plain", "output", "hdr-log"]),
     ("sender", THRESHOLDS, &["max-loss", "max-rtt", "max-jitter"]),
     ("sender", TLVS, &["tlv-profile", "code-point", "stateful-reflector"]),
-    ("reflector", ANSWER, &["iface", "port", "address", "xdp-mode", "link-layer"]),
+    ("reflector", TIME, &["ptp"]),
     (
         "reflector",
-        WHO,
-        &["allow", "rate-limit", "provisioned-only", "session", "min-payload", "strict", "deny-dscp", "deny-ecn"],
-    ),
-    ("reflector", SESSIONS, &["stateless", "max-sessions", "session-timeout", "keep"]),
-    ("reflector", TIME, &["timestamp-format", "ptp"]),
-    ("reflector", KEYS, &["auth-key-file", "tlv-key-file"]),
-    (
-        "reflector",
-        TLVS,
-        &[
-            "cos-legacy",
-            "allow-return-address",
-            "allow-destination-port",
-            "allow-reflected-control",
-            "reflected-control-count",
-            "reflected-control-length",
-            "reflected-control-interval",
-            "reflected-control-session-rate",
-            "reflected-control-rate",
-            "micro-session-id",
-            "location-hide",
-            "tlv-profile",
-            "tlv-code",
-        ],
-    ),
-    (
-        "reflector",
-        API,
+        PROCESS,
         &[
             "config",
-            "name",
             "api",
             "api-token-file",
             "api-tls-cert",
@@ -93,7 +60,8 @@ const HEADINGS: &[(&str, &str, &[&str])] = &[
 /// Returns the heading of an option, named without its dashes.
 pub(super) fn heading(path: &str, long: &str) -> Option<&'static str> {
     let is_it = |entry: &&(&str, &str, &[&str])| entry.0 == path && entry.2.contains(&long);
-    HEADINGS.iter().find(is_it).map(|(_, heading, _)| *heading)
+    let setting = if path == "reflector" { setting_groups::heading(long) } else { None };
+    setting.or_else(|| HEADINGS.iter().find(is_it).map(|(_, heading, _)| *heading))
 }
 
 /// Options that short help leaves to `--help`.
@@ -145,14 +113,16 @@ const SHORT: &[(&str, &str, &str)] = &[
     ("sender", "hbh-ext", "Add an IPv6 hop-by-hop options header"),
     ("sender", "malformed", "Something wrong with every packet"),
     ("sender", "timestamp-format", "Format of our timestamps: ntp or ptp"),
-    ("sender", "transmit-stamps", "Who takes T1: auto, kernel or user"),
+    ("sender", "transmit-stamps", "Who takes T1"),
+    ("sender", "duration", "Send no longer than this, by the clock"),
+    ("sender", "timeout", "When a packet without a reply is lost"),
     ("sender", "hardware-stamps", "Stamps by the network card of --interface"),
     ("sender", "segmentation-offload", "Batches by UDP GSO, above 100000/s"),
     ("sender", "realtime", "Sending threads before all other programs"),
     ("sender", "auth-key-file", "Authenticated mode; FILE, env:NAME, fd:N"),
     ("sender", "tlv-key-file", "Key of the HMAC TLV, likewise"),
     ("sender", "stateful-reflector", "Trust the reflector's numbers for loss"),
-    ("sender", "tlv-profile", "Types of experimental TLVs: current, earlier"),
+    ("sender", "tlv-profile", "Types of experimental TLVs"),
     ("sender", "max-loss", "Most loss of a target"),
     ("sender", "max-rtt", "Longest round trip: p99=5ms, mean=1ms"),
     ("sender", "max-jitter", "Most jitter of the round trip"),
@@ -167,6 +137,10 @@ const SHORT: &[(&str, &str, &str)] = &[
     ("sender tlvs reflected-control", "length", "Octets that each reply is to have"),
     ("sender tlvs reflected-control", "short", "Send Length 8, for the earlier Teaparty"),
     ("sender tlvs bit-error-rate", "size", "Octets of padding, in whole patterns"),
+    ("sender tlvs reflected-v6-extension-header-data", "selector", "First 8 octets of that header, in hex"),
+    ("sender tlvs reflected-fixed-header-data", "selector", "First 4 octets of that header, in hex"),
+    ("probe", "realtime", "Real-time priority for all targets"),
+    ("detach", "all", "All that was left, by any name"),
     ("reflector", "name", "Name among several reflectors"),
     ("reflector", "api", "Where the API is [127.0.0.1:8000]"),
     ("reflector", "api-token-file", "Token that clients of the API must send"),
@@ -178,15 +152,22 @@ const SHORT: &[(&str, &str, &str)] = &[
     ("reflector", "heartbeat", "Send heartbeats; may repeat"),
     ("reflector", "iface", "Interface to answer on; may repeat"),
     ("reflector", "address", "Address to answer for; may repeat"),
+    ("reflector", "strict-addresses", "Only addresses of the packet's own interface"),
+    ("reflector", "any-vlan", "Answer frames with any VLAN tags"),
+    ("reflector", "verify-checksums", "Verify UDP checksums first [auto]"),
     ("reflector", "link-layer", "Without XDP, take frames from a packet socket"),
     ("reflector", "stateless", "Repeat the sender's numbers, keep no state"),
     ("reflector", "max-sessions", "Most sessions that packets make [65536]"),
     ("reflector", "session-timeout", "When a silent session is forgotten [900]"),
+    ("reflector", "session-restart", "When number 0 begins a session anew [30]"),
     ("reflector", "keep", "Leave the XDP program answering at the end"),
     ("reflector", "provisioned-only", "Answer only configured sessions"),
     ("reflector", "strict", "Drop Error Estimates with Multiplier 0"),
     ("reflector", "min-payload", "Shortest payload that is answered [14]"),
     ("reflector", "rate-limit", "Packets per second of a source"),
+    ("reflector", "rate-limit-prefix", "Address bits that are one source [64:32]"),
+    ("reflector", "punt-limit", "Packets per second for the controller"),
+    ("reflector", "allow-destination-node", "Reply addresses [interface]"),
     ("reflector", "cos-legacy", "Class of Service as in RFC 8972"),
     ("reflector", "allow-return-address", "Obey Return Path TLVs to other addresses"),
     ("reflector", "reflected-control-count", "Most replies to one request [16]"),
@@ -207,6 +188,16 @@ const SHORT: &[(&str, &str, &str)] = &[
 pub(super) fn short(path: &str, long: &str) -> Option<&'static str> {
     let of = |path: &str| SHORT.iter().find(|entry| entry.0 == path && entry.1 == long).map(|entry| entry.2);
     of(path).or_else(|| if heading(path, long).is_none() { of("") } else { None })
+}
+
+/// Returns every option that a table names, with its command.
+#[cfg(test)]
+pub(super) fn named() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let headings = HEADINGS.iter().map(|(path, _, options)| (*path, *options));
+    let settings = setting_groups::GROUPS.iter().map(|group| ("reflector", group.names));
+    let lists = headings.chain(settings).chain(RARE.iter().copied());
+    let listed = lists.flat_map(|(path, options)| options.iter().map(move |option| (path, *option)));
+    listed.chain(SHORT.iter().map(|(path, option, _)| (*path, *option)))
 }
 
 /// A command line and what it is for.

@@ -8,6 +8,7 @@ use teaparty_common::reflect::Policy;
 use teaparty_common::wire::DEFAULT_PORT;
 
 use super::session::SessionSettings;
+use super::setting_groups::{self, Change};
 use super::values::{
     DestinationNode, Format, Prefix, RateLimit, RateLimitPrefix, TlvProfile, VerifyChecksums, XdpMode, parse_seconds,
 };
@@ -160,46 +161,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Rules for reflection: they change while the reflector runs.
-    pub const POLICY: &[&str] = &[
-        "stateless",
-        "provisioned-only",
-        "strict",
-        "ignore-ssid",
-        "session-restart",
-        "timestamp-format",
-        "deny-dscp",
-        "deny-ecn",
-        "cos-legacy",
-        "allow-destination-node",
-        "allow-return-address",
-        "allow-destination-port",
-        "allow-reflected-control",
-        "reflected-control-count",
-        "reflected-control-length",
-        "reflected-control-interval",
-        "reflected-control-session-rate",
-        "reflected-control-rate",
-        "micro-session-id",
-        "location-hide",
-        "tlv-profile",
-        "tlv-code",
-    ];
-    /// Who is answered, and how often: they change while the reflector runs.
-    pub const LIMITS: &[&str] =
-        &["allow", "rate-limit", "rate-limit-prefix", "punt-limit", "min-payload", "session-timeout"];
-    /// What else changes while the reflector runs.
-    const OTHERS: &[&str] = &[
-        "address",
-        "strict-addresses",
-        "any-vlan",
-        "verify-checksums",
-        "auth-key-file",
-        "tlv-key-file",
-        "keep",
-        "session",
-    ];
-
     /// These settings, but for those of these names, which are as in `others`.
     pub fn keeping(&self, names: &[String], others: &Self) -> Self {
         let mut members = self::members(self);
@@ -209,13 +170,12 @@ impl Settings {
         serde_json::from_value(serde_json::Value::Object(members)).unwrap_or_else(|_| self.clone())
     }
 
-    /// What differs between these settings and others: first what can change while the reflector runs, then what takes a
-    /// restart. A setting that is on no list takes one.
+    /// Returns what differs between these settings and others: first what can change while the reflector runs, then what
+    /// takes a restart.
     pub fn changes(&self, others: &Self) -> (Vec<String>, Vec<String>) {
         let (own, others) = (members(self), members(others));
         let changed = own.into_iter().filter(|(name, value)| others.get(name) != Some(value)).map(|(name, _)| name);
-        let is_live = |name: &str| [Self::POLICY, Self::LIMITS, Self::OTHERS].iter().any(|list| list.contains(&name));
-        changed.partition(|name| is_live(name))
+        changed.partition(|name| !setting_groups::named(Change::Restart).any(|other| other == name))
     }
 }
 

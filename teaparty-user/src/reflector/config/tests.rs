@@ -136,3 +136,13 @@ fn a_file_may_write_rates_as_numbers() {
         assert!(read(bad).unwrap_err().contains("PACKETS_PER_SECOND"), "{bad}");
     }
 }
+
+#[test]
+fn every_setting_is_in_one_group() {
+    let serde_json::Value::Object(settings) = serde_json::to_value(Settings::default()).unwrap() else { panic!() };
+    let mut grouped: Vec<&str> = setting_groups::GROUPS.iter().flat_map(|group| group.names).copied().collect();
+    grouped.sort_unstable();
+    let mut known: Vec<&str> = settings.keys().map(String::as_str).collect();
+    known.sort_unstable();
+    assert_eq!(grouped, known);
+}
