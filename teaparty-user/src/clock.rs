@@ -58,6 +58,14 @@ fn read(clock: libc::clockid_t) -> u64 {
     (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
+/// The bound of a kernel that knows none, and of whatever it is rounded up to: NTP_PHASE_LIMIT, 16 s.
+const NO_BOUND_NS: u64 = 16_000_000_000;
+
+/// Returns a bound that a kernel claims for its clock; `None` if it is the one that means that nobody keeps the clock.
+pub fn claimed_bound_ns(bound_ns: u64) -> Option<u64> {
+    (bound_ns < NO_BOUND_NS).then_some(bound_ns)
+}
+
 /// What the kernel knows about CLOCK_REALTIME.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ClockState {
@@ -75,8 +83,8 @@ impl ClockState {
     /// The state to assume where it can't be read: not synchronised, and off by 16 s, the kernel's own limit.
     pub const UNKNOWN: Self = Self {
         is_synchronized: false,
-        estimated_error_ns: 16_000_000_000,
-        maximum_error_ns: 16_000_000_000,
+        estimated_error_ns: NO_BOUND_NS,
+        maximum_error_ns: NO_BOUND_NS,
         tai_offset_s: 0,
     };
 

@@ -6,7 +6,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
 
 use super::{Finding, Verdict};
-use crate::clock::ClockState;
+use crate::clock::{ClockState, claimed_bound_ns};
 use crate::privileges;
 use crate::reflector::loader::{self, LoadError, OLDEST_KERNEL};
 use crate::reflector::pins;
@@ -160,16 +160,15 @@ fn jit(enabled: Option<&str>) -> Finding {
 }
 
 fn clock(state: ClockState) -> [Finding; 2] {
-    let bound = std::time::Duration::from_nanos(state.maximum_error_ns);
+    let error = match claimed_bound_ns(state.maximum_error_ns) {
+        Some(bound) => format!("within {:?}", std::time::Duration::from_nanos(bound)),
+        None => "error unknown".into(),
+    };
     let is = if state.is_synchronized {
-        Finding::good("clock", format!("synchronised, within {bound:?}"))
+        Finding::good("clock", format!("synchronised, {error}"))
     } else {
-        Finding::new(
-            "clock",
-            Verdict::Warning,
-            format!("not synchronised, off by up to {bound:?} for all that is known"),
-        )
-        .remedy("run chrony, ntpd or ptp4l with phc2sys: round trips are right without, one-way delays are not")
+        Finding::new("clock", Verdict::Warning, format!("not synchronised, {error}"))
+            .remedy("run chrony, ntpd or ptp4l with phc2sys: round trips are right without, one-way delays are not")
     };
     let tai = match state.tai_offset_s {
         0 => Finding::new("TAI offset", Verdict::Note, "0: the kernel was not told how far UTC is behind TAI")
@@ -226,7 +225,10 @@ mod tests {
         assert_eq!((btf(false).verdict, jit(Some("0")).verdict), (Verdict::Warning, Verdict::Warning));
         assert_eq!(clock_source(Some("hpet")).verdict, Verdict::Warning);
         assert_eq!(clock(ClockState::UNKNOWN).map(|found| found.verdict), [Verdict::Warning, Verdict::Note]);
-        let good = ClockState { is_synchronized: true, tai_offset_s: 37, ..ClockState::UNKNOWN };
+        assert_eq!(clock(ClockState::UNKNOWN)[0].found, "not synchronised, error unknown");
+        let good =
+            ClockState { is_synchronized: true, tai_offset_s: 37, maximum_error_ns: 5_000_000, ..ClockState::UNKNOWN };
         assert_eq!(clock(good).map(|found| found.verdict), [Verdict::Good, Verdict::Good]);
+        assert_eq!(clock(good)[0].found, "synchronised, within 5ms");
     }
 }

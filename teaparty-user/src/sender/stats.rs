@@ -9,6 +9,7 @@ use super::histogram::{Distribution, Figures};
 use super::reflector_clock::{TAI_OFFSET_NS, Verdict};
 use super::sample::{NoDelays, Sample};
 use super::variation::Variation;
+use crate::clock::claimed_bound_ns;
 use crate::net::batch::StampSource;
 
 /// How often each value of an octet was seen, and how often it changed.
@@ -57,12 +58,9 @@ pub struct ClockClaims {
     error_ns_max: u64,
 }
 
-/// What the kernel says where nobody keeps its clock (NTP_PHASE_LIMIT), and what a rounded estimate makes of it: no bound.
-const NO_BOUND_NS: u64 = 16_000_000_000;
-
 /// Returns the error bound that an estimate claims, in nanoseconds; `None` where it claims none.
 pub fn bound_ns(estimate: ErrorEstimate) -> Option<u64> {
-    Some(estimate.bound_ns()).filter(|bound| estimate.multiplier() != 0 && *bound < NO_BOUND_NS)
+    claimed_bound_ns(estimate.bound_ns()).filter(|_| estimate.multiplier() != 0)
 }
 
 impl ClockClaims {

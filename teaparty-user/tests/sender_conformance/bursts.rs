@@ -76,6 +76,8 @@ fn replies_that_are_missing_from_a_burst_are_counted_and_hold_up_only_as_long_as
     });
     let (code, summary) = fake.measure("-i 1ms -W 300ms tlvs reflected-control --count 3 --interval 20ms");
     assert_eq!((code, counts(&summary)), (0, [3, 3, 0, 3, 3]));
+    let words = tlv(&summary, "reflected-control")["words"].as_str().unwrap();
+    assert!(words.ends_with("; 3 of them are missing") && !words.contains("as asked"), "{words}");
     let gaps = gaps(&fake.stop());
     assert!(gaps.iter().all(|gap| *gap >= Duration::from_millis(40)), "{gaps:?}");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ask::Client;
+use crate::clock::claimed_bound_ns;
 use crate::layout::nanos;
 use crate::layout::{clip, count, fold};
 
@@ -194,8 +195,11 @@ impl Reflector {
             }
         }
         let is = if self.clock.is_synchronized { "synchronised" } else { "not synchronised" };
-        let error = nanos(i64::try_from(self.clock.maximum_error_ns).unwrap_or(i64::MAX));
-        let _ = write!(text, "  {:<14} {is}, within {error}", "clock");
+        let error = match claimed_bound_ns(self.clock.maximum_error_ns) {
+            Some(bound) => format!("within {}", nanos(i64::try_from(bound).unwrap_or(i64::MAX))),
+            None => "error unknown".into(),
+        };
+        let _ = write!(text, "  {:<14} {is}, {error}", "clock");
         text
     }
 }
@@ -345,6 +349,7 @@ mod tests {
         let text = seen().human(None, 80, None);
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains("reason-number-29") && text.contains("SSID 9") && !text.contains("taller"), "{text}");
+        assert!(text.contains("clock not synchronised, error unknown"), "16 s are no bound: {text}");
         assert!(text.contains("packets per second") && text.contains("1 reply, 1234.5 per second"), "{text}");
     }
 }

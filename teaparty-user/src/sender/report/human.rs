@@ -170,7 +170,8 @@ fn describe(text: &mut String, session: &Session, config: &Config, columns: usiz
         ];
         let counts: Vec<String> =
             outcomes.iter().filter(|(count, _)| *count > 0).map(|(count, label)| format!("{count} {label}")).collect();
-        let _ = writeln!(text, "{name}: {}; last: {}", counts.join(", "), tally.words);
+        let last = if tally.words.is_empty() { String::new() } else { format!("; last: {}", tally.words) };
+        let _ = writeln!(text, "{name}: {}{last}", counts.join(", "));
     }
 }
 
