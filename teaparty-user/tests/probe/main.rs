@@ -5,6 +5,8 @@
 mod authority;
 #[path = "../reflector_support/mod.rs"]
 mod reflector_support;
+#[path = "../sender_support/mod.rs"]
+mod sender_support;
 mod support;
 
 mod access;

@@ -1,9 +1,53 @@
 //! What Prometheus makes of the probe's metrics.
 
+use std::time::Duration;
+
 use crate::reflector_support::Net;
 use crate::reflector_support::probe::or_skip;
 use crate::reflector_support::web::{self, Prometheus, assert_known, dist, get, promtool};
+use crate::sender_support::{Act, Behaviour, Reflector};
 use crate::support::{API, Probe};
+
+#[test]
+fn percentiles_in_prometheus_are_the_senders_within_ten_per_cent() {
+    let name = "percentiles_in_prometheus_are_the_senders_within_ten_per_cent";
+    let Some(net) = or_skip(name, web::programs(&["prometheus"]).and_then(|()| Net::new())) else { return };
+    // One packet of 20 takes five times as long as the others, so that p50 and p99 are far from each other.
+    let script = |n: u64| {
+        let milliseconds = if n.is_multiple_of(20) { 200 } else { 40 };
+        Act { delay: Duration::from_millis(milliseconds), ..Act::default() }
+    };
+    let behaviour = Behaviour { script: Box::new(script), ..Behaviour::default() };
+    let reflector = net.in_far(|| Reflector::start("192.0.2.2", behaviour));
+    // Classic buckets, each 8 % above the one before it.
+    let buckets: Vec<String> = (0..48).map(|step| format!("{:.6}", 0.01 * 1.08_f64.powi(step))).collect();
+    let (buckets, address) = (buckets.join(", "), reflector.address);
+    let config = format!("interval = \"20ms\"\nbuckets = [{buckets}]\n[[target]]\naddress = \"{address}\"\nssid = 7\n");
+    let mut probe = Probe::start(&net, &config, None);
+    let port = address.port().to_string();
+    let words = ["sender", "192.0.2.2", &port, "-c", "400", "-i", "20ms", "--format", "json"];
+    let output = net.teaparty(&words).output().unwrap();
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["received"], 400, "{summary:#}");
+    probe.until_answered(&net, &address.to_string(), 400);
+    let of = "session=\"7\",direction=\"round_trip\"";
+    let close = |prometheus: &Prometheus, query: &str, quantile: &str| {
+        let seconds = summary["round_trip_ns"][quantile].as_f64().unwrap() / 1e9;
+        prometheus.until(&net, &format!("abs(({query})/{seconds}-1)<bool 0.1"), "1");
+    };
+    let native = Prometheus::start(&net, &["--enable-feature=native-histograms"], &[], API);
+    for (quantile, fraction) in [("p50", 0.5), ("p99", 0.99)] {
+        close(&native, &format!("teaparty_probe_delay_{quantile}_seconds{{{of}}}"), quantile);
+        close(&native, &format!("histogram_quantile({fraction},teaparty_probe_delay_seconds{{{of}}})"), quantile);
+    }
+    drop(native);
+    let classic = Prometheus::start(&net, &[], &[], API);
+    for (quantile, fraction) in [("p50", 0.5), ("p99", 0.99)] {
+        let buckets = format!("sum by (le)(teaparty_probe_delay_seconds_bucket{{{of}}})");
+        close(&classic, &format!("histogram_quantile({fraction},{buckets})"), quantile);
+    }
+    probe.end();
+}
 
 #[test]
 fn prometheus_takes_native_and_classic_histograms() {

@@ -13,6 +13,9 @@ pub(crate) struct Truth {
     pub(crate) late: u64,
     pub(crate) duplicates: u64,
     pub(crate) reordered: u64,
+    pub(crate) reordering_extent_max: u64,
+    /// Packets that this host refused to send.
+    pub(crate) refused: u64,
     pub(crate) loss_bursts: u64,
     pub(crate) loss_burst_max: u64,
     pub(crate) discarded_by_clock_step: u64,
@@ -20,6 +23,8 @@ pub(crate) struct Truth {
     pub(crate) far_end: Option<u64>,
     pub(crate) near_end: Option<u64>,
     pub(crate) unattributed: u64,
+    /// Places in the schedule that were not used; compared beside the others.
+    pub(crate) skipped: u64,
     /// True if a session counts something else.
     pub(crate) is_wrong: bool,
 }
@@ -33,9 +38,9 @@ enum Fate {
 }
 
 impl Truth {
-    /// The truth about packets whose replies were looked for until `end_ns`. Restarts and directions are `None` where the
-    /// replies that came can't show a restart: the first number after it is above all before it.
-    pub(crate) fn of(packets: &[Packet], script: &Script, end_ns: u64) -> Option<Self> {
+    /// Returns the truth about packets whose replies were looked for until `end_ns`, and true if it has restarts and
+    /// directions. It lacks them if the replies can't show a restart: the first number after it is above all before it.
+    pub(crate) fn of(packets: &[Packet], script: &Script, end_ns: u64) -> (Self, bool) {
         let sent: Vec<&Packet> = packets.iter().filter(|packet| !packet.is_refused).collect();
         let first = |packet: &Packet| packet.arrivals.first().filter(|(came_ns, _)| *came_ns <= end_ns).copied();
         let fate = |packet: &Packet| match first(packet) {
@@ -48,6 +53,7 @@ impl Truth {
         let count = |wanted| fates.iter().filter(|fate| **fate == wanted).count() as u64;
         let mut truth = Self {
             sent: sent.len() as u64,
+            refused: (packets.len() - sent.len()) as u64,
             received: count(Fate::Received),
             lost: count(Fate::Lost),
             unsettled: count(Fate::Unsettled),
@@ -64,8 +70,9 @@ impl Truth {
         let runs = lost.split(|is_lost| !is_lost).map(<[bool]>::len).filter(|len| *len > 0);
         truth.loss_bursts = runs.clone().count() as u64;
         truth.loss_burst_max = runs.max().unwrap_or(0) as u64;
-        truth.reordered = reordered(&sent, &fates, first);
-        truth.directions(&sent, &fates, first).then_some(truth)
+        (truth.reordered, truth.reordering_extent_max) = reordered(&sent, &fates, first);
+        let has_directions = truth.directions(&sent, &fates, first);
+        (truth, has_directions)
     }
 
     /// Restarts, and where packets were lost: known of those between two answered packets of one life of the reflector, and
@@ -111,8 +118,9 @@ impl Truth {
     }
 }
 
-/// RFC 4737 §3.3: first replies in time that came after one to a later packet.
-fn reordered(sent: &[&Packet], fates: &[Fate], first: impl Fn(&Packet) -> Option<(u64, usize)>) -> u64 {
+/// First replies in time that came after one to a later packet (RFC 4737 §3.3), and the largest extent of them: how many
+/// replies came since the first one to a later packet (§4.2.1).
+fn reordered(sent: &[&Packet], fates: &[Fate], first: impl Fn(&Packet) -> Option<(u64, usize)>) -> (u64, u64) {
     let mut arrivals: Vec<(u64, usize)> = sent
         .iter()
         .enumerate()
@@ -120,11 +128,12 @@ fn reordered(sent: &[&Packet], fates: &[Fate], first: impl Fn(&Packet) -> Option
         .filter_map(|(at, packet)| Some((first(packet)?.0, at)))
         .collect();
     arrivals.sort_unstable();
-    let mut highest = 0;
-    let is_reordered = |(_, at): &&(u64, usize)| {
-        let is = *at < highest;
-        highest = highest.max(*at);
-        is
-    };
-    arrivals.iter().filter(is_reordered).count() as u64
+    let (mut count, mut extent) = (0, 0);
+    for (place, (_, at)) in arrivals.iter().enumerate() {
+        if let Some(earliest) = arrivals[..place].iter().position(|(_, other)| other > at) {
+            count += 1;
+            extent = extent.max((place - earliest) as u64);
+        }
+    }
+    (count, extent)
 }
