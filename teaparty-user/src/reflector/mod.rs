@@ -57,8 +57,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use teaparty_common::maps::Clock;
+use teaparty_common::maps::{Clock, SessionKey};
 use teaparty_common::reflect::Address;
+use teaparty_common::tlv::access_report::AccessReport;
 use teaparty_common::tlv::measurement::{METHOD_SOFTWARE, SYNC_SOURCE_FREE_RUNNING, SYNC_SOURCE_NTP};
 use teaparty_common::wire::TimestampFormat;
 use tokio::io::Interest;
@@ -261,7 +262,7 @@ impl Reflector {
     }
 
     /// Takes everything back at once and says what was done.
-    pub fn end(self, handle: &ReflectorHandle) -> Summary {
+    pub fn end(mut self, handle: &ReflectorHandle) -> Summary {
         for (_, instance) in &mut locked(&self.state).slots {
             instance.iter_mut().for_each(Instance::halt);
         }
@@ -271,6 +272,13 @@ impl Reflector {
             (std::mem::take(&mut state.slots), state.config.is_kept || self.is_left)
         };
         summary.is_left = !stop_all(slots, |_| is_kept);
+        // The engines have ended: what they had to tell and nobody has heard yet is all there is.
+        while let Ok(notice) = self.notices.try_recv() {
+            match notice {
+                Notice::AccessReport { key, report } => log_access_report(&key, &report),
+                Notice::Failed { what } => tracing::error!(error = %what, "an engine has failed"),
+            }
+        }
         // Nothing answers by what is kept for an interface that is away.
         for (name, folder) in self.held {
             if let Err(error) = folder.remove() {
@@ -348,16 +356,7 @@ impl Reflector {
                 }
             }
             Event::Expiry => self.expire(),
-            Event::Notice(Notice::AccessReport { key, report }) => {
-                let id = handle::SessionId::from(&key);
-                tracing::info!(
-                    peer = %std::net::SocketAddr::new(id.source, id.source_port),
-                    session = id.ssid,
-                    access = report.id(),
-                    return_code = report.return_code,
-                    "access report"
-                );
-            }
+            Event::Notice(Notice::AccessReport { key, report }) => log_access_report(&key, &report),
             Event::Notice(Notice::Failed { what }) => return Err(ReflectorError::Engine(what)),
             Event::Command(Command::Stop) => return Ok(false),
             Event::Command(Command::Leave) => {
@@ -560,6 +559,18 @@ fn stop_all(slots: Vec<(String, Option<Instance>)>, is_kept: impl Fn(&Instance) 
         }
     }
     is_well
+}
+
+/// Logs what a sender reports of its access (RFC 8972 §4.6).
+fn log_access_report(key: &SessionKey, report: &AccessReport) {
+    let id = handle::SessionId::from(key);
+    tracing::info!(
+        peer = %std::net::SocketAddr::new(id.source, id.source_port),
+        session = id.ssid,
+        access = report.id(),
+        return_code = report.return_code,
+        "access report"
+    );
 }
 
 /// The state of the system clock as the packets state it, and what turns its readings into intervals.
