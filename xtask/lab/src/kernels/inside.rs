@@ -91,6 +91,7 @@ const ROWS: &[Row] = &[
     row("lo", "skb", Net::loopback, Extent::All),
     row("dummy", "skb", Net::dummy, Extent::Life),
     row("802.1Q", "skb", Net::vlan, Extent::Packets),
+    Row { is_guests: true, ..row("virtio.100", "native", Net::virtio_vlan, Extent::Tags) },
     row("QinQ", "skb", Net::double_vlan, Extent::Packets),
     row("bond", "native", Net::bond, Extent::Packets),
     row("bridge", "skb", Net::bridge, Extent::Packets),

@@ -1,14 +1,23 @@
 //! What each row is tried for. A check is a function that fails with the reason.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::net::{End, Link, NEAR_V4, NEAR_V6, Net};
+use super::frame::{self, Packet};
+use super::net::{self, End, FAR_V4, FAR_V6, Link, NEAR_V4, NEAR_V6, Net};
 use super::peer::{Peer, Reply, tlv};
+use super::raw::Raw;
 use super::reflector::{Ended, Reflector};
 use super::{Recorder, Tried};
+use crate::kernels::machine::{FAR_MAC, NEAR_MAC};
 
+/// How long a reply may take on an emulated processor; how long one waits for none.
+const PATIENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_millis(400);
+/// UDP source port of frames that are made here.
+const SOURCE_PORT: u16 = 49_200;
 /// Packets of each kind.
 const PACKETS: u32 = 5;
 const KEY_HEX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -16,6 +25,8 @@ const KEY_HEX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1
 /// How much of the checks a row gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
+    /// Frames with VLAN tags and without, to the addresses of a VLAN device on the row's.
+    Tags,
     /// Loaded, attached, adopted, taken away: nothing can be sent there.
     Life,
     /// One reflector: packets to the kernel and to the ring.
@@ -55,6 +66,10 @@ impl Bench<'_> {
 
 /// Runs the checks of a row.
 pub(super) fn run(bench: &Bench<'_>, extent: Extent, recorder: &Recorder<'_>) {
+    if extent == Extent::Tags {
+        recorder.check("VLAN tags", || tags(bench));
+        return recorder.check("nothing left", || nothing_left(bench));
+    }
     if extent == Extent::All {
         recorder.check("doctor", || doctor(bench));
     }
@@ -166,6 +181,65 @@ fn by_ring(peer: &mut Peer) -> Result<()> {
     let flags = |reply: &Reply| reply.octets[44..].iter().step_by(8).copied().collect::<Vec<u8>>();
     ensure!(flags(&many) == [0; 9], "nine TLVs came back with flags {:02x?}", flags(&many));
     Ok(())
+}
+
+/// Frames to the addresses of the VLAN device are answered with its tag, and not at all without one or with another one.
+fn tags(bench: &Bench<'_>) -> Result<()> {
+    /// EtherTypes and tag control information: none, priority alone, another VLAN, another kind of tag, and two.
+    const OTHERS: [&[(u16, u16)]; 5] =
+        [&[], &[(0x8100, 0xe000)], &[(0x8100, 200)], &[(0x88a8, 100)], &[(0x88a8, 100), (0x8100, 100)]];
+    let running = bench.reflector(&[])?;
+    let (wire, vlan) = bench.net.inside(End::Far, || Ok((Raw::open(&bench.link.far)?, Raw::open(net::FAR_VLAN)?)))?;
+    for addresses in [[FAR_V4, NEAR_V4], [FAR_V6, NEAR_V6]] {
+        // What has been answered with the tag once is a session that the program knows.
+        for _ in 0..2 {
+            wire.send(&tagged(addresses, &[(0x8100, 100)])?)?;
+            ensure!(is_answered(&vlan, PATIENCE)?, "{addresses:?}: no reply in VLAN 100");
+            ensure!(is_answered(&wire, PATIENCE)?, "{addresses:?}: no reply on the wire");
+            for tags in OTHERS {
+                wire.send(&tagged(addresses, tags)?)?;
+                ensure!(!is_answered(&wire, SILENCE)?, "{addresses:?}: a reply to tags {tags:x?}");
+            }
+        }
+    }
+    let ended = running.stop()?;
+    ended.expect("xdp", 4)?;
+    let found = [ended.count("xdp", "not-our-address"), ended.count("xdp", "not-our-vlan")];
+    ensure!(found == [8, 12], "not-our-address and not-our-vlan are {found:?} and not [8, 12]");
+    Ok(())
+}
+
+/// A STAMP packet between these addresses, in a frame with tags.
+fn tagged([source, destination]: [&str; 2], tags: &[(u16, u16)]) -> Result<Vec<u8>> {
+    let packet = Packet {
+        source: source.parse()?,
+        destination: destination.parse()?,
+        ports: (SOURCE_PORT, 862),
+        traffic_class: 0,
+        ttl: 64,
+        header: Vec::new(),
+        extensions: Vec::new(),
+    };
+    let (header, rest) = packet.octets(&[0; 44])?;
+    let tags: Vec<u8> = tags.iter().flat_map(|(kind, tag)| [kind.to_be_bytes(), tag.to_be_bytes()].concat()).collect();
+    let kind: [u8; 2] = if packet.source.is_ipv4() { [8, 0] } else { [0x86, 0xdd] };
+    let macs = [NEAR_MAC, FAR_MAC].map(|mac| hex(&mac.replace(':', ""))).concat();
+    Ok([&macs[..], &tags, &kind, &header, &rest].concat())
+}
+
+/// Returns true if a reply to such a packet is received in time.
+fn is_answered(raw: &Raw, patience: Duration) -> Result<bool> {
+    let until = Instant::now() + patience;
+    while let Some(frame) = raw.receive(until)? {
+        let datagram = frame::parse(&frame);
+        if datagram.is_some_and(|datagram| (datagram.source_port, datagram.destination_port) == (862, SOURCE_PORT)) {
+            return Ok(true);
+        }
+        if Instant::now() >= until {
+            break;
+        }
+    }
+    Ok(false)
 }
 
 /// Authenticated packets come back so, and forged ones do not.

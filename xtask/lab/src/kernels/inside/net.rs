@@ -20,8 +20,8 @@ use crate::kernels::machine::{FAR_MAC, NEAR_MAC};
 /// Addresses of the reflector, which are those that the vectors ask, and of its peer.
 pub(super) const NEAR_V4: &str = "198.51.100.20";
 pub(super) const NEAR_V6: &str = "2001:db8:1::20";
-const FAR_V4: &str = "198.51.100.2";
-const FAR_V6: &str = "2001:db8:1::2";
+pub(super) const FAR_V4: &str = "198.51.100.2";
+pub(super) const FAR_V6: &str = "2001:db8:1::2";
 
 /// The senders of the vectors, and where V76 wants its reply: all have this MAC address.
 const SENDERS: [&str; 3] = ["192.0.2.10", "203.0.113.5", "2001:db8::10"];
@@ -30,6 +30,9 @@ const SENDERS_MAC: &str = "02:00:5e:10:00:01";
 /// Devices at both ends.
 const NEAR: &str = "near0";
 const FAR: &str = "far0";
+/// The VLAN devices on them.
+const NEAR_VLAN: &str = "near0.100";
+pub(super) const FAR_VLAN: &str = "far0.100";
 
 /// How long a card takes at most to come back from a namespace that was deleted.
 const RETURN: Duration = Duration::from_secs(20);
@@ -113,13 +116,34 @@ impl Net {
 
     /// The two cards of the emulated machine, one in each namespace.
     pub(super) fn virtio(&self, _: &Path) -> Result<Link> {
+        self.cards()?;
+        self.addressed(Link { near: NEAR.into(), far: FAR.into(), mac: NEAR_MAC.into(), _pass: None })
+    }
+
+    /// Moves the cards into the namespaces.
+    fn cards(&self) -> Result<()> {
         for (end, mac, name) in [(End::Near, NEAR_MAC, NEAR), (End::Far, FAR_MAC, FAR)] {
             let card = card(mac)?;
             ip(&format!("link set {card} down"))?;
             ip(&format!("link set {card} netns {} name {name}", end.name()))?;
             self.ip(end, &format!("link set {name} up"))?;
         }
-        self.addressed(Link { near: NEAR.into(), far: FAR.into(), mac: NEAR_MAC.into(), _pass: None })
+        Ok(())
+    }
+
+    /// The cards of the emulated machine without addresses, and VLAN 100 on both, whose addresses the cards are asked for.
+    pub(super) fn virtio_vlan(&self, _: &Path) -> Result<Link> {
+        self.cards()?;
+        // The card lets in only VLANs that there are: 200 is another one.
+        for (end, lower, name, id) in
+            [(End::Near, NEAR, NEAR_VLAN, 100), (End::Near, NEAR, "near0.200", 200), (End::Far, FAR, FAR_VLAN, 100)]
+        {
+            self.ip(end, &format!("link add link {lower} name {name} type vlan id {id}"))?;
+            self.ip(end, &format!("link set {name} up"))?;
+        }
+        let vlan = Link { near: NEAR_VLAN.into(), far: FAR_VLAN.into(), mac: NEAR_MAC.into(), _pass: None };
+        let vlan = self.addressed(vlan)?;
+        Ok(Link { near: NEAR.into(), far: FAR.into(), ..vlan })
     }
 
     /// A veth pair without addresses, and the program of the object at its far end that lets everything pass.
