@@ -107,3 +107,22 @@ fn without_the_view_a_terminal_has_a_line_for_each_reply_while_they_come() {
     terminal.press("C-c");
     terminal.wait_for("the summary", |screen| screen.contains("0 lost (0.000 %)"));
 }
+
+#[test]
+fn a_short_run_has_lines_unless_the_view_is_asked_for() {
+    let test = "a_short_run_has_lines_unless_the_view_is_asked_for";
+    let reflector = Reflector::start("127.0.0.1", Behaviour::default());
+    let run = |options: &str| {
+        let program = env!("CARGO_BIN_EXE_teaparty");
+        Terminal::start(test, &format!("{program} sender {} -i 50ms {options}; read wait", reflector.address))
+    };
+    let Some(terminal) = run("-c 10") else { return };
+    let screen = terminal.wait_for("the summary", |screen| screen.contains("10 sent, 10 received"));
+    assert!(screen.contains("seq=9 rtt="), "{screen}");
+    drop(terminal);
+    let Some(terminal) = run("-c 50 --live") else { return };
+    terminal.wait_for("the view", |screen| screen.contains("q stops"));
+    drop(terminal);
+    let Some(terminal) = run("-c 100") else { return };
+    terminal.wait_for("the view of a run of 5 s", |screen| screen.contains("q stops"));
+}

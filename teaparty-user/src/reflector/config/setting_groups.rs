@@ -42,7 +42,7 @@ pub const PROCESS: &str = "API and process";
 
 /// Every setting, once.
 pub const GROUPS: &[SettingGroup] = &[
-    group(ANSWER, Change::Restart, &["iface", "port", "xdp-mode", "link-layer"]),
+    group(ANSWER, Change::Restart, &["name", "iface", "port", "xdp-mode", "link-layer"]),
     group(ANSWER, Change::Reload, &["address", "strict-addresses", "any-vlan", "verify-checksums"]),
     group(WHO, Change::Limit, &["allow", "rate-limit", "rate-limit-prefix", "punt-limit", "min-payload"]),
     group(WHO, Change::Policy, &["provisioned-only", "strict", "deny-dscp", "deny-ecn"]),
@@ -73,7 +73,6 @@ pub const GROUPS: &[SettingGroup] = &[
             "tlv-code",
         ],
     ),
-    group(PROCESS, Change::Restart, &["name"]),
 ];
 
 /// Returns the names of the settings whose changes take effect at this time.
