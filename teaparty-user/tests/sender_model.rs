@@ -3,7 +3,8 @@
 //! to wait. What a session counts equals what those who saw everything know, exactly, every time.
 //!
 //! The model (`sender_model/`) is written from the RFCs and knows nothing of the sender. With the fate of packets decided by when
-//! the process looks 13 scenarios turn red, with restarts told by T3 19, and with nothing skipped after a stop the first one.
+//! the process looks 13 scenarios turn red, with restarts told by T3 19, and with nothing skipped after a stop the first one,
+//! with at most 10 packets counted as skipped at a time the first one, and with extents of at most 3 packets 102.
 //! 4,000 scenarios have been run once, in 52 s.
 
 #[path = "sender_model/truth.rs"]
