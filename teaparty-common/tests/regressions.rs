@@ -10,7 +10,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use support::hostile::{locate, plan_apply, walk};
 
-/// What a fuzz target does with any octets, and its name.
+/// A fuzz target: its name, and its function of arbitrary octets.
 type Target = (&'static str, fn(&[u8]));
 
 /// The targets by the names that files in `testing_data/regressions` begin with.

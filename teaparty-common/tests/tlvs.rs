@@ -31,7 +31,7 @@ impl ReflectorEnv for Host {
     }
 }
 
-/// What contradicts the table.
+/// Returns the contradictions to the table.
 fn check(case: &Case) -> Vec<String> {
     let mut octets = case.request();
     let (len, policy) = (octets.len(), case.policy());

@@ -31,7 +31,7 @@ impl ReflectorEnv for Host<'_> {
     }
 }
 
-/// What the core makes of a vector's request: the octets, and how they are to be sent.
+/// Reflects a vector's request by the core: the octets, and the options to send them with.
 fn reflect(vector: &Vector) -> Result<(Vec<u8>, ReplyOptions), Verdict> {
     let ctx = &vector.ctx;
     let mut octets = vector.request.clone();
@@ -94,7 +94,7 @@ fn every_vector_that_the_core_can_finish_comes_out_as_expected() {
     assert!(answered >= 30, "only {answered} vectors were tried");
 }
 
-/// What in the steering contradicts the vector, where a TLV steers.
+/// Returns the contradictions between the reply options and the vector.
 fn misaddressed(vector: &Vector, reply_options: &ReplyOptions) -> Vec<String> {
     let expected = vector.reply_ip.as_ref().expect("a reply has an address");
     let mut found = Vec::new();

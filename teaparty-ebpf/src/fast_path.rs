@@ -176,7 +176,7 @@ fn is_intact(ctx: &XdpContext, sums: &PacketSums, frame: &Frame, config: &Config
     sums.are_right(frame.checksum, rest)
 }
 
-/// What stands behind a base packet.
+/// The octets after a base packet.
 enum TlvShape<'a> {
     /// Nothing.
     None,
@@ -186,8 +186,8 @@ enum TlvShape<'a> {
     Tlvs(&'a mut Scratch, usize),
 }
 
-/// What is to be done with the payload of `found`, where it is to be answered and every TLV in it is simple. What could be
-/// wrong with its size or its base packet [`is_plain`] has looked at.
+/// Decides on the payload of `found`, where it is to be answered and every TLV in it is simple. [`is_plain`] has
+/// checked its size and its base packet.
 #[inline(always)]
 fn plan(
     ctx: &XdpContext,
@@ -228,7 +228,7 @@ fn plan(
     Some((plan, TlvShape::Tlvs(scratch, opaque_to_verifier(count, received_ns))))
 }
 
-/// What is known of a packet that is being answered.
+/// A packet that is being answered.
 struct ReplyCtx<'a> {
     session: *mut Session,
     config: &'a Config,

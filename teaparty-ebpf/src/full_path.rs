@@ -82,7 +82,7 @@ fn loop_guard(ctx: &XdpContext, scratch: &Scratch, policy: &Policy) -> Reason {
     Reason::LoopGuard
 }
 
-/// What is to become of a packet that has been looked at.
+/// The decision on a packet that has been parsed.
 enum PacketAction {
     /// It is answered, by the verdict in [`Scratch`].
     Answer,

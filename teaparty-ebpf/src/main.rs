@@ -87,7 +87,7 @@ fn finish(counters: &mut Counters, reason: u32) -> u32 {
     ACTIONS[reason]
 }
 
-/// What becomes of a packet, by the number of its reason.
+/// The actions for packets, by the number of their reason.
 static ACTIONS: [u32; REASON_SLOTS] = {
     let mut actions = [XDP_DROP; REASON_SLOTS];
     let mut i = 0;

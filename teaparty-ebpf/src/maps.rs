@@ -46,7 +46,7 @@ pub(crate) static SESSION_COUNTS: Array<SessionCounts, 1, MMAPABLE> = Array::new
 #[btf_map(name = "tail_calls")]
 pub(crate) static TAIL_CALLS: ProgramArray<{ TailCall::ALL.len() }> = ProgramArray::new();
 
-/// What the controller says.
+/// Returns the controller's configuration.
 #[inline(always)]
 pub(crate) fn kernel_config() -> Option<&'static KernelConfig> {
     CONFIG.get(0)

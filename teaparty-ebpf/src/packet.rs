@@ -100,12 +100,14 @@ macro_rules! each_word {
     }};
 }
 
-/// The same number, of which the verifier knows no more than of `unknown`. What differs between the ways that lead to a
-/// place, it walks what follows once for each of them. LLVM writes to memory before what it would keep in registers.
+/// Returns `number`, and hides its range from the verifier, which knows as little of it as of `unknown`.
+///
+/// The verifier walks the code after a join once for each known value that arrives there. LLVM spills to memory before
+/// what it would keep in registers.
 #[inline(always)]
 pub(crate) fn opaque_to_verifier(number: usize, unknown: u64) -> usize {
     let mut hidden = number;
-    // SAFETY: what is there twice is not there.
+    // SAFETY: XOR-ing twice with the same value restores it; no memory is accessed.
     unsafe {
         asm!("{hidden} ^= {unknown}", "{hidden} ^= {unknown}", hidden = inout(reg) hidden, unknown = in(reg) unknown,
              options(nostack))
@@ -156,13 +158,13 @@ impl Packet {
         Self { data, end, base, delta: ChecksumDelta::NONE, may_have_zero_tail: true }
     }
 
-    /// How many octets of the frame are directly there.
+    /// Returns the number of octets of the frame that are directly accessible.
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         distance(self.data, self.end)
     }
 
-    /// The same, where no tail of zeros is.
+    /// Returns the same without a tail of zeros.
     #[inline(always)]
     pub(crate) fn assume_no_zero_tail(self) -> Self {
         Self { may_have_zero_tail: false, ..self }

@@ -13,22 +13,22 @@ use crate::full_path::MAX_TLVS;
 use crate::packet::Packet;
 use crate::session::{self, Admitted};
 
-/// What is known of the packet at hand, in memory of a map because the stack has 512 octets only.
+/// The state of the current packet, in memory of a map because the stack has 512 octets only.
 pub(crate) struct Scratch {
     pub(crate) key: SessionKey,
     pub(crate) meta: PacketMeta,
     pub(crate) frame: Frame,
-    /// What [`record_verdict`] made of the verdict: [`ANSWER`] or the number of a reason.
+    /// The result of [`record_verdict`]: [`ANSWER`] or the number of a reason.
     pub(crate) outcome: u32,
     /// The plan, where the outcome is to answer.
     pub(crate) plan: Plan,
     pub(crate) scan: TlvScan,
     /// The TLVs of a packet that takes the short way.
     pub(crate) tlvs: [Tlv; MAX_TLVS],
-    /// What processing of TLVs changed in the sum of the payload.
+    /// The change of the payload's sum by the processing of TLVs.
     pub(crate) delta: ChecksumDelta,
     pub(crate) reply_options: ReplyOptions,
-    /// Which configuration holds for this packet, whatever the controller does meanwhile.
+    /// Index of the configuration for this packet, even if the controller replaces it concurrently.
     pub(crate) active: u32,
     pub(crate) frame_len: usize,
     /// VLAN tags of the frame.
@@ -37,7 +37,7 @@ pub(crate) struct Scratch {
     pub(crate) received_ns: u64,
     /// True if the map of sessions made by packets has been looked into, and has none for this key.
     pub(crate) is_unknown: bool,
-    /// Where a new session is put together.
+    /// Memory in which a new session is assembled.
     pub(crate) session: Session,
     /// The ledger's.
     pub(crate) request: SessionOpRequest,
@@ -71,7 +71,7 @@ impl PacketCtx<'_> {
         format(self.admitted.flags, self.config)
     }
 
-    /// When the packet came, in nanoseconds of CLOCK_MONOTONIC.
+    /// Arrival of the packet, in nanoseconds of CLOCK_MONOTONIC.
     #[inline(always)]
     pub(crate) fn monotonic_ns(&self) -> u64 {
         self.control.clock.monotonic_ns(self.scratch.received_ns)

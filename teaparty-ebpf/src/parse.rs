@@ -12,7 +12,7 @@ use crate::fast_path;
 use crate::maps::{kernel_config, scratch};
 use crate::packet::{CheckedHeader, Packet, REACH};
 
-/// What a step returns for a packet that goes on to another one: a number that is no reason.
+/// Returns the result of a step for a packet that continues in another program: a number that is no reason.
 pub(crate) const fn tail_call_code(step: TailCall) -> u32 {
     u32::MAX - step as u32
 }

@@ -112,5 +112,5 @@ pub(crate) extern "C" fn teaparty_sum(ctx: *mut xdp_md, at: u32, len: u32) -> u3
     Packet::new(&ctx, 0).sum(at as usize, len as usize).map_or(NO_SUM, |sum| u32::from(checksum::fold(sum)))
 }
 
-/// What [`teaparty_sum`] returns for octets that are not there.
+/// The result of [`teaparty_sum`] for octets that are absent.
 pub(crate) const NO_SUM: u32 = u32::MAX;

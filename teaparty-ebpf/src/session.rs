@@ -22,7 +22,7 @@ use crate::packet::Packet;
 use crate::packet_ctx::Scratch;
 use crate::session_table::{self, SlotPtr};
 
-/// What admission found: the flags of the session, and its entry if it has one.
+/// The result of admission: the flags of the session, and its entry if it has one.
 pub(crate) struct Admitted {
     /// [`Session::flags`], or what a new session is to start with.
     pub(crate) flags: u32,
@@ -33,9 +33,8 @@ pub(crate) struct Admitted {
 /// Decides whether the packet may be answered, before any state is made for it: known sessions by one look-up, others
 /// by address, loop guard and allow-list; then the rate limit of its source. `now_ns` is of CLOCK_MONOTONIC.
 ///
-/// Where sessions are provisioned as authenticated, a packet that is of one goes first, whatever else it may look like:
-/// its SSID lies elsewhere, so an open session of the same addresses and ports could be taken for its own, and which of
-/// the two it is, is not for the packet to say. `is_unknown` says that the table has none for the key,
+/// A session that is provisioned as authenticated is tried first. Its packets have the SSID elsewhere, so that an
+/// unauthenticated session of the same addresses and ports could match them too, and a packet must not choose. `is_unknown` says that the table has none for the key,
 /// which is the one in working memory.
 #[inline(always)]
 pub(crate) fn admit(
@@ -111,10 +110,10 @@ fn admit_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool
     if outcome == ADMITTED { Ok(flags) } else { Err(Reason::from_number(outcome).unwrap_or(Reason::Internal)) }
 }
 
-/// What [`check_session`] returns for a session that is admitted: a number that is no reason.
+/// The result of [`check_session`] for a session that is admitted: a number that is no reason.
 const ADMITTED: u32 = u32::MAX;
 
-/// What [`check_authenticated`] returns for a packet that is of no provisioned authenticated session.
+/// The result of [`check_authenticated`] for a packet of no provisioned authenticated session.
 const NOT_AUTHENTICATED: u32 = u32::MAX - 1;
 
 /// Looks for the provisioned authenticated session that a packet is of, by the SSID in its place there. Returns
@@ -240,7 +239,7 @@ pub(crate) fn is_node(address: &Address, tags: Tags) -> bool {
     known(address).has(LocalAddress::NODE) || (!tags.is_none() && known_in_vlan(address, tags).has(LocalAddress::NODE))
 }
 
-/// What is known of an address: nothing, for one that has no entry.
+/// The entry for an address without one.
 const UNKNOWN: LocalAddress = LocalAddress { flags: 1 << 31 };
 
 /// In the flags that [`check_session`] is given: the session itself is provisioned. BPF functions take five arguments at most.
@@ -252,7 +251,7 @@ fn known(address: &Address) -> LocalAddress {
     unsafe { ADDRESSES.get(address) }.copied().unwrap_or(UNKNOWN)
 }
 
-/// What is known of an address on a VLAN of the interface.
+/// Returns the entry of an address on a VLAN of the interface.
 #[inline(always)]
 fn known_in_vlan(address: &Address, tags: Tags) -> LocalAddress {
     vlan(address, tags).map_or(UNKNOWN, |entry| LocalAddress { flags: entry.flags })

@@ -106,7 +106,7 @@ impl TableStorage for MapStorage {
     }
 }
 
-/// What the walks return where there is no place.
+/// The result of walks that find no slot.
 const NONE: u32 = u32::MAX;
 
 /// The session in its own row; and, where it is not there, whether it may be in another.

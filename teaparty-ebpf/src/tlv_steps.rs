@@ -14,7 +14,7 @@ use crate::packet::Packet;
 use crate::packet_ctx::Scratch;
 use crate::session;
 
-/// What the fast path can do, and what it may ask for.
+/// The abilities of the fast path.
 pub(crate) struct KernelEnv<'a> {
     pub(crate) ctx: &'a XdpContext,
     pub(crate) frame: &'a Frame,
@@ -112,7 +112,7 @@ pub(crate) extern "C" fn teaparty_location(ctx: *mut xdp_md, sub: u32, end: u32)
     next.map_or(0, |next| next as u32)
 }
 
-/// What the turns work on.
+/// Returns the memory that the steps work on.
 #[inline(always)]
 fn working_memory() -> Option<(&'static mut Scratch, &'static Config)> {
     let scratch = scratch()?;
@@ -120,7 +120,7 @@ fn working_memory() -> Option<(&'static mut Scratch, &'static Config)> {
     Some((scratch, config))
 }
 
-/// What a packet asks for whose one TLV is padding: flags, and no facts.
+/// The environment for a packet whose one TLV is padding: flags, and no metadata.
 pub(crate) struct PaddingEnv;
 
 impl ReflectorEnv for PaddingEnv {

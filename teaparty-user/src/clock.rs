@@ -8,7 +8,7 @@ use std::io;
 use serde::Serialize;
 use teaparty_common::wire::{ErrorEstimate, Timestamp, TimestampFormat};
 
-/// Where a measurement gets its time from. Tests have clocks of their own.
+/// A source of time for measurements. Tests have clocks of their own.
 pub trait Clock {
     /// Nanoseconds since 1970 on CLOCK_REALTIME, which is UTC.
     fn realtime_ns(&self) -> u64;
@@ -21,7 +21,7 @@ pub trait Clock {
         self.realtime_ns().wrapping_add_signed(self.state().tai_offset_ns())
     }
 
-    /// What the kernel knows about the quality of CLOCK_REALTIME.
+    /// Returns the kernel's statement about the quality of CLOCK_REALTIME.
     fn state(&self) -> ClockState;
 }
 
@@ -69,7 +69,7 @@ pub fn claimed_bound_ns(bound_ns: u64) -> Option<u64> {
 /// What the kernel knows about CLOCK_REALTIME.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ClockState {
-    /// Whether a daemon keeps it synchronised to an external source (`STA_UNSYNC` clear).
+    /// True if a daemon keeps it synchronised to an external source (`STA_UNSYNC` clear).
     pub is_synchronized: bool,
     /// The daemon's guess of the error, in nanoseconds.
     pub estimated_error_ns: u64,
@@ -155,7 +155,7 @@ impl StepDetector {
         Self { offset_ns: offset(clock, Clock::realtime_ns) }
     }
 
-    /// How far the clock was set since the last call (positive: forward), in nanoseconds; `None` if it was not.
+    /// Returns the step of the clock since the last call (positive: forward), in nanoseconds; `None` without one.
     pub fn observe(&mut self, clock: &impl Clock) -> Option<i64> {
         observe(&mut self.offset_ns, offset(clock, Clock::realtime_ns))
     }

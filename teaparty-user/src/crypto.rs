@@ -24,7 +24,7 @@ use crate::files::limit::reading;
 use crate::layout::count;
 use crate::logging;
 
-/// Where systemd has put the credentials of a service (systemd.exec(5)).
+/// The variable for the folder of a service's credentials (systemd.exec(5)).
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Most octets that a key source may hold, its prefix included. HMAC-SHA-256 gains nothing above 64.
@@ -192,7 +192,7 @@ fn decode_hex(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     pairs.collect::<Option<Vec<u8>>>().map(Zeroizing::new)
 }
 
-/// Where a key is to be taken from: `FILE`, `credential:NAME`, `env:NAME` or `fd:N`. None of these shows the key itself.
+/// The source of a key: `FILE`, `credential:NAME`, `env:NAME` or `fd:N`. None of these shows the key itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// A file that only its owner may read or write.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::stdio::complain;
 
-/// How the program ends. The numbers are part of the interface: scripts and monitoring systems act on them.
+/// The exit status. The numbers are part of the interface: scripts and monitoring systems act on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// 0: it did what was asked, and no threshold was broken.

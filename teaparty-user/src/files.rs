@@ -13,7 +13,7 @@ use std::path::Path;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-/// Who a user without a number in this user namespace is, by default (/proc/sys/kernel/overflowuid).
+/// The uid of users without a number in this user namespace, by default (/proc/sys/kernel/overflowuid).
 const NOBODY: u32 = 65_534;
 
 /// Opens a file that says what to do or holds a secret. It must be a regular file of root's or ours; behind `sudo`, also of

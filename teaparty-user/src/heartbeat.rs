@@ -114,18 +114,18 @@ impl Packet {
     }
 }
 
-/// How a target's heartbeats have gone.
+/// The record of a target's heartbeats.
 #[derive(Clone, Debug)]
 pub struct Status {
     /// Whom they go to.
     pub target: SocketAddr,
-    /// How often.
+    /// The interval.
     pub interval: Duration,
-    /// How many went out.
+    /// Heartbeats that were sent.
     pub sent: u64,
-    /// How many could not.
+    /// Heartbeats that could not be sent.
     pub failed: u64,
-    /// When the last one went out, in nanoseconds since 1970; `None` before the first.
+    /// Time of the last one, in nanoseconds since 1970; `None` before the first.
     pub last_success_ns: Option<u64>,
     /// Why the last one did not go out; `None` if it did.
     pub last_error: Option<String>,
@@ -168,7 +168,7 @@ impl Heartbeats {
         self.add_if(heartbeat, |_| true)
     }
 
-    /// The same, if `may` says so of those there are.
+    /// Adds a heartbeat, if `may` agrees given the existing ones.
     pub fn add_if(&self, heartbeat: Heartbeat, may: impl FnOnce(&[Heartbeat]) -> bool) -> Result<(), HeartbeatError> {
         let mut targets = locked(&self.targets);
         if !may(&configured(&targets)) {
@@ -198,7 +198,7 @@ impl Heartbeats {
         self.remove_if(target, |_| true).unwrap_or(false)
     }
 
-    /// The same, if `may` says so of those there are.
+    /// Adds a heartbeat, if `may` agrees given the existing ones.
     pub fn remove_if(
         &self,
         target: SocketAddr,
@@ -226,7 +226,7 @@ impl Heartbeats {
     }
 }
 
-/// What was asked for, without what came of it.
+/// Returns the heartbeats without their records.
 fn configured(targets: &[Target]) -> Vec<Heartbeat> {
     let one = |status: &Status| Heartbeat { target: status.target, interval: status.interval };
     targets.iter().map(|target| one(&locked(&target.status))).collect()

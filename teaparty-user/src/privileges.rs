@@ -10,15 +10,15 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
-/// What any reflector needs to bind its ports again when an interface comes back, and for queues of the size it wants.
+/// The capabilities of any reflector: to bind its ports again when an interface comes back, and for large queues.
 pub const ALWAYS: CapabilitySet = CapabilitySet::NET_BIND_SERVICE.union(CapabilitySet::NET_ADMIN);
 
-/// What one with the XDP program needs besides: maps, the ledger program and loading anew for an interface that comes
-/// back (CAP_BPF; CAP_PERFMON, without which the verifier takes a program like ours for one that leaks pointers), and
+/// The further capabilities of one with the XDP program: maps, the session program and loading for an interface that
+/// comes back (CAP_BPF; CAP_PERFMON, without which the verifier takes a program like ours for one that leaks pointers), and
 /// frames out of an interface (CAP_NET_RAW).
 pub const WITH_XDP: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON).union(CapabilitySet::NET_RAW);
 
-/// What this process had and has given up.
+/// The capabilities that this process had and has given up.
 static GIVEN_UP: OnceLock<CapabilitySet> = OnceLock::new();
 
 /// Returns what of `needed` this process had and has given up, so that only another start has it again.
@@ -26,7 +26,7 @@ pub fn given_up(needed: CapabilitySet) -> CapabilitySet {
     GIVEN_UP.get().map_or(CapabilitySet::empty(), |gone| *gone & needed)
 }
 
-/// What this thread lacks of what a reflector with the XDP program needs.
+/// Returns the capabilities that this thread lacks for a reflector with the XDP program.
 pub fn missing() -> CapabilitySet {
     let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
     (ALWAYS | WITH_XDP) - has

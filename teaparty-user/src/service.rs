@@ -8,9 +8,9 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Where the service manager listens: a path, or the name of an abstract socket after `@`.
+/// The variable for the service manager's socket: a path, or the name of an abstract socket after `@`.
 const SOCKET: &str = "NOTIFY_SOCKET";
-/// How often it wants to hear that we live, in microseconds; and, if set, whom that is meant for.
+/// The variables for the watchdog: its interval in microseconds, and, if set, the process that it is meant for.
 const WATCHDOG: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
 
 /// Says that packets are answered or sent, and how.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{Percent, Span};
 
-/// What is promised.
+/// The agreement.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Agreement {
@@ -21,7 +21,7 @@ pub struct Agreement {
     /// So many bad small intervals in a row make a target unavailable, so many others available again
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub unavailable_after: u32,
-    /// Which percentile of the round trip is graded
+    /// Percentile of the round trip that is graded
     #[arg(long, value_name = "PERCENT")]
     pub percentile: Percent,
     /// Loss up to this percentage is good
@@ -64,7 +64,7 @@ impl Default for Agreement {
 }
 
 impl Agreement {
-    /// What can't be: the key and what to do.
+    /// Checks the values. The error has the key and the remedy.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         if self.small_interval < Span::seconds(1) {
             return Err(("small-interval", "is 1s or more".into()));
@@ -96,7 +96,7 @@ pub struct AgreementView {
     pub bad_loss: f64,
     /// Bad small intervals in a row that make a target unavailable.
     pub unavailable_after: u32,
-    /// Which quantile of the round trip is graded.
+    /// The quantile of the round trip that is graded.
     pub quantile: f64,
     /// Loss up to this is good.
     pub good_loss: f64,
@@ -130,7 +130,7 @@ impl From<&Agreement> for AgreementView {
     }
 }
 
-/// How a period was.
+/// The grade of a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Grade {

@@ -17,7 +17,7 @@ impl From<io::Error> for OutputError {
     }
 }
 
-/// Who reads standard output.
+/// The reader of standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Reader {

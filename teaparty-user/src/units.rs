@@ -17,7 +17,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// The same in picoseconds, for intervals of fast schedules.
+/// Parses a duration in picoseconds, for intervals of fast schedules.
 pub fn parse_picoseconds(text: &str) -> Result<u128, String> {
     let wrong = || format!("`{text}` is no duration; write a number and a unit, as in 100ms, 20us, 1.5s, 2h");
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

@@ -70,7 +70,7 @@ fn a_reflector_is_not_started_with_a_bad_file() {
     }
 }
 
-/// What is beside a file.
+/// Returns the file beside another one.
 fn beside(name: &str, file: &str, extension: &str) -> String {
     let path = folder(name).join(Path::new(file).with_extension(extension));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

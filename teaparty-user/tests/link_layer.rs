@@ -52,7 +52,7 @@ fn tails() -> Vec<Vec<u8>> {
     [mac, fixed(20), fixed(40)].into_iter().chain((0..150).map(tail)).collect()
 }
 
-/// What comes back to each, times and Error Estimate left out.
+/// Returns the answers to each, without times and Error Estimate.
 fn answers(net: &Net, arguments: &[&str], address: &str) -> Vec<Option<Vec<u8>>> {
     let reflector = net.reflector(arguments);
     let mut client = net.client_from(address, 862, 40_000);

@@ -7,7 +7,7 @@ use reflector_support::probe::or_skip;
 use reflector_support::web::{Prometheus, assert_known, dist, get, programs, promtool};
 use reflector_support::{Net, V4, start};
 
-/// Where the reflector's API listens, in its namespace.
+/// The address of the reflector's API, in its namespace.
 const API: &str = "127.0.0.1:8000";
 
 /// Has the busiest sessions shown.

@@ -15,7 +15,7 @@ const ENGINES: [&[&str]; 3] =
 const EF: u32 = 46;
 const AF11: u32 = 10;
 
-/// What comes back: the first TLV whole, and the TOS octet of the packet.
+/// A reply: the first TLV whole, and the TOS octet of the packet.
 struct Reply {
     tlv: Vec<u8>,
     tos: u8,

@@ -14,7 +14,7 @@ const ENGINES: [&str; 2] = ["native", "off"];
 const ALLOWED: &str = "--allow-reflected-control";
 const U: u8 = 0x80;
 const C: u8 = 0x10;
-/// Where the first TLV's flags are in a reply.
+/// Offset of the first TLV's flags in a reply.
 const FLAGS: usize = 44;
 
 /// The TLV, with sub-TLVs or with the four octets that stand in for them.

@@ -16,9 +16,9 @@ use serde_json::Value;
 use teaparty_user::net::interface::{Interface, xdp_state};
 use teaparty_user::net::xdp_link::Link;
 
-/// Where the reflector's API listens, in its namespace.
+/// The address of the reflector's API, in its namespace.
 const API: &str = "127.0.0.1:8000";
-/// How soon something is to be noticed, and how much longer a busy machine may take.
+/// Most time until something is noticed, with a margin for a busy machine.
 const NOTICED: Duration = Duration::from_secs(4);
 
 fn interface(net: &Net) -> Value {
@@ -38,7 +38,7 @@ fn until(net: &Net, patience: Duration, what: &str, is_so: impl Fn(&Value) -> bo
     }
 }
 
-/// What `bpftool link detach` does.
+/// Detaches as `bpftool link detach` does.
 fn detach(pin: &Path) {
     const BPF_OBJ_GET: libc::c_long = 7;
     const BPF_LINK_DETACH: libc::c_long = 34;

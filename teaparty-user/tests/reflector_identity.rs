@@ -15,7 +15,7 @@ use reflector_support::{Net, V4, sequence, start};
 use teaparty_user::net::interface::xdp_state;
 use teaparty_user::net::xdp_link::Link;
 
-/// How long a change may take to be followed. The machine may be slow; nothing here measures.
+/// Most time to follow a change. The machine may be slow; nothing here measures.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A user that is neither root nor the one of the unit.
 const USER: u32 = 65_534;
@@ -227,7 +227,7 @@ impl Apart {
         Self { keeper }
     }
 
-    /// Where a path of it is seen by us.
+    /// Returns our path to one of its files.
     fn path(&self, inside: &str) -> PathBuf {
         format!("/proc/{}/root{inside}", self.keeper.id()).into()
     }

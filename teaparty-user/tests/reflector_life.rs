@@ -10,7 +10,7 @@ use aya::programs::Xdp;
 use reflector_support::probe::or_skip;
 use reflector_support::{Net, V4, attach_pass, sequence, start};
 
-/// How `teaparty reflector` with these arguments fails.
+/// Returns the failure of `teaparty reflector` with these arguments.
 fn refusal(net: &Net, arguments: &[&str]) -> (Output, String) {
     let output = net.teaparty(&[&["reflector", "--api", "none"], arguments].concat()).output().unwrap();
     assert!(!output.status.success(), "it did not fail: {arguments:?}");

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use reflector_support::probe::or_skip;
 use reflector_support::{Net, V4, start};
 
-/// How long a line may take. Machines are slow under load; nothing here measures.
+/// Most time for a line. Machines are slow under load; nothing here measures.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A log that is still being written.

@@ -26,7 +26,7 @@ fn bits(names: &[&str]) -> String {
     format!("{:016x}", names.iter().map(of).sum::<u64>())
 }
 
-/// What the kernel says of each thread of a process, by name.
+/// Returns the kernel's status of each thread of a process, by name.
 fn statuses(pid: u32) -> Vec<BTreeMap<String, String>> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let read = |task: std::io::Result<std::fs::DirEntry>| {

@@ -29,7 +29,7 @@ const TRAIN: u64 = 50;
 const BEHIND: u64 = 5_000;
 /// Packets between one event and the next.
 const STRETCH: u64 = 50_000;
-/// How long a reply may take before it is lost. The machine may be slow; nothing here measures.
+/// Most time for a reply. The machine may be slow; nothing here measures.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A session that sends at [`RATE_PPS`]: each packet has its own moment, and what was not sent in its moment is made up for,
@@ -40,16 +40,16 @@ struct Traffic {
     is_over: AtomicBool,
 }
 
-/// What was sent, and what came back.
+/// The requests that were sent, and their replies.
 #[derive(Default)]
 struct Tally {
     /// Packets sent.
     sent: u64,
-    /// How long that took.
+    /// The duration.
     elapsed: Duration,
-    /// How often the request with this number was answered.
+    /// Counts of the answers to each request, by number.
     answers: Vec<u8>,
-    /// How often this Sequence Number was on a reply.
+    /// Counts of each Sequence Number on replies.
     numbers: Vec<u8>,
 }
 

@@ -12,7 +12,7 @@ use reflector_support::{Net, Running, V4, sequence, start};
 use serde_json::json;
 use teaparty_common::maps::name as map;
 
-/// How long an interface may take to be answered on again. The machine may be slow; nothing here measures.
+/// Most time until an interface is answered on again. The machine may be slow; nothing here measures.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A reflector of the near namespace with a file of its own.
@@ -144,7 +144,7 @@ fn a_packet_sees_one_file_or_the_other() {
     assert!(ended.status.success(), "{}", ended.error);
 }
 
-/// Whether a packet with a Multiplier of 0, which `strict` drops, is answered at both interfaces.
+/// Returns for both interfaces if a packet with a Multiplier of 0, which `strict` drops, is answered.
 fn is_lax(net: &Net) -> [bool; 2] {
     [net.client(V4, 862).exchange(&[0; 44]), net.near_client(862).exchange(&[0; 44])].map(|reply| reply.is_some())
 }

@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// The longest residence (T3 − T2) that a busy machine may cause. A program takes longer than this to be loaded.
 const LONGEST: Duration = Duration::from_millis(600);
 
-/// What came back of the packets of a session.
+/// The replies to the packets of a session.
 struct Replies {
     sent: u32,
     /// Number of the request, number of the reply and residence, by arrival.

@@ -13,7 +13,7 @@ use reflector_support::web::get;
 use reflector_support::{Net, V4, V6, start};
 use serde_json::Value;
 
-/// Where the reflector's API listens, in its namespace.
+/// The address of the reflector's API, in its namespace.
 const API: &str = "127.0.0.1:8000";
 
 fn interface(net: &Net) -> Value {

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use reflector_support::probe::or_skip;
 use reflector_support::{Net, V4, V6};
 
-/// Where the tests' Python is, which has scapy: `cargo xtask test` installs it and says so.
+/// The variable for the tests' Python, which has scapy: `cargo xtask test` installs it and sets this.
 const PYTHON: &str = "TEAPARTY_SCAPY_PYTHON";
 
 fn file(name: &str) -> PathBuf {
@@ -54,7 +54,7 @@ fn check(arguments: &[&str], ids: &[&str]) {
     check_tagged("-", arguments, ids);
 }
 
-/// The same in frames with these VLAN tags, in hex.
+/// Checks frames with these VLAN tags, in hex.
 fn check_tagged(tags: &str, arguments: &[&str], ids: &[&str]) {
     let name = format!("vectors {}", ids.join(" "));
     let Some(python) = or_skip(&name, python()) else { return };

@@ -14,7 +14,7 @@ use reflector_support::{Net, V4, V6};
 use serde_json::{Value, json};
 
 const U: u8 = 0x80;
-/// Where the Return Path's flags are in a reply.
+/// Offset of the Return Path's flags in a reply.
 const FLAGS: usize = 44;
 /// The client's address.
 const OURS: &str = "2001:db8::2";

@@ -40,7 +40,7 @@ struct Process {
     session: Session,
     timeline: Timeline,
     clock: ClockState,
-    /// When the socket was last read empty.
+    /// Time when the socket was last read empty.
     empty_at_ns: u64,
     /// Lines by what they say.
     lines: BTreeMap<&'static str, u64>,
@@ -144,7 +144,7 @@ impl Process {
         self.largest_burst = self.largest_burst.max(burst);
     }
 
-    /// When it has something to do by itself.
+    /// Returns the time of its next action.
     fn next_ns(&self) -> Option<u64> {
         let expiry = self.session.exchange.next_expiry().map(|at| at + 1);
         self.session.due_ns().into_iter().chain(expiry).min()

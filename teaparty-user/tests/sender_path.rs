@@ -19,7 +19,7 @@ fn measure_every(interval: &str, script: impl FnMut(u64) -> Act + Send + 'static
     summary(&format!("sender {} -c {PACKETS} -i {interval} -W 400ms --format json {rest}", reflector.address)).1
 }
 
-/// What a seed makes of a packet: one in eight gets into trouble. The first and last ones get through, so that
+/// Returns the trouble of a packet: one in eight has some. The first and last ones get through, so that
 /// everything between them can be attributed.
 fn trouble(random: &mut Random, n: u64) -> Act {
     let mut act = Act::default();

@@ -25,7 +25,7 @@ const INTERVAL: Duration = Duration::from_millis(5);
 const TIMEOUT: Duration = Duration::from_millis(700);
 /// More than the timeout, and so little that it is over before the last packets are sent.
 const LATE: Duration = Duration::from_millis(1_100);
-/// What half of the delays stay within, above the time that the relay held the packet: the loopback interface and how
+/// Bound on the median delay above the time that the relay held the packet: the loopback interface and how
 /// timestamps of three processes differ.
 const DELAY_BOUND_NS: i64 = 2_000_000;
 const KEY: &[u8] = b"0123456789abcdef";
@@ -36,7 +36,7 @@ const SENT_REMARKED: u8 = 0x21;
 const BACK: u8 = 0xba;
 const BACK_REMARKED: u8 = 0x02;
 
-/// What a seed makes of a packet: one in three gets into trouble, each into one kind of it.
+/// Returns the trip of a packet: one in three has some trouble, each of one kind.
 fn trip(random: &mut Random, n: u32, mode: Mode) -> Trip {
     let mut trip = Trip::default();
     let kind = random.bits() % 48;
@@ -122,7 +122,7 @@ impl Run {
         passed.filter(|n| self.is_answered(*n) && seen.insert(*n)).collect()
     }
 
-    /// How often each value came with a packet that was answered, and how often it was another than before.
+    /// Returns counts of each value on answered packets, and of its changes.
     fn seen(&self, value: impl Fn(&Trip) -> u8) -> Value {
         let values: Vec<u8> = self.arrivals().iter().map(|n| value(&self.trips[*n as usize])).collect();
         let mut counts = BTreeMap::new();

@@ -38,7 +38,7 @@ fn stop(child: &Child, after: Duration, pause: Duration) {
     signal(child, Signal::SIGCONT);
 }
 
-/// What a run with `--format jsonl` wrote: its lines, its summary, and standard error.
+/// Returns the output of a run with `--format jsonl`: its lines, its summary, and standard error.
 fn finish(child: Child) -> (Vec<Value>, Value, String) {
     let output = child.wait_with_output().unwrap();
     let (text, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());

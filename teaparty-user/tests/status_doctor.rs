@@ -14,7 +14,7 @@ use reflector_support::probe::or_skip;
 use reflector_support::{Net, V4, attach_pass, start};
 use serde_json::Value;
 
-/// Where the reflector's API listens, in its namespace.
+/// The address of the reflector's API, in its namespace.
 const API: &str = "127.0.0.1:8000";
 
 /// Runs `teaparty` in the reflector's namespace: exit status, standard output, standard error.

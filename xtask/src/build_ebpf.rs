@@ -39,7 +39,7 @@ pub struct Args {
     deny_warnings: bool,
 }
 
-/// What becomes of the compiler's warnings.
+/// The treatment of the compiler's warnings.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Warnings {
     /// They are shown.

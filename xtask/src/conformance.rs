@@ -13,7 +13,7 @@ mod rows;
 
 use rows::{List, Row};
 
-/// How a test, or all that shows a row, ended.
+/// The end of a test, or of all that show a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Passed,

@@ -41,7 +41,7 @@ enum Choice {
     Debian,
 }
 
-/// What the eBPF build needs, found or installed.
+/// The toolchain of the eBPF build, found or installed.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Toolchain {
     /// For people: which Rust, which LLVM.
@@ -74,7 +74,7 @@ trait Source {
     fn find(&self) -> Result<Rust>;
     /// Installs what is missing.
     fn install(&self, steps: &mut Steps) -> Result<()>;
-    /// How many steps [`Source::install`] takes.
+    /// Returns the number of steps of [`Source::install`].
     fn steps(&self) -> usize;
 }
 
@@ -216,7 +216,7 @@ fn modified(file: &Path) -> Option<u64> {
     Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }
 
-/// What `rustc -vV` says about itself: release and major version of its LLVM.
+/// The output of `rustc -vV`: release and major version of its LLVM.
 struct Version {
     release: String,
     llvm: u32,

@@ -25,7 +25,7 @@ const TIME_LIMIT: &str = "900";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which tests
+    /// The tests to run
     #[arg(value_enum, default_value_t)]
     part: Part,
     /// Count skipped tests as failed

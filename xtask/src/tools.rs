@@ -46,7 +46,7 @@ const PYTHON_TOOLS: &[PythonTool] = &[
 /// The other implementation, which measures and reflects.
 const STAMP_SUITE: &str = "1.0.0";
 
-/// What was found or installed.
+/// The tools that were found or installed.
 #[derive(Default)]
 pub struct Tools {
     variables: Vec<(&'static str, PathBuf)>,

@@ -30,7 +30,7 @@ struct HeadersV6 {
     udp: Udp,
 }
 
-/// What [`parse_plain_v4`] and [`parse_plain_v6`] find: the datagram, and what tells its session apart.
+/// The result of [`parse_plain_v4`] and [`parse_plain_v6`]: the datagram, and the fields that identify its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParsedHeaders {
     /// The datagram.
@@ -42,7 +42,7 @@ pub struct ParsedHeaders {
 }
 
 impl HeadersV4 {
-    /// What these headers say.
+    /// Returns what these headers say.
     #[inline(always)]
     fn parsed(self) -> ParsedHeaders {
         let Self { ip, udp, .. } = self;
@@ -65,7 +65,7 @@ impl HeadersV4 {
 }
 
 impl HeadersV6 {
-    /// What these headers say.
+    /// Returns what these headers say.
     #[inline(always)]
     fn parsed(self) -> ParsedHeaders {
         let Self { ip, udp, .. } = self;

@@ -105,9 +105,9 @@ const _: () = assert!(size_of::<Ipv4>() == IPV4_LEN && size_of::<Ipv6>() == IPV6
 /// Small on purpose: it lives on the kernel's stack of 512 octets. Addresses are read from the frame when asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Where the IP header begins.
+    /// Offset of the IP header.
     pub ip_at: usize,
-    /// Where the UDP header begins.
+    /// Offset of the UDP header.
     pub udp_at: usize,
     /// Octets of UDP payload, from the UDP length.
     pub payload_len: usize,
@@ -128,7 +128,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Where the UDP payload begins.
+    /// Returns the offset of the UDP payload.
     #[inline(always)]
     pub const fn payload_at(&self) -> usize {
         self.udp_at + UDP_LEN
@@ -326,7 +326,7 @@ fn ipv6<B: PacketBuf>(frame: &B, frame_len: usize, ip_at: usize) -> Result<Frame
     udp(frame, found)
 }
 
-/// What the IP header says about the datagram in it.
+/// The fields of an IP header that describe its datagram.
 struct IpHeader {
     is_ipv6: bool,
     ttl: u8,

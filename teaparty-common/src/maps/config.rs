@@ -13,7 +13,7 @@ use super::rate_limit::SourcePrefix;
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct KernelConfig {
-    /// What changes often.
+    /// The part that changes often.
     pub control: ControlBlock,
     /// Two versions of the configuration, of which [`ControlBlock::active`] says the valid one.
     pub configs: [Config; 2],
@@ -45,13 +45,13 @@ impl KernelConfig {
     }
 }
 
-/// What changes often: which configuration holds, and the state of the clock.
+/// The part that changes often: the configuration in force, and the state of the clock.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct ControlBlock {
     /// [`super::ABI_VERSION`] of the controller that wrote this; 0 before it has.
     pub abi_version: u32,
-    /// Which of the two versions of [`Config`] holds.
+    /// Index of the [`Config`] in force, of the two.
     pub active: u32,
     /// Counts changes of configuration, addresses and allow-list: a session admitted under another one is admitted anew.
     pub generation: u32,
@@ -106,7 +106,7 @@ pub struct Config {
     pub history_rings: u32,
     /// MAC address of the interface, and two zeros; all zero on loopback. See [`Config::mac`].
     pub mac: [u8; 8],
-    /// Which part of a source address the rate limit counts by.
+    /// The part of a source address that the rate limit counts by.
     pub rate_prefix: SourcePrefix,
     /// Seconds for [`super::Session::is_restart`]; 0 for never.
     pub session_restart_s: u64,
@@ -179,7 +179,7 @@ impl Config {
         [a, b, c, d, e, f, 0, 0]
     }
 
-    /// The same with the flag that follows from the others and from the policy: what a program is given.
+    /// Returns the same with the flag that follows from the others and from the policy: the form that a program is given.
     #[must_use]
     pub const fn derived(self) -> Self {
         let is_plain = self.flags & (Self::STATEFUL | Self::HAS_AUTHENTICATED) == Self::STATEFUL
@@ -221,7 +221,7 @@ pub fn check_macs<B: PacketBuf>(frame: &B, mac: u64, takes_all: bool) -> MacChec
     if front & GROUP == 0 { MacCheck::Right } else { MacCheck::GroupSource }
 }
 
-/// What the MAC addresses of a frame say about it.
+/// The verdict on the MAC addresses of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MacCheck {
     /// To us, and from a station.
@@ -232,7 +232,7 @@ pub enum MacCheck {
     GroupSource,
 }
 
-/// How many packets ended in which way, on one processor.
+/// Counts of packets by the way they ended, on one processor.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Counters {
@@ -253,7 +253,7 @@ impl Counters {
     }
 }
 
-/// What is known of an address: of this host, or the broadcast address of one of the interface's subnets.
+/// An address of this host, or the broadcast address of one of the interface's subnets.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C)]
 pub struct LocalAddress {
@@ -278,7 +278,7 @@ impl LocalAddress {
     }
 }
 
-/// What tells the addresses of VLANs apart: tags and address. With the address `::` it stands for the VLAN itself.
+/// The key of an address on a VLAN: tags and address. With the address `::` it represents the VLAN itself.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq, Hash)]
 #[repr(C, align(8))]
 pub struct VlanKey {

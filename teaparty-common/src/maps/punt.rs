@@ -23,9 +23,9 @@ pub struct PuntHeader {
     pub frame_len: u32,
     /// Octets of UDP payload.
     pub payload_len: u32,
-    /// Where the IP header begins in the frame.
+    /// Offset of the IP header in the frame.
     pub ip_at: u16,
-    /// Where the UDP payload begins in the frame.
+    /// Offset of the UDP payload in the frame.
     pub payload_at: u16,
     /// Flags of the session, [`super::Session::flags`]; 0 where there is none.
     pub session_flags: u32,
@@ -35,7 +35,7 @@ pub struct PuntHeader {
     pub meta: PacketMeta,
 }
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum RecordKind {

@@ -46,7 +46,7 @@ const FULL_AT: usize = offset_of!(Bucket, full_at_ns) / 8;
 /// Attempts to charge a bucket that other processors charge at the same time. Each failure is another processor's success.
 const ATTEMPTS: u32 = 4;
 
-/// Which part of a source address the rate limit counts by: an IPv6 host has 2^64 addresses and more to choose from.
+/// The part of a source address that the rate limit counts by: an IPv6 host has 2^64 addresses and more to choose from.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct SourcePrefix {
@@ -82,7 +82,7 @@ const fn mask(len: u32) -> [u64; 2] {
     zerocopy::transmute!(bits.to_be_bytes())
 }
 
-/// How much earlier a packet may have been received than one that was charged before it, on another processor.
+/// Most time by which a packet may have been received before one that was charged earlier, on another processor.
 const SKEW_NS: u64 = 100_000_000;
 
 /// Returns true if no bucket can be full so late: the clock was set since.

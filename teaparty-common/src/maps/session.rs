@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::reflect::{Address, PacketMeta};
 use crate::tlv::measurement::{HISTORY_DEPTH, METHOD_SOFTWARE};
 
-/// What tells sessions apart: the SSID and the four-tuple (RFC 8972 §3), as in the packets that come *in*.
+/// The key of a session: the SSID and the four-tuple (RFC 8972 §3), as in the packets that come *in*.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct SessionKey {
@@ -78,7 +78,7 @@ pub struct Session {
     /// Packets that were received and by rule not answered, less the second and further replies that others got.
     /// Packets received are the sum of both, modulo 2^64.
     pub unanswered: u64,
-    /// When the last packet came, in nanoseconds of CLOCK_MONOTONIC; 0 before the first one.
+    /// Arrival of the last packet, in nanoseconds of CLOCK_MONOTONIC; 0 before the first one.
     pub last_received_ns: u64,
     /// T3 of the last reply whose T3 is known, as it went on the wire.
     pub previous_timestamp: u64,
@@ -101,7 +101,7 @@ impl Session {
     pub const AUTHENTICATED: u32 = 1;
     /// Exempt from the loop guard.
     pub const LOOP_EXEMPT: u32 = 2;
-    /// What follows the base packet is padding, never TLVs.
+    /// The octets after the base packet are padding, never TLVs.
     pub const NO_TLV: u32 = 4;
     /// Timestamps are PTPv2, whatever the policy says.
     pub const PTP: u32 = 8;
@@ -119,7 +119,7 @@ impl Session {
     /// Its last packet had VLAN tags: one with others is checked again.
     pub const TAGGED: u32 = 512;
 
-    /// What a session takes over from the provisioned wildcard that it was made from.
+    /// Flags that a session inherits from the provisioned wildcard that it was made from.
     pub const INHERITED: u32 =
         Self::AUTHENTICATED | Self::LOOP_EXEMPT | Self::NO_TLV | Self::PTP | Self::NTP | Self::TLV_KEY;
 
@@ -163,7 +163,7 @@ impl Session {
             && timestamp.wrapping_sub(self.sender_timestamp) as i64 > (restart_s << 32) as i64
     }
 
-    /// Which sessions make room for it, and for which ones it does.
+    /// Returns the rank that decides which sessions make room for it, and for which ones it does.
     #[inline(always)]
     pub const fn standing(&self) -> Standing {
         Standing::of(self.flags, self.received())
@@ -200,7 +200,7 @@ impl Session {
     }
 }
 
-/// How well a session is known: the least known ones make room first, where there are as many as may be.
+/// How well a session is known: the least known ones make room first when the table is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Standing {
@@ -213,7 +213,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// How many there are.
+    /// The number of ranks.
     pub const COUNT: usize = 3;
 
     /// The [`Session::flags`] of which one makes a session known.
@@ -238,7 +238,7 @@ impl Standing {
     }
 }
 
-/// How many sessions there are and have been.
+/// Counts of the sessions that exist and have existed.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct SessionCounts {
@@ -246,7 +246,7 @@ pub struct SessionCounts {
     pub made: u64,
     /// Sessions in the table of those made by packets.
     pub present: u64,
-    /// When the controller was last told of a packet that the loop guard has dropped, in nanoseconds of CLOCK_TAI.
+    /// Time of the last report of a packet dropped by the loop guard, in nanoseconds of CLOCK_TAI.
     pub loop_told_ns: u64,
     /// CLOCK_MONOTONIC at which the punts of strangers have their full burst again, in nanoseconds: see
     /// [`super::Config::punt_interval_ns`].
@@ -284,14 +284,14 @@ pub struct HistoryRing {
 }
 
 impl HistoryRing {
-    /// What is remembered of the reply with this Sequence Number in the session with this tag.
+    /// Returns the remembered reply with this Sequence Number in the session with this tag.
     pub fn remembered(&self, tag: u32, sequence: u32) -> Option<HistorySlot> {
         let slot = self.slots[HistoryKey::slot(sequence)];
         (tag != 0 && slot.tag == tag && slot.reflector_sequence == sequence).then_some(slot)
     }
 }
 
-/// Where a session's history is.
+/// The index of a session's history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryKey(pub u32);
 

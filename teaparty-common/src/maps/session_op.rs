@@ -20,7 +20,7 @@ pub struct SessionOpRequest {
     pub sequence: u32,
     /// Answer: packets received in the session, modulo 2^32.
     pub received: u32,
-    /// When the packet came, in nanoseconds of CLOCK_MONOTONIC.
+    /// Arrival of the packet, in nanoseconds of CLOCK_MONOTONIC.
     pub received_ns: u64,
     /// The exchange to remember; its tag is the session's. Of a claim: Sequence Number and T1 of the request alone.
     pub exchange: HistorySlot,
@@ -41,7 +41,7 @@ pub struct SessionOpRequest {
 }
 
 impl SessionOpRequest {
-    /// What an answer says of the session, as far as [`Session::fill_meta`] looks at it.
+    /// Returns the session of an answer, as far as [`Session::fill_meta`] looks at it.
     pub fn session(&self) -> Session {
         Session {
             previous_timestamp: self.previous_timestamp,
@@ -54,7 +54,7 @@ impl SessionOpRequest {
     }
 }
 
-/// What the ledger is to do.
+/// An operation on a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum SessionOp {

@@ -43,7 +43,7 @@ const TRIES: u32 = 256;
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct SessionSlot {
-    /// What is here ([`FREE`], [`BUSY`] or [`LIVE`]) in the lowest two bits, and above how often that has begun to change.
+    /// The state ([`FREE`], [`BUSY`] or [`LIVE`]) in the lowest two bits, and a count of its changes above them.
     pub state: u64,
     /// The session's key.
     pub key: SessionKey,
@@ -107,7 +107,7 @@ pub trait TableStorage {
     fn slot(&self, index: u32) -> Option<Self::Slot>;
     /// Adds to the number of sessions, modulo 2^64, and gives what it was.
     fn count(&self, more: u64) -> u64;
-    /// The same number, of which the kernel's verifier knows nothing any more.
+    /// Returns `number`, and hides its range from the kernel's verifier.
     #[inline(always)]
     fn opaque(&self, number: u64) -> u64 {
         number
@@ -120,7 +120,7 @@ pub trait TableStorage {
 pub struct TableLayout {
     /// Random, so that nobody can choose keys of one row.
     pub seed: [u64; KEY_WORDS],
-    /// What the words that are zero in every IPv4 address add to a key's sum.
+    /// The share of a key's sum that comes from the words that are zero in every IPv4 address.
     pub zeros: u64,
     /// Rows in the table.
     pub rows: u32,
@@ -141,7 +141,7 @@ impl TableLayout {
         self.rows * WAYS
     }
 
-    /// Where to look for a key.
+    /// Returns the place where the search for a key begins.
     #[inline(always)]
     pub fn home(&self, key: &SessionKey) -> HomeSlot {
         let words = key.words();
@@ -178,7 +178,7 @@ impl TableLayout {
     }
 }
 
-/// What a word adds to a sum as in UMAC's NH (RFC 4418 §5.2), which two sets of words have in common for one seed in 2^32.
+/// Returns what a word adds to a sum as in UMAC's NH (RFC 4418 §5.2), which collides for one seed in 2^32.
 #[inline(always)]
 const fn product(word: u64, seed: u64) -> u64 {
     let low = (word as u32).wrapping_add(seed as u32);
@@ -192,7 +192,7 @@ const fn mix(sum: u64) -> u64 {
     sum.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
 }
 
-/// Where to begin to look for a session.
+/// The place where the search for a session begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HomeSlot {
     /// The row.
@@ -401,7 +401,7 @@ fn clear<M: TableStorage>(storage: &M, slot: M::Slot, state: u64) -> bool {
     true
 }
 
-/// What is in a place: a session, as it was at one moment but for the numbers that packets change meanwhile.
+/// Returns the session in a place, as it was at one moment except for the numbers that packets change concurrently.
 pub fn read(slot: impl SlotWords) -> Option<(SessionKey, Session)> {
     let state = slot.get(STATE);
     if state & KIND != LIVE {

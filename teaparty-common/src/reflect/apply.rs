@@ -19,7 +19,7 @@ use crate::wire::reflector::{self, Stamp};
 use crate::wire::sender::{self, ReflectedFields};
 use crate::wire::{AUTHENTICATED_LEN, Ecn, ErrorEstimate, Mode, Timestamp, TrafficClass, UNAUTHENTICATED_LEN};
 
-/// Where the reply goes and how it is marked, where TLVs have a say in it.
+/// The destination and marking of a reply, as far as TLVs decide them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyOptions {
     /// TOS or Traffic Class of the reply. Without a TLV that asks: the DSCP as received, ECN 00 (the RFCs leave it open).
@@ -35,7 +35,7 @@ pub struct ReplyOptions {
 }
 
 impl ReplyOptions {
-    /// What holds while no TLV has a say, for a request with this TOS or Traffic Class.
+    /// Returns the options before any TLV is applied, for a request with this TOS or Traffic Class.
     #[inline(always)]
     pub fn new(received_class: u8) -> Self {
         Self {
@@ -304,7 +304,7 @@ fn fixed_header<B: PacketBuf, E: ReflectorEnv>(
     Flags::NONE
 }
 
-/// What the reflector says of itself in a reply's base packet, T3 not included.
+/// The reflector's own fields of a reply's base packet, without T3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyFields {
     /// True if the session counts its replies itself; else the request's Sequence Number is repeated.
@@ -332,12 +332,12 @@ impl From<&PacketMeta> for ReplyFields {
     }
 }
 
-/// What [`stamp`] did.
+/// The result of [`stamp`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StampResult {
-    /// What was copied from the request.
+    /// The fields copied from the request.
     pub reflected: ReflectedFields,
-    /// What the base packet's sum has lost and gained.
+    /// The change of the base packet's sum.
     pub delta: ChecksumDelta,
 }
 
@@ -368,7 +368,7 @@ pub fn stamp<B: PacketBuf>(payload: &mut B, mode: Mode, fields: ReplyFields, tim
     }
 }
 
-/// What a reply in open mode says of its exchange, for the session's history. `None` where it is not all there.
+/// Returns the entry of a reply in unauthenticated mode for the session's history. `None` where it is incomplete.
 #[inline(always)]
 pub fn history_entry<B: PacketBuf>(payload: &B) -> Option<HistorySlot> {
     // Field by field, since they are fewer than all and those of eight octets are not aligned.

@@ -32,7 +32,7 @@ use crate::tlv::micro_session::MicroSessionId;
 use crate::tlv::{HEADER_LEN, HandledBy, Kind, KindSet, location, return_path};
 use crate::wire::{ErrorEstimate, Mode, sender};
 
-/// What verification of the HMAC TLV came to, before any TLV has an effect (RFC 8972 §4.8).
+/// The result of verifying the HMAC TLV, before any TLV has an effect (RFC 8972 §4.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlvIntegrity {
     /// There is nothing to verify.
@@ -43,13 +43,13 @@ pub enum TlvIntegrity {
     Failed,
 }
 
-/// Where a reflection happens, and what it can do there.
+/// The environment of a reflection, and its abilities.
 pub trait ReflectorEnv {
     /// The TLVs that may be finished here. Any other known one makes the packet a [`Verdict::Punt`].
     const KINDS: KindSet;
     /// Most sub-TLVs of a Location or a Return Path that are walked here; a packet with more is punted.
     const MAX_SUBS: usize;
-    /// Whether a reply may be longer than its request here (RFC 8762 §4.6: packets shorter than the base packet).
+    /// True if a reply may be longer than its request here (RFC 8762 §4.6: packets shorter than the base packet).
     const CAN_GROW: bool;
 
     /// Returns true if a Destination Node Address may name this address: ours, and one that replies may leave from.
@@ -87,7 +87,7 @@ pub trait ReflectorEnv {
     }
 }
 
-/// What [`plan`] found out, for [`apply`].
+/// The findings of [`plan`], for [`apply`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Octets of UDP payload.
@@ -96,9 +96,9 @@ pub struct Plan {
     pub mode: Mode,
     /// True if there are TLVs to look at.
     pub has_tlvs: bool,
-    /// Whether they may have an effect.
+    /// True if they may have an effect.
     pub integrity: TlvIntegrity,
-    /// Where the walk over TLVs ends: `len`, or where padding of zeros begins.
+    /// End of the walk over TLVs: `len`, or the start of padding with zeros.
     pub tlvs_end: usize,
     /// Kinds that occur before the walk ends.
     pub seen: KindSet,
@@ -210,7 +210,7 @@ fn has_zero_multiplier<B: PacketBuf>(payload: &B, mode: Mode) -> bool {
     payload.get::<2>(at).is_none_or(|bits| ErrorEstimate::from_bits(u16::from_be_bytes(bits)).multiplier() == 0)
 }
 
-/// What the survey notes on its way, as bits.
+/// Findings of the survey, as bits.
 mod flag {
     /// A TLV needs the controller.
     pub(super) const CONTROLLER: u32 = 1;
@@ -237,9 +237,9 @@ mod flag {
 /// [`plan`] takes all turns. The kernel program takes them itself, each in a function that the verifier looks at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlvScan {
-    /// Where the next TLV begins.
+    /// Offset of the next TLV.
     pub at: usize,
-    /// Where the walk ends: where padding of zeros begins, or beyond any packet.
+    /// End of the walk: the start of padding with zeros, or beyond any packet.
     tlvs_end: usize,
     flags: u32,
     seen: KindSet,
@@ -280,7 +280,7 @@ impl TlvScan {
     pub const SIMPLE: KindSet = KindSet::handled_by(HandledBy::Kernel)
         .without(Kind::ReturnPath.set().with(Kind::MicroSessionId.set()).with(Kind::Location.set()));
 
-    /// What a survey that consists of skimming alone comes to: the packet is answered.
+    /// Concludes a survey of simple TLVs alone: the packet is answered.
     #[inline(always)]
     pub const fn finish_simple(&self, plan: &mut Plan) {
         plan.has_tlvs = true;
@@ -358,7 +358,7 @@ impl TlvScan {
     }
 }
 
-/// What is to be noted of one well-formed TLV of a known kind.
+/// Records one well-formed TLV of a known kind.
 #[inline(always)]
 fn classify<B: PacketBuf, E: ReflectorEnv>(payload: &B, policy: &Policy, tlv: &Tlv, seen: KindSet) -> u32 {
     let is = |kind: Kind| tlv.number == kind as u8;

@@ -10,7 +10,7 @@ use super::Address;
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct PacketMeta {
-    /// When the packet came, in nanoseconds of CLOCK_MONOTONIC: for intervals. T2 itself is on the wire alone.
+    /// Arrival of the packet, in nanoseconds of CLOCK_MONOTONIC: for intervals. T2 itself is on the wire alone.
     pub received_ns: u64,
     /// T2 as it goes on the wire.
     pub receive_timestamp: u64,
@@ -50,7 +50,7 @@ pub struct PacketMeta {
     pub traffic_class: u8,
     /// Timestamping Method of the previous reply's time; 0 where there is none.
     pub previous_method: u8,
-    /// What is known: [`PacketMeta::STATEFUL`] and its neighbours.
+    /// The fields that are known: [`PacketMeta::STATEFUL`] and its neighbours.
     pub flags: u8,
 }
 

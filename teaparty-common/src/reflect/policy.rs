@@ -23,7 +23,7 @@ pub struct Policy {
     pub location_hidden: u8,
     /// Nothing.
     pub reserved: [u8; 6],
-    /// Which type means which TLV.
+    /// The mapping of types to TLVs.
     pub code_points: CodePoints,
 }
 
@@ -62,7 +62,7 @@ impl Policy {
     pub const RETURN_ADDRESS: u32 = 16;
     /// Reflected Test Packet Control is obeyed.
     pub const REFLECTED_CONTROL: u32 = 32;
-    /// What follows the base packet is padding, never TLVs (for TWAMP-Light senders with random padding).
+    /// The octets after the base packet are padding, never TLVs (for TWAMP-Light senders with random padding).
     pub const NO_TLV: u32 = 64;
     /// Sessions are told apart without the SSID of packets.
     pub const IGNORE_SSID: u32 = 1024;

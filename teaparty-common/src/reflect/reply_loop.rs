@@ -9,11 +9,11 @@ use core::mem::offset_of;
 use crate::packet_buf::PacketBuf;
 use crate::wire::{Mode, reflector};
 
-/// How long ago a T3 of ours may have been for the packet that repeats it to be a reply to ours, in seconds. A loop that takes
+/// Age up to which a T3 of ours marks a packet that repeats it as a reply to ours, in seconds. A loop that takes
 /// longer for each turn does no harm.
 pub const WINDOW_S: u64 = 8;
 
-/// Where the T1 that a reflector repeats is in its packet.
+/// Returns the offset of the T1 that a reflector repeats in its packet.
 #[inline(always)]
 const fn sender_timestamp_at(mode: Mode) -> usize {
     match mode {

@@ -8,7 +8,7 @@ use crate::tlv::{HEADER_LEN, Header, Kind, LENGTH_RULES};
 /// A TLV that lies whole within the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tlv {
-    /// Where its header begins, from the start of the UDP payload.
+    /// Offset of its header, from the start of the UDP payload.
     pub at: usize,
     /// Octets of its Value.
     pub length: u16,
@@ -21,20 +21,20 @@ pub struct Tlv {
 }
 
 impl Tlv {
-    /// Where its Value begins.
+    /// Returns the offset of its Value.
     #[inline(always)]
     pub const fn value(&self) -> usize {
         self.at + HEADER_LEN
     }
 
-    /// Where the next TLV begins.
+    /// Offset of the next TLV.
     #[inline(always)]
     pub const fn end(&self) -> usize {
         self.at + HEADER_LEN + self.length as usize
     }
 }
 
-/// What stands at a place where a TLV may begin.
+/// The item at a place where a TLV may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlvItem {
     /// Nothing more, or zeros to the end: padding of a TWAMP-Light sender, which is copied as it is. A real TLV has

@@ -2,7 +2,7 @@
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $number:literal $class:ident $label:literal $help:literal)*) => {
-        /// How a packet ended. The numbers index the kernel's counters and never change their meaning; retired ones stay unused.
+        /// The reason for the end of a packet. Numbers index the kernel's counters and never change; retired ones stay unused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u32)]
         pub enum Reason { $(#[doc = $help] $name = $number),* }
@@ -21,7 +21,7 @@ macro_rules! reasons {
                 match self { $(Self::$name => $help),* }
             }
 
-            /// What happened to the packet.
+            /// Returns the disposition of the packet.
             pub const fn disposition(self) -> Disposition {
                 match self { $(Self::$name => Disposition::$class),* }
             }
@@ -34,7 +34,7 @@ macro_rules! reasons {
     };
 }
 
-/// What a reflector can do with a packet.
+/// The possible treatments of a packet by a reflector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Disposition {
     /// Answered.
@@ -112,7 +112,7 @@ pub const REASON_SLOTS: usize = 64;
 
 const _: () = assert!((REASONS[REASONS.len() - 1] as usize) < REASON_SLOTS);
 
-/// What [`super::plan`] decides.
+/// The decision of [`super::plan`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// [`super::apply`] may run; nothing it does can fail any more.

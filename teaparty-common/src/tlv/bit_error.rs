@@ -7,7 +7,7 @@ use crate::reflect::{Policy, Tlv, TlvItem, next_tlv};
 /// The pattern of a sender that states none.
 pub const DEFAULT_PATTERN: [u8; 2] = [0xff, 0x00];
 
-/// What there is to say about bit errors in a packet.
+/// The bit errors of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BitErrorResult {
     /// It can't be measured: padding missing or more than one, a TLV of these twice, or a pattern that is empty or does
@@ -19,9 +19,9 @@ pub enum BitErrorResult {
         errors: u32,
         /// Longest run of wrong bits.
         burst: u32,
-        /// Where the padding's Value begins and how long it is.
+        /// Offset and length of the padding's Value.
         padding: (usize, usize),
-        /// Where the packet states its pattern and how long that is; `None` where it states none.
+        /// Offset and length of the pattern that the packet states; `None` where it states none.
         pattern: Option<(usize, usize)>,
     },
 }

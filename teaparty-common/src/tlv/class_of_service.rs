@@ -82,13 +82,13 @@ impl ClassOfService {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
 #[repr(C)]
 pub struct ClassOfServiceV2 {
-    /// What the sender says it put into the request's IP header.
+    /// The octet that the sender claims to have put into the request's IP header.
     pub sent: u8,
-    /// What the request arrived with. Zero in a request.
+    /// The octet that the request arrived with. Zero in a request.
     pub received: u8,
-    /// What the sender wants the reply to have.
+    /// The octet that the sender wants in the reply.
     pub wanted: u8,
-    /// What the reply was given. Zero in a request.
+    /// The octet that the reply was given. Zero in a request.
     pub used: u8,
 }
 

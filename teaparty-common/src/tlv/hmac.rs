@@ -5,7 +5,7 @@ use crate::packet_buf::PacketBuf;
 use crate::reflect::{Policy, TlvItem, next_tlv};
 use crate::wire::Mode;
 
-/// What a packet's TLVs say about their integrity.
+/// The integrity claim of a packet's TLVs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// No HMAC TLV, and none is needed.
@@ -19,7 +19,7 @@ pub enum Placement {
 }
 
 impl Placement {
-    /// Where the value of an HMAC TLV at `at` begins.
+    /// Returns the offset of the value of an HMAC TLV at `at`.
     pub const fn value(at: usize) -> usize {
         at + HEADER_LEN
     }

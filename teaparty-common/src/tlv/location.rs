@@ -42,7 +42,7 @@ pub mod sub {
     pub const SOURCE_IPV6: u8 = 9;
 }
 
-/// How many sub-TLVs a walk over `len` octets at `at` meets, an overrunning one included; `None` above `most`.
+/// Returns the number of sub-TLVs in `len` octets at `at`, an overrunning one included; `None` above `most`.
 #[inline(always)]
 pub fn count_subs<B: PacketBuf>(payload: &B, mut at: usize, end: usize, most: usize) -> Option<usize> {
     for count in 0..=most {

@@ -60,7 +60,7 @@ impl DirectMeasurement {
 pub struct FollowUpTelemetry {
     /// Sequence Number of the reply before this one.
     pub sequence_number: U32,
-    /// When that reply was sent.
+    /// Transmit time of that reply.
     pub follow_up_timestamp: Timestamp,
     /// Timestamping Method of that time.
     pub timestamp_mode: u8,

@@ -21,7 +21,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use header::{Flags, HEADER_LEN, Header};
 
-/// Which part of a reflector can finish a TLV.
+/// The part of a reflector that can finish a TLV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandledBy {
     /// The shared core in the XDP program, and so every other engine too.
@@ -32,7 +32,7 @@ pub enum HandledBy {
     Sender,
 }
 
-/// Which Lengths a TLV may have. As data, so that the kernel checks all types by the same few instructions.
+/// The Lengths that a TLV may have. As data, so that the kernel checks all types by the same few instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LengthRule {
     first: u16,
@@ -76,28 +76,28 @@ impl LengthRule {
 /// One line of the registry.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// As the command line, metrics and JSON spell it.
     pub name: &'static str,
     /// As the specification spells it.
     pub title: &'static str,
-    /// Where it is specified.
+    /// The section that specifies it.
     pub section: &'static str,
     /// Type on the wire in the current profile.
     pub code: u8,
     /// Type on the wire in the profile of older namesake releases, where it differs.
     pub earlier_code: Option<u8>,
-    /// Which Lengths are well formed.
+    /// The Lengths that are well formed.
     pub length: LengthRule,
-    /// Who may finish it.
+    /// The part of the reflector that may finish it.
     pub handled_by: HandledBy,
     /// The option of a reflector without which the TLV, or a part of what it asks for, comes back as unrecognised.
     pub allowed_by: Option<&'static str>,
 }
 
 impl HandledBy {
-    /// Who that is, in a word or two.
+    /// Returns a name for people, of a word or two.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Kernel => "kernel",
@@ -147,21 +147,21 @@ registry! {
     ExtraPadding = 1 { "padding", "Extra Padding", "RFC 8972 §4.1", code: 1, length: LengthRule::ANY, by: Kernel }
     /// Addresses and ports as the reflector saw them.
     Location = 2 { "location", "Location", "RFC 8972 §4.2", code: 2, length: LengthRule::at_least(4), by: Kernel }
-    /// How the reflector takes its timestamps.
+    /// The source of the reflector's timestamps.
     TimestampInformation = 3 { "time", "Timestamp Information", "RFC 8972 §4.3", code: 3, length: LengthRule::exactly(4), by: Kernel }
     /// DSCP and ECN on the way there, and wanted on the way back.
     ClassOfService = 4 { "class-of-service", "Class of Service", "RFC 8972 §4.4, draft-ietf-ippm-stamp-cos-ecn-01", code: 4, length: LengthRule::exactly(4), by: Kernel }
     /// Packet counters of both ends.
     DirectMeasurement = 5 { "direct-measurement", "Direct Measurement", "RFC 8972 §4.5", code: 5, length: LengthRule::exactly(12), by: Kernel }
-    /// Which access network the sender uses, and whether it works.
+    /// The access network that the sender uses, and its state.
     AccessReport = 6 { "access-report", "Access Report", "RFC 8972 §4.6", code: 6, length: LengthRule::exactly(4), by: Kernel }
-    /// When the previous reply was really sent.
+    /// The real transmit time of the previous reply.
     FollowUpTelemetry = 7 { "followup", "Follow-Up Telemetry", "RFC 8972 §4.7", code: 7, length: LengthRule::exactly(16), by: Kernel }
     /// Integrity of the TLVs before it.
     Hmac = 8 { "hmac", "HMAC", "RFC 8972 §4.8", code: 8, length: LengthRule::exactly(16), by: Controller if "--tlv-key-file" }
     /// The address of the node that the sender means.
     DestinationNodeAddress = 9 { "destination-address", "Destination Node Address", "RFC 9503 §3", code: 9, length: LengthRule::one_of(4, 16), by: Kernel }
-    /// Where the reply is to go; control codes in the kernel, the rest by the controller.
+    /// The destination of the reply; control codes in the kernel, the rest by the controller.
     ReturnPath = 10 { "return-path", "Return Path", "RFC 9503 §4", code: 10, length: LengthRule::at_least(4), by: Kernel if "--allow-return-address" }
     /// Member links of a LAG at both ends.
     MicroSessionId = 11 { "micro-session", "Micro-session ID", "RFC 9534 §3", code: 11, length: LengthRule::exactly(4), by: Kernel if "--micro-session-id" }
@@ -169,11 +169,11 @@ registry! {
     ReflectedControl = 12 { "reflected-control", "Reflected Test Packet Control", "RFC 10052 §3", code: 12 or 180, length: LengthRule::at_least(12), by: Controller if "--allow-reflected-control" }
     /// The pattern that fills the padding.
     BitErrorPattern = 13 { "bit-error-rate", "Bit Error Pattern", "draft-gandhi-ippm-stamp-ber-07 §4", code: 240 or 182, length: LengthRule::ANY, by: Controller }
-    /// How many bits of the padding arrived wrong.
+    /// The number of bits of the padding that arrived wrong.
     BitErrorCount = 14 { "bit-error-count", "Bit Error Count", "draft-gandhi-ippm-stamp-ber-07 §4", code: 241 or 181, length: LengthRule::exactly(4), by: Controller }
     /// The longest run of wrong bits. Shares its number with Heartbeat; the Length tells.
     BitErrorBurst = 15 { "bit-error-burst", "Bit Error Maximum Burst", "draft-gandhi-ippm-stamp-ber-07 §4", code: 242, length: LengthRule::exactly(4), by: Controller }
-    /// What a reflector sends unasked to say that it is there.
+    /// A sign of life that a reflector sends unasked.
     Heartbeat = 16 { "heartbeat", "Heartbeat", "cerfcast/teaparty", code: 242 or 176, length: LengthRule::exactly(8), by: Sender }
     /// Another UDP port for the reply.
     DestinationPort = 17 { "destination-port", "Destination Port", "cerfcast/teaparty", code: 243 or 177, length: LengthRule::exactly(4), by: Kernel if "--allow-destination-port" }
@@ -264,7 +264,7 @@ pub static LENGTH_RULES: [LengthRule; 32] = {
     rules
 };
 
-/// Which number on the wire means which kind: 256 numbers of kinds, 0 where a type is unknown.
+/// The mapping of numbers on the wire to kinds: 256 numbers of kinds, 0 where a type is unknown.
 ///
 /// Part of the configuration in a map, hence plain octets. The number that Bit Error Burst and Heartbeat share stands for
 /// the burst; [`CodePoints::kind`] tells them apart by Length.
@@ -275,9 +275,9 @@ pub struct CodePoints(pub [u8; 256]);
 /// The named sets of code points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// What the namesake and stamp-suite use since 2026.
+    /// The numbers that the namesake and stamp-suite use since 2026.
     Current,
-    /// What the namesake used before.
+    /// The numbers that the namesake used before.
     Earlier,
 }
 

@@ -41,7 +41,7 @@ struct L3Group<const N: usize> {
     prefix: [u8; N],
 }
 
-/// What an operator allows, and what the way out can carry.
+/// The limits set by the operator, and by the outgoing path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most replies to one request.
@@ -54,7 +54,7 @@ pub struct Limits {
     pub path_len: usize,
 }
 
-/// What we are, for address groups.
+/// The groups that this reflector belongs to.
 pub trait Members {
     /// Returns true if an address of ours lies in the prefix. An IPv4 prefix counts from its own first bit.
     fn has_prefix(&self, prefix: &Address, prefix_len: u8) -> bool;
@@ -62,7 +62,7 @@ pub trait Members {
     fn has_mac<const N: usize>(&self, mask: [u8; N], group: [u8; N]) -> bool;
 }
 
-/// What is to be done about a request that means us.
+/// The decision on a request that is addressed to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyDecision {
     /// One reply of the request's own size, as if the TLV were not known: its flags say U.
@@ -76,7 +76,7 @@ pub enum ReplyDecision {
 pub struct Replies {
     /// Flags of the TLV in each: none, or C where this is not what was asked for.
     pub flags: Flags,
-    /// How many, at least one.
+    /// Their number, at least one.
     pub count: u16,
     /// Octets of UDP payload of each.
     pub len: usize,
@@ -96,7 +96,7 @@ impl Replies {
 pub struct Request {
     /// The TLV.
     pub tlv: Tlv,
-    /// What it asks for.
+    /// The request.
     pub control: ReflectedControl,
     /// Octets of base packet and TLVs without Extra Padding and trailing zeros: the least that a reply can have.
     pub fixed_len: usize,
@@ -252,7 +252,7 @@ mod tests {
 
     const LIMITS: Limits = Limits { max_count: 16, max_len: 1472, min_interval_ns: 1_000, path_len: 1472 };
 
-    /// What a packet with these octets behind its base packet gets; `None` where it gets no reply.
+    /// Returns the decision for a packet with these octets after its base packet; `None` where it gets no reply.
     fn answer(tail: &[u8]) -> Option<ReplyDecision> {
         let mut octets = [0u8; 256];
         let len = 44 + tail.len();

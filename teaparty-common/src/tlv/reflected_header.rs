@@ -8,7 +8,7 @@ use crate::reflect::Tlv;
 /// Octets of the selector at the head of the Value: zero for the first header of the right size.
 const SELECTOR: usize = 8;
 
-/// Which extension headers have been given back already, as bits by their place in the packet.
+/// The extension headers that have been returned already, as bits by their place in the packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used(u32);
 

@@ -56,11 +56,11 @@ pub enum ReturnPathRequest {
 /// A list of SRv6 segments in a payload (RFC 9503 §4.1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segments {
-    /// Where the first one is, from the start of the UDP payload: the one that the reply passes first.
+    /// Offset of the first one, from the start of the UDP payload: the one that the reply passes first.
     pub at: usize,
-    /// How many, at least one. Each is 16 octets.
+    /// Their number, at least one. Each is 16 octets.
     pub count: usize,
-    /// Where the reply goes in the end, where that is not to the sender's address.
+    /// The final destination of the reply, where that is not the sender's address.
     pub address: Option<Address>,
 }
 
@@ -71,7 +71,7 @@ const LABEL: usize = 4;
 
 /// Looks for a Control Code among the sub-TLVs of a Return Path, wherever it stands (RFC 9503 §4.1.1).
 ///
-/// What the other sub-TLVs say does not matter: with a Control Code they are ignored. Returns `Some(None)` where there is
+/// Other sub-TLVs are ignored beside a Control Code. Returns `Some(None)` where there is
 /// none before the end or before a sub-TLV that overruns it, and `None` where that takes more than `most` sub-TLVs.
 #[inline(always)]
 pub fn control_code<B: PacketBuf>(payload: &B, tlv: &Tlv, most: usize) -> Option<Option<ControlCode>> {

@@ -23,8 +23,8 @@ impl ChecksumDelta {
         self.added += other.added;
     }
 
-    /// The same for octets from `at` on. At an odd offset each octet changes its place in its word; a shift by eight
-    /// bits does that, since sums are taken modulo 2^16 - 1.
+    /// Returns the same for octets from `at` on. At an odd offset each octet changes its place in its word. A shift
+    /// by eight bits does that, since sums are taken modulo 2^16 - 1.
     #[inline(always)]
     #[must_use]
     pub const fn at(self, at: usize) -> Self {
@@ -91,7 +91,7 @@ pub const fn update_word(field: u16, removed: u16, added: u16) -> u16 {
     !((sum + (sum >> 16)) as u16)
 }
 
-/// The same for the IPv4 header checksum, where 0 is a value like any other.
+/// Updates the IPv4 header checksum in the same way; 0 is a value like any other there.
 #[inline(always)]
 pub const fn update_ip(field: u16, removed: u64, added: u64) -> u16 {
     // 2^48 − 1 is nothing modulo 2^16 − 1, and more than what is taken from it.
@@ -118,7 +118,7 @@ pub struct PacketSums {
 }
 
 impl PacketSums {
-    /// What stands for a header without a checksum: the sum of a right one.
+    /// The sum for a header without a checksum: that of a correct one.
     pub const NO_HEADER: u64 = 0xffff;
 
     /// Returns true if both checksums are right, `rest` being the sum of what of the datagram is not in these sums and

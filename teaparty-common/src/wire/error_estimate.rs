@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::TimestampFormat;
 
-/// How far a clock may be off: `Multiplier × 2^(Scale − 32)` seconds, with the clock's synchronisation and format.
+/// The error bound of a clock: `Multiplier × 2^(Scale − 32)` seconds, with the clock's synchronisation and format.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct ErrorEstimate(pub U16);

@@ -73,7 +73,7 @@ pub struct AuthenticatedPacket {
     pub hmac: [u8; HMAC_LEN],
 }
 
-/// What the reflector itself states in a reply's base packet; the rest is copied from the request.
+/// The reflector's own fields in a reply's base packet; the rest is copied from the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp {
     /// Sequence Number of the reply.
@@ -89,8 +89,8 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// What replying to `request` with this makes of the sum of a base packet in open mode. The reply has the request's first
-    /// 14 octets once more, at another even offset, and its SSID where it was: what is lost is what stood behind.
+    /// Returns the change of a base packet's sum by a reply to `request` in unauthenticated mode. The reply repeats the
+    /// request's first 14 octets at another even offset, and keeps its SSID: only the octets after them are lost.
     #[inline(always)]
     pub fn checksum_delta(&self, request: &sender::UnauthenticatedPacket) -> ChecksumDelta {
         let lost: [u32; 7] = transmute!(request.mbz);

@@ -41,7 +41,7 @@ pub struct AuthenticatedPacket {
     pub hmac: [u8; HMAC_LEN],
 }
 
-/// What a reflector copies from a test packet, wherever the layout put it.
+/// The fields that a reflector copies from a test packet, in either layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReflectedFields {
     /// Sequence Number of the request.

@@ -9,7 +9,7 @@ pub const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// Seconds from 1900-01-01 to 1970-01-01: what NTP counts and Unix does not.
 pub const NTP_UNIX_OFFSET: u64 = 2_208_988_800;
 
-/// Which of the two formats a timestamp is in: the Z bit of the Error Estimate beside it.
+/// The format of a timestamp: the Z bit of the Error Estimate beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimestampFormat {
     /// Seconds since 1900 in UTC and a binary fraction; the default of both roles (RFC 8762 §4.2.1).

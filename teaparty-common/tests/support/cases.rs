@@ -42,7 +42,7 @@ impl Case {
         [BASE.as_slice(), &hex(&self.request)].concat()
     }
 
-    /// What stands behind the base packet of the reply, and which bits of it count; `None` where there is no reply.
+    /// Returns the octets after the base packet of the reply and the bits that count; `None` where there is no reply.
     pub(crate) fn reply_tail(&self) -> Option<(Vec<u8>, Vec<u8>)> {
         let reply = hex(self.reply.as_ref()?);
         let mut mask = vec![0xff; reply.len()];

@@ -22,11 +22,11 @@ pub(crate) struct Row {
     pub(crate) level: String,
     /// `S`, `R`, `B` or `S/R`.
     pub(crate) role: String,
-    /// Where it stands.
+    /// The section that it comes from.
     pub(crate) section: String,
-    /// What it demands.
+    /// The demand.
     pub(crate) statement: String,
-    /// How to see it with a raw sender and a capture.
+    /// A way to see it with a raw sender and a capture.
     pub(crate) on_the_wire: String,
     /// Entries of `vectors/vectors.json` that show it.
     pub(crate) vectors: Vec<String>,

@@ -15,7 +15,7 @@ use teaparty_common::wire::Mode;
 pub(crate) struct Vector {
     /// `V01` and so on.
     pub(crate) id: String,
-    /// What it shows.
+    /// The title.
     pub(crate) title: String,
     /// Configuration and state of the reflector, and facts about the packet.
     pub(crate) ctx: Context,
@@ -25,11 +25,11 @@ pub(crate) struct Vector {
     pub(crate) replies: Vec<Vec<u8>>,
     /// For each octet of a reply, the bits that are to be as expected.
     pub(crate) mask: Vec<u8>,
-    /// How the reply is to be addressed. DSCP and ECN bind only where a TLV asks for them.
+    /// The addresses of the reply. DSCP and ECN bind only where a TLV asks for them.
     pub(crate) reply_ip: Option<ReplyIp>,
 }
 
-/// How a reply is addressed and marked.
+/// The addresses and marking of a reply.
 #[derive(Clone, Debug)]
 pub(crate) struct ReplyIp {
     /// Source address.
@@ -143,7 +143,7 @@ pub(crate) fn all() -> Vec<Vector> {
     vectors
 }
 
-/// Which octets differ under the mask, as `offset: expected, actual`; empty where none do.
+/// Returns the octets that differ under the mask, as `offset: expected, actual`; empty where none do.
 pub(crate) fn differences(expected: &[u8], actual: &[u8], mask: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     if expected.len() != actual.len() {

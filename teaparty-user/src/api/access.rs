@@ -17,9 +17,9 @@ pub const TLS_KEY: &str = "api-tls-key";
 /// Token and TLS, where there are any.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// What a client must know; `None` lets everybody in.
+    /// The token that a client must present; `None` admits everybody.
     pub token: Option<Token>,
-    /// What a client is met with on a port; `None` for plain HTTP.
+    /// TLS for clients on a port; `None` for plain HTTP.
     pub tls: Option<Tls>,
 }
 

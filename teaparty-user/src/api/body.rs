@@ -14,7 +14,7 @@ use super::error::ApiError;
 
 /// Most octets of a body.
 pub const MAX_BODY: usize = 256 << 10;
-/// How long a body may take to come.
+/// Most time for a body to arrive.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The members of a JSON object that nobody has asked for yet.

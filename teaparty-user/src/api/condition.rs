@@ -43,7 +43,7 @@ impl Tag {
     }
 }
 
-/// What a request expects of the thing that it is about.
+/// The condition of a request on its resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     if_match: Option<Listed>,

@@ -24,10 +24,10 @@ pub struct ApiError {
 /// Media type of the documents.
 pub const PROBLEM: &str = "application/problem+json";
 
-/// What is wrong with a request (RFC 9457).
+/// The problem with a request (RFC 9457).
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Problem<'a> {
-    /// Which kind of problem it is.
+    /// The kind of problem.
     #[schema(example = "urn:teaparty:problem:field")]
     r#type: String,
     /// The kind in words.
@@ -36,14 +36,14 @@ pub struct Problem<'a> {
     /// The status code.
     #[schema(example = 422)]
     status: u16,
-    /// What it is this time.
+    /// This occurrence of it.
     #[schema(example = "ssid: is no such number")]
     detail: &'a str,
     /// The member or parameter that is wrong.
     #[schema(example = "ssid", nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
-    /// What to do about it.
+    /// The remedy.
     #[schema(example = "give a whole number from 0 to 65535", nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<&'a str>,
@@ -203,7 +203,7 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The reflector failed", "its log says why")
     }
 
-    /// The same with another status code: the namesake's endpoints have their own idea of some.
+    /// Returns the same with another status code: the namesake's endpoints have their own idea of some.
     pub fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
     }

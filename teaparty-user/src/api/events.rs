@@ -34,7 +34,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 struct SessionEvent {
     /// Last segment of its path.
     id: String,
-    /// What became of it.
+    /// The kind of change.
     change: &'static str,
 }
 
@@ -60,7 +60,7 @@ struct CountersEvent {
     counters: Vec<Count>,
 }
 
-/// What was not told, because the client did not read it in time. The stream ends.
+/// Events that were dropped because the client did not read them in time. The stream ends.
 #[derive(Debug, Serialize)]
 struct DroppedEvent {
     missed: u64,

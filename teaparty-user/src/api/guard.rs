@@ -18,11 +18,11 @@ use super::host::{self, Hosts};
 use super::token::Token;
 use crate::net::peer_uid;
 
-/// What to do instead, for a client that may not write.
+/// The remedy for a client that may not write.
 const REMEDY: &str = "ask as root or as the user that runs the reflector, or start it with --api-token-file FILE, \
                       --api unix:/PATH, or --api-writes any";
 
-/// Who may change things over the API: `any`, `owner` or `none`.
+/// Clients that may change things over the API: `any`, `owner` or `none`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Writes {
@@ -46,9 +46,9 @@ impl FromStr for Writes {
 /// The checks of one API.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// What a client must know; `None` lets every user of this host read.
+    /// The token that a client must present; `None` lets every user of this host read.
     pub token: Option<Token>,
-    /// Who may write.
+    /// The clients that may write.
     pub writes: Writes,
     /// The names of this host.
     pub hosts: Hosts,

@@ -21,7 +21,7 @@ use crate::reflector::provisioned::Provisioned;
 /// Characters of a key at most.
 const MAX_KEY: usize = 1024;
 
-/// How many keys a session has: two of a kind during a change-over.
+/// The number of keys of a session: two of a kind during a change-over.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct KeyCounts {
     /// Keys of base packets. With none the session is not authenticated, unless the reflector has a default key.
@@ -149,7 +149,7 @@ pub async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What a member says of the keys of one kind: missing they stay, null they go, otherwise this one takes their place.
+/// Returns the change of one kind of keys by a member: missing they stay, null they go, else it replaces them.
 pub fn replacement(fields: &mut Fields, name: &str) -> Result<KeyChange, ApiError> {
     if fields.take_null(name) {
         return Ok(KeyChange::Remove);

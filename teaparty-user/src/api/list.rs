@@ -33,7 +33,7 @@ use crate::sync::locked;
 const DEFAULT_LIMIT: usize = 100;
 /// Sessions in one answer at most.
 const MAX_LIMIT: usize = 10_000;
-/// How long what was seen holds for further pages.
+/// Time for which a listing serves further pages.
 const FRESH: Duration = Duration::from_secs(10);
 /// Media type of a line for each session.
 const LINES: &str = "application/x-ndjson";
@@ -83,7 +83,7 @@ struct Page {
     sessions: Vec<SessionView>,
     /// Sessions that pass the filters, on all pages.
     total: usize,
-    /// What to give as `after` to get the next page; null on the last.
+    /// The value of `after` for the next page; null on the last.
     next: Option<String>,
 }
 
@@ -142,7 +142,7 @@ fn page(reflector: &ReflectorHandle, all: &[SessionStatus], query: &ListQuery, a
     Page { sessions, total, next }
 }
 
-/// Where in `all` the sessions are that pass the filters, in the order that they are to be told.
+/// Returns the indices in `all` of the sessions that pass the filters, in the order of the listing.
 fn found(all: &[SessionStatus], query: &ListQuery) -> Vec<Range<usize>> {
     let mut end = 0;
     let groups = groups(all).map(|group| {

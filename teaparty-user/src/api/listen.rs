@@ -18,14 +18,14 @@ use super::connections::Peer;
 use super::tls::Tls;
 use super::token::{self, Token, TokenError};
 
-/// Where the API listens unless told otherwise.
+/// The default listening address of the API.
 pub const DEFAULT: Place = Place::Tcp(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000));
-/// Who may connect to a Unix socket: its owner and its group.
+/// Mode of a Unix socket: its owner and its group may connect.
 const MODE: u32 = 0o660;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 
-/// Where the API is to listen: `ADDRESS:PORT`, `unix:PATH`, or `none`.
+/// A listening address of the API: `ADDRESS:PORT`, `unix:PATH`, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Place {
@@ -87,7 +87,7 @@ pub enum ListenError {
     /// Another process listens there.
     #[error("the API cannot listen at {0}: another process does; stop it, or name another place with --api")]
     Taken(Place),
-    /// What is there is no socket.
+    /// The file in its place is no socket.
     #[error("the API cannot listen at {0}: what is there is no socket; remove it, or name another place with --api")]
     NoSocket(Place),
 }
@@ -100,7 +100,7 @@ pub enum Listener {
     Unix(UnixListener, SocketFile),
 }
 
-/// Who has connected, before a word was said.
+/// A client that has connected, before its first request.
 pub enum Incoming {
     /// There is nothing to agree on.
     Plain(Box<dyn Stream>),
@@ -133,7 +133,7 @@ impl Listener {
         }
     }
 
-    /// The same, by TLS if there is any and this is a port.
+    /// Adds TLS, if there is any and this is a port.
     pub fn with_tls(self, tls: Option<Tls>) -> Self {
         match self {
             Self::Tcp(listener, _) => Self::Tcp(listener, tls),

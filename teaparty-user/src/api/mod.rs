@@ -58,19 +58,19 @@ use crate::heartbeat::Heartbeats;
 use crate::metrics;
 use crate::reflector::handle::ReflectorHandle;
 
-/// Where the API's paths begin.
+/// Prefix of the API's paths.
 const ROOT: &str = "/api/v1";
-/// What there is, for a client that asks for something else.
+/// The resources, for a client that asks for something else.
 const RESOURCES: &str =
     "the real API is under /api/v1: sessions, reflector, heartbeats; besides /livez, /readyz, /metrics";
-/// How long a look at the reflector may take, waiting for others included.
+/// Most time for a query of the reflector, waiting for others included.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Looks at the reflector at a time: each may walk all sessions.
 const LOOKS: usize = 2;
 /// Streams of events at a time.
 const STREAMS: usize = 16;
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
 pub struct AppState {
     /// The reflector that a path is about: the first, unless the path names one.
@@ -81,7 +81,7 @@ pub struct AppState {
     pub root: Arc<str>,
     /// Its heartbeats.
     pub heartbeats: Heartbeats,
-    /// Who may ask, and for what.
+    /// The rules of access.
     pub guard: Guard,
     /// Most sessions of each reflector that have series of their own in the metrics.
     pub session_series: usize,
@@ -91,7 +91,7 @@ pub struct AppState {
     streams: Arc<Semaphore>,
     watch: Watch,
     snapshots: Snapshots,
-    /// What [`openapi`] shows; empty before there is a router.
+    /// The documents of [`openapi`]; empty before there is a router.
     documents: Arc<Documents>,
 }
 
@@ -123,17 +123,17 @@ impl AppState {
         }
     }
 
-    /// The same with another guard.
+    /// Returns the same with another guard.
     pub fn with_guard(self, guard: Guard) -> Self {
         Self { guard, ..self }
     }
 
-    /// The same with series for so many sessions of each reflector.
+    /// Returns the same with series for up to this many sessions of each reflector.
     pub fn with_session_series(self, session_series: usize) -> Self {
         Self { session_series, ..self }
     }
 
-    /// The same for several reflectors, the first of which is the one so far.
+    /// Returns the same for several reflectors, the first of which is the one so far.
     pub fn with_reflectors(self, reflectors: &[ReflectorHandle]) -> Self {
         Self { reflectors: reflectors.into(), ..self }
     }
@@ -143,7 +143,7 @@ impl AppState {
         self.reflectors.iter().filter(|reflector| !reflector.name().contains(['/', '{', '}', '*', '?', '#', '%']))
     }
 
-    /// The same for the paths of one of the reflectors.
+    /// Returns the same for the paths of one of the reflectors.
     fn narrowed(&self, reflector: &ReflectorHandle) -> Self {
         let root = format!("{ROOT}/reflectors/{}", reflector.name()).into();
         Self {
@@ -155,7 +155,7 @@ impl AppState {
         }
     }
 
-    /// The same, able to read the configuration again.
+    /// Returns the same with the ability to read the configuration again.
     pub fn with_reloader(self, reloader: Arc<dyn Reload>) -> Self {
         Self { reloader: Some(reloader), ..self }
     }
@@ -183,7 +183,7 @@ impl AppState {
 
 /// The whole API.
 ///
-/// What is one reflector's is there for each under `/api/v1/reflectors/NAME`, and for the first under `/api/v1`.
+/// The routes are each reflector's under `/api/v1/reflectors/NAME`, and the first one's under `/api/v1` too.
 pub fn router(state: AppState) -> Router {
     let v1 = own()
         .routes(routes!(reflector::all))
@@ -230,7 +230,7 @@ fn namesake_lists() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(namesake::heartbeats)).routes(routes!(namesake::sessions))
 }
 
-/// What is one reflector's.
+/// Returns the routes of one reflector.
 fn own() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list::list, sessions::create))

@@ -43,7 +43,7 @@ pub struct NamesakeSession {
     data: Data,
 }
 
-/// What tells sessions apart.
+/// The key of a session.
 #[derive(Serialize, ToSchema)]
 #[schema(as = NamesakeId)]
 struct Id {
@@ -61,7 +61,7 @@ enum Ssid {
     Ssid(u16),
 }
 
-/// What is known of it.
+/// The data of a session.
 #[derive(Serialize, ToSchema)]
 #[schema(as = NamesakeData)]
 struct Data {

@@ -20,10 +20,10 @@ use super::{AppState, ROOT};
 use crate::reflector::config::Settings;
 use crate::reflector::handle::ReflectorHandle;
 
-/// Where the document is.
+/// The path of the document.
 pub const PATH: &str = "/api/v1/openapi.json";
 
-/// What stands above the operations.
+/// Returns the document's head.
 pub fn head() -> OpenApi {
     let mut info = Info::new("Teaparty", env!("CARGO_PKG_VERSION"));
     info.description = Some(
@@ -35,7 +35,7 @@ pub fn head() -> OpenApi {
     OpenApi::builder().info(info).build()
 }
 
-/// What stands above the operations of the earlier implementation.
+/// Returns the head of the document for the operations of the earlier implementation.
 pub fn namesake_head() -> OpenApi {
     let mut info = Info::new("Teaparty, as the earlier implementation", env!("CARGO_PKG_VERSION"));
     info.description = Some(format!(

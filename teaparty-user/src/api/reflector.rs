@@ -28,7 +28,7 @@ pub struct ReflectorView {
     state: &'static str,
     /// The interfaces, in the order of the configuration.
     interfaces: Vec<InterfaceStatus>,
-    /// What the system says of its clock.
+    /// The system's statement about its clock.
     clock: ClockState,
     /// Packets by the way they ended, but for ways that none took.
     counters: Vec<Count>,
@@ -64,7 +64,7 @@ fn state(interfaces: &[InterfaceStatus]) -> &'static str {
 pub struct Listed {
     /// Its name, or what it answers on.
     name: String,
-    /// What the paths begin with that are about this one.
+    /// Prefix of the paths that concern this one.
     path: String,
     /// `ready`, or `degraded` while an interface is away.
     state: &'static str,
@@ -74,7 +74,7 @@ pub struct Listed {
 
 /// Lists all reflectors of the process, in the order of the configuration.
 ///
-/// What is one reflector's is under its `path`, and of the first one under `/api/v1` too.
+/// The resources of each reflector are under its `path`, and those of the first one under `/api/v1` too.
 #[utoipa::path(
     get, path = "/reflectors", tag = "reflector", operation_id = "list_reflectors",
     responses((status = 200, description = "All of them", body = Vec<Listed>))

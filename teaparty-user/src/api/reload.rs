@@ -26,12 +26,12 @@ pub struct Changed {
     pub key: String,
 }
 
-/// What came of a reload.
+/// The result of a reload.
 #[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
 pub struct Report {
-    /// What holds from now on.
+    /// The settings that hold from now on.
     pub applied: Vec<Changed>,
-    /// What takes a restart.
+    /// The settings that need a restart.
     pub restart: Vec<Changed>,
 }
 

@@ -27,7 +27,7 @@ pub struct SessionBody {
     /// Key of HMAC TLVs, likewise. Write-only.
     #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]")]
     pub tlv_key: Option<String>,
-    /// What follows the base packet is padding, never TLVs.
+    /// The octets after the base packet are padding, never TLVs.
     #[schema(default = false)]
     pub no_tlv: Option<bool>,
     /// The loop guard does not apply.
@@ -36,12 +36,12 @@ pub struct SessionBody {
     /// Format of timestamps, where it is not the reflector's: `ntp` or `ptp`.
     #[schema(pattern = "^(ntp|ptp)$", example = "ntp")]
     pub timestamp_format: Option<String>,
-    /// What padding is compared with where a packet states no Bit Error Pattern, in hex; none given for ff00.
+    /// Pattern that padding is compared with where a packet states no Bit Error Pattern, in hex; none given for ff00.
     #[schema(pattern = "^(0x)?([0-9A-Fa-f]{2})+$", example = "ff00")]
     pub bit_error_pattern: Option<String>,
 }
 
-/// What is to be configured of the session that the path names.
+/// The configuration for the session that the path names.
 #[derive(Debug, ToSchema)]
 pub struct SessionChangeBody {
     /// Key of base packets. Where none is given the keys stay; null removes them. Write-only.
@@ -50,7 +50,7 @@ pub struct SessionChangeBody {
     /// Key of HMAC TLVs, likewise. Write-only.
     #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]")]
     pub tlv_key: Option<String>,
-    /// What follows the base packet is padding, never TLVs.
+    /// The octets after the base packet are padding, never TLVs.
     #[schema(default = false)]
     pub no_tlv: Option<bool>,
     /// The loop guard does not apply.
@@ -59,7 +59,7 @@ pub struct SessionChangeBody {
     /// Format of timestamps, where it is not the reflector's: `ntp` or `ptp`.
     #[schema(pattern = "^(ntp|ptp)$", example = "ptp")]
     pub timestamp_format: Option<String>,
-    /// What padding is compared with where a packet states no Bit Error Pattern, in hex; none given for ff00.
+    /// Pattern that padding is compared with where a packet states no Bit Error Pattern, in hex; none given for ff00.
     #[schema(pattern = "^(0x)?([0-9A-Fa-f]{2})+$", example = "a5a5")]
     pub bit_error_pattern: Option<String>,
 }
@@ -115,7 +115,7 @@ pub struct NamesakeSessionBody {
     /// Key of base packets, which makes the session authenticated: the octets themselves. Write-only.
     #[schema(write_only, min_length = 1, max_length = 1024, example = "a shared secret")]
     pub key: Option<String>,
-    /// What padding is compared with where a packet states no Bit Error Pattern, in hex; none given for ff00.
+    /// Pattern that padding is compared with where a packet states no Bit Error Pattern, in hex; none given for ff00.
     #[schema(pattern = "^(0x)?([0-9A-Fa-f]{2})+$", example = "ff00")]
     pub ber: Option<String>,
 }

@@ -14,9 +14,9 @@ use hyper_util::service::TowerToHyperService;
 use super::connections::{Connections, NoPlace, Peer, Place};
 use super::listen::{Incoming, Listener};
 
-/// How long a connection may be idle, or take for the handshake of TLS, or for the head of a request.
+/// Most time for a connection to be idle, for the TLS handshake, or for the head of a request.
 const HEAD_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a connection may last at all: a client that reads slowly shall not keep its place.
+/// Most time for a connection: a client that reads slowly shall not keep its place.
 const MAX_AGE: Duration = Duration::from_secs(300);
 /// Pause after the system could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);

@@ -172,7 +172,7 @@ pub async fn reset(State(app): State<AppState>, PathId(id): PathId, headers: Hea
     show(&app, id).await
 }
 
-/// What the request's condition says of a session.
+/// Checks the request's condition against a session.
 fn permission(
     headers: &HeaderMap,
 ) -> Result<impl FnOnce(Option<&Provisioned>) -> Result<(), SessionError> + use<>, ApiError> {
@@ -200,7 +200,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     }
 }
 
-/// Which session a new one is to be.
+/// Reads the key of a new session.
 fn read_id(fields: &mut Fields) -> Result<SessionId, ApiError> {
     let source = fields.address("source")?.ok_or_else(|| missing("source"))?;
     Ok(SessionId {
@@ -228,7 +228,7 @@ fn same_id(fields: &mut Fields, id: SessionId) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// What is configured of a session besides its keys.
+/// Reads the configuration of a session, without its keys.
 fn configuration(spec: SessionSpec, fields: &mut Fields) -> Result<SessionSpec, ApiError> {
     let format = match fields.text("timestamp_format", "give \"ntp\" or \"ptp\"")?.as_ref().map(|text| text.as_str()) {
         None => None,

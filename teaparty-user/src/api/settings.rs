@@ -18,7 +18,7 @@ use crate::reflector::config::setting_groups::{self, Change};
 use crate::reflector::config::{Config, Settings};
 use crate::reflector::handle::ReconfigureError;
 
-/// How often a change is begun anew because another one was faster.
+/// Attempts of a change while others are faster.
 const ATTEMPTS: usize = 16;
 
 /// The settings whose changes take effect at this time.
@@ -30,7 +30,7 @@ pub(super) const POLICY: Group = Group(Change::Policy);
 /// Who is answered, and how often.
 pub(super) const LIMITS: Group = Group(Change::Limit);
 
-/// What the members that a request leaves out are to be.
+/// The treatment of members that a request leaves out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rest {
     /// As they are.

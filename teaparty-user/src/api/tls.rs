@@ -28,7 +28,7 @@ use crate::files::limit::reading;
 const MAX_FILE: u64 = 1 << 20;
 /// Handshakes that are calculated at a time. Who only connects, and says nothing, takes none of these places.
 const HANDSHAKES: usize = 16;
-/// What a client gets that speaks HTTP without TLS.
+/// The answer to a client that speaks HTTP without TLS.
 const PLAIN: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\nThis port speaks TLS: ask by https.\n";
 
 /// Certificate and key can't be used.
@@ -55,9 +55,9 @@ pub enum TlsError {
     Missing {
         /// The file.
         path: String,
-        /// What is not there.
+        /// The missing part.
         what: &'static str,
-        /// How it would begin.
+        /// The start of it.
         begins: &'static str,
     },
     /// A file is not what it should be.

@@ -16,8 +16,8 @@ use crate::crypto::{SecretError, open_secret};
 /// Most octets of a file with a token.
 const MAX_TOKEN: u64 = 4096;
 
-/// What certificates are held against: those in a file, or those that the system trusts. `setting` is what names such a file;
-/// the error says what to do.
+/// Returns the roots for verifying certificates: those in a file, or those that the system trusts.
+/// `setting` is the option for such a file; the error says what to do.
 pub fn trust(file: Option<&Path>, setting: &str) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     match file {
@@ -41,12 +41,12 @@ pub fn trust(file: Option<&Path>, setting: &str) -> Result<Arc<ClientConfig>, St
     Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// Who should answer: a name, or an address without brackets.
+/// Parses the expected name of a server: a name, or an address without brackets.
 pub fn server_name(host: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(host.to_owned()).map_err(|_| format!("`{host}` is no name that a certificate has"))
 }
 
-/// What a client sends to show the token in a file, which only its owner may read; whoever gave the token says how long it is.
+/// Returns the header for the token in a file, which only its owner may read; the issuer of the token fixes its length.
 /// The header is marked, so that it is not shown by `Debug`.
 pub fn bearer(path: &Path) -> Result<HeaderValue, String> {
     let name = path.display();

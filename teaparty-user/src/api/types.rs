@@ -28,27 +28,27 @@ pub struct SessionView {
     pub destination_port: u16,
     /// Session-Sender Identifier; 0 for none.
     pub ssid: u16,
-    /// Whether it, or the wildcard it was made from, was configured.
+    /// True if it, or the wildcard it was made from, was configured.
     pub provisioned: bool,
-    /// Whether it is authenticated.
+    /// True if it is authenticated.
     pub authenticated: bool,
-    /// What was configured of it, but for its keys; null for one that packets made.
+    /// Its configuration without the keys; null for one that packets made.
     pub configuration: Option<SessionConfiguration>,
-    /// Where it was seen; empty for one that was configured and has not been.
+    /// The interfaces that saw it; empty for one that was configured and has no packets yet.
     pub seen: Vec<Seen>,
 }
 
-/// What is configured of a session besides its keys.
+/// Reads the configuration of a session, without its keys.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct SessionConfiguration {
-    /// Whether what follows the base packet is padding, never TLVs.
+    /// True if the octets after the base packet are padding, never TLVs.
     pub no_tlv: bool,
-    /// Whether the loop guard does not apply.
+    /// True if the loop guard does not apply.
     pub loop_exempt: bool,
     /// Format of its timestamps; null for the reflector's.
     #[schema(value_type = Option<String>, pattern = "^(ntp|ptp)$")]
     pub timestamp_format: Option<Format>,
-    /// What padding is compared with where a packet states no Bit Error Pattern, in hex; null for ff00.
+    /// Pattern that padding is compared with where a packet states no Bit Error Pattern, in hex; null for ff00.
     pub bit_error_pattern: Option<String>,
 }
 
@@ -57,7 +57,7 @@ pub struct SessionConfiguration {
 pub struct Seen {
     /// The interface.
     pub interface: String,
-    /// Who keeps the state: `kernel` or `controller`.
+    /// The owner of the state: `kernel` or `controller`.
     #[schema(pattern = "^(kernel|controller)$", example = "kernel")]
     pub owner: &'static str,
     /// Packets received.

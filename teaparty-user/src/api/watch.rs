@@ -17,14 +17,14 @@ use crate::sync::locked;
 
 /// Time from one look to the next, at least.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How many times as long as a look the pause behind it is, at least.
+/// Least ratio of the pause after a query to the query.
 const PAUSE: u32 = 20;
 /// Most sessions of one look that are told one by one.
 const MOST: usize = 256;
-/// What may wait for a slow listener: two looks and a half.
+/// Events that may wait for a slow listener: two and a half queries.
 const WAITING: usize = 640;
 
-/// What was seen to happen by itself.
+/// A change that happened by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// To one session.
@@ -38,7 +38,7 @@ pub enum Seen {
     },
 }
 
-/// What became of a session by itself.
+/// The change of a session by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A packet made it.

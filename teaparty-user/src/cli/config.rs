@@ -36,11 +36,11 @@ enum Command {
     },
     /// Convert the YAML of the earlier Teaparty
     ///
-    /// What comes out otherwise than it was in cerfcast/teaparty is told, and is a comment in the file.
+    /// Differences from cerfcast/teaparty are reported, and are comments in the file.
     Convert {
         /// The YAML file; - is standard input
         file: PathBuf,
-        /// Where to write, once all of it could be read [default: standard output]
+        /// File to write, once all of it could be read [default: standard output]
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },

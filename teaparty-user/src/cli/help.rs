@@ -21,7 +21,7 @@ const GENERAL: &str = "General options";
 /// Columns of an option with its value in short help; longer ones move their text to the right.
 const OPTION_COLUMNS: usize = 30;
 
-/// Which help is asked for.
+/// The kind of help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
     /// `-h`.
@@ -78,7 +78,7 @@ fn heading(path: &str, arg: &Arg) -> Option<&'static str> {
     tables::heading(path, arg.get_long()?)
 }
 
-/// What stands below the options in long help: explanations, examples, exit status.
+/// Returns the text after the options in long help: explanations, examples, exit status.
 fn after(command: &Command, path: &str) -> Option<String> {
     let mut text = command.get_after_help().map(|after| format!("{after}\n\n")).unwrap_or_default();
     if let Some(explanation) = explanation(path) {

@@ -191,7 +191,7 @@ impl Teaparty {
     }
 }
 
-/// What to say of words that are followed by no command.
+/// Returns the error for words that are followed by no command.
 fn no_command(words: &[String]) -> UsageError {
     let first = words.first().map_or("", String::as_str);
     let command = Teaparty::command();

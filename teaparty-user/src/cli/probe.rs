@@ -26,7 +26,7 @@ pub struct Arguments {
     check: bool,
     #[command(flatten)]
     typed: Typed,
-    /// What goes to standard output: jsonl is a line for each target and period of the service level.
+    /// Format of standard output: jsonl is a line for each target and period of the service level.
     #[arg(short, long, value_enum, default_value_t)]
     format: Format,
 }

@@ -29,7 +29,7 @@ pub struct Arguments {
     config: Option<PathBuf>,
     #[command(flatten)]
     service: Typed<Service>,
-    /// What is to be done, once it has been read.
+    /// The prepared action.
     #[arg(skip)]
     prepared: Option<Prepared>,
 }
@@ -69,7 +69,7 @@ impl Arguments {
     }
 }
 
-/// What a command line with nothing but this file asks for.
+/// Returns the input of a command line with nothing but this file.
 pub fn of_file(file: PathBuf) -> Asked {
     Asked { file: Some(file), service: Typed::nothing(), settings: Typed::nothing(), ptp: false }
 }

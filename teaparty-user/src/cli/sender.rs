@@ -147,7 +147,7 @@ pub struct Arguments {
     /// End a session whose replies come without our SSID.
     #[arg(long)]
     stop_on_zero_ssid: bool,
-    /// Who takes T1: the kernel as the packet leaves, or this process before it sends.
+    /// Source of T1: the kernel as the packet leaves, or this process before it sends.
     #[arg(long, value_enum, default_value_t)]
     transmit_stamps: TransmitStamps,
     /// Have the network card of --interface stamp packets by its own clock, where it has one. Takes CAP_NET_ADMIN and

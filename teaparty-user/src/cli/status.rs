@@ -21,7 +21,7 @@ use crate::stdio::{self, Reader};
 /// Shows what a running reflector does: interfaces, rates by verdict and reason, and the busiest sessions.
 #[derive(Args, Clone, Debug)]
 pub struct Arguments {
-    /// Where the reflector's API is: http://ADDRESS:PORT, https://ADDRESS:PORT or unix:PATH
+    /// Address of the reflector's API: http://ADDRESS:PORT, https://ADDRESS:PORT or unix:PATH
     #[arg(long, value_name = "URL|unix:PATH", default_value = "http://127.0.0.1:8000")]
     api: Api,
     /// Certificates by which to know an API by https (PEM): its issuer's, or its own [default: those that the system trusts]

@@ -30,7 +30,7 @@ struct Next {
     tlv: Tlv,
 }
 
-/// What follows a TLV.
+/// The words after a TLV.
 #[derive(Args, Clone, Debug, Default)]
 struct More {
     /// Further TLVs, each behind a `--` of its own.
@@ -216,7 +216,7 @@ enum Tlv {
     /// History: the session's last exchanges as the reflector remembers them (cerfcast/teaparty).
     #[command(name = name!(History))]
     History {
-        /// How many.
+        /// The number.
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=2_000))]
         length: u16,
         #[command(flatten)]

@@ -19,7 +19,7 @@ use crate::reflector::config::ConfigError;
 pub struct Table<'a> {
     /// Its members.
     pub members: DeTable<'a>,
-    /// Where it was written, unless that is the whole file.
+    /// Its place in the file, unless that is the whole file.
     pub span: Option<Range<usize>>,
 }
 
@@ -49,7 +49,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What the file's first table may be.
+    /// Returns the possible name of the file's first table.
     const fn first_table(self) -> &'static str {
         match self {
             Self::Reflector => "[[reflector]]",
@@ -57,7 +57,7 @@ impl Kind {
         }
     }
 
-    /// What prints the schema of such files.
+    /// Returns the command that prints the schema of such files.
     const fn schema(self) -> &'static str {
         match self {
             Self::Reflector => "teaparty config schema",
@@ -70,7 +70,7 @@ impl Kind {
 pub struct Document<'a> {
     text: &'a str,
     kind: Kind,
-    /// What is wrong.
+    /// The problems.
     pub problems: Vec<Problem>,
     /// Lines that are no TOML, in order.
     broken: Vec<usize>,
@@ -96,8 +96,8 @@ impl<'a> Document<'a> {
 
     /// Returns all problems in the order of the file, each once.
     ///
-    /// What a line that is no TOML brought into the table is not blamed as well. Where such a line begins a table, all that
-    /// follows may have come into the wrong one.
+    /// A line that is no TOML is not blamed twice. Where such a line begins a table, all that
+    /// follows may be in the wrong one.
     pub fn into_problems(self) -> Vec<Problem> {
         let is_header =
             |line: &&usize| self.text.lines().nth(**line - 1).is_some_and(|text| text.trim_start().starts_with('['));
@@ -159,7 +159,7 @@ impl<'a> Document<'a> {
         (self.problems.len() == before).then_some(settings)
     }
 
-    /// The same, with defaults in place of values that do not fit: to go on looking for problems.
+    /// Returns the same with defaults in place of values that do not fit, for finding further problems.
     pub fn fitting<T: Args + Default + Serialize + DeserializeOwned>(&mut self, table: &Table<'a>) -> T {
         let defaults = defaults::<T>();
         let mut fitting = DeTable::new();
@@ -263,7 +263,7 @@ fn listed<'a>(value: Spanned<DeValue<'a>>, default: &Value) -> Spanned<DeValue<'
     Spanned::new(span, DeValue::Array([value].into_iter().collect()))
 }
 
-/// What serde says, in plain words.
+/// Returns serde's message in plain words.
 fn plain(message: &str) -> String {
     let message = one_line(message);
     let numbers = [("u8", u64::from(u8::MAX)), ("u16", u64::from(u16::MAX)), ("u32", u64::from(u32::MAX))];

@@ -44,7 +44,7 @@ const KEYS: &[(&str, Take)] = &[
 pub struct Converted {
     /// The file, in TOML. `teaparty config check` takes it.
     pub text: String,
-    /// What is otherwise than it was, with where it stood in the YAML.
+    /// The differences, with their places in the YAML.
     pub notes: Vec<Problem>,
 }
 
@@ -58,7 +58,7 @@ struct Instance {
     notes: Vec<Problem>,
 }
 
-/// What was found wrong so far.
+/// The problems so far.
 #[derive(Default)]
 struct Reading {
     problems: Vec<Problem>,
@@ -80,7 +80,7 @@ pub fn convert(yaml: &str) -> Result<Converted, Vec<Problem>> {
     Err(reading.problems)
 }
 
-/// What holds for the process as a whole.
+/// The settings of the process as a whole.
 #[derive(Default)]
 struct Shared {
     heartbeats: Vec<Heartbeat>,
@@ -291,7 +291,7 @@ impl Reading {
         }
     }
 
-    /// What the instances say of the process.
+    /// Collects the settings of the process from the instances.
     fn shared(&mut self, instances: &[Instance]) -> Shared {
         let mut shared = Shared::default();
         for (heartbeat, place) in instances.iter().flat_map(|instance| &instance.heartbeats) {

@@ -25,7 +25,7 @@ const MAX_FILE: u64 = 64 << 20;
 /// The key whose tables each are a reflector.
 pub const REFLECTOR: &str = "reflector";
 
-/// What was asked for on the command line.
+/// The input of the command line.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// The configuration file; `-` is standard input.
@@ -38,12 +38,12 @@ pub struct Asked {
     pub ptp: bool,
 }
 
-/// What the process is to do.
+/// The plan for the process.
 #[derive(Clone)]
 pub struct Plan {
     /// Settings of the process.
     pub service: Service,
-    /// What its files say of who may use the API.
+    /// The access rules for the API from its files.
     pub access: Access,
     /// The reflectors; not empty.
     pub reflectors: Vec<Planned>,
@@ -86,7 +86,7 @@ impl Plan {
         Self::of(&text, asked, loader).map_err(|list| Problems { file, list })
     }
 
-    /// The same of a text.
+    /// Returns the same for a text.
     pub fn of(text: &str, asked: &Asked, loader: &KeyLoader) -> Result<Self, Vec<Problem>> {
         let (mut document, table) = Document::parse(text, Kind::Reflector);
         let (service, access) = service(&mut document, &table, asked);

@@ -10,7 +10,7 @@ pub struct Problem {
     pub place: Option<(usize, usize)>,
     /// The key, or the option without its dashes; empty where the text is no TOML at all.
     pub key: String,
-    /// What is wrong and what to do.
+    /// The problem and the remedy.
     pub what: String,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Problem {
 pub struct Problems {
     /// Name of the file; `None` where there is none.
     pub file: Option<String>,
-    /// What is wrong, in the order of the file.
+    /// The problems, in the order of the file.
     pub list: Vec<Problem>,
 }
 

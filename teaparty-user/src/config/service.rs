@@ -16,8 +16,8 @@ use crate::heartbeat::Heartbeat;
 use crate::logging::LogFormat;
 use crate::reflector::config::ConfigError;
 
-/// Where the API is, and who may ask: of a reflector and of a probe alike. A line of documentation is the option's help and the
-/// key's description.
+/// The listening address of the API and its access rules, of a reflector and of a probe. A line of documentation is
+/// the option's help and the key's description.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Reach {
@@ -75,11 +75,11 @@ impl Reach {
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Service {
-    /// What is listened at, and who may ask.
+    /// The listening address, and the access rules.
     #[command(flatten)]
     #[serde(flatten)]
     pub reach: Reach,
-    /// Who may change things over the API: `owner` is clients with the token or on the Unix socket, and over loopback without a token root and the user that runs the reflector
+    /// Clients that may change things over the API: `owner` is clients with the token or on the Unix socket, and over loopback without a token root and the user that runs the reflector
     #[arg(long, value_name = "any|owner|none", default_value = "owner")]
     pub api_writes: Writes,
     /// Show metrics of this many sessions of each reflector, provisioned ones first and then the busiest; each adds three time series, and senders make new sessions as they like
@@ -91,10 +91,10 @@ pub struct Service {
     /// Form of log lines: text or json
     #[arg(skip)]
     pub log_format: Option<LogFormat>,
-    /// How much more is logged: 1 or 2
+    /// More logging: 1 or 2
     #[arg(skip)]
     pub verbose: u8,
-    /// How much less is logged: 1 or 2
+    /// Less logging: 1 or 2
     #[arg(skip)]
     pub quiet: u8,
 }
@@ -113,7 +113,7 @@ impl Service {
         }
     }
 
-    /// How much is logged, as `-v` and `-q` count it: 0 is information, more is more.
+    /// Returns the level of logging, as `-v` and `-q` count it: 0 is information, more is more.
     pub fn verbosity(&self) -> i8 {
         let count = |count: u8| count.min(2) as i8;
         count(self.verbose) - count(self.quiet)

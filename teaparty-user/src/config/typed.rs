@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use serde::Serialize;
 use serde_json::Value;
 
-/// What was typed of `T`'s options. Options have no defaults of clap's; their help states `T`'s own.
+/// The typed options of `T`. Options have no defaults of clap's; their help states `T`'s own.
 ///
 /// Flags may be given a value, so that the command line can take back what a file says: `--strict=false`.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ impl<T: Args + Default + Serialize> Args for Typed<T> {
     }
 }
 
-/// What a key of `T` is for, as its option's help says; the whole sentence for a person to act on.
+/// Returns the help of the option for a key of `T`; the whole sentence for a person to act on.
 pub fn describe<T: Args>(key: &str) -> String {
     let command = T::augment_args_for_update(Command::new(""));
     let arg = command.get_arguments().find(|arg| arg.get_long() == Some(key));

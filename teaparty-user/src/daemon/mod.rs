@@ -27,17 +27,17 @@ use crate::reflector::{Reflector, ReflectorError, loader};
 use crate::stdio::{self, Reader};
 use crate::{privileges, process, service};
 
-/// How long the end may take.
+/// Most time for the end.
 const LONGEST_END: Duration = Duration::from_millis(4500);
 
 /// A plan, and how it was made: to make it again.
 #[derive(Debug)]
 pub struct Prepared {
-    /// What was asked for.
+    /// The input.
     pub asked: Asked,
     /// Remembers keys that can be read only once.
     pub loader: KeyLoader,
-    /// What is to be done.
+    /// The plan.
     pub plan: Plan,
 }
 

@@ -25,7 +25,7 @@ pub struct Reloader {
     heartbeats: Heartbeats,
     access: Access,
     reader: LimitedReader,
-    /// What the file said last; held while a reload runs, so that there is one at a time.
+    /// The last content of the file; locked while a reload runs, so that there is one at a time.
     last: Mutex<Last>,
 }
 
@@ -93,7 +93,7 @@ impl Reloader {
         }
     }
 
-    /// The same, told to the log: for a signal, whose sender gets no answer.
+    /// Reloads and writes the result to the log: for a signal, whose sender gets no answer.
     pub fn reload_and_tell(&self) {
         let _span = tracing::info_span!("reload").entered();
         match self.reload() {

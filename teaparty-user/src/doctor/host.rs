@@ -62,7 +62,7 @@ fn kernel(release: &str) -> Finding {
         .remedy("take a newer kernel, or let sockets answer: --xdp-mode off")
 }
 
-/// What is said of the program, which is there with so many octets, and of what the kernel said when it was to load it.
+/// Judges the program by its length in octets and by the kernel's verdict on loading it.
 fn object(found: Result<usize, String>, tried: Option<Result<(), LoadError>>) -> Finding {
     match (found, tried) {
         (Ok(octets), Some(Ok(()))) => {
@@ -85,7 +85,7 @@ fn is_user_namespace(map: &str) -> bool {
     numbers != ["0", "0", "4294967295"]
 }
 
-/// What is said of the limits of open descriptors, soft and hard.
+/// Judges the soft and the hard limit of open descriptors.
 fn descriptors(interfaces: usize, (soft, hard): (u64, u64)) -> Finding {
     let needed = DESCRIPTORS + DESCRIPTORS_EACH * interfaces as u64;
     let found = format!("{soft} may be open, at most {hard}; {interfaces} interfaces take some {needed}");

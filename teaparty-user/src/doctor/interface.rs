@@ -53,7 +53,7 @@ fn link(found: &Interface) -> Finding {
     }
 }
 
-/// What an interface's frames begin with.
+/// The link-layer header of an interface's frames.
 #[derive(Clone, Copy)]
 enum Kind {
     Ethernet,

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::layout::count as plural;
 use crate::net::interface::{Interface, InterfaceError, all_up};
 
-/// How good a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -30,15 +30,15 @@ pub enum Verdict {
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What it is about.
+    /// The subject.
     pub check: &'static str,
     /// The interface, where it is about one.
     pub interface: Option<String>,
-    /// How good it is.
+    /// The severity.
     pub verdict: Verdict,
-    /// What was found.
+    /// The finding.
     pub found: String,
-    /// What to do, where something is to be done.
+    /// The remedy, where there is something to do.
     pub remedy: Option<String>,
 }
 

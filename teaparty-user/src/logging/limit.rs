@@ -12,7 +12,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// How long a place's lines are counted together.
+/// Period for which lines of one place are counted together.
 const WINDOW: Duration = Duration::from_secs(10);
 /// Lines of one place in that time.
 const LINES: u32 = 20;
@@ -33,14 +33,14 @@ struct Place {
     level: Level,
 }
 
-/// What was not said by one place.
+/// The lines that one place has suppressed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Suppressed {
-    /// How many lines.
+    /// Their number.
     pub(super) lines: u32,
     /// The first of them.
     pub(super) excerpt: String,
-    /// How important they are.
+    /// Their level.
     pub(super) level: Level,
 }
 

@@ -17,7 +17,7 @@ const SUBJECTS: [&str; 8] = ["reflector", "interface", "target", "peer", "source
 /// The field that says why; it stands behind the message.
 const CAUSE: &str = "error";
 
-/// What is said with some fields.
+/// A sentence with some fields.
 #[derive(Default)]
 struct Sentence {
     subjects: String,

@@ -48,7 +48,7 @@ fn shown(sessions: Vec<SessionStatus>, most: usize) -> Vec<SessionStatus> {
     seen
 }
 
-/// What is known of one reflector at one moment.
+/// The state of one reflector at one moment.
 #[derive(Debug, Default)]
 struct Part {
     /// Its name, where there are several.
@@ -87,7 +87,7 @@ impl Part {
     }
 }
 
-/// What is known at one moment.
+/// The state at one moment.
 #[derive(Debug)]
 struct Snapshot {
     parts: Vec<Part>,
@@ -186,7 +186,7 @@ impl Snapshot {
     }
 }
 
-/// What every process of ours tells of itself and of the clock that it measures with.
+/// Encodes the metrics of the process and of its clock.
 pub(crate) fn host(encoder: &mut DescriptorEncoder<'_>, process: &Process, clock: &ClockState) -> fmt::Result {
     if let Some(seconds) = process.cpu_seconds {
         let help = "Processor time used, user and system.";

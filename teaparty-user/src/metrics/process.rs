@@ -14,11 +14,11 @@ pub(crate) struct Process {
     pub(crate) resident_bytes: Option<f64>,
     /// Open descriptors.
     pub(crate) open_fds: Option<f64>,
-    /// How many there may be.
+    /// The limit of descriptors.
     pub(crate) max_fds: Option<f64>,
     /// Threads.
     pub(crate) threads: Option<f64>,
-    /// When it began, in seconds since 1970.
+    /// Start time, in seconds since 1970.
     pub(crate) start_seconds: Option<f64>,
 }
 

@@ -25,7 +25,7 @@ pub enum HardwareError {
     Refused {
         /// Interface name.
         device: String,
-        /// What was tried.
+        /// The attempt.
         what: &'static str,
         /// The system's reason.
         source: io::Error,
@@ -42,7 +42,7 @@ fn advice(error: &io::Error) -> &'static str {
 /// The settings of a card's timestamping (`struct hwtstamp_config`).
 type Settings = libc::hwtstamp_config;
 
-/// What a card can do (`struct ethtool_ts_info`).
+/// The abilities of a card (`struct ethtool_ts_info`).
 #[repr(C)]
 #[derive(Default)]
 struct Abilities {

@@ -34,7 +34,7 @@ pub struct Link {
     pub is_up: bool,
     /// True if it is the loopback interface.
     pub is_loopback: bool,
-    /// What it is, such as `vlan` or `dummy`; empty for hardware and loopback.
+    /// Its kind, such as `vlan` or `dummy`; empty for hardware and loopback.
     pub kind: String,
     /// The device that it is stacked on, where that is in this namespace; else 0.
     pub lower: u32,

@@ -111,7 +111,7 @@ pub fn all_up() -> Result<Vec<String>, InterfaceError> {
     Ok(host.links.iter().filter(|link| link.is_up).filter(has_ip).map(|link| link.name.clone()).collect())
 }
 
-/// What ioctls of an interface take, with its name filled in.
+/// Returns the argument of an interface's ioctls, with the name filled in.
 pub(super) fn request(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: all-zero is a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

@@ -9,11 +9,11 @@ use teaparty_common::wire::TrafficClass;
 pub struct Stamp {
     /// Nanoseconds since 1970 on CLOCK_REALTIME (UTC).
     pub nanos: u64,
-    /// Who took it.
+    /// Its source.
     pub source: StampSource,
 }
 
-/// Who took a timestamp, from the more to the less exact.
+/// The source of a timestamp, from the more to the less exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StampSource {
@@ -42,10 +42,10 @@ pub struct Received<'a> {
     pub ttl: Option<u8>,
     /// TOS or Traffic Class octet as received.
     pub traffic_class: Option<TrafficClass>,
-    /// When it arrived. May be missing for the first datagrams after the host's first socket asked for timestamps: the
+    /// Arrival. May be missing for the first datagrams after the host's first socket asked for timestamps: the
     /// kernel switches them on in the background. Take the time yourself then, and say so ([`StampSource::User`]).
     pub stamp: Option<Stamp>,
-    /// The same by the network card's own clock, in its nanoseconds; see [`super::hardware`].
+    /// Arrival by the network card's own clock, in its nanoseconds; see [`super::hardware`].
     pub hardware_ns: Option<u64>,
     /// Datagrams that this socket lost so far because its receive queue was full; modulo 2^32.
     pub queue_drops: Option<u32>,
@@ -62,26 +62,26 @@ pub struct Received<'a> {
     pub(super) peer: Option<SocketAddr>,
 }
 
-/// What the error queue has to tell about a datagram sent earlier.
+/// A report of the error queue about a datagram sent earlier.
 #[derive(Clone, Copy, Debug)]
 pub enum Report<'a> {
     /// It left, at this moment; `id` is what [`Outgoing::stamp_id`](super::batch::Outgoing::stamp_id) said.
     Transmitted {
         /// The datagram's [`Outgoing::stamp_id`](super::batch::Outgoing::stamp_id).
         id: u32,
-        /// When.
+        /// The time.
         stamp: Stamp,
     },
     /// It left the network card, at this moment of the card's own clock.
     HardwareTransmitted {
         /// The datagram's [`Outgoing::stamp_id`](super::batch::Outgoing::stamp_id).
         id: u32,
-        /// When, in the card's nanoseconds.
+        /// The time, in the card's nanoseconds.
         nanos: u64,
     },
     /// The network (or this host) refused it.
     Refused {
-        /// Where it was to go.
+        /// The destination.
         peer: Option<SocketAddr>,
         /// Why, as an `errno` such as `ECONNREFUSED`.
         errno: i32,
@@ -132,7 +132,7 @@ impl<'a> Received<'a> {
         self.peer
     }
 
-    /// What an entry of the error queue says; `None` for ordinary datagrams and for kinds that nobody asked for.
+    /// Returns the report of an entry of the error queue; `None` for ordinary datagrams and for other kinds.
     pub fn report(&self) -> Option<Report<'a>> {
         let error = self.error?;
         match error.origin {
@@ -152,12 +152,12 @@ impl<'a> Received<'a> {
     }
 }
 
-/// What the kernel put on the error queue about a datagram sent earlier (`struct sock_extended_err`).
+/// An entry of the error queue about a datagram sent earlier (`struct sock_extended_err`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExtendedError {
     /// The `errno` that it stands for.
     pub errno: u32,
-    /// Who says so: `SO_EE_ORIGIN_…`.
+    /// Its origin: `SO_EE_ORIGIN_…`.
     pub origin: u8,
     /// ICMP type, where an ICMP message is the cause.
     pub kind: u8,

@@ -60,7 +60,7 @@ fn bind_advice(address: SocketAddr, error: &io::Error) -> &'static str {
     }
 }
 
-/// What to do about datagrams longer than the path takes.
+/// The treatment of datagrams longer than the path takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fragmentation {
     /// Whatever the system does by default.
@@ -72,7 +72,7 @@ pub enum Fragmentation {
     Allow,
 }
 
-/// How a socket is to be opened. Receive timestamps, TTL, traffic class, both addresses, and the count of datagrams
+/// Options for opening a socket. Receive timestamps, TTL, traffic class, both addresses, and the count of datagrams
 /// lost in the receive queue are always asked for.
 #[derive(Clone, Debug)]
 pub struct Options {

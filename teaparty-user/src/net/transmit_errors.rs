@@ -15,7 +15,7 @@ const FAILURES: [&str; 8] = ["err", "drop", "fail", "full", "busy", "abort", "di
 /// Reads the counters of one interface. Remembers where they are among all statistics.
 #[derive(Debug, Default)]
 pub struct TransmitErrors {
-    /// How many statistics the interface had when their names were read.
+    /// The number of the interface's statistics when their names were read.
     count: usize,
     places: Vec<usize>,
 }
@@ -39,7 +39,7 @@ impl TransmitErrors {
     }
 }
 
-/// How likely a counter is to be the one that is looked for.
+/// The likelihood that a counter is the wanted one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     /// Frames that an XDP program sent back.

@@ -18,7 +18,7 @@ const BPF_LINK_TYPE_XDP: u32 = 6;
 #[derive(Debug)]
 pub struct Link(OwnedFd);
 
-/// What the kernel says of a link.
+/// The kernel's state of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// The program's number.

@@ -14,16 +14,16 @@ use crate::sla::AgreementView;
 /// Problems of one source that are told at a time.
 const MOST_TOLD: usize = 3;
 
-/// How a source of targets stands.
+/// The state of a source of targets.
 #[derive(Clone, Debug, Default)]
 pub struct SourceStatus {
-    /// Where it is.
+    /// Its location.
     pub origin: String,
     /// Targets of its documents, each as it was when it was last good.
     pub targets: usize,
     /// Times that a document could not be read, or had something wrong.
     pub failures: u64,
-    /// What is wrong now.
+    /// The present problem.
     pub problem: Option<String>,
 }
 
@@ -72,7 +72,7 @@ impl Board {
         self.watched.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How the sources stand.
+    /// Returns the state of the sources.
     pub fn sources(&self) -> Vec<SourceStatus> {
         self.sources.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -90,7 +90,7 @@ impl Board {
     }
 }
 
-/// Which target something is about.
+/// Returns the labels of a target.
 pub fn labels(watched: &Watched) -> Value {
     json!({ "target": watched.wanted.name, "session": watched.ssid, "labels": watched.wanted.labels })
 }
@@ -141,13 +141,13 @@ struct Level {
     session: u16,
     /// Its own labels.
     labels: BTreeMap<String, String>,
-    /// Whether it is available; null while that is not known.
+    /// True if it is available; null while that is unknown.
     available: Option<bool>,
     /// The period that goes on.
     current: Report,
     /// Periods that have ended, the latest first.
     periods: Vec<Report>,
-    /// What is promised.
+    /// The agreement.
     agreement: AgreementView,
 }
 

@@ -39,7 +39,7 @@ pub const MOST_TARGETS: usize = 10_000;
 /// Ways to measure at most; each has sockets and a thread of its own.
 pub const MOST_PROFILES: usize = 64;
 
-/// Where more targets come from.
+/// The origin of further targets.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Origin {
     /// Files, each by its name or a pattern of names.
@@ -60,17 +60,17 @@ impl std::fmt::Display for Origin {
 /// A source of targets.
 #[derive(Clone)]
 pub struct Source {
-    /// Where it is.
+    /// Its location.
     pub origin: Origin,
     /// It is read so often.
     pub refresh: Duration,
     /// Labels that its targets have, unless they say otherwise.
     pub labels: BTreeMap<String, String>,
-    /// How its targets are measured.
+    /// The measurement of its targets.
     pub profile: Arc<Profile>,
 }
 
-/// What was typed beside the file, and wins over it.
+/// The typed options, which override the file.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Typed {
     /// Measure all targets with real-time priority (SCHED_FIFO), whatever the file says; takes root, CAP_SYS_NICE or a limit (RLIMIT_RTPRIO).
@@ -78,19 +78,19 @@ pub struct Typed {
     pub realtime: bool,
 }
 
-/// What a probe is to do.
+/// The configuration of a probe.
 pub struct Config {
-    /// Where metrics are, and who may ask.
+    /// The address of the metrics, and the access rules.
     pub reach: Reach,
     /// Token and TLS that this names.
     pub access: Access,
     /// The targets that the file names.
     pub targets: Vec<Wanted>,
-    /// Where more come from.
+    /// The sources of further ones.
     pub sources: Vec<Source>,
-    /// What is promised.
+    /// The agreement.
     pub agreement: Agreement,
-    /// How metrics show delays.
+    /// The form of delays in metrics.
     pub series: Series,
 }
 
@@ -104,7 +104,7 @@ impl Config {
         Self::of(&text, loader, typed).map_err(|list| Problems { file, list })
     }
 
-    /// The same of a text.
+    /// Returns the same for a text.
     pub fn of(text: &str, loader: &KeyLoader, typed: Typed) -> Result<Self, Vec<Problem>> {
         let (document, table) = Document::parse(text, Kind::Probe);
         let mut reader = Reader { document, loader, typed, profiles: Vec::new() };
@@ -177,7 +177,7 @@ impl<'a> Reader<'a, '_> {
         checked.filter(|()| self.document.problems.len() == before).map(|()| agreement)
     }
 
-    /// Who may ask. The same rules as for the reflector's API.
+    /// Reads the access rules. They are the same as for the reflector's API.
     fn access(&mut self, table: &Table<'a>, reach: &Reach) -> Option<Access> {
         match reach.check() {
             Ok(access) => Some(access),
@@ -205,7 +205,7 @@ impl<'a> Reader<'a, '_> {
         tables
     }
 
-    /// How a table's targets are measured; one that is like another one's is that.
+    /// Reads how a table's targets are measured; equal profiles are shared.
     fn profile(&mut self, above: &Table<'a>, own: &Table<'a>, measured: &[String]) -> Option<Arc<Profile>> {
         let mut layered = Table { members: Default::default(), span: own.span.clone() };
         for (name, value) in above.members.iter().chain(&own.members) {

@@ -30,7 +30,7 @@ struct TargetGroup {
     labels: Option<BTreeMap<String, String>>,
 }
 
-/// What a source has come up with.
+/// The result of a source.
 pub struct Found {
     /// Documents by name, with their targets or with what is wrong.
     pub documents: Vec<(String, Result<Vec<Wanted>, String>)>,
@@ -107,7 +107,7 @@ pub async fn follow(at: usize, source: Source, found: Sender<(usize, Found)>) {
     }
 }
 
-/// What was read of a source's documents.
+/// The texts of a source's documents.
 #[derive(PartialEq)]
 struct Texts {
     documents: Vec<(String, Result<String, String>)>,
@@ -152,7 +152,7 @@ async fn wait_for_change(names: &[String], stamps: &Stamps, refresh: Duration) {
 /// Files with what changes when they are written.
 type Stamps = Vec<(PathBuf, Option<(SystemTime, u64)>)>;
 
-/// What changes when a file is written.
+/// Returns the fields of a file that change with its content.
 pub fn stamp_of(path: &Path) -> Option<(SystemTime, u64)> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
@@ -161,7 +161,7 @@ pub fn stamp_of(path: &Path) -> Option<(SystemTime, u64)> {
 /// The files that names and patterns are for, each once.
 struct Files {
     paths: BTreeSet<PathBuf>,
-    /// Where it could not be looked, and why.
+    /// The failed look-ups, with their reasons.
     problems: Vec<(String, String)>,
 }
 

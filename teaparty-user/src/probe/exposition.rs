@@ -30,7 +30,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// What a client likes best of what there is; text where it does not say.
+    /// Returns the format that a client prefers; text where it states none.
     pub fn accepted(accept: &str) -> Self {
         let mut best = (Self::Text, 0.0);
         for offer in accept.split(',') {

@@ -21,7 +21,7 @@ use crate::sender::target::Target;
 const LOOK: Duration = Duration::from_secs(1);
 /// Pause before sockets are opened again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// When every packet was refused for so long, the sockets are opened anew: the network may be another one.
+/// Time after which the sockets are opened again if every packet was refused: the network may be another one.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest that it grows to.
 const MOST_PATIENCE: Duration = Duration::from_secs(160);
@@ -33,7 +33,7 @@ enum Command {
 
 /// A thread that measures targets of one profile and one address family.
 pub struct Group {
-    /// How it measures.
+    /// The measurement.
     pub profile: Arc<Profile>,
     /// True if its targets have IPv6 addresses.
     pub is_v6: bool,
@@ -85,7 +85,7 @@ impl Group {
     }
 }
 
-/// Who is measured, and at which place of the engine.
+/// The targets, and their places in the engine.
 #[derive(Default)]
 struct Roster {
     members: BTreeMap<u64, (Arc<Watched>, SocketAddr)>,
@@ -270,7 +270,7 @@ fn index_of(interface: &str) -> anyhow::Result<u32> {
     nix::net::if_::if_nametoindex(interface).with_context(|| format!("there is no interface {interface}"))
 }
 
-/// Whether anything gets out.
+/// The success of sending.
 struct Health {
     patience: Duration,
     errors: u64,

@@ -29,7 +29,7 @@ const CA_FILE: &str = "ca-file";
 /// Likewise with the token.
 const TOKEN_FILE: &str = "bearer-token-file";
 
-/// Where a document is: `http://HOST[:PORT]/PATH`, or the same with `https`.
+/// The location of a document: `http://HOST[:PORT]/PATH`, or the same with `https`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     is_tls: bool,
@@ -74,7 +74,7 @@ impl fmt::Display for Url {
 /// A document's address with what it takes to ask there.
 #[derive(Clone)]
 pub struct Address {
-    /// Where it is.
+    /// Its location.
     pub url: Url,
     /// By what a server with TLS is known; none is there for one without.
     trust: Option<(Arc<ClientConfig>, ServerName<'static>)>,
@@ -83,7 +83,7 @@ pub struct Address {
 }
 
 impl PartialEq for Address {
-    /// What a server is known by is read anew for each configuration, and makes no other document of it.
+    /// Compares locations. The roots of trust are read for each configuration, and do not make another document.
     fn eq(&self, other: &Self) -> bool {
         self.url == other.url && self.token == other.token
     }

@@ -30,15 +30,15 @@ use crate::reflector::keys::KeyLoader;
 use crate::stdio::{self, Reader};
 use crate::{process, service};
 
-/// Where metrics are offered unless told otherwise.
+/// The default address of the metrics.
 pub const DEFAULT: Place = Place::Tcp(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9862));
 /// Periods are ended so often where no packet does it.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What is written to standard output.
+/// The format of standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Where metrics are; the log says the rest.
+    /// The address of the metrics; the rest is in the log.
     #[default]
     Human,
     /// A line of JSON for each target and period.

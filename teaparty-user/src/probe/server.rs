@@ -15,7 +15,7 @@ use crate::api::error::ApiError;
 
 use crate::clock::{Clock, SystemClock};
 
-/// What there is, for a client that asks for something else.
+/// The resources, for a client that asks for something else.
 pub(super) const RESOURCES: &str =
     "a probe has /api/v1/targets, /api/v1/sla and /api/v1/openapi.json, besides /metrics, /livez and /readyz";
 

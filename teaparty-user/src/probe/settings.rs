@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{Marking, NumberOrText, Span};
 
-/// Which addresses of names are taken.
+/// The address family taken from a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
@@ -21,7 +21,7 @@ pub enum Family {
     Ipv6,
 }
 
-/// How targets are measured: above all tables for all of them, in a table for its own.
+/// The settings of a measurement: above all tables for all targets, in a table for its own.
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Measure {
@@ -46,7 +46,7 @@ pub struct Measure {
     /// Forbid fragmentation
     #[arg(long)]
     pub df: bool,
-    /// Which addresses of names: any, ipv4 or ipv6
+    /// Address family taken from a name: any, ipv4 or ipv6
     #[arg(long, value_name = "FAMILY")]
     pub family: Family,
     /// Network interface to use; it may go and come back
@@ -102,7 +102,7 @@ impl Default for Measure {
     }
 }
 
-/// What a `[[target]]` says beside how it is measured.
+/// The keys of a `[[target]]` beside those of its measurement.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Whom {
@@ -117,7 +117,7 @@ pub struct Whom {
     pub ssid: Option<u16>,
 }
 
-/// What a `[[file-sd]]` says beside how its targets are measured.
+/// The keys of a `[[file-sd]]` beside those of its targets' measurement.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FileSd {
@@ -129,7 +129,7 @@ pub struct FileSd {
     pub refresh: Option<Span>,
 }
 
-/// What an `[[http-sd]]` says beside how its targets are measured.
+/// The keys of an `[[http-sd]]` beside those of its targets' measurement.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct HttpSd {
@@ -175,7 +175,7 @@ impl From<Number> for f64 {
     }
 }
 
-/// How metrics show delays, above all tables.
+/// The form of delays in metrics, above all tables.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Series {

@@ -28,7 +28,7 @@ pub struct Report {
     pub start_ns: u64,
     /// Its end, or where it has come to.
     pub end_ns: u64,
-    /// Whether it was measured from its begin to its end.
+    /// True if it was measured from start to end.
     pub is_whole: bool,
     /// Packets that were answered in time.
     pub received: u64,
@@ -58,7 +58,7 @@ pub struct Report {
     pub grade: Grade,
 }
 
-/// What is gathered in a period.
+/// The data of a period.
 #[derive(Clone, Debug, Default)]
 struct Period {
     start_ns: u64,
@@ -84,9 +84,9 @@ pub struct Sla {
     interval_start_ns: u64,
     settled: u64,
     lost: u64,
-    /// Whether the interval that goes on is known not to be measured.
+    /// True if the present interval is known to be unmeasured.
     is_unmeasured: bool,
-    /// Whether anything speaks for [`Self::is_available`] now.
+    /// True if there is evidence for [`Self::is_available`] now.
     has_evidence: bool,
     finished: VecDeque<Report>,
     /// Periods that were finished so far.

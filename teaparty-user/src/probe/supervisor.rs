@@ -27,7 +27,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Messages that may wait.
 const BACKLOG: usize = 1_024;
 
-/// What became of a look-up.
+/// The result of a look-up.
 pub struct Resolved {
     id: u64,
     result: Result<SocketAddr, String>,
@@ -36,7 +36,7 @@ pub struct Resolved {
 struct Entry {
     watched: Arc<Watched>,
     resolver: JoinHandle<()>,
-    /// Where its packets go, once it is measured.
+    /// The destination of its packets, once it is measured.
     address: Option<SocketAddr>,
 }
 
@@ -67,7 +67,7 @@ pub struct Supervisor {
     messages: Sender<Message>,
 }
 
-/// What a supervisor's helpers tell it.
+/// A message from a supervisor's helpers.
 pub enum Message {
     /// A source has said something.
     Found(usize, (usize, Found)),

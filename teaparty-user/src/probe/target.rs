@@ -20,7 +20,7 @@ pub mod label {
     pub const TARGET: &str = "target";
     /// Its SSID.
     pub const SESSION: &str = "session";
-    /// Which way a delay or a loss is of.
+    /// Label for the direction of a delay or a loss.
     pub const DIRECTION: &str = "direction";
     /// The grade of a period.
     pub const GRADE: &str = "grade";
@@ -28,7 +28,7 @@ pub mod label {
     pub const REASON: &str = "reason";
     /// The upper end of a bucket, as Prometheus has it.
     pub const LE: &str = "le";
-    /// What a target was in a small interval.
+    /// Label for the state of a target in a small interval.
     pub const STATE: &str = "state";
     /// All of them.
     pub const ALL: [&str; 7] = [TARGET, SESSION, DIRECTION, GRADE, REASON, LE, STATE];
@@ -41,7 +41,7 @@ pub const LABEL_OCTETS: usize = 256;
 /// Shortest interval: what is faster is no probe.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// How to measure, checked. Targets with the same one are measured through the same sockets.
+/// A checked measurement. Targets with the same one are measured through the same sockets.
 pub struct Profile {
     /// As it was set.
     pub measure: Measure,
@@ -88,7 +88,7 @@ impl Profile {
         self.measure == other.measure && same(&self.key, &other.key) && same(&self.tlv_key, &other.tlv_key)
     }
 
-    /// Which addresses of names to take.
+    /// Returns the address family to take from names.
     pub fn family(&self) -> target::Family {
         match (self.measure.family, self.measure.source) {
             (Family::Ipv4, _) => target::Family::V4,
@@ -99,7 +99,7 @@ impl Profile {
         }
     }
 
-    /// What the sender needs to know.
+    /// Returns the sender's configuration.
     pub fn config(&self, targets: Vec<Target>) -> anyhow::Result<Config> {
         let Measure { interval, timeout, poisson, .. } = self.measure;
         let mode = if self.key.is_some() { Mode::Authenticated } else { Mode::Unauthenticated };
@@ -140,12 +140,12 @@ pub struct Wanted {
     pub labels: BTreeMap<String, String>,
     /// Session-Sender Identifier, where one is asked for.
     pub ssid: Option<u16>,
-    /// How.
+    /// The measurement.
     pub profile: Arc<Profile>,
 }
 
 impl Wanted {
-    /// What tells its series from others'.
+    /// Returns the identity of its series.
     pub fn identity(&self) -> (&str, &BTreeMap<String, String>) {
         (&self.name, &self.labels)
     }

@@ -44,7 +44,7 @@ impl Direction {
     }
 }
 
-/// How many of something a session has counted.
+/// A counter of a session.
 type Of = fn(&Tally) -> u64;
 
 /// Why replies are ignored: the word for it, and how many there are of a session.
@@ -58,16 +58,16 @@ pub const IGNORED: [(&str, Of); 5] = [
 
 /// A target that is measured, or is to be.
 pub struct Watched {
-    /// Which one, in this process.
+    /// Its number in this process.
     pub id: u64,
-    /// What was asked for.
+    /// The input.
     pub wanted: Wanted,
     /// The SSID of all its sessions, 0 for none.
     pub ssid: u16,
     measured: Arc<Measured>,
 }
 
-/// What was measured of a target. It outlives a change of how the target is measured.
+/// The results for a target. They outlive a change of the measurement.
 struct Measured {
     histograms: [Histogram; 3],
     recent: Mutex<Recent>,
@@ -102,27 +102,27 @@ impl Recent {
     }
 }
 
-/// How a target stands.
+/// The state of a target.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// Where its packets go; `None` before its name was found.
+    /// The destination of its packets; `None` until its name was resolved.
     pub address: Option<SocketAddr>,
     /// True if packets are sent.
     pub is_measured: bool,
-    /// What keeps it from being measured well, if anything does.
+    /// The problem that impairs its measurement.
     pub problem: Option<String>,
     /// Over all sessions.
     pub totals: Totals,
     /// Of the round trip.
     pub variation: Variation,
-    /// Whether both clocks claimed synchronisation in the last reply, and the sum of both error bounds in nanoseconds,
+    /// Synchronisation of both clocks by the last reply, and the sum of both error bounds in nanoseconds,
     /// where both claim one.
     pub clocks: Option<(bool, Option<u64>)>,
-    /// When the last reply came, in nanoseconds since 1970.
+    /// Time of the last reply, in nanoseconds since 1970.
     pub last_reply_ns: Option<u64>,
-    /// How late packets leave against the schedule, in nanoseconds: p50 and p99.
+    /// Lateness of packets against the schedule, in nanoseconds: p50 and p99.
     pub pacing_error_ns: Option<[i64; 2]>,
-    /// What is promised.
+    /// The agreement.
     pub agreement: Arc<Agreement>,
     /// The service level.
     pub sla: Sla,
@@ -130,7 +130,7 @@ pub struct State {
     idle_since_ns: u64,
     /// The [`Watched::id`] whose session is counted: of one that was replaced something may still come.
     counted: u64,
-    /// What the present session had counted at the last look.
+    /// The counters of the present session at the last update.
     seen: Tally,
     /// Most that was attributed to each direction in this session.
     attributed: [u64; 2],
@@ -207,7 +207,7 @@ impl Watched {
         Self { id, wanted, ssid, measured: Arc::new(measured) }
     }
 
-    /// The same target, measured in another way from now on: its counters and delays go on.
+    /// Returns the same target with another measurement: its counters and delays continue.
     pub fn replaced(&self, id: u64, wanted: Wanted, ssid: u16) -> Self {
         let replaced = Self { id, wanted, ssid, measured: self.measured.clone() };
         {
@@ -218,7 +218,7 @@ impl Watched {
         replaced
     }
 
-    /// How it stands; to be looked at shortly, for the packets wait.
+    /// Returns its state, locked: hold it briefly, packets wait.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.measured.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

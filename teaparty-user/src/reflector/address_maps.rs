@@ -23,7 +23,7 @@ pub struct AddressMaps {
     addresses: HashMap<MapData, Address, LocalAddress>,
     vlans: HashMap<MapData, VlanKey, VlanEntry>,
     room: Room,
-    /// What was left out when somebody was told of it last.
+    /// The entries that were left out at the last report.
     told: LeftOut,
 }
 
@@ -54,7 +54,7 @@ fn is_optional(known: LocalAddress) -> bool {
     known.flags & !LocalAddress::NODE == 0
 }
 
-/// How many entries there was no room for.
+/// Counts of entries without room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct LeftOut {
     answered: usize,

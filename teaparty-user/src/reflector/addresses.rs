@@ -32,7 +32,7 @@ pub struct Vlan {
 }
 
 impl AddressBook {
-    /// What the configuration makes of the addresses that there are.
+    /// Applies the configuration to the existing addresses.
     pub fn new(config: &Config, interface: &Interface, host: &Host) -> Self {
         let mut book = Self {
             untagged: of_interface(config, interface),
@@ -85,7 +85,7 @@ impl AddressBook {
         all.filter(|(_, known)| !known.has(LocalAddress::BROADCAST)).map(|(address, _)| address)
     }
 
-    /// What is known of an address in frames with these tags.
+    /// Returns the entry of an address in frames with these tags.
     fn get(&self, address: &Address, tags: Tags) -> Option<LocalAddress> {
         let tagged = self.vlans.get(&tags).and_then(|vlan| vlan.addresses.get(address));
         tagged.or_else(|| self.untagged.get(address)).copied()

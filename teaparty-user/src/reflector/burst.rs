@@ -16,10 +16,10 @@ const RUNNING: usize = 256;
 const RUNNING_OF_SESSION: u32 = 8;
 /// Sessions whose volume is remembered.
 const SESSIONS: usize = 4096;
-/// What may be sent at once, as the time in which the rate makes up for it.
+/// Credit of a burst, as the time in which the rate makes up for it.
 const CREDIT_NS: u64 = 1_000_000_000;
 
-/// What one request, and all of them together, may ask for.
+/// The limits of one request, and of all of them together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ControlLimits {
     /// Most replies to one request.
@@ -55,7 +55,7 @@ impl Default for Bursts {
     }
 }
 
-/// What has been sent of late, as a virtual clock that each octet moves on, as for the rate limit of sources.
+/// The octets sent recently, as a virtual clock that each octet advances, as for the rate limit of sources.
 #[derive(Clone, Copy, Default)]
 struct Volume {
     even_at_ns: u64,

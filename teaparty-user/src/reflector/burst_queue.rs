@@ -14,10 +14,10 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::net::wait::Alarm;
 use crate::sync::locked;
 
-/// How long before its moment a reply is made. Then the thread waits without sleeping, which takes a processor for so
-/// long but is exact where the scheduler is not.
+/// Lead with which a reply is made before its time. The thread then waits without sleeping, which takes a processor
+/// for this long but is exact where the scheduler is not.
 const LEAD_NS: u64 = 100_000;
-/// When an alarm rings that nobody waits for.
+/// The time of an unused alarm.
 const NEVER: u64 = u64::MAX;
 
 /// The bursts that wait for their next reply.
@@ -29,13 +29,13 @@ pub struct Agenda {
 
 /// Replies that are still to be sent to one request.
 pub struct Burst {
-    /// When the next one is to leave, in nanoseconds of CLOCK_MONOTONIC.
+    /// Time of the next one, in nanoseconds of CLOCK_MONOTONIC.
     pub at_ns: u64,
-    /// How many.
+    /// The number.
     pub left: u16,
-    /// What was granted.
+    /// The grant.
     pub more: More,
-    /// What they answer.
+    /// The request.
     pub request: Request,
 }
 
@@ -106,18 +106,18 @@ impl Agenda {
     }
 }
 
-/// What is known about a datagram that may be answered.
+/// A datagram that may be answered.
 #[derive(Clone)]
 pub struct Datagram {
-    /// Which of the sockets it came by.
+    /// Index of the socket that received it.
     pub socket: usize,
     /// Its session.
     pub key: SessionKey,
     /// [`teaparty_common::maps::Session::flags`] of the session, or what a new one is to start with.
     pub session_flags: u32,
-    /// What is known about it.
+    /// Its metadata.
     pub meta: PacketMeta,
-    /// Where it came from.
+    /// Its sender.
     pub peer: SocketAddr,
     /// The IPv6 extension headers, outer to inner.
     pub extensions: Vec<u8>,

@@ -10,11 +10,11 @@ const NOTICED_WITHIN_NS: u64 = 2_000_000_000;
 /// A step of CLOCK_TAI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockStep {
-    /// How far it was set (positive: ahead), in nanoseconds.
+    /// The step (positive: forward), in nanoseconds.
     by_ns: i64,
     /// CLOCK_MONOTONIC when the new offset was published.
     at_ns: u64,
-    /// How long before that the step may have been.
+    /// Most time by which the step may have preceded.
     window_ns: u64,
 }
 
@@ -31,7 +31,7 @@ impl ClockStep {
 
     /// Returns the time of a session's last packet that is to stand in place of `last_ns`, or `None` where that may be right.
     ///
-    /// Where it can't be told whether it is right, a session is taken for younger: it is forgotten late, and not too soon.
+    /// In doubt a session counts as younger: it is forgotten late, and not too soon.
     pub fn corrected(&self, last_ns: u64) -> Option<u64> {
         let age = self.at_ns.wrapping_sub(last_ns) as i64;
         if last_ns == 0 {

@@ -50,7 +50,7 @@ const MOST_ADDRESSES: usize = 65_536;
 pub struct ConfigError {
     /// The setting, as the command line and the file call it.
     pub field: &'static str,
-    /// What is wrong with it and what to do.
+    /// The problem and the remedy.
     pub problem: String,
 }
 
@@ -58,10 +58,10 @@ fn wrong(field: &'static str) -> impl Fn(String) -> ConfigError {
     move |problem| ConfigError { field, problem }
 }
 
-/// What the engines need, checked and in their terms. One for all interfaces.
+/// The configuration of the engines, checked and in their terms. One for all interfaces.
 #[derive(Clone)]
 pub struct Config {
-    /// What this was made of.
+    /// The settings that this was made of.
     pub settings: Settings,
     /// Interfaces to answer on, without repetitions; not empty.
     pub interfaces: Vec<String>,
@@ -78,7 +78,7 @@ pub struct Config {
     pub any_vlan: bool,
     /// Addresses that a Destination Node Address may name.
     pub destination_node: DestinationNode,
-    /// How to attach the XDP program.
+    /// The mode of attaching the XDP program.
     pub xdp_mode: XdpMode,
     /// True if frames are taken from a packet socket where no XDP program runs.
     pub link_layer: bool,
@@ -96,7 +96,7 @@ pub struct Config {
     pub rate_interval_ns: u64,
     /// Nanoseconds that a source may run ahead.
     pub rate_burst_ns: u64,
-    /// Which part of a source address that is counted by.
+    /// The part of a source address that is counted by.
     pub rate_prefix: SourcePrefix,
     /// Nanoseconds between two punts of sessions that nobody has provisioned; 0 for no limit.
     pub punt_interval_ns: u64,
@@ -104,7 +104,7 @@ pub struct Config {
     pub punt_burst_ns: u64,
     /// Most sessions besides the provisioned ones.
     pub max_sessions: u32,
-    /// When a session without packets is forgotten.
+    /// Time after which a session without packets is forgotten.
     pub session_timeout: Option<Duration>,
     /// By how many seconds T1 must be later for a sender to have started again; 0 for never.
     pub session_restart_s: u64,
@@ -112,7 +112,7 @@ pub struct Config {
     pub default_keys: SessionKeys,
     /// True if the XDP program goes on answering when the process ends.
     pub is_kept: bool,
-    /// What Reflected Test Packet Control may ask for, where the policy allows it at all.
+    /// The limits of Reflected Test Packet Control, where the policy allows it at all.
     pub control: ControlLimits,
 }
 

@@ -18,7 +18,7 @@ use super::view::View;
 use crate::clock::{Clock, SystemClock};
 use crate::net::address::ip;
 
-/// How a packet stands to the control that it asks for.
+/// The relation of a packet to the control that it asks for.
 #[derive(Clone, Copy)]
 pub enum Control<'a> {
     /// It has come in, and may be granted several replies out of this.
@@ -27,11 +27,11 @@ pub enum Control<'a> {
     Again(Replies),
 }
 
-/// What a packet with the TLV gets.
+/// The grant for a packet with the TLV.
 pub struct Granted {
-    /// What goes into the TLV's flags, and into the reply's size.
+    /// The decision for the TLV's flags and the reply's size.
     pub decision: ReplyDecision,
-    /// Where there are to be more replies: the right to them.
+    /// The permit for further replies.
     pub permit: Option<Permit>,
 }
 

@@ -33,11 +33,11 @@ pub struct Host<'a> {
     used_headers: reflected_header::Used,
     has_return_path: bool,
     has_control: bool,
-    /// What a Reflected Test Packet Control that has an effect comes to.
+    /// The decision on an effective Reflected Test Packet Control.
     pub control: Option<ReplyDecision>,
-    /// Where the HMAC TLV of the reply is, if it has one.
+    /// Offset of the reply's HMAC TLV, if it has one.
     pub hmac_at: Option<usize>,
-    /// What a Return Path that is obeyed asks for.
+    /// The request of a Return Path that is obeyed.
     pub path_request: Option<ReturnPathRequest>,
 }
 

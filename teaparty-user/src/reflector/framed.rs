@@ -22,7 +22,7 @@ use crate::net::batch::SendBatch;
 use crate::net::packet::{FrameBatch, PacketSocket};
 use crate::net::socket::Socket;
 
-/// What replies are sent by.
+/// The ports that replies leave by.
 pub struct Exits {
     /// Frames, on the interface that the requests come by. `None` on loopback, whose addresses the stack refuses in
     /// frames that do not come out of it.

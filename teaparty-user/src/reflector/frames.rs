@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 const FRESH_TTL: u8 = 255;
 /// Version 4 and a header of five words.
 const IPV4_PLAIN: u8 = 0x45;
-/// Where the checksum is in a UDP header.
+/// Offset of the checksum in a UDP header.
 const UDP_CHECKSUM: usize = std::mem::offset_of!(Udp, checksum);
 
 /// A punted frame, taken apart.
@@ -123,7 +123,7 @@ impl<'a> Punted<'a> {
     }
 }
 
-/// What is left to do for a reply's frame once its payload is sealed.
+/// The remaining work on a reply's frame once its payload is final.
 #[derive(Clone, Copy)]
 pub struct Reply {
     udp_at: usize,

@@ -33,17 +33,17 @@ pub struct ReflectorHandle {
     pub(super) commands: UnboundedSender<Command>,
 }
 
-/// What the reflector's task and its handles share.
+/// The state that the reflector's task and its handles share.
 pub(super) struct State {
     pub(super) config: Arc<Config>,
     /// By the order of the configuration; `None` while an interface is away.
     pub(super) slots: Vec<(String, Option<Instance>)>,
-    /// What was counted on interfaces that are away.
+    /// The counts of interfaces that are away.
     pub(super) away: HashMap<String, Away>,
     pub(super) provisioned: ProvisionedSet,
     /// Counts the changes of provisioned sessions.
     pub(super) revision: u64,
-    /// Who wants to know of changes.
+    /// The subscribers to changes.
     pub(super) events: Sender<Event>,
 }
 
@@ -52,21 +52,21 @@ pub(super) struct State {
 pub enum Event {
     /// A session.
     Session {
-        /// Which one.
+        /// The session.
         id: SessionId,
-        /// How.
+        /// The measurement.
         change: SessionChange,
     },
     /// Settings of the reflector, by their names.
     Settings(Vec<String>),
 }
 
-/// What became of a session.
+/// The change of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionChange {
     /// It was provisioned.
     Created,
-    /// What is configured of it was replaced.
+    /// Its configuration was replaced.
     Replaced,
     /// Its keys were changed.
     Keys,
@@ -76,7 +76,7 @@ pub enum SessionChange {
     Deleted,
 }
 
-/// Where packets of our own leave.
+/// The egress of packets of our own.
 pub struct Exit {
     /// Address to send from: one that we listen at.
     pub source: IpAddr,
@@ -97,7 +97,7 @@ impl ReflectorHandle {
         locked(&self.state).config.clone()
     }
 
-    /// What is changed from now on. A receiver that is too far behind is told that it has missed some.
+    /// Subscribes to changes. A receiver that is too far behind is told that it has missed some.
     pub fn events(&self) -> Receiver<Event> {
         locked(&self.state).events.subscribe()
     }

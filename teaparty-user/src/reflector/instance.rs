@@ -34,11 +34,11 @@ use crate::sync::locked;
 
 /// A running reflector on one interface.
 pub struct Instance {
-    /// What the engines share.
+    /// The state that the engines share.
     pub shared: Arc<Shared>,
     /// One for each port and address family.
     pub sockets: Vec<Arc<Socket>>,
-    /// What the interface was called at the start: it is waited for by that name when it has gone.
+    /// The name of the interface at the start: it is awaited by that name when it has gone.
     pub configured: String,
     kernel: Option<Kernel>,
     /// Why there is no program, where one was to be expected.
@@ -54,7 +54,7 @@ struct Kernel {
     program: Program,
 }
 
-/// What has become of the program.
+/// The state of the program.
 enum Program {
     /// Its maps are there, and sockets answer by them.
     Loading(Box<Loading>),
@@ -215,7 +215,7 @@ impl Instance {
         self.shared.view().interface.name.clone()
     }
 
-    /// How the program is attached; [`XdpMode::Off`] where there is none, or another program has taken it off.
+    /// Returns the mode of attachment; [`XdpMode::Off`] without a program, or after another program has removed it.
     pub fn mode(&self) -> XdpMode {
         let attachment = self.attachment().filter(|attachment| attachment.lost.is_none());
         attachment.map_or(XdpMode::Off, |attachment| attachment.mode)
@@ -309,7 +309,7 @@ impl Instance {
         Ok(())
     }
 
-    /// What the kernel's maps say, where there are some. Nobody waits for who reads them.
+    /// Returns a reader of the kernel's maps, where there are some. Readers do not block writers.
     pub fn reader(&self) -> Option<Arc<Reader>> {
         self.maps(|maps| maps.reader())
     }

@@ -18,7 +18,7 @@ pub struct SessionKeys {
     pub tlv: Vec<Key>,
 }
 
-/// What is to become of a session's keys of one kind.
+/// The change of a session's keys of one kind.
 #[derive(Clone, Debug, Default)]
 pub enum KeyChange {
     /// They stay as they are.

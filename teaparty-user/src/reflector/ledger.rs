@@ -6,8 +6,8 @@ use teaparty_common::wire::sender::ReflectedFields;
 
 use super::view::View;
 
-/// Where a session's numbers come from: the kernel's maps for the sessions that the kernel owns, else our own table
-/// (design rule R4).
+/// The source of a session's numbers: the kernel's maps for the sessions that the kernel owns, else our own table.
+/// Each session has one owner.
 pub trait Ledger {
     /// Takes the Sequence Number for a reply that is certain, and adds what the session knows to the facts. `echo` is what the
     /// reply repeats of its request: where that is the first of a sender that has started again, the session begins anew.

@@ -28,7 +28,7 @@ use crate::net::wait::wait;
 
 /// Octets of the longest frame: the largest IP packet behind its headers and tags.
 const MAX_FRAME: usize = 65_535 + 64;
-/// Where a VLAN tag is in a frame.
+/// Offset of a VLAN tag in a frame.
 const TAG_AT: usize = 12;
 
 /// Answers until asked to stop, which `wake` becoming readable makes it notice.

@@ -162,11 +162,11 @@ pub struct Kernel {
 pub struct Loading {
     object: Ebpf,
     folder: Folder,
-    /// Where the maps of [`FRESH`] are pinned, in that order.
+    /// The pins of the maps of [`FRESH`], in that order.
     fresh: [PathBuf; FRESH.len()],
     /// The shape of a new table of sessions; none where maps of an earlier controller are taken over.
     table: Option<TableLayout>,
-    /// What is in the map of provisioned sessions, where that is too small and another one takes its place.
+    /// The content of a map of provisioned sessions that is too small and gets replaced.
     outgrown: Option<Vec<(SessionKey, Session)>>,
     /// True if the folder was kept while the interface was away.
     was_held: bool,
@@ -477,7 +477,7 @@ pub fn try_load() -> Result<(), LoadError> {
     load_programs(&mut object)
 }
 
-/// Whether an earlier controller has left maps behind that we can go on with.
+/// Returns true if an earlier controller has left usable maps.
 fn adoptable(folder: &Folder, interface: &str) -> Result<bool, LoadError> {
     let door = folder.door();
     let has = |name: &str| door.join(name).exists();

@@ -9,7 +9,7 @@ use teaparty_common::maps::{Session, Standing};
 
 const NONE: u32 = u32::MAX;
 
-/// What an entry is worth.
+/// The rank of an entry.
 pub trait Ranked {
     /// Its standing as it is now.
     fn standing(&self) -> Standing;

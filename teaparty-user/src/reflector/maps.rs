@@ -28,7 +28,7 @@ use super::table::KernelTable;
 use super::view::View;
 use crate::clock::{Clock as _, SystemClock};
 
-/// How long a packet may take to be judged by a version of the configuration that has just been replaced.
+/// Grace period: most time for a packet to be judged by a configuration that has just been replaced.
 const GRACE: Duration = Duration::from_millis(2);
 
 /// For an update of an entry that is there, from linux/bpf.h.
@@ -71,7 +71,7 @@ impl Maps {
         Self::with(pins, AddressMaps::open(&pins.join(name::ADDRESSES), &pins.join(name::VLANS))?)
     }
 
-    /// The same, but for the maps of addresses, which are not pinned under their names yet.
+    /// Opens the maps, except those of addresses, which are not pinned under their names yet.
     pub fn with(pins: &Path, addresses: AddressMaps) -> Result<Self, MapsError> {
         let control: Array<MapData, KernelConfig> = open(pins, name::CONFIG)?;
         let layout = first(&control)?.control.table;
@@ -316,7 +316,7 @@ impl Maps {
         }
     }
 
-    /// What these maps say, for others to read.
+    /// Returns a reader of these maps.
     pub fn reader(&self) -> Arc<Reader> {
         self.reader.clone()
     }
@@ -408,12 +408,12 @@ pub fn provisioned(pins: &Path) -> Result<Vec<(SessionKey, Session)>, MapsError>
     Ok(map.iter().filter_map(Result::ok).collect())
 }
 
-/// Which layouts the maps in a folder have; 0 where that can't be told or no controller has written it yet.
+/// Returns the layout version of the maps in a folder; 0 where it is unknown or no controller has written it yet.
 pub fn abi_version(pins: &Path) -> u32 {
     /// The entry up to version 1, and in version 2: both begin as ours does.
     type First = [u32; 8];
     type Second = [u32; 20];
-    /// What [`name::CONFIG`] was called up to version 4.
+    /// The name of [`name::CONFIG`] up to version 4.
     const FORMER: &str = "control";
     let by_name = |name| {
         let entry = first_word::<KernelConfig>(pins, name).or_else(|_| first_word::<Second>(pins, name));

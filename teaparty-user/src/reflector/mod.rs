@@ -85,11 +85,11 @@ use crate::net::socket::SocketError;
 use crate::sync::locked;
 use crate::{logging, process, service};
 
-/// How often clock and interfaces are looked at even if nobody announces a change.
+/// Interval for checking clock and interfaces even if nobody announces a change.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often it is looked whether the XDP programs are still attached: the kernel announces nothing.
+/// Interval for checking that the XDP programs are still attached: the kernel announces nothing.
 const PROGRAM_INTERVAL: Duration = Duration::from_millis(500);
-/// How often sessions that are over are looked for, at most and at least.
+/// Interval of the search for expired sessions, at most and at least.
 const EXPIRY_INTERVAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 /// Changes that wait for a slow listener, before it is told that it has missed some.
@@ -151,7 +151,7 @@ enum Event {
     Command(Command),
 }
 
-/// What can be asked of the reflector's task.
+/// A command for the reflector's task.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// To end.
@@ -166,7 +166,7 @@ pub struct Reflector {
     sender: UnboundedSender<Notice>,
     notices: UnboundedReceiver<Notice>,
     commands: UnboundedReceiver<Command>,
-    /// What is kept for interfaces that are away, by the names that they are waited for by.
+    /// The folders held for interfaces that are away, by the names that they are awaited by.
     held: HashMap<String, Folder>,
     watcher: AsyncFd<Watcher>,
     clock_watch: AsyncFd<ClockWatch>,
@@ -183,7 +183,7 @@ impl Reflector {
         Self::start_with(config, &[])
     }
 
-    /// The same with sessions that are provisioned from the first packet on; those that are no sessions are left out.
+    /// Starts with sessions that are provisioned from the first packet on; invalid ones are left out.
     pub fn start_with(config: Config, sessions: &[SessionSpec]) -> Result<(Self, ReflectorHandle), ReflectorError> {
         let config = Arc::new(config);
         let provisioned = config::session_spec::provisioned(sessions);
@@ -330,7 +330,7 @@ impl Reflector {
         }
     }
 
-    /// How long after one look for sessions that are over the next one is due.
+    /// Returns the interval to the next search for expired sessions.
     fn expiry_interval(&self) -> Duration {
         let timeout = locked(&self.state).config.session_timeout.unwrap_or(EXPIRY_INTERVAL.1);
         (timeout / 2).clamp(EXPIRY_INTERVAL.0, EXPIRY_INTERVAL.1)

@@ -17,7 +17,7 @@ use crate::net::interface::xdp_state;
 use crate::net::namespace::interface_name;
 use crate::net::xdp_link::Link;
 
-/// Where the BPF file system is.
+/// Mount point of the BPF file system.
 const BPFFS: &str = "/sys/fs/bpf";
 /// Its magic number, from linux/magic.h.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -25,7 +25,7 @@ const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 const INITIAL_NAMESPACE: u64 = 0xefff_fff9;
 /// Name of the pinned link in an interface's folder.
 pub const LINK: &str = "link";
-/// How often, and how long after one another, a folder is tried that another process has locked: it may just look.
+/// Attempts on a folder that another process has locked, and the pause between them: it may just look.
 const TRIES: (u32, Duration) = (25, Duration::from_millis(20));
 
 /// Trouble with pinned objects.
@@ -43,7 +43,7 @@ pub enum PinError {
     /// A folder or file.
     #[error("cannot use {}: {source}", path.display())]
     Folder {
-        /// Which one.
+        /// The session.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -51,7 +51,7 @@ pub enum PinError {
     /// Something that leads elsewhere, where a folder belongs.
     #[error("{} is a symbolic link or a file, and not followed; see who put it there, and remove it", path.display())]
     NoFolder {
-        /// Which one.
+        /// The session.
         path: PathBuf,
     },
     /// A folder of another user, who could change what is pinned there.
@@ -61,23 +61,23 @@ pub enum PinError {
         path.display()
     )]
     Foreign {
-        /// Which one.
+        /// The session.
         path: PathBuf,
         /// Whose it is.
         owner: u32,
     },
-    /// What could not be removed.
+    /// Something could not be removed.
     #[error("left in {}: {what}; `teaparty detach --all` as root removes it", path.display())]
     Left {
-        /// Where.
+        /// Its path.
         path: PathBuf,
-        /// What, and why.
+        /// The object, and the reason.
         what: String,
     },
     /// An object can't be pinned.
     #[error("cannot pin {}: {reason}", path.display())]
     Pin {
-        /// Where.
+        /// Its path.
         path: PathBuf,
         /// Why.
         reason: String,
@@ -95,7 +95,7 @@ impl PinError {
     }
 }
 
-/// Where the folder of this name is, for people; of no name, the folder of all.
+/// Returns the path of the folder of this name, for people; of no name, the folder of all.
 fn path_of(name: &str) -> PathBuf {
     let all = Path::new(BPFFS).join("teaparty");
     if name.is_empty() { all } else { all.join(name) }
@@ -116,7 +116,7 @@ fn folder_name(interface: &str) -> String {
     if is_initial && !path_of(&suffixed).exists() { interface } else { suffixed }
 }
 
-/// What has to be done while the process may still do everything: mounts the BPF file system where it is missing, and has
+/// Prepares what needs all privileges: mounts the BPF file system where it is missing, and lets
 /// root reach a folder that it has given to another user.
 pub fn prepare() -> Result<(), PinError> {
     if !is_mounted() {
@@ -215,7 +215,7 @@ pub fn has_left(index: u32) -> bool {
     state.is_some_and(|state| holds(state.program_id))
 }
 
-/// What the folder of all interfaces is like, for us.
+/// The state of the folder of all interfaces, for us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderState {
     /// True if we may pin in it.
@@ -249,8 +249,8 @@ pub fn look() -> Result<FolderState, String> {
     Ok(FolderState { is_writable, left, stale })
 }
 
-/// What `teaparty detach --iface` does: removes what a controller that no longer runs has left on an interface, whoever has
-/// made it. Whether there was anything. Of an interface that is gone, or was renamed, the name that it had counts.
+/// Removes what a controller that no longer runs has left on an interface, for `teaparty detach --iface`, whoever has
+/// made it. Returns true if there was anything. An interface that is gone, or was renamed, goes by its former name.
 pub fn detach(interface: &str) -> Result<bool, PinError> {
     let Some(root) = is_mounted().then(Root::open).transpose()?.flatten() else { return Ok(false) };
     let index = nix::net::if_::if_nametoindex(interface).ok();
@@ -275,12 +275,12 @@ pub fn detach(interface: &str) -> Result<bool, PinError> {
     Ok(was_there)
 }
 
-/// What became of one folder in [`detach_all`].
+/// The result for one folder in [`detach_all`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detached {
     /// The program was taken off.
     Program,
-    /// What was pinned for an interface that is gone was removed.
+    /// Pins of an interface that is gone were removed.
     Stale,
     /// A reflector runs there.
     Running,
@@ -291,8 +291,8 @@ pub enum Detached {
 /// A folder's name, or that of its interface, and what became of it.
 pub type Outcome = (String, Result<Detached, PinError>);
 
-/// What `teaparty detach --all` does: removes all that controllers that no longer run have left in this network namespace,
-/// and what is pinned for interfaces and namespaces that are gone.
+/// Removes all that controllers that no longer run have left in this network namespace, for `teaparty detach --all`,
+/// and the pins of interfaces and namespaces that are gone.
 pub fn detach_all() -> Result<Vec<Outcome>, PinError> {
     let Some(root) = is_mounted().then(Root::open).transpose()?.flatten() else { return Ok(Vec::new()) };
     let mut all = Vec::new();

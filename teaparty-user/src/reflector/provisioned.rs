@@ -13,18 +13,18 @@ use super::keys::SessionKeys;
 /// A session that was configured.
 #[derive(Clone, Debug, Default)]
 pub struct Provisioned {
-    /// What of [`Session::flags`] is configured.
+    /// The configured bits of [`Session::flags`].
     pub flags: u32,
     /// Its keys.
     pub keys: Arc<SessionKeys>,
-    /// What Extra Padding is compared with where a packet states no Bit Error Pattern; `None` for the default pattern.
+    /// Pattern that Extra Padding is compared with where a packet states no Bit Error Pattern; `None` for the default pattern.
     pub bit_error_pattern: Option<Arc<[u8]>>,
-    /// Which of all changes made it what it is.
+    /// The number of the change that made it.
     pub revision: u64,
 }
 
 impl Provisioned {
-    /// The same session with other keys.
+    /// Returns the same session with other keys.
     pub fn with_keys(&self, keys: SessionKeys) -> Self {
         let mut flags = self.flags & !(Session::AUTHENTICATED | Session::TLV_KEY);
         for (flag, keys) in [(Session::AUTHENTICATED, &keys.base), (Session::TLV_KEY, &keys.tlv)] {
@@ -48,7 +48,7 @@ type AnyPart = HashMap<SessionKey, Alike, RandomState>;
 struct Alike {
     /// The SSID of the one that is found whatever the SSID of a packet is.
     ssid: u16,
-    /// How many they are.
+    /// Their number.
     count: usize,
 }
 
@@ -230,7 +230,7 @@ fn with_ssid(any: &SessionKey, ssid: u16) -> SessionKey {
     SessionKey { ssid, reserved: 0, ..*any }
 }
 
-/// What a provisioned session's entry in the kernel's map says besides its state.
+/// Returns the flags of a provisioned session's entry in the kernel's map.
 pub fn entry_flags(key: &SessionKey, provisioned: &Provisioned) -> u32 {
     let wildcard = if is_wildcard(key) { Session::WILDCARD } else { 0 };
     provisioned.flags | wildcard | Session::PROVISIONED

@@ -18,8 +18,8 @@ use teaparty_common::packet_buf::{PacketBuf, ReadOnlyBuf};
 use teaparty_common::reflect::{Address, Reason};
 use teaparty_common::wire::checksum;
 
-/// How long a datagram's fragments are waited for. They leave back to back, so that the last one is late by no more than
-/// the network's jitter. The 60 s of RFC 8200 would let an IPv4 Identification come round meanwhile (RFC 4963).
+/// Most time between a datagram's fragments. They leave back to back, so that the last one is late by no more than
+/// the network's jitter. The 60 s of RFC 8200 would let an IPv4 Identification repeat within that time (RFC 4963).
 pub const PATIENCE_NS: u64 = 3_000_000_000;
 /// Most datagrams under way; a new one takes the place of the oldest.
 const MOST_DATAGRAMS: usize = 1024;
@@ -27,35 +27,35 @@ const MOST_DATAGRAMS: usize = 1024;
 const MOST_OCTETS: usize = 4 << 20;
 /// Most datagrams under way from one source (an IPv6 /64, as for the rate limit): a new one is refused.
 const MOST_OF_SOURCE: u32 = 64;
-/// What of a source address has a share.
+/// The part of a source address that has a share.
 const SHARE: SourcePrefix = SourcePrefix::DEFAULT;
-/// What may be with the UDP datagram in its fragments: extension headers, octets behind it.
+/// Octets beside the UDP datagram in its fragments: extension headers, octets after it.
 const EXTRAS: usize = 256;
 /// IPv6 extension headers in front of the Fragment header.
 const MAX_EXTENSIONS: usize = 4;
 const UDP: u8 = 17;
 const FRAGMENT: u8 = 44;
-/// What may be behind a Fragment header: UDP, or what precedes it.
+/// The possible protocols after a Fragment header: UDP, and those that precede it.
 const BEFORE_UDP: [u8; 4] =
     [UDP, libc::IPPROTO_HOPOPTS as u8, libc::IPPROTO_ROUTING as u8, libc::IPPROTO_DSTOPTS as u8];
 /// Octets of an IPv6 Fragment header, and the unit of offsets.
 const UNIT: usize = 8;
 
-/// What the headers of a fragment say.
+/// The headers of a fragment.
 #[derive(Clone, Copy, Debug)]
 pub struct Fragment {
     /// Whose it is.
     pub key: Key,
     is_ipv6: bool,
-    /// Where the IP header is.
+    /// Offset of the IP header.
     ip_at: usize,
-    /// Where the headers end that the whole datagram has.
+    /// End of the headers of the whole datagram.
     head_end: usize,
-    /// Where the octet is that names the protocol of what is fragmented, and what it is to be.
+    /// Offset of the octet that names the fragmented protocol, and its new value.
     next: (usize, u8),
-    /// Where its part of the datagram is in the frame.
+    /// Range of its data in the frame.
     data: (usize, usize),
-    /// Where that is in the datagram.
+    /// Offset of that in the datagram.
     offset: usize,
     /// True if more is behind it.
     has_more: bool,
@@ -180,7 +180,7 @@ struct Partial {
     /// The first fragment's headers, and where of them the protocol is named.
     head: Option<(Vec<u8>, Fragment)>,
     data: Vec<u8>,
-    /// What is there of it, in order: neighbours are joined.
+    /// The ranges that have arrived, in order: neighbours are joined.
     runs: Vec<(usize, usize)>,
     total: Option<usize>,
 }
@@ -266,11 +266,11 @@ pub struct Reassembly {
     serial: u64,
 }
 
-/// What is to be known of the reflector.
+/// The reflector's limits for reassembly.
 pub struct Limits<'a> {
     /// Octets of the longest UDP datagram that is answered; longer ones are the sockets'.
     pub longest: usize,
-    /// Whether a port is listened on.
+    /// Returns true if a port is listened on.
     pub listens: &'a dyn Fn(u16) -> bool,
 }
 

@@ -10,7 +10,7 @@ use super::provisioned::{Provisioned, ProvisionedSet};
 use crate::crypto::Key;
 use crate::sync::locked;
 
-/// What a new configuration has changed.
+/// The changes of a new configuration.
 pub struct Reloaded {
     /// Settings that hold from now on, by name.
     pub live: Vec<String>,

@@ -20,7 +20,7 @@ pub fn note_residence(counters: &Counters, answer: &Answer) {
     }
 }
 
-/// What follows a reply that was sent.
+/// Records that a reply was sent.
 pub fn conclude(shared: &Shared, counters: &Counters, answer: &Answer) {
     if answer.is_again {
         counters.count(Reason::Repeated);

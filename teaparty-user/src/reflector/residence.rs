@@ -45,7 +45,7 @@ impl Residence {
         self.sum_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
-    /// What has been added so far. A reply that is added at this moment may be in the sum and not in the buckets yet.
+    /// Returns the totals. A reply that is added at this moment may be in the sum and not in the buckets yet.
     pub fn get(&self) -> Residences {
         Residences {
             buckets: std::array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed)),

@@ -19,7 +19,7 @@ use super::view::View;
 use crate::clock::{Clock as _, SystemClock, plausible_arrival};
 use crate::net::wait::wait;
 
-/// What part of the time that a batch takes may go into emptying the ring, so that a flood that is thrown away does not
+/// The part of a batch's time that may go into emptying the ring, so that a flood that is thrown away does not
 /// cost many of the replies to what is kept.
 const INTAKE_PART: u32 = 10;
 /// Records that are taken from the ring at least, and between looks at the clock.

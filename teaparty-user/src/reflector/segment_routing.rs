@@ -12,7 +12,7 @@ pub const MAX_SEGMENTS: usize = 16;
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct SegmentRouting {
-    /// What follows it.
+    /// The type of the next header.
     pub next_header: u8,
     /// Units of eight octets behind the first eight.
     pub len: u8,

@@ -48,7 +48,7 @@ impl Segmented {
     }
 }
 
-/// Where the reply passes in order, its destination last.
+/// Returns the addresses that the reply passes in order, its destination last.
 fn way(answer: &Answer, payload: &[u8], segments: Segments) -> Vec<Address> {
     let list = payload.get(segments.at..).unwrap_or_default().chunks_exact(size_of::<Address>());
     let mut way: Vec<Address> = list.take(segments.count).filter_map(|one| one.try_into().ok().map(Address)).collect();

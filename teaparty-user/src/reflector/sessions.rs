@@ -28,13 +28,13 @@ pub struct SessionTable {
     configured: HashMap<SessionKey, Session>,
     /// The rate limit's: pages that no source has used take no memory.
     buckets: Box<[SharedBucketSet]>,
-    /// Where a source's bucket is, by a seed of this table alone.
+    /// Seeds for the place of a source's bucket, of this table alone.
     shape: TableLayout,
     rings: HashMap<u32, Box<HistoryRing>, foldhash::fast::RandomState>,
     serial: u32,
     /// The configuration that the sessions in here are of.
     current: Option<View>,
-    /// Which version was swept last, and how often.
+    /// The version swept last, and the number of sweeps.
     swept: (u32, u8),
 }
 

@@ -30,32 +30,32 @@ pub struct Shared {
     pub table: Mutex<SessionTable>,
     /// The kernel's ledger, where an XDP program runs.
     pub kernel: Option<KernelLedger>,
-    /// Who has been granted several replies to one request.
+    /// The grants of several replies to one request.
     pub bursts: Arc<Bursts>,
     /// Replies that are still to follow.
     pub agenda: Agenda,
     /// Sources whose packets the loop guard drops.
     pub loops: LoopLog,
-    /// What is counted here.
+    /// The counters.
     pub tally: Arc<Tally>,
     raw: OnceLock<Option<RawV6>>,
     is_stopping: AtomicBool,
     notices: UnboundedSender<Notice>,
 }
 
-/// What an engine has to tell.
+/// A message of an engine.
 #[derive(Clone, Debug)]
 pub enum Notice {
     /// A Session-Sender has reported on its access network.
     AccessReport {
         /// Its session.
         key: SessionKey,
-        /// What it says.
+        /// The report.
         report: AccessReport,
     },
     /// An engine has ended without being asked to.
     Failed {
-        /// Which one, and why.
+        /// The engine, and the reason.
         what: String,
     },
 }
@@ -179,7 +179,7 @@ impl Shared {
     }
 }
 
-/// What the controller counts on an interface: it goes on when the interface has been away.
+/// The controller's counters of an interface: they go on when the interface has been away.
 pub struct Tally {
     /// Packets that the ring engine has dealt with.
     pub ring: Counters,
@@ -187,7 +187,7 @@ pub struct Tally {
     pub socket: Counters,
     /// Replies of the XDP program that the driver could not send.
     pub transmit_errors: AtomicU64,
-    /// What the kernel had counted in maps that are no longer in use.
+    /// The kernel's counts in maps that are no longer in use.
     pub earlier_xdp: Mutex<KernelCounts>,
 }
 
@@ -205,7 +205,7 @@ impl Default for Tally {
 /// Packets by the way they ended in the kernel, by [`Reason`] as a number.
 pub type KernelCounts = [u64; REASON_SLOTS];
 
-/// What an engine counts: packets by the way they ended, and how long those that were answered stayed.
+/// The counters of an engine: packets by the way they ended, and the residence time of those that were answered.
 pub struct Counters {
     packets: [AtomicU64; REASON_SLOTS],
     /// T3 − T2 of replies.

@@ -31,13 +31,13 @@ pub struct Job<'a> {
     pub key: SessionKey,
     /// [`Session::flags`] of the session, or what a new one is to start with.
     pub session_flags: u32,
-    /// What is known about it.
+    /// Its metadata.
     pub meta: PacketMeta,
     /// Its IP headers.
     pub headers: Headers<'a>,
-    /// Whether its reply can be sent along SRv6 segments, asked where it is to be.
+    /// Returns true if its reply can be sent along SRv6 segments, called only for such a reply.
     pub has_segments: &'a dyn Fn() -> bool,
-    /// How it stands to the several replies that it may ask for.
+    /// Its relation to the several replies that it may ask for.
     pub control: Control<'a>,
 }
 
@@ -50,11 +50,11 @@ pub struct Answer {
     sender_sequence: u32,
     sender_timestamp: u64,
     base_key: Option<Key>,
-    /// Where the reply's HMAC TLV is, and its key.
+    /// Offset of the reply's HMAC TLV, and its key.
     tlv_key: Option<(usize, Key)>,
     /// Marking, source address and port of the reply.
     pub reply_options: ReplyOptions,
-    /// What an obeyed Return Path asks for.
+    /// The request of an obeyed Return Path.
     pub path_request: Option<ReturnPathRequest>,
     /// The replies that are to follow this one.
     pub more: Option<More>,
@@ -66,7 +66,7 @@ pub struct Answer {
 pub struct More {
     /// The right to them.
     pub permit: Permit,
-    /// What was granted, the first one included.
+    /// The grant, the first one included.
     pub replies: Replies,
 }
 
@@ -201,7 +201,7 @@ fn authenticate<'a>(keys: &'a [Key], payload: &[u8]) -> Result<&'a Key, Reason> 
     keys.iter().find(|key| key.verify_base(payload)).ok_or(Reason::AuthenticationFailed)
 }
 
-/// Whether the TLVs may have an effect, and the key to sign the reply's with (RFC 8972 §4.8).
+/// Verifies the HMAC TLV, and returns the key for the reply's (RFC 8972 §4.8).
 fn integrity<'a>(
     key: &SessionKey,
     payload: &mut [u8],
@@ -226,7 +226,7 @@ fn integrity<'a>(
     }
 }
 
-/// What the reply repeats of the request.
+/// Returns the fields that the reply repeats.
 fn reflected(payload: &[u8], mode: Mode) -> Option<ReflectedFields> {
     Some(match mode {
         Mode::Unauthenticated => UnauthenticatedPacket::read_from_prefix(payload).ok()?.0.into(),
@@ -308,7 +308,7 @@ impl Answer {
         self.base_key.is_some()
     }
 
-    /// What is known about the request.
+    /// Returns the metadata of the request.
     pub fn meta(&self) -> &PacketMeta {
         &self.meta
     }

@@ -38,7 +38,7 @@ pub const SEND_BATCH: usize = 8;
 const MAX_PAYLOAD: usize = 65_535;
 /// Octets of the kernel's queues: what arrives in some milliseconds at the rates that sockets can keep up with.
 pub const QUEUE: usize = 4 << 20;
-/// How long a full send queue is waited for before replies are given up. Longer, and a session whose replies can't leave
+/// Most time for a full send queue to drain before replies are given up. Longer, and a session with stuck replies
 /// would hold up all others; and a reply that is late by this much says more about us than about the network.
 pub const SEND_PATIENCE: Duration = Duration::from_millis(1);
 /// TTL to report where the system does not tell it; no text says what to write then.
@@ -98,7 +98,7 @@ pub fn run(shared: &Arc<Shared>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
     }
 }
 
-/// What a socket's queue had no room for, as far as the system has told. It tells with the next packet that does fit, and
+/// Losses of a socket's queue, as reported by the system. It reports them with the next packet that does fit, and
 /// counts datagrams with a wrong UDP checksum too.
 #[derive(Clone, Copy, Default)]
 pub struct Losses {
@@ -276,7 +276,7 @@ impl<'a> Datagrams<'a> {
     }
 }
 
-/// Where a reply goes and how it is marked.
+/// Returns the destination and marking of a reply.
 pub fn outgoing(answer: &Answer, mut peer: SocketAddr, interface: u32) -> Outgoing<'static> {
     let mut is_same_link = matches!(peer, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local());
     match answer.path_request {

@@ -8,7 +8,7 @@ use super::config::{Config, Format};
 use super::handle::{Count, InterfaceStatus, ReflectorHandle};
 use crate::layout::count as plural;
 
-/// What is printed once the reflector answers.
+/// The block printed once the reflector answers.
 pub struct Ready<'a> {
     /// The interfaces.
     pub interfaces: Vec<InterfaceStatus>,
@@ -63,7 +63,7 @@ pub fn some_of(list: &[impl fmt::Display]) -> String {
     }
 }
 
-/// What was done, printed at the end.
+/// The summary printed at the end.
 pub struct Summary {
     counts: Vec<Count>,
     sessions: usize,

@@ -14,7 +14,7 @@ use teaparty_common::maps::{Session, SessionCounts, SessionKey, name};
 
 use super::pinned_map::MapsError;
 
-/// How long the kernel program may take to make a session, by far.
+/// Most time for the kernel program to make a session, with a wide margin.
 const GRACE: Duration = Duration::from_millis(2);
 
 /// The table of one interface.

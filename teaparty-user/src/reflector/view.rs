@@ -18,7 +18,7 @@ use crate::net::interface::Interface;
 /// Configuration, addresses and provisioned sessions for one interface, from one moment to the next.
 #[derive(Clone)]
 pub struct View {
-    /// What was configured.
+    /// The configuration.
     pub config: Arc<Config>,
     /// Counts the versions: a session admitted under another one is admitted anew.
     pub generation: u32,
@@ -185,7 +185,7 @@ impl View {
         SessionKey { ssid, ..*key }
     }
 
-    /// What a session's Extra Padding is compared with where its packets don't say.
+    /// Returns the pattern that a session's Extra Padding is compared with where its packets state none.
     pub fn bit_error_pattern(&self, key: &SessionKey) -> &[u8] {
         let own = self.provision(key).and_then(|session| session.bit_error_pattern.as_deref());
         own.unwrap_or(&DEFAULT_PATTERN)

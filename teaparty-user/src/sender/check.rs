@@ -14,7 +14,7 @@ use crate::sla::{Agreement, Grade};
 use crate::units::Span;
 use crate::units::{parse_duration, parse_percent};
 
-/// What a measurement must not exceed, for each target alike.
+/// The limits of a measurement, for each target separately.
 #[derive(Clone, Debug, Default)]
 pub struct Thresholds {
     /// Lost packets, as a fraction of those sent (0 to 1).
@@ -105,7 +105,7 @@ impl Thresholds {
         })
     }
 
-    /// What a session exceeds, one sentence for each.
+    /// Returns the breaches of a session, one sentence for each.
     fn breaches(&self, session: &Session) -> Vec<String> {
         let mut breaches = Vec::new();
         let counts = session.exchange.counts();

@@ -20,7 +20,7 @@ use crate::net::socket::Fragmentation;
 pub struct Config {
     /// Whom to measure, each in a session of its own.
     pub targets: Vec<Target>,
-    /// When packets are due, for each target alike.
+    /// The schedule, for each target separately.
     pub plan: Plan,
     /// A packet without a reply is lost after this.
     pub timeout: Duration,
@@ -36,7 +36,7 @@ pub struct Config {
     pub traffic_class: TrafficClass,
     /// TTL or Hop Limit of the packets.
     pub ttl: u8,
-    /// Whether they may be fragmented.
+    /// The treatment of long packets.
     pub fragmentation: Fragmentation,
     /// Authenticated or not.
     pub mode: Mode,
@@ -131,7 +131,7 @@ impl Config {
         self.mode.base_len() + self.tlvs.iter().map(Request::len).sum::<usize>()
     }
 
-    /// What a report says about it: everything that a reader needs to repeat the measurement, and no key.
+    /// Returns the configuration for a report: everything that a reader needs to repeat the measurement, and no key.
     pub fn describe(&self) -> Value {
         let pattern = match self.plan.pattern {
             Pattern::Fixed => json!("fixed"),

@@ -69,9 +69,9 @@ pub struct Outcome {
     pub sessions: Vec<Session>,
     /// Datagrams that belong to no session at all.
     pub foreign: Ignored,
-    /// When it began and ended, in nanoseconds since 1970.
+    /// Start, in nanoseconds since 1970.
     pub started_ns: u64,
-    /// When it ended.
+    /// End, in the same.
     pub ended_ns: u64,
     /// Between those, on a clock that nobody sets.
     pub duration_ns: u64,
@@ -195,7 +195,7 @@ struct Engine<'a, C> {
     is_skipping_told: bool,
     /// True if it goes on without anything to do.
     is_endless: bool,
-    /// When tallies were told last.
+    /// Time of the last report of counters.
     tallied: u64,
     /// No packet is given up before this.
     next_expiry: u64,

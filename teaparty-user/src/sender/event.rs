@@ -22,12 +22,12 @@ pub enum Event {
     Notice {
         /// Place of the target in the configuration.
         target: Option<usize>,
-        /// What it is.
+        /// Its kind.
         text: String,
     },
-    /// How all targets stand, a few times a second.
+    /// The state of all targets, a few times a second.
     Snapshot(Box<[Snapshot]>),
-    /// What one target's session counts.
+    /// The counters of one target's session.
     Tally {
         /// Place of the target.
         target: usize,
@@ -36,7 +36,7 @@ pub enum Event {
     },
 }
 
-/// What a session counts from its start on.
+/// The counters of a session since its start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     /// Packets and replies.
@@ -51,11 +51,11 @@ pub struct Tally {
     pub refusals: u64,
     /// Packets of the schedule that were never sent.
     pub schedule_skipped: u64,
-    /// How late packets leave against the schedule, in nanoseconds: p50 and p99; `None` before the first one.
+    /// Lateness of packets against the schedule, in nanoseconds: p50 and p99; `None` before the first one.
     pub pacing_error_ns: Option<[i64; 2]>,
 }
 
-/// Which events are wanted; those that are not cost nothing.
+/// The wanted events; others cost nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Interest {
     /// [`Event::Record`].
@@ -66,7 +66,7 @@ pub struct Interest {
     pub tallies: Option<std::time::Duration>,
 }
 
-/// What became of a packet.
+/// The fate of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// Answered; see [`Kind`].
@@ -98,7 +98,7 @@ pub struct Record {
     pub target: usize,
     /// The Session-Sender Identifier of its session, 0 for none.
     pub ssid: u16,
-    /// What became of the packet.
+    /// The fate of the packet.
     pub fate: Fate,
     /// Its Sequence Number.
     pub sequence: u32,
@@ -108,7 +108,7 @@ pub struct Record {
     pub reply: Option<ReplyRecord>,
 }
 
-/// What is known about a reply.
+/// The record of a reply.
 #[derive(Clone, Debug)]
 pub struct ReplyRecord {
     /// Its UDP payload in octets.
@@ -137,11 +137,11 @@ pub struct ReplyRecord {
     pub backward_class: Option<TrafficClass>,
     /// Replies to later packets that came before it.
     pub reordering_extent: u32,
-    /// What its TLVs say.
+    /// The findings of its TLVs.
     pub findings: Vec<Finding>,
 }
 
-/// How one target stands.
+/// The state of one target.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Counts.
@@ -156,7 +156,7 @@ pub struct Snapshot {
     pub histogram: Vec<(i64, u64)>,
 }
 
-/// How somebody else ends a measurement: first sending, then waiting.
+/// A handle that ends a measurement: first sending, then waiting.
 pub struct Stop {
     level: AtomicU8,
     bell: Bell,

@@ -22,7 +22,7 @@ use burst::Bursts;
 pub use split::Split;
 use split::{Evidence, Splitter};
 
-/// How a session's packets are to be matched.
+/// The rules for matching a session's packets.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Packets that are remembered at least; rate times timeout, with a margin.
@@ -46,11 +46,11 @@ pub struct Departure {
     pub realtime_ns: u64,
     /// The same moment on the clock that timeouts run on.
     pub monotonic_ns: u64,
-    /// How much later that was than it was due, in nanoseconds.
+    /// Lateness against the schedule, in nanoseconds.
     pub late_ns: u64,
     /// T1 as the network card or the kernel took it, once they have told.
     pub stamp: Option<Stamp>,
-    /// Which life of the clock it was; see [`super::timeline`].
+    /// Epoch of the clock; see [`super::timeline`].
     pub epoch: u32,
 }
 
@@ -60,21 +60,21 @@ impl Departure {
         self.monotonic_ns + self.in_the_kernel_ns().unwrap_or(0)
     }
 
-    /// How long it lay in this host's queues; `None` where that is not known.
+    /// Returns the time in this host's queues; `None` where it is unknown.
     fn in_the_kernel_ns(&self) -> Option<u64> {
         let nanos = self.stamp?.nanos.checked_sub(self.realtime_ns)?;
         (nanos < MOST_IN_THE_KERNEL_NS).then_some(nanos)
     }
 }
 
-/// When a reply came.
+/// The arrival of a reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     /// T4.
     pub stamp: Stamp,
-    /// Which life of the clock it is from, and the same moment on the clock that timeouts run on.
+    /// Its epoch of the clock, and the same moment on the clock that timeouts run on.
     pub moment: Moment,
-    /// What it is instead if it came before the clock was set. `None` where that can't be.
+    /// The moment if it came before the clock was set. `None` where that is impossible.
     pub earlier: Option<Moment>,
 }
 
@@ -88,8 +88,8 @@ pub struct Moment {
 }
 
 impl Arrival {
-    /// How long after `departure` it came, and when. Where it may be of two lives of the clock, the sooner one that is
-    /// after the departure: who waits for an hour is not answered by a step of the clock.
+    /// Returns the time since `departure`. Where it may be of two epochs of the clock, the sooner one that is
+    /// after the departure: a step of the clock must not answer a packet that has waited for an hour.
     fn after(&self, departure: &Departure) -> Elapsed {
         let t1_ns = departure.stamp.map_or(departure.realtime_ns, |stamp| stamp.nanos);
         let left_ns = departure.left_ns();
@@ -157,7 +157,7 @@ const EMPTY: u64 = u64::MAX;
 /// No packet lies in this host's queues so long: the clock was set meanwhile.
 const MOST_IN_THE_KERNEL_NS: u64 = 1_000_000_000;
 
-/// What a reply says about where it belongs.
+/// The identity that a reply claims.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
     /// Session-Sender Sequence Number.
@@ -170,7 +170,7 @@ pub struct Claim {
     pub t3_ns: u64,
 }
 
-/// What a reply turned out to be.
+/// The kind of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -187,7 +187,7 @@ pub enum Kind {
 /// A reply that belongs to a packet of ours.
 #[derive(Clone, Copy, Debug)]
 pub struct Match {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Number of the packet, from 0.
     pub index: u64,
@@ -201,7 +201,7 @@ pub struct Match {
     pub is_one_life: bool,
 }
 
-/// What became of a packet.
+/// The fate of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
     /// It was answered, or no reply was asked for, or it was told before that it is lost, or this host refused to send it.
@@ -217,7 +217,7 @@ pub enum Settled {
 pub struct Settlement {
     /// Its number, from 0.
     pub index: u64,
-    /// What became of it.
+    /// The kind of change.
     pub fate: Settled,
     /// True if the reflector has started anew between the reply before and the one to this packet.
     pub is_restart: bool,
@@ -534,7 +534,7 @@ impl Exchange {
         (index & (self.slots.len() as u64 - 1)) as usize
     }
 
-    /// When the time of the oldest packet that is not settled is over (monotonic).
+    /// Returns the time when the oldest unsettled packet expires (monotonic).
     pub fn next_expiry(&self) -> Option<u64> {
         (self.settled < self.issued).then(|| {
             let slot = &self.slots[self.place(self.settled)];
@@ -630,7 +630,7 @@ impl Exchange {
         self.settings.is_stateful_reflector = true;
     }
 
-    /// Where packets were lost, as far as the reflector's own counting tells.
+    /// Splits losses by direction, as far as the reflector's own counting allows.
     pub fn split(&self) -> Split {
         let splitter = self.attributed.unwrap_or(self.splitter);
         let split = splitter.split(self.counts.lost, self.settings.is_stateful_reflector);

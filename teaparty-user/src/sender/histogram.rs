@@ -11,7 +11,7 @@ const SUB_BUCKETS: u64 = 1024;
 /// Buckets in a page.
 const PAGE: usize = 256;
 
-/// How often values of each magnitude occurred, on one side of zero.
+/// Counts of values by magnitude, on one side of zero.
 #[derive(Clone, Debug, Default)]
 struct Buckets {
     pages: Vec<Option<Box<[u64; PAGE]>>>,
@@ -210,7 +210,7 @@ impl Distribution {
         })
     }
 
-    /// The same values as an HdrHistogram, for its log format. That knows no negative values: those count as 0, and
+    /// Returns an HdrHistogram of the values, for its log format. That has no negative values: those count as 0, and
     /// their number is returned beside it.
     pub fn to_hdr(&self) -> (hdrhistogram::Histogram<u64>, u64) {
         let mut histogram = hdrhistogram::Histogram::new(3).expect("three digits are possible");

@@ -15,19 +15,19 @@ use super::check::Thresholds;
 use super::config::Config;
 use super::event::{Event, Snapshot, Stop};
 
-/// How often the view is drawn anew.
+/// Interval of the view's updates.
 pub const INTERVAL: Duration = Duration::from_millis(250);
-/// How long a key waits at most until it is looked at.
+/// Most time for a key to wait.
 const KEYS_WAIT: Duration = Duration::from_millis(50);
 /// Round trips that the sparkline shows at most.
 const DEPTH: usize = 240;
 /// Notices that stay in sight.
 const NOTICES: usize = 3;
 
-/// What is shown. Knows no terminal.
+/// The view. Independent of a terminal.
 struct View<'a> {
     config: &'a Config,
-    /// What is bad.
+    /// The limits that decide what is bad.
     thresholds: &'a Thresholds,
     snapshots: Vec<Snapshot>,
     /// Packets received at the snapshot before, for the rate.
@@ -39,7 +39,7 @@ struct View<'a> {
     is_stopping: bool,
 }
 
-/// What one interval brought of a target.
+/// The events of one interval of a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Moment {
     /// The last round trip in nanoseconds, if a packet was answered.
@@ -48,7 +48,7 @@ struct Moment {
     has_loss: bool,
 }
 
-/// What a key asks for.
+/// The action of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
     Stop,

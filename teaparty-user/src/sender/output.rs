@@ -19,7 +19,7 @@ pub struct Lines {
     sink: Sink,
     /// Whole lines that wait to be written.
     waiting: Vec<u8>,
-    /// What became of the file, where it failed.
+    /// The failure of the file.
     failure: Option<String>,
 }
 

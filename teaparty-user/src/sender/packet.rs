@@ -19,7 +19,7 @@ pub enum Malformed {
     BadLength,
 }
 
-/// What all packets of a session have in common.
+/// The common fields of a session's packets.
 #[derive(Clone)]
 pub struct Settings<'a> {
     /// Layout of the base packet.
@@ -28,7 +28,7 @@ pub struct Settings<'a> {
     pub key: Option<Key>,
     /// Key of the HMAC TLV, where there is one.
     pub tlv_key: Option<Key>,
-    /// Which number stands for which TLV.
+    /// The mapping of TLVs to numbers.
     pub code_points: &'a CodePoints,
     /// Session-Sender Identifier, 0 for none.
     pub ssid: u16,

@@ -8,7 +8,7 @@ use crate::clock::ClockState;
 const FAR_NS: u64 = 366 * 86_400 * 1_000_000_000;
 /// TAI minus UTC since 2017, in nanoseconds.
 pub const TAI_OFFSET_NS: u64 = 37_000_000_000;
-/// How near to [`TAI_OFFSET_NS`] the difference of two clocks must be to come from it.
+/// Most difference from [`TAI_OFFSET_NS`] for an offset of two clocks to be explained by it.
 const NEAR_TAI_NS: i64 = 1_000_000_000;
 /// Errors of timestamps that make no step.
 const SLACK_NS: i64 = 2_000_000;
@@ -73,7 +73,7 @@ impl ClockReading {
     }
 }
 
-/// What an exchange says of the reflector's clock.
+/// The verdict on the reflector's clock from one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing new.

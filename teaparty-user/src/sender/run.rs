@@ -24,7 +24,7 @@ use crate::stdio::{self, Reader};
 /// than one that says (by the pacing error) that it was too slow.
 const BACKLOG: usize = 1 << 16;
 
-/// What is to be written where, and what is to be checked.
+/// The output of a run, and its checks.
 #[derive(Debug)]
 pub struct Output {
     /// Form of it.
@@ -37,7 +37,7 @@ pub struct Output {
     pub is_quiet: bool,
     /// File for distributions in HdrHistogram's log format.
     pub hdr_log: Option<PathBuf>,
-    /// What makes the measurement a failed check.
+    /// The thresholds that make the measurement a failed check.
     pub thresholds: Thresholds,
 }
 
@@ -140,7 +140,7 @@ struct Writer {
     is_watched: bool,
     /// Of text for people.
     columns: usize,
-    /// When the run began, in nanoseconds since 1970.
+    /// Start of the run, in nanoseconds since 1970.
     start_ns: u64,
     /// True if nothing else comes of the run: no other file and no check.
     has_only_lines: bool,

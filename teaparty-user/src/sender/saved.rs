@@ -19,13 +19,13 @@ use track::Track;
 /// A saved measurement.
 #[derive(Clone, Debug)]
 pub struct Saved {
-    /// What to call it: the file's name.
+    /// Its name: the file's.
     pub name: String,
     /// The summary, as it was written; of a histogram log, or a stream without one, what can be said from it.
     pub summary: Value,
-    /// What is to be said of the figures wherever they are shown, if anything.
+    /// A caveat for the figures wherever they are shown.
     pub caveat: Option<String>,
-    /// What the file says of single packets or of how they were distributed, by target.
+    /// The file's data of single packets or of their distributions, by target.
     tracks: BTreeMap<String, Track>,
 }
 
@@ -74,7 +74,7 @@ impl Saved {
         self.summary["targets"].as_array().into_iter().flatten()
     }
 
-    /// What the file has of a target beside its summary.
+    /// Returns the file's data of a target beside its summary.
     fn track(&self, target: &Value) -> Option<&Track> {
         self.tracks.get(target["target"].as_str()?)
     }
@@ -112,7 +112,7 @@ fn distribution(saved: &Saved, target: &Value) -> Vec<(i64, u64)> {
     pairs.filter_map(|pair| Some((pair.get(0)?.as_i64()?, pair.get(1)?.as_u64()?))).collect()
 }
 
-/// When a measurement began, if it says so: date and time in UTC.
+/// Returns the start of a measurement, if it is known: date and time in UTC.
 fn began(saved: &Saved) -> Option<String> {
     saved.summary["started_ns"].as_u64().map(utc)
 }
@@ -138,7 +138,7 @@ fn title(target: &Value) -> String {
     format!("{} ({})", field("target"), field("address"))
 }
 
-/// What is to be thought of a target's one-way delays.
+/// Returns the verdict on a target's one-way delays.
 fn clocks(target: &Value) -> &'static str {
     match target["one_way"]["reliable"].as_bool() {
         Some(true) => "synchronised",

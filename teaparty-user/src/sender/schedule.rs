@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-/// How packets are spread over time.
+/// The distribution of packets over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pattern {
-    /// The same interval between any two packets.
+    /// An equal interval between any two packets.
     Fixed,
     /// Exponentially distributed intervals around the mean (RFC 2330 §11.1.1).
     Poisson,
@@ -14,7 +14,7 @@ pub enum Pattern {
     Burst(u32),
 }
 
-/// What limits a schedule, and how dense it is.
+/// The limits of a schedule, and its density.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Spread over time.
@@ -27,7 +27,7 @@ pub struct Plan {
     pub duration_ns: Option<u64>,
 }
 
-/// What is due is made up for if it is late by no more than this (or an interval): a busy host. Whoever is later was stopped.
+/// Lateness up to which due packets are made up for (or an interval): a busy host. A later process was stopped.
 const MISSED_NS: u64 = 50_000_000;
 /// So long after the end of a schedule its last packets may leave.
 const OVERTIME_NS: u64 = 10_000_000;
@@ -52,7 +52,7 @@ pub struct Schedule {
     plan: Plan,
     start_ns: u64,
     issued: u64,
-    /// Where the present pace began, and how many deadlines it has given.
+    /// Start of the present pace, and the number of its deadlines.
     base_ps: u128,
     since_base: u64,
     /// The present pace: the plan's interval, times this.
@@ -162,7 +162,7 @@ impl Schedule {
         (Some(self.base_ps + intervals * u128::from(self.interval_ps())), skipped)
     }
 
-    /// The same with random intervals, which are drawn one by one up to a number that takes no time.
+    /// Skips random intervals, which are drawn one by one up to a number that takes no time.
     fn skip_random(&mut self, until_ps: u128) -> (Option<u128>, u64) {
         let (mut last_ps, mut passed) = (None, 0);
         while self.base_ps <= until_ps {
@@ -193,7 +193,7 @@ impl Schedule {
         self.plan.interval_ps.saturating_mul(u64::from(self.stretch))
     }
 
-    /// When the next packet is due, in picoseconds since the start.
+    /// Returns the time of the next packet, in picoseconds since the start.
     fn elapsed_ps(&self) -> u128 {
         let intervals = match self.plan.pattern {
             Pattern::Fixed => self.since_base,

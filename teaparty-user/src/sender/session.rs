@@ -41,7 +41,7 @@ use record::{Facts, t1_of};
 use templates::{refused_bit_errors, templates};
 use tlvs::not_known;
 
-/// Which of its packets a session sends.
+/// The variant of its packets that a session sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
     /// As always.
@@ -50,7 +50,7 @@ pub enum Variant {
     Report,
 }
 
-/// What a reply gives rise to.
+/// The consequences of a reply.
 #[derive(Debug, Default)]
 pub struct Reaction {
     /// Of a packet that is lost by this, for those who want it.
@@ -61,12 +61,12 @@ pub struct Reaction {
     pub notice: Option<String>,
 }
 
-/// How a session begins.
+/// The start of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
     /// Session-Sender Identifier, 0 for none.
     pub ssid: u16,
-    /// When the first packet is due (monotonic).
+    /// Time of the first packet (monotonic).
     pub start_ns: u64,
     /// Decides about Poisson intervals.
     pub seed: u64,
@@ -78,13 +78,13 @@ const SNAPSHOT_RANGES: usize = 12;
 /// A session.
 pub struct Session {
     place: usize,
-    /// Where packets go.
+    /// Destination of the packets.
     pub address: SocketAddr,
     /// Session-Sender Identifier, 0 for none.
     pub ssid: u16,
     /// Packets and replies.
     pub exchange: Exchange,
-    /// What samples add up to.
+    /// Totals of the samples.
     pub statistics: Statistics,
     /// By what they are and their type on the wire.
     tlvs: BTreeMap<(Option<Kind>, u8), TlvTally>,
@@ -105,7 +105,7 @@ pub struct Session {
     schedule: Schedule,
     due_ns: Option<u64>,
     plain: Template,
-    /// What its replies tell of the reflector's clock.
+    /// The evidence of its replies about the reflector's clock.
     reflector_clock: ReflectorClock,
     /// Kinds of TLVs that are no longer sent.
     given_up: KindSet,
@@ -124,7 +124,7 @@ impl Session {
         Self::with(config, place, config.targets[place].address, Start { ssid, start_ns, seed })
     }
 
-    /// The same for an address that the configuration does not name.
+    /// Creates a session for an address that the configuration does not name.
     pub fn with(
         config: &Config,
         place: usize,
@@ -170,7 +170,7 @@ impl Session {
         self.due_ns = self.due_ns.map(|due| due + start_ns);
     }
 
-    /// When the next packet is due (monotonic); `None` when there is none to come.
+    /// Returns the time of the next packet (monotonic); `None` after the last one.
     pub fn due_ns(&self) -> Option<u64> {
         let report = self.reporting.as_ref().and_then(|(_, timer)| timer.due_ns());
         let due = match (self.due_ns, report) {
@@ -180,7 +180,7 @@ impl Session {
         Some(self.not_before(due))
     }
 
-    /// When something may be sent that is due at `due_ns`: a burst of replies may have to end first.
+    /// Returns the earliest time for a packet that is due at `due_ns`: a burst of replies may have to end first.
     fn not_before(&self, due_ns: u64) -> u64 {
         let pause = self.pause.as_ref().and_then(Pause::until_ns).unwrap_or(0);
         due_ns.max(pause).max(self.exchange.full_until_ns().unwrap_or(0))
@@ -405,8 +405,8 @@ impl Session {
         }
     }
 
-    /// What is to be told of a packet whose fate is settled: its record, where that is not told yet, and what is out of the
-    /// ordinary.
+    /// Returns the events for a packet whose fate is settled: its record, where that is not reported yet, and
+    /// anything unusual.
     pub fn settled(&self, settlement: exchange::Settlement, wants_record: bool) -> Reaction {
         let loss = wants_record.then_some(settlement.index).and_then(|index| match settlement.fate {
             Settled::Known => None,
@@ -419,7 +419,7 @@ impl Session {
         Reaction { loss, record: None, notice }
     }
 
-    /// How it stands.
+    /// Returns its state.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             counts: self.exchange.counts(),
@@ -430,7 +430,7 @@ impl Session {
         }
     }
 
-    /// What it counts.
+    /// Returns its counters.
     pub fn tally(&self) -> Tally {
         Tally {
             counts: self.exchange.counts(),
@@ -443,7 +443,7 @@ impl Session {
         }
     }
 
-    /// How late packets leave against the schedule: p50 and p99.
+    /// Returns the lateness of packets against the schedule: p50 and p99.
     fn pacing_error_ns(&self) -> Option<[i64; 2]> {
         let pacing = &self.statistics.pacing;
         Some([pacing.quantile(0.5)?, pacing.quantile(0.99)?])

@@ -26,7 +26,7 @@ pub fn reason(config: &Config, outcome: &Outcome, sent: u64) -> String {
     }
 }
 
-/// What an ICMP error means, by the error that Linux makes of it.
+/// Returns the meaning of an ICMP error, by the errno that Linux makes of it.
 fn refusal(session: &Session, errno: i32) -> String {
     let (address, port) = (session.address, session.address.port());
     match errno {

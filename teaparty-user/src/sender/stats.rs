@@ -12,7 +12,7 @@ use super::variation::Variation;
 use crate::clock::claimed_bound_ns;
 use crate::net::batch::StampSource;
 
-/// How often each value of an octet was seen, and how often it changed.
+/// Counts of each value of an octet, and of its changes.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     counts: BTreeMap<u8, u64>,
@@ -45,7 +45,7 @@ impl Tally {
     }
 }
 
-/// What the Error Estimates on one side claimed (RFC 8762 §4.2.1).
+/// The claims of the Error Estimates on one side (RFC 8762 §4.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ClockClaims {
     /// Packets whose estimate claims synchronisation to an external source.
@@ -96,16 +96,16 @@ impl ClockClaims {
     }
 }
 
-/// What is known about one reply beside its delays.
+/// The observations of one reply beside its delays.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     /// Number of the packet, from 0.
     pub index: u64,
-    /// Who took T1.
+    /// Source of T1.
     pub t1_source: StampSource,
-    /// Who took T4.
+    /// Source of T4.
     pub t4_source: StampSource,
-    /// What it says of the reflector's clock.
+    /// Its verdict on the reflector's clock.
     pub reflector_clock: Verdict,
     /// T4 in nanoseconds since 1970.
     pub t4_ns: u64,
@@ -130,7 +130,7 @@ pub struct Seen {
 pub struct ClockStep {
     /// T4 of the first reply after it, in nanoseconds since 1970.
     pub at_ns: u64,
-    /// How far the clock was set, in nanoseconds, up to half of a round trip.
+    /// The step of the clock, in nanoseconds, up to half of a round trip.
     pub step_ns: i64,
     /// Sender to reflector, since the step before.
     pub forward_ns: Option<Figures>,
@@ -156,7 +156,7 @@ pub struct Statistics {
     pub clock_steps: Vec<ClockStep>,
     /// All times when it was set.
     pub clock_steps_seen: u64,
-    /// How late packets left against the schedule: by the kernel's or the network card's T1 where one of them was asked
+    /// Lateness of packets against the schedule: by the kernel's or the network card's T1 where one of them was asked
     /// for it, and then without the packets that they told nothing of; else by ours.
     pub pacing: Distribution,
     /// Packets in `pacing` by the kernel's or the network card's T1.

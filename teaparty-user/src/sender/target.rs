@@ -23,11 +23,11 @@ pub struct Spec {
 pub struct Target {
     /// As the user wrote it, for reports.
     pub name: String,
-    /// Where packets go.
+    /// Destination of the packets.
     pub address: SocketAddr,
 }
 
-/// Which address of a name to take.
+/// The address family to take from a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Family {
     /// The resolver's first.
@@ -160,7 +160,7 @@ impl Spec {
     }
 }
 
-/// What to say of a name's addresses beside the first one, if there are any.
+/// Returns the notice about a name's addresses beside the first one, if there are any.
 fn others(name: &str, addresses: &[SocketAddr]) -> Option<String> {
     let taken = addresses.first()?.ip();
     let mut others: Vec<String> = Vec::new();

@@ -9,7 +9,7 @@ use crate::net::batch::Stamp;
 /// Timestamps and readings of the clock differ by so much at most.
 const SLACK_NS: i64 = 1_000_000;
 
-/// How CLOCK_REALTIME stands to CLOCK_MONOTONIC, now and before it was set.
+/// The relation of CLOCK_REALTIME to CLOCK_MONOTONIC, now and before it was set.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeline {
     epoch: u32,
@@ -21,7 +21,7 @@ pub struct Timeline {
 #[derive(Clone, Copy, Debug)]
 struct Former {
     offset_ns: i64,
-    /// When it was noticed that the clock had been set (monotonic).
+    /// Time of the notice that the clock had been set (monotonic).
     until_ns: u64,
 }
 

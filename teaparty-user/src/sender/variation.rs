@@ -21,10 +21,10 @@ pub struct Variation {
     recent: Vec<Option<(u64, i64)>>,
 }
 
-/// What reports show: null where nothing could be compared.
+/// The figures of reports: null where nothing could be compared.
 #[derive(Serialize)]
 struct Figures {
-    /// What people mean by the word: as `ipdv_mean`.
+    /// The common meaning of the word: as `ipdv_mean`.
     jitter: Option<f64>,
     /// The last state of RFC 3550's filter.
     jitter_rfc3550: Option<f64>,

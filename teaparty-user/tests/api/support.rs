@@ -15,7 +15,7 @@ use teaparty_user::reflector::config::{Config, Settings, XdpMode};
 use teaparty_user::reflector::handle::ReflectorHandle;
 use tower::ServiceExt;
 
-/// What a test talks to. The reflector ends with it.
+/// The API under test. The reflector ends with it.
 pub(crate) struct Api {
     pub(crate) router: Router,
     pub(crate) port: u16,

@@ -11,7 +11,7 @@ use rcgen::KeyPair;
 use crate::authority::{Authority, HERE};
 use crate::probe::or_skip;
 
-/// How long a step may take on a busy machine.
+/// Most time for a step on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The program, answering by sockets. Killed when the test ends, however it does.
@@ -59,7 +59,7 @@ impl Running {
     }
 }
 
-/// Whether a program of others is there.
+/// Returns an error if a foreign program is absent.
 fn program(name: &str) -> Result<(), String> {
     let found = Command::new("sh").args(["-c", &format!("command -v {name}")]).stdout(Stdio::null()).status().unwrap();
     if found.success() { Ok(()) } else { Err(format!("{name} is not installed")) }
@@ -78,7 +78,7 @@ fn curl(running: &Running, ca: &Path, token: &str, path: &str) -> (String, Strin
     (format!("{status}{}", String::from_utf8_lossy(&output.stderr)), body.to_owned())
 }
 
-/// What openssl says of a handshake.
+/// Runs openssl and returns its report on a handshake.
 fn s_client(host: &str, arguments: &[&str]) -> (bool, String) {
     let mut command = Command::new("timeout");
     command.args(["30", "openssl", "s_client", "-connect", host]).args(arguments).stdin(Stdio::null());

@@ -12,7 +12,7 @@ use crate::support::kernel::Kernel;
 use crate::support::probe::or_skip;
 use crate::support::slow::Slow;
 
-/// What is known of a packet of the slow path's tests.
+/// Returns the metadata of a packet of the slow path's tests.
 fn meta() -> PacketMeta {
     let octets = |ip: &str| crate::support::vectors::address(ip.parse().expect("an address"));
     PacketMeta {

@@ -175,7 +175,7 @@ fn settle_reason(predicted: &mut Prediction, outcome: &Outcome, punts: &[Punt]) 
     predicted.reason
 }
 
-/// What contradicts the prediction.
+/// Returns the contradictions to the prediction.
 fn judge(outcome: &Outcome, predicted: &Prediction, reason: Reason, frame: &[u8], punts: &[Punt]) -> Vec<String> {
     let mut found = Vec::new();
     let action = match reason.disposition() {
@@ -266,7 +266,7 @@ fn judge_reply(predicted: &Prediction, request: &Parsed, reply: &Parsed) -> Vec<
     found
 }
 
-/// What the controller would have answered otherwise (C285).
+/// Returns the differences to the controller's answer (C285).
 fn judge_slow(slow: &Slow, predicted: &Prediction, request: &Parsed, reply: &Parsed, timestamp: u64) -> Option<String> {
     let meta = predicted.meta.as_ref().expect("an answered packet has facts");
     match slow.reply(&request.payload, &request.ip_header, meta, timestamp) {

@@ -59,7 +59,7 @@ fn all_addresses_of_an_ipv6_network_are_one_source() {
     assert_eq!(admitted(&mut kernel, &(1..=9).map(v4).collect::<Vec<_>>()), 5, "and IPv4 by network");
 }
 
-/// What a step of the clock does is what a wrong offset does: the program sees their difference alone.
+/// A step of the clock has the effect of a wrong offset: the program sees their difference alone.
 #[test]
 fn a_clock_that_is_set_stops_no_known_source() {
     let Some(mut kernel) = or_skip("a_clock_that_is_set_stops_no_known_source", Kernel::new()) else { return };

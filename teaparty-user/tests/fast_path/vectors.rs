@@ -11,7 +11,7 @@ use crate::support::kernel::{CLOCK, DROP, Kernel, OURS, TX};
 use crate::support::probe::or_skip;
 use crate::support::vectors::{self, Vector, address, differences};
 
-/// How the kernel ends a vector.
+/// Returns the reason that the kernel ends a vector with.
 fn expected_reason(vector: &Vector) -> Reason {
     match vector.id.as_str() {
         "V07" => Reason::ShortPacket,
@@ -46,7 +46,7 @@ fn frame(vector: &Vector) -> Datagram {
     datagram
 }
 
-/// What tells the vector's session apart.
+/// Returns the key of the vector's session.
 fn key(vector: &Vector, datagram: &Datagram) -> SessionKey {
     let ssid = vector.request.get(14..16).map_or(0, |ssid| u16::from_be_bytes([ssid[0], ssid[1]]));
     SessionKey {
@@ -129,7 +129,7 @@ fn every_vector_is_answered_as_expected_or_punted_for_the_right_reason() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// What is wrong with a reply.
+/// Returns the faults of a reply.
 fn judge(vector: &Vector, datagram: &Datagram, reply: &[u8], is_forced: bool) -> Vec<String> {
     let got = parse(reply);
     let mut mask = vector.mask.clone();
@@ -170,7 +170,7 @@ fn judge(vector: &Vector, datagram: &Datagram, reply: &[u8], is_forced: bool) ->
     found
 }
 
-/// What is wrong with the record of a punted vector.
+/// Returns the faults in the record of a punted vector.
 fn judge_punt(vector: &Vector, datagram: &Datagram, sent: &[u8], kernel: &mut Kernel) -> Vec<String> {
     let punts = kernel.punts();
     let [punt] = punts.as_slice() else { return vec![format!("{} records instead of one", punts.len())] };

@@ -6,7 +6,7 @@ use crate::probe::or_skip;
 use crate::programs::{KeyFiles, Reflector, holds, our_sender, stamp_suite};
 use crate::table::{Between, Case, Seen, cases};
 
-/// How the case came back, in a word.
+/// Returns the outcome of a case, in a word.
 fn outcome(case: &Case, summary: &Value) -> String {
     let received = summary["received"].as_u64().unwrap();
     if received == 0 {

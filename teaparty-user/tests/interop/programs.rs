@@ -136,7 +136,7 @@ pub(crate) fn alone<T: Send>(f: impl FnOnce() -> T + Send) -> Result<T, String> 
     })
 }
 
-/// Whether everything that `part` names is in `whole`.
+/// Returns true if everything that `part` names is in `whole`.
 pub(crate) fn holds(whole: &Value, part: &std::collections::BTreeMap<String, toml::Value>) -> Result<(), String> {
     for (pointer, wanted) in part {
         let path = if pointer.starts_with('/') { pointer.clone() } else { format!("/{pointer}") };

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-/// Which two programs speak.
+/// The two programs of a case.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Between {
@@ -29,12 +29,12 @@ pub(crate) struct Case {
     /// The TLV as `teaparty` calls it, and its type on the wire; none for base packets.
     pub(crate) tlv: Option<String>,
     pub(crate) code: Option<u8>,
-    /// How it is to come back.
+    /// The expected outcome.
     pub(crate) expect: String,
-    /// What our summary is to have as the TLV's value, as far as it is named here.
+    /// The expected TLV value in our summary, as far as it is named here.
     #[serde(default)]
     pub(crate) value: BTreeMap<String, toml::Value>,
-    /// What stamp-suite's summary is to have, by JSON pointer below its measurements.
+    /// The expected parts of stamp-suite's summary, by JSON pointer below its measurements.
     #[serde(default)]
     pub(crate) reports: BTreeMap<String, toml::Value>,
     /// True if it is for open sessions only.
@@ -42,7 +42,7 @@ pub(crate) struct Case {
     pub(crate) open_only: bool,
 }
 
-/// Who is right in a disagreement.
+/// The party that is right in a disagreement.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Right {
@@ -62,7 +62,7 @@ struct Disagreement {
     case: String,
     /// With which engine of our reflector, `xdp` or `sockets`; with both where it is not said.
     engine: Option<String>,
-    /// What came back.
+    /// The observed outcome.
     seen: String,
     right: Right,
     why: String,
@@ -85,7 +85,7 @@ pub(crate) fn cases() -> Vec<Case> {
     file().case
 }
 
-/// What was expected of each case and what was seen.
+/// The expected and the observed outcome of each case.
 #[derive(Default)]
 pub(crate) struct Seen(BTreeMap<String, (String, String)>);
 

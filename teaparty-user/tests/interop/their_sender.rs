@@ -6,7 +6,7 @@ use crate::probe::or_skip;
 use crate::programs::{KeyFiles, Reflector, alone, holds, stamp_suite, their_sender};
 use crate::table::{Between, Case, Seen, cases};
 
-/// How the case came back as their sender sees it, in a word.
+/// Returns the outcome of the case as their sender sees it, in a word.
 fn outcome(case: &Case, summary: &Value) -> String {
     let answered = summary["answered_probes"].as_u64().unwrap();
     if answered == 0 {

@@ -12,7 +12,7 @@ use crate::reflector_support::probe::or_skip;
 use crate::reflector_support::web::programs;
 use crate::support::{PATIENCE, Probe};
 
-/// Where the probe listens: not on loopback, so that it takes a token.
+/// The address of the probe: not on loopback, so that it takes a token.
 const FAR: &str = "192.0.2.1:9862";
 /// The first token, and the second one.
 const TOKENS: [&str; 2] = ["0123456789abcdef", "fedcba9876543210"];

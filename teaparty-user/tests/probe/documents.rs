@@ -18,7 +18,7 @@ use crate::reflector_support::probe::or_skip;
 use crate::reflector_support::web::get;
 use crate::support::{API, Probe, names, number, replace, target};
 
-/// Where the documents are, in the probe's namespace.
+/// The address of the documents, in the probe's namespace.
 const DOCUMENTS: &str = "127.0.0.1:9863";
 
 /// A server of one document in the near namespace; the test changes what it says.
@@ -85,7 +85,7 @@ fn answer(mut stream: impl Read + Write, token: Option<&str>, document: &str) {
     let _ = stream.write_all((head + document).as_bytes());
 }
 
-/// How the source with this in its name stands.
+/// Returns the state of the source with this in its name.
 fn source(net: &Net, of: &str) -> Value {
     let value: Value = serde_json::from_str(&get(net, API, "/api/v1/targets").unwrap()).unwrap();
     let sources = value["sources"].as_array().unwrap();

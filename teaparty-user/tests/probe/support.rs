@@ -11,9 +11,9 @@ use serde_json::Value;
 use crate::reflector_support::Net;
 use crate::reflector_support::web::get;
 
-/// Where the probe listens, in its namespace.
+/// The address of the probe, in its namespace.
 pub(crate) const API: &str = "127.0.0.1:9862";
-/// How long anything may take; nothing here measures time.
+/// Most time for anything; nothing here measures time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program that is ended with the test.
@@ -38,7 +38,7 @@ impl Probe {
         Self::start_with(net, config, hosts, &[])
     }
 
-    /// The same with options.
+    /// Starts a probe with options.
     pub(crate) fn start_with(net: &Net, config: &str, hosts: Option<&str>, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
@@ -65,7 +65,7 @@ impl Probe {
         self.folder.path().join(name)
     }
 
-    /// What it has logged.
+    /// Returns its log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }

@@ -28,7 +28,7 @@ pub(crate) const V4: &str = "192.0.2.1";
 /// Likewise.
 pub(crate) const V6: &str = "2001:db8::1";
 
-/// How long a reply may take before it counts as lost. Machines are slow under load; nothing here measures.
+/// Most time for a reply. Machines are slow under load; nothing here measures.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Namespaces and veth pair. Dropping it removes both.
@@ -53,7 +53,7 @@ impl Net {
         Ok(net)
     }
 
-    /// The same with nothing at the far end, as a container has it: a native program's replies are lost there.
+    /// Creates a pair with nothing at the far end, as a container has it: a native program's replies are lost there.
     pub(crate) fn plain() -> Result<Self, String> {
         let mut net = Self::new()?;
         net.far_end = None;
@@ -86,7 +86,7 @@ impl Net {
         self.try_near_ip(arguments).unwrap();
     }
 
-    /// The same for what this machine may not have.
+    /// Runs `ip` for a feature that this machine may lack.
     pub(crate) fn try_near_ip(&self, arguments: &[&str]) -> Result<(), String> {
         ip(&[&["-n", &self.near], arguments].concat())
     }
@@ -137,7 +137,7 @@ impl Net {
         start(&mut self.teaparty(&[&["reflector", "--api", "none", "--iface", "veth0"], arguments].concat()))
     }
 
-    /// The same with another copy of the program.
+    /// Starts another copy of the program.
     pub(crate) fn reflector_by(&self, program: &Path, arguments: &[&str]) -> Running {
         let mut command = command_in(&self.near, program);
         command.args(["reflector", "--api", "none", "--iface", "veth0"]).args(arguments);
@@ -198,7 +198,7 @@ impl Net {
         assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
     }
 
-    /// Where the reflector's objects are pinned.
+    /// Returns the folder of the reflector's pins.
     pub(crate) fn pins(&self) -> PathBuf {
         let inode = |path: String| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
         PathBuf::from(format!("/sys/fs/bpf/teaparty/veth0@{}", inode(format!("/run/netns/{}", self.near))))
@@ -241,7 +241,7 @@ pub(crate) fn attach_pass(device: &str) -> Result<Ebpf, String> {
     Ok(ebpf)
 }
 
-/// The same program, on no interface yet.
+/// Loads a program that passes all packets, on no interface yet.
 pub(crate) fn load_pass() -> Result<Ebpf, String> {
     let object = std::env::var_os("TEAPARTY_EBPF_OBJECT").map(PathBuf::from);
     let object = object.or_else(|| option_env!("TEAPARTY_EBPF_OBJECT").map(PathBuf::from));
@@ -292,11 +292,11 @@ pub(crate) fn start(command: &mut Command) -> Running {
 pub(crate) struct Running {
     child: Child,
     out: BufReader<std::process::ChildStdout>,
-    /// What it printed when it was ready.
+    /// The block that it printed when it was ready.
     pub(crate) ready: String,
 }
 
-/// How a reflector ended.
+/// The end of a reflector.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     pub(crate) out: String,

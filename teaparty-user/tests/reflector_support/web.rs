@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::Net;
 
-/// Where Prometheus listens, in the reflector's namespace.
+/// The address of Prometheus, in the reflector's namespace.
 const LISTEN: &str = "127.0.0.1:9090";
-/// How long it may take from its start to a scrape.
+/// Most time from its start to a scrape.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is shipped beside the program.
+/// Returns the path of a file that is shipped with the program.
 pub(crate) fn dist(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist").join(path)
 }
@@ -26,7 +26,7 @@ pub(crate) fn names(document: &str) -> BTreeSet<String> {
     words.map(str::to_owned).collect()
 }
 
-/// Whether a shipped document names no other metrics than these, and some of them.
+/// Asserts that a shipped document names only these metrics, and some of them.
 pub(crate) fn assert_known(file: &str, metrics: &str) {
     let document = names(&std::fs::read_to_string(dist(file)).unwrap());
     let unknown: Vec<_> = document.difference(&names(metrics)).cloned().collect();
@@ -34,7 +34,7 @@ pub(crate) fn assert_known(file: &str, metrics: &str) {
     assert!(document.len() > 5, "{file}");
 }
 
-/// Whether programs of others are there, by a name that each of them answers `--version` by.
+/// Returns an error if foreign programs are absent; each must answer `--version`.
 pub(crate) fn programs(names: &[&str]) -> Result<(), String> {
     for name in names {
         let found = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -15,7 +15,7 @@ pub(crate) struct Seen {
     pub(crate) payload: Vec<u8>,
 }
 
-/// What goes back for a request, each after so long.
+/// The replies to a request, each with its delay.
 pub(crate) type Replies = Vec<(Duration, Vec<u8>)>;
 
 /// A running reflector; ends when dropped.
@@ -45,7 +45,7 @@ impl Fake {
         Self::start(|_, _| Vec::new())
     }
 
-    /// The same on a socket that is there already.
+    /// Starts a reflector on an existing socket.
     pub(crate) fn on(socket: UdpSocket, mut answer: impl FnMut(u32, &[u8]) -> Replies + Send + 'static) -> Self {
         let address = socket.local_addr().unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
@@ -143,7 +143,7 @@ pub(crate) fn open_reply(request: &[u8], number: u32) -> Vec<u8> {
     reply
 }
 
-/// The same in authenticated mode (RFC 8762 §4.3.2), not signed yet.
+/// Returns a reply in authenticated mode (RFC 8762 §4.3.2), not signed yet.
 pub(crate) fn unsigned_reply(request: &[u8], number: u32) -> Vec<u8> {
     let mut reply = request.to_vec();
     reply[0..112].fill(0);
@@ -159,7 +159,7 @@ pub(crate) fn unsigned_reply(request: &[u8], number: u32) -> Vec<u8> {
     reply
 }
 
-/// Where the TLVs begin that stand behind `base` octets.
+/// Returns the offsets of the TLVs after `base` octets.
 pub(crate) fn tlvs(packet: &[u8], base: usize) -> Vec<usize> {
     let mut found = Vec::new();
     let mut at = base;

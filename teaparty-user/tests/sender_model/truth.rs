@@ -29,7 +29,7 @@ pub(crate) struct Truth {
     pub(crate) is_wrong: bool,
 }
 
-/// What became of a packet.
+/// The fate of a packet.
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
     Received,

@@ -12,7 +12,7 @@ const OFFSET_NS: i64 = 1_700_000_000 * SECOND as i64;
 /// From 1900 to 1970, in seconds (RFC 5905 §6).
 const NTP_EPOCH: u64 = 2_208_988_800;
 
-/// What a seed decides before the first packet.
+/// The decisions of a seed before the first packet.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) interval_ns: u64,
@@ -22,15 +22,15 @@ pub(crate) struct Script {
     /// Percent of packets that get into each kind of trouble.
     trouble: u64,
     one_way_ns: u64,
-    /// When the process is stopped, and until when.
+    /// Starts and ends of the times when the process is stopped.
     pub(crate) stalls: Vec<(u64, u64)>,
-    /// When our clock is set, and by how much.
+    /// Steps of our clock: time and size.
     steps: Vec<(u64, i64)>,
-    /// When the reflector goes down, when it is back, and how its clock is then set.
+    /// Restarts of the reflector: down, up, and the step of its clock.
     restarts: Vec<(u64, u64, i64)>,
-    /// When the host refuses to send.
+    /// Starts and ends of the times when the host refuses to send.
     refusals: Vec<(u64, u64)>,
-    /// When somebody does not want to wait any more.
+    /// Time when somebody stops waiting.
     pub(crate) urgent_ns: Option<u64>,
     first_number: u32,
 }
@@ -102,12 +102,12 @@ impl Script {
         self.offset(at_ns).0
     }
 
-    /// Which life of our clock a moment is of.
+    /// Returns the epoch of our clock at a moment.
     pub(crate) fn clock_life(&self, at_ns: u64) -> usize {
         self.offset(at_ns).1
     }
 
-    /// When the process runs that wants to at `at_ns`.
+    /// Returns the time when the process runs that wants to at `at_ns`.
     pub(crate) fn runs_at(&self, at_ns: u64) -> u64 {
         self.stalls.iter().find(|(from, to)| (*from..*to).contains(&at_ns)).map_or(at_ns, |(_, to)| *to)
     }
@@ -143,7 +143,7 @@ pub(crate) struct Datagram {
     pub(crate) t4_ns: u64,
 }
 
-/// What is known of a packet by those who see all of it.
+/// A packet as an omniscient observer sees it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Packet {
     /// Monotonic.
@@ -151,7 +151,7 @@ pub(crate) struct Packet {
     pub(crate) is_refused: bool,
     /// Of each reply that was sent to it: the reflector's life and number.
     pub(crate) replies: Vec<(usize, u32)>,
-    /// When replies came, which one of `replies` it is, as they came.
+    /// Arrivals of replies, each with its index in `replies`.
     pub(crate) arrivals: Vec<(u64, usize)>,
 }
 
@@ -200,7 +200,7 @@ impl World {
         }
     }
 
-    /// When something happens next.
+    /// Returns the time of the next event.
     pub(crate) fn next_ns(&self) -> Option<u64> {
         self.events.peek().map(|Reverse((at_ns, _))| *at_ns)
     }

@@ -20,7 +20,7 @@ use teaparty_user::net::batch::{Outgoing, ReceiveBatch, SendBatch};
 use teaparty_user::net::socket::{Options, Socket};
 use teaparty_user::net::wait::wait;
 
-/// What the path does with a packet and its reply.
+/// The action of the path on a packet and its reply.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Act {
     /// Lost on the way there.
@@ -39,7 +39,7 @@ pub(crate) struct Act {
     pub(crate) restart: bool,
 }
 
-/// How the reflector behaves.
+/// The behaviour of the reflector.
 pub(crate) struct Behaviour {
     /// True if it numbers its replies itself.
     pub(crate) is_stateful: bool,
@@ -73,7 +73,7 @@ impl Default for Behaviour {
 
 /// A running reflector; ends when dropped.
 pub(crate) struct Reflector {
-    /// Where it listens.
+    /// Its address.
     pub(crate) address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Vec<Vec<u8>>>>,
@@ -117,7 +117,7 @@ struct Core {
     requests: Vec<Vec<u8>>,
 }
 
-/// What the core asks its environment; notes where the HMAC TLV is.
+/// The environment of the core; records the offset of the HMAC TLV.
 struct Host {
     destination: Address,
     hmac_at: Option<usize>,
@@ -271,7 +271,7 @@ pub(crate) fn teaparty(arguments: &str) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// The same with `--format json`: exit status and the summary.
+/// Runs with `--format json`: exit status and the summary.
 pub(crate) fn summary(arguments: &str) -> (i32, serde_json::Value) {
     let (code, stdout, stderr) = teaparty(arguments);
     let summary = serde_json::from_str(&stdout);

@@ -14,7 +14,7 @@ use teaparty_user::net::batch::{Outgoing, ReceiveBatch, Received, SendBatch};
 use teaparty_user::net::socket::{Options, Socket};
 use teaparty_user::net::wait::wait;
 
-/// What happens in one direction.
+/// The events in one direction.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Leg {
     /// It does not arrive.
@@ -48,7 +48,7 @@ pub(crate) enum Forgery {
     Cut,
 }
 
-/// What happens to a packet and to the first reply to it. Further replies pass as they are.
+/// The events of a packet and of the first reply to it. Further replies pass unchanged.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Trip {
     pub(crate) there: Leg,
@@ -61,11 +61,11 @@ pub(crate) struct Trip {
 pub(crate) struct Passed {
     /// Sequence Number of the packet, or of the one that this replies to.
     pub(crate) sequence: u32,
-    /// How long the relay had it, in nanoseconds.
+    /// The time in the relay, in nanoseconds.
     pub(crate) held_ns: u64,
 }
 
-/// What passed.
+/// The packets that passed.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) there: Vec<Passed>,
@@ -74,7 +74,7 @@ pub(crate) struct Log {
 
 /// A running relay; ends when dropped.
 pub(crate) struct Relay {
-    /// Where senders reach the reflector.
+    /// The address by which senders reach the reflector.
     pub(crate) address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Log>>,
@@ -273,7 +273,7 @@ impl Path {
         self.near.send(&mut batch).unwrap();
     }
 
-    /// Where the Session-Sender's fields behind its Sequence Number begin in a reply (RFC 8762 §4.3).
+    /// Returns the offset of the Session-Sender's fields after its Sequence Number in a reply (RFC 8762 §4.3).
     fn sender_fields(&self) -> usize {
         match self.mode {
             Mode::Unauthenticated => 28,

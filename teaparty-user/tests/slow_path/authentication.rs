@@ -12,13 +12,13 @@ const TLVS: [u8; 16] = [0x80, 4, 0, 4, 0xb8, 0, 0, 0, 0x80, 3, 0, 4, 0, 0, 0, 0]
 /// Octets of the HMAC TLV.
 const HMAC_TLV: usize = 20;
 
-/// How many packets ended for a reason, by the reflector's summary.
+/// Returns the number of packets that ended for a reason, by the reflector's summary.
 pub(crate) fn count(summary: &str, reason: &str) -> u32 {
     let lines = summary.lines().filter(|line| line.split_whitespace().nth(3) == Some(reason));
     lines.map(|line| line.split_whitespace().last().unwrap().parse::<u32>().unwrap()).sum()
 }
 
-/// Where TLVs begin, as far as their lengths lead.
+/// Returns the offsets of TLVs, as far as their lengths lead.
 fn heads(packet: &[u8], base: usize) -> Vec<usize> {
     let next = |at: &usize| {
         let length = packet.get(at + 2..at + 4)?;

@@ -17,7 +17,7 @@ fn program() -> Result<PathBuf, String> {
     given.or(Some(installed)).filter(|path| path.is_file()).ok_or("no stamp-suite 1.0.0".into())
 }
 
-/// What it says of five packets signed with `key`.
+/// Measures five packets signed with `key`.
 fn measure(net: &Net, program: &Path, to: &str, key: &SharedKey, chain: &[&str]) -> Value {
     // It wants the digits without anything in front.
     let file = tempfile::NamedTempFile::new().unwrap();

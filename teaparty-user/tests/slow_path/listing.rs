@@ -72,7 +72,7 @@ fn listed(api: &Api) -> HashSet<(String, u64, u64, u64)> {
     page["sessions"].as_array().unwrap().iter().map(row).collect()
 }
 
-/// The same in what bpftool prints of the map.
+/// Returns the same from bpftool's dump of the map.
 fn dumped(net: &Net) -> HashSet<(String, u64, u64, u64)> {
     let output =
         Command::new("bpftool").args(["-j", "map", "dump", "pinned"]).arg(net.pins().join("sessions")).output();

@@ -9,7 +9,7 @@ use crate::reflector_support::{Net, V4, sequence};
 /// Octets of an entry of History, and of those asked for.
 const ENTRY: usize = 32;
 const ENTRIES: usize = 3;
-/// Where the values begin, behind the base packet and one TLV or two.
+/// Offsets of the values, after the base packet and one TLV or two.
 const FOLLOW_UP: usize = 48;
 const HISTORY: usize = 68;
 

@@ -17,7 +17,7 @@ use crate::reflector_support::probe::or_skip;
 use crate::reflector_support::{Net, V4, sequence, start};
 use crate::signed::{SharedKey, hex, witness};
 
-/// What a key may look like: raw, hexadecimal in both cases and as a list of numbers, and base64 in two alphabets.
+/// Returns the forms of a key: raw, hexadecimal in both cases and as a list of numbers, and base64 in two alphabets.
 fn forms(key: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let list = |octets: &[u8]| octets.iter().map(|o| o.to_string()).collect::<Vec<_>>();
     // The middle of it is enough: nothing else looks like twelve octets of it.
@@ -131,7 +131,7 @@ fn keys_show_in_no_log_argument_answer_or_map() {
     assert_hidden("the output", ended.out.as_bytes(), &keys);
 }
 
-/// Where the argument list of a process shows one of these, it must not for long. What it shows then.
+/// Returns the arguments of a process after it has hidden a key, which it must do soon.
 fn arguments_once_hidden(process: u32, keys: &[&[u8]]) -> Vec<u8> {
     let shown = || std::fs::read(format!("/proc/{process}/cmdline")).unwrap();
     let is_in_sight = |all: &[u8]| keys.iter().any(|key| all.windows(key.len()).any(|part| part == *key));

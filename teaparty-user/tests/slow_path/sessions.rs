@@ -108,7 +108,7 @@ fn load(clients: &mut [Client], is_over: &AtomicBool) -> u32 {
     number
 }
 
-/// What must hold at any time: each session has one owner, and that is the one that its mode says.
+/// Asserts the invariant: each session has one owner, and that is the one that its mode says.
 fn walk(net: &Net, handle: &ReflectorHandle, mode: XdpMode) -> usize {
     let listed = handle.sessions();
     let mut owners: HashMap<SessionId, bool> = HashMap::new();

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 /// Octets of an authenticated base packet, and of those that its HMAC covers (RFC 8762 §4.2.2, §4.4).
 pub(crate) const BASE: usize = 112;
 const COVERED: usize = 96;
-/// Where the reply repeats the request's Sequence Number.
+/// Offset of the request's Sequence Number in the reply.
 const SENDER_SEQUENCE: usize = 48;
 
 /// A key as octets, and as what `--auth-key-file` takes.
@@ -78,7 +78,7 @@ impl SharedKey {
     }
 }
 
-/// Whether the tests can run: OpenSSL is the witness.
+/// Returns an error if the tests cannot run: OpenSSL is the witness.
 pub(crate) fn witness() -> Result<(), String> {
     Command::new("openssl").arg("version").output().map(drop).map_err(|error| format!("openssl: {error}"))
 }

@@ -14,7 +14,7 @@ const HMAC: u8 = 8;
 pub(crate) const CODES: [u8; 24] =
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 179, 200, 240, 241, 242, 243, 244, 246, 247, 248, 255];
 
-/// Whether a TLV of this type may have this Length; `None` where nobody knows the type.
+/// Returns true if a TLV of this type may have this Length; `None` for an unknown type.
 fn is_right(code: u8, length: usize) -> Option<bool> {
     Some(match code {
         1 | 240 | 244 => true,
@@ -41,7 +41,7 @@ fn lying(code: u8, said: u16, length: usize) -> Vec<u8> {
     [&[U, code][..], &said.to_be_bytes(), &vec![0; length]].concat()
 }
 
-/// What stands behind the base packet, in all its cases.
+/// Returns all cases of octets after the base packet.
 pub(crate) fn tails() -> Vec<Vec<u8>> {
     let time = tlv(3, 4);
     let mut tails = Vec::new();
@@ -81,7 +81,7 @@ pub(crate) fn tails() -> Vec<Vec<u8>> {
     tails
 }
 
-/// What is wrong with a reply to octets like these, as they stand behind the base packet of either.
+/// Returns the faults of a reply to octets like these after the base packet of either.
 ///
 /// For a reflector that has no keys, and obeys nothing that has to be allowed.
 pub(crate) fn judge(request: &[u8], reply: &[u8]) -> Result<(), String> {
@@ -135,7 +135,7 @@ fn verbatim_range(request: &[u8], reply: &[u8], from: usize, to: usize) -> Resul
     if same { Ok(()) } else { Err(format!("octets {from} to {to} are not as they came")) }
 }
 
-/// Where TLVs begin, and whether they are whole, until one is not, or all is zeros.
+/// Returns the offsets of TLVs, and if they are whole, until one is not, or all is zeros.
 fn chain(request: &[u8]) -> impl Iterator<Item = (usize, bool)> {
     let mut at = Some(0);
     std::iter::from_fn(move || {

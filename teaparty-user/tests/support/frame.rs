@@ -5,7 +5,7 @@ use std::net::IpAddr;
 /// MAC address of the reflector's interface.
 pub(crate) const OUR_MAC: [u8; 6] = [0x02, 0, 0x5e, 0x20, 0, 0x02];
 
-/// What stands in the UDP checksum field.
+/// The content of the UDP checksum field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Checksum {
     /// The right one.
@@ -71,7 +71,7 @@ impl Datagram {
         }
     }
 
-    /// The same over IPv6.
+    /// Creates one over IPv6.
     pub(crate) fn new_ipv6(payload: Vec<u8>) -> Self {
         Self {
             source: "2001:db8::10".parse().expect("an address"),
@@ -161,7 +161,7 @@ impl Datagram {
     }
 }
 
-/// What a frame says, taken apart again.
+/// The fields of a parsed frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Parsed {
     pub(crate) tags: Vec<(u16, u16)>,

@@ -22,7 +22,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::frame::OUR_MAC;
 use super::vectors::address;
 
-/// Where to find the object, in place of the one that the crate was built with.
+/// The variable for the object, in place of the one that the crate was built with.
 const OBJECT: &str = "TEAPARTY_EBPF_OBJECT";
 
 /// XDP_DROP.
@@ -32,7 +32,7 @@ pub(crate) const PASS: u32 = 2;
 /// XDP_TX.
 pub(crate) const TX: u32 = 3;
 
-/// What [`Kernel::new`] configures for the clock, and replies must say.
+/// The clock that [`Kernel::new`] configures, and that replies must state.
 pub(crate) const CLOCK: Clock = Clock {
     tai_offset_ns: 0,
     error_estimate: 0x8203,
@@ -62,15 +62,15 @@ static IDLE: Mutex<Vec<Loaded>> = Mutex::new(Vec::new());
 pub(crate) struct Kernel {
     loaded: Option<Loaded>,
     out: Vec<u8>,
-    /// What the counters said when the test began.
+    /// The counters at the start of the test.
     counted: [u64; REASON_SLOTS],
-    /// What [`Kernel::apply`] writes.
+    /// The configuration that [`Kernel::apply`] writes.
     pub(crate) config: Config,
-    /// What [`Kernel::apply`] writes.
+    /// The configuration that [`Kernel::apply`] writes.
     pub(crate) control: ControlBlock,
 }
 
-/// What the program did with a frame.
+/// The program's treatment of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// The XDP action.

@@ -17,7 +17,7 @@ use teaparty_common::wire::{Mode, Timestamp, TimestampFormat, UNAUTHENTICATED_LE
 
 use super::frame::OUR_MAC;
 
-/// How far from the frame's start the program reaches.
+/// The program's reach from the frame's start.
 const REACH: usize = 2047;
 /// TLVs that the program surely answers.
 const FEWEST_TLVS: usize = 8;
@@ -59,22 +59,22 @@ impl State {
     }
 }
 
-/// What is to become of a frame.
+/// The expected treatment of a frame.
 #[derive(Debug)]
 pub(crate) struct Prediction {
-    /// How it ends.
+    /// The expected reason.
     pub(crate) reason: Reason,
     /// True if punting it for having many TLVs would be right as well.
     pub(crate) may_be_too_many: bool,
-    /// What was measured, where the packet came that far.
+    /// The metadata, where the packet came that far.
     pub(crate) meta: Option<PacketMeta>,
-    /// The same without what the session knows.
+    /// The same without the session's part.
     pub(crate) bare_facts: Option<PacketMeta>,
     /// The reply's payload and how it is sent, where it is answered.
     pub(crate) reply: Option<(Vec<u8>, ReplyOptions)>,
-    /// Where the datagram is.
+    /// The place of the datagram.
     pub(crate) frame: Option<Frame>,
-    /// What tells its session apart.
+    /// The key of its session.
     pub(crate) key: SessionKey,
     /// Its Sequence Number and T1.
     run: (u32, u64),
@@ -140,7 +140,7 @@ impl Model {
         self.sessions.clear();
     }
 
-    /// What is to become of `octets`. `times` are T2 and T3 as on the wire, which only the program can know.
+    /// Predicts the treatment of `octets`. `times` are T2 and T3 as on the wire, which only the program can know.
     pub(crate) fn predict(&mut self, octets: &[u8], times: (u64, u64)) -> Prediction {
         let mut octets = octets.to_vec();
         let mut prediction = Prediction {
@@ -330,7 +330,7 @@ impl Model {
         Timestamp::from_nanos(super::packets::now_tai() - offset, format).bits()
     }
 
-    /// What is known of the packet without its session.
+    /// Returns the metadata of the packet without its session.
     fn meta(&self, key: &SessionKey, frame: &Frame, source_mac: [u8; 6], receive_timestamp: u64) -> PacketMeta {
         let ptp = match self.config.policy.format() {
             TimestampFormat::Ntp => 0,

@@ -20,7 +20,7 @@ pub(super) fn compare(rigs: &mut [Rig; 2], cases: &[Case], rounds: u32, repeat: 
     Ok(())
 }
 
-/// The same of a base packet among many sessions.
+/// Compares a base packet among many sessions.
 pub(super) fn compare_many(rigs: &mut [Rig; 2], sessions: u32, rounds: u32, repeat: u32) -> Result<()> {
     let [nothing, .., base] = cases::of_many_sessions();
     for rig in rigs.iter_mut() {
@@ -31,7 +31,7 @@ pub(super) fn compare_many(rigs: &mut [Rig; 2], sessions: u32, rounds: u32, repe
     })
 }
 
-/// What stands over the lines of a comparison.
+/// Prints the head of a comparison.
 pub(super) fn print_head() {
     println!("{:<44}{:>10}{:>10}{:>12}  middle half", "ns net of the harness", "before", "now", "difference");
 }

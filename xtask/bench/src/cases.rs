@@ -8,7 +8,7 @@ use teaparty_common::tlv::{Kind, REGISTRY};
 
 use super::frames::{OUR_PORT, Shape, TCP, UDP, tlv};
 
-/// Which program a packet goes to.
+/// The program that a packet goes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subject {
     /// A floor, by the name of its program.
@@ -17,7 +17,7 @@ pub(super) enum Subject {
     Reflector(Reason),
 }
 
-/// How a source is limited.
+/// The limit of a source.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Limit {
     Off,
@@ -52,7 +52,7 @@ pub(super) const PASS: &str = "floor: pass at once";
 pub(super) const NOT_OURS: &str = "not ours (other port)";
 pub(super) const THREE_TLVS: &str = "3 TLVs";
 pub(super) const LONGEST: &str = "1472 octets, padding";
-/// The same with no octet to pad: what length costs is what lies between.
+/// A case with no octet to pad: the difference is the cost of length.
 pub(super) const SHORTEST: &str = "48 octets, padding";
 
 pub(super) fn all() -> Vec<Case> {

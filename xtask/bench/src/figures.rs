@@ -26,7 +26,7 @@ pub(super) struct Target {
     is_upper: bool,
     measured: f64,
     is_met: bool,
-    /// What a floor reaches, which does no more than it has to: where that misses the target too, it is out of reach.
+    /// The result of a floor, which does no more than it has to: where that misses the target too, it is out of reach.
     floor: Option<Floor>,
 }
 
@@ -72,7 +72,7 @@ pub(super) fn verdict(is_met: bool, limit: f64, measured: f64) -> String {
     format!("MISSED by {:.0} %", (measured / limit - 1.0).abs() * 100.0)
 }
 
-/// How a table of targets begins.
+/// Prints the head of a table of targets.
 pub(super) fn print_head() {
     println!("\n{:<76}{:>10}{:>10}", "target", "limit", "measured");
 }

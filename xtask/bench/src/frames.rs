@@ -16,17 +16,17 @@ const PEER_PORT: u16 = 40_000;
 pub(super) const UDP: u8 = 17;
 pub(super) const TCP: u8 = 6;
 
-/// What is particular about a frame.
+/// The variant of a frame.
 #[derive(Clone)]
 pub(super) struct Shape {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
     pub(super) destination_port: u16,
-    /// What the IP header says that follows: [`UDP`], or not the truth.
+    /// The protocol in the IP header: [`UDP`], or a false one.
     pub(super) protocol: u8,
     /// EtherTypes of VLAN tags, the outer one first.
     pub(super) tags: &'static [u16],
-    /// What follows the 44 octets of the base packet.
+    /// The octets after the 44 octets of the base packet.
     pub(super) tlvs: Vec<u8>,
 }
 
@@ -66,8 +66,8 @@ pub(super) fn frame(shape: &Shape) -> Vec<u8> {
     frame
 }
 
-/// The same without tags and a UDP checksum (RFC 768), in IPv4, from 0.0.0.0: for whoever sets the source later, and
-/// updates the header checksum for that.
+/// Builds a frame without tags and a UDP checksum (RFC 768), in IPv4, from 0.0.0.0: for a harness that
+/// sets the source later, and updates the header checksum for that.
 pub(super) fn without_checksum(shape: &Shape) -> Vec<u8> {
     let mut frame = frame(&Shape { source: IpAddr::from([0; 4]), ..shape.clone() });
     frame[40..42].fill(0);

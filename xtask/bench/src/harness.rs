@@ -20,7 +20,7 @@ pub(super) struct Harness {
     floors: Ebpf,
 }
 
-/// How a run ended, and the mean of all runs in nanoseconds, what the harness itself takes included.
+/// The end of a run, and the mean of all runs in nanoseconds, the harness included.
 pub(super) struct Timed {
     pub(super) action: u32,
     pub(super) ns: f64,
@@ -55,7 +55,7 @@ impl Harness {
         self.run("harness", frame, repeat)
     }
 
-    /// The same with packets of `sessions` sessions in an order that no cache foresees, each session once before one comes
+    /// Times packets of `sessions` sessions in random order, each session once before one comes
     /// again. The source address, which must be IPv4, is the harness's to set; the frame has no UDP checksum.
     pub(super) fn time_many(
         &mut self,
@@ -101,7 +101,7 @@ pub(super) fn program(object: &Ebpf, name: &str) -> Result<ProgramFd> {
     Ok(program.fd()?.try_clone()?)
 }
 
-/// How far the next session is from the last one, so that all have their turn: about the golden section of them, which
+/// Returns the distance from one session to the next, so that all get used: about the golden section of them, which
 /// is as far as can be from all that were before, and without a divisor in common.
 pub(super) fn stride(sessions: u32) -> u32 {
     let has_common = |mut a: u32, mut b: u32| {

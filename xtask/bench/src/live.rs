@@ -23,14 +23,14 @@ use super::slow_path::load::{Load, Note, Sample, processor_time};
 use crate::objects;
 
 const ROUNDS: u32 = 5;
-/// What a flood takes to fill all queues.
+/// Time for a flood to fill all queues.
 const WARM_UP: Duration = Duration::from_millis(200);
 /// Packets a second at which timestamps are looked at: few, and many.
 const CALM_PPS: f64 = 1_000.0;
 const MANY_PPS: f64 = 1_000_000.0;
 /// Parts of the saturated rate that are tried, until one is without loss.
 const PARTS: [f64; 10] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3];
-/// How often each of them.
+/// Attempts for each of them.
 const TRIES: u32 = 3;
 
 #[derive(clap::Args)]

@@ -70,13 +70,13 @@ enum What {
     All(all::Args),
     /// Nanoseconds per packet of the XDP program, beside floors; instructions walked and machine code
     Kernel(kernel::Args),
-    /// What the engines answer over a veth pair and how true timestamps stay, beside stamp-suite and floors
+    /// Replies of the engines over a veth pair and the truth of their timestamps, beside stamp-suite and floors
     Live(live::Args),
-    /// What the controller answers: authenticated packets and History, beside stamp-suite and echo floors
+    /// Replies of the controller: authenticated packets and History, beside stamp-suite and echo floors
     SlowPath(slow_path::Args),
-    /// What 1 to 1,000,000 sessions cost: time for each packet, memory, and to make, list and forget them
+    /// Cost of 1 to 1,000,000 sessions: time for each packet, memory, and to make, list and forget them
     Sessions(sessions::Args),
-    /// How fast and how evenly the sender sends, beside stamp-suite and irtt
+    /// Speed and evenness of the sender, beside stamp-suite and irtt
     Sender(sender::Args),
 }
 

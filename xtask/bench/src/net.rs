@@ -21,7 +21,7 @@ use xtask::exec;
 pub(super) const NEAR: &str = "veth0";
 pub(super) const NEAR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub(super) const NEAR_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// The same of the load.
+/// The load's end.
 pub(super) const FAR: &str = "veth1";
 pub(super) const FAR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 pub(super) const FAR_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -157,7 +157,7 @@ impl Drop for Net {
     }
 }
 
-/// What processes of other sessions get besides this one's, where the kernel shares the processor among sessions first
+/// The share of other sessions' processes, where the kernel shares the processor among sessions first
 /// (sched(7), autogroup): priorities count within a session only. Dropping it puts back what was.
 pub(super) struct Priority(Option<String>);
 

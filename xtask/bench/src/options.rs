@@ -18,7 +18,7 @@ pub(super) struct Options {
     /// Measure only rows whose name contains this, and leave out targets and report; may repeat
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
-    /// Where the report goes as JSON [default: target/bench/NAME.json]
+    /// File for the report as JSON [default: target/bench/NAME.json]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Fail where a target is missed
@@ -37,7 +37,7 @@ pub(super) trait Report: Serialize {
 }
 
 impl Options {
-    /// How many rounds, where the user does not say.
+    /// Returns the number of rounds, or the usual one.
     pub(super) fn rounds_or(&self, usual: u32) -> u32 {
         self.rounds.unwrap_or(usual)
     }
@@ -89,7 +89,7 @@ pub(super) fn built<const N: usize>(
     Ok(if exec::again_as_root(&words)? { None } else { Some(built) })
 }
 
-/// Where the report of a bench is kept unless the user has another place for it.
+/// Returns the file for a benchmark's report, unless the user names another one.
 pub(super) fn file(name: &str) -> PathBuf {
     paths::root().join(format!("target/bench/{name}.json"))
 }
@@ -101,7 +101,7 @@ fn write(file: &Path, report: &impl Serialize) -> Result<()> {
     std::fs::write(file, serde_json::to_vec_pretty(report)?).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// What was measured, and on what: what one needs to read figures a year later.
+/// The object and the conditions of a measurement, for reading the figures a year later.
 #[derive(Serialize)]
 pub(super) struct Machine {
     commit: String,

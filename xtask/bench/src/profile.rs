@@ -25,11 +25,11 @@ Samples are taken by the processor's clock, which every machine has: few virtual
 
 #[derive(clap::Subcommand)]
 enum What {
-    /// Where the nanoseconds of a packet go in the XDP program: by part of it, by helper, by line of source
+    /// Nanoseconds of a packet in the XDP program: by part of it, by helper, by line of source
     Kernel(sections::Args),
-    /// What single steps cost: a look-up, an atomic addition, a clock, measured by small programs
+    /// Cost of single steps: a look-up, an atomic addition, a clock, measured by small programs
     Steps(steps::Args),
-    /// What authentication would cost in the kernel: an experiment, beside userspace
+    /// Cost of authentication in the kernel: an experiment, beside userspace
     Hmac(hmac::Args),
     /// A flame graph of a process while it works: the slow path, the socket engine, or the sender
     Flame(flame::Args),

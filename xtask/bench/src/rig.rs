@@ -23,7 +23,7 @@ pub(super) struct Rig {
     harness: Harness,
     /// The table of sessions.
     table: TableLayout,
-    /// What the verifier said of the reflector's programs.
+    /// The verifier's costs of the reflector's programs.
     pub(super) costs: Vec<Cost>,
 }
 
@@ -33,7 +33,7 @@ impl Rig {
         Self::of(programs::load(reflector)?, Harness::load(floors)?, shape(65_536))
     }
 
-    /// The same for so many sessions at most.
+    /// Creates a rig for at most this many sessions.
     pub(super) fn sized(reflector: &Path, floors: &Path, sessions: u32) -> Result<Self> {
         let table = shape(sessions);
         let reflector = programs::load_sized(reflector, &[(name::SESSIONS, table.slots())])?;
@@ -71,7 +71,7 @@ impl Rig {
         self.run_by(case, sessions, harness::stride(sessions), repeat)
     }
 
-    /// The same once for each, by their numbers: made in the order of [`Rig::run_many`], they would lie in a map of the
+    /// Makes each session once, by number: made in the order of [`Rig::run_many`], they would lie in a map of the
     /// kernel's in the order in which they are then looked for, and that the processor does foresee.
     pub(super) fn make_many(&mut self, case: &Case, sessions: u32) -> Result<f64> {
         self.run_by(case, sessions, 1, sessions)

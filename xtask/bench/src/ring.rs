@@ -26,7 +26,7 @@ impl Ring {
         Ok(ring)
     }
 
-    /// The same of no interface yet.
+    /// Opens one on no interface yet.
     pub(super) fn unbound(kind: libc::c_int, frames: usize, frame: usize) -> Result<Self> {
         // SAFETY: takes no pointers; the descriptor is checked and then owned by us alone.
         let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };

@@ -35,7 +35,7 @@ const STEP: f64 = 1.6;
 const RESOLUTION: f64 = 1.06;
 /// A rate counts as reached if so much of it is.
 const REACHED: f64 = 0.97;
-/// Where the search gives up: more than one process can send.
+/// End of the search: more than one process can send.
 const HIGHEST_PPS: f64 = 2_000_000.0;
 
 #[derive(clap::Args)]
@@ -164,7 +164,7 @@ impl Bench<'_> {
         Ok((run, tap.departures()))
     }
 
-    /// How far packets were from an even schedule of this rate that none of them was ahead of.
+    /// Returns the distances of packets from an even schedule of this rate that none of them was ahead of.
     fn pacing(&self, subject: Subject, rate_pps: f64) -> Result<Pacing> {
         let (_, departures) = self.watched(subject, rate_pps, self.count(rate_pps))?;
         if departures.len() < 2 {
@@ -173,7 +173,7 @@ impl Bench<'_> {
         Ok(Pacing::new(rate_pps, rate(&departures), &departures))
     }
 
-    /// What nobody can go beyond.
+    /// Returns the limit for any program.
     fn floor(&self) -> Result<Floor> {
         let time = Duration::from_secs_f64(self.seconds);
         Ok(Floor {
@@ -186,7 +186,7 @@ impl Bench<'_> {
         })
     }
 
-    /// What it holds in memory after a tenth of the packets and after all of them.
+    /// Returns its memory after a tenth of the packets and after all of them.
     fn memory(&self, samples: u64) -> Result<Memory> {
         let rate_pps = 100_000.0;
         let running = self.programs.start_for_memory(self.net, rate_pps, samples)?;

@@ -27,7 +27,7 @@ use super::processors;
 use crate::objects;
 
 const ROUNDS: u32 = 5;
-/// What a flood takes to fill all queues.
+/// Time for a flood to fill all queues.
 const WARM_UP: Duration = Duration::from_millis(300);
 
 #[derive(clap::Args)]

@@ -43,7 +43,7 @@ pub(crate) struct Args {
     teaparty: Option<PathBuf>,
 }
 
-/// What is tried in a kernel.
+/// The files under test.
 pub(crate) struct Subject {
     /// The BPF object.
     pub(crate) object: PathBuf,
@@ -82,7 +82,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What a guest is to do.
+/// The task of a guest.
 pub(crate) enum Task {
     /// Load every program and tell what the verifier walked.
     Walk,
@@ -142,7 +142,7 @@ fn timed(kernel: &Kernel, subject: &Subject, task: &Task) -> Result<Vec<Message>
     Ok(messages)
 }
 
-/// The same in this machine's own kernel, in a process with namespaces of its own.
+/// Runs the checks in this machine's own kernel, in a process with namespaces of its own.
 fn here(subject: &Subject, only: Option<&str>) -> Result<Vec<Message>> {
     let mut command = exec::as_root(std::env::current_exe().context("cannot find the program itself")?);
     command.args(["kernels-inside", "checks", "--object"]).arg(&subject.object);

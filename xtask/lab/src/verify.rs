@@ -71,7 +71,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What one program costs one kernel's verifier.
+/// The cost of one program on one kernel's verifier.
 struct Row {
     kernel: &'static str,
     program: String,

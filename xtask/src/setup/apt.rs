@@ -59,7 +59,7 @@ pub fn get(packages: &[&str], steps: &mut Steps) -> Result<()> {
     })
 }
 
-/// What apt would do for a package, by a simulation.
+/// A simulation of apt for a package.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Simulation {
     /// Packages that would be installed: it, and what it depends on.

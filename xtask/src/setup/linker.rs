@@ -14,7 +14,7 @@ const VERSION: &str = "0.13.0";
 /// LLVM releases that this bpf-linker can be built on and that know how to read packet memory in words; see `build_ebpf`.
 const LLVM: std::ops::RangeInclusive<u32> = 22..=23;
 
-/// How many steps [`provide`] takes at most.
+/// The most steps of [`provide`].
 pub(super) const STEPS: usize = apt::STEPS + 1;
 
 pub(super) struct Linker {

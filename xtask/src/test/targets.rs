@@ -22,7 +22,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// What cargo would set for it.
+    /// Returns the environment that cargo would set for it.
     pub(super) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
         let mut variables = vec![("CARGO_MANIFEST_DIR", self.folder.clone())];
         variables.extend(self.program.clone().map(|program| ("CARGO_BIN_EXE_teaparty", program)));

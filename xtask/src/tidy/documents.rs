@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 /// Endings by which a word is taken for the name of a file of ours.
 const ENDINGS: [&str; 8] = [".rs", ".md", ".toml", ".json", ".sh", ".pcap", ".yaml", ".lua"];
 
-/// What `text`, the content of `document`, names and `files` lacks, each as `line: what`.
+/// Returns what `text`, the content of `document`, names and `files` lacks, each as `line: what`.
 ///
 /// Looked at are words between backquotes and targets of links, outside of fenced blocks. A path is right if it is
 /// one from the root or from the document's folder, or the end of one: of a section about a crate, the part inside it.

@@ -5,7 +5,7 @@ const UNDONE: [&str; 2] = [concat!("to", "do!("), concat!("unimpl", "emented!(")
 
 const ALLOW: [&str; 2] = [concat!("#[al", "low("), concat!("#![al", "low(")];
 
-/// What is wrong with a file of this content, each as `line: what`.
+/// Returns the problems of a file with this content, each as `line: what`.
 pub(super) fn problems(text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if !text.starts_with("//! ") {

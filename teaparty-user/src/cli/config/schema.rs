@@ -122,7 +122,7 @@ fn one_or_many(value: Value, description: String) -> Value {
     json!({ "description": description, "anyOf": [value, { "type": "array", "items": value }] })
 }
 
-/// What one value of an option may be.
+/// Returns the schema of one value of an option.
 fn value(arg: &Arg) -> Value {
     let kind = arg.get_value_parser();
     let is = |other: TypeId| kind.type_id() == other;

@@ -205,7 +205,7 @@ pub(super) fn named() -> impl Iterator<Item = (&'static str, &'static str)> {
 pub struct Example {
     /// The command line.
     pub words: &'static str,
-    /// What it does.
+    /// The description.
     pub what: &'static str,
 }
 

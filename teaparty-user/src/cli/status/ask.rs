@@ -22,7 +22,7 @@ const MAX_TOKEN: u64 = 4096;
 pub(super) struct Client {
     api: Api,
     token: Option<Zeroizing<String>>,
-    /// What an API by TLS is known by.
+    /// The roots for verifying an API over TLS.
     trust: Option<Arc<ClientConfig>>,
 }
 

@@ -14,10 +14,10 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::api::trust;
 
-/// How long each step of a request may take.
+/// Most time for each step of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where an API is.
+/// The address of an API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Api {
     /// `HOST:PORT`.
@@ -92,7 +92,7 @@ pub(super) fn connect(api: &Api, trust: Option<&Arc<ClientConfig>>) -> io::Resul
     }
 }
 
-/// Who should answer, of `HOST:PORT`.
+/// Parses the expected name of a server out of `HOST:PORT`.
 fn server_name(host: &str) -> io::Result<ServerName<'static>> {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
     trust::server_name(name).map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem))

@@ -11,7 +11,7 @@ use crate::clock::claimed_bound_ns;
 use crate::layout::nanos;
 use crate::layout::{clip, count, fold};
 
-/// What was seen.
+/// An observation.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Seen {
     #[serde(flatten)]
@@ -121,7 +121,7 @@ impl Seen {
         Ok(serde_json::to_string(&self.with_rates(past))?)
     }
 
-    /// The same with rates, where there is a past that knows the same counters.
+    /// Returns the same with rates, where there is a past that knows the same counters.
     fn with_rates(&self, past: Past<'_>) -> Self {
         let mut now = self.clone();
         let Some((elapsed, before)) = past else { return now };
@@ -176,7 +176,7 @@ impl Seen {
 }
 
 impl Reflector {
-    /// What it is, what it answers on, and its clock.
+    /// Returns the head: name, interfaces and clock.
     fn head(&self) -> String {
         let mut text = format!("teaparty {}: {}\n", self.version, self.state);
         // A String takes everything that is written to it.

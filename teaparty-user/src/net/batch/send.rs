@@ -12,7 +12,7 @@ use super::MAX_BATCH;
 /// Most packets and octets that travel to the network card as one (UDP segmentation offload).
 const MAX_TRAIN: (usize, usize) = (64, 60_000);
 
-/// Where a datagram is to go, and what its IP header is to say. `None` leaves a field to the socket's setting.
+/// The destination of a datagram and the fields of its IP header. `None` leaves a field to the socket's setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
     /// Destination; of the socket's address family.
@@ -82,8 +82,8 @@ impl SendBatch {
     /// One that hands neighbours that are equal but for their payload to the kernel as one (UDP segmentation offload),
     /// until the kernel refuses that. Those that ask for a transmit timestamp go by themselves.
     ///
-    /// What takes packets on this host before they are cut up, an XDP program in generic mode for one, sees a train as
-    /// one packet.
+    /// A program that takes packets before they are cut up, such as generic XDP, sees
+    /// a batch as one packet.
     pub fn with_trains() -> Self {
         Self { has_trains: true, ..Self::default() }
     }
@@ -196,7 +196,7 @@ impl SendBatch {
         self.items[self.next..].iter().map(|item| item.stamp_id)
     }
 
-    /// How many datagrams from `first` on go to the kernel as one.
+    /// Returns the number of datagrams from `first` on that go to the kernel as one.
     fn train_len(&self, first: usize) -> usize {
         let head = &self.items[first];
         if !self.has_trains || head.train == 0 {

@@ -57,7 +57,7 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, ConfigError> {
 /// The least spacing of replies that may be set: closer, and it would say more about our scheduler than about the network.
 const LEAST_INTERVAL: Duration = Duration::from_micros(10);
 
-/// What Reflected Test Packet Control may ask for.
+/// Returns the limits of Reflected Test Packet Control.
 pub(super) fn control_limits(settings: &Settings) -> Result<ControlLimits, ConfigError> {
     let field = "reflected-control-interval";
     let interval = parse_duration(&settings.reflected_control_interval).map_err(wrong(field))?;

@@ -31,13 +31,13 @@ pub struct SessionSettings {
     /// Session-Sender Identifier; 0 for none
     #[arg(long)]
     pub ssid: u16,
-    /// Where the key of its base packets is, which makes it authenticated: a file, credential:NAME, env:NAME or fd:N
+    /// Source of the key of its base packets, which makes it authenticated: a file, credential:NAME, env:NAME or fd:N
     #[arg(long)]
     pub key_file: Option<String>,
-    /// Where the key of its HMAC TLVs is, likewise
+    /// Source of the key of its HMAC TLVs, in the same forms
     #[arg(long)]
     pub tlv_key_file: Option<String>,
-    /// What follows the base packet is padding, not TLVs, and so is what stands in the SSID's place: a packet is of this session
+    /// The octets after the base packet are padding, not TLVs, and so are those in the SSID's place: a packet is of this session
     /// whatever that is
     #[arg(long)]
     pub no_tlv: bool,
@@ -53,7 +53,7 @@ pub struct SessionSettings {
 }
 
 impl SessionSettings {
-    /// What the reflector needs, checked; `ports` are those that it listens on, ascending. Reads the keys.
+    /// Returns the checked session; `ports` are those that it listens on, ascending. Reads the keys.
     pub fn spec(&self, ports: &[u16], keys: &KeyLoader) -> Result<SessionSpec, ConfigError> {
         let source = self.source.ok_or_else(|| {
             wrong("source")("is missing: give the address of the Session-Sender, such as \"192.0.2.1\"".into())

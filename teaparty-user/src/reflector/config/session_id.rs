@@ -27,11 +27,11 @@ impl Part {
 /// Why no packet could ever be of a session.
 #[derive(Clone, Debug)]
 pub struct Misfit {
-    /// What of it does not fit.
+    /// The part that does not fit.
     pub part: Part,
-    /// What is wrong with that.
+    /// The problem.
     pub what: &'static str,
-    /// What to do.
+    /// The remedy.
     pub remedy: String,
 }
 

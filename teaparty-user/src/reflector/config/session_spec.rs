@@ -29,17 +29,17 @@ pub struct SessionId {
 /// A session to be provisioned. It holds keys, and so is never serialised.
 #[derive(Clone, Debug)]
 pub struct SessionSpec {
-    /// Which one; wildcards as in [`SessionId`].
+    /// Its key; wildcards as in [`SessionId`].
     pub id: SessionId,
     /// Its keys; one for base packets makes it authenticated.
     pub keys: SessionKeys,
-    /// What follows the base packet is padding.
+    /// The octets after the base packet are padding.
     pub no_tlv: bool,
     /// The loop guard does not apply.
     pub is_loop_exempt: bool,
     /// Format of timestamps, where it is not the reflector's.
     pub format: Option<Format>,
-    /// What Extra Padding is compared with where a packet states no Bit Error Pattern; `None` for ff00.
+    /// Pattern that Extra Padding is compared with where a packet states no Bit Error Pattern; `None` for ff00.
     pub bit_error_pattern: Option<Arc<[u8]>>,
 }
 
@@ -124,7 +124,7 @@ impl SessionSpec {
         Self { id, keys, no_tlv: false, is_loop_exempt: false, format: None, bit_error_pattern: None }
     }
 
-    /// What the engines need to know of it.
+    /// Returns the session as the engines need it.
     pub fn provisioned(&self) -> Provisioned {
         let mut flags = 0;
         for (flag, is_set) in [

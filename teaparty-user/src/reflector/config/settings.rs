@@ -36,14 +36,14 @@ pub struct Settings {
     /// Answer frames whatever VLAN tags they have, not only those of VLANs that the host has on the interface
     #[arg(long)]
     pub any_vlan: bool,
-    /// How to attach the XDP program: auto tries native, then skb, then off
+    /// Mode of attaching the XDP program: auto tries native, then skb, then off
     #[arg(long, value_name = "MODE")]
     pub xdp_mode: XdpMode,
     /// Without XDP, take whole frames from a packet socket, so that MAC addresses and IP headers can be reflected. With XDP
     /// nothing changes: it works at link level anyway
     #[arg(long)]
     pub link_layer: bool,
-    /// Whether the XDP program verifies UDP checksums before it answers: auto where sessions are stateful; always, which is
+    /// Verification of UDP checksums by the XDP program before it answers: auto where sessions are stateful; always, which is
     /// meant without a value; never
     #[arg(
         long,
@@ -145,11 +145,11 @@ pub struct Settings {
     /// Code point of one experimental TLV, such as history=244; may repeat
     #[arg(long, value_name = "NAME=N")]
     pub tlv_code: Vec<String>,
-    /// Where the key is that authenticates every session without one of its own: a file, credential:NAME (systemd),
+    /// Source of the key that authenticates every session without one of its own: a file, credential:NAME (systemd),
     /// env:NAME or fd:N
     #[arg(long, value_name = "SOURCE")]
     pub auth_key_file: Option<String>,
-    /// Where the key of HMAC TLVs is, likewise; else the one of --auth-key-file holds for them too
+    /// Source of the key of HMAC TLVs, in the same forms; without it, --auth-key-file applies to them too
     #[arg(long, value_name = "SOURCE")]
     pub tlv_key_file: Option<String>,
     /// Leave the XDP program answering when this process ends; the next start goes on with it, `teaparty detach` removes it

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::parse_duration;
 
-/// How the XDP program is to be attached.
+/// The mode of attaching the XDP program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum XdpMode {
@@ -37,7 +37,7 @@ impl XdpMode {
     }
 }
 
-/// Which addresses a Destination Node Address TLV may name (RFC 9503 §3). The reply leaves from the one that it names.
+/// The addresses that a Destination Node Address TLV may name (RFC 9503 §3). The reply leaves from the one that it names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DestinationNode {
@@ -50,7 +50,7 @@ pub enum DestinationNode {
     None,
 }
 
-/// Which UDP checksums the XDP program verifies. The controller and the network stack always do.
+/// The UDP checksums that the XDP program verifies. The controller and the network stack always do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VerifyChecksums {
@@ -85,7 +85,7 @@ pub enum TlvProfile {
     Earlier,
 }
 
-/// How many packets one source may send: a rate, and how far it may run ahead of it.
+/// The packets that one source may send: a rate, and the burst beyond it.
 ///
 /// Written `PPS:BURST`, or as a number alone, which may burst to a fifth of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,7 +165,7 @@ impl From<RateLimit> for String {
     }
 }
 
-/// How many leading bits of a source address the rate limit counts by.
+/// The leading bits of a source address that the rate limit counts by.
 ///
 /// Written `V6[:V4]`: the length for IPv6, and the one for IPv4 where that is not 32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

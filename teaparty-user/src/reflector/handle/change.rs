@@ -35,7 +35,7 @@ impl ReflectorHandle {
         })
     }
 
-    /// How many keys a provisioned session has: for the base packet, and for the HMAC TLV.
+    /// Returns the number of keys of a provisioned session: for the base packet, and for the HMAC TLV.
     pub fn key_counts(&self, id: SessionId) -> Result<(usize, usize), SessionError> {
         self.provisioned(id).map(|session| (session.keys.base.len(), session.keys.tlv.len()))
     }

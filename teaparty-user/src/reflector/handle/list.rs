@@ -20,7 +20,7 @@ use crate::sync::locked;
 pub struct SessionStatus {
     /// Interface that it comes by; `None` for one that was configured and has not been seen.
     pub interface: Option<String>,
-    /// Which one.
+    /// The session.
     pub id: SessionId,
     /// True if it, or the wildcard it was made from, was configured.
     pub is_provisioned: bool,
@@ -34,11 +34,11 @@ pub struct SessionStatus {
     pub replies: u64,
     /// Sequence Number of the last request.
     pub last_sender_sequence: u32,
-    /// When the last packet came, in nanoseconds since 1970, UTC by the clock as it is set now; 0 for none.
+    /// Arrival of the last packet, in nanoseconds since 1970, UTC by the clock as it is set now; 0 for none.
     pub last_received_ns: u64,
 }
 
-/// Where the sessions of an interface are read.
+/// The source of an interface's sessions.
 struct Source {
     interface: String,
     shared: Arc<Shared>,
@@ -104,7 +104,7 @@ impl ReflectorHandle {
         self.sessions().into_iter().filter(|status| status.interface.is_some()).map(|status| status.id).collect()
     }
 
-    /// What sessions are read from, and those that were configured.
+    /// Returns the sources of sessions, and those that were configured.
     fn sources(&self) -> (Vec<Source>, ProvisionedSet) {
         let state = locked(&self.state);
         let sources = state.slots.iter().filter_map(|(name, instance)| {

@@ -35,7 +35,7 @@ impl ReflectorHandle {
     /// limits, allow-list, addresses and default keys, all of it or nothing. A packet is judged by the one or by the other.
     ///
     /// `base` is the configuration that `config` was made from; the caller begins anew where that is not in force any more.
-    /// What takes a restart is refused by name.
+    /// A setting that needs a restart is refused by name.
     pub fn reconfigure(&self, base: &Arc<Config>, config: Config) -> Result<Vec<String>, ReconfigureError> {
         let mut state = locked(&self.state);
         if !Arc::ptr_eq(base, &state.config) {
@@ -67,7 +67,7 @@ impl ReflectorHandle {
     }
 }
 
-/// What differs between two configurations: what can change here and now, and what takes a restart.
+/// Returns the differences between two configurations: those that can change here and now, and those that need a restart.
 pub(crate) fn changes(config: &Config, base: &Config) -> (Vec<String>, Vec<String>) {
     let (mut live, mut restart) = config.settings.changes(&base.settings);
     if let Some(at) = live.iter().position(|name| name == TAKES_PRIVILEGE)

@@ -20,7 +20,7 @@ use crate::sync::locked;
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
-    /// Whether it is there.
+    /// True if it is present.
     pub is_present: bool,
     /// `native`, `skb` or `off`.
     pub xdp_mode: &'static str,
@@ -30,7 +30,7 @@ pub struct InterfaceStatus {
     pub transmit_errors: u64,
     /// The XDP program's number in the kernel.
     pub program_id: Option<u32>,
-    /// Whether maps of an earlier controller were taken over.
+    /// True if maps of an earlier controller were adopted.
     pub is_adopted: bool,
     /// Listening ports.
     pub ports: Vec<u16>,
@@ -39,7 +39,7 @@ pub struct InterfaceStatus {
     pub addresses: Vec<IpAddr>,
 }
 
-/// Which part of the reflector dealt with a packet.
+/// The part of the reflector that handled a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Path {
@@ -67,7 +67,7 @@ impl Path {
 pub struct Count {
     /// Interface.
     pub interface: String,
-    /// Who counted.
+    /// The part that counted.
     pub path: Path,
     /// `reflect`, `punt`, `drop` or `pass`.
     pub verdict: &'static str,
@@ -129,7 +129,7 @@ impl ReflectorHandle {
         counts
     }
 
-    /// How long packets stayed in the controller, by interface and path.
+    /// Returns the residence times of packets in the controller, by interface and path.
     pub fn residences(&self) -> Vec<(String, Path, Residences)> {
         let state = locked(&self.state);
         let present = state.slots.iter().filter_map(|(name, instance)| Some((name, instance.as_ref()?)));
@@ -143,7 +143,7 @@ impl ReflectorHandle {
     }
 }
 
-/// What was counted on an interface that is away.
+/// The counts of an interface that is away.
 pub(in crate::reflector) struct Away {
     /// By the controller.
     pub(in crate::reflector) tally: Arc<Tally>,

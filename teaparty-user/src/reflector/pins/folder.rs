@@ -19,7 +19,7 @@ use crate::net::xdp_link::Link;
 /// Name of the map in an interface's folder that says which interface that is.
 pub const IDENTITY: &str = "identity";
 
-/// How a folder is opened: a symbolic link is an error.
+/// Flags for opening a folder: a symbolic link is an error.
 const FOLDER: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 /// Mode of folders that we make: nobody else can open them, and so nobody else can hold their lock.
 const OURS_ALONE: Mode = Mode::S_IRWXU;
@@ -156,12 +156,12 @@ impl Folder {
         target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// Where it is now, for people.
+    /// Returns its present path, for people.
     pub fn path(&self) -> PathBuf {
         path_of(&self.name())
     }
 
-    /// Where it is reached, whatever it is called and whatever takes its name.
+    /// Returns a path that reaches it under any name and whatever takes its name.
     pub fn door(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.fd.as_raw_fd()).into()
     }

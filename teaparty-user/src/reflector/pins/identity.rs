@@ -16,7 +16,7 @@ use crate::net::xdp_link::Link;
 /// Cookie of the network namespace, number of the interface.
 type Identity = [u64; 2];
 
-/// Where the interface of a folder is.
+/// The place of a folder's interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In this network namespace, with this number.

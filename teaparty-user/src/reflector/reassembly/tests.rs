@@ -9,7 +9,7 @@ use super::*;
 const PORT: u16 = 862;
 const SECOND: u64 = 1_000_000_000;
 
-/// What a reassembly tells its engine.
+/// A reassembly with a clock, for tests.
 #[derive(Default)]
 struct Bench {
     reassembly: Reassembly,
@@ -286,7 +286,7 @@ fn no_source_and_not_all_together_take_more_than_their_part() {
     assert_eq!(bench.counted, [(Reason::FragmentDiscarded, 1)]);
 }
 
-/// What may be made of fragments, naively: one octet after the other.
+/// A naive reassembly: one octet after the other.
 #[derive(Default)]
 struct Naive {
     octets: std::collections::BTreeMap<usize, u8>,

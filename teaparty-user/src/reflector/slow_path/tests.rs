@@ -138,7 +138,7 @@ fn reflect(vector: &Vector, request: &[u8]) -> (Outcome, Vec<&'static str>) {
     reflect_again(vector, request, Control::First(&Arc::default()))
 }
 
-/// The same for a reply that may be another one to the same request.
+/// Reflects a request that may already have a reply.
 fn reflect_again(vector: &Vector, request: &[u8], control: Control<'_>) -> (Outcome, Vec<&'static str>) {
     let chain = vector.ctx.extension_headers.concat();
     let job = job(vector, &chain, control);

@@ -18,7 +18,7 @@ const READS_AT_ONCE: u32 = 4;
 /// Batches of a port that are taken in before packets are given up.
 const READS_OF_ALL: u32 = 64;
 
-/// The same moment on both clocks.
+/// One moment on both clocks.
 #[derive(Clone, Copy)]
 struct Now {
     realtime_ns: u64,

@@ -40,12 +40,12 @@ impl Reader {
         Self::Here(ReceiveBatch::new(BATCH, payload))
     }
 
-    /// The same on a thread of its own, which goes before all others if `is_realtime`.
+    /// Starts a thread for receiving, with real-time priority if `is_realtime`.
     pub(super) fn beside(socket: &Arc<Socket>, payload: usize, is_realtime: bool) -> io::Result<Self> {
         Thread::start(Arc::clone(socket), payload, is_realtime).map(Self::Beside)
     }
 
-    /// Whether nothing is under way: all that came before this call, [`Reader::take`] brings or has brought.
+    /// Returns true if nothing is in transit: [`Reader::take`] brings or has brought all that came before this call.
     pub(super) fn is_settled(&self, socket: &Socket) -> io::Result<bool> {
         match self {
             Self::Here(_) => Ok(true),
@@ -84,7 +84,7 @@ impl Reader {
         }
     }
 
-    /// What to wait for besides the socket itself.
+    /// Returns what to wait for besides the socket itself.
     pub(super) fn bell(&self) -> Option<&dyn AsFd> {
         match self {
             Self::Here(_) => None,
@@ -205,7 +205,7 @@ impl Worker {
         }
     }
 
-    /// Whether there were datagrams; they are under way to the engine then.
+    /// Returns true if there were datagrams; they are then on the way to the engine.
     fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<bool> {
         self.is_busy.store(true, Ordering::SeqCst);
         let has_some = self.socket.receive(batch)? > 0;

@@ -20,7 +20,7 @@ pub enum Change {
     Add {
         /// The place, by which events name it.
         place: usize,
-        /// Where packets go; of a family that there is a socket for.
+        /// Destination of the packets; of a family that there is a socket for.
         address: SocketAddr,
         /// Session-Sender Identifier, which no other session has; 0 for none.
         ssid: u16,

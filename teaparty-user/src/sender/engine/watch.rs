@@ -65,7 +65,7 @@ impl<C: Clock> Engine<'_, C> {
         sink(Event::Notice { target: None, text });
     }
 
-    /// What makes a host send faster.
+    /// Returns advice for a higher rate.
     fn advice(&self) -> &'static str {
         let rate = self.config.plan.packets_per_second(self.sessions.len());
         if rate >= MANY_PPS && !self.config.has_trains {

@@ -8,7 +8,7 @@ use super::Claim;
 /// Replies that are remembered, to know a copy when it comes.
 const DEPTH: usize = 64;
 
-/// What a session expects of its bursts.
+/// The bursts that a session expects.
 #[derive(Debug)]
 pub(super) struct Bursts {
     /// Replies that each packet asks for.

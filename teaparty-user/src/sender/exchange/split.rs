@@ -10,7 +10,7 @@
 
 use serde::Serialize;
 
-/// Where packets were lost.
+/// Losses by direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Split {
     /// True if the reflector counts its replies itself: known to, or not known.
@@ -24,16 +24,16 @@ pub struct Split {
     pub unattributed: u64,
 }
 
-/// What one reply shows of the reflector's counting.
+/// Evidence of the reflector's counting from one reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Evidence {
     /// The reply's own Sequence Number.
     pub(super) number: u32,
     /// T3 in nanoseconds, on the reflector's clock.
     pub(super) t3_ns: u64,
-    /// When its packet left (monotonic).
+    /// Departure of its packet (monotonic).
     pub(super) departed_ns: u64,
-    /// When it came (monotonic).
+    /// Arrival (monotonic).
     pub(super) arrived_ns: u64,
 }
 
@@ -51,7 +51,7 @@ struct Life {
     last_number: i64,
     /// Bit k: whether the number `last_number - k` has been seen.
     seen: u128,
-    /// What came with `last_number`.
+    /// The evidence that came with `last_number`.
     newest: Evidence,
     /// The first and the last packet with a reply.
     first_index: u64,
@@ -103,7 +103,7 @@ impl Spare {
 struct Gap {
     since: u64,
     numbers: u64,
-    /// How many such numbers turned up with a later packet.
+    /// Numbers of that kind that arrived with a later packet.
     filled: u64,
     /// Packets lost since the gap opened.
     lost: u64,
@@ -135,7 +135,7 @@ impl Life {
         }
     }
 
-    /// How far a number is ahead of the last one.
+    /// Returns the distance of a number from the last one.
     fn ahead(&self, number: u32) -> i64 {
         i64::from(number.wrapping_sub(self.last_number as u32) as i32)
     }

@@ -20,7 +20,7 @@ use teaparty_common::wire::TrafficClass;
 
 /// Returns the line about one packet, folded to `columns`. `name` is the target's, where there are several.
 ///
-/// Which fields it has depends on `columns` alone and not on their values, so that lines stay alike.
+/// Its fields depend on `columns` alone and not on their values, so that lines stay aligned.
 pub fn line(record: &Record, name: Option<&str>, columns: usize) -> String {
     let head = name.map_or_else(String::new, |name| format!("{name}: "));
     let Some(reply) = &record.reply else {
@@ -175,7 +175,7 @@ fn describe(text: &mut String, session: &Session, config: &Config, columns: usiz
     }
 }
 
-/// What U means for a TLV: a reflector may know it, and not do what it asks unless it is allowed.
+/// Returns the meaning of U for a TLV: a reflector may know it, and require permission for it.
 fn unrecognized(name: &str) -> &'static str {
     match REGISTRY.iter().find(|entry| entry.name == name).and_then(|entry| entry.allowed_by) {
         Some(_) => "not recognised or not allowed",
@@ -272,7 +272,7 @@ const FIGURES: [Figure; 8] = [
     ("jitter", |_, variation| variation.jitter().map(|jitter| jitter.round() as i64)),
 ];
 
-/// The same by importance: as many as there is room for are shown.
+/// Columns by importance: as many as fit are shown.
 const IMPORTANCE: [&str; 8] = ["p50", "p99", "max", "jitter", "min", "mean", "p99.9", "p90"];
 
 /// Returns the figures that a table of so many columns has.
@@ -338,7 +338,7 @@ fn clocks(text: &mut String, statistics: &Statistics) {
     let _ = writeln!(text, "T1 by {t1}, T4 by {t4}");
 }
 
-/// Who took so many timestamps: all of them, or some.
+/// Returns the sources of timestamps: of all of them, or of some.
 fn sources(samples: u64, hardware: u64, kernel: u64) -> String {
     let counts =
         [(hardware, "the network card"), (kernel, "the kernel"), (samples - hardware - kernel, "this process")];
@@ -392,7 +392,7 @@ fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "of none".into() } else { format!("{:.3} %", part as f64 / whole as f64 * 100.0) }
 }
 
-/// Who took a timestamp, for streams.
+/// Returns the name of a timestamp's source, for streams.
 pub(super) fn stamp_label(source: StampSource) -> &'static str {
     match source {
         StampSource::Hardware => "hardware",

@@ -191,7 +191,7 @@ fn add(total: &mut Counts, counts: Counts) {
     total.loss_burst_max = total.loss_burst_max.max(counts.loss_burst_max);
 }
 
-/// What is not known of one target is not known of all.
+/// Adds a split; a field that is unknown for one target is unknown for all.
 fn add_split(total: &mut Split, split: Split) {
     let sum = |a: Option<u64>, b: Option<u64>| Some(a? + b?);
     total.is_stateful &= split.is_stateful;

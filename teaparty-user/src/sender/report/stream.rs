@@ -35,7 +35,7 @@ pub const COLUMNS: [&str; 26] = [
     "ssid",
     "elapsed_ns",
 ];
-/// Where the TLVs are.
+/// Index of the TLV column.
 const TLVS: usize = 23;
 
 /// One packet as values in the order of [`COLUMNS`]; null for what is not known. `start_ns` is when the run began.

@@ -104,7 +104,7 @@ fn begin(heading: &str) -> String {
     )
 }
 
-/// Where a measurement comes from; of a histogram log, or a stream without a summary, that is not known.
+/// Writes the origin of a measurement; for a histogram log, or a stream without a summary, it is unknown.
 fn origin(html: &mut String, saved: &Saved) {
     let summary = &saved.summary;
     let length = nanos(summary["duration_ns"].as_i64().unwrap_or(0));

@@ -68,7 +68,7 @@ pub(super) fn read(name: String, content: &[u8]) -> anyhow::Result<Saved> {
     Ok(Saved { name, summary, caveat: None, tracks })
 }
 
-/// What a summary of a run would say of a target, as far as the log knows.
+/// Returns a target's summary, as far as the log has its figures.
 fn summary(target: &str, distributions: &Distributions) -> Value {
     let mut summary = Map::from_iter([("target".to_owned(), json!(target)), ("address".to_owned(), json!(target))]);
     for (quantity, distribution) in distributions {

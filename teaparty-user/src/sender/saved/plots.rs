@@ -146,7 +146,7 @@ pub(super) fn over_time(html: &mut String, track: &Track) {
     }
 }
 
-/// How often round trips of each length occurred, up to the 99th percentile: of one measurement, or of several on the same
+/// Draws the distribution of round trips, up to the 99th percentile: of one measurement, or of several on the same
 /// axes. Each is a list of lengths and how many there were.
 pub(super) fn histogram(html: &mut String, all: &[(Series<'_>, &Vec<(i64, u64)>)]) {
     let all: Vec<_> = all.iter().filter(|(_, counts)| !counts.is_empty()).collect();
@@ -247,7 +247,7 @@ pub(super) fn quantiles(html: &mut String, all: &[(Series<'_>, &Value)]) {
     end(html);
 }
 
-/// Where packets went: received, lost on either way, or nobody knows where, as one bar.
+/// Draws the fates of packets as one bar: received, lost in either direction, or unattributed.
 pub(super) fn fates(html: &mut String, target: &Value) {
     let Some(sent) = target["sent"].as_f64().filter(|sent| *sent > 0.0) else { return };
     let count = |key: &str| target[key].as_f64().unwrap_or(0.0);

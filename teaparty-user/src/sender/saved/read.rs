@@ -86,7 +86,7 @@ fn missing(summary: &Value) -> Option<String> {
     })
 }
 
-/// What a stream has beside its summary.
+/// The data of a stream beside its summary.
 #[derive(Default)]
 struct Stream {
     tracks: BTreeMap<String, Track>,

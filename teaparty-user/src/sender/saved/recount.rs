@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::sender::stats::Statistics;
 
-/// What the lines about one target add up to.
+/// The totals of the lines about one target.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recount {
     statistics: Statistics,
@@ -87,7 +87,7 @@ impl Recount {
         index
     }
 
-    /// What a summary would say of the target, as far as the lines tell. They have no address.
+    /// Returns the target's summary, as far as the lines allow. They have no address.
     fn summary(&self, target: &str) -> Value {
         let statistics = &self.statistics;
         json!({
@@ -130,7 +130,7 @@ pub(super) fn summary<'a>(targets: impl Iterator<Item = (&'a str, &'a Recount)> 
     })
 }
 
-/// What is to be said of figures that were computed again.
+/// Returns the caveat for recomputed figures.
 pub(super) fn caveat(lines: u64, is_torn: bool) -> String {
     let torn = if is_torn { "; its last line is torn and left out" } else { "" };
     format!("without a summary: recomputed from {lines} lines, the run was cut off{torn}")

@@ -9,9 +9,9 @@ const MOST_POINTS: usize = 5_000;
 /// Packets over time, thinned out evenly as they become too many.
 #[derive(Clone, Debug)]
 pub(super) struct Thinned<T> {
-    /// What is kept, in the order of its coming.
+    /// The kept items, in the order of arrival.
     pub(super) kept: Vec<T>,
-    /// How many there were.
+    /// The number of all items.
     pub(super) seen: u64,
     /// One of so many is kept.
     step: u64,
@@ -40,16 +40,16 @@ impl<T> Thinned<T> {
     }
 }
 
-/// What a file says of a target's packets.
+/// A file's data of a target's packets.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Track {
-    /// When a reply came, and its round trip; both in nanoseconds, the first since 1970.
+    /// Arrival of a reply, and its round trip; both in nanoseconds, the first since 1970.
     pub(super) replies: Thinned<(u64, i64)>,
-    /// When packets were sent that were lost.
+    /// Transmit times of lost packets.
     pub(super) losses: Thinned<u64>,
     /// The round trips of all replies.
     pub(super) round_trip: Distribution,
-    /// What stands in for a summary, should there be none.
+    /// The substitute for a missing summary.
     pub(super) recount: Recount,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Which packets carry the report. The first one does; another one when the timer expires.
+/// Selects the packets that carry the report: the first one, and another one when the timer expires.
 #[derive(Debug)]
 pub(super) struct AccessTimer {
     interval_ns: u64,
@@ -19,7 +19,7 @@ impl AccessTimer {
         Self { interval_ns, left: retransmissions, due_ns: None, is_told: false, is_over: false }
     }
 
-    /// When the report is to be sent again.
+    /// Returns the time of the next report.
     pub(super) fn due_ns(&self) -> Option<u64> {
         self.due_ns
     }

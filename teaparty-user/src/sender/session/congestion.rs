@@ -54,7 +54,7 @@ fn stretched_ns(config: &Config, stretch: u32) -> u32 {
     u32::try_from(interval_ns.saturating_mul(stretch.into())).unwrap_or(u32::MAX)
 }
 
-/// When marks were seen last and acted upon.
+/// Times of the last congestion marks and of the last reaction.
 #[derive(Debug, Default)]
 pub(super) struct Congestion {
     changed_at: Option<u64>,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-/// Whether a burst is under way.
+/// The pause during a burst of replies.
 #[derive(Debug)]
 pub(super) struct Pause {
     /// Between two replies of a burst.

@@ -17,7 +17,7 @@ use super::super::tlvs::words::{self, Marks};
 use super::Session;
 use super::marks::is_congested;
 
-/// How often the TLVs of one name came back as what.
+/// Counts of the outcomes of TLVs with one name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct TlvTally {
     /// Usable.
@@ -32,7 +32,7 @@ pub struct TlvTally {
     pub not_authentic: u64,
     /// Behind a malformed one.
     pub skipped: u64,
-    /// What the one in the last reply says.
+    /// The description of the one in the last reply.
     pub words: String,
     /// Its fields.
     pub value: Value,
@@ -126,7 +126,7 @@ impl Session {
         Some(format!("the reflector does not know {}: left out from now on", names.join(", ")))
     }
 
-    /// How often TLVs came back as what, by name, with what those of the last reply say.
+    /// Returns the outcomes of TLVs by name, with the descriptions of those in the last reply.
     pub fn tlvs(&self, config: &Config) -> BTreeMap<String, TlvTally> {
         let name =
             |kind: Option<Kind>, code| words::name(&Answer { code, kind, outcome: Outcome::Answered, value: &[] });

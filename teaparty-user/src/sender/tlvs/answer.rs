@@ -12,7 +12,7 @@ use crate::crypto::Key;
 /// TLVs of a reply that are looked at; a packet of 64 KiB can hold 16,000 empty ones.
 const MAX_TLVS: usize = 512;
 
-/// What a TLV came back as.
+/// The outcome of a TLV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -49,22 +49,22 @@ impl Outcome {
 pub struct Answer<'a> {
     /// Its type on the wire.
     pub code: u8,
-    /// What it is, if we know the type.
+    /// Its kind, if we know the type.
     pub kind: Option<Kind>,
-    /// Whether its Value may be used.
+    /// The verdict on its Value.
     pub outcome: Outcome,
     /// Its Value, cut to what is there.
     pub value: &'a [u8],
 }
 
-/// How the TLVs of replies are to be checked.
+/// The rules for checking the TLVs of replies.
 #[derive(Clone, Copy)]
 pub struct Check<'a> {
-    /// Which type means what.
+    /// The mapping of types to kinds.
     pub policy: &'a Policy,
     /// Key of the HMAC TLV, if replies are to have one.
     pub key: Option<&'a Key>,
-    /// What was asked. A Reflected Test Packet Control that was short may come back so.
+    /// The TLVs that were sent. A Reflected Test Packet Control that was short may come back so.
     pub sent: &'a [Request],
 }
 

@@ -13,7 +13,7 @@ use crate::exit::UsageError;
 /// An Access Report and how persistently it is told (RFC 8972 §4.6).
 #[derive(Clone, Copy, Debug)]
 pub struct AccessReport {
-    /// What it says.
+    /// The report.
     pub access: Access,
     /// It is sent again when no reply has held it for so long.
     pub timer: Duration,
@@ -21,7 +21,7 @@ pub struct AccessReport {
     pub retransmissions: u32,
 }
 
-/// What a chain of TLVs asks for.
+/// The requests of a chain of TLVs.
 #[derive(Clone, Debug)]
 pub struct Chain {
     /// The TLVs of every packet, in order.

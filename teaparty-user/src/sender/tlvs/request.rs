@@ -19,7 +19,7 @@ use zerocopy::{FromBytes, IntoBytes};
 /// The type that `unrecognized` sends: experimental, and nobody's as far as we know.
 pub const UNRECOGNIZED_CODE: u8 = 250;
 
-/// What of a TLV's Value differs from packet to packet.
+/// The part of a TLV's Value that differs from packet to packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
     /// Nothing.
@@ -35,15 +35,15 @@ pub enum Fill {
 /// One TLV of a test packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// What it is; `None` for a type that no reflector should know.
+    /// Its kind; `None` for a type that no reflector should know.
     pub kind: Option<Kind>,
     /// The Value as far as it is the same in every packet.
     pub value: Vec<u8>,
-    /// What differs.
+    /// The part that differs.
     pub fill: Fill,
 }
 
-/// What an Access Report says (RFC 8972 §4.6), and how persistently.
+/// The content of an Access Report (RFC 8972 §4.6), and its persistence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
     /// Access ID: 1 3GPP, 2 Non-3GPP.
@@ -195,7 +195,7 @@ impl Request {
         Self::fixed(Kind::ReflectedControl, value)
     }
 
-    /// The same without what fills it to the least Length: the fixed part alone, for a reflector that takes no other.
+    /// Creates one without padding to the least Length: the fixed part alone, for a reflector that takes no other.
     pub fn reflected_control_short(length: u16, count: u16, interval_ns: u32) -> Self {
         let mut request = Self::reflected_control(length, count, interval_ns);
         request.value.truncate(size_of::<ReflectedControl>());

@@ -17,12 +17,12 @@ use zerocopy::FromBytes;
 use super::answer::{Answer, Outcome, body, subs};
 use super::request::UNRECOGNIZED_CODE;
 
-/// What one TLV of one reply says.
+/// The finding of one TLV of one reply.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
     /// Name in the registry, or the type's number where we don't know it.
     pub tlv: String,
-    /// Whether its Value may be used.
+    /// The verdict on its Value.
     pub outcome: Outcome,
     /// In words.
     pub words: String,
@@ -78,7 +78,7 @@ pub fn name(answer: &Answer<'_>) -> String {
     }
 }
 
-/// What a TLV says.
+/// Returns the finding of a TLV.
 pub fn finding(answer: &Answer<'_>, marks: Marks) -> Finding {
     let told = match (answer.outcome, answer.kind) {
         (Outcome::Answered, Some(kind)) => tell(kind, answer.value, marks),
@@ -182,7 +182,7 @@ fn tell(kind: Kind, value: &[u8], marks: Marks) -> Option<(String, Value)> {
     })
 }
 
-/// Whether the path changed what we sent, given what the reflector says it received.
+/// Describes changes of our marking by the path, given what the reflector says it received.
 fn forward(received: TrafficClass, marks: Marks) -> String {
     let mut changes = Vec::new();
     if received.dscp() != marks.sent.dscp() {
@@ -198,7 +198,7 @@ fn forward(received: TrafficClass, marks: Marks) -> String {
     }
 }
 
-/// What a reply was to be given.
+/// The marking that was requested for a reply.
 struct Wanted {
     dscp: Dscp,
     /// `None` where the reflector promises nothing about it.
@@ -220,7 +220,7 @@ impl Wanted {
         }
     }
 
-    /// Whether the reply arrived with it.
+    /// Describes the marking of the reply as it arrived.
     fn words(&self, marks: Marks) -> String {
         let wanted = Self::say(self.dscp, self.ecn);
         let Some(reply) = marks.reply else { return format!("reply was to have {wanted}") };

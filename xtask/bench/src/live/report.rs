@@ -7,7 +7,7 @@ use super::super::options::{self, Machine};
 use super::MANY_PPS;
 use super::subjects::{self, Subject};
 
-/// What one round gave for one subject.
+/// The result of one round for one subject.
 #[derive(Default)]
 pub(super) struct Round {
     /// Replies per second under a flood, and the part of its packets that was not answered.
@@ -25,7 +25,7 @@ pub(super) struct Round {
     pub(super) many: Option<Truth>,
 }
 
-/// What the timestamps of one run of packets say: p50, p99 and p99.9 in microseconds.
+/// The timestamps of one run of packets: p50, p99 and p99.9 in microseconds.
 pub(super) struct Truth {
     /// Packets per second that were sent; one at a time, which may be fewer than was asked for.
     pub(super) sent_pps: f64,

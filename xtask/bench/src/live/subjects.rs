@@ -70,7 +70,7 @@ pub(super) static ALL: [Subject; 10] = [
     reflector(STAMP_SUITE, Answerer::StampSuite, Kinds::Base),
 ];
 
-/// What subjects are made of, and the processor for those that are processes.
+/// The programs of subjects, and the processor for those that are processes.
 pub(super) struct Programs {
     pub(super) teaparty: PathBuf,
     pub(super) stamp_suite: PathBuf,

@@ -49,7 +49,7 @@ pub(super) struct Args {
 enum Process {
     /// The controller, with authenticated packets that the XDP program hands over
     Ring,
-    /// The same, with requests for History
+    /// Authenticated packets with requests for History
     History,
     /// The socket engine, with authenticated packets
     Socket,
@@ -93,7 +93,7 @@ struct Flame<'a> {
 }
 
 impl Flame<'_> {
-    /// What perf says of the process while it works, and what it worked at.
+    /// Returns perf's samples of the process at work, and its load.
     fn sample(&self) -> Result<(String, String)> {
         let net = Net::new()?;
         let _priority = Priority::raise();

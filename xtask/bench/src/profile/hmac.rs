@@ -26,7 +26,7 @@ const HEADERS: usize = 14 + 20 + 8;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// How often each is measured; the median counts
+    /// Measurements of each; the median counts
     #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(3..))]
     rounds: u32,
     #[arg(long, num_args = 2, value_name = "FILE", hide = true)]
@@ -128,7 +128,7 @@ fn check(object: &Ebpf, frame: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// What the crate asks the processor for (cpufeatures).
+/// Returns true if the processor has the instructions that the crate asks for (cpufeatures).
 fn has_instructions() -> bool {
     #[cfg(target_arch = "x86_64")]
     let has = std::arch::is_x86_feature_detected!("sha");

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The machine code of some programs and their functions.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Layout {
-    /// Where each function begins, and its octets.
+    /// Starts of the functions, and their octets.
     functions: Vec<(u64, u64)>,
     /// From this address on, up to the next one, code comes from this file (a number in `files`) and line.
     lines: Vec<(u64, usize, u32)>,
@@ -96,7 +96,7 @@ impl Strings {
     }
 }
 
-/// What the kernel knows about an object; `ask` says where what has a length of its own is to be put.
+/// Returns the kernel's data on an object; `ask` sets where parts of variable length go.
 fn info<T>(object: BorrowedFd<'_>, ask: impl FnOnce(&mut T)) -> Result<T> {
     // SAFETY: all fields of both kinds of info are numbers.
     let (mut info, mut attr): (T, bpf_attr) = unsafe { (zeroed(), zeroed()) };

@@ -34,7 +34,7 @@ pub(super) struct Args {
     /// A packet, by its name in `cargo xtask bench kernel`; may repeat
     #[arg(long = "case", value_name = "NAME", default_values_t = [cases::BASE.to_owned()])]
     cases: Vec<String>,
-    /// How often it is run 10,000 times
+    /// Runs of 10,000 packets
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..))]
     rounds: u32,
     /// Lines of source to show
@@ -53,7 +53,7 @@ impl Default for Args {
     }
 }
 
-/// What the process says that was sampled.
+/// The report of the sampled process.
 #[derive(Serialize, Deserialize)]
 struct Run {
     /// Of a packet, net of the harness.
@@ -125,7 +125,7 @@ fn profile(object: &Path, floors: &Path, case: &Case, args: &Args) -> Result<()>
     Ok(())
 }
 
-/// Where in the program a sample is.
+/// The place of a sample in the program.
 struct Place {
     part: &'static str,
     /// The helper that was called, by its symbol; none in the program's own code.

@@ -12,7 +12,7 @@ use crate::{options, pin_to_one_processor, prices};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// How often each step is measured; the median counts
+    /// Measurements of each step; the median counts
     #[arg(long, default_value_t = 41, value_parser = clap::value_parser!(u32).range(3..))]
     rounds: u32,
     /// Measure with these objects, the floors and the prices, and build nothing

@@ -40,7 +40,7 @@ impl Subject {
         }
     }
 
-    /// Where its packets go.
+    /// Returns the destination port of its packets.
     pub(super) fn port(self) -> u16 {
         match self {
             Self::Teaparty | Self::Realtime | Self::Trains | Self::StampSuite => OUR_PORT,
@@ -49,7 +49,7 @@ impl Subject {
     }
 }
 
-/// What a program says of a run, and what that took.
+/// A program's report on a run, and the cost of it.
 pub(super) struct Run {
     pub(super) sent: u64,
     pub(super) lost: u64,
@@ -154,7 +154,7 @@ pub(super) struct Long {
 }
 
 impl Long {
-    /// What it holds in memory, in KiB; `None` when it has ended.
+    /// Returns its resident memory, in KiB; `None` when it has ended.
     pub(super) fn resident_kib(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.running.pid())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -7,7 +7,7 @@ use super::programs::Subject;
 use crate::figures::{Spread, Target, spread};
 use crate::options::{self, Machine};
 
-/// What one round gave for one program.
+/// The result of one round for one program.
 pub(super) struct Round {
     /// Packets per second.
     pub(super) highest_pps: f64,
@@ -17,7 +17,7 @@ pub(super) struct Round {
     pub(super) pacing: Vec<Pacing>,
 }
 
-/// How evenly packets left.
+/// The evenness of departures.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pacing {
     reached_pps: f64,
@@ -41,17 +41,17 @@ impl Pacing {
     }
 }
 
-/// What one round gave for programs that do as little as can be.
+/// The result of one round for minimal programs.
 pub(super) struct Floor {
     /// Replies per second to packets sent one by one.
     pub(super) pps: f64,
-    /// The same in trains.
+    /// The same with GSO.
     pub(super) trains_pps: f64,
     /// Of a loop that only reads the clock, at each rate of [`PACED`].
     pub(super) pacing: Vec<Pacing>,
 }
 
-/// What our program holds in memory.
+/// The memory of our program.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Memory {
     /// Packets in all.
@@ -62,7 +62,7 @@ pub(super) struct Memory {
     pub(super) late_kib: u64,
 }
 
-/// What it takes to do much.
+/// The cost of scale.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Scale {
     pub(super) memory: Memory,
@@ -76,9 +76,9 @@ pub(super) struct Report {
     machine: Machine,
     rounds: usize,
     rows: Vec<Row>,
-    /// What this machine gives anybody.
+    /// The limits of this machine.
     floor: FloorRow,
-    /// Where all programs were measured.
+    /// The conditions of the measurement of all programs.
     scale: Option<Scale>,
     targets: Vec<Target>,
 }
@@ -103,7 +103,7 @@ struct PacingRow {
 struct FloorRow {
     /// Replies per second to two threads that do nothing but send packets and take replies in.
     pps: Spread,
-    /// The same in trains.
+    /// The same with GSO.
     trains_pps: Spread,
     /// A loop that only reads the clock.
     pacing: Vec<PacingRow>,

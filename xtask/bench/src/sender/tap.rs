@@ -10,7 +10,7 @@ use crate::ring::{Ring, set};
 
 /// Octets of a slot: its header, and the first few of the frame.
 const FRAME: usize = 128;
-/// What is kept of a frame.
+/// Octets that are kept of a frame.
 const KEPT: u32 = 48;
 
 /// A tap on the sender's interface, for UDP over IPv4 to one port.
@@ -32,7 +32,7 @@ impl Tap {
         })
     }
 
-    /// When the packets left that have the length of most, in nanoseconds, in order. Other lengths are greetings.
+    /// Returns the departures of packets of the most common length, in nanoseconds, in order. Others are greetings.
     pub(super) fn departures(&self) -> Vec<u64> {
         let mut found = Vec::new();
         for index in 0..Self::FRAMES {

@@ -21,17 +21,17 @@ use crate::net::{End, NEAR, Net};
 use crate::running::Running;
 use crate::slow_path::load::processor_time;
 
-/// How many sessions the API gives at a time.
+/// Sessions per page of the API.
 const PAGE: u32 = 10_000;
 
-/// What a reflector is started with.
+/// The start of a reflector.
 pub(super) struct Controller<'a> {
     pub(super) teaparty: &'a Path,
     pub(super) floors: &'a Path,
     pub(super) net: &'a Net,
 }
 
-/// What was measured of it.
+/// Its measurements.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Controlled {
     /// A page of sessions: from the request to its last octet, and processor time of the reflector.
@@ -39,7 +39,7 @@ pub(super) struct Controlled {
     pub(super) page_cpu_ms: f64,
     /// Processor time of the reflector until all sessions were forgotten.
     pub(super) over_ms: f64,
-    /// How long that took from the moment when the time-out was set.
+    /// The time from the setting of the time-out.
     pub(super) over_wall_ms: f64,
     /// The reflector's memory while it had the sessions.
     pub(super) resident_kib: u64,
@@ -143,7 +143,7 @@ impl Api<'_> {
         exec::capture(&mut self.curl(path))
     }
 
-    /// How long the answer takes, in milliseconds.
+    /// Returns the time of the answer, in milliseconds.
     fn time(&self, path: &str) -> Result<f64> {
         let seconds = exec::capture(self.curl(path).args(["--output", "/dev/null", "--write-out", "%{time_total}"]))?;
         Ok(seconds.parse::<f64>()? * 1e3)

@@ -27,7 +27,7 @@ pub(super) struct Row {
     pub(super) map_ns: Spread,
     /// For a packet that makes its session.
     pub(super) create_ns: f64,
-    /// What the kernel has reserved for the sessions, for each of them.
+    /// The kernel's memory for each session.
     pub(super) octets_each: f64,
     pub(super) controlled: Controlled,
 }

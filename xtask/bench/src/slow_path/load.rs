@@ -40,7 +40,7 @@ pub(crate) struct Load<'a> {
     interface: u32,
     replies: PerCpuArray<MapData, u64>,
     mode: Array<MapData, u32>,
-    /// When the next burst is due, the interval, how many packets were sent; how many make a burst, in the lower half.
+    /// Time of the next burst, interval, packets sent; packets of a burst in the lower half.
     pace: Array<MapData, [u64; 4]>,
     fresh: Array<MapData, Fresh>,
     restored: Array<MapData, [u8; RESTORED_LEN]>,
@@ -51,7 +51,7 @@ pub(crate) struct Load<'a> {
     template: Template,
 }
 
-/// What is noted of each reply.
+/// The fields that are recorded of each reply.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Note {
     /// Nothing, it is only counted.
@@ -62,7 +62,7 @@ pub(crate) enum Note {
     Echo,
 }
 
-/// What one reply shows, in nanoseconds.
+/// The times of one reply, in nanoseconds.
 #[derive(Clone, Copy)]
 pub(crate) struct Sample {
     /// T3 − T2, where the reply says it. What is missing from T4 − T1 then is what the timestamps miss, on a path without
@@ -333,7 +333,7 @@ pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
         .sum())
 }
 
-/// What one thread has used; nothing where it has ended.
+/// Returns the time of one thread; zero where it has ended.
 fn thread_time(folder: &Path, id: i32) -> Duration {
     let text = std::fs::read_to_string(folder.join(format!("{id}/schedstat"))).unwrap_or_default();
     Duration::from_nanos(text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0))

@@ -36,7 +36,7 @@ pub(crate) struct Fresh {
 // SAFETY: plain octets without padding between them.
 unsafe impl aya::Pod for Fresh {}
 
-/// What the load consists of.
+/// The packets of the load.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kinds {
     /// Authenticated base packets of 112 octets.

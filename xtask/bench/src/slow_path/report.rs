@@ -6,7 +6,7 @@ use super::subjects;
 use crate::figures::{Spread, Target, spread};
 use crate::options::{self, Machine};
 
-/// What one round gave for one subject.
+/// The result of one round for one subject.
 #[derive(Default)]
 pub(super) struct Round {
     /// Replies per second under a flood.
@@ -21,7 +21,7 @@ pub(super) struct Round {
     pub(super) idle: f64,
 }
 
-/// What the timestamps of one run of packets say, in microseconds.
+/// The timestamps of one run of packets, in microseconds.
 #[derive(Clone, Copy)]
 pub(super) struct Quality {
     /// Packets sent per second.

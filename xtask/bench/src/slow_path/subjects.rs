@@ -13,7 +13,7 @@ use crate::frames::OUR_PORT;
 use crate::net::{End, NEAR, NEAR_V4, Net};
 use crate::running::Running;
 
-/// Who answers.
+/// The program that answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answerer {
     /// The XDP program and the ring engine.

@@ -26,13 +26,13 @@ use self::net::{Link, Net};
 use super::image::GUEST_MODULES;
 use super::report::{Message, Outcome};
 
-/// Where the guest talks to the host: its second serial port.
+/// The guest's port to the host: its second serial port.
 const PORT: &str = "/dev/ttyS1";
 
 /// Run inside a kernel of the lab, by `cargo xtask kernels`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to do.
+    /// The remedy.
     #[arg(value_enum)]
     task: Task,
     /// The BPF object.
@@ -49,7 +49,7 @@ pub(crate) struct Args {
     only: Option<String>,
 }
 
-/// What is tried: files that are there, in the guest or on this machine.
+/// The files under test, in the guest or on this machine.
 struct Tried {
     object: PathBuf,
     teaparty: PathBuf,
@@ -73,7 +73,7 @@ struct Row {
     mode: &'static str,
     link: fn(&Net, &Path) -> Result<Link>,
     extent: Extent,
-    /// Whether the vectors are sent too.
+    /// True if the vectors are sent too.
     has_vectors: bool,
     /// Only a guest has such a device.
     is_guests: bool,

@@ -14,7 +14,7 @@ pub(crate) const HERE: &str = "here";
 /// Package of the emulator, and the file that it brings.
 const QEMU: (&str, &str) = ("qemu-system-x86", "/usr/bin/qemu-system-x86_64");
 
-/// What the lab needs besides kernels: package and the file that it brings.
+/// The lab's other needs: packages, and the file that each brings.
 const PACKAGES: &[(&str, &str)] = &[
     QEMU,
     ("busybox-static", "/bin/busybox"),
@@ -26,9 +26,9 @@ const PACKAGES: &[(&str, &str)] = &[
 /// A kernel of the lab.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Kernel {
-    /// How it is called on the command line.
+    /// The name on the command line.
     pub(crate) name: &'static str,
-    /// What the names of its packages begin with; what follows is a version.
+    /// The prefix of its packages' names; a version follows.
     prefix: &'static str,
 }
 
@@ -61,7 +61,7 @@ impl Kernel {
     }
 }
 
-/// Where kernels are kept.
+/// Returns the folder of the kernels.
 pub(super) fn folder() -> PathBuf {
     paths::tools().join("kernels")
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-/// What a line for the host begins with: everything else on the port is for people.
+/// Start of a line for the host: everything else on the port is for people.
 const MARK: &str = "@lab ";
 
 /// One thing that a guest tells.
@@ -14,7 +14,7 @@ const MARK: &str = "@lab ";
 pub(crate) enum Message {
     /// The release of the kernel that runs.
     Release(String),
-    /// What is being done.
+    /// The present step.
     Progress(String),
     /// A program has been loaded.
     Walk {
@@ -25,20 +25,20 @@ pub(crate) enum Message {
     },
     /// A check has ended.
     Check {
-        /// What the row is of: a driver.
+        /// The driver of the row.
         driver: String,
         /// The mode that was asked for.
         mode: String,
-        /// What was checked.
+        /// The check.
         name: String,
-        /// How it ended.
+        /// Its outcome.
         outcome: Outcome,
     },
     /// All is done.
     End,
 }
 
-/// How a check ended.
+/// The outcome of a check.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
@@ -56,7 +56,7 @@ impl Message {
         format!("{MARK}{}", serde_json::to_string(self).expect("a message has only texts and numbers"))
     }
 
-    /// What is being done, if the message says that.
+    /// Returns the present step, if the message has one.
     pub(crate) fn progress(&self) -> Option<&str> {
         if let Self::Progress(text) = self { Some(text) } else { None }
     }

@@ -27,7 +27,7 @@ const LONGEST: usize = 2048;
 /// The packet as it is to be before each run.
 #[btf_map(name = "template")]
 static TEMPLATE: Array<[u8; LONGEST], 1> = Array::new();
-/// How many octets of it.
+/// The number of its octets.
 #[btf_map(name = "template_len")]
 static TEMPLATE_LEN: Array<u32, 1> = Array::new();
 /// Of [`harness_many`]: whose packet is next, how many sessions there are, and how far the next one is.
@@ -45,7 +45,7 @@ static SLOTS: Array<[u64; 16], 65536> = Array::new();
 /// Slots less one; they are a power of two.
 #[btf_map(name = "slots_mask")]
 static SLOTS_MASK: Array<u32, 1> = Array::new();
-/// What [`floor_reply`] takes from CLOCK_TAI to have UTC, in nanoseconds.
+/// The offset from CLOCK_TAI to UTC that [`floor_reply`] subtracts, in nanoseconds.
 #[btf_map(name = "tai_offset")]
 static TAI_OFFSET: Array<u64, 1> = Array::new();
 
@@ -66,8 +66,8 @@ fn harness(ctx: XdpContext) -> u32 {
     XDP_ABORTED
 }
 
-/// The same, with packets of many sessions in an order that no cache foresees: session `n` is that of the address 10.0.0.0
-/// and `n`. The template's header checksum is that of a source of four zeros.
+/// Runs the harness with packets of many sessions in random order: session `n` has the address 10.0.0.0
+/// plus `n`. The template's header checksum is that of a source of four zeros.
 #[xdp(frags)]
 fn harness_many(ctx: XdpContext) -> u32 {
     let (Some(template), Some(len), Some(many)) = (TEMPLATE.get(0), TEMPLATE_LEN.get(0), MANY.get_ptr_mut(0)) else {
@@ -152,7 +152,7 @@ fn floor_session(ctx: XdpContext) -> u32 {
     if is_swapped && second >= first { XDP_TX } else { XDP_ABORTED }
 }
 
-/// The same with an array of sessions instead of the kernel's map: its place by a multiplication, no comparison of keys.
+/// The floor with an array of sessions instead of the kernel's map: a slot by multiplication, no comparison of keys.
 #[xdp(frags)]
 fn floor_array(ctx: XdpContext) -> u32 {
     // SAFETY: a helper without arguments.

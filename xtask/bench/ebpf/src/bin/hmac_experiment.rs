@@ -22,7 +22,7 @@ teaparty_bench_ebpf::object!();
 
 /// The state of SHA-256.
 type State = [u32; 8];
-/// What one compression takes in.
+/// The input of one compression.
 type Block = [u32; 16];
 
 /// The states of the key after the inner and the outer pad.
@@ -32,7 +32,7 @@ struct Key {
     outer: State,
 }
 
-/// What is hashed for one HMAC: the covered octets in two blocks, one behind the other, then the inner digest.
+/// The input of one HMAC: the covered octets in two consecutive blocks, then the inner digest.
 #[repr(C)]
 struct Work {
     first: Block,

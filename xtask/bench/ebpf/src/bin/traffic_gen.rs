@@ -17,7 +17,7 @@ teaparty_bench_ebpf::object!();
 
 /// UDP port of the reflector.
 const PORT: u16 = 862;
-/// Where the UDP checksum is in the frame, and the HMAC of an authenticated packet.
+/// Offsets in the frame of the UDP checksum, and of the HMAC of an authenticated packet.
 const CHECKSUM: usize = HEADERS - 2;
 const HMAC: usize = HEADERS + 96;
 /// Modes: open packets or authenticated ones.
@@ -35,14 +35,14 @@ const AUTHENTICATED_ECHOED: u32 = AUTHENTICATED_NOTED | ECHOED;
 const RESTORED: u32 = 16;
 /// The program waits until the next burst is due, which takes the place of batches in which most frames are dropped.
 const WAITS: u32 = 32;
-/// How often it looks at the clock then, some 25 ns each time, before it gives up.
+/// Times it reads the clock then, some 25 ns each time, before it gives up.
 const LOOKS: u32 = 256;
-/// How much is restored: headers and base packet.
+/// Octets that are restored: headers and base packet.
 const RESTORED_LEN: usize = HEADERS + 44;
 /// Packets that differ; many more than are under way at a time.
 const PACKETS: usize = 65_536;
 
-/// What differs from packet to packet, as on the wire; packet `n` has Sequence Number `n`.
+/// The fields that differ from packet to packet, as on the wire; packet `n` has Sequence Number `n`.
 #[repr(C)]
 struct Fresh {
     hmac: [u64; 2],
@@ -51,8 +51,8 @@ struct Fresh {
     reserved: u16,
 }
 
-/// When the next burst is due and how long after it another one, in nanoseconds, 0 for at once; how many packets were sent;
-/// how many make a burst, a power of two, and how many of this one are still to be sent.
+/// The schedule: time of the next burst, interval in nanoseconds (0 for back to back), packets sent so far,
+/// packets of a burst (a power of two), and those of this one that are still to be sent.
 #[repr(C)]
 struct Pace {
     next_ns: u64,
@@ -75,14 +75,14 @@ static REPLIES: PerCpuArray<u64, 1> = PerCpuArray::new();
 /// [`UNAUTHENTICATED`] or [`AUTHENTICATED`], with the bits below them.
 #[btf_map(name = "mode")]
 static MODE: Array<u32, 1> = Array::new();
-/// What a frame begins with.
+/// The start of a frame.
 #[btf_map(name = "template")]
 static TEMPLATE: Array<[u8; RESTORED_LEN], 1> = Array::new();
 /// T1 to T4 of each reply: T2 and T3 as on the wire in host order, the others in nanoseconds of CLOCK_TAI. An array takes
 /// the sink less time than a ring buffer would, and how many packets a second can be watched depends on that.
 #[btf_map(name = "samples")]
 static SAMPLES: Array<[u64; 4], 524_288> = Array::new();
-/// How many of them there are.
+/// The number of samples.
 #[btf_map(name = "sampled")]
 static SAMPLED: Array<u32, 1> = Array::new();
 

@@ -22,7 +22,7 @@ const SOURCE_PORT: u16 = 49_200;
 const PACKETS: u32 = 5;
 const KEY_HEX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
-/// How much of the checks a row gets.
+/// The extent of a row's checks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
     /// Frames with VLAN tags and without, to the addresses of a VLAN device on the row's.

@@ -10,11 +10,11 @@ use super::checks::Bench;
 use super::net::{End, NEAR_V4};
 use super::peer::{Peer, Reply, now};
 
-/// How long T2, T3 and the Error Estimate may take to follow: a second, and an exchange on an emulated processor.
+/// Most time for T2, T3 and the Error Estimate to follow: a second, and an exchange on an emulated processor.
 const GRACE: Duration = Duration::from_millis(1500);
-/// How far T2 and T3 may be from the clock as read after the exchange.
+/// Most difference of T2 and T3 from the clock as read after the exchange.
 const NEAR: f64 = 0.5;
-/// What a daemon would claim, in microseconds.
+/// A daemon's typical claim, in microseconds.
 const MAXIMUM_ERROR_US: i64 = 2_000;
 /// TAI - UTC since 2017.
 const TAI_OFFSET_S: i32 = 37;
@@ -146,7 +146,7 @@ impl Sender {
         Ok(())
     }
 
-    /// How many seconds a timestamp is ahead of the clock.
+    /// Returns the seconds by which a timestamp is ahead of the clock.
     fn distance(&self, timestamp: u64) -> f64 {
         let seconds = |ntp: u64| (ntp >> 32) as f64 + (ntp & 0xffff_ffff) as f64 / f64::from(u32::MAX);
         match self.tai_offset_s {

@@ -34,10 +34,10 @@ const FAR: &str = "far0";
 const NEAR_VLAN: &str = "near0.100";
 pub(super) const FAR_VLAN: &str = "far0.100";
 
-/// How long a card takes at most to come back from a namespace that was deleted.
+/// Most time for a card to return from a namespace that was deleted.
 const RETURN: Duration = Duration::from_secs(20);
 
-/// What the reflector of a row answers on, and its peer sends by.
+/// The interface of a row's reflector, and that of its peer.
 pub(super) struct Link {
     /// The reflector's device.
     pub(super) near: String,
@@ -84,7 +84,7 @@ impl Net {
         ip(&format!("-n {} {arguments}", end.name()))
     }
 
-    /// What `ip` says in a namespace.
+    /// Returns the output of `ip` in a namespace.
     pub(super) fn ask(&self, end: End, arguments: &str) -> Result<String> {
         exec::capture(Command::new("ip").args(["-n", end.name()]).args(arguments.split(' ')))
     }

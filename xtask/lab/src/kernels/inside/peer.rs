@@ -12,9 +12,9 @@ use super::net::{End, Net};
 
 /// Seconds from 1900 to 1970.
 const NTP_EPOCH: u64 = 2_208_988_800;
-/// How long a reply may take on an emulated processor of a busy machine.
+/// Most time for a reply on an emulated processor of a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long one waits for a reply that is not to come.
+/// Time to wait for the absence of a reply.
 const SILENCE: Duration = Duration::from_millis(300);
 const PORT: u16 = 862;
 /// TTL of a socket that nobody has told otherwise.
@@ -44,7 +44,7 @@ impl Peer {
         Ok(Self { socket, to, next: 0, key: None })
     }
 
-    /// The same with a key: its packets are authenticated.
+    /// Returns the same with a key: its packets are authenticated.
     pub(super) fn with_key(self, key: &[u8]) -> Self {
         Self { key: Some(key.to_vec()), ..self }
     }

@@ -23,7 +23,7 @@ pub(super) struct Reflector {
     said: Arc<Mutex<String>>,
 }
 
-/// What a reflector said from start to end.
+/// The whole output of a reflector.
 pub(super) struct Ended(String);
 
 impl Reflector {

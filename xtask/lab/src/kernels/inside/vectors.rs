@@ -14,7 +14,7 @@ use super::net::End;
 use super::peer::hmac;
 use super::raw::Raw;
 
-/// How long replies may take; how long one waits for none.
+/// Most time for replies; time to wait for their absence.
 const PATIENCE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_millis(400);
 
@@ -142,7 +142,7 @@ impl Exchange<'_> {
         Ok(([&self.mac[..], &self.octets("smac"), &kind, &header, &rest].concat(), header))
     }
 
-    /// What comes back to a payload, `wanted` replies if that many come.
+    /// Returns the replies to a payload, `wanted` of them if that many come.
     fn replies(&self, payload: &[u8], sent: &[u8], wanted: usize) -> Result<Vec<(Vec<u8>, Datagram)>> {
         let until = Instant::now() + if wanted > 0 { PATIENCE } else { SILENCE };
         let mut found = Vec::new();
@@ -277,7 +277,7 @@ impl Exchange<'_> {
     }
 }
 
-/// Where the HMAC TLV begins.
+/// Returns the offset of the HMAC TLV.
 fn hmac_tlv(reply: &[u8], base: usize) -> usize {
     let mut at = base;
     while reply[at + 1] != 8 {
