@@ -45,7 +45,7 @@ fn built() -> Option<PathBuf> {
     if object.is_file() {
         return Some(object);
     }
-    // Watching a file that is not there would compile this crate anew each time. So we watch a mark that is, and
+    // Watching a file that is not there would compile this crate again each time. So we watch a mark that is, and
     // `cargo xtask build-ebpf` removes it when it puts the object beside it.
     let mark = folder.join("teaparty-ebpf.absent");
     if !mark.is_file() {

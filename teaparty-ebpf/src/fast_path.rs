@@ -1,8 +1,8 @@
-//! The short way of the commonest packets: of a session that is known, in a plain frame, with simple TLVs or none.
+//! The fast path for the most common packets: of a session that is known, in a plain frame, with simple TLVs or none.
 //!
 //! Headers and base packet are at constant offsets, proved to be there by one comparison, and what is known of a packet
 //! without TLVs stays in registers. What is answered here is answered by the same functions as everywhere else; whatever
-//! is not so plain takes the long way, before anything has been changed.
+//! is not plain takes the generic path, before anything has been changed.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_tai_ns;
 use aya_ebpf::programs::XdpContext;
@@ -24,13 +24,13 @@ use crate::packet_ctx::{
 use crate::tlv_steps::{KernelEnv, PaddingEnv, SimpleTlvEnv};
 use crate::{punt, reply, session, session_table};
 
-/// Not a packet for the short way: a number that is neither a reason nor a step.
+/// Not a packet for the fast path: a number that is neither a reason nor a step.
 pub(crate) const NO: u32 = u32::MAX / 2;
 
-/// The same, and the map of sessions made by packets has no entry for it.
+/// Like [`NO`], and the map of sessions made by packets has no entry for it.
 pub(crate) const UNKNOWN: u32 = NO - 1;
 
-/// Returns true if a packet may be answered here, as far as that can be told without looking for its session.
+/// Returns true if a packet may be answered here, as far as is known without its session.
 #[inline(always)]
 pub(crate) fn is_plain(view: &impl PacketBuf, config: &Config, frame: &Frame) -> bool {
     let has_checksum = !frame.is_ipv6 || frame.checksum != 0;
@@ -90,7 +90,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     if generation != control.generation || flags & (Session::AUTHENTICATED | Session::NO_TLV | Session::TAGGED) != 0 {
         return NO;
     }
-    // Damage takes no number: the long way finds out what is wrong.
+    // Damage takes no number: the generic path finds out what is wrong.
     let Some(sums) = sums(view) else { return NO };
     if !is_intact(ctx, &sums, &found.frame, config) {
         return NO;
@@ -128,7 +128,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
         TlvShape::Tlvs(scratch, count) => (scratch, count),
     };
     if plan.seen.has(Kind::AccessReport as u8) {
-        // The controller is told of it with all the facts.
+        // The controller gets it with its metadata.
         exchange.fill(&mut scratch.meta, &key, (found, view));
         scratch.key = key;
     } else {
@@ -254,7 +254,7 @@ impl ReplyCtx<'_> {
     }
 
     /// Stamps and addresses the reply, and leaves in the session what the next packet is to know. `delta` is what was
-    /// changed behind the base packet. The `VARIANT` keeps LLVM from making one sending of three.
+    /// changed after the base packet. The `VARIANT` keeps LLVM from making one sending of three.
     #[inline(always)]
     fn send<const FRAME: usize, const VARIANT: u32>(
         &self,
@@ -280,7 +280,7 @@ impl ReplyCtx<'_> {
         let timestamp = if elapsed < NANOS_PER_SEC {
             received.later(elapsed).timestamp(format).bits()
         } else {
-            // The clock was set meanwhile.
+            // The clock was set in the meantime.
             wire_time(now_ns, format, control)
         };
         let Some(stamped) = reflect::stamp(&mut payload, Mode::Unauthenticated, fields, timestamp) else {

@@ -17,8 +17,8 @@ use crate::packet_ctx::{PacketCtx, Scratch, estimate, fill_meta_of, fill_session
 use crate::tlv_steps::{KernelEnv, teaparty_apply, teaparty_scan};
 use crate::{punt, reply, session};
 
-/// Handles a packet to a port of ours that has been noted in working memory, and gives the number of the [`Reason`] that it
-/// ended with.
+/// Handles a packet to one of our ports that has been noted in working memory, and gives the number of the [`Reason`]
+/// that it ended with.
 ///
 /// The steps are functions of their own (`inline(never)`): their stacks do not add up, and the program's is 512 octets.
 /// They pass numbers and not enums, which a BPF function can return in its one register.
@@ -48,7 +48,7 @@ fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
         let payload = Packet::new(ctx, scratch.frame.payload_at());
         reflect::ssid(&payload, scratch.frame.payload_len, Mode::Authenticated)
     };
-    // What has been looked for in vain need not be looked for again, but for a key that has changed since.
+    // A session that was not found need not be searched again, unless the key has changed.
     let mut is_unknown = scratch.is_unknown && !config.policy.has(Policy::NO_TLV);
     if config.has(Config::HAS_ANY_SSID) {
         let ssid = session::own_ssid(&scratch.key, config) as u16;
@@ -69,7 +69,7 @@ fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
     }
 }
 
-/// Ends a packet that is from a port of ours: the controller is told, unless it is a heartbeat.
+/// Ends a packet that is from one of our ports: the controller is notified, unless it is a heartbeat.
 #[inline(always)]
 fn loop_guard(ctx: &XdpContext, scratch: &Scratch, policy: &Policy) -> Reason {
     let payload = Packet::new(ctx, scratch.frame.payload_at());

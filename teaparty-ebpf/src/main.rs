@@ -30,7 +30,7 @@ use teaparty_common::reflect::{Disposition, REASON_SLOTS, REASONS, Reason};
 /// The reflector. Attached to one interface, with maps of its own.
 #[xdp(frags)]
 fn teaparty(ctx: XdpContext) -> u32 {
-    // At once, and nothing is found for IPv4 in vain.
+    // First, so that no lookup is done for IPv4.
     if parse::is_ipv6(&ctx) {
         return tail_call(&ctx, TailCall::V6);
     }
@@ -59,7 +59,7 @@ fn teaparty_full(ctx: XdpContext) -> u32 {
 /// what becomes of it.
 #[inline(always)]
 fn run_stage(ctx: &XdpContext, step: impl FnOnce(&XdpContext) -> u32) -> u32 {
-    // Found before they are needed: a look-up takes longer where nothing else is left to do meanwhile.
+    // Found before they are needed: a look-up takes longer where no other work can overlap it.
     let Some(counters) = maps::counters() else { return XDP_PASS };
     let reason = step(ctx);
     for next in TailCall::ALL {

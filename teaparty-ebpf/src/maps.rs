@@ -52,7 +52,8 @@ pub(crate) fn kernel_config() -> Option<&'static KernelConfig> {
     CONFIG.get(0)
 }
 
-/// This processor's working memory. Who has it and calls what takes it too, touches it again only after that has returned.
+/// This processor's working memory. A function that holds it and calls another one that takes it must not touch it
+/// before the return.
 #[inline(always)]
 pub(crate) fn scratch() -> Option<&'static mut Scratch> {
     let scratch = SCRATCH.get_ptr_mut(0)?;

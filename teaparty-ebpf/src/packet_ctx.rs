@@ -1,4 +1,4 @@
-//! What is known of the packet at hand: working memory that its steps share, and the facts made of it.
+//! The state of the current packet: working memory that its steps share, and the facts made of it.
 
 use aya_ebpf::programs::XdpContext;
 use teaparty_common::frame::{Frame, Tags};
@@ -23,7 +23,7 @@ pub(crate) struct Scratch {
     /// The plan, where the outcome is to answer.
     pub(crate) plan: Plan,
     pub(crate) scan: TlvScan,
-    /// The TLVs of a packet that takes the short way.
+    /// The TLVs of a packet that takes the fast path.
     pub(crate) tlvs: [Tlv; MAX_TLVS],
     /// The change of the payload's sum by the processing of TLVs.
     pub(crate) delta: ChecksumDelta,
@@ -102,7 +102,7 @@ pub(crate) fn fill_meta_of(packet: &mut PacketCtx<'_>) {
     fill_meta(meta, key, (frame, &view), received, format, control);
 }
 
-/// [`fill_meta_of`] with what it goes by: `received` is T2, by CLOCK_MONOTONIC and as it goes on the wire.
+/// [`fill_meta_of`] with its inputs: `received` is T2, by CLOCK_MONOTONIC and as it is on the wire.
 #[inline(always)]
 pub(crate) fn fill_meta(
     meta: &mut PacketMeta,

@@ -1,4 +1,4 @@
-//! Where the datagram is in a frame, when it came, whence and whither: everything before the question whether to answer.
+//! Parses headers, filters by port, and records the arrival time and addresses. Nothing here decides on an answer.
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
@@ -17,13 +17,13 @@ pub(crate) const fn tail_call_code(step: TailCall) -> u32 {
     u32::MAX - step as u32
 }
 
-/// Returns true if a frame says that IPv6 is in it, right behind the Ethernet header.
+/// Returns true if a frame says that IPv6 is in it, right after the Ethernet header.
 #[inline(always)]
 pub(crate) fn is_ipv6(ctx: &XdpContext) -> bool {
     CheckedHeader::<ETHERNET_LEN>::of(&Packet::new(ctx, 0)).is_some_and(|head| frame::is_ipv6(&head))
 }
 
-/// Finds the datagram of a plain IPv4 frame and answers it, or notes in working memory when it came, whence and whither, or
+/// Finds the datagram of a plain IPv4 frame and answers it, or records its time and addresses in working memory, or
 /// leaves the frame to the next step.
 #[inline(always)]
 pub(crate) fn parse_v4(ctx: &XdpContext) -> u32 {
@@ -89,8 +89,8 @@ fn parse_plain<const FRAME: usize, const HEADERS: usize>(
     save_to_scratch(ctx, found, frame_len, received_ns, outcome == fast_path::UNKNOWN)
 }
 
-/// T2, in nanoseconds of CLOCK_TAI. Read when it is known that the packet is to a port of ours and not first of all, so
-/// that others do not pay for it: what lies between is a few nanoseconds, and the same for every packet.
+/// T2, in nanoseconds of CLOCK_TAI. Read when it is known that the packet is to one of our ports and not first of
+/// all, so that others do not pay for it: the delay is a few nanoseconds, and the same for every packet.
 #[inline(always)]
 fn read_receive_time() -> u64 {
     // SAFETY: a helper without arguments.

@@ -79,10 +79,11 @@ impl RingbufRecord {
         unsafe { &mut *self.0 }
     }
 
-    /// Copies the frame behind the head and hands the record over. Whether that worked; if not, the space is given back.
+    /// Copies the frame after the head and hands the record over. Returns true on success; else the space is given
+    /// back.
     #[inline(always)]
     pub(crate) fn submit(self, ctx: &XdpContext, frame_len: usize) -> bool {
-        // SAFETY: the frame's place is behind the head, and its class has room for `frame_len` octets; the space is
+        // SAFETY: the frame's place is after the head, and its class has room for `frame_len` octets; the space is
         // handed over or given back once.
         unsafe {
             let failed = bpf_xdp_load_bytes(ctx.ctx, 0, self.0.add(1).cast(), at_least_one(frame_len) as u32);

@@ -26,7 +26,7 @@ pub(crate) fn address(
     reply_options: &ReplyOptions,
 ) -> Option<()> {
     let traffic_class = reply_options.traffic_class.0;
-    // Swapping addresses and ports leaves every sum as it is; what is not a swap is accounted for here.
+    // Swapping addresses and ports leaves every sum as it is; other changes are accounted for here.
     let mut moved = ChecksumDelta::NONE;
     let source = match reply_options.source {
         None => *to,
@@ -89,8 +89,8 @@ fn udp_checksum(
         return Some(checksum::update(frame.checksum, removed, added));
     }
     // A packet of this machine's own, whose checksum was left for a device to compute: only the pseudo header's sum
-    // stands there. XDP_TX sends what is written, so it is computed in full. (A packet whose right checksum happens to
-    // have this value gets the right one again.)
+    // stands there. XDP_TX sends the field unchanged, so it is computed in full. (A packet whose right checksum
+    // happens to have this value gets the right one again.)
     let payload = teaparty_sum(ctx.ctx, frame.payload_at() as u32, frame.payload_len as u32);
     if payload == NO_SUM {
         return None;

@@ -34,8 +34,8 @@ pub(crate) struct Admitted {
 /// by address, loop guard and allow-list; then the rate limit of its source. `now_ns` is of CLOCK_MONOTONIC.
 ///
 /// A session that is provisioned as authenticated is tried first. Its packets have the SSID elsewhere, so that an
-/// unauthenticated session of the same addresses and ports could match them too, and a packet must not choose. `is_unknown` says that the table has none for the key,
-/// which is the one in working memory.
+/// unauthenticated session of the same addresses and ports could match them too, and a packet must not choose.
+/// `is_unknown` says that the table has none for the key, which is the one in working memory.
 #[inline(always)]
 pub(crate) fn admit(
     (key, tags): (&SessionKey, Tags),
@@ -359,7 +359,7 @@ pub(crate) fn restart_marks(payload: &impl PacketBuf) -> (u32, u64) {
 fn restart(session: *mut Session, config: &Config) {
     let history_tag = if config.has(Config::HISTORY) { next_tag() } else { 0 };
     // SAFETY: a value of a map. Whole words are written, and a packet of the run before that comes at the same moment may
-    // take a number of the new one, as it may where the controller has a session begin anew.
+    // take a number of the new one, as it may where the controller has a session start over.
     unsafe {
         (*session).flags &= !Session::HAS_PREVIOUS;
         (*session).unanswered = 0;
@@ -371,7 +371,7 @@ fn restart(session: *mut Session, config: &Config) {
 }
 
 /// The session's entry, made if there is none: of the key in working memory and of `scratch`, which is its session there.
-/// One whose sender has started again begins anew. `received_ns` is of CLOCK_MONOTONIC.
+/// A session whose sender has restarted starts over. `received_ns` is of CLOCK_MONOTONIC.
 #[inline(always)]
 pub(crate) fn find_or_make(
     scratch: &mut Session,
@@ -403,7 +403,7 @@ pub(crate) fn find_or_make(
 /// Least time from one report of the loop guard to the next, in nanoseconds: a flood must not fill the ring.
 const LOOP_REPORT_INTERVAL_NS: u64 = 1_000_000_000;
 
-/// Returns true if the controller is to be told of a packet that the loop guard drops at `now_ns` of CLOCK_TAI.
+/// Returns true if the controller must be notified of a packet that the loop guard drops at `now_ns` of CLOCK_TAI.
 #[inline(always)]
 pub(crate) fn is_loop_due(now_ns: u64) -> bool {
     let Some(serial) = SESSION_COUNTS.get_ptr_mut(0) else { return false };

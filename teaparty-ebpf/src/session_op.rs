@@ -15,7 +15,7 @@ use crate::session_table;
 /// Octets of a request.
 const LEN: u32 = size_of::<SessionOpRequest>() as u32;
 
-/// Carries out the request behind the (empty) Ethernet header and writes the answer over it.
+/// Carries out the request after the (empty) Ethernet header and writes the answer over it.
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> Option<()> {
     let scratch = scratch()?;

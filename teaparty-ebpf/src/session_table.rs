@@ -187,6 +187,6 @@ impl TableOps for GlobalFnOps {
 #[inline(always)]
 fn scratch_key<'a>() -> Option<(&'a SessionKey, &'a Session, &'a TableLayout)> {
     let (scratch, kernel_config) = (SCRATCH.get_ptr(0)?, kernel_config()?);
-    // SAFETY: this processor's own, and nobody writes to it meanwhile.
+    // SAFETY: this processor's own, and nobody else writes to it.
     unsafe { Some((&(*scratch).key, &(*scratch).session, &kernel_config.control.table)) }
 }

@@ -1,4 +1,4 @@
-//! The system's clocks: what time it is, how far that may be off, and whether somebody set it meanwhile.
+//! The system's clocks: what time it is, how far that may be off, and whether it was set since.
 //!
 //! Error Estimates rest on `ntp_adjtime`, which reports what the host's own synchronisation daemon told the kernel.
 //! Nothing here changes a clock.
@@ -66,7 +66,7 @@ pub fn claimed_bound_ns(bound_ns: u64) -> Option<u64> {
     (bound_ns < NO_BOUND_NS).then_some(bound_ns)
 }
 
-/// What the kernel knows about CLOCK_REALTIME.
+/// The kernel's statement about CLOCK_REALTIME.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ClockState {
     /// True if a daemon keeps it synchronised to an external source (`STA_UNSYNC` clear).
@@ -283,7 +283,7 @@ mod tests {
         for (arrival, now, expected) in [
             (99 * S, 100 * S, 99 * S),
             (98 * S, 100 * S, 98 * S),
-            // The clock was set ahead or back meanwhile.
+            // The clock was set ahead or back in the meantime.
             (7_300 * S, 100 * S, 100 * S),
             (100 * S - 1, 220 * S, 218 * S),
             ((20 * S).wrapping_neg(), 100 * S, 98 * S),

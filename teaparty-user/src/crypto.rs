@@ -33,7 +33,7 @@ const MAX_SOURCE_LEN: usize = 4096;
 /// Octets of a key below which it is warned about: the HMACs of STAMP are 16 octets long (RFC 8762 §4.4).
 pub const LEAST_KEY_LEN: usize = 16;
 
-/// A key that can't be had or can't be used. The text never contains any of its octets.
+/// A key that is unavailable or unusable. The text never contains any of its octets.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The source can't be read.
@@ -201,7 +201,7 @@ pub enum KeySource {
     Credential(String),
     /// An environment variable.
     Environment(String),
-    /// An open file descriptor of ours, such as the read end of a pipe.
+    /// An open file descriptor of this process, such as the read end of a pipe.
     Descriptor(u32),
 }
 
@@ -264,8 +264,8 @@ fn credentials() -> Option<PathBuf> {
     std::env::var_os(CREDENTIALS).filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
-/// A descriptor of ours for what `number` refers to, so that the original stays with whoever owns it. Not by opening
-/// /proc/self/fd, which asks for permissions anew that the process may have given up since.
+/// A descriptor of our own for the file that `number` refers to, so that the original stays with whoever owns it. Not
+/// by opening /proc/self/fd, which again asks for permissions that the process may have given up since.
 fn duplicate(number: u32) -> std::io::Result<std::fs::File> {
     let number = libc::c_int::try_from(number).map_err(|_| std::io::Error::from_raw_os_error(libc::EBADF))?;
     // SAFETY: takes no pointers, and a number that is no open descriptor gives an error.
@@ -290,7 +290,7 @@ impl FromStr for KeySource {
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(name) = text.strip_prefix("env:") {
             return match name {
-                "" => Err("`env:` wants the name of a variable behind it".into()),
+                "" => Err("`env:` wants the name of a variable after it".into()),
                 _ => Ok(Self::Environment(name.into())),
             };
         }
@@ -298,12 +298,12 @@ impl FromStr for KeySource {
             return number
                 .parse()
                 .map(Self::Descriptor)
-                .map_err(|_| format!("`fd:` wants the number of an open file behind it, not `{number}`"));
+                .map_err(|_| format!("`fd:` wants the number of an open file after it, not `{number}`"));
         }
         if let Some(name) = text.strip_prefix("credential:") {
             // What systemd takes as a name: it is a file's.
             return match name {
-                "" | "." | ".." => Err("`credential:` wants the name of a credential behind it".into()),
+                "" | "." | ".." => Err("`credential:` wants the name of a credential after it".into()),
                 _ if name.contains('/') => Err(format!("`{name}` is no name of a credential: it has a slash")),
                 _ => Ok(Self::Credential(name.into())),
             };

@@ -7,7 +7,7 @@ use crate::stdio::complain;
 /// The exit status. The numbers are part of the interface: scripts and monitoring systems act on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: it did what was asked, and no threshold was broken.
+    /// 0: success, and no threshold was broken.
     Success,
     /// 1: something failed; standard error says what.
     Failure,

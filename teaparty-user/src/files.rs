@@ -1,8 +1,8 @@
 //! Files with settings and secrets, which somebody else may have put there: opened without waiting, and only where they are
 //! what they should be.
 //!
-//! A named pipe in the place of a configuration would keep its reader waiting for ever, and a file of another user is one
-//! that this user changes at will.
+//! A named pipe in the place of a configuration would keep its reader waiting forever, and a file of another user is
+//! one that this user changes at will.
 
 pub mod limit;
 
@@ -17,7 +17,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 const NOBODY: u32 = 65_534;
 
 /// Opens a file that says what to do or holds a secret. It must be a regular file of root's or ours; behind `sudo`, also of
-/// the user who has typed that. What is behind a descriptor of ours (`/dev/stdin`, `/dev/fd/N`) may be anything.
+/// the user who has typed that. The file of an inherited descriptor (`/dev/stdin`, `/dev/fd/N`) may be anything.
 ///
 /// Returns without waiting for a writer, whatever is there. The error says what is wrong and what to do.
 pub fn open(path: &Path) -> io::Result<File> {

@@ -93,7 +93,7 @@ pub fn parse_target(text: &str) -> Option<SocketAddr> {
     (target.port() != 0 && !target.ip().is_unspecified()).then_some(target)
 }
 
-/// An interval of so many seconds, if it may be one.
+/// An interval of this many seconds, if it may be one.
 pub fn interval(seconds: u64) -> Option<Duration> {
     (1..=MAX_SECONDS).contains(&seconds).then(|| Duration::from_secs(seconds))
 }
@@ -141,7 +141,7 @@ pub enum HeartbeatError {
     #[error("there are {MAX_TARGETS} targets already, which is the most")]
     Full,
     /// The targets are not those any more that the change is to.
-    #[error("the targets have changed meanwhile")]
+    #[error("the targets have changed in the meantime")]
     Outdated,
 }
 
@@ -232,7 +232,7 @@ fn configured(targets: &[Target]) -> Vec<Heartbeat> {
     targets.iter().map(|target| one(&locked(&target.status))).collect()
 }
 
-/// Sends for ever. A target that can't be reached is tried again at its next time.
+/// Sends forever. A target that can't be reached is tried again at its next time.
 async fn beat(reflectors: Arc<[ReflectorHandle]>, heartbeat: Heartbeat, status: Arc<Mutex<Status>>) {
     let Heartbeat { target, interval } = heartbeat;
     let mut ticks = tokio::time::interval(interval);

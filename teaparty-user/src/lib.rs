@@ -1,4 +1,4 @@
-//! The controller and the Session-Sender behind the program `teaparty`.
+//! The controller and the Session-Sender of the program `teaparty`.
 //!
 //! Reading order: [`cli`] and [`config`] (what can be asked for), [`sender`] (the Session-Sender),
 //! [`reflector`] (the Session-Reflector), [`daemon`] (the process of several), [`doctor`] (what it needs of a host), [`heartbeat`], [`api`] and [`metrics`] (what is around it), [`clock`] (time and how far it may

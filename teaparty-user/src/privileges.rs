@@ -14,8 +14,8 @@ use rustix::thread::{
 pub const ALWAYS: CapabilitySet = CapabilitySet::NET_BIND_SERVICE.union(CapabilitySet::NET_ADMIN);
 
 /// The further capabilities of one with the XDP program: maps, the session program and loading for an interface that
-/// comes back (CAP_BPF; CAP_PERFMON, without which the verifier takes a program like ours for one that leaks pointers), and
-/// frames out of an interface (CAP_NET_RAW).
+/// comes back (CAP_BPF; CAP_PERFMON, without which the verifier takes a program like ours for one that leaks
+/// pointers), and frames out of an interface (CAP_NET_RAW).
 pub const WITH_XDP: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON).union(CapabilitySet::NET_RAW);
 
 /// The capabilities that this process had and has given up.
@@ -37,7 +37,7 @@ pub fn has(wanted: CapabilitySet) -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(wanted))
 }
 
-/// Gives up all capabilities but these, for ever: also a program that this process might start could not get others.
+/// Gives up all capabilities but these, forever: also a program that this process might start could not get others.
 ///
 /// To be called while the process has one thread. As root it stays the owner of root's files, but of no others: what is
 /// read later must be readable by its owner.

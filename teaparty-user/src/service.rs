@@ -1,4 +1,4 @@
-//! What a service manager is told (sd_notify(3)): that we are ready, alive, ending. Nothing where there is none.
+//! Notifications to a service manager (sd_notify(3)): that we are ready, alive, ending. Nothing where there is none.
 //!
 //! The protocol is a datagram of `NAME=VALUE` lines to the socket that the environment names.
 

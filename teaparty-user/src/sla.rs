@@ -18,7 +18,7 @@ pub struct Agreement {
     /// A small interval is bad if it loses more than this percentage
     #[arg(long, value_name = "PERCENT")]
     pub bad_loss: Percent,
-    /// So many bad small intervals in a row make a target unavailable, so many others available again
+    /// So many bad small intervals in a row make a target unavailable, as many others available again
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub unavailable_after: u32,
     /// Percentile of the round trip that is graded

@@ -18,7 +18,7 @@ mod support;
 use probe::or_skip;
 use support::Api;
 
-/// The tester gets so long, and so many examples for each operation.
+/// The tester gets so long, and this many examples for each operation.
 const LIMIT: Duration = Duration::from_secs(400);
 const EXAMPLES: &str = "4";
 

@@ -10,7 +10,7 @@ use bad_input::{judge, tails};
 use reflector_support::probe::or_skip;
 use reflector_support::{Net, V4, V6};
 
-/// Every so manieth case goes by the wire.
+/// One of this many cases is sent on the wire.
 const SAMPLE: usize = 29;
 
 #[test]

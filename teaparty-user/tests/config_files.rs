@@ -34,7 +34,7 @@ fn files_of(name: &str, ending: &str) -> Vec<String> {
 
 fn teaparty(place: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_teaparty"));
-    // A reflector that starts would go on for ever.
+    // A reflector that starts would not end.
     command.args(arguments).current_dir(folder(place)).timeout(Duration::from_secs(60)).output().unwrap()
 }
 
@@ -83,7 +83,7 @@ fn files_of_the_earlier_implementation_become_files_that_are_taken() {
         let output = teaparty(name, &["config", "convert", &file]);
         assert_eq!(output.status.code(), Some(0), "{file}: {}", stderr(&output));
         assert_eq!(String::from_utf8(output.stdout.clone()).unwrap(), beside(name, &file, "toml"), "{file}");
-        // What is told is in the file as well.
+        // Notes on standard error are in the file as well.
         let notes = stderr(&output).lines().filter(|line| line.starts_with(&file)).count();
         assert_eq!(notes, beside(name, &file, "toml").lines().skip(1).filter(|line| line.starts_with('#')).count());
     }

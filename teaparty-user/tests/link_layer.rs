@@ -124,7 +124,8 @@ fn everything_is_answered_once_fragments_and_other_ports_too() {
     assert!(ended.out.starts_with("15 packets answered in 3 sessions"), "{}{}", ended.out, ended.error);
 }
 
-/// A test packet from the client's namespace, with Class of Service behind the base packet and padding up to 1400 octets.
+/// A test packet from the client's namespace, with Class of Service after the base packet and padding up to 1400
+/// octets.
 fn long_packet(net: &Net, address: &str, number: u32) -> Datagram {
     let mut payload = vec![0; 1400];
     payload[..4].copy_from_slice(&number.to_be_bytes());

@@ -13,7 +13,7 @@ use random::Random;
 use reflector_support::probe::or_skip;
 use reflector_support::{Net, V4, V6, sequence};
 
-/// The kernel in its two modes with the ring behind it, sockets, and frames from a packet socket.
+/// The kernel in its two modes with the ring behind, sockets, and frames from a packet socket.
 const ENGINES: [&[&str]; 4] =
     [&["--xdp-mode", "native"], &["--xdp-mode", "skb"], &["--xdp-mode", "off"], &["--xdp-mode", "off", "--link-layer"]];
 
@@ -22,7 +22,7 @@ fn t1(seconds: u64) -> [u8; 8] {
     ((0xebbd_0000 + seconds) << 32 | 0x4575_e93b).to_be_bytes()
 }
 
-/// A test packet of `len` octets with these fields and zeros behind them.
+/// A test packet of `len` octets with these fields and zeros after them.
 fn packet(number: u32, t1: [u8; 8], len: usize) -> Vec<u8> {
     let mut packet = vec![0; len.max(14)];
     packet[..4].copy_from_slice(&number.to_be_bytes());
@@ -47,7 +47,7 @@ fn twamp_light_senders_are_one_session_each_whatever_their_padding_is() {
         let mut random = Random::new(11);
         let session = "source=192.0.2.2,no-tlv=true";
         let reflector = net.reflector(&[engine, &["--session", session, "--rate-limit", "0"]].concat());
-        // perfSONAR's twping by default, and no session of ours: of another address.
+        // perfSONAR's twping by default, from another address.
         let six = net.client(V6, 862);
         for number in 0..200 {
             let reply = six.exchange(&padded(&mut random, number, 41)).expect("a reply");
@@ -58,7 +58,7 @@ fn twamp_light_senders_are_one_session_each_whatever_their_padding_is() {
         for number in 0..50 {
             let request = padded(&mut random, number, 60 + number as usize);
             let reply = four.exchange(&request).expect("a reply");
-            assert_eq!(sequence(&reply), number, "{engine:?}: with padding behind the base packet");
+            assert_eq!(sequence(&reply), number, "{engine:?}: with padding after the base packet");
             assert_eq!(reply[44..], request[44..], "{engine:?}");
         }
         assert!(reflector.stop().status.success());

@@ -243,7 +243,7 @@ fn every_reply_is_signed_by_itself() {
             let reply = client.receive().unwrap_or_else(|| panic!("{engine}: reply {n}"));
             assert_eq!((reply.len(), sequence(&reply), reply[112]), (400, n, 0), "{engine}");
             assert!(key.verify_base(&reply), "{engine}: reply {n}");
-            // The HMAC TLV keeps its place, and the padding comes behind it.
+            // The HMAC TLV keeps its place, and the padding comes after it.
             assert_eq!(reply[128..132], [0, 8, 0, 16], "{engine}");
             assert!(key.verify_tlvs(n.to_be_bytes(), &reply[112..128], &reply[132..148]), "{engine}: reply {n}");
             assert_eq!(reply[148..150], [0, 1], "{engine}");

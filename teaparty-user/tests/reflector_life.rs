@@ -110,7 +110,7 @@ fn without_a_name_it_answers_wherever_an_address_is() {
     assert!(net.client(V4, 862).ask(&[]).is_some());
     let ended = reflector.stop();
     assert!(ended.status.success() && !net.pins().exists(), "{}", ended.error);
-    // One that can't be had is left out, and what is named is not.
+    // An unavailable interface is left out, unless it is named.
     let foreign = net.in_near(|| attach_pass("veth0").unwrap());
     let reflector = start(&mut net.teaparty(&arguments));
     assert!(reflector.ready.contains("interface   lo\n") && !reflector.ready.contains("veth0"), "{}", reflector.ready);
@@ -142,7 +142,7 @@ fn heartbeats_outlive_a_target_that_is_away_and_carry_the_interfaces_mac() {
             std::thread::sleep(Duration::from_millis(100));
         }
     };
-    // Nobody knows a way there yet; that is told, tried again, and keeps no packet from its answer.
+    // Nobody knows a way there yet; that is reported, tried again, and keeps no packet from its answer.
     let status = until(&|status| status["failed"].as_u64() >= Some(2));
     assert!(status["last_success"].is_null() && status["sent"] == 0, "{status}");
     assert!(status["last_error"].as_str().unwrap().contains("unreachable"), "{status}");

@@ -91,7 +91,7 @@ fn a_flood_of_lines_is_cut_and_what_was_left_out_is_counted() {
         text.lines().filter(is_told).count()
     };
     assert_eq!(told(&log.read()), 20);
-    // What is left at the end is told then.
+    // What is left at the end is reported at the end.
     for _ in 0..500 {
         client.exchange(&packet).expect("an answer");
     }

@@ -30,7 +30,7 @@ fn bits(names: &[&str]) -> String {
 fn statuses(pid: u32) -> Vec<BTreeMap<String, String>> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let read = |task: std::io::Result<std::fs::DirEntry>| {
-        // A thread may end meanwhile.
+        // A thread may end in the meantime.
         let text = std::fs::read_to_string(task.unwrap().path().join("status")).ok()?;
         let pair = |line: &str| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
         Some(text.lines().filter_map(pair).collect())

@@ -1,5 +1,6 @@
-//! A reflector is killed, started anew from another file, ended with --keep and started once more while packets come: every one of them is
-//! answered. And what a controller makes of pins that are not its own version's. Takes root; root is needed for namespaces
+//! A reflector is killed, restarted from another file, ended with --keep and started once more while packets come:
+//! every one of them is answered. And what a controller makes of pins that are not its own version's. Takes root; root
+//! is needed for namespaces
 //! and programs.
 
 mod reflector_support;
@@ -32,7 +33,7 @@ const STRETCH: u64 = 50_000;
 /// Most time for a reply. The machine may be slow; nothing here measures.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A session that sends at [`RATE_PPS`]: each packet has its own moment, and what was not sent in its moment is made up for,
+/// A session that sends at [`RATE_PPS`]: each packet has its own moment, and late packets are made up for,
 /// as far as [`BEHIND`] says.
 struct Traffic {
     socket: Socket,
@@ -79,7 +80,7 @@ impl Traffic {
     }
 
     /// Sends and takes replies by turns until told to end, and then takes what is still to come. One thread does both, so
-    /// that what is under way is known whenever it has its turn.
+    /// that what is under way is known at each turn.
     fn run(&self) -> Tally {
         let to: SocketAddr = format!("{V4}:862").parse().unwrap();
         let mut packet = [0u8; 44];

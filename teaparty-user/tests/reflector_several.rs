@@ -76,7 +76,7 @@ fn two_reflectors_share_an_interface_that_goes_and_comes_back() {
             assert!(numbers.iter().all(|number| *number > n), "{numbers:?} at {n}");
         }
         let now = [reflected(&net, "kernel", "xdp"), reflected(&net, "sockets", "socket")];
-        // What is punted counts by the ring; an interface that comes back counts on or anew.
+        // What is punted counts by the ring; an interface that comes back continues or restarts its count.
         assert!(now.iter().zip(before).all(|(now, before)| *now >= 10 || *now > before), "{now:?} after {before:?}");
         assert_eq!(reflected(&net, "kernel", "socket"), by_sockets);
         before = now;

@@ -170,7 +170,7 @@ fn two_reflectors_and_one_forged_packet_do_not_loop_c280() {
         let forged = ["veth1", &far, &near, "192.0.2.2", V4];
         Command::new(&python).arg(file("tests/witness/forge.py")).args(forged).output().unwrap()
     });
-    assert_eq!(said(&output).trim(), "1", "the forged packet and nothing behind it");
+    assert_eq!(said(&output).trim(), "1", "the forged packet and nothing after it");
     // Both are alive, and would have answered anything else.
     assert!(net.client(V4, 862).ask(&[]).is_some());
 }

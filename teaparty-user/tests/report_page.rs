@@ -89,7 +89,7 @@ fn pages_are_drawn_by_a_browser_and_load_nothing() {
         let (dom, said) = browse(browser, folder.path(), &page, "--dump-dom");
         assert!(!said.contains("CONSOLE"), "the browser complains of {words}: {said}");
         assert_eq!(dom.matches("<svg ").count(), *plots, "{words}: {dom}");
-        // What the parser had to mend would show as another document.
+        // Anything that the parser had to repair would show as another document.
         let written = std::fs::read_to_string(&page).unwrap();
         for element in ["<h3", "<h4", "<tr", "<rect", "<circle", "<polyline", "<path"] {
             assert_eq!(dom.matches(element).count(), written.matches(element).count(), "{words}: {element}");
@@ -100,7 +100,7 @@ fn pages_are_drawn_by_a_browser_and_load_nothing() {
             (pixels(&picture, is_blue), pixels(&picture, is_orange), pixels(&picture, is_green));
         assert!(blue > 200, "{words}: quantiles and bars are blue, {blue} pixels are");
         assert_eq!(orange > 100, *is_comparison, "{words}: the second line is orange, {orange} pixels are");
-        assert_eq!(green > 1_000, i != 1, "{words}: what was received is green, {green} pixels are");
+        assert_eq!(green > 1_000, i != 1, "{words}: received packets are green, {green} pixels are");
         if let Some(kept) = std::env::var_os("TEAPARTY_TEST_PICTURES") {
             std::fs::copy(&picture, Path::new(&kept).join(format!("report-{i}.png"))).unwrap();
         }

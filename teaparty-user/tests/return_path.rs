@@ -87,7 +87,7 @@ fn replies_take_the_segments_and_arrive_c206() {
         let back = octets(&[OURS]);
         let list = octets(&SEGMENTS);
         let whole = [&list[..], &back].concat();
-        // With the sender's address behind the list, at its end, and as a Return Address: the same way.
+        // With the sender's address after the list, at its end, and as a Return Address: the same way.
         let asked: [Subs<'_>; 3] = [&[(4, &list)], &[(4, &whole)], &[(4, &list), (2, &back)]];
         for subs in asked {
             let witness = Witness::new(&net, &python);

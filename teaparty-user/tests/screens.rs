@@ -9,7 +9,7 @@ use sender_support::{Act, Behaviour, Reflector};
 /// Columns of the screens.
 const SIZES: [usize; 3] = [40, 80, 200];
 
-/// Standard output at a screen of so many columns.
+/// Standard output at a screen of this many columns.
 fn shown(columns: usize, arguments: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_teaparty"))
         .args(arguments.split_whitespace())

@@ -300,7 +300,7 @@ fn options_of_the_ip_header_reach_the_reflector() {
 
 #[test]
 fn twamp_light_reflectors_are_understood() {
-    // 41 octets: the header of TWAMP-Test's reflector, without what STAMP adds behind the TTL.
+    // 41 octets: the header of TWAMP-Test's reflector, without what STAMP adds after the TTL.
     let reflector =
         Reflector::start("127.0.0.1", Behaviour { edit: |reply| reply.truncate(41), ..Behaviour::default() });
     let (code, summary) = summary(&quick(&reflector, ""));

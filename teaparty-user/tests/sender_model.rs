@@ -1,6 +1,6 @@
 //! Two hundred seeded scenarios in virtual time: packets get lost, doubled, delayed and overtaken on both ways, the process is
-//! stopped, the reflector restarts with its clock set anew, our clock is set, the host refuses to send, somebody does not want
-//! to wait. What a session counts equals what those who saw everything know, exactly, every time.
+//! stopped, the reflector restarts with its clock changed, our clock is set, the host refuses to send, somebody does
+//! not want to wait. What a session counts equals what those who saw everything know, exactly, every time.
 //!
 //! The model (`sender_model/`) is written from the RFCs and knows nothing of the sender. With the fate of packets decided by when
 //! the process looks 13 scenarios turn red, with restarts told by T3 19, and with nothing skipped after a stop the first one,
@@ -85,7 +85,7 @@ impl Process {
         }
     }
 
-    /// One turn, as the engine has it: the clock, what is due, what came, what is over.
+    /// One turn, as the engine has it: the clock, due packets, arrivals, expiry.
     fn turn(&mut self, now: u64, world: &mut World) {
         let offset_ns = world.script.offset_ns(now);
         if offset_ns != self.timeline.offset_ns() {

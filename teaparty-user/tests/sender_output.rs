@@ -220,7 +220,7 @@ fn a_line_for_each_packet_is_for_files_and_pipes_too() {
 #[test]
 fn a_full_disk_is_an_error_that_loses_nothing() {
     let reflector = Reflector::start("127.0.0.1", Behaviour::default());
-    // A stream stops when it notices: after the first packet at the earliest, behind a head or before a summary.
+    // A stream stops when it notices: after the first packet at the earliest, after a head or before a summary.
     for (format, lines) in [("jsonl", 2), ("csv", 2), ("human", 0), ("json", 0)] {
         let (code, stdout, stderr) =
             teaparty(&format!("sender {} -c 4 -i 1ms --format {format} -o /dev/full", reflector.address));

@@ -206,7 +206,7 @@ impl Run {
             }
             excess.sort_unstable();
             let (least, median) = (excess[0], excess[excess.len() / 2]);
-            // All clocks are one here, so that no delay can be less than what the relay adds, but for rounding.
+            // All clocks are one here, so that no delay can be less than what the relay adds, except rounding.
             assert!(least > -1_000, "{quantity}: {least} ns");
             assert!(median < DELAY_BOUND_NS, "{quantity}: {median} ns");
         }

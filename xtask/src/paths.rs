@@ -12,7 +12,7 @@ pub fn host_target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
-/// What xtask keeps: installed tools and remembered decisions.
+/// Returns the folder of installed tools and remembered decisions.
 pub fn tools() -> PathBuf {
     root().join("target/xtask")
 }

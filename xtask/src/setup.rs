@@ -25,7 +25,7 @@ pub const OBJECT_VARIABLE: &str = "TEAPARTY_EBPF_OBJECT";
 /// The options of `cargo xtask setup`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where Rust with its library source comes from; `auto` takes what is complete, else completes the first that works
+    /// Source of Rust with its library source; `auto` takes what is complete, else completes the first that works
     #[arg(long, value_enum, default_value_t, env = "TEAPARTY_EBPF_TOOLCHAIN")]
     toolchain: Choice,
 }
@@ -61,7 +61,7 @@ pub struct Rust {
     pub cargo: PathBuf,
     /// Its compiler.
     pub rustc: PathBuf,
-    /// Whether it is a stable release that takes `-Z` flags only with `RUSTC_BOOTSTRAP=1`.
+    /// True if it is a stable release that takes `-Z` flags only with `RUSTC_BOOTSTRAP=1`.
     pub bootstrap: bool,
     /// Major version of the LLVM inside, which bpf-linker's must reach.
     pub llvm: u32,

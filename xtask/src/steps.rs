@@ -1,4 +1,4 @@
-//! Says what is being done and how far it is: a spinner at a terminal, plain lines elsewhere. All of it on stderr.
+//! Shows the present step and the progress: a spinner at a terminal, plain lines elsewhere. All of it on stderr.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};

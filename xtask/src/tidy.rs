@@ -47,7 +47,7 @@ fn report(files: &[PathBuf], long: &[(usize, &PathBuf)], problems: &[String]) ->
         println!("long: {} has {lines} lines", file.display());
     }
     if problems.is_empty() {
-        println!("tidy: {} files, {} of them long, nothing to mend", files.len(), long.len());
+        println!("tidy: {} files, {} of them long, nothing to fix", files.len(), long.len());
         return Ok(());
     }
     for problem in problems {

@@ -53,7 +53,7 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Where tests look for the tools.
+    /// Returns the variables by which tests find the tools.
     pub fn environment(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         self.variables.iter().map(|(name, path)| (*name, path.as_path()))
     }
@@ -88,7 +88,7 @@ pub fn provide() -> Result<Tools> {
     Ok(Tools { variables: found.filter(|(_, path)| path.is_file()).collect() })
 }
 
-/// A tool that can't be had costs tests, which the table will show; it is no reason to run none.
+/// A tool that is not available costs tests, which the table will show; it is no reason to run none.
 fn say(result: Result<()>) {
     if let Err(error) = result {
         eprintln!("warning: {error:#}\nTests that need this will be skipped.");

@@ -210,7 +210,7 @@ pub fn is_plain_non_udp_v6<B: PacketBuf>(frame: &B, frame_len: usize) -> bool {
         && ETHERNET_LEN + IPV6_LEN + usize::from(ip.payload_length.get()) <= frame_len
 }
 
-/// Returns true if a frame says that IPv6 is in it, right behind the Ethernet header.
+/// Returns true if a frame says that IPv6 is in it, right after the Ethernet header.
 #[inline(always)]
 pub fn is_ipv6<B: PacketBuf>(frame: &B) -> bool {
     frame.get::<2>(core::mem::offset_of!(Ethernet, ether_type)).is_some_and(|octets| octets == ETHER_IPV6.to_be_bytes())

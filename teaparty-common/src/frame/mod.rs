@@ -62,7 +62,7 @@ pub struct Ipv4 {
 pub struct Ipv6 {
     /// Version, Traffic Class, Flow Label.
     pub version_class_flow: U32,
-    /// Octets behind this header.
+    /// Octets after this header.
     pub payload_length: U16,
     /// Protocol of what follows.
     pub next_header: u8,
@@ -123,7 +123,7 @@ pub struct Frame {
     pub traffic_class: u8,
     /// True if it is IPv6.
     pub is_ipv6: bool,
-    /// True if there are IPv4 options, IPv6 extension headers, or octets behind the UDP datagram in the IP packet.
+    /// True if there are IPv4 options, IPv6 extension headers, or octets after the UDP datagram in the IP packet.
     pub has_extras: bool,
 }
 

@@ -53,7 +53,8 @@ pub struct ControlBlock {
     pub abi_version: u32,
     /// Index of the [`Config`] in force, of the two.
     pub active: u32,
-    /// Counts changes of configuration, addresses and allow-list: a session admitted under another one is admitted anew.
+    /// Counts changes of configuration, addresses and allow-list: a session admitted under another one is admitted
+    /// again.
     pub generation: u32,
     /// Interface that the program is attached to.
     pub interface: u32,
@@ -179,7 +180,8 @@ impl Config {
         [a, b, c, d, e, f, 0, 0]
     }
 
-    /// Returns the same with the flag that follows from the others and from the policy: the form that a program is given.
+    /// Returns the same with the flag that follows from the others and from the policy: the form that a program is
+    /// given.
     #[must_use]
     pub const fn derived(self) -> Self {
         let is_plain = self.flags & (Self::STATEFUL | Self::HAS_AUTHENTICATED) == Self::STATEFUL
@@ -207,7 +209,7 @@ impl Config {
 #[inline(always)]
 pub fn check_macs<B: PacketBuf>(frame: &B, mac: u64, takes_all: bool) -> MacCheck {
     const ADDRESS: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
-    // The first octet of the source, which stands behind the destination.
+    // The first octet of the source, which follows the destination.
     const GROUP: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 1, 0]);
     let Some(front) = frame.get::<8>(0) else { return MacCheck::OtherDestination };
     let front = u64::from_ne_bytes(front);

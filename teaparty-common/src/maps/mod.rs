@@ -72,7 +72,7 @@ pub enum TailCall {
     V6,
     /// Frames with tags, options or several buffers, and what is no UDP at all.
     Parse,
-    /// Packets to a port of ours that are not answered at once.
+    /// Packets to one of our ports that are not answered at once.
     Full,
 }
 

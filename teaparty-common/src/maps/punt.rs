@@ -19,7 +19,7 @@ pub struct PuntHeader {
     pub kind: u32,
     /// [`crate::reflect::Reason`] as a number.
     pub reason: u32,
-    /// Octets of the frame behind this header.
+    /// Octets of the frame after this header.
     pub frame_len: u32,
     /// Octets of UDP payload.
     pub payload_len: u32,
@@ -44,6 +44,7 @@ pub enum RecordKind {
     /// A frame that the kernel has answered, and whose Access Report the controller is to know: `frame_len` is 0,
     /// `reason` holds the Access ID in bits 8 to 11 and the Return Code in the lowest eight.
     AccessReport = 2,
-    /// A packet of the session `key` that the loop guard has dropped: one in a second at most is told. `frame_len` is 0.
+    /// A packet of the session `key` that the loop guard has dropped: one in a second at most is reported.
+    /// `frame_len` is 0.
     LoopGuard = 3,
 }

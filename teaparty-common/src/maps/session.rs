@@ -11,11 +11,11 @@ use crate::tlv::measurement::{HISTORY_DEPTH, METHOD_SOFTWARE};
 pub struct SessionKey {
     /// Address of the Session-Sender.
     pub source: Address,
-    /// Address of ours. `::` in a provisioned session: any of ours.
+    /// Our address. `::` in a provisioned session: any of our addresses.
     pub destination: Address,
     /// UDP port of the Session-Sender. 0 in a provisioned session: any.
     pub source_port: u16,
-    /// UDP port of ours.
+    /// Our UDP port.
     pub destination_port: u16,
     /// Session-Sender Identifier; 0 where the sender uses none.
     pub ssid: u16,
@@ -200,7 +200,7 @@ impl Session {
     }
 }
 
-/// How well a session is known: the least known ones make room first when the table is full.
+/// Rank of a session: the least known ones make room first when the table is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Standing {
@@ -219,7 +219,7 @@ impl Standing {
     /// The [`Session::flags`] of which one makes a session known.
     pub const KNOWN_BY: u32 = Session::PROVISIONED | Session::AUTHENTICATED;
 
-    /// Of a session with these [`Session::flags`] and so many packets received.
+    /// Of a session with these [`Session::flags`] and this many packets received.
     #[inline(always)]
     pub const fn of(flags: u32, received: u64) -> Self {
         if flags & Self::KNOWN_BY != 0 {
@@ -333,7 +333,7 @@ mod tests {
         ] {
             assert_eq!(session.is_restart(sequence, timestamp, restart_s), expected, "{sequence} {timestamp:x}");
         }
-        assert!(!Session::default().is_restart(0, last, 30), "before the first packet there is nothing to begin anew");
+        assert!(!Session::default().is_restart(0, last, 30), "before the first packet there is nothing to start over");
         // PTP: the second's part is less than one, whichever of the two is the larger.
         let ptp = Session { sender_timestamp: 0x6812_9908_3b9a_c9ff, ..Session::default() };
         assert!(!ptp.is_restart(0, (0x6812_9908 + 30) << 32, 30));

@@ -6,8 +6,9 @@
 //! two cache lines, and without a helper's call, since the verifier turns a look-up in an array into arithmetic.
 //!
 //! Who makes a session holds its row's lock, so that no key is there twice; who takes one out needs none. A place's state
-//! changes by compare-and-exchange, and says what is there: nothing, a session that is being put there or taken away, or
-//! a session. A packet whose session is evicted while another processor still writes to it may leave a number in the one
+//! changes by compare-and-exchange, and describes the content: nothing, a session that is being put there or taken
+//! away, or a session. A packet whose session is evicted while another processor still writes to it may leave a number
+//! in the one
 //! that comes after, as it may in the kernel's own LRU map.
 
 #[cfg(target_has_atomic = "64")]
@@ -26,7 +27,7 @@ use crate::reflect::Address;
 /// Places in a row.
 pub const WAYS: u32 = 8;
 
-/// Rows that a session may be in: its own and those behind it.
+/// Rows that a session may be in: its own and the following ones.
 pub const REACH: u32 = 8;
 
 /// Places for each session that is to be remembered. With half of them empty, one session in a hundred is not in its
@@ -103,7 +104,7 @@ pub trait SlotWords: Copy {
 pub trait TableStorage {
     /// A place.
     type Slot: SlotWords;
-    /// The place with this index; `None` if there are not so many.
+    /// The place with this index; `None` if it does not exist.
     fn slot(&self, index: u32) -> Option<Self::Slot>;
     /// Adds to the number of sessions, modulo 2^64, and gives what it was.
     fn count(&self, more: u64) -> u64;
@@ -129,7 +130,7 @@ pub struct TableLayout {
 }
 
 impl TableLayout {
-    /// A table for so many sessions, of 1 to [`MAX_SESSIONS`].
+    /// A table for this many sessions, of 1 to [`MAX_SESSIONS`].
     pub const fn new(max_sessions: u32, seed: [u64; KEY_WORDS]) -> Self {
         let max_sessions = if max_sessions > MAX_SESSIONS { MAX_SESSIONS } else { max_sessions };
         let zeros = product(0, seed[0]).wrapping_add(product(0, seed[2]));
@@ -171,7 +172,7 @@ impl TableLayout {
         self.first(home, i / WAYS) + (home.way + i) % WAYS
     }
 
-    /// Index of the first place of the row that is `further` rows behind a spot's.
+    /// Index of the first place of the row that is `further` rows after a slot's.
     #[inline(always)]
     fn first(&self, home: HomeSlot, further: u32) -> u32 {
         (home.row + further).checked_rem(self.rows).unwrap_or(0) * WAYS
@@ -262,7 +263,8 @@ pub trait TableOps {
 }
 
 /// Puts a session into the table, unless one with its key is there; gives the index of its place or of that one's. Where
-/// there are as many as may be, another one makes room: see [`make_room`]. `None` where none does, or the lock can't be had.
+/// there are as many as may be, another one makes room: see [`make_room`]. `None` where none does, or the lock is
+/// taken.
 #[inline(always)]
 pub fn make<M: TableStorage>(storage: &M, layout: &TableLayout, key: &SessionKey, ops: &impl TableOps) -> Option<u32> {
     let first = storage.slot(layout.home(key).row * WAYS)?;
@@ -386,7 +388,7 @@ fn write(slot: impl SlotWords, key: &SessionKey, session: &Session) {
     }
 }
 
-/// Takes out what is in a place while its state is this; whether it still was.
+/// Empties a place if its state is still this; returns true if it was.
 #[inline(always)]
 fn clear<M: TableStorage>(storage: &M, slot: M::Slot, state: u64) -> bool {
     let state = state & !KIND;
@@ -422,7 +424,7 @@ pub fn remove_if<M: TableStorage>(
     read(slot).is_some_and(|(key, session)| is_over(&key, &session)) && clear(storage, slot, state)
 }
 
-/// Writes the session of a place anew. What packets write at the same moment may be kept.
+/// Writes the session of a place again. What packets write at the same moment may be kept.
 pub fn rewrite(slot: impl SlotWords, session: &Session) {
     for (i, word) in session.words().into_iter().enumerate() {
         slot.set(SESSION + i, word);

@@ -24,9 +24,9 @@ use crate::wire::{AUTHENTICATED_LEN, Ecn, ErrorEstimate, Mode, Timestamp, Traffi
 pub struct ReplyOptions {
     /// TOS or Traffic Class of the reply. Without a TLV that asks: the DSCP as received, ECN 00 (the RFCs leave it open).
     pub traffic_class: TrafficClass,
-    /// Source address of the reply, where it is not the one that the request went to (RFC 9503 §3).
+    /// Source address of the reply, where it is not the destination of the request (RFC 9503 §3).
     pub source: Option<Address>,
-    /// UDP port that the reply goes to, where it is not the one that the request came from.
+    /// Destination port of the reply, where it is not the source port of the request.
     pub destination_port: Option<u16>,
     /// A valid Access Report, for the controller.
     pub access_report: Option<AccessReport>,
@@ -102,7 +102,7 @@ pub fn apply_step<B: PacketBuf, E: ReflectorEnv>(
     }
 }
 
-/// Marks a TLV whose Length is wrong for its type; nothing behind it is touched (RFC 8972 §4).
+/// Marks a TLV whose Length is wrong for its type; nothing after it is touched (RFC 8972 §4).
 #[inline(always)]
 fn mark_malformed<B: PacketBuf>(payload: &mut B, tlv: &Tlv) {
     payload.put(tlv.at, [Flags::MALFORMED.0]);
@@ -239,11 +239,11 @@ fn destination_node<B: PacketBuf, E: ReflectorEnv>(
     let Some(address) = address else {
         return Flags::UNRECOGNIZED;
     };
-    // An IPv4 address written as an IPv6 one is none of ours.
+    // An IPv4 address written as an IPv6 one is not one of our addresses.
     if policy.has(Policy::NO_DESTINATION_NODE) || (tlv.length != 4 && address.is_ipv4()) {
         return Flags::UNRECOGNIZED;
     }
-    // The address that the packet came to was found to be ours before.
+    // The destination address of the packet is known to be ours.
     if address == meta.destination {
         return Flags::NONE;
     }

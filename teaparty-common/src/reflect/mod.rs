@@ -128,8 +128,8 @@ impl Plan {
 /// The SSID of a test packet of `len` octets; 0 where it is too short to have one (RFC 8972 §3).
 ///
 /// A packet shorter than the base packet in open mode is a TWAMP-Light sender's: what stands there is padding, and often
-/// pseudo-random (RFC 4656 §4.1.2). Such a sender knows no authenticated mode of ours, so a packet that is too short for that
-/// one is of the session that its octets name, and fails there.
+/// pseudo-random (RFC 4656 §4.1.2). Such a sender knows no STAMP authenticated mode, so a packet that is too short
+/// for that one is of the session that its octets name, and fails there.
 #[inline(always)]
 pub fn ssid<B: PacketBuf>(payload: &B, len: usize, mode: Mode) -> u16 {
     let (at, least) = match mode {
@@ -150,7 +150,8 @@ pub fn ssid<B: PacketBuf>(payload: &B, len: usize, mode: Mode) -> u16 {
 /// * `payload`: the UDP payload, `len` octets (UDP length minus 8). More than is there gives [`Verdict::Punt`]. Where
 ///   the environment [can grow](ReflectorEnv::CAN_GROW) a packet, the caller has zero-filled it up to the base length.
 /// * `mode`: from the session's configuration, never from the octets.
-/// * `integrity`: what verification of the HMAC TLV came to. The kernel says [`TlvIntegrity::NotAsked`] and punts such packets.
+/// * `integrity`: the result of verifying the HMAC TLV. The kernel says [`TlvIntegrity::NotAsked`] and punts such
+///   packets.
 ///
 /// Malformed TLVs give `Reflect` too: they are reflected with the M flag (RFC 8972 §4).
 /// Cost: one pass over the TLV headers.
@@ -224,7 +225,7 @@ mod flag {
     pub(super) const WANTS_REPLIES: u32 = 16;
     /// A malformed TLV has been met.
     pub(super) const MALFORMED: u32 = 32;
-    /// A Reflected Fixed Header stands behind a Reflected IPv6 Extension Header.
+    /// A Reflected Fixed Header follows a Reflected IPv6 Extension Header.
     pub(super) const OUT_OF_ORDER: u32 = 64;
     /// A Location or a Return Path has more sub-TLVs than may be walked.
     pub(super) const MANY_SUBS: u32 = 128;
@@ -304,7 +305,7 @@ impl TlvScan {
         };
         self.at = tlv.end();
         if self.flags & flag::MALFORMED != 0 || !tlv.is_well_formed {
-            // Nothing behind a malformed TLV has an effect (RFC 8972 §4), but an HMAC TLV there still means that
+            // Nothing after a malformed TLV has an effect (RFC 8972 §4), but an HMAC TLV there still means that
             // integrity was asked for, and can't be given.
             self.flags |= flag::MALFORMED;
             if tlv.number == Kind::Hmac as u8 && !E::KINDS.has(Kind::Hmac as u8) {
@@ -365,7 +366,7 @@ fn classify<B: PacketBuf, E: ReflectorEnv>(payload: &B, policy: &Policy, tlv: &T
     let is_first = !seen.has(tlv.number);
     let mut flags = 0;
     if is(Kind::ReflectedControl) && is_first {
-        // The count of replies: two octets behind the two of their length (RFC 10052 §3).
+        // The count of replies: two octets after the two of their length (RFC 10052 §3).
         if payload.get::<2>(tlv.value() + 2).is_some_and(|count| count != [0, 0]) {
             flags |= flag::WANTS_REPLIES;
         }
@@ -410,7 +411,7 @@ fn needs_controller(number: u8, policy: &Policy) -> bool {
     KindSet::handled_by(HandledBy::Controller).has(number)
 }
 
-/// Returns true if a Micro-session ID names a link of ours other than the one configured (RFC 9534 §3.2).
+/// Returns true if a Micro-session ID names one of our links other than the one configured (RFC 9534 §3.2).
 #[inline(always)]
 fn is_other_link<B: PacketBuf>(payload: &B, tlv: &Tlv, policy: &Policy) -> bool {
     if policy.micro_session_id == 0 {

@@ -64,7 +64,7 @@ impl Policy {
     pub const REFLECTED_CONTROL: u32 = 32;
     /// The octets after the base packet are padding, never TLVs (for TWAMP-Light senders with random padding).
     pub const NO_TLV: u32 = 64;
-    /// Sessions are told apart without the SSID of packets.
+    /// Sessions are distinguished without the SSID of packets.
     pub const IGNORE_SSID: u32 = 1024;
 
     /// Destination Node Address is refused, whatever it names.

@@ -1,7 +1,8 @@
-//! Loops between reflectors: a request that is in truth the reply to a reply of ours.
+//! Loops between reflectors: a request that is really the reply to one of our replies.
 //!
-//! A Session-Reflector repeats T1 of what it answers. Where that was a reply of ours, its T1 was our T3. So whatever reflector
-//! answers us, on whatever ports, shows us a time of our own clock from a moment ago in a place where a Session-Sender's
+//! A Session-Reflector repeats T1 of what it answers. Where that was one of our replies, its T1 was our T3. So
+//! whatever reflector answers us, on whatever ports, shows us a time of our own clock from a moment ago in a place
+//! where a Session-Sender's
 //! packet has zeros (RFC 8762 §4.2.1). No state is needed for that.
 
 use core::mem::offset_of;
@@ -9,7 +10,7 @@ use core::mem::offset_of;
 use crate::packet_buf::PacketBuf;
 use crate::wire::{Mode, reflector};
 
-/// Age up to which a T3 of ours marks a packet that repeats it as a reply to ours, in seconds. A loop that takes
+/// Age up to which our T3 marks a packet that repeats it as a reply to ours, in seconds. A loop that takes
 /// longer for each turn does no harm.
 pub const WINDOW_S: u64 = 8;
 
@@ -29,7 +30,8 @@ pub fn may_be_reply<B: PacketBuf>(payload: &B) -> bool {
     payload.get::<8>(sender_timestamp_at(Mode::Unauthenticated)).is_none_or(|octets| u64::from_ne_bytes(octets) != 0)
 }
 
-/// Returns true if a payload of `len` octets is the reply to a reply of ours: it repeats a T3 of the last [`WINDOW_S`] seconds.
+/// Returns true if a payload of `len` octets is the reply to one of our replies: it repeats a T3 of the last
+/// [`WINDOW_S`] seconds.
 ///
 /// `receive_timestamp` gives T2 of the packet, in the format in which we answered. Pseudo-random octets in that place, as
 /// TWAMP-Light senders put them there (RFC 4656 §4.1.2), are taken for one in 2^29 cases: the upper half of the
@@ -47,7 +49,7 @@ pub fn is_reply_to_ours<B: PacketBuf>(
     }
     let Some(octets) = payload.get::<8>(at) else { return false };
     let repeated = u64::from_be_bytes(octets);
-    // In both formats the upper half counts seconds; what is not in the past is far above the window.
+    // In both formats the upper half counts seconds; times that are not in the past are far above the window.
     repeated != 0 && receive_timestamp().wrapping_sub(repeated) < WINDOW_S << 32
 }
 
@@ -77,7 +79,7 @@ mod tests {
                 for age in [0, 1, 40_000, SECOND / 3, SECOND, 3 * SECOND, 7 * SECOND] {
                     assert!(is_reply(age, len, at), "{format:?} {mode:?} {age}");
                     assert!(!is_reply(age, len, at - 1), "{format:?} {mode:?} {age} at another place");
-                    assert!(!is_reply(age, at + 7, at), "{format:?} {mode:?} {age} behind the packet's end");
+                    assert!(!is_reply(age, at + 7, at), "{format:?} {mode:?} {age} after the packet's end");
                 }
                 for age in [9 * SECOND, 37 * SECOND, 1_000_000 * SECOND, -SECOND / 2, -3 * SECOND, -37 * SECOND] {
                     assert!(!is_reply(age, len, at), "{format:?} {mode:?} {age}");

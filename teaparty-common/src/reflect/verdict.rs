@@ -2,7 +2,8 @@
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $number:literal $class:ident $label:literal $help:literal)*) => {
-        /// The reason for the end of a packet. Numbers index the kernel's counters and never change; retired ones stay unused.
+        /// The reason for the end of a packet. Numbers index the kernel's counters and never change; retired ones
+        /// stay unused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u32)]
         pub enum Reason { $(#[doc = $help] $name = $number),* }
@@ -73,14 +74,14 @@ reasons! {
     NotOurVlan = 9 Pass "not-our-vlan" "With a VLAN tag that this host has no device for on the interface, or to an address that the device does not have."
 
     ShortPacket = 16 Punt "short-packet" "Shorter than the base packet: the answer is longer than the question (RFC 8762 §4.6)."
-    IpOptions = 17 Punt "ip-options" "IPv4 options, IPv6 extension headers, or octets behind the UDP datagram."
+    IpOptions = 17 Punt "ip-options" "IPv4 options, IPv6 extension headers, or octets after the UDP datagram."
     LongPacket = 18 Punt "long-packet" "Longer than the fast path reaches, or in several buffers."
     ManyTlvs = 19 Punt "many-tlvs" "More TLVs or sub-TLVs than the fast path walks."
     Authenticated = 20 Punt "authenticated" "Of an authenticated session: the keys are in the controller."
     IntegrityTlv = 21 Punt "hmac-tlv" "Carries the HMAC TLV: the keys are in the controller."
     ControllerTlv = 22 Punt "controller-tlv" "Carries a TLV that only the controller can finish."
 
-    LoopGuard = 32 Drop "loop-guard" "From one of our own listening ports: answering could go on for ever between two reflectors."
+    LoopGuard = 32 Drop "loop-guard" "From one of our own listening ports: answering could go on forever between two reflectors."
     NotAllowed = 33 Drop "not-allowed" "From a source that is not on the allow-list."
     RateLimited = 34 Drop "rate-limited" "From a source that sends more than its rate limit."
     TooShort = 35 Drop "too-short" "UDP payload shorter than the minimum."
@@ -101,7 +102,7 @@ reasons! {
     Repeated = 49 Reflect "repeated" "One more reply to a packet that asked for several (RFC 10052 §3)."
 
     InvalidSource = 50 Drop "invalid-source" "From an address that no host may send from: multicast, broadcast, unspecified, loopback from outside, our own from elsewhere, UDP port 0, a group MAC address (RFC 1122 §3.2.1.3, RFC 4291)."
-    ReplyLoop = 51 Drop "reply-loop" "A reply to a reply of ours, known by a time that we sent in the last seconds: answering could go on for ever between two reflectors."
+    ReplyLoop = 51 Drop "reply-loop" "A reply to one of our replies, known by a time that we sent in the last seconds: answering could go on forever between two reflectors."
     PuntLimited = 52 Drop "punt-limited" "Needs the controller, and is of no provisioned session, while those have used up their part of it (--punt-limit)."
     Heartbeat = 53 Drop "heartbeat" "A heartbeat of another reflector, from a port that we listen on: nobody answers those."
     FragmentDiscarded = 54 Drop "fragment-discarded" "A fragment of a datagram that is not put together: others overlap it, are missing, or more are under way than there is room for (RFC 5722)."

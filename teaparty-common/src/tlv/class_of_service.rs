@@ -99,7 +99,7 @@ impl ClassOfServiceV2 {
         self.received == 0 && self.used == 0
     }
 
-    /// The reply's body and the traffic class that the reply is to have: what was refused of it is zero.
+    /// The reply's body and the traffic class that the reply is to have: a refused part is zero.
     #[inline(always)]
     pub fn reflect(self, received: TrafficClass, policy: &Policy) -> (Self, TrafficClass) {
         let wanted = TrafficClass(self.wanted);

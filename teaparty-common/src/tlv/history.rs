@@ -8,7 +8,7 @@ use crate::reflect::{PacketMeta, Tlv};
 /// Octets of an entry.
 const ENTRY_LEN: usize = size_of::<HistoryEntry>();
 
-/// Fills the Value: as many past exchanges as fit, the last one cut where its place is, and zeros behind them. The
+/// Fills the Value: as many past exchanges as fit, the last one cut where its place is, and zeros after them. The
 /// exchange that is under way is not in it, and a stateless session has none.
 ///
 /// `remembered` gives what is remembered of the reply with a Sequence Number, if anything is.

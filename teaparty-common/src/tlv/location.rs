@@ -98,7 +98,7 @@ pub fn step<B: PacketBuf>(
 }
 
 /// Answers one sub-TLV whose octets are all there: type, value and flags change, its Length does not. Returns false for a
-/// malformed one: what follows it is not touched, as behind a malformed TLV (RFC 8972 §4.2.1, §4).
+/// malformed one: what follows it is not touched, as after a malformed TLV (RFC 8972 §4.2.1, §4).
 #[inline(always)]
 fn fill_sub<B: PacketBuf>(
     payload: &mut B,

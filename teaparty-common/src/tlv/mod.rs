@@ -195,7 +195,7 @@ impl Kind {
         &REGISTRY[self as usize - 1]
     }
 
-    /// The kind with this number of ours; `None` for 0 and for numbers that are none.
+    /// The kind with this internal number; `None` for 0 and for other numbers.
     pub fn from_number(number: u8) -> Option<Self> {
         REGISTRY.get(usize::from(number).checked_sub(1)?).map(|entry| entry.kind)
     }

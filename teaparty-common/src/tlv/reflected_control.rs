@@ -56,9 +56,9 @@ pub struct Limits {
 
 /// The groups that this reflector belongs to.
 pub trait Members {
-    /// Returns true if an address of ours lies in the prefix. An IPv4 prefix counts from its own first bit.
+    /// Returns true if one of our addresses lies in the prefix. An IPv4 prefix counts from its own first bit.
     fn has_prefix(&self, prefix: &Address, prefix_len: u8) -> bool;
-    /// Returns true if a MAC address of ours with `N` octets is in the group: `MAC & mask == group`.
+    /// Returns true if one of our MAC addresses with `N` octets is in the group: `MAC & mask == group`.
     fn has_mac<const N: usize>(&self, mask: [u8; N], group: [u8; N]) -> bool;
 }
 
@@ -100,7 +100,7 @@ pub struct Request {
     pub control: ReflectedControl,
     /// Octets of base packet and TLVs without Extra Padding and trailing zeros: the least that a reply can have.
     pub fixed_len: usize,
-    /// True if TLVs behind it are malformed, so that what follows them can be neither dropped nor added to.
+    /// True if TLVs after it are malformed, so that what follows them can be neither dropped nor added to.
     pub is_malformed: bool,
 }
 

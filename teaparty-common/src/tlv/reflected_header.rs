@@ -37,7 +37,7 @@ pub fn reflect<B: PacketBuf>(payload: &mut B, tlv: &Tlv, chain: &[u8], used: &mu
     Flags::CONFORMANT
 }
 
-/// The first extension header: its first eight octets, all of it, and what is behind it.
+/// The first extension header: its first eight octets, all of it, and what is after it.
 fn split_header(chain: &[u8]) -> Option<([u8; SELECTOR], &[u8], &[u8])> {
     let head: [u8; SELECTOR] = chain.get(..SELECTOR)?.try_into().ok()?;
     let len = 8 + usize::from(head[1]) * 8;

@@ -43,7 +43,7 @@ impl ControlCode {
 pub enum ReturnPathRequest {
     /// No reply.
     NoReply,
-    /// The reply on the link that the request came by.
+    /// The reply on the link of the request.
     SameLink,
     /// The reply to this address.
     Address(Address),

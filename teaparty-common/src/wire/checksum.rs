@@ -106,7 +106,7 @@ pub const fn pseudo_header(addresses: u64, udp_len: u16) -> u64 {
     addresses + UDP.to_be() as u64 + udp_len.to_be() as u64
 }
 
-/// The unfolded sums of a UDP datagram in its IP packet, from which damage is told.
+/// The unfolded sums of a UDP datagram in its IP packet, which reveal damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketSums {
     /// Of the IPv4 header; [`PacketSums::NO_HEADER`] for IPv6, which has no checksum there.

@@ -73,7 +73,7 @@ impl core::fmt::Debug for Timestamp {
 }
 
 /// An instant as seconds since 1970 and nanoseconds, of which there may be more than a second's: on its way to a
-/// [`Timestamp`], and a short way from the next one.
+/// [`Timestamp`], and close to the next one.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeParts {
     seconds: u64,

@@ -25,7 +25,7 @@ pub(crate) struct Case {
     location_hidden: u8,
     #[serde(default)]
     micro_session_id: u16,
-    /// Access Reports that the controller is told of.
+    /// Access Reports to the controller.
     #[serde(default)]
     pub(crate) reports: usize,
 }

@@ -123,7 +123,7 @@ fn reflect<E: ReflectorEnv>(request: &[u8], mode: Mode, integrity: TlvIntegrity,
     assert_eq!(told, checksum::update(!checksum::fold(sums[1]), 0, 0), "stamping told another difference than it made");
     assert_eq!(octets.len(), before.len(), "the size has changed");
     if integrity == TlvIntegrity::Failed && plan.has_tlvs {
-        // Nothing but flags may differ: what is a TLV here is one there.
+        // Only flags may differ: both have the same TLVs.
         for (at, (new, old)) in octets.iter().zip(&before).enumerate().skip(mode.base_len()) {
             assert!(new == old || *new == 0x20, "octet {at}: {old:02x} became {new:02x} without integrity");
         }
@@ -143,12 +143,12 @@ pub(crate) fn locate(data: &[u8]) {
     for (first, again) in twice {
         let Some(plain) = first else { continue };
         assert_eq!(again, first, "found otherwise once more");
-        assert_eq!(Ok(plain.frame), found, "the short way found something else");
+        assert_eq!(Ok(plain.frame), found, "the fast path found something else");
         assert!(!plain.frame.has_extras);
         assert_eq!(Some((plain.source, plain.destination)), plain.frame.addresses(&view));
     }
     if frame::is_plain_non_udp_v4(&view, len) || frame::is_plain_non_udp_v6(&view, len) {
-        assert_eq!(found, Err(Reason::NotUdp), "the short way out is for something else");
+        assert_eq!(found, Err(Reason::NotUdp), "the fast path out is for something else");
     }
     let Ok(found) = found else { return };
     assert!(found.payload_at() + found.payload_len <= len, "{found:?} in {len} octets");

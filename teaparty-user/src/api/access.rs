@@ -44,7 +44,7 @@ impl Access {
         Ok(Self { token, tls })
     }
 
-    /// Takes over what was read anew, for everybody who has a clone of this. Gives the settings whose files are others now.
+    /// Adopts reloaded secrets for all clones. Returns the settings whose files have changed.
     ///
     /// Nobody is let in without a token, or met without TLS, where that was not so at the start: see [`Self::is_kept`].
     pub fn renew(&self, newer: &Self) -> Vec<&'static str> {

@@ -130,7 +130,7 @@ impl Fields {
         self.0
     }
 
-    /// All has been asked for; what is left over is refused, or it would be ignored.
+    /// Refuses members that were not read, which would be ignored otherwise.
     pub fn finish(self) -> Result<(), ApiError> {
         match self.0.into_iter().next() {
             None => Ok(()),

@@ -1,4 +1,4 @@
-//! Conditions of requests by entity tags (RFC 9110 §13), so that nobody changes what somebody else has changed meanwhile.
+//! Conditions of requests by entity tags (RFC 9110 §13), so that concurrent changes do not overwrite each other.
 
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -107,7 +107,7 @@ impl Condition {
         self.holds(Some(&Tag::of_heartbeats(heartbeats.iter().copied())))
     }
 
-    /// The answer to a GET: what is there, or that it is as the client knows it (304), or not as it expects (412).
+    /// The answer to a GET: the resource, or 304 if it is unchanged, or 412 if the condition fails.
     pub fn show<T: Serialize>(&self, tag: &Tag, view: impl FnOnce() -> T) -> Result<Response, ApiError> {
         if self.holds(Some(tag)) {
             return Ok((tag.header(), Json(view())).into_response());

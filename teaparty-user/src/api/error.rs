@@ -65,8 +65,8 @@ impl ApiError {
         }
     }
 
-    /// 422: a setting that can't be, in the words of the configuration: what is wrong, and behind a semicolon what to do. One
-    /// that says both in one sentence is both.
+    /// 422: a setting that can't be, in the words of the configuration: what is wrong, and after a semicolon what to
+    /// do. One that says both in one sentence is both.
     pub fn setting(field: impl Into<String>, problem: &str) -> Self {
         let (what, remedy) = problem.split_once("; ").unwrap_or((problem, problem));
         Self::field(field, what, remedy)
@@ -106,7 +106,7 @@ impl ApiError {
             "It is not as the request expects",
             "the entity tag in If-Match is not the current one, or If-None-Match names one that is there",
         )
-        .with_remedy("GET it anew, and decide by its ETag")
+        .with_remedy("GET it again, and decide by its ETag")
     }
 
     /// 405: the path is there, the method is not.
@@ -184,7 +184,7 @@ impl ApiError {
         .with_remedy("come again later, or share a stream")
     }
 
-    /// 503: the kernel refuses a change. The cause goes to the log.
+    /// 503: the kernel refuses a change. The cause is logged.
     pub fn kernel(cause: impl std::fmt::Display) -> Self {
         tracing::error!(error = %cause, "nothing was changed");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "kernel", "The kernel refused", "it did not take the change")
@@ -197,7 +197,7 @@ impl ApiError {
             .with_remedy("ask again later, for fewer sessions at a time")
     }
 
-    /// 500, for what is no client's doing. The cause goes to the log, not to the client.
+    /// 500, for faults of the server. The cause is logged, not sent.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(error = %cause, "the API cannot answer");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The reflector failed", "its log says why")

@@ -1,7 +1,8 @@
-//! `/api/v1/events`: what is changed, and what is counted, as it happens (server-sent events).
+//! `/api/v1/events`: changes and counters, as they happen (server-sent events).
 //!
-//! Memory for each client is bounded, and so is their number. Who reads too slowly is told so and has to come again; a
-//! connection ends after some minutes in any case ([`super::server`]), and clients of this kind come again by themselves.
+//! Memory for each client is bounded, and so is their number. A slow client gets a last event about it, and must
+//! reconnect; a connection ends after some minutes in any case ([`super::server`]), and clients of this kind come
+//! again by themselves.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -38,7 +39,7 @@ struct SessionEvent {
     change: &'static str,
 }
 
-/// Sessions that came and went by themselves, too many at a time to tell of each.
+/// Sessions that appeared and expired by themselves, too many for one event each.
 #[derive(Debug, Serialize)]
 struct SessionsEvent {
     /// So many are there that were not a look before.
@@ -69,7 +70,8 @@ struct DroppedEvent {
 /// Streams what is changed and counted, as it happens (server-sent events).
 ///
 /// Events are `session`, `sessions`, `settings`, `counters` (those that differ from what was told before), and `dropped` for a
-/// client that reads too slowly, whose stream ends then. Of a session is told what the API changes (`created`, `replaced`, `keys`,
+/// client that reads too slowly, whose stream ends then. A session's events are the changes by the API (`created`,
+/// `replaced`, `keys`,
 /// `reset`, `deleted`), and within some seconds what happens by itself: a packet made it (`created`), the first packet of a
 /// configured one has come (`seen`), it was forgotten or gave its room to another (`expired`). Where more than 256 come and go
 /// within a second, `sessions` says only how many. A stream lasts five minutes at most; clients of this kind connect again by
@@ -134,7 +136,7 @@ impl Listener {
                     return told(seen.map(|seen| seen_message(&seen)));
                 }
                 _ = self.ticks.tick() => {
-                    // Where the maps can't be looked at in time, the next tick tells of what has come meanwhile.
+                    // Where the maps can't be looked at in time, the next tick reports the backlog.
                     let Ok(counters) = self.app.look(|reflector| reflector.counters()).await else { continue };
                     let counters = self.untold(counters);
                     if !counters.is_empty() {

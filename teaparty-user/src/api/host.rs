@@ -1,4 +1,5 @@
-//! The names that this host's API goes by, so that no name of somebody else's web page can be bound to it (DNS rebinding).
+//! The names that this host's API answers to, so that no name of somebody else's web page can be bound to it (DNS
+//! rebinding).
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! `/api/v1/sessions`: the list, by pages or as one stream of lines.
 //!
-//! Sessions are looked at once for all pages: those behind the first come from what the first one saw, if that was not long
-//! ago and the API has changed nothing since. Where a page ends is said by the id of its last session, so that what comes and
-//! goes meanwhile moves no other session over the edge.
+//! Sessions are looked at once for all pages: those after the first come from what the first one saw, if that was not
+//! long
+//! ago and the API has changed nothing since. Where a page ends is said by the id of its last session, so that
+//! sessions that come and goes between pages moves no other session over the edge.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -57,7 +58,7 @@ pub struct ListQuery {
     /// Only those of this port of the sender.
     #[param(nullable = false)]
     source_port: Option<u16>,
-    /// Only those of this address of ours.
+    /// Only those of this address of the reflector.
     #[param(value_type = Option<String>, nullable = false)]
     destination: Option<IpAddr>,
     /// Only those of this SSID.
@@ -90,7 +91,7 @@ struct Page {
 /// Lists sessions: those that packets made, and those that were configured, a page at a time.
 ///
 /// With `Accept: application/x-ndjson` all of them, or `limit` of them, come as one stream with a JSON object on each line.
-/// Pages behind the first, and streams, may show what was so ten seconds ago.
+/// Pages after the first, and streams, may show what was so ten seconds ago.
 #[utoipa::path(
     get, path = "/sessions", tag = "sessions", operation_id = "list_sessions",
     params(ListQuery),
@@ -179,7 +180,7 @@ async fn stream(app: AppState, query: ListQuery, after: Option<Order>) -> Result
     Ok(([(header::CONTENT_TYPE, LINES)], Body::from_stream(lines.await?.chunks())).into_response())
 }
 
-/// Sessions that are still to be told.
+/// Sessions that are still to be sent.
 struct Lines {
     reflector: ReflectorHandle,
     all: Arc<Vec<SessionStatus>>,

@@ -1,6 +1,6 @@
 //! The REST API: the real one under `/api/v1`, the namesake's endpoints, probes and metrics.
 //!
-//! Reading order: [`types`] (what is shown), [`error`] (what is shown when it fails), [`body`] (what comes in),
+//! Reading order: [`types`] (answers), [`error`] (failures), [`body`] (input),
 //! [`list`], [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] (with [`watch`]) and [`namesake`] (the endpoints), [`condition`] (ETags), [`openapi`], [`parameters`] and [`requests`]
 //! (what describes them), [`guard`], [`host`], [`access`], [`token`] and [`tls`] (who may ask, and how), [`trust`] (whom to ask),
 //! [`listen`], [`connections`] and [`server`] (connections).
@@ -95,7 +95,7 @@ pub struct AppState {
     documents: Arc<Documents>,
 }
 
-/// Descriptions of the API, but for what depends on the reflectors.
+/// Descriptions of the API, except what depends on the reflectors.
 #[derive(Default)]
 struct Documents {
     own: Value,

@@ -32,7 +32,7 @@ pub struct NamesakeHeartbeat {
 pub struct Interval {
     /// Whole seconds.
     pub secs: u64,
-    /// Nanoseconds behind that.
+    /// Nanoseconds within the second.
     pub nanos: u32,
 }
 
@@ -105,14 +105,14 @@ fn session(status: &SessionStatus) -> NamesakeSession {
     }
 }
 
-/// Provisions a session, and confirms it with what was posted, but for the key.
+/// Provisions a session, and confirms it with what was postedwithout the key.
 ///
 /// It answers 500 where the session exists, as the earlier implementation is documented to do, and takes any Content-Type.
 #[utoipa::path(
     post, path = "/session", tag = "namesake", operation_id = "namesake_create_session",
     request_body = NamesakeSessionBody,
     responses(
-        (status = 200, description = "What was posted, but for the key", body = NamesakeConfirmation),
+        (status = 200, description = "What was posted, except the key", body = NamesakeConfirmation),
         (status = 500, description = "It exists")
     )
 )]

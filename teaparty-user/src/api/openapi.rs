@@ -79,7 +79,7 @@ fn shown(app: &AppState, document: &Value) -> Value {
     document
 }
 
-/// The document of these operations, but for what depends on the reflectors. Those in `own` are there for each of them.
+/// The document of these operations, except what depends on the reflectors. Those in `own` are there for each of them.
 pub fn complete(api: &OpenApi, own: &OpenApi) -> Value {
     let mut document = serde_json::to_value(api).unwrap_or_default();
     let schemas = &mut document["components"]["schemas"];

@@ -30,7 +30,7 @@ pub struct ReflectorView {
     interfaces: Vec<InterfaceStatus>,
     /// The system's statement about its clock.
     clock: ClockState,
-    /// Packets by the way they ended, but for ways that none took.
+    /// Packets by the way they ended, except ways that none took.
     counters: Vec<Count>,
 }
 

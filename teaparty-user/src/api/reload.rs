@@ -12,7 +12,7 @@ use super::error::ApiError;
 use crate::files::limit::LimitError;
 use crate::reflector::handle::ReconfigureError;
 
-/// How long the files with configuration and keys may take to be read; what is in them may take longer to parse.
+/// Most time for reading the files with configuration and keys; parsing them may take longer.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A setting: of the reflector of this name, or of the process.

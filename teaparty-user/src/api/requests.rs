@@ -12,10 +12,10 @@ pub struct SessionBody {
     /// Its port; 0, or none given, for any.
     #[schema(default = 0)]
     pub source_port: Option<u16>,
-    /// Address of ours, of the same family; unspecified, or none given, for any.
+    /// Our address, of the same family; unspecified, or none given, for any.
     #[schema(example = "0.0.0.0")]
     pub destination: Option<String>,
-    /// Port of ours: one that is listened on, 862 where none is given.
+    /// Our port: one that is listened on, 862 where none is given.
     #[schema(example = 862)]
     pub destination_port: Option<u16>,
     /// Session-Sender Identifier; 0, or none given, for senders that use none.
@@ -24,7 +24,7 @@ pub struct SessionBody {
     /// Key of base packets, which makes the session authenticated: the octets themselves, `hex:…` or `base64:…`. Write-only.
     #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]", example = "a shared secret")]
     pub key: Option<String>,
-    /// Key of HMAC TLVs, likewise. Write-only.
+    /// Key of HMAC TLVs, in the same form. Write-only.
     #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]")]
     pub tlv_key: Option<String>,
     /// The octets after the base packet are padding, never TLVs.
@@ -47,7 +47,7 @@ pub struct SessionChangeBody {
     /// Key of base packets. Where none is given the keys stay; null removes them. Write-only.
     #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]", example = "a shared secret")]
     pub key: Option<String>,
-    /// Key of HMAC TLVs, likewise. Write-only.
+    /// Key of HMAC TLVs, in the same form. Write-only.
     #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]")]
     pub tlv_key: Option<String>,
     /// The octets after the base packet are padding, never TLVs.
@@ -70,7 +70,7 @@ pub struct KeysBody {
     /// Key of base packets: the octets themselves, `hex:…` or `base64:…`. None given keeps those there are, null removes them.
     #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]", example = "a shared secret")]
     pub key: Option<String>,
-    /// Key of HMAC TLVs, likewise.
+    /// Key of HMAC TLVs, in the same form.
     #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]")]
     pub tlv_key: Option<String>,
 }
@@ -103,10 +103,10 @@ pub struct NamesakeSessionBody {
     /// Its port; 0 for any.
     #[schema(example = 0)]
     pub src_port: u16,
-    /// Address of ours; `0.0.0.0` or `::` for any.
+    /// Our address; `0.0.0.0` or `::` for any.
     #[schema(example = "0.0.0.0")]
     pub dst_ip: String,
-    /// Port of ours: one that is listened on.
+    /// Our port: one that is listened on.
     #[schema(example = 862)]
     pub dst_port: u16,
     /// Session-Sender Identifier; 0 for senders that use none.
@@ -120,16 +120,16 @@ pub struct NamesakeSessionBody {
     pub ber: Option<String>,
 }
 
-/// A session that was provisioned: what was posted, but for the key.
+/// A session that was provisioned: what was posted, except the key.
 #[derive(Debug, ToSchema)]
 pub struct NamesakeConfirmation {
     /// Address of the Session-Sender.
     pub src_ip: String,
     /// Its port.
     pub src_port: u16,
-    /// Address of ours.
+    /// Our address.
     pub dst_ip: String,
-    /// Port of ours.
+    /// Our port.
     pub dst_port: u16,
     /// Session-Sender Identifier.
     pub ssid: u16,

@@ -21,7 +21,7 @@ const MAX_AGE: Duration = Duration::from_secs(300);
 /// Pause after the system could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves for ever; to be aborted, or dropped, in the end.
+/// Serves forever; to be aborted, or dropped, in the end.
 pub async fn serve(listener: Listener, router: Router) {
     let connections = Connections::default();
     loop {
@@ -54,7 +54,7 @@ async fn place(connections: &Connections, peer: Peer) -> Option<Place> {
 async fn serve_one(incoming: Incoming, router: Router, place: Place) {
     let connection = place.connection.clone();
     tokio::select! {
-        // How a client's connection ends is no business of ours.
+        // How a client's connection ends does not matter.
         _ = tokio::time::timeout(MAX_AGE, answer(incoming, router, &place)) => {}
         () = connection.displaced() => {}
     }

@@ -151,7 +151,7 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Has a session begin anew: its counters and its next Sequence Number are 0, its history is empty.
+/// Has a session start over: its counters and its next Sequence Number are 0, its history is empty.
 #[utoipa::path(
     post, path = "/sessions/{id}/reset", tag = "sessions", operation_id = "reset_session",
     params(SessionPath, IfMatch),

@@ -27,7 +27,7 @@ pub(super) struct Group(Change);
 
 /// The rules of reflection.
 pub(super) const POLICY: Group = Group(Change::Policy);
-/// Who is answered, and how often.
+/// The limits: clients that are answered, and their rates.
 pub(super) const LIMITS: Group = Group(Change::Limit);
 
 /// The treatment of members that a request leaves out.
@@ -139,7 +139,7 @@ impl Group {
         setting_groups::named(self.0)
     }
 
-    /// Whether a setting is of this group, by its name in the API.
+    /// Returns the setting of this group with this name in the API.
     fn setting(self, name: &str) -> Option<&'static str> {
         self.names().find(|setting| named(setting) == name)
     }

@@ -10,7 +10,7 @@ use crate::reflector::config::Format;
 use crate::reflector::handle::{SessionId, SessionStatus};
 use crate::reflector::provisioned::Provisioned;
 
-/// A session in the API: what it is, and its state on every interface that it comes by.
+/// A session in the API: what it is, and its state on every interface that it uses.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct SessionView {
     /// Last segment of its path.
@@ -21,10 +21,10 @@ pub struct SessionView {
     pub source: IpAddr,
     /// Its port; 0 for any.
     pub source_port: u16,
-    /// Address of ours; unspecified for any.
+    /// Our address; unspecified for any.
     #[schema(value_type = String, example = "0.0.0.0")]
     pub destination: IpAddr,
-    /// Port of ours.
+    /// Our port.
     pub destination_port: u16,
     /// Session-Sender Identifier; 0 for none.
     pub ssid: u16,
@@ -75,7 +75,7 @@ pub struct Seen {
 pub struct Instant {
     /// Seconds since 1970.
     pub secs_since_epoch: u64,
-    /// Nanoseconds behind that.
+    /// Nanoseconds within the second.
     pub nanos_since_epoch: u32,
 }
 

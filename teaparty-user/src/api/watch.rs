@@ -19,7 +19,7 @@ use crate::sync::locked;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Least ratio of the pause after a query to the query.
 const PAUSE: u32 = 20;
-/// Most sessions of one look that are told one by one.
+/// Most sessions of one query that are reported one by one.
 const MOST: usize = 256;
 /// Events that may wait for a slow listener: two and a half queries.
 const WAITING: usize = 640;
@@ -112,13 +112,13 @@ async fn watch(app: AppState, told: Sender<Seen>) {
     }
 }
 
-/// Sessions that the API had begin anew or forgot.
+/// Sessions that the API had start over or forgot.
 fn touched(changes: &mut Receiver<Event>) -> Vec<SessionId> {
     let mut ids = Vec::new();
     loop {
         match changes.try_recv() {
             Ok(Event::Session { id, change: SessionChange::Deleted | SessionChange::Reset }) => ids.push(id),
-            // What was missed is told once more, as if it had come by itself.
+            // What was missed is reported once more, as if it had come by itself.
             Ok(_) | Err(TryRecvError::Lagged(_)) => {}
             Err(TryRecvError::Empty | TryRecvError::Closed) => return ids,
         }

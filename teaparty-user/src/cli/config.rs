@@ -91,7 +91,7 @@ fn check(file: PathBuf) -> anyhow::Result<Exit> {
     }
 }
 
-/// Writes a file of the earlier implementation as one of ours.
+/// Writes a file of the earlier implementation as a file of this one.
 fn convert(file: &Path, output: Option<&Path>) -> anyhow::Result<Exit> {
     let name = || Some(plan::name_of(file));
     let read = plan::text_of(file).map_err(|what| vec![Problem { place: None, key: String::new(), what }]);

@@ -83,7 +83,7 @@ enum Command {
 /// Runs the program with these arguments, its own name first; returns how it is to exit.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    // What stands behind -- is somebody else's.
+    // Words after -- belong to another program.
     let is_short = arguments.iter().take_while(|word| *word != "--").any(|word| word == "-h");
     let mut command = help::dressed(Teaparty::command(), if is_short { Length::Short } else { Length::Long });
     let matches = command.try_get_matches_from_mut(arguments);

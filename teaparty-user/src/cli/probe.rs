@@ -1,4 +1,4 @@
-//! `teaparty probe`: measures many targets for ever.
+//! `teaparty probe`: measures many targets forever.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::probe::run::{self, Format};
 use crate::reflector::keys::KeyLoader;
 use crate::stdio;
 
-/// Measures many targets for ever.
+/// Measures many targets forever.
 #[derive(Args, Debug)]
 #[command(
     after_help = "`teaparty config schema --for probe` describes all keys of the file. It is read again when it changes and at SIGHUP.\n\

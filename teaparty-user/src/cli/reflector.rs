@@ -40,7 +40,7 @@ pub struct DetachArguments {
     /// Interface; may repeat
     #[arg(long, short, value_name = "NAME", required_unless_present = "all")]
     iface: Vec<String>,
-    /// All that was left, by any name, and what is pinned for interfaces that are gone
+    /// All leftovers, under any name, and the pins of deleted interfaces
     #[arg(long, conflicts_with = "iface")]
     all: bool,
 }

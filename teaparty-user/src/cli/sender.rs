@@ -48,8 +48,9 @@ const SHORT_RUN: Duration = Duration::from_secs(3);
     packets that may still be answered are unsettled then, and not lost."
 )]
 pub struct Arguments {
-    /// Names or addresses of reflectors, each with its port behind it where that is not 862. All names are looked up before
-    /// the first packet is sent, and one that has no address ends the run. Of several addresses the first is measured.
+    /// Names or addresses of reflectors, each with its port after it where that is not 862. All names are looked up
+    /// before the first packet is sent, and one that has no address ends the run. Of several addresses the first is
+    /// measured.
     #[arg(value_name = "IP_ADDR [PORT]")]
     words: Vec<String>,
     /// More targets, one a line, from a file; `-` is standard input.
@@ -124,7 +125,7 @@ pub struct Arguments {
     /// An IPv6 hop-by-hop options header of this many octets (a multiple of 8), that asks for nothing. Takes CAP_NET_RAW.
     #[arg(long, value_name = "OCTETS", num_args = 0..=1, default_missing_value = "8", value_parser = extension_size)]
     hbh_ext: Option<u16>,
-    /// An IPv6 destination options header, likewise.
+    /// An IPv6 destination options header, in the same form.
     #[arg(long, value_name = "OCTETS", num_args = 0..=1, default_missing_value = "8", value_parser = extension_size)]
     destination_ext: Option<u16>,
     /// Something wrong with every packet, to see what the reflector does.
@@ -137,7 +138,7 @@ pub struct Arguments {
     /// Authenticated mode with this very key. Others may see it: prefer --auth-key-file.
     #[arg(long, value_name = "KEY", conflicts_with = "auth_key_file")]
     authenticated: Option<String>,
-    /// Key of the HMAC TLV, likewise [default: the one of --auth-key-file].
+    /// Key of the HMAC TLV, in the same form [default: the one of --auth-key-file].
     #[arg(long, value_name = "SOURCE")]
     tlv_key_file: Option<KeySource>,
 

@@ -30,20 +30,20 @@ pub struct Arguments {
     /// File with the token that the API wants
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Look again every so many seconds, and show rates in between, until Ctrl-C
+    /// Look again at this interval in seconds, and show rates in between, until Ctrl-C
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
           value_parser = clap::value_parser!(u16).range(1..=3600))]
     watch: Option<u16>,
     /// Sessions to show, the busiest first
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=1000))]
     top: u16,
-    /// Form of what is shown; with --watch, json is one line for each look
+    /// Output format; with --watch, json is one line for each look
     #[arg(long, value_enum, default_value_t)]
     format: Form,
 }
 
 impl Arguments {
-    /// Asks once, or for ever.
+    /// Asks once, or forever.
     pub fn run(self) -> anyhow::Result<Exit> {
         let client = Client::new(self.api.clone(), self.token_file.as_deref(), self.api_ca.as_deref())?;
         let mut before: Option<(Instant, Seen)> = None;

@@ -17,12 +17,12 @@ mod chain;
 /// The TLVs that packets carry. Several are chained with `--`: `tlvs time -- class-of-service --dscp ef`.
 #[derive(Args, Clone, Debug)]
 pub struct Tlvs {
-    /// The first of them, with the others behind it.
+    /// The first of them, with the others after it.
     #[command(subcommand)]
     first: Tlv,
 }
 
-/// One TLV of the chain, for those behind the first.
+/// One TLV of the chain, for those after the first.
 #[derive(Parser)]
 #[command(name = "tlvs", no_binary_name = true, disable_version_flag = true)]
 struct Next {
@@ -33,7 +33,7 @@ struct Next {
 /// The words after a TLV.
 #[derive(Args, Clone, Debug, Default)]
 struct More {
-    /// Further TLVs, each behind a `--` of its own.
+    /// Further TLVs, each after a `--` of its own.
     #[arg(last = true, value_name = "TLV")]
     next: Vec<OsString>,
 }
@@ -204,7 +204,7 @@ enum Tlv {
         #[command(flatten)]
         more: More,
     },
-    /// Destination Port: the reply is to come to another port of ours, where we listen too (cerfcast/teaparty).
+    /// Destination Port: the reply is to arrive at another port of the sender, where we listen too (cerfcast/teaparty).
     #[command(name = name!(DestinationPort))]
     DestinationPort {
         /// That port.
@@ -272,7 +272,7 @@ struct Path {
     /// No reply at all.
     #[arg(long, conflicts_with_all = ["same_link", "address", "labels", "segments"])]
     no_reply: bool,
-    /// A reply on the link that the packet came by.
+    /// A reply on the link of the request.
     #[arg(long, conflicts_with_all = ["address", "labels", "segments"])]
     same_link: bool,
     /// A reply to this address.

@@ -77,7 +77,7 @@ pub struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// Takes the text apart; what is no TOML is a problem.
+    /// Parses the text; syntax errors become problems.
     pub fn parse(text: &'a str, kind: Kind) -> (Self, Table<'a>) {
         let (table, errors) = DeTable::parse_recoverable(text);
         let problem = |error: &Error| Problem {
@@ -175,7 +175,7 @@ impl<'a> Document<'a> {
                 fitting.insert(name.clone(), value);
                 continue;
             };
-            // Each entry of a list by itself: all that do not fit are told.
+            // Each entry of a list by itself: all that do not fit are reported.
             let entries: Vec<_> = match value.get_ref() {
                 DeValue::Array(entries) if default.is_array() => entries.iter().cloned().collect(),
                 _ => Vec::new(),
@@ -187,7 +187,7 @@ impl<'a> Document<'a> {
                     .map(|error| (error, span))
             };
             let mut wrong: Vec<_> = entries.into_iter().filter_map(alone).collect();
-            // One is told where the list begins, as a value that is no list is.
+            // A single one is reported at the list's start, as a value that is no list is.
             if wrong.len() < 2 {
                 wrong = vec![(error, value.span())];
             }
@@ -201,7 +201,8 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Tries settings; each setting that `attempt` refuses is told to `refused` and replaced by its default for another try.
+/// Tries settings; each setting that `attempt` refuses is passed to `refused` and replaced by its default for another
+/// try.
 ///
 /// So all that is wrong comes out at once, although `attempt` stops at the first mistake. Returns `None` if there was one.
 pub fn try_each<T, R, E>(

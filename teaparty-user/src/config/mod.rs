@@ -1,4 +1,4 @@
-//! What the program is told, by command line and file.
+//! The program's input: command line and file.
 //!
 //! Reading order: [`service`] (what may be set of the process; what may be set of a reflector is with the reflector), [`typed`]
 //! (options that know whether they were typed), [`document`] and [`problem`] (a file's text, and what is wrong with it), [`plan`]

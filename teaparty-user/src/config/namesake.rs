@@ -1,4 +1,5 @@
-//! The YAML configuration of the earlier implementation (cerfcast/teaparty), read and written again as a file of ours.
+//! The YAML configuration of the earlier implementation (cerfcast/teaparty), read and written again as one of our
+//! files.
 //!
 //! Its file is a list of instances, each a list of one map, `general`, with the keys of `KEYS`. Also taken are what people write
 //! instead: instances that are maps, one instance alone, `IP:PORT` for a map of the two, and dashes for underscores. What has no
@@ -39,7 +40,7 @@ const KEYS: &[(&str, Take)] = &[
     ("meta_addr", Reading::api),
 ];
 
-/// A file of ours, and what its writer should know.
+/// A converted file, and notes for its author.
 #[derive(Debug)]
 pub struct Converted {
     /// The file, in TOML. `teaparty config check` takes it.

@@ -27,7 +27,7 @@ pub struct Reach {
     /// File with the token that clients of the API must send; needed where others than this host can reach it
     #[arg(long, value_name = "FILE")]
     pub api_token_file: Option<PathBuf>,
-    /// Speak TLS on the port of the API, with the certificate in this file (PEM; those of its issuers behind it)
+    /// Speak TLS on the port of the API, with the certificate in this file (PEM; those of its issuers after it)
     #[arg(long, value_name = "FILE")]
     pub api_tls_cert: Option<PathBuf>,
     /// The key of that certificate (PEM, without passphrase), in a file that only its owner may read
@@ -39,7 +39,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Tells what is wrong before anything is opened, and reads the files that say who may use the API.
+    /// Checks the settings before anything is opened, and reads the files that say who may use the API.
     pub fn check(&self) -> Result<Access, ConfigError> {
         let wrong = |field, problem: String| Err(ConfigError { field, problem });
         let [token, certificate, key] =
@@ -64,7 +64,7 @@ impl Reach {
         Hosts::new(&self.api_host, access.tls.clone())
     }
 
-    /// The keys of what is otherwise in `newer`, but for those that take effect without a restart.
+    /// The keys that differ in `newer`, except those that take effect without a restart.
     pub fn changed(&self, newer: &Self, is_live: impl Fn(&str) -> bool) -> Vec<String> {
         let [Ok(now), Ok(new)] = [self, newer].map(serde_json::to_value) else { return Vec::new() };
         keys::<Self>().into_iter().filter(|key| now.get(key) != new.get(key) && !is_live(key)).collect()
@@ -79,7 +79,8 @@ pub struct Service {
     #[command(flatten)]
     #[serde(flatten)]
     pub reach: Reach,
-    /// Clients that may change things over the API: `owner` is clients with the token or on the Unix socket, and over loopback without a token root and the user that runs the reflector
+    /// Clients that may change things over the API: `owner` is clients with the token or on the Unix socket, and over
+    /// loopback without a token root and the user that runs the reflector
     #[arg(long, value_name = "any|owner|none", default_value = "owner")]
     pub api_writes: Writes,
     /// Show metrics of this many sessions of each reflector, provisioned ones first and then the busiest; each adds three time series, and senders make new sessions as they like
@@ -100,7 +101,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Tells what is wrong before anything is opened, and reads the files that say who may use the API.
+    /// Checks the settings before anything is opened, and reads the files that say who may use the API.
     pub fn check(&self) -> Result<Access, ConfigError> {
         let access = self.reach.check()?;
         let mut targets = HashSet::new();

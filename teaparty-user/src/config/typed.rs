@@ -18,7 +18,7 @@ pub struct Typed<T> {
 }
 
 impl<T: Args> Typed<T> {
-    /// Puts what was typed over what is there; a list takes the place of the whole list.
+    /// Applies the typed options over the present ones; a list takes the place of the whole list.
     pub fn over(&self, below: &mut T) -> Result<(), clap::Error> {
         self.matches.as_ref().map_or(Ok(()), |matches| below.update_from_arg_matches(matches))
     }

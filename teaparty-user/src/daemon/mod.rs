@@ -128,7 +128,7 @@ async fn limit_end(signals: [std::io::Result<Signal>; 2]) {
     process::end_within(LONGEST_END);
 }
 
-/// Reads the configuration again at each SIGHUP, for ever.
+/// Reads the configuration again at each SIGHUP, forever.
 async fn follow_hangups(mut hangup: Signal, reloader: Arc<Reloader>) {
     while hangup.recv().await.is_some() {
         let reloader = reloader.clone();

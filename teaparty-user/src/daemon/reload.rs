@@ -80,7 +80,7 @@ impl Reloader {
                 tracing::warn!(target = %added.target, %error, "no heartbeats");
             }
         }
-        // What takes a restart is told again each time, until there is one.
+        // Settings that need a restart are reported each time until then.
         last.heartbeat = new.heartbeat;
         for (key, last, new) in [
             (TOKEN_FILE, &mut last.reach.api_token_file, new.reach.api_token_file),

@@ -20,7 +20,7 @@ const DESCRIPTORS_EACH: u64 = 40;
 /// Those of the process itself and of clients of its API.
 const DESCRIPTORS: u64 = 100;
 
-/// Looks at all of it, for a reflector on so many interfaces.
+/// Checks the host, for a reflector on this many interfaces.
 pub(super) fn look(interfaces: usize) -> Vec<Finding> {
     let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();

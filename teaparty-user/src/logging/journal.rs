@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::format::Writer;
 /// Names device and inode of the stream that systemd connects to the journal.
 const VARIABLE: &str = "JOURNAL_STREAM";
 
-/// Returns true if standard error goes to the journal, and not to where somebody has sent it since.
+/// Returns true if standard error is the journal, and was not redirected since.
 pub(super) fn is_stderr() -> bool {
     let Ok(named) = std::env::var(VARIABLE) else { return false };
     let about = || std::fs::File::from(std::os::fd::AsFd::as_fd(&io::stderr()).try_clone_to_owned()?).metadata();

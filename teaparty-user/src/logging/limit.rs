@@ -53,7 +53,7 @@ impl<S: Subscriber> Layer<S> for Limit {
     }
 }
 
-/// Takes what was kept back in windows that are over by `now`; all of it where there is no `now`.
+/// Takes the suppressed lines of windows that ended by `now`; all of it where there is no `now`.
 pub(super) fn take_suppressed(now: Option<Instant>) -> Vec<Suppressed> {
     with_places(|places| take(places, now))
 }
@@ -72,7 +72,7 @@ fn admit(
     let level = *metadata.level();
     let new = || Place { since: now, lines: 0, suppressed: 0, excerpt: String::new(), level };
     let place = places.entry(metadata.callsite()).or_insert_with(new);
-    // A window with lines to be told of ends when they are.
+    // A window ends when its suppressed lines are reported.
     if now.duration_since(place.since) >= WINDOW && place.suppressed == 0 {
         (place.since, place.lines) = (now, 0);
     }

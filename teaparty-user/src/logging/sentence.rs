@@ -14,7 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// Fields that say what an event is about; they stand in front.
 const SUBJECTS: [&str; 8] = ["reflector", "interface", "target", "peer", "source", "file", "folder", "setting"];
-/// The field that says why; it stands behind the message.
+/// The field that says why; it follows the message.
 const CAUSE: &str = "error";
 
 /// A sentence with some fields.

@@ -24,7 +24,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All metrics as text, with series of their own for at most `session_series` sessions of each reflector.
 ///
-/// Of several reflectors each is told by the label `reflector`; not `instance`, which is Prometheus's own.
+/// Several reflectors are distinguished by the label `reflector`; not `instance`, which is Prometheus's own.
 pub fn text(
     reflectors: &[ReflectorHandle],
     heartbeats: Vec<Status>,

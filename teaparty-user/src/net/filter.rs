@@ -37,7 +37,7 @@ pub(super) fn datagrams_to(ports: &[u16]) -> Filter {
     for tag in [libc::ETH_P_8021Q, libc::ETH_P_8021AD] {
         filter.accept(BPF_JEQ, tag as u32);
     }
-    // Over the jump, the other block and the jump behind it.
+    // Over the jump, the other block and the jump after it.
     filter.push(BPF_JMP | BPF_JEQ | BPF_K, 0, v4.0.len() as u8 + 1, libc::ETH_P_IP as u32);
     filter.0.extend(v4.0);
     filter.push(BPF_JMP, 0, 0, v6.0.len() as u32 + 2);

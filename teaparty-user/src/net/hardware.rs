@@ -166,7 +166,7 @@ fn request<T>(device: &str, code: libc::c_ulong, value: &mut T) -> io::Result<()
     Ok(())
 }
 
-/// Reads the clock behind a descriptor of /dev/ptp* (clock_gettime(2), "dynamic clocks").
+/// Reads the clock of a descriptor of /dev/ptp* (clock_gettime(2), "dynamic clocks").
 fn read(fd: RawFd) -> io::Result<u64> {
     let clock = (!fd << 3) | 3;
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -192,7 +192,8 @@ struct Bridge {
     gain: f64,
 }
 
-/// Clocks that differ more than this in speed (a thousandth) are none, or were set meanwhile: then the line begins anew.
+/// Clocks that differ more than this in speed (a thousandth) are none, or were set in the meantime: then the line
+/// starts over.
 const MOST_GAIN: f64 = 1e-3;
 
 impl Bridge {

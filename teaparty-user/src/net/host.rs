@@ -98,7 +98,7 @@ fn octets_of(protocol: u16, id: u16) -> [u8; 4] {
     [a, b, c, d]
 }
 
-/// Octets of netlink's own header, and of `ifinfomsg` and `ifaddrmsg` behind it.
+/// Octets of netlink's own header, and of `ifinfomsg` and `ifaddrmsg` after it.
 const HEAD: usize = 16;
 const IFINFO_HEAD: usize = 16;
 const IFADDR_HEAD: usize = 8;
@@ -107,9 +107,9 @@ const IFADDR_HEAD: usize = 8;
 const IFLA_VLAN_ID: u16 = 1;
 const IFLA_VLAN_PROTOCOL: u16 = 5;
 
-/// All messages that answer a request for a list, one behind the other with their headers.
+/// All messages that answer a request for a list, one after the other with their headers.
 fn dump(kind: u16, body: usize) -> io::Result<Vec<u8>> {
-    /// Lists that were disturbed by a change are asked for again, but not for ever.
+    /// Lists that were disturbed by a change are asked for again, but not forever.
     const TRIES: usize = 8;
     let mut list = Err(io::ErrorKind::Interrupted.into());
     for _ in 0..TRIES {

@@ -90,7 +90,7 @@ impl Interface {
         ethtool::driver(&self.name).is_ok_and(|driver| driver == "veth")
     }
 
-    /// Returns the interface with this number in what was read of the host, whatever it is called by now.
+    /// Returns the interface with this number in the data of the host, under any name.
     pub fn numbered(host: &Host, index: u32) -> Result<Self, InterfaceError> {
         let link = host.link(index).ok_or_else(|| InterfaceError::Unknown { name: format!("number {index}") })?;
         Ok(Self::of(host, link))

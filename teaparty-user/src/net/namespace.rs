@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
 /// Returns the cookie of the network namespace (SO_NETNS_COOKIE). Unlike the inode number of `/proc/self/ns/net`, it is
-/// not given again until the system boots anew.
+/// not given again before the next boot.
 pub fn cookie() -> io::Result<u64> {
     let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::DGRAM.cloexec(), None)?;
     let mut cookie = 0u64;

@@ -34,7 +34,7 @@ pub struct Received<'a> {
     pub is_truncated: bool,
     /// Destination address in the IP header.
     pub destination: Option<IpAddr>,
-    /// The unicast address of ours to answer from. Differs from the destination for multicast and broadcast.
+    /// Our unicast address to answer from. Differs from the destination for multicast and broadcast.
     pub local: Option<IpAddr>,
     /// Index of the interface it came in by; 0 if unknown.
     pub interface: u32,
@@ -51,11 +51,11 @@ pub struct Received<'a> {
     pub queue_drops: Option<u32>,
     /// The IPv6 hop-by-hop options header, whole, where [`super::socket::Options::extension_headers`] asked for it.
     pub hop_by_hop: Option<&'a [u8]>,
-    /// The IPv6 destination options header, likewise.
+    /// The IPv6 destination options header, in the same form.
     pub destination_options: Option<&'a [u8]>,
     /// The outermost VLAN tag of a frame, where the kernel has taken it out: EtherType and tag control information.
     pub vlan: Option<[u8; 4]>,
-    /// The length of each where the kernel has joined several datagrams, but for the last, which may be shorter.
+    /// The length of each where the kernel has joined several datagrams, except the last, which may be shorter.
     pub(super) joined: Option<usize>,
     /// On the error queue: what this is about.
     pub error: Option<ExtendedError>,

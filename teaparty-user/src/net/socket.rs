@@ -23,7 +23,7 @@ pub enum SocketError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The address or port is not to be had.
+    /// The address or port is unavailable.
     #[error("cannot bind to {address}: {source}{}", bind_advice(*address, source))]
     Bind {
         /// The address asked for.
@@ -125,7 +125,7 @@ impl Options {
 
 /// A non-blocking UDP socket of one address family.
 ///
-/// Sending may be done from one thread at a time; receiving likewise, from another if need be.
+/// Sending may be done from one thread at a time; receiving too, possibly from another thread.
 pub struct Socket {
     socket: socket2::Socket,
     stamp_ids: StampIds,
@@ -165,7 +165,7 @@ impl Socket {
             stamping |= libc::SOF_TIMESTAMPING_OPT_ID | libc::SOF_TIMESTAMPING_OPT_TSONLY;
         }
         if options.hardware_stamps {
-            // With the last one, the kernel's own stamp is told as well.
+            // With the last one, the kernel's own stamp is reported as well.
             stamping |= libc::SOF_TIMESTAMPING_RX_HARDWARE
                 | libc::SOF_TIMESTAMPING_RAW_HARDWARE
                 | libc::SOF_TIMESTAMPING_OPT_TX_SWHW;
@@ -279,7 +279,7 @@ impl Socket {
     }
 
     fn fill(&self, batch: &mut ReceiveBatch, flags: c_int) -> io::Result<usize> {
-        // A pending error is reported once and hides datagrams that wait behind it.
+        // A pending error is reported once and hides datagrams that are queued after it.
         for _ in 0..2 {
             match batch.fill(self.socket.as_raw_fd(), flags) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),

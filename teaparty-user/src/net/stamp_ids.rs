@@ -21,7 +21,7 @@ pub(super) struct StampIds {
 }
 
 impl StampIds {
-    /// Timestamps come back long before so many datagrams were sent.
+    /// Timestamps come back long before this many datagrams were sent.
     const RING: usize = 1 << 14;
 
     pub(super) fn new() -> Self {
@@ -41,7 +41,8 @@ impl StampIds {
 
 /// Returns true if datagrams may bring the number of their transmit timestamp along (Linux 6.13 and above), tried out once.
 ///
-/// The alternative is the kernel's own count, which goes wrong for ever after a datagram that it counted and then dropped.
+/// The alternative is the kernel's own count, which goes wrong forever after a datagram that it counted and then
+/// dropped.
 pub(super) fn kernel_takes_stamp_ids() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| try_stamp_id().is_ok())

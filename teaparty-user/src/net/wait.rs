@@ -7,7 +7,7 @@ use std::time::Duration;
 use libc::c_int;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-/// Waits until one of `fds` has a datagram or a report, or until `timeout` (for ever if `None`) has passed.
+/// Waits until one of `fds` has a datagram or a report, or until `timeout` (forever if `None`) has passed.
 ///
 /// Returns whether one is ready. A signal that was handled counts as nothing ready.
 pub fn wait(fds: &[&dyn AsFd], timeout: Option<Duration>) -> io::Result<bool> {

@@ -11,7 +11,7 @@ use super::sla::Report;
 use super::watched::{IGNORED, Watched};
 use crate::sla::AgreementView;
 
-/// Problems of one source that are told at a time.
+/// Problems of one source that are reported at once.
 const MOST_TOLD: usize = 3;
 
 /// The state of a source of targets.

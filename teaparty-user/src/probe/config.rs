@@ -139,7 +139,7 @@ impl<'a> Reader<'a, '_> {
         if let Some(Err((key, what))) = series.as_ref().map(Series::check) {
             self.document.wrong_in(&table, key, what);
         }
-        // What is wrong above all tables is told once, there.
+        // What is wrong above all tables is reported there, once.
         self.document.settings::<Measure>(&table);
         let mut targets = Vec::new();
         for inner in self.tables(&table, TARGET) {

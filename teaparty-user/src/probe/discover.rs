@@ -80,13 +80,13 @@ pub fn targets(name: &str, document: &str, source: &Source) -> Result<Vec<Wanted
     Ok(wanted)
 }
 
-/// Follows a source for ever; to be aborted in the end. Says something when it is new, or wrong.
+/// Follows a source forever; to be aborted in the end. Says something when it is new, or wrong.
 pub async fn follow(at: usize, source: Source, found: Sender<(usize, Found)>) {
     let mut last: Option<Texts> = None;
     let mut is_bad = false;
     loop {
         let (texts, stamps) = read(&source).await;
-        // What is wrong is told each time, to be counted.
+        // What is wrong is reported each time, to be counted.
         if last.as_ref() != Some(&texts) || is_bad {
             let parse = |(name, text): &(String, Result<String, String>)| {
                 let targets = text.clone().and_then(|text| targets(name, &text, &source));

@@ -150,7 +150,7 @@ fn counters(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
             totals.schedule_skipped
         }),
         ("probe_refusals", "Refusals that the network reported.", |totals| totals.refusals),
-        ("probe_reflector_restarts", "Times that the reflector started anew.", |totals| totals.reflector_restarts),
+        ("probe_reflector_restarts", "Times that the reflector restarted.", |totals| totals.reflector_restarts),
         ("probe_sessions", "Sessions begun; a new one begins where sockets or address had to change.", |totals| {
             totals.sessions
         }),
@@ -169,8 +169,7 @@ fn counters(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
     }
-    let help =
-        "Packets given up by where they were lost, so far as a reflector that counts its replies lets that be told.";
+    let help = "Packets given up by where they were lost, so far as a reflector that counts its replies reveals that.";
     let mut family = encoder.encode_descriptor("probe_lost_direction_packets", help, None, MetricType::Counter)?;
     for one in ones {
         let totals = &one.state.totals;

@@ -64,7 +64,7 @@ impl Group {
     /// Measures one more target.
     pub fn add(&mut self, watched: Arc<Watched>, address: SocketAddr) {
         self.count += 1;
-        // The thread ends only when it is told to, so it is there to hear.
+        // The thread ends only on request, so it is there to hear.
         let _ = self.commands.send(Command::Add(watched, address));
     }
 
@@ -97,7 +97,7 @@ struct Roster {
 }
 
 impl Roster {
-    /// Before the engine begins: all have yet to be told to it.
+    /// Before the engine begins: it knows none of them yet.
     fn restart(&mut self) {
         self.places.clear();
         self.place_of.clear();
@@ -109,7 +109,7 @@ impl Roster {
     fn next(&mut self) -> Option<Change> {
         loop {
             let id = self.waiting.pop()?;
-            // It may have been removed meanwhile, or have come back before it was its turn.
+            // It may have been removed in the meantime, or have come back before its turn.
             let Some((watched, address)) = self.members.get(&id) else { continue };
             if self.place_of.contains_key(&id) {
                 continue;
@@ -219,7 +219,7 @@ impl Member {
                 if let Some((name, index)) = interface
                     && index_of(name)? != index
                 {
-                    anyhow::bail!("interface {name} was made anew");
+                    anyhow::bail!("interface {name} was made again");
                 }
             }
             let mut roster = self.roster.borrow_mut();
@@ -302,7 +302,7 @@ impl Health {
         (self.errors, self.received) = (errors, received);
         if self.stuck_since.is_some_and(|since| since.elapsed() >= self.patience) {
             self.is_stuck = true;
-            anyhow::bail!("the system sends no packet; sockets are opened anew");
+            anyhow::bail!("the system sends no packet; sockets are opened again");
         }
         Ok(())
     }

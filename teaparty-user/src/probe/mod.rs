@@ -1,7 +1,8 @@
-//! The probe: measures many targets for ever with the sender's engine, and tells Prometheus.
+//! The probe: measures many targets forever with the sender's engine, and tells Prometheus.
 //!
 //! Reading order: [`settings`] (what a file may say), [`config`] (the file, checked) and [`target`] (whom, how); [`run`] (start
-//! to end) and [`supervisor`] (makes what is measured what is wanted), [`discover`], [`http`] and [`yaml`] (documents with targets),
+//! to end) and [`supervisor`] (reconciles measured with wanted targets), [`discover`], [`http`] and [`yaml`]
+//! (documents with targets),
 //! [`group`] (a thread with an engine); [`watched`] (what is known of a target), [`sla`] (its service level); last [`board`]
 //! (all of it, to look at), [`exposition`], [`openapi`] and [`server`] (how others see it).
 //!

@@ -1,4 +1,5 @@
-//! The probe's HTTP: metrics, targets and service level, all read only, behind the same token and TLS as the reflector's.
+//! The probe's HTTP: metrics, targets and service level, all read only, protected by the same token and TLS as the
+//! reflector's.
 
 use std::sync::Arc;
 

@@ -61,7 +61,7 @@ pub struct Measure {
     /// Authenticated mode with the key from a file, "credential:NAME", "env:NAME" or "fd:N"
     #[arg(long, value_name = "SOURCE")]
     pub auth_key_file: Option<String>,
-    /// Key of the HMAC TLV, likewise
+    /// Key of the HMAC TLV, in the same form
     #[arg(long, value_name = "SOURCE")]
     pub tlv_key_file: Option<String>,
     /// The reflector counts its replies: trust its numbers for loss by direction even where they do not show it
@@ -142,7 +142,8 @@ pub struct HttpSd {
     /// Certificates (PEM) by which to know an https:// server: its issuer's, or its own; those that the system trusts where nothing is said
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// File with a token that is sent as `Authorization: Bearer`, which only its owner may read; read anew for each request
+    /// File with a token that is sent as `Authorization: Bearer`, which only its owner may read; read again for each
+    /// request
     #[arg(long, value_name = "FILE")]
     pub bearer_token_file: Option<PathBuf>,
 }

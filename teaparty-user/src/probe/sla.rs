@@ -140,14 +140,15 @@ impl Sla {
         self.period.lost += 1;
     }
 
-    /// Ends what has ended by now; small intervals that were skipped are unmeasured. To be called before what happens now is told, and once a second.
+    /// Ends what has ended by now; small intervals that were skipped are unmeasured. Must be called before events of
+    /// now are recorded, and once a second.
     pub fn advance(&mut self, agreement: &Agreement, now_ns: u64) {
         let interval = floor(now_ns, agreement.small_interval);
         let start_ns = floor(now_ns, agreement.period);
         let mut missed = 0;
         if interval > self.interval_start_ns {
             self.close_interval(agreement);
-            // Nobody called meanwhile: this process stood still.
+            // No call for that long: this process was stopped.
             let small = nanos(agreement.small_interval).max(1);
             let next = self.interval_start_ns + small;
             let end = self.period.start_ns.saturating_add(nanos(agreement.period)).max(next);

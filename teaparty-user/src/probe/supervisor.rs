@@ -1,4 +1,5 @@
-//! Sees to it that what is wanted is measured: brings file and documents together, looks names up, moves targets between groups.
+//! Keeps the measured targets equal to the wanted ones: merges file and documents together, looks names up, moves
+//! targets between groups.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -179,7 +180,7 @@ impl Supervisor {
         self.apply();
     }
 
-    /// Makes what is measured what is wanted.
+    /// Makes the measured targets equal to the wanted ones.
     fn apply(&mut self) {
         let mut order: Vec<Identity> = Vec::new();
         let mut wanted: HashMap<Identity, Wanted> = HashMap::new();
@@ -340,7 +341,7 @@ fn free_ssid(taken: &mut HashSet<u16>, identity: &Identity) -> u16 {
     ssid
 }
 
-/// Looks a target's name up for ever. An address that the name still has stays, whatever the order of the answer.
+/// Looks a target's name up forever. An address that the name still has stays, whatever the order of the answer.
 async fn resolve(watched: Arc<Watched>, lookups: Arc<Semaphore>, messages: Sender<Message>) {
     let mut current: Option<SocketAddr> = None;
     let mut pause = FIRST_PAUSE;

@@ -38,7 +38,7 @@ pub mod label {
 pub const MOST_LABELS: usize = 32;
 /// Octets of a label's name or value at most.
 pub const LABEL_OCTETS: usize = 256;
-/// Shortest interval: what is faster is no probe.
+/// Shortest interval: anything faster is no probe.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// A checked measurement. Targets with the same one are measured through the same sockets.

@@ -147,7 +147,7 @@ pub struct Totals {
     pub received: u64,
     /// Packets given up.
     pub lost: u64,
-    /// Of those, lost forward, towards the reflector; `None` as long as no reflector has let it be told.
+    /// Of those, lost forward, towards the reflector; `None` as long as no reflector has revealed it.
     pub lost_forward: Option<u64>,
     /// Lost backward, on the way from the reflector.
     pub lost_backward: Option<u64>,
@@ -341,7 +341,7 @@ impl Watched {
             state.is_measured = true;
         }
         let State { totals, attributed, .. } = &mut *state;
-        // What is attributed to a direction may be attributed anew; a counter only rises.
+        // Attribution to a direction may change; a counter only rises.
         let split = |tally: &Tally| {
             let of = |end: fn(&crate::sender::exchange::Split) -> Option<u64>| tally.split.as_ref().and_then(end);
             [of(|split| split.far_end), of(|split| split.near_end)]
@@ -452,7 +452,7 @@ mod tests {
         let report = state.sla.current(&state.agreement, 40 * SECOND);
         assert_eq!((report.unmeasured_intervals, report.availability, report.grade), (4, None, Grade::Unknown));
         drop(state);
-        // The session begins anew, and nothing says yet that its packets leave.
+        // The session starts over, and nothing says yet that its packets leave.
         watched.begin();
         assert!(!watched.state().is_measured);
         watched.tally(tally(1, 0, None), 41 * SECOND);

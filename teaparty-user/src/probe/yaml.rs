@@ -1,7 +1,7 @@
 //! YAML as far as documents with targets have it, as the JSON that it could have been.
 //!
-//! A scalar is the text that was written: what people put behind a label is its value, be it `yes` or `0x10`. There are no
-//! aliases, by which a short document could become one without end.
+//! A scalar is the text that was written: what people put after a label is its value, be it `yes` or `0x10`. There
+//! are no aliases, by which a short document could become one without end.
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value};

@@ -1,4 +1,4 @@
-//! The maps of addresses and VLANs: how large they are made, and what is left out where they are too small.
+//! The maps of addresses and VLANs: how large they are made, and the entries left out where they are too small.
 
 use std::collections::{HashMap as StdHashMap, HashSet};
 use std::path::Path;

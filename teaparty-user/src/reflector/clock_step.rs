@@ -39,7 +39,7 @@ impl ClockStep {
             return None;
         }
         if age < 0 {
-            // A packet that has come meanwhile, or one that came while the program's clock was ahead.
+            // A packet that has come in the meantime, or one that came while the program's clock was ahead.
             return (age.unsigned_abs() > NOTICED_WITHIN_NS).then_some(self.at_ns);
         }
         if self.by_ns.unsigned_abs() < NOTICED_WITHIN_NS {
@@ -74,7 +74,7 @@ mod tests {
             (7200, 1, None, "idle"),
             (-1, 999 * S, None, "not worth it"),
             (-120, 0, None, "no packet yet"),
-            (-120, 1000 * S + 5, None, "a packet that has come meanwhile"),
+            (-120, 1000 * S + 5, None, "a packet that has come since"),
         ] {
             let step = ClockStep::noticed(by * S as i64, 1000 * S);
             assert_eq!(step.corrected(last), expected, "{what}");

@@ -69,7 +69,7 @@ impl<'a> Host<'a> {
     /// `pattern` is what padding is compared with where the packet does not say.
     pub fn prepare<B: PacketBuf>(&mut self, payload: &B, plan: &Plan, policy: &Policy, pattern: &[u8]) {
         let asked = Kind::BitErrorPattern.set().with(Kind::BitErrorCount.set()).with(Kind::BitErrorBurst.set());
-        // Replies of another size have other padding, in which no error could be told from the change.
+        // Replies of another size have other padding, in which errors cannot be distinguished from the change.
         let is_resized = matches!(self.control, Some(ReplyDecision::Replies(_)));
         if plan.integrity != TlvIntegrity::Failed && plan.seen.meets(asked) && !is_resized {
             self.bit_errors = bit_error::measure(payload, plan.mode.base_len(), plan.len, policy, pattern);
@@ -136,7 +136,7 @@ impl<'a> Host<'a> {
         Flags::NONE
     }
 
-    /// Returns true if a reply of ours can take this way: over IPv6, to unicast addresses, in one packet.
+    /// Returns true if one of our replies can take this way: over IPv6, to unicast addresses, in one packet.
     fn can_take<B: PacketBuf>(&self, payload: &B, segments: &Segments, plan: &Plan, meta: &PacketMeta) -> bool {
         let addresses = (0..segments.count).map(|n| payload.get::<16>(segments.at + n * 16).map(Address));
         let mut addresses = addresses.chain(segments.address.map(Some));

@@ -70,7 +70,7 @@ pub enum SessionChange {
     Replaced,
     /// Its keys were changed.
     Keys,
-    /// It was had to begin anew.
+    /// It was reset.
     Reset,
     /// It was taken back, or forgotten.
     Deleted,
@@ -97,7 +97,7 @@ impl ReflectorHandle {
         locked(&self.state).config.clone()
     }
 
-    /// Subscribes to changes. A receiver that is too far behind is told that it has missed some.
+    /// Subscribes to changes. A receiver that is too far behind gets an error instead of the missed ones.
     pub fn events(&self) -> Receiver<Event> {
         locked(&self.state).events.subscribe()
     }

@@ -67,7 +67,7 @@ enum Program {
 impl Instance {
     /// Starts to answer with all that is configured: [`Instance::begin`] and [`Instance::attach`].
     ///
-    /// `held` is what [`Instance::part`] has given for this interface; it is there again if the program can't be had.
+    /// `held` is what [`Instance::part`] has given for this interface; it is put back if the program is unavailable.
     pub fn start(
         (interface, host): (Interface, &Arc<Host>),
         config: &Arc<Config>,
@@ -132,7 +132,7 @@ impl Instance {
     }
 
     /// Has the kernel load the program and attaches it, if there is to be one. With [`XdpMode::Auto`] sockets go on where it
-    /// can't be had; else the error ends all of it.
+    /// is unavailable; else the error ends all of it.
     pub fn attach(&mut self, held: &mut Option<Folder>) -> Result<(), ReflectorError> {
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
         let Program::Loading(loading) = std::mem::replace(&mut kernel.program, Program::Gone) else { return Ok(()) };
@@ -322,7 +322,7 @@ impl Instance {
 }
 
 /// Brings maps and ledger into the kernel as configured, or says why there is no program where one was to be expected. With
-/// [`XdpMode::Auto`] there is none, and a warning, where it can't be had.
+/// [`XdpMode::Auto`] there is none, and a warning, where it is unavailable.
 fn load(view: &View, held: &mut Option<Folder>) -> Result<(Option<Loading>, Option<String>), ReflectorError> {
     let mode = view.config.xdp_mode;
     let name = &view.interface.name;
@@ -360,7 +360,7 @@ fn load(view: &View, held: &mut Option<Folder>) -> Result<(Option<Loading>, Opti
     }
 }
 
-/// Runs the engines of an interface until what is returned second is dropped and [`Shared::stop`] was called.
+/// Runs the engines of an interface until the second return value is dropped and [`Shared::stop`] was called.
 fn run_engines(
     shared: &Arc<Shared>,
     sockets: &[Arc<Socket>],

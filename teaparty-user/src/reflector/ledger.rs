@@ -10,7 +10,8 @@ use super::view::View;
 /// Each session has one owner.
 pub trait Ledger {
     /// Takes the Sequence Number for a reply that is certain, and adds what the session knows to the facts. `echo` is what the
-    /// reply repeats of its request: where that is the first of a sender that has started again, the session begins anew.
+    /// reply repeats of its request: where that is the first of a sender that has started again, the session starts
+    /// over.
     fn claim(
         &self,
         key: &SessionKey,
@@ -19,7 +20,8 @@ pub trait Ledger {
         reflected: &ReflectedFields,
         meta: &mut PacketMeta,
     ) -> Result<(), Reason>;
-    /// Takes the Sequence Number for another reply to a packet that has had one, likewise. Makes no session.
+    /// Takes the Sequence Number for another reply to a packet that has had one, and updates the metadata. Makes no
+    /// session.
     fn claim_again(&self, key: &SessionKey, meta: &mut PacketMeta) -> Result<(), Reason>;
     /// Notes a packet that is not answered.
     fn unanswered(&self, key: &SessionKey, meta: &PacketMeta);

@@ -1,7 +1,7 @@
 //! The link engine: answers frames that a packet socket brings, where no XDP program runs and `--link-layer` asks for it.
 //!
 //! What sockets do not tell is in sight then, as for XDP: MAC addresses, and the IP headers whole. The listening sockets
-//! hold the ports and answer what does not fit into one IP packet, which comes to them reassembled; all else is kept from
+//! hold the ports and answer what does not fit into one IP packet, which they get reassembled; all else is kept from
 //! them, so that nothing is answered twice. A datagram that was fragmented although it would have fitted is put together here.
 
 use std::os::fd::AsFd;
@@ -39,7 +39,7 @@ pub fn run(shared: &Arc<Shared>, frames: &FrameSocket, exits: &Exits, wake: &imp
     let mut losses = Losses::default();
     let mut reassembly = Reassembly::default();
     while !shared.is_stopping() {
-        // What is waited for in vain is counted although nothing comes any more.
+        // Incomplete datagrams are counted even if no packet follows.
         let patience = (!reassembly.is_empty()).then_some(Duration::from_nanos(PATIENCE_NS));
         let waited = wait(&[frames, wake], patience);
         reassembly
@@ -78,7 +78,7 @@ pub fn run(shared: &Arc<Shared>, frames: &FrameSocket, exits: &Exits, wake: &imp
     }
 }
 
-/// The frame as it came by the link, with the VLAN tag that the kernel has taken out.
+/// The frame as it was on the link, with the VLAN tag that the kernel has taken out.
 fn restore(request: &Received<'_>, frame: &mut Vec<u8>) {
     frame.clear();
     frame.extend_from_slice(request.payload);

@@ -205,7 +205,7 @@ impl Attachment {
     ///
     /// [`Attachment::lost`] says how it is afterwards. While the program is not there, sockets answer.
     pub fn follow(&mut self, interface: &Interface) {
-        // A gone interface is told elsewhere.
+        // A gone interface is reported elsewhere.
         let Ok(state) = xdp_state(interface.index) else { return };
         let lost = match state {
             Some(state) if state.program_id == self.program_id => None,
@@ -271,7 +271,7 @@ pub fn check(config: &Config) -> Result<(), LoadError> {
     if config.xdp_mode == XdpMode::Off {
         return Ok(());
     }
-    // What can't be had is for the start to tell, which may go on without it.
+    // A failure is reported by the start, which may go on without it.
     if let Err(error) = pins::prepare() {
         tracing::debug!(%error);
     }
@@ -376,7 +376,7 @@ impl Loading {
             tell_size(&maps, view);
             maps.mend(clock);
         }
-        // Packets that the old program answers meanwhile are not in it: their numbers come once more.
+        // Packets that the old program answers until the switch are missing: their numbers are repeated.
         outgrown.take().map(|sessions| maps.restore_provisioned(&sessions)).transpose()?;
         maps.publish(view, clock)?;
         Ok(Kernel { maps, punts: take_ring(object)?, ledger: KernelLedger::open(folder)? })
@@ -594,7 +594,7 @@ struct Linked {
     reason: Option<String>,
 }
 
-/// Replaces the program in the link that is there, or attaches it anew.
+/// Replaces the program in the link that is there, or attaches it again.
 fn link(ebpf: &mut Ebpf, folder: &Folder, interface: &Interface, mode: XdpMode) -> Result<Linked, LoadError> {
     let path = folder.door().join(pins::LINK);
     let program = xdp(ebpf, program::REFLECT)?;

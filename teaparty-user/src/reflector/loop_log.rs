@@ -1,4 +1,4 @@
-//! Who is dropped by the loop guard, and what to do about it: said once a minute of each source.
+//! Logs sources that the loop guard drops, with the remedy: once a minute for each.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -31,7 +31,7 @@ impl LoopLog {
             port,
             reason = "loop-guard",
             "packets from {source} port {port} are not answered: that is a port we listen on, and two reflectors could go on \
-             answering each other for ever (loop-guard). If a sender is there, have it send from another port, or exempt it \
+             answering each other forever (loop-guard). If a sender is there, have it send from another port, or exempt it \
              with --session source={source},source-port={port},destination-port={},loop-exempt=true",
             key.destination_port
         );

@@ -92,8 +92,8 @@ impl Maps {
         Ok(first(&self.control)?.control)
     }
 
-    /// Puts a version of the configuration in force: a packet sees the old one or the new one, but for addresses, ports,
-    /// and provisioned sessions, which change one by one.
+    /// Puts a version of the configuration in force: a packet sees the old one or the new one, except for addresses,
+    /// ports, and provisioned sessions, which change one by one.
     pub fn publish(&mut self, view: &View, clock: &Clock) -> Result<(), MapsError> {
         self.check_room(view)?;
         let mut kernel_config = first(&self.control)?;
@@ -144,7 +144,7 @@ impl Maps {
         self.write(&kernel_config)
     }
 
-    /// Writes the whole board. What is on it already stays what it is for a packet that looks meanwhile.
+    /// Writes the whole configuration. Unchanged parts stay valid for a packet that reads them concurrently.
     fn write(&mut self, kernel_config: &KernelConfig) -> Result<(), MapsError> {
         self.control.set(0, kernel_config, 0).map_err(|source| MapsError { name: name::CONFIG, source })
     }
@@ -268,7 +268,7 @@ impl Maps {
         let flags = entry_flags(key, wanted);
         match self.provisioned.get(key, 0) {
             Ok(session) if session.flags & !Session::HAS_PREVIOUS == flags => Ok(()),
-            // A session that was there keeps its state; packets that come meanwhile may be counted once too few.
+            // A session that was there keeps its state; packets that arrive concurrently may be counted once too few.
             Ok(session) => self.provisioned.insert(key, with_flags(key, session, flags), 0),
             Err(_) => {
                 let seen = self.sessions.get(key).unwrap_or_default();
@@ -303,12 +303,12 @@ impl Maps {
         Ok(())
     }
 
-    /// Has a session begin anew; whether there is one.
+    /// Has a session start over; returns true if it exists.
     pub fn reset(&mut self, key: &SessionKey) -> Result<bool, MapsError> {
         let anew = |session: Session| Session { history_tag: tag(key), ..session.reset() };
         let provisioned = self.provisioned.get(key, 0).ok().filter(|session| !session.has(Session::WILDCARD));
         let Some(session) = provisioned else { return Ok(self.sessions.change(key, anew)) };
-        // Only if it still is there: a session that has gone meanwhile is not made again.
+        // Only if it still is there: a session that has gone since is not made again.
         match self.provisioned.insert(key, anew(session), BPF_EXIST) {
             Ok(()) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
@@ -357,7 +357,7 @@ impl Maps {
     /// Sets right the times that packets have left in their sessions between a step of the clock and the publication of
     /// [`Clock::monotonic_offset_ns`].
     pub fn follow_step(&self, step: &ClockStep) {
-        // Who has looked at the old offset may still write.
+        // A program that has read the old offset may still write.
         std::thread::sleep(GRACE);
         self.sessions.correct_last_received(|last| step.corrected(last));
     }
@@ -389,8 +389,8 @@ pub fn connect(object: &mut Ebpf) -> Result<(), ProgramError> {
     Ok(())
 }
 
-/// Places for provisioned sessions in a new map, where so many are configured: one with any SSID takes two, and others may come
-/// by the API.
+/// Places for provisioned sessions in a new map, where this many are configured: one with any SSID takes two, and
+/// others may come by the API.
 pub fn places_for(count: usize) -> u32 {
     const FEWEST: usize = 65_536;
     (2 * count).next_power_of_two().clamp(FEWEST, 2 * MOST_PROVISIONED) as u32
@@ -433,7 +433,7 @@ fn first<T: aya::Pod>(map: &Array<MapData, T>) -> Result<T, MapsError> {
 }
 
 /// A session with other configured flags. What it was is kept, unless it changes between open and authenticated: then it
-/// begins anew, the state of an authenticated one being the controller's.
+/// starts over, the state of an authenticated one being the controller's.
 fn with_flags(key: &SessionKey, session: Session, flags: u32) -> Session {
     if flags & (Session::AUTHENTICATED | Session::WILDCARD) != 0 {
         return Session { flags, ..Session::default() };

@@ -92,7 +92,7 @@ const PROGRAM_INTERVAL: Duration = Duration::from_millis(500);
 /// Interval of the search for expired sessions, at most and at least.
 const EXPIRY_INTERVAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
-/// Changes that wait for a slow listener, before it is told that it has missed some.
+/// Changes that wait for a slow listener, before it misses some.
 const EVENTS: usize = 1024;
 
 /// The reflector can't start or can't go on.
@@ -367,7 +367,7 @@ impl Reflector {
         Ok(true)
     }
 
-    /// Publishes the clock's state. Where somebody has set the clock, sets right what packets have left meanwhile.
+    /// Publishes the clock's state. Where somebody has set the clock, corrects times written since.
     fn publish_clock(&mut self) {
         let step = self.tai_offset.observe(&SystemClock);
         let clock = read_clock(&self.tai_offset);
@@ -424,7 +424,7 @@ impl Reflector {
     }
 
     /// Brings every interface's state up to date. An interface is followed by its number, whatever it is called; one that has
-    /// come back, by the name of its start, is started anew with the sessions it had.
+    /// come back, by the name of its start, is started again with its sessions.
     fn follow_interfaces(&mut self) {
         let host = match Host::read() {
             Ok(host) => Arc::new(host),
@@ -486,8 +486,8 @@ impl Reflector {
     }
 }
 
-/// Has the programs of all interfaces attached, while their sockets answer. What can't be had is left out where nobody has
-/// asked for it, as long as there is another one.
+/// Has the programs of all interfaces attached, while their sockets answer. An unavailable one is left out where
+/// nobody has asked for it, as long as there is another one.
 fn attach_all(
     mut slots: Vec<(String, Option<Instance>)>,
     is_chosen: bool,
@@ -537,7 +537,7 @@ fn tell_missing(config: &Config, host: &Host) {
     }
 }
 
-/// Ends all instances, and leaves the programs of those that are to be kept answering; what fails is told and does not
+/// Ends all instances, and leaves the programs of those that are to be kept answering; failures are reported and do not
 /// hinder the others. Whether all went well.
 fn stop_all(slots: Vec<(String, Option<Instance>)>, is_kept: impl Fn(&Instance) -> bool) -> bool {
     let mut is_well = true;

@@ -1,8 +1,8 @@
-//! Replies that follow the first one at an interval (RFC 10052 §3), each made anew when its moment comes.
+//! Replies that follow the first one at an interval (RFC 10052 §3), each made again when its moment comes.
 //!
 //! A thread of its own sends them, so that a slow burst holds up nobody. Moments are absolute: one reply that is late
 //! does not make the next ones later. Each reply goes the way of the first: keys, policy and session are looked at as
-//! they are then, and what is not allowed any more is not sent.
+//! they are then, and replies that are no longer allowed are not sent.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

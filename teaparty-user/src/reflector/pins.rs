@@ -103,14 +103,14 @@ fn path_of(name: &str) -> PathBuf {
 
 /// The name of an interface's folder.
 ///
-/// It is the interface's, with the network namespace's number behind it where that is not the one of the system's first
+/// It is the interface's, with the network namespace's number after it where that is not the one of the system's first
 /// process: two namespaces may use one name. The BPF file system takes no dot, and interfaces' names have no colon.
 fn folder_name(interface: &str) -> String {
     let interface = interface.replace('.', ":");
     let namespace = |process: &str| std::fs::metadata(format!("/proc/{process}/ns/net")).map(|m| m.ino()).ok();
     let Some(ours) = namespace("thread-self") else { return interface };
     let suffixed = format!("{interface}@{ours}");
-    // Who may not look at the first process is told by the number, which kernels give the initial namespace; on those that
+    // Without access to the first process, the number decides, which kernels give the initial namespace; on those that
     // don't, an ordinary user's reflector has left the longer name.
     let is_initial = ours == INITIAL_NAMESPACE || Some(ours) == namespace("1");
     if is_initial && !path_of(&suffixed).exists() { interface } else { suffixed }
@@ -197,7 +197,7 @@ fn scan(root: &Root) -> Result<Vec<Found>, PinError> {
     Ok(all)
 }
 
-/// Returns true if a program with this number is held by a link of ours, or of a reflector of another user.
+/// Returns true if a program with this number is held by one of our links, or of a reflector of another user.
 pub fn holds(program_id: u32) -> bool {
     let all = is_mounted().then(|| Root::open().ok().flatten()).flatten();
     let holds = |name: String| {
@@ -209,7 +209,7 @@ pub fn holds(program_id: u32) -> bool {
     names.into_iter().any(|name| holds(name).unwrap_or(false))
 }
 
-/// Returns true if a program of ours is on the interface with this number, as far as we may see.
+/// Returns true if one of our programs is on the interface with this number, as far as we may see.
 pub fn has_left(index: u32) -> bool {
     let state = xdp_state(index).ok().flatten();
     state.is_some_and(|state| holds(state.program_id))
@@ -250,7 +250,7 @@ pub fn look() -> Result<FolderState, String> {
 }
 
 /// Removes what a controller that no longer runs has left on an interface, for `teaparty detach --iface`, whoever has
-/// made it. Returns true if there was anything. An interface that is gone, or was renamed, goes by its former name.
+/// made it. Returns true if there was anything. An interface that is gone, or was renamed, is found by its former name.
 pub fn detach(interface: &str) -> Result<bool, PinError> {
     let Some(root) = is_mounted().then(Root::open).transpose()?.flatten() else { return Ok(false) };
     let index = nix::net::if_::if_nametoindex(interface).ok();
@@ -261,7 +261,7 @@ pub fn detach(interface: &str) -> Result<bool, PinError> {
         Place::Elsewhere | Place::Unknown => false,
     };
     if index.is_none_or(|index| !has_left(index)) {
-        // What leads elsewhere is told.
+        // A symbolic link is reported.
         root.folder(&name)?;
     }
     let mut was_there = false;

@@ -13,7 +13,7 @@ pub struct PrefixSet {
 }
 
 impl FromIterator<(Address, u8)> for PrefixSet {
-    /// Of addresses and lengths in bits, 0 to 128; bits behind the length mean nothing.
+    /// Of addresses and lengths in bits, 0 to 128; bits after the length mean nothing.
     fn from_iter<T: IntoIterator<Item = (Address, u8)>>(prefixes: T) -> Self {
         let prefixes: HashSet<(Address, u8)> =
             prefixes.into_iter().map(|(address, length)| (masked(&address, length), length)).collect();
@@ -32,7 +32,7 @@ impl PrefixSet {
     }
 }
 
-/// The address with the bits behind a length cleared.
+/// The address with the bits after a length cleared.
 fn masked(address: &Address, length: u8) -> Address {
     let mask = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
     Address((u128::from_be_bytes(address.0) & mask).to_be_bytes())

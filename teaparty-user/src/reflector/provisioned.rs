@@ -17,7 +17,8 @@ pub struct Provisioned {
     pub flags: u32,
     /// Its keys.
     pub keys: Arc<SessionKeys>,
-    /// Pattern that Extra Padding is compared with where a packet states no Bit Error Pattern; `None` for the default pattern.
+    /// Pattern that Extra Padding is compared with where a packet states no Bit Error Pattern; `None` for the default
+    /// pattern.
     pub bit_error_pattern: Option<Arc<[u8]>>,
     /// The number of the change that made it.
     pub revision: u64,

@@ -2,7 +2,7 @@
 //!
 //! The punt ring is one queue for all. An engine that took from it as it can answer would leave a quiet session's
 //! packets behind those of a session that asks for more than can be done, or without any place. So the ring is emptied
-//! into this, and what is too much is taken from whoever has most (stochastic fairness queueing).
+//! into this, and the excess is taken from the longest queue (stochastic fairness queueing).
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -13,7 +13,7 @@ use teaparty_common::maps::SessionKey;
 /// Queues of known sessions, and as many of strangers. Sessions are spread over them by a hash with a secret, so that nobody
 /// can choose to share another's.
 const CLASSES: usize = 256;
-/// Of so many turns, strangers have one while known sessions wait.
+/// Strangers get one of this many turns while known sessions wait.
 const TURNS: u32 = 4;
 /// Octets that may wait in all queues together. The ring has room for more; here is what a processor's cache holds.
 const CAPACITY: usize = 1 << 20;

@@ -19,7 +19,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens the maps that are pinned in a folder, but for the table of sessions, which is open already.
+    /// Opens the maps that are pinned in a folder, except the table of sessions, which is open already.
     pub fn open(pins: &Path, sessions: Arc<KernelTable>) -> Result<Self, MapsError> {
         Ok(Self { sessions, provisioned: open(pins, name::PROVISIONED)?, counters: open(pins, name::COUNTERS)? })
     }
@@ -32,7 +32,7 @@ impl Reader {
 
     /// All sessions, each once, in no particular order; provisioned wildcards are none.
     pub fn sessions(&self) -> impl Iterator<Item = (SessionKey, Session)> {
-        // The kernel goes on from the key that it gave last, and where that has gone meanwhile, begins again.
+        // The kernel goes on from the key that it gave last, and where that has gone in the meantime, begins again.
         let mut known = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
         let provisioned = self.provisioned.iter().filter_map(Result::ok);
         let provisioned = provisioned.filter(|(_, session)| !session.has(Session::WILDCARD));

@@ -6,8 +6,8 @@
 //!
 //! A duplicate is ignored, as in the kernel (RFC 8200 §4.5). The kernel (6.18, both families) takes for one whatever lies
 //! within the octets that are there, and the first octets win. Here they are compared: others than before end the
-//! datagram. After an overlap the kernel begins anew with the next fragment of this Identification, and makes a datagram
-//! of a whole set that follows. Here it is discarded, as RFC 5722 §4 says of fragments that are yet to come.
+//! datagram. After an overlap the kernel starts over with the next fragment of this Identification, and makes a
+//! datagram of a whole set that follows. Here it is discarded, as RFC 5722 §4 says of fragments that are yet to come.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -23,7 +23,7 @@ use teaparty_common::wire::checksum;
 pub const PATIENCE_NS: u64 = 3_000_000_000;
 /// Most datagrams under way; a new one takes the place of the oldest.
 const MOST_DATAGRAMS: usize = 1024;
-/// Most octets kept of them; likewise.
+/// Most octets kept of all datagrams.
 const MOST_OCTETS: usize = 4 << 20;
 /// Most datagrams under way from one source (an IPv6 /64, as for the rate limit): a new one is refused.
 const MOST_OF_SOURCE: u32 = 64;
@@ -57,7 +57,7 @@ pub struct Fragment {
     data: (usize, usize),
     /// Offset of that in the datagram.
     offset: usize,
-    /// True if more is behind it.
+    /// True if more fragments follow.
     has_more: bool,
 }
 
@@ -219,7 +219,7 @@ impl Partial {
         }
         self.data[start..end].copy_from_slice(part);
         self.runs.insert(at, (start, end));
-        // It may close the gap before it, behind it, or both.
+        // It may close the gap before it, after it, or both.
         for left in [at, at.wrapping_sub(1)] {
             if let (Some(&(_, end)), Some(&(start, next_end))) =
                 (self.runs.get(left), self.runs.get(left.wrapping_add(1)))
@@ -276,7 +276,8 @@ pub struct Limits<'a> {
 
 impl Reassembly {
     /// Takes a fragment that came at `now_ns` of CLOCK_MONOTONIC. Gives the frame of the whole datagram if it was the last
-    /// one: then this one is to be counted by what becomes of that. `count` is told of all others: a reason, and how many.
+    /// one: then this one is to be counted by what becomes of that. `count` is called for all others, with a reason
+    /// and their number.
     pub fn take(
         &mut self,
         fragment: &Fragment,

@@ -82,7 +82,7 @@ impl Engine<'_> {
         if frame_len > rest.len() {
             return;
         }
-        // Room in the ring is reserved by classes of size: what is behind the frame is nothing.
+        // Room in the ring is reserved by classes of size: octets after the frame are unused.
         let is_known = header.session_flags & Session::PROVISIONED != 0;
         for _ in 0..waiting.push(&header.key, is_known, &record[..size_of::<PuntHeader>() + frame_len]) {
             self.shared.tally.ring.count(Reason::RingFull);
@@ -105,7 +105,7 @@ impl Engine<'_> {
         taken
     }
 
-    /// Deals with a frame whose turn it is.
+    /// Handles the next frame.
     fn take(&mut self, record: &mut [u8], view: &View, clock: &Clock) {
         let Some((head, frame)) = record.split_at_mut_checked(size_of::<PuntHeader>()) else { return };
         let Ok(mut header) = PuntHeader::read_from_bytes(head) else { return };

@@ -14,7 +14,7 @@ pub const MAX_SEGMENTS: usize = 16;
 pub struct SegmentRouting {
     /// The type of the next header.
     pub next_header: u8,
-    /// Units of eight octets behind the first eight.
+    /// Units of eight octets after the first eight.
     pub len: u8,
     /// [`ROUTING_TYPE`].
     pub routing_type: u8,

@@ -147,7 +147,7 @@ impl SessionTable {
         self.seen.change(key, take_number).ok_or(Reason::TableFull)
     }
 
-    /// Has a session begin anew whose sender has started again, as the Sequence Number and T1 of a request say.
+    /// Has a session start over whose sender has started again, as the Sequence Number and T1 of a request say.
     pub fn follow_restart(&mut self, key: &SessionKey, sequence: u32, timestamp: u64, view: &View) {
         let restart_s = view.config.session_restart_s;
         if sequence == 0 && self.get_mut(key).is_some_and(|session| session.is_restart(sequence, timestamp, restart_s))
@@ -245,7 +245,7 @@ impl SessionTable {
         }
     }
 
-    /// Has a session begin anew; whether there is one.
+    /// Has a session start over; returns true if it exists.
     pub fn reset(&mut self, key: &SessionKey) -> bool {
         self.serial = self.serial.checked_add(1).unwrap_or(1);
         let history_tag = self.serial;
@@ -280,8 +280,8 @@ impl SessionTable {
         self.seen.expire(|session| session.last_received_ns < oldest_ns)
     }
 
-    /// A part of all sessions, from the one with the number `from` on, `count` at most. What comes and goes between two
-    /// parts may be in both or in none.
+    /// A part of all sessions, from the one with the number `from` on, `count` at most. Sessions that come and go
+    /// between two parts may be in both or in none.
     pub fn part(&self, from: usize, count: usize) -> Vec<(SessionKey, Session)> {
         self.iter().skip(from).take(count).map(|(key, session)| (*key, *session)).collect()
     }

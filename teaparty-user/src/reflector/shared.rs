@@ -224,7 +224,7 @@ impl Counters {
         self.packets[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts so many packets that did not even get to us.
+    /// Counts this many packets that did not even get to us.
     pub fn count_lost(&self, packets: u32) {
         self.packets[Reason::RingFull as usize].fetch_add(packets.into(), Ordering::Relaxed);
     }

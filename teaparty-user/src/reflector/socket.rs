@@ -264,7 +264,7 @@ impl<'a> Datagrams<'a> {
         }
     }
 
-    /// Seals what is pending with T3 and sends it by the socket that it came by.
+    /// Seals what is pending with T3 and sends it by the socket of the request.
     pub fn flush(&mut self, clock: &Clock, socket: &Socket) {
         if !self.answers.is_empty() {
             send(self.shared, &self.shared.tally.socket, clock, socket, &mut self.replies, &self.answers);

@@ -24,7 +24,7 @@ pub struct KernelTable {
     counts: MmapRaw,
 }
 
-/// The shape of a new table for so many sessions, with a seed of its own.
+/// The shape of a new table for this many sessions, with a seed of its own.
 pub fn new_layout(max_sessions: u32) -> io::Result<TableLayout> {
     let mut seed = [[0u8; 8]; 5];
     for word in &mut seed {
@@ -52,8 +52,8 @@ impl KernelTable {
     /// The memory, which the kernel program has too.
     fn shared(&self) -> SharedTable<'_> {
         let count = self.layout.slots() as usize;
-        // SAFETY: so many places are mapped, at the start of a page, as long as `self` lives; all who write to them, the
-        // kernel too, write whole words, and any are valid.
+        // SAFETY: this many places are mapped, at the start of a page, as long as `self` lives; all who write to
+        // them, the kernel too, write whole words, and any are valid.
         let slots = unsafe { std::slice::from_raw_parts(self.slots.as_ptr().cast::<SharedSlot>(), count) };
         // SAFETY: as above, of a `SessionCounts`.
         let [_, present, ..] = unsafe { &*self.counts.as_ptr().cast::<[AtomicU64; size_of::<SessionCounts>() / 8]>() };
@@ -136,7 +136,7 @@ impl KernelTable {
         self.recount();
     }
 
-    /// Sets the count of sessions right, if none comes or goes meanwhile.
+    /// Corrects the count of sessions, unless one comes or goes concurrently.
     pub fn recount(&self) {
         let shared = self.shared();
         let before = shared.present.load(Ordering::Acquire);

@@ -41,9 +41,9 @@ impl TransmitWatch {
     /// Adds what the driver has counted since the last look.
     pub fn count(&self, interface: &str) {
         let mut look = locked(&self.look);
-        // A gone interface is told elsewhere.
+        // A gone interface is reported elsewhere.
         let Ok(Some(now)) = look.errors.read(interface) else { return };
-        // A driver may begin anew at 0, as when its queues change.
+        // A driver may start over at 0, as when its queues change.
         let grown = look.last.map_or(0, |last| if now < last { now } else { now - last });
         look.last = Some(now);
         look.untold += grown;

@@ -20,7 +20,7 @@ use crate::net::interface::Interface;
 pub struct View {
     /// The configuration.
     pub config: Arc<Config>,
-    /// Counts the versions: a session admitted under another one is admitted anew.
+    /// Counts the versions: a session admitted under another one is admitted again.
     pub generation: u32,
     /// The interface as it was last seen.
     pub interface: Arc<Interface>,

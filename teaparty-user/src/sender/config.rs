@@ -74,7 +74,7 @@ pub struct Config {
     pub replies_per_packet: u16,
     /// Between two of them, in nanoseconds.
     pub reply_interval_ns: u32,
-    /// Another port of ours that replies may be sent to.
+    /// Another port of this sender that replies may be sent to.
     pub reply_port: Option<u16>,
     /// Further addresses that replies may come from.
     pub reply_sources: Vec<IpAddr>,

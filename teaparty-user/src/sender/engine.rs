@@ -47,7 +47,8 @@ const SEND_BATCH_IN_TRAINS: usize = 64;
 /// Before a deadline, so much is spent polling instead of sleeping: waking up takes some 30 µs. Twice as much takes twice the
 /// processor. Neither helps where others want the processor too, which takes `go_before_others`.
 const SPIN_NS: u64 = 40_000;
-/// For up to so many packets a second polling takes no more than a twelfth of a processor, however many sessions they are of.
+/// For up to this many packets a second polling takes no more than a twelfth of a processor, for any number of
+/// sessions.
 const SPIN_PPS: f64 = 2_000.0;
 /// Packets are given up so long after their time was over: the kernel may have stamped a reply and not yet handed it over.
 const HANDOVER_NS: u64 = 10_000_000;
@@ -60,7 +61,7 @@ const FAST_PS: u64 = 1_000_000_000;
 /// the kernel has switched timestamps on. Otherwise the first packets of a fast schedule would be late.
 const LEAD_NS: u64 = 5_000_000;
 const LEAD_FOR_EACH_NS: u64 = 20_000;
-/// The clock's state is read anew so often.
+/// The clock's state is read again at this interval.
 const CLOCK_CHECK_NS: u64 = 1_000_000_000;
 
 /// A finished measurement.
@@ -77,7 +78,7 @@ pub struct Outcome {
     pub duration_ns: u64,
     /// State of our clock at the end.
     pub clock: ClockState,
-    /// By how much the clock was set meanwhile, in nanoseconds, for each time.
+    /// By how much the clock was set during the run, in nanoseconds, for each time.
     pub clock_steps_ns: Vec<i64>,
     /// Replies that the kernel dropped because our receive queue was full.
     pub queue_drops: u64,
@@ -138,8 +139,8 @@ fn spins(config: &Config, sessions: usize) -> bool {
     config.plan.interval_ps <= FAST_PS || config.plan.packets_per_second(sessions) <= SPIN_PPS
 }
 
-/// Measures for ever, until `stop` is requested: whom, `changes` says while it goes. The configuration's targets only say
-/// of which address families sockets are needed.
+/// Measures forever, until `stop` is requested: `changes` updates the targets while it runs. The configuration's
+/// targets only say of which address families sockets are needed.
 ///
 /// `changes` is asked at each turn, at least once a second, until it has none; its error is the
 /// result. What is awaited at the end is no loss.
@@ -181,7 +182,7 @@ struct Engine<'a, C> {
     reports: ReceiveBatch,
     random: Random,
     alarm: Alarm,
-    /// The network card's clock, where it was asked for and is to be had.
+    /// The network card's clock, where it was asked for and is available.
     hardware: Option<HardwareClock>,
     clock_state: ClockState,
     step_detector: StepDetector,
@@ -260,7 +261,7 @@ impl<'a, C: Clock> Engine<'a, C> {
             }
             self.sessions.push(session);
         }
-        // Not before: the memory of fast sessions takes longer to be had than their schedules wait.
+        // Not before: the memory of fast sessions takes longer to allocate than their schedules wait.
         let start = self.clock.monotonic_ns() + LEAD_NS + LEAD_FOR_EACH_NS * count;
         for (place, session) in self.sessions.iter_mut().enumerate() {
             session.start_at(start + interval_ns * place as u64 / count);

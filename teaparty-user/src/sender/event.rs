@@ -115,7 +115,7 @@ pub struct ReplyRecord {
     pub octets: usize,
     /// T2 in nanoseconds since 1970, on the reflector's clock.
     pub t2: u64,
-    /// T3 likewise.
+    /// T3, in the same form.
     pub t3: u64,
     /// T4 and who took it.
     pub t4: (u64, StampSource),
@@ -232,7 +232,7 @@ mod tests {
             assert!(!is_ready(), "it would keep the engine from sleeping");
             assert_eq!((stop.is_requested(), stop.is_urgent()), (true, is_urgent));
         }
-        // However often: it never starts anew.
+        // However often: it never restarts.
         (0..300).for_each(|_| stop.request());
         assert!(stop.is_urgent());
     }

@@ -29,7 +29,7 @@ pub struct Settings {
     pub capacity: usize,
     /// A packet without a reply is lost after this.
     pub timeout_ns: u64,
-    /// Sequence Number of the first packet: 0, but for tests of the wrap.
+    /// Sequence Number of the first packet: 0, except in tests of the wrap.
     pub first_sequence: u32,
     /// Replies that each packet asks for: 1, but with Reflected Test Packet Control.
     pub replies_per_packet: u16,
@@ -44,7 +44,7 @@ pub struct Departure {
     pub wire_timestamp: u64,
     /// T1 in nanoseconds since 1970, as this process read it.
     pub realtime_ns: u64,
-    /// The same moment on the clock that timeouts run on.
+    /// That moment on the clock of timeouts.
     pub monotonic_ns: u64,
     /// Lateness against the schedule, in nanoseconds.
     pub late_ns: u64,
@@ -154,7 +154,7 @@ impl Slot {
 }
 
 const EMPTY: u64 = u64::MAX;
-/// No packet lies in this host's queues so long: the clock was set meanwhile.
+/// No packet waits this long in this host's queues: the clock was set in the meantime.
 const MOST_IN_THE_KERNEL_NS: u64 = 1_000_000_000;
 
 /// The identity that a reply claims.
@@ -184,7 +184,7 @@ pub enum Kind {
     Late,
 }
 
-/// A reply that belongs to a packet of ours.
+/// A reply that belongs to one of our packets.
 #[derive(Clone, Copy, Debug)]
 pub struct Match {
     /// Its kind.
@@ -219,7 +219,7 @@ pub struct Settlement {
     pub index: u64,
     /// The kind of change.
     pub fate: Settled,
-    /// True if the reflector has started anew between the reply before and the one to this packet.
+    /// True if the reflector has restarted between the reply before and the one to this packet.
     pub is_restart: bool,
 }
 
@@ -251,7 +251,7 @@ pub struct Counts {
     pub unmatched: u64,
     /// Those among them that name a packet which we remember, with a T1 that it did not have: corrupted or forged.
     pub corrupted: u64,
-    /// Times that the reflector started anew.
+    /// Times that the reflector restarted.
     pub reflector_restarts: u64,
     /// Runs of consecutive lost packets.
     pub loss_bursts: u64,
@@ -340,7 +340,7 @@ impl Exchange {
         sent - received - lost - unsettled + self.bursts.awaited()
     }
 
-    /// Before when no packet may be sent (monotonic), because so many are awaited that no more can be remembered.
+    /// Before when no packet may be sent (monotonic), because the store of awaited packets is full.
     pub fn full_until_ns(&self) -> Option<u64> {
         if self.issued - self.settled < MOST_AWAITED { None } else { self.next_expiry() }
     }
@@ -393,7 +393,7 @@ impl Exchange {
     /// Notes when the packet with this number left. The more exact of two stamps stays.
     ///
     /// Returns how much later it left than it was due, in nanoseconds, for its first stamp, unless the clock was set
-    /// meanwhile.
+    /// since then.
     pub fn transmitted(&mut self, index: u64, stamp: Stamp) -> Option<u64> {
         let place = self.place(index);
         let slot = &mut self.slots[place];

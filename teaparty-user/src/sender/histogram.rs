@@ -109,7 +109,7 @@ impl Distribution {
         self.squares += distance * (nanos as f64 - self.mean);
     }
 
-    /// Takes a value in that was found so many times.
+    /// Records a value with this count.
     pub fn record_many(&mut self, nanos: i64, count: u64) {
         if count == 0 {
             return;

@@ -3,7 +3,9 @@
 //! Reading order: [`config`] (what is asked for) and [`target`] (of whom), [`run`] (start to exit status), [`engine`] (the
 //! loop that does I/O) and [`session`] (one target, no I/O); then the pure parts: [`schedule`] (when), [`packet`] and
 //! [`tlvs`] (what goes out and comes back), [`reply`], [`exchange`] (which belongs to which, and what is lost where),
-//! [`timeline`] (which clock a time is of), [`sample`] (delays), [`stats`], [`variation`] and [`histogram`]; last [`report`] (what is printed), [`output`] (where to), [`live`] (what is shown meanwhile), [`saved`] (what was written earlier), [`check`] (thresholds) and
+//! [`timeline`] (which clock a time is of), [`sample`] (delays), [`stats`], [`variation`] and [`histogram`]; last
+//! [`report`] (what is printed), [`output`] (where to), [`live`] (the live view), [`saved`] (what was written
+//! earlier), [`check`] (thresholds) and
 //! [`event`] (what a running measurement tells).
 
 pub mod check;

@@ -78,7 +78,7 @@ impl ClockReading {
 pub enum Verdict {
     /// Nothing new.
     Same,
-    /// It was set by so many nanoseconds since the exchange before.
+    /// It was set by this many nanoseconds since the exchange before.
     Step(i64),
     /// A reply of before the last step, which came late.
     Earlier,

@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::layout::{DEFAULT_COLUMNS, columns, fold};
 use crate::stdio::{self, Reader};
 
-/// Records that may wait to be written. When so many wait, the engine does: a stream with holes would be worth less
+/// Records that may wait to be written. When this many wait, the engine does: a stream with holes would be worth less
 /// than one that says (by the pacing error) that it was too slow.
 const BACKLOG: usize = 1 << 16;
 

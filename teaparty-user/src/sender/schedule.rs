@@ -34,12 +34,12 @@ const OVERTIME_NS: u64 = 10_000_000;
 /// Random intervals that are drawn at once at most, to learn how many were missed.
 const MOST_DRAWN: u64 = 1 << 20;
 
-/// Up to so many packets a second the kernel is asked about each; from so many on, single ones are dear, and replies are taken
-/// in beside sending.
+/// Up to this many packets a second the kernel is asked about each; above it, single reports are expensive, and
+/// replies are taken in beside sending.
 pub const MANY_PPS: f64 = 100_000.0;
 
 impl Plan {
-    /// Packets per second of so many sessions together.
+    /// Packets per second of this many sessions together.
     pub fn packets_per_second(&self, sessions: usize) -> f64 {
         let at_once = if let Pattern::Burst(size) = self.pattern { size.max(1) } else { 1 };
         1e12 / self.interval_ps as f64 * f64::from(at_once) * sessions as f64
@@ -99,7 +99,8 @@ impl Schedule {
         self.base_ps += u128::from(by_ns) * 1_000;
     }
 
-    /// Returns true if what was due at `due_ns` was missed by `now_ns`: this process was stopped, or this host is too slow.
+    /// Returns true if a packet due at `due_ns` was missed by `now_ns`: this process was stopped, or this host is too
+    /// slow.
     ///
     /// Shorter delays than an interval and 50 ms are made up for. After the end of the schedule nothing is.
     pub fn is_missed(&self, due_ns: u64, now_ns: u64) -> bool {

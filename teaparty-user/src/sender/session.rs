@@ -55,7 +55,7 @@ pub enum Variant {
 pub struct Reaction {
     /// Of a packet that is lost by this, for those who want it.
     pub loss: Option<Box<Record>>,
-    /// Of the reply, likewise.
+    /// Of the reply, if wanted.
     pub record: Option<Box<Record>>,
     /// Out of the ordinary.
     pub notice: Option<String>,
@@ -413,9 +413,8 @@ impl Session {
             Settled::Lost => Some(self.lost(index)),
             Settled::Unsettled => Some(self.unsettled(index)),
         });
-        let notice = settlement
-            .is_restart
-            .then(|| "the reflector has started anew: its sequence numbers begin again".to_owned());
+        let notice =
+            settlement.is_restart.then(|| "the reflector has restarted: its sequence numbers begin again".to_owned());
         Reaction { loss, record: None, notice }
     }
 

@@ -134,7 +134,7 @@ pub struct ClockStep {
     pub step_ns: i64,
     /// Sender to reflector, since the step before.
     pub forward_ns: Option<Figures>,
-    /// Reflector to sender, likewise.
+    /// Reflector to sender, with the same fields.
     pub backward_ns: Option<Figures>,
 }
 
@@ -150,7 +150,7 @@ pub struct Statistics {
     pub residence: Distribution,
     /// Sender to reflector, since the reflector's clock was last set.
     pub forward: Distribution,
-    /// Reflector to sender, likewise.
+    /// Reflector to sender, with the same fields.
     pub backward: Distribution,
     /// Times when the reflector's clock was set, the first ones.
     pub clock_steps: Vec<ClockStep>,
@@ -165,7 +165,7 @@ pub struct Statistics {
     pub round_trip_variation: Variation,
     /// Of the forward delay; the difference of the clocks cancels out.
     pub forward_variation: Variation,
-    /// Of the backward delay; likewise.
+    /// Of the backward delay; with the same fields.
     pub backward_variation: Variation,
     /// Samples whose T1 is the network card's.
     pub hardware_t1: u64,

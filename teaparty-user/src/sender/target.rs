@@ -9,7 +9,8 @@ use crate::exit::UsageError;
 /// Addresses of a name that are not measured and are named all the same.
 const OTHERS_SHOWN: usize = 3;
 
-/// A target as given: `HOST`, `HOST:PORT`, `[IPV6]:PORT`, `[IPV6%INTERFACE]:PORT`, or an address with the port behind it as a word of its own.
+/// A target as given: `HOST`, `HOST:PORT`, `[IPV6]:PORT`, `[IPV6%INTERFACE]:PORT`, or an address with the port after
+/// it as a word of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// Name or address.
@@ -86,7 +87,7 @@ fn parse_word(word: &str) -> Result<Spec, UsageError> {
     }
 }
 
-/// `rest` is what stands behind the bracket that opens: an address, often with a scope, and behind the bracket that
+/// `rest` is what stands after the bracket that opens: an address, often with a scope, and after the bracket that
 /// closes perhaps its port.
 fn parse_bracketed(word: &str, rest: &str) -> Result<Spec, UsageError> {
     let (host, port) = rest
@@ -137,7 +138,7 @@ impl Spec {
         Ok(Target { name, address: *address })
     }
 
-    /// All addresses of the name; not empty. Blocks likewise.
+    /// All addresses of the name; not empty. Blocks, too.
     pub fn addresses(&self, default_port: u16, family: Family) -> anyhow::Result<Vec<SocketAddr>> {
         let port = self.port.unwrap_or(default_port);
         let found = (self.host.as_str(), port).to_socket_addrs();

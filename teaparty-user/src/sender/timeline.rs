@@ -1,7 +1,7 @@
 //! The lives of our clock: from one step of CLOCK_REALTIME to the next, T1 and T4 are of one life and have a difference.
 //!
 //! The kernel stamps replies by CLOCK_REALTIME. A reply may have come before the clock was set and be read after it, as when
-//! this process was stopped meanwhile; which life its T4 is of is told by when it can have come.
+//! this process was stopped in the meantime; the epoch of its T4 follows from the possible arrival times.
 
 use super::exchange::{Arrival, Moment};
 use crate::net::batch::Stamp;
@@ -53,7 +53,7 @@ impl Timeline {
         self.epoch += 1;
     }
 
-    /// The arrival of a datagram with the timestamp `stamp`, which came between `since_ns` and `now_ns` (monotonic).
+    /// The arrival of a datagram with the timestamp `stamp`, which arrived between `since_ns` and `now_ns` (monotonic).
     pub fn arrival(&self, stamp: Stamp, since_ns: u64, now_ns: u64) -> Arrival {
         let moment = |epoch, offset_ns| Moment { epoch, monotonic_ns: stamp.nanos.wrapping_sub(offset_ns as u64) };
         let fits = |moment: &Moment| {

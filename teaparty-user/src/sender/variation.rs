@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn two_packets_and_a_bad_run_with_a_quiet_end_have_their_jitter() {
-        // As people read it: 8.2 µs apart are 8.2 µs, and what was bad until the last second was bad.
+        // As people read it: 8.2 µs apart are 8.2 µs, and a run that was bad until its last second was bad.
         assert_eq!(of(&[(0, 100_000), (1, 108_200)]).jitter(), Some(8_200.0));
         let bad = (0..900).map(|index| (index, if index % 2 == 0 { 0 } else { 1_000_000 }));
         let quiet = (900..1_000).map(|index| (index, 0));

@@ -1,4 +1,4 @@
-//! Values with a unit as files have them: what is read is written again in the same unit.
+//! Values with a unit as in files: a value is written in the unit that it was read in.
 
 use std::time::Duration;
 

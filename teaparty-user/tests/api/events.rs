@@ -114,7 +114,7 @@ async fn sessions_that_packets_make_and_that_are_forgotten_are_told_once() {
     // Forgotten after a second without packets.
     let api = Api::with_settings(None, |settings| settings.session_timeout = 1);
     let mut reader = Reader::new(api.send("GET", "/api/v1/events", &[], "").await);
-    // Nothing is told of what was there before the first look.
+    // Sessions before the first query are not reported.
     reader.find("counters").await;
     let first = loop {
         api.measure(7);
@@ -123,14 +123,14 @@ async fn sessions_that_packets_make_and_that_are_forgotten_are_told_once() {
         }
     };
     assert_eq!(first["change"], "created");
-    // It goes by itself.
+    // It disappears by itself.
     let is_first = |told: &Value| told["id"] == first["id"];
     let mut told = reader.find("session").await;
     while !is_first(&told) {
         told = reader.find("session").await;
     }
     assert_eq!(told["change"], "expired");
-    // Of a configured one the first packet is told; and what the API does it tells itself.
+    // A configured one's first packet is reported; and what the API does it tells itself.
     let path = format!("/api/v1/sessions/127.0.0.1,0,0.0.0.0,{},9", api.port);
     assert!(api.json("PUT", &path, "{}").await.0.is_success());
     assert!(api.json("DELETE", &path, "").await.0.is_success());

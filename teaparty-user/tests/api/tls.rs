@@ -110,7 +110,7 @@ fn curl_is_answered_by_tls_and_only_with_the_token() {
     assert_eq!(curl(&running, &ca, "0123456789abcdeX", "/api/v1/reflector").0, "401");
     let (status, _) = curl(&running, &stranger.path("ca.pem"), "0123456789abcdef", "/api/v1/reflector");
     assert!(status.starts_with("000"), "{status}");
-    // Who asks without TLS is told so.
+    // A client without TLS gets an error.
     let mut plain = TcpStream::connect(running.host()).unwrap();
     plain.set_read_timeout(Some(PATIENCE)).unwrap();
     plain.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
@@ -137,7 +137,7 @@ fn greedy_clients_keep_neither_the_owner_nor_the_health_check_out() {
         let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
         let tls = (i % 2 == 0).then(|| {
             let mut tls = rustls::ClientConnection::new(config.clone(), name).unwrap();
-            // One that has been displaced meanwhile fails.
+            // One that has been displaced in the meantime fails.
             let _ = tls.complete_io(&mut stream);
             tls
         });

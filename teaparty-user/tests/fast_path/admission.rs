@@ -1,4 +1,4 @@
-//! Who is answered: allow-list, rate limit, provisioned sessions, and what a change of configuration does to them.
+//! Admission: allow-list, rate limit, provisioned sessions, and what a change of configuration does to them.
 
 use teaparty_common::maps::{Config, LocalAddress, RecordKind, Session, SessionKey, name};
 use teaparty_common::reflect::{Address, PacketMeta, Policy, Reason};

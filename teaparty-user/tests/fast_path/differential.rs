@@ -2,7 +2,7 @@
 //! same verdict, the same octets.
 //!
 //! T2 and T3 are taken from the program's reply, since only it can know them, and checked against the clock around the
-//! run. Everything else is to be identical. Mutations of what the host is told were watched to turn the comparison red,
+//! run. Everything else is to be identical. Mutations of the configuration were watched to turn the comparison red,
 //! and `a_mutation_is_noticed` watches them again each time.
 
 use std::path::Path;
@@ -198,7 +198,7 @@ fn judge(outcome: &Outcome, predicted: &Prediction, reason: Reason, frame: &[u8]
             }
             found.extend(judge_report(predicted, punts));
         }
-        // Now and then the controller is told of what the loop guard drops.
+        // The controller is notified of some drops by the loop guard.
         Disposition::Drop if reason == Reason::LoopGuard && punts.len() == 1 => {
             let header = &punts[0].header;
             if header.kind != RecordKind::LoopGuard as u32 || header.key != predicted.key {
@@ -280,7 +280,7 @@ fn judge_slow(slow: &Slow, predicted: &Prediction, request: &Parsed, reply: &Par
     }
 }
 
-/// A valid Access Report, and nothing else, is told to the controller.
+/// A valid Access Report, and nothing else, is reported to the controller.
 fn judge_report(predicted: &Prediction, punts: &[Punt]) -> Option<String> {
     let (_, reply_options) = predicted.reply.as_ref().expect("an answered packet has a reply");
     let told: Vec<(u32, u32)> = punts.iter().map(|punt| (punt.header.kind, punt.header.reason)).collect();

@@ -1,4 +1,4 @@
-//! Everything in front of the UDP payload: what is answered, what is left alone, and that nothing is answered wrongly.
+//! Everything in front of the UDP payload: the frames that are answered, and those that are left alone.
 
 use teaparty_common::maps::{Config, LocalAddress, name};
 use teaparty_common::reflect::{Policy, Reason};
@@ -8,7 +8,7 @@ use crate::support::kernel::{DROP, Kernel, OURS, PASS, TX};
 use crate::support::probe::or_skip;
 use crate::support::random::Random;
 
-/// A base packet with this many octets of Extra Padding behind it, or as many octets of it as fit into `len`.
+/// A base packet with this many octets of Extra Padding after it, or as many octets of it as fit into `len`.
 fn payload(len: usize) -> Vec<u8> {
     let mut octets = Random::new(len as u64).octets(len);
     if let Some(tlv) = octets.get_mut(44..48) {
@@ -182,7 +182,7 @@ fn what_is_not_udp_over_ip_is_left_alone() {
     let mut tcp = Datagram::new(payload(60)).build();
     tcp[23] = 6;
     assert_eq!(left_alone(&mut kernel, &tcp), Reason::NotUdp);
-    // The commonest of all are told apart at once, with a payload of any length, and others by a closer look.
+    // The most common ones are recognised at once, with a payload of any length, and others by a closer look.
     for protocol in [1, 6, 47, 132] {
         for mut frame in [Datagram::new(payload(60)).build(), Datagram::new(Vec::new()).build()] {
             frame[23] = protocol;

@@ -30,7 +30,7 @@ fn reason(kernel: &mut Kernel, datagram: &Datagram) -> Reason {
     kernel.run_counted(&datagram.build()).1
 }
 
-/// Has the program take CLOCK_TAI for CLOCK_MONOTONIC as it is, but for this many seconds.
+/// Has the program take CLOCK_TAI for CLOCK_MONOTONIC except for an offset of this many seconds.
 fn publish(kernel: &mut Kernel, seconds_ahead: i64) {
     let offset = SystemClock.tai_ns().wrapping_sub(SystemClock.monotonic_ns());
     kernel.control.clock.monotonic_offset_ns = offset.wrapping_add_signed(-seconds_ahead * SECOND as i64);

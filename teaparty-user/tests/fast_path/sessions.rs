@@ -8,7 +8,7 @@ use crate::support::kernel::{HISTORY_RINGS, Kernel, TX};
 use crate::support::probe::or_skip;
 use crate::support::vectors::address;
 
-/// A packet with this Sequence Number and SSID, and these octets behind the base packet.
+/// A packet with this Sequence Number and SSID, and these octets after the base packet.
 fn packet(sequence: u32, ssid: u16, tail: &[u8]) -> Datagram {
     let mut octets = vec![0; 44];
     octets[..4].copy_from_slice(&sequence.to_be_bytes());
@@ -214,7 +214,7 @@ fn the_ledger_takes_numbers_and_remembers_what_the_controller_sent() {
     assert_eq!(unknown.is_found, 0, "noting a packet makes no session");
     let first = kernel.ledger(claim(3));
     assert_eq!((first.is_found, first.sequence, first.received), (1, 0, 1));
-    assert_eq!(be32(&reply(&mut kernel, &packet(0, 1, &[])), 0), 3, "the kernel goes on behind them");
+    assert_eq!(be32(&reply(&mut kernel, &packet(0, 1, &[])), 0), 3, "the kernel goes on after them");
     let noted = kernel.ledger(claim(0));
     assert_eq!((noted.is_found, noted.sequence), (1, 4));
     // One that got three replies, one that got one, one that got none.

@@ -112,7 +112,7 @@ fn only_addresses_that_replies_may_leave_from_can_be_asked_for() {
         let reply = parse(&kernel.run(&Datagram::new(octets).build()).frame);
         assert_eq!((reply.payload[44], reply.source), (0x80, Datagram::new(Vec::new()).destination), "{named:?}");
     }
-    // Not even the address that the packet came to, where none may be.
+    // Not even the destination address of the packet, where none may be.
     let octets = [cases::BASE.as_slice(), &[0x80, 9, 0, 4, 198, 51, 100, 20]].concat();
     for (flags, expected) in [(0, 0), (teaparty_common::reflect::Policy::NO_DESTINATION_NODE, 0x80)] {
         kernel.config.policy.flags = flags;

@@ -106,7 +106,7 @@ fn every_vector_is_answered_as_expected_or_punted_for_the_right_reason() {
         let expected = expected_reason(&vector);
         let mut found = Vec::new();
         if reason != expected {
-            found.push(format!("expected {expected:?}, came to {reason:?}"));
+            found.push(format!("expected {expected:?}, got {reason:?}"));
         } else if reason == Reason::Reflected {
             assert_eq!(outcome.action, TX);
             found = judge(&vector, &datagram, &outcome.frame, is_forced);
@@ -118,7 +118,7 @@ fn every_vector_is_answered_as_expected_or_punted_for_the_right_reason() {
         }
         if reason == Reason::Reflected || reason == Reason::NoReplyWanted {
             let punts = kernel.punts();
-            // V41 is an Access Report, of which the controller is told.
+            // V41 is an Access Report, which the controller gets.
             let told = usize::from(vector.id == "V41");
             assert_eq!(punts.len(), told, "{}: records", vector.id);
         } else {

@@ -1,4 +1,4 @@
-//! `testing_data/interop.toml`, and how what was seen is held against it.
+//! `testing_data/interop.toml`, and the comparison of results with it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -94,7 +94,7 @@ impl Seen {
         self.0.insert(case.to_owned(), (expected.into(), seen.into()));
     }
 
-    /// Panics with everything that differs from the table; `setting` ends in the engine, where one of ours is at work.
+    /// Panics with everything that differs from the table; `setting` ends in the engine, where our program takes part.
     #[track_caller]
     pub(crate) fn judge(&self, between: Between, setting: &str) {
         let applies =
@@ -132,7 +132,7 @@ fn the_table_says_who_is_right_and_why_and_names_cases_that_are_there() {
         };
         assert!(is_there, "{:?}: there is no case {}", one.between, one.case);
         assert!(one.why.len() > 20, "{}: why?", one.case);
-        // What we get wrong is mended, not listed.
+        // Our own errors are fixed, not listed.
         assert_ne!(one.right, Right::Them, "{}", one.case);
         keys.push((one.between, &one.case));
     }

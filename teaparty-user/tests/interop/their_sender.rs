@@ -55,7 +55,7 @@ fn all(reflector: &Reflector, is_authenticated: bool, option: &str) -> Seen {
     seen
 }
 
-/// Open and authenticated sessions with a reflector of ours that has these options besides.
+/// Open and authenticated sessions with one of our reflectors that has these options besides.
 fn check(engine: &[&str], setting: &str) {
     let reflector = Reflector::ours(&[&OPTIONS, engine].concat());
     all(&reflector, false, "").judge(Between::TheirSender, &format!("open, {setting}"));

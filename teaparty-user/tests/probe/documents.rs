@@ -184,7 +184,7 @@ fn a_document_by_tls_takes_certificate_and_token_and_outlives_its_server() {
     };
     let mut probe = Probe::start(&net, &config(&authority), None);
     probe.until("its target", || names(&net) == ["192.0.2.2"]);
-    // The token is read anew for each request.
+    // The token is read again for each request.
     authority.secret("token", "another-one");
     probe.until("a refusal", || has_problem(&net, "https://", "401"));
     authority.secret("token", TOKEN);

@@ -68,7 +68,7 @@ fn a_wrong_key_or_a_forger_spoils_one_target_alone_and_a_mended_key_is_taken_ove
     let of = |line: &&str| line.starts_with("teaparty_probe_ignored_replies_total{target=\"forged\"");
     let line = metrics.lines().filter(of).find(|line| line.contains("reason=\"unauthenticated\"")).unwrap();
     assert!(line.rsplit(' ').next().unwrap().parse::<u64>().unwrap() >= 20, "{line}");
-    // The mended file is read when the probe is told to; who had the right key goes on undisturbed.
+    // The fixed file is read on request; targets with the right key continue undisturbed.
     let (session, received) = (target(&net, "good").unwrap()["session"].clone(), number(&net, "good", "received"));
     secret(&path("wrong"), KEYS[0]);
     probe.signal(Signal::SIGHUP);

@@ -81,7 +81,7 @@ impl Probe {
         }
     }
 
-    /// Waits until a target has so many more replies than it has now.
+    /// Waits until a target has this many more replies than it has now.
     pub(crate) fn until_answered(&mut self, net: &Net, target: &str, more: u64) {
         let before = number(net, target, "received").unwrap_or(0);
         self.until(&format!("{target} answers"), || {

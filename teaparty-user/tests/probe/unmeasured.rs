@@ -112,7 +112,7 @@ fn a_probe_with_realtime_sends_and_receives_before_other_programs() {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", probe.child.0.id())).unwrap();
         let before_others = tasks.flatten().filter(|task| {
             let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            // Field 41 of proc_pid_stat(5), counted from behind the name: 1 is SCHED_FIFO.
+            // Field 41 of proc_pid_stat(5), counted after the name: 1 is SCHED_FIFO.
             stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(38)) == Some("1")
         });
         // At this rate one thread sends and takes replies in.

@@ -122,7 +122,7 @@ fn reflected_control_has_twelve_octets_at_least_c230_c231() {
     // One packet: the next would wait for the burst.
     let packets = capture("-c 1 tlvs reflected-control --length 128 --count 3 --interval 1ms");
     assert_eq!(packets[0][44..], hex("80 0c 000c 0080 0003 000f4240 00000000"));
-    // Unless it is told that the reflector takes its fixed part only.
+    // Unless an option says that the reflector takes its fixed part only.
     for option in ["--short", "--reflected-control-short"] {
         let packets = capture(&format!("-c 1 tlvs reflected-control {option} --length 128 --count 3 --interval 1ms"));
         assert_eq!(packets[0][44..], hex("80 0c 0008 0080 0003 000f4240"));

@@ -69,7 +69,7 @@ fn zeros_of_an_authenticated_reply_are_ignored_but_hashed_c038() {
     let filled = signing(|reply| ZEROS.into_iter().for_each(|zeros| reply[zeros].fill(0xff)), |_, _| {});
     let (code, summary) = filled.measure(&option);
     assert_eq!((code, &summary["received"], &summary["samples"]["total"]), (0, &json!(3), &json!(3)));
-    // Changed behind the signature they spoil it.
+    // Changed after the signature they spoil it.
     let forged = signing(|_| {}, |number, reply| reply[ZEROS[number as usize].start] ^= 1);
     let (code, summary) = forged.measure(&option);
     assert_eq!((code, &summary["ignored"]["unauthenticated"]), (4, &json!(3)));

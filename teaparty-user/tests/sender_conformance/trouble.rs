@@ -18,7 +18,7 @@ fn late_doubled_and_overtaken_replies_do_not_spoil_the_figures_c286() {
     let fake = Fake::start(|number, request| {
         let reply = open_reply(request, number);
         match number {
-            // Overtaken by the ones behind it.
+            // Overtaken by the ones after it.
             2 => vec![(Duration::from_millis(120), reply)],
             3 => vec![(AT_ONCE, reply.clone()), (Duration::from_millis(5), reply)],
             // After the timeout; a measurement of 25 packets lasts longer than that.

@@ -65,7 +65,7 @@ impl Script {
             if one(random, 2) { seconds } else { -seconds }
         };
         let steps = steps.into_iter().map(|(at, _)| (at, step(random) * SECOND as i64)).collect();
-        // Lives are long enough to be told apart.
+        // Epochs are long enough to be distinguished.
         let restarts = if one(random, 3) {
             let restart = |(at, up)| (at, up, if one(random, 2) { step(random) * SECOND as i64 } else { 0 });
             spans(&mut Random::new(seed + 1), span_ns / 4, span_ns, 30 * interval_ns)
@@ -156,9 +156,9 @@ pub(crate) struct Packet {
 }
 
 enum Event {
-    /// A packet comes to the reflector: its index, and what happens to its reply.
+    /// A packet arrives at the reflector: its index, and what happens to its reply.
     There(u64, Back),
-    /// A reply comes to us.
+    /// A reply arrives at the sender.
     Back(u64, usize, [u8; 44]),
 }
 

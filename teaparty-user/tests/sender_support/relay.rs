@@ -21,7 +21,7 @@ pub(crate) struct Leg {
     pub(crate) is_lost: bool,
     /// It is held for so long.
     pub(crate) delay: Duration,
-    /// It is held until so many later ones have passed.
+    /// It is held until this many later ones have passed.
     pub(crate) overtaken_by: u32,
     /// It arrives once more, right behind itself.
     pub(crate) is_doubled: bool,

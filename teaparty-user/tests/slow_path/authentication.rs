@@ -107,7 +107,7 @@ fn every_flipped_octet_under_the_hmac_tlv_voids_all_tlvs() {
                     assert_eq!(reply[at], forged[at], "{mode}: octet {octet} flipped, octet {at} of the reply");
                 }
             }
-            // In order, so that it leaves no program behind that the next one would not know of.
+            // In order, so that it leaves no program that the next one would not know of.
             reflector.stop();
         }
     }

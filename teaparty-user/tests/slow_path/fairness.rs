@@ -1,4 +1,4 @@
-//! More than the controller can do: what is too much is counted and costs the session that sends it, not the others.
+//! More than the controller can do: the excess is counted, and lost by the session that sends it, not the others.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -42,7 +42,8 @@ fn a_session_that_asks_for_too_much_does_not_starve_another() {
             }
             sent
         });
-        // The flood is more than can be done: what is over is dropped before the quiet session begins, and while it goes on.
+        // The flood is more than can be done: the excess is dropped before the quiet session begins, and while it
+        // goes on.
         let dropped = || kernel_count(&net, Reason::RingFull);
         let lost: Vec<u32> = (0..QUIET)
             .filter(|n| quiet.exchange(&packets[*n as usize]).map(|reply| echoed(&reply)) != Some(*n))
@@ -106,7 +107,7 @@ fn a_full_socket_queue_is_a_counted_drop() {
         kill(Pid::from_raw(reflector.pid() as i32), Signal::SIGSTOP).unwrap();
         (0..SENT).for_each(|_| client.send(&packet));
         kill(Pid::from_raw(reflector.pid() as i32), Signal::SIGCONT).unwrap();
-        // What was lost is told with the next packet that is not.
+        // What was lost is reported with the next packet that is not.
         let other = net.client(V4, 862);
         let asked = (1..20).find(|n| other.exchange(&key.packet(*n, &[], &key)).is_some()).expect("it answers again");
         let ended = reflector.stop();

@@ -52,7 +52,7 @@ fn stamp_suite_sends_authenticated_and_accepts_our_replies() {
             let validation = &summary["measurements"]["tlv_validation"];
             assert_eq!(validation["hmac"]["verified"], json!(5), "{mode} {to}: {summary}");
             assert_eq!(validation["rejected_replies"], json!(0), "{mode} {to}: {summary}");
-            // Nothing of ours is signed with a key that the packet was not.
+            // Replies are never signed with another key than the packet.
             let summary = measure(&net, &program, to, &other, &[]);
             assert_eq!(summary["packets_received"], json!(0), "{mode} {to}: {summary}");
         }

@@ -21,7 +21,7 @@ fn with_each_engine(name: &str, check: impl Fn(&Net, &SharedKey, &str)) {
     }
 }
 
-/// A signed packet of this number with these TLVs behind it, as they are.
+/// A signed packet of this number with these TLVs after it, as they are.
 fn packet(key: &SharedKey, sequence: u32, tlvs: &[u8]) -> Vec<u8> {
     [key.packet(sequence, &[], key), tlvs.to_vec()].concat()
 }
@@ -93,7 +93,7 @@ fn authenticated_tlvs_need_an_hmac_tlv_unless_they_are_one_padding_c160_c161_c16
             ("padding behind it, C163", [&TIME[..], &hmac(&TIME), &PADDING].concat(), true),
             ("none, C160", TIME.to_vec(), false),
             ("two paddings, C161", [PADDING, PADDING].concat(), false),
-            ("another TLV behind it, C164", [&hmac(&[])[..], &TIME].concat(), false),
+            ("another TLV after it, C164", [&hmac(&[])[..], &TIME].concat(), false),
             ("one of 32 octets, C168", [&TIME[..], &long].concat(), false),
         ];
         for (what, tlvs, is_right) in cases {

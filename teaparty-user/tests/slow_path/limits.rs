@@ -16,13 +16,13 @@ const MANY: u32 = 70_000;
 
 /// Places in such a map.
 const PLACES: u32 = 65_536;
-/// How long a build without optimisation may take to parse as many sessions.
+/// Most time of a build without optimisation for parsing as many sessions.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The address of the client.
 const CLIENT: &str = "192.0.2.2";
 
-/// A file with the client's session, whose SSID is 7, and so many others.
+/// A file with the client's session, whose SSID is 7, and this many others.
 fn sessions(count: u32) -> String {
     let mut text = String::from("iface = 'veth0'\nxdp-mode = 'native'\nprovisioned-only = true\n");
     writeln!(text, "[[session]]\nsource = '{CLIENT}'\nsource-port = 40007\ndestination = '192.0.2.1'\nssid = 7")

@@ -1,5 +1,5 @@
 //! The kernel's maps and the controller's table under load: whose a session is, is never in doubt, whatever is configured,
-//! evicted or forgotten meanwhile; and at rest both say what the packets say.
+//! evicted or forgotten in the meantime; and at rest both say what the packets say.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -200,7 +200,7 @@ fn at_rest(net: &Net, handle: &ReflectorHandle, mode: XdpMode) {
         assert!(client.exchange(&authenticated(1, n, 0)).is_some());
         assert!(n % 2 == 1 || client.exchange(&open(n, 2, &[])).is_some());
     }
-    // A packet of the load that waited in the ring may have made a session meanwhile, though not of this port.
+    // A packet of the load that waited in the ring may have made a session in the meantime, though not of this port.
     let port = client.socket.local_addr().unwrap().port();
     let listed = handle.sessions();
     let of = |ssid: u16| listed.iter().find(|s| (s.id.ssid, s.id.source_port) == (ssid, port)).expect("it was seen");

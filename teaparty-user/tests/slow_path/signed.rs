@@ -1,4 +1,5 @@
-//! Authenticated packets as a Session-Sender makes them, with OpenSSL for the digests: nothing of ours signs or verifies.
+//! Authenticated packets as a Session-Sender makes them, with OpenSSL for the digests: our own code neither signs nor
+//! verifies.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -46,7 +47,7 @@ impl SharedKey {
         output.stdout[..16].try_into().unwrap()
     }
 
-    /// A base packet of this number, with these TLVs behind it and, where there are some, an HMAC TLV by `tlv_key`.
+    /// A base packet of this number, with these TLVs after it and, where there are some, an HMAC TLV by `tlv_key`.
     pub(crate) fn packet(&self, sequence: u32, tlvs: &[u8], tlv_key: &SharedKey) -> Vec<u8> {
         let mut packet = vec![0; BASE];
         packet[..4].copy_from_slice(&sequence.to_be_bytes());
@@ -66,7 +67,7 @@ impl SharedKey {
         packet[COVERED..BASE].copy_from_slice(&hmac);
     }
 
-    /// The HMAC TLV that goes behind a packet whose TLVs begin at `tlvs`.
+    /// The HMAC TLV that goes after a packet whose TLVs begin at `tlvs`.
     pub(crate) fn hmac_tlv(&self, packet: &[u8], tlvs: usize) -> Vec<u8> {
         let hmac = self.hmac(&[&packet[..4], &packet[tlvs..]].concat());
         [&[0x80, 8, 0, 16][..], &hmac].concat()

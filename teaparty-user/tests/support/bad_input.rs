@@ -101,7 +101,7 @@ pub(crate) fn judge(request: &[u8], reply: &[u8]) -> Result<(), String> {
         let end = at + 4 + length.unwrap_or(0);
         if is_voided {
             if flags != I {
-                return wrong("every TLV has I where integrity can't be had");
+                return wrong("every TLV has I without integrity");
             }
             verbatim_range(request, reply, rest, if is_whole { end } else { request.len() })?;
             continue;

@@ -41,9 +41,9 @@ pub(crate) struct Datagram {
     pub(crate) extensions: Vec<(u8, Vec<u8>)>,
     pub(crate) checksum: Checksum,
     pub(crate) payload: Vec<u8>,
-    /// Octets of the IP packet behind the UDP datagram.
+    /// Octets of the IP packet after the UDP datagram.
     pub(crate) surplus: Vec<u8>,
-    /// Octets of the frame behind the IP packet: what Ethernet pads short frames with.
+    /// Octets of the frame after the IP packet: what Ethernet pads short frames with.
     pub(crate) trailer: Vec<u8>,
 }
 

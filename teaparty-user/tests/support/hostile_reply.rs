@@ -25,11 +25,11 @@ const AUTHENTICATED: u8 = 1;
 const KEYED: u8 = 2;
 /// The earlier numbers of experimental TLVs.
 const EARLIER: u8 = 4;
-/// The base packet names a packet of ours, and is signed where that matters, so that what follows is looked at.
+/// The base packet names one of our packets, and is signed where that matters, so that what follows is looked at.
 const GENUINE: u8 = 8;
 /// Three replies are asked for.
 const BURST: u8 = 16;
-/// An Access Report is told, and a member link.
+/// An Access Report is sent, and a member link.
 const REPORTS: u8 = 32;
 
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 862);
@@ -37,7 +37,7 @@ const NOW_NS: u64 = 1_700_000_000_000_000_000;
 
 /// The first octet says what kind of session; the rest are replies to it, each behind two octets with its length.
 ///
-/// Nothing panics; what stands behind a malformed TLV is skipped; one I voids all; a Value is used only if it was
+/// Nothing panics; anything after a malformed TLV is skipped; one I voids all; a Value is used only if it was
 /// answered; counts stay within what was sent; and there are no more records of a reply than there were replies.
 pub(crate) fn reply(data: &[u8]) {
     let Some((&kind, mut rest)) = data.split_first() else { return };
@@ -129,7 +129,7 @@ fn make_genuine(payload: &mut Vec<u8>, session: &Session, config: &Config, key: 
     payload[ssid_at] = 0x12;
     payload[number_at..number_at + 4].copy_from_slice(&(number as u32).to_be_bytes());
     payload[time_at..time_at + 8].copy_from_slice(&number.to_be_bytes());
-    // An HMAC TLV at the end is made right, so that what is in front of it is looked at.
+    // An HMAC TLV at the end is made right, so that the TLVs before it are read.
     if let Some(at) = payload.len().checked_sub(20).filter(|at| *at >= base && payload[at + 1] == 8) {
         payload[at + 2..at + 4].copy_from_slice(&[0, 16]);
         let hmac = key.tlv_hmac(*payload.first_chunk().expect("a base packet"), &payload[base..at]);

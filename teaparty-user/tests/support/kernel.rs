@@ -335,7 +335,7 @@ const HELD: &str = "a test holds its program to its end";
 
 impl Drop for Kernel {
     fn drop(&mut self) {
-        // After a failure the maps may be anything, and the next test loads anew.
+        // After a failure the maps may be anything, and the next test loads again.
         if let (Some(loaded), false) = (self.loaded.take(), std::thread::panicking()) {
             IDLE.lock().expect("no test panics while it takes one").push(loaded);
         }

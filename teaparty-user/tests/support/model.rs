@@ -68,7 +68,7 @@ pub(crate) struct Prediction {
     pub(crate) may_be_too_many: bool,
     /// The metadata, where the packet came that far.
     pub(crate) meta: Option<PacketMeta>,
-    /// The same without the session's part.
+    /// The metadata without the session's part.
     pub(crate) bare_facts: Option<PacketMeta>,
     /// The reply's payload and how it is sent, where it is answered.
     pub(crate) reply: Option<(Vec<u8>, ReplyOptions)>,

@@ -47,7 +47,7 @@ fn datagram(random: &mut Random, points: &CodePoints) -> Datagram {
     datagram
 }
 
-/// Changes the frame behind the back of its headers, or its headers.
+/// Changes the frame without its headers, or its headers.
 fn lie(random: &mut Random, datagram: &Datagram, frame: &mut Vec<u8>) {
     let payload_at = datagram.payload_at();
     match random.below(6) {
@@ -149,7 +149,7 @@ fn payload(random: &mut Random, points: &CodePoints) -> Vec<u8> {
     payload
 }
 
-/// A time of ours from the last seconds, or from some before, in one of the formats and timescales that the clock may have.
+/// A recent time of the reflector, or from some before, in one of the formats and timescales that the clock may have.
 fn recent_time(random: &mut Random) -> [u8; 8] {
     let age = random.pick(&[0, 1, 5, 20]) + random.pick(&[0, 37]);
     let format = random.pick(&[TimestampFormat::Ntp, TimestampFormat::Ptp]);

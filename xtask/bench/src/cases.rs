@@ -8,7 +8,7 @@ use teaparty_common::tlv::{Kind, REGISTRY};
 
 use super::frames::{OUR_PORT, Shape, TCP, UDP, tlv};
 
-/// The program that a packet goes to.
+/// The program that gets a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subject {
     /// A floor, by the name of its program.
@@ -128,7 +128,7 @@ pub(super) fn of_many_sessions() -> [Case; 5] {
     cases.try_into().unwrap_or_else(|_| unreachable!("each is among all cases, once, and in this order"))
 }
 
-/// The first so many of eight ordinary TLVs.
+/// The first this many of eight ordinary TLVs.
 fn tlvs(count: usize) -> Vec<u8> {
     let IpAddr::V4(ours) = OUR_V4 else { unreachable!("a constant of this file") };
     let values: [(Kind, Vec<u8>); 8] = [

@@ -31,7 +31,7 @@ impl Harness {
         Self::sized(floors, 1 << 16)
     }
 
-    /// With so many places for the sessions of the floors.
+    /// With this many places for the sessions of the floors.
     pub(super) fn sized(floors: &Path, places: u32) -> Result<Self> {
         let slots = places.next_power_of_two();
         let mut floors = programs::load_sized(floors, &[("floor_sessions", places), ("floor_slots", slots)])?;

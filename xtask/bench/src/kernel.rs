@@ -22,7 +22,7 @@ const ROUNDS: u32 = 51;
 pub(crate) struct Args {
     #[command(flatten)]
     options: Options,
-    /// Measure the reflector of this object by turns with the one at hand, and nothing else: what a change has won
+    /// Measure the reflector of this object by turns with the present one, and nothing else: what a change has won
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
 }

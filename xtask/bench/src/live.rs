@@ -2,8 +2,8 @@
 //!
 //! The generator, the veth pair, the XDP programs and the program that counts replies share one processor, so that they
 //! take turns and nothing depends on who is faster; processes answer on another one. Where a program on the interface
-//! answers, replies are counted per second that the generator's thread ran, because all is done in it. Every subject is started anew in
-//! each round; the medians count.
+//! answers, replies are counted per second that the generator's thread ran, because all is done in it. Every subject
+//! is restarted in each round; the medians count.
 
 mod report;
 mod subjects;

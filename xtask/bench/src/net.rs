@@ -169,7 +169,7 @@ impl Priority {
         // "/autogroup-13 nice 0"
         let before = std::fs::read_to_string(AUTOGROUP).ok();
         let before = before.and_then(|text| text.split_whitespace().last().map(str::to_owned));
-        // What can't be had makes the figures noisier, not wrong.
+        // Without it the figures noisier, not wrong.
         let _ = std::fs::write(AUTOGROUP, "-20");
         Self(before)
     }

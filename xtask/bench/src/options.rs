@@ -1,4 +1,4 @@
-//! What every bench can be told, and what becomes of its report.
+//! The options and the report of every benchmark.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -173,7 +173,7 @@ impl Rig {
     }
 }
 
-/// A table for so many sessions. Its places are the same in each run.
+/// A table for this many sessions. Its places are the same in each run.
 fn shape(sessions: u32) -> TableLayout {
     TableLayout::new(sessions, [1, 2, 3, 4, 5].map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
 }

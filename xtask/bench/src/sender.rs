@@ -2,7 +2,7 @@
 //!
 //! Two namespaces and a veth pair. Our reflector answers by XDP in one, so that whatever is lost or late is the sender's;
 //! irtt, which has a protocol of its own, has its own server there. The highest rate is by the interface's count of packets;
-//! when they left is read from a tap on it, the same for all. Every program is started anew for each measurement, in
+//! when they left is read from a tap on it, the same for all. Every program is restarted for each measurement, in
 //! interleaved rounds.
 
 mod counter;

@@ -35,7 +35,7 @@ const ROUNDS: u32 = 7;
 pub(crate) struct Args {
     #[command(flatten)]
     options: Options,
-    /// Measure packets with the program of this object by turns with the one at hand, and nothing else
+    /// Measure packets with the program of this object by turns with the present one, and nothing else
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
 }
@@ -72,7 +72,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     options.finish("sessions", &Report::new(machine, rounds, rows))
 }
 
-/// Places for so many sessions.
+/// Places for this many sessions.
 fn places(sessions: u32) -> u32 {
     ((f64::from(sessions) * ROOM) as u32).max(sessions + 1024)
 }

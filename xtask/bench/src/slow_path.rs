@@ -1,7 +1,7 @@
 //! `cargo xtask bench slow-path`: what the controller answers, beside another implementation and floors, in one run.
 //!
 //! Two namespaces and a veth pair. The load and the kernel's part of receiving are on one processor, the reflector and
-//! the kernel's part of its sending on another. Every subject is started anew in each round; the medians count.
+//! the kernel's part of its sending on another. Every subject is restarted in each round; the medians count.
 
 pub(super) mod echo;
 pub(super) mod load;

@@ -108,7 +108,7 @@ impl Task {
 
 /// Loads the programs of an object in each kernel of the lab; what was walked, in the order of [`Kernel::ALL`].
 ///
-/// Fails where a kernel can't be had or refuses a program.
+/// Fails where a kernel is not available or refuses a program.
 pub(crate) fn walks(object: PathBuf) -> Result<Vec<Vec<Message>>> {
     kernel::provide(&Kernel::ALL)?;
     in_each(&Kernel::ALL, &Subject { object, teaparty: None }, &Task::Walk)

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::exec;
 use crate::steps::Steps;
 
-/// How many steps [`install`] and [`install_any`] take.
+/// The number of steps of [`install`] and [`install_any`].
 pub const STEPS: usize = 2;
 
 /// Returns true if this system has apt-get.
@@ -18,7 +18,7 @@ pub fn is_here() -> bool {
 
 /// Installs the first of `candidates` that the freshly fetched package lists have, and returns its name.
 ///
-/// Fails where there is no `apt-get`, or none of them is to be had, or it would drive out another package.
+/// Fails where there is no `apt-get`, or none of them is available, or it would drive out another package.
 pub fn install_any<'a>(candidates: &[&'a str], steps: &mut Steps) -> Result<&'a str> {
     update(candidates, steps)?;
     let Some(package) = candidates.iter().copied().find(|name| knows(name)) else {
@@ -30,7 +30,7 @@ pub fn install_any<'a>(candidates: &[&'a str], steps: &mut Steps) -> Result<&'a 
 
 /// Installs all of `packages`, after fetching the package lists.
 ///
-/// Fails where there is no `apt-get`, or a package is not to be had or would drive out another.
+/// Fails where there is no `apt-get`, or a package is unavailable or would drive out another.
 pub fn install(packages: &[&str], steps: &mut Steps) -> Result<()> {
     update(packages, steps)?;
     get(packages, steps)
@@ -112,7 +112,7 @@ fn knows(package: &str) -> bool {
     shown.is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
 }
 
-/// Which of `packages` dpkg does not have installed. All of them where there is no dpkg.
+/// Returns those of `packages` that dpkg does not have installed. All of them where there is no dpkg.
 pub fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     // dpkg-query fails if it knows none of them or one not, and still lists the others.
     let mut query = Command::new("dpkg-query");

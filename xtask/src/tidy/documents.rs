@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-/// Endings by which a word is taken for the name of a file of ours.
+/// Endings by which a word is taken for the name of one of our files.
 const ENDINGS: [&str; 8] = [".rs", ".md", ".toml", ".json", ".sh", ".pcap", ".yaml", ".lua"];
 
 /// Returns what `text`, the content of `document`, names and `files` lacks, each as `line: what`.

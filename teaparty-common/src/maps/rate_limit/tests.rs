@@ -55,7 +55,7 @@ impl Host {
         self.clock.monotonic_offset_ns = self.offset;
     }
 
-    /// Sends `count` packets in so many seconds, evenly; returns how many were admitted.
+    /// Sends `count` packets in this many seconds, evenly; returns how many were admitted.
     fn send(&mut self, seconds: u64, count: u64) -> u64 {
         let mut admitted = 0;
         for _ in 0..count {

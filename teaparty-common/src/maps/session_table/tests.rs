@@ -116,7 +116,7 @@ fn one_more_takes_the_place_of_the_least_recently_used_of_its_row() {
     assert_eq!(left, [20, 30, 40, 50]);
 }
 
-/// A session with these flags and so many packets, of which the last came at `at`.
+/// A session with these flags and this many packets, of which the last came at `at`.
 fn known(flags: u32, packets: u64, at: u64) -> Session {
     Session { flags, replies: packets, last_received_ns: at, ..Session::default() }
 }

@@ -59,7 +59,7 @@ fn probe() -> Map<String, Value> {
     let whom = tables(properties::<Whom>(), "address", "A target; what stands above all tables holds for it too");
     let files =
         tables(properties::<FileSd>(), "file", "Files with more targets, which are measured as this table says");
-    let address = tables(properties::<HttpSd>(), "url", "A document with more targets, by HTTP, likewise");
+    let address = tables(properties::<HttpSd>(), "url", "A document with more targets, by HTTP, in the same form");
     root.extend(properties::<Series>());
     root.extend(measured.clone());
     for (key, value) in [(TARGET, whom), (FILE_SD, files), (HTTP_SD, address), (SLA, level)] {

@@ -120,7 +120,7 @@ const SHORT: &[(&str, &str, &str)] = &[
     ("sender", "segmentation-offload", "Batches by UDP GSO, above 100000/s"),
     ("sender", "realtime", "Sending threads before all other programs"),
     ("sender", "auth-key-file", "Authenticated mode; FILE, env:NAME, fd:N"),
-    ("sender", "tlv-key-file", "Key of the HMAC TLV, likewise"),
+    ("sender", "tlv-key-file", "Key of the HMAC TLV, in the same form"),
     ("sender", "stateful-reflector", "Trust the reflector's numbers for loss"),
     ("sender", "tlv-profile", "Types of experimental TLVs"),
     ("sender", "max-loss", "Most loss of a target"),
@@ -177,11 +177,11 @@ const SHORT: &[(&str, &str, &str)] = &[
     ("reflector", "reflected-control-rate", "Most octets a second of all"),
     ("reflector", "tlv-code", "Type of an experimental TLV; may repeat"),
     ("reflector", "auth-key-file", "Key; FILE, credential:NAME, env:NAME, fd:N"),
-    ("reflector", "tlv-key-file", "Key of HMAC TLVs, likewise"),
+    ("reflector", "tlv-key-file", "Key of HMAC TLVs, in the same form"),
     ("config convert", "output", "Where to write [standard output]"),
     ("status", "api", "Where the API is [http://127.0.0.1:8000]"),
     ("status", "api-ca", "Certificates that an API by https is known by"),
-    ("status", "watch", "Again every so many seconds, with rates [2]"),
+    ("status", "watch", "Again at this interval in seconds, with rates [2]"),
 ];
 
 /// Returns the text of an option in short help, if it has one of its own.

@@ -45,9 +45,7 @@ impl FromStr for Api {
         };
         let rest = rest.trim_end_matches('/');
         if rest.is_empty() || rest.contains('/') || rest.contains('@') {
-            return Err(
-                "write http://ADDRESS:PORT, such as http://127.0.0.1:8000, https:// likewise, or unix:PATH".into()
-            );
+            return Err("write http://ADDRESS:PORT, such as http://127.0.0.1:8000, https://…, or unix:PATH".into());
         }
         let has_port =
             rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok() && !rest.ends_with(']'));

@@ -107,7 +107,7 @@ impl Session {
 pub(super) type Past<'a> = Option<(Duration, &'a Seen)>;
 
 impl Seen {
-    /// Asks, for so many sessions at most.
+    /// Queries the API, for this many sessions at most.
     pub(super) fn ask(client: &Client, top: u16) -> anyhow::Result<Self> {
         let reflector = serde_json::from_value(client.get("/api/v1/reflector")?)?;
         let limit = top.max(1);

@@ -22,7 +22,7 @@ impl Tlvs {
 }
 
 impl Tlv {
-    /// Adds it to the chain; returns the words behind it.
+    /// Adds it to the chain; returns the words after it.
     fn add(self, chain: &mut Chain, sent: TrafficClass) -> Vec<OsString> {
         let (request, more) = match self {
             Self::Padding { size, zero, more } => (Request::padding(size, !zero), more),

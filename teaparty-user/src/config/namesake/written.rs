@@ -1,4 +1,5 @@
-//! Instances of the earlier implementation, written as a configuration file of ours: what differs from the defaults.
+//! Instances of the earlier implementation, converted to configuration files: the settings that differ from the
+//! defaults.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -27,7 +27,7 @@ pub struct Outgoing<'a> {
     pub ttl: Option<u8>,
     /// An IPv6 hop-by-hop options header, whole, or nothing. Takes CAP_NET_RAW.
     pub hop_by_hop: &'a [u8],
-    /// An IPv6 destination options header, likewise.
+    /// An IPv6 destination options header, in the same form.
     pub destination_options: &'a [u8],
     /// Asks for a [`Report::Transmitted`](super::Report::Transmitted) with this number, on a socket opened for transmit timestamps.
     pub stamp_id: Option<u32>,
@@ -79,8 +79,8 @@ impl SendBatch {
         Self::default()
     }
 
-    /// One that hands neighbours that are equal but for their payload to the kernel as one (UDP segmentation offload),
-    /// until the kernel refuses that. Those that ask for a transmit timestamp go by themselves.
+    /// One that hands neighbours that are equal except for their payload to the kernel as one (UDP segmentation
+    /// offload), until the kernel refuses that. Those that ask for a transmit timestamp go by themselves.
     ///
     /// A program that takes packets before they are cut up, such as generic XDP, sees
     /// a batch as one packet.
@@ -227,7 +227,7 @@ impl SendBatch {
             let train = self.train_len(at);
             let (header, part) = (&mut headers[count], &mut parts[count]);
             let (start, len) = item.payload;
-            // Payloads lie one behind the other, and those of a train have one length.
+            // Payloads are contiguous, and those of a GSO batch have one length.
             part.iov_base = self.payload[start..start + len * train].as_ptr().cast_mut().cast();
             part.iov_len = len * train;
             header.msg_hdr.msg_iov = part;

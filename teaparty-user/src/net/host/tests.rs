@@ -95,7 +95,7 @@ fn vlan_devices_are_found_with_their_tags_outer_to_inner() {
         ]
     );
     assert_eq!(host.link(3).map(|link| link.mac), Some([2, 0, 0, 0, 0, 3]));
-    assert_eq!(host.vlans_of(3).len(), 2, "stacked on it: one tag, and one behind it");
+    assert_eq!(host.vlans_of(3).len(), 2, "stacked on it: one tag, and one after it");
 }
 
 fn address_of(index: u32, prefix_len: u8, scope: u8, attributes: &[Vec<u8>]) -> Vec<u8> {

@@ -238,7 +238,7 @@ fn what_the_kernel_joins_takes_one_slot_and_comes_apart_again() {
 #[test]
 fn packets_go_one_by_one_where_the_kernel_refuses_trains() {
     let bind: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    // Without a checksum there is none to be made anew for each packet.
+    // Without a checksum there is none to be computed for each packet.
     let sender = Socket::open(&Options { omit_checksum: true, ..Options::new(bind) }).unwrap();
     let receiver = Socket::open(&Options::new(bind)).unwrap();
     let arrived = through_trains(&sender, &receiver, receiver.local_addr().unwrap(), &[44; 20]);

@@ -1,4 +1,4 @@
-//! What a probe's file may say, and how mistakes are told.
+//! What a probe's file may say, and how mistakes are reported.
 
 use super::*;
 

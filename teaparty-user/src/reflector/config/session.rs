@@ -22,10 +22,10 @@ pub struct SessionSettings {
     /// Its UDP port; 0 for any
     #[arg(long)]
     pub source_port: u16,
-    /// Address of ours that it sends to; without one, any
+    /// Our address that it sends to; without one, any
     #[arg(long)]
     pub destination: Option<IpAddr>,
-    /// Port of ours that it sends to; without one, the lowest that is listened on
+    /// Our port that it sends to; without one, the lowest that is listened on
     #[arg(long)]
     pub destination_port: Option<u16>,
     /// Session-Sender Identifier; 0 for none
@@ -37,8 +37,8 @@ pub struct SessionSettings {
     /// Source of the key of its HMAC TLVs, in the same forms
     #[arg(long)]
     pub tlv_key_file: Option<String>,
-    /// The octets after the base packet are padding, not TLVs, and so are those in the SSID's place: a packet is of this session
-    /// whatever that is
+    /// The octets after the base packet are padding, not TLVs, and so are those in the SSID's place: a packet is of
+    /// this session whatever that is
     #[arg(long)]
     pub no_tlv: bool,
     /// Answer it even where its packets come from a port that is listened on, whatever their SSID is

@@ -7,9 +7,9 @@ use super::session_spec::SessionId;
 pub enum Part {
     /// Address of the Session-Sender.
     Source,
-    /// Address of ours.
+    /// Our address.
     Destination,
-    /// Port of ours.
+    /// Our port.
     DestinationPort,
 }
 

@@ -18,9 +18,9 @@ pub struct SessionId {
     pub source: IpAddr,
     /// Its port; 0 in a provisioned session for any.
     pub source_port: u16,
-    /// Address of ours; unspecified in a provisioned session for any.
+    /// Our address; unspecified in a provisioned session for any.
     pub destination: IpAddr,
-    /// Port of ours.
+    /// Our port.
     pub destination_port: u16,
     /// Session-Sender Identifier; 0 for none.
     pub ssid: u16,
@@ -56,7 +56,7 @@ pub enum SessionError {
     #[error("this session stands for many")]
     Wildcard,
     /// It is not the one any more that the change is to.
-    #[error("the session has changed meanwhile")]
+    #[error("the session has changed in the meantime")]
     Outdated,
     /// The two addresses are of different families.
     #[error("source and destination are not of one address family")]

@@ -36,15 +36,15 @@ pub struct Settings {
     /// Answer frames whatever VLAN tags they have, not only those of VLANs that the host has on the interface
     #[arg(long)]
     pub any_vlan: bool,
-    /// Mode of attaching the XDP program: auto tries native, then skb, then off
+    /// How to attach the XDP program: auto tries native, then skb, then off
     #[arg(long, value_name = "MODE")]
     pub xdp_mode: XdpMode,
     /// Without XDP, take whole frames from a packet socket, so that MAC addresses and IP headers can be reflected. With XDP
     /// nothing changes: it works at link level anyway
     #[arg(long)]
     pub link_layer: bool,
-    /// Verification of UDP checksums by the XDP program before it answers: auto where sessions are stateful; always, which is
-    /// meant without a value; never
+    /// Verification of UDP checksums by the XDP program before it answers: auto where sessions are stateful; always,
+    /// which is meant without a value; never
     #[arg(
         long,
         value_name = "auto|always|never",
@@ -161,7 +161,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// These settings, but for those of these names, which are as in `others`.
+    /// These settings, except those of these names, which are as in `others`.
     pub fn keeping(&self, names: &[String], others: &Self) -> Self {
         let mut members = self::members(self);
         let others = self::members(others);

@@ -37,7 +37,8 @@ impl XdpMode {
     }
 }
 
-/// The addresses that a Destination Node Address TLV may name (RFC 9503 §3). The reply leaves from the one that it names.
+/// The addresses that a Destination Node Address TLV may name (RFC 9503 §3). The reply leaves from the one that it
+/// names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DestinationNode {

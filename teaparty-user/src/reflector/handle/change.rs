@@ -1,4 +1,4 @@
-//! Changes to sessions while packets come: provisioned, replaced, given other keys, begun anew, taken back.
+//! Changes to sessions while packets come: provisioned, replaced, given other keys, started over, taken back.
 
 use teaparty_common::maps::SessionKey;
 
@@ -27,7 +27,7 @@ impl ReflectorHandle {
     /// Changes the keys of a provisioned session, on all interfaces at once: for the base packet and for the HMAC TLV.
     ///
     /// Its state stays, unless its first key makes it authenticated or the loss of its last one makes it open: then it
-    /// begins anew. Packets that wait while this happens are judged by the one set of keys or the other, never by half.
+    /// starts over. Packets that wait while this happens are judged by the one set of keys or the other, never by half.
     pub fn change_keys(&self, id: SessionId, base: KeyChange, tlv: KeyChange) -> Result<(), SessionError> {
         self.change(id, SessionChange::Keys, |present| {
             let present = present.ok_or(SessionError::Unknown)?;
@@ -90,7 +90,7 @@ impl ReflectorHandle {
         }
         let state = locked(&self.state);
         if state.provisioned.contains_key(&key) {
-            // It was made again meanwhile.
+            // It was made again in the meantime.
             return Ok(());
         }
         let mut was_seen = false;
@@ -110,8 +110,9 @@ impl ReflectorHandle {
         self.delete_if(id, |_| Ok(()))
     }
 
-    /// Has a session begin anew on all interfaces: its counters and its next reply's Sequence Number are 0, its history is
-    /// empty. Nothing to do for one that was configured and has not been seen. `may` looks at what is provisioned.
+    /// Has a session start over on all interfaces: its counters and its next reply's Sequence Number are 0, its
+    /// history is empty. Nothing to do for one that was configured and has not been seen. `may` looks at what is
+    /// provisioned.
     pub fn reset(
         &self,
         id: SessionId,

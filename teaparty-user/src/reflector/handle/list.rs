@@ -18,7 +18,7 @@ use crate::sync::locked;
 /// A session and its state.
 #[derive(Clone, Debug, Serialize)]
 pub struct SessionStatus {
-    /// Interface that it comes by; `None` for one that was configured and has not been seen.
+    /// Interface that it uses; `None` for one that was configured and has not been seen.
     pub interface: Option<String>,
     /// The session.
     pub id: SessionId,
@@ -48,7 +48,7 @@ struct Source {
 impl ReflectorHandle {
     /// All sessions: those that were seen, and those that were configured and have not been.
     ///
-    /// Nobody waits for this: neither the engines nor who changes sessions. What comes or goes meanwhile is in it or not.
+    /// Blocks neither the engines nor changes of sessions. A session that comes or goes during the call may be missing.
     pub fn sessions(&self) -> Vec<SessionStatus> {
         let (sources, provisioned) = self.sources();
         let mut all = Vec::new();
@@ -75,7 +75,7 @@ impl ReflectorHandle {
         all
     }
 
-    /// One session, on each interface that it comes by; empty where there is none such. Takes as long however many there are.
+    /// One session, on each interface that it uses; empty where there is none. Takes as long however many there are.
     pub fn session(&self, id: SessionId) -> Result<Vec<SessionStatus>, SessionError> {
         let key = SessionKey::try_from(id)?;
         let (sources, provisioned) = self.sources();

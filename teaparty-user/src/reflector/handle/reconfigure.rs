@@ -23,7 +23,7 @@ pub enum ReconfigureError {
     )]
     GivenUp(&'static str),
     /// It is not the one any more that the change is to.
-    #[error("the configuration has changed meanwhile")]
+    #[error("the configuration has changed in the meantime")]
     Outdated,
     /// A map refused it.
     #[error("the kernel does not take the configuration: {0}")]
@@ -34,8 +34,8 @@ impl ReflectorHandle {
     /// Puts another configuration in force on all interfaces, and gives the names of the settings that differ: policy,
     /// limits, allow-list, addresses and default keys, all of it or nothing. A packet is judged by the one or by the other.
     ///
-    /// `base` is the configuration that `config` was made from; the caller begins anew where that is not in force any more.
-    /// A setting that needs a restart is refused by name.
+    /// `base` is the configuration that `config` was made from; the caller starts over where that is not in force any
+    /// more. A setting that needs a restart is refused by name.
     pub fn reconfigure(&self, base: &Arc<Config>, config: Config) -> Result<Vec<String>, ReconfigureError> {
         let mut state = locked(&self.state);
         if !Arc::ptr_eq(base, &state.config) {
@@ -67,7 +67,8 @@ impl ReflectorHandle {
     }
 }
 
-/// Returns the differences between two configurations: those that can change here and now, and those that need a restart.
+/// Returns the differences between two configurations: those that can change here and now, and those that need a
+/// restart.
 pub(crate) fn changes(config: &Config, base: &Config) -> (Vec<String>, Vec<String>) {
     let (mut live, mut restart) = config.settings.changes(&base.settings);
     if let Some(at) = live.iter().position(|name| name == TAKES_PRIVILEGE)

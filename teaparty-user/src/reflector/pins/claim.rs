@@ -45,7 +45,7 @@ pub fn follow<'a>(folders: impl Iterator<Item = (&'a Folder, &'a str)>) {
 /// `None` where another process is at it.
 fn try_claim(root: &Root, interface: &str, index: u32) -> Result<Option<Folder>, PinError> {
     let wanted = folder_name(interface);
-    // What leads elsewhere is told only here.
+    // A symbolic link is reported only here.
     root.folder(&wanted)?;
     let mut own: Option<(Folder, bool)> = None;
     let mut others = Vec::new();
@@ -110,7 +110,7 @@ fn try_claim(root: &Root, interface: &str, index: u32) -> Result<Option<Folder>,
 
 fn remove_stale(folder: &Folder, name: &str) -> Result<(), PinError> {
     folder.remove()?;
-    tracing::info!(folder = %path_of(name).display(), "removed: what was pinned there was of an interface that is gone");
+    tracing::info!(folder = %path_of(name).display(), "removed the pins of an interface that is gone");
     Ok(())
 }
 
@@ -150,7 +150,7 @@ fn rename_all(mut wanted: Vec<(&Folder, String)>) {
     }
 }
 
-/// Removes what is pinned for interfaces that are gone, as far as it is ours and no reflector runs there.
+/// Removes the pins of interfaces that are gone, if they are ours and no reflector runs there.
 pub fn sweep() {
     if let Err(error) = try_sweep() {
         tracing::debug!(%error, "no look at the pins of interfaces that are gone");

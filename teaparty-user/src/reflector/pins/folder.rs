@@ -1,5 +1,5 @@
 //! One interface's folder of pinned objects, held by descriptor: whatever it is called by now, and whoever owns the folder
-//! around it, what was opened is what is used. Symbolic links are never followed.
+//! around it, the opened object is the one used. Symbolic links are never followed.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -131,8 +131,8 @@ impl Folder {
         PinError::Foreign { path: self.path(), owner: self.owner }
     }
 
-    /// Takes the right to be the one controller of what is pinned here, until this is dropped or the process ends, however
-    /// that ends. Whether it could be had: another process may have it, or have removed the folder.
+    /// Takes the right to be the one controller of the pins here, until this is dropped or the process ends, however
+    /// that ends. Returns false if another process has it, or have removed the folder.
     ///
     /// The lock is the folder's own (flock(2)): only who may open it can hold it, and it goes along with a new name.
     pub fn lock(&self) -> io::Result<bool> {

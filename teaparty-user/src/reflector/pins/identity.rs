@@ -21,7 +21,7 @@ type Identity = [u64; 2];
 pub enum Place {
     /// In this network namespace, with this number.
     Here(u32),
-    /// In another one, where a program of ours answers on it.
+    /// In another one, where one of our programs answers on it.
     Elsewhere,
     /// Nowhere any more: nothing answers by what is pinned.
     Gone,
@@ -49,7 +49,7 @@ impl Folder {
                 .filter(|index| interface_name(*index).is_some())
                 .map_or(Place::Gone, Place::Here),
             (Ok(_), Err(_)) => Place::Unknown,
-            // Without a program, nobody misses what another namespace, or an earlier version of ours, has left.
+            // Without a program, nobody misses what another namespace, or an earlier version of this program, has left.
             _ => Place::Gone,
         };
         (place, false)

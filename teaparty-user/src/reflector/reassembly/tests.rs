@@ -38,7 +38,7 @@ impl Bench {
     }
 }
 
-/// A UDP datagram to `port` with so many octets of payload, none like its neighbours.
+/// A UDP datagram to `port` with this many octets of payload, none like its neighbours.
 fn datagram(port: u16, len: usize) -> Vec<u8> {
     let head = [40_000, port, (8 + len) as u16, 0x1234].map(u16::to_be_bytes).concat();
     head.into_iter().chain((0..len).map(|n| (n * 7 + n / 256) as u8)).collect()
@@ -76,7 +76,7 @@ fn frame(is_ipv6: bool, source: u8, identification: u16, (at, has_more): (usize,
     frame
 }
 
-/// A datagram in fragments of so many octets.
+/// A datagram in fragments of this many octets.
 fn cut(is_ipv6: bool, source: u8, identification: u16, datagram: &[u8], len: usize) -> Vec<Vec<u8>> {
     let parts = datagram.chunks(len).enumerate();
     let part = |(n, part): (usize, &[u8])| {

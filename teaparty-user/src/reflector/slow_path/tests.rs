@@ -130,7 +130,7 @@ fn job<'a>(vector: &'a Vector, chain: &'a [u8], control: Control<'a>) -> Job<'a>
     }
 }
 
-/// A sealed reply and what was known of it, or why there is none.
+/// A sealed reply and its metadata, or the reason that there is none.
 type Outcome = Result<(Vec<u8>, Answer), Reason>;
 
 /// The reply to a vector's request, or the reason that there is none, and what the ledger was asked.

@@ -118,7 +118,7 @@ impl<C: Clock> Engine<'_, C> {
         Ok((count, has_more))
     }
 
-    /// A datagram that came by the port at `at` before `now`.
+    /// A datagram that arrived at the port `at` before `now`.
     fn take_in(&mut self, at: usize, datagram: &Received<'_>, now: Now, sink: &mut dyn FnMut(Event)) {
         let drops = u64::from(datagram.queue_drops.unwrap_or(0));
         self.ports[at].queue_drops = self.ports[at].queue_drops.max(drops);
@@ -165,7 +165,7 @@ impl<C: Clock> Engine<'_, C> {
 /// The session that a datagram claims to be of: by SSID, or where that is missing, by its source; where several sessions
 /// measure the same address, by Sequence Number and T1.
 ///
-/// A reply with an SSID that is none of ours is of no session (RFC 8972 §3), unless we use none: then it may be noise
+/// A reply with an SSID that is not ours belongs to no session (RFC 8972 §3), unless we use none: then it may be noise
 /// of a TWAMP-Light reflector, which has no SSID there.
 fn session_of(
     sessions: &[Session],

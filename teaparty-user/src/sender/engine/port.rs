@@ -17,7 +17,7 @@ use crate::net::batch::{Outgoing, SendBatch};
 use crate::net::socket::{Options, Socket, SocketError};
 use crate::net::wait::wait_writable;
 
-/// Transmit timestamps are told within this many packets of a socket.
+/// Transmit timestamps are reported within this many packets of a socket.
 const STAMPS: usize = 1 << 16;
 /// Octets of the kernel's queues: replies must wait there while we are not scheduled.
 const QUEUE_OCTETS: usize = 8 << 20;
@@ -160,7 +160,7 @@ impl Port {
         (place as usize, index)
     }
 
-    /// Forgets the packets of a session whose place another one takes: their timestamps may yet be told.
+    /// Forgets the packets of a session that gives its place to another one: their timestamps may still be reported.
     pub(super) fn forget(&mut self, place: usize) {
         let of_it = self.stamps.iter_mut().filter(|(other, _)| *other as usize == place);
         of_it.for_each(|stamp| *stamp = (u32::MAX, 0));

@@ -61,7 +61,7 @@ impl Reader {
         matches!(self, Self::Here(_))
     }
 
-    /// Replies that came meanwhile, to be handed back by [`Reader::give_back`].
+    /// Replies that arrived since, to be handed back by [`Reader::give_back`].
     pub(super) fn take(&mut self, socket: &Socket) -> anyhow::Result<Option<ReceiveBatch>> {
         match self {
             Self::Here(batch) => {

@@ -8,7 +8,7 @@ use super::super::stats::Statistics;
 use super::{Engine, LEAD_NS, NO_SESSION};
 use crate::clock::Clock;
 
-/// Samples after which a session's statistics begin anew where nobody reads them: so that their size has a bound.
+/// Samples after which a session's statistics start over where nobody reads them: so that their size has a bound.
 const SAMPLES: u64 = 256;
 /// First packets are spread over this at most.
 const SPREAD_NS: u64 = 10_000_000_000;

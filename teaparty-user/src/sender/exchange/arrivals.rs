@@ -1,4 +1,4 @@
-//! In which order first replies came: how far behind a reordered one is (RFC 4737 §4.2.1).
+//! The order of first replies: the extent of reordering (RFC 4737 §4.2.1).
 
 /// The last arrivals, to look back from a reordered one.
 #[derive(Debug)]

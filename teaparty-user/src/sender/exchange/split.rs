@@ -15,9 +15,9 @@ use serde::Serialize;
 pub struct Split {
     /// True if the reflector counts its replies itself: known to, or not known.
     pub is_stateful: bool,
-    /// On the way to the reflector, or in it. `None` where that can't be told.
+    /// On the way to the reflector, or in it. `None` where that is unknown.
     pub far_end: Option<u64>,
-    /// On the way back. `None` where that can't be told.
+    /// On the way back. `None` where that is unknown.
     pub near_end: Option<u64>,
     /// Lost after the last reply, around a restart, or before the first number of a session that the reflector knew:
     /// nothing tells where.
@@ -37,9 +37,9 @@ pub(super) struct Evidence {
     pub(super) arrived_ns: u64,
 }
 
-/// Packets that overtake another one on the way there are looked for among so many.
+/// Packets that overtake another one on the way there are searched among this many.
 const WINDOW: u64 = 128;
-/// Packets of the life before are looked for among so many after a restart.
+/// Packets of the life before are searched among this many after a restart.
 const SOON: u64 = 8;
 /// Timestamps of coarse clocks contradict each other by so much at most.
 const SLACK_NS: u64 = 1_000_000;
@@ -279,7 +279,7 @@ impl Splitter {
         }
     }
 
-    /// The reflector has begun to count anew. What was lost around that moment has no direction.
+    /// The reflector has begun to count again. What was lost around that moment has no direction.
     fn restart(&mut self, index: u64, evidence: Evidence, is_in_time: bool) {
         let Some(ended) = self.life.replace(Life::new(index, evidence, is_in_time)) else { return };
         let is_count = ended.answered > 1 || self.former.is_none_or(|former| former.answered > 1);

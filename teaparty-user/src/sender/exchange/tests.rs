@@ -281,7 +281,7 @@ enum Fate {
 }
 
 proptest! {
-    /// A stateful reflector behind a path that loses and doubles in both directions: the counts are those of the script.
+    /// A stateful reflector on a path that loses and duplicates in both directions: the counts are those of the script.
     /// (Dropping `life.numbers += 1` turns this red.)
     #[test]
     fn counts_equal_the_script(fates in prop::collection::vec(prop_oneof![

@@ -43,7 +43,7 @@ pub fn line(record: &Record, name: Option<&str>, columns: usize) -> String {
                 let _ = write!(line, " forward={forward} backward={backward}");
             }
         }
-        Err(NoDelays::ClockStep) => line += " the clock was set meanwhile",
+        Err(NoDelays::ClockStep) => line += " the clock was set since",
         Err(NoDelays::Implausible) => line += " implausible T2 and T3",
         Err(NoDelays::WrongFormat) => line += " T2 and T3 in another format than they say",
     }
@@ -275,7 +275,7 @@ const FIGURES: [Figure; 8] = [
 /// Columns by importance: as many as fit are shown.
 const IMPORTANCE: [&str; 8] = ["p50", "p99", "max", "jitter", "min", "mean", "p99.9", "p90"];
 
-/// Returns the figures that a table of so many columns has.
+/// Returns the figures that a table of this many columns has.
 fn shown(columns: usize) -> Vec<Figure> {
     let most = (columns.saturating_sub(LABEL) / FIGURE).clamp(1, FIGURES.len());
     FIGURES.into_iter().filter(|(name, _)| IMPORTANCE[..most].contains(name)).collect()
@@ -409,7 +409,7 @@ mod tests {
     use super::super::super::tlvs::words::Finding;
     use super::*;
 
-    /// A reply with large values everywhere, behind an asymmetric path.
+    /// A reply with large values everywhere, over an asymmetric path.
     fn answered() -> Record {
         let times = Times { t1: 1_000_000_000, t2: 1_052_340_000, t3: 1_058_640_000, t4: 1_123_450_000 };
         Record {

@@ -41,7 +41,7 @@ const TLVS: usize = 23;
 /// One packet as values in the order of [`COLUMNS`]; null for what is not known. `start_ns` is when the run began.
 fn values(record: &Record, name: &str, start_ns: u64) -> [Value; COLUMNS.len()] {
     let reply = record.reply.as_ref();
-    // When it is told: T4, or for a loss T1, so that a reader can place it in time either way.
+    // Time of the record: T4, or for a loss T1, so that a reader can place it in time either way.
     let epoch_ns = reply.map_or(record.t1.0, |reply| reply.t4.0);
     let of = |field: &dyn Fn(&super::super::event::ReplyRecord) -> Value| reply.map_or(Value::Null, field);
     let delay = |field: &dyn Fn(&super::super::sample::Sample) -> i64| {

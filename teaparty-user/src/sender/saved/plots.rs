@@ -192,7 +192,7 @@ pub(super) fn histogram(html: &mut String, all: &[(Series<'_>, &Vec<(i64, u64)>)
     end(html);
 }
 
-/// The share of all packets in each of so many equal ranges.
+/// The share of all packets in each of this many equal ranges.
 fn binned(counts: &[(i64, u64)], from: f64, to: f64, ranges: usize) -> Vec<f64> {
     let total: u64 = counts.iter().map(|(_, count)| count).sum();
     let mut shares = vec![0.0; ranges];

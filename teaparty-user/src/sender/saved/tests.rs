@@ -1,4 +1,4 @@
-//! Saved measurements: what is read, what is refused, what is shown.
+//! Saved measurements: reading, refusing, showing.
 
 use serde_json::json;
 

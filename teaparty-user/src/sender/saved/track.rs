@@ -13,7 +13,7 @@ pub(super) struct Thinned<T> {
     pub(super) kept: Vec<T>,
     /// The number of all items.
     pub(super) seen: u64,
-    /// One of so many is kept.
+    /// One of this many is kept.
     step: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The timer of an Access Report: told until a reply holds it, but not for ever (RFC 8972 §4.6).
+//! The timer of an Access Report: it is repeated until a reply confirms it, but not forever (RFC 8972 §4.6).
 
 use std::time::Duration;
 

@@ -41,7 +41,7 @@ impl WrongBits {
 }
 
 impl Session {
-    /// Adds the bit errors that a reply tells of. Returns what is to be told when its padding is the first one with errors.
+    /// Adds the bit errors that a reply tells of. Returns the notice when its padding is the first one with errors.
     ///
     /// Each packet counts once, by its first reply. Each reply of a burst has a way back of its own. Padding that the
     /// reflector has not repaired has the errors of both directions and counts for neither.

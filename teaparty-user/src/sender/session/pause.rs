@@ -1,7 +1,7 @@
 //! The pause that a burst of replies needs: no request goes out before the last one's burst is over (RFC 10052 §5).
 //!
 //! It is over when all its replies have come, when the reflector says that it sends one only, or when the time for it
-//! is up: what is still to come takes so many intervals, and what got lost shall not hold us up for longer.
+//! is up: further replies take this many intervals, and lost ones must not delay the sender longer.
 
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ pub enum Outcome {
     Answered,
     /// U: not understood, or not complied with for a reason of its type.
     Unrecognized,
-    /// M: malformed, as the reflector or we see it. Nothing behind it counts.
+    /// M: malformed, as the reflector or we see it. Nothing after it counts.
     Malformed,
     /// C: understood, but can't be done as asked.
     NotConformant,
@@ -39,7 +39,7 @@ impl Outcome {
             Self::Malformed => "malformed (M)",
             Self::NotConformant => "not possible as asked (C)",
             Self::NotAuthentic => "integrity check failed (I)",
-            Self::Skipped => "skipped, behind a malformed one",
+            Self::Skipped => "skipped, after a malformed one",
         }
     }
 }
@@ -68,7 +68,7 @@ pub struct Check<'a> {
     pub sent: &'a [Request],
 }
 
-/// The TLVs behind the first `base_len` octets of a reply, in order, each with what may be made of it.
+/// The TLVs after the first `base_len` octets of a reply, in order, each with what may be made of it.
 ///
 /// The order of judgement is RFC 8972's: first the HMAC TLV, then I on any TLV, which voids all of them; then, one TLV
 /// after the other, U (skip it) and M (stop).

@@ -10,7 +10,7 @@ use super::request::{Access, Request};
 use crate::crypto::Key;
 use crate::exit::UsageError;
 
-/// An Access Report and how persistently it is told (RFC 8972 §4.6).
+/// An Access Report and how persistently it is reported (RFC 8972 §4.6).
 #[derive(Clone, Copy, Debug)]
 pub struct AccessReport {
     /// The report.

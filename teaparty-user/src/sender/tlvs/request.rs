@@ -225,7 +225,7 @@ impl Request {
         ]
     }
 
-    /// Destination Port: the reply is to go to this port of ours.
+    /// Destination Port: the reply is to arrive at this port of the sender.
     pub fn destination_port(port: u16) -> Self {
         let body = DestinationPort { port: U16::new(port), reserved: U16::ZERO };
         Self::fixed(Kind::DestinationPort, body.as_bytes())

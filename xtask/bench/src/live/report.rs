@@ -131,7 +131,7 @@ impl options::Report for Report {
 
 fn row(subject: &Subject, rounds: &[Round]) -> Row {
     let saturated_pps = spread(rounds.iter().map(|round| round.saturated_pps));
-    // Of the reflector that answers in the kernel, the process does nothing meanwhile.
+    // Of the reflector that answers in the kernel, the process is idle.
     let seconds = |round: &Round| match round.seconds_per_million {
         Some(used) if !subject.is_in_kernel() => used,
         _ => 1e6 / round.saturated_pps,

@@ -19,7 +19,7 @@ pub(super) fn provide_perf() -> Result<()> {
     Ok(())
 }
 
-/// `perf record` of what follows, into a file: so many samples a second of the processor's clock.
+/// `perf record` of what follows, into a file: this many samples a second of the processor's clock.
 pub(super) fn record(file: &Path, per_second: u32) -> Command {
     let mut command = Command::new("perf");
     command.args(["record", "--quiet", "--event", "cpu-clock", "--freq", &per_second.to_string(), "--output"]);

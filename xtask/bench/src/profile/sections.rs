@@ -130,7 +130,7 @@ struct Place {
     part: &'static str,
     /// The helper that was called, by its symbol; none in the program's own code.
     helper: Option<String>,
-    /// File and line of ours.
+    /// File and line of our source.
     line: String,
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Args {
 
 /// The programs of `xtask/bench/ebpf/src/bin/microbench.rs`, and what each does.
 const STEPS: [(&str, &str); 9] = [
-    ("price_function", "a call of a function of ours"),
+    ("price_function", "a call of one of our functions"),
     ("price_array", "a look-up in an array"),
     ("price_counter", "a counter of this processor"),
     ("price_atomic", "an atomic addition"),

@@ -147,7 +147,7 @@ impl Programs {
     }
 }
 
-/// A long run of ours.
+/// A long run of our program.
 pub(super) struct Long {
     running: Running,
     before: u64,

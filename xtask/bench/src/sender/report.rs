@@ -45,7 +45,7 @@ impl Pacing {
 pub(super) struct Floor {
     /// Replies per second to packets sent one by one.
     pub(super) pps: f64,
-    /// The same with GSO.
+    /// With GSO.
     pub(super) trains_pps: f64,
     /// Of a loop that only reads the clock, at each rate of [`PACED`].
     pub(super) pacing: Vec<Pacing>,
@@ -103,7 +103,7 @@ struct PacingRow {
 struct FloorRow {
     /// Replies per second to two threads that do nothing but send packets and take replies in.
     pps: Spread,
-    /// The same with GSO.
+    /// With GSO.
     trains_pps: Spread,
     /// A loop that only reads the clock.
     pacing: Vec<PacingRow>,

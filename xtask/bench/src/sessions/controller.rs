@@ -46,7 +46,7 @@ pub(super) struct Controlled {
 }
 
 impl Controller<'_> {
-    /// Has a new reflector have so many sessions.
+    /// Fills a new reflector with this many sessions.
     pub(super) fn measure(&self, sessions: u32) -> Result<Controlled> {
         let folder = std::env::temp_dir().join(format!("teaparty-bench-{}", std::process::id()));
         std::fs::create_dir(&folder)?;

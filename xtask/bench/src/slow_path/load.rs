@@ -72,7 +72,7 @@ pub(crate) struct Sample {
     pub(crate) round_trip: i64,
 }
 
-/// What came of sending for a while.
+/// The result of sending for a while.
 pub(crate) struct Flood {
     /// Replies per second.
     pub(crate) replies_pps: f64,
@@ -322,7 +322,7 @@ pub(crate) fn tai_offset_ns() -> Result<u64> {
     Ok(difference.round() as u64 * 1_000_000_000)
 }
 
-/// What a process has used of its processor so far, all its threads together.
+/// Returns the processor time of a process so far, of all its threads.
 pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
     let folder = PathBuf::from(format!("/proc/{pid}/task"));
     let tasks = std::fs::read_dir(&folder).context("the reflector has ended")?;

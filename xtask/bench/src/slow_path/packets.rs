@@ -11,7 +11,7 @@ use crate::net::{FAR_MAC, FAR_V4, NEAR_MAC, NEAR_V4};
 /// The key of the authenticated sessions, in hexadecimal as `stamp-suite` wants it in a file.
 pub(crate) const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
-/// The same, in octets.
+/// Returns the key in octets.
 pub(crate) fn key() -> Vec<u8> {
     let octet = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("digits"), 16).expect("digits");
     KEY.as_bytes().chunks(2).map(octet).collect()

@@ -194,7 +194,7 @@ fn targets(rows: &[Row]) -> Vec<Target> {
             .map(|target| target.beside("round trip of the packet ring echo", round_trip(PACKET))),
         at_most("round trip p50 of the ring engine at 1000 packets/s, to packet ring echo", 1.3, round_trips()),
         at_most("net error p50 of the ring engine at 80 % of its maximum, µs", 20.0, net_error(RING)),
-        at_most("net error p50 of the ring engine with History, likewise, µs", 20.0, net_error(RING_HISTORY)),
+        at_most("net error p50 of the ring engine with History, to authenticated, µs", 20.0, net_error(RING_HISTORY)),
         at_most("net error p50 of the socket engine at 80 % of its maximum, µs", 20.0, net_error(SOCKET)),
         at_most("processor used by the ring engine when idle, %", 0.1, idle(RING)),
         at_most("processor used by the socket engine when idle, %", 0.1, idle(SOCKET)),

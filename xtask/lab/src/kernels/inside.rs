@@ -129,7 +129,7 @@ enum Task {
 
 /// Does the task and says how it went, line by line. As a guest's first process it then turns the machine off.
 ///
-/// Fails where the task could not be begun; checks that fail are told like others.
+/// Fails where the task could not be begun; checks that fail are reported like others.
 pub(crate) fn main(args: &Args) -> Result<()> {
     let is_guest = std::process::id() == 1;
     let done = if is_guest { set_up_guest() } else { isolate() }.and_then(|()| perform(args, is_guest));
@@ -240,7 +240,7 @@ fn set_up_guest() -> Result<()> {
     }
     if !std::env::args().any(|argument| argument == "shell") {
         let port = File::options().write(true).open(PORT).with_context(|| format!("cannot open {PORT}"))?;
-        // SAFETY: both are descriptors of ours.
+        // SAFETY: both are descriptors of this process.
         if unsafe { libc::dup2(port.as_raw_fd(), libc::STDOUT_FILENO) } < 0 {
             return Err(std::io::Error::last_os_error()).context("cannot take the port for output");
         }

@@ -52,7 +52,7 @@ fn a_restart_is_noticed_whatever_the_reflectors_clock_says_then() {
 #[test]
 fn packets_around_a_restart_have_no_direction() {
     let mut replies = run(0..10, 0, 0);
-    // Nobody can tell of 10 to 14 whether they got there before, meanwhile or after.
+    // Nobody can tell of 10 to 14 whether they arrived before, during or after the restart.
     replies.extend(run(15..20, 2, -900));
     assert_eq!(split_of(20, &replies), (known(0, 0, 5), 1));
 }

@@ -126,7 +126,7 @@ fn digest(ctx: &XdpContext) -> Option<[u8; 16]> {
     Some(found)
 }
 
-/// The end of a message that half fills its last block, of `len` octets behind the key's (FIPS 180-4 §5.1.1).
+/// The end of a message that half fills its last block, of `len` octets after the key's (FIPS 180-4 §5.1.1).
 #[inline(always)]
 fn pad(block: &mut Block, len: usize) {
     block[8] = 0x8000_0000;

@@ -32,7 +32,7 @@ static HASH40: HashMap<[u64; 5], [u64; 7], 65536> = HashMap::new();
 #[btf_map(name = "hash4")]
 static HASH4: HashMap<u32, [u64; 7], 65536> = HashMap::new();
 
-/// With a base packet behind the headers.
+/// With a base packet after the headers.
 const HELD: usize = HEADERS + 44;
 
 /// A program that does one thing between its two readings of the clock. The thing may use where the packet begins, the

@@ -86,7 +86,7 @@ pub(super) struct Datagram {
     pub(super) is_checksum_left: bool,
 }
 
-/// Takes a frame apart. Returns nothing for what is not UDP right behind an IP header without options.
+/// Takes a frame apart. Returns nothing for what is not UDP right after an IP header without options.
 pub(super) fn parse(frame: &[u8]) -> Option<Datagram> {
     let ip = frame.get(ETHERNET..)?;
     let (source, destination, traffic_class, ttl, udp, is_header_right): (IpAddr, IpAddr, u8, u8, &[u8], bool);
