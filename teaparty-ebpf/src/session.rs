@@ -261,7 +261,7 @@ fn known_in_vlan(address: &Address, tags: Tags) -> LocalAddress {
 fn vlan(address: &Address, tags: Tags) -> Option<&'static VlanEntry> {
     let key = VlanKey { address: *address, tags: tags.0 };
     // SAFETY: an entry stays readable until the program ends, and whole words of it are read.
-    unsafe { VLANS.get(&key) }
+    unsafe { VLANS.get(key) }
 }
 
 /// A key of the allow-list so placed that its address is aligned, as the verifier wants what is on the stack: a key itself

@@ -39,6 +39,7 @@ fn apply(request: &mut SessionOpRequest, new: &mut Session) -> Option<()> {
     let kernel_config = kernel_config()?;
     let control = &kernel_config.control;
     let config = kernel_config.config(control.active);
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value, the key is copied to the stack")]
     let existing = match PROVISIONED.get_ptr_mut(&request.key) {
         Some(session) => Some(session),
         None => session_table::find().map(NonNull::as_ptr),

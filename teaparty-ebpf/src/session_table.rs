@@ -43,6 +43,7 @@ impl<T> SlotPtr<T> {
 impl SlotPtr {
     /// The session there.
     #[inline(always)]
+    #[expect(clippy::pointers_in_nomem_asm_block, reason = "the instruction adds to the pointer and reads nothing")]
     pub(crate) fn session(self) -> NonNull<Session> {
         let mut slot = self.0.as_ptr();
         // SAFETY: a field of a value of a map. In assembly, because LLVM would add before it has compared with null

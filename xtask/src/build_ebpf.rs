@@ -37,6 +37,9 @@ pub struct Args {
     /// Treat warnings of the compiler as errors
     #[arg(long)]
     deny_warnings: bool,
+    /// Build nothing: have clippy look at all BPF programs, those of the benchmarks too (installs it when it is missing)
+    #[arg(long)]
+    clippy: bool,
 }
 
 /// The treatment of the compiler's warnings.
@@ -48,11 +51,15 @@ pub enum Warnings {
     Denied,
 }
 
-/// Builds the object and prints its path.
+/// Builds the object and prints its path, or has clippy look at its source.
 ///
 /// Fails like [`build`].
 pub fn main(args: &Args) -> Result<()> {
-    let object = build(if args.deny_warnings { Warnings::Denied } else { Warnings::Shown })?;
+    let warnings = if args.deny_warnings { Warnings::Denied } else { Warnings::Shown };
+    if args.clippy {
+        return lint(warnings);
+    }
+    let object = build(warnings)?;
     println!("{}", paths::shown(&object));
     Ok(())
 }
@@ -78,15 +85,27 @@ pub fn build_bench(name: &str) -> Result<PathBuf> {
 }
 
 fn compile(toolchain: &Toolchain, package: &[&str], name: &str, warnings: Warnings) -> Result<PathBuf> {
-    let mut command = cargo(toolchain, warnings);
+    let mut command = for_bpf(&toolchain.rust.cargo, toolchain, warnings);
     command.args(["build", "--release", "--bin", name, "--package"]).args(package);
     exec::show(&mut command)?;
     Ok(paths::ebpf_target().join(TARGET).join("release").join(name))
 }
 
-/// Cargo, set up to compile for BPF with `toolchain`; the subcommand is still to be added.
-fn cargo(toolchain: &Toolchain, warnings: Warnings) -> Command {
-    let mut command = Command::new(&toolchain.rust.cargo);
+/// Has clippy look at all BPF programs, as they are compiled for BPF.
+fn lint(warnings: Warnings) -> Result<()> {
+    let toolchain = setup::toolchain()?;
+    let mut command = for_bpf(&setup::clippy(&toolchain.rust)?, &toolchain, warnings);
+    // It calls the cargo that this variable names.
+    command.env("CARGO", &toolchain.rust.cargo).args(["clippy", "--release"]);
+    for package in [PRODUCT, BENCH] {
+        command.arg("--package").args(package);
+    }
+    exec::show(&mut command)
+}
+
+/// Cargo, or a program that calls it, set up to compile for BPF with `toolchain`; the subcommand is still to be added.
+fn for_bpf(program: &Path, toolchain: &Toolchain, warnings: Warnings) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(paths::root());
     // What the cargo that runs us says about itself and about xtask is wrong for the other cargo.
     exec::without_package(&mut command);

@@ -114,6 +114,18 @@ pub fn toolchain() -> Result<Toolchain> {
     provide(choice)
 }
 
+/// Returns the program `cargo-clippy` of a Rust, installed first where it is missing.
+///
+/// Fails where it can't be installed.
+pub fn clippy(rust: &Rust) -> Result<PathBuf> {
+    let program = rust.cargo.with_file_name("cargo-clippy");
+    if !program.is_file() {
+        if rust.bootstrap { debian::install_clippy() } else { rustup::install_clippy() }
+            .with_context(|| format!("{} has no clippy", rust.title))?;
+    }
+    Ok(program)
+}
+
 fn provide(choice: Choice) -> Result<Toolchain> {
     if let Some(toolchain) = remembered(choice) {
         return Ok(toolchain);

@@ -14,7 +14,15 @@ const PACKAGES: &[&str] = &["rustc-web", "cargo-web", "rust-web-llvm", "rust-web
 /// The first release whose `core` has what the program uses.
 const OLDEST_MINOR: u32 = 95;
 
+/// The package of clippy, of the same version.
+const CLIPPY: &str = "rust-web-clippy";
+
 pub(super) struct Packages;
+
+/// Installs clippy.
+pub(super) fn install_clippy() -> Result<()> {
+    apt::install(&[CLIPPY], &mut Steps::new(apt::STEPS))
+}
 
 impl Source for Packages {
     fn name(&self) -> &'static str {

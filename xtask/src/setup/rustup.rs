@@ -52,6 +52,13 @@ impl Source for Nightly {
     }
 }
 
+/// Installs clippy.
+pub(super) fn install_clippy() -> Result<()> {
+    let mut command = Command::new("rustup");
+    command.args(["component", "add", "clippy", "--toolchain", "nightly"]);
+    Steps::new(1).run("clippy (rustup component for nightly)", |show| exec::follow(&mut command, show))
+}
+
 /// Returns true if rustup has a nightly, complete or not.
 pub(super) fn has_nightly() -> bool {
     sysroot().is_ok()

@@ -137,13 +137,13 @@ fn floor_session(ctx: XdpContext) -> u32 {
     };
     let word = |at: usize| u64::from(addresses[at]) | u64::from(addresses[at + 1]) << 16;
     let key = [0, word(0), 0, word(2), u64::from(ports[0]) | u64::from(ports[1]) << 16];
-    match SESSIONS.get_ptr_mut(&key) {
-        // SAFETY: a value of a map, eight octets, aligned.
+    match SESSIONS.get_ptr_mut(key) {
         Some(session) => {
+            // SAFETY: a value of a map, eight octets, aligned.
             unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(session.cast(), 1) };
         }
         None => {
-            let _ = SESSIONS.insert(&key, [0; 7], 0);
+            let _ = SESSIONS.insert(key, [0; 7], 0);
         }
     }
     let is_swapped = swap(&ctx);
