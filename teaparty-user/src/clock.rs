@@ -5,7 +5,7 @@
 
 use std::io;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use teaparty_common::wire::{ErrorEstimate, Timestamp, TimestampFormat};
 
 /// A source of time for measurements. Tests have clocks of their own.
@@ -66,14 +66,25 @@ pub fn claimed_bound_ns(bound_ns: u64) -> Option<u64> {
     (bound_ns < NO_BOUND_NS).then_some(bound_ns)
 }
 
+/// Serialises a bound; an unknown one as null.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn claimed<S: Serializer>(bound_ns: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    claimed_bound_ns(*bound_ns).serialize(serializer)
+}
+
 /// The kernel's statement about CLOCK_REALTIME.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ClockState {
     /// True if a daemon keeps it synchronised to an external source (`STA_UNSYNC` clear).
     pub is_synchronized: bool,
-    /// The daemon's guess of the error, in nanoseconds.
+    /// The daemon's guess of the error, in nanoseconds; null where nobody keeps the clock.
+    #[serde(serialize_with = "claimed")]
+    #[schema(value_type = Option<u64>)]
     pub estimated_error_ns: u64,
-    /// The bound that the daemon claims and that the kernel lets grow since, in nanoseconds.
+    /// The bound that the daemon claims and that the kernel lets grow since, in nanoseconds; null where nobody keeps the
+    /// clock.
+    #[serde(serialize_with = "claimed")]
+    #[schema(value_type = Option<u64>)]
     pub maximum_error_ns: u64,
     /// CLOCK_TAI minus CLOCK_REALTIME in seconds: 37 where NTP or PTP set it, 0 where nobody did.
     pub tai_offset_s: i32,
@@ -230,6 +241,8 @@ pub const fn plausible_arrival(arrival_ns: u64, now_ns: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use std::cell::Cell;
 
     use super::*;
@@ -308,6 +321,14 @@ mod tests {
         assert_eq!(estimate.is_synchronized(), state.is_synchronized);
         assert!(estimate.bound_ns() >= state.maximum_error_ns);
         assert_ne!(estimate.multiplier(), 0);
+    }
+
+    #[test]
+    fn the_bound_of_a_clock_that_nobody_keeps_is_null() {
+        let unknown = serde_json::to_value(ClockState::UNKNOWN).unwrap();
+        assert_eq!((&unknown["maximum_error_ns"], &unknown["estimated_error_ns"]), (&json!(null), &json!(null)));
+        let kept = ClockState { is_synchronized: true, maximum_error_ns: 2_000_000, ..ClockState::UNKNOWN };
+        assert_eq!(serde_json::to_value(kept).unwrap()["maximum_error_ns"], 2_000_000);
     }
 
     #[test]

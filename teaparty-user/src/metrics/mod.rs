@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::process::Process;
-use crate::clock::{Clock as _, ClockState, SystemClock};
+use crate::clock::{Clock as _, ClockState, SystemClock, claimed_bound_ns};
 use crate::heartbeat::Status;
 use crate::reflector::handle::{Count, InterfaceStatus, Path, ReflectorHandle, SessionStatus};
 use crate::reflector::residence::{BOUNDS_NS, Residences};
@@ -195,9 +195,11 @@ pub(crate) fn host(encoder: &mut DescriptorEncoder<'_>, process: &Process, clock
     }
     let is_synchronized = f64::from(u8::from(clock.is_synchronized));
     let seconds = |ns: f64| Some(ns / 1e9);
+    // Prometheus's unknown, so that the series stays and no rule takes the kernel's limit for a bound.
+    let bound = claimed_bound_ns(clock.maximum_error_ns).map_or(f64::NAN, |bound| bound as f64);
     for (name, help, value) in [
         ("clock_synchronized", "Whether the system clock says that it is synchronised.", Some(is_synchronized)),
-        ("clock_error_bound_seconds", "How far the system clock may be off.", seconds(clock.maximum_error_ns as f64)),
+        ("clock_error_bound_seconds", "How far the system clock may be off; NaN if unknown.", seconds(bound)),
         ("clock_tai_offset_seconds", "TAI minus UTC as the kernel has it.", seconds(clock.tai_offset_ns() as f64)),
         ("process_resident_memory_bytes", "Memory in use.", process.resident_bytes),
         ("process_open_fds", "Open descriptors.", process.open_fds),

@@ -48,7 +48,8 @@ struct Interface {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Clock {
     is_synchronized: bool,
-    maximum_error_ns: u64,
+    /// Null where nobody keeps the clock; versions before sent the kernel's limit.
+    maximum_error_ns: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -195,7 +196,7 @@ impl Reflector {
             }
         }
         let is = if self.clock.is_synchronized { "synchronised" } else { "not synchronised" };
-        let error = match claimed_bound_ns(self.clock.maximum_error_ns) {
+        let error = match self.clock.maximum_error_ns.and_then(claimed_bound_ns) {
             Some(bound) => format!("within {}", nanos(i64::try_from(bound).unwrap_or(i64::MAX))),
             None => "error unknown".into(),
         };
@@ -320,7 +321,7 @@ mod tests {
                 version: "0.1.0".into(),
                 state: "running".into(),
                 interfaces: vec![interface("enp0s31f6"), interface("wlp2s0")],
-                clock: Clock { is_synchronized: false, maximum_error_ns: 16_000_000_000 },
+                clock: Clock { is_synchronized: false, maximum_error_ns: Some(16_000_000_000) },
                 counters: (0..30).map(counter).collect(),
             },
             sessions: (0..10).map(session).collect(),

@@ -7,6 +7,7 @@ use super::super::engine::Outcome;
 use super::super::exchange::{Counts, Split};
 use super::super::session::{BitErrors, Session};
 use super::super::stats::{ClockClaims, Statistics, Tally};
+use crate::clock::claimed_bound_ns;
 use crate::sender::event::Ignored;
 
 /// Version of the document's shape; grows when a key changes its meaning.
@@ -37,8 +38,8 @@ pub fn summary(config: &Config, outcome: &Outcome) -> Value {
         "host": host(),
         "clock": {
             "synchronized": outcome.clock.is_synchronized,
-            "estimated_error_ns": outcome.clock.estimated_error_ns,
-            "maximum_error_ns": outcome.clock.maximum_error_ns,
+            "estimated_error_ns": claimed_bound_ns(outcome.clock.estimated_error_ns),
+            "maximum_error_ns": claimed_bound_ns(outcome.clock.maximum_error_ns),
             "tai_offset_s": outcome.clock.tai_offset_s,
             "steps_ns": outcome.clock_steps_ns,
         },
