@@ -16,11 +16,12 @@ use teaparty_common::tlv::Kind;
 use teaparty_common::wire::checksum::{ChecksumDelta, PacketSums};
 use teaparty_common::wire::{Mode, NANOS_PER_SEC, TimeParts, TimestampFormat, UNAUTHENTICATED_LEN};
 
-use crate::maps::scratch;
+use crate::atomic::fetch_add;
 use crate::packet::{CheckedHeader, Packet, opaque_to_verifier};
 use crate::packet_ctx::{
-    Scratch, estimate, fill_meta, fill_session_meta, fill_simple_meta, format, record_reply, time_parts, wire_time,
+    estimate, fill_meta, fill_session_meta, fill_simple_meta, format, record_reply, time_parts, wire_time,
 };
+use crate::scratch::{Scratch, scratch};
 use crate::tlv_steps::{KernelEnv, PaddingEnv, SimpleTlvEnv};
 use crate::{punt, reply, session, session_table};
 
@@ -106,7 +107,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
         return reason as u32;
     }
     // SAFETY: `replies` of a map value, eight octets, aligned.
-    let replies = unsafe { session::fetch_add(&raw mut (*session).replies, 1) };
+    let replies = unsafe { fetch_add(&raw mut (*session).replies, 1) };
     let format = format(flags, config);
     let received = time_parts(received_ns, format, control);
     let exchange = ReplyCtx { session, config, control, received_ns, received, format, sequence: replies as u32 };

@@ -11,9 +11,11 @@ use teaparty_common::reflect::{
 use teaparty_common::wire::checksum::{self, ChecksumDelta, PacketSums};
 use teaparty_common::wire::{Mode, TimestampFormat, UNAUTHENTICATED_LEN};
 
-use crate::maps::{kernel_config, scratch};
+use crate::atomic::fetch_add;
+use crate::maps::kernel_config;
 use crate::packet::Packet;
-use crate::packet_ctx::{PacketCtx, Scratch, estimate, fill_meta_of, fill_session_meta, record_reply, wire_time};
+use crate::packet_ctx::{PacketCtx, estimate, fill_meta_of, fill_session_meta, record_reply, wire_time};
+use crate::scratch::{MAX_TLVS, Scratch, scratch};
 use crate::tlv_steps::{KernelEnv, teaparty_apply, teaparty_scan};
 use crate::{punt, reply, session};
 
@@ -126,7 +128,7 @@ fn decide(packet: &mut PacketCtx<'_>) -> PacketAction {
     }
     if let Some(session) = packet.admitted.session {
         // SAFETY: `unanswered` of a map value, eight octets, aligned.
-        unsafe { session::fetch_add(&raw mut (*session.as_ptr()).unanswered, 1) };
+        unsafe { fetch_add(&raw mut (*session.as_ptr()).unanswered, 1) };
     }
     PacketAction::End(reason)
 }
@@ -189,10 +191,6 @@ fn plan_bare(packet: &mut PacketCtx<'_>) {
     record_verdict(packet.scratch, verdict);
 }
 
-/// TLVs that the fast path walks. The verifier looks at one turn of a walk and not at all of them, so that this is a
-/// limit of time and not of complexity.
-pub(crate) const MAX_TLVS: usize = 8;
-
 /// Asks the core about a packet that may have TLVs.
 #[inline(never)]
 fn plan_tlvs(packet: &mut PacketCtx<'_>) {
@@ -232,7 +230,7 @@ fn answer(packet: &mut PacketCtx<'_>) -> Reason {
         };
         packet.admitted.session = Some(session);
         // SAFETY: `replies` of a map value, eight octets, aligned.
-        replies = unsafe { session::fetch_add(&raw mut (*session.as_ptr()).replies, 1) };
+        replies = unsafe { fetch_add(&raw mut (*session.as_ptr()).replies, 1) };
     } else {
         packet.admitted.session = None;
     }
@@ -339,7 +337,7 @@ fn punt_frame(packet: &mut PacketCtx<'_>, reason: Reason) -> Reason {
         {
             meta.flags &= !PacketMeta::UNASSIGNED;
             // SAFETY: `replies` of a map value, eight octets, aligned.
-            let replies = unsafe { session::fetch_add(&raw mut (*session.as_ptr()).replies, 1) };
+            let replies = unsafe { fetch_add(&raw mut (*session.as_ptr()).replies, 1) };
             fill_session_meta(meta, session.as_ptr(), replies);
         }
     }

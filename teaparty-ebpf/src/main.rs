@@ -8,6 +8,7 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "atomic_xadd: the target has the instruction, but no AtomicU64")]
 
+mod atomic;
 mod fast_path;
 mod full_path;
 mod maps;
@@ -16,6 +17,7 @@ mod packet_ctx;
 mod parse;
 mod punt;
 mod reply;
+mod scratch;
 mod session;
 mod session_op;
 mod session_table;

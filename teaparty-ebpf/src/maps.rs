@@ -10,8 +10,6 @@ use teaparty_common::maps::{
 };
 use teaparty_common::reflect::Address;
 
-use crate::packet_ctx::Scratch;
-
 /// BPF_F_NO_PREALLOC: what an LPM trie must have, and what a map that is mostly empty wants.
 const NO_PREALLOC: usize = 1;
 
@@ -38,8 +36,6 @@ static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 pub(crate) static PUNTS: RingBuf<(), { 8 << 20 }> = RingBuf::new();
 #[btf_map(name = "history")]
 pub(crate) static HISTORY: Array<HistoryRing, 4096> = Array::new();
-#[btf_map(name = "scratch")]
-pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map(name = "session_counts")]
 pub(crate) static SESSION_COUNTS: Array<SessionCounts, 1, MMAPABLE> = Array::new();
 
@@ -50,15 +46,6 @@ pub(crate) static TAIL_CALLS: ProgramArray<{ TailCall::ALL.len() }> = ProgramArr
 #[inline(always)]
 pub(crate) fn kernel_config() -> Option<&'static KernelConfig> {
     CONFIG.get(0)
-}
-
-/// This processor's working memory. A function that holds it and calls another one that takes it must not touch it
-/// before the return.
-#[inline(always)]
-pub(crate) fn scratch() -> Option<&'static mut Scratch> {
-    let scratch = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: this processor's own, and the program is not re-entered.
-    Some(unsafe { &mut *scratch })
 }
 
 /// This processor's counters.

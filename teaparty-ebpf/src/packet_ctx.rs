@@ -1,47 +1,16 @@
-//! The state of the current packet: working memory that its steps share, and the facts made of it.
+//! The current packet with its session and configuration, and the facts made of it.
 
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::frame::{Frame, Tags};
-use teaparty_common::maps::{Config, ControlBlock, Session, SessionKey, SessionOpRequest};
+use teaparty_common::frame::Frame;
+use teaparty_common::maps::{Config, ControlBlock, Session, SessionKey};
 use teaparty_common::packet_buf::PacketBuf;
-use teaparty_common::reflect::{self, Address, PacketMeta, Plan, ReplyOptions, Tlv, TlvScan};
-use teaparty_common::wire::checksum::ChecksumDelta;
+use teaparty_common::reflect::{self, Address, PacketMeta};
 use teaparty_common::wire::sender::ReflectedFields;
 use teaparty_common::wire::{TimeParts, TimestampFormat, error_estimate};
 
-use crate::full_path::MAX_TLVS;
 use crate::packet::Packet;
+use crate::scratch::Scratch;
 use crate::session::{self, Admitted};
-
-/// The state of the current packet, in memory of a map because the stack has 512 octets only.
-pub(crate) struct Scratch {
-    pub(crate) key: SessionKey,
-    pub(crate) meta: PacketMeta,
-    pub(crate) frame: Frame,
-    /// The result of [`record_verdict`]: [`ANSWER`] or the number of a reason.
-    pub(crate) outcome: u32,
-    /// The plan, where the outcome is to answer.
-    pub(crate) plan: Plan,
-    pub(crate) scan: TlvScan,
-    /// The TLVs of a packet that takes the fast path.
-    pub(crate) tlvs: [Tlv; MAX_TLVS],
-    /// The change of the payload's sum by the processing of TLVs.
-    pub(crate) delta: ChecksumDelta,
-    pub(crate) reply_options: ReplyOptions,
-    /// Index of the configuration for this packet, even if the controller replaces it concurrently.
-    pub(crate) active: u32,
-    pub(crate) frame_len: usize,
-    /// VLAN tags of the frame.
-    pub(crate) tags: Tags,
-    /// T2, in nanoseconds of CLOCK_TAI.
-    pub(crate) received_ns: u64,
-    /// True if the map of sessions made by packets has been looked into, and has none for this key.
-    pub(crate) is_unknown: bool,
-    /// Memory in which a new session is assembled.
-    pub(crate) session: Session,
-    /// The ledger's.
-    pub(crate) request: SessionOpRequest,
-}
 
 /// One packet's way, and the maps that it needs on it.
 pub(crate) struct PacketCtx<'a> {
@@ -124,7 +93,7 @@ pub(crate) fn fill_meta(
     meta.ttl = frame.ttl;
 }
 
-/// The part of [`fill_meta`] that TLVs of [`TlvScan::SIMPLE`] ask for. The others are those of an earlier packet.
+/// The part of [`fill_meta`] that TLVs of [`reflect::TlvScan::SIMPLE`] ask for. The others are those of an earlier packet.
 #[inline(always)]
 pub(crate) fn fill_simple_meta(
     meta: &mut PacketMeta,

@@ -9,8 +9,9 @@ use teaparty_common::wire::checksum::PacketSums;
 use teaparty_common::wire::{Mode, UNAUTHENTICATED_LEN};
 
 use crate::fast_path;
-use crate::maps::{kernel_config, scratch};
+use crate::maps::kernel_config;
 use crate::packet::{CheckedHeader, Packet, REACH};
+use crate::scratch::scratch;
 
 /// Returns the result of a step for a packet that continues in another program: a number that is no reason.
 pub(crate) const fn tail_call_code(step: TailCall) -> u32 {

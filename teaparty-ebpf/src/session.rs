@@ -2,7 +2,6 @@
 
 use core::arch::asm;
 use core::hint::black_box;
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
@@ -17,9 +16,10 @@ use teaparty_common::packet_buf::PacketBuf;
 use teaparty_common::reflect::{self, Address, Policy, Reason};
 use teaparty_common::wire::sender::UnauthenticatedPacket;
 
+use crate::atomic::fetch_add;
 use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PROVISIONED, SESSION_COUNTS, VLANS, kernel_config};
 use crate::packet::Packet;
-use crate::packet_ctx::Scratch;
+use crate::scratch::Scratch;
 use crate::session_table::{self, SlotPtr};
 
 /// The result of admission: the flags of the session, and its entry if it has one.
@@ -424,18 +424,6 @@ fn next_tag() -> u32 {
     let number = unsafe { fetch_add(&raw mut (*serial).made, 1) } as u32;
     // 0 means no history; after 2^32 sessions one tag is skipped.
     if number == u32::MAX { 1 } else { number + 1 }
-}
-
-/// Adds to a number that other processors may be adding to, and gives what it was.
-///
-/// # Safety
-///
-/// `number` points at an aligned `u64` in a map value.
-#[inline(always)]
-pub(crate) unsafe fn fetch_add(number: *mut u64, more: u64) -> u64 {
-    // Not `Relaxed`: for that LLVM 22 takes the instruction without BPF_FETCH, and `more` is what comes back.
-    // SAFETY: the caller's. `AtomicU64` does not exist for this target, which has the instruction all the same.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(number, more) }
 }
 
 /// Remembers an exchange for the History TLV, in a session with this tag.

@@ -7,8 +7,9 @@ use aya_ebpf::programs::XdpContext;
 use teaparty_common::frame::ETHERNET_LEN;
 use teaparty_common::maps::{Session, SessionOp, SessionOpRequest};
 
-use crate::maps::{PROVISIONED, kernel_config, scratch};
-use crate::packet_ctx::Scratch;
+use crate::atomic::fetch_add;
+use crate::maps::{PROVISIONED, kernel_config};
+use crate::scratch::{Scratch, scratch};
 use crate::session::{self, Admitted};
 use crate::session_table;
 
@@ -69,8 +70,8 @@ fn apply(request: &mut SessionOpRequest, new: &mut Session) -> Option<()> {
             // How many packets were received is the sum of both counters: a claim adds one, another reply none.
             let count = u64::from(request.count);
             let more = u64::from(is_claim).wrapping_sub(count);
-            let unanswered = session::fetch_add(&raw mut (*session).unanswered, more);
-            let replies = session::fetch_add(&raw mut (*session).replies, count);
+            let unanswered = fetch_add(&raw mut (*session).unanswered, more);
+            let replies = fetch_add(&raw mut (*session).replies, count);
             request.sequence = replies as u32;
             request.received = replies.wrapping_add(unanswered) as u32 + u32::from(is_claim);
         } else {

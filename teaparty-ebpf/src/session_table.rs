@@ -8,9 +8,10 @@ use core::ptr::NonNull;
 use teaparty_common::maps::session_table::{self, SessionSlot, SlotWords, TableLayout, TableOps, TableStorage, WAYS};
 use teaparty_common::maps::{Session, SessionKey};
 
-use crate::maps::{SCRATCH, SESSION_COUNTS, SESSIONS, kernel_config};
+use crate::atomic::fetch_add;
+use crate::maps::{SESSION_COUNTS, SESSIONS, kernel_config};
 use crate::packet::opaque_to_verifier;
-use crate::session::fetch_add;
+use crate::scratch::SCRATCH;
 
 /// The memory of the table.
 pub(crate) struct MapStorage;

@@ -9,9 +9,9 @@ use teaparty_common::packet_buf::PacketBuf;
 use teaparty_common::reflect::{self, Address, PacketMeta, Policy, ReflectorEnv, TlvScan};
 use teaparty_common::tlv::{HandledBy, Kind, KindSet, location};
 
-use crate::maps::{kernel_config, scratch};
+use crate::maps::kernel_config;
 use crate::packet::Packet;
-use crate::packet_ctx::Scratch;
+use crate::scratch::{Scratch, scratch};
 use crate::session;
 
 /// The abilities of the fast path.
