@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use xtask::{exec, paths};
 
-const BEGIN: &str = "<!-- coverage: made by `cargo xtask codegen` from teaparty-common/src/tlv/mod.rs -->\n";
+const BEGIN: &str = "<!-- coverage: made by `cargo xtask codegen` from teaparty-common/src/registry.rs -->\n";
 const END: &str = "<!-- coverage ends -->";
 
 #[derive(clap::Args)]

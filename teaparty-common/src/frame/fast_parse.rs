@@ -7,8 +7,8 @@ use super::{
     ETHER_IPV4, ETHER_IPV6, ETHERNET_LEN, Ethernet, FRAGMENT_BITS, Frame, IPV4_LEN, IPV6_LEN, IpHeader, Ipv4, Ipv6,
     UDP_LEN, Udp,
 };
+use crate::address::Address;
 use crate::packet_buf::PacketBuf;
-use crate::reflect::Address;
 use crate::wire::UNAUTHENTICATED_LEN;
 use crate::wire::checksum::{PacketSums, pseudo_header};
 
@@ -185,7 +185,7 @@ pub fn parse_plain_v6<B: PacketBuf>(frame: &B, frame_len: usize) -> Option<Parse
 }
 
 /// Returns true if a plain IPv4 frame has something else than UDP in it, for which [`super::parse_headers`] would say
-/// [`crate::reflect::Reason::NotUdp`]: what most frames on a network are. `false` says nothing.
+/// [`crate::reason::Reason::NotUdp`]: what most frames on a network are. `false` says nothing.
 #[inline(always)]
 pub fn is_plain_non_udp_v4<B: PacketBuf>(frame: &B, frame_len: usize) -> bool {
     let Some(octets) = frame.get::<{ size_of::<HeadersV4>() }>(0) else { return false };

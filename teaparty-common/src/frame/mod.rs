@@ -15,8 +15,9 @@ use network_types::udp::UdpHdr;
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
 
+use crate::address::Address;
 use crate::packet_buf::PacketBuf;
-use crate::reflect::{Address, Reason};
+use crate::reason::Reason;
 
 /// Ethernet header, 14 octets (IEEE 802.3).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]

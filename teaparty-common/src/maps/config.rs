@@ -2,8 +2,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::address::Address;
 use crate::packet_buf::PacketBuf;
-use crate::reflect::{Address, Policy, REASON_SLOTS};
+use crate::policy::Policy;
+use crate::reason::REASON_SLOTS;
 use crate::wire::UNAUTHENTICATED_LEN;
 
 use super::Session;
@@ -238,7 +240,7 @@ pub enum MacCheck {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Counters {
-    /// By the number of their [`crate::reflect::Reason`].
+    /// By the number of their [`crate::reason::Reason`].
     pub packets: [u64; REASON_SLOTS],
 }
 

@@ -25,7 +25,7 @@ pub const ABI_VERSION: u32 = 5;
 pub mod name {
     /// [`super::KernelConfig`], one entry: the clock's state, the configuration, the ports.
     pub const CONFIG: &str = "config";
-    /// [`crate::reflect::Address`] to [`super::LocalAddress`]: the addresses that packets may come to or from.
+    /// [`crate::address::Address`] to [`super::LocalAddress`]: the addresses that packets may come to or from.
     pub const ADDRESSES: &str = "addresses";
     /// [`super::VlanKey`] to [`super::VlanEntry`]: the VLANs of this interface and their addresses. Looked at for tagged
     /// frames alone.
@@ -121,5 +121,5 @@ pod!(
     PuntHeader,
     SessionOpRequest,
     session_table::SessionSlot,
-    crate::reflect::Address
+    crate::address::Address
 );

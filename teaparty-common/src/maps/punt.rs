@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::SessionKey;
-use crate::reflect::PacketMeta;
+use crate::packet_meta::PacketMeta;
 
 /// Sizes of a punted frame that the ring has records for: its memory must be reserved in a constant size.
 pub const PUNT_CLASSES: [usize; 3] = [256, 2048, 10_240];
@@ -17,7 +17,7 @@ pub const MAX_PUNT_FRAME: usize = PUNT_CLASSES[PUNT_CLASSES.len() - 1];
 pub struct PuntHeader {
     /// [`RecordKind`] as a number.
     pub kind: u32,
-    /// [`crate::reflect::Reason`] as a number.
+    /// [`crate::reason::Reason`] as a number.
     pub reason: u32,
     /// Octets of the frame after this header.
     pub frame_len: u32,

@@ -9,7 +9,7 @@ use core::mem::offset_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::session_table::SlotWords;
-use crate::reflect::Address;
+use crate::address::Address;
 
 /// The rate limit's state for one source prefix.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]

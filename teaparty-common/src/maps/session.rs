@@ -2,8 +2,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::reflect::{Address, PacketMeta};
-use crate::tlv::measurement::{HISTORY_DEPTH, METHOD_SOFTWARE};
+use crate::address::Address;
+use crate::packet_meta::PacketMeta;
+use crate::tlv::measurement::{HISTORY_DEPTH, HistoryEntry, METHOD_SOFTWARE};
+use crate::wire::Timestamp;
 
 /// The key of a session: the SSID and the four-tuple (RFC 8972 §3), as in the packets that come *in*.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
@@ -306,6 +308,18 @@ impl HistoryKey {
     #[inline(always)]
     pub const fn slot(sequence: u32) -> usize {
         sequence as usize % HISTORY_DEPTH
+    }
+}
+
+impl From<HistorySlot> for HistoryEntry {
+    fn from(slot: HistorySlot) -> Self {
+        Self {
+            reflector_sequence_number: slot.reflector_sequence.into(),
+            sender_sequence_number: slot.sender_sequence.into(),
+            receive_timestamp: Timestamp::from_bits(slot.receive_timestamp),
+            sender_timestamp: Timestamp::from_bits(slot.sender_timestamp),
+            timestamp: Timestamp::from_bits(slot.timestamp),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub use shared::{SharedSlot, SharedTable};
 
 use super::{BUCKET_SETS, Session, SessionKey, Standing};
-use crate::reflect::Address;
+use crate::address::Address;
 
 /// Places in a row.
 pub const WAYS: u32 = 8;

@@ -4,44 +4,29 @@
 //! Decide, then write: `plan` proves that every octet that the other two touch is there, and writes nothing, so a
 //! packet that is punted is the packet that arrived. The order of work is that of RFC 8972 §4.
 
-mod address;
 mod apply;
 mod heartbeat;
-mod packet_meta;
-mod policy;
 mod reply_loop;
 mod source;
-mod tlv_iter;
-mod verdict;
 
 #[cfg(test)]
 mod tests;
 
-pub use address::Address;
-pub use apply::{ReplyFields, ReplyOptions, StampResult, apply, apply_step, apply_tlv, history_entry, stamp};
-pub use heartbeat::{HEARTBEAT_SEQUENCE, is_heartbeat};
-pub use packet_meta::PacketMeta;
-pub use policy::{LocationFields, Policy};
-pub use reply_loop::{WINDOW_S, is_reply_to_ours, may_be_reply};
-pub use source::is_invalid_source;
-pub use tlv_iter::{Tlv, TlvItem, next_tlv};
-pub use verdict::{Disposition, REASON_SLOTS, REASONS, Reason, Verdict};
+pub use self::apply::{ReplyFields, ReplyOptions, StampResult, apply, apply_step, apply_tlv, history_entry, stamp};
+pub use self::heartbeat::{HEARTBEAT_SEQUENCE, is_heartbeat};
+pub use self::reply_loop::{WINDOW_S, is_reply_to_ours, may_be_reply};
+pub use self::source::is_invalid_source;
+pub use crate::address::Address;
+pub use crate::packet_meta::PacketMeta;
+pub use crate::plan::{Plan, TlvIntegrity, Verdict};
+pub use crate::policy::{LocationFields, Policy};
+pub use crate::reason::{Disposition, REASON_SLOTS, REASONS, Reason};
+pub use crate::tlv::{Tlv, TlvItem, next_tlv};
 
 use crate::packet_buf::PacketBuf;
 use crate::tlv::micro_session::MicroSessionId;
 use crate::tlv::{HEADER_LEN, HandledBy, Kind, KindSet, location, return_path};
 use crate::wire::{ErrorEstimate, Mode, sender};
-
-/// The result of verifying the HMAC TLV, before any TLV has an effect (RFC 8972 §4.8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlvIntegrity {
-    /// There is nothing to verify.
-    NotAsked,
-    /// The HMAC TLV is right; the environment signs the reply's after [`apply`].
-    Verified,
-    /// It is wrong, missing where it must be, misplaced, or there is no key: every TLV comes back with the I flag.
-    Failed,
-}
 
 /// The environment of a reflection, and its abilities.
 pub trait ReflectorEnv {
@@ -84,44 +69,6 @@ pub trait ReflectorEnv {
         _facts: &PacketMeta,
         _policy: &Policy,
     ) {
-    }
-}
-
-/// The findings of [`plan`], for [`apply`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// Octets of UDP payload.
-    pub len: usize,
-    /// Layout of the base packet.
-    pub mode: Mode,
-    /// True if there are TLVs to look at.
-    pub has_tlvs: bool,
-    /// True if they may have an effect.
-    pub integrity: TlvIntegrity,
-    /// End of the walk over TLVs: `len`, or the start of padding with zeros.
-    pub tlvs_end: usize,
-    /// Kinds that occur before the walk ends.
-    pub seen: KindSet,
-    /// Return Path asks for no reply while Reflected Test Packet Control asks for some: U on both (RFC 10052 §4.3).
-    pub control_conflict: bool,
-    /// A Reflected IPv6 Extension Header stands before a Reflected Fixed Header: C on all of them (ext-hdr §3.3).
-    pub headers_out_of_order: bool,
-}
-
-impl Plan {
-    /// To reflect a packet of `len` octets whose tail is not looked at.
-    #[inline(always)]
-    pub const fn without_tlvs(len: usize, mode: Mode) -> Self {
-        Self {
-            len,
-            mode,
-            has_tlvs: false,
-            integrity: TlvIntegrity::NotAsked,
-            tlvs_end: len,
-            seen: KindSet::EMPTY,
-            control_conflict: false,
-            headers_out_of_order: false,
-        }
     }
 }
 

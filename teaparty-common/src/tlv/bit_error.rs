@@ -1,8 +1,9 @@
 //! Residual bit errors: Extra Padding compared with the pattern that it was filled with (draft-gandhi-ippm-stamp-ber-07 §4).
 
 use super::Kind;
+use super::{Tlv, TlvItem, next_tlv};
 use crate::packet_buf::PacketBuf;
-use crate::reflect::{Policy, Tlv, TlvItem, next_tlv};
+use crate::policy::Policy;
 
 /// The pattern of a sender that states none.
 pub const DEFAULT_PATTERN: [u8; 2] = [0xff, 0x00];

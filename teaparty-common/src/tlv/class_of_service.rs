@@ -3,7 +3,7 @@
 use zerocopy::network_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::reflect::Policy;
+use crate::policy::Policy;
 use crate::wire::{Dscp, Ecn, TrafficClass};
 
 /// Class of Service TLV body, 4 octets: `DSCP1 6 | DSCP2 6 | EC2 2 | RPD 2 | EC1 2 | RPE 2 | Reserved 12`.

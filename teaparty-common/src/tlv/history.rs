@@ -1,9 +1,9 @@
 //! History: the session's last exchanges, newest first (the namesake's; no specification).
 
+use super::Tlv;
 use super::measurement::{HISTORY_DEPTH, HistoryEntry};
-use crate::maps::HistorySlot;
 use crate::packet_buf::PacketBuf;
-use crate::reflect::{PacketMeta, Tlv};
+use crate::packet_meta::PacketMeta;
 
 /// Octets of an entry.
 const ENTRY_LEN: usize = size_of::<HistoryEntry>();
@@ -11,12 +11,12 @@ const ENTRY_LEN: usize = size_of::<HistoryEntry>();
 /// Fills the Value: as many past exchanges as fit, the last one cut where its place is, and zeros after them. The
 /// exchange that is under way is not in it, and a stateless session has none.
 ///
-/// `remembered` gives what is remembered of the reply with a Sequence Number, if anything is.
-pub fn reflect<B: PacketBuf>(
+/// `remembered` gives the exchange with this Sequence Number in its reply, if it is remembered.
+pub fn reflect<B: PacketBuf, T: Into<HistoryEntry>>(
     payload: &mut B,
     tlv: &Tlv,
     meta: &PacketMeta,
-    remembered: impl Fn(u32) -> Option<HistorySlot>,
+    remembered: impl Fn(u32) -> Option<T>,
 ) {
     let depth = if meta.is_stateful() && meta.history_tag != 0 { HISTORY_DEPTH as u32 } else { 0 };
     let mut entries = (1..=depth).filter_map(|back| remembered(meta.sequence.wrapping_sub(back)));
@@ -24,7 +24,7 @@ pub fn reflect<B: PacketBuf>(
     let mut done = 0;
     while done < length {
         let octets: [u8; ENTRY_LEN] = match entries.next() {
-            Some(slot) => zerocopy::transmute!(HistoryEntry::from(slot)),
+            Some(entry) => zerocopy::transmute!(entry.into()),
             None => [0; ENTRY_LEN],
         };
         if done + ENTRY_LEN <= length {
@@ -38,22 +38,10 @@ pub fn reflect<B: PacketBuf>(
     }
 }
 
-impl From<HistorySlot> for HistoryEntry {
-    fn from(slot: HistorySlot) -> Self {
-        use crate::wire::Timestamp;
-        Self {
-            reflector_sequence_number: slot.reflector_sequence.into(),
-            sender_sequence_number: slot.sender_sequence.into(),
-            receive_timestamp: Timestamp::from_bits(slot.receive_timestamp),
-            sender_timestamp: Timestamp::from_bits(slot.sender_timestamp),
-            timestamp: Timestamp::from_bits(slot.timestamp),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::maps::HistorySlot;
     use crate::packet_buf::SliceBuf;
 
     fn slot(sequence: u32) -> HistorySlot {

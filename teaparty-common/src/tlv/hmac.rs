@@ -1,8 +1,9 @@
 //! Where the HMAC TLV stands and what it covers (RFC 8972 §4.8). Computing it takes a key, which this crate never has.
 
 use super::{HEADER_LEN, Kind};
+use super::{TlvItem, next_tlv};
 use crate::packet_buf::PacketBuf;
-use crate::reflect::{Policy, TlvItem, next_tlv};
+use crate::policy::Policy;
 use crate::wire::Mode;
 
 /// The integrity claim of a packet's TLVs.

@@ -5,7 +5,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::header::{Flags, HEADER_LEN, Header};
 use crate::packet_buf::PacketBuf;
-use crate::reflect::{LocationFields, PacketMeta, Policy};
+use crate::packet_meta::PacketMeta;
+use crate::policy::{LocationFields, Policy};
 
 /// The fixed head of a Location body, 4 octets; sub-TLVs follow (RFC 8972 §4.2.1).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]

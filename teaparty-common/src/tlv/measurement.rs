@@ -4,7 +4,7 @@
 use zerocopy::network_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::reflect::PacketMeta;
+use crate::packet_meta::PacketMeta;
 use crate::wire::Timestamp;
 
 /// Timestamp Information body, 4 octets: all of it describes the reflector (RFC 8972 §4.3).

@@ -7,8 +7,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::Kind;
 use super::header::{Flags, HEADER_LEN, Header};
+use super::{Tlv, TlvItem, next_tlv};
+use crate::address::Address;
 use crate::packet_buf::PacketBuf;
-use crate::reflect::{Address, Plan, Policy, Tlv, TlvItem, next_tlv};
+use crate::plan::Plan;
+use crate::policy::Policy;
 
 /// The fixed head of the body, 8 octets; sub-TLVs follow, or four octets of filling where there are none.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Reflected IPv6 Extension Header Data: an extension header of the request, given back as it was received
 //! (draft-ietf-ippm-stamp-ext-hdr-15 §4). Its sibling for fixed headers needs no file: one header, one comparison.
 
+use super::Tlv;
 use super::header::Flags;
 use crate::packet_buf::PacketBuf;
-use crate::reflect::Tlv;
 
 /// Octets of the selector at the head of the Value: zero for the first header of the right size.
 const SELECTOR: usize = 8;

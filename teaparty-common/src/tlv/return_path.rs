@@ -4,9 +4,10 @@ use zerocopy::network_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use self::sub::{CONTROL_CODE, RETURN_ADDRESS, SR_MPLS, SRV6};
+use super::Tlv;
 use super::{Flags, HEADER_LEN, Header};
+use crate::address::Address;
 use crate::packet_buf::PacketBuf;
-use crate::reflect::{Address, Tlv};
 
 /// Return Path sub-TLV types (RFC 9503 §4.1, a registry of their own).
 pub mod sub {

@@ -12,7 +12,7 @@ use super::super::{Session, SessionKey, Standing};
 use super::{
     REACH, SharedSlot, SharedTable, TableLayout, TableStorage, WAYS, changing, find, find_near, free, read, remove_if,
 };
-use crate::reflect::Address;
+use crate::address::Address;
 
 const SEED: [u64; 5] =
     [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89, 0x4528_21e6_38d0_1377];

@@ -1,9 +1,10 @@
 //! One step of a walk over TLVs: the only place that says where a TLV ends and when a walk stops (RFC 8972 §4).
 
-use super::Policy;
+use super::class_of_service::ClassOfServiceV2;
+use super::header::{HEADER_LEN, Header};
 use crate::packet_buf::PacketBuf;
-use crate::tlv::class_of_service::ClassOfServiceV2;
-use crate::tlv::{HEADER_LEN, Header, Kind, LENGTH_RULES};
+use crate::policy::Policy;
+use crate::registry::{Kind, LENGTH_RULES};
 
 /// A TLV that lies whole within the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::Address;
+use crate::address::Address;
 
 /// The facts about one received packet. Plain octets, because the kernel sends them along with a punted frame.
 ///

@@ -113,17 +113,6 @@ pub const REASON_SLOTS: usize = 64;
 
 const _: () = assert!((REASONS[REASONS.len() - 1] as usize) < REASON_SLOTS);
 
-/// The decision of [`super::plan`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// [`super::apply`] may run; nothing it does can fail any more.
-    Reflect(super::Plan),
-    /// This environment can't answer it; another one may.
-    Punt(Reason),
-    /// Nobody answers it.
-    Drop(Reason),
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

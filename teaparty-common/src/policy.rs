@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::tlv::{CodePoints, Profile};
+use crate::registry::{CodePoints, Profile};
 use crate::wire::{Dscp, Ecn, TimestampFormat};
 
 /// Rules for reflection. Changes at run time; a packet sees one version of it.
