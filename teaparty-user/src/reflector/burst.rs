@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use teaparty_common::maps::{SessionKey, Standing};
 use teaparty_common::tlv::reflected_control::Replies;
 
+use super::config::ControlLimits;
 use super::lru::{Lru, Ranked};
 use crate::sync::locked;
 
@@ -18,21 +19,6 @@ const RUNNING_OF_SESSION: u32 = 8;
 const SESSIONS: usize = 4096;
 /// Credit of a burst, as the time in which the rate makes up for it.
 const CREDIT_NS: u64 = 1_000_000_000;
-
-/// The limits of one request, and of all of them together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ControlLimits {
-    /// Most replies to one request.
-    pub max_count: u16,
-    /// Longest UDP payload of a reply, in octets, where the request is not longer itself.
-    pub max_len: u16,
-    /// Least time from one reply to the next, in nanoseconds.
-    pub min_interval_ns: u32,
-    /// Octets of UDP payload per second for one session.
-    pub session_rate: u64,
-    /// Octets of UDP payload per second for all sessions on an interface.
-    pub total_rate: u64,
-}
 
 /// The bursts of one interface.
 pub struct Bursts(Mutex<State>);

@@ -1,5 +1,6 @@
 //! How a reflector is to behave: [`Settings`] is what a person writes, [`Config`] what the engines need.
 
+mod control_limits;
 mod policy;
 mod session;
 pub mod session_id;
@@ -18,12 +19,12 @@ use teaparty_common::maps::session_table::MAX_SESSIONS;
 use teaparty_common::maps::{self, SourcePrefix};
 use teaparty_common::reflect::{Address, Policy};
 
+pub use self::control_limits::ControlLimits;
 pub use self::session::SessionSettings;
 pub use self::settings::Settings;
 pub use self::values::{
     DestinationNode, Format, Prefix, RateLimit, RateLimitPrefix, TlvProfile, VerifyChecksums, XdpMode,
 };
-use super::burst::ControlLimits;
 use super::keys::{KeyLoader, SessionKeys};
 use crate::net::address::address;
 use crate::net::interface::all_up;

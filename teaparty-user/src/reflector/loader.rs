@@ -27,7 +27,7 @@ use super::pinned_map::MapsError;
 use super::pins::claim::claim;
 use super::pins::folder::Folder;
 use super::pins::{self, PinError};
-use super::table::new_layout;
+use super::table_layout::new_layout;
 use super::view::View;
 use crate::net::interface::{Interface, xdp_state};
 use crate::net::xdp_link::Link;

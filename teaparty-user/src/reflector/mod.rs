@@ -48,6 +48,7 @@ pub mod slow_path;
 pub mod socket;
 pub mod summary;
 pub mod table;
+pub mod table_layout;
 pub mod transmit;
 pub mod view;
 

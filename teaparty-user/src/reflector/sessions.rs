@@ -18,7 +18,7 @@ use super::config::{Config, HISTORY_RINGS};
 use super::ledger::Ledger;
 use super::lru::Lru;
 use super::provisioned::is_wildcard;
-use super::table::new_layout;
+use super::table_layout::new_layout;
 use super::view::View;
 use crate::sync::locked;
 

@@ -1,6 +1,5 @@
 //! The kernel's table of sessions made by packets, mapped: read and changed without a system call.
 
-use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +7,6 @@ use std::time::Duration;
 
 use aya::maps::{MapData, MapError};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::rand::GetRandomFlags;
 use teaparty_common::maps::session_table::{self, SharedSlot, SharedTable, TableLayout, TableStorage};
 use teaparty_common::maps::{Session, SessionCounts, SessionKey, name};
 
@@ -22,15 +20,6 @@ pub struct KernelTable {
     layout: TableLayout,
     slots: MmapRaw,
     counts: MmapRaw,
-}
-
-/// The shape of a new table for this many sessions, with a seed of its own.
-pub fn new_layout(max_sessions: u32) -> io::Result<TableLayout> {
-    let mut seed = [[0u8; 8]; 5];
-    for word in &mut seed {
-        rustix::rand::getrandom(&mut *word, GetRandomFlags::empty())?;
-    }
-    Ok(TableLayout::new(max_sessions, seed.map(u64::from_ne_bytes)))
 }
 
 impl KernelTable {

@@ -16,7 +16,8 @@ use teaparty_common::maps::{
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
 use teaparty_user::reflector::maps::connect;
-use teaparty_user::reflector::table::{KernelTable, new_layout};
+use teaparty_user::reflector::table::KernelTable;
+use teaparty_user::reflector::table_layout::new_layout;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::frame::OUR_MAC;

@@ -6,8 +6,7 @@ use teaparty_common::reflect::{LocationFields, Policy};
 use teaparty_common::tlv::{CodePoints, Profile, REGISTRY};
 use teaparty_common::wire::{Dscp, Ecn};
 
-use super::super::burst::ControlLimits;
-use super::{ConfigError, DestinationNode, Format, Settings, TlvProfile, wrong};
+use super::{ConfigError, ControlLimits, DestinationNode, Format, Settings, TlvProfile, wrong};
 use crate::units::parse_duration;
 
 /// The rules that follow from the settings.
