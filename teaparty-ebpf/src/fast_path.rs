@@ -17,6 +17,7 @@ use teaparty_common::wire::checksum::{ChecksumDelta, PacketSums};
 use teaparty_common::wire::{Mode, NANOS_PER_SEC, TimeParts, TimestampFormat, UNAUTHENTICATED_LEN};
 
 use crate::atomic::fetch_add;
+use crate::ip_family::IpFamily;
 use crate::packet::{CheckedHeader, Packet, opaque_to_verifier};
 use crate::packet_ctx::{
     estimate, fill_meta, fill_session_meta, fill_simple_meta, format, record_reply, time_parts, wire_time,
@@ -42,19 +43,13 @@ pub(crate) fn is_plain(view: &impl PacketBuf, config: &Config, frame: &Frame) ->
 }
 
 /// Answers the packet whose datagram is `found`, received at `received_ns` of CLOCK_TAI, and returns the number of a
-/// reason; or returns [`NO`] or [`UNKNOWN`] with nothing changed. `HEADERS` octets stand before the payload, `FRAME` are held by `view`,
-/// `reparse` finds the datagram once more, as reading it twice costs less than keeping it on the stack, and `sums` adds up
-/// what `view` holds.
+/// reason; or returns [`NO`] or [`UNKNOWN`] with nothing changed.
 #[inline(always)]
-pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
+pub(crate) fn answer<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEADERS: usize>(
     ctx: &XdpContext,
     view: &mut CheckedHeader<FRAME>,
     (control, config, found): (&ControlBlock, &Config, &ParsedHeaders),
     received_ns: u64,
-    (reparse, sums): (
-        impl FnOnce(&CheckedHeader<FRAME>) -> Option<ParsedHeaders>,
-        impl FnOnce(&CheckedHeader<FRAME>) -> Option<PacketSums>,
-    ),
 ) -> u32 {
     let payload = view.part::<HEADERS, UNAUTHENTICATED_LEN>();
     if reflect::may_be_reply(&payload) {
@@ -92,7 +87,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
         return NO;
     }
     // Damage takes no number: the generic path finds out what is wrong.
-    let Some(sums) = sums(view) else { return NO };
+    let Some(sums) = F::sums(view) else { return NO };
     if !is_intact(ctx, &sums, &found.frame, config) {
         return NO;
     }
@@ -114,12 +109,12 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
     // Sendings of their own: nothing of such packets has to go through memory.
     let (scratch, count) = match tail {
         TlvShape::None => {
-            let Some(found) = reparse(view) else { return Reason::Internal as u32 };
+            let Some(found) = F::reparse(view) else { return Reason::Internal as u32 };
             let reply_options = ReplyOptions::new(found.frame.traffic_class);
             return exchange.send::<FRAME, 0>(ctx, view, payload, &found, ChecksumDelta::NONE, &reply_options);
         }
         TlvShape::Padding(tlv) => {
-            let Some(found) = reparse(view) else { return Reason::Internal as u32 };
+            let Some(found) = F::reparse(view) else { return Reason::Internal as u32 };
             let mut reply_options = ReplyOptions::new(found.frame.traffic_class);
             let mut whole = Packet::new(ctx, HEADERS).assume_no_zero_tail();
             let (meta, policy) = (PacketMeta::default(), &config.policy);
@@ -147,7 +142,7 @@ pub(crate) fn answer<const FRAME: usize, const HEADERS: usize>(
         }
         reflect::apply_tlv(&mut whole, *tlv, &plan, meta, &config.policy, &mut env, reply_options);
     }
-    let Some(found) = reparse(view) else { return Reason::Internal as u32 };
+    let Some(found) = F::reparse(view) else { return Reason::Internal as u32 };
     let reason = exchange.send::<FRAME, 2>(ctx, view, payload, &found, whole.delta(), &scratch.reply_options);
     if let Some(report) = scratch.reply_options.access_report {
         punt::report_access(report, &scratch.key, &scratch.meta);

@@ -11,6 +11,7 @@
 mod atomic;
 mod fast_path;
 mod full_path;
+mod ip_family;
 mod maps;
 mod packet;
 mod packet_ctx;

@@ -2,13 +2,13 @@
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_tai_ns, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::frame::{self, ETHERNET_LEN, IPV4_LEN, IPV6_LEN, ParsedHeaders, UDP_LEN};
+use teaparty_common::frame::{self, ETHERNET_LEN, ParsedHeaders};
 use teaparty_common::maps::TailCall;
 use teaparty_common::reflect::{self, Reason};
-use teaparty_common::wire::checksum::PacketSums;
-use teaparty_common::wire::{Mode, UNAUTHENTICATED_LEN};
+use teaparty_common::wire::Mode;
 
 use crate::fast_path;
+use crate::ip_family::{IpFamily, PlainV4, PlainV6, V4_FRAME, V4_HEADERS, V6_FRAME, V6_HEADERS};
 use crate::maps::kernel_config;
 use crate::packet::{CheckedHeader, Packet, REACH};
 use crate::scratch::scratch;
@@ -28,42 +28,24 @@ pub(crate) fn is_ipv6(ctx: &XdpContext) -> bool {
 /// leaves the frame to the next step.
 #[inline(always)]
 pub(crate) fn parse_v4(ctx: &XdpContext) -> u32 {
-    let reparse = (frame::reparse_plain_v4, frame::sum_plain_v4);
-    let plain = (frame::parse_plain_v4, frame::is_plain_non_udp_v4, reparse);
-    parse_plain::<{ V4_HEADERS + UNAUTHENTICATED_LEN }, V4_HEADERS>(ctx, plain)
+    parse_plain::<PlainV4, V4_FRAME, V4_HEADERS>(ctx)
 }
 
 /// [`parse_v4`] for plain IPv6 frames.
 #[inline(always)]
 pub(crate) fn parse_v6(ctx: &XdpContext) -> u32 {
-    let reparse = (frame::reparse_plain_v6, frame::sum_plain_v6);
-    let plain = (frame::parse_plain_v6, frame::is_plain_non_udp_v6, reparse);
-    parse_plain::<{ V6_HEADERS + UNAUTHENTICATED_LEN }, V6_HEADERS>(ctx, plain)
+    parse_plain::<PlainV6, V6_FRAME, V6_HEADERS>(ctx)
 }
 
-/// Octets in front of the payload in a plain frame.
-const V4_HEADERS: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
-const V6_HEADERS: usize = ETHERNET_LEN + IPV6_LEN + UDP_LEN;
-
-/// [`parse_v4`] by the functions of its family.
+/// [`parse_v4`] for plain frames of a family.
 #[inline(always)]
-fn parse_plain<const FRAME: usize, const HEADERS: usize>(
-    ctx: &XdpContext,
-    (locate, is_non_udp, reparse): (
-        impl FnOnce(&CheckedHeader<HEADERS>, usize) -> Option<ParsedHeaders>,
-        impl FnOnce(&CheckedHeader<HEADERS>, usize) -> bool,
-        (
-            impl FnOnce(&CheckedHeader<FRAME>) -> Option<ParsedHeaders>,
-            impl FnOnce(&CheckedHeader<FRAME>) -> Option<PacketSums>,
-        ),
-    ),
-) -> u32 {
+fn parse_plain<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEADERS: usize>(ctx: &XdpContext) -> u32 {
     let Some(kernel_config) = kernel_config() else { return Reason::Internal as u32 };
     let frame = Packet::new(ctx, 0);
     let frame_len = frame.len();
     let Some(headers) = CheckedHeader::of(&frame) else { return tail_call_code(TailCall::Parse) };
-    let Some(found) = locate(&headers, frame_len) else {
-        if is_non_udp(&headers, frame_len) {
+    let Some(found) = F::parse(&headers, frame_len) else {
+        if F::is_non_udp(&headers, frame_len) {
             return Reason::NotUdp as u32;
         }
         return tail_call_code(TailCall::Parse);
@@ -83,7 +65,7 @@ fn parse_plain<const FRAME: usize, const HEADERS: usize>(
     };
     let received_ns = read_receive_time();
     let configs = (&kernel_config.control, config, &found);
-    let outcome = fast_path::answer::<FRAME, HEADERS>(ctx, &mut view, configs, received_ns, reparse);
+    let outcome = fast_path::answer::<F, FRAME, HEADERS>(ctx, &mut view, configs, received_ns);
     if outcome != fast_path::NO && outcome != fast_path::UNKNOWN {
         return outcome;
     }
