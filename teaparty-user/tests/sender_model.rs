@@ -21,7 +21,7 @@ use teaparty_user::clock::ClockState;
 use teaparty_user::net::batch::{Received, Stamp, StampSource};
 use teaparty_user::sender::config::Config;
 use teaparty_user::sender::event::Record;
-use teaparty_user::sender::exchange::Departure;
+use teaparty_user::sender::matcher::Departure;
 use teaparty_user::sender::reply::Reply;
 use teaparty_user::sender::schedule::{Pattern, Plan};
 use teaparty_user::sender::session::{Session, Start};
@@ -107,7 +107,7 @@ impl Process {
         }
     }
 
-    fn settled(&mut self, settlement: teaparty_user::sender::exchange::Settlement) {
+    fn settled(&mut self, settlement: teaparty_user::sender::matcher::Settlement) {
         let reaction = self.session.settled(settlement, true);
         self.restarts_told += u64::from(reaction.notice.is_some());
         self.line(reaction.loss);

@@ -307,7 +307,7 @@ fn every_key_of_a_summary_is_in_the_readme() {
 #[test]
 fn the_readme_has_every_column_of_a_line_in_its_order_and_every_fate() {
     use teaparty_user::sender::event::Fate;
-    use teaparty_user::sender::exchange::Kind;
+    use teaparty_user::sender::matcher::Kind;
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let rows: Vec<&str> = readme
         .lines()

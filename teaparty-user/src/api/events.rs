@@ -21,10 +21,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::AppState;
+use super::dto::PathId;
 use super::error::ApiError;
-use super::requests::StreamedEvent;
-use super::types::PathId;
-use super::watch::{Seen, Watching};
+use super::openapi_bodies::StreamedEvent;
+use super::session_watch::{Seen, Watching};
 use crate::reflector::handle::{Count, Event, SessionChange};
 
 /// Time from one look at the counters to the next.

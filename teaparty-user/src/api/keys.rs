@@ -7,12 +7,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::AppState;
-use super::body::Fields;
-use super::condition::{Condition, Tag};
+use super::dto::PathId;
 use super::error::ApiError;
+use super::json_body::Fields;
+use super::openapi_bodies::{KeysBody, NewerKeysBody};
 use super::parameters::{IfMatch, SessionPath};
-use super::requests::{KeysBody, NewerKeysBody};
-use super::types::PathId;
+use super::preconditions::{Condition, Tag};
 use crate::crypto::Key;
 use crate::reflector::handle::{SessionChange, SessionError, SessionId};
 use crate::reflector::keys::KeyChange;

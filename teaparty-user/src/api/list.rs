@@ -25,8 +25,8 @@ use tokio::sync::broadcast::Receiver;
 use utoipa::IntoParams;
 
 use super::AppState;
+use super::dto::{Order, PathId, SessionView, groups, order, sort};
 use super::error::ApiError;
-use super::types::{Order, PathId, SessionView, groups, order, sort};
 use crate::reflector::handle::{Event, ReflectorHandle, SessionStatus};
 use crate::sync::locked;
 

@@ -1,37 +1,37 @@
 //! The REST API: the real one under `/api/v1`, the namesake's endpoints, probes and metrics.
 //!
-//! Reading order: [`types`] (answers), [`error`] (failures), [`body`] (input),
-//! [`list`], [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] (with [`watch`]) and [`namesake`] (the endpoints), [`condition`] (ETags), [`openapi`], [`parameters`] and [`requests`]
-//! (what describes them), [`guard`], [`host`], [`access`], [`token`] and [`tls`] (who may ask, and how), [`trust`] (whom to ask),
+//! Reading order: [`dto`] (answers), [`error`] (failures), [`json_body`] (input),
+//! [`list`], [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] (with [`session_watch`]) and [`legacy`] (the endpoints), [`preconditions`] (ETags), [`openapi`], [`parameters`] and [`openapi_bodies`]
+//! (what describes them), [`guard`], [`host`], [`credentials`], [`token`] and [`tls`] (who may ask, and how), [`tls_client`] (whom to ask),
 //! [`listen`], [`connections`] and [`server`] (connections).
 //!
 //! Keys come in and never go out: no type here that is serialised has a place for one.
 
-pub mod access;
-pub mod body;
-pub mod condition;
 pub mod connections;
+pub mod credentials;
+pub mod dto;
 pub mod error;
 pub mod events;
 pub mod guard;
 pub mod host;
+pub mod json_body;
 pub mod keys;
+pub mod legacy;
 pub mod list;
 pub mod listen;
-pub mod namesake;
 pub mod openapi;
+pub mod openapi_bodies;
 pub mod parameters;
+pub mod preconditions;
 pub mod reflector;
 pub mod reload;
-pub mod requests;
 pub mod server;
+pub mod session_watch;
 pub mod sessions;
 pub mod settings;
 pub mod tls;
+pub mod tls_client;
 pub mod token;
-pub mod trust;
-pub mod types;
-pub mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,8 +52,8 @@ use self::guard::{Guard, Writes};
 use self::host::Hosts;
 use self::list::Snapshots;
 use self::reload::Reload;
+use self::session_watch::Watch;
 use self::token::Token;
-use self::watch::Watch;
 use crate::heartbeat::Heartbeats;
 use crate::metrics;
 use crate::reflector::handle::ReflectorHandle;
@@ -212,7 +212,7 @@ pub fn router(state: AppState) -> Router {
         .merge(namesake().0)
         .fallback(async || ApiError::no_such_path(RESOURCES))
         .method_not_allowed_fallback(async || ApiError::no_such_method())
-        .layer(DefaultBodyLimit::max(body::MAX_BODY))
+        .layer(DefaultBodyLimit::max(json_body::MAX_BODY))
         .layer(middleware::from_fn_with_state(state.guard.clone(), guard::admit))
         .with_state(state)
 }
@@ -221,13 +221,13 @@ pub fn router(state: AppState) -> Router {
 fn namesake() -> (Router<AppState>, OpenApi) {
     OpenApiRouter::with_openapi(openapi::namesake_head())
         .merge(namesake_lists())
-        .routes(routes!(namesake::create))
+        .routes(routes!(legacy::create))
         .routes(routes!(openapi::get_namesake))
         .split_for_parts()
 }
 
 fn namesake_lists() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(namesake::heartbeats)).routes(routes!(namesake::sessions))
+    OpenApiRouter::new().routes(routes!(legacy::heartbeats)).routes(routes!(legacy::sessions))
 }
 
 /// Returns the routes of one reflector.

@@ -6,12 +6,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::body::{Fields, missing};
-use super::condition::{Condition, Tag};
+use super::dto::Instant;
 use super::error::ApiError;
+use super::json_body::{Fields, missing};
+use super::openapi_bodies::HeartbeatBody;
 use super::parameters::{IfMatch, IfNoneMatch};
-use super::requests::HeartbeatBody;
-use super::types::Instant;
+use super::preconditions::{Condition, Tag};
 use super::{AppState, ROOT};
 use crate::clock::{Clock as _, ClockState, SystemClock};
 use crate::heartbeat::{self, Heartbeat, Status};

@@ -10,13 +10,13 @@ use axum::response::{IntoResponse, Response};
 use teaparty_common::wire::DEFAULT_PORT;
 
 use super::AppState;
-use super::body::{Fields, missing};
-use super::condition::{Condition, Tag};
+use super::dto::{PathId, SessionView};
 use super::error::ApiError;
+use super::json_body::{Fields, missing};
 use super::keys::{key, replacement};
+use super::openapi_bodies::{SessionBody, SessionChangeBody};
 use super::parameters::{IfMatch, IfNoneMatch, SessionPath};
-use super::requests::{SessionBody, SessionChangeBody};
-use super::types::{PathId, SessionView};
+use super::preconditions::{Condition, Tag};
 use crate::reflector::config::Format;
 use crate::reflector::config::session_id::Part;
 use crate::reflector::handle::{SessionChange, SessionError, SessionId, SessionSpec};

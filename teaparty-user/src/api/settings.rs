@@ -10,10 +10,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
 use super::AppState;
-use super::body::{Fields, whole};
-use super::condition::{Condition, Tag};
 use super::error::ApiError;
+use super::json_body::{Fields, whole};
 use super::parameters::{IfMatch, IfNoneMatch, LimitsView, PolicyView};
+use super::preconditions::{Condition, Tag};
 use crate::reflector::config::setting_groups::{self, Change};
 use crate::reflector::config::{Config, Settings};
 use crate::reflector::handle::ReconfigureError;

@@ -9,11 +9,11 @@ use clap::{Args, Subcommand};
 
 use self::schema::schema;
 use super::reflector;
-use crate::config::document::Kind;
-use crate::config::namesake;
+use crate::config::diagnostic::{Problem, Problems};
+use crate::config::legacy;
 use crate::config::plan::{self, Plan};
-use crate::config::problem::{Problem, Problems};
-use crate::exit::Exit;
+use crate::config::toml_doc::Kind;
+use crate::exit_code::Exit;
 use crate::layout::count;
 use crate::reflector::keys::KeyLoader;
 use crate::stdio;
@@ -95,7 +95,7 @@ fn check(file: PathBuf) -> anyhow::Result<Exit> {
 fn convert(file: &Path, output: Option<&Path>) -> anyhow::Result<Exit> {
     let name = || Some(plan::name_of(file));
     let read = plan::text_of(file).map_err(|what| vec![Problem { place: None, key: String::new(), what }]);
-    let converted = match read.and_then(|yaml| namesake::convert(&yaml)) {
+    let converted = match read.and_then(|yaml| legacy::convert(&yaml)) {
         Ok(converted) => converted,
         Err(list) => {
             stdio::complain(Problems { file: name(), list });

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::form::Form;
 use crate::doctor::{Report, Verdict};
-use crate::exit::Exit;
+use crate::exit_code::Exit;
 use crate::layout::{columns, fold};
 use crate::stdio;
 

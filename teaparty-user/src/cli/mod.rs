@@ -20,9 +20,9 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::help::Length;
 
-use crate::config::problem::meant;
+use crate::config::diagnostic::meant;
 use crate::config::service::Service;
-use crate::exit::{Exit, UsageError};
+use crate::exit_code::{Exit, UsageError};
 use crate::logging::{self, LogFormat};
 use crate::stdio;
 
@@ -96,7 +96,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     // A configuration file may say how to log.
     let service = match parsed.command.as_mut().map(Command::read) {
         Some(Ok(service)) => service,
-        Some(Err(error)) => return crate::exit::report(&error),
+        Some(Err(error)) => return crate::exit_code::report(&error),
         None => None,
     };
     let mut verbosity = parsed.verbose as i8 - parsed.quiet as i8;
@@ -110,7 +110,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     logging::start(verbosity, format.unwrap_or_default());
     let exit = parsed.dispatch().unwrap_or_else(|error| match error.downcast_ref::<clap::Error>() {
         Some(error) => usage(error),
-        None => crate::exit::report(&error),
+        None => crate::exit_code::report(&error),
     });
     logging::finish();
     exit
@@ -136,7 +136,7 @@ fn usage(error: &clap::Error) -> Exit {
             reader.any();
             Exit::Success
         }
-        Err(error) => crate::exit::report(&error.into()),
+        Err(error) => crate::exit_code::report(&error.into()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::exit::Exit;
+use crate::exit_code::Exit;
 use crate::layout::count;
 use crate::probe::config::{Config, Typed};
 use crate::probe::run::{self, Format};

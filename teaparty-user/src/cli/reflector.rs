@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
+use crate::config::cli_overrides::Typed;
 use crate::config::plan::{Asked, Plan};
 use crate::config::service::Service;
-use crate::config::typed::Typed;
 use crate::daemon::{self, Prepared};
-use crate::exit::{Exit, UsageError};
-use crate::process;
+use crate::exit_code::{Exit, UsageError};
+use crate::hardening;
 use crate::reflector::config::Settings;
 use crate::reflector::keys::KeyLoader;
 use crate::reflector::pins::{self, Detached};
@@ -48,7 +48,7 @@ pub struct DetachArguments {
 impl Arguments {
     /// Reads the configuration file and the keys; gives what the file and the options say of the process.
     pub fn read(&mut self) -> anyhow::Result<Service> {
-        process::forbid_dumps().context("cannot forbid core dumps, which would hold keys")?;
+        hardening::forbid_dumps().context("cannot forbid core dumps, which would hold keys")?;
         let asked = Asked {
             file: self.config.clone(),
             service: self.service.clone(),

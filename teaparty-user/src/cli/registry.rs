@@ -5,7 +5,7 @@ use serde_json::json;
 use teaparty_common::tlv::{Entry, REGISTRY};
 
 use super::form::Form;
-use crate::exit::Exit;
+use crate::exit_code::Exit;
 use crate::layout::{columns, fold};
 use crate::stdio;
 

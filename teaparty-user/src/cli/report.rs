@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use crate::exit::Exit;
+use crate::exit_code::Exit;
 use crate::layout::{columns, fold};
-use crate::sender::saved::{Saved, comparison, html, table};
+use crate::sender::saved_run::{Saved, comparison, html, table};
 use crate::stdio;
 
 /// The arguments of `teaparty report`.
@@ -33,7 +33,7 @@ impl Arguments {
             (true, false, [before, after]) => comparison(before, after),
             (true, true, [before, after]) => html::comparison(before, after),
             (true, ..) => {
-                return Err(crate::exit::UsageError::new("--compare wants two files, the older one first").into());
+                return Err(crate::exit_code::UsageError::new("--compare wants two files, the older one first").into());
             }
             (false, true, all) => html::page(all),
             (false, false, all) => all.iter().map(table).collect(),

@@ -14,16 +14,16 @@ use zeroize::Zeroize;
 use super::tlvs::Tlvs;
 use crate::config::plan::is_standard_input;
 use crate::crypto::{Key, KeySource};
-use crate::exit::{Exit, UsageError};
+use crate::exit_code::{Exit, UsageError};
+use crate::hardening;
 use crate::net::socket::Fragmentation;
-use crate::process;
-use crate::sender::check::{RttLimit, Thresholds};
 use crate::sender::config::Config;
 use crate::sender::packet::Malformed;
 use crate::sender::report::Format;
 use crate::sender::run::{self, Output};
 use crate::sender::schedule::{Pattern, Plan};
 use crate::sender::target::{Family, Spec, Target, parse_file, parse_words};
+use crate::sender::thresholds::{RttLimit, Thresholds};
 use crate::sender::tlvs::chain::{Chain, pad, place_hmac};
 use crate::units::{ecn_parser, parse_dscp, parse_duration, parse_percent, parse_picoseconds};
 
@@ -291,13 +291,13 @@ impl Arguments {
         if self.auth_key_file.is_none() && self.authenticated.is_none() && self.tlv_key_file.is_none() {
             return Ok((None, None));
         }
-        if let Err(error) = process::forbid_dumps() {
+        if let Err(error) = hardening::forbid_dumps() {
             tracing::warn!(%error, "cannot forbid core dumps, which would hold the key");
         }
         let load = |source: &KeySource| source.load().map_err(|error| UsageError::new(error.to_string()));
         let mut key = self.auth_key_file.as_ref().map(load).transpose()?;
         if let Some(mut text) = self.authenticated.take() {
-            let hidden = process::hide_argument(text.as_bytes());
+            let hidden = hardening::hide_argument(text.as_bytes());
             let is_hidden = matches!(hidden, Ok(1..));
             key =
                 Some(Key::new(text.as_bytes()).map_err(|error| UsageError::new(format!("--authenticated: {error}")))?);

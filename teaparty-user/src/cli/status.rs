@@ -1,8 +1,8 @@
 //! `teaparty status`: what a running reflector does, asked of its API.
 
-mod ask;
+mod client;
 mod connect;
-mod show;
+mod render;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use self::ask::Client;
+use self::client::Client;
 use self::connect::Api;
-use self::show::Seen;
+use self::render::Seen;
 use super::form::Form;
-use crate::exit::Exit;
+use crate::exit_code::Exit;
 use crate::layout::{columns, screen};
 use crate::stdio::{self, Reader};
 

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
-use super::document::{Document, Kind, Table, keys, try_each};
-use super::problem::{Problem, Problems};
+use super::cli_overrides::Typed;
+use super::diagnostic::{Problem, Problems};
 use super::service::Service;
-use super::typed::Typed;
-use crate::api::access::Access;
+use super::toml_doc::{Document, Kind, Table, keys, try_each};
+use crate::api::credentials::Access;
 use crate::files;
 use crate::files::limit::reading;
 use crate::reflector::config::{Config, ConfigError, Format, SessionSettings, Settings, XdpMode, check_provisioned};

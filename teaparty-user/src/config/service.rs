@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::api::access::{Access, TLS_CERT};
+use crate::api::credentials::{Access, TLS_CERT};
 use crate::api::guard::Writes;
 use crate::api::host::Hosts;
 use crate::api::listen::Place;
 use crate::api::token;
-use crate::config::document::keys;
+use crate::config::toml_doc::keys;
 use crate::heartbeat::Heartbeat;
 use crate::logging::LogFormat;
 use crate::reflector::config::ConfigError;

@@ -11,13 +11,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use self::reload::Reloader;
-use crate::api::access::Access;
+use crate::api::credentials::Access;
 use crate::api::guard::Guard;
 use crate::api::listen::{self, ListenError, Listener, Place};
 use crate::api::server;
 use crate::api::{self, AppState};
 use crate::config::plan::{Asked, Plan, Planned};
-use crate::exit::{Exit, UsageError};
+use crate::exit_code::{Exit, UsageError};
 use crate::heartbeat::Heartbeats;
 use crate::layout::{columns, fold};
 use crate::reflector::handle::ReflectorHandle;
@@ -25,7 +25,7 @@ use crate::reflector::keys::KeyLoader;
 use crate::reflector::summary::{Ready, Summary};
 use crate::reflector::{Reflector, ReflectorError, loader};
 use crate::stdio::{self, Reader};
-use crate::{privileges, process, service};
+use crate::{capabilities, hardening, systemd};
 
 /// Most time for the end.
 const LONGEST_END: Duration = Duration::from_millis(4500);
@@ -50,13 +50,13 @@ struct Member {
 /// Runs the plan on a runtime of its own. Gives up privileges: to be called while there is one thread, before any other is
 /// there to keep what this one gives up.
 pub fn run_alone(prepared: Prepared) -> anyhow::Result<Exit> {
-    process::raise_descriptor_limit();
+    hardening::raise_descriptor_limit();
     let mut needed = CapabilitySet::empty();
     for planned in &prepared.plan.reflectors {
         loader::check(&planned.config).map_err(ReflectorError::from)?;
         needed |= planned.config.needed_capabilities();
     }
-    privileges::keep_only(needed).context("cannot give up privileges")?;
+    capabilities::keep_only(needed).context("cannot give up privileges")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let exit = runtime.block_on(run(prepared));
@@ -74,7 +74,7 @@ async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit>
     // Before anything is attached: what can't be listened at shall not leave anything behind.
     let listener = listen(plan.service.reach.api.as_ref(), &plan.access).await?;
     let members = start(&plan.reflectors).map_err(|error| {
-        let text = process::explained(&error);
+        let text = hardening::explained(&error);
         if text == error.to_string() { error.into() } else { anyhow::anyhow!(text) }
     })?;
     let handles: Vec<ReflectorHandle> = members.iter().map(|member| member.handle.clone()).collect();
@@ -99,7 +99,7 @@ async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit>
         tokio::spawn(server::serve(listener, api::router(state)));
     }
     let interfaces: Vec<String> = handles.iter().flat_map(|handle| handle.config().interfaces.clone()).collect();
-    service::ready(&format!("answering on {}", interfaces.join(", ")));
+    systemd::ready(&format!("answering on {}", interfaces.join(", ")));
     let result = follow(members, &handles).await;
     beats.stop();
     let (mut text, mut is_left) = (String::new(), false);
@@ -125,7 +125,7 @@ async fn limit_end(signals: [std::io::Result<Signal>; 2]) {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    process::end_within(LONGEST_END);
+    hardening::end_within(LONGEST_END);
 }
 
 /// Reads the configuration again at each SIGHUP, forever.

@@ -4,11 +4,11 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use crate::api::access::{Access, TLS_CERT, TLS_KEY, TOKEN_FILE};
+use crate::api::credentials::{Access, TLS_CERT, TLS_KEY, TOKEN_FILE};
 use crate::api::reload::{Changed, PATIENCE, Reload, ReloadError, Report};
-use crate::config::document::keys;
 use crate::config::plan::{Asked, Plan, is_standard_input};
 use crate::config::service::Service;
+use crate::config::toml_doc::keys;
 use crate::files;
 use crate::files::limit::LimitedReader;
 use crate::heartbeat::{Heartbeat, Heartbeats};

@@ -6,8 +6,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
 
 use super::{Finding, Verdict};
+use crate::capabilities;
 use crate::clock::{ClockState, claimed_bound_ns};
-use crate::privileges;
 use crate::reflector::loader::{self, LoadError, OLDEST_KERNEL};
 use crate::reflector::pins;
 
@@ -25,7 +25,7 @@ pub(super) fn look(interfaces: usize) -> Vec<Finding> {
     let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
     let folder_state = pins::look();
-    let missing = privileges::missing();
+    let missing = capabilities::missing();
     let is_inside = read("/proc/self/uid_map").is_some_and(|map| is_user_namespace(&map));
     let size = loader::object().map(|object| object.len());
     // What fails for want of privileges says nothing of the kernel.

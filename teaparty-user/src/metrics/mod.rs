@@ -15,7 +15,7 @@ use self::process::Process;
 use crate::clock::{Clock as _, ClockState, SystemClock, claimed_bound_ns};
 use crate::heartbeat::Status;
 use crate::reflector::handle::{Count, InterfaceStatus, Path, ReflectorHandle, SessionStatus};
-use crate::reflector::residence::{BOUNDS_NS, Residences};
+use crate::reflector::residence_histogram::{BOUNDS_NS, Residences};
 
 pub(crate) mod process;
 

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use libc::c_int;
 
-use super::control::read_into;
+use super::cmsg::read_into;
 use super::received::msg_len;
 
 mod send;

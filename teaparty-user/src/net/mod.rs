@@ -1,7 +1,7 @@
 //! UDP with everything a measurement needs from the kernel: timestamps, TTL, traffic class, both addresses, batches.
 //!
-//! Reading order: [`socket`] opens and configures, [`batch`] is what goes through it in either direction, [`received`] is what the kernel says of each, [`control`]
-//! is how facts travel beside a datagram, [`wait`] sleeps until something happens. A reflector's loop is
+//! Reading order: [`socket`] opens and configures, [`batch`] is what goes through it in either direction, [`received`] is what the kernel says of each, [`cmsg`]
+//! is how facts travel beside a datagram, [`poll`] sleeps until something happens. A reflector's loop is
 //!
 //! ```no_run
 //! # use teaparty_user::net::{batch::{Outgoing, ReceiveBatch, SendBatch}, socket::{Options, Socket}, wait::wait};
@@ -29,22 +29,22 @@
 
 pub mod address;
 pub mod batch;
+pub mod cbpf;
 pub mod clock_watch;
-pub mod control;
+pub mod cmsg;
 pub mod ethtool;
-pub mod filter;
-pub mod hardware;
 pub mod host;
 pub mod interface;
 pub mod namespace;
 mod netlink;
 pub mod packet;
 pub mod peer_uid;
+pub mod poll;
+pub mod ptp_clock;
 pub mod raw;
 pub mod received;
 pub mod socket;
 mod stamp_ids;
 pub mod transmit_errors;
-pub mod wait;
 pub mod xdp_features;
 pub mod xdp_link;

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use super::batch::{MAX_BATCH, ReceiveBatch};
-use super::filter;
-use super::wait::wait_writable;
+use super::cbpf;
+use super::poll::wait_writable;
 
 /// Octets of the send queue.
 static QUEUE: libc::c_int = 4 << 20;
@@ -124,7 +124,7 @@ impl FrameSocket {
     pub fn open(interface: u32, ports: &[u16], queue: usize) -> io::Result<Self> {
         // Nothing is received before the filter is there: neither here, without a protocol, nor between the two.
         let fd = open()?;
-        filter::datagrams_to(ports).attach(&fd)?;
+        cbpf::datagrams_to(ports).attach(&fd)?;
         let stamping = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
         set(&fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING_NEW, stamping as libc::c_int)?;
         set(&fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;

@@ -45,7 +45,7 @@ pub struct Received<'a> {
     /// Arrival. May be missing for the first datagrams after the host's first socket asked for timestamps: the
     /// kernel switches them on in the background. Take the time yourself then, and say so ([`StampSource::User`]).
     pub stamp: Option<Stamp>,
-    /// Arrival by the network card's own clock, in its nanoseconds; see [`super::hardware`].
+    /// Arrival by the network card's own clock, in its nanoseconds; see [`super::ptp_clock`].
     pub hardware_ns: Option<u64>,
     /// Datagrams that this socket lost so far because its receive queue was full; modulo 2^32.
     pub queue_drops: Option<u32>,

@@ -8,7 +8,7 @@ use libc::c_int;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::batch::{ReceiveBatch, SendBatch};
-use super::filter;
+use super::cbpf;
 
 use super::stamp_ids::{StampIds, kernel_takes_stamp_ids, set_int};
 
@@ -82,7 +82,7 @@ pub struct Options {
     pub device: Option<String>,
     /// Let [`super::batch::Outgoing::stamp_id`] ask for transmit timestamps.
     pub transmit_stamps: bool,
-    /// Have stamps of the network card's own clock too, where it takes any; see [`super::hardware`].
+    /// Have stamps of the network card's own clock too, where it takes any; see [`super::ptp_clock`].
     pub hardware_stamps: bool,
     /// Report ICMP errors on the error queue.
     pub report_errors: bool,
@@ -257,7 +257,7 @@ impl Socket {
 
     /// From now on receives only what does not fit into one IP packet of `mtu` octets.
     pub fn limit_to_longer_than(&self, mtu: u32) -> io::Result<()> {
-        filter::longer_than(mtu, self.local_addr()?.is_ipv6()).attach(&self.socket)
+        cbpf::longer_than(mtu, self.local_addr()?.is_ipv6()).attach(&self.socket)
     }
 
     /// Replaces the batch's content with what is waiting; does not wait itself.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use libc::c_int;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
-use super::control::ControlBuffer;
+use super::cmsg::ControlBuffer;
 
 /// The control message that gives a datagram the number of its transmit timestamp (Linux 6.13, `asm-generic/socket.h`).
 pub(super) const SCM_TS_OPT_ID: c_int = 81;

@@ -10,14 +10,14 @@ use glob::Pattern;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::http;
+use super::http_client;
 use super::settings::{FileSd, HttpSd, Measure, Series, Whom};
 use super::target::{LABEL_OCTETS, MOST_LABELS, Profile, Wanted, label_problem};
-use crate::api::access::Access;
-use crate::config::document::{Document, Kind, Table, keys, try_each};
+use crate::api::credentials::Access;
+use crate::config::diagnostic::{Problem, Problems};
 use crate::config::plan::{name_of, text_of};
-use crate::config::problem::{Problem, Problems};
 use crate::config::service::Reach;
+use crate::config::toml_doc::{Document, Kind, Table, keys, try_each};
 use crate::reflector::keys::KeyLoader;
 use crate::sender::target::parse_words;
 use crate::sla::Agreement;
@@ -45,7 +45,7 @@ pub enum Origin {
     /// Files, each by its name or a pattern of names.
     Files(Vec<String>),
     /// A document by HTTP.
-    Http(http::Address),
+    Http(http_client::Address),
 }
 
 impl std::fmt::Display for Origin {
@@ -340,7 +340,7 @@ impl<'a> Reader<'a, '_> {
             self.document.wrong_in(own, "url", "which document? add `url = \"http://HOST/PATH\"`");
             return None;
         };
-        match http::Address::new(&url, ca_file.as_deref(), bearer_token_file) {
+        match http_client::Address::new(&url, ca_file.as_deref(), bearer_token_file) {
             Ok(address) => Some((Origin::Http(address), refresh)),
             Err((key, what)) => {
                 self.document.wrong_in(own, key, what);

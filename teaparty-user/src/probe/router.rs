@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::routing::get;
 use axum::{Router, middleware};
 
-use super::board::Board;
 use super::openapi;
+use super::registry::Board;
 use super::server::{RESOURCES, live, metrics, ready, sla, targets};
 use crate::api::error::ApiError;
 use crate::api::guard::{self, Guard};

@@ -10,25 +10,25 @@ use anyhow::Context;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::board::{self, Board};
 use super::config::{Config, Typed};
-use super::discover::{FILE_LOOK, stamp_of};
+use super::registry::{self, Board};
 use super::router::router;
+use super::service_discovery::{FILE_LOOK, stamp_of};
 use super::sla::Report;
 use super::supervisor::Supervisor;
-use super::watched::Watched;
-use crate::api::access::Access;
+use super::target_state::Watched;
+use crate::api::credentials::Access;
 use crate::api::guard::{Guard, Writes};
 use crate::api::listen::{Listener, Place};
 use crate::api::reload::{PATIENCE, ReloadError};
 use crate::api::server;
 use crate::clock::{Clock, SystemClock};
 use crate::config::plan::is_standard_input;
-use crate::exit::Exit;
+use crate::exit_code::Exit;
 use crate::files::limit::LimitedReader;
 use crate::reflector::keys::KeyLoader;
 use crate::stdio::{self, Reader};
-use crate::{process, service};
+use crate::{hardening, systemd};
 
 /// The default address of the metrics.
 pub const DEFAULT: Place = Place::Tcp(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9862));
@@ -47,7 +47,7 @@ pub enum Format {
 
 /// Measures until SIGINT or SIGTERM.
 pub fn run(path: &Path, config: Config, loader: KeyLoader, typed: Typed, format: Format) -> anyhow::Result<Exit> {
-    if let Err(error) = process::forbid_dumps() {
+    if let Err(error) = hardening::forbid_dumps() {
         tracing::warn!(%error, "cannot forbid core dumps, which would hold keys");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -88,7 +88,7 @@ async fn follow(
     let mut stamp = stamp_of(&path);
     let reader = Arc::new(LimitedReader::default());
     supervisor.configure(config);
-    service::ready("measuring");
+    systemd::ready("measuring");
     let mut lines = Lines { is_wanted: format == Format::Jsonl, is_lost: false, written: HashMap::new() };
     let mut look = tokio::time::interval(FILE_LOOK);
     let mut tick = tokio::time::interval(TICK);
@@ -104,7 +104,7 @@ async fn follow(
                 false
             }
             _ = tick.tick() => {
-                service::alive();
+                systemd::alive();
                 advance(&board, &mut lines);
                 false
             }
@@ -132,7 +132,7 @@ async fn follow(
             }
         }
     }
-    service::stopping();
+    systemd::stopping();
     supervisor.end();
     lines.finish(&board);
     Ok(if lines.is_lost { Exit::Failure } else { Exit::Success })
@@ -243,7 +243,7 @@ impl Lines {
 }
 
 fn line(text: &mut String, watched: &Watched, report: &Report) {
-    let mut value = board::labels(watched);
+    let mut value = registry::labels(watched);
     if let (Some(members), serde_json::Value::Object(report)) = (value.as_object_mut(), json!(report)) {
         members.extend(report);
     }

@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 
 use serde_json::Value;
 
-use super::board::{self, Board, Levels};
-use super::exposition::{self, Form};
+use super::metrics::{self, Form};
+use super::registry::{self, Board, Levels};
 use crate::api::error::ApiError;
 
 use crate::clock::{Clock, SystemClock};
@@ -46,7 +46,7 @@ pub async fn ready() -> &'static str {
     responses((status = 200, description = "All targets and sources", body = Value))
 )]
 pub async fn targets(State(board): State<Arc<Board>>) -> Json<Value> {
-    Json(board::targets(&board))
+    Json(registry::targets(&board))
 }
 
 /// Shows the service level of each target: the period that goes on, and the last ones that ended, the latest first.
@@ -57,7 +57,7 @@ pub async fn targets(State(board): State<Arc<Board>>) -> Json<Value> {
     responses((status = 200, description = "The service level of all targets", body = Levels))
 )]
 pub async fn sla(State(board): State<Arc<Board>>) -> Response {
-    let work = move || board::sla(&board, SystemClock.realtime_ns());
+    let work = move || registry::sla(&board, SystemClock.realtime_ns());
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => Json(value).into_response(),
         Err(error) => ApiError::internal(error).into_response(),
@@ -72,7 +72,7 @@ pub async fn sla(State(board): State<Arc<Board>>) -> Response {
 pub async fn metrics(State(board): State<Arc<Board>>, headers: HeaderMap) -> Response {
     let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let form = Form::accepted(&accept.join(","));
-    match tokio::task::spawn_blocking(move || exposition::encode(&board, form)).await {
+    match tokio::task::spawn_blocking(move || metrics::encode(&board, form)).await {
         Ok(Ok(octets)) => ([(header::CONTENT_TYPE, form.content_type())], octets).into_response(),
         Ok(Err(error)) => ApiError::internal(error).into_response(),
         Err(error) => ApiError::internal(error).into_response(),

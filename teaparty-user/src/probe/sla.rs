@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 
+use crate::sender::delays::Sample;
 use crate::sender::histogram::Distribution;
-use crate::sender::sample::Sample;
 use crate::sender::variation::Variation;
 use crate::sla::{Agreement, Grade, nanos};
 use crate::units::Span;

@@ -12,12 +12,12 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
-use super::board::{Board, SourceStatus};
 use super::config::{Config, MOST_TARGETS, Source};
-use super::discover::{self, Found};
-use super::group::Group;
+use super::registry::{Board, SourceStatus};
+use super::service_discovery::{self, Found};
 use super::target::Wanted;
-use super::watched::Watched;
+use super::target_state::Watched;
+use super::worker::Group;
 use crate::clock::{Clock, SystemClock};
 use crate::sla::Agreement;
 
@@ -150,7 +150,7 @@ impl Supervisor {
                     }
                 }
             };
-            tokio::join!(discover::follow(at, source, sender), forward);
+            tokio::join!(service_discovery::follow(at, source, sender), forward);
         })
     }
 
@@ -297,7 +297,7 @@ impl Supervisor {
             match Group::start(watched.wanted.profile.clone(), address.is_ipv6()) {
                 Ok(group) => self.groups.push(group),
                 Err(error) => {
-                    let problem = crate::exit::causes(error.as_ref());
+                    let problem = crate::exit_code::causes(error.as_ref());
                     tracing::error!(target = watched.wanted.name, error = problem);
                     watched.pause(Some(&problem));
                     // Tried again when the name is looked up again.
@@ -352,7 +352,7 @@ async fn resolve(watched: Arc<Watched>, lookups: Arc<Semaphore>, messages: Sende
             let (spec, profile) = (watched.wanted.spec.clone(), watched.wanted.profile.clone());
             let lookup = move || spec.addresses(profile.measure.port, profile.family());
             let found = tokio::task::spawn_blocking(lookup).await;
-            found.unwrap_or_else(|error| Err(error.into())).map_err(|error| crate::exit::causes(error.as_ref()))
+            found.unwrap_or_else(|error| Err(error.into())).map_err(|error| crate::exit_code::causes(error.as_ref()))
         };
         let result = found.and_then(|addresses| {
             let kept = current.filter(|current| addresses.contains(current));

@@ -10,7 +10,7 @@ use teaparty_common::reflect::Address;
 
 use super::addresses::AddressBook;
 use super::pinned_map::MapsError;
-use super::view::View;
+use super::snapshot::View;
 use crate::net::address::ip;
 
 /// Entries that each map has room for at least. A map without entries takes 16 octets for each place.

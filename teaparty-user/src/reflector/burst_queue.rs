@@ -11,7 +11,7 @@ use teaparty_common::reflect::PacketMeta;
 
 use super::slow_path::More;
 use crate::clock::{Clock as _, SystemClock};
-use crate::net::wait::Alarm;
+use crate::net::poll::Alarm;
 use crate::sync::locked;
 
 /// Lead with which a reply is made before its time. The thread then waits without sleeping, which takes a processor

@@ -26,9 +26,9 @@ pub use self::values::{
     DestinationNode, Format, Prefix, RateLimit, RateLimitPrefix, TlvProfile, VerifyChecksums, XdpMode,
 };
 use super::keys::{KeyLoader, SessionKeys};
+use crate::capabilities;
 use crate::net::address::address;
 use crate::net::interface::all_up;
-use crate::privileges;
 
 /// Rings of remembered exchanges for the History TLV; each session takes the next one.
 pub const HISTORY_RINGS: u32 = 4096;
@@ -131,10 +131,10 @@ impl Config {
         match self.xdp_mode {
             // Whole frames, and replies along segments.
             XdpMode::Off if self.link_layer || self.policy.has(Policy::RETURN_ADDRESS) => {
-                privileges::ALWAYS | CapabilitySet::NET_RAW
+                capabilities::ALWAYS | CapabilitySet::NET_RAW
             }
-            XdpMode::Off => privileges::ALWAYS,
-            _ => privileges::ALWAYS | privileges::WITH_XDP,
+            XdpMode::Off => capabilities::ALWAYS,
+            _ => capabilities::ALWAYS | capabilities::WITH_XDP,
         }
     }
 

@@ -20,7 +20,7 @@ pub use self::status::{Count, InterfaceStatus, Path};
 use super::Command;
 use super::config::Config;
 pub use super::config::session_spec::{SessionError, SessionId, SessionSpec};
-use super::instance::Instance;
+use super::interface_reflector::Instance;
 use super::provisioned::ProvisionedSet;
 use crate::net::address::{address, ip};
 use crate::net::socket::Socket;

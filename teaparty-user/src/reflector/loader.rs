@@ -20,18 +20,18 @@ use teaparty_common::maps::{ABI_VERSION, Clock, Session, SessionKey, TailCall, n
 use super::address_maps::{AddressMaps, Room};
 use super::addresses::AddressBook;
 use super::config::{Config, HISTORY_RINGS, Settings, XdpMode};
-use super::kernel_ledger::{KernelLedger, LedgerError};
 use super::kernel_log::{self, KernelLog};
+use super::kernel_session_store::{KernelLedger, LedgerError};
 use super::maps::{self, ALL, FRESH, Maps};
 use super::pinned_map::MapsError;
 use super::pins::claim::claim;
 use super::pins::folder::Folder;
 use super::pins::{self, PinError};
+use super::snapshot::View;
 use super::table_layout::new_layout;
-use super::view::View;
+use crate::capabilities;
 use crate::net::interface::{Interface, xdp_state};
 use crate::net::xdp_link::Link;
-use crate::privileges;
 
 /// Octets of the ring for punted frames, a power of two.
 const PUNT_RING: u32 = 8 << 20;
@@ -303,7 +303,7 @@ impl Loading {
         let object = object()?;
         check_kernel()?;
         // Not even a map that says whose the pins are could be made.
-        if !privileges::has(CapabilitySet::BPF) {
+        if !capabilities::has(CapabilitySet::BPF) {
             return Err(LoadError::NoPermission);
         }
         let interface = &*view.interface;
@@ -579,7 +579,7 @@ fn load_error(error: &(dyn std::error::Error + 'static)) -> LoadError {
         next = error.source();
     }
     // Without it the verifier refuses arithmetic on pointers, in words that don't say so.
-    if !privileges::has(CapabilitySet::PERFMON) {
+    if !capabilities::has(CapabilitySet::PERFMON) {
         return LoadError::NoPermission;
     }
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();

@@ -20,12 +20,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::address_maps::AddressMaps;
 use super::clock_step::ClockStep;
 use super::config::{HISTORY_RINGS, MOST_PROVISIONED};
+use super::kernel_sessions::KernelTable;
+use super::map_reader::Reader;
 use super::pinned_map::{MapsError, open};
 use super::prefixes::PrefixSet;
 use super::provisioned::{Provisioned, entry_flags, is_wildcard};
-use super::reader::Reader;
-use super::table::KernelTable;
-use super::view::View;
+use super::snapshot::View;
 use crate::clock::{Clock as _, SystemClock};
 
 /// Grace period: most time for a packet to be judged by a configuration that has just been replaced.

@@ -1,56 +1,56 @@
 //! The Session-Reflector: XDP program, engines, and the task that keeps them up to date.
 //!
-//! Reading order: [`config`] and [`view`] (what holds), [`slow_path`] (one packet's way), [`extra`] (TLVs that take more
-//! than the packet), [`control`], [`burst`] and [`pacing`] (several replies to one request), [`sessions`] and [`keys`] (state
-//! that is ours), [`socket`], [`ring`], [`link`] and [`framed`] (the engines), [`loader`] and [`maps`] (the kernel's side), [`instance`] (all of it on one interface), [`handle`],
+//! Reading order: [`config`] and [`snapshot`] (what holds), [`slow_path`] (one packet's way), [`tlv_env`] (TLVs that take more
+//! than the packet), [`test_packet_control`], [`burst_limits`] and [`burst_scheduler`] (several replies to one request), [`sessions`] and [`keys`] (state
+//! that is ours), [`udp`], [`ring`], [`af_packet`] and [`frame_replies`] (the engines), [`loader`] and [`maps`] (the kernel's side), [`interface_reflector`] (all of it on one interface), [`handle`],
 //! [`config::session_id`] and [`reload`] (how others look at it and change it).
 //!
 //! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `Event`.
 
 pub mod address_maps;
 pub mod addresses;
-pub mod burst;
+pub mod af_packet;
+pub mod burst_limits;
 pub mod burst_queue;
+pub mod burst_scheduler;
 pub mod clock_step;
 pub mod config;
-pub mod control;
-pub mod extra;
-pub mod framed;
-pub mod frames;
+pub mod context;
+pub mod fair_queue;
+pub mod frame_replies;
 pub mod handle;
-pub mod instance;
-pub mod kernel_ledger;
+pub mod interface_reflector;
 pub mod kernel_log;
+pub mod kernel_session_store;
+pub mod kernel_sessions;
 pub mod keys;
-pub mod ledger;
-pub mod link;
 pub mod loader;
 pub mod loop_log;
 pub mod lru;
+pub mod map_reader;
 pub mod maps;
-pub mod pacing;
 pub mod pinned_map;
 pub mod pins;
 pub mod prefixes;
 pub mod provisioned;
-pub mod queue;
-pub mod reader;
+pub mod punted_frame;
 pub mod reassembly;
 pub mod reload;
 pub mod reply_record;
-pub mod residence;
+pub mod residence_histogram;
 pub mod ring;
 pub mod segment_routing;
-pub mod segments;
+pub mod session_store;
 pub mod sessions;
-pub mod shared;
 pub mod slow_path;
-pub mod socket;
+pub mod snapshot;
+pub mod srv6;
 pub mod summary;
-pub mod table;
 pub mod table_layout;
+pub mod test_packet_control;
+pub mod tlv_env;
 pub mod transmit;
-pub mod view;
+pub mod udp;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -71,12 +71,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use self::clock_step::ClockStep;
 use self::config::Config;
+use self::context::Notice;
 use self::handle::{Away, ReflectorHandle, SessionSpec, State};
-use self::instance::Instance;
+use self::interface_reflector::Instance;
 use self::loader::LoadError;
 use self::maps::Maps;
 use self::pins::folder::Folder;
-use self::shared::Notice;
 use self::summary::Summary;
 use crate::clock::{Clock as _, SystemClock, TaiOffset};
 use crate::net::clock_watch::ClockWatch;
@@ -84,7 +84,7 @@ use crate::net::host::Host;
 use crate::net::interface::{Interface, InterfaceError, Watcher};
 use crate::net::socket::SocketError;
 use crate::sync::locked;
-use crate::{logging, process, service};
+use crate::{hardening, logging, systemd};
 
 /// Interval for checking clock and interfaces even if nobody announces a change.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
@@ -218,7 +218,7 @@ impl Reflector {
                 Ok(instance) => slots.push((name.clone(), Some(instance))),
                 // Nobody has asked for this one.
                 Err(error) if config.is_chosen && (!slots.is_empty() || config.interfaces.last() != Some(name)) => {
-                    let error = process::explained(error);
+                    let error = hardening::explained(error);
                     tracing::warn!(interface = %name, error, "left out");
                 }
                 Err(error) => {
@@ -257,7 +257,7 @@ impl Reflector {
     pub async fn run(mut self, handle: &ReflectorHandle) -> Result<Summary, ReflectorError> {
         let result = self.follow().await;
         self.is_left |= result.is_err();
-        service::stopping();
+        systemd::stopping();
         let summary = self.end(handle);
         result.map(|()| summary)
     }
@@ -341,7 +341,7 @@ impl Reflector {
     fn handle(&mut self, event: Event) -> Result<bool, ReflectorError> {
         match event {
             Event::Clock => {
-                service::alive();
+                systemd::alive();
                 logging::tell_suppressed();
                 self.publish_clock();
                 for (_, instance) in &locked(&self.state).slots {

@@ -2,7 +2,7 @@
 
 use teaparty_common::reflect::Reason;
 
-use super::shared::{Counters, Notice, Shared};
+use super::context::{Counters, Notice, Shared};
 use super::slow_path::Answer;
 use crate::clock::{Clock as _, SystemClock};
 

@@ -10,14 +10,14 @@ use teaparty_common::reflect::Reason;
 use teaparty_common::tlv::access_report::AccessReport;
 use zerocopy::FromBytes;
 
-use super::framed::{Exits, Framed};
-use super::pacing;
-use super::queue::FairQueue;
-use super::shared::{Notice, Shared};
-use super::socket::{BATCH, SEND_BATCH};
-use super::view::View;
+use super::burst_scheduler;
+use super::context::{Notice, Shared};
+use super::fair_queue::FairQueue;
+use super::frame_replies::{Exits, Framed};
+use super::snapshot::View;
+use super::udp::{BATCH, SEND_BATCH};
 use crate::clock::{Clock as _, SystemClock, plausible_arrival};
-use crate::net::wait::wait;
+use crate::net::poll::wait;
 
 /// The part of a batch's time that may go into emptying the ring, so that a flood that is thrown away does not
 /// cost many of the replies to what is kept.
@@ -111,6 +111,6 @@ impl Engine<'_> {
         let Ok(mut header) = PuntHeader::read_from_bytes(head) else { return };
         // The kernel program knows of a step of the clock only when the controller has told it.
         header.meta.received_ns = plausible_arrival(header.meta.received_ns, SystemClock.monotonic_ns());
-        pacing::take_frame(self.shared, &mut self.framed, &header, frame, view, clock);
+        burst_scheduler::take_frame(self.shared, &mut self.framed, &header, frame, view, clock);
     }
 }

@@ -15,11 +15,11 @@ use teaparty_common::wire::sender::ReflectedFields;
 use zerocopy::FromZeros;
 
 use super::config::{Config, HISTORY_RINGS};
-use super::ledger::Ledger;
 use super::lru::Lru;
 use super::provisioned::is_wildcard;
+use super::session_store::Ledger;
+use super::snapshot::View;
 use super::table_layout::new_layout;
-use super::view::View;
 use crate::sync::locked;
 
 /// The table. Bounded in all its parts.

@@ -17,11 +17,11 @@ use teaparty_common::wire::sender::{AuthenticatedPacket, ReflectedFields, Unauth
 use teaparty_common::wire::{HMAC_LEN, Mode, Timestamp, TimestampFormat};
 use zerocopy::FromBytes;
 
-use super::burst::Permit;
-use super::control::{self, Control, Granted, Us};
-use super::extra::{Headers, Host};
-use super::ledger::Ledger;
-use super::view::View;
+use super::burst_limits::Permit;
+use super::session_store::Ledger;
+use super::snapshot::View;
+use super::test_packet_control::{self, Control, Granted, Us};
+use super::tlv_env::{Headers, Host};
 use crate::clock::{Clock as _, SystemClock, plausible_arrival};
 use crate::crypto::Key;
 
@@ -110,7 +110,7 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
         // Nobody is left to punt to; with this environment's bounds it can't be.
         Verdict::Punt(_) => return Err(Reason::Internal),
     };
-    let request = control::find(&bytes, &plan, &policy);
+    let request = test_packet_control::find(&bytes, &plan, &policy);
     if request.as_ref().is_some_and(|request| !reflected_control::is_wanted(&mut bytes, request, &Us(view))) {
         if !is_again {
             ledger.unanswered(&key, &meta);
@@ -129,13 +129,13 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
     let mut more = None;
     if let Some(request) = request {
         let asked = (&key, &meta, reflected.sequence_number.get());
-        let Granted { decision, permit } = control::grant(&request, &plan, view, asked, control);
+        let Granted { decision, permit } = test_packet_control::grant(&request, &plan, view, asked, control);
         host.control = Some(decision);
         if let ReplyDecision::Replies(replies) = decision {
             // They go to where the request came from and nowhere else (RFC 10052 §4.2).
             policy.flags &= !(Policy::RETURN_ADDRESS | Policy::DESTINATION_PORT);
             if !request.is_malformed {
-                control::resize(payload, &mut plan, &policy, replies.len);
+                test_packet_control::resize(payload, &mut plan, &policy, replies.len);
             }
             more = permit.map(|permit| More { permit, replies });
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::shared::Tally;
+use super::context::Tally;
 use crate::net::transmit_errors::TransmitErrors;
 use crate::sync::locked;
 

@@ -12,26 +12,26 @@ use teaparty_common::wire::AUTHENTICATED_LEN;
 
 use super::config::Config;
 use super::event::{Event, Ignored, Interest, Stop};
-use super::exchange::Settlement;
+use super::matcher::Settlement;
 use super::schedule::Random;
 use super::session::Session;
 use super::timeline::Timeline;
 use crate::clock::{Clock, ClockState, StepDetector};
 use crate::net::batch::ReceiveBatch;
-use crate::net::hardware::HardwareClock;
-use crate::net::wait::{Alarm, ask_for_short_turns, go_before_others, wait};
+use crate::net::poll::{Alarm, ask_for_short_turns, go_before_others, wait};
+use crate::net::ptp_clock::HardwareClock;
 
-mod intake;
-mod port;
-mod queue;
-mod reader;
-mod roster;
-mod watch;
+mod clock_watch;
+mod deadline_queue;
+mod rx;
+mod rx_thread;
+mod targets;
+mod udp_port;
 
-pub use roster::Change;
+pub use targets::Change;
 
-use port::Port;
-use queue::Queue;
+use deadline_queue::Queue;
+use udp_port::Port;
 
 /// Datagrams taken in by one system call.
 const BATCH: usize = 64;
@@ -212,12 +212,12 @@ impl<'a, C: Clock> Engine<'a, C> {
             interest,
             sessions: Vec::new(),
             by_ssid: vec![NO_SESSION; 1 << 16],
-            ports: port::open_all(config).context("cannot open the sender's socket")?,
+            ports: udp_port::open_all(config).context("cannot open the sender's socket")?,
             queue: Queue::default(),
             reports: ReceiveBatch::new(BATCH, QUOTED),
             random: config.seed.map_or_else(Random::from_entropy, Random::new),
             alarm: Alarm::new().context("cannot make a timer")?,
-            hardware: watch::hardware_clock(config),
+            hardware: clock_watch::hardware_clock(config),
             clock_state: clock.state(),
             step_detector: StepDetector::new(clock),
             timeline: Timeline::new(clock.realtime_ns().wrapping_sub(clock.monotonic_ns()) as i64),
@@ -295,7 +295,7 @@ impl<'a, C: Clock> Engine<'a, C> {
             self.skipped += session.skip_missed(now);
             // The entry may be stale: the session's pace changed, or it was stopped.
             while budget > 0 && session.due_ns().is_some_and(|due| due <= now) {
-                let port = port::for_address(&mut self.ports, session.address);
+                let port = udp_port::for_address(&mut self.ports, session.address);
                 port.enqueue(session, place, self.config, &mut self.random, now);
                 budget -= 1;
             }

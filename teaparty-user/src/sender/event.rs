@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use teaparty_common::wire::TrafficClass;
 
-use super::exchange::{Counts, Kind, Split};
+use super::delays::{NoDelays, Sample};
 use super::histogram::Figures;
-use super::sample::{NoDelays, Sample};
-use super::tlvs::words::Finding;
+use super::matcher::{Counts, Kind, Split};
+use super::tlvs::describe::Finding;
 use crate::net::batch::StampSource;
-use crate::net::wait::Bell;
+use crate::net::poll::Bell;
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -218,7 +218,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::net::wait::wait;
+    use crate::net::poll::wait;
 
     #[test]
     fn each_request_to_stop_wakes_who_waits_and_only_once() {

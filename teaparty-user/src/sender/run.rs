@@ -8,15 +8,15 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
 
-use super::check::{self, Thresholds};
 use super::config::Config;
 use super::engine::{self, Outcome};
 use super::event::{Event, Interest, Stop};
-use super::live;
-use super::output::{Lines, create};
+use super::line_writer::{Lines, create};
 use super::report::{Format, hdr, human, json, stream};
+use super::thresholds::{self, Thresholds};
+use super::tui;
 use crate::clock::{Clock as _, SystemClock};
-use crate::exit::Exit;
+use crate::exit_code::Exit;
 use crate::layout::{DEFAULT_COLUMNS, columns, fold};
 use crate::stdio::{self, Reader};
 
@@ -51,7 +51,7 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
     stop_on_signals(signals, Arc::clone(&stop))?;
     let is_dumb = std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
     let is_live = output.is_live && !is_dumb && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
-    let snapshots = is_live.then_some(live::INTERVAL);
+    let snapshots = is_live.then_some(tui::INTERVAL);
     let interest = Interest { records: !is_live && writer.wants_records(), snapshots, ..Interest::default() };
     let (sink, events) = sync_channel(BACKLOG);
     let outcome = std::thread::scope(|scope| {
@@ -60,7 +60,7 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
             .spawn_scoped(scope, || measure(&config, &stop, interest, &sink_of(sink)))
             .context("cannot start a thread")?;
         let written = if is_live {
-            live::follow(&events, &config, &output.thresholds, &stop)
+            tui::follow(&events, &config, &output.thresholds, &stop)
         } else {
             writer.follow(&events, &config, &stop)
         };
@@ -90,7 +90,7 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
         // The reader had seen enough, and replies under way were not awaited: there is nothing to judge.
         return Ok(Exit::Success);
     }
-    let (exit, reason) = check::verdict(&config, &output.thresholds, &outcome);
+    let (exit, reason) = thresholds::verdict(&config, &output.thresholds, &outcome);
     if let Some(reason) = reason {
         stdio::complain(to_read(&format!("teaparty: {reason}")));
     }

@@ -7,25 +7,25 @@ use teaparty_common::tlv::{Kind, KindSet};
 use teaparty_common::wire::{TimestampFormat, TrafficClass};
 
 use super::config::Config;
+use super::delays::{NoDelays, Times};
 use super::event::{Ignored, Record, Snapshot, Tally};
-use super::exchange::{self, Arrival, Claim, Exchange, Settled};
+use super::matcher::{self, Arrival, Claim, Exchange, Settled};
 use super::packet::{NoCodePoint, Template};
 use super::reflector_clock::{ClockReading, ReflectorClock, Verdict, lacks_tai_offset, other_format};
 use super::reply::Reply;
-use super::sample::{NoDelays, Times};
 use super::schedule::Schedule;
 use super::stats::{Seen, Statistics};
-use super::tlvs::answer::{Answer, Check, Outcome, answers};
 use super::tlvs::chain::AccessReport;
+use super::tlvs::reply::{Answer, Check, Outcome, answers};
 use crate::clock::ClockState;
 use crate::layout::nanos;
 use crate::net::batch::{Received, Stamp};
 
-mod access;
+mod access_report;
 mod bit_errors;
+mod burst_gap;
 mod congestion;
-mod marks;
-mod pause;
+mod ecn;
 mod record;
 mod templates;
 mod tlvs;
@@ -33,10 +33,10 @@ mod tlvs;
 pub use bit_errors::{BitErrors, WrongBits};
 pub use tlvs::TlvTally;
 
-use access::AccessTimer;
+use access_report::AccessTimer;
+use burst_gap::Pause;
 use congestion::Congestion;
-use marks::forward_class;
-use pause::Pause;
+use ecn::forward_class;
 use record::{Facts, t1_of};
 use templates::{refused_bit_errors, templates};
 use tlvs::not_known;
@@ -293,7 +293,7 @@ impl Session {
             t3_ns: t3,
         };
         let Some(matched) = self.exchange.received(claim, arrival) else { return Reaction::default() };
-        if matches!(matched.kind, exchange::Kind::Reply | exchange::Kind::Further) {
+        if matches!(matched.kind, matcher::Kind::Reply | matcher::Kind::Further) {
             self.note_burst(&matched, &found, t4.nanos);
         }
         let t1 = t1_of(&matched.departure);
@@ -309,7 +309,7 @@ impl Session {
             (false, ..) => Err(NoDelays::ClockStep),
         };
         let observed = match sample {
-            Ok(sample) if matched.kind == exchange::Kind::Reply => self.reflector_clock.observe(ClockReading {
+            Ok(sample) if matched.kind == matcher::Kind::Reply => self.reflector_clock.observe(ClockReading {
                 index: matched.index,
                 t4_ns: t4.nanos,
                 own_offset_ns: matched.departure.realtime_ns.wrapping_sub(matched.departure.monotonic_ns) as i64,
@@ -334,10 +334,10 @@ impl Session {
             forward_class: forward_class(&found),
             backward_class: received.traffic_class,
         };
-        if matched.kind == exchange::Kind::Reply {
+        if matched.kind == matcher::Kind::Reply {
             self.statistics.record(&seen, sample);
             self.last_round_trip_ns = sample.ok().map(|sample| sample.round_trip_ns);
-        } else if matched.kind == exchange::Kind::Further {
+        } else if matched.kind == matcher::Kind::Further {
             self.statistics.record_further(sample);
         }
         if !found.is_empty() && has_tlvs {
@@ -390,7 +390,7 @@ impl Session {
     }
 
     /// Notes how much of a burst is still to come, if packets ask for bursts.
-    fn note_burst(&mut self, matched: &exchange::Match, found: &[Answer<'_>], t4_ns: u64) {
+    fn note_burst(&mut self, matched: &matcher::Match, found: &[Answer<'_>], t4_ns: u64) {
         let Some(pause) = &mut self.pause else { return };
         let is_obeyed =
             |answer: &Answer<'_>| answer.kind == Some(Kind::ReflectedControl) && answer.outcome == Outcome::Answered;
@@ -407,7 +407,7 @@ impl Session {
 
     /// Returns the events for a packet whose fate is settled: its record, where that is not reported yet, and
     /// anything unusual.
-    pub fn settled(&self, settlement: exchange::Settlement, wants_record: bool) -> Reaction {
+    pub fn settled(&self, settlement: matcher::Settlement, wants_record: bool) -> Reaction {
         let loss = wants_record.then_some(settlement.index).and_then(|index| match settlement.fate {
             Settled::Known => None,
             Settled::Lost => Some(self.lost(index)),
@@ -459,14 +459,14 @@ impl Session {
     }
 }
 
-fn exchange_settings(config: &Config) -> exchange::Settings {
+fn exchange_settings(config: &Config) -> matcher::Settings {
     let per_second = config.plan.packets_per_second(1);
     let wanted = per_second * config.timeout.as_secs_f64() * 1.5 + 64.0 + burst_size(config) as f64;
     // No more than there will be packets, and a bound for what nobody can send.
     let most = config.plan.count.map_or(1 << 21, |count| count.saturating_add(64)).min(1 << 21) as f64;
-    exchange::Settings {
+    matcher::Settings {
         capacity: wanted.min(most) as usize,
-        timeout_ns: pause::patience_ns(config.replies_per_packet, config.reply_interval_ns.into(), config.timeout),
+        timeout_ns: burst_gap::patience_ns(config.replies_per_packet, config.reply_interval_ns.into(), config.timeout),
         first_sequence: 0,
         replies_per_packet: config.replies_per_packet,
         is_stateful_reflector: config.is_stateful_reflector,

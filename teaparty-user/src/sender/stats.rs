@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use teaparty_common::wire::{ErrorEstimate, TrafficClass};
 
+use super::delays::{NoDelays, Sample};
 use super::histogram::{Distribution, Figures};
 use super::reflector_clock::{TAI_OFFSET_NS, Verdict};
-use super::sample::{NoDelays, Sample};
 use super::variation::Variation;
 use crate::clock::claimed_bound_ns;
 use crate::net::batch::StampSource;

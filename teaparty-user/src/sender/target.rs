@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use anyhow::Context;
 
-use crate::exit::UsageError;
+use crate::exit_code::UsageError;
 
 /// Addresses of a name that are not measured and are named all the same.
 const OTHERS_SHOWN: usize = 3;

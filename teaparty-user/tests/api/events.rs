@@ -98,8 +98,7 @@ async fn streams_are_few_and_a_slow_reader_is_dropped() {
     }
     problem(api.send("GET", "/api/v1/events", &[], "").await, 503).await;
     for n in 0..1500 {
-        let id =
-            format!("127.0.0.1,{n},0.0.0.0,{},1", api.port).parse::<teaparty_user::api::types::PathId>().unwrap().0;
+        let id = format!("127.0.0.1,{n},0.0.0.0,{},1", api.port).parse::<teaparty_user::api::dto::PathId>().unwrap().0;
         api.handle.create(&SessionSpec::new(id)).unwrap();
     }
     let mut slow = readers.pop().unwrap();

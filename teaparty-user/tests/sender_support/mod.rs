@@ -17,8 +17,8 @@ use teaparty_common::wire::{ErrorEstimate, Mode, TimestampFormat, TrafficClass};
 use teaparty_user::clock::{Clock, ClockState, SystemClock};
 use teaparty_user::crypto::Key;
 use teaparty_user::net::batch::{Outgoing, ReceiveBatch, SendBatch};
+use teaparty_user::net::poll::wait;
 use teaparty_user::net::socket::{Options, Socket};
-use teaparty_user::net::wait::wait;
 
 /// The action of the path on a packet and its reply.
 #[derive(Clone, Copy, Debug, Default)]

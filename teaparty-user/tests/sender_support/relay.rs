@@ -11,8 +11,8 @@ use std::time::Duration;
 use teaparty_common::wire::{Mode, TrafficClass};
 use teaparty_user::clock::{Clock, SystemClock};
 use teaparty_user::net::batch::{Outgoing, ReceiveBatch, Received, SendBatch};
+use teaparty_user::net::poll::wait;
 use teaparty_user::net::socket::{Options, Socket};
-use teaparty_user::net::wait::wait;
 
 /// The events in one direction.
 #[derive(Clone, Copy, Debug, Default)]

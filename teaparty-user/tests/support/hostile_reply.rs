@@ -10,14 +10,14 @@ use teaparty_user::clock::ClockState;
 use teaparty_user::crypto::Key;
 use teaparty_user::net::batch::{Received, Stamp, StampSource};
 use teaparty_user::sender::config::Config;
-use teaparty_user::sender::exchange::{Arrival, Departure, Moment};
+use teaparty_user::sender::matcher::{Arrival, Departure, Moment};
 use teaparty_user::sender::reply::Reply;
 use teaparty_user::sender::session::{Session, Variant};
 use teaparty_user::sender::target::Target;
-use teaparty_user::sender::tlvs::answer::{Answer, Check, Outcome, answers};
 use teaparty_user::sender::tlvs::chain::AccessReport;
+use teaparty_user::sender::tlvs::describe::{Marks, finding};
+use teaparty_user::sender::tlvs::reply::{Answer, Check, Outcome, answers};
 use teaparty_user::sender::tlvs::request::{Access, Request};
-use teaparty_user::sender::tlvs::words::{Marks, finding};
 
 /// Bits of the first octet: what kind of session it is.
 const AUTHENTICATED: u8 = 1;

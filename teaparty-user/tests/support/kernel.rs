@@ -15,8 +15,8 @@ use teaparty_common::maps::{
     program,
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
+use teaparty_user::reflector::kernel_sessions::KernelTable;
 use teaparty_user::reflector::maps::connect;
-use teaparty_user::reflector::table::KernelTable;
 use teaparty_user::reflector::table_layout::new_layout;
 use zerocopy::{FromBytes, IntoBytes};
 

@@ -8,13 +8,13 @@ use teaparty_common::wire::sender::ReflectedFields;
 use teaparty_common::wire::{Timestamp, TimestampFormat};
 use teaparty_user::net::host::{Host, HostAddress};
 use teaparty_user::net::interface::Interface;
-use teaparty_user::reflector::burst::Bursts;
+use teaparty_user::reflector::burst_limits::Bursts;
 use teaparty_user::reflector::config::{Config, DestinationNode, Settings};
-use teaparty_user::reflector::control::Control;
-use teaparty_user::reflector::extra::Headers;
-use teaparty_user::reflector::ledger::Ledger;
+use teaparty_user::reflector::session_store::Ledger;
 use teaparty_user::reflector::slow_path::{Job, answer};
-use teaparty_user::reflector::view::View;
+use teaparty_user::reflector::snapshot::View;
+use teaparty_user::reflector::test_packet_control::Control;
+use teaparty_user::reflector::tlv_env::Headers;
 
 /// The slow path under one configuration.
 pub(crate) struct Slow {

@@ -10,9 +10,9 @@ use clap::{Arg, ArgAction, Args, Command, CommandFactory};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::config::document::{Kind, defaults};
 use crate::config::plan::REFLECTOR;
 use crate::config::service::{Reach, Service};
+use crate::config::toml_doc::{Kind, defaults};
 use crate::probe::config::{FILE_SD, HTTP_SD, LABELS, SLA, TARGET};
 use crate::probe::settings::{FileSd, HttpSd, Measure, Number, Series, Whom};
 use crate::probe::target::{LABEL_OCTETS, MOST_LABELS, label};

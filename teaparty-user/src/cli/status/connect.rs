@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use crate::api::trust;
+use crate::api::tls_client;
 
 /// Most time for each step of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -83,7 +83,7 @@ pub(super) fn connect(api: &Api, trust: Option<&Arc<ClientConfig>>) -> io::Resul
             let session = ClientConnection::new(config.clone(), server_name(host)?).map_err(io::Error::other)?;
             let mut stream = StreamOwned::new(session, connect_tcp(host)?);
             while stream.conn.is_handshaking() {
-                stream.conn.complete_io(&mut stream.sock).map_err(|error| trust::explained(error, "--api-ca"))?;
+                stream.conn.complete_io(&mut stream.sock).map_err(|error| tls_client::explained(error, "--api-ca"))?;
             }
             Ok(Box::new(stream))
         }
@@ -93,7 +93,7 @@ pub(super) fn connect(api: &Api, trust: Option<&Arc<ClientConfig>>) -> io::Resul
 /// Parses the expected name of a server out of `HOST:PORT`.
 fn server_name(host: &str) -> io::Result<ServerName<'static>> {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
-    trust::server_name(name).map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem))
+    tls_client::server_name(name).map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem))
 }
 
 /// Connects to the first address of a name that answers.

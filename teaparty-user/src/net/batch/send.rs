@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use libc::c_int;
 use teaparty_common::wire::TrafficClass;
 
-use super::super::control::ControlBuffer;
+use super::super::cmsg::ControlBuffer;
 use super::MAX_BATCH;
 
 /// Most packets and octets that travel to the network card as one (UDP segmentation offload).

@@ -5,7 +5,7 @@ use std::time::Duration;
 use teaparty_common::wire::TrafficClass;
 
 use super::super::batch::{Outgoing, Report, StampSource};
-use super::super::wait::wait;
+use super::super::poll::wait;
 use super::*;
 use crate::clock::{Clock, SystemClock};
 

@@ -9,10 +9,10 @@ use teaparty_common::maps::{Clock, Session, SessionKey};
 
 use super::{ReflectorHandle, SessionError, SessionId};
 use crate::clock::{Clock as _, SystemClock};
+use crate::reflector::context::Shared;
+use crate::reflector::map_reader::Reader;
 use crate::reflector::provisioned::Provisioned;
 use crate::reflector::provisioned::ProvisionedSet;
-use crate::reflector::reader::Reader;
-use crate::reflector::shared::Shared;
 use crate::sync::locked;
 
 /// A session and its state.

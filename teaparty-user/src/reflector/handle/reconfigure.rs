@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Event, ReflectorHandle, State};
-use crate::privileges;
+use crate::capabilities;
 use crate::reflector::config::Config;
 use crate::sync::locked;
 
@@ -46,7 +46,7 @@ impl ReflectorHandle {
             return Err(ReconfigureError::Restart(restart));
         }
         if live.iter().any(|name| name == TAKES_PRIVILEGE)
-            && !privileges::given_up(config.needed_capabilities()).is_empty()
+            && !capabilities::given_up(config.needed_capabilities()).is_empty()
         {
             return Err(ReconfigureError::GivenUp(TAKES_PRIVILEGE));
         }
@@ -72,7 +72,7 @@ impl ReflectorHandle {
 pub(crate) fn changes(config: &Config, base: &Config) -> (Vec<String>, Vec<String>) {
     let (mut live, mut restart) = config.settings.changes(&base.settings);
     if let Some(at) = live.iter().position(|name| name == TAKES_PRIVILEGE)
-        && !privileges::given_up(config.needed_capabilities()).is_empty()
+        && !capabilities::given_up(config.needed_capabilities()).is_empty()
     {
         tracing::warn!(error = %ReconfigureError::GivenUp(TAKES_PRIVILEGE));
         restart.push(live.remove(at));

@@ -10,9 +10,9 @@ use teaparty_common::reflect::{REASON_SLOTS, REASONS, Reason};
 use super::ReflectorHandle;
 use crate::net::address::ip;
 use crate::reflector::config::Config;
-use crate::reflector::instance::Instance;
-use crate::reflector::residence::Residences;
-use crate::reflector::shared::{Counters, KernelCounts, Tally};
+use crate::reflector::context::{Counters, KernelCounts, Tally};
+use crate::reflector::interface_reflector::Instance;
+use crate::reflector::residence_histogram::Residences;
 use crate::sync::locked;
 
 /// An interface that is, or will be, answered on.

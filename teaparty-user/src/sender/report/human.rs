@@ -3,14 +3,14 @@
 use std::fmt::Write;
 
 use super::super::config::Config;
+use super::super::delays::NoDelays;
 use super::super::engine::Outcome;
 use super::super::event::{Fate, Record};
-use super::super::exchange::{Counts, Kind, Split};
 use super::super::histogram::Figures;
-use super::super::sample::NoDelays;
+use super::super::matcher::{Counts, Kind, Split};
 use super::super::session::{BitErrors, Session, WrongBits};
 use super::super::stats::{Statistics, Tally};
-use super::super::tlvs::words;
+use super::super::tlvs::describe;
 use super::super::variation::Variation;
 use crate::layout::nanos;
 use crate::layout::{count, fold};
@@ -348,7 +348,7 @@ fn sources(samples: u64, hardware: u64, kernel: u64) -> String {
 
 fn marks(text: &mut String, session: &Session, config: &Config) {
     let statistics = &session.statistics;
-    let class = |octet: u8| words::class(TrafficClass(octet));
+    let class = |octet: u8| describe::class(TrafficClass(octet));
     let list = |tally: &Tally, say: &dyn Fn(u8) -> String| {
         let values: Vec<String> = tally.iter().map(|(value, count)| format!("{} ×{count}", say(value))).collect();
         values.join(", ")
@@ -370,7 +370,7 @@ fn marks(text: &mut String, session: &Session, config: &Config) {
             None => String::new(),
         };
         let backward = list(&statistics.backward_class, &class);
-        let _ = writeln!(text, "sent with {}{forward}, backward {backward}", words::class(config.traffic_class));
+        let _ = writeln!(text, "sent with {}{forward}, backward {backward}", describe::class(config.traffic_class));
     }
 }
 
@@ -403,10 +403,10 @@ pub(super) fn stamp_label(source: StampSource) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::delays::Times;
     use super::super::super::event::ReplyRecord;
-    use super::super::super::sample::Times;
-    use super::super::super::tlvs::answer::Outcome as TlvOutcome;
-    use super::super::super::tlvs::words::Finding;
+    use super::super::super::tlvs::describe::Finding;
+    use super::super::super::tlvs::reply::Outcome as TlvOutcome;
     use super::*;
 
     /// A reply with large values everywhere, over an asymmetric path.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::config::Config;
 use super::super::engine::Outcome;
-use super::super::exchange::{Counts, Split};
+use super::super::matcher::{Counts, Split};
 use super::super::session::{BitErrors, Session};
 use super::super::stats::{ClockClaims, Statistics, Tally};
 use crate::clock::claimed_bound_ns;

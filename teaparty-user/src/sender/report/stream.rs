@@ -44,7 +44,7 @@ fn values(record: &Record, name: &str, start_ns: u64) -> [Value; COLUMNS.len()] 
     // Time of the record: T4, or for a loss T1, so that a reader can place it in time either way.
     let epoch_ns = reply.map_or(record.t1.0, |reply| reply.t4.0);
     let of = |field: &dyn Fn(&super::super::event::ReplyRecord) -> Value| reply.map_or(Value::Null, field);
-    let delay = |field: &dyn Fn(&super::super::sample::Sample) -> i64| {
+    let delay = |field: &dyn Fn(&super::super::delays::Sample) -> i64| {
         reply.and_then(|reply| reply.sample.as_ref().ok()).map_or(Value::Null, |sample| json!(field(sample)))
     };
     let class = |class: Option<TrafficClass>| class.map_or(Value::Null, |class| json!(class.0));
@@ -108,9 +108,9 @@ pub fn csv(record: &Record, name: &str, start_ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::delays::Times;
     use super::super::super::event::{Fate, ReplyRecord};
-    use super::super::super::exchange::Kind;
-    use super::super::super::sample::Times;
+    use super::super::super::matcher::Kind;
     use super::*;
     use crate::net::batch::StampSource;
 

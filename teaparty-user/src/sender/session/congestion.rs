@@ -6,7 +6,7 @@
 use super::super::config::Config;
 use super::super::schedule::Pattern;
 use super::Session;
-use super::pause::patience_ns;
+use super::burst_gap::patience_ns;
 use super::templates::templates;
 
 impl Session {

@@ -3,14 +3,14 @@
 use teaparty_common::wire::ErrorEstimate;
 
 use super::super::config::Config;
+use super::super::delays::{NoDelays, Sample};
 use super::super::event::{Fate, Record, ReplyRecord};
-use super::super::exchange::{Departure, Match};
+use super::super::matcher::{Departure, Match};
 use super::super::reflector_clock::TAI_OFFSET_NS;
 use super::super::reply::Reply;
-use super::super::sample::{NoDelays, Sample};
 use super::super::stats::{Seen, bound_ns};
-use super::super::tlvs::answer::Answer;
-use super::super::tlvs::words::{self, Marks};
+use super::super::tlvs::describe::{self, Marks};
+use super::super::tlvs::reply::Answer;
 use super::Session;
 use crate::net::batch::{Received, Stamp, StampSource};
 
@@ -57,7 +57,7 @@ impl Session {
                 forward_class: seen.forward_class,
                 backward_class: seen.backward_class,
                 reordering_extent: matched.reordering_extent,
-                findings: found.iter().map(|answer| words::finding(answer, marks)).collect(),
+                findings: found.iter().map(|answer| describe::finding(answer, marks)).collect(),
             }),
         })
     }

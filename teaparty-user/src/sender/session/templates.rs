@@ -4,7 +4,7 @@ use teaparty_common::tlv::{Kind, KindSet};
 
 use super::super::config::Config;
 use super::super::packet::{self, NoCodePoint, Template};
-use super::super::tlvs::answer::{Answer, Outcome};
+use super::super::tlvs::reply::{Answer, Outcome};
 use super::super::tlvs::request::Request;
 
 /// Those without an Access Report, and where there is one, those with it. TLVs of the kinds `without` are left out.

@@ -11,11 +11,11 @@ use teaparty_common::tlv::{Kind, KindSet};
 
 use super::super::config::Config;
 use super::super::stats::Seen;
-use super::super::tlvs::answer::{Answer, Check, Outcome, answers, body};
+use super::super::tlvs::describe::{self, Marks};
+use super::super::tlvs::reply::{Answer, Check, Outcome, answers, body};
 use super::super::tlvs::request::UNRECOGNIZED_CODE;
-use super::super::tlvs::words::{self, Marks};
 use super::Session;
-use super::marks::is_congested;
+use super::ecn::is_congested;
 
 /// Counts of the outcomes of TLVs with one name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -87,7 +87,7 @@ impl Session {
                 // Later replies need not have it, so what it says is kept now.
                 let marks =
                     Marks { sent: config.traffic_class, reply: seen.backward_class, has_key: config.tlv_key.is_some() };
-                let finding = words::finding(answer, marks);
+                let finding = describe::finding(answer, marks);
                 (tally.words, tally.value) = (finding.words, finding.value);
             }
             if answer.kind == Some(Kind::FollowUpTelemetry)
@@ -129,14 +129,14 @@ impl Session {
     /// Returns the outcomes of TLVs by name, with the descriptions of those in the last reply.
     pub fn tlvs(&self, config: &Config) -> BTreeMap<String, TlvTally> {
         let name =
-            |kind: Option<Kind>, code| words::name(&Answer { code, kind, outcome: Outcome::Answered, value: &[] });
+            |kind: Option<Kind>, code| describe::name(&Answer { code, kind, outcome: Outcome::Answered, value: &[] });
         let mut tallies: BTreeMap<String, TlvTally> =
             self.tlvs.iter().map(|((kind, code), tally)| (name(*kind, *code), tally.clone())).collect();
         let check = Check { policy: &config.policy, key: config.tlv_key.as_ref(), sent: &config.tlvs };
         let (octets, class) = &self.last_reply;
         let marks = Marks { sent: config.traffic_class, reply: *class, has_key: config.tlv_key.is_some() };
         for answer in answers(octets, config.mode.base_len(), check) {
-            let finding = words::finding(&answer, marks);
+            let finding = describe::finding(&answer, marks);
             if let Some(tally) = tallies.get_mut(&finding.tlv) {
                 (tally.words, tally.value) = (finding.words, finding.value);
                 if answer.kind == Some(Kind::ReflectedControl) && answer.outcome == Outcome::Answered {

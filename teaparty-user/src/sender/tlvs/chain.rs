@@ -8,7 +8,7 @@ use teaparty_common::wire::Mode;
 
 use super::request::{Access, Request};
 use crate::crypto::Key;
-use crate::exit::UsageError;
+use crate::exit_code::UsageError;
 
 /// An Access Report and how persistently it is reported (RFC 8972 §4.6).
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
-//! TLVs as a Session-Sender sees them: [`request`] is what goes out, [`chain`] all of a packet, [`answer`] what came back, [`words`] says it.
+//! TLVs as a Session-Sender sees them: [`request`] is what goes out, [`chain`] all of a packet, [`reply`] what came back, [`describe`] says it.
 
-pub mod answer;
 pub mod chain;
+pub mod describe;
+pub mod reply;
 pub mod request;
-pub mod words;

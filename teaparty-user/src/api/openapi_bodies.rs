@@ -1,0 +1,160 @@
+//! What comes in, as the OpenAPI document describes it. Bodies are taken apart member by member ([`super::json_body`]), so that
+//! each error names one; a test sends every member that is described here.
+
+use utoipa::ToSchema;
+
+/// A session to be provisioned.
+#[derive(Debug, ToSchema)]
+pub struct SessionBody {
+    /// Address of the Session-Sender: unicast.
+    #[schema(example = "192.0.2.1")]
+    pub source: String,
+    /// Its port; 0, or none given, for any.
+    #[schema(default = 0)]
+    pub source_port: Option<u16>,
+    /// Our address, of the same family; unspecified, or none given, for any.
+    #[schema(example = "0.0.0.0")]
+    pub destination: Option<String>,
+    /// Our port: one that is listened on, 862 where none is given.
+    #[schema(example = 862)]
+    pub destination_port: Option<u16>,
+    /// Session-Sender Identifier; 0, or none given, for senders that use none.
+    #[schema(example = 61183)]
+    pub ssid: Option<u16>,
+    /// Key of base packets, which makes the session authenticated: the octets themselves, `hex:…` or `base64:…`. Write-only.
+    #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]", example = "a shared secret")]
+    pub key: Option<String>,
+    /// Key of HMAC TLVs, in the same form. Write-only.
+    #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]")]
+    pub tlv_key: Option<String>,
+    /// The octets after the base packet are padding, never TLVs.
+    #[schema(default = false)]
+    pub no_tlv: Option<bool>,
+    /// The loop guard does not apply.
+    #[schema(default = false)]
+    pub loop_exempt: Option<bool>,
+    /// Format of timestamps, where it is not the reflector's: `ntp` or `ptp`.
+    #[schema(pattern = "^(ntp|ptp)$", example = "ntp")]
+    pub timestamp_format: Option<String>,
+    /// Pattern that padding is compared with where a packet states no Bit Error Pattern, in hex; none given for ff00.
+    #[schema(pattern = "^(0x)?([0-9A-Fa-f]{2})+$", example = "ff00")]
+    pub bit_error_pattern: Option<String>,
+}
+
+/// The configuration for the session that the path names.
+#[derive(Debug, ToSchema)]
+pub struct SessionChangeBody {
+    /// Key of base packets. Where none is given the keys stay; null removes them. Write-only.
+    #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]", example = "a shared secret")]
+    pub key: Option<String>,
+    /// Key of HMAC TLVs, in the same form. Write-only.
+    #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]")]
+    pub tlv_key: Option<String>,
+    /// The octets after the base packet are padding, never TLVs.
+    #[schema(default = false)]
+    pub no_tlv: Option<bool>,
+    /// The loop guard does not apply.
+    #[schema(default = false)]
+    pub loop_exempt: Option<bool>,
+    /// Format of timestamps, where it is not the reflector's: `ntp` or `ptp`.
+    #[schema(pattern = "^(ntp|ptp)$", example = "ptp")]
+    pub timestamp_format: Option<String>,
+    /// Pattern that padding is compared with where a packet states no Bit Error Pattern, in hex; none given for ff00.
+    #[schema(pattern = "^(0x)?([0-9A-Fa-f]{2})+$", example = "a5a5")]
+    pub bit_error_pattern: Option<String>,
+}
+
+/// Keys that take the place of those there are.
+#[derive(Debug, ToSchema)]
+pub struct KeysBody {
+    /// Key of base packets: the octets themselves, `hex:…` or `base64:…`. None given keeps those there are, null removes them.
+    #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]", example = "a shared secret")]
+    pub key: Option<String>,
+    /// Key of HMAC TLVs, in the same form.
+    #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]")]
+    pub tlv_key: Option<String>,
+}
+
+/// The newer keys of a change-over.
+#[derive(Debug, ToSchema)]
+#[schema(min_properties = 1)]
+pub struct NewerKeysBody {
+    /// Key of base packets.
+    #[schema(
+        write_only,
+        nullable = false,
+        min_length = 1,
+        max_length = 1024,
+        pattern = "[^\\n]",
+        example = "a newer secret"
+    )]
+    pub key: Option<String>,
+    /// Key of HMAC TLVs.
+    #[schema(write_only, nullable = false, min_length = 1, max_length = 1024, pattern = "[^\\n]")]
+    pub tlv_key: Option<String>,
+}
+
+/// A session to be provisioned, in the earlier implementation's words.
+#[derive(Debug, ToSchema)]
+pub struct NamesakeSessionBody {
+    /// Address of the Session-Sender: unicast.
+    #[schema(example = "192.0.2.1")]
+    pub src_ip: String,
+    /// Its port; 0 for any.
+    #[schema(example = 0)]
+    pub src_port: u16,
+    /// Our address; `0.0.0.0` or `::` for any.
+    #[schema(example = "0.0.0.0")]
+    pub dst_ip: String,
+    /// Our port: one that is listened on.
+    #[schema(example = 862)]
+    pub dst_port: u16,
+    /// Session-Sender Identifier; 0 for senders that use none.
+    #[schema(example = 61183)]
+    pub ssid: u16,
+    /// Key of base packets, which makes the session authenticated: the octets themselves. Write-only.
+    #[schema(write_only, min_length = 1, max_length = 1024, example = "a shared secret")]
+    pub key: Option<String>,
+    /// Pattern that padding is compared with where a packet states no Bit Error Pattern, in hex; none given for ff00.
+    #[schema(pattern = "^(0x)?([0-9A-Fa-f]{2})+$", example = "ff00")]
+    pub ber: Option<String>,
+}
+
+/// A session that was provisioned: what was posted, except the key.
+#[derive(Debug, ToSchema)]
+pub struct NamesakeConfirmation {
+    /// Address of the Session-Sender.
+    pub src_ip: String,
+    /// Its port.
+    pub src_port: u16,
+    /// Our address.
+    pub dst_ip: String,
+    /// Our port.
+    pub dst_port: u16,
+    /// Session-Sender Identifier.
+    pub ssid: u16,
+    /// The pattern.
+    pub ber: Option<String>,
+}
+
+/// A target of heartbeats.
+#[derive(Debug, ToSchema)]
+pub struct HeartbeatBody {
+    /// Address with or without a port; STAMP's own, 862, where there is none.
+    #[schema(example = "192.0.2.1:8620")]
+    pub target: String,
+    /// Time from one to the next.
+    #[schema(minimum = 1, maximum = 65535, example = 5)]
+    pub interval_seconds: u16,
+}
+
+/// One event of the stream.
+#[derive(Debug, ToSchema)]
+pub struct StreamedEvent {
+    /// `session`, `sessions`, `settings`, `counters` or `dropped`.
+    #[schema(example = "session")]
+    pub event: String,
+    /// JSON: `{"id", "change"}`, `{"created", "expired"}`, `{"settings"}`, `{"counters"}` or `{"missed"}`.
+    #[schema(example = json!("{\"id\":\"192.0.2.1,0,0.0.0.0,862,61183\",\"change\":\"created\"}"))]
+    pub data: serde_json::Value,
+}

@@ -1,0 +1,196 @@
+//! Fetches a document by HTTP, with TLS or without, with an end to everything: time, octets, redirects (none).
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use futures_util::StreamExt;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::api::tls_client::{bearer, explained, server_name, trust};
+
+/// Time for all of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Octets of a document at most.
+pub const MAX_DOCUMENT: usize = 4 << 20;
+
+/// Name of the setting with the certificates to trust.
+const CA_FILE: &str = "ca-file";
+/// Likewise with the token.
+const TOKEN_FILE: &str = "bearer-token-file";
+
+/// The location of a document: `http://HOST[:PORT]/PATH`, or the same with `https`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    is_tls: bool,
+    authority: String,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl FromStr for Url {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("`{text}` is no address of a document that can be fetched: write http[s]://HOST[:PORT]/PATH");
+        let uri: hyper::Uri = text.parse().map_err(|_| wrong())?;
+        let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(wrong());
+        };
+        if authority.as_str().contains('@') {
+            return Err("a password in the address would be seen in logs; leave it out".into());
+        }
+        let is_tls = scheme == "https";
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self {
+            is_tls,
+            authority: authority.to_string(),
+            host,
+            port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
+            path: uri.path_and_query().map_or("/".into(), ToString::to_string),
+        })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.path)
+    }
+}
+
+/// A document's address with what it takes to ask there.
+#[derive(Clone)]
+pub struct Address {
+    /// Its location.
+    pub url: Url,
+    /// By what a server with TLS is known; none is there for one without.
+    trust: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// The file with the token.
+    token: Option<PathBuf>,
+}
+
+impl PartialEq for Address {
+    /// Compares locations. The roots of trust are read for each configuration, and do not make another document.
+    fn eq(&self, other: &Self) -> bool {
+        self.url == other.url && self.token == other.token
+    }
+}
+
+impl Eq for Address {}
+
+impl Address {
+    /// Reads the certificates, and looks whether there is a token. The error has the setting and what to do.
+    pub fn new(url: &str, ca: Option<&Path>, token: Option<PathBuf>) -> Result<Self, (&'static str, String)> {
+        let url: Url = url.parse().map_err(|what| ("url", what))?;
+        let trust = match (url.is_tls, ca) {
+            (true, ca) => {
+                let config = trust(ca, CA_FILE).map_err(|what| (CA_FILE, what))?;
+                Some((config, server_name(&url.host).map_err(|what| ("url", what))?))
+            }
+            (false, None) => None,
+            (false, Some(_)) => return Err((CA_FILE, "is for https:// addresses; leave it out, or ask by TLS".into())),
+        };
+        if let Some(path) = &token {
+            bearer(path).map_err(|what| (TOKEN_FILE, what))?;
+        }
+        Ok(Self { url, trust, token })
+    }
+}
+
+/// The document's text; the error says what went wrong.
+pub async fn fetch(address: &Address, refresh: Duration) -> Result<String, String> {
+    let fetched = tokio::time::timeout(PATIENCE, get(address, refresh)).await;
+    fetched.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
+}
+
+async fn get(address: &Address, refresh: Duration) -> Result<String, String> {
+    let Address { url, trust, token } = address;
+    let mut request = Request::get(&url.path)
+        .header(header::HOST, &url.authority)
+        .header(header::ACCEPT, "application/json")
+        .header(header::USER_AGENT, concat!("teaparty/", env!("CARGO_PKG_VERSION")))
+        // As Prometheus tells its own.
+        .header("X-Prometheus-Refresh-Interval-Seconds", refresh.as_secs().to_string());
+    if let Some(path) = token {
+        let path = path.clone();
+        let token = tokio::task::spawn_blocking(move || bearer(&path)).await.map_err(|error| error.to_string())??;
+        request = request.header(header::AUTHORIZATION, token);
+    }
+    let request = request.body(Body::empty()).map_err(|error| error.to_string())?;
+    let stream = TcpStream::connect((url.host.as_str(), url.port)).await;
+    let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
+    match trust {
+        None => exchange(stream, request).await,
+        Some((config, name)) => {
+            let stream = TlsConnector::from(config.clone()).connect(name.clone(), stream).await;
+            let stream = stream.map_err(|error| format!("no TLS: {}", explained(error, CA_FILE)))?;
+            exchange(stream, request).await
+        }
+    }
+}
+
+/// Sends the request and takes the answer in.
+async fn exchange<S>(stream: S, request: Request<Body>) -> Result<String, String>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let shaken = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = shaken.map_err(|error| format!("does not speak HTTP: {error}"))?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(|error| format!("no answer: {error}"))?;
+        if response.status() != StatusCode::OK {
+            return Err(format!("answers {}", response.status()));
+        }
+        let mut body = Body::new(response.into_body()).into_data_stream();
+        let mut document = Vec::new();
+        while let Some(part) = body.next().await {
+            let part: Bytes = part.map_err(|error| format!("breaks off: {error}"))?;
+            if document.len() + part.len() > MAX_DOCUMENT {
+                return Err(format!("is longer than {} MiB", MAX_DOCUMENT >> 20));
+            }
+            document.extend_from_slice(&part);
+        }
+        String::from_utf8(document).map_err(|_| "is not UTF-8".to_owned())
+    };
+    // The connection lives as long as the exchange does, which learns by itself when it ends: what came before is there yet.
+    let driven = async {
+        let _ = connection.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        result = exchange => result,
+        () = driven => Err("the connection has ended".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_apart() {
+        let url: Url = "http://[::1]:8080/targets?a=b".parse().unwrap();
+        assert_eq!((url.host.as_str(), url.port, url.path.as_str()), ("::1", 8080, "/targets?a=b"));
+        assert_eq!(url.to_string(), "http://[::1]:8080/targets?a=b");
+        let url: Url = "http://sd.example".parse().unwrap();
+        assert_eq!((url.host.as_str(), url.port, url.path.as_str()), ("sd.example", 80, "/"));
+        let url: Url = "https://sd.example/x".parse().unwrap();
+        assert_eq!((url.is_tls, url.port, url.to_string().as_str()), (true, 443, "https://sd.example/x"));
+        for wrong in ["sd.example/x", "ftp://sd.example/", "http:///x", "http://u:p@sd.example/", ""] {
+            assert!(wrong.parse::<Url>().is_err(), "{wrong}");
+        }
+    }
+}

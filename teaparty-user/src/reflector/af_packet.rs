@@ -1,0 +1,200 @@
+//! The link engine: answers frames that a packet socket brings, where no XDP program runs and `--link-layer` asks for it.
+//!
+//! What sockets do not tell is in sight then, as for XDP: MAC addresses, and the IP headers whole. The listening sockets
+//! hold the ports and answer what does not fit into one IP packet, which they get reassembled; all else is kept from
+//! them, so that nothing is answered twice. A datagram that was fragmented although it would have fitted is put together here.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use teaparty_common::frame::{Frame, Tags, UDP_LEN, parse_headers};
+use teaparty_common::maps::{Clock, MacCheck, PuntHeader, RecordKind, SessionKey, check_macs as check_macs_of};
+use teaparty_common::packet_buf::{PacketBuf, ReadOnlyBuf, SliceBuf};
+use teaparty_common::reflect::{PacketMeta, Reason};
+
+use super::burst_scheduler;
+use super::context::{Counters, Notice, Shared};
+use super::frame_replies::{Exits, Framed};
+use super::reassembly::{Fragment, Limits, PATIENCE_NS, Reassembly};
+use super::slow_path;
+use super::snapshot::View;
+use super::udp::{BATCH, Losses, SEND_BATCH};
+use crate::clock::{Clock as _, SystemClock};
+use crate::net::batch::{ReceiveBatch, Received};
+use crate::net::cbpf::longest;
+use crate::net::packet::FrameSocket;
+use crate::net::poll::wait;
+
+/// Octets of the longest frame: the largest IP packet behind its headers and tags.
+const MAX_FRAME: usize = 65_535 + 64;
+/// Offset of a VLAN tag in a frame.
+const TAG_AT: usize = 12;
+
+/// Answers until asked to stop, which `wake` becoming readable makes it notice.
+pub fn run(shared: &Arc<Shared>, frames: &FrameSocket, exits: &Exits, wake: &impl AsFd) {
+    let mut requests = ReceiveBatch::new(BATCH, MAX_FRAME);
+    let mut framed = Framed::new(shared, &shared.tally.socket, exits);
+    let mut frame = Vec::with_capacity(2048);
+    let mut losses = Losses::default();
+    let mut reassembly = Reassembly::default();
+    while !shared.is_stopping() {
+        // Incomplete datagrams are counted even if no packet follows.
+        let patience = (!reassembly.is_empty()).then_some(Duration::from_nanos(PATIENCE_NS));
+        let waited = wait(&[frames, wake], patience);
+        reassembly
+            .expire(SystemClock.monotonic_ns(), &mut |reason, packets| count(&shared.tally.socket, reason, packets));
+        if let Ok(false) = waited {
+            continue;
+        }
+        if let Err(error) = waited {
+            shared.notify(Notice::Failed { what: format!("the link engine cannot wait for packets: {error}") });
+            return;
+        }
+        if let Err(error) = frames.receive(&mut requests) {
+            // The interface may be down for a while; the kernel says so once.
+            tracing::debug!(%error, "cannot receive frames");
+            continue;
+        }
+        let (view, clock) = (shared.view(), shared.clock());
+        for request in requests.iter() {
+            restore(&request, &mut frame);
+            let mut admitted = admit(shared, &view, &clock, &request, &mut frame);
+            if matches!(admitted, Err(Reason::Fragment)) {
+                let Some(whole) = gather(&mut reassembly, &view, &frame, &shared.tally.socket) else { continue };
+                frame = whole;
+                admitted = admit(shared, &view, &clock, &request, &mut frame);
+            }
+            match admitted {
+                Ok(header) => burst_scheduler::take_frame(shared, &mut framed, &header, &mut frame, &view, &clock),
+                Err(reason) => shared.tally.socket.count(reason),
+            }
+            if framed.pending() >= SEND_BATCH {
+                framed.flush(&clock);
+            }
+        }
+        framed.flush(&clock);
+        losses.count(&requests, &shared.tally.socket);
+    }
+}
+
+/// The frame as it was on the link, with the VLAN tag that the kernel has taken out.
+fn restore(request: &Received<'_>, frame: &mut Vec<u8>) {
+    frame.clear();
+    frame.extend_from_slice(request.payload);
+    if let (Some(tag), true) = (request.vlan, frame.len() >= TAG_AT) {
+        frame.splice(TAG_AT..TAG_AT, tag);
+    }
+}
+
+/// Keeps a fragment of a datagram that may be for us, and gives the frame of the whole datagram with the last one. What is
+/// not given is counted.
+fn gather(reassembly: &mut Reassembly, view: &View, frame: &[u8], counters: &Counters) -> Option<Vec<u8>> {
+    let fragment = Fragment::parse(frame).and_then(|fragment| may_be_ours(view, &fragment, frame).map(|()| fragment));
+    let fragment = match fragment {
+        Ok(fragment) => fragment,
+        Err(reason) => {
+            counters.count(reason);
+            return None;
+        }
+    };
+    let longest = longest(view.interface.mtu, fragment.is_ipv6()) as usize;
+    let limits = Limits { longest, listens: &|port| view.listens(port) };
+    let mut count = |reason, packets| count(counters, reason, packets);
+    reassembly.take(&fragment, frame, SystemClock.monotonic_ns(), &limits, &mut count)
+}
+
+/// Refuses a fragment whose datagram would be refused for its addresses, so that nothing is kept of it.
+fn may_be_ours(view: &View, fragment: &Fragment, frame: &[u8]) -> Result<(), Reason> {
+    let key = &fragment.key;
+    check_macs(view, &ReadOnlyBuf(frame), key.tags)?;
+    // Its ports are known with the first one: any but 0, which nobody sends from, stands for them.
+    view.book.check((&key.source, 1), &key.destination, key.tags)?;
+    if view.allows(&key.source) { Ok(()) } else { Err(Reason::NotAllowed) }
+}
+
+fn count(counters: &Counters, reason: Reason, packets: u32) {
+    (0..packets).for_each(|_| counters.count(reason));
+}
+
+/// Checks the MAC addresses as the kernel program does.
+fn check_macs(view: &View, frame: &impl PacketBuf, tags: Tags) -> Result<(), Reason> {
+    let has_none = view.interface.has_no_mac();
+    match check_macs_of(frame, view.book.mac(tags, &view.interface), has_none) {
+        MacCheck::Right => Ok(()),
+        MacCheck::OtherDestination => Err(Reason::NotOurAddress),
+        MacCheck::GroupSource => Err(Reason::InvalidSource),
+    }
+}
+
+/// Decides whether a frame may be answered, and gathers what is known about it, as the kernel program does.
+fn admit(
+    shared: &Shared,
+    view: &View,
+    clock: &Clock,
+    request: &Received<'_>,
+    octets: &mut [u8],
+) -> Result<PuntHeader, Reason> {
+    if request.is_truncated {
+        return Err(Reason::LongPacket);
+    }
+    let len = octets.len();
+    let bytes = SliceBuf(octets);
+    let frame = parse_headers(&bytes, len)?;
+    let (source, destination) = frame.addresses(&bytes).ok_or(Reason::MalformedHeader)?;
+    let source_mac = Frame::source_mac(&bytes).ok_or(Reason::MalformedHeader)?;
+    let tags = frame.tags(&bytes).ok_or(Reason::MalformedHeader)?;
+    if !view.listens(frame.destination_port) {
+        return Err(Reason::NotOurPort);
+    }
+    if frame.mixes_families(&source, &destination) {
+        return Err(if source.is_ipv4() { Reason::InvalidSource } else { Reason::NotOurAddress });
+    }
+    check_macs(view, &bytes, tags)?;
+    if frame.payload_len + UDP_LEN > longest(view.interface.mtu, frame.is_ipv6) as usize {
+        // The sockets' part.
+        return Err(Reason::PuntUnavailable);
+    }
+    if frame.is_ipv6 && frame.checksum == 0 {
+        return Err(Reason::ChecksumMissing);
+    }
+    let mut key = SessionKey {
+        source,
+        destination,
+        source_port: frame.source_port,
+        destination_port: frame.destination_port,
+        ..SessionKey::default()
+    };
+    let payload = &octets[frame.payload_at()..frame.payload_at() + frame.payload_len];
+    let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
+    let received_ns = slow_path::arrival_ns(received, clock);
+    let session_flags = shared.admit((&mut key, tags), payload, view, received_ns)?;
+    let format = slow_path::format(session_flags, &view.config.policy);
+    let meta = PacketMeta {
+        received_ns,
+        receive_timestamp: slow_path::wire_time(received, format, clock),
+        source,
+        destination,
+        interface: view.interface.index,
+        source_port: frame.source_port,
+        destination_port: frame.destination_port,
+        error_estimate: slow_path::error_estimate(format, clock),
+        source_mac,
+        timestamp_information: clock.timestamp_information,
+        ttl: frame.ttl,
+        traffic_class: frame.traffic_class,
+        flags: PacketMeta::UNASSIGNED | PacketMeta::HAS_MAC,
+        ..PacketMeta::default()
+    };
+    Ok(PuntHeader {
+        kind: RecordKind::Frame as u32,
+        reason: Reason::Reflected as u32,
+        frame_len: len as u32,
+        payload_len: frame.payload_len as u32,
+        ip_at: frame.ip_at as u16,
+        payload_at: frame.payload_at() as u16,
+        session_flags,
+        key,
+        meta,
+    })
+}

@@ -1,0 +1,99 @@
+//! Replies that follow the first one at an interval (RFC 10052 §3), each made again when its moment comes.
+//!
+//! A thread of its own sends them, so that a slow burst holds up nobody. Moments are absolute: one reply that is late
+//! does not make the next ones later. Each reply goes the way of the first: keys, policy and session are looked at as
+//! they are then, and replies that are no longer allowed are not sent.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use teaparty_common::maps::{Clock, PuntHeader};
+use teaparty_common::reflect::PacketMeta;
+
+use super::burst_queue::{Burst, Request};
+use super::context::{Counters, Notice, Shared};
+use super::frame_replies::{Exits, Framed};
+use super::snapshot::View;
+use super::test_packet_control::Control;
+use super::udp::Datagrams;
+use crate::clock::{Clock as _, SystemClock};
+use crate::net::poll::wait;
+
+/// Answers a frame, and notes what is to follow the reply.
+pub fn take_frame(
+    shared: &Arc<Shared>,
+    framed: &mut Framed<'_>,
+    header: &PuntHeader,
+    frame: &mut [u8],
+    view: &View,
+    clock: &Clock,
+) {
+    let Some(more) = framed.take(header, frame, view, clock, Control::First(&shared.bursts)) else { return };
+    // At once: the next packet of the session must find that this one was before it, and the others count from now.
+    let now_ns = SystemClock.monotonic_ns();
+    framed.flush(clock);
+    shared.agenda.add(more, now_ns, Request::Frame(Box::new(*header), (&*frame).into()));
+}
+
+/// Sends what is to follow until asked to stop, which `wake` becoming readable makes it notice. Frames are counted in
+/// `counters`.
+pub fn run(shared: &Arc<Shared>, counters: &Counters, exits: &Exits, wake: &impl AsFd) {
+    let mut framed = Framed::new(shared, counters, exits);
+    let mut datagrams = Datagrams::new(shared);
+    while !shared.is_stopping() {
+        while let Some(burst) = shared.agenda.due() {
+            if shared.is_stopping() {
+                return;
+            }
+            send_next(shared, burst, &mut framed, &mut datagrams, exits);
+        }
+        if let Err(error) = wait(&[&shared.agenda.alarm, wake], None) {
+            shared.notify(Notice::Failed { what: format!("the pacing of replies cannot wait: {error}") });
+            return;
+        }
+    }
+}
+
+/// Sends a burst's next reply at its moment, and puts the burst back where there are more.
+fn send_next(
+    shared: &Arc<Shared>,
+    mut burst: Burst,
+    framed: &mut Framed<'_>,
+    datagrams: &mut Datagrams<'_>,
+    exits: &Exits,
+) {
+    let (view, clock) = (shared.view(), shared.clock());
+    let control = Control::Again(burst.more.replies);
+    let is_made = match &mut burst.request {
+        Request::Frame(header, frame) => {
+            let mut header = **header;
+            header.meta.flags |= PacketMeta::UNASSIGNED;
+            framed.take(&header, frame, &view, &clock, control);
+            framed.pending() > 0
+        }
+        Request::Datagram(datagram, payload) => {
+            datagrams.take(datagram, payload, &view, &clock, control);
+            datagrams.pending() > 0
+        }
+    };
+    if !is_made {
+        // Its session is gone, or nobody is allowed this any more.
+        return;
+    }
+    while SystemClock.monotonic_ns() < burst.at_ns {
+        std::hint::spin_loop();
+    }
+    match &burst.request {
+        Request::Frame(..) => framed.flush(&clock),
+        Request::Datagram(datagram, _) => {
+            if let Some(socket) = exits.sockets.get(datagram.socket) {
+                datagrams.flush(&clock, socket);
+            }
+        }
+    }
+    burst.left -= 1;
+    burst.at_ns += u64::from(burst.more.replies.interval_ns);
+    if burst.left > 0 {
+        shared.agenda.put_back(burst);
+    }
+}

@@ -1,0 +1,236 @@
+//! What the engines of one interface share, with each other and with the controller's own task.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use teaparty_common::frame::Tags;
+use teaparty_common::maps::{Clock, Session, SessionKey};
+use teaparty_common::packet_buf::ReadOnlyBuf;
+use teaparty_common::reflect::{self, Policy, REASON_SLOTS, Reason};
+use teaparty_common::tlv::access_report::AccessReport;
+use teaparty_common::wire::Mode;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::burst_limits::Bursts;
+use super::burst_queue::Agenda;
+use super::kernel_session_store::KernelLedger;
+use super::loop_log::LoopLog;
+use super::residence_histogram::Residence;
+use super::session_store::Ledger;
+use super::sessions::SessionTable;
+use super::snapshot::View;
+use crate::net::raw::RawV6;
+use crate::sync::locked;
+
+/// Shared state of one interface.
+pub struct Shared {
+    view: RwLock<Arc<View>>,
+    clock: RwLock<Clock>,
+    /// Sessions that the controller owns.
+    pub table: Mutex<SessionTable>,
+    /// The kernel's ledger, where an XDP program runs.
+    pub kernel: Option<KernelLedger>,
+    /// The grants of several replies to one request.
+    pub bursts: Arc<Bursts>,
+    /// Replies that are still to follow.
+    pub agenda: Agenda,
+    /// Sources whose packets the loop guard drops.
+    pub loops: LoopLog,
+    /// The counters.
+    pub tally: Arc<Tally>,
+    raw: OnceLock<Option<RawV6>>,
+    is_stopping: AtomicBool,
+    notices: UnboundedSender<Notice>,
+}
+
+/// A message of an engine.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A Session-Sender has reported on its access network.
+    AccessReport {
+        /// Its session.
+        key: SessionKey,
+        /// The report.
+        report: AccessReport,
+    },
+    /// An engine has ended without being asked to.
+    Failed {
+        /// The engine, and the reason.
+        what: String,
+    },
+}
+
+impl Shared {
+    /// The state of an interface at the start.
+    pub fn new(
+        view: View,
+        clock: Clock,
+        kernel: Option<KernelLedger>,
+        notices: UnboundedSender<Notice>,
+        agenda: Agenda,
+        tally: Arc<Tally>,
+    ) -> Self {
+        Self {
+            table: Mutex::new(SessionTable::new(view.config.max_sessions)),
+            view: RwLock::new(Arc::new(view)),
+            clock: RwLock::new(clock),
+            kernel,
+            bursts: Arc::default(),
+            agenda,
+            loops: LoopLog::default(),
+            tally,
+            raw: OnceLock::new(),
+            is_stopping: AtomicBool::new(false),
+            notices,
+        }
+    }
+
+    /// The state of the same interface where no program answers any more: sessions are the controller's, those among them
+    /// that the kernel has begun. The engines of this one must have ended.
+    pub fn without_kernel(&self, agenda: Agenda, begun: Vec<(SessionKey, Session)>) -> Self {
+        let view = (*self.view()).clone();
+        let next = Self::new(view.clone(), self.clock(), None, self.notices.clone(), agenda, self.tally.clone());
+        {
+            let mut table = locked(&next.table);
+            std::mem::swap(&mut *table, &mut *locked(&self.table));
+            for (key, session) in begun.into_iter().filter(|(_, session)| !session.has(Session::AUTHENTICATED)) {
+                table.take_over(key, session, &view);
+            }
+        }
+        next
+    }
+
+    /// The configuration as it is now.
+    pub fn view(&self) -> Arc<View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another configuration in force.
+    pub fn set_view(&self, view: View) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    /// The clock's state as it was last read.
+    pub fn clock(&self) -> Clock {
+        *self.clock.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes the clock's state.
+    pub fn set_clock(&self, clock: Clock) {
+        *self.clock.write().unwrap_or_else(PoisonError::into_inner) = clock;
+    }
+
+    /// The ledger for sessions that are authenticated, or not.
+    pub fn ledger(&self, is_authenticated: bool) -> &dyn Ledger {
+        match &self.kernel {
+            Some(kernel) if !is_authenticated => kernel,
+            _ => &self.table,
+        }
+    }
+
+    /// The socket for whole IPv6 packets, opened when it is first asked for; `None` where that is refused.
+    pub fn raw(&self) -> Option<&RawV6> {
+        let open = || {
+            let refused =
+                |error: &std::io::Error| tracing::warn!(%error, "no replies along SRv6 segments, raw IPv6 socket");
+            RawV6::open().inspect_err(refused).ok()
+        };
+        self.raw.get_or_init(open).as_ref()
+    }
+
+    /// Tells the controller's task.
+    pub fn notify(&self, notice: Notice) {
+        // It may be gone already when the reflector ends.
+        let _ = self.notices.send(notice);
+    }
+
+    /// Decides whether a packet may be answered where no kernel program has: completes its key, which comes without SSID,
+    /// and gives the flags of its session. `tags` are the VLAN tags of its frame, which came at `received_ns` of CLOCK_MONOTONIC.
+    pub fn admit(
+        &self,
+        (key, tags): (&mut SessionKey, Tags),
+        payload: &[u8],
+        view: &View,
+        received_ns: u64,
+    ) -> Result<u32, Reason> {
+        let ssid = |mode| reflect::ssid(&ReadOnlyBuf(payload), payload.len(), mode);
+        if !view.config.policy.has(Policy::NO_TLV | Policy::IGNORE_SSID) {
+            key.ssid = ssid(Mode::Unauthenticated);
+        }
+        let ssid_authenticated = ssid(Mode::Authenticated);
+        let admitted = locked(&self.table).admit((key, tags), ssid_authenticated, view, received_ns);
+        if admitted == Err(Reason::LoopGuard) {
+            if reflect::is_heartbeat(&ReadOnlyBuf(payload), payload.len(), &view.config.policy) {
+                return Err(Reason::Heartbeat);
+            }
+            self.loops.note(key);
+        }
+        admitted
+    }
+
+    /// Asks the engines to end. They look when something wakes them.
+    pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Returns true if the engines are to end.
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+}
+
+/// The controller's counters of an interface: they go on when the interface has been away.
+pub struct Tally {
+    /// Packets that the ring engine has dealt with.
+    pub ring: Counters,
+    /// Packets that the socket engine has dealt with.
+    pub socket: Counters,
+    /// Replies of the XDP program that the driver could not send.
+    pub transmit_errors: AtomicU64,
+    /// The kernel's counts in maps that are no longer in use.
+    pub earlier_xdp: Mutex<KernelCounts>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            ring: Counters::default(),
+            socket: Counters::default(),
+            transmit_errors: AtomicU64::new(0),
+            earlier_xdp: Mutex::new([0; REASON_SLOTS]),
+        }
+    }
+}
+
+/// Packets by the way they ended in the kernel, by [`Reason`] as a number.
+pub type KernelCounts = [u64; REASON_SLOTS];
+
+/// The counters of an engine: packets by the way they ended, and the residence time of those that were answered.
+pub struct Counters {
+    packets: [AtomicU64; REASON_SLOTS],
+    /// T3 − T2 of replies.
+    pub residence: Residence,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { packets: [const { AtomicU64::new(0) }; REASON_SLOTS], residence: Residence::default() }
+    }
+}
+
+impl Counters {
+    /// Counts one packet.
+    pub fn count(&self, reason: Reason) {
+        self.packets[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts this many packets that did not even get to us.
+    pub fn count_lost(&self, packets: u32) {
+        self.packets[Reason::RingFull as usize].fetch_add(packets.into(), Ordering::Relaxed);
+    }
+
+    /// Packets that ended so.
+    pub fn get(&self, reason: Reason) -> u64 {
+        self.packets[reason as usize].load(Ordering::Relaxed)
+    }
+}

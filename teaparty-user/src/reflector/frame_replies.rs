@@ -1,0 +1,191 @@
+//! Frames answered by frames, or routed where their TLVs ask for that: what the engines share that get whole frames.
+
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
+
+use teaparty_common::maps::{Clock, PuntHeader, Session};
+use teaparty_common::reflect::{Disposition, PacketMeta, Reason};
+use teaparty_common::tlv::return_path::ReturnPathRequest;
+
+use super::context::{Counters, Shared};
+use super::punted_frame::{Punted, Reply};
+use super::reply_record;
+use super::slow_path::{self, Answer, Job, More};
+use super::snapshot::View;
+use super::srv6::Segmented;
+use super::test_packet_control::Control;
+use super::tlv_env::Headers;
+use super::udp::{self, SEND_BATCH, SEND_PATIENCE};
+use crate::clock::{Clock as _, SystemClock};
+use crate::net::address::ip;
+use crate::net::batch::SendBatch;
+use crate::net::packet::{FrameBatch, PacketSocket};
+use crate::net::socket::Socket;
+
+/// The ports that replies leave by.
+pub struct Exits {
+    /// Frames, on the interface that the requests come by. `None` on loopback, whose addresses the stack refuses in
+    /// frames that do not come out of it.
+    pub packet: Option<PacketSocket>,
+    /// The listening sockets, for replies that are routed.
+    pub sockets: Vec<Arc<Socket>>,
+}
+
+/// Replies under way to frames that came together.
+pub struct Framed<'a> {
+    shared: &'a Shared,
+    counters: &'a Counters,
+    exits: &'a Exits,
+    payload: Vec<u8>,
+    frames: FrameBatch,
+    framed: Vec<(Answer, Reply)>,
+    routed: Vec<(SendBatch, Vec<Answer>)>,
+    segmented: Segmented,
+    pending: usize,
+}
+
+impl<'a> Framed<'a> {
+    /// None yet; counted in `counters`.
+    pub fn new(shared: &'a Shared, counters: &'a Counters, exits: &'a Exits) -> Self {
+        Self {
+            shared,
+            counters,
+            exits,
+            payload: Vec::with_capacity(2048),
+            frames: FrameBatch::default(),
+            framed: Vec::with_capacity(SEND_BATCH),
+            routed: exits.sockets.iter().map(|_| (SendBatch::new(), Vec::new())).collect(),
+            segmented: Segmented::default(),
+            pending: 0,
+        }
+    }
+
+    /// Replies that [`Framed::flush`] is to send.
+    pub fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Everything that comes before T3, for one frame and what is known about it: the first nine fields of `header` but
+    /// the lengths. Gives what is to follow the reply; the reason that there is none is counted.
+    pub fn take(
+        &mut self,
+        header: &PuntHeader,
+        frame: &mut [u8],
+        view: &View,
+        clock: &Clock,
+        control: Control<'_>,
+    ) -> Option<More> {
+        match self.prepare(header, frame, view, clock, control) {
+            Ok(more) => {
+                self.pending += 1;
+                more
+            }
+            Err(reason) => {
+                self.counters.count(reason);
+                None
+            }
+        }
+    }
+
+    fn prepare(
+        &mut self,
+        header: &PuntHeader,
+        frame: &mut [u8],
+        view: &View,
+        clock: &Clock,
+        control: Control<'_>,
+    ) -> Result<Option<More>, Reason> {
+        let punted = Punted::parse(frame).map_err(|reason| {
+            // The kernel has found the datagram before; what it would pass can't be passed any more.
+            if reason.disposition() == Disposition::Drop { reason } else { Reason::Internal }
+        })?;
+        self.payload.clear();
+        self.payload.extend_from_slice(punted.payload());
+        let mut meta = header.meta;
+        if !view.config.is_stateful {
+            meta.flags &= !PacketMeta::STATEFUL;
+        }
+        let is_authenticated = header.session_flags & Session::AUTHENTICATED != 0;
+        let format = slow_path::format(header.session_flags, &view.config.policy);
+        meta.error_estimate = slow_path::error_estimate(format, clock);
+        if slow_path::looks_back(&self.payload, header.session_flags, view) {
+            self.flush(clock);
+            slow_path::recall(&mut meta, self.shared.ledger(is_authenticated));
+        }
+        let headers =
+            Headers { fixed: Some(punted.fixed_header()), extensions: punted.extension_headers(), tags: punted.tags() };
+        let has_segments = &|| self.shared.raw().is_some();
+        let job = Job { key: header.key, session_flags: header.session_flags, meta, headers, has_segments, control };
+        let ledger = self.shared.ledger(is_authenticated);
+        let mut answer = slow_path::answer(job, &mut self.payload, view, ledger)?;
+        let more = answer.more.take();
+        if let Some(ReturnPathRequest::Segments(segments)) = answer.path_request {
+            self.segmented.push(answer, &self.payload, segments);
+            return Ok(more);
+        }
+        let is_routed =
+            matches!(answer.path_request, Some(ReturnPathRequest::Address(_))) || self.exits.packet.is_none();
+        if !is_routed {
+            let reply = self.frames.push(|out| punted.reply(&answer.reply_options, &self.payload, out));
+            self.framed.push((answer, reply.ok_or(Reason::Internal)?));
+            return Ok(more);
+        }
+        let (source, port) = (ip(&header.key.source), header.key.source_port);
+        let exit = self.exits.sockets.iter().position(|socket| {
+            socket
+                .local_addr()
+                .is_ok_and(|local| local.port() == header.key.destination_port && local.is_ipv6() == source.is_ipv6())
+        });
+        let exit = exit.ok_or(Reason::SendFailed)?;
+        let peer = match source {
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => SocketAddrV6::new(v6, port, 0, meta.interface).into(),
+            other => SocketAddr::new(other, port),
+        };
+        let to = udp::outgoing(&answer, peer, meta.interface);
+        let (batch, answers) = &mut self.routed[exit];
+        batch.push(&to, &self.payload);
+        answers.push(answer);
+        Ok(more)
+    }
+
+    /// Seals what is pending with T3 and sends it.
+    pub fn flush(&mut self, clock: &Clock) {
+        if self.pending == 0 {
+            return;
+        }
+        for ((batch, answers), socket) in self.routed.iter_mut().zip(&self.exits.sockets) {
+            if !answers.is_empty() {
+                udp::send(self.shared, self.counters, clock, socket, batch, answers);
+                batch.clear();
+                answers.clear();
+            }
+        }
+        if let (Some(packet), false) = (&self.exits.packet, self.framed.is_empty()) {
+            self.send_frames(clock, packet);
+        }
+        self.segmented.flush(self.shared, self.counters, clock);
+        self.frames.clear();
+        self.framed.clear();
+        self.pending = 0;
+    }
+
+    /// Seals the frames with T3, settles their sessions and sends them.
+    fn send_frames(&mut self, clock: &Clock, packet: &PacketSocket) {
+        let Self { shared, counters, frames, framed, .. } = self;
+        for (index, (answer, reply)) in framed.iter().enumerate() {
+            let frame = frames.frame_mut(index);
+            let timestamp = answer.seal(reply.payload_mut(frame), || SystemClock.realtime_ns(), clock);
+            reply.finish(frame);
+            reply_record::settle(shared, answer, timestamp);
+            reply_record::note_residence(counters, answer);
+        }
+        packet.send(frames, SEND_PATIENCE, |index, is_sent| {
+            let answer = &framed[index].0;
+            if is_sent {
+                reply_record::conclude(shared, counters, answer);
+            } else {
+                counters.count(Reason::SendFailed);
+            }
+        });
+    }
+}

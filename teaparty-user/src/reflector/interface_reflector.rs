@@ -1,0 +1,471 @@
+//! The reflector on one interface: its sockets, its XDP program if it has one, and the threads that answer.
+
+use std::io::{PipeReader, PipeWriter};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use aya::maps::{MapData, RingBuf};
+use teaparty_common::maps::{Clock, SessionKey};
+use teaparty_common::reflect::Reason;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::burst_queue::Agenda;
+use super::config::{Config, XdpMode};
+use super::context::{Notice, Shared, Tally};
+use super::frame_replies::Exits;
+use super::kernel_log::{Follower, KernelLog};
+use super::loader::{self, Attachment, LoadError, Loading};
+use super::map_reader::Reader;
+use super::maps::Maps;
+use super::pinned_map::MapsError;
+use super::pins::folder::Folder;
+use super::provisioned::ProvisionedSet;
+use super::snapshot::View;
+use super::transmit::TransmitWatch;
+use super::{ReflectorError, af_packet, burst_scheduler, pins, ring, udp};
+use crate::hardening::explained;
+use crate::net::host::Host;
+use crate::net::interface::Interface;
+use crate::net::packet::{FrameSocket, PacketSocket};
+use crate::net::poll::ask_for_short_turns;
+use crate::net::socket::Socket;
+use crate::sync::locked;
+
+/// A running reflector on one interface.
+pub struct Instance {
+    /// The state that the engines share.
+    pub shared: Arc<Shared>,
+    /// One for each port and address family.
+    pub sockets: Vec<Arc<Socket>>,
+    /// The name of the interface at the start: it is awaited by that name when it has gone.
+    pub configured: String,
+    kernel: Option<Kernel>,
+    /// Why there is no program, where one was to be expected.
+    without_program: Option<String>,
+    transmit: TransmitWatch,
+    engines: Vec<JoinHandle<()>>,
+    waker: Option<PipeWriter>,
+}
+
+/// The controller's end of the XDP program.
+struct Kernel {
+    maps: Mutex<Maps>,
+    program: Program,
+}
+
+/// The state of the program.
+enum Program {
+    /// Its maps are there, and sockets answer by them.
+    Loading(Box<Loading>),
+    /// It is on the interface, and logs what it has to say as long as the follower lives.
+    Attached(Box<Attachment>, #[expect(dead_code, reason = "held, not used")] Option<Follower>),
+    /// It could not be had, or was given back.
+    Gone,
+}
+
+impl Instance {
+    /// Starts to answer with all that is configured: [`Instance::begin`] and [`Instance::attach`].
+    ///
+    /// `held` is what [`Instance::part`] has given for this interface; it is put back if the program is unavailable.
+    pub fn start(
+        (interface, host): (Interface, &Arc<Host>),
+        config: &Arc<Config>,
+        provisioned: ProvisionedSet,
+        clock: Clock,
+        notices: UnboundedSender<Notice>,
+        tally: Arc<Tally>,
+        held: &mut Option<Folder>,
+    ) -> Result<Self, ReflectorError> {
+        let mut instance = Self::begin((interface, host), config, provisioned, clock, notices, tally, held)?;
+        instance.attach(held)?;
+        Ok(instance)
+    }
+
+    /// Opens the sockets and starts to answer by them, in the sessions that the program will go on with. Goes on counting in
+    /// `tally`.
+    pub fn begin(
+        (interface, host): (Interface, &Arc<Host>),
+        config: &Arc<Config>,
+        provisioned: ProvisionedSet,
+        clock: Clock,
+        notices: UnboundedSender<Notice>,
+        tally: Arc<Tally>,
+        held: &mut Option<Folder>,
+    ) -> Result<Self, ReflectorError> {
+        let name = interface.name.clone();
+        let _span = tracing::info_span!("start", interface = name).entered();
+        let view = View::new(config.clone(), interface, host).with_provisioned(provisioned);
+        if view.addresses.is_empty() {
+            tracing::warn!(
+                interface = name,
+                "it has none of the addresses to answer for; answers begin when it gets one"
+            );
+        }
+        let transmit = TransmitWatch::new(&name, tally.clone());
+        let (mut loading, without_program) = load(&view, held)?;
+        let begun = (|| {
+            // Only now: what comes before is refused by the stack, and would wait here.
+            let sockets: Vec<Arc<Socket>> = udp::open(config, &name)?.into_iter().map(Arc::new).collect();
+            let agenda = Agenda::new()?;
+            let opened = loading.as_mut().map(|loading| loading.open(&view, &clock)).transpose()?;
+            let (maps, ledger, punts) = match opened {
+                Some(loader::Kernel { maps, punts, ledger }) => (Some(maps), Some(ledger), Some(punts)),
+                None => (None, None, None),
+            };
+            let shared = Arc::new(Shared::new(view, clock, ledger, notices, agenda, tally));
+            let (engines, waker) = run_engines(&shared, &sockets, punts)?;
+            Ok((sockets, maps, shared, engines, waker))
+        })();
+        let (sockets, maps, shared, engines, waker) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                *held = loading.and_then(Loading::give_up);
+                return Err(error);
+            }
+        };
+        let kernel = loading
+            .zip(maps)
+            .map(|(loading, maps)| Kernel { maps: Mutex::new(maps), program: Program::Loading(Box::new(loading)) });
+        let (configured, waker) = (name, Some(waker));
+        Ok(Self { shared, sockets, configured, kernel, without_program, transmit, engines, waker })
+    }
+
+    /// Has the kernel load the program and attaches it, if there is to be one. With [`XdpMode::Auto`] sockets go on where it
+    /// is unavailable; else the error ends all of it.
+    pub fn attach(&mut self, held: &mut Option<Folder>) -> Result<(), ReflectorError> {
+        let Some(kernel) = &mut self.kernel else { return Ok(()) };
+        let Program::Loading(loading) = std::mem::replace(&mut kernel.program, Program::Gone) else { return Ok(()) };
+        let view = self.shared.view();
+        let _span = tracing::info_span!("start", interface = view.interface.name).entered();
+        let mode = view.config.xdp_mode;
+        let (error, folder) = match loading.attach(&view.interface, mode) {
+            Ok((attachment, log)) => {
+                kernel.program = Program::Attached(Box::new(attachment), log.map(KernelLog::follow));
+                return Ok(());
+            }
+            Err(not_attached) => not_attached,
+        };
+        *held = folder;
+        if mode == XdpMode::Auto && error.is_optional() {
+            let error = explained(error);
+            tracing::warn!(interface = view.interface.name, error, "no XDP, sockets answer instead, slower");
+            self.go_on_without(error)
+        } else {
+            self.halt();
+            Err(error.into())
+        }
+    }
+
+    /// Has sockets answer without the kernel's maps, in the sessions that have begun there.
+    fn go_on_without(&mut self, reason: String) -> Result<(), ReflectorError> {
+        self.halt();
+        let sessions = self.reader().map(|reader| reader.sessions().collect::<Vec<_>>()).unwrap_or_default();
+        self.shared = Arc::new(self.shared.without_kernel(Agenda::new()?, sessions));
+        self.kernel = None;
+        self.without_program = Some(reason);
+        let (engines, waker) = run_engines(&self.shared, &self.sockets, None)?;
+        (self.engines, self.waker) = (engines, Some(waker));
+        Ok(())
+    }
+
+    /// Ends the engines. What they count is final then.
+    pub fn halt(&mut self) {
+        self.shared.stop();
+        self.waker = None;
+        for engine in self.engines.drain(..) {
+            // One that has panicked has told the reflector's task.
+            let _ = engine.join();
+        }
+    }
+
+    /// Ends the engines and takes the program away, unless that is to go on answering.
+    pub fn stop(mut self, keep_program: bool) -> Result<(), ReflectorError> {
+        self.halt();
+        match self.kernel.map(|kernel| kernel.program) {
+            Some(Program::Attached(attachment, _)) if !keep_program => {
+                Ok(attachment.detach().map_err(LoadError::from)?)
+            }
+            Some(Program::Loading(loading)) => {
+                loading.give_up();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the engines because the interface is gone. Gives the folder in which its sessions are kept for when it comes back,
+    /// if they are the kernel's.
+    pub fn part(mut self) -> Option<Folder> {
+        self.halt();
+        match self.kernel.take()?.program {
+            Program::Attached(attachment, _) => Some(attachment.part()),
+            Program::Loading(loading) => loading.give_up(),
+            Program::Gone => None,
+        }
+    }
+
+    /// Returns true if frames come from a packet socket.
+    pub fn has_link_engine(&self) -> bool {
+        self.kernel.is_none() && self.shared.view().config.link_layer
+    }
+
+    /// Name of the interface.
+    pub fn name(&self) -> String {
+        self.shared.view().interface.name.clone()
+    }
+
+    /// Returns the mode of attachment; [`XdpMode::Off`] without a program, or after another program has removed it.
+    pub fn mode(&self) -> XdpMode {
+        let attachment = self.attachment().filter(|attachment| attachment.lost.is_none());
+        attachment.map_or(XdpMode::Off, |attachment| attachment.mode)
+    }
+
+    /// Looks whether the program is still on the interface. To be called twice a second.
+    pub fn follow_program(&mut self) {
+        if let Some(Kernel { program: Program::Attached(attachment, _), .. }) = &mut self.kernel {
+            attachment.follow(&self.shared.view().interface);
+        }
+    }
+
+    /// Returns why [`Instance::mode`] is not the one to be expected, where it is not.
+    pub fn mode_reason(&self) -> Option<&str> {
+        match self.attachment() {
+            Some(attachment) => attachment.lost.as_deref().or(attachment.reason.as_deref()),
+            None => self.without_program.as_deref(),
+        }
+    }
+
+    /// Returns how many replies of the program the driver could not send, as it says now.
+    pub fn transmit_errors(&self) -> u64 {
+        if self.mode() == XdpMode::Native {
+            self.transmit.count(&self.name());
+        }
+        self.shared.tally.transmit_errors.load(Ordering::Relaxed)
+    }
+
+    /// Warns if the driver could not send replies of the program. To be called about once a second.
+    pub fn watch_transmit_errors(&self) {
+        if self.mode() == XdpMode::Native {
+            let answered = self.reader().map_or(0, |reader| reader.counters()[Reason::Reflected as usize]);
+            self.transmit.watch(&self.name(), answered);
+        }
+    }
+
+    /// The attached program, if there is one.
+    pub fn attachment(&self) -> Option<&Attachment> {
+        match &self.kernel {
+            Some(Kernel { program: Program::Attached(attachment, _), .. }) => Some(attachment),
+            _ => None,
+        }
+    }
+
+    /// Calls `with` with the kernel's maps, where there are some.
+    pub fn maps<T>(&self, with: impl FnOnce(&mut Maps) -> T) -> Option<T> {
+        self.kernel.as_ref().map(|kernel| with(&mut locked(&kernel.maps)))
+    }
+
+    /// Puts another version of the configuration in force, in the kernel and here.
+    ///
+    /// Here first: a packet that the kernel hands over under the new version must find its keys. Where the kernel refuses
+    /// it, the old version stays in force.
+    pub fn set_view(&self, view: View) -> Result<(), MapsError> {
+        let clock = self.shared.clock();
+        let before = self.shared.view();
+        if self.has_link_engine()
+            && view.interface.mtu != before.interface.mtu
+            && let Err(error) = limit_sockets(&self.sockets, view.interface.mtu)
+        {
+            tracing::warn!(
+                interface = self.name(),
+                octets = view.interface.mtu,
+                %error,
+                "datagrams as long as its MTU may be answered twice or not"
+            );
+        }
+        self.shared.set_view(view.clone());
+        if let Err(error) = self.maps(|maps| maps.publish(&view, &clock)).transpose() {
+            self.shared.set_view((*before).clone());
+            return Err(error);
+        }
+        locked(&self.shared.table).keep_configured(&view);
+        Ok(())
+    }
+
+    /// Puts a version in force that differs by one provisioned session, with little to do for each such change.
+    ///
+    /// Otherwise like [`Instance::set_view`].
+    pub fn set_session(&self, view: View, key: &SessionKey) -> Result<(), MapsError> {
+        let before = self.shared.view();
+        if view.flags() != before.flags() {
+            return self.set_view(view);
+        }
+        self.shared.set_view(view.clone());
+        if let Err(error) = self.maps(|maps| maps.publish_session(&view, key)).transpose() {
+            self.shared.set_view((*before).clone());
+            return Err(error);
+        }
+        locked(&self.shared.table).keep_changed(&view, key);
+        Ok(())
+    }
+
+    /// Returns a reader of the kernel's maps, where there are some. Readers do not block writers.
+    pub fn reader(&self) -> Option<Arc<Reader>> {
+        self.maps(|maps| maps.reader())
+    }
+
+    /// Publishes the clock's state, in the kernel and here.
+    pub fn set_clock(&self, clock: Clock) -> Result<(), MapsError> {
+        self.shared.set_clock(clock);
+        self.maps(|maps| maps.publish_clock(&clock)).transpose().map(|_| ())
+    }
+}
+
+/// Brings maps and ledger into the kernel as configured, or says why there is no program where one was to be expected. With
+/// [`XdpMode::Auto`] there is none, and a warning, where it is unavailable.
+fn load(view: &View, held: &mut Option<Folder>) -> Result<(Option<Loading>, Option<String>), ReflectorError> {
+    let mode = view.config.xdp_mode;
+    let name = &view.interface.name;
+    if view.config.without_xdp.contains(name) {
+        if mode == XdpMode::Off {
+            return Ok((None, None));
+        }
+        tracing::warn!(interface = %name, "its XDP program is another reflector's; sockets answer for this one, slower");
+        return Ok((None, Some("the XDP program of the interface is another reflector's".into())));
+    }
+    if mode == XdpMode::Off {
+        // Its program would go on answering, by rules that are no longer ours.
+        let interface = view.interface.name.clone();
+        return if pins::has_left(view.interface.index) {
+            Err(LoadError::Left { interface }.into())
+        } else {
+            Ok((None, None))
+        };
+    }
+    if !view.interface.has_ethernet_header() {
+        if mode != XdpMode::Auto {
+            return Err(LoadError::NotEthernet { interface: name.clone() }.into());
+        }
+        tracing::info!(interface = %name, "sockets answer: its frames have no Ethernet header (tun, WireGuard, PPP)");
+        return Ok((None, Some("its frames have no Ethernet header".into())));
+    }
+    match Loading::begin(view, held) {
+        Ok(loading) => Ok((Some(loading), None)),
+        Err(error) if mode == XdpMode::Auto && error.is_optional() => {
+            let error = explained(error);
+            tracing::warn!(interface = view.interface.name, error, "no XDP, sockets answer instead, slower");
+            Ok((None, Some(error)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Runs the engines of an interface until the second return value is dropped and [`Shared::stop`] was called.
+fn run_engines(
+    shared: &Arc<Shared>,
+    sockets: &[Arc<Socket>],
+    punts: Option<RingBuf<MapData>>,
+) -> Result<(Vec<JoinHandle<()>>, PipeWriter), ReflectorError> {
+    // An error has the engines end that run already.
+    run_each(shared, sockets, punts).inspect_err(|_| shared.stop())
+}
+
+fn run_each(
+    shared: &Arc<Shared>,
+    sockets: &[Arc<Socket>],
+    punts: Option<RingBuf<MapData>>,
+) -> Result<(Vec<JoinHandle<()>>, PipeWriter), ReflectorError> {
+    let view = shared.view();
+    let Interface { name, index, is_loopback, .. } = &*view.interface;
+    let (wake, waker) = std::io::pipe().map_err(ReflectorError::System)?;
+    let has_punts = punts.is_some();
+    let frames = (!has_punts && view.config.link_layer).then(|| open_frames(shared, sockets)).transpose()?;
+    let mut engines = vec![spawn_sockets(name, shared, sockets.to_vec(), wake.try_clone()?)?];
+    let refused = |source| ReflectorError::Frames { interface: name.clone(), source };
+    let packet = (has_punts || frames.is_some()) && !is_loopback;
+    let packet = packet.then(|| PacketSocket::open(*index)).transpose().map_err(refused)?;
+    let exits = Arc::new(Exits { packet, sockets: sockets.to_vec() });
+    if let Some(punts) = punts {
+        let (engine, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
+        let run = move || ring::run(&engine, punts, &exits, &wake);
+        engines.push(spawn(format!("ring-{name}"), shared, run)?);
+    }
+    if let Some(frames) = frames {
+        let (engine, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
+        let run = move || af_packet::run(&engine, &frames, &exits, &wake);
+        engines.push(spawn(format!("link-{name}"), shared, run)?);
+    }
+    let engine = shared.clone();
+    let pace = move || {
+        let counters = if has_punts { &engine.tally.ring } else { &engine.tally.socket };
+        burst_scheduler::run(&engine, counters, &exits, &wake);
+    };
+    engines.push(spawn(format!("pace-{name}"), shared, pace)?);
+    Ok((engines, waker))
+}
+
+/// The packet socket of the link engine. The others keep what is not its part.
+fn open_frames(shared: &Shared, sockets: &[Arc<Socket>]) -> Result<FrameSocket, ReflectorError> {
+    let view = shared.view();
+    let Interface { name, index, mtu, .. } = &*view.interface;
+    let failed = |source| ReflectorError::LinkLayer { interface: name.clone(), source };
+    limit_sockets(sockets, *mtu).map_err(failed)?;
+    FrameSocket::open(*index, &view.config.ports, udp::QUEUE).map_err(failed)
+}
+
+fn limit_sockets(sockets: &[Arc<Socket>], mtu: u32) -> std::io::Result<()> {
+    sockets.iter().try_for_each(|socket| socket.limit_to_longer_than(mtu))
+}
+
+fn spawn_sockets(
+    name: &str,
+    shared: &Arc<Shared>,
+    sockets: Vec<Arc<Socket>>,
+    wake: PipeReader,
+) -> Result<JoinHandle<()>, ReflectorError> {
+    let engine = shared.clone();
+    spawn(format!("socket-{name}"), shared, move || udp::run(&engine, &sockets, &wake))
+}
+
+/// Runs an engine in a thread of its own, whose panic ends the reflector: half of it would answer as if nothing were wrong.
+fn spawn(
+    name: String,
+    shared: &Arc<Shared>,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, ReflectorError> {
+    let (shared, engine) = (shared.clone(), name.clone());
+    let run = move || {
+        if let Err(error) = ask_for_short_turns() {
+            tracing::debug!(%error, "the scheduler gives turns of the usual length");
+        }
+        if let Some(what) = panic_of(&engine, run) {
+            shared.notify(Notice::Failed { what });
+        }
+    };
+    // The kernel keeps 15 octets of a thread's name.
+    std::thread::Builder::new().name(name).spawn(run).map_err(ReflectorError::System)
+}
+
+/// Runs an engine; what is to be said if it panics.
+fn panic_of(engine: &str, run: impl FnOnce()) -> Option<String> {
+    // What an engine shares is counters, and locks that are taken whatever happened to the one who had them before.
+    let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).err()?;
+    let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
+    Some(format!(
+        "the thread {engine} has panicked, which is a bug in teaparty: {}",
+        text.unwrap_or("it does not say why")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_panics_says_which_it_was_and_why() {
+        assert_eq!(panic_of("ring-eth0", || ()), None);
+        let said = panic_of("ring-eth0", || panic!("index {} of 3", 7)).unwrap();
+        assert_eq!(said, "the thread ring-eth0 has panicked, which is a bug in teaparty: index 7 of 3");
+        assert!(panic_of("socket-eth0", || panic!("a word")).unwrap().ends_with("teaparty: a word"));
+    }
+}

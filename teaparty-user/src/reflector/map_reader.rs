@@ -1,0 +1,47 @@
+//! What the XDP program's maps say, for whoever looks: descriptors of its own, so that no writer waits for a reader.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use aya::maps::{HashMap, MapData, PerCpuArray};
+use teaparty_common::maps::{Counters, Session, SessionKey, name};
+use teaparty_common::reflect::REASON_SLOTS;
+
+use super::kernel_sessions::KernelTable;
+use super::pinned_map::{MapsError, open};
+
+/// The maps that are read.
+pub struct Reader {
+    sessions: Arc<KernelTable>,
+    provisioned: HashMap<MapData, SessionKey, Session>,
+    counters: PerCpuArray<MapData, Counters>,
+}
+
+impl Reader {
+    /// Opens the maps that are pinned in a folder, except the table of sessions, which is open already.
+    pub fn open(pins: &Path, sessions: Arc<KernelTable>) -> Result<Self, MapsError> {
+        Ok(Self { sessions, provisioned: open(pins, name::PROVISIONED)?, counters: open(pins, name::COUNTERS)? })
+    }
+
+    /// A session's state. Two look-ups, however many sessions there are.
+    pub fn session(&self, key: &SessionKey) -> Option<Session> {
+        let provisioned = self.provisioned.get(key, 0).ok().filter(|session| !session.has(Session::WILDCARD));
+        provisioned.or_else(|| self.sessions.get(key))
+    }
+
+    /// All sessions, each once, in no particular order; provisioned wildcards are none.
+    pub fn sessions(&self) -> impl Iterator<Item = (SessionKey, Session)> {
+        // The kernel goes on from the key that it gave last, and where that has gone in the meantime, begins again.
+        let mut known = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
+        let provisioned = self.provisioned.iter().filter_map(Result::ok);
+        let provisioned = provisioned.filter(|(_, session)| !session.has(Session::WILDCARD));
+        let all = provisioned.chain(self.sessions.iter());
+        all.filter(move |(key, _)| known.insert(*key))
+    }
+
+    /// Packets by the way they ended in the kernel, by [`teaparty_common::reflect::Reason`] as a number.
+    pub fn counters(&self) -> [u64; REASON_SLOTS] {
+        self.counters.get(&0, 0).map_or([0; REASON_SLOTS], |each| Counters::total(each.iter()))
+    }
+}

@@ -1,0 +1,331 @@
+//! The socket engine: answers through UDP sockets what no XDP program answers.
+//!
+//! Without an XDP program that is everything. With one, the sockets hold the port, keep the stack from refusing it, and
+//! answer what the program passes: reassembled fragments and frames too long to punt.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use teaparty_common::frame::Tags;
+use teaparty_common::maps::{Clock, Session, SessionKey};
+use teaparty_common::reflect::{PacketMeta, Reason};
+use teaparty_common::tlv::return_path::ReturnPathRequest;
+
+use super::burst_queue::{Datagram, Request};
+use super::config::Config;
+use super::context::{Counters, Notice, Shared};
+use super::reply_record::{conclude, note_residence, settle};
+use super::slow_path::{self, Answer, Job, More};
+use super::snapshot::View;
+use super::srv6::Segmented;
+use super::test_packet_control::Control;
+use super::tlv_env::Headers;
+use crate::clock::{Clock as _, SystemClock};
+use crate::net::address::{address, ip};
+use crate::net::batch::{Outgoing, ReceiveBatch, Received, SendBatch};
+use crate::net::poll::{wait, wait_writable};
+use crate::net::socket::{Options, Socket, SocketError};
+
+/// Datagrams that are received together.
+pub const BATCH: usize = 32;
+/// Replies that are sealed with T3 and then sent together: what each waits for the others after its T3 looks like delay
+/// of the network. With 32, that was three times as much at the worst; with 4, an eighth less was answered.
+pub const SEND_BATCH: usize = 8;
+/// Octets of the longest UDP payload.
+const MAX_PAYLOAD: usize = 65_535;
+/// Octets of the kernel's queues: what arrives in some milliseconds at the rates that sockets can keep up with.
+pub const QUEUE: usize = 4 << 20;
+/// Most time for a full send queue to drain before replies are given up. Longer, and a session with stuck replies
+/// would hold up all others; and a reply that is late by this much says more about us than about the network.
+pub const SEND_PATIENCE: Duration = Duration::from_millis(1);
+/// TTL to report where the system does not tell it; no text says what to write then.
+const UNKNOWN_TTL: u8 = 255;
+
+/// Opens the sockets of an interface: one for each port and address family, for that interface alone.
+///
+/// A family that the host does not have at all is left out, as long as the other one is there.
+pub fn open(config: &Config, interface: &str) -> Result<Vec<Socket>, SocketError> {
+    let mut sockets = Vec::new();
+    for port in &config.ports {
+        let mut missing = None;
+        let before = sockets.len();
+        for any in [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)] {
+            let options = Options {
+                device: Some(interface.into()),
+                extension_headers: true,
+                queue_octets: Some(QUEUE),
+                ..Options::new(SocketAddr::new(any, *port))
+            };
+            match Socket::open(&options) {
+                Ok(socket) => sockets.push(socket),
+                Err(error @ SocketError::Open { .. }) => missing = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if let (Some(error), true) = (missing, sockets.len() == before) {
+            return Err(error);
+        }
+    }
+    Ok(sockets)
+}
+
+/// Answers until asked to stop, which `wake` becoming readable makes it notice.
+pub fn run(shared: &Arc<Shared>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
+    let mut requests = ReceiveBatch::new(BATCH, MAX_PAYLOAD);
+    let mut datagrams = Datagrams::new(shared);
+    // What a filter keeps from the sockets for the link engine, the system counts as lost.
+    let is_filtered = shared.kernel.is_none() && shared.view().config.link_layer;
+    let mut losses = vec![Losses::default(); if is_filtered { 0 } else { sockets.len() }];
+    let mut fds: Vec<&dyn AsFd> = sockets.iter().map(|socket| &**socket as &dyn AsFd).collect();
+    fds.push(wake);
+    while !shared.is_stopping() {
+        if let Err(error) = wait(&fds, None) {
+            shared.notify(Notice::Failed { what: format!("the socket engine cannot wait for packets: {error}") });
+            return;
+        }
+        for (index, socket) in sockets.iter().enumerate() {
+            // One batch of what waits at each; the others shall not starve.
+            if let Err(error) = serve(shared, &mut datagrams, &mut requests, index, socket) {
+                tracing::debug!(%error, "cannot receive");
+            }
+            if let Some(losses) = losses.get_mut(index) {
+                losses.count(&requests, &shared.tally.socket);
+            }
+        }
+    }
+}
+
+/// Losses of a socket's queue, as reported by the system. It reports them with the next packet that does fit, and
+/// counts datagrams with a wrong UDP checksum too.
+#[derive(Clone, Copy, Default)]
+pub struct Losses {
+    /// Modulo 2^32.
+    told: u32,
+}
+
+impl Losses {
+    /// Counts what a batch tells of for the first time.
+    pub fn count(&mut self, batch: &ReceiveBatch, counters: &Counters) {
+        if let Some(told) = batch.iter().filter_map(|received| received.queue_drops).last() {
+            counters.count_lost(told.wrapping_sub(self.told));
+            self.told = told;
+        }
+    }
+}
+
+/// Answers one batch of what waits at a socket.
+fn serve(
+    shared: &Arc<Shared>,
+    datagrams: &mut Datagrams<'_>,
+    requests: &mut ReceiveBatch,
+    index: usize,
+    socket: &Socket,
+) -> io::Result<()> {
+    if socket.receive(requests)? == 0 {
+        return Ok(());
+    }
+    let view = shared.view();
+    let clock = shared.clock();
+    let port = socket.local_addr()?.port();
+    for request in requests.iter() {
+        let datagram = match admit(shared, &view, &clock, (index, port), &request) {
+            Ok(datagram) => datagram,
+            Err(reason) => {
+                shared.tally.socket.count(reason);
+                continue;
+            }
+        };
+        if datagrams.pending() > 0 && slow_path::looks_back(request.payload, datagram.session_flags, &view) {
+            datagrams.flush(&clock, socket);
+        }
+        let control = Control::First(&shared.bursts);
+        if let Some(more) = datagrams.take(&datagram, request.payload, &view, &clock, control) {
+            // As for frames: at once.
+            let now_ns = SystemClock.monotonic_ns();
+            datagrams.flush(&clock, socket);
+            let request = Request::Datagram(Box::new(datagram), request.payload.into());
+            shared.agenda.add(more, now_ns, request);
+        } else if datagrams.pending() == SEND_BATCH {
+            datagrams.flush(&clock, socket);
+        }
+    }
+    datagrams.flush(&clock, socket);
+    Ok(())
+}
+
+/// Decides whether a datagram may be answered, and gathers what is known about it.
+fn admit(
+    shared: &Shared,
+    view: &View,
+    clock: &Clock,
+    (socket, port): (usize, u16),
+    request: &Received<'_>,
+) -> Result<Datagram, Reason> {
+    let (Some(peer), Some(destination)) = (request.peer(), request.destination) else {
+        return Err(Reason::MalformedHeader);
+    };
+    if request.is_truncated {
+        return Err(Reason::LongPacket);
+    }
+    let mut key = SessionKey {
+        source: address(peer.ip()),
+        destination: address(destination),
+        source_port: peer.port(),
+        destination_port: port,
+        ssid: 0,
+        reserved: 0,
+    };
+    if peer.is_ipv6() && key.source.is_ipv4() {
+        return Err(Reason::InvalidSource);
+    }
+    let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
+    let received_ns = slow_path::arrival_ns(received, clock);
+    let session_flags = shared.admit((&mut key, Tags::NONE), request.payload, view, received_ns)?;
+    let format = slow_path::format(session_flags, &view.config.policy);
+    let meta = PacketMeta {
+        received_ns,
+        receive_timestamp: slow_path::wire_time(received, format, clock),
+        source: key.source,
+        destination: key.destination,
+        interface: request.interface,
+        source_port: key.source_port,
+        destination_port: key.destination_port,
+        error_estimate: slow_path::error_estimate(format, clock),
+        timestamp_information: clock.timestamp_information,
+        ttl: request.ttl.unwrap_or(UNKNOWN_TTL),
+        traffic_class: request.traffic_class.map_or(0, |class| class.0),
+        flags: PacketMeta::UNASSIGNED,
+        ..PacketMeta::default()
+    };
+    let extensions = [request.hop_by_hop.unwrap_or(&[]), request.destination_options.unwrap_or(&[])].concat();
+    Ok(Datagram { socket, key, session_flags, meta, peer, extensions })
+}
+
+/// Replies under way to datagrams that came together by one socket.
+pub struct Datagrams<'a> {
+    shared: &'a Shared,
+    replies: SendBatch,
+    answers: Vec<Answer>,
+    segmented: Segmented,
+    pending: usize,
+    payload: Vec<u8>,
+}
+
+impl<'a> Datagrams<'a> {
+    /// None yet.
+    pub fn new(shared: &'a Shared) -> Self {
+        let (answers, payload) = (Vec::with_capacity(SEND_BATCH), Vec::with_capacity(2048));
+        Self { shared, replies: SendBatch::new(), answers, segmented: Segmented::default(), pending: 0, payload }
+    }
+
+    /// Replies that [`Datagrams::flush`] is to send.
+    pub fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Everything that comes before T3. Gives what is to follow the reply; the reason that there is none is counted.
+    pub fn take(
+        &mut self,
+        datagram: &Datagram,
+        request: &[u8],
+        view: &View,
+        clock: &Clock,
+        control: Control<'_>,
+    ) -> Option<More> {
+        let Datagram { key, session_flags, mut meta, .. } = *datagram;
+        let format = slow_path::format(session_flags, &view.config.policy);
+        meta.error_estimate = slow_path::error_estimate(format, clock);
+        self.payload.clear();
+        self.payload.extend_from_slice(request);
+        let headers = Headers { fixed: None, extensions: &datagram.extensions, tags: Tags::NONE };
+        let has_segments = &|| self.shared.raw().is_some();
+        let job = Job { key, session_flags, meta, headers, has_segments, control };
+        let ledger = self.shared.ledger(session_flags & Session::AUTHENTICATED != 0);
+        match slow_path::answer(job, &mut self.payload, view, ledger) {
+            Ok(mut answer) => {
+                let more = answer.more.take();
+                self.pending += 1;
+                if let Some(ReturnPathRequest::Segments(segments)) = answer.path_request {
+                    self.segmented.push(answer, &self.payload, segments);
+                    return more;
+                }
+                let to = outgoing(&answer, datagram.peer, datagram.meta.interface);
+                self.replies.push(&to, &self.payload);
+                self.answers.push(answer);
+                more
+            }
+            Err(reason) => {
+                self.shared.tally.socket.count(reason);
+                None
+            }
+        }
+    }
+
+    /// Seals what is pending with T3 and sends it by the socket of the request.
+    pub fn flush(&mut self, clock: &Clock, socket: &Socket) {
+        if !self.answers.is_empty() {
+            send(self.shared, &self.shared.tally.socket, clock, socket, &mut self.replies, &self.answers);
+            self.replies.clear();
+            self.answers.clear();
+        }
+        self.segmented.flush(self.shared, &self.shared.tally.socket, clock);
+        self.pending = 0;
+    }
+}
+
+/// Returns the destination and marking of a reply.
+pub fn outgoing(answer: &Answer, mut peer: SocketAddr, interface: u32) -> Outgoing<'static> {
+    let mut is_same_link = matches!(peer, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local());
+    match answer.path_request {
+        Some(ReturnPathRequest::Address(address)) => {
+            peer.set_ip(ip(&address));
+            is_same_link = false;
+        }
+        Some(ReturnPathRequest::SameLink) => is_same_link = true,
+        _ => {}
+    }
+    if let Some(port) = answer.reply_options.destination_port {
+        peer.set_port(port);
+    }
+    let source = answer.reply_options.source.unwrap_or(answer.meta().destination);
+    Outgoing {
+        source: Some(ip(&source)),
+        interface: if is_same_link { interface } else { 0 },
+        traffic_class: Some(answer.reply_options.traffic_class),
+        ..Outgoing::to(peer)
+    }
+}
+
+/// Seals the replies with T3, settles their sessions, sends and counts them.
+pub fn send(
+    shared: &Shared,
+    counters: &Counters,
+    clock: &Clock,
+    socket: &Socket,
+    replies: &mut SendBatch,
+    answers: &[Answer],
+) {
+    for (index, answer) in answers.iter().enumerate() {
+        let timestamp = answer.seal(replies.payload_mut(index), || SystemClock.realtime_ns(), clock);
+        settle(shared, answer, timestamp);
+        note_residence(counters, answer);
+    }
+    while let Err(error) = socket.send(replies) {
+        let is_writable =
+            error.kind() == io::ErrorKind::WouldBlock && wait_writable(&socket, Some(SEND_PATIENCE)).unwrap_or(false);
+        if !is_writable {
+            break;
+        }
+    }
+    let taken = replies.sent() + replies.failed().len();
+    for (index, answer) in answers.iter().enumerate() {
+        if index >= taken || replies.failed().iter().any(|(failed, _)| *failed == index) {
+            counters.count(Reason::SendFailed);
+        } else {
+            conclude(shared, counters, answer);
+        }
+    }
+}
