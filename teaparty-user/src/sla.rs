@@ -3,18 +3,18 @@
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Percent, Span};
+use crate::units::{DurationSetting, Percent};
 
 /// The agreement.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Agreement {
+pub struct SlaConfig {
     /// Length of a period; periods begin at multiples of it since 1970
     #[arg(long, value_name = "DURATION")]
-    pub period: Span,
+    pub period: DurationSetting,
     /// Length of the small intervals that availability is made of
     #[arg(long, value_name = "DURATION")]
-    pub small_interval: Span,
+    pub small_interval: DurationSetting,
     /// A small interval is bad if it loses more than this percentage
     #[arg(long, value_name = "PERCENT")]
     pub bad_loss: Percent,
@@ -32,24 +32,24 @@ pub struct Agreement {
     pub acceptable_loss: Percent,
     /// A round trip's percentile up to this is good
     #[arg(long, value_name = "DURATION")]
-    pub good_round_trip: Span,
+    pub good_round_trip: DurationSetting,
     /// A round trip's percentile up to this is acceptable
     #[arg(long, value_name = "DURATION")]
-    pub acceptable_round_trip: Span,
+    pub acceptable_round_trip: DurationSetting,
     /// Jitter (mean difference of the round trips of consecutive packets, RFC 3393) up to this is good
     #[arg(long, value_name = "DURATION")]
-    pub good_jitter: Span,
+    pub good_jitter: DurationSetting,
     /// Jitter up to this is acceptable
     #[arg(long, value_name = "DURATION")]
-    pub acceptable_jitter: Span,
+    pub acceptable_jitter: DurationSetting,
 }
 
-impl Default for Agreement {
+impl Default for SlaConfig {
     fn default() -> Self {
-        let ms = |ms| Span(std::time::Duration::from_millis(ms));
+        let ms = |ms| DurationSetting(std::time::Duration::from_millis(ms));
         Self {
-            period: Span::seconds(900),
-            small_interval: Span::seconds(10),
+            period: DurationSetting::seconds(900),
+            small_interval: DurationSetting::seconds(10),
             bad_loss: Percent(0.5),
             unavailable_after: 10,
             percentile: Percent(0.95),
@@ -63,13 +63,13 @@ impl Default for Agreement {
     }
 }
 
-impl Agreement {
+impl SlaConfig {
     /// Checks the values. The error has the key and the remedy.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
-        if self.small_interval < Span::seconds(1) {
+        if self.small_interval < DurationSetting::seconds(1) {
             return Err(("small-interval", "is 1s or more".into()));
         }
-        if self.period < self.small_interval || self.period > Span::seconds(86_400) {
+        if self.period < self.small_interval || self.period > DurationSetting::seconds(86_400) {
             return Err(("period", "is at least one small-interval and at most 1d".into()));
         }
         if self.unavailable_after == 0 {
@@ -85,9 +85,10 @@ impl Agreement {
     }
 }
 
-/// An [`Agreement`] as the API shows it: times in nanoseconds, parts as ratios (0 to 1).
+/// The promised service level, as the API shows it: times in nanoseconds, parts as ratios (0 to 1).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, utoipa::ToSchema)]
-pub struct AgreementView {
+#[schema(as = AgreementView)]
+pub struct SlaConfigView {
     /// Length of a period.
     pub period_ns: u64,
     /// Length of a small interval.
@@ -112,8 +113,8 @@ pub struct AgreementView {
     pub acceptable_jitter_ns: u64,
 }
 
-impl From<&Agreement> for AgreementView {
-    fn from(agreement: &Agreement) -> Self {
+impl From<&SlaConfig> for SlaConfigView {
+    fn from(agreement: &SlaConfig) -> Self {
         Self {
             period_ns: nanos(agreement.period),
             small_interval_ns: nanos(agreement.small_interval),
@@ -161,6 +162,6 @@ impl Grade {
 }
 
 /// The nanoseconds of a time of the configuration.
-pub fn nanos(Span(duration): Span) -> u64 {
+pub fn nanos(DurationSetting(duration): DurationSetting) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use teaparty_common::wire::{Dscp, Ecn};
 
-pub use self::setting::{Marking, NumberOrText, Percent, Span};
+pub use self::setting::{DurationSetting, Marking, NumberOrText, Percent};
 
 /// A duration: a number with a unit (`ns`, `us`, `ms`, `s`, `m`, `h`, `d`); without one it counts seconds. Exact to 1 ns.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -14,7 +14,7 @@ use reflector_support::web::get;
 use reflector_support::{Net, V4, load_pass, pass_on, sequence, start};
 use serde_json::Value;
 use teaparty_user::net::interface::{Interface, xdp_state};
-use teaparty_user::net::xdp_link::Link;
+use teaparty_user::net::xdp_link::BpfLink;
 
 /// The address of the reflector's API, in its namespace.
 const API: &str = "127.0.0.1:8000";
@@ -62,7 +62,7 @@ fn program(net: &Net) -> Option<u32> {
 
 /// Returns true if the pinned link has an interface; one that was detached has none.
 fn is_pinned(net: &Net) -> bool {
-    Link::open(&net.pins().join("link")).and_then(|link| link.info()).is_ok_and(|link| link.index != 0)
+    BpfLink::open(&net.pins().join("link")).and_then(|link| link.info()).is_ok_and(|link| link.index != 0)
 }
 
 #[test]

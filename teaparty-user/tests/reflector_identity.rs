@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use reflector_support::probe::or_skip;
 use reflector_support::{Net, V4, sequence, start};
 use teaparty_user::net::interface::xdp_state;
-use teaparty_user::net::xdp_link::Link;
+use teaparty_user::net::xdp_link::BpfLink;
 
 /// Most time to follow a change. The machine may be slow; nothing here measures.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,7 +29,7 @@ fn pins(net: &Net, interface: &str) -> PathBuf {
 
 /// The interface, in the near namespace, that the link in a folder is on.
 fn linked(net: &Net, folder: &Path) -> String {
-    let index = Link::open(&folder.join("link")).and_then(|link| link.info()).unwrap().index;
+    let index = BpfLink::open(&folder.join("link")).and_then(|link| link.info()).unwrap().index;
     net.in_near(|| teaparty_user::net::namespace::interface_name(index)).unwrap_or_default()
 }
 

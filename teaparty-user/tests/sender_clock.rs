@@ -8,7 +8,7 @@ use sender_support::{Act, Behaviour, Reflector};
 use teaparty_user::clock::{Clock, ClockState, SystemClock};
 use teaparty_user::sender::config::Config;
 use teaparty_user::sender::engine;
-use teaparty_user::sender::event::{Event, Interest, Stop};
+use teaparty_user::sender::event::{Event, Stop, Subscription};
 use teaparty_user::sender::schedule::Plan;
 use teaparty_user::sender::target::Target;
 
@@ -49,7 +49,7 @@ fn packets_under_way_when_the_clock_is_set_have_no_delays() {
             notices.push(text);
         }
     };
-    let outcome = engine::run(&config, &clock, &Stop::new().unwrap(), Interest::default(), &mut sink).unwrap();
+    let outcome = engine::run(&config, &clock, &Stop::new().unwrap(), Subscription::default(), &mut sink).unwrap();
     assert_eq!(outcome.clock_steps_ns.len(), 1);
     assert!(outcome.clock_steps_ns[0].abs_diff(STEP_NS as i64) < 1_000_000, "{:?}", outcome.clock_steps_ns);
     // The kernel's clock, which stamps replies, was not really set: from then on they come before they were sent.

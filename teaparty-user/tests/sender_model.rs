@@ -21,7 +21,7 @@ use teaparty_user::clock::ClockState;
 use teaparty_user::net::batch::{Received, Stamp, StampSource};
 use teaparty_user::sender::config::Config;
 use teaparty_user::sender::event::Record;
-use teaparty_user::sender::matcher::Departure;
+use teaparty_user::sender::matcher::SentPacket;
 use teaparty_user::sender::reply::Reply;
 use teaparty_user::sender::schedule::{Pattern, Plan};
 use teaparty_user::sender::session::{Session, Start};
@@ -107,7 +107,7 @@ impl Process {
         }
     }
 
-    fn settled(&mut self, settlement: teaparty_user::sender::matcher::Settlement) {
+    fn settled(&mut self, settlement: teaparty_user::sender::matcher::ResolvedPacket) {
         let reaction = self.session.settled(settlement, true);
         self.restarts_told += u64::from(reaction.notice.is_some());
         self.line(reaction.loss);
@@ -128,7 +128,7 @@ impl Process {
             let template = self.session.template(variant);
             let mut octets = template.octets().to_vec();
             template.write_base(&mut octets, sequence, timestamp, self.clock.error_estimate(TimestampFormat::Ntp));
-            let index = self.session.exchange.sent(Departure {
+            let index = self.session.exchange.sent(SentPacket {
                 wire_timestamp: timestamp.bits(),
                 realtime_ns,
                 monotonic_ns,

@@ -306,8 +306,8 @@ fn every_key_of_a_summary_is_in_the_readme() {
 
 #[test]
 fn the_readme_has_every_column_of_a_line_in_its_order_and_every_fate() {
-    use teaparty_user::sender::event::Fate;
-    use teaparty_user::sender::matcher::Kind;
+    use teaparty_user::sender::event::PacketOutcome;
+    use teaparty_user::sender::matcher::ReplyKind;
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let rows: Vec<&str> = readme
         .lines()
@@ -325,10 +325,10 @@ fn the_readme_has_every_column_of_a_line_in_its_order_and_every_fate() {
     sorted.sort();
     assert_eq!(line.as_object().unwrap().keys().cloned().collect::<Vec<_>>(), sorted);
     let fates = quoted(rows.iter().find(|row| row.starts_with("| `fate` |")).unwrap());
-    for kind in [Kind::Reply, Kind::Further, Kind::Duplicate, Kind::Late]
-        .map(Fate::Answered)
+    for kind in [ReplyKind::Reply, ReplyKind::Further, ReplyKind::Duplicate, ReplyKind::Late]
+        .map(PacketOutcome::Answered)
         .into_iter()
-        .chain([Fate::Lost, Fate::Unsettled])
+        .chain([PacketOutcome::Lost, PacketOutcome::Unsettled])
     {
         assert!(fates.iter().any(|fate| fate == kind.label()), "{kind:?} is in no row of README.md");
     }

@@ -1,7 +1,7 @@
 //! The sender and a stateful reflector with a relay between them that follows a seeded script in both directions: what
 //! the report says equals what the relay did. Counts exactly; delays within [`DELAY_BOUND_NS`] of how long it held them.
 //!
-//! With a relay that loses nothing, without the comparison of T1 in `Exchange::received`, or with `life.numbers += 1` left
+//! With a relay that loses nothing, without the comparison of T1 in `ReplyMatcher::received`, or with `life.numbers += 1` left
 //! out of the split, these turn red.
 
 mod sender_support;

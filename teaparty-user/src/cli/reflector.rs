@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::config::cli_overrides::Typed;
-use crate::config::plan::{Asked, Plan};
+use crate::config::plan::{CliInput, Plan};
 use crate::config::service::Service;
 use crate::daemon::{self, Prepared};
 use crate::exit_code::{Exit, UsageError};
@@ -49,7 +49,7 @@ impl Arguments {
     /// Reads the configuration file and the keys; gives what the file and the options say of the process.
     pub fn read(&mut self) -> anyhow::Result<Service> {
         hardening::forbid_dumps().context("cannot forbid core dumps, which would hold keys")?;
-        let asked = Asked {
+        let asked = CliInput {
             file: self.config.clone(),
             service: self.service.clone(),
             settings: self.settings.clone(),
@@ -70,8 +70,8 @@ impl Arguments {
 }
 
 /// Returns the input of a command line with nothing but this file.
-pub fn of_file(file: PathBuf) -> Asked {
-    Asked { file: Some(file), service: Typed::nothing(), settings: Typed::nothing(), ptp: false }
+pub fn of_file(file: PathBuf) -> CliInput {
+    CliInput { file: Some(file), service: Typed::nothing(), settings: Typed::nothing(), ptp: false }
 }
 
 impl DetachArguments {

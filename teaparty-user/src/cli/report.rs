@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::exit_code::Exit;
 use crate::layout::{columns, fold};
-use crate::sender::saved_run::{Saved, comparison, html, table};
+use crate::sender::saved_run::{SavedRun, comparison, html, table};
 use crate::stdio;
 
 /// The arguments of `teaparty report`.
@@ -28,7 +28,7 @@ pub struct Arguments {
 impl Arguments {
     /// Reads the files and shows them.
     pub fn run(&self) -> anyhow::Result<Exit> {
-        let saved: Vec<Saved> = self.files.iter().map(|path| Saved::open(path)).collect::<anyhow::Result<_>>()?;
+        let saved: Vec<SavedRun> = self.files.iter().map(|path| SavedRun::open(path)).collect::<anyhow::Result<_>>()?;
         let text = match (self.compare, self.html.is_some(), saved.as_slice()) {
             (true, false, [before, after]) => comparison(before, after),
             (true, true, [before, after]) => html::comparison(before, after),

@@ -27,7 +27,7 @@ pub const REFLECTOR: &str = "reflector";
 
 /// The input of the command line.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct CliInput {
     /// The configuration file; `-` is standard input.
     pub file: Option<PathBuf>,
     /// Of the process.
@@ -46,12 +46,12 @@ pub struct Plan {
     /// The access rules for the API from its files.
     pub access: Access,
     /// The reflectors; not empty.
-    pub reflectors: Vec<Planned>,
+    pub reflectors: Vec<ReflectorPlan>,
 }
 
 /// A reflector to be run.
 #[derive(Clone)]
-pub struct Planned {
+pub struct ReflectorPlan {
     /// Its configuration.
     pub config: Config,
     /// Its provisioned sessions.
@@ -60,12 +60,12 @@ pub struct Planned {
 
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<String> = self.reflectors.iter().map(Planned::name).collect();
+        let names: Vec<String> = self.reflectors.iter().map(ReflectorPlan::name).collect();
         f.debug_struct("Plan").field("service", &self.service).field("reflectors", &names).finish()
     }
 }
 
-impl Planned {
+impl ReflectorPlan {
     /// Its name, or what it answers on.
     pub fn name(&self) -> String {
         self.config.name()
@@ -74,7 +74,7 @@ impl Planned {
 
 impl Plan {
     /// Reads the file, if there is one, and puts together what is to be done. Reads all keys.
-    pub fn read(asked: &Asked, loader: &KeyLoader) -> Result<Self, Problems> {
+    pub fn read(asked: &CliInput, loader: &KeyLoader) -> Result<Self, Problems> {
         let file = asked.file.as_deref().map(name_of);
         let text = match &asked.file {
             None => String::new(),
@@ -87,7 +87,7 @@ impl Plan {
     }
 
     /// Returns the same for a text.
-    pub fn of(text: &str, asked: &Asked, loader: &KeyLoader) -> Result<Self, Vec<Problem>> {
+    pub fn of(text: &str, asked: &CliInput, loader: &KeyLoader) -> Result<Self, Vec<Problem>> {
         let (mut document, table) = Document::parse(text, Kind::Reflector);
         let (service, access) = service(&mut document, &table, asked);
         let layers = layers(&mut document, table);
@@ -170,7 +170,7 @@ fn names_of(names: &HashMap<String, usize>, at: usize) -> String {
 }
 
 /// The settings of the process, checked as far as there are any, and what their files say of who may use the API.
-fn service<'a>(document: &mut Document<'a>, table: &Table<'a>, asked: &Asked) -> (Service, Access) {
+fn service<'a>(document: &mut Document<'a>, table: &Table<'a>, asked: &CliInput) -> (Service, Access) {
     let mut service: Service = document.fitting(table);
     if let Err(error) = asked.service.over(&mut service) {
         document.problems.push(typed_wrong(&error));
@@ -221,7 +221,12 @@ fn layers<'a>(document: &mut Document<'a>, root: Table<'a>) -> Vec<Table<'a>> {
 }
 
 /// One reflector, or `None` and what is wrong with it.
-fn planned<'a>(document: &mut Document<'a>, layer: &Table<'a>, asked: &Asked, loader: &KeyLoader) -> Option<Planned> {
+fn planned<'a>(
+    document: &mut Document<'a>,
+    layer: &Table<'a>,
+    asked: &CliInput,
+    loader: &KeyLoader,
+) -> Option<ReflectorPlan> {
     let before = document.problems.len();
     // Too many to be looked at one by one.
     if let Err(error) = check_provisioned(session_count(layer)) {
@@ -278,7 +283,7 @@ fn planned<'a>(document: &mut Document<'a>, layer: &Table<'a>, asked: &Asked, lo
         }
     }
     let config = config.filter(|_| document.problems.len() == before)?;
-    Some(Planned { config, sessions })
+    Some(ReflectorPlan { config, sessions })
 }
 
 /// Returns the number of sessions in a reflector's tables.

@@ -20,7 +20,7 @@ use crate::reflector::config::ConfigError;
 /// the option's help and the key's description.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
-pub struct Reach {
+pub struct ApiSettings {
     /// Address and port of API and metrics, unix:/PATH for a socket of its owner and group, or none [default: 127.0.0.1:8000; of a probe 127.0.0.1:9862]
     #[arg(long, value_name = "ADDR|unix:PATH|none")]
     pub api: Option<Place>,
@@ -38,7 +38,7 @@ pub struct Reach {
     pub api_host: Vec<String>,
 }
 
-impl Reach {
+impl ApiSettings {
     /// Checks the settings before anything is opened, and reads the files that say who may use the API.
     pub fn check(&self) -> Result<Access, ConfigError> {
         let wrong = |field, problem: String| Err(ConfigError { field, problem });
@@ -78,7 +78,7 @@ pub struct Service {
     /// The listening address, and the access rules.
     #[command(flatten)]
     #[serde(flatten)]
-    pub reach: Reach,
+    pub reach: ApiSettings,
     /// Clients that may change things over the API: `owner` is clients with the token or on the Unix socket, and over
     /// loopback without a token root and the user that runs the reflector
     #[arg(long, value_name = "any|owner|none", default_value = "owner")]
@@ -127,8 +127,8 @@ mod tests {
 
     #[test]
     fn what_has_changed_is_named_unless_it_is_live() {
-        let now = Reach { api: Some("127.0.0.1:1".parse().unwrap()), ..Reach::default() };
-        let new = Reach { api: None, api_token_file: Some("token".into()), ..now.clone() };
+        let now = ApiSettings { api: Some("127.0.0.1:1".parse().unwrap()), ..ApiSettings::default() };
+        let new = ApiSettings { api: None, api_token_file: Some("token".into()), ..now.clone() };
         assert_eq!(now.changed(&now, |_| false), Vec::<String>::new());
         assert_eq!(now.changed(&new, |_| false), ["api", "api-token-file"]);
         assert_eq!(now.changed(&new, |key| key == "api-token-file"), ["api"]);

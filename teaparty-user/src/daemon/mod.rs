@@ -16,7 +16,7 @@ use crate::api::guard::Guard;
 use crate::api::listen::{self, ListenError, Listener, Place};
 use crate::api::server;
 use crate::api::{self, AppState};
-use crate::config::plan::{Asked, Plan, Planned};
+use crate::config::plan::{CliInput, Plan, ReflectorPlan};
 use crate::exit_code::{Exit, UsageError};
 use crate::heartbeat::Heartbeats;
 use crate::layout::{columns, fold};
@@ -34,7 +34,7 @@ const LONGEST_END: Duration = Duration::from_millis(4500);
 #[derive(Debug)]
 pub struct Prepared {
     /// The input.
-    pub asked: Asked,
+    pub asked: CliInput,
     /// Remembers keys that can be read only once.
     pub loader: KeyLoader,
     /// The plan.
@@ -139,7 +139,7 @@ async fn follow_hangups(mut hangup: Signal, reloader: Arc<Reloader>) {
 }
 
 /// Starts all reflectors, or none.
-fn start(planned: &[Planned]) -> Result<Vec<Member>, ReflectorError> {
+fn start(planned: &[ReflectorPlan]) -> Result<Vec<Member>, ReflectorError> {
     let mut members: Vec<Member> = Vec::new();
     for planned in planned {
         match Reflector::start_with(planned.config.clone(), &planned.sessions) {

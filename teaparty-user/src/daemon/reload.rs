@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::api::credentials::{Access, TLS_CERT, TLS_KEY, TOKEN_FILE};
 use crate::api::reload::{Changed, PATIENCE, Reload, ReloadError, Report};
-use crate::config::plan::{Asked, Plan, is_standard_input};
+use crate::config::plan::{CliInput, Plan, is_standard_input};
 use crate::config::service::Service;
 use crate::config::toml_doc::keys;
 use crate::files;
@@ -19,7 +19,7 @@ use crate::sync::locked;
 
 /// Reads the configuration again, whenever asked to.
 pub struct Reloader {
-    asked: Arc<Asked>,
+    asked: Arc<CliInput>,
     loader: Arc<KeyLoader>,
     handles: Vec<ReflectorHandle>,
     heartbeats: Heartbeats,
@@ -38,7 +38,7 @@ struct Last {
 impl Reloader {
     /// For what was started with this plan.
     pub fn new(
-        asked: Asked,
+        asked: CliInput,
         loader: KeyLoader,
         plan: &Plan,
         handles: Vec<ReflectorHandle>,

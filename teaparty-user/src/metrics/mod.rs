@@ -15,7 +15,7 @@ use self::process::Process;
 use crate::clock::{Clock as _, ClockState, SystemClock, claimed_bound_ns};
 use crate::heartbeat::Status;
 use crate::reflector::handle::{Count, InterfaceStatus, Path, ReflectorHandle, SessionStatus};
-use crate::reflector::residence_histogram::{BOUNDS_NS, Residences};
+use crate::reflector::residence_histogram::{BOUNDS_NS, ResidenceSnapshot};
 
 pub(crate) mod process;
 
@@ -55,7 +55,7 @@ struct Part {
     reflector: Option<String>,
     interfaces: Vec<InterfaceStatus>,
     counts: Vec<Count>,
-    residences: Vec<(String, Path, Residences)>,
+    residences: Vec<(String, Path, ResidenceSnapshot)>,
     sessions: [(&'static str, usize); 3],
     shown: Vec<SessionStatus>,
 }

@@ -26,7 +26,7 @@ fn session(source: u8, received: u64, is_provisioned: bool) -> SessionStatus {
 }
 
 fn snapshot() -> Snapshot {
-    let mut residences = Residences { sum_ns: 5_000_000_000, ..Residences::default() };
+    let mut residences = ResidenceSnapshot { sum_ns: 5_000_000_000, ..ResidenceSnapshot::default() };
     (residences.buckets[0], residences.buckets[14]) = (3, 1);
     let part = Part {
         interfaces: Vec::new(),

@@ -73,9 +73,9 @@ pub fn go_before_others() -> io::Result<()> {
 /// An alarm clock on CLOCK_MONOTONIC that can be waited for together with sockets.
 ///
 /// Unlike the timeout of [`wait`], which the kernel may stretch by a thousandth of its length, it rings on time.
-pub struct Alarm(OwnedFd);
+pub struct Timer(OwnedFd);
 
-impl Alarm {
+impl Timer {
     /// An alarm that is not set.
     pub fn new() -> io::Result<Self> {
         // SAFETY: takes no pointers; the descriptor is checked and then owned by us alone.
@@ -98,16 +98,16 @@ impl Alarm {
     }
 }
 
-impl AsFd for Alarm {
+impl AsFd for Timer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
 /// Something to wait for that another thread rings.
-pub struct Bell(EventFd);
+pub struct WakeEvent(EventFd);
 
-impl Bell {
+impl WakeEvent {
     /// A bell that nobody has rung.
     pub fn new() -> io::Result<Self> {
         Ok(Self(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?))
@@ -126,7 +126,7 @@ impl Bell {
     }
 }
 
-impl AsFd for Bell {
+impl AsFd for WakeEvent {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn an_alarm_rings_at_its_moment_and_not_before() {
-        let alarm = Alarm::new().unwrap();
+        let alarm = Timer::new().unwrap();
         assert!(!wait(&[&alarm], Some(Duration::ZERO)).unwrap());
         let at = SystemClock.monotonic_ns() + 3_000_000;
         alarm.set(at).unwrap();

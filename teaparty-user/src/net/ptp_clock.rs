@@ -45,7 +45,7 @@ type Settings = libc::hwtstamp_config;
 /// The abilities of a card (`struct ethtool_ts_info`).
 #[repr(C)]
 #[derive(Default)]
-struct Abilities {
+struct TsCapabilities {
     command: u32,
     so_timestamping: u32,
     clock_index: i32,
@@ -57,7 +57,7 @@ struct Abilities {
 
 const ETHTOOL_GET_TS_INFO: u32 = 0x41;
 
-impl Abilities {
+impl TsCapabilities {
     /// Returns true if it stamps all packets in both directions by a clock that can be read.
     fn suffice(&self) -> bool {
         let wanted = libc::SOF_TIMESTAMPING_TX_HARDWARE
@@ -75,7 +75,7 @@ impl Abilities {
 pub struct HardwareClock {
     device: String,
     clock: File,
-    bridge: Bridge,
+    bridge: ClockMap,
     /// To be restored; `None` where nothing was changed.
     before: Option<Settings>,
 }
@@ -87,7 +87,7 @@ impl HardwareClock {
     pub fn open(device: &str) -> Result<Self, HardwareError> {
         let refused =
             |what| move |source: io::Error| HardwareError::Refused { device: device.to_owned(), what, source };
-        let mut abilities = Abilities { command: ETHTOOL_GET_TS_INFO, ..Abilities::default() };
+        let mut abilities = TsCapabilities { command: ETHTOOL_GET_TS_INFO, ..TsCapabilities::default() };
         let asked = request(device, libc::SIOCETHTOOL, &mut abilities);
         let has_none = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL));
         match asked {
@@ -98,7 +98,7 @@ impl HardwareClock {
         let clock = File::open(format!("/dev/ptp{}", abilities.clock_index)).map_err(refused("open its clock"))?;
         let before = switch_on(device).map_err(refused("switch its timestamping on"))?;
         // From here on dropping it restores the card.
-        let mut this = Self { device: device.to_owned(), clock, bridge: Bridge::default(), before };
+        let mut this = Self { device: device.to_owned(), clock, bridge: ClockMap::default(), before };
         this.compare().map_err(refused("read its clock"))?;
         Ok(this)
     }
@@ -122,7 +122,7 @@ impl HardwareClock {
 
     /// Forgets earlier comparisons, because CLOCK_REALTIME was set.
     pub fn restart(&mut self) {
-        self.bridge = Bridge::default();
+        self.bridge = ClockMap::default();
     }
 
     /// A stamp of the card as nanoseconds since 1970 on CLOCK_REALTIME; `None` before the first comparison.
@@ -186,7 +186,7 @@ struct Comparison {
 
 /// From one clock to the other: a line through the last two comparisons, of which the later one is `last`.
 #[derive(Clone, Copy, Debug, Default)]
-struct Bridge {
+struct ClockMap {
     last: Option<Comparison>,
     /// Nanoseconds of CLOCK_REALTIME gained for each nanosecond of the card's clock.
     gain: f64,
@@ -196,7 +196,7 @@ struct Bridge {
 /// starts over.
 const MOST_GAIN: f64 = 1e-3;
 
-impl Bridge {
+impl ClockMap {
     fn extend(&mut self, next: Option<Comparison>) {
         let Some(next) = next else { return };
         self.gain = match self.last {
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn stamps_are_carried_over_whatever_the_cards_timescale_and_speed() {
-        let mut bridge = Bridge::default();
+        let mut bridge = ClockMap::default();
         assert_eq!(bridge.realtime_ns(hardware(5)), None);
         bridge.extend(comparison(100 * SECOND));
         // One comparison knows the distance and not the speed: 50 µs off after a second.
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_between_two_comparisons_is_followed_at_once() {
-        let mut bridge = Bridge::default();
+        let mut bridge = ClockMap::default();
         bridge.extend(comparison(100 * SECOND));
         let set = Comparison { hardware_ns: hardware(101 * SECOND), realtime_ns: 50 * SECOND };
         bridge.extend(Some(set));
@@ -270,16 +270,16 @@ mod tests {
     #[test]
     fn only_a_card_that_stamps_everything_both_ways_suffices() {
         // An Intel I210, as its driver reports: all kinds of stamps, clock 0, on and off, none and all.
-        let whole = || Abilities {
+        let whole = || TsCapabilities {
             so_timestamping: 0x5f,
             clock_index: 0,
             transmit_types: 3,
             receive_filters: 3,
-            ..Abilities::default()
+            ..TsCapabilities::default()
         };
         assert!(whole().suffice());
-        assert!(!Abilities { clock_index: -1, ..whole() }.suffice());
-        assert!(!Abilities { receive_filters: 1 << 12, ..whole() }.suffice());
-        assert!(!Abilities { so_timestamping: 0x1a, ..whole() }.suffice());
+        assert!(!TsCapabilities { clock_index: -1, ..whole() }.suffice());
+        assert!(!TsCapabilities { receive_filters: 1 << 12, ..whole() }.suffice());
+        assert!(!TsCapabilities { so_timestamping: 0x1a, ..whole() }.suffice());
     }
 }

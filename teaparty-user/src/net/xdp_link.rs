@@ -16,7 +16,7 @@ const BPF_LINK_TYPE_XDP: u32 = 6;
 
 /// An open link.
 #[derive(Debug)]
-pub struct Link(OwnedFd);
+pub struct BpfLink(OwnedFd);
 
 /// The kernel's state of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ struct Info {
     rest: [u32; 11],
 }
 
-impl Link {
+impl BpfLink {
     /// Opens the link that is pinned at `path`. What is pinned there and is no XDP link is an error of
     /// [`io::ErrorKind::InvalidData`].
     pub fn open(path: &Path) -> io::Result<Self> {

@@ -11,17 +11,17 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::http_client;
-use super::settings::{FileSd, HttpSd, Measure, Series, Whom};
-use super::target::{LABEL_OCTETS, MOST_LABELS, Profile, Wanted, label_problem};
+use super::settings::{FileSd, HttpSd, Measure, Series, TargetTable};
+use super::target::{LABEL_OCTETS, MOST_LABELS, Profile, TargetSpec, label_problem};
 use crate::api::credentials::Access;
 use crate::config::diagnostic::{Problem, Problems};
 use crate::config::plan::{name_of, text_of};
-use crate::config::service::Reach;
+use crate::config::service::ApiSettings;
 use crate::config::toml_doc::{Document, Kind, Table, keys, try_each};
 use crate::reflector::keys::KeyLoader;
 use crate::sender::target::parse_words;
-use crate::sla::Agreement;
-use crate::units::Span;
+use crate::sla::SlaConfig;
+use crate::units::DurationSetting;
 
 /// Keys of tables.
 pub const TARGET: &str = "target";
@@ -81,15 +81,15 @@ pub struct Typed {
 /// The configuration of a probe.
 pub struct Config {
     /// The address of the metrics, and the access rules.
-    pub reach: Reach,
+    pub reach: ApiSettings,
     /// Token and TLS that this names.
     pub access: Access,
     /// The targets that the file names.
-    pub targets: Vec<Wanted>,
+    pub targets: Vec<TargetSpec>,
     /// The sources of further ones.
     pub sources: Vec<Source>,
     /// The agreement.
-    pub agreement: Agreement,
+    pub agreement: SlaConfig,
     /// The form of delays in metrics.
     pub series: Series,
 }
@@ -126,13 +126,13 @@ struct Reader<'a, 'l> {
 impl<'a> Reader<'a, '_> {
     fn config(&mut self, table: Table<'a>) -> Option<Config> {
         let measured = keys::<Measure>();
-        let reach_keys = keys::<Reach>();
+        let reach_keys = keys::<ApiSettings>();
         let mut known = [measured.clone(), reach_keys, keys::<Series>()].concat();
         known.extend([TARGET, FILE_SD, HTTP_SD, SLA].map(String::from));
         self.document.unknown_keys(&table, &known, &[]);
-        let reach: Option<Reach> = self.document.settings(&table);
+        let reach: Option<ApiSettings> = self.document.settings(&table);
         let agreement = match table.get(SLA).cloned() {
-            None => Some(Agreement::default()),
+            None => Some(SlaConfig::default()),
             Some(value) => self.agreement(&value),
         };
         let series: Option<Series> = self.document.settings(&table);
@@ -161,14 +161,14 @@ impl<'a> Reader<'a, '_> {
         Some(Config { reach, access, targets, sources, agreement: agreement?, series: series? })
     }
 
-    fn agreement(&mut self, value: &Spanned<DeValue<'a>>) -> Option<Agreement> {
+    fn agreement(&mut self, value: &Spanned<DeValue<'a>>) -> Option<SlaConfig> {
         let Some(table) = Table::of(value) else {
             self.document.wrong(value.span(), SLA, "is a table: write [sla]");
             return None;
         };
-        self.document.unknown_keys(&table, &keys::<Agreement>(), &[]);
+        self.document.unknown_keys(&table, &keys::<SlaConfig>(), &[]);
         let before = self.document.problems.len();
-        let agreement: Agreement = self.document.fitting(&table);
+        let agreement: SlaConfig = self.document.fitting(&table);
         let checked = try_each(
             agreement.clone(),
             |agreement| agreement.check(),
@@ -178,7 +178,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Reads the access rules. They are the same as for the reflector's API.
-    fn access(&mut self, table: &Table<'a>, reach: &Reach) -> Option<Access> {
+    fn access(&mut self, table: &Table<'a>, reach: &ApiSettings) -> Option<Access> {
         match reach.check() {
             Ok(access) => Some(access),
             Err(error) => {
@@ -269,11 +269,11 @@ impl<'a> Reader<'a, '_> {
         Some(labels)
     }
 
-    fn target(&mut self, above: &Table<'a>, own: &Table<'a>, measured: &[String]) -> Option<Wanted> {
-        let mut known = [measured.to_vec(), keys::<Whom>()].concat();
+    fn target(&mut self, above: &Table<'a>, own: &Table<'a>, measured: &[String]) -> Option<TargetSpec> {
+        let mut known = [measured.to_vec(), keys::<TargetTable>()].concat();
         known.push(LABELS.into());
-        self.document.unknown_keys(own, &known, &keys::<Reach>());
-        let whom: Option<Whom> = self.document.settings(own);
+        self.document.unknown_keys(own, &known, &keys::<ApiSettings>());
+        let whom: Option<TargetTable> = self.document.settings(own);
         let profile = self.profile(above, own, measured);
         let labels = self.labels(own);
         let whom = whom?;
@@ -300,13 +300,13 @@ impl<'a> Reader<'a, '_> {
         if self.document.problems.len() > before {
             return None;
         }
-        Some(Wanted { name, spec, labels: labels?, ssid: whom.ssid, profile })
+        Some(TargetSpec { name, spec, labels: labels?, ssid: whom.ssid, profile })
     }
 
     fn source(&mut self, above: &Table<'a>, own: &Table<'a>, key: &str, measured: &[String]) -> Option<Source> {
         let mut known = [measured.to_vec(), if key == FILE_SD { keys::<FileSd>() } else { keys::<HttpSd>() }].concat();
         known.push(LABELS.into());
-        self.document.unknown_keys(own, &known, &keys::<Reach>());
+        self.document.unknown_keys(own, &known, &keys::<ApiSettings>());
         let place = if key == FILE_SD { self.files(own) } else { self.address(own) };
         let profile = self.profile(above, own, measured);
         let labels = self.labels(own);
@@ -319,7 +319,7 @@ impl<'a> Reader<'a, '_> {
         Some(Source { origin, refresh, labels: labels?, profile: profile? })
     }
 
-    fn files(&mut self, own: &Table<'a>) -> Option<(Origin, Option<Span>)> {
+    fn files(&mut self, own: &Table<'a>) -> Option<(Origin, Option<DurationSetting>)> {
         let FileSd { file, refresh } = self.document.settings(own)?;
         if file.is_empty() {
             self.document.wrong_in(own, "file", "which file? add `file = \"/etc/teaparty/targets.json\"`");
@@ -334,7 +334,7 @@ impl<'a> Reader<'a, '_> {
         (self.document.problems.len() == before).then_some((Origin::Files(file), refresh))
     }
 
-    fn address(&mut self, own: &Table<'a>) -> Option<(Origin, Option<Span>)> {
+    fn address(&mut self, own: &Table<'a>) -> Option<(Origin, Option<DurationSetting>)> {
         let HttpSd { url, refresh, ca_file, bearer_token_file } = self.document.settings(own)?;
         let Some(url) = url else {
             self.document.wrong_in(own, "url", "which document? add `url = \"http://HOST/PATH\"`");
@@ -350,7 +350,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// No two targets may have the same series, or the same SSID.
-    fn claim(&mut self, table: &Table<'a>, targets: &[Wanted]) {
+    fn claim(&mut self, table: &Table<'a>, targets: &[TargetSpec]) {
         let mut identities = std::collections::HashSet::new();
         let mut nameless = std::collections::HashSet::new();
         let mut ssids = std::collections::HashSet::new();

@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::registry::{Board, SourceStatus};
+use super::registry::{SourceStatus, TargetRegistry};
 use super::sla::Report;
 use super::target::label;
 use super::target_state::{Direction, IGNORED, State, Totals, Watched};
@@ -71,9 +71,9 @@ impl Form {
 }
 
 /// All metrics at this moment.
-pub fn encode(board: &Arc<Board>, form: Form) -> Result<Vec<u8>, String> {
+pub fn encode(board: &Arc<TargetRegistry>, form: Form) -> Result<Vec<u8>, String> {
     let mut registry = Registry::with_prefix("teaparty");
-    registry.register_collector(Box::new(Shown(board.clone())));
+    registry.register_collector(Box::new(TargetCollector(board.clone())));
     match form {
         Form::Text => {
             let mut open_metrics = String::new();
@@ -84,9 +84,9 @@ pub fn encode(board: &Arc<Board>, form: Form) -> Result<Vec<u8>, String> {
     }
 }
 
-struct Shown(Arc<Board>);
+struct TargetCollector(Arc<TargetRegistry>);
 
-impl fmt::Debug for Shown {
+impl fmt::Debug for TargetCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Shown")
     }
@@ -107,13 +107,13 @@ fn with(labels: &Labels, name: &str, value: &str) -> Labels {
 }
 
 /// One target at one moment.
-struct One {
+struct TargetSample {
     labels: Labels,
     state: State,
     report: Report,
 }
 
-impl Collector for Shown {
+impl Collector for TargetCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let Self(board) = self;
         let watched = board.watched();
@@ -122,9 +122,9 @@ impl Collector for Shown {
             let state = watched.state().clone();
             let last = state.sla.finished().last().copied();
             let report = last.unwrap_or_else(|| state.sla.current(&state.agreement, now));
-            One { labels: labels(watched), state, report }
+            TargetSample { labels: labels(watched), state, report }
         });
-        let ones: Vec<One> = ones.collect();
+        let ones: Vec<TargetSample> = ones.collect();
         counters(&mut encoder, &ones)?;
         histograms(&mut encoder, &watched)?;
         percentiles(&mut encoder, &watched, now)?;
@@ -136,7 +136,7 @@ impl Collector for Shown {
     }
 }
 
-fn counters(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
+fn counters(encoder: &mut DescriptorEncoder<'_>, ones: &[TargetSample]) -> fmt::Result {
     type Of = fn(&Totals) -> u64;
     let all: [(&str, &str, Of); 11] = [
         ("probe_sent_packets", "Packets sent.", |totals| totals.sent),
@@ -228,7 +228,7 @@ fn histograms(encoder: &mut DescriptorEncoder<'_>, watched: &[Arc<Watched>]) -> 
     Ok(())
 }
 
-fn gauges(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
+fn gauges(encoder: &mut DescriptorEncoder<'_>, ones: &[TargetSample]) -> fmt::Result {
     type Of = fn(&State) -> Option<f64>;
     let all: [(&str, &str, Of); 8] = [
         (
@@ -285,7 +285,7 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
     Ok(())
 }
 
-fn service_level(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Result {
+fn service_level(encoder: &mut DescriptorEncoder<'_>, ones: &[TargetSample]) -> fmt::Result {
     type Of = fn(&Report) -> Option<f64>;
     let all: [(&str, &str, Of); 5] = [
         ("probe_sla_loss_ratio", "Loss of the last period that ended, of the first one until then.", |report| {
@@ -338,7 +338,7 @@ fn service_level(encoder: &mut DescriptorEncoder<'_>, ones: &[One]) -> fmt::Resu
     ones.iter().try_for_each(|one| ConstCounter::new(count(&one.state)).encode(family.encode_family(&one.labels)?))
 }
 
-fn sources(encoder: &mut DescriptorEncoder<'_>, board: &Board) -> fmt::Result {
+fn sources(encoder: &mut DescriptorEncoder<'_>, board: &TargetRegistry) -> fmt::Result {
     let sources = board.sources();
     let labels = |source: &SourceStatus| vec![("source".to_owned(), source.origin.clone())];
     let mut family =

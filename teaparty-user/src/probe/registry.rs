@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::sla::Report;
 use super::target_state::{IGNORED, Watched};
-use crate::sla::AgreementView;
+use crate::sla::SlaConfigView;
 
 /// Problems of one source that are reported at once.
 const MOST_TOLD: usize = 3;
@@ -57,7 +57,7 @@ impl SourceStatus {
 
 /// Targets and sources. Written by the supervisor alone.
 #[derive(Default)]
-pub struct Board {
+pub struct TargetRegistry {
     watched: RwLock<Arc<[Arc<Watched>]>>,
     sources: RwLock<Vec<SourceStatus>>,
     /// Reloads of the file that were taken over, and those that were refused.
@@ -66,7 +66,7 @@ pub struct Board {
     pub left_out: AtomicU64,
 }
 
-impl Board {
+impl TargetRegistry {
     /// All targets, in the order of file and documents.
     pub fn watched(&self) -> Arc<[Arc<Watched>]> {
         self.watched.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -96,7 +96,7 @@ pub fn labels(watched: &Watched) -> Value {
 }
 
 /// All targets as JSON.
-pub fn targets(board: &Board) -> Value {
+pub fn targets(board: &TargetRegistry) -> Value {
     let all = board.watched();
     let targets = all.iter().map(|watched| {
         let mut value = labels(watched);
@@ -148,11 +148,11 @@ struct Level {
     /// Periods that have ended, the latest first.
     periods: Vec<Report>,
     /// The agreement.
-    agreement: AgreementView,
+    agreement: SlaConfigView,
 }
 
 /// Returns the service level of all targets.
-pub fn sla(board: &Board, now_ns: u64) -> Levels {
+pub fn sla(board: &TargetRegistry, now_ns: u64) -> Levels {
     let all = board.watched();
     let targets = all.iter().map(|watched| {
         let state = watched.state();
@@ -163,7 +163,7 @@ pub fn sla(board: &Board, now_ns: u64) -> Levels {
             available: state.sla.is_available(),
             current: state.sla.current(&state.agreement, now_ns),
             periods: state.sla.finished().rev().copied().collect(),
-            agreement: AgreementView::from(&*state.agreement),
+            agreement: SlaConfigView::from(&*state.agreement),
         }
     });
     Levels { targets: targets.collect() }

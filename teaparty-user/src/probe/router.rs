@@ -6,13 +6,13 @@ use axum::routing::get;
 use axum::{Router, middleware};
 
 use super::openapi;
-use super::registry::Board;
+use super::registry::TargetRegistry;
 use super::server::{RESOURCES, live, metrics, ready, sla, targets};
 use crate::api::error::ApiError;
 use crate::api::guard::{self, Guard};
 
 /// The paths of a probe.
-pub(super) fn router(board: Arc<Board>, guard: Guard) -> Router {
+pub(super) fn router(board: Arc<TargetRegistry>, guard: Guard) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/api/v1/targets", get(targets))

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::config::{Config, Typed};
-use super::registry::{self, Board};
+use super::registry::{self, TargetRegistry};
 use super::router::router;
 use super::service_discovery::{FILE_LOOK, stamp_of};
 use super::sla::Report;
@@ -69,7 +69,7 @@ async fn follow(
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let place = config.reach.api.clone().unwrap_or(DEFAULT);
-    let board = Arc::new(Board::default());
+    let board = Arc::new(TargetRegistry::default());
     let access = config.access.clone();
     let listener = Listener::open(&place, access.token.as_ref()).await?;
     if let Some(listener) = listener {
@@ -150,7 +150,7 @@ async fn reload(
     loader: &Arc<KeyLoader>,
     reader: &Arc<LimitedReader>,
     typed: Typed,
-    board: &Board,
+    board: &TargetRegistry,
 ) -> Option<Config> {
     let (path, loader, reader) = (path.to_owned(), loader.clone(), reader.clone());
     let read = move || reader.run(PATIENCE, move || Config::read(&path, &loader, typed));
@@ -176,7 +176,7 @@ async fn reload(
     }
 }
 
-fn advance(board: &Board, lines: &mut Lines) {
+fn advance(board: &TargetRegistry, lines: &mut Lines) {
     let now = SystemClock.realtime_ns();
     let watched = board.watched();
     watched.iter().for_each(|watched| watched.advance(now));
@@ -212,7 +212,7 @@ impl Lines {
     }
 
     /// The periods that had only begun.
-    fn finish(&mut self, board: &Board) {
+    fn finish(&mut self, board: &TargetRegistry) {
         let watched = board.watched();
         self.write(&watched);
         if self.is_wanted {

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::metrics::{self, Form};
-use super::registry::{self, Board, Levels};
+use super::registry::{self, Levels, TargetRegistry};
 use crate::api::error::ApiError;
 
 use crate::clock::{Clock, SystemClock};
@@ -45,7 +45,7 @@ pub async fn ready() -> &'static str {
     get, path = "/api/v1/targets", tag = "probe", operation_id = "targets",
     responses((status = 200, description = "All targets and sources", body = Value))
 )]
-pub async fn targets(State(board): State<Arc<Board>>) -> Json<Value> {
+pub async fn targets(State(board): State<Arc<TargetRegistry>>) -> Json<Value> {
     Json(registry::targets(&board))
 }
 
@@ -56,7 +56,7 @@ pub async fn targets(State(board): State<Arc<Board>>) -> Json<Value> {
     get, path = "/api/v1/sla", tag = "probe", operation_id = "sla",
     responses((status = 200, description = "The service level of all targets", body = Levels))
 )]
-pub async fn sla(State(board): State<Arc<Board>>) -> Response {
+pub async fn sla(State(board): State<Arc<TargetRegistry>>) -> Response {
     let work = move || registry::sla(&board, SystemClock.realtime_ns());
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => Json(value).into_response(),
@@ -69,7 +69,7 @@ pub async fn sla(State(board): State<Arc<Board>>) -> Response {
     get, path = "/metrics", tag = "probe", operation_id = "metrics",
     responses((status = 200, description = "Prometheus's text format, or protobuf where that is preferred", body = String, content_type = "text/plain"))
 )]
-pub async fn metrics(State(board): State<Arc<Board>>, headers: HeaderMap) -> Response {
+pub async fn metrics(State(board): State<Arc<TargetRegistry>>, headers: HeaderMap) -> Response {
     let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let form = Form::accepted(&accept.join(","));
     match tokio::task::spawn_blocking(move || metrics::encode(&board, form)).await {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::config::{MOST_TARGETS, Origin, Source};
 use super::http_client::{self, MAX_DOCUMENT};
-use super::target::{LABEL_OCTETS, MOST_LABELS, Wanted, label_problem};
+use super::target::{LABEL_OCTETS, MOST_LABELS, TargetSpec, label_problem};
 use super::yaml;
 use crate::files;
 use crate::sender::target::parse_words;
@@ -33,7 +33,7 @@ struct TargetGroup {
 /// The result of a source.
 pub struct Found {
     /// Documents by name, with their targets or with what is wrong.
-    pub documents: Vec<(String, Result<Vec<Wanted>, String>)>,
+    pub documents: Vec<(String, Result<Vec<TargetSpec>, String>)>,
     /// True if there are no others any more; it may not have been possible to look for all of them.
     pub is_all: bool,
 }
@@ -41,7 +41,7 @@ pub struct Found {
 /// The targets of a document by its name. The error says what is wrong with it.
 ///
 /// Labels that begin with `__` are for Prometheus alone and left out, as Prometheus does.
-pub fn targets(name: &str, document: &str, source: &Source) -> Result<Vec<Wanted>, String> {
+pub fn targets(name: &str, document: &str, source: &Source) -> Result<Vec<TargetSpec>, String> {
     let wrong =
         |error| format!("is no list of {{\"targets\": [\"HOST:PORT\"], \"labels\": {{\"NAME\": \"VALUE\"}}}}: {error}");
     let is_yaml = matches!(source.origin, Origin::Files(_)) && (name.ends_with(".yml") || name.ends_with(".yaml"));
@@ -65,7 +65,7 @@ pub fn targets(name: &str, document: &str, source: &Source) -> Result<Vec<Wanted
             }
             let specs = parse_words([target.as_str()]).map_err(|error| error.to_string())?;
             let Some(spec) = specs.into_iter().next() else { return Err("a target is empty".into()) };
-            wanted.push(Wanted {
+            wanted.push(TargetSpec {
                 name: target,
                 spec,
                 labels: all.clone(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Marking, NumberOrText, Span};
+use crate::units::{DurationSetting, Marking, NumberOrText};
 
 /// The address family taken from a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -27,13 +27,13 @@ pub enum Family {
 pub struct Measure {
     /// Time between two packets to a target, as in "1s" or "20ms"; from 1ms on
     #[arg(long, value_name = "DURATION")]
-    pub interval: Span,
+    pub interval: DurationSetting,
     /// Exponentially distributed intervals, interval being their mean
     #[arg(long)]
     pub poisson: bool,
     /// A packet without a reply is lost after this
     #[arg(long, value_name = "DURATION")]
-    pub timeout: Span,
+    pub timeout: DurationSetting,
     /// Octets of UDP payload, filled up with an Extra Padding TLV
     #[arg(long, value_name = "OCTETS")]
     pub size: Option<u16>,
@@ -75,15 +75,15 @@ pub struct Measure {
     pub realtime: bool,
     /// Names are looked up again so often; while that fails the address stays as it was
     #[arg(long, value_name = "DURATION")]
-    pub resolve_interval: Span,
+    pub resolve_interval: DurationSetting,
 }
 
 impl Default for Measure {
     fn default() -> Self {
         Self {
-            interval: Span::seconds(1),
+            interval: DurationSetting::seconds(1),
             poisson: false,
-            timeout: Span::seconds(2),
+            timeout: DurationSetting::seconds(2),
             size: None,
             dscp: Marking::default(),
             ttl: 255,
@@ -97,7 +97,7 @@ impl Default for Measure {
             stateful_reflector: false,
             no_ssid: false,
             realtime: false,
-            resolve_interval: Span::seconds(60),
+            resolve_interval: DurationSetting::seconds(60),
         }
     }
 }
@@ -105,7 +105,7 @@ impl Default for Measure {
 /// The keys of a `[[target]]` beside those of its measurement.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Whom {
+pub struct TargetTable {
     /// Name or address of the reflector, with its port where that is not the usual one
     #[arg(long, value_name = "HOST[:PORT]")]
     pub address: Option<String>,
@@ -126,7 +126,7 @@ pub struct FileSd {
     pub file: Vec<String>,
     /// They are read again so often, from 1s on, and when they have changed; "60s" where nothing is said
     #[arg(long, value_name = "DURATION")]
-    pub refresh: Option<Span>,
+    pub refresh: Option<DurationSetting>,
 }
 
 /// The keys of an `[[http-sd]]` beside those of its targets' measurement.
@@ -138,7 +138,7 @@ pub struct HttpSd {
     pub url: Option<String>,
     /// It is read again so often, from 1s on; "60s" where nothing is said
     #[arg(long, value_name = "DURATION")]
-    pub refresh: Option<Span>,
+    pub refresh: Option<DurationSetting>,
     /// Certificates (PEM) by which to know an https:// server: its issuer's, or its own; those that the system trusts where nothing is said
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,

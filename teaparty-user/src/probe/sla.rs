@@ -15,8 +15,8 @@ use serde::Serialize;
 use crate::sender::delays::Sample;
 use crate::sender::histogram::Distribution;
 use crate::sender::variation::Variation;
-use crate::sla::{Agreement, Grade, nanos};
-use crate::units::Span;
+use crate::sla::{Grade, SlaConfig, nanos};
+use crate::units::DurationSetting;
 
 /// Finished periods that are remembered.
 const REMEMBERED: usize = 32;
@@ -95,7 +95,7 @@ pub struct Sla {
 
 impl Sla {
     /// Begins in the middle of a period. A target is available until shown otherwise.
-    pub fn new(agreement: &Agreement, now_ns: u64) -> Self {
+    pub fn new(agreement: &SlaConfig, now_ns: u64) -> Self {
         let start_ns = floor(now_ns, agreement.period);
         Self {
             period: Period { start_ns, is_partial: start_ns != now_ns, ..Period::default() },
@@ -142,7 +142,7 @@ impl Sla {
 
     /// Ends what has ended by now; small intervals that were skipped are unmeasured. Must be called before events of
     /// now are recorded, and once a second.
-    pub fn advance(&mut self, agreement: &Agreement, now_ns: u64) {
+    pub fn advance(&mut self, agreement: &SlaConfig, now_ns: u64) {
         let interval = floor(now_ns, agreement.small_interval);
         let start_ns = floor(now_ns, agreement.period);
         let mut missed = 0;
@@ -170,7 +170,7 @@ impl Sla {
         }
     }
 
-    fn close_interval(&mut self, agreement: &Agreement) {
+    fn close_interval(&mut self, agreement: &SlaConfig) {
         let (settled, lost) = (std::mem::take(&mut self.settled), std::mem::take(&mut self.lost));
         let is_unmeasured = std::mem::take(&mut self.is_unmeasured);
         let period = &mut self.period;
@@ -204,7 +204,7 @@ impl Sla {
     }
 
     /// The period that is going on.
-    pub fn current(&self, agreement: &Agreement, now_ns: u64) -> Report {
+    pub fn current(&self, agreement: &SlaConfig, now_ns: u64) -> Report {
         let Period { start_ns, received, lost, available, unavailable, .. } = self.period;
         let unmeasured = self.period.unmeasured + u64::from(self.is_unmeasured);
         let ratio = |part: u64, rest: u64| (part + rest > 0).then(|| part as f64 / (part + rest) as f64);
@@ -247,7 +247,7 @@ impl Sla {
     }
 }
 
-fn floor(now_ns: u64, span: Span) -> u64 {
+fn floor(now_ns: u64, span: DurationSetting) -> u64 {
     now_ns - now_ns % nanos(span).max(1)
 }
 

@@ -13,13 +13,13 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
 use super::config::{Config, MOST_TARGETS, Source};
-use super::registry::{Board, SourceStatus};
+use super::registry::{SourceStatus, TargetRegistry};
 use super::service_discovery::{self, Found};
-use super::target::Wanted;
+use super::target::TargetSpec;
 use super::target_state::Watched;
 use super::worker::Group;
 use crate::clock::{Clock, SystemClock};
-use crate::sla::Agreement;
+use crate::sla::SlaConfig;
 
 /// Names that are looked up at a time: each takes a thread while the name server is silent.
 const LOOKUPS: usize = 16;
@@ -51,16 +51,16 @@ type Identity = (String, BTreeMap<String, String>);
 
 /// The state of a probe.
 pub struct Supervisor {
-    board: Arc<Board>,
-    agreement: Arc<Agreement>,
+    board: Arc<TargetRegistry>,
+    agreement: Arc<SlaConfig>,
     /// Upper ends of the buckets of all histograms, as they were at the start.
     buckets: Option<Vec<f64>>,
-    of_file: Vec<Wanted>,
+    of_file: Vec<TargetSpec>,
     sources: Vec<(Source, JoinHandle<()>)>,
     /// Increases with each set of sources: what an earlier one still says is not heard.
     generation: usize,
     /// By source, what each of its documents had when it was last good.
-    found: Vec<BTreeMap<String, Vec<Wanted>>>,
+    found: Vec<BTreeMap<String, Vec<TargetSpec>>>,
     entries: HashMap<Identity, Entry>,
     groups: Vec<Group>,
     next_id: u64,
@@ -78,7 +78,7 @@ pub enum Message {
 
 impl Supervisor {
     /// Nothing is wanted yet. What comes through the receiver is to be given to [`Self::hear`].
-    pub fn new(board: Arc<Board>) -> (Self, Receiver<Message>) {
+    pub fn new(board: Arc<TargetRegistry>) -> (Self, Receiver<Message>) {
         let (messages, receiver) = channel(BACKLOG);
         let supervisor = Self {
             board,
@@ -129,7 +129,10 @@ impl Supervisor {
             if let Some(((_, task), targets)) = known {
                 task.abort();
                 found = targets;
-                found.values_mut().flatten().for_each(|wanted: &mut Wanted| wanted.profile = source.profile.clone());
+                found
+                    .values_mut()
+                    .flatten()
+                    .for_each(|wanted: &mut TargetSpec| wanted.profile = source.profile.clone());
             }
             let task = self.follow(self.sources.len(), source.clone(), generation);
             self.sources.push((source, task));
@@ -183,7 +186,7 @@ impl Supervisor {
     /// Makes the measured targets equal to the wanted ones.
     fn apply(&mut self) {
         let mut order: Vec<Identity> = Vec::new();
-        let mut wanted: HashMap<Identity, Wanted> = HashMap::new();
+        let mut wanted: HashMap<Identity, TargetSpec> = HashMap::new();
         let mut nameless = HashSet::new();
         let mut left_out = 0;
         for one in self.of_file.iter().chain(self.found.iter().flat_map(BTreeMap::values).flatten()) {
@@ -241,7 +244,7 @@ impl Supervisor {
     }
 
     /// Begins to measure a target; `former` is what it was while it was measured in another way.
-    fn entry(&mut self, wanted: Wanted, ssid: u16, former: Option<Arc<Watched>>) -> Entry {
+    fn entry(&mut self, wanted: TargetSpec, ssid: u16, former: Option<Arc<Watched>>) -> Entry {
         self.next_id += 1;
         let buckets = self.buckets.as_deref().unwrap_or(&[]);
         let watched = match former {

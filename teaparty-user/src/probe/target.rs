@@ -131,7 +131,7 @@ impl Profile {
 
 /// Somebody to measure.
 #[derive(Clone)]
-pub struct Wanted {
+pub struct TargetSpec {
     /// In metrics.
     pub name: String,
     /// Name or address, and port.
@@ -144,7 +144,7 @@ pub struct Wanted {
     pub profile: Arc<Profile>,
 }
 
-impl Wanted {
+impl TargetSpec {
     /// Returns the identity of its series.
     pub fn identity(&self) -> (&str, &BTreeMap<String, String>) {
         (&self.name, &self.labels)

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus_client::metrics::histogram::{Histogram, NativeHistogramConfig};
 
 use super::sla::Sla;
-use super::target::Wanted;
+use super::target::TargetSpec;
 use crate::sender::delays::Sample;
-use crate::sender::event::{Fate, Record, Tally};
+use crate::sender::event::{PacketOutcome, Record, SessionCounters};
 use crate::sender::histogram::Distribution;
-use crate::sender::matcher::Kind;
+use crate::sender::matcher::ReplyKind;
 use crate::sender::variation::Variation;
-use crate::sla::Agreement;
+use crate::sla::SlaConfig;
 
 /// Sockets take less to be opened, a name to be found, and the first packet to leave; what takes longer is not measured.
 const IDLE_NS: u64 = 3_000_000_000;
@@ -45,7 +45,7 @@ impl Direction {
 }
 
 /// A counter of a session.
-type Of = fn(&Tally) -> u64;
+type Of = fn(&SessionCounters) -> u64;
 
 /// Why replies are ignored: the word for it, and how many there are of a session.
 pub const IGNORED: [(&str, Of); 5] = [
@@ -61,7 +61,7 @@ pub struct Watched {
     /// Its number in this process.
     pub id: u64,
     /// The input.
-    pub wanted: Wanted,
+    pub wanted: TargetSpec,
     /// The SSID of all its sessions, 0 for none.
     pub ssid: u16,
     measured: Arc<Measured>,
@@ -123,7 +123,7 @@ pub struct State {
     /// Lateness of packets against the schedule, in nanoseconds: p50 and p99.
     pub pacing_error_ns: Option<[i64; 2]>,
     /// The agreement.
-    pub agreement: Arc<Agreement>,
+    pub agreement: Arc<SlaConfig>,
     /// The service level.
     pub sla: Sla,
     /// Since when no packets leave.
@@ -131,7 +131,7 @@ pub struct State {
     /// The [`Watched::id`] whose session is counted: of one that was replaced something may still come.
     counted: u64,
     /// The counters of the present session at the last update.
-    seen: Tally,
+    seen: SessionCounters,
     /// Most that was attributed to each direction in this session.
     attributed: [u64; 2],
     /// Packets of former sessions, so that numbers go on rising and never look consecutive across sessions.
@@ -181,7 +181,14 @@ impl Totals {
 
 impl Watched {
     /// A target of which nothing is known yet, with histograms of these buckets (upper ends in seconds, rising).
-    pub fn new(id: u64, wanted: Wanted, ssid: u16, buckets: &[f64], agreement: Arc<Agreement>, now_ns: u64) -> Self {
+    pub fn new(
+        id: u64,
+        wanted: TargetSpec,
+        ssid: u16,
+        buckets: &[f64],
+        agreement: Arc<SlaConfig>,
+        now_ns: u64,
+    ) -> Self {
         let native = NativeHistogramConfig::default().max_buckets(NATIVE_BUCKETS);
         let measured = Measured {
             histograms: std::array::from_fn(|_| Histogram::new_classic_and_native(buckets.iter().copied(), native)),
@@ -199,7 +206,7 @@ impl Watched {
                 agreement,
                 idle_since_ns: now_ns,
                 counted: id,
-                seen: Tally::default(),
+                seen: SessionCounters::default(),
                 attributed: [0; 2],
                 number_base: 0,
             }),
@@ -208,7 +215,7 @@ impl Watched {
     }
 
     /// Returns the same target with another measurement: its counters and delays continue.
-    pub fn replaced(&self, id: u64, wanted: Wanted, ssid: u16) -> Self {
+    pub fn replaced(&self, id: u64, wanted: TargetSpec, ssid: u16) -> Self {
         let replaced = Self { id, wanted, ssid, measured: self.measured.clone() };
         {
             let mut state = replaced.state();
@@ -254,7 +261,7 @@ impl Watched {
         }
         // A gap, so that no two packets of different sessions are consecutive.
         state.number_base += (1 << 32) + 2;
-        state.seen = Tally::default();
+        state.seen = SessionCounters::default();
         state.attributed = [0; 2];
         state.totals.sessions += 1;
     }
@@ -286,7 +293,7 @@ impl Watched {
     /// Takes in what became of a packet.
     pub fn record(&self, record: &Record, now_ns: u64) {
         let sample = record.reply.as_ref().and_then(|reply| reply.sample.ok());
-        if let (Fate::Answered(Kind::Reply), Some(sample)) = (record.fate, sample) {
+        if let (PacketOutcome::Answered(ReplyKind::Reply), Some(sample)) = (record.fate, sample) {
             let mut recent = self.measured.recent.lock().unwrap_or_else(PoisonError::into_inner);
             recent.turn(now_ns);
             for ((direction, _), histogram) in Direction::ALL.iter().zip(&self.measured.histograms) {
@@ -301,8 +308,8 @@ impl Watched {
         let agreement = state.agreement.clone();
         state.sla.advance(&agreement, now_ns);
         match record.fate {
-            Fate::Lost => state.sla.lost(),
-            Fate::Answered(Kind::Reply) => {
+            PacketOutcome::Lost => state.sla.lost(),
+            PacketOutcome::Answered(ReplyKind::Reply) => {
                 let number = state.number_base + u64::from(record.sequence);
                 state.sla.received(number, sample);
                 if let Some(sample) = sample {
@@ -316,14 +323,14 @@ impl Watched {
                 }
                 state.problem = None;
             }
-            Fate::Answered(_) | Fate::Unsettled => {}
+            PacketOutcome::Answered(_) | PacketOutcome::Unsettled => {}
         }
     }
 
     /// Takes in what its session has counted.
     ///
     /// Packets that the system refused make the small interval unmeasured. A target is measured while packets leave.
-    pub fn tally(&self, tally: Tally, now_ns: u64) {
+    pub fn tally(&self, tally: SessionCounters, now_ns: u64) {
         let mut state = self.state();
         if state.counted != self.id {
             return;
@@ -342,7 +349,7 @@ impl Watched {
         }
         let State { totals, attributed, .. } = &mut *state;
         // Attribution to a direction may change; a counter only rises.
-        let split = |tally: &Tally| {
+        let split = |tally: &SessionCounters| {
             let of = |end: fn(&crate::sender::matcher::Split) -> Option<u64>| tally.split.as_ref().and_then(end);
             [of(|split| split.far_end), of(|split| split.near_end)]
         };
@@ -389,9 +396,13 @@ mod tests {
         Watched::new(1, config.targets[0].clone(), 7, &[0.1], Arc::default(), 0)
     }
 
-    fn tally(sent: u64, lost: u64, far_end: Option<u64>) -> Tally {
+    fn tally(sent: u64, lost: u64, far_end: Option<u64>) -> SessionCounters {
         let split = Split { is_stateful: far_end.is_some(), far_end, near_end: Some(0), unattributed: 0 };
-        Tally { counts: Counts { sent, lost, ..Counts::default() }, split: Some(split), ..Tally::default() }
+        SessionCounters {
+            counts: Counts { sent, lost, ..Counts::default() },
+            split: Some(split),
+            ..SessionCounters::default()
+        }
     }
 
     #[test]
@@ -413,7 +424,7 @@ mod tests {
     fn a_direction_that_nobody_knows_is_no_zero() {
         let watched = watched();
         watched.begin();
-        let unknown = Tally { split: None, ..tally(10, 4, None) };
+        let unknown = SessionCounters { split: None, ..tally(10, 4, None) };
         watched.tally(unknown, 0);
         let totals = watched.state().totals;
         assert_eq!((totals.lost_forward, totals.lost_backward, totals.lost_unattributed()), (None, None, 4));
@@ -441,7 +452,7 @@ mod tests {
         watched.begin();
         watched.tally(tally(10, 0, None), SECOND);
         assert!(watched.state().is_measured);
-        let refused = |count| Tally { send_errors: count, ..tally(10, 0, None) };
+        let refused = |count| SessionCounters { send_errors: count, ..tally(10, 0, None) };
         for second in 2..40 {
             watched.tally(refused(second), second * SECOND);
             watched.advance(second * SECOND);

@@ -14,7 +14,7 @@ use super::target::Profile;
 use super::target_state::Watched;
 use crate::clock::{Clock, SystemClock};
 use crate::sender::engine::{self, Change};
-use crate::sender::event::{Event, Interest, Stop};
+use crate::sender::event::{Event, Stop, Subscription};
 use crate::sender::target::Target;
 
 /// Counts are taken over, and the interface is looked at, so often.
@@ -209,7 +209,7 @@ impl Member {
         let interface = config.interface.as_deref().map(|name| Ok::<_, anyhow::Error>((name, index_of(name)?)));
         let interface = interface.transpose()?;
         self.roster.borrow_mut().restart();
-        let interest = Interest { records: true, tallies: Some(LOOK), ..Interest::default() };
+        let interest = Subscription { records: true, tallies: Some(LOOK), ..Subscription::default() };
         let health = RefCell::new(Health::new(self.patience));
         let mut looked = Instant::now();
         let mut changes = || {
@@ -241,7 +241,7 @@ impl Member {
                     watched.record(&record, SystemClock.realtime_ns());
                 }
             }
-            Event::Tally { target, tally } => {
+            Event::Counters { target, tally } => {
                 let roster = self.roster.borrow();
                 if let Some(watched) = roster.places.get(target) {
                     watched.tally(*tally, SystemClock.realtime_ns());

@@ -10,7 +10,7 @@ use teaparty_common::reflect::Address;
 
 use super::addresses::AddressBook;
 use super::pinned_map::MapsError;
-use super::snapshot::View;
+use super::snapshot::ConfigSnapshot;
 use crate::net::address::ip;
 
 /// Entries that each map has room for at least. A map without entries takes 16 octets for each place.
@@ -72,7 +72,7 @@ impl AddressMaps {
     }
 
     /// Writes the addresses and VLANs of a version that is to hold, and says what there is no room for.
-    pub fn set(&mut self, view: &View) -> Result<(), MapsError> {
+    pub fn set(&mut self, view: &ConfigSnapshot) -> Result<(), MapsError> {
         let book = &*view.book;
         let (wanted, addresses) = most_needed(book, self.room.addresses as usize);
         write(&mut self.addresses, &wanted).map_err(|source| MapsError { name: name::ADDRESSES, source })?;
@@ -84,7 +84,7 @@ impl AddressMaps {
         Ok(())
     }
 
-    fn tell(&mut self, left: LeftOut, view: &View) {
+    fn tell(&mut self, left: LeftOut, view: &ConfigSnapshot) {
         if std::mem::replace(&mut self.told, left) == left {
             return;
         }

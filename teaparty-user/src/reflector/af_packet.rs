@@ -14,12 +14,12 @@ use teaparty_common::packet_buf::{PacketBuf, ReadOnlyBuf, SliceBuf};
 use teaparty_common::reflect::{PacketMeta, Reason};
 
 use super::burst_scheduler;
-use super::context::{Counters, Notice, Shared};
-use super::frame_replies::{Exits, Framed};
+use super::context::{EngineCounters, InterfaceContext, Notice};
+use super::frame_replies::{FrameReplyBatch, ReplyPorts};
 use super::reassembly::{Fragment, Limits, PATIENCE_NS, Reassembly};
 use super::slow_path;
-use super::snapshot::View;
-use super::udp::{BATCH, Losses, SEND_BATCH};
+use super::snapshot::ConfigSnapshot;
+use super::udp::{BATCH, DropCounter, SEND_BATCH};
 use crate::clock::{Clock as _, SystemClock};
 use crate::net::batch::{ReceiveBatch, Received};
 use crate::net::cbpf::longest;
@@ -32,11 +32,11 @@ const MAX_FRAME: usize = 65_535 + 64;
 const TAG_AT: usize = 12;
 
 /// Answers until asked to stop, which `wake` becoming readable makes it notice.
-pub fn run(shared: &Arc<Shared>, frames: &FrameSocket, exits: &Exits, wake: &impl AsFd) {
+pub fn run(shared: &Arc<InterfaceContext>, frames: &FrameSocket, exits: &ReplyPorts, wake: &impl AsFd) {
     let mut requests = ReceiveBatch::new(BATCH, MAX_FRAME);
-    let mut framed = Framed::new(shared, &shared.tally.socket, exits);
+    let mut framed = FrameReplyBatch::new(shared, &shared.tally.socket, exits);
     let mut frame = Vec::with_capacity(2048);
-    let mut losses = Losses::default();
+    let mut losses = DropCounter::default();
     let mut reassembly = Reassembly::default();
     while !shared.is_stopping() {
         // Incomplete datagrams are counted even if no packet follows.
@@ -89,7 +89,12 @@ fn restore(request: &Received<'_>, frame: &mut Vec<u8>) {
 
 /// Keeps a fragment of a datagram that may be for us, and gives the frame of the whole datagram with the last one. What is
 /// not given is counted.
-fn gather(reassembly: &mut Reassembly, view: &View, frame: &[u8], counters: &Counters) -> Option<Vec<u8>> {
+fn gather(
+    reassembly: &mut Reassembly,
+    view: &ConfigSnapshot,
+    frame: &[u8],
+    counters: &EngineCounters,
+) -> Option<Vec<u8>> {
     let fragment = Fragment::parse(frame).and_then(|fragment| may_be_ours(view, &fragment, frame).map(|()| fragment));
     let fragment = match fragment {
         Ok(fragment) => fragment,
@@ -105,7 +110,7 @@ fn gather(reassembly: &mut Reassembly, view: &View, frame: &[u8], counters: &Cou
 }
 
 /// Refuses a fragment whose datagram would be refused for its addresses, so that nothing is kept of it.
-fn may_be_ours(view: &View, fragment: &Fragment, frame: &[u8]) -> Result<(), Reason> {
+fn may_be_ours(view: &ConfigSnapshot, fragment: &Fragment, frame: &[u8]) -> Result<(), Reason> {
     let key = &fragment.key;
     check_macs(view, &ReadOnlyBuf(frame), key.tags)?;
     // Its ports are known with the first one: any but 0, which nobody sends from, stands for them.
@@ -113,12 +118,12 @@ fn may_be_ours(view: &View, fragment: &Fragment, frame: &[u8]) -> Result<(), Rea
     if view.allows(&key.source) { Ok(()) } else { Err(Reason::NotAllowed) }
 }
 
-fn count(counters: &Counters, reason: Reason, packets: u32) {
+fn count(counters: &EngineCounters, reason: Reason, packets: u32) {
     (0..packets).for_each(|_| counters.count(reason));
 }
 
 /// Checks the MAC addresses as the kernel program does.
-fn check_macs(view: &View, frame: &impl PacketBuf, tags: Tags) -> Result<(), Reason> {
+fn check_macs(view: &ConfigSnapshot, frame: &impl PacketBuf, tags: Tags) -> Result<(), Reason> {
     let has_none = view.interface.has_no_mac();
     match check_macs_of(frame, view.book.mac(tags, &view.interface), has_none) {
         MacCheck::Right => Ok(()),
@@ -129,8 +134,8 @@ fn check_macs(view: &View, frame: &impl PacketBuf, tags: Tags) -> Result<(), Rea
 
 /// Decides whether a frame may be answered, and gathers what is known about it, as the kernel program does.
 fn admit(
-    shared: &Shared,
-    view: &View,
+    shared: &InterfaceContext,
+    view: &ConfigSnapshot,
     clock: &Clock,
     request: &Received<'_>,
     octets: &mut [u8],

@@ -26,8 +26,8 @@ pub struct Bursts(Mutex<State>);
 struct State {
     running: HashMap<SessionKey, u32, foldhash::fast::RandomState>,
     count: usize,
-    sessions: Lru<SessionKey, Volume>,
-    total: Volume,
+    sessions: Lru<SessionKey, TokenBucket>,
+    total: TokenBucket,
 }
 
 impl Default for Bursts {
@@ -36,24 +36,24 @@ impl Default for Bursts {
             running: HashMap::default(),
             count: 0,
             sessions: Lru::new(SESSIONS),
-            total: Volume::default(),
+            total: TokenBucket::default(),
         }))
     }
 }
 
 /// The octets sent recently, as a virtual clock that each octet advances, as for the rate limit of sources.
 #[derive(Clone, Copy, Default)]
-struct Volume {
+struct TokenBucket {
     even_at_ns: u64,
 }
 
-impl Ranked for Volume {
+impl Ranked for TokenBucket {
     fn standing(&self) -> Standing {
         Standing::Stranger
     }
 }
 
-impl Volume {
+impl TokenBucket {
     /// The clock after `octets` more at `rate` per second, unless that runs too far ahead of `now_ns`.
     fn after(self, octets: u64, rate: u64, now_ns: u64) -> Option<Self> {
         let cost = octets.saturating_mul(1_000_000_000) / rate.max(1);
@@ -122,7 +122,7 @@ impl State {
         let octets = octets as u64;
         let Some(total) = self.total.after(octets, limits.total_rate, now_ns) else { return false };
         // All are alike, so that one makes room.
-        let Some(volume) = self.sessions.get_or_insert_with(session, Volume::default) else { return false };
+        let Some(volume) = self.sessions.get_or_insert_with(session, TokenBucket::default) else { return false };
         let Some(after) = volume.after(octets, limits.session_rate, now_ns) else { return false };
         *volume = after;
         self.total = total;

@@ -9,9 +9,9 @@ use std::sync::Mutex;
 use teaparty_common::maps::{PuntHeader, SessionKey};
 use teaparty_common::reflect::PacketMeta;
 
-use super::slow_path::More;
+use super::slow_path::BurstGrant;
 use crate::clock::{Clock as _, SystemClock};
-use crate::net::poll::Alarm;
+use crate::net::poll::Timer;
 use crate::sync::locked;
 
 /// Lead with which a reply is made before its time. The thread then waits without sleeping, which takes a processor
@@ -21,20 +21,20 @@ const LEAD_NS: u64 = 100_000;
 const NEVER: u64 = u64::MAX;
 
 /// The bursts that wait for their next reply.
-pub struct Agenda {
-    waiting: Mutex<BinaryHeap<Reverse<Burst>>>,
+pub struct BurstQueue {
+    waiting: Mutex<BinaryHeap<Reverse<ScheduledBurst>>>,
     /// Rings when a reply is due.
-    pub alarm: Alarm,
+    pub alarm: Timer,
 }
 
 /// Replies that are still to be sent to one request.
-pub struct Burst {
+pub struct ScheduledBurst {
     /// Time of the next one, in nanoseconds of CLOCK_MONOTONIC.
     pub at_ns: u64,
     /// The number.
     pub left: u16,
     /// The grant.
-    pub more: More,
+    pub more: BurstGrant,
     /// The request.
     pub request: Request,
 }
@@ -47,43 +47,43 @@ pub enum Request {
     Frame(Box<PuntHeader>, Box<[u8]>),
 }
 
-impl PartialEq for Burst {
+impl PartialEq for ScheduledBurst {
     fn eq(&self, other: &Self) -> bool {
         self.at_ns == other.at_ns
     }
 }
 
-impl Eq for Burst {}
+impl Eq for ScheduledBurst {}
 
-impl PartialOrd for Burst {
+impl PartialOrd for ScheduledBurst {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Burst {
+impl Ord for ScheduledBurst {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.at_ns.cmp(&other.at_ns)
     }
 }
 
-impl Agenda {
+impl BurstQueue {
     /// Without bursts.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { waiting: Mutex::default(), alarm: Alarm::new()? })
+        Ok(Self { waiting: Mutex::default(), alarm: Timer::new()? })
     }
 
     /// Adds the replies that are to follow one that was sent at `first_ns` of CLOCK_MONOTONIC.
-    pub fn add(&self, more: More, first_ns: u64, request: Request) {
+    pub fn add(&self, more: BurstGrant, first_ns: u64, request: Request) {
         let replies = more.replies;
         let at_ns = first_ns + u64::from(replies.interval_ns);
         let mut waiting = locked(&self.waiting);
-        waiting.push(Reverse(Burst { at_ns, left: replies.count - 1, more, request }));
+        waiting.push(Reverse(ScheduledBurst { at_ns, left: replies.count - 1, more, request }));
         self.set_alarm(&waiting);
     }
 
     /// The next burst if its moment has come; else the alarm is set for it.
-    pub fn due(&self) -> Option<Burst> {
+    pub fn due(&self) -> Option<ScheduledBurst> {
         let mut waiting = locked(&self.waiting);
         let is_due = waiting.peek().is_some_and(|Reverse(next)| next.at_ns <= SystemClock.monotonic_ns() + LEAD_NS);
         if !is_due {
@@ -94,11 +94,11 @@ impl Agenda {
     }
 
     /// Puts a burst back that has more replies to send.
-    pub fn put_back(&self, burst: Burst) {
+    pub fn put_back(&self, burst: ScheduledBurst) {
         locked(&self.waiting).push(Reverse(burst));
     }
 
-    fn set_alarm(&self, waiting: &BinaryHeap<Reverse<Burst>>) {
+    fn set_alarm(&self, waiting: &BinaryHeap<Reverse<ScheduledBurst>>) {
         let next = waiting.peek().map_or(NEVER, |Reverse(next)| next.at_ns.saturating_sub(LEAD_NS));
         if let Err(error) = self.alarm.set(next) {
             tracing::error!(%error, "cannot set an alarm for replies that are to follow");

@@ -10,25 +10,25 @@ use std::sync::Arc;
 use teaparty_common::maps::{Clock, PuntHeader};
 use teaparty_common::reflect::PacketMeta;
 
-use super::burst_queue::{Burst, Request};
-use super::context::{Counters, Notice, Shared};
-use super::frame_replies::{Exits, Framed};
-use super::snapshot::View;
-use super::test_packet_control::Control;
-use super::udp::Datagrams;
+use super::burst_queue::{Request, ScheduledBurst};
+use super::context::{EngineCounters, InterfaceContext, Notice};
+use super::frame_replies::{FrameReplyBatch, ReplyPorts};
+use super::snapshot::ConfigSnapshot;
+use super::test_packet_control::BurstStage;
+use super::udp::UdpReplyBatch;
 use crate::clock::{Clock as _, SystemClock};
 use crate::net::poll::wait;
 
 /// Answers a frame, and notes what is to follow the reply.
 pub fn take_frame(
-    shared: &Arc<Shared>,
-    framed: &mut Framed<'_>,
+    shared: &Arc<InterfaceContext>,
+    framed: &mut FrameReplyBatch<'_>,
     header: &PuntHeader,
     frame: &mut [u8],
-    view: &View,
+    view: &ConfigSnapshot,
     clock: &Clock,
 ) {
-    let Some(more) = framed.take(header, frame, view, clock, Control::First(&shared.bursts)) else { return };
+    let Some(more) = framed.take(header, frame, view, clock, BurstStage::First(&shared.bursts)) else { return };
     // At once: the next packet of the session must find that this one was before it, and the others count from now.
     let now_ns = SystemClock.monotonic_ns();
     framed.flush(clock);
@@ -37,9 +37,9 @@ pub fn take_frame(
 
 /// Sends what is to follow until asked to stop, which `wake` becoming readable makes it notice. Frames are counted in
 /// `counters`.
-pub fn run(shared: &Arc<Shared>, counters: &Counters, exits: &Exits, wake: &impl AsFd) {
-    let mut framed = Framed::new(shared, counters, exits);
-    let mut datagrams = Datagrams::new(shared);
+pub fn run(shared: &Arc<InterfaceContext>, counters: &EngineCounters, exits: &ReplyPorts, wake: &impl AsFd) {
+    let mut framed = FrameReplyBatch::new(shared, counters, exits);
+    let mut datagrams = UdpReplyBatch::new(shared);
     while !shared.is_stopping() {
         while let Some(burst) = shared.agenda.due() {
             if shared.is_stopping() {
@@ -56,14 +56,14 @@ pub fn run(shared: &Arc<Shared>, counters: &Counters, exits: &Exits, wake: &impl
 
 /// Sends a burst's next reply at its moment, and puts the burst back where there are more.
 fn send_next(
-    shared: &Arc<Shared>,
-    mut burst: Burst,
-    framed: &mut Framed<'_>,
-    datagrams: &mut Datagrams<'_>,
-    exits: &Exits,
+    shared: &Arc<InterfaceContext>,
+    mut burst: ScheduledBurst,
+    framed: &mut FrameReplyBatch<'_>,
+    datagrams: &mut UdpReplyBatch<'_>,
+    exits: &ReplyPorts,
 ) {
     let (view, clock) = (shared.view(), shared.clock());
-    let control = Control::Again(burst.more.replies);
+    let control = BurstStage::Again(burst.more.replies);
     let is_made = match &mut burst.request {
         Request::Frame(header, frame) => {
             let mut header = **header;

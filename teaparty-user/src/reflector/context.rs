@@ -12,32 +12,32 @@ use teaparty_common::wire::Mode;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::burst_limits::Bursts;
-use super::burst_queue::Agenda;
-use super::kernel_session_store::KernelLedger;
+use super::burst_queue::BurstQueue;
+use super::kernel_session_store::KernelSessionStore;
 use super::loop_log::LoopLog;
-use super::residence_histogram::Residence;
-use super::session_store::Ledger;
+use super::residence_histogram::ResidenceHistogram;
+use super::session_store::SessionStore;
 use super::sessions::SessionTable;
-use super::snapshot::View;
+use super::snapshot::ConfigSnapshot;
 use crate::net::raw::RawV6;
 use crate::sync::locked;
 
 /// Shared state of one interface.
-pub struct Shared {
-    view: RwLock<Arc<View>>,
+pub struct InterfaceContext {
+    view: RwLock<Arc<ConfigSnapshot>>,
     clock: RwLock<Clock>,
     /// Sessions that the controller owns.
     pub table: Mutex<SessionTable>,
     /// The kernel's ledger, where an XDP program runs.
-    pub kernel: Option<KernelLedger>,
+    pub kernel: Option<KernelSessionStore>,
     /// The grants of several replies to one request.
     pub bursts: Arc<Bursts>,
     /// Replies that are still to follow.
-    pub agenda: Agenda,
+    pub agenda: BurstQueue,
     /// Sources whose packets the loop guard drops.
     pub loops: LoopLog,
     /// The counters.
-    pub tally: Arc<Tally>,
+    pub tally: Arc<InterfaceCounters>,
     raw: OnceLock<Option<RawV6>>,
     is_stopping: AtomicBool,
     notices: UnboundedSender<Notice>,
@@ -60,15 +60,15 @@ pub enum Notice {
     },
 }
 
-impl Shared {
+impl InterfaceContext {
     /// The state of an interface at the start.
     pub fn new(
-        view: View,
+        view: ConfigSnapshot,
         clock: Clock,
-        kernel: Option<KernelLedger>,
+        kernel: Option<KernelSessionStore>,
         notices: UnboundedSender<Notice>,
-        agenda: Agenda,
-        tally: Arc<Tally>,
+        agenda: BurstQueue,
+        tally: Arc<InterfaceCounters>,
     ) -> Self {
         Self {
             table: Mutex::new(SessionTable::new(view.config.max_sessions)),
@@ -87,7 +87,7 @@ impl Shared {
 
     /// The state of the same interface where no program answers any more: sessions are the controller's, those among them
     /// that the kernel has begun. The engines of this one must have ended.
-    pub fn without_kernel(&self, agenda: Agenda, begun: Vec<(SessionKey, Session)>) -> Self {
+    pub fn without_kernel(&self, agenda: BurstQueue, begun: Vec<(SessionKey, Session)>) -> Self {
         let view = (*self.view()).clone();
         let next = Self::new(view.clone(), self.clock(), None, self.notices.clone(), agenda, self.tally.clone());
         {
@@ -101,12 +101,12 @@ impl Shared {
     }
 
     /// The configuration as it is now.
-    pub fn view(&self) -> Arc<View> {
+    pub fn view(&self) -> Arc<ConfigSnapshot> {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts another configuration in force.
-    pub fn set_view(&self, view: View) {
+    pub fn set_view(&self, view: ConfigSnapshot) {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 
@@ -121,7 +121,7 @@ impl Shared {
     }
 
     /// The ledger for sessions that are authenticated, or not.
-    pub fn ledger(&self, is_authenticated: bool) -> &dyn Ledger {
+    pub fn ledger(&self, is_authenticated: bool) -> &dyn SessionStore {
         match &self.kernel {
             Some(kernel) if !is_authenticated => kernel,
             _ => &self.table,
@@ -150,7 +150,7 @@ impl Shared {
         &self,
         (key, tags): (&mut SessionKey, Tags),
         payload: &[u8],
-        view: &View,
+        view: &ConfigSnapshot,
         received_ns: u64,
     ) -> Result<u32, Reason> {
         let ssid = |mode| reflect::ssid(&ReadOnlyBuf(payload), payload.len(), mode);
@@ -180,22 +180,22 @@ impl Shared {
 }
 
 /// The controller's counters of an interface: they go on when the interface has been away.
-pub struct Tally {
+pub struct InterfaceCounters {
     /// Packets that the ring engine has dealt with.
-    pub ring: Counters,
+    pub ring: EngineCounters,
     /// Packets that the socket engine has dealt with.
-    pub socket: Counters,
+    pub socket: EngineCounters,
     /// Replies of the XDP program that the driver could not send.
     pub transmit_errors: AtomicU64,
     /// The kernel's counts in maps that are no longer in use.
     pub earlier_xdp: Mutex<KernelCounts>,
 }
 
-impl Default for Tally {
+impl Default for InterfaceCounters {
     fn default() -> Self {
         Self {
-            ring: Counters::default(),
-            socket: Counters::default(),
+            ring: EngineCounters::default(),
+            socket: EngineCounters::default(),
             transmit_errors: AtomicU64::new(0),
             earlier_xdp: Mutex::new([0; REASON_SLOTS]),
         }
@@ -206,19 +206,19 @@ impl Default for Tally {
 pub type KernelCounts = [u64; REASON_SLOTS];
 
 /// The counters of an engine: packets by the way they ended, and the residence time of those that were answered.
-pub struct Counters {
+pub struct EngineCounters {
     packets: [AtomicU64; REASON_SLOTS],
     /// T3 − T2 of replies.
-    pub residence: Residence,
+    pub residence: ResidenceHistogram,
 }
 
-impl Default for Counters {
+impl Default for EngineCounters {
     fn default() -> Self {
-        Self { packets: [const { AtomicU64::new(0) }; REASON_SLOTS], residence: Residence::default() }
+        Self { packets: [const { AtomicU64::new(0) }; REASON_SLOTS], residence: ResidenceHistogram::default() }
     }
 }
 
-impl Counters {
+impl EngineCounters {
     /// Counts one packet.
     pub fn count(&self, reason: Reason) {
         self.packets[reason as usize].fetch_add(1, Ordering::Relaxed);

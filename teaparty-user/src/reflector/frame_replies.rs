@@ -7,13 +7,13 @@ use teaparty_common::maps::{Clock, PuntHeader, Session};
 use teaparty_common::reflect::{Disposition, PacketMeta, Reason};
 use teaparty_common::tlv::return_path::ReturnPathRequest;
 
-use super::context::{Counters, Shared};
+use super::context::{EngineCounters, InterfaceContext};
 use super::punted_frame::{Punted, Reply};
 use super::reply_record;
-use super::slow_path::{self, Answer, Job, More};
-use super::snapshot::View;
+use super::slow_path::{self, BurstGrant, PendingReply, TestPacket};
+use super::snapshot::ConfigSnapshot;
 use super::srv6::Segmented;
-use super::test_packet_control::Control;
+use super::test_packet_control::BurstStage;
 use super::tlv_env::Headers;
 use super::udp::{self, SEND_BATCH, SEND_PATIENCE};
 use crate::clock::{Clock as _, SystemClock};
@@ -23,7 +23,7 @@ use crate::net::packet::{FrameBatch, PacketSocket};
 use crate::net::socket::Socket;
 
 /// The ports that replies leave by.
-pub struct Exits {
+pub struct ReplyPorts {
     /// Frames, on the interface that the requests come by. `None` on loopback, whose addresses the stack refuses in
     /// frames that do not come out of it.
     pub packet: Option<PacketSocket>,
@@ -32,21 +32,21 @@ pub struct Exits {
 }
 
 /// Replies under way to frames that came together.
-pub struct Framed<'a> {
-    shared: &'a Shared,
-    counters: &'a Counters,
-    exits: &'a Exits,
+pub struct FrameReplyBatch<'a> {
+    shared: &'a InterfaceContext,
+    counters: &'a EngineCounters,
+    exits: &'a ReplyPorts,
     payload: Vec<u8>,
     frames: FrameBatch,
-    framed: Vec<(Answer, Reply)>,
-    routed: Vec<(SendBatch, Vec<Answer>)>,
+    framed: Vec<(PendingReply, Reply)>,
+    routed: Vec<(SendBatch, Vec<PendingReply>)>,
     segmented: Segmented,
     pending: usize,
 }
 
-impl<'a> Framed<'a> {
+impl<'a> FrameReplyBatch<'a> {
     /// None yet; counted in `counters`.
-    pub fn new(shared: &'a Shared, counters: &'a Counters, exits: &'a Exits) -> Self {
+    pub fn new(shared: &'a InterfaceContext, counters: &'a EngineCounters, exits: &'a ReplyPorts) -> Self {
         Self {
             shared,
             counters,
@@ -60,7 +60,7 @@ impl<'a> Framed<'a> {
         }
     }
 
-    /// Replies that [`Framed::flush`] is to send.
+    /// Replies that [`FrameReplyBatch::flush`] is to send.
     pub fn pending(&self) -> usize {
         self.pending
     }
@@ -71,10 +71,10 @@ impl<'a> Framed<'a> {
         &mut self,
         header: &PuntHeader,
         frame: &mut [u8],
-        view: &View,
+        view: &ConfigSnapshot,
         clock: &Clock,
-        control: Control<'_>,
-    ) -> Option<More> {
+        control: BurstStage<'_>,
+    ) -> Option<BurstGrant> {
         match self.prepare(header, frame, view, clock, control) {
             Ok(more) => {
                 self.pending += 1;
@@ -91,10 +91,10 @@ impl<'a> Framed<'a> {
         &mut self,
         header: &PuntHeader,
         frame: &mut [u8],
-        view: &View,
+        view: &ConfigSnapshot,
         clock: &Clock,
-        control: Control<'_>,
-    ) -> Result<Option<More>, Reason> {
+        control: BurstStage<'_>,
+    ) -> Result<Option<BurstGrant>, Reason> {
         let punted = Punted::parse(frame).map_err(|reason| {
             // The kernel has found the datagram before; what it would pass can't be passed any more.
             if reason.disposition() == Disposition::Drop { reason } else { Reason::Internal }
@@ -115,7 +115,8 @@ impl<'a> Framed<'a> {
         let headers =
             Headers { fixed: Some(punted.fixed_header()), extensions: punted.extension_headers(), tags: punted.tags() };
         let has_segments = &|| self.shared.raw().is_some();
-        let job = Job { key: header.key, session_flags: header.session_flags, meta, headers, has_segments, control };
+        let job =
+            TestPacket { key: header.key, session_flags: header.session_flags, meta, headers, has_segments, control };
         let ledger = self.shared.ledger(is_authenticated);
         let mut answer = slow_path::answer(job, &mut self.payload, view, ledger)?;
         let more = answer.more.take();

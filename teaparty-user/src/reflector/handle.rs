@@ -20,7 +20,7 @@ pub use self::status::{Count, InterfaceStatus, Path};
 use super::Command;
 use super::config::Config;
 pub use super::config::session_spec::{SessionError, SessionId, SessionSpec};
-use super::interface_reflector::Instance;
+use super::interface_reflector::InterfaceReflector;
 use super::provisioned::ProvisionedSet;
 use crate::net::address::{address, ip};
 use crate::net::socket::Socket;
@@ -37,7 +37,7 @@ pub struct ReflectorHandle {
 pub(super) struct State {
     pub(super) config: Arc<Config>,
     /// By the order of the configuration; `None` while an interface is away.
-    pub(super) slots: Vec<(String, Option<Instance>)>,
+    pub(super) slots: Vec<(String, Option<InterfaceReflector>)>,
     /// The counts of interfaces that are away.
     pub(super) away: HashMap<String, Away>,
     pub(super) provisioned: ProvisionedSet,
@@ -77,7 +77,7 @@ pub enum SessionChange {
 }
 
 /// The egress of packets of our own.
-pub struct Exit {
+pub struct Egress {
     /// Address to send from: one that we listen at.
     pub source: IpAddr,
     /// MAC address of the interface; all zero where it has none.
@@ -103,7 +103,7 @@ impl ReflectorHandle {
     }
 
     /// The way out for packets of our own, by the interface that has the address `by`.
-    pub fn exit(&self, by: IpAddr) -> Option<Exit> {
+    pub fn exit(&self, by: IpAddr) -> Option<Egress> {
         let state = locked(&self.state);
         state.slots.iter().filter_map(|(_, instance)| instance.as_ref()).find_map(|instance| {
             let view = instance.shared.view();
@@ -114,7 +114,7 @@ impl ReflectorHandle {
             let source = if view.addresses.contains(&address(by)) { by } else { answered? };
             let fits = |socket: &&Arc<Socket>| socket.local_addr().is_ok_and(|own| own.is_ipv4() == by.is_ipv4());
             let socket = instance.sockets.iter().find(fits)?.clone();
-            Some(Exit { source, mac: view.interface.mac, socket })
+            Some(Egress { source, mac: view.interface.mac, socket })
         })
     }
 

@@ -10,18 +10,18 @@ use teaparty_common::maps::{Clock, SessionKey};
 use teaparty_common::reflect::Reason;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::burst_queue::Agenda;
+use super::burst_queue::BurstQueue;
 use super::config::{Config, XdpMode};
-use super::context::{Notice, Shared, Tally};
-use super::frame_replies::Exits;
+use super::context::{InterfaceContext, InterfaceCounters, Notice};
+use super::frame_replies::ReplyPorts;
 use super::kernel_log::{Follower, KernelLog};
 use super::loader::{self, Attachment, LoadError, Loading};
-use super::map_reader::Reader;
+use super::map_reader::MapReader;
 use super::maps::Maps;
 use super::pinned_map::MapsError;
 use super::pins::folder::Folder;
 use super::provisioned::ProvisionedSet;
-use super::snapshot::View;
+use super::snapshot::ConfigSnapshot;
 use super::transmit::TransmitWatch;
 use super::{ReflectorError, af_packet, burst_scheduler, pins, ring, udp};
 use crate::hardening::explained;
@@ -33,9 +33,9 @@ use crate::net::socket::Socket;
 use crate::sync::locked;
 
 /// A running reflector on one interface.
-pub struct Instance {
+pub struct InterfaceReflector {
     /// The state that the engines share.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<InterfaceContext>,
     /// One for each port and address family.
     pub sockets: Vec<Arc<Socket>>,
     /// The name of the interface at the start: it is awaited by that name when it has gone.
@@ -64,17 +64,17 @@ enum Program {
     Gone,
 }
 
-impl Instance {
-    /// Starts to answer with all that is configured: [`Instance::begin`] and [`Instance::attach`].
+impl InterfaceReflector {
+    /// Starts to answer with all that is configured: [`InterfaceReflector::begin`] and [`InterfaceReflector::attach`].
     ///
-    /// `held` is what [`Instance::part`] has given for this interface; it is put back if the program is unavailable.
+    /// `held` is what [`InterfaceReflector::part`] has given for this interface; it is put back if the program is unavailable.
     pub fn start(
         (interface, host): (Interface, &Arc<Host>),
         config: &Arc<Config>,
         provisioned: ProvisionedSet,
         clock: Clock,
         notices: UnboundedSender<Notice>,
-        tally: Arc<Tally>,
+        tally: Arc<InterfaceCounters>,
         held: &mut Option<Folder>,
     ) -> Result<Self, ReflectorError> {
         let mut instance = Self::begin((interface, host), config, provisioned, clock, notices, tally, held)?;
@@ -90,12 +90,12 @@ impl Instance {
         provisioned: ProvisionedSet,
         clock: Clock,
         notices: UnboundedSender<Notice>,
-        tally: Arc<Tally>,
+        tally: Arc<InterfaceCounters>,
         held: &mut Option<Folder>,
     ) -> Result<Self, ReflectorError> {
         let name = interface.name.clone();
         let _span = tracing::info_span!("start", interface = name).entered();
-        let view = View::new(config.clone(), interface, host).with_provisioned(provisioned);
+        let view = ConfigSnapshot::new(config.clone(), interface, host).with_provisioned(provisioned);
         if view.addresses.is_empty() {
             tracing::warn!(
                 interface = name,
@@ -107,13 +107,13 @@ impl Instance {
         let begun = (|| {
             // Only now: what comes before is refused by the stack, and would wait here.
             let sockets: Vec<Arc<Socket>> = udp::open(config, &name)?.into_iter().map(Arc::new).collect();
-            let agenda = Agenda::new()?;
+            let agenda = BurstQueue::new()?;
             let opened = loading.as_mut().map(|loading| loading.open(&view, &clock)).transpose()?;
             let (maps, ledger, punts) = match opened {
                 Some(loader::Kernel { maps, punts, ledger }) => (Some(maps), Some(ledger), Some(punts)),
                 None => (None, None, None),
             };
-            let shared = Arc::new(Shared::new(view, clock, ledger, notices, agenda, tally));
+            let shared = Arc::new(InterfaceContext::new(view, clock, ledger, notices, agenda, tally));
             let (engines, waker) = run_engines(&shared, &sockets, punts)?;
             Ok((sockets, maps, shared, engines, waker))
         })();
@@ -161,7 +161,7 @@ impl Instance {
     fn go_on_without(&mut self, reason: String) -> Result<(), ReflectorError> {
         self.halt();
         let sessions = self.reader().map(|reader| reader.sessions().collect::<Vec<_>>()).unwrap_or_default();
-        self.shared = Arc::new(self.shared.without_kernel(Agenda::new()?, sessions));
+        self.shared = Arc::new(self.shared.without_kernel(BurstQueue::new()?, sessions));
         self.kernel = None;
         self.without_program = Some(reason);
         let (engines, waker) = run_engines(&self.shared, &self.sockets, None)?;
@@ -228,7 +228,7 @@ impl Instance {
         }
     }
 
-    /// Returns why [`Instance::mode`] is not the one to be expected, where it is not.
+    /// Returns why [`InterfaceReflector::mode`] is not the one to be expected, where it is not.
     pub fn mode_reason(&self) -> Option<&str> {
         match self.attachment() {
             Some(attachment) => attachment.lost.as_deref().or(attachment.reason.as_deref()),
@@ -269,7 +269,7 @@ impl Instance {
     ///
     /// Here first: a packet that the kernel hands over under the new version must find its keys. Where the kernel refuses
     /// it, the old version stays in force.
-    pub fn set_view(&self, view: View) -> Result<(), MapsError> {
+    pub fn set_view(&self, view: ConfigSnapshot) -> Result<(), MapsError> {
         let clock = self.shared.clock();
         let before = self.shared.view();
         if self.has_link_engine()
@@ -294,8 +294,8 @@ impl Instance {
 
     /// Puts a version in force that differs by one provisioned session, with little to do for each such change.
     ///
-    /// Otherwise like [`Instance::set_view`].
-    pub fn set_session(&self, view: View, key: &SessionKey) -> Result<(), MapsError> {
+    /// Otherwise like [`InterfaceReflector::set_view`].
+    pub fn set_session(&self, view: ConfigSnapshot, key: &SessionKey) -> Result<(), MapsError> {
         let before = self.shared.view();
         if view.flags() != before.flags() {
             return self.set_view(view);
@@ -310,7 +310,7 @@ impl Instance {
     }
 
     /// Returns a reader of the kernel's maps, where there are some. Readers do not block writers.
-    pub fn reader(&self) -> Option<Arc<Reader>> {
+    pub fn reader(&self) -> Option<Arc<MapReader>> {
         self.maps(|maps| maps.reader())
     }
 
@@ -323,7 +323,7 @@ impl Instance {
 
 /// Brings maps and ledger into the kernel as configured, or says why there is no program where one was to be expected. With
 /// [`XdpMode::Auto`] there is none, and a warning, where it is unavailable.
-fn load(view: &View, held: &mut Option<Folder>) -> Result<(Option<Loading>, Option<String>), ReflectorError> {
+fn load(view: &ConfigSnapshot, held: &mut Option<Folder>) -> Result<(Option<Loading>, Option<String>), ReflectorError> {
     let mode = view.config.xdp_mode;
     let name = &view.interface.name;
     if view.config.without_xdp.contains(name) {
@@ -360,9 +360,9 @@ fn load(view: &View, held: &mut Option<Folder>) -> Result<(Option<Loading>, Opti
     }
 }
 
-/// Runs the engines of an interface until the second return value is dropped and [`Shared::stop`] was called.
+/// Runs the engines of an interface until the second return value is dropped and [`InterfaceContext::stop`] was called.
 fn run_engines(
-    shared: &Arc<Shared>,
+    shared: &Arc<InterfaceContext>,
     sockets: &[Arc<Socket>],
     punts: Option<RingBuf<MapData>>,
 ) -> Result<(Vec<JoinHandle<()>>, PipeWriter), ReflectorError> {
@@ -371,7 +371,7 @@ fn run_engines(
 }
 
 fn run_each(
-    shared: &Arc<Shared>,
+    shared: &Arc<InterfaceContext>,
     sockets: &[Arc<Socket>],
     punts: Option<RingBuf<MapData>>,
 ) -> Result<(Vec<JoinHandle<()>>, PipeWriter), ReflectorError> {
@@ -384,7 +384,7 @@ fn run_each(
     let refused = |source| ReflectorError::Frames { interface: name.clone(), source };
     let packet = (has_punts || frames.is_some()) && !is_loopback;
     let packet = packet.then(|| PacketSocket::open(*index)).transpose().map_err(refused)?;
-    let exits = Arc::new(Exits { packet, sockets: sockets.to_vec() });
+    let exits = Arc::new(ReplyPorts { packet, sockets: sockets.to_vec() });
     if let Some(punts) = punts {
         let (engine, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
         let run = move || ring::run(&engine, punts, &exits, &wake);
@@ -405,7 +405,7 @@ fn run_each(
 }
 
 /// The packet socket of the link engine. The others keep what is not its part.
-fn open_frames(shared: &Shared, sockets: &[Arc<Socket>]) -> Result<FrameSocket, ReflectorError> {
+fn open_frames(shared: &InterfaceContext, sockets: &[Arc<Socket>]) -> Result<FrameSocket, ReflectorError> {
     let view = shared.view();
     let Interface { name, index, mtu, .. } = &*view.interface;
     let failed = |source| ReflectorError::LinkLayer { interface: name.clone(), source };
@@ -419,7 +419,7 @@ fn limit_sockets(sockets: &[Arc<Socket>], mtu: u32) -> std::io::Result<()> {
 
 fn spawn_sockets(
     name: &str,
-    shared: &Arc<Shared>,
+    shared: &Arc<InterfaceContext>,
     sockets: Vec<Arc<Socket>>,
     wake: PipeReader,
 ) -> Result<JoinHandle<()>, ReflectorError> {
@@ -430,7 +430,7 @@ fn spawn_sockets(
 /// Runs an engine in a thread of its own, whose panic ends the reflector: half of it would answer as if nothing were wrong.
 fn spawn(
     name: String,
-    shared: &Arc<Shared>,
+    shared: &Arc<InterfaceContext>,
     run: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, ReflectorError> {
     let (shared, engine) = (shared.clone(), name.clone());

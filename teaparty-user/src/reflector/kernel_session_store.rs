@@ -15,12 +15,12 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::config::HISTORY_RINGS;
 use super::pinned_map::{MapsError, open};
-use super::session_store::Ledger;
-use super::snapshot::View;
+use super::session_store::SessionStore;
+use super::snapshot::ConfigSnapshot;
 
 /// Why the kernel's ledger is not available.
 #[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
+pub enum SessionStoreError {
     /// Its program.
     #[error("the ledger: {0}")]
     Program(#[from] ProgramError),
@@ -30,14 +30,14 @@ pub enum LedgerError {
 }
 
 /// The kernel's ledger program and the histories that it keeps.
-pub struct KernelLedger {
+pub struct KernelSessionStore {
     program: Xdp,
     history: Array<MapData, HistoryRing>,
 }
 
-impl KernelLedger {
+impl KernelSessionStore {
     /// Opens the ledger that is pinned in a folder, with the maps that it works on.
-    pub fn open(pins: &Path) -> Result<Self, LedgerError> {
+    pub fn open(pins: &Path) -> Result<Self, SessionStoreError> {
         let program = Xdp::from_pin(pins.join(program::SESSION_OP), XdpAttachType::Interface)?;
         Ok(Self { program, history: open(pins, name::HISTORY)? })
     }
@@ -59,12 +59,12 @@ impl KernelLedger {
     }
 }
 
-impl Ledger for KernelLedger {
+impl SessionStore for KernelSessionStore {
     fn claim(
         &self,
         key: &SessionKey,
         flags: u32,
-        _: &View,
+        _: &ConfigSnapshot,
         reflected: &ReflectedFields,
         meta: &mut PacketMeta,
     ) -> Result<(), Reason> {

@@ -16,13 +16,13 @@ use super::pinned_map::MapsError;
 const GRACE: Duration = Duration::from_millis(2);
 
 /// The table of one interface.
-pub struct KernelTable {
+pub struct KernelSessions {
     layout: TableLayout,
     slots: MmapRaw,
     counts: MmapRaw,
 }
 
-impl KernelTable {
+impl KernelSessions {
     /// Maps the table that is pinned in a folder, and has this shape.
     pub fn open(pins: &Path, layout: TableLayout) -> Result<Self, MapsError> {
         let pinned = |name| MapData::from_pin(pins.join(name)).map_err(|source| MapsError { name, source });

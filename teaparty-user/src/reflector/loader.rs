@@ -21,17 +21,17 @@ use super::address_maps::{AddressMaps, Room};
 use super::addresses::AddressBook;
 use super::config::{Config, HISTORY_RINGS, Settings, XdpMode};
 use super::kernel_log::{self, KernelLog};
-use super::kernel_session_store::{KernelLedger, LedgerError};
+use super::kernel_session_store::{KernelSessionStore, SessionStoreError};
 use super::maps::{self, ALL, FRESH, Maps};
 use super::pinned_map::MapsError;
 use super::pins::claim::claim;
 use super::pins::folder::Folder;
 use super::pins::{self, PinError};
-use super::snapshot::View;
+use super::snapshot::ConfigSnapshot;
 use super::table_layout::new_layout;
 use crate::capabilities;
 use crate::net::interface::{Interface, xdp_state};
-use crate::net::xdp_link::Link;
+use crate::net::xdp_link::BpfLink;
 
 /// Octets of the ring for punted frames, a power of two.
 const PUNT_RING: u32 = 8 << 20;
@@ -129,11 +129,11 @@ pub enum LoadError {
     Maps(#[from] MapsError),
 }
 
-impl From<LedgerError> for LoadError {
-    fn from(error: LedgerError) -> Self {
+impl From<SessionStoreError> for LoadError {
+    fn from(error: SessionStoreError) -> Self {
         match error {
-            LedgerError::Program(_) => Self::Load(error.to_string()),
-            LedgerError::Map(error) => Self::Maps(error),
+            SessionStoreError::Program(_) => Self::Load(error.to_string()),
+            SessionStoreError::Map(error) => Self::Maps(error),
         }
     }
 }
@@ -152,7 +152,7 @@ pub struct Kernel {
     /// Punted frames.
     pub punts: RingBuf<MapData>,
     /// The sessions that the program owns.
-    pub ledger: KernelLedger,
+    pub ledger: KernelSessionStore,
 }
 
 /// An object whose maps and ledger are in the kernel, on the way to an attached program.
@@ -181,7 +181,7 @@ pub struct Attachment {
     object: Ebpf,
     folder: Folder,
     /// Open for the end, when nobody may have to be asked for it.
-    link: Option<Link>,
+    link: Option<BpfLink>,
     /// Native or skb.
     pub mode: XdpMode,
     /// Why it is not the mode that was to be expected, where it is not.
@@ -238,7 +238,7 @@ impl Attachment {
         // The pin of the link that was detached.
         let _ = self.folder.forget(pins::LINK);
         link.pin(&path).map_err(|error| PinError::pin(&self.folder.path().join(pins::LINK), &error))?;
-        self.link = Link::open(&path).ok();
+        self.link = BpfLink::open(&path).ok();
         Ok(())
     }
 
@@ -254,7 +254,7 @@ impl Attachment {
 
     fn take_off(&self) {
         // One that is off already can't be taken off.
-        if let Some(Err(error)) = self.link.as_ref().map(Link::detach) {
+        if let Some(Err(error)) = self.link.as_ref().map(BpfLink::detach) {
             tracing::debug!(file = %self.folder.path().display(), %error, "cannot end its program");
         }
     }
@@ -299,7 +299,7 @@ impl Loading {
     /// Brings maps and ledger for an interface into the kernel; nothing answers by them yet.
     ///
     /// `held` is the folder of an interface that was away: it is taken, and comes back where this fails.
-    pub fn begin(view: &View, held: &mut Option<Folder>) -> Result<Self, LoadError> {
+    pub fn begin(view: &ConfigSnapshot, held: &mut Option<Folder>) -> Result<Self, LoadError> {
         let object = object()?;
         check_kernel()?;
         // Not even a map that says whose the pins are could be made.
@@ -349,7 +349,7 @@ impl Loading {
     }
 
     /// Pins the maps and fills them: when the program sees its first packet, everything is there.
-    pub fn open(&mut self, view: &View, clock: &Clock) -> Result<Kernel, LoadError> {
+    pub fn open(&mut self, view: &ConfigSnapshot, clock: &Clock) -> Result<Kernel, LoadError> {
         let Self { object, folder: pins, fresh, table, outgrown, .. } = self;
         let folder = &*pins.door();
         let failed =
@@ -379,7 +379,7 @@ impl Loading {
         // Packets that the old program answers until the switch are missing: their numbers are repeated.
         outgrown.take().map(|sessions| maps.restore_provisioned(&sessions)).transpose()?;
         maps.publish(view, clock)?;
-        Ok(Kernel { maps, punts: take_ring(object)?, ledger: KernelLedger::open(folder)? })
+        Ok(Kernel { maps, punts: take_ring(object)?, ledger: KernelSessionStore::open(folder)? })
     }
 
     /// Loads the program and attaches it by the mode that is wanted; with [`XdpMode::Auto`], natively or else generically.
@@ -400,7 +400,7 @@ impl Loading {
             pins::replace(&door, path, name);
         }
         let log = KernelLog::new(&mut object, &interface.name);
-        let link = Link::open(&door.join(pins::LINK));
+        let link = BpfLink::open(&door.join(pins::LINK));
         let link = link.inspect_err(|error| tracing::debug!(%error, "cannot open the pinned link")).ok();
         Ok((Attachment { object, folder, link, mode, reason, program_id, is_adopted, lost: None }, log))
     }
@@ -534,13 +534,13 @@ fn load_programs(object: &mut Ebpf) -> Result<(), LoadError> {
 }
 
 /// The provisioned sessions of an earlier start, where their map is too small for those of this one.
-fn outgrown(folder: &Path, view: &View) -> Result<Option<Vec<(SessionKey, Session)>>, MapsError> {
+fn outgrown(folder: &Path, view: &ConfigSnapshot) -> Result<Option<Vec<(SessionKey, Session)>>, MapsError> {
     let places = maps::provisioned_places(folder)? as usize;
     (places < view.entries()).then(|| maps::provisioned(folder)).transpose()
 }
 
 /// Warns where an adopted table has another size than the one configured: a map keeps the size it was made with.
-fn tell_size(maps: &Maps, view: &View) {
+fn tell_size(maps: &Maps, view: &ConfigSnapshot) {
     let (size, wanted) = (maps.sessions().layout().max_sessions, view.config.max_sessions);
     if size != wanted {
         let interface = &view.interface.name;

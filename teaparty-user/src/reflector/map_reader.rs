@@ -8,19 +8,19 @@ use aya::maps::{HashMap, MapData, PerCpuArray};
 use teaparty_common::maps::{Counters, Session, SessionKey, name};
 use teaparty_common::reflect::REASON_SLOTS;
 
-use super::kernel_sessions::KernelTable;
+use super::kernel_sessions::KernelSessions;
 use super::pinned_map::{MapsError, open};
 
 /// The maps that are read.
-pub struct Reader {
-    sessions: Arc<KernelTable>,
+pub struct MapReader {
+    sessions: Arc<KernelSessions>,
     provisioned: HashMap<MapData, SessionKey, Session>,
     counters: PerCpuArray<MapData, Counters>,
 }
 
-impl Reader {
+impl MapReader {
     /// Opens the maps that are pinned in a folder, except the table of sessions, which is open already.
-    pub fn open(pins: &Path, sessions: Arc<KernelTable>) -> Result<Self, MapsError> {
+    pub fn open(pins: &Path, sessions: Arc<KernelSessions>) -> Result<Self, MapsError> {
         Ok(Self { sessions, provisioned: open(pins, name::PROVISIONED)?, counters: open(pins, name::COUNTERS)? })
     }
 

@@ -20,12 +20,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::address_maps::AddressMaps;
 use super::clock_step::ClockStep;
 use super::config::{HISTORY_RINGS, MOST_PROVISIONED};
-use super::kernel_sessions::KernelTable;
-use super::map_reader::Reader;
+use super::kernel_sessions::KernelSessions;
+use super::map_reader::MapReader;
 use super::pinned_map::{MapsError, open};
 use super::prefixes::PrefixSet;
 use super::provisioned::{Provisioned, entry_flags, is_wildcard};
-use super::snapshot::View;
+use super::snapshot::ConfigSnapshot;
 use crate::clock::{Clock as _, SystemClock};
 
 /// Grace period: most time for a packet to be judged by a configuration that has just been replaced.
@@ -58,11 +58,11 @@ pub struct Maps {
     control: Array<MapData, KernelConfig>,
     addresses: AddressMaps,
     allowed: LpmTrie<MapData, Address, u32>,
-    sessions: Arc<KernelTable>,
+    sessions: Arc<KernelSessions>,
     provisioned: HashMap<MapData, SessionKey, Session>,
     /// Places in the map for provisioned sessions.
     most_provisioned: usize,
-    reader: Arc<Reader>,
+    reader: Arc<MapReader>,
 }
 
 impl Maps {
@@ -75,14 +75,14 @@ impl Maps {
     pub fn with(pins: &Path, addresses: AddressMaps) -> Result<Self, MapsError> {
         let control: Array<MapData, KernelConfig> = open(pins, name::CONFIG)?;
         let layout = first(&control)?.control.table;
-        let sessions = Arc::new(KernelTable::open(pins, layout)?);
+        let sessions = Arc::new(KernelSessions::open(pins, layout)?);
         Ok(Self {
             control,
             addresses,
             allowed: open(pins, name::ALLOWED)?,
             provisioned: open(pins, name::PROVISIONED)?,
             most_provisioned: provisioned_places(pins)? as usize,
-            reader: Arc::new(Reader::open(pins, sessions.clone())?),
+            reader: Arc::new(MapReader::open(pins, sessions.clone())?),
             sessions,
         })
     }
@@ -94,7 +94,7 @@ impl Maps {
 
     /// Puts a version of the configuration in force: a packet sees the old one or the new one, except for addresses,
     /// ports, and provisioned sessions, which change one by one.
-    pub fn publish(&mut self, view: &View, clock: &Clock) -> Result<(), MapsError> {
+    pub fn publish(&mut self, view: &ConfigSnapshot, clock: &Clock) -> Result<(), MapsError> {
         self.check_room(view)?;
         let mut kernel_config = first(&self.control)?;
         let old = kernel_config.control;
@@ -153,7 +153,7 @@ impl Maps {
     ///
     /// A look-up finds the longest prefix, whichever list it is from; so each one's value says of both lists whether they
     /// cover it. What holds is not changed by any of the steps.
-    fn set_allowed(&mut self, view: &View, bit: u32) -> Result<(), MapsError> {
+    fn set_allowed(&mut self, view: &ConfigSnapshot, bit: u32) -> Result<(), MapsError> {
         let failed = |source| MapsError { name: name::ALLOWED, source };
         let known: Vec<(Address, u8, u32)> = self.prefixes().collect();
         let wanted = &view.config.allowed;
@@ -176,7 +176,7 @@ impl Maps {
 
     /// Takes out the prefixes that only the version before had. A packet that is being judged by that one is given the
     /// time to end: from when it has looked which version holds, that takes microseconds.
-    fn forget_disallowed(&mut self, view: &View) -> Result<(), MapsError> {
+    fn forget_disallowed(&mut self, view: &ConfigSnapshot) -> Result<(), MapsError> {
         let wanted: HashSet<&(Address, u8)> = view.config.allowed.iter().collect();
         let gone: Vec<(Address, u8, u32)> =
             self.prefixes().filter(|(prefix, length, _)| !wanted.contains(&(*prefix, *length))).collect();
@@ -197,7 +197,7 @@ impl Maps {
 
     /// Refuses a version with more provisioned sessions than the map has room for, before anything is changed: a map keeps the
     /// size that it was made with.
-    fn check_room(&self, view: &View) -> Result<(), MapsError> {
+    fn check_room(&self, view: &ConfigSnapshot) -> Result<(), MapsError> {
         let (most, count) = (self.most_provisioned, view.provisioned.len());
         if view.entries() <= most {
             return Ok(());
@@ -221,7 +221,7 @@ impl Maps {
         sessions.iter().try_for_each(|(key, session)| self.provisioned.insert(key, session, 0).map_err(failed))
     }
 
-    fn set_provisioned(&mut self, view: &View) -> Result<(), MapsError> {
+    fn set_provisioned(&mut self, view: &ConfigSnapshot) -> Result<(), MapsError> {
         // One that is full has no place for the new ones beside those that go.
         if self.provisioned.keys().count() + view.entries() > self.most_provisioned {
             self.forget_provisioned(view)?;
@@ -235,7 +235,7 @@ impl Maps {
     }
 
     /// Takes out the provisioned sessions that a version does not have.
-    fn forget_provisioned(&mut self, view: &View) -> Result<(), MapsError> {
+    fn forget_provisioned(&mut self, view: &ConfigSnapshot) -> Result<(), MapsError> {
         let failed = |source| MapsError { name: name::PROVISIONED, source };
         let known: Vec<SessionKey> = self.provisioned.keys().filter_map(Result::ok).collect();
         let is_there = |key: &SessionKey| match key.reserved {
@@ -250,7 +250,7 @@ impl Maps {
 
     /// Brings up to date the entry that is found for a session's addresses and ports whatever the SSID of a packet is. Like a
     /// wildcard's, it keeps no state.
-    fn put_any_ssid(&mut self, view: &View, key: &SessionKey) -> Result<(), MapError> {
+    fn put_any_ssid(&mut self, view: &ConfigSnapshot, key: &SessionKey) -> Result<(), MapError> {
         let any = key.any_ssid();
         let present = self.provisioned.get(&any, 0).ok();
         match view.any_ssid(&any) {
@@ -280,7 +280,7 @@ impl Maps {
     }
 
     /// Puts in force what a version says of one provisioned session, all else being as it was.
-    pub fn publish_session(&mut self, view: &View, key: &SessionKey) -> Result<(), MapsError> {
+    pub fn publish_session(&mut self, view: &ConfigSnapshot, key: &SessionKey) -> Result<(), MapsError> {
         self.check_room(view)?;
         let failed = |source| MapsError { name: name::PROVISIONED, source };
         match view.provisioned.get(key) {
@@ -317,13 +317,13 @@ impl Maps {
     }
 
     /// Returns a reader of these maps.
-    pub fn reader(&self) -> Arc<Reader> {
+    pub fn reader(&self) -> Arc<MapReader> {
         self.reader.clone()
     }
 
     /// Forgets the sessions made by packets that are to be authenticated from now on: their state is the controller's.
     /// A packet that was under way while the version changed may make one once more; so this is done at expiry too.
-    pub fn drop_authenticated(&mut self, view: &View) {
+    pub fn drop_authenticated(&mut self, view: &ConfigSnapshot) {
         if view.config.default_keys.base.is_empty() && !view.provisioned.has_authenticated() {
             return;
         }
@@ -363,7 +363,7 @@ impl Maps {
     }
 
     /// The table of sessions made by packets.
-    pub fn sessions(&self) -> &KernelTable {
+    pub fn sessions(&self) -> &KernelSessions {
         &self.sessions
     }
 }

@@ -73,7 +73,7 @@ use self::clock_step::ClockStep;
 use self::config::Config;
 use self::context::Notice;
 use self::handle::{Away, ReflectorHandle, SessionSpec, State};
-use self::interface_reflector::Instance;
+use self::interface_reflector::InterfaceReflector;
 use self::loader::LoadError;
 use self::maps::Maps;
 use self::pins::folder::Folder;
@@ -200,7 +200,7 @@ impl Reflector {
         // Before anything is attached: whoever ends us from now on has it taken away again.
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         pins::claim::sweep();
-        let mut slots: Vec<(String, Option<Instance>)> = Vec::new();
+        let mut slots: Vec<(String, Option<InterfaceReflector>)> = Vec::new();
         let host = Arc::new(Host::read().map_err(ReflectorError::System)?);
         tell_missing(&config, &host);
         for name in &config.interfaces {
@@ -212,7 +212,7 @@ impl Reflector {
             let started = Interface::find_in(&host, name).map_err(ReflectorError::from).and_then(|interface| {
                 let (sender, tally, clock) = (sender.clone(), Arc::default(), read_clock(&tai_offset));
                 let interface = (interface, &host);
-                Instance::begin(interface, &config, provisioned.clone(), clock, sender, tally, &mut None)
+                InterfaceReflector::begin(interface, &config, provisioned.clone(), clock, sender, tally, &mut None)
             });
             match started {
                 Ok(instance) => slots.push((name.clone(), Some(instance))),
@@ -265,7 +265,7 @@ impl Reflector {
     /// Takes everything back at once and says what was done.
     pub fn end(mut self, handle: &ReflectorHandle) -> Summary {
         for (_, instance) in &mut locked(&self.state).slots {
-            instance.iter_mut().for_each(Instance::halt);
+            instance.iter_mut().for_each(InterfaceReflector::halt);
         }
         let mut summary = Summary::new(handle);
         let (slots, is_kept) = {
@@ -345,7 +345,7 @@ impl Reflector {
                 logging::tell_suppressed();
                 self.publish_clock();
                 for (_, instance) in &locked(&self.state).slots {
-                    instance.iter().for_each(Instance::watch_transmit_errors);
+                    instance.iter().for_each(InterfaceReflector::watch_transmit_errors);
                 }
                 self.follow_names();
             }
@@ -353,7 +353,7 @@ impl Reflector {
             Event::Interfaces => self.follow_interfaces(),
             Event::Programs => {
                 for (_, instance) in &mut locked(&self.state).slots {
-                    instance.iter_mut().for_each(Instance::follow_program);
+                    instance.iter_mut().for_each(InterfaceReflector::follow_program);
                 }
             }
             Event::Expiry => self.expire(),
@@ -452,7 +452,7 @@ impl Reflector {
                         name.clone_from(&instance.configured);
                         away.insert(name.clone(), Away::new(instance));
                         // The sessions stay pinned for then.
-                        let folder = slot.take().and_then(Instance::part);
+                        let folder = slot.take().and_then(InterfaceReflector::part);
                         self.held.extend(folder.map(|folder| (name.clone(), folder)));
                         parted.push(name.clone());
                     }
@@ -469,7 +469,8 @@ impl Reflector {
                 let (provisioned, sender) = (provisioned.clone(), self.sender.clone());
                 let tally = away.get(name).map(|away| away.tally.clone()).unwrap_or_default();
                 let clock = read_clock(&self.tai_offset);
-                match Instance::start((found, &host), &settings, provisioned, clock, sender, tally, &mut held) {
+                match InterfaceReflector::start((found, &host), &settings, provisioned, clock, sender, tally, &mut held)
+                {
                     Ok(instance) => {
                         tracing::info!(interface = %name, mode = instance.mode().name(), "the interface is back, XDP mode {}", instance.mode().name());
                         away.remove(name).inspect(|away| away.end(&instance));
@@ -490,9 +491,9 @@ impl Reflector {
 /// Has the programs of all interfaces attached, while their sockets answer. An unavailable one is left out where
 /// nobody has asked for it, as long as there is another one.
 fn attach_all(
-    mut slots: Vec<(String, Option<Instance>)>,
+    mut slots: Vec<(String, Option<InterfaceReflector>)>,
     is_chosen: bool,
-) -> Result<Vec<(String, Option<Instance>)>, ReflectorError> {
+) -> Result<Vec<(String, Option<InterfaceReflector>)>, ReflectorError> {
     let mut at = 0;
     while let Some((_, instance)) = slots.get_mut(at) {
         match instance.as_mut().map_or(Ok(()), |instance| instance.attach(&mut None)) {
@@ -511,7 +512,7 @@ fn attach_all(
 }
 
 /// Brings the state of an interface that is there up to date, its name among it.
-fn follow_one(name: &mut String, instance: &Instance, found: Interface, host: &Arc<Host>) {
+fn follow_one(name: &mut String, instance: &InterfaceReflector, found: Interface, host: &Arc<Host>) {
     let view = instance.shared.view();
     if found.name != *name {
         tracing::info!(interface = %name, "the interface is called {} now", found.name);
@@ -540,7 +541,7 @@ fn tell_missing(config: &Config, host: &Host) {
 
 /// Ends all instances, and leaves the programs of those that are to be kept answering; failures are reported and do not
 /// hinder the others. Whether all went well.
-fn stop_all(slots: Vec<(String, Option<Instance>)>, is_kept: impl Fn(&Instance) -> bool) -> bool {
+fn stop_all(slots: Vec<(String, Option<InterfaceReflector>)>, is_kept: impl Fn(&InterfaceReflector) -> bool) -> bool {
     let mut is_well = true;
     for (name, instance) in slots {
         let Some(instance) = instance else { continue };

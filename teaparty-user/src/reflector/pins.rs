@@ -15,7 +15,7 @@ use self::folder::{Folder, Root};
 use self::identity::Place;
 use crate::net::interface::xdp_state;
 use crate::net::namespace::interface_name;
-use crate::net::xdp_link::Link;
+use crate::net::xdp_link::BpfLink;
 
 /// Mount point of the BPF file system.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -202,7 +202,7 @@ pub fn holds(program_id: u32) -> bool {
     let all = is_mounted().then(|| Root::open().ok().flatten()).flatten();
     let holds = |name: String| {
         let folder = all.as_ref()?.folder(&name).ok()??;
-        let link = Link::open(&folder.door().join(LINK)).ok()?;
+        let link = BpfLink::open(&folder.door().join(LINK)).ok()?;
         Some(link.info().ok()?.program_id == program_id)
     };
     let names = all.as_ref().and_then(|all| all.names().ok()).unwrap_or_default();

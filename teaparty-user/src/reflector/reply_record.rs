@@ -2,26 +2,26 @@
 
 use teaparty_common::reflect::Reason;
 
-use super::context::{Counters, Notice, Shared};
-use super::slow_path::Answer;
+use super::context::{EngineCounters, InterfaceContext, Notice};
+use super::slow_path::PendingReply;
 use crate::clock::{Clock as _, SystemClock};
 
 /// Remembers an exchange with T3 as `timestamp`. Before the send and not after it: the sender may answer the reply with
 /// its next packet sooner than this thread runs again, and that packet must find what went before.
-pub fn settle(shared: &Shared, answer: &Answer, timestamp: u64) {
+pub fn settle(shared: &InterfaceContext, answer: &PendingReply, timestamp: u64) {
     answer.settle(timestamp, shared.ledger(answer.is_authenticated()));
 }
 
 /// Adds the time that a packet has stayed, its T3 having just been read. A reply that follows another one was to wait,
 /// which says nothing of us.
-pub fn note_residence(counters: &Counters, answer: &Answer) {
+pub fn note_residence(counters: &EngineCounters, answer: &PendingReply) {
     if !answer.is_again {
         counters.residence.add(SystemClock.monotonic_ns().saturating_sub(answer.meta().received_ns));
     }
 }
 
 /// Records that a reply was sent.
-pub fn conclude(shared: &Shared, counters: &Counters, answer: &Answer) {
+pub fn conclude(shared: &InterfaceContext, counters: &EngineCounters, answer: &PendingReply) {
     if answer.is_again {
         counters.count(Reason::Repeated);
         return;

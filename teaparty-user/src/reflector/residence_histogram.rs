@@ -23,21 +23,21 @@ pub const BOUNDS_NS: [u64; 14] = [
 
 /// The histogram of one engine. Engines add, and others read, without a lock.
 #[derive(Default)]
-pub struct Residence {
+pub struct ResidenceHistogram {
     buckets: [AtomicU64; BOUNDS_NS.len() + 1],
     sum_ns: AtomicU64,
 }
 
 /// A histogram at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Residences {
+pub struct ResidenceSnapshot {
     /// Replies with a time up to each of [`BOUNDS_NS`] and above the one before; the last of them is what is above all.
     pub buckets: [u64; BOUNDS_NS.len() + 1],
     /// All times together, in nanoseconds.
     pub sum_ns: u64,
 }
 
-impl Residence {
+impl ResidenceHistogram {
     /// Adds a reply's time in nanoseconds.
     pub fn add(&self, ns: u64) {
         let bucket = BOUNDS_NS.partition_point(|bound| *bound < ns);
@@ -46,8 +46,8 @@ impl Residence {
     }
 
     /// Returns the totals. A reply that is added at this moment may be in the sum and not in the buckets yet.
-    pub fn get(&self) -> Residences {
-        Residences {
+    pub fn get(&self) -> ResidenceSnapshot {
+        ResidenceSnapshot {
             buckets: std::array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed)),
             sum_ns: self.sum_ns.load(Ordering::Relaxed),
         }
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_bound_belongs_to_the_bucket_below_it() {
-        let residence = Residence::default();
+        let residence = ResidenceHistogram::default();
         for ns in [0, 1_000, 1_001, 100_000_000, 100_000_001, u64::from(u32::MAX)] {
             residence.add(ns);
         }

@@ -11,10 +11,10 @@ use teaparty_common::tlv::access_report::AccessReport;
 use zerocopy::FromBytes;
 
 use super::burst_scheduler;
-use super::context::{Notice, Shared};
+use super::context::{InterfaceContext, Notice};
 use super::fair_queue::FairQueue;
-use super::frame_replies::{Exits, Framed};
-use super::snapshot::View;
+use super::frame_replies::{FrameReplyBatch, ReplyPorts};
+use super::snapshot::ConfigSnapshot;
 use super::udp::{BATCH, SEND_BATCH};
 use crate::clock::{Clock as _, SystemClock, plausible_arrival};
 use crate::net::poll::wait;
@@ -26,8 +26,8 @@ const INTAKE_PART: u32 = 10;
 const INTAKE: usize = BATCH;
 
 /// Answers until asked to stop, which `wake` becoming readable makes it notice.
-pub fn run(shared: &Arc<Shared>, mut punts: RingBuf<MapData>, exits: &Exits, wake: &impl AsFd) {
-    let mut engine = Engine { shared, framed: Framed::new(shared, &shared.tally.ring, exits) };
+pub fn run(shared: &Arc<InterfaceContext>, mut punts: RingBuf<MapData>, exits: &ReplyPorts, wake: &impl AsFd) {
+    let mut engine = Engine { shared, framed: FrameReplyBatch::new(shared, &shared.tally.ring, exits) };
     let mut waiting = FairQueue::default();
     let mut busy = Duration::ZERO;
     while !shared.is_stopping() {
@@ -47,8 +47,8 @@ pub fn run(shared: &Arc<Shared>, mut punts: RingBuf<MapData>, exits: &Exits, wak
 }
 
 struct Engine<'a> {
-    shared: &'a Arc<Shared>,
-    framed: Framed<'a>,
+    shared: &'a Arc<InterfaceContext>,
+    framed: FrameReplyBatch<'a>,
 }
 
 impl Engine<'_> {
@@ -91,7 +91,7 @@ impl Engine<'_> {
 
     /// Deals with up to [`BATCH`] of the frames that wait and sends the replies, a few at a time. Returns with how many:
     /// the forged ones count too, so that a flood of them keeps neither a good reply nor the ring waiting.
-    fn serve(&mut self, waiting: &mut FairQueue, view: &View, clock: &Clock) -> usize {
+    fn serve(&mut self, waiting: &mut FairQueue, view: &ConfigSnapshot, clock: &Clock) -> usize {
         let mut taken = 0;
         while taken < BATCH && waiting.pop(|record| self.take(record, view, clock)) {
             taken += 1;
@@ -106,7 +106,7 @@ impl Engine<'_> {
     }
 
     /// Handles the next frame.
-    fn take(&mut self, record: &mut [u8], view: &View, clock: &Clock) {
+    fn take(&mut self, record: &mut [u8], view: &ConfigSnapshot, clock: &Clock) {
         let Some((head, frame)) = record.split_at_mut_checked(size_of::<PuntHeader>()) else { return };
         let Ok(mut header) = PuntHeader::read_from_bytes(head) else { return };
         // The kernel program knows of a step of the clock only when the controller has told it.

@@ -4,11 +4,11 @@ use teaparty_common::maps::{HistoryRing, HistorySlot, SessionKey};
 use teaparty_common::reflect::{PacketMeta, Reason};
 use teaparty_common::wire::sender::ReflectedFields;
 
-use super::snapshot::View;
+use super::snapshot::ConfigSnapshot;
 
 /// The source of a session's numbers: the kernel's maps for the sessions that the kernel owns, else our own table.
 /// Each session has one owner.
-pub trait Ledger {
+pub trait SessionStore {
     /// Takes the Sequence Number for a reply that is certain, and adds what the session knows to the facts. `echo` is what the
     /// reply repeats of its request: where that is the first of a sender that has started again, the session starts
     /// over.
@@ -16,7 +16,7 @@ pub trait Ledger {
         &self,
         key: &SessionKey,
         flags: u32,
-        view: &View,
+        view: &ConfigSnapshot,
         reflected: &ReflectedFields,
         meta: &mut PacketMeta,
     ) -> Result<(), Reason>;

@@ -17,8 +17,8 @@ use zerocopy::FromZeros;
 use super::config::{Config, HISTORY_RINGS};
 use super::lru::Lru;
 use super::provisioned::is_wildcard;
-use super::session_store::Ledger;
-use super::snapshot::View;
+use super::session_store::SessionStore;
+use super::snapshot::ConfigSnapshot;
 use super::table_layout::new_layout;
 use crate::sync::locked;
 
@@ -33,7 +33,7 @@ pub struct SessionTable {
     rings: HashMap<u32, Box<HistoryRing>, foldhash::fast::RandomState>,
     serial: u32,
     /// The configuration that the sessions in here are of.
-    current: Option<View>,
+    current: Option<ConfigSnapshot>,
     /// The version swept last, and the number of sweeps.
     swept: (u32, u8),
 }
@@ -63,7 +63,7 @@ impl SessionTable {
         &mut self,
         (key, tags): (&mut SessionKey, Tags),
         ssid_authenticated: u16,
-        view: &View,
+        view: &ConfigSnapshot,
         now_ns: u64,
     ) -> Result<u32, Reason> {
         let other = SessionKey { ssid: ssid_authenticated, ..*key };
@@ -108,9 +108,15 @@ impl SessionTable {
     ///
     /// The error is for a packet that was judged by an earlier version of the configuration, and whose session has become
     /// authenticated or open since: its state is not ours to make any more.
-    pub fn assign(&mut self, key: &SessionKey, flags: u32, view: &View, meta: &mut PacketMeta) -> Result<(), Reason> {
+    pub fn assign(
+        &mut self,
+        key: &SessionKey,
+        flags: u32,
+        view: &ConfigSnapshot,
+        meta: &mut PacketMeta,
+    ) -> Result<(), Reason> {
         let is_authenticated = flags & Session::AUTHENTICATED != 0;
-        let is_newer = |current: &&View| current.generation.wrapping_sub(view.generation) as i32 > 0;
+        let is_newer = |current: &&ConfigSnapshot| current.generation.wrapping_sub(view.generation) as i32 > 0;
         let newer = self.current.as_ref().filter(is_newer);
         if newer.is_some_and(|current| current.is_authenticated(key) != is_authenticated) {
             return Err(Reason::NoKey);
@@ -148,7 +154,7 @@ impl SessionTable {
     }
 
     /// Has a session start over whose sender has started again, as the Sequence Number and T1 of a request say.
-    pub fn follow_restart(&mut self, key: &SessionKey, sequence: u32, timestamp: u64, view: &View) {
+    pub fn follow_restart(&mut self, key: &SessionKey, sequence: u32, timestamp: u64, view: &ConfigSnapshot) {
         let restart_s = view.config.session_restart_s;
         if sequence == 0 && self.get_mut(key).is_some_and(|session| session.is_restart(sequence, timestamp, restart_s))
         {
@@ -203,7 +209,7 @@ impl SessionTable {
 
     /// Takes over what was configured: entries of sessions that are configured no longer go, and so do those that have
     /// become authenticated or are it no longer; new ones come with their first packet.
-    pub fn keep_configured(&mut self, view: &View) {
+    pub fn keep_configured(&mut self, view: &ConfigSnapshot) {
         let is_kept =
             |key: &SessionKey, session: &Session| session.has(Session::AUTHENTICATED) == view.is_authenticated(key);
         self.current = Some(view.clone());
@@ -222,7 +228,7 @@ impl SessionTable {
 
     /// Does the same once more, at a look for sessions that are over: an engine may have made one under the version before,
     /// just after the change. After two looks at a version none is left, and nothing is done.
-    pub fn sweep(&mut self, view: &View) {
+    pub fn sweep(&mut self, view: &ConfigSnapshot) {
         let (generation, times) = self.swept;
         self.swept =
             if generation == view.generation { (generation, times.saturating_add(1)) } else { (view.generation, 1) };
@@ -232,7 +238,7 @@ impl SessionTable {
     }
 
     /// Like [`SessionTable::keep_configured`], for a version that differs by this provisioned session alone.
-    pub fn keep_changed(&mut self, view: &View, key: &SessionKey) {
+    pub fn keep_changed(&mut self, view: &ConfigSnapshot, key: &SessionKey) {
         if is_wildcard(key) {
             return self.keep_configured(view);
         }
@@ -255,7 +261,7 @@ impl SessionTable {
     }
 
     /// Takes over a session that the kernel has begun. Its history stays there.
-    pub fn take_over(&mut self, key: SessionKey, session: Session, view: &View) {
+    pub fn take_over(&mut self, key: SessionKey, session: Session, view: &ConfigSnapshot) {
         self.serial = self.serial.checked_add(1).unwrap_or(1);
         let session = Session { history_tag: self.serial, ..session };
         if view.provisioned.contains_key(&key) {
@@ -309,7 +315,12 @@ fn new_buckets() -> Box<[SharedBucketSet]> {
 }
 
 /// The checks that a session passes once for each version of the configuration.
-fn check_new((key, tags): (&SessionKey, Tags), view: &View, flags: u32, is_provisioned: bool) -> Result<(), Reason> {
+fn check_new(
+    (key, tags): (&SessionKey, Tags),
+    view: &ConfigSnapshot,
+    flags: u32,
+    is_provisioned: bool,
+) -> Result<(), Reason> {
     view.book.check((&key.source, key.source_port), &key.destination, tags)?;
     if flags & Session::LOOP_EXEMPT == 0 && view.listens(key.source_port) {
         return Err(Reason::LoopGuard);
@@ -323,12 +334,12 @@ fn check_new((key, tags): (&SessionKey, Tags), view: &View, flags: u32, is_provi
     Ok(())
 }
 
-impl Ledger for Mutex<SessionTable> {
+impl SessionStore for Mutex<SessionTable> {
     fn claim(
         &self,
         key: &SessionKey,
         flags: u32,
-        view: &View,
+        view: &ConfigSnapshot,
         reflected: &ReflectedFields,
         meta: &mut PacketMeta,
     ) -> Result<(), Reason> {

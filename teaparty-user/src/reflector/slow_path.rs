@@ -1,7 +1,7 @@
 //! One packet's way through the controller, whichever engine brought it: authenticate, decide, edit, seal.
 //!
-//! [`answer`] does everything but the base packet; [`Answer::seal`] writes that, with T3 read just before, and signs;
-//! [`Answer::settle`] remembers the exchange.
+//! [`answer`] does everything but the base packet; [`PendingReply::seal`] writes that, with T3 read just before, and signs;
+//! [`PendingReply::settle`] remembers the exchange.
 
 use teaparty_common::maps::{Clock, HistorySlot, Session, SessionKey};
 use teaparty_common::packet_buf::{ReadOnlyBuf, SliceBuf};
@@ -18,15 +18,15 @@ use teaparty_common::wire::{HMAC_LEN, Mode, Timestamp, TimestampFormat};
 use zerocopy::FromBytes;
 
 use super::burst_limits::Permit;
-use super::session_store::Ledger;
-use super::snapshot::View;
-use super::test_packet_control::{self, Control, Granted, Us};
-use super::tlv_env::{Headers, Host};
+use super::session_store::SessionStore;
+use super::snapshot::ConfigSnapshot;
+use super::test_packet_control::{self, BurstStage, ControlGrant, LocalMembership};
+use super::tlv_env::{ControllerEnv, Headers};
 use crate::clock::{Clock as _, SystemClock, plausible_arrival};
 use crate::crypto::Key;
 
 /// A packet to be answered.
-pub struct Job<'a> {
+pub struct TestPacket<'a> {
     /// Its session.
     pub key: SessionKey,
     /// [`Session::flags`] of the session, or what a new one is to start with.
@@ -38,11 +38,11 @@ pub struct Job<'a> {
     /// Returns true if its reply can be sent along SRv6 segments, called only for such a reply.
     pub has_segments: &'a dyn Fn() -> bool,
     /// Its relation to the several replies that it may ask for.
-    pub control: Control<'a>,
+    pub control: BurstStage<'a>,
 }
 
 /// A reply that lacks only its base packet.
-pub struct Answer {
+pub struct PendingReply {
     key: SessionKey,
     meta: PacketMeta,
     mode: Mode,
@@ -57,13 +57,13 @@ pub struct Answer {
     /// The request of an obeyed Return Path.
     pub path_request: Option<ReturnPathRequest>,
     /// The replies that are to follow this one.
-    pub more: Option<More>,
+    pub more: Option<BurstGrant>,
     /// True if it is itself one that follows.
     pub is_again: bool,
 }
 
 /// Replies that are to follow the first one.
-pub struct More {
+pub struct BurstGrant {
     /// The right to them.
     pub permit: Permit,
     /// The grant, the first one included.
@@ -74,9 +74,14 @@ pub struct More {
 ///
 /// `payload` may grow to the size of the base packet. The error is the reason that the packet ends with; state has then
 /// changed only as far as its counting as received.
-pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Ledger) -> Result<Answer, Reason> {
-    let Job { mut key, session_flags, mut meta, headers, has_segments, control } = job;
-    let is_again = matches!(control, Control::Again(_));
+pub fn answer(
+    job: TestPacket<'_>,
+    payload: &mut Vec<u8>,
+    view: &ConfigSnapshot,
+    ledger: &dyn SessionStore,
+) -> Result<PendingReply, Reason> {
+    let TestPacket { mut key, session_flags, mut meta, headers, has_segments, control } = job;
+    let is_again = matches!(control, BurstStage::Again(_));
     let is_authenticated = session_flags & Session::AUTHENTICATED != 0;
     let mode = if is_authenticated { Mode::Authenticated } else { Mode::Unauthenticated };
     let mut policy = view.config.policy;
@@ -97,7 +102,7 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
     }
     let (integrity, tlv_key) = integrity(&key, payload, mode, &policy, view);
     payload.resize(len.max(mode.base_len()), 0);
-    let mut host = Host::new(view, headers, ledger, has_segments);
+    let mut host = ControllerEnv::new(view, headers, ledger, has_segments);
     let mut bytes = SliceBuf(payload);
     let mut plan = match reflect::plan(&bytes, len, mode, &policy, integrity, &host) {
         Verdict::Reflect(plan) => plan,
@@ -111,7 +116,10 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
         Verdict::Punt(_) => return Err(Reason::Internal),
     };
     let request = test_packet_control::find(&bytes, &plan, &policy);
-    if request.as_ref().is_some_and(|request| !reflected_control::is_wanted(&mut bytes, request, &Us(view))) {
+    if request
+        .as_ref()
+        .is_some_and(|request| !reflected_control::is_wanted(&mut bytes, request, &LocalMembership(view)))
+    {
         if !is_again {
             ledger.unanswered(&key, &meta);
         }
@@ -129,7 +137,7 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
     let mut more = None;
     if let Some(request) = request {
         let asked = (&key, &meta, reflected.sequence_number.get());
-        let Granted { decision, permit } = test_packet_control::grant(&request, &plan, view, asked, control);
+        let ControlGrant { decision, permit } = test_packet_control::grant(&request, &plan, view, asked, control);
         host.control = Some(decision);
         if let ReplyDecision::Replies(replies) = decision {
             // They go to where the request came from and nowhere else (RFC 10052 §4.2).
@@ -137,7 +145,7 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
             if !request.is_malformed {
                 test_packet_control::resize(payload, &mut plan, &policy, replies.len);
             }
-            more = permit.map(|permit| More { permit, replies });
+            more = permit.map(|permit| BurstGrant { permit, replies });
         }
     }
     let mut bytes = SliceBuf(payload);
@@ -150,7 +158,7 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
     let tlv_key = hmac_at.zip(tlv_key.cloned());
     let format = format(session_flags, &view.config.policy);
     let (sender_sequence, sender_timestamp) = (reflected.sequence_number.get(), reflected.timestamp.bits());
-    Ok(Answer {
+    Ok(PendingReply {
         key,
         meta,
         mode,
@@ -168,7 +176,7 @@ pub fn answer(job: Job<'_>, payload: &mut Vec<u8>, view: &View, ledger: &dyn Led
 
 /// Returns true if a packet asks what came of those before it (Follow-Up Telemetry, History). Their replies then have to be on
 /// their way first: until T3 is read there is nothing to tell.
-pub fn looks_back(payload: &[u8], session_flags: u32, view: &View) -> bool {
+pub fn looks_back(payload: &[u8], session_flags: u32, view: &ConfigSnapshot) -> bool {
     let mode = if session_flags & Session::AUTHENTICATED != 0 { Mode::Authenticated } else { Mode::Unauthenticated };
     let asking = Kind::FollowUpTelemetry.set().with(Kind::History.set());
     let mut at = mode.base_len();
@@ -182,7 +190,7 @@ pub fn looks_back(payload: &[u8], session_flags: u32, view: &View) -> bool {
 }
 
 /// Brings up to date what the kernel knew of the reply before, when it assigned this one's number and punted the packet.
-pub fn recall(meta: &mut PacketMeta, ledger: &dyn Ledger) {
+pub fn recall(meta: &mut PacketMeta, ledger: &dyn SessionStore) {
     if !meta.is_stateful() || meta.flags & PacketMeta::UNASSIGNED != 0 {
         return;
     }
@@ -207,7 +215,7 @@ fn integrity<'a>(
     payload: &mut [u8],
     mode: Mode,
     policy: &Policy,
-    view: &'a View,
+    view: &'a ConfigSnapshot,
 ) -> (TlvIntegrity, Option<&'a Key>) {
     let len = payload.len();
     if len <= mode.base_len() || policy.has(Policy::NO_TLV) {
@@ -268,7 +276,7 @@ pub fn error_estimate(format: TimestampFormat, clock: &Clock) -> u16 {
     }
 }
 
-impl Answer {
+impl PendingReply {
     /// Signs the TLVs, writes the base packet with T3, which `realtime_ns` reads from CLOCK_REALTIME, and signs that.
     /// Returns T3 as it is on the wire.
     pub fn seal(&self, payload: &mut [u8], realtime_ns: impl FnOnce() -> u64, clock: &Clock) -> u64 {
@@ -287,7 +295,7 @@ impl Answer {
     }
 
     /// Remembers the exchange, with T3 as `timestamp`.
-    pub fn settle(&self, timestamp: u64, ledger: &dyn Ledger) {
+    pub fn settle(&self, timestamp: u64, ledger: &dyn SessionStore) {
         if !self.meta.is_stateful() {
             return;
         }

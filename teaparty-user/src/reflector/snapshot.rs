@@ -17,7 +17,7 @@ use crate::net::interface::Interface;
 
 /// Configuration, addresses and provisioned sessions for one interface, from one moment to the next.
 #[derive(Clone)]
-pub struct View {
+pub struct ConfigSnapshot {
     /// The configuration.
     pub config: Arc<Config>,
     /// Counts the versions: a session admitted under another one is admitted again.
@@ -45,7 +45,7 @@ pub struct Keys<'a> {
     pub tlv: &'a [Key],
 }
 
-impl View {
+impl ConfigSnapshot {
     /// The first version, without provisioned sessions.
     pub fn new(config: Arc<Config>, interface: Interface, host: &Arc<Host>) -> Self {
         let mut ports = vec![0u64; PORT_WORDS as usize];

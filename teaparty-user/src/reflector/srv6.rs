@@ -12,10 +12,10 @@ use teaparty_common::tlv::return_path::Segments;
 use teaparty_common::wire::checksum;
 use zerocopy::IntoBytes;
 
-use super::context::{Counters, Shared};
+use super::context::{EngineCounters, InterfaceContext};
 use super::reply_record;
 use super::segment_routing::{ROUTING_TYPE, SegmentRouting};
-use super::slow_path::Answer;
+use super::slow_path::PendingReply;
 use crate::clock::{Clock as _, SystemClock};
 
 /// Hop Limit of every reply (ext-hdr-15 §3.1).
@@ -23,17 +23,17 @@ const FRESH_HOP_LIMIT: u8 = 255;
 /// Replies under way along segments.
 #[derive(Default)]
 pub struct Segmented {
-    pending: Vec<(Answer, Vec<u8>, Segments)>,
+    pending: Vec<(PendingReply, Vec<u8>, Segments)>,
 }
 
 impl Segmented {
     /// Adds one whose payload lacks only its base packet.
-    pub fn push(&mut self, answer: Answer, payload: &[u8], segments: Segments) {
+    pub fn push(&mut self, answer: PendingReply, payload: &[u8], segments: Segments) {
         self.pending.push((answer, payload.to_vec(), segments));
     }
 
     /// Seals what is pending with T3, settles its sessions, and sends it.
-    pub fn flush(&mut self, shared: &Shared, counters: &Counters, clock: &Clock) {
+    pub fn flush(&mut self, shared: &InterfaceContext, counters: &EngineCounters, clock: &Clock) {
         for (answer, mut payload, segments) in self.pending.drain(..) {
             let timestamp = answer.seal(&mut payload, || SystemClock.realtime_ns(), clock);
             reply_record::settle(shared, &answer, timestamp);
@@ -49,7 +49,7 @@ impl Segmented {
 }
 
 /// Returns the addresses that the reply passes in order, its destination last.
-fn way(answer: &Answer, payload: &[u8], segments: Segments) -> Vec<Address> {
+fn way(answer: &PendingReply, payload: &[u8], segments: Segments) -> Vec<Address> {
     let list = payload.get(segments.at..).unwrap_or_default().chunks_exact(size_of::<Address>());
     let mut way: Vec<Address> = list.take(segments.count).filter_map(|one| one.try_into().ok().map(Address)).collect();
     let destination = segments.address.unwrap_or(answer.meta().source);
@@ -60,7 +60,7 @@ fn way(answer: &Answer, payload: &[u8], segments: Segments) -> Vec<Address> {
 }
 
 /// The IPv6 packet.
-fn packet(answer: &Answer, payload: &[u8], way: &[Address]) -> Vec<u8> {
+fn packet(answer: &PendingReply, payload: &[u8], way: &[Address]) -> Vec<u8> {
     let meta = answer.meta();
     let source = answer.reply_options.source.unwrap_or(meta.destination);
     let (first, last) = (way[0], way[way.len() - 1]);

@@ -14,13 +14,13 @@ use teaparty_common::tlv::{HEADER_LEN, Header, Kind};
 use zerocopy::IntoBytes;
 
 use super::burst_limits::{Bursts, Permit};
-use super::snapshot::View;
+use super::snapshot::ConfigSnapshot;
 use crate::clock::{Clock, SystemClock};
 use crate::net::address::ip;
 
 /// The relation of a packet to the control that it asks for.
 #[derive(Clone, Copy)]
-pub enum Control<'a> {
+pub enum BurstStage<'a> {
     /// It has come in, and may be granted several replies out of this.
     First(&'a Arc<Bursts>),
     /// It has been granted these, and gets another one.
@@ -28,7 +28,7 @@ pub enum Control<'a> {
 }
 
 /// The grant for a packet with the TLV.
-pub struct Granted {
+pub struct ControlGrant {
     /// The decision for the TLV's flags and the reply's size.
     pub decision: ReplyDecision,
     /// The permit for further replies.
@@ -36,9 +36,9 @@ pub struct Granted {
 }
 
 /// We, as far as address groups ask.
-pub struct Us<'a>(pub &'a View);
+pub struct LocalMembership<'a>(pub &'a ConfigSnapshot);
 
-impl Members for Us<'_> {
+impl Members for LocalMembership<'_> {
     fn has_prefix(&self, prefix: &Address, prefix_len: u8) -> bool {
         // A prefix that is longer than its address has no members.
         let Ok(net) = IpNet::new(ip(prefix), prefix_len) else { return false };
@@ -67,13 +67,13 @@ pub fn find<B: PacketBuf>(payload: &B, plan: &Plan, policy: &Policy) -> Option<R
 pub fn grant(
     request: &Request,
     plan: &Plan,
-    view: &View,
+    view: &ConfigSnapshot,
     (key, meta, sender_sequence): (&SessionKey, &PacketMeta, u32),
-    control: Control<'_>,
-) -> Granted {
+    control: BurstStage<'_>,
+) -> ControlGrant {
     let bursts = match control {
-        Control::Again(replies) => return Granted { decision: ReplyDecision::Replies(replies), permit: None },
-        Control::First(bursts) => bursts,
+        BurstStage::Again(replies) => return ControlGrant { decision: ReplyDecision::Replies(replies), permit: None },
+        BurstStage::First(bursts) => bursts,
     };
     let config = &view.config.control;
     let headers = if meta.source.is_ipv4() { IPV4_LEN } else { IPV6_LEN } + UDP_LEN;
@@ -95,11 +95,11 @@ pub fn grant(
                  (RFC 10052 §4.3). Take one of the two out of its packets."
             );
         }
-        return Granted { decision, permit: None };
+        return ControlGrant { decision, permit: None };
     };
     let lens = (plan.len, request.fixed_len);
     let (replies, permit) = bursts.grant(key, asked, lens, config, SystemClock.monotonic_ns());
-    Granted { decision: ReplyDecision::Replies(replies), permit }
+    ControlGrant { decision: ReplyDecision::Replies(replies), permit }
 }
 
 /// Gives the packet the length of its reply: Extra Padding and zeros at the end go, and one Extra Padding fills up behind

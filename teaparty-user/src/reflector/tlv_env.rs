@@ -9,8 +9,8 @@ use teaparty_common::tlv::return_path::{self, ReturnPathRequest, Segments};
 use teaparty_common::tlv::{Flags, HandledBy, Kind, KindSet, history, reflected_header};
 
 use super::segment_routing::{MAX_SEGMENTS, overhead};
-use super::session_store::Ledger;
-use super::snapshot::View;
+use super::session_store::SessionStore;
+use super::snapshot::ConfigSnapshot;
 
 /// The IP headers of a packet as received, as far as they are in sight.
 #[derive(Clone, Copy, Default)]
@@ -24,10 +24,10 @@ pub struct Headers<'a> {
 }
 
 /// The controller as the environment of the shared core, for one packet.
-pub struct Host<'a> {
-    view: &'a View,
+pub struct ControllerEnv<'a> {
+    view: &'a ConfigSnapshot,
     headers: Headers<'a>,
-    ledger: &'a dyn Ledger,
+    ledger: &'a dyn SessionStore,
     has_segments: &'a dyn Fn() -> bool,
     bit_errors: Option<BitErrorResult>,
     used_headers: reflected_header::Used,
@@ -41,12 +41,12 @@ pub struct Host<'a> {
     pub path_request: Option<ReturnPathRequest>,
 }
 
-impl<'a> Host<'a> {
+impl<'a> ControllerEnv<'a> {
     /// The environment for a packet with these headers.
     pub fn new(
-        view: &'a View,
+        view: &'a ConfigSnapshot,
         headers: Headers<'a>,
-        ledger: &'a dyn Ledger,
+        ledger: &'a dyn SessionStore,
         has_segments: &'a dyn Fn() -> bool,
     ) -> Self {
         Self {
@@ -154,7 +154,7 @@ fn is_reachable(address: &Address, ours: &Address) -> bool {
     address.is_ipv4() == ours.is_ipv4() && !address.is_never_unicast() && !is_elsewhere
 }
 
-impl ReflectorEnv for Host<'_> {
+impl ReflectorEnv for ControllerEnv<'_> {
     const KINDS: KindSet = KindSet::handled_by(HandledBy::Kernel).with(KindSet::handled_by(HandledBy::Controller));
     // More than a UDP datagram can hold.
     const MAX_SUBS: usize = 1 << 16;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::context::Tally;
+use super::context::InterfaceCounters;
 use crate::net::transmit_errors::TransmitErrors;
 use crate::sync::locked;
 
@@ -15,7 +15,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// Follows the driver's counter of one interface.
 pub struct TransmitWatch {
-    tally: Arc<Tally>,
+    tally: Arc<InterfaceCounters>,
     look: Mutex<Look>,
 }
 
@@ -32,7 +32,7 @@ struct Look {
 
 impl TransmitWatch {
     /// Begins to follow: what the driver has counted before is not ours.
-    pub fn new(interface: &str, tally: Arc<Tally>) -> Self {
+    pub fn new(interface: &str, tally: Arc<InterfaceCounters>) -> Self {
         let mut errors = TransmitErrors::default();
         let last = errors.read(interface).ok().flatten();
         Self { tally, look: Mutex::new(Look { errors, last, untold: 0, warned: None, answered: 0 }) }

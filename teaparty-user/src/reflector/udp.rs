@@ -16,12 +16,12 @@ use teaparty_common::tlv::return_path::ReturnPathRequest;
 
 use super::burst_queue::{Datagram, Request};
 use super::config::Config;
-use super::context::{Counters, Notice, Shared};
+use super::context::{EngineCounters, InterfaceContext, Notice};
 use super::reply_record::{conclude, note_residence, settle};
-use super::slow_path::{self, Answer, Job, More};
-use super::snapshot::View;
+use super::slow_path::{self, BurstGrant, PendingReply, TestPacket};
+use super::snapshot::ConfigSnapshot;
 use super::srv6::Segmented;
-use super::test_packet_control::Control;
+use super::test_packet_control::BurstStage;
 use super::tlv_env::Headers;
 use crate::clock::{Clock as _, SystemClock};
 use crate::net::address::{address, ip};
@@ -73,12 +73,12 @@ pub fn open(config: &Config, interface: &str) -> Result<Vec<Socket>, SocketError
 }
 
 /// Answers until asked to stop, which `wake` becoming readable makes it notice.
-pub fn run(shared: &Arc<Shared>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
+pub fn run(shared: &Arc<InterfaceContext>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
     let mut requests = ReceiveBatch::new(BATCH, MAX_PAYLOAD);
-    let mut datagrams = Datagrams::new(shared);
+    let mut datagrams = UdpReplyBatch::new(shared);
     // What a filter keeps from the sockets for the link engine, the system counts as lost.
     let is_filtered = shared.kernel.is_none() && shared.view().config.link_layer;
-    let mut losses = vec![Losses::default(); if is_filtered { 0 } else { sockets.len() }];
+    let mut losses = vec![DropCounter::default(); if is_filtered { 0 } else { sockets.len() }];
     let mut fds: Vec<&dyn AsFd> = sockets.iter().map(|socket| &**socket as &dyn AsFd).collect();
     fds.push(wake);
     while !shared.is_stopping() {
@@ -101,14 +101,14 @@ pub fn run(shared: &Arc<Shared>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
 /// Losses of a socket's queue, as reported by the system. It reports them with the next packet that does fit, and
 /// counts datagrams with a wrong UDP checksum too.
 #[derive(Clone, Copy, Default)]
-pub struct Losses {
+pub struct DropCounter {
     /// Modulo 2^32.
     told: u32,
 }
 
-impl Losses {
+impl DropCounter {
     /// Counts what a batch tells of for the first time.
-    pub fn count(&mut self, batch: &ReceiveBatch, counters: &Counters) {
+    pub fn count(&mut self, batch: &ReceiveBatch, counters: &EngineCounters) {
         if let Some(told) = batch.iter().filter_map(|received| received.queue_drops).last() {
             counters.count_lost(told.wrapping_sub(self.told));
             self.told = told;
@@ -118,8 +118,8 @@ impl Losses {
 
 /// Answers one batch of what waits at a socket.
 fn serve(
-    shared: &Arc<Shared>,
-    datagrams: &mut Datagrams<'_>,
+    shared: &Arc<InterfaceContext>,
+    datagrams: &mut UdpReplyBatch<'_>,
     requests: &mut ReceiveBatch,
     index: usize,
     socket: &Socket,
@@ -141,7 +141,7 @@ fn serve(
         if datagrams.pending() > 0 && slow_path::looks_back(request.payload, datagram.session_flags, &view) {
             datagrams.flush(&clock, socket);
         }
-        let control = Control::First(&shared.bursts);
+        let control = BurstStage::First(&shared.bursts);
         if let Some(more) = datagrams.take(&datagram, request.payload, &view, &clock, control) {
             // As for frames: at once.
             let now_ns = SystemClock.monotonic_ns();
@@ -158,8 +158,8 @@ fn serve(
 
 /// Decides whether a datagram may be answered, and gathers what is known about it.
 fn admit(
-    shared: &Shared,
-    view: &View,
+    shared: &InterfaceContext,
+    view: &ConfigSnapshot,
     clock: &Clock,
     (socket, port): (usize, u16),
     request: &Received<'_>,
@@ -205,23 +205,23 @@ fn admit(
 }
 
 /// Replies under way to datagrams that came together by one socket.
-pub struct Datagrams<'a> {
-    shared: &'a Shared,
+pub struct UdpReplyBatch<'a> {
+    shared: &'a InterfaceContext,
     replies: SendBatch,
-    answers: Vec<Answer>,
+    answers: Vec<PendingReply>,
     segmented: Segmented,
     pending: usize,
     payload: Vec<u8>,
 }
 
-impl<'a> Datagrams<'a> {
+impl<'a> UdpReplyBatch<'a> {
     /// None yet.
-    pub fn new(shared: &'a Shared) -> Self {
+    pub fn new(shared: &'a InterfaceContext) -> Self {
         let (answers, payload) = (Vec::with_capacity(SEND_BATCH), Vec::with_capacity(2048));
         Self { shared, replies: SendBatch::new(), answers, segmented: Segmented::default(), pending: 0, payload }
     }
 
-    /// Replies that [`Datagrams::flush`] is to send.
+    /// Replies that [`UdpReplyBatch::flush`] is to send.
     pub fn pending(&self) -> usize {
         self.pending
     }
@@ -231,10 +231,10 @@ impl<'a> Datagrams<'a> {
         &mut self,
         datagram: &Datagram,
         request: &[u8],
-        view: &View,
+        view: &ConfigSnapshot,
         clock: &Clock,
-        control: Control<'_>,
-    ) -> Option<More> {
+        control: BurstStage<'_>,
+    ) -> Option<BurstGrant> {
         let Datagram { key, session_flags, mut meta, .. } = *datagram;
         let format = slow_path::format(session_flags, &view.config.policy);
         meta.error_estimate = slow_path::error_estimate(format, clock);
@@ -242,7 +242,7 @@ impl<'a> Datagrams<'a> {
         self.payload.extend_from_slice(request);
         let headers = Headers { fixed: None, extensions: &datagram.extensions, tags: Tags::NONE };
         let has_segments = &|| self.shared.raw().is_some();
-        let job = Job { key, session_flags, meta, headers, has_segments, control };
+        let job = TestPacket { key, session_flags, meta, headers, has_segments, control };
         let ledger = self.shared.ledger(session_flags & Session::AUTHENTICATED != 0);
         match slow_path::answer(job, &mut self.payload, view, ledger) {
             Ok(mut answer) => {
@@ -277,7 +277,7 @@ impl<'a> Datagrams<'a> {
 }
 
 /// Returns the destination and marking of a reply.
-pub fn outgoing(answer: &Answer, mut peer: SocketAddr, interface: u32) -> Outgoing<'static> {
+pub fn outgoing(answer: &PendingReply, mut peer: SocketAddr, interface: u32) -> Outgoing<'static> {
     let mut is_same_link = matches!(peer, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local());
     match answer.path_request {
         Some(ReturnPathRequest::Address(address)) => {
@@ -301,12 +301,12 @@ pub fn outgoing(answer: &Answer, mut peer: SocketAddr, interface: u32) -> Outgoi
 
 /// Seals the replies with T3, settles their sessions, sends and counts them.
 pub fn send(
-    shared: &Shared,
-    counters: &Counters,
+    shared: &InterfaceContext,
+    counters: &EngineCounters,
     clock: &Clock,
     socket: &Socket,
     replies: &mut SendBatch,
-    answers: &[Answer],
+    answers: &[PendingReply],
 ) {
     for (index, answer) in answers.iter().enumerate() {
         let timestamp = answer.seal(replies.payload_mut(index), || SystemClock.realtime_ns(), clock);

@@ -11,14 +11,14 @@ use anyhow::Context;
 use teaparty_common::wire::AUTHENTICATED_LEN;
 
 use super::config::Config;
-use super::event::{Event, Ignored, Interest, Stop};
-use super::matcher::Settlement;
+use super::event::{Event, Ignored, Stop, Subscription};
+use super::matcher::ResolvedPacket;
 use super::schedule::Random;
 use super::session::Session;
 use super::timeline::Timeline;
 use crate::clock::{Clock, ClockState, StepDetector};
 use crate::net::batch::ReceiveBatch;
-use crate::net::poll::{Alarm, ask_for_short_turns, go_before_others, wait};
+use crate::net::poll::{Timer, ask_for_short_turns, go_before_others, wait};
 use crate::net::ptp_clock::HardwareClock;
 
 mod clock_watch;
@@ -91,7 +91,7 @@ pub fn run(
     config: &Config,
     clock: &impl Clock,
     stop: &Stop,
-    interest: Interest,
+    interest: Subscription,
     sink: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Outcome> {
     place_thread(config, config.targets.len())?;
@@ -148,7 +148,7 @@ pub fn run_for_ever(
     config: &Config,
     clock: &impl Clock,
     stop: &Stop,
-    interest: Interest,
+    interest: Subscription,
     changes: &mut dyn FnMut() -> anyhow::Result<Option<Change>>,
     sink: &mut dyn FnMut(Event),
 ) -> anyhow::Result<()> {
@@ -173,7 +173,7 @@ pub fn run_for_ever(
 struct Engine<'a, C> {
     config: &'a Config,
     clock: &'a C,
-    interest: Interest,
+    interest: Subscription,
     sessions: Vec<Session>,
     /// Sessions by SSID.
     by_ssid: Vec<u32>,
@@ -181,7 +181,7 @@ struct Engine<'a, C> {
     queue: Queue,
     reports: ReceiveBatch,
     random: Random,
-    alarm: Alarm,
+    alarm: Timer,
     /// The network card's clock, where it was asked for and is available.
     hardware: Option<HardwareClock>,
     clock_state: ClockState,
@@ -205,7 +205,7 @@ struct Engine<'a, C> {
 const NO_SESSION: u32 = u32::MAX;
 
 impl<'a, C: Clock> Engine<'a, C> {
-    fn open(config: &'a Config, clock: &'a C, interest: Interest) -> anyhow::Result<Self> {
+    fn open(config: &'a Config, clock: &'a C, interest: Subscription) -> anyhow::Result<Self> {
         Ok(Self {
             config,
             clock,
@@ -216,7 +216,7 @@ impl<'a, C: Clock> Engine<'a, C> {
             queue: Queue::default(),
             reports: ReceiveBatch::new(BATCH, QUOTED),
             random: config.seed.map_or_else(Random::from_entropy, Random::new),
-            alarm: Alarm::new().context("cannot make a timer")?,
+            alarm: Timer::new().context("cannot make a timer")?,
             hardware: clock_watch::hardware_clock(config),
             clock_state: clock.state(),
             step_detector: StepDetector::new(clock),
@@ -395,7 +395,13 @@ impl<'a, C: Clock> Engine<'a, C> {
 }
 
 /// Tells what became of a packet.
-fn tell(session: &Session, place: usize, settlement: Settlement, interest: Interest, sink: &mut dyn FnMut(Event)) {
+fn tell(
+    session: &Session,
+    place: usize,
+    settlement: ResolvedPacket,
+    interest: Subscription,
+    sink: &mut dyn FnMut(Event),
+) {
     let reaction = session.settled(settlement, interest.records);
     if let Some(record) = reaction.loss {
         sink(Event::Record(record));

@@ -8,10 +8,10 @@ use teaparty_common::wire::TrafficClass;
 
 use super::delays::{NoDelays, Sample};
 use super::histogram::Figures;
-use super::matcher::{Counts, Kind, Split};
+use super::matcher::{Counts, ReplyKind, Split};
 use super::tlvs::describe::Finding;
 use crate::net::batch::StampSource;
-use crate::net::poll::Bell;
+use crate::net::poll::WakeEvent;
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -28,17 +28,17 @@ pub enum Event {
     /// The state of all targets, a few times a second.
     Snapshot(Box<[Snapshot]>),
     /// The counters of one target's session.
-    Tally {
+    Counters {
         /// Place of the target.
         target: usize,
         /// The counts.
-        tally: Box<Tally>,
+        tally: Box<SessionCounters>,
     },
 }
 
 /// The counters of a session since its start.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
+pub struct SessionCounters {
     /// Packets and replies.
     pub counts: Counts,
     /// Loss by direction; `None` at the start.
@@ -57,34 +57,34 @@ pub struct Tally {
 
 /// The wanted events; others cost nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Interest {
+pub struct Subscription {
     /// [`Event::Record`].
     pub records: bool,
     /// [`Event::Snapshot`], so often.
     pub snapshots: Option<std::time::Duration>,
-    /// [`Event::Tally`] of each session, so often.
+    /// [`Event::Counters`] of each session, so often.
     pub tallies: Option<std::time::Duration>,
 }
 
 /// The fate of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// Answered; see [`Kind`].
-    Answered(Kind),
+pub enum PacketOutcome {
+    /// Answered; see [`ReplyKind`].
+    Answered(ReplyKind),
     /// No reply came in time.
     Lost,
     /// Nobody waited for its reply long enough.
     Unsettled,
 }
 
-impl Fate {
+impl PacketOutcome {
     /// Label in streams of records.
     pub const fn label(self) -> &'static str {
         match self {
-            Self::Answered(Kind::Reply) => "reply",
-            Self::Answered(Kind::Further) => "further",
-            Self::Answered(Kind::Duplicate) => "duplicate",
-            Self::Answered(Kind::Late) => "late",
+            Self::Answered(ReplyKind::Reply) => "reply",
+            Self::Answered(ReplyKind::Further) => "further",
+            Self::Answered(ReplyKind::Duplicate) => "duplicate",
+            Self::Answered(ReplyKind::Late) => "late",
             Self::Lost => "lost",
             Self::Unsettled => "unsettled",
         }
@@ -99,7 +99,7 @@ pub struct Record {
     /// The Session-Sender Identifier of its session, 0 for none.
     pub ssid: u16,
     /// The fate of the packet.
-    pub fate: Fate,
+    pub fate: PacketOutcome,
     /// Its Sequence Number.
     pub sequence: u32,
     /// T1 and who took it.
@@ -159,13 +159,13 @@ pub struct Snapshot {
 /// A handle that ends a measurement: first sending, then waiting.
 pub struct Stop {
     level: AtomicU8,
-    bell: Bell,
+    bell: WakeEvent,
 }
 
 impl Stop {
     /// Nobody has asked yet.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { level: AtomicU8::new(0), bell: Bell::new()? })
+        Ok(Self { level: AtomicU8::new(0), bell: WakeEvent::new()? })
     }
 
     /// Asks once more: the first time to send no more, the second time to wait for no reply either.

@@ -5,7 +5,7 @@
 //! depends on rate and timeout, not on the duration.
 //!
 //! Whether a reply came in time is decided by T4 − T1, whenever it is looked at. So a packet may be given up only after
-//! everything that came before its time was over has been taken in; see [`Exchange::expire`].
+//! everything that came before its time was over has been taken in; see [`ReplyMatcher::expire`].
 
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ mod tests;
 use arrivals::Arrivals;
 use burst::Bursts;
 pub use split::Split;
-use split::{Evidence, Splitter};
+use split::{Evidence, LossSplitter};
 
 /// The rules for matching a session's packets.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ pub struct Settings {
 
 /// A packet that was sent.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Departure {
+pub struct SentPacket {
     /// T1 as it is on the wire.
     pub wire_timestamp: u64,
     /// T1 in nanoseconds since 1970, as this process read it.
@@ -54,7 +54,7 @@ pub struct Departure {
     pub epoch: u32,
 }
 
-impl Departure {
+impl SentPacket {
     /// T1 on the clock that timeouts run on: the kernel's or the card's where they have told.
     fn left_ns(&self) -> u64 {
         self.monotonic_ns + self.in_the_kernel_ns().unwrap_or(0)
@@ -90,7 +90,7 @@ pub struct Moment {
 impl Arrival {
     /// Returns the time since `departure`. Where it may be of two epochs of the clock, the sooner one that is
     /// after the departure: a step of the clock must not answer a packet that has waited for an hour.
-    fn after(&self, departure: &Departure) -> Elapsed {
+    fn after(&self, departure: &SentPacket) -> Elapsed {
         let t1_ns = departure.stamp.map_or(departure.realtime_ns, |stamp| stamp.nanos);
         let left_ns = departure.left_ns();
         let of = |moment: Moment| {
@@ -128,7 +128,7 @@ struct Elapsed {
 struct Slot {
     /// Number of the packet in the session, from 0; [`EMPTY`] where there is none.
     index: u64,
-    departure: Departure,
+    departure: SentPacket,
     replies: u16,
     /// Further replies that are still to come.
     left: u16,
@@ -159,7 +159,7 @@ const MOST_IN_THE_KERNEL_NS: u64 = 1_000_000_000;
 
 /// The identity that a reply claims.
 #[derive(Clone, Copy, Debug)]
-pub struct Claim {
+pub struct ReplyId {
     /// Session-Sender Sequence Number.
     pub sender_sequence: u32,
     /// Session-Sender Timestamp, as on the wire.
@@ -173,7 +173,7 @@ pub struct Claim {
 /// The kind of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum ReplyKind {
     /// The first reply to its packet, in time.
     Reply,
     /// A further reply that the packet asked for (Reflected Test Packet Control).
@@ -186,13 +186,13 @@ pub enum Kind {
 
 /// A reply that belongs to one of our packets.
 #[derive(Clone, Copy, Debug)]
-pub struct Match {
+pub struct MatchedReply {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ReplyKind,
     /// Number of the packet, from 0.
     pub index: u64,
     /// The packet.
-    pub departure: Departure,
+    pub departure: SentPacket,
     /// Replies to later packets came before it: how many, since the first of them (RFC 4737 §4.2.1); 0 if in order.
     pub reordering_extent: u32,
     /// True if the packet is lost by this: its reply came too late, before it was given up.
@@ -203,7 +203,7 @@ pub struct Match {
 
 /// The fate of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum Resolution {
     /// It was answered, or no reply was asked for, or it was told before that it is lost, or this host refused to send it.
     Known,
     /// It is lost.
@@ -214,11 +214,11 @@ pub enum Settled {
 
 /// A packet whose fate is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settlement {
+pub struct ResolvedPacket {
     /// Its number, from 0.
     pub index: u64,
     /// The kind of change.
-    pub fate: Settled,
+    pub fate: Resolution,
     /// True if the reflector has restarted between the reply before and the one to this packet.
     pub is_restart: bool,
 }
@@ -261,7 +261,7 @@ pub struct Counts {
 
 /// The packets of one session and what became of them.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct ReplyMatcher {
     settings: Settings,
     slots: Vec<Slot>,
     /// Packets so far, sent or refused by this host.
@@ -275,9 +275,9 @@ pub struct Exchange {
     run: u64,
     highest: Option<u64>,
     arrivals: Arrivals,
-    splitter: Splitter,
+    splitter: LossSplitter,
     /// As it was before the first packet whose fate is not known.
-    attributed: Option<Splitter>,
+    attributed: Option<LossSplitter>,
     bursts: Bursts,
     /// Replies to packets that were doubled on the way there, until the packets are settled.
     doubled: Vec<(u64, Evidence)>,
@@ -294,7 +294,7 @@ impl Counts {
     }
 }
 
-impl Exchange {
+impl ReplyMatcher {
     /// A session in which nothing has happened.
     pub fn new(settings: Settings) -> Self {
         let capacity = settings.capacity.max(16).next_power_of_two();
@@ -309,7 +309,7 @@ impl Exchange {
             run: 0,
             highest: None,
             arrivals: Arrivals::default(),
-            splitter: Splitter::default(),
+            splitter: LossSplitter::default(),
             attributed: None,
             doubled: Vec::new(),
         }
@@ -346,7 +346,7 @@ impl Exchange {
     }
 
     /// Notes that the next packet was sent; returns its number.
-    pub fn sent(&mut self, departure: Departure) -> u64 {
+    pub fn sent(&mut self, departure: SentPacket) -> u64 {
         let index = self.issued;
         if index - self.settled >= self.slots.len() as u64 {
             self.grow();
@@ -385,9 +385,9 @@ impl Exchange {
     }
 
     /// The packet with this number; a blank one if it was forgotten.
-    pub fn departure(&self, index: u64) -> Departure {
+    pub fn departure(&self, index: u64) -> SentPacket {
         let slot = &self.slots[self.place(index)];
-        if slot.index == index { slot.departure } else { Departure::default() }
+        if slot.index == index { slot.departure } else { SentPacket::default() }
     }
 
     /// Notes when the packet with this number left. The more exact of two stamps stays.
@@ -411,7 +411,7 @@ impl Exchange {
     }
 
     /// Finds the packet that a reply belongs to; `None`, counted as unmatched, if there is none.
-    pub fn received(&mut self, claim: Claim, arrival: Arrival) -> Option<Match> {
+    pub fn received(&mut self, claim: ReplyId, arrival: Arrival) -> Option<MatchedReply> {
         let Some(place) = self.find(claim.sender_sequence) else {
             self.counts.unmatched += 1;
             return None;
@@ -435,18 +435,18 @@ impl Exchange {
         let is_settled = index < self.settled;
         let is_too_late = is_settled || elapsed.nanos > timeout_ns;
         let kind = if is_too_late && !is_repeated && (replies == 1 || self.bursts.are_asked_for()) {
-            Kind::Late
+            ReplyKind::Late
         } else if replies == 1 {
             slot.left = self.bursts.begin();
-            Kind::Reply
+            ReplyKind::Reply
         } else if slot.left > 0 && !is_repeated {
             slot.left -= 1;
             self.bursts.end(1);
-            Kind::Further
+            ReplyKind::Further
         } else {
-            Kind::Duplicate
+            ReplyKind::Duplicate
         };
-        let is_loss = kind == Kind::Late && !is_settled && replies == 1 && self.bursts.is_reply_asked_for();
+        let is_loss = kind == ReplyKind::Late && !is_settled && replies == 1 && self.bursts.is_reply_asked_for();
         slot.is_late |= is_loss;
         if !is_repeated {
             let evidence = Evidence {
@@ -458,24 +458,24 @@ impl Exchange {
             match is_settled {
                 false => self.note(place, evidence),
                 // The packet was doubled on the way there: this number is not missing, however late it comes.
-                true if kind == Kind::Duplicate => self.splitter.again(ordinal, evidence),
+                true if kind == ReplyKind::Duplicate => self.splitter.again(ordinal, evidence),
                 true => {}
             }
         }
         let mut reordering_extent = 0;
         match kind {
-            Kind::Late => {
+            ReplyKind::Late => {
                 self.counts.late += 1;
                 self.counts.lost += u64::from(is_loss);
             }
-            Kind::Further => self.counts.further += 1,
-            Kind::Duplicate => self.counts.duplicates += 1,
-            Kind::Reply => {
+            ReplyKind::Further => self.counts.further += 1,
+            ReplyKind::Duplicate => self.counts.duplicates += 1,
+            ReplyKind::Reply => {
                 self.counts.received += 1;
                 reordering_extent = self.order(index);
             }
         }
-        Some(Match { kind, index, departure, reordering_extent, is_loss, is_one_life: elapsed.is_one_life })
+        Some(MatchedReply { kind, index, departure, reordering_extent, is_loss, is_one_life: elapsed.is_one_life })
     }
 
     /// Keeps what a new reply shows until its packet is settled.
@@ -545,23 +545,23 @@ impl Exchange {
     /// Settles the next packet whose time was over before `until_ns` (monotonic); `None` when there is none. Call until then.
     ///
     /// All replies that came before `until_ns` must have been taken in.
-    pub fn expire(&mut self, until_ns: u64) -> Option<Settlement> {
-        (self.next_expiry()? < until_ns).then(|| self.settle(Settled::Lost))
+    pub fn expire(&mut self, until_ns: u64) -> Option<ResolvedPacket> {
+        (self.next_expiry()? < until_ns).then(|| self.settle(Resolution::Lost))
     }
 
     /// Settles the next packet without waiting for it: what is not known to be answered or lost is unsettled. `None` when
     /// there is no packet left. Call until then.
-    pub fn close(&mut self) -> Option<Settlement> {
-        (self.settled < self.issued).then(|| self.settle(Settled::Unsettled))
+    pub fn close(&mut self) -> Option<ResolvedPacket> {
+        (self.settled < self.issued).then(|| self.settle(Resolution::Unsettled))
     }
 
     /// Settles the next packet, which becomes `otherwise` if nothing else is known of it.
-    fn settle(&mut self, otherwise: Settled) -> Settlement {
+    fn settle(&mut self, otherwise: Resolution) -> ResolvedPacket {
         let index = self.settled;
         self.settled += 1;
         let place = self.place(index);
         let slot = &mut self.slots[place];
-        let known = Settlement { index, fate: Settled::Known, is_restart: false };
+        let known = ResolvedPacket { index, fate: Resolution::Known, is_restart: false };
         if slot.index != index {
             return known;
         }
@@ -574,9 +574,9 @@ impl Exchange {
             self.count_run(slot.is_late);
             let is_restart = slot.replies > 0 && self.attribute(&slot);
             self.counts.reflector_restarts += u64::from(is_restart);
-            return Settlement { is_restart, ..known };
+            return ResolvedPacket { is_restart, ..known };
         }
-        if otherwise == Settled::Lost {
+        if otherwise == Resolution::Lost {
             self.counts.lost += 1;
             self.count_run(true);
             self.splitter.lost();
@@ -586,7 +586,7 @@ impl Exchange {
             self.attributed.get_or_insert(self.splitter);
             self.splitter.lost();
         }
-        Settlement { fate: otherwise, ..known }
+        ResolvedPacket { fate: otherwise, ..known }
     }
 
     /// Hands what the replies to a packet show to the splitter; returns whether the reflector has restarted before them.

@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::config::Config;
 use super::engine::{self, Outcome};
-use super::event::{Event, Interest, Stop};
+use super::event::{Event, Stop, Subscription};
 use super::line_writer::{Lines, create};
 use super::report::{Format, hdr, human, json, stream};
 use super::thresholds::{self, Thresholds};
@@ -52,7 +52,7 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
     let is_dumb = std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
     let is_live = output.is_live && !is_dumb && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let snapshots = is_live.then_some(tui::INTERVAL);
-    let interest = Interest { records: !is_live && writer.wants_records(), snapshots, ..Interest::default() };
+    let interest = Subscription { records: !is_live && writer.wants_records(), snapshots, ..Subscription::default() };
     let (sink, events) = sync_channel(BACKLOG);
     let outcome = std::thread::scope(|scope| {
         let engine = std::thread::Builder::new()
@@ -109,7 +109,7 @@ fn sink_of(sender: SyncSender<Event>) -> impl Fn(Event) {
     }
 }
 
-fn measure(config: &Config, stop: &Stop, interest: Interest, sink: &dyn Fn(Event)) -> anyhow::Result<Outcome> {
+fn measure(config: &Config, stop: &Stop, interest: Subscription, sink: &dyn Fn(Event)) -> anyhow::Result<Outcome> {
     let _span = tracing::info_span!("measure", targets = config.targets.len()).entered();
     engine::run(config, &SystemClock, stop, interest, &mut |event| sink(event))
 }
@@ -218,7 +218,7 @@ impl Writer {
                 }
                 Ok(())
             }
-            Event::Snapshot(_) | Event::Tally { .. } => Ok(()),
+            Event::Snapshot(_) | Event::Counters { .. } => Ok(()),
         }
     }
 

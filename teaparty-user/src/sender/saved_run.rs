@@ -14,11 +14,11 @@ mod read;
 mod recompute;
 mod series;
 
-use series::Track;
+use series::PacketSeries;
 
 /// A saved measurement.
 #[derive(Clone, Debug)]
-pub struct Saved {
+pub struct SavedRun {
     /// Its name: the file's.
     pub name: String,
     /// The summary, as it was written; of a histogram log, or a stream without one, what can be said from it.
@@ -26,7 +26,7 @@ pub struct Saved {
     /// A caveat for the figures wherever they are shown.
     pub caveat: Option<String>,
     /// The file's data of single packets or of their distributions, by target.
-    tracks: BTreeMap<String, Track>,
+    tracks: BTreeMap<String, PacketSeries>,
 }
 
 /// The quantities of a target that are shown and compared, with how to find and write them.
@@ -68,25 +68,25 @@ impl Unit {
     }
 }
 
-impl Saved {
+impl SavedRun {
     /// The targets' parts of the summary.
     pub fn targets(&self) -> impl Iterator<Item = &Value> {
         self.summary["targets"].as_array().into_iter().flatten()
     }
 
     /// Returns the file's data of a target beside its summary.
-    fn track(&self, target: &Value) -> Option<&Track> {
+    fn track(&self, target: &Value) -> Option<&PacketSeries> {
         self.tracks.get(target["target"].as_str()?)
     }
 }
 
 /// The targets of the later of two measurements, each with the same one of the earlier.
-fn pairs<'a>(before: &'a Saved, after: &'a Saved) -> impl Iterator<Item = (Option<&'a Value>, &'a Value)> {
+fn pairs<'a>(before: &'a SavedRun, after: &'a SavedRun) -> impl Iterator<Item = (Option<&'a Value>, &'a Value)> {
     after.targets().map(|target| (before.targets().find(|other| other["target"] == target["target"]), target))
 }
 
 /// The targets that only the earlier of two measurements has.
-fn gone<'a>(before: &'a Saved, after: &'a Saved) -> impl Iterator<Item = &'a Value> {
+fn gone<'a>(before: &'a SavedRun, after: &'a SavedRun) -> impl Iterator<Item = &'a Value> {
     before.targets().filter(|target| !after.targets().any(|other| other["target"] == target["target"]))
 }
 
@@ -104,7 +104,7 @@ fn change((_, pointer, unit): (&str, &str, Unit), before: &Value, after: &Value)
 }
 
 /// The summary's round trips by length: middles of ranges in nanoseconds, and how many there were in each.
-fn distribution(saved: &Saved, target: &Value) -> Vec<(i64, u64)> {
+fn distribution(saved: &SavedRun, target: &Value) -> Vec<(i64, u64)> {
     if let Some(track) = saved.track(target).filter(|track| track.round_trip.count() > 0) {
         return track.round_trip.buckets().collect();
     }
@@ -113,7 +113,7 @@ fn distribution(saved: &Saved, target: &Value) -> Vec<(i64, u64)> {
 }
 
 /// Returns the start of a measurement, if it is known: date and time in UTC.
-fn began(saved: &Saved) -> Option<String> {
+fn began(saved: &SavedRun) -> Option<String> {
     saved.summary["started_ns"].as_u64().map(utc)
 }
 
@@ -148,7 +148,7 @@ fn clocks(target: &Value) -> &'static str {
 }
 
 /// A measurement as a table, one column for each target.
-pub fn table(saved: &Saved) -> String {
+pub fn table(saved: &SavedRun) -> String {
     let summary = &saved.summary;
     let length = nanos(summary["duration_ns"].as_i64().unwrap_or(0));
     let length = began(saved).map_or(length.clone(), |began| format!("{began}, {length}"));
@@ -173,7 +173,7 @@ pub fn table(saved: &Saved) -> String {
 }
 
 /// Two measurements side by side, target by target in the order of the second one's names.
-pub fn comparison(before: &Saved, after: &Saved) -> String {
+pub fn comparison(before: &SavedRun, after: &SavedRun) -> String {
     let mut text = format!("--- {} → {} ---\n", before.name, after.name);
     for saved in [before, after] {
         if let Some(caveat) = &saved.caveat {

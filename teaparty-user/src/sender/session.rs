@@ -8,13 +8,13 @@ use teaparty_common::wire::{TimestampFormat, TrafficClass};
 
 use super::config::Config;
 use super::delays::{NoDelays, Times};
-use super::event::{Ignored, Record, Snapshot, Tally};
-use super::matcher::{self, Arrival, Claim, Exchange, Settled};
+use super::event::{Ignored, Record, SessionCounters, Snapshot};
+use super::matcher::{self, Arrival, ReplyId, ReplyMatcher, Resolution};
 use super::packet::{NoCodePoint, Template};
 use super::reflector_clock::{ClockReading, ReflectorClock, Verdict, lacks_tai_offset, other_format};
 use super::reply::Reply;
 use super::schedule::Schedule;
-use super::stats::{Seen, Statistics};
+use super::stats::{Observation, Statistics};
 use super::tlvs::chain::AccessReport;
 use super::tlvs::reply::{Answer, Check, Outcome, answers};
 use crate::clock::ClockState;
@@ -34,7 +34,7 @@ pub use bit_errors::{BitErrors, WrongBits};
 pub use tlvs::TlvTally;
 
 use access_report::AccessTimer;
-use burst_gap::Pause;
+use burst_gap::BurstGap;
 use congestion::Congestion;
 use ecn::forward_class;
 use record::{Facts, t1_of};
@@ -52,7 +52,7 @@ pub enum Variant {
 
 /// The consequences of a reply.
 #[derive(Debug, Default)]
-pub struct Reaction {
+pub struct ReceiveOutcome {
     /// Of a packet that is lost by this, for those who want it.
     pub loss: Option<Box<Record>>,
     /// Of the reply, if wanted.
@@ -83,7 +83,7 @@ pub struct Session {
     /// Session-Sender Identifier, 0 for none.
     pub ssid: u16,
     /// Packets and replies.
-    pub exchange: Exchange,
+    pub exchange: ReplyMatcher,
     /// Totals of the samples.
     pub statistics: Statistics,
     /// By what they are and their type on the wire.
@@ -110,7 +110,7 @@ pub struct Session {
     /// Kinds of TLVs that are no longer sent.
     given_up: KindSet,
     reporting: Option<(Template, AccessTimer)>,
-    pause: Option<Pause>,
+    pause: Option<BurstGap>,
     congestion: Congestion,
     reflector_link: Option<u16>,
     last_round_trip_ns: Option<i64>,
@@ -140,7 +140,7 @@ impl Session {
             place,
             address,
             ssid,
-            exchange: Exchange::new(exchange_settings(config)),
+            exchange: ReplyMatcher::new(exchange_settings(config)),
             statistics: Statistics::default(),
             tlvs: BTreeMap::new(),
             ignored: Ignored::default(),
@@ -155,7 +155,7 @@ impl Session {
             plain,
             given_up: KindSet::EMPTY,
             reporting,
-            pause: Pause::new(config.replies_per_packet, config.reply_interval_ns, config.timeout),
+            pause: BurstGap::new(config.replies_per_packet, config.reply_interval_ns, config.timeout),
             congestion: Congestion::default(),
             reflector_link: config.micro_session.and_then(|(_, reflector)| reflector),
             last_round_trip_ns: None,
@@ -182,7 +182,7 @@ impl Session {
 
     /// Returns the earliest time for a packet that is due at `due_ns`: a burst of replies may have to end first.
     fn not_before(&self, due_ns: u64) -> u64 {
-        let pause = self.pause.as_ref().and_then(Pause::until_ns).unwrap_or(0);
+        let pause = self.pause.as_ref().and_then(BurstGap::until_ns).unwrap_or(0);
         due_ns.max(pause).max(self.exchange.full_until_ns().unwrap_or(0))
     }
 
@@ -263,10 +263,10 @@ impl Session {
         config: &Config,
         clock: &ClockState,
         wants_record: bool,
-    ) -> Reaction {
+    ) -> ReceiveOutcome {
         if received.peer().is_none_or(|peer| !self.accepts(peer, config)) {
             self.ignored.foreign += 1;
-            return Reaction::default();
+            return ReceiveOutcome::default();
         }
         let check = Check { policy: &config.policy, key: config.tlv_key.as_ref(), sent: &config.tlvs };
         // A reflector that does not send our SSID back knows no TLVs: what follows the base packet is padding.
@@ -280,20 +280,20 @@ impl Session {
         };
         if !self.is_our_link(&found, config) {
             self.ignored.other_link += 1;
-            return Reaction::default();
+            return ReceiveOutcome::default();
         }
         let t4 = arrival.stamp;
         let format = reply.error_estimate.format();
         let t2 = clock.realtime_ns(reply.receive_timestamp, format, t4.nanos);
         let t3 = clock.realtime_ns(reply.timestamp, format, t4.nanos);
-        let claim = Claim {
+        let claim = ReplyId {
             sender_sequence: reply.sender_sequence_number,
             sender_timestamp: reply.sender_timestamp.bits(),
             reflector_sequence: reply.sequence_number,
             t3_ns: t3,
         };
-        let Some(matched) = self.exchange.received(claim, arrival) else { return Reaction::default() };
-        if matches!(matched.kind, matcher::Kind::Reply | matcher::Kind::Further) {
+        let Some(matched) = self.exchange.received(claim, arrival) else { return ReceiveOutcome::default() };
+        if matches!(matched.kind, matcher::ReplyKind::Reply | matcher::ReplyKind::Further) {
             self.note_burst(&matched, &found, t4.nanos);
         }
         let t1 = t1_of(&matched.departure);
@@ -309,7 +309,7 @@ impl Session {
             (false, ..) => Err(NoDelays::ClockStep),
         };
         let observed = match sample {
-            Ok(sample) if matched.kind == matcher::Kind::Reply => self.reflector_clock.observe(ClockReading {
+            Ok(sample) if matched.kind == matcher::ReplyKind::Reply => self.reflector_clock.observe(ClockReading {
                 index: matched.index,
                 t4_ns: t4.nanos,
                 own_offset_ns: matched.departure.realtime_ns.wrapping_sub(matched.departure.monotonic_ns) as i64,
@@ -319,7 +319,7 @@ impl Session {
             _ => Verdict::Same,
         };
         let offset_ns = sample.map_or(0, |sample| (sample.forward_ns.saturating_sub(sample.backward_ns)) / 2);
-        let seen = Seen {
+        let seen = Observation {
             index: matched.index,
             t1_source: t1.source,
             t4_source: t4.source,
@@ -334,10 +334,10 @@ impl Session {
             forward_class: forward_class(&found),
             backward_class: received.traffic_class,
         };
-        if matched.kind == matcher::Kind::Reply {
+        if matched.kind == matcher::ReplyKind::Reply {
             self.statistics.record(&seen, sample);
             self.last_round_trip_ns = sample.ok().map(|sample| sample.round_trip_ns);
-        } else if matched.kind == matcher::Kind::Further {
+        } else if matched.kind == matcher::ReplyKind::Further {
             self.statistics.record_further(sample);
         }
         if !found.is_empty() && has_tlvs {
@@ -386,11 +386,11 @@ impl Session {
             let facts = Facts { matched: &matched, reply, received, seen: &seen, sample, t2, t3, t4, t1 };
             self.answered(&facts, &found, config)
         });
-        Reaction { loss, record, notice }
+        ReceiveOutcome { loss, record, notice }
     }
 
     /// Notes how much of a burst is still to come, if packets ask for bursts.
-    fn note_burst(&mut self, matched: &matcher::Match, found: &[Answer<'_>], t4_ns: u64) {
+    fn note_burst(&mut self, matched: &matcher::MatchedReply, found: &[Answer<'_>], t4_ns: u64) {
         let Some(pause) = &mut self.pause else { return };
         let is_obeyed =
             |answer: &Answer<'_>| answer.kind == Some(Kind::ReflectedControl) && answer.outcome == Outcome::Answered;
@@ -407,15 +407,15 @@ impl Session {
 
     /// Returns the events for a packet whose fate is settled: its record, where that is not reported yet, and
     /// anything unusual.
-    pub fn settled(&self, settlement: matcher::Settlement, wants_record: bool) -> Reaction {
+    pub fn settled(&self, settlement: matcher::ResolvedPacket, wants_record: bool) -> ReceiveOutcome {
         let loss = wants_record.then_some(settlement.index).and_then(|index| match settlement.fate {
-            Settled::Known => None,
-            Settled::Lost => Some(self.lost(index)),
-            Settled::Unsettled => Some(self.unsettled(index)),
+            Resolution::Known => None,
+            Resolution::Lost => Some(self.lost(index)),
+            Resolution::Unsettled => Some(self.unsettled(index)),
         });
         let notice =
             settlement.is_restart.then(|| "the reflector has restarted: its sequence numbers begin again".to_owned());
-        Reaction { loss, record: None, notice }
+        ReceiveOutcome { loss, record: None, notice }
     }
 
     /// Returns its state.
@@ -430,8 +430,8 @@ impl Session {
     }
 
     /// Returns its counters.
-    pub fn tally(&self) -> Tally {
-        Tally {
+    pub fn tally(&self) -> SessionCounters {
+        SessionCounters {
             counts: self.exchange.counts(),
             split: Some(self.exchange.split()),
             ignored: self.ignored,

@@ -14,13 +14,13 @@ use crate::net::batch::StampSource;
 
 /// Counts of each value of an octet, and of its changes.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct ValueCounts {
     counts: BTreeMap<u8, u64>,
     last: Option<u8>,
     changes: u64,
 }
 
-impl Tally {
+impl ValueCounts {
     /// Takes in one value; returns the one before it if that was another.
     pub fn record(&mut self, value: u8) -> Option<u8> {
         *self.counts.entry(value).or_default() += 1;
@@ -98,7 +98,7 @@ impl ClockClaims {
 
 /// The observations of one reply beside its delays.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct Observation {
     /// Number of the packet, from 0.
     pub index: u64,
     /// Source of T1.
@@ -188,18 +188,18 @@ pub struct Statistics {
     /// The reflector's clock.
     pub reflector_clock: ClockClaims,
     /// TTLs at the reflector.
-    pub forward_ttl: Tally,
+    pub forward_ttl: ValueCounts,
     /// TTLs of replies.
-    pub backward_ttl: Tally,
+    pub backward_ttl: ValueCounts,
     /// Traffic classes at the reflector.
-    pub forward_class: Tally,
+    pub forward_class: ValueCounts,
     /// Traffic classes of replies.
-    pub backward_class: Tally,
+    pub backward_class: ValueCounts,
 }
 
 impl Statistics {
     /// Takes in one reply with its delays, or without.
-    pub fn record(&mut self, seen: &Seen, sample: Result<Sample, NoDelays>) {
+    pub fn record(&mut self, seen: &Observation, sample: Result<Sample, NoDelays>) {
         match sample {
             Ok(sample) => self.record_sample(seen, sample),
             Err(reason) => self.record_none(reason),
@@ -238,7 +238,7 @@ impl Statistics {
         }
     }
 
-    fn record_sample(&mut self, seen: &Seen, sample: Sample) {
+    fn record_sample(&mut self, seen: &Observation, sample: Sample) {
         self.round_trip.record(sample.round_trip_ns);
         self.residence.record(sample.residence_ns);
         self.round_trip_variation.record(seen.index, sample.round_trip_ns);
@@ -317,8 +317,8 @@ mod tests {
 
     use super::*;
 
-    fn seen(index: u64) -> Seen {
-        Seen {
+    fn seen(index: u64) -> Observation {
+        Observation {
             index,
             t1_source: StampSource::Kernel,
             t4_source: StampSource::Kernel,
@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn tallies_count_changes_and_name_the_value_before() {
-        let mut tally = Tally::default();
+        let mut tally = ValueCounts::default();
         assert_eq!([64, 64, 63, 64].map(|ttl| tally.record(ttl)), [None, None, Some(64), Some(63)]);
         assert_eq!((tally.iter().collect::<Vec<_>>(), tally.changes()), (vec![(63, 1), (64, 3)], 2));
     }
@@ -400,8 +400,8 @@ mod tests {
             backward_ns: 10 - clock_ns,
         };
         statistics.record(&seen(0), Ok(at(0)));
-        statistics.record(&Seen { reflector_clock: Verdict::Step(5_000), ..seen(2) }, Ok(at(5_000)));
-        statistics.record(&Seen { reflector_clock: Verdict::Earlier, ..seen(1) }, Ok(at(0)));
+        statistics.record(&Observation { reflector_clock: Verdict::Step(5_000), ..seen(2) }, Ok(at(5_000)));
+        statistics.record(&Observation { reflector_clock: Verdict::Earlier, ..seen(1) }, Ok(at(0)));
         statistics.record(&seen(3), Ok(at(5_000)));
         let [step] = statistics.clock_steps[..] else { panic!("{:?}", statistics.clock_steps) };
         assert_eq!((step.at_ns, step.step_ns, step.forward_ns.unwrap().max), (2, 5_000, 10));

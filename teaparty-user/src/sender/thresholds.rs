@@ -10,8 +10,8 @@ use super::session::Session;
 use super::silence;
 use crate::exit_code::Exit;
 use crate::layout::nanos;
-use crate::sla::{Agreement, Grade};
-use crate::units::Span;
+use crate::sla::{Grade, SlaConfig};
+use crate::units::DurationSetting;
 use crate::units::{parse_duration, parse_percent};
 
 /// The limits of a measurement, for each target separately.
@@ -80,7 +80,7 @@ impl Thresholds {
 
     /// Returns how good a loss (0 to 1) is: by `--max-loss`, or else by the default service level of a probe.
     pub fn grade_loss(&self, loss: f64) -> Grade {
-        let agreement = Agreement::default();
+        let agreement = SlaConfig::default();
         match self.max_loss {
             Some(limit) => against(loss, limit),
             None => Grade::of(Some(loss), agreement.good_loss.0, agreement.acceptable_loss.0),
@@ -89,7 +89,7 @@ impl Thresholds {
 
     /// Returns how good round trips are: by the strictest `--max-rtt`, or else by the default service level of a probe.
     pub fn grade_round_trip(&self, figures: &Figures) -> Grade {
-        let agreement = Agreement::default();
+        let agreement = SlaConfig::default();
         let value = |label: &str| match label {
             "mean" => figures.mean,
             "p50" => figures.p50 as f64,
@@ -99,7 +99,7 @@ impl Thresholds {
             _ => figures.p99 as f64,
         };
         let grades = self.max_rtt.iter().map(|limit| against(value(&limit.label), limit.limit.as_nanos() as f64));
-        let ns = |span: Span| span.0.as_nanos() as f64;
+        let ns = |span: DurationSetting| span.0.as_nanos() as f64;
         grades.max().unwrap_or_else(|| {
             Grade::of(Some(value("p99")), ns(agreement.good_round_trip), ns(agreement.acceptable_round_trip))
         })

@@ -50,7 +50,7 @@ struct Moment {
 
 /// The action of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
+enum KeyAction {
     Stop,
     Next,
     Previous,
@@ -74,12 +74,12 @@ pub fn follow(events: &Receiver<Event>, config: &Config, thresholds: &Thresholds
             while event::poll(Duration::ZERO)? {
                 has_changed = true;
                 match wish(&event::read()?) {
-                    Some(Wish::Stop) => {
+                    Some(KeyAction::Stop) => {
                         view.is_stopping = true;
                         stop.request();
                     }
-                    Some(Wish::Next) => view.select(1),
-                    Some(Wish::Previous) => view.select(-1),
+                    Some(KeyAction::Next) => view.select(1),
+                    Some(KeyAction::Previous) => view.select(-1),
                     None => {}
                 }
             }
@@ -92,17 +92,17 @@ pub fn follow(events: &Receiver<Event>, config: &Config, thresholds: &Thresholds
     result
 }
 
-fn wish(event: &event::Event) -> Option<Wish> {
+fn wish(event: &event::Event) -> Option<KeyAction> {
     let event::Event::Key(key) = event else { return None };
     if key.kind != KeyEventKind::Press {
         return None;
     }
     match key.code {
-        KeyCode::Char('q') | KeyCode::Esc => Some(Wish::Stop),
+        KeyCode::Char('q') | KeyCode::Esc => Some(KeyAction::Stop),
         // In raw mode the terminal makes no signal of it.
-        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Wish::Stop),
-        KeyCode::Down | KeyCode::Char('j') => Some(Wish::Next),
-        KeyCode::Up | KeyCode::Char('k') => Some(Wish::Previous),
+        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(KeyAction::Stop),
+        KeyCode::Down | KeyCode::Char('j') => Some(KeyAction::Next),
+        KeyCode::Up | KeyCode::Char('k') => Some(KeyAction::Previous),
         _ => None,
     }
 }
@@ -128,7 +128,7 @@ impl<'a> View<'a> {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Record(_) | Event::Tally { .. } => {}
+            Event::Record(_) | Event::Counters { .. } => {}
             Event::Notice { target, text } => {
                 let name = target.map_or("", |target| &self.config.targets[target].name);
                 self.notices.push_back(format!("{name} {text}").trim().to_owned());

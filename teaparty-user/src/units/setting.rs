@@ -10,16 +10,16 @@ use super::{parse_dscp, parse_duration, parse_percent};
 /// A time as people write it: `"1s"`, `"20ms"`, `"15m"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Span(pub Duration);
+pub struct DurationSetting(pub Duration);
 
-impl Span {
+impl DurationSetting {
     /// So many seconds.
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 }
 
-impl std::str::FromStr for Span {
+impl std::str::FromStr for DurationSetting {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -27,7 +27,7 @@ impl std::str::FromStr for Span {
     }
 }
 
-impl TryFrom<String> for Span {
+impl TryFrom<String> for DurationSetting {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -35,8 +35,8 @@ impl TryFrom<String> for Span {
     }
 }
 
-impl From<Span> for String {
-    fn from(Span(duration): Span) -> Self {
+impl From<DurationSetting> for String {
+    fn from(DurationSetting(duration): DurationSetting) -> Self {
         format!("{}s", duration.as_secs_f64())
     }
 }

@@ -10,7 +10,7 @@ use teaparty_user::clock::ClockState;
 use teaparty_user::crypto::Key;
 use teaparty_user::net::batch::{Received, Stamp, StampSource};
 use teaparty_user::sender::config::Config;
-use teaparty_user::sender::matcher::{Arrival, Departure, Moment};
+use teaparty_user::sender::matcher::{Arrival, Moment, SentPacket};
 use teaparty_user::sender::reply::Reply;
 use teaparty_user::sender::session::{Session, Variant};
 use teaparty_user::sender::target::Target;
@@ -108,11 +108,11 @@ fn send(session: &mut Session, config: &Config, number: u64) {
         estimate,
     );
     assert!(packet.len() >= config.mode.base_len());
-    let departure = Departure {
+    let departure = SentPacket {
         wire_timestamp: number,
         realtime_ns: NOW_NS + number,
         monotonic_ns: number,
-        ..Departure::default()
+        ..SentPacket::default()
     };
     session.exchange.sent(departure);
 }

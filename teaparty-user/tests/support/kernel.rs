@@ -15,7 +15,7 @@ use teaparty_common::maps::{
     program,
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
-use teaparty_user::reflector::kernel_sessions::KernelTable;
+use teaparty_user::reflector::kernel_sessions::KernelSessions;
 use teaparty_user::reflector::maps::connect;
 use teaparty_user::reflector::table_layout::new_layout;
 use zerocopy::{FromBytes, IntoBytes};
@@ -53,7 +53,7 @@ struct Loaded {
     bpf: Ebpf,
     counters: PerCpuArray<MapData, Counters>,
     punts: RingBuf<MapData>,
-    table: KernelTable,
+    table: KernelSessions,
 }
 
 /// Programs that no test is using.
@@ -218,7 +218,7 @@ impl Kernel {
         self.table().remove_all(|_, _| true);
     }
 
-    fn table(&self) -> &KernelTable {
+    fn table(&self) -> &KernelSessions {
         &self.loaded.as_ref().expect(HELD).table
     }
 
@@ -368,7 +368,7 @@ fn load() -> Result<Loaded, String> {
         _ => panic!("there is no array {name}"),
     };
     let table =
-        KernelTable::new(array(name::SESSIONS), array(name::SESSION_COUNTS), table).expect("the table is mapped");
+        KernelSessions::new(array(name::SESSIONS), array(name::SESSION_COUNTS), table).expect("the table is mapped");
     Ok(Loaded { bpf, counters, punts, table })
 }
 

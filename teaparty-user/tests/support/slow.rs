@@ -10,15 +10,15 @@ use teaparty_user::net::host::{Host, HostAddress};
 use teaparty_user::net::interface::Interface;
 use teaparty_user::reflector::burst_limits::Bursts;
 use teaparty_user::reflector::config::{Config, DestinationNode, Settings};
-use teaparty_user::reflector::session_store::Ledger;
-use teaparty_user::reflector::slow_path::{Job, answer};
-use teaparty_user::reflector::snapshot::View;
-use teaparty_user::reflector::test_packet_control::Control;
+use teaparty_user::reflector::session_store::SessionStore;
+use teaparty_user::reflector::slow_path::{TestPacket, answer};
+use teaparty_user::reflector::snapshot::ConfigSnapshot;
+use teaparty_user::reflector::test_packet_control::BurstStage;
 use teaparty_user::reflector::tlv_env::Headers;
 
 /// The slow path under one configuration.
 pub(crate) struct Slow {
-    view: View,
+    view: ConfigSnapshot,
     clock: Clock,
     bursts: Arc<Bursts>,
 }
@@ -26,8 +26,15 @@ pub(crate) struct Slow {
 /// A ledger for packets whose numbers are assigned: it is asked nothing that matters.
 struct Assigned;
 
-impl Ledger for Assigned {
-    fn claim(&self, _: &SessionKey, _: u32, _: &View, _: &ReflectedFields, _: &mut PacketMeta) -> Result<(), Reason> {
+impl SessionStore for Assigned {
+    fn claim(
+        &self,
+        _: &SessionKey,
+        _: u32,
+        _: &ConfigSnapshot,
+        _: &ReflectedFields,
+        _: &mut PacketMeta,
+    ) -> Result<(), Reason> {
         panic!("the packet has its number")
     }
     fn claim_again(&self, _: &SessionKey, _: &mut PacketMeta) -> Result<(), Reason> {
@@ -63,7 +70,7 @@ impl Slow {
         config.destination_node = DestinationNode::Any;
         let others = others.map(|ip| HostAddress { index: 8, ip, broadcast: None, is_global: true });
         let host = Host { addresses: others.to_vec(), ..Host::default() };
-        Self { view: View::new(Arc::new(config), interface, &Arc::new(host)), clock, bursts: Arc::default() }
+        Self { view: ConfigSnapshot::new(Arc::new(config), interface, &Arc::new(host)), clock, bursts: Arc::default() }
     }
 
     /// The reply's payload and traffic class, with T3 as it stands in `timestamp`.
@@ -82,8 +89,8 @@ impl Slow {
             ..SessionKey::default()
         };
         let headers = Headers { fixed: Some(ip_header), ..Headers::default() };
-        let control = Control::First(&self.bursts);
-        let job = Job { key, session_flags: 0, meta: *meta, headers, has_segments: &|| false, control };
+        let control = BurstStage::First(&self.bursts);
+        let job = TestPacket { key, session_flags: 0, meta: *meta, headers, has_segments: &|| false, control };
         let mut payload = request.to_vec();
         let answer = answer(job, &mut payload, &self.view, &Assigned)?;
         let format = self.view.config.policy.format();

@@ -11,13 +11,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::config::plan::REFLECTOR;
-use crate::config::service::{Reach, Service};
+use crate::config::service::{ApiSettings, Service};
 use crate::config::toml_doc::{Kind, defaults};
 use crate::probe::config::{FILE_SD, HTTP_SD, LABELS, SLA, TARGET};
-use crate::probe::settings::{FileSd, HttpSd, Measure, Number, Series, Whom};
+use crate::probe::settings::{FileSd, HttpSd, Measure, Number, Series, TargetTable};
 use crate::probe::target::{LABEL_OCTETS, MOST_LABELS, label};
 use crate::reflector::config::{RateLimit, RateLimitPrefix, SessionSettings, Settings};
-use crate::sla::Agreement;
+use crate::sla::SlaConfig;
 use crate::units::{Marking, Percent};
 
 /// The schema (JSON Schema 2020-12) of files of this kind.
@@ -53,10 +53,11 @@ fn probe() -> Map<String, Value> {
         own.insert(LABELS.into(), labels());
         json!({ "description": description, "type": "array", "items": table(own, &[needed]) })
     };
-    let mut level = table(properties::<Agreement>(), &[]);
+    let mut level = table(properties::<SlaConfig>(), &[]);
     level["description"] = "The service level: what is promised of all targets".into();
-    let mut root = properties::<Reach>();
-    let whom = tables(properties::<Whom>(), "address", "A target; what stands above all tables holds for it too");
+    let mut root = properties::<ApiSettings>();
+    let whom =
+        tables(properties::<TargetTable>(), "address", "A target; what stands above all tables holds for it too");
     let files =
         tables(properties::<FileSd>(), "file", "Files with more targets, which are measured as this table says");
     let address = tables(properties::<HttpSd>(), "url", "A document with more targets, by HTTP, in the same form");

@@ -9,7 +9,7 @@ use super::{Converted, Instance, Shared};
 use crate::api::listen::Place;
 use crate::config::diagnostic::Problem;
 use crate::config::plan::REFLECTOR;
-use crate::config::service::{Reach, Service};
+use crate::config::service::{ApiSettings, Service};
 use crate::config::toml_doc::defaults;
 
 /// The file, and all notes in it.
@@ -20,7 +20,11 @@ pub(super) fn file(shared: Shared, instances: Vec<Instance>) -> Converted {
     let api = shared.api.map(Place::Tcp);
     keys(
         &mut text,
-        &Service { reach: Reach { api, ..Reach::default() }, heartbeat: shared.heartbeats, ..Service::default() },
+        &Service {
+            reach: ApiSettings { api, ..ApiSettings::default() },
+            heartbeat: shared.heartbeats,
+            ..Service::default()
+        },
     );
     let are_several = instances.len() > 1;
     for instance in instances {

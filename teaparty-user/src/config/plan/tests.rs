@@ -14,7 +14,7 @@ struct Line {
 
 fn plan(text: &str, line: &[&str]) -> Result<Plan, Vec<Problem>> {
     let line = Line::try_parse_from([&["x"][..], line].concat()).unwrap();
-    let asked = Asked { file: None, service: line.service, settings: line.settings, ptp: false };
+    let asked = CliInput { file: None, service: line.service, settings: line.settings, ptp: false };
     Plan::of(text, &asked, &KeyLoader::default())
 }
 

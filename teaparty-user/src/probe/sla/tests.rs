@@ -5,8 +5,8 @@ use crate::units::Percent;
 
 const SECOND: u64 = 1_000_000_000;
 
-fn agreement() -> Agreement {
-    Agreement { unavailable_after: 3, ..Agreement::default() }
+fn agreement() -> SlaConfig {
+    SlaConfig { unavailable_after: 3, ..SlaConfig::default() }
 }
 
 fn sample(round_trip_ns: i64) -> Option<Sample> {
@@ -14,7 +14,7 @@ fn sample(round_trip_ns: i64) -> Option<Sample> {
 }
 
 /// Small intervals from the begin of a period on: `+` answered, `-` lost, a space nothing at all.
-fn run(intervals: &str) -> (Sla, Agreement) {
+fn run(intervals: &str) -> (Sla, SlaConfig) {
     let agreement = agreement();
     let mut sla = Sla::new(&agreement, 0);
     for (at, what) in intervals.chars().enumerate() {
@@ -129,7 +129,7 @@ fn memory_of_periods_has_an_end() {
 
 #[test]
 fn thresholds_in_the_wrong_order_are_named() {
-    let wrong = Agreement { good_loss: Percent(0.5), ..agreement() };
+    let wrong = SlaConfig { good_loss: Percent(0.5), ..agreement() };
     assert_eq!(wrong.check().unwrap_err().0, "acceptable-loss");
     agreement().check().unwrap();
 }

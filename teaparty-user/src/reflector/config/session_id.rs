@@ -26,7 +26,7 @@ impl Part {
 
 /// Why no packet could ever be of a session.
 #[derive(Clone, Debug)]
-pub struct Misfit {
+pub struct InvalidSessionId {
     /// The part that does not fit.
     pub part: Part,
     /// The problem.
@@ -37,8 +37,8 @@ pub struct Misfit {
 
 impl SessionId {
     /// Refuses a session that no packet could ever be of; `ports` are those that are listened on.
-    pub fn check(&self, ports: &[u16]) -> Result<(), Misfit> {
-        let misfit = |part, what, remedy: &str| Err(Misfit { part, what, remedy: remedy.into() });
+    pub fn check(&self, ports: &[u16]) -> Result<(), InvalidSessionId> {
+        let misfit = |part, what, remedy: &str| Err(InvalidSessionId { part, what, remedy: remedy.into() });
         if self.source.is_unspecified() || self.source.is_multicast() {
             return misfit(Part::Source, "is the address of no sender", "give the sender's unicast address");
         }

@@ -9,8 +9,8 @@ use teaparty_common::maps::{Clock, Session, SessionKey};
 
 use super::{ReflectorHandle, SessionError, SessionId};
 use crate::clock::{Clock as _, SystemClock};
-use crate::reflector::context::Shared;
-use crate::reflector::map_reader::Reader;
+use crate::reflector::context::InterfaceContext;
+use crate::reflector::map_reader::MapReader;
 use crate::reflector::provisioned::Provisioned;
 use crate::reflector::provisioned::ProvisionedSet;
 use crate::sync::locked;
@@ -41,8 +41,8 @@ pub struct SessionStatus {
 /// The source of an interface's sessions.
 struct Source {
     interface: String,
-    shared: Arc<Shared>,
-    reader: Option<Arc<Reader>>,
+    shared: Arc<InterfaceContext>,
+    reader: Option<Arc<MapReader>>,
 }
 
 impl ReflectorHandle {
@@ -127,7 +127,7 @@ fn utc_ns(monotonic_ns: u64, clock: &Clock) -> u64 {
 }
 
 /// The sessions that the controller owns. The slow path waits for the table: it is locked for a few at a time.
-fn own_sessions(shared: &Shared) -> impl Iterator<Item = (SessionKey, Session)> {
+fn own_sessions(shared: &InterfaceContext) -> impl Iterator<Item = (SessionKey, Session)> {
     const PART: usize = 1024;
     let mut known = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
     let parts = (0..).step_by(PART).map(|from| locked(&shared.table).part(from, PART));

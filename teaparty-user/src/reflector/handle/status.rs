@@ -10,9 +10,9 @@ use teaparty_common::reflect::{REASON_SLOTS, REASONS, Reason};
 use super::ReflectorHandle;
 use crate::net::address::ip;
 use crate::reflector::config::Config;
-use crate::reflector::context::{Counters, KernelCounts, Tally};
-use crate::reflector::interface_reflector::Instance;
-use crate::reflector::residence_histogram::Residences;
+use crate::reflector::context::{EngineCounters, InterfaceCounters, KernelCounts};
+use crate::reflector::interface_reflector::InterfaceReflector;
+use crate::reflector::residence_histogram::ResidenceSnapshot;
 use crate::sync::locked;
 
 /// An interface that is, or will be, answered on.
@@ -83,7 +83,7 @@ impl ReflectorHandle {
     /// The interfaces, in the order of the configuration.
     pub fn interfaces(&self) -> Vec<InterfaceStatus> {
         let state = locked(&self.state);
-        let of_one = |(name, instance): &(String, Option<Instance>)| {
+        let of_one = |(name, instance): &(String, Option<InterfaceReflector>)| {
             let transmit_errors = match instance {
                 Some(instance) => instance.transmit_errors(),
                 None => state.away.get(name).map_or(0, |away| away.tally.transmit_errors.load(Ordering::Relaxed)),
@@ -103,7 +103,7 @@ impl ReflectorHandle {
                 (None, Some(away)) => (&away.tally, away.xdp),
                 (None, None) => continue,
             };
-            let of = |counters: &Counters| REASONS.iter().map(|r| counters.get(*r)).collect();
+            let of = |counters: &EngineCounters| REASONS.iter().map(|r| counters.get(*r)).collect();
             let kernel = add(kernel, &locked(&tally.earlier_xdp));
             let mut paths: Vec<(Path, Vec<u64>)> = Vec::new();
             if let Some(kernel) = kernel {
@@ -130,10 +130,10 @@ impl ReflectorHandle {
     }
 
     /// Returns the residence times of packets in the controller, by interface and path.
-    pub fn residences(&self) -> Vec<(String, Path, Residences)> {
+    pub fn residences(&self) -> Vec<(String, Path, ResidenceSnapshot)> {
         let state = locked(&self.state);
         let present = state.slots.iter().filter_map(|(name, instance)| Some((name, instance.as_ref()?)));
-        let of_one = |(name, instance): (&String, &Instance)| {
+        let of_one = |(name, instance): (&String, &InterfaceReflector)| {
             let shared = &instance.shared;
             let ring = instance.attachment().map(|_| (Path::Ring, &shared.tally.ring));
             let engines = ring.into_iter().chain([(Path::Socket, &shared.tally.socket)]);
@@ -146,20 +146,20 @@ impl ReflectorHandle {
 /// The counts of an interface that is away.
 pub(in crate::reflector) struct Away {
     /// By the controller.
-    pub(in crate::reflector) tally: Arc<Tally>,
+    pub(in crate::reflector) tally: Arc<InterfaceCounters>,
     /// By the kernel; `None` if it had no program.
     xdp: Option<KernelCounts>,
 }
 
 impl Away {
     /// Of an interface that is about to end because it is gone.
-    pub(in crate::reflector) fn new(instance: &Instance) -> Self {
+    pub(in crate::reflector) fn new(instance: &InterfaceReflector) -> Self {
         let xdp = instance.reader().map(|reader| reader.counters());
         Self { tally: instance.shared.tally.clone(), xdp }
     }
 
     /// The interface is back: maps that were not taken over count from 0, and are added to what was counted before.
-    pub(in crate::reflector) fn end(&self, instance: &Instance) {
+    pub(in crate::reflector) fn end(&self, instance: &InterfaceReflector) {
         if !instance.attachment().is_some_and(|attachment| attachment.is_adopted) {
             let mut earlier = locked(&self.tally.earlier_xdp);
             *earlier = add(self.xdp, &earlier).unwrap_or([0; REASON_SLOTS]);
@@ -175,9 +175,9 @@ fn add(kernel: Option<KernelCounts>, earlier: &KernelCounts) -> Option<KernelCou
     is_counted.then_some(sum)
 }
 
-fn status(name: &str, instance: Option<&Instance>, config: &Config) -> InterfaceStatus {
+fn status(name: &str, instance: Option<&InterfaceReflector>, config: &Config) -> InterfaceStatus {
     let view = instance.map(|instance| instance.shared.view());
-    let attachment = instance.and_then(Instance::attachment);
+    let attachment = instance.and_then(InterfaceReflector::attachment);
     let mut addresses: Vec<IpAddr> =
         view.iter().flat_map(|view| view.addresses.iter().map(ip).collect::<Vec<_>>()).collect();
     addresses.sort_unstable();
@@ -185,7 +185,7 @@ fn status(name: &str, instance: Option<&Instance>, config: &Config) -> Interface
         name: name.into(),
         is_present: instance.is_some(),
         xdp_mode: instance.map_or("off", |instance| instance.mode().name()),
-        xdp_reason: instance.and_then(Instance::mode_reason).map(str::to_owned),
+        xdp_reason: instance.and_then(InterfaceReflector::mode_reason).map(str::to_owned),
         transmit_errors: 0,
         program_id: attachment.filter(|found| found.lost.is_none()).map(|attachment| attachment.program_id),
         is_adopted: attachment.is_some_and(|attachment| attachment.is_adopted),

@@ -14,7 +14,7 @@ use nix::unistd::{UnlinkatFlags, fchown, getegid, geteuid, unlinkat};
 
 use super::{LINK, PinError, path_of};
 use crate::net::interface::xdp_state;
-use crate::net::xdp_link::Link;
+use crate::net::xdp_link::BpfLink;
 
 /// Name of the map in an interface's folder that says which interface that is.
 pub const IDENTITY: &str = "identity";
@@ -174,7 +174,7 @@ impl Folder {
 
     /// Takes the program off its interface and removes the pin that holds it there. None is no error.
     pub fn unlink(&self) -> io::Result<()> {
-        let link = Link::open(&self.door().join(LINK)).ok();
+        let link = BpfLink::open(&self.door().join(LINK)).ok();
         let before = link.as_ref().and_then(|link| link.info().ok()).filter(|info| info.index != 0);
         // Who may not do so has it done by the kernel, a little after the last pin is gone.
         let is_off = link.as_ref().is_some_and(|link| link.detach().is_ok());

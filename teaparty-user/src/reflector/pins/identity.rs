@@ -11,7 +11,7 @@ use super::folder::{Folder, IDENTITY};
 use super::{LINK, PinError};
 use crate::net::interface::xdp_state;
 use crate::net::namespace::{self, interface_name};
-use crate::net::xdp_link::Link;
+use crate::net::xdp_link::BpfLink;
 
 /// Cookie of the network namespace, number of the interface.
 type Identity = [u64; 2];
@@ -32,7 +32,7 @@ pub enum Place {
 impl Folder {
     /// Finds out for which interface it was made, and whether a program is on it.
     pub fn place(&self) -> (Place, bool) {
-        match Link::open(&self.door().join(LINK)).and_then(|link| link.info()) {
+        match BpfLink::open(&self.door().join(LINK)).and_then(|link| link.info()) {
             Ok(link) if link.index != 0 => {
                 // Numbers of programs are the system's: two interfaces with one number differ in the program on them.
                 let state = xdp_state(link.index).ok().flatten();

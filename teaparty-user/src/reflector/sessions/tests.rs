@@ -10,7 +10,7 @@ use crate::reflector::config::{Config, Settings};
 use crate::reflector::keys::SessionKeys;
 use crate::reflector::provisioned::Provisioned;
 
-fn view(change: impl FnOnce(&mut Settings)) -> View {
+fn view(change: impl FnOnce(&mut Settings)) -> ConfigSnapshot {
     let mut settings = Settings { iface: vec!["t0".into()], ..Settings::default() };
     change(&mut settings);
     let interface = Interface {
@@ -24,7 +24,7 @@ fn view(change: impl FnOnce(&mut Settings)) -> View {
         addresses: vec!["192.0.2.1".parse().unwrap()],
         broadcasts: vec!["192.0.2.255".parse().unwrap()],
     };
-    View::new(Arc::new(Config::try_from(settings).unwrap()), interface, &Arc::default())
+    ConfigSnapshot::new(Arc::new(Config::try_from(settings).unwrap()), interface, &Arc::default())
 }
 
 fn key(port: u16) -> SessionKey {
@@ -39,7 +39,7 @@ fn key(port: u16) -> SessionKey {
 }
 
 /// Admission of a packet without an SSID.
-fn admit(table: &mut SessionTable, key: &SessionKey, view: &View, now_ns: u64) -> Result<u32, Reason> {
+fn admit(table: &mut SessionTable, key: &SessionKey, view: &ConfigSnapshot, now_ns: u64) -> Result<u32, Reason> {
     table.admit((&mut { *key }, Tags::NONE), 0, view, now_ns)
 }
 

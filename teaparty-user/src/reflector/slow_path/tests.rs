@@ -28,12 +28,12 @@ struct Stated {
     asked: RefCell<Vec<&'static str>>,
 }
 
-impl Ledger for Stated {
+impl SessionStore for Stated {
     fn claim(
         &self,
         _: &SessionKey,
         _: u32,
-        _: &View,
+        _: &ConfigSnapshot,
         _: &ReflectedFields,
         meta: &mut PacketMeta,
     ) -> Result<(), Reason> {
@@ -71,7 +71,7 @@ fn base_key() -> Key {
 }
 
 /// A reflector configured as the vector says.
-fn view(vector: &Vector) -> View {
+fn view(vector: &Vector) -> ConfigSnapshot {
     let settings = Settings { iface: vec!["t0".into()], stateless: !vector.ctx.is_stateful, ..Settings::default() };
     let mut config = Config::try_from(settings).unwrap();
     config.policy = vector.ctx.policy;
@@ -90,7 +90,7 @@ fn view(vector: &Vector) -> View {
         addresses: vector.ctx.local.clone(),
         ..Interface::default()
     };
-    View::new(Arc::new(config), interface, &Arc::default())
+    ConfigSnapshot::new(Arc::new(config), interface, &Arc::default())
 }
 
 fn slots(vector: &Vector) -> Vec<HistorySlot> {
@@ -107,7 +107,7 @@ fn slots(vector: &Vector) -> Vec<HistorySlot> {
     slots.collect()
 }
 
-fn job<'a>(vector: &'a Vector, chain: &'a [u8], control: Control<'a>) -> Job<'a> {
+fn job<'a>(vector: &'a Vector, chain: &'a [u8], control: BurstStage<'a>) -> TestPacket<'a> {
     let ctx = &vector.ctx;
     let key = SessionKey {
         source: address(ctx.source),
@@ -120,7 +120,7 @@ fn job<'a>(vector: &'a Vector, chain: &'a [u8], control: Control<'a>) -> Job<'a>
     let meta = PacketMeta { history_tag: 1, ..ctx.meta() };
     let meta = PacketMeta { flags: meta.flags | PacketMeta::UNASSIGNED, ..meta };
     let fixed = (!ctx.ip_header.is_empty()).then_some(&*ctx.ip_header);
-    Job {
+    TestPacket {
         key,
         session_flags,
         meta,
@@ -131,15 +131,15 @@ fn job<'a>(vector: &'a Vector, chain: &'a [u8], control: Control<'a>) -> Job<'a>
 }
 
 /// A sealed reply and its metadata, or the reason that there is none.
-type Outcome = Result<(Vec<u8>, Answer), Reason>;
+type Outcome = Result<(Vec<u8>, PendingReply), Reason>;
 
 /// The reply to a vector's request, or the reason that there is none, and what the ledger was asked.
 fn reflect(vector: &Vector, request: &[u8]) -> (Outcome, Vec<&'static str>) {
-    reflect_again(vector, request, Control::First(&Arc::default()))
+    reflect_again(vector, request, BurstStage::First(&Arc::default()))
 }
 
 /// Reflects a request that may already have a reply.
-fn reflect_again(vector: &Vector, request: &[u8], control: Control<'_>) -> (Outcome, Vec<&'static str>) {
+fn reflect_again(vector: &Vector, request: &[u8], control: BurstStage<'_>) -> (Outcome, Vec<&'static str>) {
     let chain = vector.ctx.extension_headers.concat();
     let job = job(vector, &chain, control);
     let ledger = Stated { meta: job.meta, history: slots(vector), ..Stated::default() };
@@ -180,7 +180,7 @@ fn every_vector_comes_out_as_expected() {
                     found.push(format!("{count} replies"));
                 }
                 for (reply, more) in others.iter().zip(answer.more.iter().cycle()) {
-                    let (outcome, _) = reflect_again(&vector, &vector.request, Control::Again(more.replies));
+                    let (outcome, _) = reflect_again(&vector, &vector.request, BurstStage::Again(more.replies));
                     let (payload, answer) = outcome.expect("another reply");
                     found.extend(differences(reply, &payload, &vector.mask));
                     assert!(answer.more.is_none(), "a further reply has none of its own");
@@ -241,7 +241,7 @@ fn an_authenticated_session_without_a_key_is_never_answered_in_the_open() {
     config.default_keys = SessionKeys::default();
     view.config = Arc::new(config);
     let bursts = Arc::default();
-    let job = job(&vector, &[], Control::First(&bursts));
+    let job = job(&vector, &[], BurstStage::First(&bursts));
     let outcome = answer(job, &mut vector.request.clone(), &view, &Stated::default());
     assert_eq!(outcome.err(), Some(Reason::NoKey));
 }
@@ -252,7 +252,7 @@ fn both_keys_of_a_change_over_are_taken_and_the_reply_uses_the_one_that_was() {
     let new = Key::new(b"the new key").unwrap();
     let keys = SessionKeys { base: vec![new.clone(), base_key()], tlv: Vec::new() };
     let bursts = Arc::default();
-    let job = job(&vector, &[], Control::First(&bursts));
+    let job = job(&vector, &[], BurstStage::First(&bursts));
     // The SSID of an authenticated packet is elsewhere than the kernel looks.
     let session = SessionKey { ssid: 0x1234, ..job.key };
     let provisioned = Provisioned { flags: Session::AUTHENTICATED, keys: Arc::new(keys), ..Provisioned::default() };
@@ -260,7 +260,7 @@ fn both_keys_of_a_change_over_are_taken_and_the_reply_uses_the_one_that_was() {
     for (key, other) in [(&new, &base_key()), (&base_key(), &new)] {
         let mut payload = vector.request.clone();
         key.sign_base(&mut payload);
-        let job = Job { key: job.key, meta: job.meta, ..job };
+        let job = TestPacket { key: job.key, meta: job.meta, ..job };
         let answer = answer(job, &mut payload, &view, &Stated::default()).unwrap();
         assert_eq!(answer.key().ssid, 0x1234);
         answer.seal(&mut payload, || 0, &Clock::default());
@@ -278,7 +278,7 @@ fn ptp_sessions_get_tai_and_say_so() {
 }
 
 /// A reflector that obeys Reflected Test Packet Control.
-fn allowing() -> View {
+fn allowing() -> ConfigSnapshot {
     let settings = Settings { iface: vec!["t0".into()], allow_reflected_control: true, ..Settings::default() };
     let mut view = view(&vector("V01"));
     view.config = Arc::new(Config::try_from(settings).unwrap());
@@ -307,14 +307,14 @@ proptest! {
         let (view, bursts) = (allowing(), Arc::default());
         let ledger = Stated { meta: vector.ctx.meta(), ..Stated::default() };
         let mut payload = request.clone();
-        let first = answer(job(&vector, &[], Control::First(&bursts)), &mut payload, &view, &ledger);
+        let first = answer(job(&vector, &[], BurstStage::First(&bursts)), &mut payload, &view, &ledger);
         let Ok(first) = first else { return Ok(()) };
         prop_assert!(payload.len() <= request.len().max(1472), "{} octets", payload.len());
         let Some(more) = &first.more else { return Ok(()) };
         prop_assert!((2..=16).contains(&more.replies.count) && more.replies.interval_ns >= 100_000);
         // The others are like it, and go to the same place.
         let mut again = request;
-        let next = answer(job(&vector, &[], Control::Again(more.replies)), &mut again, &view, &ledger).ok().unwrap();
+        let next = answer(job(&vector, &[], BurstStage::Again(more.replies)), &mut again, &view, &ledger).ok().unwrap();
         prop_assert!(next.is_again && next.more.is_none());
         prop_assert_eq!((again.len(), next.reply_options), (payload.len(), first.reply_options));
         prop_assert_eq!(&again[44..], &payload[44..]);

@@ -15,7 +15,7 @@ use anyhow::Context;
 
 use super::BATCH;
 use crate::net::batch::ReceiveBatch;
-use crate::net::poll::{Bell, go_before_others, wait};
+use crate::net::poll::{WakeEvent, go_before_others, wait};
 use crate::net::socket::Socket;
 
 /// Batches that are under way between the two threads. What does not fit waits in the socket's queue.
@@ -103,9 +103,9 @@ impl Reader {
 /// A thread that takes replies in, and how to talk to it. It ends when this is dropped.
 pub(super) struct Thread {
     filled: Receiver<io::Result<ReceiveBatch>>,
-    filled_bell: Arc<Bell>,
+    filled_bell: Arc<WakeEvent>,
     spare: Option<SyncSender<ReceiveBatch>>,
-    end_bell: Arc<Bell>,
+    end_bell: Arc<WakeEvent>,
     is_busy: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -118,7 +118,7 @@ impl Thread {
             // There is room for it.
             let _ = spare.try_send(ReceiveBatch::new(BATCH, payload));
         }
-        let (filled_bell, end_bell) = (Arc::new(Bell::new()?), Arc::new(Bell::new()?));
+        let (filled_bell, end_bell) = (Arc::new(WakeEvent::new()?), Arc::new(WakeEvent::new()?));
         let is_busy = Arc::new(AtomicBool::new(false));
         let worker = Worker {
             socket,
@@ -158,9 +158,9 @@ impl Drop for Thread {
 struct Worker {
     socket: Arc<Socket>,
     filled: SyncSender<io::Result<ReceiveBatch>>,
-    filled_bell: Arc<Bell>,
+    filled_bell: Arc<WakeEvent>,
     spare: Receiver<ReceiveBatch>,
-    end_bell: Arc<Bell>,
+    end_bell: Arc<WakeEvent>,
     /// True if datagrams may have left the socket and not have got to the engine.
     is_busy: Arc<AtomicBool>,
 }

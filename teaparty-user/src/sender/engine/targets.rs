@@ -69,7 +69,7 @@ impl<C: Clock> Engine<'_, C> {
 
     fn remove(&mut self, place: usize, sink: &mut dyn FnMut(Event)) {
         let Some(session) = self.sessions.get_mut(place) else { return };
-        sink(Event::Tally { target: place, tally: Box::new(session.tally()) });
+        sink(Event::Counters { target: place, tally: Box::new(session.tally()) });
         session.stop_sending();
         while session.exchange.close().is_some() {}
         // Replies that still come are nobody's.
@@ -91,7 +91,7 @@ impl<C: Clock> Engine<'_, C> {
     /// Tells what sessions count that send or await something.
     pub(super) fn tell_tallies(&mut self, sink: &mut dyn FnMut(Event)) {
         for (target, session) in self.sessions.iter_mut().enumerate().filter(|(_, session)| !session.is_over()) {
-            sink(Event::Tally { target, tally: Box::new(session.tally()) });
+            sink(Event::Counters { target, tally: Box::new(session.tally()) });
             if session.statistics.round_trip.count() >= SAMPLES {
                 session.statistics = Statistics::default();
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::super::config::Config;
-use super::super::matcher::Departure;
+use super::super::matcher::SentPacket;
 use super::super::schedule::{MANY_PPS, Random};
 use super::super::session::{Session, Variant};
 use super::PAYLOAD;
@@ -217,7 +217,7 @@ impl Port {
             session.template(pending.variant).write_base(self.batch.payload_mut(at), sequence, timestamp, estimate);
             let wire_timestamp = timestamp.bits();
             let late_ns = monotonic_ns.saturating_sub(pending.deadline_ns);
-            let departure = Departure { wire_timestamp, realtime_ns, monotonic_ns, late_ns, stamp: None, epoch };
+            let departure = SentPacket { wire_timestamp, realtime_ns, monotonic_ns, late_ns, stamp: None, epoch };
             pending.index = session.exchange.sent(departure);
             match pending.stamp_id {
                 Some(id) => self.stamps[id as usize % STAMPS] = (pending.place as u32, pending.index),

@@ -3,7 +3,7 @@
 //! A further reply of a burst is no duplicate. A stateful reflector gives each a number of its own, a stateless one
 //! repeats our number in all of them; T3 differs in either case, so number and T3 together tell a new reply from a copy.
 
-use super::Claim;
+use super::ReplyId;
 
 /// Replies that are remembered, to know a copy when it comes.
 const DEPTH: usize = 64;
@@ -52,7 +52,7 @@ impl Bursts {
     }
 
     /// Notes a reply to packet `index`; whether it is another one than those before it.
-    pub(super) fn is_new(&mut self, index: u64, claim: Claim) -> bool {
+    pub(super) fn is_new(&mut self, index: u64, claim: ReplyId) -> bool {
         let identity = (index, claim.reflector_sequence, claim.t3_ns);
         let is_known = self.recent.contains(&identity);
         if !is_known {

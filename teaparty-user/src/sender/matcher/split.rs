@@ -46,7 +46,7 @@ const SLACK_NS: u64 = 1_000_000;
 
 /// One life of the reflector, from its start to its restart. Numbers are continued beyond 32 bits.
 #[derive(Clone, Copy, Debug)]
-struct Life {
+struct ReflectorEpoch {
     first_number: i64,
     last_number: i64,
     /// Bit k: whether the number `last_number - k` has been seen.
@@ -116,7 +116,7 @@ impl Gap {
     }
 }
 
-impl Life {
+impl ReflectorEpoch {
     fn new(index: u64, evidence: Evidence, is_in_time: bool) -> Self {
         let number = i64::from(evidence.number);
         Self {
@@ -199,9 +199,9 @@ impl Life {
 
 /// Follows the reflector's numbers.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Splitter {
-    life: Option<Life>,
-    former: Option<Life>,
+pub(super) struct LossSplitter {
+    life: Option<ReflectorEpoch>,
+    former: Option<ReflectorEpoch>,
     /// True if a number differed from the one that a stateless reflector would have repeated.
     is_stateful: bool,
     is_contradiction: bool,
@@ -212,7 +212,7 @@ pub(super) struct Splitter {
     far: u64,
 }
 
-impl Splitter {
+impl LossSplitter {
     /// The next packet has no reply.
     pub(super) fn lost(&mut self) {
         match &mut self.life {
@@ -227,7 +227,7 @@ impl Splitter {
     pub(super) fn answered(&mut self, index: u64, sequence: u32, evidence: Evidence, is_in_time: bool) -> bool {
         self.is_stateful |= evidence.number != sequence;
         let Some(life) = &mut self.life else {
-            self.life = Some(Life::new(index, evidence, is_in_time));
+            self.life = Some(ReflectorEpoch::new(index, evidence, is_in_time));
             return false;
         };
         let ahead = life.ahead(evidence.number);
@@ -281,7 +281,7 @@ impl Splitter {
 
     /// The reflector has begun to count again. What was lost around that moment has no direction.
     fn restart(&mut self, index: u64, evidence: Evidence, is_in_time: bool) {
-        let Some(ended) = self.life.replace(Life::new(index, evidence, is_in_time)) else { return };
+        let Some(ended) = self.life.replace(ReflectorEpoch::new(index, evidence, is_in_time)) else { return };
         let is_count = ended.answered > 1 || self.former.is_none_or(|former| former.answered > 1);
         self.is_contradiction |= ended.is_contradiction() || !is_count;
         let before = if self.former.is_none() { self.before_first(&ended) } else { 0 };
@@ -292,7 +292,7 @@ impl Splitter {
 
     /// Packets lost on the way there before the first reply. A reflector that has not seen the session before starts at 0
     /// (RFC 8762 §4.3.1); one that starts elsewhere knew it, and what it sent before is not known.
-    fn before_first(&self, life: &Life) -> u64 {
+    fn before_first(&self, life: &ReflectorEpoch) -> u64 {
         if life.first_number == 0 { self.before } else { 0 }
     }
 
@@ -314,7 +314,7 @@ impl Splitter {
 }
 
 /// Returns true if a reply is of the life before: its packet came there before the restart, and was sent after one that came later.
-fn is_straggler(former: &Life, index: u64, number: u32) -> bool {
+fn is_straggler(former: &ReflectorEpoch, index: u64, number: u32) -> bool {
     let ahead = former.ahead(number);
     ahead > 0 && ahead as u64 <= index - former.last_index
 }

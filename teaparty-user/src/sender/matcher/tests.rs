@@ -16,16 +16,21 @@ const SETTINGS: Settings = Settings {
     is_stateful_reflector: false,
 };
 
-fn send(exchange: &mut Exchange, count: u64) {
+fn send(exchange: &mut ReplyMatcher, count: u64) {
     for _ in 0..count {
         let n = exchange.next_index();
-        exchange.sent(Departure { wire_timestamp: 7_000 + n, realtime_ns: n, monotonic_ns: n, ..Departure::default() });
+        exchange.sent(SentPacket {
+            wire_timestamp: 7_000 + n,
+            realtime_ns: n,
+            monotonic_ns: n,
+            ..SentPacket::default()
+        });
     }
 }
 
 /// The reply to packet `index` under the reflector's `number`; T3 follows the number.
-fn claim(exchange: &Exchange, index: u64, number: u32) -> Claim {
-    Claim {
+fn claim(exchange: &ReplyMatcher, index: u64, number: u32) -> ReplyId {
+    ReplyId {
         sender_sequence: exchange.sequence(index),
         sender_timestamp: 7_000 + index,
         reflector_sequence: number,
@@ -40,21 +45,21 @@ fn at(nanos: u64) -> Arrival {
 }
 
 /// Packet `index` leaves at `index`: its reply comes at once.
-fn receive(exchange: &mut Exchange, index: u64, number: u32) -> Option<Kind> {
+fn receive(exchange: &mut ReplyMatcher, index: u64, number: u32) -> Option<ReplyKind> {
     let claim = claim(exchange, index, number);
     exchange.received(claim, at(index)).map(|found| found.kind)
 }
 
 /// Waits until the fate of every packet is known; returns those before whose replies the reflector has restarted.
-fn time_out(exchange: &mut Exchange) -> Vec<u64> {
+fn time_out(exchange: &mut ReplyMatcher) -> Vec<u64> {
     std::iter::from_fn(|| exchange.expire(u64::MAX)).filter(|one| one.is_restart).map(|one| one.index).collect()
 }
 
 #[test]
 fn lateness_is_the_kernels_first_stamp_against_the_deadline_and_no_clock_step() {
     use crate::net::batch::StampSource::{Hardware, Kernel};
-    let mut exchange = Exchange::new(SETTINGS);
-    let departure = Departure { realtime_ns: 5_000, monotonic_ns: 100, late_ns: 30, ..Departure::default() };
+    let mut exchange = ReplyMatcher::new(SETTINGS);
+    let departure = SentPacket { realtime_ns: 5_000, monotonic_ns: 100, late_ns: 30, ..SentPacket::default() };
     let index = exchange.sent(departure);
     let stamp = |nanos, source| Stamp { nanos, source };
     assert_eq!(exchange.transmitted(index, stamp(5_007, Kernel)), Some(37));
@@ -71,7 +76,7 @@ fn lateness_is_the_kernels_first_stamp_against_the_deadline_and_no_clock_step() 
 
 #[test]
 fn a_packet_that_this_host_refused_is_neither_sent_nor_lost_and_no_gap_in_anything() {
-    let mut exchange = Exchange::new(SETTINGS);
+    let mut exchange = ReplyMatcher::new(SETTINGS);
     send(&mut exchange, 6);
     // A batch of which the third and fourth were refused.
     exchange.not_sent(2);
@@ -79,11 +84,11 @@ fn a_packet_that_this_host_refused_is_neither_sent_nor_lost_and_no_gap_in_anythi
     assert_eq!((exchange.counts().sent, exchange.awaited(), exchange.next_index()), (4, 4, 6));
     // The reflector counts what it gets: packet 4 is its third.
     for (index, number) in [(0, 0), (1, 1), (4, 2)] {
-        assert_eq!(receive(&mut exchange, index, number), Some(Kind::Reply));
+        assert_eq!(receive(&mut exchange, index, number), Some(ReplyKind::Reply));
     }
     assert_eq!(receive(&mut exchange, 2, 7), None, "nobody can answer it");
     send(&mut exchange, 2);
-    assert_eq!(receive(&mut exchange, 7, 4), Some(Kind::Reply));
+    assert_eq!(receive(&mut exchange, 7, 4), Some(ReplyKind::Reply));
     exchange.not_sent(99);
     time_out(&mut exchange);
     let counts = exchange.counts();
@@ -95,41 +100,41 @@ fn a_packet_that_this_host_refused_is_neither_sent_nor_lost_and_no_gap_in_anythi
 
 #[test]
 fn first_replies_count_once_and_others_are_duplicates() {
-    let mut exchange = Exchange::new(SETTINGS);
+    let mut exchange = ReplyMatcher::new(SETTINGS);
     send(&mut exchange, 2);
-    assert_eq!(receive(&mut exchange, 0, 0), Some(Kind::Reply));
-    assert_eq!(receive(&mut exchange, 0, 0), Some(Kind::Duplicate));
-    assert_eq!(receive(&mut exchange, 1, 1), Some(Kind::Reply));
+    assert_eq!(receive(&mut exchange, 0, 0), Some(ReplyKind::Reply));
+    assert_eq!(receive(&mut exchange, 0, 0), Some(ReplyKind::Duplicate));
+    assert_eq!(receive(&mut exchange, 1, 1), Some(ReplyKind::Reply));
     let counts = exchange.counts();
     assert_eq!((counts.sent, counts.received, counts.duplicates, counts.lost), (2, 2, 1, 0));
 }
 
 #[test]
 fn replies_that_fit_no_packet_are_counted_and_change_nothing() {
-    let mut exchange = Exchange::new(SETTINGS);
+    let mut exchange = ReplyMatcher::new(SETTINGS);
     assert!(
         exchange
-            .received(Claim { sender_sequence: 0, sender_timestamp: 7_000, reflector_sequence: 0, t3_ns: 0 }, at(0))
+            .received(ReplyId { sender_sequence: 0, sender_timestamp: 7_000, reflector_sequence: 0, t3_ns: 0 }, at(0))
             .is_none()
     );
     send(&mut exchange, 1);
     let genuine = claim(&exchange, 0, 0);
     for forged in [
-        Claim { sender_timestamp: genuine.sender_timestamp ^ 1, ..genuine },
-        Claim { sender_sequence: 1, ..genuine },
-        Claim { sender_sequence: u32::MAX, ..genuine },
+        ReplyId { sender_timestamp: genuine.sender_timestamp ^ 1, ..genuine },
+        ReplyId { sender_sequence: 1, ..genuine },
+        ReplyId { sender_sequence: u32::MAX, ..genuine },
     ] {
         assert!(exchange.received(forged, at(0)).is_none());
     }
     let counts = exchange.counts();
     // Only the one with another T1 names a packet that there is.
     assert_eq!((counts.unmatched, counts.corrupted, counts.received), (4, 1, 0));
-    assert_eq!(exchange.received(genuine, at(0)).unwrap().kind, Kind::Reply);
+    assert_eq!(exchange.received(genuine, at(0)).unwrap().kind, ReplyKind::Reply);
 }
 
 #[test]
 fn fate_is_decided_by_t4_minus_t1_and_not_by_when_it_is_looked_at() {
-    let mut exchange = Exchange::new(SETTINGS);
+    let mut exchange = ReplyMatcher::new(SETTINGS);
     send(&mut exchange, 4);
     let mut receive_at = |index: u64, t4: u64| {
         let claim = claim(&exchange, index, index as u32);
@@ -137,17 +142,17 @@ fn fate_is_decided_by_t4_minus_t1_and_not_by_when_it_is_looked_at() {
         (found.kind, found.is_loss)
     };
     // In time to the nanosecond; too late by one, though nobody has given the packet up.
-    assert_eq!(receive_at(0, 1_000), (Kind::Reply, false));
-    assert_eq!(receive_at(1, 1_002), (Kind::Late, true));
-    assert_eq!(receive_at(1, 1_003), (Kind::Duplicate, false));
+    assert_eq!(receive_at(0, 1_000), (ReplyKind::Reply, false));
+    assert_eq!(receive_at(1, 1_002), (ReplyKind::Late, true));
+    assert_eq!(receive_at(1, 1_003), (ReplyKind::Duplicate, false));
     let counts = exchange.counts();
     assert_eq!((counts.received, counts.lost, counts.late, exchange.awaited()), (1, 1, 1, 2));
     // Packet 2 has until 1,002. That it is looked at an hour later changes nothing.
     assert_eq!(exchange.expire(1_000), None);
-    let fates: Vec<Settled> = std::iter::from_fn(|| exchange.expire(1_003)).map(|one| one.fate).collect();
-    assert_eq!(fates, [Settled::Known, Settled::Known, Settled::Lost]);
+    let fates: Vec<Resolution> = std::iter::from_fn(|| exchange.expire(1_003)).map(|one| one.fate).collect();
+    assert_eq!(fates, [Resolution::Known, Resolution::Known, Resolution::Lost]);
     let claim = claim(&exchange, 3, 3);
-    assert_eq!(exchange.received(claim, at(1_003)).unwrap().kind, Kind::Reply);
+    assert_eq!(exchange.received(claim, at(1_003)).unwrap().kind, ReplyKind::Reply);
     time_out(&mut exchange);
     let counts = exchange.counts();
     assert_eq!((counts.received, counts.lost, counts.late, counts.duplicates, counts.loss_bursts), (2, 2, 1, 1, 1));
@@ -155,29 +160,29 @@ fn fate_is_decided_by_t4_minus_t1_and_not_by_when_it_is_looked_at() {
 
 #[test]
 fn the_kernels_t1_decides_and_not_ours() {
-    let mut exchange = Exchange::new(SETTINGS);
+    let mut exchange = ReplyMatcher::new(SETTINGS);
     send(&mut exchange, 2);
     // It lay in the host's own queue for 500.
     exchange.transmitted(0, Stamp { nanos: 500, source: StampSource::Kernel });
     let claim = claim(&exchange, 0, 0);
     assert_eq!(exchange.next_expiry(), Some(1_500));
-    assert_eq!(exchange.received(claim, at(1_500)).unwrap().kind, Kind::Reply);
+    assert_eq!(exchange.received(claim, at(1_500)).unwrap().kind, ReplyKind::Reply);
 }
 
 #[test]
 fn a_reply_after_its_packet_was_given_up_is_late_and_the_packet_stays_lost() {
-    let mut exchange = Exchange::new(SETTINGS);
+    let mut exchange = ReplyMatcher::new(SETTINGS);
     send(&mut exchange, 3);
     receive(&mut exchange, 1, 1);
     assert_eq!(exchange.next_expiry(), Some(1_000));
     assert_eq!(exchange.expire(1_000), None, "a reply may have come in this very moment");
-    let lost = Settlement { index: 0, fate: Settled::Lost, is_restart: false };
+    let lost = ResolvedPacket { index: 0, fate: Resolution::Lost, is_restart: false };
     assert_eq!(exchange.expire(1_001), Some(lost));
-    assert_eq!(exchange.expire(1_002), Some(Settlement { index: 1, fate: Settled::Known, ..lost }));
+    assert_eq!(exchange.expire(1_002), Some(ResolvedPacket { index: 1, fate: Resolution::Known, ..lost }));
     assert_eq!(exchange.expire(1_002), None);
-    assert_eq!(receive(&mut exchange, 0, 0), Some(Kind::Late));
-    assert_eq!(receive(&mut exchange, 0, 0), Some(Kind::Duplicate));
-    assert_eq!(receive(&mut exchange, 2, 2), Some(Kind::Reply));
+    assert_eq!(receive(&mut exchange, 0, 0), Some(ReplyKind::Late));
+    assert_eq!(receive(&mut exchange, 0, 0), Some(ReplyKind::Duplicate));
+    assert_eq!(receive(&mut exchange, 2, 2), Some(ReplyKind::Reply));
     let counts = exchange.counts();
     assert_eq!((counts.received, counts.lost, counts.late, counts.duplicates), (2, 1, 1, 1));
     assert_eq!(exchange.awaited(), 0);
@@ -185,13 +190,13 @@ fn a_reply_after_its_packet_was_given_up_is_late_and_the_packet_stays_lost() {
 
 #[test]
 fn what_nobody_waited_for_is_unsettled_and_not_lost() {
-    let mut exchange = Exchange::new(SETTINGS);
+    let mut exchange = ReplyMatcher::new(SETTINGS);
     send(&mut exchange, 5);
-    assert_eq!([0, 3].map(|index| receive(&mut exchange, index, index as u32)), [Some(Kind::Reply); 2]);
-    assert_eq!(exchange.expire(1_001).map(|one| one.fate), Some(Settled::Known));
-    assert_eq!(exchange.expire(1_002).map(|one| one.fate), Some(Settled::Lost));
-    let fates: Vec<Settled> = std::iter::from_fn(|| exchange.close()).map(|one| one.fate).collect();
-    assert_eq!(fates, [Settled::Unsettled, Settled::Known, Settled::Unsettled]);
+    assert_eq!([0, 3].map(|index| receive(&mut exchange, index, index as u32)), [Some(ReplyKind::Reply); 2]);
+    assert_eq!(exchange.expire(1_001).map(|one| one.fate), Some(Resolution::Known));
+    assert_eq!(exchange.expire(1_002).map(|one| one.fate), Some(Resolution::Lost));
+    let fates: Vec<Resolution> = std::iter::from_fn(|| exchange.close()).map(|one| one.fate).collect();
+    assert_eq!(fates, [Resolution::Unsettled, Resolution::Known, Resolution::Unsettled]);
     let counts = exchange.counts();
     assert_eq!((counts.sent, counts.received, counts.lost, counts.unsettled), (5, 2, 1, 2));
     assert_eq!((counts.loss(), exchange.awaited()), (Some(1.0 / 3.0), 0));
@@ -199,8 +204,9 @@ fn what_nobody_waited_for_is_unsettled_and_not_lost() {
 
 #[test]
 fn a_step_of_the_clock_is_neither_a_delay_nor_a_loss() {
-    let mut exchange = Exchange::new(SETTINGS);
-    let departure = Departure { wire_timestamp: 7_000, realtime_ns: 50_000, monotonic_ns: 100, ..Departure::default() };
+    let mut exchange = ReplyMatcher::new(SETTINGS);
+    let departure =
+        SentPacket { wire_timestamp: 7_000, realtime_ns: 50_000, monotonic_ns: 100, ..SentPacket::default() };
     let came = |epoch, monotonic_ns, nanos| Arrival {
         stamp: Stamp { nanos, source: StampSource::Kernel },
         moment: Moment { epoch, monotonic_ns },
@@ -208,35 +214,35 @@ fn a_step_of_the_clock_is_neither_a_delay_nor_a_loss() {
     };
     let mut outcome = |arrival| {
         let index = exchange.sent(departure);
-        let claim = Claim { sender_timestamp: 7_000, ..claim(&exchange, index, index as u32) };
+        let claim = ReplyId { sender_timestamp: 7_000, ..claim(&exchange, index, index as u32) };
         let found = exchange.received(claim, arrival).unwrap();
         (found.kind, found.is_one_life)
     };
     // Set back by 40,000 after 300, ahead by 40,000 after 300, and after it had come.
-    assert_eq!(outcome(came(1, 600, 10_500)), (Kind::Reply, false));
-    assert_eq!(outcome(came(1, 600, 90_500)), (Kind::Reply, false));
-    assert_eq!(outcome(came(1, 1_101, 91_001)), (Kind::Late, false));
-    assert_eq!(outcome(came(0, 600, 50_500)), (Kind::Reply, true));
+    assert_eq!(outcome(came(1, 600, 10_500)), (ReplyKind::Reply, false));
+    assert_eq!(outcome(came(1, 600, 90_500)), (ReplyKind::Reply, false));
+    assert_eq!(outcome(came(1, 1_101, 91_001)), (ReplyKind::Late, false));
+    assert_eq!(outcome(came(0, 600, 50_500)), (ReplyKind::Reply, true));
     // Which life it came in is not known: the sooner, and no delay.
     let earlier = Some(Moment { epoch: 0, monotonic_ns: 300 });
-    assert_eq!(outcome(Arrival { earlier, ..came(1, 5_300, 50_200) }), (Kind::Reply, false));
-    assert_eq!(outcome(Arrival { earlier, ..came(1, 50, 50_200) }), (Kind::Reply, true), "not before it was sent");
+    assert_eq!(outcome(Arrival { earlier, ..came(1, 5_300, 50_200) }), (ReplyKind::Reply, false));
+    assert_eq!(outcome(Arrival { earlier, ..came(1, 50, 50_200) }), (ReplyKind::Reply, true), "not before it was sent");
 }
 
 #[test]
 fn sequence_numbers_wrap_c013() {
-    let mut exchange = Exchange::new(Settings { first_sequence: u32::MAX - 1, ..SETTINGS });
+    let mut exchange = ReplyMatcher::new(Settings { first_sequence: u32::MAX - 1, ..SETTINGS });
     send(&mut exchange, 4);
     assert_eq!([0, 1, 2, 3].map(|index| exchange.sequence(index)), [u32::MAX - 1, u32::MAX, 0, 1]);
     for index in 0..4 {
-        assert_eq!(receive(&mut exchange, index, index as u32), Some(Kind::Reply), "{index}");
+        assert_eq!(receive(&mut exchange, index, index as u32), Some(ReplyKind::Reply), "{index}");
     }
 }
 
 #[test]
 fn reordering_is_measured_as_rfc_4737_does() {
     // RFC 4737 §4.2.1: arrivals 1 2 4 5 3 6: packet 3 is late by the two that overtook it.
-    let mut exchange = Exchange::new(SETTINGS);
+    let mut exchange = ReplyMatcher::new(SETTINGS);
     send(&mut exchange, 7);
     let extents: Vec<u32> = [1, 2, 4, 5, 3, 6]
         .map(|index| exchange.received(claim(&exchange, index, index as u32), at(6)).unwrap().reordering_extent)
@@ -247,7 +253,7 @@ fn reordering_is_measured_as_rfc_4737_does() {
 
 #[test]
 fn bursts_of_loss_are_runs_of_consecutive_packets() {
-    let mut exchange = Exchange::new(SETTINGS);
+    let mut exchange = ReplyMatcher::new(SETTINGS);
     send(&mut exchange, 10);
     for index in [0, 3, 4, 8] {
         receive(&mut exchange, index, index as u32);
@@ -259,12 +265,12 @@ fn bursts_of_loss_are_runs_of_consecutive_packets() {
 
 #[test]
 fn nothing_is_forgotten_before_its_fate_is_known() {
-    let mut exchange = Exchange::new(SETTINGS);
+    let mut exchange = ReplyMatcher::new(SETTINGS);
     send(&mut exchange, 1_000);
     exchange.not_sent(999);
     assert_eq!((exchange.counts().lost, exchange.awaited()), (0, 999));
     for index in (0..999).rev() {
-        assert_eq!(receive(&mut exchange, index, index as u32), Some(Kind::Reply));
+        assert_eq!(receive(&mut exchange, index, index as u32), Some(ReplyKind::Reply));
     }
     time_out(&mut exchange);
     assert_eq!((exchange.counts().received, exchange.counts().lost), (999, 0));
@@ -293,7 +299,7 @@ proptest! {
         let mut fates = fates;
         fates.insert(0, Fate::Answered);
         fates.push(Fate::Answered);
-        let mut exchange = Exchange::new(Settings { capacity: 256, is_stateful_reflector: true, ..SETTINGS });
+        let mut exchange = ReplyMatcher::new(Settings { capacity: 256, is_stateful_reflector: true, ..SETTINGS });
         send(&mut exchange, fates.len() as u64);
         let mut number = 0;
         for (index, fate) in fates.iter().enumerate() {

@@ -5,11 +5,11 @@ use std::fmt::Write;
 use super::super::config::Config;
 use super::super::delays::NoDelays;
 use super::super::engine::Outcome;
-use super::super::event::{Fate, Record};
+use super::super::event::{PacketOutcome, Record};
 use super::super::histogram::Figures;
-use super::super::matcher::{Counts, Kind, Split};
+use super::super::matcher::{Counts, ReplyKind, Split};
 use super::super::session::{BitErrors, Session, WrongBits};
-use super::super::stats::{Statistics, Tally};
+use super::super::stats::{Statistics, ValueCounts};
 use super::super::tlvs::describe;
 use super::super::variation::Variation;
 use crate::layout::nanos;
@@ -54,7 +54,7 @@ pub fn line(record: &Record, name: Option<&str>, columns: usize) -> String {
         }
     }
     match record.fate {
-        Fate::Answered(Kind::Reply) | Fate::Lost | Fate::Unsettled => {}
+        PacketOutcome::Answered(ReplyKind::Reply) | PacketOutcome::Lost | PacketOutcome::Unsettled => {}
         fate => {
             let _ = write!(line, " ({})", fate.label());
         }
@@ -349,7 +349,7 @@ fn sources(samples: u64, hardware: u64, kernel: u64) -> String {
 fn marks(text: &mut String, session: &Session, config: &Config) {
     let statistics = &session.statistics;
     let class = |octet: u8| describe::class(TrafficClass(octet));
-    let list = |tally: &Tally, say: &dyn Fn(u8) -> String| {
+    let list = |tally: &ValueCounts, say: &dyn Fn(u8) -> String| {
         let values: Vec<String> = tally.iter().map(|(value, count)| format!("{} ×{count}", say(value))).collect();
         values.join(", ")
     };
@@ -415,7 +415,7 @@ mod tests {
         Record {
             target: 0,
             ssid: 1,
-            fate: Fate::Answered(Kind::Reply),
+            fate: PacketOutcome::Answered(ReplyKind::Reply),
             sequence: 12_345,
             t1: (times.t1, StampSource::Kernel),
             reply: Some(ReplyRecord {
@@ -461,7 +461,7 @@ mod tests {
         let finding =
             Finding { tlv: "dscp-ecn".into(), outcome: TlvOutcome::Answered, words, value: serde_json::Value::Null };
         record.reply.as_mut().unwrap().findings.push(finding);
-        record.fate = Fate::Answered(Kind::Duplicate);
+        record.fate = PacketOutcome::Answered(ReplyKind::Duplicate);
         for columns in [40, 80, 200] {
             let text = line(&record, Some("2001:db8:1:2:3:4:5:6"), columns);
             assert!(text.lines().all(|line| line.chars().count() <= columns), "{text}");

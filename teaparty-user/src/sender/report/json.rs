@@ -6,7 +6,7 @@ use super::super::config::Config;
 use super::super::engine::Outcome;
 use super::super::matcher::{Counts, Split};
 use super::super::session::{BitErrors, Session};
-use super::super::stats::{ClockClaims, Statistics, Tally};
+use super::super::stats::{ClockClaims, Statistics, ValueCounts};
 use crate::clock::claimed_bound_ns;
 use crate::sender::event::Ignored;
 
@@ -160,7 +160,7 @@ fn claims(claims: ClockClaims) -> Value {
     })
 }
 
-fn tally(tally: &Tally) -> Value {
+fn tally(tally: &ValueCounts) -> Value {
     let seen: Map<String, Value> = tally.iter().map(|(value, count)| (value.to_string(), json!(count))).collect();
     json!({ "seen": seen, "changes": tally.changes() })
 }

@@ -109,8 +109,8 @@ pub fn csv(record: &Record, name: &str, start_ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::super::delays::Times;
-    use super::super::super::event::{Fate, ReplyRecord};
-    use super::super::super::matcher::Kind;
+    use super::super::super::event::{PacketOutcome, ReplyRecord};
+    use super::super::super::matcher::ReplyKind;
     use super::*;
     use crate::net::batch::StampSource;
 
@@ -119,7 +119,7 @@ mod tests {
         Record {
             target: 0,
             ssid: 4_321,
-            fate: Fate::Answered(Kind::Reply),
+            fate: PacketOutcome::Answered(ReplyKind::Reply),
             sequence: 7,
             t1: (100, StampSource::Kernel),
             reply: Some(ReplyRecord {
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_loss_has_no_times_but_t1_and_names_are_quoted_where_they_must() {
-        let lost = Record { fate: Fate::Lost, reply: None, ..answered() };
+        let lost = Record { fate: PacketOutcome::Lost, reply: None, ..answered() };
         let line = csv(&lost, "odd,\"name\"", 0);
         assert!(line.starts_with("\"odd,\"\"name\"\"\",100,7,lost,100,,,,kernel,,"), "{line}");
     }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::plots::{self, Series};
-use super::{QUANTITIES, Saved, began, change, clocks, distribution, gone, pairs, title};
+use super::{QUANTITIES, SavedRun, began, change, clocks, distribution, gone, pairs, title};
 use crate::layout::nanos;
 
 const STYLE: &str = ":root{color-scheme:light dark;--ink:#222;--soft:#666;--paper:#fff;--plot:#fafafa;--line:#ddd;\
@@ -30,7 +30,7 @@ const STYLE: &str = ":root{color-scheme:light dark;--ink:#222;--soft:#666;--pape
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 /// The page of measurements, each for itself.
-pub fn page(all: &[Saved]) -> String {
+pub fn page(all: &[SavedRun]) -> String {
     let mut html = begin("teaparty report");
     for saved in all {
         let _ = writeln!(html, "<h2>{}</h2>", escape(&saved.name));
@@ -52,7 +52,7 @@ pub fn page(all: &[Saved]) -> String {
 }
 
 /// The page of two measurements side by side, the older one first.
-pub fn comparison(before: &Saved, after: &Saved) -> String {
+pub fn comparison(before: &SavedRun, after: &SavedRun) -> String {
     let mut html = begin("teaparty comparison");
     let names = [escape(&before.name), escape(&after.name)];
     for (saved, name) in [before, after].into_iter().zip(&names) {
@@ -105,7 +105,7 @@ fn begin(heading: &str) -> String {
 }
 
 /// Writes the origin of a measurement; for a histogram log, or a stream without a summary, it is unknown.
-fn origin(html: &mut String, saved: &Saved) {
+fn origin(html: &mut String, saved: &SavedRun) {
     let summary = &saved.summary;
     let length = nanos(summary["duration_ns"].as_i64().unwrap_or(0));
     let length = began(saved).map_or(length.clone(), |began| format!("{began}, {length}"));
@@ -130,7 +130,7 @@ fn origin(html: &mut String, saved: &Saved) {
     );
 }
 
-fn section(html: &mut String, saved: &Saved, target: &Value) {
+fn section(html: &mut String, saved: &SavedRun, target: &Value) {
     let _ = writeln!(html, "<h3>{}</h3>\n<div class=\"wide\"><table>", escape(&title(target)));
     for (label, pointer, unit) in QUANTITIES {
         let value = unit.write(target.pointer(pointer).and_then(Value::as_f64));

@@ -11,8 +11,8 @@ use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::{Map, Value, json};
 
-use super::Saved;
-use super::series::Track;
+use super::SavedRun;
+use super::series::PacketSeries;
 use crate::sender::histogram::Distribution;
 
 /// Most values of a histogram that a line of a log may hold when unpacked, in octets: three digits up to 2^64 have 0.5 MB.
@@ -25,7 +25,7 @@ const QUANTITIES: [&str; 4] = ["round_trip", "residence", "forward", "backward"]
 type Distributions = BTreeMap<&'static str, Distribution>;
 
 /// Reads a log. Lines of the same target and quantity are taken together.
-pub(super) fn read(name: String, content: &[u8]) -> anyhow::Result<Saved> {
+pub(super) fn read(name: String, content: &[u8]) -> anyhow::Result<SavedRun> {
     let mut targets: BTreeMap<String, Distributions> = BTreeMap::new();
     let mut duration_ns = 0u64;
     let mut started_ns = None;
@@ -60,12 +60,12 @@ pub(super) fn read(name: String, content: &[u8]) -> anyhow::Result<Saved> {
         "started_ns": started_ns,
         "targets": targets.iter().map(|(target, distributions)| summary(target, distributions)).collect::<Vec<_>>(),
     });
-    let track = |distributions: &Distributions| Track {
+    let track = |distributions: &Distributions| PacketSeries {
         round_trip: distributions.get("round_trip").cloned().unwrap_or_default(),
-        ..Track::default()
+        ..PacketSeries::default()
     };
     let tracks = targets.iter().map(|(target, distributions)| (target.clone(), track(distributions))).collect();
-    Ok(Saved { name, summary, caveat: None, tracks })
+    Ok(SavedRun { name, summary, caveat: None, tracks })
 }
 
 /// Returns a target's summary, as far as the log has its figures.

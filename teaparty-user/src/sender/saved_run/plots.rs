@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::series::Track;
+use super::series::PacketSeries;
 use super::utc;
 use crate::layout::nanos;
 
@@ -115,7 +115,7 @@ fn legend(html: &mut String, all: &[Series<'_>], is_left: bool) {
 }
 
 /// Round trips over time, losses as marks at the foot.
-pub(super) fn over_time(html: &mut String, track: &Track) {
+pub(super) fn over_time(html: &mut String, track: &PacketSeries) {
     let Some((start, end)) = track.span() else { return };
     let top = track.replies.kept.iter().map(|(_, round_trip)| *round_trip).max().unwrap_or(0).max(1) as f64;
     let x = |at: u64| x_of((at - start) as f64 / (end - start).max(1) as f64);

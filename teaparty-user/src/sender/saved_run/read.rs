@@ -9,14 +9,14 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::series::Track;
-use super::{Saved, log, recompute};
+use super::series::PacketSeries;
+use super::{SavedRun, log, recompute};
 use crate::sender::report::json::SCHEMA;
 
 /// Longest summary that is read, and longest line of a stream: a summary of a thousand targets has 5 MB.
 const MOST: u64 = 256 << 20;
 
-impl Saved {
+impl SavedRun {
     /// Reads a file.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let name = path.display().to_string();
@@ -89,7 +89,7 @@ fn missing(summary: &Value) -> Option<String> {
 /// The data of a stream beside its summary.
 #[derive(Default)]
 struct Stream {
-    tracks: BTreeMap<String, Track>,
+    tracks: BTreeMap<String, PacketSeries>,
     /// Lines about packets.
     packets: u64,
     /// True if the last line has no end.
@@ -146,7 +146,7 @@ impl Stream {
         };
         self.packets += 1;
         if !self.tracks.contains_key(target) {
-            self.tracks.insert(target.to_owned(), Track::default());
+            self.tracks.insert(target.to_owned(), PacketSeries::default());
         }
         let Some(track) = self.tracks.get_mut(target) else { return };
         track.recount.take(line, epoch_ns);

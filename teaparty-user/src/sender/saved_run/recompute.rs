@@ -7,7 +7,7 @@ use crate::sender::stats::Statistics;
 
 /// The totals of the lines about one target.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Recount {
+pub(super) struct RecomputedRun {
     statistics: Statistics,
     received: u64,
     lost: u64,
@@ -24,7 +24,7 @@ pub(super) struct Recount {
     span: Option<(u64, u64)>,
 }
 
-impl Recount {
+impl RecomputedRun {
     /// Takes in the line of a packet, one that came at `epoch_ns`.
     pub(super) fn take(&mut self, line: &Value, epoch_ns: u64) {
         let began = line["t1_ns"].as_u64().unwrap_or(epoch_ns).min(epoch_ns);
@@ -118,7 +118,7 @@ impl Recount {
 }
 
 /// The summary of a stream without one. `targets` are not none.
-pub(super) fn summary<'a>(targets: impl Iterator<Item = (&'a str, &'a Recount)> + Clone) -> Value {
+pub(super) fn summary<'a>(targets: impl Iterator<Item = (&'a str, &'a RecomputedRun)> + Clone) -> Value {
     let spans = || targets.clone().filter_map(|(_, recount)| recount.span);
     let first = spans().map(|(first, _)| first).min();
     let last = spans().map(|(_, last)| last).max();

@@ -1,6 +1,6 @@
 //! What is kept of a target's packets for plots, however many there were.
 
-use super::recompute::Recount;
+use super::recompute::RecomputedRun;
 use crate::sender::histogram::Distribution;
 
 /// More packets than this are thinned out in a plot; the figures beside it are of all of them.
@@ -8,7 +8,7 @@ const MOST_POINTS: usize = 5_000;
 
 /// Packets over time, thinned out evenly as they become too many.
 #[derive(Clone, Debug)]
-pub(super) struct Thinned<T> {
+pub(super) struct Downsampled<T> {
     /// The kept items, in the order of arrival.
     pub(super) kept: Vec<T>,
     /// The number of all items.
@@ -17,13 +17,13 @@ pub(super) struct Thinned<T> {
     step: u64,
 }
 
-impl<T> Default for Thinned<T> {
+impl<T> Default for Downsampled<T> {
     fn default() -> Self {
         Self { kept: Vec::new(), seen: 0, step: 1 }
     }
 }
 
-impl<T> Thinned<T> {
+impl<T> Downsampled<T> {
     pub(super) fn add(&mut self, item: T) {
         if self.seen.is_multiple_of(self.step) {
             if self.kept.len() == 2 * MOST_POINTS {
@@ -42,18 +42,18 @@ impl<T> Thinned<T> {
 
 /// A file's data of a target's packets.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Track {
+pub(super) struct PacketSeries {
     /// Arrival of a reply, and its round trip; both in nanoseconds, the first since 1970.
-    pub(super) replies: Thinned<(u64, i64)>,
+    pub(super) replies: Downsampled<(u64, i64)>,
     /// Transmit times of lost packets.
-    pub(super) losses: Thinned<u64>,
+    pub(super) losses: Downsampled<u64>,
     /// The round trips of all replies.
     pub(super) round_trip: Distribution,
     /// The substitute for a missing summary.
-    pub(super) recount: Recount,
+    pub(super) recount: RecomputedRun,
 }
 
-impl Track {
+impl PacketSeries {
     /// Takes a reply in, or with no round trip a loss.
     pub(super) fn add(&mut self, epoch_ns: u64, round_trip_ns: Option<i64>) {
         match round_trip_ns {
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_long_measurement_is_thinned_out_evenly_and_its_distribution_is_whole() {
-        let mut track = Track::default();
+        let mut track = PacketSeries::default();
         for n in 0..1_000_000u64 {
             track.add(n, (n % 10 != 0).then_some(n as i64));
         }

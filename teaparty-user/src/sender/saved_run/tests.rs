@@ -19,8 +19,8 @@ fn summary(p50: i64, lost: u64) -> Value {
     })
 }
 
-fn saved(name: &str, p50: i64, lost: u64) -> Saved {
-    Saved::read(name.into(), summary(p50, lost).to_string().as_bytes()).unwrap()
+fn saved(name: &str, p50: i64, lost: u64) -> SavedRun {
+    SavedRun::read(name.into(), summary(p50, lost).to_string().as_bytes()).unwrap()
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn streams_give_their_packets_and_their_summary() {
         json!({ "target": "<a>", "epoch_ns": 7, "fate": "duplicate", "round_trip_ns": 71 }),
         json!({ "summary": summary(1_000, 1) })
     );
-    let saved = Saved::read("s".into(), content.as_bytes()).unwrap();
+    let saved = SavedRun::read("s".into(), content.as_bytes()).unwrap();
     let track = &saved.tracks["<a>"];
     assert_eq!((&track.replies.kept[..], &track.losses.kept[..]), (&[(5, 70)][..], &[6][..]));
     assert_eq!(saved.targets().count(), 1);
@@ -67,7 +67,7 @@ fn a_stream_that_was_cut_off_is_computed_again_from_its_lines() {
             "without a summary: recomputed from 7 lines, the run was cut off; its last line is torn and left out",
         ),
     ] {
-        let saved = Saved::read("s".into(), content.as_bytes()).unwrap();
+        let saved = SavedRun::read("s".into(), content.as_bytes()).unwrap();
         assert_eq!(saved.caveat.as_deref(), Some(caveat));
         assert_eq!(saved.summary["duration_ns"], 600);
         let target = saved.targets().next().unwrap();
@@ -96,12 +96,12 @@ fn a_stream_that_was_cut_off_is_computed_again_from_its_lines() {
     }
     // Only the last line may be torn, and only where its end is missing.
     for content in [format!("{}\n{{\"targ\n{}\n", lines[0], lines[1]), format!("{whole}\n{{\"targ\n")] {
-        let error = format!("{:#}", Saved::read("s".into(), content.as_bytes()).unwrap_err());
+        let error = format!("{:#}", SavedRun::read("s".into(), content.as_bytes()).unwrap_err());
         assert!(error.contains("no JSON"), "{error}");
     }
     // Behind a summary nothing was to come.
     let content = format!("{whole}\n{}\n{{", json!({ "summary": summary(1, 0) }));
-    assert!(Saved::read("s".into(), content.as_bytes()).is_err());
+    assert!(SavedRun::read("s".into(), content.as_bytes()).is_err());
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn what_is_no_measurement_is_refused_by_name() {
         (&without("/targets/0/round_trip_ns"), "lacks `targets[0].round_trip_ns`"),
     ];
     for (content, part) in cases {
-        let error = format!("{:#}", Saved::read("file.json".into(), content.as_bytes()).unwrap_err());
+        let error = format!("{:#}", SavedRun::read("file.json".into(), content.as_bytes()).unwrap_err());
         assert!(error.contains("file.json") && error.contains(part), "{content}: {error}");
     }
 }
@@ -169,7 +169,7 @@ fn a_report_says_when_and_shows_a_distribution_of_a_summary_too() {
     document["started_ns"] = json!(1_795_544_354_000_000_000u64);
     document["targets"][0]["loss"] = json!(0.01);
     document["targets"][0]["round_trip_histogram"] = json!([[500_000, 10], [1_000_000, 60], [1_500_000, 29]]);
-    let saved = Saved::read("s".into(), document.to_string().as_bytes()).unwrap();
+    let saved = SavedRun::read("s".into(), document.to_string().as_bytes()).unwrap();
     let text = table(&saved);
     for part in ["2026-11-24 18:19:14 UTC", "1.000 %", "round trip mean", "round trip p99.9"] {
         assert!(text.contains(part), "{part}: {text}");
@@ -199,7 +199,8 @@ fn pages_need_nothing_from_elsewhere_and_quote_names() {
 
 #[test]
 fn a_summary_may_be_on_many_lines() {
-    let saved = Saved::read("s".into(), serde_json::to_string_pretty(&summary(1_000, 1)).unwrap().as_bytes()).unwrap();
+    let saved =
+        SavedRun::read("s".into(), serde_json::to_string_pretty(&summary(1_000, 1)).unwrap().as_bytes()).unwrap();
     assert_eq!(saved.targets().count(), 1);
 }
 
@@ -213,7 +214,7 @@ fn what_is_no_histogram_log_of_measurements_is_refused_by_name() {
         ("#x\nnot a line\n", "no histogram log"),
     ];
     for (content, part) in cases {
-        let error = format!("{:#}", Saved::read("file.hdr".into(), content.as_bytes()).unwrap_err());
+        let error = format!("{:#}", SavedRun::read("file.hdr".into(), content.as_bytes()).unwrap_err());
         assert!(error.contains("file.hdr") && error.contains(part), "{content}: {error}");
     }
 }

@@ -48,10 +48,10 @@ impl Session {
     pub(super) fn note_bit_errors(
         &mut self,
         found: &[Answer<'_>],
-        kind: matcher::Kind,
+        kind: matcher::ReplyKind,
         config: &Config,
     ) -> Option<String> {
-        if !matches!(kind, matcher::Kind::Reply | matcher::Kind::Further) {
+        if !matches!(kind, matcher::ReplyKind::Reply | matcher::ReplyKind::Further) {
             return None;
         }
         let counted = u32::from_be_bytes(answered(found, Kind::BitErrorCount)?.try_into().ok()?);
@@ -59,7 +59,7 @@ impl Session {
         let octets = sent(config, Kind::ExtraPadding)?.len();
         let BitErrors { forward, backward } = &mut self.bit_errors;
         // More wrong bits than were sent: the count itself was damaged on its way.
-        if kind == matcher::Kind::Reply && counted as usize <= octets * 8 {
+        if kind == matcher::ReplyKind::Reply && counted as usize <= octets * 8 {
             let burst = answered(found, Kind::BitErrorBurst)
                 .and_then(|value| Some(u32::from_be_bytes(value.try_into().ok()?)))
                 .filter(|burst| *burst <= counted);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn errors_of_both_directions_add_up_and_each_packet_counts_once() {
-        use matcher::Kind::{Duplicate, Further, Late, Reply};
+        use matcher::ReplyKind::{Duplicate, Further, Late, Reply};
         let mut config = Config::new(vec![Target { name: "peer".into(), address: "192.0.2.1:862".parse().unwrap() }]);
         config.tlvs = Request::bit_errors(&[0xff, 0], 8).into();
         let mut session = Session::new(&config, 0, 1, 0, 1).unwrap();
@@ -166,7 +166,7 @@ mod tests {
         let config = Config::new(vec![Target { name: "peer".into(), address: "192.0.2.1:862".parse().unwrap() }]);
         let mut session = Session::new(&config, 0, 1, 0, 1).unwrap();
         let found = [answer(Kind::ExtraPadding, Outcome::Answered, &[1, 2, 3, 4])];
-        assert_eq!(session.note_bit_errors(&found, matcher::Kind::Reply, &config), None);
+        assert_eq!(session.note_bit_errors(&found, matcher::ReplyKind::Reply, &config), None);
         assert_eq!((session.bit_errors.forward, session.bit_errors.forward.measured()), (WrongBits::default(), None));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// The pause during a burst of replies.
 #[derive(Debug)]
-pub(super) struct Pause {
+pub(super) struct BurstGap {
     /// Between two replies of a burst.
     interval_ns: u64,
     /// Without any reply, so long.
@@ -18,7 +18,7 @@ pub(super) struct Pause {
     until_ns: Option<u64>,
 }
 
-impl Pause {
+impl BurstGap {
     /// For packets that ask for `replies`; none where they ask for one at most.
     pub(super) fn new(replies: u16, interval_ns: u32, timeout: Duration) -> Option<Self> {
         let interval_ns = u64::from(interval_ns);
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn requests_wait_for_the_burst_but_not_for_what_is_lost_of_it_c243() {
-        let mut pause = Pause::new(4, 1_000, Duration::from_nanos(50_000)).unwrap();
+        let mut pause = BurstGap::new(4, 1_000, Duration::from_nanos(50_000)).unwrap();
         pause.begin(100);
         assert_eq!(pause.until_ns(), Some(100 + 50_000 + 3_000));
         pause.note(600, 500, 3);
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_new_interval_holds_from_the_next_burst_on() {
-        let mut pause = Pause::new(4, 1_000, Duration::from_nanos(50_000)).unwrap();
+        let mut pause = BurstGap::new(4, 1_000, Duration::from_nanos(50_000)).unwrap();
         pause.begin(0);
         pause.set_next(2_000, 56_000);
         pause.note(500, 500, 3);
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_packet_that_asks_for_one_reply_needs_no_pause() {
-        assert!(Pause::new(1, 1_000, Duration::ZERO).is_none());
-        assert!(Pause::new(0, 1_000, Duration::ZERO).is_none());
+        assert!(BurstGap::new(1, 1_000, Duration::ZERO).is_none());
+        assert!(BurstGap::new(0, 1_000, Duration::ZERO).is_none());
     }
 }

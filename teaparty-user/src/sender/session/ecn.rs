@@ -5,7 +5,7 @@ use teaparty_common::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, D
 use teaparty_common::wire::TrafficClass;
 
 use super::super::config::Config;
-use super::super::stats::Seen;
+use super::super::stats::Observation;
 use super::super::tlvs::reply::{Answer, Outcome, body};
 
 /// The traffic class that our packet arrived with, where a TLV of the reply tells.
@@ -22,7 +22,7 @@ pub(super) fn forward_class(found: &[Answer<'_>]) -> Option<TrafficClass> {
 }
 
 /// Returns true if a packet that we made capable of it was marked on its way, or the reply that we asked to be (cos-ecn-01 §3.4).
-pub(super) fn is_congested(found: &[Answer<'_>], seen: &Seen, config: &Config) -> bool {
+pub(super) fn is_congested(found: &[Answer<'_>], seen: &Observation, config: &Config) -> bool {
     const CE: u8 = 3;
     let is_capable = |ecn: u8| ecn == 1 || ecn == 2;
     let forward = is_capable(config.traffic_class.ecn().value())

@@ -4,11 +4,11 @@ use teaparty_common::wire::ErrorEstimate;
 
 use super::super::config::Config;
 use super::super::delays::{NoDelays, Sample};
-use super::super::event::{Fate, Record, ReplyRecord};
-use super::super::matcher::{Departure, Match};
+use super::super::event::{PacketOutcome, Record, ReplyRecord};
+use super::super::matcher::{MatchedReply, SentPacket};
 use super::super::reflector_clock::TAI_OFFSET_NS;
 use super::super::reply::Reply;
-use super::super::stats::{Seen, bound_ns};
+use super::super::stats::{Observation, bound_ns};
 use super::super::tlvs::describe::{self, Marks};
 use super::super::tlvs::reply::Answer;
 use super::Session;
@@ -16,10 +16,10 @@ use crate::net::batch::{Received, Stamp, StampSource};
 
 /// All that was found out of a reply.
 pub(super) struct Facts<'a> {
-    pub(super) matched: &'a Match,
+    pub(super) matched: &'a MatchedReply,
     pub(super) reply: &'a Reply,
     pub(super) received: &'a Received<'a>,
-    pub(super) seen: &'a Seen,
+    pub(super) seen: &'a Observation,
     pub(super) sample: Result<Sample, NoDelays>,
     pub(super) t1: Stamp,
     /// On the reflector's clock, in nanoseconds since 1970.
@@ -39,7 +39,7 @@ impl Session {
         Box::new(Record {
             target: self.place,
             ssid: self.ssid,
-            fate: Fate::Answered(matched.kind),
+            fate: PacketOutcome::Answered(matched.kind),
             sequence: reply.sender_sequence_number,
             t1: (t1.nanos, t1.source),
             reply: Some(ReplyRecord {
@@ -64,15 +64,15 @@ impl Session {
 
     /// The record of a packet that is lost.
     pub(super) fn lost(&self, index: u64) -> Box<Record> {
-        self.without_reply(index, Fate::Lost)
+        self.without_reply(index, PacketOutcome::Lost)
     }
 
     /// The record of a packet that nobody waits for any more.
     pub(super) fn unsettled(&self, index: u64) -> Box<Record> {
-        self.without_reply(index, Fate::Unsettled)
+        self.without_reply(index, PacketOutcome::Unsettled)
     }
 
-    fn without_reply(&self, index: u64, fate: Fate) -> Box<Record> {
+    fn without_reply(&self, index: u64, fate: PacketOutcome) -> Box<Record> {
         let t1 = t1_of(&self.exchange.departure(index));
         let sequence = self.exchange.sequence(index);
         let (target, ssid) = (self.place, self.ssid);
@@ -81,7 +81,7 @@ impl Session {
 }
 
 /// T1: the card's or the kernel's if they told, else ours.
-pub(super) fn t1_of(departure: &Departure) -> Stamp {
+pub(super) fn t1_of(departure: &SentPacket) -> Stamp {
     departure.stamp.unwrap_or(Stamp { nanos: departure.realtime_ns, source: StampSource::User })
 }
 

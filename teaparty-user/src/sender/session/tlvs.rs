@@ -10,7 +10,7 @@ use teaparty_common::tlv::micro_session::MicroSessionId;
 use teaparty_common::tlv::{Kind, KindSet};
 
 use super::super::config::Config;
-use super::super::stats::Seen;
+use super::super::stats::Observation;
 use super::super::tlvs::describe::{self, Marks};
 use super::super::tlvs::reply::{Answer, Check, Outcome, answers, body};
 use super::super::tlvs::request::UNRECOGNIZED_CODE;
@@ -61,7 +61,7 @@ impl Session {
     pub(super) fn note_tlvs(
         &mut self,
         found: &[Answer<'_>],
-        seen: &Seen,
+        seen: &Observation,
         now_ns: u64,
         config: &Config,
     ) -> Option<String> {

@@ -180,9 +180,9 @@ fn the_selected_one_of_many_targets_is_in_sight() {
 #[test]
 fn keys_mean_what_the_last_line_says() {
     let key = |code| event::Event::Key(event::KeyEvent::new(code, KeyModifiers::NONE));
-    assert_eq!(wish(&key(KeyCode::Char('q'))), Some(Wish::Stop));
-    assert_eq!(wish(&key(KeyCode::Down)), Some(Wish::Next));
+    assert_eq!(wish(&key(KeyCode::Char('q'))), Some(KeyAction::Stop));
+    assert_eq!(wish(&key(KeyCode::Down)), Some(KeyAction::Next));
     assert_eq!(wish(&key(KeyCode::Char('c'))), None);
     let interrupt = event::KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-    assert_eq!(wish(&event::Event::Key(interrupt)), Some(Wish::Stop));
+    assert_eq!(wish(&event::Event::Key(interrupt)), Some(KeyAction::Stop));
 }

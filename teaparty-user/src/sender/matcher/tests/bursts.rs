@@ -5,60 +5,60 @@ use super::*;
 const THREE: Settings = Settings { replies_per_packet: 3, ..SETTINGS };
 
 /// A reply of a stateless reflector: our number, and a T3 of its own.
-fn stateless(exchange: &mut Exchange, index: u64, t3_ns: u64) -> Kind {
-    let claim = Claim { t3_ns, ..claim(exchange, index, exchange.sequence(index)) };
+fn stateless(exchange: &mut ReplyMatcher, index: u64, t3_ns: u64) -> ReplyKind {
+    let claim = ReplyId { t3_ns, ..claim(exchange, index, exchange.sequence(index)) };
     exchange.received(claim, at(index)).unwrap().kind
 }
 
 #[test]
 fn further_replies_are_no_duplicates_when_they_were_asked_for() {
-    let mut exchange = Exchange::new(THREE);
+    let mut exchange = ReplyMatcher::new(THREE);
     send(&mut exchange, 1);
     let kinds = [0, 1, 1, 2, 0, 3].map(|number| receive(&mut exchange, 0, number).unwrap());
-    use Kind::{Duplicate, Further, Reply};
+    use ReplyKind::{Duplicate, Further, Reply};
     assert_eq!(kinds, [Reply, Further, Duplicate, Further, Duplicate, Duplicate]);
     assert_eq!(exchange.awaited(), 0);
 }
 
 #[test]
 fn a_stateless_reflector_tells_its_replies_apart_by_t3() {
-    let mut exchange = Exchange::new(THREE);
+    let mut exchange = ReplyMatcher::new(THREE);
     send(&mut exchange, 2);
     let kinds = [10, 11, 10, 12].map(|t3| stateless(&mut exchange, 0, t3));
-    assert_eq!(kinds, [Kind::Reply, Kind::Further, Kind::Duplicate, Kind::Further]);
+    assert_eq!(kinds, [ReplyKind::Reply, ReplyKind::Further, ReplyKind::Duplicate, ReplyKind::Further]);
     // The same T3 in the next burst is another reply.
-    assert_eq!(stateless(&mut exchange, 1, 10), Kind::Reply);
+    assert_eq!(stateless(&mut exchange, 1, 10), ReplyKind::Reply);
     assert_eq!(exchange.awaited(), 2);
 }
 
 #[test]
 fn what_a_burst_lacks_is_awaited_until_the_timeout_and_then_counted() {
-    let mut exchange = Exchange::new(THREE);
+    let mut exchange = ReplyMatcher::new(THREE);
     send(&mut exchange, 1);
     receive(&mut exchange, 0, 0);
     receive(&mut exchange, 0, 2);
     assert_eq!((exchange.awaited(), exchange.left(0)), (1, 1));
-    assert_eq!(exchange.expire(1_001).map(|one| one.fate), Some(Settled::Known));
+    assert_eq!(exchange.expire(1_001).map(|one| one.fate), Some(Resolution::Known));
     let counts = exchange.counts();
     assert_eq!((exchange.awaited(), counts.further, counts.further_lost, counts.lost), (0, 1, 1, 0));
-    assert_eq!(receive(&mut exchange, 0, 1), Some(Kind::Late));
+    assert_eq!(receive(&mut exchange, 0, 1), Some(ReplyKind::Late));
 }
 
 #[test]
 fn a_reflector_that_sends_one_reply_only_owes_no_more() {
-    let mut exchange = Exchange::new(THREE);
+    let mut exchange = ReplyMatcher::new(THREE);
     send(&mut exchange, 1);
     receive(&mut exchange, 0, 0);
     exchange.ends_burst(0);
     assert_eq!((exchange.awaited(), exchange.left(0)), (0, 0));
-    assert_eq!(receive(&mut exchange, 0, 1), Some(Kind::Duplicate));
+    assert_eq!(receive(&mut exchange, 0, 1), Some(ReplyKind::Duplicate));
     time_out(&mut exchange);
     assert_eq!(exchange.counts().further_lost, 0);
 }
 
 #[test]
 fn missing_numbers_say_nothing_of_the_direction_when_they_may_be_further_replies() {
-    let mut exchange = Exchange::new(THREE);
+    let mut exchange = ReplyMatcher::new(THREE);
     send(&mut exchange, 3);
     // Packet 1 gets lost on the way there; a further reply to packet 0 on the way back.
     for (index, number) in [(0, 0), (0, 1), (2, 3), (2, 4), (2, 5)] {
@@ -72,7 +72,7 @@ fn missing_numbers_say_nothing_of_the_direction_when_they_may_be_further_replies
 
 #[test]
 fn whole_bursts_show_that_a_packet_was_lost_on_the_way_there() {
-    let mut exchange = Exchange::new(THREE);
+    let mut exchange = ReplyMatcher::new(THREE);
     send(&mut exchange, 3);
     for (index, number) in [(0, 0), (0, 1), (0, 2), (2, 3), (2, 4), (2, 5)] {
         receive(&mut exchange, index, number);
@@ -83,11 +83,11 @@ fn whole_bursts_show_that_a_packet_was_lost_on_the_way_there() {
 
 #[test]
 fn a_new_timeout_holds_for_packets_sent_from_then_on() {
-    let mut exchange = Exchange::new(THREE);
+    let mut exchange = ReplyMatcher::new(THREE);
     send(&mut exchange, 1);
     exchange.set_timeout(5_000);
     assert_eq!(exchange.next_expiry(), Some(1_000));
-    assert_eq!(exchange.expire(1_001).map(|one| one.fate), Some(Settled::Lost));
+    assert_eq!(exchange.expire(1_001).map(|one| one.fate), Some(Resolution::Lost));
     send(&mut exchange, 1);
     exchange.set_timeout(1_000);
     // Packet 1 leaves at 1.
@@ -96,7 +96,7 @@ fn a_new_timeout_holds_for_packets_sent_from_then_on() {
 
 #[test]
 fn where_no_reply_is_asked_for_none_is_lost_or_awaited() {
-    let mut exchange = Exchange::new(Settings { replies_per_packet: 0, ..SETTINGS });
+    let mut exchange = ReplyMatcher::new(Settings { replies_per_packet: 0, ..SETTINGS });
     send(&mut exchange, 3);
     assert_eq!(exchange.awaited(), 3);
     time_out(&mut exchange);
