@@ -23,7 +23,7 @@ pub fn raise_descriptor_limit() {
 }
 
 /// An error's text with what to do about it, where it is that too many descriptors are open.
-pub fn explained(error: impl std::fmt::Display) -> String {
+pub fn explain_descriptor_limit(error: impl std::fmt::Display) -> String {
     let text = error.to_string();
     let (per_process, per_system) =
         (io::Error::from_raw_os_error(libc::EMFILE), io::Error::from_raw_os_error(libc::ENFILE));
@@ -102,11 +102,11 @@ mod tests {
     #[test]
     fn too_many_descriptors_are_told_with_limit_and_remedy() {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        let text = explained(format!("cannot do it: {}", io::Error::from_raw_os_error(libc::EMFILE)));
+        let text = explain_descriptor_limit(format!("cannot do it: {}", io::Error::from_raw_os_error(libc::EMFILE)));
         for word in ["LimitNOFILE", "ulimit -Hn", &hard.to_string()] {
             assert!(text.contains(word), "no {word} in {text}");
         }
-        assert_eq!(explained("something else"), "something else");
+        assert_eq!(explain_descriptor_limit("something else"), "something else");
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl Heartbeats {
             last_success_ns: None,
             last_error: None,
         }));
-        let task = tokio::spawn(beat(self.reflectors.clone(), heartbeat, status.clone())).abort_handle();
+        let task = tokio::spawn(send_heartbeats(self.reflectors.clone(), heartbeat, status.clone())).abort_handle();
         targets.push(Target { status, task });
         Ok(())
     }
@@ -233,7 +233,7 @@ fn configured(targets: &[Target]) -> Vec<Heartbeat> {
 }
 
 /// Sends forever. A target that can't be reached is tried again at its next time.
-async fn beat(reflectors: Arc<[ReflectorHandle]>, heartbeat: Heartbeat, status: Arc<Mutex<Status>>) {
+async fn send_heartbeats(reflectors: Arc<[ReflectorHandle]>, heartbeat: Heartbeat, status: Arc<Mutex<Status>>) {
     let Heartbeat { target, interval } = heartbeat;
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

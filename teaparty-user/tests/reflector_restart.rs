@@ -85,7 +85,7 @@ impl Traffic {
         let to: SocketAddr = format!("{V4}:862").parse().unwrap();
         let mut packet = [0u8; 44];
         packet[4..14].copy_from_slice(&[0xeb, 0xbd, 0x17, 0x88, 0x45, 0x75, 0xe9, 0x3f, 0x8a, 0x05]);
-        let (mut outgoing, mut incoming) = (SendBatch::with_trains(), ReceiveBatch::new(64, 64));
+        let (mut outgoing, mut incoming) = (SendBatch::with_gso(), ReceiveBatch::new(64, 64));
         let (mut tally, mut received, mut given_up) = (Tally::default(), 0, 0);
         let start = Instant::now();
         let mut last = start;

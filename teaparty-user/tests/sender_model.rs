@@ -108,7 +108,7 @@ impl Process {
     }
 
     fn settled(&mut self, settlement: teaparty_user::sender::matcher::ResolvedPacket) {
-        let reaction = self.session.settled(settlement, true);
+        let reaction = self.session.outcome_of(settlement, true);
         self.restarts_told += u64::from(reaction.notice.is_some());
         self.line(reaction.loss);
     }

@@ -130,15 +130,15 @@ impl Listener {
         loop {
             tokio::select! {
                 change = self.changes.recv() => {
-                    return told(change.map(|event| message(&event)));
+                    return received(change.map(|event| message(&event)));
                 }
                 seen = self.seen.recv() => {
-                    return told(seen.map(|seen| seen_message(&seen)));
+                    return received(seen.map(|seen| seen_message(&seen)));
                 }
                 _ = self.ticks.tick() => {
                     // Where the maps can't be looked at in time, the next tick reports the backlog.
-                    let Ok(counters) = self.app.look(|reflector| reflector.counters()).await else { continue };
-                    let counters = self.untold(counters);
+                    let Ok(counters) = self.app.query(|reflector| reflector.counters()).await else { continue };
+                    let counters = self.unreported(counters);
                     if !counters.is_empty() {
                         return Some((json("counters", &CountersEvent { counters }), true));
                     }
@@ -148,7 +148,7 @@ impl Listener {
     }
 
     /// Those of the counters that the client does not know yet.
-    fn untold(&mut self, counters: Vec<Count>) -> Vec<Count> {
+    fn unreported(&mut self, counters: Vec<Count>) -> Vec<Count> {
         let told = &mut self.told;
         let is_new = |count: &Count| {
             let key = (count.interface.clone(), count.path.label(), count.reason);
@@ -159,7 +159,7 @@ impl Listener {
 }
 
 /// A message and whether there are more; `None` at the end of what it comes from.
-fn told(message: Result<Message, RecvError>) -> Option<(Message, bool)> {
+fn received(message: Result<Message, RecvError>) -> Option<(Message, bool)> {
     match message {
         Ok(message) => Some((message, true)),
         Err(RecvError::Lagged(missed)) => Some((json("dropped", &DroppedEvent { missed }), false)),

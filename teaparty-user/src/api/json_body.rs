@@ -15,7 +15,7 @@ use super::error::ApiError;
 /// Most octets of a body.
 pub const MAX_BODY: usize = 256 << 10;
 /// Most time for a body to arrive.
-const PATIENCE: Duration = Duration::from_secs(5);
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The members of a JSON object that nobody has asked for yet.
 pub struct Fields(Map<String, Value>);
@@ -45,7 +45,7 @@ impl<S: Send + Sync> FromRequest<S> for AnyType {
         if stated.is_some_and(|length: u64| length > MAX_BODY as u64) {
             return Err(ApiError::too_large(MAX_BODY));
         }
-        let body = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state));
+        let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state));
         let body = body.await.map_err(|_| ApiError::slow_body())?.map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(MAX_BODY),
             _ => ApiError::malformed("the body broke off", "send as many octets as Content-Length says"),

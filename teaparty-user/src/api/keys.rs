@@ -177,7 +177,7 @@ async fn change(
     tlv: KeyChange,
 ) -> Result<Response, ApiError> {
     let condition = Condition::read(headers)?;
-    app.look(move |reflector| {
+    app.query(move |reflector| {
         reflector.change(id, SessionChange::Keys, |present| {
             let present = present.ok_or(SessionError::Unknown)?;
             if !condition.holds(Some(&Tag::of_session(Some(present)))) {

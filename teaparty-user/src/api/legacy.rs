@@ -85,7 +85,7 @@ pub async fn heartbeats(State(app): State<AppState>) -> Json<Vec<NamesakeHeartbe
     responses((status = 200, description = "All sessions", body = Vec<NamesakeSession>))
 )]
 pub async fn sessions(State(app): State<AppState>) -> Result<Json<Vec<NamesakeSession>>, ApiError> {
-    let all = app.look(|reflector| reflector.sessions().iter().map(session).collect());
+    let all = app.query(|reflector| reflector.sessions().iter().map(session).collect());
     all.await.map(Json)
 }
 
@@ -137,7 +137,7 @@ pub async fn create(State(app): State<AppState>, body: AnyType) -> Result<Json<M
     let keys = SessionKeys { base: key.into_iter().collect(), tlv: Vec::new() };
     let spec = SessionSpec { keys, bit_error_pattern, ..SessionSpec::new(id) };
     check(&app, &spec, ["src_ip", "dst_ip", "dst_port"])?;
-    match app.look(move |reflector| reflector.create(&spec)).await?.map_err(ApiError::from) {
+    match app.query(move |reflector| reflector.create(&spec)).await?.map_err(ApiError::from) {
         Ok(()) => Ok(Json(posted)),
         // So its documentation says.
         Err(error) if error.status() == StatusCode::CONFLICT => {

@@ -119,7 +119,7 @@ pub async fn list(
         return stream(app, query, after).await;
     }
     let snapshots = app.snapshots.clone();
-    let page = app.look(move |reflector| {
+    let page = app.query(move |reflector| {
         let all = if after.is_some() { snapshots.recent(reflector) } else { snapshots.fresh(reflector) };
         page(reflector, &all, &query, after)
     });
@@ -171,7 +171,7 @@ fn view(reflector: &ReflectorHandle, group: &[SessionStatus]) -> Option<SessionV
 async fn stream(app: AppState, query: ListQuery, after: Option<Order>) -> Result<Response, ApiError> {
     let place = app.streams.clone().try_acquire_owned().map_err(|_| ApiError::too_many_streams())?;
     let snapshots = app.snapshots.clone();
-    let lines = app.look(move |reflector| {
+    let lines = app.query(move |reflector| {
         let all = snapshots.recent(reflector);
         let found = found(&all, &query).into_iter().filter(|at| is_behind(&all[at.start], after));
         let left: Vec<_> = found.take(query.limit.unwrap_or(usize::MAX)).collect();

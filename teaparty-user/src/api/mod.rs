@@ -64,9 +64,9 @@ const ROOT: &str = "/api/v1";
 const RESOURCES: &str =
     "the real API is under /api/v1: sessions, reflector, heartbeats; besides /livez, /readyz, /metrics";
 /// Most time for a query of the reflector, waiting for others included.
-const PATIENCE: Duration = Duration::from_secs(20);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Looks at the reflector at a time: each may walk all sessions.
-const LOOKS: usize = 2;
+const MAX_QUERIES: usize = 2;
 /// Streams of events at a time.
 const STREAMS: usize = 16;
 
@@ -105,7 +105,7 @@ struct Documents {
 impl AppState {
     /// The state of an API for this reflector.
     pub fn new(reflector: ReflectorHandle, heartbeats: Heartbeats, token: Option<Token>) -> Self {
-        let [looks, streams] = [LOOKS, STREAMS].map(|count| Arc::new(Semaphore::new(count)));
+        let [looks, streams] = [MAX_QUERIES, STREAMS].map(|count| Arc::new(Semaphore::new(count)));
         let reflectors = [reflector.clone()].into();
         Self {
             reflector,
@@ -163,7 +163,7 @@ impl AppState {
     /// Does something with the reflector on a thread that may wait for maps and locks.
     ///
     /// The error is for when it takes too long, or for a bug.
-    pub async fn look<T: Send + 'static>(
+    pub async fn query<T: Send + 'static>(
         &self,
         with: impl FnOnce(&ReflectorHandle) -> T + Send + 'static,
     ) -> Result<T, ApiError> {
@@ -177,7 +177,7 @@ impl AppState {
             };
             tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)
         };
-        tokio::time::timeout(PATIENCE, look).await.map_err(|_| ApiError::busy())?
+        tokio::time::timeout(QUERY_TIMEOUT, look).await.map_err(|_| ApiError::busy())?
     }
 }
 
@@ -185,15 +185,15 @@ impl AppState {
 ///
 /// The routes are each reflector's under `/api/v1/reflectors/NAME`, and the first one's under `/api/v1` too.
 pub fn router(state: AppState) -> Router {
-    let v1 = own()
+    let v1 = v1_routes()
         .routes(routes!(reflector::all))
         .routes(routes!(reload::reload))
         .routes(routes!(reflector::heartbeats, reflector::add_heartbeat))
         .routes(routes!(reflector::remove_heartbeat))
         .routes(routes!(openapi::get));
     let each: Vec<AppState> = state.named().map(|reflector| state.narrowed(reflector)).collect();
-    let own_api = own().split_for_parts().1;
-    let own = || own().split_for_parts().0;
+    let own_api = v1_routes().split_for_parts().1;
+    let own = || v1_routes().split_for_parts().0;
     let each = each
         .into_iter()
         .fold(Router::new(), |all, narrowed| all.nest(&narrowed.root.clone(), own().with_state(narrowed)));
@@ -231,7 +231,7 @@ fn namesake_lists() -> OpenApiRouter<AppState> {
 }
 
 /// Returns the routes of one reflector.
-fn own() -> OpenApiRouter<AppState> {
+fn v1_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list::list, sessions::create))
         .routes(routes!(sessions::get, sessions::put, sessions::delete))
@@ -254,6 +254,6 @@ async fn metrics_text(State(app): State<AppState>) -> Result<Response, ApiError>
     let heartbeats = app.heartbeats.list();
     let reflectors = app.reflectors.clone();
     let series = app.session_series;
-    let text = app.look(move |_| metrics::text(&reflectors, heartbeats, series)).await?.map_err(ApiError::internal)?;
+    let text = app.query(move |_| metrics::text(&reflectors, heartbeats, series)).await?.map_err(ApiError::internal)?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }

@@ -40,7 +40,7 @@ pub struct ReflectorView {
     responses((status = 200, description = "The state", body = ReflectorView))
 )]
 pub async fn get(State(app): State<AppState>) -> Result<Json<ReflectorView>, ApiError> {
-    let view = app.look(|reflector| {
+    let view = app.query(|reflector| {
         let interfaces = reflector.interfaces();
         ReflectorView {
             version: env!("CARGO_PKG_VERSION"),
@@ -81,7 +81,7 @@ pub struct Listed {
 )]
 pub async fn all(State(app): State<AppState>) -> Result<Json<Vec<Listed>>, ApiError> {
     let reflectors = app.reflectors.clone();
-    let list = app.look(move |_| {
+    let list = app.query(move |_| {
         let listed = reflectors.iter().map(|reflector| {
             let (name, interfaces) = (reflector.name(), reflector.interfaces());
             Listed { path: format!("{ROOT}/reflectors/{name}"), name, state: state(&interfaces), interfaces }
@@ -115,7 +115,7 @@ pub async fn live() -> &'static str {
 )]
 pub async fn ready(State(app): State<AppState>) -> Result<(StatusCode, String), ApiError> {
     let reflectors = app.reflectors.clone();
-    let look = app.look(move |_| reflectors.iter().flat_map(|reflector| reflector.interfaces()).collect::<Vec<_>>());
+    let look = app.query(move |_| reflectors.iter().flat_map(|reflector| reflector.interfaces()).collect::<Vec<_>>());
     let interfaces = look.await?;
     let away: Vec<String> = interfaces.into_iter().filter(|i| !i.is_present).map(|i| i.name).collect();
     Ok(if away.is_empty() {

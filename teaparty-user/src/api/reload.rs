@@ -13,7 +13,7 @@ use crate::files::limit::LimitError;
 use crate::reflector::handle::ReconfigureError;
 
 /// Most time for reading the files with configuration and keys; parsing them may take longer.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+pub const RELOAD_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A setting: of the reflector of this name, or of the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -47,7 +47,7 @@ pub enum ReloadError {
     /// The files take too long.
     #[error(
         "configuration and keys were not read within {} s; a file system does not answer, or a descriptor gives nothing",
-        PATIENCE.as_secs()
+        RELOAD_TIMEOUT.as_secs()
     )]
     Slow,
     /// There is no thread to read them.
@@ -90,7 +90,7 @@ pub async fn reload(State(app): State<AppState>) -> Result<Json<Report>, ApiErro
     let Some(reloader) = app.reloader.clone() else {
         return Err(ApiError::conflict("nothing here was configured by a file", "start with --config FILE"));
     };
-    let done = app.look(move |_| reloader.reload()).await?;
+    let done = app.query(move |_| reloader.reload()).await?;
     done.map(Json).map_err(|error| match error {
         ReloadError::Wrong(problems) => {
             ApiError::malformed(problems, "mend the file; teaparty config check FILE says the same")

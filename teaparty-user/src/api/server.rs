@@ -15,7 +15,7 @@ use super::connections::{Connections, NoPlace, Peer, Place};
 use super::listen::{Incoming, Listener};
 
 /// Most time for a connection to be idle, for the TLS handshake, or for the head of a request.
-const HEAD_PATIENCE: Duration = Duration::from_secs(5);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most time for a connection: a client that reads slowly shall not keep its place.
 const MAX_AGE: Duration = Duration::from_secs(300);
 /// Pause after the system could not accept a connection.
@@ -61,7 +61,7 @@ async fn serve_one(incoming: Incoming, router: Router, place: Place) {
 }
 
 async fn answer(incoming: Incoming, router: Router, place: &Place) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let stream = tokio::time::timeout(HEAD_PATIENCE, incoming.ready()).await??;
+    let stream = tokio::time::timeout(HEADER_TIMEOUT, incoming.ready()).await??;
     let connection = place.connection.clone();
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Body>| {
@@ -70,7 +70,7 @@ async fn answer(incoming: Incoming, router: Router, place: &Place) -> Result<(),
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_PATIENCE)
+        .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .await?;
     Ok(())

@@ -98,13 +98,13 @@ async fn watch(app: AppState, told: Sender<Seen>) {
         let began = Instant::now();
         // What the API did itself it has told of. What it did during the look counts for the next one.
         let earlier = touched(&mut changes);
-        if let Ok(mut now) = app.look(|reflector| reflector.seen()).await {
+        if let Ok(mut now) = app.query(|reflector| reflector.seen()).await {
             let during = touched(&mut changes);
             if let Some(before) = &mut before {
                 forget(before, &earlier);
                 forget(before, &during);
                 forget(&mut now, &during);
-                tell(&app, before, &now, &told);
+                report_changes(&app, before, &now, &told);
             }
             before = Some(now);
         }
@@ -131,7 +131,7 @@ fn forget(set: &mut HashSet<SessionId, impl std::hash::BuildHasher>, ids: &[Sess
     }
 }
 
-fn tell<H: std::hash::BuildHasher>(
+fn report_changes<H: std::hash::BuildHasher>(
     app: &AppState,
     before: &HashSet<SessionId, H>,
     now: &HashSet<SessionId, H>,

@@ -43,7 +43,7 @@ pub async fn get(State(app): State<AppState>, PathId(id): PathId) -> Result<Resp
 /// A session and its entity tag.
 async fn show(app: &AppState, id: SessionId) -> Result<Response, ApiError> {
     let (group, provisioned) =
-        app.look(move |reflector| (reflector.session(id), reflector.provisioned(id).ok())).await?;
+        app.query(move |reflector| (reflector.session(id), reflector.provisioned(id).ok())).await?;
     let view = SessionView::new(&group?, provisioned.as_ref());
     let view = view.ok_or(SessionError::Unknown)?;
     Ok((Tag::of_session(provisioned.as_ref()).header(), Json(view)).into_response())
@@ -71,7 +71,7 @@ pub async fn create(State(app): State<AppState>, mut fields: Fields) -> Result<R
     fields.finish()?;
     check(&app, &spec, ["source", "destination", "destination_port"])?;
     let id = spec.id;
-    app.look(move |reflector| reflector.create(&spec)).await??;
+    app.query(move |reflector| reflector.create(&spec)).await??;
     created(&app, show(&app, id).await?, id)
 }
 
@@ -117,7 +117,7 @@ pub async fn put(
     fields.finish()?;
     check(&app, &spec, ["source", "destination", "destination_port"])?;
     let is_new = app
-        .look(move |reflector| {
+        .query(move |reflector| {
             let is_new = reflector.provisioned(id).is_err();
             let what = if is_new { SessionChange::Created } else { SessionChange::Replaced };
             let changed = reflector.change(id, what, |present| {
@@ -147,7 +147,7 @@ pub async fn delete(
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
     let may = permission(&headers)?;
-    app.look(move |reflector| reflector.delete_if(id, may)).await??;
+    app.query(move |reflector| reflector.delete_if(id, may)).await??;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -167,7 +167,7 @@ pub async fn delete(
 )]
 pub async fn reset(State(app): State<AppState>, PathId(id): PathId, headers: HeaderMap) -> Result<Response, ApiError> {
     let may = permission(&headers)?;
-    app.look(move |reflector| reflector.reset(id, may)).await??;
+    app.query(move |reflector| reflector.reset(id, may)).await??;
     // One that packets made may be over by now; it was reset all the same.
     show(&app, id).await
 }

@@ -165,7 +165,7 @@ impl Group {
     ) -> Result<Response, ApiError> {
         let condition = Condition::read(headers)?;
         let wanted = fields.into_members();
-        app.look(move |reflector| {
+        app.query(move |reflector| {
             for _ in 0..ATTEMPTS {
                 let base = reflector.config();
                 if !condition.holds(Some(&self.view(&base.settings)?.1)) {

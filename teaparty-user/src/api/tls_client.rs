@@ -70,7 +70,7 @@ pub fn bearer(path: &Path) -> Result<HeaderValue, String> {
 }
 
 /// An error of a handshake with what to do about it, where that is not plain. `setting` is as for [`trust`].
-pub fn explained(error: io::Error, setting: &str) -> io::Error {
+pub fn explain_tls_error(error: io::Error, setting: &str) -> io::Error {
     let Some(cause) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else { return error };
     let remedy = match cause {
         Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {

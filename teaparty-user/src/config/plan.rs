@@ -74,27 +74,27 @@ impl ReflectorPlan {
 
 impl Plan {
     /// Reads the file, if there is one, and puts together what is to be done. Reads all keys.
-    pub fn read(asked: &CliInput, loader: &KeyLoader) -> Result<Self, Problems> {
-        let file = asked.file.as_deref().map(name_of);
-        let text = match &asked.file {
+    pub fn read(input: &CliInput, loader: &KeyLoader) -> Result<Self, Problems> {
+        let file = input.file.as_deref().map(name_of);
+        let text = match &input.file {
             None => String::new(),
             Some(path) => text_of(path).map_err(|what| Problems {
                 file: file.clone(),
                 list: vec![Problem { place: None, key: String::new(), what }],
             })?,
         };
-        Self::of(&text, asked, loader).map_err(|list| Problems { file, list })
+        Self::of(&text, input, loader).map_err(|list| Problems { file, list })
     }
 
     /// Returns the same for a text.
-    pub fn of(text: &str, asked: &CliInput, loader: &KeyLoader) -> Result<Self, Vec<Problem>> {
+    pub fn of(text: &str, input: &CliInput, loader: &KeyLoader) -> Result<Self, Vec<Problem>> {
         let (mut document, table) = Document::parse(text, Kind::Reflector);
-        let (service, access) = service(&mut document, &table, asked);
+        let (service, access) = service(&mut document, &table, input);
         let layers = layers(&mut document, table);
         let mut plan = Self { service, access, reflectors: Vec::new() };
         let mut sources = Vec::new();
         for layer in layers {
-            if let Some(planned) = planned(&mut document, &layer, asked, loader) {
+            if let Some(planned) = planned(&mut document, &layer, input, loader) {
                 plan.reflectors.push(planned);
                 sources.push(layer);
             }
@@ -170,16 +170,16 @@ fn names_of(names: &HashMap<String, usize>, at: usize) -> String {
 }
 
 /// The settings of the process, checked as far as there are any, and what their files say of who may use the API.
-fn service<'a>(document: &mut Document<'a>, table: &Table<'a>, asked: &CliInput) -> (Service, Access) {
+fn service<'a>(document: &mut Document<'a>, table: &Table<'a>, input: &CliInput) -> (Service, Access) {
     let mut service: Service = document.fitting(table);
-    if let Err(error) = asked.service.over(&mut service) {
+    if let Err(error) = input.service.over(&mut service) {
         document.problems.push(typed_wrong(&error));
         return (service, Access::default());
     }
     let access = try_each(
         service.clone(),
         |service| service.check().map_err(|error| (error.field, error)),
-        |field, error| document.refused(table, asked.service.has(field), error),
+        |field, error| document.refused(table, input.service.has(field), error),
     );
     (service, access.unwrap_or_default())
 }
@@ -224,7 +224,7 @@ fn layers<'a>(document: &mut Document<'a>, root: Table<'a>) -> Vec<Table<'a>> {
 fn planned<'a>(
     document: &mut Document<'a>,
     layer: &Table<'a>,
-    asked: &CliInput,
+    input: &CliInput,
     loader: &KeyLoader,
 ) -> Option<ReflectorPlan> {
     let before = document.problems.len();
@@ -249,27 +249,27 @@ fn planned<'a>(
         rest.members = others.map(|(name, value)| (name.clone(), value.clone())).collect();
     }
     let mut settings: Settings = document.fitting(&rest);
-    if let Err(error) = asked.settings.over(&mut settings) {
+    if let Err(error) = input.settings.over(&mut settings) {
         document.problems.push(typed_wrong(&error));
         return None;
     }
-    if asked.ptp {
+    if input.ptp {
         settings.timestamp_format = Format::Ptp;
     }
     let ports = settings.port.clone();
-    if written.is_empty() || asked.settings.has("session") {
+    if written.is_empty() || input.settings.has("session") {
         written = settings.session.iter().cloned().map(Some).collect();
     }
     let config = try_each(
         settings,
         |settings| Config::load(settings.clone(), loader).map_err(|error| (error.field, error)),
-        |field, error| document.refused(layer, asked.settings.has(field), error),
+        |field, error| document.refused(layer, input.settings.has(field), error),
     );
     let mut sessions: Vec<SessionSpec> = Vec::new();
     let mut ids = HashSet::new();
     for (at, session) in written.iter().enumerate() {
         let Some(session) = session else { continue };
-        let table = if asked.settings.has("session") { None } else { session_table(layer, at) };
+        let table = if input.settings.has("session") { None } else { session_table(layer, at) };
         let mut wrong = |field: &str, what: String| match &table {
             Some(table) => document.wrong_in(table, field, what),
             None => document.wrong_in(layer, "session", format!("{field}: {what}")),

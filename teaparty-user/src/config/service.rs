@@ -78,7 +78,7 @@ pub struct Service {
     /// The listening address, and the access rules.
     #[command(flatten)]
     #[serde(flatten)]
-    pub reach: ApiSettings,
+    pub api_settings: ApiSettings,
     /// Clients that may change things over the API: `owner` is clients with the token or on the Unix socket, and over
     /// loopback without a token root and the user that runs the reflector
     #[arg(long, value_name = "any|owner|none", default_value = "owner")]
@@ -103,7 +103,7 @@ pub struct Service {
 impl Service {
     /// Checks the settings before anything is opened, and reads the files that say who may use the API.
     pub fn check(&self) -> Result<Access, ConfigError> {
-        let access = self.reach.check()?;
+        let access = self.api_settings.check()?;
         let mut targets = HashSet::new();
         match self.heartbeat.iter().find(|heartbeat| !targets.insert(heartbeat.target)) {
             Some(twice) => Err(ConfigError {

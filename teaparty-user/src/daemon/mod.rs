@@ -72,9 +72,9 @@ async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit>
     let ending = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
     tokio::spawn(limit_end(ending));
     // Before anything is attached: what can't be listened at shall not leave anything behind.
-    let listener = listen(plan.service.reach.api.as_ref(), &plan.access).await?;
+    let listener = listen(plan.service.api_settings.api.as_ref(), &plan.access).await?;
     let members = start(&plan.reflectors).map_err(|error| {
-        let text = hardening::explained(&error);
+        let text = hardening::explain_descriptor_limit(&error);
         if text == error.to_string() { error.into() } else { anyhow::anyhow!(text) }
     })?;
     let handles: Vec<ReflectorHandle> = members.iter().map(|member| member.handle.clone()).collect();
@@ -90,7 +90,7 @@ async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit>
     if let Some(listener) = listener {
         stdio::announce(&format!("  API         {listener}\n"));
         let (service, access) = (&plan.service, &plan.access);
-        let guard = Guard::new(access.token.clone(), service.api_writes, service.reach.hosts(access));
+        let guard = Guard::new(access.token.clone(), service.api_writes, service.api_settings.hosts(access));
         let state = AppState::new(handles[0].clone(), beats.clone(), access.token.clone())
             .with_guard(guard)
             .with_session_series(service.session_metrics as usize)

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use crate::api::credentials::{Access, TLS_CERT, TLS_KEY, TOKEN_FILE};
-use crate::api::reload::{Changed, PATIENCE, Reload, ReloadError, Report};
+use crate::api::reload::{Changed, RELOAD_TIMEOUT, Reload, ReloadError, Report};
 use crate::config::plan::{CliInput, Plan, is_standard_input};
 use crate::config::service::Service;
 use crate::config::toml_doc::keys;
@@ -53,7 +53,7 @@ impl Reloader {
     /// Reads configuration and keys, on a thread of its own: a file system may not answer, and must not keep us from ending.
     fn read(&self) -> Result<Plan, ReloadError> {
         let (asked, loader) = (self.asked.clone(), self.loader.clone());
-        let plan = self.reader.run(PATIENCE, move || Plan::read(&asked, &loader))?;
+        let plan = self.reader.run(RELOAD_TIMEOUT, move || Plan::read(&asked, &loader))?;
         plan.map_err(|problems| ReloadError::Wrong(problems.to_string()))
     }
 
@@ -83,9 +83,9 @@ impl Reloader {
         // Settings that need a restart are reported each time until then.
         last.heartbeat = new.heartbeat;
         for (key, last, new) in [
-            (TOKEN_FILE, &mut last.reach.api_token_file, new.reach.api_token_file),
-            (TLS_CERT, &mut last.reach.api_tls_cert, new.reach.api_tls_cert),
-            (TLS_KEY, &mut last.reach.api_tls_key, new.reach.api_tls_key),
+            (TOKEN_FILE, &mut last.api_settings.api_token_file, new.api_settings.api_token_file),
+            (TLS_CERT, &mut last.api_settings.api_tls_cert, new.api_settings.api_tls_cert),
+            (TLS_KEY, &mut last.api_settings.api_tls_key, new.api_settings.api_tls_key),
         ] {
             if self.access.is_kept(access, key) {
                 *last = new;

@@ -21,10 +21,10 @@ const DESCRIPTORS_EACH: u64 = 40;
 const DESCRIPTORS: u64 = 100;
 
 /// Checks the host, for a reflector on this many interfaces.
-pub(super) fn look(interfaces: usize) -> Vec<Finding> {
+pub(super) fn inspect(interfaces: usize) -> Vec<Finding> {
     let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let folder_state = pins::look();
+    let folder_state = pins::state();
     let missing = capabilities::missing();
     let is_inside = read("/proc/self/uid_map").is_some_and(|map| is_user_namespace(&map));
     let size = loader::object().map(|object| object.len());

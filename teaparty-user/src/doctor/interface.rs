@@ -14,7 +14,7 @@ use crate::reflector::pins;
 const ONE_BUFFER: u32 = 3498;
 
 /// Looks at all of it.
-pub(super) fn look(found: &Interface) -> Vec<Finding> {
+pub(super) fn inspect(found: &Interface) -> Vec<Finding> {
     let name = &found.name;
     let driver = ethtool::driver(name).ok();
     let features = xdp_features::of(found.index).ok().flatten();

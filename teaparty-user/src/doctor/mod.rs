@@ -73,10 +73,10 @@ impl Report {
     /// Fails only if the interfaces can't be listed: one that is named and not there is a finding.
     pub fn new(names: &[String]) -> Result<Self, InterfaceError> {
         let names = if names.is_empty() { all_up()? } else { names.to_vec() };
-        let mut findings = host::look(names.len());
+        let mut findings = host::inspect(names.len());
         for name in names {
             let of_one = match Interface::find(&name) {
-                Ok(found) => interface::look(&found),
+                Ok(found) => interface::inspect(&found),
                 Err(error) => vec![
                     Finding::new("presence", Verdict::Failure, error.to_string())
                         .remedy("name one that is there; a reflector answers on it as soon as it comes"),

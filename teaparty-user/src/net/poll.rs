@@ -35,14 +35,14 @@ fn poll(fds: &[&dyn AsFd], events: i16, timeout: Option<Duration>) -> io::Result
     }
 }
 
-/// Nanoseconds of a turn of [`ask_for_short_turns`]: the least that the kernel gives.
+/// Nanoseconds of a turn of [`set_short_time_slice`]: the least that the kernel gives.
 const TURN_NS: u64 = 100_000;
 
 /// Asks the scheduler to give this thread short turns and, in exchange, soon ones: on a processor that others use too,
 /// a thread that was woken waits some milliseconds for the end of another's turn, unless its own are shorter.
 ///
 /// Kernels before 6.12 take it and do nothing.
-pub fn ask_for_short_turns() -> io::Result<()> {
+pub fn set_short_time_slice() -> io::Result<()> {
     // SAFETY: all-zero is a valid `sched_attr`.
     let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
     let size = size_of::<libc::sched_attr>() as u32;
@@ -62,7 +62,7 @@ pub fn ask_for_short_turns() -> io::Result<()> {
 ///
 /// A thread that never sleeps then would take its processor from all others; the kernel gives them 5 % of it all the same,
 /// 50 ms at a time.
-pub fn go_before_others() -> io::Result<()> {
+pub fn set_realtime() -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: 1 };
     // SAFETY: the parameters outlive the call; 0 is the calling thread.
     let result =
@@ -70,13 +70,13 @@ pub fn go_before_others() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// An alarm clock on CLOCK_MONOTONIC that can be waited for together with sockets.
+/// A timer on CLOCK_MONOTONIC that can be waited for together with sockets.
 ///
-/// Unlike the timeout of [`wait`], which the kernel may stretch by a thousandth of its length, it rings on time.
+/// Unlike the timeout of [`wait`], which the kernel may stretch by a thousandth of its length, it expires on time.
 pub struct Timer(OwnedFd);
 
 impl Timer {
-    /// An alarm that is not set.
+    /// Returns a timer that is not set.
     pub fn new() -> io::Result<Self> {
         // SAFETY: takes no pointers; the descriptor is checked and then owned by us alone.
         let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) };
@@ -104,24 +104,24 @@ impl AsFd for Timer {
     }
 }
 
-/// Something to wait for that another thread rings.
+/// An event that one thread waits for and another one signals (`eventfd(2)`).
 pub struct WakeEvent(EventFd);
 
 impl WakeEvent {
-    /// A bell that nobody has rung.
+    /// Returns an event that is not signalled.
     pub fn new() -> io::Result<Self> {
         Ok(Self(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?))
     }
 
-    /// Makes it ready, until it is silenced.
-    pub fn ring(&self) {
-        // It can only fail when it has been rung 2^64 times.
+    /// Makes it readable until [`WakeEvent::clear`].
+    pub fn wake(&self) {
+        // It can only fail after 2^64 signals.
         let _ = self.0.write(1);
     }
 
-    /// To be called after waiting, and before looking for what it was rung about: so no ring is missed.
-    pub fn silence(&self) {
-        // Where nobody rang it, there is nothing to read.
+    /// Takes the signals back. Call it after waiting and before looking for the work, so that no signal is missed.
+    pub fn clear(&self) {
+        // Without a signal there is nothing to read.
         let _ = self.0.read();
     }
 }
@@ -151,7 +151,7 @@ mod tests {
         // Of a thread of its own, which nobody else uses afterwards.
         std::thread::spawn(move || {
             let before = standing();
-            ask_for_short_turns().unwrap();
+            set_short_time_slice().unwrap();
             assert_eq!(standing(), before);
         })
         .join()
@@ -160,15 +160,15 @@ mod tests {
 
     #[test]
     fn an_alarm_rings_at_its_moment_and_not_before() {
-        let alarm = Timer::new().unwrap();
-        assert!(!wait(&[&alarm], Some(Duration::ZERO)).unwrap());
+        let timer = Timer::new().unwrap();
+        assert!(!wait(&[&timer], Some(Duration::ZERO)).unwrap());
         let at = SystemClock.monotonic_ns() + 3_000_000;
-        alarm.set(at).unwrap();
-        assert!(wait(&[&alarm], Some(Duration::from_secs(5))).unwrap());
+        timer.set(at).unwrap();
+        assert!(wait(&[&timer], Some(Duration::from_secs(5))).unwrap());
         assert!(SystemClock.monotonic_ns() >= at);
-        alarm.set(SystemClock.monotonic_ns() + 3_600_000_000_000).unwrap();
-        assert!(!wait(&[&alarm], Some(Duration::ZERO)).unwrap());
-        alarm.set(0).unwrap();
-        assert!(wait(&[&alarm], Some(Duration::from_secs(5))).unwrap());
+        timer.set(SystemClock.monotonic_ns() + 3_600_000_000_000).unwrap();
+        assert!(!wait(&[&timer], Some(Duration::ZERO)).unwrap());
+        timer.set(0).unwrap();
+        assert!(wait(&[&timer], Some(Duration::from_secs(5))).unwrap());
     }
 }

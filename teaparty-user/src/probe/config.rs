@@ -81,7 +81,7 @@ pub struct Typed {
 /// The configuration of a probe.
 pub struct Config {
     /// The address of the metrics, and the access rules.
-    pub reach: ApiSettings,
+    pub api_settings: ApiSettings,
     /// Token and TLS that this names.
     pub access: Access,
     /// The targets that the file names.
@@ -130,7 +130,7 @@ impl<'a> Reader<'a, '_> {
         let mut known = [measured.clone(), reach_keys, keys::<Series>()].concat();
         known.extend([TARGET, FILE_SD, HTTP_SD, SLA].map(String::from));
         self.document.unknown_keys(&table, &known, &[]);
-        let reach: Option<ApiSettings> = self.document.settings(&table);
+        let api_settings: Option<ApiSettings> = self.document.settings(&table);
         let agreement = match table.get(SLA).cloned() {
             None => Some(SlaConfig::default()),
             Some(value) => self.agreement(&value),
@@ -156,9 +156,9 @@ impl<'a> Reader<'a, '_> {
             self.document.wrong_in(&table, TARGET, what);
         }
         self.claim(&table, &targets);
-        let reach = reach?;
-        let access = self.access(&table, &reach)?;
-        Some(Config { reach, access, targets, sources, agreement: agreement?, series: series? })
+        let api_settings = api_settings?;
+        let access = self.access(&table, &api_settings)?;
+        Some(Config { api_settings, access, targets, sources, agreement: agreement?, series: series? })
     }
 
     fn agreement(&mut self, value: &Spanned<DeValue<'a>>) -> Option<SlaConfig> {
@@ -178,8 +178,8 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Reads the access rules. They are the same as for the reflector's API.
-    fn access(&mut self, table: &Table<'a>, reach: &ApiSettings) -> Option<Access> {
-        match reach.check() {
+    fn access(&mut self, table: &Table<'a>, api_settings: &ApiSettings) -> Option<Access> {
+        match api_settings.check() {
             Ok(access) => Some(access),
             Err(error) => {
                 self.document.refused(table, false, error);

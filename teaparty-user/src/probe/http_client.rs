@@ -17,10 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::api::tls_client::{bearer, explained, server_name, trust};
+use crate::api::tls_client::{bearer, explain_tls_error, server_name, trust};
 
 /// Time for all of it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Octets of a document at most.
 pub const MAX_DOCUMENT: usize = 4 << 20;
 
@@ -112,8 +112,8 @@ impl Address {
 
 /// The document's text; the error says what went wrong.
 pub async fn fetch(address: &Address, refresh: Duration) -> Result<String, String> {
-    let fetched = tokio::time::timeout(PATIENCE, get(address, refresh)).await;
-    fetched.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
+    let fetched = tokio::time::timeout(FETCH_TIMEOUT, get(address, refresh)).await;
+    fetched.map_err(|_| format!("no answer within {} s", FETCH_TIMEOUT.as_secs()))?
 }
 
 async fn get(address: &Address, refresh: Duration) -> Result<String, String> {
@@ -136,7 +136,7 @@ async fn get(address: &Address, refresh: Duration) -> Result<String, String> {
         None => exchange(stream, request).await,
         Some((config, name)) => {
             let stream = TlsConnector::from(config.clone()).connect(name.clone(), stream).await;
-            let stream = stream.map_err(|error| format!("no TLS: {}", explained(error, CA_FILE)))?;
+            let stream = stream.map_err(|error| format!("no TLS: {}", explain_tls_error(error, CA_FILE)))?;
             exchange(stream, request).await
         }
     }

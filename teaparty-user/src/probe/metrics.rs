@@ -71,16 +71,16 @@ impl Form {
 }
 
 /// All metrics at this moment.
-pub fn encode(board: &Arc<TargetRegistry>, form: Form) -> Result<Vec<u8>, String> {
-    let mut registry = Registry::with_prefix("teaparty");
-    registry.register_collector(Box::new(TargetCollector(board.clone())));
+pub fn encode(registry: &Arc<TargetRegistry>, form: Form) -> Result<Vec<u8>, String> {
+    let mut prometheus = Registry::with_prefix("teaparty");
+    prometheus.register_collector(Box::new(TargetCollector(registry.clone())));
     match form {
         Form::Text => {
             let mut open_metrics = String::new();
-            text::encode(&mut open_metrics, &registry).map_err(|error| error.to_string())?;
+            text::encode(&mut open_metrics, &prometheus).map_err(|error| error.to_string())?;
             Ok(to_prometheus(&open_metrics).into_bytes())
         }
-        Form::Protobuf => prometheus_protobuf::encode_to_vec(&registry).map_err(|error| error.to_string()),
+        Form::Protobuf => prometheus_protobuf::encode_to_vec(&prometheus).map_err(|error| error.to_string()),
     }
 }
 
@@ -115,8 +115,8 @@ struct TargetSample {
 
 impl Collector for TargetCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let Self(board) = self;
-        let watched = board.watched();
+        let Self(registry) = self;
+        let watched = registry.watched();
         let now = SystemClock.realtime_ns();
         let ones = watched.iter().map(|watched| {
             let state = watched.state().clone();
@@ -131,7 +131,7 @@ impl Collector for TargetCollector {
         jitter(&mut encoder, &watched, now)?;
         gauges(&mut encoder, &ones)?;
         service_level(&mut encoder, &ones)?;
-        sources(&mut encoder, board)?;
+        sources(&mut encoder, registry)?;
         metrics::host(&mut encoder, &Process::read(), &SystemClock.state())
     }
 }
@@ -338,8 +338,8 @@ fn service_level(encoder: &mut DescriptorEncoder<'_>, ones: &[TargetSample]) -> 
     ones.iter().try_for_each(|one| ConstCounter::new(count(&one.state)).encode(family.encode_family(&one.labels)?))
 }
 
-fn sources(encoder: &mut DescriptorEncoder<'_>, board: &TargetRegistry) -> fmt::Result {
-    let sources = board.sources();
+fn sources(encoder: &mut DescriptorEncoder<'_>, registry: &TargetRegistry) -> fmt::Result {
+    let sources = registry.sources();
     let labels = |source: &SourceStatus| vec![("source".to_owned(), source.origin.clone())];
     let mut family =
         encoder.encode_descriptor("probe_source_targets", "Targets of a source.", None, MetricType::Gauge)?;
@@ -353,13 +353,13 @@ fn sources(encoder: &mut DescriptorEncoder<'_>, board: &TargetRegistry) -> fmt::
     }
     let help = "Reloads of the probe's file by their result.";
     let mut family = encoder.encode_descriptor("probe_reloads", help, None, MetricType::Counter)?;
-    for (result, count) in ["ok", "refused"].into_iter().zip(&board.reloads) {
+    for (result, count) in ["ok", "refused"].into_iter().zip(&registry.reloads) {
         let labels = vec![("result".to_owned(), result.to_owned())];
         ConstCounter::new(count.load(Ordering::Relaxed)).encode(family.encode_family(&labels)?)?;
     }
     let help = "Targets that are left out: there twice, or too many.";
     let left_out = encoder.encode_descriptor("probe_left_out_targets", help, None, MetricType::Gauge)?;
-    ConstGauge::new(board.left_out.load(Ordering::Relaxed)).encode(left_out)
+    ConstGauge::new(registry.left_out.load(Ordering::Relaxed)).encode(left_out)
 }
 
 #[cfg(test)]

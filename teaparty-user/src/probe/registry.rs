@@ -96,8 +96,8 @@ pub fn labels(watched: &Watched) -> Value {
 }
 
 /// All targets as JSON.
-pub fn targets(board: &TargetRegistry) -> Value {
-    let all = board.watched();
+pub fn targets(registry: &TargetRegistry) -> Value {
+    let all = registry.watched();
     let targets = all.iter().map(|watched| {
         let mut value = labels(watched);
         let state = watched.state();
@@ -118,7 +118,7 @@ pub fn targets(board: &TargetRegistry) -> Value {
         value
     });
     let targets: Vec<Value> = targets.collect();
-    let sources = board.sources().into_iter().map(|source| {
+    let sources = registry.sources().into_iter().map(|source| {
         json!({
             "origin": source.origin, "targets": source.targets, "failures": source.failures, "problem": source.problem,
         })
@@ -152,8 +152,8 @@ struct Level {
 }
 
 /// Returns the service level of all targets.
-pub fn sla(board: &TargetRegistry, now_ns: u64) -> Levels {
-    let all = board.watched();
+pub fn sla(registry: &TargetRegistry, now_ns: u64) -> Levels {
+    let all = registry.watched();
     let targets = all.iter().map(|watched| {
         let state = watched.state();
         Level {

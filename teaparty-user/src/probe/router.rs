@@ -12,7 +12,7 @@ use crate::api::error::ApiError;
 use crate::api::guard::{self, Guard};
 
 /// The paths of a probe.
-pub(super) fn router(board: Arc<TargetRegistry>, guard: Guard) -> Router {
+pub(super) fn router(registry: Arc<TargetRegistry>, guard: Guard) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/api/v1/targets", get(targets))
@@ -23,5 +23,5 @@ pub(super) fn router(board: Arc<TargetRegistry>, guard: Guard) -> Router {
         .fallback(async || ApiError::no_such_path(RESOURCES))
         .method_not_allowed_fallback(async || ApiError::no_such_method())
         .layer(middleware::from_fn_with_state(guard, guard::admit))
-        .with_state(board)
+        .with_state(registry)
 }

@@ -20,7 +20,7 @@ use super::target_state::Watched;
 use crate::api::credentials::Access;
 use crate::api::guard::{Guard, Writes};
 use crate::api::listen::{Listener, Place};
-use crate::api::reload::{PATIENCE, ReloadError};
+use crate::api::reload::{RELOAD_TIMEOUT, ReloadError};
 use crate::api::server;
 use crate::clock::{Clock, SystemClock};
 use crate::config::plan::is_standard_input;
@@ -68,8 +68,8 @@ async fn follow(
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let place = config.reach.api.clone().unwrap_or(DEFAULT);
-    let board = Arc::new(TargetRegistry::default());
+    let place = config.api_settings.api.clone().unwrap_or(DEFAULT);
+    let registry = Arc::new(TargetRegistry::default());
     let access = config.access.clone();
     let listener = Listener::open(&place, access.token.as_ref()).await?;
     if let Some(listener) = listener {
@@ -79,11 +79,11 @@ async fn follow(
         }
         access.warn_of_exposure(Some(&listener));
         // Nothing here can be changed.
-        let guard = Guard::new(access.token.clone(), Writes::None, config.reach.hosts(&access));
-        tokio::spawn(server::serve(listener, router(board.clone(), guard)));
+        let guard = Guard::new(access.token.clone(), Writes::None, config.api_settings.hosts(&access));
+        tokio::spawn(server::serve(listener, router(registry.clone(), guard)));
     }
-    let started = (config.reach.clone(), config.series.clone());
-    let (mut supervisor, mut messages) = Supervisor::new(board.clone());
+    let started = (config.api_settings.clone(), config.series.clone());
+    let (mut supervisor, mut messages) = Supervisor::new(registry.clone());
     let is_file = !is_standard_input(&path);
     let mut stamp = stamp_of(&path);
     let reader = Arc::new(LimitedReader::default());
@@ -100,12 +100,12 @@ async fn follow(
             _ = hangup.recv() => true,
             _ = look.tick() => is_file && stamp_of(&path) != stamp,
             Some(message) = messages.recv() => {
-                supervisor.hear(message);
+                supervisor.handle(message);
                 false
             }
             _ = tick.tick() => {
                 systemd::alive();
-                advance(&board, &mut lines);
+                advance(&registry, &mut lines);
                 false
             }
         };
@@ -115,12 +115,12 @@ async fn follow(
             stamp = stamp_of(&path);
             // A long file may keep nobody from ending.
             let config = tokio::select! {
-                config = reload(&path, &loader, &reader, typed, &board) => config,
+                config = reload(&path, &loader, &reader, typed, &registry) => config,
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
             };
             if let Some(config) = config {
-                let mut restart = started.0.changed(&config.reach, |key| access.is_kept(&config.access, key));
+                let mut restart = started.0.changed(&config.api_settings, |key| access.is_kept(&config.access, key));
                 if config.series != started.1 {
                     restart.push("buckets".into());
                 }
@@ -134,7 +134,7 @@ async fn follow(
     }
     systemd::stopping();
     supervisor.end();
-    lines.finish(&board);
+    lines.finish(&registry);
     Ok(if lines.is_lost { Exit::Failure } else { Exit::Success })
 }
 
@@ -150,17 +150,17 @@ async fn reload(
     loader: &Arc<KeyLoader>,
     reader: &Arc<LimitedReader>,
     typed: Typed,
-    board: &TargetRegistry,
+    registry: &TargetRegistry,
 ) -> Option<Config> {
     let (path, loader, reader) = (path.to_owned(), loader.clone(), reader.clone());
-    let read = move || reader.run(PATIENCE, move || Config::read(&path, &loader, typed));
+    let read = move || reader.run(RELOAD_TIMEOUT, move || Config::read(&path, &loader, typed));
     let config = match tokio::task::spawn_blocking(read).await {
         Ok(Ok(Ok(config))) => Ok(config),
         Ok(Ok(Err(problems))) => Err(problems.to_string()),
         Ok(Err(error)) => Err(ReloadError::from(error).to_string()),
         Err(error) => Err(error.to_string()),
     };
-    board.count_reload(config.is_ok());
+    registry.count_reload(config.is_ok());
     match config {
         Ok(config) => {
             tracing::info!("the file was read again");
@@ -176,9 +176,9 @@ async fn reload(
     }
 }
 
-fn advance(board: &TargetRegistry, lines: &mut Lines) {
+fn advance(registry: &TargetRegistry, lines: &mut Lines) {
     let now = SystemClock.realtime_ns();
-    let watched = board.watched();
+    let watched = registry.watched();
     watched.iter().for_each(|watched| watched.advance(now));
     lines.write(&watched);
 }
@@ -212,8 +212,8 @@ impl Lines {
     }
 
     /// The periods that had only begun.
-    fn finish(&mut self, board: &TargetRegistry) {
-        let watched = board.watched();
+    fn finish(&mut self, registry: &TargetRegistry) {
+        let watched = registry.watched();
         self.write(&watched);
         if self.is_wanted {
             let now = SystemClock.realtime_ns();

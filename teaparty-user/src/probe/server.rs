@@ -45,8 +45,8 @@ pub async fn ready() -> &'static str {
     get, path = "/api/v1/targets", tag = "probe", operation_id = "targets",
     responses((status = 200, description = "All targets and sources", body = Value))
 )]
-pub async fn targets(State(board): State<Arc<TargetRegistry>>) -> Json<Value> {
-    Json(registry::targets(&board))
+pub async fn targets(State(registry): State<Arc<TargetRegistry>>) -> Json<Value> {
+    Json(registry::targets(&registry))
 }
 
 /// Shows the service level of each target: the period that goes on, and the last ones that ended, the latest first.
@@ -56,8 +56,8 @@ pub async fn targets(State(board): State<Arc<TargetRegistry>>) -> Json<Value> {
     get, path = "/api/v1/sla", tag = "probe", operation_id = "sla",
     responses((status = 200, description = "The service level of all targets", body = Levels))
 )]
-pub async fn sla(State(board): State<Arc<TargetRegistry>>) -> Response {
-    let work = move || registry::sla(&board, SystemClock.realtime_ns());
+pub async fn sla(State(registry): State<Arc<TargetRegistry>>) -> Response {
+    let work = move || registry::sla(&registry, SystemClock.realtime_ns());
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => Json(value).into_response(),
         Err(error) => ApiError::internal(error).into_response(),
@@ -69,10 +69,10 @@ pub async fn sla(State(board): State<Arc<TargetRegistry>>) -> Response {
     get, path = "/metrics", tag = "probe", operation_id = "metrics",
     responses((status = 200, description = "Prometheus's text format, or protobuf where that is preferred", body = String, content_type = "text/plain"))
 )]
-pub async fn metrics(State(board): State<Arc<TargetRegistry>>, headers: HeaderMap) -> Response {
+pub async fn metrics(State(registry): State<Arc<TargetRegistry>>, headers: HeaderMap) -> Response {
     let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let form = Form::accepted(&accept.join(","));
-    match tokio::task::spawn_blocking(move || metrics::encode(&board, form)).await {
+    match tokio::task::spawn_blocking(move || metrics::encode(&registry, form)).await {
         Ok(Ok(octets)) => ([(header::CONTENT_TYPE, form.content_type())], octets).into_response(),
         Ok(Err(error)) => ApiError::internal(error).into_response(),
         Err(error) => ApiError::internal(error).into_response(),

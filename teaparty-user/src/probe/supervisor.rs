@@ -51,7 +51,7 @@ type Identity = (String, BTreeMap<String, String>);
 
 /// The state of a probe.
 pub struct Supervisor {
-    board: Arc<TargetRegistry>,
+    registry: Arc<TargetRegistry>,
     agreement: Arc<SlaConfig>,
     /// Upper ends of the buckets of all histograms, as they were at the start.
     buckets: Option<Vec<f64>>,
@@ -77,11 +77,11 @@ pub enum Message {
 }
 
 impl Supervisor {
-    /// Nothing is wanted yet. What comes through the receiver is to be given to [`Self::hear`].
-    pub fn new(board: Arc<TargetRegistry>) -> (Self, Receiver<Message>) {
+    /// Nothing is wanted yet. What comes through the receiver is to be given to [`Self::handle`].
+    pub fn new(registry: Arc<TargetRegistry>) -> (Self, Receiver<Message>) {
         let (messages, receiver) = channel(BACKLOG);
         let supervisor = Self {
-            board,
+            registry,
             agreement: Arc::default(),
             buckets: None,
             of_file: Vec::new(),
@@ -116,7 +116,7 @@ impl Supervisor {
     fn set_sources(&mut self, sources: Vec<Source>) {
         self.generation += 1;
         let mut former: Vec<_> = self.sources.drain(..).zip(self.found.drain(..)).collect();
-        let statuses = self.board.sources();
+        let statuses = self.registry.sources();
         let mut status = Vec::new();
         let generation = self.generation;
         for source in sources {
@@ -139,7 +139,7 @@ impl Supervisor {
             self.found.push(found);
         }
         former.iter().for_each(|((_, task), _)| task.abort());
-        self.board.with_sources(|sources| *sources = status);
+        self.registry.with_sources(|sources| *sources = status);
     }
 
     fn follow(&self, at: usize, source: Source, generation: usize) -> JoinHandle<()> {
@@ -158,7 +158,7 @@ impl Supervisor {
     }
 
     /// Acts upon a message.
-    pub fn hear(&mut self, message: Message) {
+    pub fn handle(&mut self, message: Message) {
         match message {
             Message::Found(generation, found) if generation == self.generation => self.take_found(found),
             Message::Found(..) => {}
@@ -179,7 +179,7 @@ impl Supervisor {
             }
         }
         let count = kept.values().map(Vec::len).sum();
-        self.board.with_sources(|sources| sources[at].update(count, &problems));
+        self.registry.with_sources(|sources| sources[at].update(count, &problems));
         self.apply();
     }
 
@@ -199,7 +199,7 @@ impl Supervisor {
             order.push(identity.clone());
             wanted.insert(identity, one.clone());
         }
-        if self.board.left_out.swap(left_out, Ordering::Relaxed) != left_out && left_out > 0 {
+        if self.registry.left_out.swap(left_out, Ordering::Relaxed) != left_out && left_out > 0 {
             tracing::warn!(
                 count = left_out,
                 "targets are left out: they are there twice, or are more than the {MOST_TARGETS} that a probe measures"
@@ -239,7 +239,7 @@ impl Supervisor {
             }
         }
         let watched = order.iter().filter_map(|identity| Some(self.entries.get(identity)?.watched.clone()));
-        self.board.set_watched(watched.collect());
+        self.registry.set_watched(watched.collect());
         self.end_groups(false);
     }
 

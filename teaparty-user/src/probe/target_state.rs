@@ -86,7 +86,7 @@ struct Recent {
 
 impl Recent {
     /// Turns to the minute of `now_ns`, if that is a later one.
-    fn turn(&mut self, now_ns: u64) {
+    fn rotate(&mut self, now_ns: u64) {
         const MINUTE_NS: u64 = 60_000_000_000;
         let minute = now_ns / MINUTE_NS;
         if minute != self.minute {
@@ -238,7 +238,7 @@ impl Watched {
     /// Returns a quantile (0 to 1) of the delays of the last one to two minutes, in nanoseconds; `None` without any.
     pub fn recent_quantile(&self, direction: Direction, fraction: f64, now_ns: u64) -> Option<i64> {
         let mut recent = self.measured.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.turn(now_ns);
+        recent.rotate(now_ns);
         let mut both = recent.previous[direction as usize].clone();
         both.merge(&recent.current[direction as usize]);
         both.quantile(fraction)
@@ -247,7 +247,7 @@ impl Watched {
     /// Returns the jitter of the round trips of the last one to two minutes, in nanoseconds; `None` without a pair.
     pub fn recent_jitter(&self, now_ns: u64) -> Option<f64> {
         let mut recent = self.measured.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.turn(now_ns);
+        recent.rotate(now_ns);
         let mut both = recent.variation[0].clone();
         both.merge(&recent.variation[1]);
         both.jitter()
@@ -295,7 +295,7 @@ impl Watched {
         let sample = record.reply.as_ref().and_then(|reply| reply.sample.ok());
         if let (PacketOutcome::Answered(ReplyKind::Reply), Some(sample)) = (record.fate, sample) {
             let mut recent = self.measured.recent.lock().unwrap_or_else(PoisonError::into_inner);
-            recent.turn(now_ns);
+            recent.rotate(now_ns);
             for ((direction, _), histogram) in Direction::ALL.iter().zip(&self.measured.histograms) {
                 histogram.observe(direction.of(sample) as f64 / 1e9);
                 recent.current[*direction as usize].record(direction.of(sample));
@@ -474,11 +474,11 @@ mod tests {
     fn quantiles_are_of_the_last_minutes() {
         const MINUTE: u64 = 60_000_000_000;
         let mut recent = Recent::default();
-        recent.turn(5 * MINUTE);
+        recent.rotate(5 * MINUTE);
         recent.current[0].record(1_000);
-        recent.turn(6 * MINUTE);
+        recent.rotate(6 * MINUTE);
         assert_eq!((recent.previous[0].count(), recent.current[0].count()), (1, 0));
-        recent.turn(8 * MINUTE);
+        recent.rotate(8 * MINUTE);
         assert_eq!(recent.previous[0].count(), 0);
     }
 }

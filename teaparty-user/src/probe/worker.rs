@@ -22,9 +22,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Pause before sockets are opened again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Time after which the sockets are opened again if every packet was refused: the network may be another one.
-const PATIENCE: Duration = Duration::from_secs(10);
+const STUCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that it grows to.
-const MOST_PATIENCE: Duration = Duration::from_secs(160);
+const MAX_STUCK_TIMEOUT: Duration = Duration::from_secs(160);
 
 enum Command {
     Add(Arc<Watched>, SocketAddr),
@@ -55,7 +55,7 @@ impl Group {
             commands: receiver,
             stop: stop.clone(),
             roster: RefCell::default(),
-            patience: PATIENCE,
+            patience: STUCK_TIMEOUT,
         };
         let thread = std::thread::Builder::new().name("probe".into()).spawn(move || member.run());
         Ok(Self { profile, is_v6, count: 0, commands, stop, thread: thread.context("cannot start a thread")? })
@@ -181,8 +181,8 @@ impl Member {
             if began.elapsed() < PAUSE && !self.pause() {
                 return;
             }
-            if began.elapsed() > MOST_PATIENCE * 2 {
-                self.patience = PATIENCE;
+            if began.elapsed() > MAX_STUCK_TIMEOUT * 2 {
+                self.patience = STUCK_TIMEOUT;
                 told.clear();
             }
         }
@@ -209,13 +209,13 @@ impl Member {
         let interface = config.interface.as_deref().map(|name| Ok::<_, anyhow::Error>((name, index_of(name)?)));
         let interface = interface.transpose()?;
         self.roster.borrow_mut().restart();
-        let interest = Subscription { records: true, tallies: Some(LOOK), ..Subscription::default() };
+        let subscription = Subscription { records: true, tallies: Some(LOOK), ..Subscription::default() };
         let health = RefCell::new(Health::new(self.patience));
         let mut looked = Instant::now();
         let mut changes = || {
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
-                health.borrow_mut().look()?;
+                health.borrow_mut().check()?;
                 if let Some((name, index)) = interface
                     && index_of(name)? != index
                 {
@@ -245,7 +245,7 @@ impl Member {
                 let roster = self.roster.borrow();
                 if let Some(watched) = roster.places.get(target) {
                     watched.tally(*tally, SystemClock.realtime_ns());
-                    health.borrow_mut().note(tally.send_errors, tally.counts.received);
+                    health.borrow_mut().add(tally.send_errors, tally.counts.received);
                 }
             }
             Event::Notice { target, text } => {
@@ -257,10 +257,10 @@ impl Member {
             }
             Event::Snapshot(_) => {}
         };
-        let result = engine::run_for_ever(&config, &SystemClock, &self.stop, interest, &mut changes, &mut sink);
+        let result = engine::run_for_ever(&config, &SystemClock, &self.stop, subscription, &mut changes, &mut sink);
         let is_stuck = health.borrow().is_stuck;
         if is_stuck {
-            self.patience = (self.patience * 2).min(MOST_PATIENCE);
+            self.patience = (self.patience * 2).min(MAX_STUCK_TIMEOUT);
         }
         result
     }
@@ -286,13 +286,13 @@ impl Health {
     }
 
     /// Takes in the counts of one session.
-    fn note(&mut self, errors: u64, received: u64) {
+    fn add(&mut self, errors: u64, received: u64) {
         self.sum.0 += errors;
         self.sum.1 += received;
     }
 
     /// Judges the counts of all sessions since the last look.
-    fn look(&mut self) -> anyhow::Result<()> {
+    fn check(&mut self) -> anyhow::Result<()> {
         let (errors, received) = std::mem::take(&mut self.sum);
         if received > self.received {
             self.stuck_since = None;

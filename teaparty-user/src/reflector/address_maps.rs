@@ -72,23 +72,23 @@ impl AddressMaps {
     }
 
     /// Writes the addresses and VLANs of a version that is to hold, and says what there is no room for.
-    pub fn set(&mut self, view: &ConfigSnapshot) -> Result<(), MapsError> {
-        let book = &*view.book;
+    pub fn set(&mut self, snapshot: &ConfigSnapshot) -> Result<(), MapsError> {
+        let book = &*snapshot.book;
         let (wanted, addresses) = most_needed(book, self.room.addresses as usize);
         write(&mut self.addresses, &wanted).map_err(|source| MapsError { name: name::ADDRESSES, source })?;
         let mut vlans = entries(book);
         let surplus = vlans.len().saturating_sub(self.room.vlans as usize);
         vlans.truncate(self.room.vlans as usize);
         write(&mut self.vlans, &vlans).map_err(|source| MapsError { name: name::VLANS, source })?;
-        self.tell(LeftOut { vlans: surplus, ..addresses }, view);
+        self.warn_of_left_out(LeftOut { vlans: surplus, ..addresses }, snapshot);
         Ok(())
     }
 
-    fn tell(&mut self, left: LeftOut, view: &ConfigSnapshot) {
+    fn warn_of_left_out(&mut self, left: LeftOut, snapshot: &ConfigSnapshot) {
         if std::mem::replace(&mut self.told, left) == left {
             return;
         }
-        let (interface, room) = (&view.interface.name, self.room);
+        let (interface, room) = (&snapshot.interface.name, self.room);
         if left.answered > 0 {
             tracing::warn!(
                 %interface,

@@ -16,7 +16,7 @@ use teaparty_common::reflect::{PacketMeta, Reason};
 use super::burst_scheduler;
 use super::context::{EngineCounters, InterfaceContext, Notice};
 use super::frame_replies::{FrameReplyBatch, ReplyPorts};
-use super::reassembly::{Fragment, Limits, PATIENCE_NS, Reassembly};
+use super::reassembly::{Fragment, Limits, REASSEMBLY_TIMEOUT_NS, Reassembly};
 use super::slow_path;
 use super::snapshot::ConfigSnapshot;
 use super::udp::{BATCH, DropCounter, SEND_BATCH};
@@ -32,23 +32,24 @@ const MAX_FRAME: usize = 65_535 + 64;
 const TAG_AT: usize = 12;
 
 /// Answers until asked to stop, which `wake` becoming readable makes it notice.
-pub fn run(shared: &Arc<InterfaceContext>, frames: &FrameSocket, exits: &ReplyPorts, wake: &impl AsFd) {
+pub fn run(context: &Arc<InterfaceContext>, frames: &FrameSocket, ports: &ReplyPorts, wake: &impl AsFd) {
     let mut requests = ReceiveBatch::new(BATCH, MAX_FRAME);
-    let mut framed = FrameReplyBatch::new(shared, &shared.tally.socket, exits);
+    let mut framed = FrameReplyBatch::new(context, &context.counters.socket, ports);
     let mut frame = Vec::with_capacity(2048);
-    let mut losses = DropCounter::default();
+    let mut drops = DropCounter::default();
     let mut reassembly = Reassembly::default();
-    while !shared.is_stopping() {
+    while !context.is_stopping() {
         // Incomplete datagrams are counted even if no packet follows.
-        let patience = (!reassembly.is_empty()).then_some(Duration::from_nanos(PATIENCE_NS));
+        let patience = (!reassembly.is_empty()).then_some(Duration::from_nanos(REASSEMBLY_TIMEOUT_NS));
         let waited = wait(&[frames, wake], patience);
-        reassembly
-            .expire(SystemClock.monotonic_ns(), &mut |reason, packets| count(&shared.tally.socket, reason, packets));
+        reassembly.expire(SystemClock.monotonic_ns(), &mut |reason, packets| {
+            count(&context.counters.socket, reason, packets)
+        });
         if let Ok(false) = waited {
             continue;
         }
         if let Err(error) = waited {
-            shared.notify(Notice::Failed { what: format!("the link engine cannot wait for packets: {error}") });
+            context.notify(Notice::Failed { what: format!("the link engine cannot wait for packets: {error}") });
             return;
         }
         if let Err(error) = frames.receive(&mut requests) {
@@ -56,25 +57,29 @@ pub fn run(shared: &Arc<InterfaceContext>, frames: &FrameSocket, exits: &ReplyPo
             tracing::debug!(%error, "cannot receive frames");
             continue;
         }
-        let (view, clock) = (shared.view(), shared.clock());
+        let (snapshot, clock) = (context.snapshot(), context.clock());
         for request in requests.iter() {
             restore(&request, &mut frame);
-            let mut admitted = admit(shared, &view, &clock, &request, &mut frame);
+            let mut admitted = admit(context, &snapshot, &clock, &request, &mut frame);
             if matches!(admitted, Err(Reason::Fragment)) {
-                let Some(whole) = gather(&mut reassembly, &view, &frame, &shared.tally.socket) else { continue };
+                let Some(whole) = gather(&mut reassembly, &snapshot, &frame, &context.counters.socket) else {
+                    continue;
+                };
                 frame = whole;
-                admitted = admit(shared, &view, &clock, &request, &mut frame);
+                admitted = admit(context, &snapshot, &clock, &request, &mut frame);
             }
             match admitted {
-                Ok(header) => burst_scheduler::take_frame(shared, &mut framed, &header, &mut frame, &view, &clock),
-                Err(reason) => shared.tally.socket.count(reason),
+                Ok(header) => {
+                    burst_scheduler::process_frame(context, &mut framed, &header, &mut frame, &snapshot, &clock)
+                }
+                Err(reason) => context.counters.socket.count(reason),
             }
             if framed.pending() >= SEND_BATCH {
                 framed.flush(&clock);
             }
         }
         framed.flush(&clock);
-        losses.count(&requests, &shared.tally.socket);
+        drops.count(&requests, &context.counters.socket);
     }
 }
 
@@ -91,11 +96,12 @@ fn restore(request: &Received<'_>, frame: &mut Vec<u8>) {
 /// not given is counted.
 fn gather(
     reassembly: &mut Reassembly,
-    view: &ConfigSnapshot,
+    snapshot: &ConfigSnapshot,
     frame: &[u8],
     counters: &EngineCounters,
 ) -> Option<Vec<u8>> {
-    let fragment = Fragment::parse(frame).and_then(|fragment| may_be_ours(view, &fragment, frame).map(|()| fragment));
+    let fragment =
+        Fragment::parse(frame).and_then(|fragment| may_be_ours(snapshot, &fragment, frame).map(|()| fragment));
     let fragment = match fragment {
         Ok(fragment) => fragment,
         Err(reason) => {
@@ -103,19 +109,19 @@ fn gather(
             return None;
         }
     };
-    let longest = longest(view.interface.mtu, fragment.is_ipv6()) as usize;
-    let limits = Limits { longest, listens: &|port| view.listens(port) };
+    let longest = longest(snapshot.interface.mtu, fragment.is_ipv6()) as usize;
+    let limits = Limits { longest, listens: &|port| snapshot.listens(port) };
     let mut count = |reason, packets| count(counters, reason, packets);
     reassembly.take(&fragment, frame, SystemClock.monotonic_ns(), &limits, &mut count)
 }
 
 /// Refuses a fragment whose datagram would be refused for its addresses, so that nothing is kept of it.
-fn may_be_ours(view: &ConfigSnapshot, fragment: &Fragment, frame: &[u8]) -> Result<(), Reason> {
+fn may_be_ours(snapshot: &ConfigSnapshot, fragment: &Fragment, frame: &[u8]) -> Result<(), Reason> {
     let key = &fragment.key;
-    check_macs(view, &ReadOnlyBuf(frame), key.tags)?;
+    check_macs(snapshot, &ReadOnlyBuf(frame), key.tags)?;
     // Its ports are known with the first one: any but 0, which nobody sends from, stands for them.
-    view.book.check((&key.source, 1), &key.destination, key.tags)?;
-    if view.allows(&key.source) { Ok(()) } else { Err(Reason::NotAllowed) }
+    snapshot.book.check((&key.source, 1), &key.destination, key.tags)?;
+    if snapshot.allows(&key.source) { Ok(()) } else { Err(Reason::NotAllowed) }
 }
 
 fn count(counters: &EngineCounters, reason: Reason, packets: u32) {
@@ -123,9 +129,9 @@ fn count(counters: &EngineCounters, reason: Reason, packets: u32) {
 }
 
 /// Checks the MAC addresses as the kernel program does.
-fn check_macs(view: &ConfigSnapshot, frame: &impl PacketBuf, tags: Tags) -> Result<(), Reason> {
-    let has_none = view.interface.has_no_mac();
-    match check_macs_of(frame, view.book.mac(tags, &view.interface), has_none) {
+fn check_macs(snapshot: &ConfigSnapshot, frame: &impl PacketBuf, tags: Tags) -> Result<(), Reason> {
+    let has_none = snapshot.interface.has_no_mac();
+    match check_macs_of(frame, snapshot.book.mac(tags, &snapshot.interface), has_none) {
         MacCheck::Right => Ok(()),
         MacCheck::OtherDestination => Err(Reason::NotOurAddress),
         MacCheck::GroupSource => Err(Reason::InvalidSource),
@@ -134,8 +140,8 @@ fn check_macs(view: &ConfigSnapshot, frame: &impl PacketBuf, tags: Tags) -> Resu
 
 /// Decides whether a frame may be answered, and gathers what is known about it, as the kernel program does.
 fn admit(
-    shared: &InterfaceContext,
-    view: &ConfigSnapshot,
+    context: &InterfaceContext,
+    snapshot: &ConfigSnapshot,
     clock: &Clock,
     request: &Received<'_>,
     octets: &mut [u8],
@@ -149,14 +155,14 @@ fn admit(
     let (source, destination) = frame.addresses(&bytes).ok_or(Reason::MalformedHeader)?;
     let source_mac = Frame::source_mac(&bytes).ok_or(Reason::MalformedHeader)?;
     let tags = frame.tags(&bytes).ok_or(Reason::MalformedHeader)?;
-    if !view.listens(frame.destination_port) {
+    if !snapshot.listens(frame.destination_port) {
         return Err(Reason::NotOurPort);
     }
     if frame.mixes_families(&source, &destination) {
         return Err(if source.is_ipv4() { Reason::InvalidSource } else { Reason::NotOurAddress });
     }
-    check_macs(view, &bytes, tags)?;
-    if frame.payload_len + UDP_LEN > longest(view.interface.mtu, frame.is_ipv6) as usize {
+    check_macs(snapshot, &bytes, tags)?;
+    if frame.payload_len + UDP_LEN > longest(snapshot.interface.mtu, frame.is_ipv6) as usize {
         // The sockets' part.
         return Err(Reason::PuntUnavailable);
     }
@@ -173,14 +179,14 @@ fn admit(
     let payload = &octets[frame.payload_at()..frame.payload_at() + frame.payload_len];
     let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
     let received_ns = slow_path::arrival_ns(received, clock);
-    let session_flags = shared.admit((&mut key, tags), payload, view, received_ns)?;
-    let format = slow_path::format(session_flags, &view.config.policy);
+    let session_flags = context.admit((&mut key, tags), payload, snapshot, received_ns)?;
+    let format = slow_path::format(session_flags, &snapshot.config.policy);
     let meta = PacketMeta {
         received_ns,
         receive_timestamp: slow_path::wire_time(received, format, clock),
         source,
         destination,
-        interface: view.interface.index,
+        interface: snapshot.interface.index,
         source_port: frame.source_port,
         destination_port: frame.destination_port,
         error_estimate: slow_path::error_estimate(format, clock),

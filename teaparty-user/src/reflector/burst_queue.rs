@@ -17,14 +17,14 @@ use crate::sync::locked;
 /// Lead with which a reply is made before its time. The thread then waits without sleeping, which takes a processor
 /// for this long but is exact where the scheduler is not.
 const LEAD_NS: u64 = 100_000;
-/// The time of an unused alarm.
+/// The time of an unused timer.
 const NEVER: u64 = u64::MAX;
 
 /// The bursts that wait for their next reply.
 pub struct BurstQueue {
     waiting: Mutex<BinaryHeap<Reverse<ScheduledBurst>>>,
     /// Rings when a reply is due.
-    pub alarm: Timer,
+    pub timer: Timer,
 }
 
 /// Replies that are still to be sent to one request.
@@ -34,7 +34,7 @@ pub struct ScheduledBurst {
     /// The number.
     pub left: u16,
     /// The grant.
-    pub more: BurstGrant,
+    pub grant: BurstGrant,
     /// The request.
     pub request: Request,
 }
@@ -70,24 +70,24 @@ impl Ord for ScheduledBurst {
 impl BurstQueue {
     /// Without bursts.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { waiting: Mutex::default(), alarm: Timer::new()? })
+        Ok(Self { waiting: Mutex::default(), timer: Timer::new()? })
     }
 
     /// Adds the replies that are to follow one that was sent at `first_ns` of CLOCK_MONOTONIC.
-    pub fn add(&self, more: BurstGrant, first_ns: u64, request: Request) {
-        let replies = more.replies;
+    pub fn add(&self, grant: BurstGrant, first_ns: u64, request: Request) {
+        let replies = grant.replies;
         let at_ns = first_ns + u64::from(replies.interval_ns);
         let mut waiting = locked(&self.waiting);
-        waiting.push(Reverse(ScheduledBurst { at_ns, left: replies.count - 1, more, request }));
-        self.set_alarm(&waiting);
+        waiting.push(Reverse(ScheduledBurst { at_ns, left: replies.count - 1, grant, request }));
+        self.set_timer(&waiting);
     }
 
-    /// The next burst if its moment has come; else the alarm is set for it.
-    pub fn due(&self) -> Option<ScheduledBurst> {
+    /// The next burst if its moment has come; else the timer is set for it.
+    pub fn take_due(&self) -> Option<ScheduledBurst> {
         let mut waiting = locked(&self.waiting);
         let is_due = waiting.peek().is_some_and(|Reverse(next)| next.at_ns <= SystemClock.monotonic_ns() + LEAD_NS);
         if !is_due {
-            self.set_alarm(&waiting);
+            self.set_timer(&waiting);
             return None;
         }
         waiting.pop().map(|Reverse(burst)| burst)
@@ -98,9 +98,9 @@ impl BurstQueue {
         locked(&self.waiting).push(Reverse(burst));
     }
 
-    fn set_alarm(&self, waiting: &BinaryHeap<Reverse<ScheduledBurst>>) {
+    fn set_timer(&self, waiting: &BinaryHeap<Reverse<ScheduledBurst>>) {
         let next = waiting.peek().map_or(NEVER, |Reverse(next)| next.at_ns.saturating_sub(LEAD_NS));
-        if let Err(error) = self.alarm.set(next) {
+        if let Err(error) = self.timer.set(next) {
             tracing::error!(%error, "cannot set an alarm for replies that are to follow");
         }
     }

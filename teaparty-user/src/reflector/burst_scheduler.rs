@@ -20,35 +20,35 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::net::poll::wait;
 
 /// Answers a frame, and notes what is to follow the reply.
-pub fn take_frame(
-    shared: &Arc<InterfaceContext>,
+pub fn process_frame(
+    context: &Arc<InterfaceContext>,
     framed: &mut FrameReplyBatch<'_>,
     header: &PuntHeader,
     frame: &mut [u8],
-    view: &ConfigSnapshot,
+    snapshot: &ConfigSnapshot,
     clock: &Clock,
 ) {
-    let Some(more) = framed.take(header, frame, view, clock, BurstStage::First(&shared.bursts)) else { return };
+    let Some(grant) = framed.take(header, frame, snapshot, clock, BurstStage::First(&context.bursts)) else { return };
     // At once: the next packet of the session must find that this one was before it, and the others count from now.
     let now_ns = SystemClock.monotonic_ns();
     framed.flush(clock);
-    shared.agenda.add(more, now_ns, Request::Frame(Box::new(*header), (&*frame).into()));
+    context.burst_queue.add(grant, now_ns, Request::Frame(Box::new(*header), (&*frame).into()));
 }
 
 /// Sends what is to follow until asked to stop, which `wake` becoming readable makes it notice. Frames are counted in
 /// `counters`.
-pub fn run(shared: &Arc<InterfaceContext>, counters: &EngineCounters, exits: &ReplyPorts, wake: &impl AsFd) {
-    let mut framed = FrameReplyBatch::new(shared, counters, exits);
-    let mut datagrams = UdpReplyBatch::new(shared);
-    while !shared.is_stopping() {
-        while let Some(burst) = shared.agenda.due() {
-            if shared.is_stopping() {
+pub fn run(context: &Arc<InterfaceContext>, counters: &EngineCounters, ports: &ReplyPorts, wake: &impl AsFd) {
+    let mut framed = FrameReplyBatch::new(context, counters, ports);
+    let mut datagrams = UdpReplyBatch::new(context);
+    while !context.is_stopping() {
+        while let Some(burst) = context.burst_queue.take_due() {
+            if context.is_stopping() {
                 return;
             }
-            send_next(shared, burst, &mut framed, &mut datagrams, exits);
+            send_next(context, burst, &mut framed, &mut datagrams, ports);
         }
-        if let Err(error) = wait(&[&shared.agenda.alarm, wake], None) {
-            shared.notify(Notice::Failed { what: format!("the pacing of replies cannot wait: {error}") });
+        if let Err(error) = wait(&[&context.burst_queue.timer, wake], None) {
+            context.notify(Notice::Failed { what: format!("the pacing of replies cannot wait: {error}") });
             return;
         }
     }
@@ -56,23 +56,23 @@ pub fn run(shared: &Arc<InterfaceContext>, counters: &EngineCounters, exits: &Re
 
 /// Sends a burst's next reply at its moment, and puts the burst back where there are more.
 fn send_next(
-    shared: &Arc<InterfaceContext>,
+    context: &Arc<InterfaceContext>,
     mut burst: ScheduledBurst,
     framed: &mut FrameReplyBatch<'_>,
     datagrams: &mut UdpReplyBatch<'_>,
-    exits: &ReplyPorts,
+    ports: &ReplyPorts,
 ) {
-    let (view, clock) = (shared.view(), shared.clock());
-    let control = BurstStage::Again(burst.more.replies);
+    let (snapshot, clock) = (context.snapshot(), context.clock());
+    let control = BurstStage::Again(burst.grant.replies);
     let is_made = match &mut burst.request {
         Request::Frame(header, frame) => {
             let mut header = **header;
             header.meta.flags |= PacketMeta::UNASSIGNED;
-            framed.take(&header, frame, &view, &clock, control);
+            framed.take(&header, frame, &snapshot, &clock, control);
             framed.pending() > 0
         }
         Request::Datagram(datagram, payload) => {
-            datagrams.take(datagram, payload, &view, &clock, control);
+            datagrams.take(datagram, payload, &snapshot, &clock, control);
             datagrams.pending() > 0
         }
     };
@@ -86,14 +86,14 @@ fn send_next(
     match &burst.request {
         Request::Frame(..) => framed.flush(&clock),
         Request::Datagram(datagram, _) => {
-            if let Some(socket) = exits.sockets.get(datagram.socket) {
+            if let Some(socket) = ports.sockets.get(datagram.socket) {
                 datagrams.flush(&clock, socket);
             }
         }
     }
     burst.left -= 1;
-    burst.at_ns += u64::from(burst.more.replies.interval_ns);
+    burst.at_ns += u64::from(burst.grant.replies.interval_ns);
     if burst.left > 0 {
-        shared.agenda.put_back(burst);
+        context.burst_queue.put_back(burst);
     }
 }

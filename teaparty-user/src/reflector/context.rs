@@ -24,20 +24,20 @@ use crate::sync::locked;
 
 /// Shared state of one interface.
 pub struct InterfaceContext {
-    view: RwLock<Arc<ConfigSnapshot>>,
+    snapshot: RwLock<Arc<ConfigSnapshot>>,
     clock: RwLock<Clock>,
     /// Sessions that the controller owns.
     pub table: Mutex<SessionTable>,
-    /// The kernel's ledger, where an XDP program runs.
+    /// The kernel's sessions, where an XDP program runs.
     pub kernel: Option<KernelSessionStore>,
     /// The grants of several replies to one request.
     pub bursts: Arc<Bursts>,
     /// Replies that are still to follow.
-    pub agenda: BurstQueue,
+    pub burst_queue: BurstQueue,
     /// Sources whose packets the loop guard drops.
     pub loops: LoopLog,
     /// The counters.
-    pub tally: Arc<InterfaceCounters>,
+    pub counters: Arc<InterfaceCounters>,
     raw: OnceLock<Option<RawV6>>,
     is_stopping: AtomicBool,
     notices: UnboundedSender<Notice>,
@@ -63,22 +63,22 @@ pub enum Notice {
 impl InterfaceContext {
     /// The state of an interface at the start.
     pub fn new(
-        view: ConfigSnapshot,
+        snapshot: ConfigSnapshot,
         clock: Clock,
         kernel: Option<KernelSessionStore>,
         notices: UnboundedSender<Notice>,
-        agenda: BurstQueue,
-        tally: Arc<InterfaceCounters>,
+        burst_queue: BurstQueue,
+        counters: Arc<InterfaceCounters>,
     ) -> Self {
         Self {
-            table: Mutex::new(SessionTable::new(view.config.max_sessions)),
-            view: RwLock::new(Arc::new(view)),
+            table: Mutex::new(SessionTable::new(snapshot.config.max_sessions)),
+            snapshot: RwLock::new(Arc::new(snapshot)),
             clock: RwLock::new(clock),
             kernel,
             bursts: Arc::default(),
-            agenda,
+            burst_queue,
             loops: LoopLog::default(),
-            tally,
+            counters,
             raw: OnceLock::new(),
             is_stopping: AtomicBool::new(false),
             notices,
@@ -87,27 +87,28 @@ impl InterfaceContext {
 
     /// The state of the same interface where no program answers any more: sessions are the controller's, those among them
     /// that the kernel has begun. The engines of this one must have ended.
-    pub fn without_kernel(&self, agenda: BurstQueue, begun: Vec<(SessionKey, Session)>) -> Self {
-        let view = (*self.view()).clone();
-        let next = Self::new(view.clone(), self.clock(), None, self.notices.clone(), agenda, self.tally.clone());
+    pub fn without_kernel(&self, burst_queue: BurstQueue, begun: Vec<(SessionKey, Session)>) -> Self {
+        let snapshot = (*self.snapshot()).clone();
+        let next =
+            Self::new(snapshot.clone(), self.clock(), None, self.notices.clone(), burst_queue, self.counters.clone());
         {
             let mut table = locked(&next.table);
             std::mem::swap(&mut *table, &mut *locked(&self.table));
             for (key, session) in begun.into_iter().filter(|(_, session)| !session.has(Session::AUTHENTICATED)) {
-                table.take_over(key, session, &view);
+                table.take_over(key, session, &snapshot);
             }
         }
         next
     }
 
     /// The configuration as it is now.
-    pub fn view(&self) -> Arc<ConfigSnapshot> {
-        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn snapshot(&self) -> Arc<ConfigSnapshot> {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts another configuration in force.
-    pub fn set_view(&self, view: ConfigSnapshot) {
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    pub fn set_snapshot(&self, snapshot: ConfigSnapshot) {
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
     }
 
     /// The clock's state as it was last read.
@@ -120,8 +121,8 @@ impl InterfaceContext {
         *self.clock.write().unwrap_or_else(PoisonError::into_inner) = clock;
     }
 
-    /// The ledger for sessions that are authenticated, or not.
-    pub fn ledger(&self, is_authenticated: bool) -> &dyn SessionStore {
+    /// Returns the store of sessions that are authenticated, or not.
+    pub fn store_of(&self, is_authenticated: bool) -> &dyn SessionStore {
         match &self.kernel {
             Some(kernel) if !is_authenticated => kernel,
             _ => &self.table,
@@ -150,17 +151,17 @@ impl InterfaceContext {
         &self,
         (key, tags): (&mut SessionKey, Tags),
         payload: &[u8],
-        view: &ConfigSnapshot,
+        snapshot: &ConfigSnapshot,
         received_ns: u64,
     ) -> Result<u32, Reason> {
         let ssid = |mode| reflect::ssid(&ReadOnlyBuf(payload), payload.len(), mode);
-        if !view.config.policy.has(Policy::NO_TLV | Policy::IGNORE_SSID) {
+        if !snapshot.config.policy.has(Policy::NO_TLV | Policy::IGNORE_SSID) {
             key.ssid = ssid(Mode::Unauthenticated);
         }
         let ssid_authenticated = ssid(Mode::Authenticated);
-        let admitted = locked(&self.table).admit((key, tags), ssid_authenticated, view, received_ns);
+        let admitted = locked(&self.table).admit((key, tags), ssid_authenticated, snapshot, received_ns);
         if admitted == Err(Reason::LoopGuard) {
-            if reflect::is_heartbeat(&ReadOnlyBuf(payload), payload.len(), &view.config.policy) {
+            if reflect::is_heartbeat(&ReadOnlyBuf(payload), payload.len(), &snapshot.config.policy) {
                 return Err(Reason::Heartbeat);
             }
             self.loops.note(key);

@@ -15,7 +15,7 @@ use super::snapshot::ConfigSnapshot;
 use super::srv6::Segmented;
 use super::test_packet_control::BurstStage;
 use super::tlv_env::Headers;
-use super::udp::{self, SEND_BATCH, SEND_PATIENCE};
+use super::udp::{self, SEND_BATCH, SEND_TIMEOUT};
 use crate::clock::{Clock as _, SystemClock};
 use crate::net::address::ip;
 use crate::net::batch::SendBatch;
@@ -33,9 +33,9 @@ pub struct ReplyPorts {
 
 /// Replies under way to frames that came together.
 pub struct FrameReplyBatch<'a> {
-    shared: &'a InterfaceContext,
+    context: &'a InterfaceContext,
     counters: &'a EngineCounters,
-    exits: &'a ReplyPorts,
+    ports: &'a ReplyPorts,
     payload: Vec<u8>,
     frames: FrameBatch,
     framed: Vec<(PendingReply, Reply)>,
@@ -46,15 +46,15 @@ pub struct FrameReplyBatch<'a> {
 
 impl<'a> FrameReplyBatch<'a> {
     /// None yet; counted in `counters`.
-    pub fn new(shared: &'a InterfaceContext, counters: &'a EngineCounters, exits: &'a ReplyPorts) -> Self {
+    pub fn new(context: &'a InterfaceContext, counters: &'a EngineCounters, ports: &'a ReplyPorts) -> Self {
         Self {
-            shared,
+            context,
             counters,
-            exits,
+            ports,
             payload: Vec::with_capacity(2048),
             frames: FrameBatch::default(),
             framed: Vec::with_capacity(SEND_BATCH),
-            routed: exits.sockets.iter().map(|_| (SendBatch::new(), Vec::new())).collect(),
+            routed: ports.sockets.iter().map(|_| (SendBatch::new(), Vec::new())).collect(),
             segmented: Segmented::default(),
             pending: 0,
         }
@@ -71,14 +71,14 @@ impl<'a> FrameReplyBatch<'a> {
         &mut self,
         header: &PuntHeader,
         frame: &mut [u8],
-        view: &ConfigSnapshot,
+        snapshot: &ConfigSnapshot,
         clock: &Clock,
         control: BurstStage<'_>,
     ) -> Option<BurstGrant> {
-        match self.prepare(header, frame, view, clock, control) {
-            Ok(more) => {
+        match self.prepare(header, frame, snapshot, clock, control) {
+            Ok(grant) => {
                 self.pending += 1;
-                more
+                grant
             }
             Err(reason) => {
                 self.counters.count(reason);
@@ -91,7 +91,7 @@ impl<'a> FrameReplyBatch<'a> {
         &mut self,
         header: &PuntHeader,
         frame: &mut [u8],
-        view: &ConfigSnapshot,
+        snapshot: &ConfigSnapshot,
         clock: &Clock,
         control: BurstStage<'_>,
     ) -> Result<Option<BurstGrant>, Reason> {
@@ -102,37 +102,37 @@ impl<'a> FrameReplyBatch<'a> {
         self.payload.clear();
         self.payload.extend_from_slice(punted.payload());
         let mut meta = header.meta;
-        if !view.config.is_stateful {
+        if !snapshot.config.is_stateful {
             meta.flags &= !PacketMeta::STATEFUL;
         }
         let is_authenticated = header.session_flags & Session::AUTHENTICATED != 0;
-        let format = slow_path::format(header.session_flags, &view.config.policy);
+        let format = slow_path::format(header.session_flags, &snapshot.config.policy);
         meta.error_estimate = slow_path::error_estimate(format, clock);
-        if slow_path::looks_back(&self.payload, header.session_flags, view) {
+        if slow_path::needs_previous_reply(&self.payload, header.session_flags, snapshot) {
             self.flush(clock);
-            slow_path::recall(&mut meta, self.shared.ledger(is_authenticated));
+            slow_path::refresh_previous(&mut meta, self.context.store_of(is_authenticated));
         }
         let headers =
             Headers { fixed: Some(punted.fixed_header()), extensions: punted.extension_headers(), tags: punted.tags() };
-        let has_segments = &|| self.shared.raw().is_some();
-        let job =
+        let has_segments = &|| self.context.raw().is_some();
+        let packet =
             TestPacket { key: header.key, session_flags: header.session_flags, meta, headers, has_segments, control };
-        let ledger = self.shared.ledger(is_authenticated);
-        let mut answer = slow_path::answer(job, &mut self.payload, view, ledger)?;
-        let more = answer.more.take();
-        if let Some(ReturnPathRequest::Segments(segments)) = answer.path_request {
-            self.segmented.push(answer, &self.payload, segments);
-            return Ok(more);
+        let store = self.context.store_of(is_authenticated);
+        let mut pending_reply = slow_path::process(packet, &mut self.payload, snapshot, store)?;
+        let grant = pending_reply.grant.take();
+        if let Some(ReturnPathRequest::Segments(segments)) = pending_reply.path_request {
+            self.segmented.push(pending_reply, &self.payload, segments);
+            return Ok(grant);
         }
         let is_routed =
-            matches!(answer.path_request, Some(ReturnPathRequest::Address(_))) || self.exits.packet.is_none();
+            matches!(pending_reply.path_request, Some(ReturnPathRequest::Address(_))) || self.ports.packet.is_none();
         if !is_routed {
-            let reply = self.frames.push(|out| punted.reply(&answer.reply_options, &self.payload, out));
-            self.framed.push((answer, reply.ok_or(Reason::Internal)?));
-            return Ok(more);
+            let reply = self.frames.push(|out| punted.reply(&pending_reply.reply_options, &self.payload, out));
+            self.framed.push((pending_reply, reply.ok_or(Reason::Internal)?));
+            return Ok(grant);
         }
         let (source, port) = (ip(&header.key.source), header.key.source_port);
-        let exit = self.exits.sockets.iter().position(|socket| {
+        let exit = self.ports.sockets.iter().position(|socket| {
             socket
                 .local_addr()
                 .is_ok_and(|local| local.port() == header.key.destination_port && local.is_ipv6() == source.is_ipv6())
@@ -142,48 +142,48 @@ impl<'a> FrameReplyBatch<'a> {
             IpAddr::V6(v6) if v6.is_unicast_link_local() => SocketAddrV6::new(v6, port, 0, meta.interface).into(),
             other => SocketAddr::new(other, port),
         };
-        let to = udp::outgoing(&answer, peer, meta.interface);
-        let (batch, answers) = &mut self.routed[exit];
+        let to = udp::outgoing(&pending_reply, peer, meta.interface);
+        let (batch, pending_replies) = &mut self.routed[exit];
         batch.push(&to, &self.payload);
-        answers.push(answer);
-        Ok(more)
+        pending_replies.push(pending_reply);
+        Ok(grant)
     }
 
-    /// Seals what is pending with T3 and sends it.
+    /// Finalizes what is pending with T3 and sends it.
     pub fn flush(&mut self, clock: &Clock) {
         if self.pending == 0 {
             return;
         }
-        for ((batch, answers), socket) in self.routed.iter_mut().zip(&self.exits.sockets) {
-            if !answers.is_empty() {
-                udp::send(self.shared, self.counters, clock, socket, batch, answers);
+        for ((batch, pending_replies), socket) in self.routed.iter_mut().zip(&self.ports.sockets) {
+            if !pending_replies.is_empty() {
+                udp::send(self.context, self.counters, clock, socket, batch, pending_replies);
                 batch.clear();
-                answers.clear();
+                pending_replies.clear();
             }
         }
-        if let (Some(packet), false) = (&self.exits.packet, self.framed.is_empty()) {
+        if let (Some(packet), false) = (&self.ports.packet, self.framed.is_empty()) {
             self.send_frames(clock, packet);
         }
-        self.segmented.flush(self.shared, self.counters, clock);
+        self.segmented.flush(self.context, self.counters, clock);
         self.frames.clear();
         self.framed.clear();
         self.pending = 0;
     }
 
-    /// Seals the frames with T3, settles their sessions and sends them.
+    /// Finalizes the frames with T3, records their exchanges and sends them.
     fn send_frames(&mut self, clock: &Clock, packet: &PacketSocket) {
-        let Self { shared, counters, frames, framed, .. } = self;
-        for (index, (answer, reply)) in framed.iter().enumerate() {
+        let Self { context, counters, frames, framed, .. } = self;
+        for (index, (pending_reply, reply)) in framed.iter().enumerate() {
             let frame = frames.frame_mut(index);
-            let timestamp = answer.seal(reply.payload_mut(frame), || SystemClock.realtime_ns(), clock);
+            let timestamp = pending_reply.finalize(reply.payload_mut(frame), || SystemClock.realtime_ns(), clock);
             reply.finish(frame);
-            reply_record::settle(shared, answer, timestamp);
-            reply_record::note_residence(counters, answer);
+            reply_record::commit(context, pending_reply, timestamp);
+            reply_record::record_residence(counters, pending_reply);
         }
-        packet.send(frames, SEND_PATIENCE, |index, is_sent| {
-            let answer = &framed[index].0;
+        packet.send(frames, SEND_TIMEOUT, |index, is_sent| {
+            let pending_reply = &framed[index].0;
             if is_sent {
-                reply_record::conclude(shared, counters, answer);
+                reply_record::record_sent(context, counters, pending_reply);
             } else {
                 counters.count(Reason::SendFailed);
             }

@@ -106,15 +106,15 @@ impl ReflectorHandle {
     pub fn exit(&self, by: IpAddr) -> Option<Egress> {
         let state = locked(&self.state);
         state.slots.iter().filter_map(|(_, instance)| instance.as_ref()).find_map(|instance| {
-            let view = instance.shared.view();
-            if !view.interface.addresses.contains(&by) {
+            let snapshot = instance.context.snapshot();
+            if !snapshot.interface.addresses.contains(&by) {
                 return None;
             }
-            let answered = view.addresses.iter().map(ip).filter(|ip| ip.is_ipv4() == by.is_ipv4()).min();
-            let source = if view.addresses.contains(&address(by)) { by } else { answered? };
+            let answered = snapshot.addresses.iter().map(ip).filter(|ip| ip.is_ipv4() == by.is_ipv4()).min();
+            let source = if snapshot.addresses.contains(&address(by)) { by } else { answered? };
             let fits = |socket: &&Arc<Socket>| socket.local_addr().is_ok_and(|own| own.is_ipv4() == by.is_ipv4());
             let socket = instance.sockets.iter().find(fits)?.clone();
-            Some(Egress { source, mac: view.interface.mac, socket })
+            Some(Egress { source, mac: snapshot.interface.mac, socket })
         })
     }
 

@@ -24,18 +24,18 @@ use super::provisioned::ProvisionedSet;
 use super::snapshot::ConfigSnapshot;
 use super::transmit::TransmitWatch;
 use super::{ReflectorError, af_packet, burst_scheduler, pins, ring, udp};
-use crate::hardening::explained;
+use crate::hardening::explain_descriptor_limit;
 use crate::net::host::Host;
 use crate::net::interface::Interface;
 use crate::net::packet::{FrameSocket, PacketSocket};
-use crate::net::poll::ask_for_short_turns;
+use crate::net::poll::set_short_time_slice;
 use crate::net::socket::Socket;
 use crate::sync::locked;
 
 /// A running reflector on one interface.
 pub struct InterfaceReflector {
     /// The state that the engines share.
-    pub shared: Arc<InterfaceContext>,
+    pub context: Arc<InterfaceContext>,
     /// One for each port and address family.
     pub sockets: Vec<Arc<Socket>>,
     /// The name of the interface at the start: it is awaited by that name when it has gone.
@@ -74,50 +74,50 @@ impl InterfaceReflector {
         provisioned: ProvisionedSet,
         clock: Clock,
         notices: UnboundedSender<Notice>,
-        tally: Arc<InterfaceCounters>,
+        counters: Arc<InterfaceCounters>,
         held: &mut Option<Folder>,
     ) -> Result<Self, ReflectorError> {
-        let mut instance = Self::begin((interface, host), config, provisioned, clock, notices, tally, held)?;
+        let mut instance = Self::begin((interface, host), config, provisioned, clock, notices, counters, held)?;
         instance.attach(held)?;
         Ok(instance)
     }
 
     /// Opens the sockets and starts to answer by them, in the sessions that the program will go on with. Goes on counting in
-    /// `tally`.
+    /// `counters`.
     pub fn begin(
         (interface, host): (Interface, &Arc<Host>),
         config: &Arc<Config>,
         provisioned: ProvisionedSet,
         clock: Clock,
         notices: UnboundedSender<Notice>,
-        tally: Arc<InterfaceCounters>,
+        counters: Arc<InterfaceCounters>,
         held: &mut Option<Folder>,
     ) -> Result<Self, ReflectorError> {
         let name = interface.name.clone();
         let _span = tracing::info_span!("start", interface = name).entered();
-        let view = ConfigSnapshot::new(config.clone(), interface, host).with_provisioned(provisioned);
-        if view.addresses.is_empty() {
+        let snapshot = ConfigSnapshot::new(config.clone(), interface, host).with_provisioned(provisioned);
+        if snapshot.addresses.is_empty() {
             tracing::warn!(
                 interface = name,
                 "it has none of the addresses to answer for; answers begin when it gets one"
             );
         }
-        let transmit = TransmitWatch::new(&name, tally.clone());
-        let (mut loading, without_program) = load(&view, held)?;
+        let transmit = TransmitWatch::new(&name, counters.clone());
+        let (mut loading, without_program) = load(&snapshot, held)?;
         let begun = (|| {
             // Only now: what comes before is refused by the stack, and would wait here.
             let sockets: Vec<Arc<Socket>> = udp::open(config, &name)?.into_iter().map(Arc::new).collect();
-            let agenda = BurstQueue::new()?;
-            let opened = loading.as_mut().map(|loading| loading.open(&view, &clock)).transpose()?;
-            let (maps, ledger, punts) = match opened {
-                Some(loader::Kernel { maps, punts, ledger }) => (Some(maps), Some(ledger), Some(punts)),
+            let burst_queue = BurstQueue::new()?;
+            let opened = loading.as_mut().map(|loading| loading.open(&snapshot, &clock)).transpose()?;
+            let (maps, store, punts) = match opened {
+                Some(loader::Kernel { maps, punts, store }) => (Some(maps), Some(store), Some(punts)),
                 None => (None, None, None),
             };
-            let shared = Arc::new(InterfaceContext::new(view, clock, ledger, notices, agenda, tally));
-            let (engines, waker) = run_engines(&shared, &sockets, punts)?;
-            Ok((sockets, maps, shared, engines, waker))
+            let context = Arc::new(InterfaceContext::new(snapshot, clock, store, notices, burst_queue, counters));
+            let (engines, waker) = run_engines(&context, &sockets, punts)?;
+            Ok((sockets, maps, context, engines, waker))
         })();
-        let (sockets, maps, shared, engines, waker) = match begun {
+        let (sockets, maps, context, engines, waker) = match begun {
             Ok(begun) => begun,
             Err(error) => {
                 *held = loading.and_then(Loading::give_up);
@@ -128,7 +128,7 @@ impl InterfaceReflector {
             .zip(maps)
             .map(|(loading, maps)| Kernel { maps: Mutex::new(maps), program: Program::Loading(Box::new(loading)) });
         let (configured, waker) = (name, Some(waker));
-        Ok(Self { shared, sockets, configured, kernel, without_program, transmit, engines, waker })
+        Ok(Self { context, sockets, configured, kernel, without_program, transmit, engines, waker })
     }
 
     /// Has the kernel load the program and attaches it, if there is to be one. With [`XdpMode::Auto`] sockets go on where it
@@ -136,10 +136,10 @@ impl InterfaceReflector {
     pub fn attach(&mut self, held: &mut Option<Folder>) -> Result<(), ReflectorError> {
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
         let Program::Loading(loading) = std::mem::replace(&mut kernel.program, Program::Gone) else { return Ok(()) };
-        let view = self.shared.view();
-        let _span = tracing::info_span!("start", interface = view.interface.name).entered();
-        let mode = view.config.xdp_mode;
-        let (error, folder) = match loading.attach(&view.interface, mode) {
+        let snapshot = self.context.snapshot();
+        let _span = tracing::info_span!("start", interface = snapshot.interface.name).entered();
+        let mode = snapshot.config.xdp_mode;
+        let (error, folder) = match loading.attach(&snapshot.interface, mode) {
             Ok((attachment, log)) => {
                 kernel.program = Program::Attached(Box::new(attachment), log.map(KernelLog::follow));
                 return Ok(());
@@ -148,9 +148,9 @@ impl InterfaceReflector {
         };
         *held = folder;
         if mode == XdpMode::Auto && error.is_optional() {
-            let error = explained(error);
-            tracing::warn!(interface = view.interface.name, error, "no XDP, sockets answer instead, slower");
-            self.go_on_without(error)
+            let error = explain_descriptor_limit(error);
+            tracing::warn!(interface = snapshot.interface.name, error, "no XDP, sockets answer instead, slower");
+            self.fall_back_to_sockets(error)
         } else {
             self.halt();
             Err(error.into())
@@ -158,20 +158,20 @@ impl InterfaceReflector {
     }
 
     /// Has sockets answer without the kernel's maps, in the sessions that have begun there.
-    fn go_on_without(&mut self, reason: String) -> Result<(), ReflectorError> {
+    fn fall_back_to_sockets(&mut self, reason: String) -> Result<(), ReflectorError> {
         self.halt();
         let sessions = self.reader().map(|reader| reader.sessions().collect::<Vec<_>>()).unwrap_or_default();
-        self.shared = Arc::new(self.shared.without_kernel(BurstQueue::new()?, sessions));
+        self.context = Arc::new(self.context.without_kernel(BurstQueue::new()?, sessions));
         self.kernel = None;
         self.without_program = Some(reason);
-        let (engines, waker) = run_engines(&self.shared, &self.sockets, None)?;
+        let (engines, waker) = run_engines(&self.context, &self.sockets, None)?;
         (self.engines, self.waker) = (engines, Some(waker));
         Ok(())
     }
 
     /// Ends the engines. What they count is final then.
     pub fn halt(&mut self) {
-        self.shared.stop();
+        self.context.stop();
         self.waker = None;
         for engine in self.engines.drain(..) {
             // One that has panicked has told the reflector's task.
@@ -207,12 +207,12 @@ impl InterfaceReflector {
 
     /// Returns true if frames come from a packet socket.
     pub fn has_link_engine(&self) -> bool {
-        self.kernel.is_none() && self.shared.view().config.link_layer
+        self.kernel.is_none() && self.context.snapshot().config.link_layer
     }
 
     /// Name of the interface.
     pub fn name(&self) -> String {
-        self.shared.view().interface.name.clone()
+        self.context.snapshot().interface.name.clone()
     }
 
     /// Returns the mode of attachment; [`XdpMode::Off`] without a program, or after another program has removed it.
@@ -224,7 +224,7 @@ impl InterfaceReflector {
     /// Looks whether the program is still on the interface. To be called twice a second.
     pub fn follow_program(&mut self) {
         if let Some(Kernel { program: Program::Attached(attachment, _), .. }) = &mut self.kernel {
-            attachment.follow(&self.shared.view().interface);
+            attachment.follow(&self.context.snapshot().interface);
         }
     }
 
@@ -241,7 +241,7 @@ impl InterfaceReflector {
         if self.mode() == XdpMode::Native {
             self.transmit.count(&self.name());
         }
-        self.shared.tally.transmit_errors.load(Ordering::Relaxed)
+        self.context.counters.transmit_errors.load(Ordering::Relaxed)
     }
 
     /// Warns if the driver could not send replies of the program. To be called about once a second.
@@ -269,43 +269,43 @@ impl InterfaceReflector {
     ///
     /// Here first: a packet that the kernel hands over under the new version must find its keys. Where the kernel refuses
     /// it, the old version stays in force.
-    pub fn set_view(&self, view: ConfigSnapshot) -> Result<(), MapsError> {
-        let clock = self.shared.clock();
-        let before = self.shared.view();
+    pub fn set_snapshot(&self, snapshot: ConfigSnapshot) -> Result<(), MapsError> {
+        let clock = self.context.clock();
+        let before = self.context.snapshot();
         if self.has_link_engine()
-            && view.interface.mtu != before.interface.mtu
-            && let Err(error) = limit_sockets(&self.sockets, view.interface.mtu)
+            && snapshot.interface.mtu != before.interface.mtu
+            && let Err(error) = limit_sockets(&self.sockets, snapshot.interface.mtu)
         {
             tracing::warn!(
                 interface = self.name(),
-                octets = view.interface.mtu,
+                octets = snapshot.interface.mtu,
                 %error,
                 "datagrams as long as its MTU may be answered twice or not"
             );
         }
-        self.shared.set_view(view.clone());
-        if let Err(error) = self.maps(|maps| maps.publish(&view, &clock)).transpose() {
-            self.shared.set_view((*before).clone());
+        self.context.set_snapshot(snapshot.clone());
+        if let Err(error) = self.maps(|maps| maps.publish(&snapshot, &clock)).transpose() {
+            self.context.set_snapshot((*before).clone());
             return Err(error);
         }
-        locked(&self.shared.table).keep_configured(&view);
+        locked(&self.context.table).keep_configured(&snapshot);
         Ok(())
     }
 
     /// Puts a version in force that differs by one provisioned session, with little to do for each such change.
     ///
-    /// Otherwise like [`InterfaceReflector::set_view`].
-    pub fn set_session(&self, view: ConfigSnapshot, key: &SessionKey) -> Result<(), MapsError> {
-        let before = self.shared.view();
-        if view.flags() != before.flags() {
-            return self.set_view(view);
+    /// Otherwise like [`InterfaceReflector::set_snapshot`].
+    pub fn set_session(&self, snapshot: ConfigSnapshot, key: &SessionKey) -> Result<(), MapsError> {
+        let before = self.context.snapshot();
+        if snapshot.flags() != before.flags() {
+            return self.set_snapshot(snapshot);
         }
-        self.shared.set_view(view.clone());
-        if let Err(error) = self.maps(|maps| maps.publish_session(&view, key)).transpose() {
-            self.shared.set_view((*before).clone());
+        self.context.set_snapshot(snapshot.clone());
+        if let Err(error) = self.maps(|maps| maps.publish_session(&snapshot, key)).transpose() {
+            self.context.set_snapshot((*before).clone());
             return Err(error);
         }
-        locked(&self.shared.table).keep_changed(&view, key);
+        locked(&self.context.table).keep_changed(&snapshot, key);
         Ok(())
     }
 
@@ -316,17 +316,20 @@ impl InterfaceReflector {
 
     /// Publishes the clock's state, in the kernel and here.
     pub fn set_clock(&self, clock: Clock) -> Result<(), MapsError> {
-        self.shared.set_clock(clock);
+        self.context.set_clock(clock);
         self.maps(|maps| maps.publish_clock(&clock)).transpose().map(|_| ())
     }
 }
 
-/// Brings maps and ledger into the kernel as configured, or says why there is no program where one was to be expected. With
+/// Brings maps and session program into the kernel as configured, or says why there is no program where one was to be expected. With
 /// [`XdpMode::Auto`] there is none, and a warning, where it is unavailable.
-fn load(view: &ConfigSnapshot, held: &mut Option<Folder>) -> Result<(Option<Loading>, Option<String>), ReflectorError> {
-    let mode = view.config.xdp_mode;
-    let name = &view.interface.name;
-    if view.config.without_xdp.contains(name) {
+fn load(
+    snapshot: &ConfigSnapshot,
+    held: &mut Option<Folder>,
+) -> Result<(Option<Loading>, Option<String>), ReflectorError> {
+    let mode = snapshot.config.xdp_mode;
+    let name = &snapshot.interface.name;
+    if snapshot.config.without_xdp.contains(name) {
         if mode == XdpMode::Off {
             return Ok((None, None));
         }
@@ -335,25 +338,25 @@ fn load(view: &ConfigSnapshot, held: &mut Option<Folder>) -> Result<(Option<Load
     }
     if mode == XdpMode::Off {
         // Its program would go on answering, by rules that are no longer ours.
-        let interface = view.interface.name.clone();
-        return if pins::has_left(view.interface.index) {
+        let interface = snapshot.interface.name.clone();
+        return if pins::has_left(snapshot.interface.index) {
             Err(LoadError::Left { interface }.into())
         } else {
             Ok((None, None))
         };
     }
-    if !view.interface.has_ethernet_header() {
+    if !snapshot.interface.has_ethernet_header() {
         if mode != XdpMode::Auto {
             return Err(LoadError::NotEthernet { interface: name.clone() }.into());
         }
         tracing::info!(interface = %name, "sockets answer: its frames have no Ethernet header (tun, WireGuard, PPP)");
         return Ok((None, Some("its frames have no Ethernet header".into())));
     }
-    match Loading::begin(view, held) {
+    match Loading::begin(snapshot, held) {
         Ok(loading) => Ok((Some(loading), None)),
         Err(error) if mode == XdpMode::Auto && error.is_optional() => {
-            let error = explained(error);
-            tracing::warn!(interface = view.interface.name, error, "no XDP, sockets answer instead, slower");
+            let error = explain_descriptor_limit(error);
+            tracing::warn!(interface = snapshot.interface.name, error, "no XDP, sockets answer instead, slower");
             Ok((None, Some(error)))
         }
         Err(error) => Err(error.into()),
@@ -362,55 +365,55 @@ fn load(view: &ConfigSnapshot, held: &mut Option<Folder>) -> Result<(Option<Load
 
 /// Runs the engines of an interface until the second return value is dropped and [`InterfaceContext::stop`] was called.
 fn run_engines(
-    shared: &Arc<InterfaceContext>,
+    context: &Arc<InterfaceContext>,
     sockets: &[Arc<Socket>],
     punts: Option<RingBuf<MapData>>,
 ) -> Result<(Vec<JoinHandle<()>>, PipeWriter), ReflectorError> {
     // An error has the engines end that run already.
-    run_each(shared, sockets, punts).inspect_err(|_| shared.stop())
+    run_each(context, sockets, punts).inspect_err(|_| context.stop())
 }
 
 fn run_each(
-    shared: &Arc<InterfaceContext>,
+    context: &Arc<InterfaceContext>,
     sockets: &[Arc<Socket>],
     punts: Option<RingBuf<MapData>>,
 ) -> Result<(Vec<JoinHandle<()>>, PipeWriter), ReflectorError> {
-    let view = shared.view();
-    let Interface { name, index, is_loopback, .. } = &*view.interface;
+    let snapshot = context.snapshot();
+    let Interface { name, index, is_loopback, .. } = &*snapshot.interface;
     let (wake, waker) = std::io::pipe().map_err(ReflectorError::System)?;
     let has_punts = punts.is_some();
-    let frames = (!has_punts && view.config.link_layer).then(|| open_frames(shared, sockets)).transpose()?;
-    let mut engines = vec![spawn_sockets(name, shared, sockets.to_vec(), wake.try_clone()?)?];
+    let frames = (!has_punts && snapshot.config.link_layer).then(|| open_frames(context, sockets)).transpose()?;
+    let mut engines = vec![spawn_sockets(name, context, sockets.to_vec(), wake.try_clone()?)?];
     let refused = |source| ReflectorError::Frames { interface: name.clone(), source };
     let packet = (has_punts || frames.is_some()) && !is_loopback;
     let packet = packet.then(|| PacketSocket::open(*index)).transpose().map_err(refused)?;
-    let exits = Arc::new(ReplyPorts { packet, sockets: sockets.to_vec() });
+    let ports = Arc::new(ReplyPorts { packet, sockets: sockets.to_vec() });
     if let Some(punts) = punts {
-        let (engine, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
-        let run = move || ring::run(&engine, punts, &exits, &wake);
-        engines.push(spawn(format!("ring-{name}"), shared, run)?);
+        let (engine, ports, wake) = (context.clone(), ports.clone(), wake.try_clone()?);
+        let run = move || ring::run(&engine, punts, &ports, &wake);
+        engines.push(spawn(format!("ring-{name}"), context, run)?);
     }
     if let Some(frames) = frames {
-        let (engine, exits, wake) = (shared.clone(), exits.clone(), wake.try_clone()?);
-        let run = move || af_packet::run(&engine, &frames, &exits, &wake);
-        engines.push(spawn(format!("link-{name}"), shared, run)?);
+        let (engine, ports, wake) = (context.clone(), ports.clone(), wake.try_clone()?);
+        let run = move || af_packet::run(&engine, &frames, &ports, &wake);
+        engines.push(spawn(format!("link-{name}"), context, run)?);
     }
-    let engine = shared.clone();
+    let engine = context.clone();
     let pace = move || {
-        let counters = if has_punts { &engine.tally.ring } else { &engine.tally.socket };
-        burst_scheduler::run(&engine, counters, &exits, &wake);
+        let counters = if has_punts { &engine.counters.ring } else { &engine.counters.socket };
+        burst_scheduler::run(&engine, counters, &ports, &wake);
     };
-    engines.push(spawn(format!("pace-{name}"), shared, pace)?);
+    engines.push(spawn(format!("pace-{name}"), context, pace)?);
     Ok((engines, waker))
 }
 
 /// The packet socket of the link engine. The others keep what is not its part.
-fn open_frames(shared: &InterfaceContext, sockets: &[Arc<Socket>]) -> Result<FrameSocket, ReflectorError> {
-    let view = shared.view();
-    let Interface { name, index, mtu, .. } = &*view.interface;
+fn open_frames(context: &InterfaceContext, sockets: &[Arc<Socket>]) -> Result<FrameSocket, ReflectorError> {
+    let snapshot = context.snapshot();
+    let Interface { name, index, mtu, .. } = &*snapshot.interface;
     let failed = |source| ReflectorError::LinkLayer { interface: name.clone(), source };
     limit_sockets(sockets, *mtu).map_err(failed)?;
-    FrameSocket::open(*index, &view.config.ports, udp::QUEUE).map_err(failed)
+    FrameSocket::open(*index, &snapshot.config.ports, udp::QUEUE).map_err(failed)
 }
 
 fn limit_sockets(sockets: &[Arc<Socket>], mtu: u32) -> std::io::Result<()> {
@@ -419,27 +422,27 @@ fn limit_sockets(sockets: &[Arc<Socket>], mtu: u32) -> std::io::Result<()> {
 
 fn spawn_sockets(
     name: &str,
-    shared: &Arc<InterfaceContext>,
+    context: &Arc<InterfaceContext>,
     sockets: Vec<Arc<Socket>>,
     wake: PipeReader,
 ) -> Result<JoinHandle<()>, ReflectorError> {
-    let engine = shared.clone();
-    spawn(format!("socket-{name}"), shared, move || udp::run(&engine, &sockets, &wake))
+    let engine = context.clone();
+    spawn(format!("socket-{name}"), context, move || udp::run(&engine, &sockets, &wake))
 }
 
 /// Runs an engine in a thread of its own, whose panic ends the reflector: half of it would answer as if nothing were wrong.
 fn spawn(
     name: String,
-    shared: &Arc<InterfaceContext>,
+    context: &Arc<InterfaceContext>,
     run: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, ReflectorError> {
-    let (shared, engine) = (shared.clone(), name.clone());
+    let (context, engine) = (context.clone(), name.clone());
     let run = move || {
-        if let Err(error) = ask_for_short_turns() {
+        if let Err(error) = set_short_time_slice() {
             tracing::debug!(%error, "the scheduler gives turns of the usual length");
         }
         if let Some(what) = panic_of(&engine, run) {
-            shared.notify(Notice::Failed { what });
+            context.notify(Notice::Failed { what });
         }
     };
     // The kernel keeps 15 octets of a thread's name.

@@ -1,4 +1,4 @@
-//! The ledger of the sessions that the kernel owns: each operation is a run of the program that the kernel has for it.
+//! The store of the sessions that the kernel owns: each operation is a run of the program that the kernel has for it.
 
 use std::path::Path;
 
@@ -18,25 +18,25 @@ use super::pinned_map::{MapsError, open};
 use super::session_store::SessionStore;
 use super::snapshot::ConfigSnapshot;
 
-/// Why the kernel's ledger is not available.
+/// Why the kernel's sessions cannot be written to.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionStoreError {
     /// Its program.
-    #[error("the ledger: {0}")]
+    #[error("the session program: {0}")]
     Program(#[from] ProgramError),
     /// A map that it works on.
     #[error(transparent)]
     Map(#[from] MapsError),
 }
 
-/// The kernel's ledger program and the histories that it keeps.
+/// The kernel's session program and the histories that it keeps.
 pub struct KernelSessionStore {
     program: Xdp,
     history: Array<MapData, HistoryRing>,
 }
 
 impl KernelSessionStore {
-    /// Opens the ledger that is pinned in a folder, with the maps that it works on.
+    /// Opens the session program that is pinned in a folder, with the maps that it works on.
     pub fn open(pins: &Path) -> Result<Self, SessionStoreError> {
         let program = Xdp::from_pin(pins.join(program::SESSION_OP), XdpAttachType::Interface)?;
         Ok(Self { program, history: open(pins, name::HISTORY)? })
@@ -108,7 +108,7 @@ impl SessionStore for KernelSessionStore {
         });
     }
 
-    fn settle(&self, key: &SessionKey, meta: &PacketMeta, exchange: HistorySlot) {
+    fn record_exchange(&self, key: &SessionKey, meta: &PacketMeta, exchange: HistorySlot) {
         self.run(SessionOpRequest {
             key: *key,
             operation: SessionOp::Record as u32,
@@ -118,7 +118,7 @@ impl SessionStore for KernelSessionStore {
         });
     }
 
-    fn ring(&self, tag: u32) -> Option<HistoryRing> {
+    fn history_ring(&self, tag: u32) -> Option<HistoryRing> {
         if tag == 0 {
             return None;
         }

@@ -39,7 +39,7 @@ impl KernelSessions {
     }
 
     /// The memory, which the kernel program has too.
-    fn shared(&self) -> SharedTable<'_> {
+    fn context(&self) -> SharedTable<'_> {
         let count = self.layout.slots() as usize;
         // SAFETY: this many places are mapped, at the start of a page, as long as `self` lives; all who write to
         // them, the kernel too, write whole words, and any are valid.
@@ -56,7 +56,7 @@ impl KernelSessions {
 
     /// Sessions in the table, by the kernel's count.
     pub fn len(&self) -> usize {
-        self.shared().count(0) as usize
+        self.context().count(0) as usize
     }
 
     /// Returns true if there is none.
@@ -65,9 +65,9 @@ impl KernelSessions {
     }
 
     fn slot(&self, key: &SessionKey) -> Option<&SharedSlot> {
-        let shared = self.shared();
-        let index = session_table::find(&shared, &self.layout, key)?;
-        shared.slots.get(index as usize)
+        let context = self.context();
+        let index = session_table::find(&context, &self.layout, key)?;
+        context.slots.get(index as usize)
     }
 
     /// A session. Takes as long however many there are.
@@ -77,13 +77,13 @@ impl KernelSessions {
 
     /// Takes a session out; whether there was one.
     pub fn remove(&self, key: &SessionKey) -> bool {
-        self.slot(key).is_some_and(|slot| session_table::remove_if(&self.shared(), slot, |there, _| there == key))
+        self.slot(key).is_some_and(|slot| session_table::remove_if(&self.context(), slot, |there, _| there == key))
     }
 
     /// Takes out all sessions of which `is_over` says so; how many.
     pub fn remove_all(&self, mut is_over: impl FnMut(&SessionKey, &Session) -> bool) -> usize {
-        let shared = self.shared();
-        shared.slots.iter().filter(|slot| session_table::remove_if(&shared, *slot, &mut is_over)).count()
+        let context = self.context();
+        context.slots.iter().filter(|slot| session_table::remove_if(&context, *slot, &mut is_over)).count()
     }
 
     /// Writes what `with` makes of a session; whether there was one. What a packet writes at the same moment may be kept.
@@ -96,26 +96,26 @@ impl KernelSessions {
 
     /// Puts a session into the table, as the kernel does for a packet; whether it is there.
     pub fn insert(&self, key: &SessionKey, session: &Session) -> bool {
-        self.shared().make(&self.layout, key, session).is_some()
+        self.context().make(&self.layout, key, session).is_some()
     }
 
     /// All sessions, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (SessionKey, Session)> {
-        self.shared().slots.iter().filter_map(session_table::read)
+        self.context().slots.iter().filter_map(session_table::read)
     }
 
     /// Sets right when sessions last had a packet, where `corrected` says otherwise; returns of how many.
     pub fn correct_last_received(&self, corrected: impl Fn(u64) -> Option<u64>) -> usize {
-        let slots = self.shared().slots.iter();
+        let slots = self.context().slots.iter();
         slots.filter(|slot| session_table::correct_last_received(*slot, &corrected)).count()
     }
 
     /// Mends what a controller that was killed while it took a session out has left, and the count of sessions. For a
     /// start, when no other controller runs.
-    pub fn mend(&self) {
-        let shared = self.shared();
+    pub fn repair(&self) {
+        let context = self.context();
         let changing: Vec<(&SharedSlot, u64)> =
-            shared.slots.iter().filter_map(|slot| Some((slot, session_table::changing(slot)?))).collect();
+            context.slots.iter().filter_map(|slot| Some((slot, session_table::changing(slot)?))).collect();
         if !changing.is_empty() {
             std::thread::sleep(GRACE);
         }
@@ -127,11 +127,11 @@ impl KernelSessions {
 
     /// Corrects the count of sessions, unless one comes or goes concurrently.
     pub fn recount(&self) {
-        let shared = self.shared();
-        let before = shared.present.load(Ordering::Acquire);
+        let context = self.context();
+        let before = context.present.load(Ordering::Acquire);
         let counted = self.iter().count() as u64;
         // In vain where one came or went: then it is for the next time.
-        let _ = shared.present.compare_exchange(before, counted, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = context.present.compare_exchange(before, counted, Ordering::AcqRel, Ordering::Relaxed);
     }
 }
 

@@ -152,10 +152,10 @@ pub struct Kernel {
     /// Punted frames.
     pub punts: RingBuf<MapData>,
     /// The sessions that the program owns.
-    pub ledger: KernelSessionStore,
+    pub store: KernelSessionStore,
 }
 
-/// An object whose maps and ledger are in the kernel, on the way to an attached program.
+/// An object whose maps and session program are in the kernel, on the way to an attached program.
 ///
 /// To have the kernel verify the program takes a second or two; until then sockets answer in the same sessions. One that is
 /// not attached in the end is to be given up: [`Loading::give_up`].
@@ -233,7 +233,7 @@ impl Attachment {
     }
 
     fn attach_again(&mut self, interface: &Interface) -> Result<(), LoadError> {
-        let path = self.folder.door().join(pins::LINK);
+        let path = self.folder.fd_path().join(pins::LINK);
         let link = attach_in(xdp(&mut self.object, program::REFLECT)?, interface, self.mode)?;
         // The pin of the link that was detached.
         let _ = self.folder.forget(pins::LINK);
@@ -296,17 +296,17 @@ fn busy(interface: &str, id: u32) -> LoadError {
 }
 
 impl Loading {
-    /// Brings maps and ledger for an interface into the kernel; nothing answers by them yet.
+    /// Brings maps and session program for an interface into the kernel; nothing answers by them yet.
     ///
     /// `held` is the folder of an interface that was away: it is taken, and comes back where this fails.
-    pub fn begin(view: &ConfigSnapshot, held: &mut Option<Folder>) -> Result<Self, LoadError> {
+    pub fn begin(snapshot: &ConfigSnapshot, held: &mut Option<Folder>) -> Result<Self, LoadError> {
         let object = object()?;
         check_kernel()?;
         // Not even a map that says whose the pins are could be made.
         if !capabilities::has(CapabilitySet::BPF) {
             return Err(LoadError::NoPermission);
         }
-        let interface = &*view.interface;
+        let interface = &*snapshot.interface;
         let was_held = held.is_some();
         let folder = match held.take() {
             Some(folder) => pins::claim::hand_over(folder, &interface.name, interface.index)?,
@@ -320,16 +320,16 @@ impl Loading {
             })?,
         };
         let is_adopted = adoptable(&folder, &interface.name)?;
-        let door = folder.door();
+        let door = folder.fd_path();
         let fresh = FRESH.map(|name| if is_adopted { pins::free_name(&door, name) } else { door.join(name) });
         let begun = || {
             // What is there and not ours is refused before anything is answered.
             if let (false, Ok(Some(state))) = (is_adopted, xdp_state(interface.index)) {
                 return Err(busy(&interface.name, state.program_id));
             }
-            let table = layout(view.config.max_sessions)?;
-            let outgrown = is_adopted.then(|| outgrown(&door, view)).transpose()?.flatten();
-            let sizes = (&table, maps::places_for(view.provisioned.len()), Room::of(&view.book));
+            let table = layout(snapshot.config.max_sessions)?;
+            let outgrown = is_adopted.then(|| outgrown(&door, snapshot)).transpose()?.flatten();
+            let sizes = (&table, maps::places_for(snapshot.provisioned.len()), Room::of(&snapshot.book));
             let mut object = open_object(&object, &door, sizes, is_adopted, outgrown.is_some())?;
             xdp(&mut object, program::SESSION_OP)?.load().map_err(|error| load_error(&error))?;
             Ok((object, (!is_adopted).then_some(table), outgrown))
@@ -349,9 +349,9 @@ impl Loading {
     }
 
     /// Pins the maps and fills them: when the program sees its first packet, everything is there.
-    pub fn open(&mut self, view: &ConfigSnapshot, clock: &Clock) -> Result<Kernel, LoadError> {
+    pub fn open(&mut self, snapshot: &ConfigSnapshot, clock: &Clock) -> Result<Kernel, LoadError> {
         let Self { object, folder: pins, fresh, table, outgrown, .. } = self;
-        let folder = &*pins.door();
+        let folder = &*pins.fd_path();
         let failed =
             |name: &str, error: &(dyn std::error::Error + 'static)| PinError::pin(&pins.path().join(name), error);
         if outgrown.is_some() {
@@ -373,13 +373,13 @@ impl Loading {
         let [addresses, vlans, _] = &*fresh;
         let mut maps = Maps::with(folder, AddressMaps::open(addresses, vlans)?)?;
         if table.is_none() {
-            tell_size(&maps, view);
-            maps.mend(clock);
+            tell_size(&maps, snapshot);
+            maps.repair(clock);
         }
         // Packets that the old program answers until the switch are missing: their numbers are repeated.
         outgrown.take().map(|sessions| maps.restore_provisioned(&sessions)).transpose()?;
-        maps.publish(view, clock)?;
-        Ok(Kernel { maps, punts: take_ring(object)?, ledger: KernelSessionStore::open(folder)? })
+        maps.publish(snapshot, clock)?;
+        Ok(Kernel { maps, punts: take_ring(object)?, store: KernelSessionStore::open(folder)? })
     }
 
     /// Loads the program and attaches it by the mode that is wanted; with [`XdpMode::Auto`], natively or else generically.
@@ -395,7 +395,7 @@ impl Loading {
         };
         let is_adopted = self.is_adopted();
         let Self { mut object, folder, fresh, .. } = self;
-        let door = folder.door();
+        let door = folder.fd_path();
         for (name, path) in FRESH.iter().zip(&fresh) {
             pins::replace(&door, path, name);
         }
@@ -436,7 +436,7 @@ fn forget(folder: Folder, fresh: &[PathBuf], is_adopted: bool, was_held: bool) -
 }
 
 fn pin_program(object: &mut Ebpf, pins: &Folder, name: &str) -> Result<(), LoadError> {
-    let path = pins.door().join(name);
+    let path = pins.fd_path().join(name);
     // The name moves on to the new program; the old one lives on in the link until that is updated.
     let _ = std::fs::remove_file(&path);
     let pinned = xdp(object, name)?.pin(&path);
@@ -479,7 +479,7 @@ pub fn try_load() -> Result<(), LoadError> {
 
 /// Returns true if an earlier controller has left usable maps.
 fn adoptable(folder: &Folder, interface: &str) -> Result<bool, LoadError> {
-    let door = folder.door();
+    let door = folder.fd_path();
     let has = |name: &str| door.join(name).exists();
     let found = maps::abi_version(&door);
     if found == ABI_VERSION && ALL.iter().all(|name| has(name)) {
@@ -534,16 +534,16 @@ fn load_programs(object: &mut Ebpf) -> Result<(), LoadError> {
 }
 
 /// The provisioned sessions of an earlier start, where their map is too small for those of this one.
-fn outgrown(folder: &Path, view: &ConfigSnapshot) -> Result<Option<Vec<(SessionKey, Session)>>, MapsError> {
+fn outgrown(folder: &Path, snapshot: &ConfigSnapshot) -> Result<Option<Vec<(SessionKey, Session)>>, MapsError> {
     let places = maps::provisioned_places(folder)? as usize;
-    (places < view.entries()).then(|| maps::provisioned(folder)).transpose()
+    (places < snapshot.entries()).then(|| maps::provisioned(folder)).transpose()
 }
 
 /// Warns where an adopted table has another size than the one configured: a map keeps the size it was made with.
-fn tell_size(maps: &Maps, view: &ConfigSnapshot) {
-    let (size, wanted) = (maps.sessions().layout().max_sessions, view.config.max_sessions);
+fn tell_size(maps: &Maps, snapshot: &ConfigSnapshot) {
+    let (size, wanted) = (maps.sessions().layout().max_sessions, snapshot.config.max_sessions);
     if size != wanted {
-        let interface = &view.interface.name;
+        let interface = &snapshot.interface.name;
         tracing::warn!(
             %interface,
             count = size,
@@ -596,7 +596,7 @@ struct Linked {
 
 /// Replaces the program in the link that is there, or attaches it again.
 fn link(ebpf: &mut Ebpf, folder: &Folder, interface: &Interface, mode: XdpMode) -> Result<Linked, LoadError> {
-    let path = folder.door().join(pins::LINK);
+    let path = folder.fd_path().join(pins::LINK);
     let program = xdp(ebpf, program::REFLECT)?;
     let id = program.info().map_or(0, |info| info.id());
     if path.exists() {

@@ -94,43 +94,43 @@ impl Maps {
 
     /// Puts a version of the configuration in force: a packet sees the old one or the new one, except for addresses,
     /// ports, and provisioned sessions, which change one by one.
-    pub fn publish(&mut self, view: &ConfigSnapshot, clock: &Clock) -> Result<(), MapsError> {
-        self.check_room(view)?;
+    pub fn publish(&mut self, snapshot: &ConfigSnapshot, clock: &Clock) -> Result<(), MapsError> {
+        self.check_room(snapshot)?;
         let mut kernel_config = first(&self.control)?;
         let old = kernel_config.control;
         let active = if old.abi_version == 0 { 0 } else { !old.active & 1 };
         let second = if active == 1 { Config::SECOND } else { 0 };
         let config = Config {
-            policy: view.config.policy,
-            rate_interval_ns: view.config.rate_interval_ns,
-            rate_burst_ns: view.config.rate_burst_ns,
-            flags: view.flags() | second,
+            policy: snapshot.config.policy,
+            rate_interval_ns: snapshot.config.rate_interval_ns,
+            rate_burst_ns: snapshot.config.rate_burst_ns,
+            flags: snapshot.flags() | second,
             history_rings: HISTORY_RINGS,
-            mac: Config::mac(view.interface.mac),
-            rate_prefix: view.config.rate_prefix,
-            session_restart_s: view.config.session_restart_s,
-            punt_interval_ns: view.config.punt_interval_ns,
-            punt_burst_ns: view.config.punt_burst_ns,
+            mac: Config::mac(snapshot.interface.mac),
+            rate_prefix: snapshot.config.rate_prefix,
+            session_restart_s: snapshot.config.session_restart_s,
+            punt_interval_ns: snapshot.config.punt_interval_ns,
+            punt_burst_ns: snapshot.config.punt_burst_ns,
         }
         .derived();
         // All but the word that says which configuration holds; that one is written when all the rest is there.
         kernel_config.configs[active as usize] = config;
-        kernel_config.ports.copy_from_slice(view.port_words());
+        kernel_config.ports.copy_from_slice(snapshot.port_words());
         self.write(&kernel_config)?;
-        self.addresses.set(view)?;
-        self.set_allowed(view, config.allowed_bit())?;
-        self.set_provisioned(view)?;
+        self.addresses.set(snapshot)?;
+        self.set_allowed(snapshot, config.allowed_bit())?;
+        self.set_provisioned(snapshot)?;
         kernel_config.control = ControlBlock {
             abi_version: ABI_VERSION,
             active,
             generation: old.generation.wrapping_add(1),
-            interface: view.interface.index,
+            interface: snapshot.interface.index,
             clock: *clock,
             table: old.table,
         };
         self.write(&kernel_config)?;
-        self.forget_disallowed(view)?;
-        self.drop_authenticated(view);
+        self.forget_disallowed(snapshot)?;
+        self.drop_authenticated(snapshot);
         Ok(())
     }
 
@@ -153,10 +153,10 @@ impl Maps {
     ///
     /// A look-up finds the longest prefix, whichever list it is from; so each one's value says of both lists whether they
     /// cover it. What holds is not changed by any of the steps.
-    fn set_allowed(&mut self, view: &ConfigSnapshot, bit: u32) -> Result<(), MapsError> {
+    fn set_allowed(&mut self, snapshot: &ConfigSnapshot, bit: u32) -> Result<(), MapsError> {
         let failed = |source| MapsError { name: name::ALLOWED, source };
         let known: Vec<(Address, u8, u32)> = self.prefixes().collect();
-        let wanted = &view.config.allowed;
+        let wanted = &snapshot.config.allowed;
         let (old, new): (PrefixSet, PrefixSet) = (
             known.iter().filter(|(.., bits)| bits & !bit != 0).map(|(prefix, length, _)| (*prefix, *length)).collect(),
             wanted.iter().copied().collect(),
@@ -176,8 +176,8 @@ impl Maps {
 
     /// Takes out the prefixes that only the version before had. A packet that is being judged by that one is given the
     /// time to end: from when it has looked which version holds, that takes microseconds.
-    fn forget_disallowed(&mut self, view: &ConfigSnapshot) -> Result<(), MapsError> {
-        let wanted: HashSet<&(Address, u8)> = view.config.allowed.iter().collect();
+    fn forget_disallowed(&mut self, snapshot: &ConfigSnapshot) -> Result<(), MapsError> {
+        let wanted: HashSet<&(Address, u8)> = snapshot.config.allowed.iter().collect();
         let gone: Vec<(Address, u8, u32)> =
             self.prefixes().filter(|(prefix, length, _)| !wanted.contains(&(*prefix, *length))).collect();
         if !gone.is_empty() {
@@ -197,15 +197,15 @@ impl Maps {
 
     /// Refuses a version with more provisioned sessions than the map has room for, before anything is changed: a map keeps the
     /// size that it was made with.
-    fn check_room(&self, view: &ConfigSnapshot) -> Result<(), MapsError> {
-        let (most, count) = (self.most_provisioned, view.provisioned.len());
-        if view.entries() <= most {
+    fn check_room(&self, snapshot: &ConfigSnapshot) -> Result<(), MapsError> {
+        let (most, count) = (self.most_provisioned, snapshot.provisioned.len());
+        if snapshot.entries() <= most {
             return Ok(());
         }
         let what = format!(
             "it has {most} places, and these {count} sessions take {}; a restart with them in the configuration file makes \
              room",
-            view.entries()
+            snapshot.entries()
         );
         Err(MapsError { name: name::PROVISIONED, source: MapError::IoError(std::io::Error::other(what)) })
     }
@@ -221,26 +221,26 @@ impl Maps {
         sessions.iter().try_for_each(|(key, session)| self.provisioned.insert(key, session, 0).map_err(failed))
     }
 
-    fn set_provisioned(&mut self, view: &ConfigSnapshot) -> Result<(), MapsError> {
+    fn set_provisioned(&mut self, snapshot: &ConfigSnapshot) -> Result<(), MapsError> {
         // One that is full has no place for the new ones beside those that go.
-        if self.provisioned.keys().count() + view.entries() > self.most_provisioned {
-            self.forget_provisioned(view)?;
+        if self.provisioned.keys().count() + snapshot.entries() > self.most_provisioned {
+            self.forget_provisioned(snapshot)?;
         }
         let failed = |source| MapsError { name: name::PROVISIONED, source };
-        for (key, wanted) in view.provisioned.iter() {
+        for (key, wanted) in snapshot.provisioned.iter() {
             self.put_provisioned(key, wanted).map_err(failed)?;
-            self.put_any_ssid(view, key).map_err(failed)?;
+            self.put_any_ssid(snapshot, key).map_err(failed)?;
         }
-        self.forget_provisioned(view)
+        self.forget_provisioned(snapshot)
     }
 
     /// Takes out the provisioned sessions that a version does not have.
-    fn forget_provisioned(&mut self, view: &ConfigSnapshot) -> Result<(), MapsError> {
+    fn forget_provisioned(&mut self, snapshot: &ConfigSnapshot) -> Result<(), MapsError> {
         let failed = |source| MapsError { name: name::PROVISIONED, source };
         let known: Vec<SessionKey> = self.provisioned.keys().filter_map(Result::ok).collect();
         let is_there = |key: &SessionKey| match key.reserved {
-            SessionKey::ANY_SSID => view.any_ssid(key).is_some(),
-            _ => view.provisioned.contains_key(key),
+            SessionKey::ANY_SSID => snapshot.any_ssid(key).is_some(),
+            _ => snapshot.provisioned.contains_key(key),
         };
         for gone in known.iter().filter(|key| !is_there(key)) {
             self.provisioned.remove(gone).map_err(failed)?;
@@ -250,10 +250,10 @@ impl Maps {
 
     /// Brings up to date the entry that is found for a session's addresses and ports whatever the SSID of a packet is. Like a
     /// wildcard's, it keeps no state.
-    fn put_any_ssid(&mut self, view: &ConfigSnapshot, key: &SessionKey) -> Result<(), MapError> {
+    fn put_any_ssid(&mut self, snapshot: &ConfigSnapshot, key: &SessionKey) -> Result<(), MapError> {
         let any = key.any_ssid();
         let present = self.provisioned.get(&any, 0).ok();
-        match view.any_ssid(&any) {
+        match snapshot.any_ssid(&any) {
             Some((own, session)) => {
                 let flags = entry_flags(&own, session) | Session::WILDCARD;
                 let entry = Session { flags, ssid: own.ssid, ..Session::default() };
@@ -280,23 +280,23 @@ impl Maps {
     }
 
     /// Puts in force what a version says of one provisioned session, all else being as it was.
-    pub fn publish_session(&mut self, view: &ConfigSnapshot, key: &SessionKey) -> Result<(), MapsError> {
-        self.check_room(view)?;
+    pub fn publish_session(&mut self, snapshot: &ConfigSnapshot, key: &SessionKey) -> Result<(), MapsError> {
+        self.check_room(snapshot)?;
         let failed = |source| MapsError { name: name::PROVISIONED, source };
-        match view.provisioned.get(key) {
+        match snapshot.provisioned.get(key) {
             Some(wanted) => self.put_provisioned(key, wanted).map_err(failed)?,
             None => match self.provisioned.remove(key) {
                 Err(error) if !is_missing(&error) => return Err(failed(error)),
                 _ => {}
             },
         }
-        self.put_any_ssid(view, key).map_err(failed)?;
+        self.put_any_ssid(snapshot, key).map_err(failed)?;
         let mut kernel_config = first(&self.control)?;
         kernel_config.control.generation = kernel_config.control.generation.wrapping_add(1);
         self.write(&kernel_config)?;
         if is_wildcard(key) {
-            self.drop_authenticated(view);
-        } else if view.is_authenticated(key) {
+            self.drop_authenticated(snapshot);
+        } else if snapshot.is_authenticated(key) {
             // It need not be there.
             self.sessions.remove(key);
         }
@@ -323,11 +323,11 @@ impl Maps {
 
     /// Forgets the sessions made by packets that are to be authenticated from now on: their state is the controller's.
     /// A packet that was under way while the version changed may make one once more; so this is done at expiry too.
-    pub fn drop_authenticated(&mut self, view: &ConfigSnapshot) {
-        if view.config.default_keys.base.is_empty() && !view.provisioned.has_authenticated() {
+    pub fn drop_authenticated(&mut self, snapshot: &ConfigSnapshot) {
+        if snapshot.config.default_keys.base.is_empty() && !snapshot.provisioned.has_authenticated() {
             return;
         }
-        self.sessions.remove_all(|key, _| view.is_authenticated(key));
+        self.sessions.remove_all(|key, _| snapshot.is_authenticated(key));
     }
 
     /// Forgets a session that was made by packets; whether there was one.
@@ -346,8 +346,8 @@ impl Maps {
     }
 
     /// Takes over what a controller that was killed has left, before the clock's state is published for the first time.
-    pub fn mend(&self, clock: &Clock) {
-        self.sessions.mend();
+    pub fn repair(&self, clock: &Clock) {
+        self.sessions.repair();
         let Ok(before) = self.control() else { return };
         let shift = clock.monotonic_offset_ns.wrapping_sub(before.clock.monotonic_offset_ns) as i64;
         self.sessions

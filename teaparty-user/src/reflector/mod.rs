@@ -210,15 +210,15 @@ impl Reflector {
                 break;
             }
             let started = Interface::find_in(&host, name).map_err(ReflectorError::from).and_then(|interface| {
-                let (sender, tally, clock) = (sender.clone(), Arc::default(), read_clock(&tai_offset));
+                let (sender, counters, clock) = (sender.clone(), Arc::default(), read_clock(&tai_offset));
                 let interface = (interface, &host);
-                InterfaceReflector::begin(interface, &config, provisioned.clone(), clock, sender, tally, &mut None)
+                InterfaceReflector::begin(interface, &config, provisioned.clone(), clock, sender, counters, &mut None)
             });
             match started {
                 Ok(instance) => slots.push((name.clone(), Some(instance))),
                 // Nobody has asked for this one.
                 Err(error) if config.is_chosen && (!slots.is_empty() || config.interfaces.last() != Some(name)) => {
-                    let error = hardening::explained(error);
+                    let error = hardening::explain_descriptor_limit(error);
                     tracing::warn!(interface = %name, error, "left out");
                 }
                 Err(error) => {
@@ -409,12 +409,12 @@ impl Reflector {
         for (_, instance) in &mut state.slots {
             let Some(instance) = instance else { continue };
             let own = {
-                let mut table = locked(&instance.shared.table);
-                table.sweep(&instance.shared.view());
+                let mut table = locked(&instance.context.table);
+                table.sweep(&instance.context.snapshot());
                 table.expire(oldest)
             };
             let expire = |maps: &mut Maps| {
-                maps.drop_authenticated(&instance.shared.view());
+                maps.drop_authenticated(&instance.context.snapshot());
                 maps.expire(oldest)
             };
             let kernel = instance.maps(expire).unwrap_or(0);
@@ -441,7 +441,7 @@ impl Reflector {
             let State { slots, away, .. } = &mut *state;
             for (name, slot) in &mut *slots {
                 let Some(instance) = slot else { continue };
-                match Interface::numbered(&host, instance.shared.view().interface.index) {
+                match Interface::numbered(&host, instance.context.snapshot().interface.index) {
                     Ok(found) => follow_one(name, instance, found, &host),
                     Err(_) => {
                         tracing::warn!(
@@ -458,7 +458,7 @@ impl Reflector {
                     }
                 }
             }
-            let taken = slots.iter().filter_map(|(_, slot)| Some(slot.as_ref()?.shared.view().interface.index));
+            let taken = slots.iter().filter_map(|(_, slot)| Some(slot.as_ref()?.context.snapshot().interface.index));
             let mut taken: Vec<u32> = taken.collect();
             for (name, slot) in slots.iter_mut().filter(|(_, slot)| slot.is_none()) {
                 // One that is answered on may be called so by now.
@@ -467,10 +467,17 @@ impl Reflector {
                 let index = found.index;
                 let mut held = self.held.remove(name);
                 let (provisioned, sender) = (provisioned.clone(), self.sender.clone());
-                let tally = away.get(name).map(|away| away.tally.clone()).unwrap_or_default();
+                let counters = away.get(name).map(|away| away.counters.clone()).unwrap_or_default();
                 let clock = read_clock(&self.tai_offset);
-                match InterfaceReflector::start((found, &host), &settings, provisioned, clock, sender, tally, &mut held)
-                {
+                match InterfaceReflector::start(
+                    (found, &host),
+                    &settings,
+                    provisioned,
+                    clock,
+                    sender,
+                    counters,
+                    &mut held,
+                ) {
                     Ok(instance) => {
                         tracing::info!(interface = %name, mode = instance.mode().name(), "the interface is back, XDP mode {}", instance.mode().name());
                         away.remove(name).inspect(|away| away.end(&instance));
@@ -513,19 +520,19 @@ fn attach_all(
 
 /// Brings the state of an interface that is there up to date, its name among it.
 fn follow_one(name: &mut String, instance: &InterfaceReflector, found: Interface, host: &Arc<Host>) {
-    let view = instance.shared.view();
+    let snapshot = instance.context.snapshot();
     if found.name != *name {
         tracing::info!(interface = %name, "the interface is called {} now", found.name);
         name.clone_from(&found.name);
-    } else if found != *view.interface {
+    } else if found != *snapshot.interface {
         tracing::info!(interface = %name, "addresses or link have changed");
     }
-    let is_same = found == *view.interface;
-    let next = view.with_interface(found, host);
-    if is_same && next.book == view.book {
+    let is_same = found == *snapshot.interface;
+    let next = snapshot.with_interface(found, host);
+    if is_same && next.book == snapshot.book {
         return;
     }
-    if let Err(error) = instance.set_view(next) {
+    if let Err(error) = instance.set_snapshot(next) {
         tracing::error!(interface = %name, %error, "the kernel does not take the new addresses");
     }
 }

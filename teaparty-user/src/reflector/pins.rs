@@ -202,7 +202,7 @@ pub fn holds(program_id: u32) -> bool {
     let all = is_mounted().then(|| Root::open().ok().flatten()).flatten();
     let holds = |name: String| {
         let folder = all.as_ref()?.folder(&name).ok()??;
-        let link = BpfLink::open(&folder.door().join(LINK)).ok()?;
+        let link = BpfLink::open(&folder.fd_path().join(LINK)).ok()?;
         Some(link.info().ok()?.program_id == program_id)
     };
     let names = all.as_ref().and_then(|all| all.names().ok()).unwrap_or_default();
@@ -227,7 +227,7 @@ pub struct FolderState {
 }
 
 /// Looks at the folder of all interfaces. The error says that there is no BPF file system, or something else in its place.
-pub fn look() -> Result<FolderState, String> {
+pub fn state() -> Result<FolderState, String> {
     if !is_mounted() {
         return Err(format!("the BPF file system is not mounted at {BPFFS}"));
     }

@@ -28,10 +28,10 @@ impl<'a> Punted<'a> {
     /// Takes a frame apart and verifies its checksums, which the kernel leaves to us.
     pub fn parse(octets: &'a mut [u8]) -> Result<Self, Reason> {
         let len = octets.len();
-        let view = SliceBuf(octets);
-        let frame = parse_headers(&view, len)?;
-        let (source, destination) = frame.addresses(&view).ok_or(Reason::MalformedHeader)?;
-        let tags = frame.tags(&view).ok_or(Reason::MalformedHeader)?;
+        let snapshot = SliceBuf(octets);
+        let frame = parse_headers(&snapshot, len)?;
+        let (source, destination) = frame.addresses(&snapshot).ok_or(Reason::MalformedHeader)?;
+        let tags = frame.tags(&snapshot).ok_or(Reason::MalformedHeader)?;
         let punted = Self { octets, frame, source, destination, tags };
         if punted.is_checksum_right() { Ok(punted) } else { Err(Reason::ChecksumWrong) }
     }

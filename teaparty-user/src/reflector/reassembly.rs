@@ -20,7 +20,7 @@ use teaparty_common::wire::checksum;
 
 /// Most time between a datagram's fragments. They leave back to back, so that the last one is late by no more than
 /// the network's jitter. The 60 s of RFC 8200 would let an IPv4 Identification repeat within that time (RFC 4963).
-pub const PATIENCE_NS: u64 = 3_000_000_000;
+pub const REASSEMBLY_TIMEOUT_NS: u64 = 3_000_000_000;
 /// Most datagrams under way; a new one takes the place of the oldest.
 const MOST_DATAGRAMS: usize = 1024;
 /// Most octets kept of all datagrams.
@@ -115,7 +115,7 @@ impl Fragment {
             let head_end = ip_at + header_len;
             let data = (head_end, ip_at + total);
             let (offset, has_more) = ((bits & 0x1fff) * UNIT, bits & 0x2000 != 0);
-            return Some(Self { key, is_ipv6: false, ip_at, head_end, next, data, offset, has_more }.judge());
+            return Some(Self { key, is_ipv6: false, ip_at, head_end, next, data, offset, has_more }.validate());
         }
         let end = ip_at + IPV6_LEN + be16(ip_at + 4)?;
         let (mut next_at, mut at) = (ip_at + 6, ip_at + IPV6_LEN);
@@ -138,7 +138,7 @@ impl Fragment {
         };
         let (next, data) = ((next_at, *frame.get(at)?), (at + UNIT, end));
         let (offset, has_more) = (bits & 0xfff8, bits & 1 != 0);
-        Some(Self { key, is_ipv6: true, ip_at, head_end: at, next, data, offset, has_more }.judge())
+        Some(Self { key, is_ipv6: true, ip_at, head_end: at, next, data, offset, has_more }.validate())
     }
 
     /// Returns true if it is of IPv6.
@@ -147,7 +147,7 @@ impl Fragment {
     }
 
     /// Refuses what no sender makes.
-    fn judge(self) -> Result<Self, Reason> {
+    fn validate(self) -> Result<Self, Reason> {
         let len = self.data.1 - self.data.0;
         let is_cut_short = len == 0 || self.has_more && !len.is_multiple_of(UNIT);
         let is_too_long = self.head_end - self.ip_at + self.offset + len > 0xffff;
@@ -348,7 +348,7 @@ impl Reassembly {
     /// Gives up what was waited for too long.
     pub fn expire(&mut self, now_ns: u64, count: &mut dyn FnMut(Reason, u32)) {
         while let Some((_, key)) = self.by_age.first_key_value() {
-            let is_late = |partial: &Partial| now_ns.saturating_sub(partial.since_ns) >= PATIENCE_NS;
+            let is_late = |partial: &Partial| now_ns.saturating_sub(partial.since_ns) >= REASSEMBLY_TIMEOUT_NS;
             if !self.partials.get(key).is_none_or(is_late) {
                 return;
             }

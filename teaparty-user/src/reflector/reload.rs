@@ -96,8 +96,9 @@ impl State {
     fn replace(&mut self, config: Arc<Config>, provisioned: ProvisionedSet) -> Result<(), ReconfigureError> {
         for (name, instance) in &self.slots {
             let Some(instance) = instance else { continue };
-            let view = instance.shared.view().with_config(config.clone()).with_provisioned(provisioned.clone());
-            instance.set_view(view).map_err(|error| ReconfigureError::Kernel(format!("{name}: {error}")))?;
+            let snapshot =
+                instance.context.snapshot().with_config(config.clone()).with_provisioned(provisioned.clone());
+            instance.set_snapshot(snapshot).map_err(|error| ReconfigureError::Kernel(format!("{name}: {error}")))?;
         }
         self.config = config;
         self.provisioned = provisioned;

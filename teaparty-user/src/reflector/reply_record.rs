@@ -8,26 +8,26 @@ use crate::clock::{Clock as _, SystemClock};
 
 /// Remembers an exchange with T3 as `timestamp`. Before the send and not after it: the sender may answer the reply with
 /// its next packet sooner than this thread runs again, and that packet must find what went before.
-pub fn settle(shared: &InterfaceContext, answer: &PendingReply, timestamp: u64) {
-    answer.settle(timestamp, shared.ledger(answer.is_authenticated()));
+pub fn commit(context: &InterfaceContext, pending_reply: &PendingReply, timestamp: u64) {
+    pending_reply.commit(timestamp, context.store_of(pending_reply.is_authenticated()));
 }
 
 /// Adds the time that a packet has stayed, its T3 having just been read. A reply that follows another one was to wait,
 /// which says nothing of us.
-pub fn note_residence(counters: &EngineCounters, answer: &PendingReply) {
-    if !answer.is_again {
-        counters.residence.add(SystemClock.monotonic_ns().saturating_sub(answer.meta().received_ns));
+pub fn record_residence(counters: &EngineCounters, pending_reply: &PendingReply) {
+    if !pending_reply.is_again {
+        counters.residence.add(SystemClock.monotonic_ns().saturating_sub(pending_reply.meta().received_ns));
     }
 }
 
 /// Records that a reply was sent.
-pub fn conclude(shared: &InterfaceContext, counters: &EngineCounters, answer: &PendingReply) {
-    if answer.is_again {
+pub fn record_sent(context: &InterfaceContext, counters: &EngineCounters, pending_reply: &PendingReply) {
+    if pending_reply.is_again {
         counters.count(Reason::Repeated);
         return;
     }
     counters.count(Reason::Reflected);
-    if let Some(report) = answer.reply_options.access_report {
-        shared.notify(Notice::AccessReport { key: *answer.key(), report });
+    if let Some(report) = pending_reply.reply_options.access_report {
+        context.notify(Notice::AccessReport { key: *pending_reply.key(), report });
     }
 }

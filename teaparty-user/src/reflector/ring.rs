@@ -26,28 +26,28 @@ const INTAKE_PART: u32 = 10;
 const INTAKE: usize = BATCH;
 
 /// Answers until asked to stop, which `wake` becoming readable makes it notice.
-pub fn run(shared: &Arc<InterfaceContext>, mut punts: RingBuf<MapData>, exits: &ReplyPorts, wake: &impl AsFd) {
-    let mut engine = Engine { shared, framed: FrameReplyBatch::new(shared, &shared.tally.ring, exits) };
+pub fn run(context: &Arc<InterfaceContext>, mut punts: RingBuf<MapData>, ports: &ReplyPorts, wake: &impl AsFd) {
+    let mut engine = Engine { context, framed: FrameReplyBatch::new(context, &context.counters.ring, ports) };
     let mut waiting = FairQueue::default();
     let mut busy = Duration::ZERO;
-    while !shared.is_stopping() {
-        let view = shared.view();
-        let clock = shared.clock();
+    while !context.is_stopping() {
+        let snapshot = context.snapshot();
+        let clock = context.clock();
         let begun = Instant::now();
         engine.take_in_some(&mut punts, &mut waiting, begun + busy / INTAKE_PART);
-        if engine.serve(&mut waiting, &view, &clock) > 0 {
+        if engine.serve(&mut waiting, &snapshot, &clock) > 0 {
             busy = begun.elapsed();
             continue;
         }
         if let Err(error) = wait(&[&punts, wake], None) {
-            shared.notify(Notice::Failed { what: format!("the ring engine cannot wait for packets: {error}") });
+            context.notify(Notice::Failed { what: format!("the ring engine cannot wait for packets: {error}") });
             return;
         }
     }
 }
 
 struct Engine<'a> {
-    shared: &'a Arc<InterfaceContext>,
+    context: &'a Arc<InterfaceContext>,
     framed: FrameReplyBatch<'a>,
 }
 
@@ -71,11 +71,11 @@ impl Engine<'_> {
         if header.kind == RecordKind::AccessReport as u32 {
             let access_id = (header.reason >> 8 << 4) as u8;
             let report = AccessReport { access_id, return_code: header.reason as u8, reserved: 0.into() };
-            self.shared.notify(Notice::AccessReport { key: header.key, report });
+            self.context.notify(Notice::AccessReport { key: header.key, report });
             return;
         }
         if header.kind == RecordKind::LoopGuard as u32 {
-            self.shared.loops.note(&header.key);
+            self.context.loops.note(&header.key);
             return;
         }
         let frame_len = header.frame_len as usize;
@@ -85,15 +85,15 @@ impl Engine<'_> {
         // Room in the ring is reserved by classes of size: octets after the frame are unused.
         let is_known = header.session_flags & Session::PROVISIONED != 0;
         for _ in 0..waiting.push(&header.key, is_known, &record[..size_of::<PuntHeader>() + frame_len]) {
-            self.shared.tally.ring.count(Reason::RingFull);
+            self.context.counters.ring.count(Reason::RingFull);
         }
     }
 
     /// Deals with up to [`BATCH`] of the frames that wait and sends the replies, a few at a time. Returns with how many:
     /// the forged ones count too, so that a flood of them keeps neither a good reply nor the ring waiting.
-    fn serve(&mut self, waiting: &mut FairQueue, view: &ConfigSnapshot, clock: &Clock) -> usize {
+    fn serve(&mut self, waiting: &mut FairQueue, snapshot: &ConfigSnapshot, clock: &Clock) -> usize {
         let mut taken = 0;
-        while taken < BATCH && waiting.pop(|record| self.take(record, view, clock)) {
+        while taken < BATCH && waiting.pop(|record| self.take(record, snapshot, clock)) {
             taken += 1;
             if self.framed.pending() >= SEND_BATCH {
                 self.framed.flush(clock);
@@ -106,11 +106,11 @@ impl Engine<'_> {
     }
 
     /// Handles the next frame.
-    fn take(&mut self, record: &mut [u8], view: &ConfigSnapshot, clock: &Clock) {
+    fn take(&mut self, record: &mut [u8], snapshot: &ConfigSnapshot, clock: &Clock) {
         let Some((head, frame)) = record.split_at_mut_checked(size_of::<PuntHeader>()) else { return };
         let Ok(mut header) = PuntHeader::read_from_bytes(head) else { return };
         // The kernel program knows of a step of the clock only when the controller has told it.
         header.meta.received_ns = plausible_arrival(header.meta.received_ns, SystemClock.monotonic_ns());
-        burst_scheduler::take_frame(self.shared, &mut self.framed, &header, frame, view, clock);
+        burst_scheduler::process_frame(self.context, &mut self.framed, &header, frame, snapshot, clock);
     }
 }

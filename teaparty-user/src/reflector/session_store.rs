@@ -16,7 +16,7 @@ pub trait SessionStore {
         &self,
         key: &SessionKey,
         flags: u32,
-        view: &ConfigSnapshot,
+        snapshot: &ConfigSnapshot,
         reflected: &ReflectedFields,
         meta: &mut PacketMeta,
     ) -> Result<(), Reason>;
@@ -26,7 +26,7 @@ pub trait SessionStore {
     /// Notes a packet that is not answered.
     fn unanswered(&self, key: &SessionKey, meta: &PacketMeta);
     /// Remembers an exchange whose reply was sent.
-    fn settle(&self, key: &SessionKey, meta: &PacketMeta, exchange: HistorySlot);
+    fn record_exchange(&self, key: &SessionKey, meta: &PacketMeta, exchange: HistorySlot);
     /// The ring that holds a session's last exchanges, by the session's tag.
-    fn ring(&self, tag: u32) -> Option<HistoryRing>;
+    fn history_ring(&self, tag: u32) -> Option<HistoryRing>;
 }

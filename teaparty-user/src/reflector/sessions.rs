@@ -63,35 +63,35 @@ impl SessionTable {
         &mut self,
         (key, tags): (&mut SessionKey, Tags),
         ssid_authenticated: u16,
-        view: &ConfigSnapshot,
+        snapshot: &ConfigSnapshot,
         now_ns: u64,
     ) -> Result<u32, Reason> {
         let other = SessionKey { ssid: ssid_authenticated, ..*key };
-        if view.provision(&other).is_some_and(|session| session.flags & Session::AUTHENTICATED != 0) {
+        if snapshot.provision(&other).is_some_and(|session| session.flags & Session::AUTHENTICATED != 0) {
             *key = other;
         }
-        *key = view.own_key(key);
+        *key = snapshot.own_key(key);
         let key = &*key;
         let known = self.get_mut(key).map(|session| (session.flags, session.generation));
         let mut flags = known.map_or(0, |(flags, _)| flags);
         // The VLAN is not in the session's key.
         let is_elsewhere = (flags & Session::TAGGED != 0) == tags.is_none();
-        if !tags.is_none() || is_elsewhere || known.is_none_or(|(_, generation)| generation != view.generation) {
-            let provisioned = view.provision(key);
+        if !tags.is_none() || is_elsewhere || known.is_none_or(|(_, generation)| generation != snapshot.generation) {
+            let provisioned = snapshot.provision(key);
             flags &= !(Session::INHERITED | Session::PROVISIONED | Session::TAGGED);
             flags |= if tags.is_none() { 0 } else { Session::TAGGED };
             flags |= match provisioned {
                 Some(session) => session.flags & Session::INHERITED | Session::PROVISIONED,
-                None if !view.config.default_keys.base.is_empty() => Session::AUTHENTICATED,
+                None if !snapshot.config.default_keys.base.is_empty() => Session::AUTHENTICATED,
                 None => 0,
             };
-            check_new((key, tags), view, flags, provisioned.is_some())?;
+            check_new((key, tags), snapshot, flags, provisioned.is_some())?;
             if let Some(session) = self.get_mut(key) {
-                (session.flags, session.generation) = (flags, view.generation);
+                (session.flags, session.generation) = (flags, snapshot.generation);
             }
         }
-        if view.config.rate_interval_ns != 0 {
-            self.limit(&key.source, &view.config, now_ns)?;
+        if snapshot.config.rate_interval_ns != 0 {
+            self.limit(&key.source, &snapshot.config, now_ns)?;
         }
         Ok(flags)
     }
@@ -112,11 +112,11 @@ impl SessionTable {
         &mut self,
         key: &SessionKey,
         flags: u32,
-        view: &ConfigSnapshot,
+        snapshot: &ConfigSnapshot,
         meta: &mut PacketMeta,
     ) -> Result<(), Reason> {
         let is_authenticated = flags & Session::AUTHENTICATED != 0;
-        let is_newer = |current: &&ConfigSnapshot| current.generation.wrapping_sub(view.generation) as i32 > 0;
+        let is_newer = |current: &&ConfigSnapshot| current.generation.wrapping_sub(snapshot.generation) as i32 > 0;
         let newer = self.current.as_ref().filter(is_newer);
         if newer.is_some_and(|current| current.is_authenticated(key) != is_authenticated) {
             return Err(Reason::NoKey);
@@ -126,12 +126,12 @@ impl SessionTable {
             *serial = serial.checked_add(1).unwrap_or(1);
             Session { history_tag: *serial, ..Session::default() }
         };
-        let is_configured = !view.provisioned.is_empty() && view.provisioned.contains_key(key);
+        let is_configured = !snapshot.provisioned.is_empty() && snapshot.provisioned.contains_key(key);
         let received_ns = meta.received_ns;
         let mut take_number = |session: &mut Session| {
             let replies = session.replies;
             session.replies += 1;
-            session.generation = view.generation;
+            session.generation = snapshot.generation;
             session.flags =
                 session.flags & Session::HAS_PREVIOUS | flags & !(Session::HAS_PREVIOUS | Session::WILDCARD);
             session.last_received_ns = received_ns;
@@ -154,8 +154,8 @@ impl SessionTable {
     }
 
     /// Has a session start over whose sender has started again, as the Sequence Number and T1 of a request say.
-    pub fn follow_restart(&mut self, key: &SessionKey, sequence: u32, timestamp: u64, view: &ConfigSnapshot) {
-        let restart_s = view.config.session_restart_s;
+    pub fn follow_restart(&mut self, key: &SessionKey, sequence: u32, timestamp: u64, snapshot: &ConfigSnapshot) {
+        let restart_s = snapshot.config.session_restart_s;
         if sequence == 0 && self.get_mut(key).is_some_and(|session| session.is_restart(sequence, timestamp, restart_s))
         {
             self.reset(key);
@@ -182,7 +182,7 @@ impl SessionTable {
     }
 
     /// Remembers an exchange whose reply was sent.
-    pub fn settle(&mut self, key: &SessionKey, exchange: HistorySlot) {
+    pub fn record_exchange(&mut self, key: &SessionKey, exchange: HistorySlot) {
         let Some(session) = self.get_mut(key) else { return };
         session.previous_timestamp = exchange.timestamp;
         session.previous_sequence = exchange.reflector_sequence;
@@ -198,7 +198,7 @@ impl SessionTable {
     }
 
     /// The ring that holds a session's last exchanges, by the session's tag.
-    pub fn ring(&self, tag: u32) -> Option<&HistoryRing> {
+    pub fn history_ring(&self, tag: u32) -> Option<&HistoryRing> {
         self.rings.get(&HistoryKey::ring(tag, HISTORY_RINGS)).map(|ring| &**ring)
     }
 
@@ -209,17 +209,17 @@ impl SessionTable {
 
     /// Takes over what was configured: entries of sessions that are configured no longer go, and so do those that have
     /// become authenticated or are it no longer; new ones come with their first packet.
-    pub fn keep_configured(&mut self, view: &ConfigSnapshot) {
+    pub fn keep_configured(&mut self, snapshot: &ConfigSnapshot) {
         let is_kept =
-            |key: &SessionKey, session: &Session| session.has(Session::AUTHENTICATED) == view.is_authenticated(key);
-        self.current = Some(view.clone());
-        self.configured.retain(|key, session| view.provisioned.contains_key(key) && is_kept(key, session));
+            |key: &SessionKey, session: &Session| session.has(Session::AUTHENTICATED) == snapshot.is_authenticated(key);
+        self.current = Some(snapshot.clone());
+        self.configured.retain(|key, session| snapshot.provisioned.contains_key(key) && is_kept(key, session));
         let gone: Vec<SessionKey> =
             self.seen.iter().filter(|(key, session)| !is_kept(key, session)).map(|(key, _)| *key).collect();
         for key in &gone {
             self.seen.remove(key);
         }
-        for (key, _) in view.provisioned.iter() {
+        for (key, _) in snapshot.provisioned.iter() {
             if let Some(session) = self.seen.remove(key) {
                 self.configured.insert(*key, session);
             }
@@ -228,25 +228,28 @@ impl SessionTable {
 
     /// Does the same once more, at a look for sessions that are over: an engine may have made one under the version before,
     /// just after the change. After two looks at a version none is left, and nothing is done.
-    pub fn sweep(&mut self, view: &ConfigSnapshot) {
+    pub fn sweep(&mut self, snapshot: &ConfigSnapshot) {
         let (generation, times) = self.swept;
-        self.swept =
-            if generation == view.generation { (generation, times.saturating_add(1)) } else { (view.generation, 1) };
+        self.swept = if generation == snapshot.generation {
+            (generation, times.saturating_add(1))
+        } else {
+            (snapshot.generation, 1)
+        };
         if self.swept.1 <= 2 {
-            self.keep_configured(view);
+            self.keep_configured(snapshot);
         }
     }
 
     /// Like [`SessionTable::keep_configured`], for a version that differs by this provisioned session alone.
-    pub fn keep_changed(&mut self, view: &ConfigSnapshot, key: &SessionKey) {
+    pub fn keep_changed(&mut self, snapshot: &ConfigSnapshot, key: &SessionKey) {
         if is_wildcard(key) {
-            return self.keep_configured(view);
+            return self.keep_configured(snapshot);
         }
-        self.current = Some(view.clone());
-        let is_authenticated = view.is_authenticated(key);
+        self.current = Some(snapshot.clone());
+        let is_authenticated = snapshot.is_authenticated(key);
         let session = self.configured.remove(key).or_else(|| self.seen.remove(key));
         let kept = session.filter(|session| session.has(Session::AUTHENTICATED) == is_authenticated);
-        if let Some(session) = kept.filter(|_| view.provisioned.contains_key(key)) {
+        if let Some(session) = kept.filter(|_| snapshot.provisioned.contains_key(key)) {
             self.configured.insert(*key, session);
         }
     }
@@ -261,10 +264,10 @@ impl SessionTable {
     }
 
     /// Takes over a session that the kernel has begun. Its history stays there.
-    pub fn take_over(&mut self, key: SessionKey, session: Session, view: &ConfigSnapshot) {
+    pub fn take_over(&mut self, key: SessionKey, session: Session, snapshot: &ConfigSnapshot) {
         self.serial = self.serial.checked_add(1).unwrap_or(1);
         let session = Session { history_tag: self.serial, ..session };
-        if view.provisioned.contains_key(&key) {
+        if snapshot.provisioned.contains_key(&key) {
             self.configured.insert(key, session);
         } else {
             self.seen.insert(key, session);
@@ -317,18 +320,18 @@ fn new_buckets() -> Box<[SharedBucketSet]> {
 /// The checks that a session passes once for each version of the configuration.
 fn check_new(
     (key, tags): (&SessionKey, Tags),
-    view: &ConfigSnapshot,
+    snapshot: &ConfigSnapshot,
     flags: u32,
     is_provisioned: bool,
 ) -> Result<(), Reason> {
-    view.book.check((&key.source, key.source_port), &key.destination, tags)?;
-    if flags & Session::LOOP_EXEMPT == 0 && view.listens(key.source_port) {
+    snapshot.book.check((&key.source, key.source_port), &key.destination, tags)?;
+    if flags & Session::LOOP_EXEMPT == 0 && snapshot.listens(key.source_port) {
         return Err(Reason::LoopGuard);
     }
-    if !view.allows(&key.source) {
+    if !snapshot.allows(&key.source) {
         return Err(Reason::NotAllowed);
     }
-    if view.config.provisioned_only && !is_provisioned {
+    if snapshot.config.provisioned_only && !is_provisioned {
         return Err(Reason::NotProvisioned);
     }
     Ok(())
@@ -339,13 +342,13 @@ impl SessionStore for Mutex<SessionTable> {
         &self,
         key: &SessionKey,
         flags: u32,
-        view: &ConfigSnapshot,
+        snapshot: &ConfigSnapshot,
         reflected: &ReflectedFields,
         meta: &mut PacketMeta,
     ) -> Result<(), Reason> {
         let mut table = locked(self);
-        table.follow_restart(key, reflected.sequence_number.get(), reflected.timestamp.bits(), view);
-        table.assign(key, flags, view, meta)
+        table.follow_restart(key, reflected.sequence_number.get(), reflected.timestamp.bits(), snapshot);
+        table.assign(key, flags, snapshot, meta)
     }
 
     fn claim_again(&self, key: &SessionKey, meta: &mut PacketMeta) -> Result<(), Reason> {
@@ -356,12 +359,12 @@ impl SessionStore for Mutex<SessionTable> {
         locked(self).unanswered(key);
     }
 
-    fn settle(&self, key: &SessionKey, _: &PacketMeta, exchange: HistorySlot) {
-        locked(self).settle(key, exchange);
+    fn record_exchange(&self, key: &SessionKey, _: &PacketMeta, exchange: HistorySlot) {
+        locked(self).record_exchange(key, exchange);
     }
 
-    fn ring(&self, tag: u32) -> Option<HistoryRing> {
-        locked(self).ring(tag).copied()
+    fn history_ring(&self, tag: u32) -> Option<HistoryRing> {
+        locked(self).history_ring(tag).copied()
     }
 }
 

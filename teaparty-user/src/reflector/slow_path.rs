@@ -1,7 +1,7 @@
-//! One packet's way through the controller, whichever engine brought it: authenticate, decide, edit, seal.
+//! One packet's way through the controller, whichever engine brought it: authenticate, decide, edit, finalize.
 //!
-//! [`answer`] does everything but the base packet; [`PendingReply::seal`] writes that, with T3 read just before, and signs;
-//! [`PendingReply::settle`] remembers the exchange.
+//! [`process`] does everything but the base packet; [`PendingReply::finalize`] writes that, with T3 read just before, and signs;
+//! [`PendingReply::commit`] remembers the exchange.
 
 use teaparty_common::maps::{Clock, HistorySlot, Session, SessionKey};
 use teaparty_common::packet_buf::{ReadOnlyBuf, SliceBuf};
@@ -57,7 +57,7 @@ pub struct PendingReply {
     /// The request of an obeyed Return Path.
     pub path_request: Option<ReturnPathRequest>,
     /// The replies that are to follow this one.
-    pub more: Option<BurstGrant>,
+    pub grant: Option<BurstGrant>,
     /// True if it is itself one that follows.
     pub is_again: bool,
 }
@@ -74,17 +74,17 @@ pub struct BurstGrant {
 ///
 /// `payload` may grow to the size of the base packet. The error is the reason that the packet ends with; state has then
 /// changed only as far as its counting as received.
-pub fn answer(
-    job: TestPacket<'_>,
+pub fn process(
+    packet: TestPacket<'_>,
     payload: &mut Vec<u8>,
-    view: &ConfigSnapshot,
-    ledger: &dyn SessionStore,
+    snapshot: &ConfigSnapshot,
+    store: &dyn SessionStore,
 ) -> Result<PendingReply, Reason> {
-    let TestPacket { mut key, session_flags, mut meta, headers, has_segments, control } = job;
+    let TestPacket { mut key, session_flags, mut meta, headers, has_segments, control } = packet;
     let is_again = matches!(control, BurstStage::Again(_));
     let is_authenticated = session_flags & Session::AUTHENTICATED != 0;
     let mode = if is_authenticated { Mode::Authenticated } else { Mode::Unauthenticated };
-    let mut policy = view.config.policy;
+    let mut policy = snapshot.config.policy;
     if session_flags & Session::NO_TLV != 0 {
         policy.flags |= Policy::NO_TLV;
     }
@@ -93,22 +93,22 @@ pub fn answer(
     if is_authenticated {
         // Whoever made the key looked where an open packet has its SSID.
         let ssid = reflect::ssid(&SliceBuf(payload), len, mode);
-        key = view.own_key(&SessionKey { ssid, ..key });
-        base_key = Some(authenticate(view.keys(&key).base, payload)?.clone());
+        key = snapshot.own_key(&SessionKey { ssid, ..key });
+        base_key = Some(authenticate(snapshot.keys(&key).base, payload)?.clone());
     }
     // Not counted as received either: nobody has sent a request.
     if !is_again && reflect::is_reply_to_ours(&ReadOnlyBuf(payload), len, mode, || meta.receive_timestamp) {
         return Err(Reason::ReplyLoop);
     }
-    let (integrity, tlv_key) = integrity(&key, payload, mode, &policy, view);
+    let (integrity, tlv_key) = integrity(&key, payload, mode, &policy, snapshot);
     payload.resize(len.max(mode.base_len()), 0);
-    let mut host = ControllerEnv::new(view, headers, ledger, has_segments);
+    let mut host = ControllerEnv::new(snapshot, headers, store, has_segments);
     let mut bytes = SliceBuf(payload);
     let mut plan = match reflect::plan(&bytes, len, mode, &policy, integrity, &host) {
         Verdict::Reflect(plan) => plan,
         Verdict::Drop(reason) => {
             if !is_again {
-                ledger.unanswered(&key, &meta);
+                store.unanswered(&key, &meta);
             }
             return Err(reason);
         }
@@ -118,26 +118,26 @@ pub fn answer(
     let request = test_packet_control::find(&bytes, &plan, &policy);
     if request
         .as_ref()
-        .is_some_and(|request| !reflected_control::is_wanted(&mut bytes, request, &LocalMembership(view)))
+        .is_some_and(|request| !reflected_control::is_wanted(&mut bytes, request, &LocalMembership(snapshot)))
     {
         if !is_again {
-            ledger.unanswered(&key, &meta);
+            store.unanswered(&key, &meta);
         }
         return Err(Reason::ControlNoReply);
     }
     let reflected = reflected(payload, mode).ok_or(Reason::Internal)?;
     if meta.flags & PacketMeta::UNASSIGNED != 0 {
         meta.flags &= !PacketMeta::UNASSIGNED;
-        match view.config.is_stateful {
-            true if is_again => ledger.claim_again(&key, &mut meta)?,
-            true => ledger.claim(&key, session_flags, view, &reflected, &mut meta)?,
+        match snapshot.config.is_stateful {
+            true if is_again => store.claim_again(&key, &mut meta)?,
+            true => store.claim(&key, session_flags, snapshot, &reflected, &mut meta)?,
             false => {}
         }
     }
-    let mut more = None;
+    let mut grant = None;
     if let Some(request) = request {
         let asked = (&key, &meta, reflected.sequence_number.get());
-        let ControlGrant { decision, permit } = test_packet_control::grant(&request, &plan, view, asked, control);
+        let ControlGrant { decision, permit } = test_packet_control::grant(&request, &plan, snapshot, asked, control);
         host.control = Some(decision);
         if let ReplyDecision::Replies(replies) = decision {
             // They go to where the request came from and nowhere else (RFC 10052 §4.2).
@@ -145,18 +145,18 @@ pub fn answer(
             if !request.is_malformed {
                 test_packet_control::resize(payload, &mut plan, &policy, replies.len);
             }
-            more = permit.map(|permit| BurstGrant { permit, replies });
+            grant = permit.map(|permit| BurstGrant { permit, replies });
         }
     }
     let mut bytes = SliceBuf(payload);
-    let pattern = view.bit_error_pattern(&key);
+    let pattern = snapshot.bit_error_pattern(&key);
     host.prepare(&bytes, &plan, &policy, pattern);
     let mut reply_options = ReplyOptions::new(meta.traffic_class);
     reflect::apply(&mut bytes, &plan, &meta, &policy, &mut host, &mut reply_options);
     host.complete(&mut bytes, pattern);
     let (hmac_at, path_request) = (host.hmac_at, host.path_request);
     let tlv_key = hmac_at.zip(tlv_key.cloned());
-    let format = format(session_flags, &view.config.policy);
+    let format = format(session_flags, &snapshot.config.policy);
     let (sender_sequence, sender_timestamp) = (reflected.sequence_number.get(), reflected.timestamp.bits());
     Ok(PendingReply {
         key,
@@ -169,18 +169,18 @@ pub fn answer(
         tlv_key,
         reply_options,
         path_request,
-        more,
+        grant,
         is_again,
     })
 }
 
 /// Returns true if a packet asks what came of those before it (Follow-Up Telemetry, History). Their replies then have to be on
 /// their way first: until T3 is read there is nothing to tell.
-pub fn looks_back(payload: &[u8], session_flags: u32, view: &ConfigSnapshot) -> bool {
+pub fn needs_previous_reply(payload: &[u8], session_flags: u32, snapshot: &ConfigSnapshot) -> bool {
     let mode = if session_flags & Session::AUTHENTICATED != 0 { Mode::Authenticated } else { Mode::Unauthenticated };
     let asking = Kind::FollowUpTelemetry.set().with(Kind::History.set());
     let mut at = mode.base_len();
-    while let TlvItem::Tlv(tlv) = next_tlv(&ReadOnlyBuf(payload), at, payload.len(), &view.config.policy) {
+    while let TlvItem::Tlv(tlv) = next_tlv(&ReadOnlyBuf(payload), at, payload.len(), &snapshot.config.policy) {
         if asking.has(tlv.number) {
             return true;
         }
@@ -190,11 +190,11 @@ pub fn looks_back(payload: &[u8], session_flags: u32, view: &ConfigSnapshot) -> 
 }
 
 /// Brings up to date what the kernel knew of the reply before, when it assigned this one's number and punted the packet.
-pub fn recall(meta: &mut PacketMeta, ledger: &dyn SessionStore) {
+pub fn refresh_previous(meta: &mut PacketMeta, store: &dyn SessionStore) {
     if !meta.is_stateful() || meta.flags & PacketMeta::UNASSIGNED != 0 {
         return;
     }
-    let ring = ledger.ring(meta.history_tag);
+    let ring = store.history_ring(meta.history_tag);
     if let Some(slot) = ring.and_then(|ring| ring.remembered(meta.history_tag, meta.sequence.wrapping_sub(1))) {
         (meta.previous_sequence, meta.previous_timestamp) = (slot.reflector_sequence, slot.timestamp);
     }
@@ -215,7 +215,7 @@ fn integrity<'a>(
     payload: &mut [u8],
     mode: Mode,
     policy: &Policy,
-    view: &'a ConfigSnapshot,
+    snapshot: &'a ConfigSnapshot,
 ) -> (TlvIntegrity, Option<&'a Key>) {
     let len = payload.len();
     if len <= mode.base_len() || policy.has(Policy::NO_TLV) {
@@ -228,7 +228,7 @@ fn integrity<'a>(
             let Some(sequence) = payload.first_chunk().copied() else { return (TlvIntegrity::Failed, None) };
             let tlvs = &payload[mode.base_len()..at];
             let stated = &payload[Placement::value(at)..Placement::value(at) + HMAC_LEN];
-            let found = view.keys(key).tlv.iter().find(|key| key.verify_tlvs(sequence, tlvs, stated));
+            let found = snapshot.keys(key).tlv.iter().find(|key| key.verify_tlvs(sequence, tlvs, stated));
             (if found.is_some() { TlvIntegrity::Verified } else { TlvIntegrity::Failed }, found)
         }
     }
@@ -279,14 +279,14 @@ pub fn error_estimate(format: TimestampFormat, clock: &Clock) -> u16 {
 impl PendingReply {
     /// Signs the TLVs, writes the base packet with T3, which `realtime_ns` reads from CLOCK_REALTIME, and signs that.
     /// Returns T3 as it is on the wire.
-    pub fn seal(&self, payload: &mut [u8], realtime_ns: impl FnOnce() -> u64, clock: &Clock) -> u64 {
+    pub fn finalize(&self, payload: &mut [u8], realtime_ns: impl FnOnce() -> u64, clock: &Clock) -> u64 {
         if let Some((at, key)) = &self.tlv_key {
             let sequence = if self.meta.is_stateful() { self.meta.sequence } else { self.sender_sequence };
             let value = key.tlv_hmac(sequence.to_be_bytes(), &payload[self.mode.base_len()..*at]);
             payload[Placement::value(*at)..Placement::value(*at) + HMAC_LEN].copy_from_slice(&value);
         }
         let timestamp = wire_time(realtime_ns(), self.format, clock);
-        // The octets are there: `answer` has read the same ones.
+        // The octets are there: `process` has read the same ones.
         let _ = reflect::stamp(&mut SliceBuf(payload), self.mode, (&self.meta).into(), timestamp);
         if let Some(key) = &self.base_key {
             key.sign_base(payload);
@@ -295,7 +295,7 @@ impl PendingReply {
     }
 
     /// Remembers the exchange, with T3 as `timestamp`.
-    pub fn settle(&self, timestamp: u64, ledger: &dyn SessionStore) {
+    pub fn commit(&self, timestamp: u64, store: &dyn SessionStore) {
         if !self.meta.is_stateful() {
             return;
         }
@@ -308,7 +308,7 @@ impl PendingReply {
             sender_sequence: self.sender_sequence,
             reserved: 0,
         };
-        ledger.settle(&self.key, &self.meta, exchange);
+        store.record_exchange(&self.key, &self.meta, exchange);
     }
 
     /// Returns true if the session is authenticated.

@@ -28,31 +28,39 @@ pub struct Segmented {
 
 impl Segmented {
     /// Adds one whose payload lacks only its base packet.
-    pub fn push(&mut self, answer: PendingReply, payload: &[u8], segments: Segments) {
-        self.pending.push((answer, payload.to_vec(), segments));
+    pub fn push(&mut self, pending_reply: PendingReply, payload: &[u8], segments: Segments) {
+        self.pending.push((pending_reply, payload.to_vec(), segments));
     }
 
-    /// Seals what is pending with T3, settles its sessions, and sends it.
-    pub fn flush(&mut self, shared: &InterfaceContext, counters: &EngineCounters, clock: &Clock) {
-        for (answer, mut payload, segments) in self.pending.drain(..) {
-            let timestamp = answer.seal(&mut payload, || SystemClock.realtime_ns(), clock);
-            reply_record::settle(shared, &answer, timestamp);
-            reply_record::note_residence(counters, &answer);
-            let way = way(&answer, &payload, segments);
-            let sent = way.first().zip(shared.raw()).is_some_and(|(first, raw)| {
-                let sent = raw.send(&packet(&answer, &payload, &way), Ipv6Addr::from(first.0), answer.meta().interface);
+    /// Finalizes what is pending with T3, records its exchanges, and sends it.
+    pub fn flush(&mut self, context: &InterfaceContext, counters: &EngineCounters, clock: &Clock) {
+        for (pending_reply, mut payload, segments) in self.pending.drain(..) {
+            let timestamp = pending_reply.finalize(&mut payload, || SystemClock.realtime_ns(), clock);
+            reply_record::commit(context, &pending_reply, timestamp);
+            reply_record::record_residence(counters, &pending_reply);
+            let way = segment_path(&pending_reply, &payload, segments);
+            let sent = way.first().zip(context.raw()).is_some_and(|(first, raw)| {
+                let sent = raw.send(
+                    &packet(&pending_reply, &payload, &way),
+                    Ipv6Addr::from(first.0),
+                    pending_reply.meta().interface,
+                );
                 sent.inspect_err(|error| tracing::debug!(%error, "cannot send along segments")).is_ok()
             });
-            if sent { reply_record::conclude(shared, counters, &answer) } else { counters.count(Reason::SendFailed) }
+            if sent {
+                reply_record::record_sent(context, counters, &pending_reply)
+            } else {
+                counters.count(Reason::SendFailed)
+            }
         }
     }
 }
 
 /// Returns the addresses that the reply passes in order, its destination last.
-fn way(answer: &PendingReply, payload: &[u8], segments: Segments) -> Vec<Address> {
+fn segment_path(pending_reply: &PendingReply, payload: &[u8], segments: Segments) -> Vec<Address> {
     let list = payload.get(segments.at..).unwrap_or_default().chunks_exact(size_of::<Address>());
     let mut way: Vec<Address> = list.take(segments.count).filter_map(|one| one.try_into().ok().map(Address)).collect();
-    let destination = segments.address.unwrap_or(answer.meta().source);
+    let destination = segments.address.unwrap_or(pending_reply.meta().source);
     if way.last() != Some(&destination) {
         way.push(destination);
     }
@@ -60,9 +68,9 @@ fn way(answer: &PendingReply, payload: &[u8], segments: Segments) -> Vec<Address
 }
 
 /// The IPv6 packet.
-fn packet(answer: &PendingReply, payload: &[u8], way: &[Address]) -> Vec<u8> {
-    let meta = answer.meta();
-    let source = answer.reply_options.source.unwrap_or(meta.destination);
+fn packet(pending_reply: &PendingReply, payload: &[u8], way: &[Address]) -> Vec<u8> {
+    let meta = pending_reply.meta();
+    let source = pending_reply.reply_options.source.unwrap_or(meta.destination);
     let (first, last) = (way[0], way[way.len() - 1]);
     let routing = SegmentRouting {
         next_header: libc::IPPROTO_UDP as u8,
@@ -76,7 +84,7 @@ fn packet(answer: &PendingReply, payload: &[u8], way: &[Address]) -> Vec<u8> {
     let udp_len = (UDP_LEN + payload.len()) as u16;
     let routing_len = size_of::<SegmentRouting>() + size_of_val(way);
     let ip = Ipv6 {
-        version_class_flow: (6 << 28 | u32::from(answer.reply_options.traffic_class.0) << 20).into(),
+        version_class_flow: (6 << 28 | u32::from(pending_reply.reply_options.traffic_class.0) << 20).into(),
         payload_length: (routing_len as u16 + udp_len).into(),
         next_header: libc::IPPROTO_ROUTING as u8,
         hop_limit: FRESH_HOP_LIMIT,
@@ -85,7 +93,7 @@ fn packet(answer: &PendingReply, payload: &[u8], way: &[Address]) -> Vec<u8> {
     };
     let mut udp = Udp {
         source_port: meta.destination_port.into(),
-        destination_port: answer.reply_options.destination_port.unwrap_or(meta.source_port).into(),
+        destination_port: pending_reply.reply_options.destination_port.unwrap_or(meta.source_port).into(),
         length: udp_len.into(),
         checksum: 0.into(),
     };

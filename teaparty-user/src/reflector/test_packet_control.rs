@@ -67,7 +67,7 @@ pub fn find<B: PacketBuf>(payload: &B, plan: &Plan, policy: &Policy) -> Option<R
 pub fn grant(
     request: &Request,
     plan: &Plan,
-    view: &ConfigSnapshot,
+    snapshot: &ConfigSnapshot,
     (key, meta, sender_sequence): (&SessionKey, &PacketMeta, u32),
     control: BurstStage<'_>,
 ) -> ControlGrant {
@@ -75,13 +75,13 @@ pub fn grant(
         BurstStage::Again(replies) => return ControlGrant { decision: ReplyDecision::Replies(replies), permit: None },
         BurstStage::First(bursts) => bursts,
     };
-    let config = &view.config.control;
+    let config = &snapshot.config.control;
     let headers = if meta.source.is_ipv4() { IPV4_LEN } else { IPV6_LEN } + UDP_LEN;
     let limits = Limits {
         max_count: config.max_count,
         max_len: config.max_len.into(),
         min_interval_ns: config.min_interval_ns,
-        path_len: (view.interface.mtu as usize).saturating_sub(headers),
+        path_len: (snapshot.interface.mtu as usize).saturating_sub(headers),
     };
     let is_repeated = meta.flags & PacketMeta::HAS_PREVIOUS != 0
         && sender_sequence.wrapping_sub(meta.previous_sender_sequence) as i32 <= 0;
@@ -107,10 +107,10 @@ pub fn grant(
 pub fn resize(payload: &mut Vec<u8>, plan: &mut Plan, policy: &Policy, len: usize) {
     let mut kept = payload[..plan.mode.base_len()].to_vec();
     let mut at = plan.mode.base_len();
-    let view = SliceBuf(payload);
-    while let TlvItem::Tlv(tlv) = next_tlv(&view, at, plan.tlvs_end, policy) {
+    let request = SliceBuf(payload);
+    while let TlvItem::Tlv(tlv) = next_tlv(&request, at, plan.tlvs_end, policy) {
         if tlv.number != Kind::ExtraPadding as u8 {
-            kept.extend_from_slice(&view.0[tlv.at..tlv.end()]);
+            kept.extend_from_slice(&request.0[tlv.at..tlv.end()]);
         }
         at = tlv.end();
     }

@@ -25,9 +25,9 @@ pub struct Headers<'a> {
 
 /// The controller as the environment of the shared core, for one packet.
 pub struct ControllerEnv<'a> {
-    view: &'a ConfigSnapshot,
+    snapshot: &'a ConfigSnapshot,
     headers: Headers<'a>,
-    ledger: &'a dyn SessionStore,
+    store: &'a dyn SessionStore,
     has_segments: &'a dyn Fn() -> bool,
     bit_errors: Option<BitErrorResult>,
     used_headers: reflected_header::Used,
@@ -44,15 +44,15 @@ pub struct ControllerEnv<'a> {
 impl<'a> ControllerEnv<'a> {
     /// The environment for a packet with these headers.
     pub fn new(
-        view: &'a ConfigSnapshot,
+        snapshot: &'a ConfigSnapshot,
         headers: Headers<'a>,
-        ledger: &'a dyn SessionStore,
+        store: &'a dyn SessionStore,
         has_segments: &'a dyn Fn() -> bool,
     ) -> Self {
         Self {
-            view,
+            snapshot,
             headers,
-            ledger,
+            store,
             has_segments,
             bit_errors: None,
             used_headers: reflected_header::Used::default(),
@@ -143,7 +143,7 @@ impl<'a> ControllerEnv<'a> {
         !meta.destination.is_ipv4()
             && segments.count <= MAX_SEGMENTS
             && addresses.all(|one| one.is_some_and(|one| is_reachable(&one, &meta.destination)))
-            && plan.len.max(plan.mode.base_len()) + overhead(segments.count) <= self.view.interface.mtu as usize
+            && plan.len.max(plan.mode.base_len()) + overhead(segments.count) <= self.snapshot.interface.mtu as usize
             && (self.has_segments)()
     }
 }
@@ -161,7 +161,7 @@ impl ReflectorEnv for ControllerEnv<'_> {
     const CAN_GROW: bool = true;
 
     fn is_local(&self, address: &Address) -> bool {
-        self.view.book.is_node(address, self.headers.tags)
+        self.snapshot.book.is_node(address, self.headers.tags)
     }
 
     fn fixed_header<const N: usize>(&self) -> Option<[u8; N]> {
@@ -174,7 +174,7 @@ impl ReflectorEnv for ControllerEnv<'_> {
             self.hmac_at = Some(tlv.at);
             Flags::NONE
         } else if is(Kind::History) {
-            let ring = self.ledger.ring(meta.history_tag);
+            let ring = self.store.history_ring(meta.history_tag);
             history::reflect(payload, &tlv, meta, |sequence| ring?.remembered(meta.history_tag, sequence));
             Flags::NONE
         } else if is(Kind::BitErrorPattern) || is(Kind::BitErrorCount) || is(Kind::BitErrorBurst) {

@@ -15,7 +15,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// Follows the driver's counter of one interface.
 pub struct TransmitWatch {
-    tally: Arc<InterfaceCounters>,
+    counters: Arc<InterfaceCounters>,
     look: Mutex<Look>,
 }
 
@@ -32,10 +32,10 @@ struct Look {
 
 impl TransmitWatch {
     /// Begins to follow: what the driver has counted before is not ours.
-    pub fn new(interface: &str, tally: Arc<InterfaceCounters>) -> Self {
+    pub fn new(interface: &str, counters: Arc<InterfaceCounters>) -> Self {
         let mut errors = TransmitErrors::default();
         let last = errors.read(interface).ok().flatten();
-        Self { tally, look: Mutex::new(Look { errors, last, untold: 0, warned: None, answered: 0 }) }
+        Self { counters, look: Mutex::new(Look { errors, last, untold: 0, warned: None, answered: 0 }) }
     }
 
     /// Adds what the driver has counted since the last look.
@@ -47,7 +47,7 @@ impl TransmitWatch {
         let grown = look.last.map_or(0, |last| if now < last { now } else { now - last });
         look.last = Some(now);
         look.untold += grown;
-        self.tally.transmit_errors.fetch_add(grown, Ordering::Relaxed);
+        self.counters.transmit_errors.fetch_add(grown, Ordering::Relaxed);
     }
 
     /// Looks, and warns if there are more and the program, whose counter of replies is `answered`, has sent some too.

@@ -17,7 +17,7 @@ use teaparty_common::tlv::return_path::ReturnPathRequest;
 use super::burst_queue::{Datagram, Request};
 use super::config::Config;
 use super::context::{EngineCounters, InterfaceContext, Notice};
-use super::reply_record::{conclude, note_residence, settle};
+use super::reply_record::{commit, record_residence, record_sent};
 use super::slow_path::{self, BurstGrant, PendingReply, TestPacket};
 use super::snapshot::ConfigSnapshot;
 use super::srv6::Segmented;
@@ -31,7 +31,7 @@ use crate::net::socket::{Options, Socket, SocketError};
 
 /// Datagrams that are received together.
 pub const BATCH: usize = 32;
-/// Replies that are sealed with T3 and then sent together: what each waits for the others after its T3 looks like delay
+/// Replies that are finalized with T3 and then sent together: what each waits for the others after its T3 looks like delay
 /// of the network. With 32, that was three times as much at the worst; with 4, an eighth less was answered.
 pub const SEND_BATCH: usize = 8;
 /// Octets of the longest UDP payload.
@@ -40,7 +40,7 @@ const MAX_PAYLOAD: usize = 65_535;
 pub const QUEUE: usize = 4 << 20;
 /// Most time for a full send queue to drain before replies are given up. Longer, and a session with stuck replies
 /// would hold up all others; and a reply that is late by this much says more about us than about the network.
-pub const SEND_PATIENCE: Duration = Duration::from_millis(1);
+pub const SEND_TIMEOUT: Duration = Duration::from_millis(1);
 /// TTL to report where the system does not tell it; no text says what to write then.
 const UNKNOWN_TTL: u8 = 255;
 
@@ -73,26 +73,26 @@ pub fn open(config: &Config, interface: &str) -> Result<Vec<Socket>, SocketError
 }
 
 /// Answers until asked to stop, which `wake` becoming readable makes it notice.
-pub fn run(shared: &Arc<InterfaceContext>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
+pub fn run(context: &Arc<InterfaceContext>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
     let mut requests = ReceiveBatch::new(BATCH, MAX_PAYLOAD);
-    let mut datagrams = UdpReplyBatch::new(shared);
+    let mut datagrams = UdpReplyBatch::new(context);
     // What a filter keeps from the sockets for the link engine, the system counts as lost.
-    let is_filtered = shared.kernel.is_none() && shared.view().config.link_layer;
-    let mut losses = vec![DropCounter::default(); if is_filtered { 0 } else { sockets.len() }];
+    let is_filtered = context.kernel.is_none() && context.snapshot().config.link_layer;
+    let mut drops = vec![DropCounter::default(); if is_filtered { 0 } else { sockets.len() }];
     let mut fds: Vec<&dyn AsFd> = sockets.iter().map(|socket| &**socket as &dyn AsFd).collect();
     fds.push(wake);
-    while !shared.is_stopping() {
+    while !context.is_stopping() {
         if let Err(error) = wait(&fds, None) {
-            shared.notify(Notice::Failed { what: format!("the socket engine cannot wait for packets: {error}") });
+            context.notify(Notice::Failed { what: format!("the socket engine cannot wait for packets: {error}") });
             return;
         }
         for (index, socket) in sockets.iter().enumerate() {
             // One batch of what waits at each; the others shall not starve.
-            if let Err(error) = serve(shared, &mut datagrams, &mut requests, index, socket) {
+            if let Err(error) = serve(context, &mut datagrams, &mut requests, index, socket) {
                 tracing::debug!(%error, "cannot receive");
             }
-            if let Some(losses) = losses.get_mut(index) {
-                losses.count(&requests, &shared.tally.socket);
+            if let Some(drops) = drops.get_mut(index) {
+                drops.count(&requests, &context.counters.socket);
             }
         }
     }
@@ -118,7 +118,7 @@ impl DropCounter {
 
 /// Answers one batch of what waits at a socket.
 fn serve(
-    shared: &Arc<InterfaceContext>,
+    context: &Arc<InterfaceContext>,
     datagrams: &mut UdpReplyBatch<'_>,
     requests: &mut ReceiveBatch,
     index: usize,
@@ -127,27 +127,29 @@ fn serve(
     if socket.receive(requests)? == 0 {
         return Ok(());
     }
-    let view = shared.view();
-    let clock = shared.clock();
+    let snapshot = context.snapshot();
+    let clock = context.clock();
     let port = socket.local_addr()?.port();
     for request in requests.iter() {
-        let datagram = match admit(shared, &view, &clock, (index, port), &request) {
+        let datagram = match admit(context, &snapshot, &clock, (index, port), &request) {
             Ok(datagram) => datagram,
             Err(reason) => {
-                shared.tally.socket.count(reason);
+                context.counters.socket.count(reason);
                 continue;
             }
         };
-        if datagrams.pending() > 0 && slow_path::looks_back(request.payload, datagram.session_flags, &view) {
+        if datagrams.pending() > 0
+            && slow_path::needs_previous_reply(request.payload, datagram.session_flags, &snapshot)
+        {
             datagrams.flush(&clock, socket);
         }
-        let control = BurstStage::First(&shared.bursts);
-        if let Some(more) = datagrams.take(&datagram, request.payload, &view, &clock, control) {
+        let control = BurstStage::First(&context.bursts);
+        if let Some(grant) = datagrams.take(&datagram, request.payload, &snapshot, &clock, control) {
             // As for frames: at once.
             let now_ns = SystemClock.monotonic_ns();
             datagrams.flush(&clock, socket);
             let request = Request::Datagram(Box::new(datagram), request.payload.into());
-            shared.agenda.add(more, now_ns, request);
+            context.burst_queue.add(grant, now_ns, request);
         } else if datagrams.pending() == SEND_BATCH {
             datagrams.flush(&clock, socket);
         }
@@ -158,8 +160,8 @@ fn serve(
 
 /// Decides whether a datagram may be answered, and gathers what is known about it.
 fn admit(
-    shared: &InterfaceContext,
-    view: &ConfigSnapshot,
+    context: &InterfaceContext,
+    snapshot: &ConfigSnapshot,
     clock: &Clock,
     (socket, port): (usize, u16),
     request: &Received<'_>,
@@ -183,8 +185,8 @@ fn admit(
     }
     let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
     let received_ns = slow_path::arrival_ns(received, clock);
-    let session_flags = shared.admit((&mut key, Tags::NONE), request.payload, view, received_ns)?;
-    let format = slow_path::format(session_flags, &view.config.policy);
+    let session_flags = context.admit((&mut key, Tags::NONE), request.payload, snapshot, received_ns)?;
+    let format = slow_path::format(session_flags, &snapshot.config.policy);
     let meta = PacketMeta {
         received_ns,
         receive_timestamp: slow_path::wire_time(received, format, clock),
@@ -206,9 +208,9 @@ fn admit(
 
 /// Replies under way to datagrams that came together by one socket.
 pub struct UdpReplyBatch<'a> {
-    shared: &'a InterfaceContext,
+    context: &'a InterfaceContext,
     replies: SendBatch,
-    answers: Vec<PendingReply>,
+    pending_replies: Vec<PendingReply>,
     segmented: Segmented,
     pending: usize,
     payload: Vec<u8>,
@@ -216,9 +218,16 @@ pub struct UdpReplyBatch<'a> {
 
 impl<'a> UdpReplyBatch<'a> {
     /// None yet.
-    pub fn new(shared: &'a InterfaceContext) -> Self {
-        let (answers, payload) = (Vec::with_capacity(SEND_BATCH), Vec::with_capacity(2048));
-        Self { shared, replies: SendBatch::new(), answers, segmented: Segmented::default(), pending: 0, payload }
+    pub fn new(context: &'a InterfaceContext) -> Self {
+        let (pending_replies, payload) = (Vec::with_capacity(SEND_BATCH), Vec::with_capacity(2048));
+        Self {
+            context,
+            replies: SendBatch::new(),
+            pending_replies,
+            segmented: Segmented::default(),
+            pending: 0,
+            payload,
+        }
     }
 
     /// Replies that [`UdpReplyBatch::flush`] is to send.
@@ -231,55 +240,55 @@ impl<'a> UdpReplyBatch<'a> {
         &mut self,
         datagram: &Datagram,
         request: &[u8],
-        view: &ConfigSnapshot,
+        snapshot: &ConfigSnapshot,
         clock: &Clock,
         control: BurstStage<'_>,
     ) -> Option<BurstGrant> {
         let Datagram { key, session_flags, mut meta, .. } = *datagram;
-        let format = slow_path::format(session_flags, &view.config.policy);
+        let format = slow_path::format(session_flags, &snapshot.config.policy);
         meta.error_estimate = slow_path::error_estimate(format, clock);
         self.payload.clear();
         self.payload.extend_from_slice(request);
         let headers = Headers { fixed: None, extensions: &datagram.extensions, tags: Tags::NONE };
-        let has_segments = &|| self.shared.raw().is_some();
-        let job = TestPacket { key, session_flags, meta, headers, has_segments, control };
-        let ledger = self.shared.ledger(session_flags & Session::AUTHENTICATED != 0);
-        match slow_path::answer(job, &mut self.payload, view, ledger) {
-            Ok(mut answer) => {
-                let more = answer.more.take();
+        let has_segments = &|| self.context.raw().is_some();
+        let packet = TestPacket { key, session_flags, meta, headers, has_segments, control };
+        let store = self.context.store_of(session_flags & Session::AUTHENTICATED != 0);
+        match slow_path::process(packet, &mut self.payload, snapshot, store) {
+            Ok(mut pending_reply) => {
+                let grant = pending_reply.grant.take();
                 self.pending += 1;
-                if let Some(ReturnPathRequest::Segments(segments)) = answer.path_request {
-                    self.segmented.push(answer, &self.payload, segments);
-                    return more;
+                if let Some(ReturnPathRequest::Segments(segments)) = pending_reply.path_request {
+                    self.segmented.push(pending_reply, &self.payload, segments);
+                    return grant;
                 }
-                let to = outgoing(&answer, datagram.peer, datagram.meta.interface);
+                let to = outgoing(&pending_reply, datagram.peer, datagram.meta.interface);
                 self.replies.push(&to, &self.payload);
-                self.answers.push(answer);
-                more
+                self.pending_replies.push(pending_reply);
+                grant
             }
             Err(reason) => {
-                self.shared.tally.socket.count(reason);
+                self.context.counters.socket.count(reason);
                 None
             }
         }
     }
 
-    /// Seals what is pending with T3 and sends it by the socket of the request.
+    /// Finalizes what is pending with T3 and sends it by the socket of the request.
     pub fn flush(&mut self, clock: &Clock, socket: &Socket) {
-        if !self.answers.is_empty() {
-            send(self.shared, &self.shared.tally.socket, clock, socket, &mut self.replies, &self.answers);
+        if !self.pending_replies.is_empty() {
+            send(self.context, &self.context.counters.socket, clock, socket, &mut self.replies, &self.pending_replies);
             self.replies.clear();
-            self.answers.clear();
+            self.pending_replies.clear();
         }
-        self.segmented.flush(self.shared, &self.shared.tally.socket, clock);
+        self.segmented.flush(self.context, &self.context.counters.socket, clock);
         self.pending = 0;
     }
 }
 
 /// Returns the destination and marking of a reply.
-pub fn outgoing(answer: &PendingReply, mut peer: SocketAddr, interface: u32) -> Outgoing<'static> {
+pub fn outgoing(pending_reply: &PendingReply, mut peer: SocketAddr, interface: u32) -> Outgoing<'static> {
     let mut is_same_link = matches!(peer, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local());
-    match answer.path_request {
+    match pending_reply.path_request {
         Some(ReturnPathRequest::Address(address)) => {
             peer.set_ip(ip(&address));
             is_same_link = false;
@@ -287,45 +296,45 @@ pub fn outgoing(answer: &PendingReply, mut peer: SocketAddr, interface: u32) -> 
         Some(ReturnPathRequest::SameLink) => is_same_link = true,
         _ => {}
     }
-    if let Some(port) = answer.reply_options.destination_port {
+    if let Some(port) = pending_reply.reply_options.destination_port {
         peer.set_port(port);
     }
-    let source = answer.reply_options.source.unwrap_or(answer.meta().destination);
+    let source = pending_reply.reply_options.source.unwrap_or(pending_reply.meta().destination);
     Outgoing {
         source: Some(ip(&source)),
         interface: if is_same_link { interface } else { 0 },
-        traffic_class: Some(answer.reply_options.traffic_class),
+        traffic_class: Some(pending_reply.reply_options.traffic_class),
         ..Outgoing::to(peer)
     }
 }
 
-/// Seals the replies with T3, settles their sessions, sends and counts them.
+/// Finalizes the replies with T3, records their exchanges, sends and counts them.
 pub fn send(
-    shared: &InterfaceContext,
+    context: &InterfaceContext,
     counters: &EngineCounters,
     clock: &Clock,
     socket: &Socket,
     replies: &mut SendBatch,
-    answers: &[PendingReply],
+    pending_replies: &[PendingReply],
 ) {
-    for (index, answer) in answers.iter().enumerate() {
-        let timestamp = answer.seal(replies.payload_mut(index), || SystemClock.realtime_ns(), clock);
-        settle(shared, answer, timestamp);
-        note_residence(counters, answer);
+    for (index, pending_reply) in pending_replies.iter().enumerate() {
+        let timestamp = pending_reply.finalize(replies.payload_mut(index), || SystemClock.realtime_ns(), clock);
+        commit(context, pending_reply, timestamp);
+        record_residence(counters, pending_reply);
     }
     while let Err(error) = socket.send(replies) {
         let is_writable =
-            error.kind() == io::ErrorKind::WouldBlock && wait_writable(&socket, Some(SEND_PATIENCE)).unwrap_or(false);
+            error.kind() == io::ErrorKind::WouldBlock && wait_writable(&socket, Some(SEND_TIMEOUT)).unwrap_or(false);
         if !is_writable {
             break;
         }
     }
     let taken = replies.sent() + replies.failed().len();
-    for (index, answer) in answers.iter().enumerate() {
+    for (index, pending_reply) in pending_replies.iter().enumerate() {
         if index >= taken || replies.failed().iter().any(|(failed, _)| *failed == index) {
             counters.count(Reason::SendFailed);
         } else {
-            conclude(shared, counters, answer);
+            record_sent(context, counters, pending_reply);
         }
     }
 }

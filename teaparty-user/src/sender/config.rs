@@ -66,7 +66,7 @@ pub struct Config {
     pub kernel_transmit_stamps: bool,
     /// True if to have the network card of `interface` stamp packets by its own clock.
     pub hardware_stamps: bool,
-    /// True if packets to one target go to the kernel in trains (UDP segmentation offload).
+    /// True if packets to one target go to the kernel in GSO batches (UDP segmentation offload).
     pub has_trains: bool,
     /// True if the thread that sends goes before all others (SCHED_FIFO).
     pub is_realtime: bool,

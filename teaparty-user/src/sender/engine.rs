@@ -1,7 +1,7 @@
 //! The loop that moves packets: sends what is due, takes in what came, gives up what did not, sleeps until the next.
 //!
 //! One thread, no locks, and for fast schedules one more that only takes replies from the kernel (`reader.rs`); all decisions
-//! are in [`super::session`]. It sleeps with an alarm that rings on time, and polls for the last stretch where that is worth it,
+//! are in [`super::session`]. It sleeps with a timer that expires on time, and polls for the last stretch where that is worth it,
 //! because waking up takes longer than a good schedule allows.
 
 use std::os::fd::AsFd;
@@ -18,7 +18,7 @@ use super::session::Session;
 use super::timeline::Timeline;
 use crate::clock::{Clock, ClockState, StepDetector};
 use crate::net::batch::ReceiveBatch;
-use crate::net::poll::{Timer, ask_for_short_turns, go_before_others, wait};
+use crate::net::poll::{Timer, set_realtime, set_short_time_slice, wait};
 use crate::net::ptp_clock::HardwareClock;
 
 mod clock_watch;
@@ -40,12 +40,12 @@ const BATCH: usize = 64;
 const PAYLOAD: usize = 65_600;
 /// Octets of what the error queue quotes of a packet, which nobody reads.
 const QUOTED: usize = 256;
-/// Packets handed to the kernel together: T1 of the last is as old as it takes to send the others. In trains they leave
+/// Packets handed to the kernel together: T1 of the last is as old as it takes to send the others. In GSO batches they leave
 /// together.
 const SEND_BATCH: usize = 8;
 const SEND_BATCH_IN_TRAINS: usize = 64;
 /// Before a deadline, so much is spent polling instead of sleeping: waking up takes some 30 µs. Twice as much takes twice the
-/// processor. Neither helps where others want the processor too, which takes `go_before_others`.
+/// processor. Neither helps where others want the processor too, which takes `set_realtime`.
 const SPIN_NS: u64 = 40_000;
 /// For up to this many packets a second polling takes no more than a twelfth of a processor, for any number of
 /// sessions.
@@ -86,23 +86,23 @@ pub struct Outcome {
 
 /// Runs a measurement to its end.
 ///
-/// `sink` gets the events that `interest` asks for, in order, on this thread: what it takes its time for, delays packets.
+/// `sink` gets the events that `subscription` asks for, in order, on this thread: what it takes its time for, delays packets.
 pub fn run(
     config: &Config,
     clock: &impl Clock,
     stop: &Stop,
-    interest: Subscription,
+    subscription: Subscription,
     sink: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Outcome> {
     place_thread(config, config.targets.len())?;
-    let mut engine = Engine::open(config, clock, interest)?;
+    let mut engine = Engine::open(config, clock, subscription)?;
     // Once, as it is one option that helps.
     let _ = config.targets.iter().any(|target| engine.warn_of_loop(target.address, None, sink));
     let started_ns = clock.realtime_ns();
     let start = clock.monotonic_ns();
     engine.begin()?;
     while !engine.is_over(stop) {
-        engine.turn(stop, sink)?;
+        engine.step(stop, sink)?;
     }
     engine.finish(stop, sink)?;
     Ok(Outcome {
@@ -124,10 +124,10 @@ const NOT_REALTIME: &str =
 /// Asks the scheduler for what a schedule needs of it.
 fn place_thread(config: &Config, sessions: usize) -> anyhow::Result<()> {
     if config.is_realtime {
-        return go_before_others().context(NOT_REALTIME);
+        return set_realtime().context(NOT_REALTIME);
     }
     if spins(config, sessions)
-        && let Err(error) = ask_for_short_turns()
+        && let Err(error) = set_short_time_slice()
     {
         tracing::debug!(%error, "no short turns of the processor");
     }
@@ -148,19 +148,19 @@ pub fn run_for_ever(
     config: &Config,
     clock: &impl Clock,
     stop: &Stop,
-    interest: Subscription,
+    subscription: Subscription,
     changes: &mut dyn FnMut() -> anyhow::Result<Option<Change>>,
     sink: &mut dyn FnMut(Event),
 ) -> anyhow::Result<()> {
     if config.is_realtime {
         place_thread(config, 0)?;
     }
-    let mut engine = Engine { is_endless: true, ..Engine::open(config, clock, interest)? };
+    let mut engine = Engine { is_endless: true, ..Engine::open(config, clock, subscription)? };
     let mut turn = |engine: &mut Engine<'_, _>| {
         while let Some(change) = changes()? {
             engine.change(change, sink)?;
         }
-        engine.turn(stop, sink)
+        engine.step(stop, sink)
     };
     let mut result = Ok(());
     while result.is_ok() && !stop.is_requested() {
@@ -173,7 +173,7 @@ pub fn run_for_ever(
 struct Engine<'a, C> {
     config: &'a Config,
     clock: &'a C,
-    interest: Subscription,
+    subscription: Subscription,
     sessions: Vec<Session>,
     /// Sessions by SSID.
     by_ssid: Vec<u32>,
@@ -181,7 +181,7 @@ struct Engine<'a, C> {
     queue: Queue,
     reports: ReceiveBatch,
     random: Random,
-    alarm: Timer,
+    timer: Timer,
     /// The network card's clock, where it was asked for and is available.
     hardware: Option<HardwareClock>,
     clock_state: ClockState,
@@ -205,18 +205,18 @@ struct Engine<'a, C> {
 const NO_SESSION: u32 = u32::MAX;
 
 impl<'a, C: Clock> Engine<'a, C> {
-    fn open(config: &'a Config, clock: &'a C, interest: Subscription) -> anyhow::Result<Self> {
+    fn open(config: &'a Config, clock: &'a C, subscription: Subscription) -> anyhow::Result<Self> {
         Ok(Self {
             config,
             clock,
-            interest,
+            subscription,
             sessions: Vec::new(),
             by_ssid: vec![NO_SESSION; 1 << 16],
             ports: udp_port::open_all(config).context("cannot open the sender's socket")?,
             queue: Queue::default(),
             reports: ReceiveBatch::new(BATCH, QUOTED),
             random: config.seed.map_or_else(Random::from_entropy, Random::new),
-            alarm: Timer::new().context("cannot make a timer")?,
+            timer: Timer::new().context("cannot make a timer")?,
             hardware: clock_watch::hardware_clock(config),
             clock_state: clock.state(),
             step_detector: StepDetector::new(clock),
@@ -234,7 +234,7 @@ impl<'a, C: Clock> Engine<'a, C> {
     }
 
     /// Does once what there is to do, and sleeps until there is more.
-    fn turn(&mut self, stop: &Stop, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+    fn step(&mut self, stop: &Stop, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         if stop.is_requested() {
             self.sessions.iter_mut().for_each(Session::stop_sending);
         }
@@ -322,7 +322,7 @@ impl<'a, C: Clock> Engine<'a, C> {
         let until_ns = self.read_all(now, sink)?.saturating_sub(HANDOVER_NS);
         for (place, session) in self.sessions.iter_mut().enumerate() {
             while let Some(settlement) = session.exchange.expire(until_ns) {
-                tell(session, place, settlement, self.interest, sink);
+                emit_record(session, place, settlement, self.subscription, sink);
             }
         }
         // Packets sent from now on are given up later than this, so it need not be looked for earlier.
@@ -336,7 +336,7 @@ impl<'a, C: Clock> Engine<'a, C> {
     }
 
     fn publish(&mut self, now: u64, sink: &mut dyn FnMut(Event)) {
-        let Some(interval) = self.interest.snapshots else { return };
+        let Some(interval) = self.subscription.snapshots else { return };
         if now.saturating_sub(self.published) >= interval.as_nanos() as u64 {
             self.published = now;
             sink(Event::Snapshot(self.sessions.iter().map(Session::snapshot).collect()));
@@ -349,11 +349,11 @@ impl<'a, C: Clock> Engine<'a, C> {
         self.expire(sink)?;
         for (place, session) in self.sessions.iter_mut().enumerate() {
             while let Some(settlement) = session.exchange.close() {
-                tell(session, place, settlement, self.interest, sink);
+                emit_record(session, place, settlement, self.subscription, sink);
             }
         }
         self.tell_of_rate(stop, sink);
-        if self.interest.snapshots.is_some() {
+        if self.subscription.snapshots.is_some() {
             sink(Event::Snapshot(self.sessions.iter().map(Session::snapshot).collect()));
         }
         Ok(())
@@ -374,35 +374,35 @@ impl<'a, C: Clock> Engine<'a, C> {
         }
         // The clock is looked at even where packets are rare.
         let mut wake = next.unwrap_or(u64::MAX).min(self.next_expiry).min(now + CLOCK_CHECK_NS);
-        if let Some(interval) = self.interest.snapshots {
+        if let Some(interval) = self.subscription.snapshots {
             wake = wake.min(self.published + interval.as_nanos() as u64);
         }
         if wake <= now {
             return Ok(());
         }
-        self.alarm.set(wake).context("cannot set the timer")?;
+        self.timer.set(wake).context("cannot set the timer")?;
         // A socket that another thread reads is for that one to watch.
-        let arrivals = self.ports.iter().map(|port| port.reader.bell().unwrap_or(&*port.socket));
+        let arrivals = self.ports.iter().map(|port| port.reader.wake_event().unwrap_or(&*port.socket));
         let mut fds: Vec<&dyn AsFd> = arrivals.collect();
-        fds.push(&self.alarm);
+        fds.push(&self.timer);
         fds.push(stop);
         if wait(&fds, Some(Duration::from_secs(2))).context("cannot wait for replies")? {
-            stop.hear();
-            self.ports.iter().for_each(|port| port.reader.silence());
+            stop.acknowledge();
+            self.ports.iter().for_each(|port| port.reader.clear_wake());
         }
         Ok(())
     }
 }
 
 /// Tells what became of a packet.
-fn tell(
+fn emit_record(
     session: &Session,
     place: usize,
     settlement: ResolvedPacket,
-    interest: Subscription,
+    subscription: Subscription,
     sink: &mut dyn FnMut(Event),
 ) {
-    let reaction = session.settled(settlement, interest.records);
+    let reaction = session.outcome_of(settlement, subscription.records);
     if let Some(record) = reaction.loss {
         sink(Event::Record(record));
     }

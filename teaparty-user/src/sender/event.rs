@@ -159,21 +159,21 @@ pub struct Snapshot {
 /// A handle that ends a measurement: first sending, then waiting.
 pub struct Stop {
     level: AtomicU8,
-    bell: WakeEvent,
+    wake_event: WakeEvent,
 }
 
 impl Stop {
     /// Nobody has asked yet.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { level: AtomicU8::new(0), bell: WakeEvent::new()? })
+        Ok(Self { level: AtomicU8::new(0), wake_event: WakeEvent::new()? })
     }
 
     /// Asks once more: the first time to send no more, the second time to wait for no reply either.
     pub fn request(&self) {
-        // Before the bell, so that whoever hears it finds the request.
+        // Before the event, so that whoever it wakes finds the request.
         let once_more = |level: u8| Some(level.saturating_add(1));
         let _ = self.level.fetch_update(Ordering::SeqCst, Ordering::SeqCst, once_more);
-        self.bell.ring();
+        self.wake_event.wake();
     }
 
     /// Returns true if nothing more is to be sent.
@@ -188,15 +188,15 @@ impl Stop {
 
     /// Takes note of the requests so far, so that only a further one can be waited for. To be called after waiting and
     /// before asking what was requested.
-    pub fn hear(&self) {
-        self.bell.silence();
+    pub fn acknowledge(&self) {
+        self.wake_event.clear();
     }
 }
 
 impl AsFd for Stop {
     /// Readable from a request on until it was heard.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
+        self.wake_event.as_fd()
     }
 }
 
@@ -228,7 +228,7 @@ mod tests {
         for is_urgent in [false, true, true] {
             stop.request();
             assert!(is_ready());
-            stop.hear();
+            stop.acknowledge();
             assert!(!is_ready(), "it would keep the engine from sleeping");
             assert_eq!((stop.is_requested(), stop.is_urgent()), (true, is_urgent));
         }

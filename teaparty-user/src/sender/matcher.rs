@@ -212,7 +212,7 @@ pub enum Resolution {
     Unsettled,
 }
 
-/// A packet whose fate is settled.
+/// A packet whose outcome is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResolvedPacket {
     /// Its number, from 0.
@@ -546,17 +546,17 @@ impl ReplyMatcher {
     ///
     /// All replies that came before `until_ns` must have been taken in.
     pub fn expire(&mut self, until_ns: u64) -> Option<ResolvedPacket> {
-        (self.next_expiry()? < until_ns).then(|| self.settle(Resolution::Lost))
+        (self.next_expiry()? < until_ns).then(|| self.resolve(Resolution::Lost))
     }
 
     /// Settles the next packet without waiting for it: what is not known to be answered or lost is unsettled. `None` when
     /// there is no packet left. Call until then.
     pub fn close(&mut self) -> Option<ResolvedPacket> {
-        (self.settled < self.issued).then(|| self.settle(Resolution::Unsettled))
+        (self.settled < self.issued).then(|| self.resolve(Resolution::Unsettled))
     }
 
     /// Settles the next packet, which becomes `otherwise` if nothing else is known of it.
-    fn settle(&mut self, otherwise: Resolution) -> ResolvedPacket {
+    fn resolve(&mut self, otherwise: Resolution) -> ResolvedPacket {
         let index = self.settled;
         self.settled += 1;
         let place = self.place(index);

@@ -52,12 +52,13 @@ pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
     let is_dumb = std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
     let is_live = output.is_live && !is_dumb && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let snapshots = is_live.then_some(tui::INTERVAL);
-    let interest = Subscription { records: !is_live && writer.wants_records(), snapshots, ..Subscription::default() };
+    let subscription =
+        Subscription { records: !is_live && writer.wants_records(), snapshots, ..Subscription::default() };
     let (sink, events) = sync_channel(BACKLOG);
     let outcome = std::thread::scope(|scope| {
         let engine = std::thread::Builder::new()
             .name("sender".into())
-            .spawn_scoped(scope, || measure(&config, &stop, interest, &sink_of(sink)))
+            .spawn_scoped(scope, || measure(&config, &stop, subscription, &sink_of(sink)))
             .context("cannot start a thread")?;
         let written = if is_live {
             tui::follow(&events, &config, &output.thresholds, &stop)
@@ -109,9 +110,9 @@ fn sink_of(sender: SyncSender<Event>) -> impl Fn(Event) {
     }
 }
 
-fn measure(config: &Config, stop: &Stop, interest: Subscription, sink: &dyn Fn(Event)) -> anyhow::Result<Outcome> {
+fn measure(config: &Config, stop: &Stop, subscription: Subscription, sink: &dyn Fn(Event)) -> anyhow::Result<Outcome> {
     let _span = tracing::info_span!("measure", targets = config.targets.len()).entered();
-    engine::run(config, &SystemClock, stop, interest, &mut |event| sink(event))
+    engine::run(config, &SystemClock, stop, subscription, &mut |event| sink(event))
 }
 
 /// Signals that end a measurement, held back from all threads but the one that waits for them.

@@ -16,7 +16,7 @@ use super::reply::Reply;
 use super::schedule::Schedule;
 use super::stats::{Observation, Statistics};
 use super::tlvs::chain::AccessReport;
-use super::tlvs::reply::{Answer, Check, Outcome, answers};
+use super::tlvs::reply::{Answer, Check, Outcome, reply_tlvs};
 use crate::clock::ClockState;
 use crate::layout::nanos;
 use crate::net::batch::{Received, Stamp};
@@ -274,7 +274,7 @@ impl Session {
         let found = if !has_tlvs {
             not_known(config)
         } else if self.plain.octets().len() > config.mode.base_len() || self.reporting.is_some() {
-            answers(received.payload, config.mode.base_len(), check)
+            reply_tlvs(received.payload, config.mode.base_len(), check)
         } else {
             Vec::new()
         };
@@ -405,9 +405,9 @@ impl Session {
         }
     }
 
-    /// Returns the events for a packet whose fate is settled: its record, where that is not reported yet, and
+    /// Returns the events for a packet whose outcome is known: its record, where that is not reported yet, and
     /// anything unusual.
-    pub fn settled(&self, settlement: matcher::ResolvedPacket, wants_record: bool) -> ReceiveOutcome {
+    pub fn outcome_of(&self, settlement: matcher::ResolvedPacket, wants_record: bool) -> ReceiveOutcome {
         let loss = wants_record.then_some(settlement.index).and_then(|index| match settlement.fate {
             Resolution::Known => None,
             Resolution::Lost => Some(self.lost(index)),

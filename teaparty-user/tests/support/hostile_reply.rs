@@ -16,7 +16,7 @@ use teaparty_user::sender::session::{Session, Variant};
 use teaparty_user::sender::target::Target;
 use teaparty_user::sender::tlvs::chain::AccessReport;
 use teaparty_user::sender::tlvs::describe::{Marks, finding};
-use teaparty_user::sender::tlvs::reply::{Answer, Check, Outcome, answers};
+use teaparty_user::sender::tlvs::reply::{Answer, Check, Outcome, reply_tlvs};
 use teaparty_user::sender::tlvs::request::{Access, Request};
 
 /// Bits of the first octet: what kind of session it is.
@@ -142,7 +142,7 @@ fn make_genuine(payload: &mut Vec<u8>, session: &Session, config: &Config, key: 
 
 fn tlvs(payload: &[u8], config: &Config) {
     let check = Check { policy: &config.policy, key: config.tlv_key.as_ref(), sent: &config.tlvs };
-    let found: Vec<Answer<'_>> = answers(payload, config.mode.base_len(), check);
+    let found: Vec<Answer<'_>> = reply_tlvs(payload, config.mode.base_len(), check);
     let is_void = |answer: &Answer<'_>| answer.outcome == Outcome::NotAuthentic;
     assert!(found.iter().all(is_void) || !found.iter().any(is_void), "I on one and not on all");
     let malformed = found.iter().position(|answer| answer.outcome == Outcome::Malformed);

@@ -11,7 +11,7 @@ use teaparty_user::net::interface::Interface;
 use teaparty_user::reflector::burst_limits::Bursts;
 use teaparty_user::reflector::config::{Config, DestinationNode, Settings};
 use teaparty_user::reflector::session_store::SessionStore;
-use teaparty_user::reflector::slow_path::{TestPacket, answer};
+use teaparty_user::reflector::slow_path::{TestPacket, process};
 use teaparty_user::reflector::snapshot::ConfigSnapshot;
 use teaparty_user::reflector::test_packet_control::BurstStage;
 use teaparty_user::reflector::tlv_env::Headers;
@@ -23,7 +23,7 @@ pub(crate) struct Slow {
     bursts: Arc<Bursts>,
 }
 
-/// A ledger for packets whose numbers are assigned: it is asked nothing that matters.
+/// A session store for packets whose numbers are assigned: it is asked nothing that matters.
 struct Assigned;
 
 impl SessionStore for Assigned {
@@ -41,8 +41,8 @@ impl SessionStore for Assigned {
         panic!("nothing asks for a second reply")
     }
     fn unanswered(&self, _: &SessionKey, _: &PacketMeta) {}
-    fn settle(&self, _: &SessionKey, _: &PacketMeta, _: HistorySlot) {}
-    fn ring(&self, _: u32) -> Option<HistoryRing> {
+    fn record_exchange(&self, _: &SessionKey, _: &PacketMeta, _: HistorySlot) {}
+    fn history_ring(&self, _: u32) -> Option<HistoryRing> {
         None
     }
 }
@@ -92,7 +92,7 @@ impl Slow {
         let control = BurstStage::First(&self.bursts);
         let job = TestPacket { key, session_flags: 0, meta: *meta, headers, has_segments: &|| false, control };
         let mut payload = request.to_vec();
-        let answer = answer(job, &mut payload, &self.view, &Assigned)?;
+        let answer = process(job, &mut payload, &self.view, &Assigned)?;
         let format = self.view.config.policy.format();
         let near = meta.received_ns.max(1_700_000_000_000_000_000);
         let nanos = Timestamp::from_bits(timestamp).to_nanos(format, near);
@@ -100,7 +100,7 @@ impl Slow {
             TimestampFormat::Ntp => nanos,
             TimestampFormat::Ptp => nanos - self.clock.tai_offset_ns,
         };
-        answer.seal(&mut payload, || realtime, &self.clock);
+        answer.finalize(&mut payload, || realtime, &self.clock);
         Ok((payload, answer.reply_options.traffic_class.0))
     }
 }

@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use crate::api::tls_client;
 
 /// Most time for each step of a request.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The address of an API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,8 +73,8 @@ pub(super) fn connect(api: &Api, trust: Option<&Arc<ClientConfig>>) -> io::Resul
     match api {
         Api::Unix(socket) => {
             let stream = UnixStream::connect(socket)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
+            stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
             Ok(Box::new(stream))
         }
         Api::Http(host) => Ok(Box::new(connect_tcp(host)?)),
@@ -83,7 +83,10 @@ pub(super) fn connect(api: &Api, trust: Option<&Arc<ClientConfig>>) -> io::Resul
             let session = ClientConnection::new(config.clone(), server_name(host)?).map_err(io::Error::other)?;
             let mut stream = StreamOwned::new(session, connect_tcp(host)?);
             while stream.conn.is_handshaking() {
-                stream.conn.complete_io(&mut stream.sock).map_err(|error| tls_client::explained(error, "--api-ca"))?;
+                stream
+                    .conn
+                    .complete_io(&mut stream.sock)
+                    .map_err(|error| tls_client::explain_tls_error(error, "--api-ca"))?;
             }
             Ok(Box::new(stream))
         }
@@ -100,10 +103,10 @@ fn server_name(host: &str) -> io::Result<ServerName<'static>> {
 fn connect_tcp(host: &str) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in host.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
+        match TcpStream::connect_timeout(&address, REQUEST_TIMEOUT) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
+                stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
                 return Ok(stream);
             }
             Err(error) => last = error,

@@ -21,7 +21,7 @@ pub(super) fn file(shared: Shared, instances: Vec<Instance>) -> Converted {
     keys(
         &mut text,
         &Service {
-            reach: ApiSettings { api, ..ApiSettings::default() },
+            api_settings: ApiSettings { api, ..ApiSettings::default() },
             heartbeat: shared.heartbeats,
             ..Service::default()
         },

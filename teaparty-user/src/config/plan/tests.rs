@@ -14,8 +14,8 @@ struct Line {
 
 fn plan(text: &str, line: &[&str]) -> Result<Plan, Vec<Problem>> {
     let line = Line::try_parse_from([&["x"][..], line].concat()).unwrap();
-    let asked = CliInput { file: None, service: line.service, settings: line.settings, ptp: false };
-    Plan::of(text, &asked, &KeyLoader::default())
+    let input = CliInput { file: None, service: line.service, settings: line.settings, ptp: false };
+    Plan::of(text, &input, &KeyLoader::default())
 }
 
 fn settings(plan: &Plan, at: usize) -> &Settings {
@@ -30,7 +30,7 @@ fn the_command_line_wins_over_the_file_and_the_file_over_defaults() {
     let settings = settings(&plan, 0);
     assert_eq!((settings.port.as_slice(), settings.strict, settings.min_payload), (&[862][..], false, 44));
     assert_eq!(settings.max_sessions, Settings::default().max_sessions);
-    assert_eq!(plan.service.reach.api.unwrap().to_string(), "127.0.0.1:1");
+    assert_eq!(plan.service.api_settings.api.unwrap().to_string(), "127.0.0.1:1");
     assert_eq!(plan.service.heartbeat.len(), 1);
 }
 

@@ -56,7 +56,7 @@ impl Outgoing<'_> {
 #[derive(Default)]
 pub struct SendBatch {
     /// True if neighbours that differ in payload only are handed over as one.
-    has_trains: bool,
+    has_gso: bool,
     payload: Vec<u8>,
     control: ControlBuffer,
     items: Vec<Item>,
@@ -68,8 +68,8 @@ struct Item {
     to: socket2::SockAddr,
     payload: (usize, usize),
     control: (usize, usize),
-    /// Octets behind `control` of the message that makes it the first of a train.
-    train: usize,
+    /// Octets behind `control` of the message that makes it the first of a GSO batch.
+    gso_control_len: usize,
     stamp_id: Option<u32>,
 }
 
@@ -84,8 +84,8 @@ impl SendBatch {
     ///
     /// A program that takes packets before they are cut up, such as generic XDP, sees
     /// a batch as one packet.
-    pub fn with_trains() -> Self {
-        Self { has_trains: true, ..Self::default() }
+    pub fn with_gso() -> Self {
+        Self { has_gso: true, ..Self::default() }
     }
 
     /// Datagrams in it, sent or not.
@@ -114,14 +114,14 @@ impl SendBatch {
         let control_start = self.control.len();
         self.push_control(outgoing);
         let control = (control_start, self.control.len() - control_start);
-        if self.has_trains && outgoing.stamp_id.is_none() {
+        if self.has_gso && outgoing.stamp_id.is_none() {
             self.control.push(libc::SOL_UDP, libc::UDP_SEGMENT, &(payload.len() as u16).to_ne_bytes());
         }
         self.items.push(Item {
             to: outgoing.to.into(),
             payload: (payload_start, payload.len()),
             control,
-            train: self.control.len() - control_start - control.1,
+            gso_control_len: self.control.len() - control_start - control.1,
             stamp_id: outgoing.stamp_id,
         });
         self.items.len() - 1
@@ -181,10 +181,10 @@ impl SendBatch {
         self.next - self.failed.len()
     }
 
-    /// Gives up the next datagram; or trains, if it is part of one, because that may be what the kernel refuses.
+    /// Gives up the next datagram; or GSO, if it is part of a batch, because that may be what the kernel refuses.
     pub(in super::super) fn fail_next(&mut self, error: io::Error) {
-        if self.has_trains && self.train_len(self.next) > 1 {
-            self.has_trains = false;
+        if self.has_gso && self.gso_batch_len(self.next) > 1 {
+            self.has_gso = false;
             return;
         }
         self.failed.push((self.next, error));
@@ -197,13 +197,13 @@ impl SendBatch {
     }
 
     /// Returns the number of datagrams from `first` on that go to the kernel as one.
-    fn train_len(&self, first: usize) -> usize {
+    fn gso_batch_len(&self, first: usize) -> usize {
         let head = &self.items[first];
-        if !self.has_trains || head.train == 0 {
+        if !self.has_gso || head.gso_control_len == 0 {
             return 1;
         }
         let follows = |item: &&Item| {
-            item.train > 0
+            item.gso_control_len > 0
                 && item.payload.1 == head.payload.1
                 && item.control.1 == head.control.1
                 && self.control.octets(item.control) == self.control.octets(head.control)
@@ -213,7 +213,7 @@ impl SendBatch {
         self.items[first..].iter().take(most).take_while(follows).count().max(1)
     }
 
-    /// Hands up to [`MAX_BATCH`] datagrams (or trains of them) to the kernel without waiting; returns how many datagrams
+    /// Hands up to [`MAX_BATCH`] datagrams (or GSO batches of them) to the kernel without waiting; returns how many datagrams
     /// it took.
     pub(in super::super) fn flush(&mut self, fd: c_int) -> io::Result<usize> {
         // SAFETY: all-zero is a valid `mmsghdr` and a valid `iovec`.
@@ -224,7 +224,7 @@ impl SendBatch {
         let (mut count, mut at) = (0, self.next);
         while count < MAX_BATCH && at < self.items.len() {
             let item = &self.items[at];
-            let train = self.train_len(at);
+            let train = self.gso_batch_len(at);
             let (header, part) = (&mut headers[count], &mut parts[count]);
             let (start, len) = item.payload;
             // Payloads are contiguous, and those of a GSO batch have one length.
@@ -235,7 +235,7 @@ impl SendBatch {
             header.msg_hdr.msg_name = item.to.as_ptr().cast_mut().cast();
             header.msg_hdr.msg_namelen = item.to.len();
             let (start, len) = item.control;
-            let len = if train > 1 { len + item.train } else { len };
+            let len = if train > 1 { len + item.gso_control_len } else { len };
             if len > 0 {
                 header.msg_hdr.msg_control = self.control.as_ptr(start).cast_mut().cast();
                 header.msg_hdr.msg_controllen = len as _;
@@ -258,14 +258,14 @@ impl SendBatch {
 mod tests {
     use super::*;
 
-    fn trains(mut batch: SendBatch, packets: &[(u16, usize, Option<u32>)]) -> Vec<usize> {
+    fn gso_batches(mut batch: SendBatch, packets: &[(u16, usize, Option<u32>)]) -> Vec<usize> {
         for (port, len, stamp_id) in packets {
             let to = SocketAddr::from(([192, 0, 2, 1], *port));
             batch.push(&Outgoing { stamp_id: *stamp_id, ..Outgoing::to(to) }, &vec![0; *len]);
         }
         let mut found = Vec::new();
         while found.iter().sum::<usize>() < packets.len() {
-            found.push(batch.train_len(found.iter().sum()));
+            found.push(batch.gso_batch_len(found.iter().sum()));
         }
         found
     }
@@ -273,15 +273,15 @@ mod tests {
     #[test]
     fn only_neighbours_that_differ_in_nothing_but_content_are_one_train() {
         let all = [(862, 44, None), (862, 44, None), (863, 44, None), (863, 48, None), (863, 48, None)];
-        assert_eq!(trains(SendBatch::with_trains(), &all), [2, 1, 2]);
-        assert_eq!(trains(SendBatch::new(), &all), [1; 5]);
-        assert_eq!(trains(SendBatch::with_trains(), &all.map(|(port, len, _)| (port, len, Some(1)))), [1; 5]);
+        assert_eq!(gso_batches(SendBatch::with_gso(), &all), [2, 1, 2]);
+        assert_eq!(gso_batches(SendBatch::new(), &all), [1; 5]);
+        assert_eq!(gso_batches(SendBatch::with_gso(), &all.map(|(port, len, _)| (port, len, Some(1)))), [1; 5]);
     }
 
     #[test]
     fn a_train_has_the_length_that_kernels_take() {
-        assert_eq!(trains(SendBatch::with_trains(), &[(862, 44, None); 130]), [64, 64, 2]);
+        assert_eq!(gso_batches(SendBatch::with_gso(), &[(862, 44, None); 130]), [64, 64, 2]);
         // 40 packets of 1472 octets are 58,880, and a datagram has room for 65,507.
-        assert_eq!(trains(SendBatch::with_trains(), &[(862, 1_472, None); 45]), [40, 5]);
+        assert_eq!(gso_batches(SendBatch::with_gso(), &[(862, 1_472, None); 45]), [40, 5]);
     }
 }

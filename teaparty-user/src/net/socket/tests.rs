@@ -177,9 +177,9 @@ fn a_foreign_address_and_an_unknown_interface_are_named() {
     assert!(Socket::open(&options).err().unwrap().to_string().contains("nosuch0"));
 }
 
-/// Sends packets of these lengths in trains and gives what arrives; the first octet of each is its number.
+/// Sends packets of these lengths in GSO batches and gives what arrives; the first octet of each is its number.
 fn through_trains(sender: &Socket, receiver: &Socket, to: SocketAddr, lengths: &[usize]) -> Vec<(u8, usize, u8)> {
-    let mut out = SendBatch::with_trains();
+    let mut out = SendBatch::with_gso();
     for (number, len) in lengths.iter().enumerate() {
         let mut payload = vec![0xa5; *len];
         payload[0] = number as u8;
@@ -223,7 +223,7 @@ fn what_the_kernel_joins_takes_one_slot_and_comes_apart_again() {
     let sender = Socket::open(&Options::new(bind)).unwrap();
     for (join_received, slots) in [(true, 1), (false, 20)] {
         let receiver = Socket::open(&Options { join_received, ..Options::new(bind) }).unwrap();
-        let mut out = SendBatch::with_trains();
+        let mut out = SendBatch::with_gso();
         for _ in 0..20 {
             out.push(&Outgoing::to(receiver.local_addr().unwrap()), &[7; 44]);
         }

@@ -96,7 +96,7 @@ impl ReflectorHandle {
         let mut was_seen = false;
         for (_, instance) in &state.slots {
             let Some(instance) = instance else { continue };
-            was_seen |= locked(&instance.shared.table).remove(&key);
+            was_seen |= locked(&instance.context.table).remove(&key);
             was_seen |= instance.maps(|maps| maps.remove_session(&key)).unwrap_or(false);
         }
         if was_seen && !was_there {
@@ -128,7 +128,7 @@ impl ReflectorHandle {
         let mut was_there = present.is_some();
         for (name, instance) in &state.slots {
             let Some(instance) = instance else { continue };
-            was_there |= locked(&instance.shared.table).reset(&key);
+            was_there |= locked(&instance.context.table).reset(&key);
             let reset = instance.maps(|maps| maps.reset(&key)).transpose();
             was_there |= reset.map_err(|error| SessionError::Kernel(format!("{name}: {error}")))?.unwrap_or(false);
         }
@@ -150,7 +150,7 @@ impl State {
         }
         for (_, instance) in &self.slots {
             let Some(instance) = instance else { continue };
-            let entries = wanted.entries(instance.shared.view().ignores_ssid());
+            let entries = wanted.entries(instance.context.snapshot().ignores_ssid());
             let most = instance.maps(|maps| maps.most_provisioned());
             if let Some(most) = most.filter(|most| entries > *most) {
                 return Err(SessionError::Full(most));
@@ -175,8 +175,8 @@ impl State {
     fn publish(&self, key: &SessionKey) -> Result<(), SessionError> {
         for (_, instance) in &self.slots {
             let Some(instance) = instance else { continue };
-            let view = instance.shared.view().with_provisioned(self.provisioned.clone());
-            instance.set_session(view, key).map_err(|error| SessionError::Kernel(error.to_string()))?;
+            let snapshot = instance.context.snapshot().with_provisioned(self.provisioned.clone());
+            instance.set_session(snapshot, key).map_err(|error| SessionError::Kernel(error.to_string()))?;
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ pub struct SessionStatus {
 /// The source of an interface's sessions.
 struct Source {
     interface: String,
-    shared: Arc<InterfaceContext>,
+    context: Arc<InterfaceContext>,
     reader: Option<Arc<MapReader>>,
 }
 
@@ -53,16 +53,16 @@ impl ReflectorHandle {
         let (sources, provisioned) = self.sources();
         let mut all = Vec::new();
         let mut seen = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
-        for Source { interface, shared, reader } in &sources {
-            let (view, clock) = (shared.view(), shared.clock());
+        for Source { interface, context, reader } in &sources {
+            let (snapshot, clock) = (context.snapshot(), context.clock());
             // An entry of a session that is the controller's by now is what a packet that was under way left.
             let is_kernels = |key: &SessionKey, session: &Session| {
                 let is_seen = session.received() > 0 || !provisioned.contains_key(key);
-                is_seen && !session.has(Session::AUTHENTICATED) && !view.is_authenticated(key)
+                is_seen && !session.has(Session::AUTHENTICATED) && !snapshot.is_authenticated(key)
             };
             let kernels = reader.iter().flat_map(|reader| reader.sessions());
             let kernels: Vec<_> = kernels.filter(|(key, session)| is_kernels(key, session)).collect();
-            let own: Vec<_> = own_sessions(shared).collect();
+            let own: Vec<_> = own_sessions(context).collect();
             // One that has become the controller's since the maps were read is listed as that, and once.
             let taken: HashSet<&SessionKey, foldhash::quality::RandomState> = own.iter().map(|(key, _)| key).collect();
             let kernels = kernels.iter().filter(|(key, _)| !taken.contains(key)).map(|one| (one, true));
@@ -80,17 +80,17 @@ impl ReflectorHandle {
         let key = SessionKey::try_from(id)?;
         let (sources, provisioned) = self.sources();
         let mut found = Vec::new();
-        for Source { interface, shared, reader } in &sources {
+        for Source { interface, context, reader } in &sources {
             let kernels = reader.as_ref().and_then(|reader| reader.session(&key));
             let is_kernels = |session: &Session| {
                 let is_seen = session.received() > 0 || !provisioned.contains_key(&key);
                 is_seen && !session.has(Session::AUTHENTICATED)
             };
-            let kernels = kernels.filter(is_kernels).filter(|_| !shared.view().is_authenticated(&key));
+            let kernels = kernels.filter(is_kernels).filter(|_| !context.snapshot().is_authenticated(&key));
             // As in a list: the controller's, if both have it while it changes.
-            let own = locked(&shared.table).get(&key).copied();
+            let own = locked(&context.table).get(&key).copied();
             if let Some(session) = own.or(kernels) {
-                found.push(session_status(interface, &key, &session, own.is_none(), &shared.clock()));
+                found.push(session_status(interface, &key, &session, own.is_none(), &context.clock()));
             }
         }
         if found.is_empty() {
@@ -109,7 +109,7 @@ impl ReflectorHandle {
         let state = locked(&self.state);
         let sources = state.slots.iter().filter_map(|(name, instance)| {
             let instance = instance.as_ref()?;
-            Some(Source { interface: name.clone(), shared: instance.shared.clone(), reader: instance.reader() })
+            Some(Source { interface: name.clone(), context: instance.context.clone(), reader: instance.reader() })
         });
         (sources.collect(), state.provisioned.clone())
     }
@@ -127,10 +127,10 @@ fn utc_ns(monotonic_ns: u64, clock: &Clock) -> u64 {
 }
 
 /// The sessions that the controller owns. The slow path waits for the table: it is locked for a few at a time.
-fn own_sessions(shared: &InterfaceContext) -> impl Iterator<Item = (SessionKey, Session)> {
+fn own_sessions(context: &InterfaceContext) -> impl Iterator<Item = (SessionKey, Session)> {
     const PART: usize = 1024;
     let mut known = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
-    let parts = (0..).step_by(PART).map(|from| locked(&shared.table).part(from, PART));
+    let parts = (0..).step_by(PART).map(|from| locked(&context.table).part(from, PART));
     parts.take_while(|part| !part.is_empty()).flatten().filter(move |(key, _)| known.insert(*key))
 }
 

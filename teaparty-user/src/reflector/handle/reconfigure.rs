@@ -54,7 +54,7 @@ impl ReflectorHandle {
         let config = Arc::new(Config { without_xdp: base.without_xdp.clone(), ..config });
         for (at, (name, instance)) in state.slots.iter().enumerate() {
             let Some(instance) = instance else { continue };
-            if let Err(error) = instance.set_view(instance.shared.view().with_config(config.clone())) {
+            if let Err(error) = instance.set_snapshot(instance.context.snapshot().with_config(config.clone())) {
                 state.reinstate(at);
                 return Err(ReconfigureError::Kernel(format!("{name}: {error}")));
             }
@@ -85,7 +85,7 @@ impl State {
     fn reinstate(&self, count: usize) {
         for (name, instance) in &self.slots[..count] {
             let Some(instance) = instance else { continue };
-            if let Err(error) = instance.set_view(instance.shared.view().with_config(self.config.clone())) {
+            if let Err(error) = instance.set_snapshot(instance.context.snapshot().with_config(self.config.clone())) {
                 tracing::error!(interface = %name, %error, "the kernel does not take its former configuration");
             }
         }

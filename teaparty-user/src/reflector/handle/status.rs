@@ -86,7 +86,7 @@ impl ReflectorHandle {
         let of_one = |(name, instance): &(String, Option<InterfaceReflector>)| {
             let transmit_errors = match instance {
                 Some(instance) => instance.transmit_errors(),
-                None => state.away.get(name).map_or(0, |away| away.tally.transmit_errors.load(Ordering::Relaxed)),
+                None => state.away.get(name).map_or(0, |away| away.counters.transmit_errors.load(Ordering::Relaxed)),
             };
             InterfaceStatus { transmit_errors, ..status(name, instance.as_ref(), &state.config) }
         };
@@ -98,19 +98,19 @@ impl ReflectorHandle {
         let mut counts = Vec::new();
         let state = locked(&self.state);
         for (interface, instance) in &state.slots {
-            let (tally, kernel) = match (instance, state.away.get(interface)) {
-                (Some(instance), _) => (&instance.shared.tally, instance.reader().map(|reader| reader.counters())),
-                (None, Some(away)) => (&away.tally, away.xdp),
+            let (counters, kernel) = match (instance, state.away.get(interface)) {
+                (Some(instance), _) => (&instance.context.counters, instance.reader().map(|reader| reader.counters())),
+                (None, Some(away)) => (&away.counters, away.xdp),
                 (None, None) => continue,
             };
             let of = |counters: &EngineCounters| REASONS.iter().map(|r| counters.get(*r)).collect();
-            let kernel = add(kernel, &locked(&tally.earlier_xdp));
+            let kernel = add(kernel, &locked(&counters.earlier_xdp));
             let mut paths: Vec<(Path, Vec<u64>)> = Vec::new();
             if let Some(kernel) = kernel {
                 paths.push((Path::Xdp, REASONS.iter().map(|reason| kernel[*reason as usize]).collect()));
-                paths.push((Path::Ring, of(&tally.ring)));
+                paths.push((Path::Ring, of(&counters.ring)));
             }
-            paths.push((Path::Socket, of(&tally.socket)));
+            paths.push((Path::Socket, of(&counters.socket)));
             for (path, values) in paths {
                 for (reason, packets) in REASONS.iter().zip(values) {
                     if packets != 0 || *reason == Reason::Reflected {
@@ -134,9 +134,9 @@ impl ReflectorHandle {
         let state = locked(&self.state);
         let present = state.slots.iter().filter_map(|(name, instance)| Some((name, instance.as_ref()?)));
         let of_one = |(name, instance): (&String, &InterfaceReflector)| {
-            let shared = &instance.shared;
-            let ring = instance.attachment().map(|_| (Path::Ring, &shared.tally.ring));
-            let engines = ring.into_iter().chain([(Path::Socket, &shared.tally.socket)]);
+            let context = &instance.context;
+            let ring = instance.attachment().map(|_| (Path::Ring, &context.counters.ring));
+            let engines = ring.into_iter().chain([(Path::Socket, &context.counters.socket)]);
             engines.map(|(path, counters)| (name.clone(), path, counters.residence.get())).collect::<Vec<_>>()
         };
         present.flat_map(of_one).collect()
@@ -146,7 +146,7 @@ impl ReflectorHandle {
 /// The counts of an interface that is away.
 pub(in crate::reflector) struct Away {
     /// By the controller.
-    pub(in crate::reflector) tally: Arc<InterfaceCounters>,
+    pub(in crate::reflector) counters: Arc<InterfaceCounters>,
     /// By the kernel; `None` if it had no program.
     xdp: Option<KernelCounts>,
 }
@@ -155,13 +155,13 @@ impl Away {
     /// Of an interface that is about to end because it is gone.
     pub(in crate::reflector) fn new(instance: &InterfaceReflector) -> Self {
         let xdp = instance.reader().map(|reader| reader.counters());
-        Self { tally: instance.shared.tally.clone(), xdp }
+        Self { counters: instance.context.counters.clone(), xdp }
     }
 
     /// The interface is back: maps that were not taken over count from 0, and are added to what was counted before.
     pub(in crate::reflector) fn end(&self, instance: &InterfaceReflector) {
         if !instance.attachment().is_some_and(|attachment| attachment.is_adopted) {
-            let mut earlier = locked(&self.tally.earlier_xdp);
+            let mut earlier = locked(&self.counters.earlier_xdp);
             *earlier = add(self.xdp, &earlier).unwrap_or([0; REASON_SLOTS]);
         }
     }
@@ -176,10 +176,10 @@ fn add(kernel: Option<KernelCounts>, earlier: &KernelCounts) -> Option<KernelCou
 }
 
 fn status(name: &str, instance: Option<&InterfaceReflector>, config: &Config) -> InterfaceStatus {
-    let view = instance.map(|instance| instance.shared.view());
+    let snapshot = instance.map(|instance| instance.context.snapshot());
     let attachment = instance.and_then(InterfaceReflector::attachment);
     let mut addresses: Vec<IpAddr> =
-        view.iter().flat_map(|view| view.addresses.iter().map(ip).collect::<Vec<_>>()).collect();
+        snapshot.iter().flat_map(|snapshot| snapshot.addresses.iter().map(ip).collect::<Vec<_>>()).collect();
     addresses.sort_unstable();
     InterfaceStatus {
         name: name.into(),

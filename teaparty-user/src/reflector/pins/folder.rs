@@ -152,7 +152,7 @@ impl Folder {
 
     /// Its name now.
     pub fn name(&self) -> String {
-        let target = std::fs::read_link(self.door()).unwrap_or_default();
+        let target = std::fs::read_link(self.fd_path()).unwrap_or_default();
         target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
@@ -162,7 +162,7 @@ impl Folder {
     }
 
     /// Returns a path that reaches it under any name and whatever takes its name.
-    pub fn door(&self) -> PathBuf {
+    pub fn fd_path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.fd.as_raw_fd()).into()
     }
 
@@ -174,17 +174,17 @@ impl Folder {
 
     /// Takes the program off its interface and removes the pin that holds it there. None is no error.
     pub fn unlink(&self) -> io::Result<()> {
-        let link = BpfLink::open(&self.door().join(LINK)).ok();
+        let link = BpfLink::open(&self.fd_path().join(LINK)).ok();
         let before = link.as_ref().and_then(|link| link.info().ok()).filter(|info| info.index != 0);
         // Who may not do so has it done by the kernel, a little after the last pin is gone.
         let is_off = link.as_ref().is_some_and(|link| link.detach().is_ok());
         drop(link);
         self.forget(LINK)?;
         if let (false, Some(before)) = (is_off, before) {
-            const PATIENCE: Duration = Duration::from_secs(1);
+            const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
             let is_on =
                 || xdp_state(before.index).is_ok_and(|now| now.is_some_and(|now| now.program_id == before.program_id));
-            let end = Instant::now() + PATIENCE;
+            let end = Instant::now() + LOCK_TIMEOUT;
             while is_on() && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(1));
             }

@@ -32,7 +32,7 @@ pub enum Place {
 impl Folder {
     /// Finds out for which interface it was made, and whether a program is on it.
     pub fn place(&self) -> (Place, bool) {
-        match BpfLink::open(&self.door().join(LINK)).and_then(|link| link.info()) {
+        match BpfLink::open(&self.fd_path().join(LINK)).and_then(|link| link.info()) {
             Ok(link) if link.index != 0 => {
                 // Numbers of programs are the system's: two interfaces with one number differ in the program on them.
                 let state = xdp_state(link.index).ok().flatten();
@@ -43,7 +43,7 @@ impl Folder {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(_) => return (Place::Unknown, false),
         }
-        let place = match (read(&self.door()), namespace::cookie()) {
+        let place = match (read(&self.fd_path()), namespace::cookie()) {
             (Ok([namespace, index]), Ok(ours)) if namespace == ours => u32::try_from(index)
                 .ok()
                 .filter(|index| interface_name(*index).is_some())
@@ -57,11 +57,11 @@ impl Folder {
 
     /// Writes down for which interface the folder is.
     pub fn sign(&self, index: u32) -> Result<(), PinError> {
-        let path = self.door().join(IDENTITY);
+        let path = self.fd_path().join(IDENTITY);
         let failed = |error: MapError| PinError::pin(&self.path().join(IDENTITY), &error);
         // SO_NETNS_COOKIE is older than the oldest kernel that we load a program on; 0 is no namespace's.
         let identity = [namespace::cookie().unwrap_or(0), u64::from(index)];
-        if read(&self.door()).is_ok_and(|known| known == identity) {
+        if read(&self.fd_path()).is_ok_and(|known| known == identity) {
             return Ok(());
         }
         self.forget(IDENTITY).map_err(|source| PinError::Folder { path: self.path().join(IDENTITY), source })?;

@@ -164,7 +164,7 @@ fn duplicates_are_as_one_and_overlaps_end_the_datagram() {
             assert!(cut.iter().all(|frame| bench.take(frame).is_none()));
             assert_eq!((bench.counted(Reason::FragmentDiscarded), bench.reassembly.octets), (6, 0));
             // The next one of this Identification is another one.
-            bench.now_ns += PATIENCE_NS;
+            bench.now_ns += REASSEMBLY_TIMEOUT_NS;
             assert_eq!(cut.iter().filter_map(|frame| bench.take(frame)).count(), 1);
         }
         // Beyond the end.
@@ -179,14 +179,14 @@ fn what_is_missing_is_waited_for_as_long_as_it_may_take() {
     let cut = cut(false, 1, 7, &datagram(PORT, 60), 32);
     let mut bench = Bench::default();
     assert_eq!(bench.take(&cut[0]), None);
-    bench.now_ns = PATIENCE_NS - 1;
+    bench.now_ns = REASSEMBLY_TIMEOUT_NS - 1;
     assert_eq!(bench.take(&cut[1]), None);
     assert!(bench.counted.is_empty());
-    bench.now_ns = PATIENCE_NS;
+    bench.now_ns = REASSEMBLY_TIMEOUT_NS;
     assert_eq!(bench.take(&cut[2]), None, "its first ones are gone");
     assert_eq!(bench.counted, [(Reason::FragmentDiscarded, 2)]);
     let counted = &mut bench.counted;
-    bench.reassembly.expire(3 * PATIENCE_NS, &mut |reason, packets| counted.push((reason, packets)));
+    bench.reassembly.expire(3 * REASSEMBLY_TIMEOUT_NS, &mut |reason, packets| counted.push((reason, packets)));
     assert_eq!(bench.counted(Reason::FragmentDiscarded), 3);
     assert!(bench.reassembly.is_empty() && bench.reassembly.octets == 0);
 }

@@ -20,7 +20,7 @@ mod vectors;
 
 use vectors::{Vector, address, differences};
 
-/// A ledger that gives the numbers that a vector states, and writes down what it was asked.
+/// A session store that gives the numbers that a vector states, and writes down what it was asked.
 #[derive(Default)]
 struct Stated {
     meta: PacketMeta,
@@ -52,11 +52,11 @@ impl SessionStore for Stated {
         self.asked.borrow_mut().push("unanswered");
     }
 
-    fn settle(&self, _: &SessionKey, _: &PacketMeta, _: HistorySlot) {
+    fn record_exchange(&self, _: &SessionKey, _: &PacketMeta, _: HistorySlot) {
         self.asked.borrow_mut().push("settle");
     }
 
-    fn ring(&self, _: u32) -> Option<HistoryRing> {
+    fn history_ring(&self, _: u32) -> Option<HistoryRing> {
         let mut ring = HistoryRing { slots: [HistorySlot::default(); HISTORY_DEPTH] };
         for slot in &self.history {
             ring.slots[slot.reflector_sequence as usize % HISTORY_DEPTH] = *slot;
@@ -71,7 +71,7 @@ fn base_key() -> Key {
 }
 
 /// A reflector configured as the vector says.
-fn view(vector: &Vector) -> ConfigSnapshot {
+fn snapshot(vector: &Vector) -> ConfigSnapshot {
     let settings = Settings { iface: vec!["t0".into()], stateless: !vector.ctx.is_stateful, ..Settings::default() };
     let mut config = Config::try_from(settings).unwrap();
     config.policy = vector.ctx.policy;
@@ -107,7 +107,7 @@ fn slots(vector: &Vector) -> Vec<HistorySlot> {
     slots.collect()
 }
 
-fn job<'a>(vector: &'a Vector, chain: &'a [u8], control: BurstStage<'a>) -> TestPacket<'a> {
+fn packet<'a>(vector: &'a Vector, chain: &'a [u8], control: BurstStage<'a>) -> TestPacket<'a> {
     let ctx = &vector.ctx;
     let key = SessionKey {
         source: address(ctx.source),
@@ -130,10 +130,10 @@ fn job<'a>(vector: &'a Vector, chain: &'a [u8], control: BurstStage<'a>) -> Test
     }
 }
 
-/// A sealed reply and its metadata, or the reason that there is none.
+/// A finalized reply and its metadata, or the reason that there is none.
 type Outcome = Result<(Vec<u8>, PendingReply), Reason>;
 
-/// The reply to a vector's request, or the reason that there is none, and what the ledger was asked.
+/// The reply to a vector's request, or the reason that there is none, and what the store was asked.
 fn reflect(vector: &Vector, request: &[u8]) -> (Outcome, Vec<&'static str>) {
     reflect_again(vector, request, BurstStage::First(&Arc::default()))
 }
@@ -141,18 +141,18 @@ fn reflect(vector: &Vector, request: &[u8]) -> (Outcome, Vec<&'static str>) {
 /// Reflects a request that may already have a reply.
 fn reflect_again(vector: &Vector, request: &[u8], control: BurstStage<'_>) -> (Outcome, Vec<&'static str>) {
     let chain = vector.ctx.extension_headers.concat();
-    let job = job(vector, &chain, control);
-    let ledger = Stated { meta: job.meta, history: slots(vector), ..Stated::default() };
+    let packet = packet(vector, &chain, control);
+    let store = Stated { meta: packet.meta, history: slots(vector), ..Stated::default() };
     let mut payload = request.to_vec();
-    let view = view(vector);
-    let outcome = answer(job, &mut payload, &view, &ledger).map(|answer| {
+    let snapshot = snapshot(vector);
+    let outcome = process(packet, &mut payload, &snapshot, &store).map(|pending_reply| {
         // T3 as the vector has it.
         let near = 1_746_049_288_000_000_000;
         let t3 = Timestamp::from_bits(vector.ctx.timestamp).to_nanos(TimestampFormat::Ntp, near);
-        answer.seal(&mut payload, || t3, &Clock::default());
-        (payload, answer)
+        pending_reply.finalize(&mut payload, || t3, &Clock::default());
+        (payload, pending_reply)
     });
-    (outcome, ledger.asked.into_inner())
+    (outcome, store.asked.into_inner())
 }
 
 #[test]
@@ -161,13 +161,13 @@ fn every_vector_comes_out_as_expected() {
     for vector in vectors::all() {
         let (outcome, _) = reflect(&vector, &vector.request);
         let found = match (outcome, vector.replies.as_slice()) {
-            (Ok((payload, answer)), [reply, others @ ..]) => {
+            (Ok((payload, pending_reply)), [reply, others @ ..]) => {
                 let mut found = differences(reply, &payload, &vector.mask);
-                if answer.mode == Mode::Authenticated && !base_key().verify_base(&payload) {
+                if pending_reply.mode == Mode::Authenticated && !base_key().verify_base(&payload) {
                     found.push("the base HMAC is wrong".into());
                 }
                 if let Some(ip) = &vector.reply_ip {
-                    let to = match answer.path_request {
+                    let to = match pending_reply.path_request {
                         Some(ReturnPathRequest::Address(address)) => crate::net::address::ip(&address),
                         _ => vector.ctx.source,
                     };
@@ -175,15 +175,15 @@ fn every_vector_comes_out_as_expected() {
                         found.push(format!("sent to {to}, not {}", ip.destination));
                     }
                 }
-                let count = answer.more.as_ref().map_or(1, |more| usize::from(more.replies.count));
+                let count = pending_reply.grant.as_ref().map_or(1, |grant| usize::from(grant.replies.count));
                 if count != vector.replies.len() {
                     found.push(format!("{count} replies"));
                 }
-                for (reply, more) in others.iter().zip(answer.more.iter().cycle()) {
-                    let (outcome, _) = reflect_again(&vector, &vector.request, BurstStage::Again(more.replies));
-                    let (payload, answer) = outcome.expect("another reply");
+                for (reply, grant) in others.iter().zip(pending_reply.grant.iter().cycle()) {
+                    let (outcome, _) = reflect_again(&vector, &vector.request, BurstStage::Again(grant.replies));
+                    let (payload, pending_reply) = outcome.expect("another reply");
                     found.extend(differences(reply, &payload, &vector.mask));
-                    assert!(answer.more.is_none(), "a further reply has none of its own");
+                    assert!(pending_reply.grant.is_none(), "a further reply has none of its own");
                 }
                 found
             }
@@ -236,13 +236,13 @@ fn every_flipped_octet_under_the_tlv_hmac_gives_i_and_changes_nothing() {
 #[test]
 fn an_authenticated_session_without_a_key_is_never_answered_in_the_open() {
     let vector = vector("V11");
-    let mut view = view(&vector);
-    let mut config = (*view.config).clone();
+    let mut snapshot = snapshot(&vector);
+    let mut config = (*snapshot.config).clone();
     config.default_keys = SessionKeys::default();
-    view.config = Arc::new(config);
+    snapshot.config = Arc::new(config);
     let bursts = Arc::default();
-    let job = job(&vector, &[], BurstStage::First(&bursts));
-    let outcome = answer(job, &mut vector.request.clone(), &view, &Stated::default());
+    let packet = packet(&vector, &[], BurstStage::First(&bursts));
+    let outcome = process(packet, &mut vector.request.clone(), &snapshot, &Stated::default());
     assert_eq!(outcome.err(), Some(Reason::NoKey));
 }
 
@@ -252,18 +252,18 @@ fn both_keys_of_a_change_over_are_taken_and_the_reply_uses_the_one_that_was() {
     let new = Key::new(b"the new key").unwrap();
     let keys = SessionKeys { base: vec![new.clone(), base_key()], tlv: Vec::new() };
     let bursts = Arc::default();
-    let job = job(&vector, &[], BurstStage::First(&bursts));
+    let packet = packet(&vector, &[], BurstStage::First(&bursts));
     // The SSID of an authenticated packet is elsewhere than the kernel looks.
-    let session = SessionKey { ssid: 0x1234, ..job.key };
+    let session = SessionKey { ssid: 0x1234, ..packet.key };
     let provisioned = Provisioned { flags: Session::AUTHENTICATED, keys: Arc::new(keys), ..Provisioned::default() };
-    let view = view(&vector).with_provisioned(HashMap::from([(session, provisioned)]));
+    let snapshot = snapshot(&vector).with_provisioned(HashMap::from([(session, provisioned)]));
     for (key, other) in [(&new, &base_key()), (&base_key(), &new)] {
         let mut payload = vector.request.clone();
         key.sign_base(&mut payload);
-        let job = TestPacket { key: job.key, meta: job.meta, ..job };
-        let answer = answer(job, &mut payload, &view, &Stated::default()).unwrap();
-        assert_eq!(answer.key().ssid, 0x1234);
-        answer.seal(&mut payload, || 0, &Clock::default());
+        let packet = TestPacket { key: packet.key, meta: packet.meta, ..packet };
+        let pending_reply = process(packet, &mut payload, &snapshot, &Stated::default()).unwrap();
+        assert_eq!(pending_reply.key().ssid, 0x1234);
+        pending_reply.finalize(&mut payload, || 0, &Clock::default());
         assert!(key.verify_base(&payload) && !other.verify_base(&payload));
     }
 }
@@ -280,9 +280,9 @@ fn ptp_sessions_get_tai_and_say_so() {
 /// A reflector that obeys Reflected Test Packet Control.
 fn allowing() -> ConfigSnapshot {
     let settings = Settings { iface: vec!["t0".into()], allow_reflected_control: true, ..Settings::default() };
-    let mut view = view(&vector("V01"));
-    view.config = Arc::new(Config::try_from(settings).unwrap());
-    view
+    let mut snapshot = snapshot(&vector("V01"));
+    snapshot.config = Arc::new(Config::try_from(settings).unwrap());
+    snapshot
 }
 
 proptest! {
@@ -304,18 +304,18 @@ proptest! {
             tail.extend(std::iter::repeat_n(*code, *real));
         }
         let request = [&vector.request[..44], &tail].concat();
-        let (view, bursts) = (allowing(), Arc::default());
-        let ledger = Stated { meta: vector.ctx.meta(), ..Stated::default() };
+        let (snapshot, bursts) = (allowing(), Arc::default());
+        let store = Stated { meta: vector.ctx.meta(), ..Stated::default() };
         let mut payload = request.clone();
-        let first = answer(job(&vector, &[], BurstStage::First(&bursts)), &mut payload, &view, &ledger);
+        let first = process(packet(&vector, &[], BurstStage::First(&bursts)), &mut payload, &snapshot, &store);
         let Ok(first) = first else { return Ok(()) };
         prop_assert!(payload.len() <= request.len().max(1472), "{} octets", payload.len());
-        let Some(more) = &first.more else { return Ok(()) };
-        prop_assert!((2..=16).contains(&more.replies.count) && more.replies.interval_ns >= 100_000);
+        let Some(grant) = &first.grant else { return Ok(()) };
+        prop_assert!((2..=16).contains(&grant.replies.count) && grant.replies.interval_ns >= 100_000);
         // The others are like it, and go to the same place.
         let mut again = request;
-        let next = answer(job(&vector, &[], BurstStage::Again(more.replies)), &mut again, &view, &ledger).ok().unwrap();
-        prop_assert!(next.is_again && next.more.is_none());
+        let next = process(packet(&vector, &[], BurstStage::Again(grant.replies)), &mut again, &snapshot, &store).ok().unwrap();
+        prop_assert!(next.is_again && next.grant.is_none());
         prop_assert_eq!((again.len(), next.reply_options), (payload.len(), first.reply_options));
         prop_assert_eq!(&again[44..], &payload[44..]);
     }

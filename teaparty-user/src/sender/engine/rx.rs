@@ -137,7 +137,7 @@ impl<C: Clock> Engine<'_, C> {
         let session = place.and_then(|place| self.sessions.get_mut(place));
         match (parsed, session) {
             (Ok(reply), Some(session)) => {
-                let wants_record = self.interest.records;
+                let wants_record = self.subscription.records;
                 let reaction = session.receive(&reply, datagram, arrival, self.config, &self.clock_state, wants_record);
                 for record in [reaction.loss, reaction.record].into_iter().flatten() {
                     sink(Event::Record(record));

@@ -15,7 +15,7 @@ use anyhow::Context;
 
 use super::BATCH;
 use crate::net::batch::ReceiveBatch;
-use crate::net::poll::{WakeEvent, go_before_others, wait};
+use crate::net::poll::{WakeEvent, set_realtime, wait};
 use crate::net::socket::Socket;
 
 /// Batches that are under way between the two threads. What does not fit waits in the socket's queue.
@@ -85,17 +85,17 @@ impl Reader {
     }
 
     /// Returns what to wait for besides the socket itself.
-    pub(super) fn bell(&self) -> Option<&dyn AsFd> {
+    pub(super) fn wake_event(&self) -> Option<&dyn AsFd> {
         match self {
             Self::Here(_) => None,
-            Self::Beside(thread) => Some(&*thread.filled_bell),
+            Self::Beside(thread) => Some(&*thread.filled_event),
         }
     }
 
     /// To be called after waiting and before [`Reader::take`].
-    pub(super) fn silence(&self) {
+    pub(super) fn clear_wake(&self) {
         if let Self::Beside(thread) = self {
-            thread.filled_bell.silence();
+            thread.filled_event.clear();
         }
     }
 }
@@ -103,9 +103,9 @@ impl Reader {
 /// A thread that takes replies in, and how to talk to it. It ends when this is dropped.
 pub(super) struct Thread {
     filled: Receiver<io::Result<ReceiveBatch>>,
-    filled_bell: Arc<WakeEvent>,
+    filled_event: Arc<WakeEvent>,
     spare: Option<SyncSender<ReceiveBatch>>,
-    end_bell: Arc<WakeEvent>,
+    end_event: Arc<WakeEvent>,
     is_busy: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -118,20 +118,20 @@ impl Thread {
             // There is room for it.
             let _ = spare.try_send(ReceiveBatch::new(BATCH, payload));
         }
-        let (filled_bell, end_bell) = (Arc::new(WakeEvent::new()?), Arc::new(WakeEvent::new()?));
+        let (filled_event, end_event) = (Arc::new(WakeEvent::new()?), Arc::new(WakeEvent::new()?));
         let is_busy = Arc::new(AtomicBool::new(false));
         let worker = Worker {
             socket,
             filled: filled_in,
-            filled_bell: Arc::clone(&filled_bell),
+            filled_event: Arc::clone(&filled_event),
             spare: spare_out,
-            end_bell: Arc::clone(&end_bell),
+            end_event: Arc::clone(&end_event),
             is_busy: Arc::clone(&is_busy),
         };
         let (placed, placement) = sync_channel(1);
         let thread = std::thread::Builder::new().name("replies".into()).spawn(move || {
             // A thread does not inherit it.
-            let result = if is_realtime { go_before_others() } else { Ok(()) };
+            let result = if is_realtime { set_realtime() } else { Ok(()) };
             let is_placed = result.is_ok();
             // It is waited for.
             let _ = placed.send(result);
@@ -140,7 +140,7 @@ impl Thread {
             }
         })?;
         placement.recv().unwrap_or(Ok(()))?;
-        Ok(Self { filled, filled_bell, spare: Some(spare), end_bell, is_busy, thread: Some(thread) })
+        Ok(Self { filled, filled_event, spare: Some(spare), end_event, is_busy, thread: Some(thread) })
     }
 }
 
@@ -148,7 +148,7 @@ impl Drop for Thread {
     fn drop(&mut self) {
         // Whatever it waits for: a spare batch, or a datagram.
         self.spare = None;
-        self.end_bell.ring();
+        self.end_event.wake();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -158,9 +158,9 @@ impl Drop for Thread {
 struct Worker {
     socket: Arc<Socket>,
     filled: SyncSender<io::Result<ReceiveBatch>>,
-    filled_bell: Arc<WakeEvent>,
+    filled_event: Arc<WakeEvent>,
     spare: Receiver<ReceiveBatch>,
-    end_bell: Arc<WakeEvent>,
+    end_event: Arc<WakeEvent>,
     /// True if datagrams may have left the socket and not have got to the engine.
     is_busy: Arc<AtomicBool>,
 }
@@ -174,7 +174,7 @@ impl Worker {
             // There is room for every batch and for one error, so that it never waits here.
             if let Some(result) = result.transpose() {
                 let _ = self.filled.try_send(result);
-                self.filled_bell.ring();
+                self.filled_event.wake();
             }
             self.is_busy.store(false, Ordering::SeqCst);
             if is_last {
@@ -192,15 +192,15 @@ impl Worker {
             if self.receive(&mut batch)? {
                 return Ok(Some(batch));
             }
-            wait(&[&*self.socket, &*self.end_bell], None)?;
-            if wait(&[&*self.end_bell], Some(Duration::ZERO))? {
+            wait(&[&*self.socket, &*self.end_event], None)?;
+            if wait(&[&*self.end_event], Some(Duration::ZERO))? {
                 return Ok(None);
             }
             if self.receive(&mut batch)? {
                 return Ok(Some(batch));
             }
             // A report is there for the engine, which may be asleep.
-            self.filled_bell.ring();
+            self.filled_event.wake();
             std::thread::sleep(REPORTS_WAIT);
         }
     }
@@ -232,9 +232,9 @@ mod tests {
     fn payloads(reader: &mut Reader, socket: &Socket, count: usize) -> Vec<Vec<u8>> {
         let mut found = Vec::new();
         while found.len() < count {
-            let fd: &dyn AsFd = reader.bell().unwrap_or(socket);
+            let fd: &dyn AsFd = reader.wake_event().unwrap_or(socket);
             assert!(wait(&[fd], Some(Duration::from_secs(10))).unwrap(), "{} of {count} came", found.len());
-            reader.silence();
+            reader.clear_wake();
             while let Some(batch) = reader.take(socket).unwrap() {
                 found.extend(batch.iter().map(|datagram| datagram.payload.to_vec()));
                 reader.give_back(batch);
@@ -247,8 +247,8 @@ mod tests {
     fn keep_all(reader: &mut Reader, socket: &Socket, peer: &UdpSocket) -> Vec<ReceiveBatch> {
         let mut next = || {
             peer.send(&[0]).unwrap();
-            assert!(wait(&[reader.bell().unwrap()], Some(Duration::from_secs(10))).unwrap());
-            reader.silence();
+            assert!(wait(&[reader.wake_event().unwrap()], Some(Duration::from_secs(10))).unwrap());
+            reader.clear_wake();
             reader.take(socket).unwrap().unwrap()
         };
         (0..BATCHES).map(|_| next()).collect()

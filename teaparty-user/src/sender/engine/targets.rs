@@ -81,7 +81,7 @@ impl<C: Clock> Engine<'_, C> {
     }
 
     pub(super) fn publish_tallies(&mut self, now: u64, sink: &mut dyn FnMut(Event)) {
-        let Some(interval) = self.interest.tallies else { return };
+        let Some(interval) = self.subscription.tallies else { return };
         if now.saturating_sub(self.tallied) >= interval.as_nanos() as u64 {
             self.tallied = now;
             self.tell_tallies(sink);

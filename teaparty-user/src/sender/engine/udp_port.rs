@@ -135,7 +135,7 @@ impl Port {
             empty_at_ns: 0,
             last_ns: 0,
             is_v6,
-            batch: if config.has_trains { SendBatch::with_trains() } else { SendBatch::new() },
+            batch: if config.has_trains { SendBatch::with_gso() } else { SendBatch::new() },
             pending: Vec::new(),
             stamps: vec![(u32::MAX, 0); STAMPS],
             next_stamp: 0,

@@ -12,7 +12,7 @@ use teaparty_common::tlv::{Kind, KindSet};
 use super::super::config::Config;
 use super::super::stats::Observation;
 use super::super::tlvs::describe::{self, Marks};
-use super::super::tlvs::reply::{Answer, Check, Outcome, answers, body};
+use super::super::tlvs::reply::{Answer, Check, Outcome, body, reply_tlvs};
 use super::super::tlvs::request::UNRECOGNIZED_CODE;
 use super::Session;
 use super::ecn::is_congested;
@@ -135,7 +135,7 @@ impl Session {
         let check = Check { policy: &config.policy, key: config.tlv_key.as_ref(), sent: &config.tlvs };
         let (octets, class) = &self.last_reply;
         let marks = Marks { sent: config.traffic_class, reply: *class, has_key: config.tlv_key.is_some() };
-        for answer in answers(octets, config.mode.base_len(), check) {
+        for answer in reply_tlvs(octets, config.mode.base_len(), check) {
             let finding = describe::finding(&answer, marks);
             if let Some(tally) = tallies.get_mut(&finding.tlv) {
                 (tally.words, tally.value) = (finding.words, finding.value);

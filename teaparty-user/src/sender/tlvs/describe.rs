@@ -81,7 +81,7 @@ pub fn name(answer: &Answer<'_>) -> String {
 /// Returns the finding of a TLV.
 pub fn finding(answer: &Answer<'_>, marks: Marks) -> Finding {
     let told = match (answer.outcome, answer.kind) {
-        (Outcome::Answered, Some(kind)) => tell(kind, answer.value, marks),
+        (Outcome::Answered, Some(kind)) => describe(kind, answer.value, marks),
         _ => None,
     };
     let (words, value) = told.unwrap_or_else(|| (unusable(answer), Value::Null));
@@ -103,7 +103,7 @@ fn unusable(answer: &Answer<'_>) -> String {
     }
 }
 
-fn tell(kind: Kind, value: &[u8], marks: Marks) -> Option<(String, Value)> {
+fn describe(kind: Kind, value: &[u8], marks: Marks) -> Option<(String, Value)> {
     Some(match kind {
         Kind::ClassOfService => class_of_service(body(value)?, marks),
         Kind::ClassOfServiceV2 => class_of_service_v2(body(value)?, marks),

@@ -72,7 +72,7 @@ pub struct Check<'a> {
 ///
 /// The order of judgement is RFC 8972's: first the HMAC TLV, then I on any TLV, which voids all of them; then, one TLV
 /// after the other, U (skip it) and M (stop).
-pub fn answers<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<Answer<'a>> {
+pub fn reply_tlvs<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<Answer<'a>> {
     let mut found = walk(payload, base_len, check);
     let flags_of = |entry: &(usize, Answer<'_>)| Flags(payload[entry.0]);
     let voided = found.iter().any(|entry| flags_of(entry).contains(Flags::INTEGRITY))

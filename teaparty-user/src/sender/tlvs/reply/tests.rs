@@ -15,7 +15,7 @@ fn reply(tlvs: &[u8]) -> Vec<u8> {
 
 fn outcomes(payload: &[u8], key: Option<&Key>) -> Vec<(u8, Outcome)> {
     let check = Check { policy: &Policy::DEFAULT, key, sent: &[] };
-    answers(payload, BASE, check).iter().map(|answer| (answer.code, answer.outcome)).collect()
+    reply_tlvs(payload, BASE, check).iter().map(|answer| (answer.code, answer.outcome)).collect()
 }
 
 fn signed(tlvs: &[u8], key: &Key) -> Vec<u8> {
@@ -101,7 +101,7 @@ proptest! {
         let key = Key::new(b"key").unwrap();
         for base_len in [44, 112] {
             for key in [None, Some(&key)] {
-                let found = answers(&payload, base_len, Check { policy: &Policy::DEFAULT, key, sent: &[] });
+                let found = reply_tlvs(&payload, base_len, Check { policy: &Policy::DEFAULT, key, sent: &[] });
                 for answer in found {
                     prop_assert!(answer.value.len() <= payload.len());
                     let _ = subs(answer.value).count();
