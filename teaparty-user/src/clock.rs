@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use teaparty_common::wire::{ErrorEstimate, Timestamp, TimestampFormat};
 
 /// A source of time for measurements. Tests have clocks of their own.
-pub trait Clock {
+pub trait ClockSource {
     /// Nanoseconds since 1970 on CLOCK_REALTIME, which is UTC.
     fn realtime_ns(&self) -> u64;
 
@@ -29,7 +29,7 @@ pub trait Clock {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
-impl Clock for SystemClock {
+impl ClockSource for SystemClock {
     fn realtime_ns(&self) -> u64 {
         read(libc::CLOCK_REALTIME)
     }
@@ -162,13 +162,13 @@ impl StepDetector {
     pub const THRESHOLD_NS: i64 = 1_000_000;
 
     /// Begins to watch.
-    pub fn new(clock: &impl Clock) -> Self {
-        Self { offset_ns: offset(clock, Clock::realtime_ns) }
+    pub fn new(clock: &impl ClockSource) -> Self {
+        Self { offset_ns: offset(clock, ClockSource::realtime_ns) }
     }
 
     /// Returns the step of the clock since the last call (positive: forward), in nanoseconds; `None` without one.
-    pub fn observe(&mut self, clock: &impl Clock) -> Option<i64> {
-        observe(&mut self.offset_ns, offset(clock, Clock::realtime_ns))
+    pub fn observe(&mut self, clock: &impl ClockSource) -> Option<i64> {
+        observe(&mut self.offset_ns, offset(clock, ClockSource::realtime_ns))
     }
 }
 
@@ -182,8 +182,8 @@ pub struct TaiOffset {
 
 impl TaiOffset {
     /// Reads it.
-    pub fn new(clock: &impl Clock) -> Self {
-        Self { offset_ns: offset(clock, Clock::tai_ns) }
+    pub fn new(clock: &impl ClockSource) -> Self {
+        Self { offset_ns: offset(clock, ClockSource::tai_ns) }
     }
 
     /// Returns it in nanoseconds, modulo 2^64. The same value until CLOCK_TAI is set.
@@ -193,8 +193,8 @@ impl TaiOffset {
 
     /// Reads it again. Returns how far CLOCK_TAI was set since the last call (positive: forward), in nanoseconds; `None` if
     /// it was not.
-    pub fn observe(&mut self, clock: &impl Clock) -> Option<i64> {
-        observe(&mut self.offset_ns, offset(clock, Clock::tai_ns))
+    pub fn observe(&mut self, clock: &impl ClockSource) -> Option<i64> {
+        observe(&mut self.offset_ns, offset(clock, ClockSource::tai_ns))
     }
 }
 
@@ -209,7 +209,7 @@ fn observe(known_ns: &mut i64, offset_ns: i64) -> Option<i64> {
 
 /// Another clock minus monotonic, from the closest of three pairs of readings, so that losing the CPU between two readings
 /// is not taken for a step.
-fn offset<C: Clock>(clock: &C, other: impl Fn(&C) -> u64) -> i64 {
+fn offset<C: ClockSource>(clock: &C, other: impl Fn(&C) -> u64) -> i64 {
     let attempt = || {
         let before = clock.monotonic_ns();
         let other = other(clock);
@@ -250,7 +250,7 @@ mod tests {
     /// A clock under the test's control.
     struct Fixed(Cell<u64>, Cell<u64>);
 
-    impl Clock for Fixed {
+    impl ClockSource for Fixed {
         fn realtime_ns(&self) -> u64 {
             self.0.get()
         }

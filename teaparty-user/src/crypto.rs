@@ -1,6 +1,6 @@
 //! Keys and the two HMACs of STAMP: of the base packet (RFC 8762 §4.4) and of the TLVs (RFC 8972 §4.8).
 //!
-//! A key is never shown: [`Key`] has no `Serialize`, its `Debug` prints the length only, and its memory is cleared when
+//! A key is never shown: [`HmacKey`] has no `Serialize`, its `Debug` prints the length only, and its memory is cleared when
 //! it goes. Per key the two padded-key states of HMAC-SHA-256 are computed once and copied for each packet.
 
 use std::fmt;
@@ -83,14 +83,14 @@ pub enum KeyError {
 
 /// A key, ready to sign and verify.
 #[derive(Clone)]
-pub struct Key {
+pub struct HmacKey {
     len: usize,
     /// Inner and outer state after the padded key: in memory once, however often the key is handed on. Cleared when the
     /// last one goes (feature `zeroize` of hmac and sha2).
     keyed: Arc<Hmac<Sha256>>,
 }
 
-impl Key {
+impl HmacKey {
     /// A key of exactly these octets, of any length but 0.
     pub fn new(octets: &[u8]) -> Result<Self, KeyError> {
         if octets.is_empty() {
@@ -177,7 +177,7 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for HmacKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({} octets)", self.len)
     }
@@ -207,35 +207,35 @@ pub enum KeySource {
 
 impl KeySource {
     /// Reads the key. Warns about one that is short.
-    pub fn load(&self) -> Result<Key, KeyError> {
+    pub fn load(&self) -> Result<HmacKey, KeyError> {
         let key = reading(|| self.read())?;
         key.warn_if_short(self);
         Ok(key)
     }
 
-    fn read(&self) -> Result<Key, KeyError> {
+    fn read(&self) -> Result<HmacKey, KeyError> {
         let unreadable = |reason| KeyError::Unreadable { origin: self.clone(), reason };
         match self {
             Self::Environment(name) => {
                 let value = std::env::var_os(name).ok_or_else(|| KeyError::NoVariable { name: name.clone() })?;
                 let value = Zeroizing::new(std::os::unix::ffi::OsStringExt::into_vec(value));
-                Key::from_content(&value)
+                HmacKey::from_content(&value)
             }
             Self::Descriptor(number) => {
                 let file = duplicate(*number).map_err(unreadable)?;
-                Key::from_content(&content(file).map_err(unreadable)?)
+                HmacKey::from_content(&content(file).map_err(unreadable)?)
             }
             Self::Credential(name) => {
                 let folder = credentials().ok_or_else(|| KeyError::NoCredentials { name: name.clone() })?;
                 let file = files::open(&folder.join(name)).map_err(unreadable)?;
-                Key::from_content(&content(file).map_err(unreadable)?)
+                HmacKey::from_content(&content(file).map_err(unreadable)?)
             }
             Self::File(path) => {
                 let file = open_secret(path).map_err(|error| match error {
                     SecretError::Unreadable(reason) => unreadable(reason),
                     SecretError::Exposed(mode) => KeyError::Exposed { path: path.clone(), mode },
                 })?;
-                Key::from_content(&content(file).map_err(unreadable)?)
+                HmacKey::from_content(&content(file).map_err(unreadable)?)
             }
         }
     }

@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 use zerocopy::{Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{ClockSource, SystemClock};
 use crate::net::batch::{Outgoing, SendBatch};
 use crate::reflector::handle::ReflectorHandle;
 use crate::sync::locked;
@@ -30,7 +30,7 @@ const TYPE: u8 = 242;
 /// A heartbeat, 56 octets.
 #[derive(Clone, Copy, Debug, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub struct Packet {
+pub struct HeartbeatPacket {
     base: UnauthenticatedPacket,
     header: Header,
     mac: [u8; 6],
@@ -98,7 +98,7 @@ pub fn interval(seconds: u64) -> Option<Duration> {
     (1..=MAX_SECONDS).contains(&seconds).then(|| Duration::from_secs(seconds))
 }
 
-impl Packet {
+impl HeartbeatPacket {
     /// With the MAC address of the interface that it leaves by, and the time that it leaves at.
     pub fn new(mac: [u8; 6], timestamp: Timestamp) -> Self {
         let base = UnauthenticatedPacket {
@@ -116,7 +116,7 @@ impl Packet {
 
 /// The record of a target's heartbeats.
 #[derive(Clone, Debug)]
-pub struct Status {
+pub struct HeartbeatStatus {
     /// Whom they go to.
     pub target: SocketAddr,
     /// The interval.
@@ -149,11 +149,11 @@ pub enum HeartbeatError {
 #[derive(Clone)]
 pub struct Heartbeats {
     reflectors: Arc<[ReflectorHandle]>,
-    targets: Arc<Mutex<Vec<Target>>>,
+    targets: Arc<Mutex<Vec<HeartbeatTarget>>>,
 }
 
-struct Target {
-    status: Arc<Mutex<Status>>,
+struct HeartbeatTarget {
+    status: Arc<Mutex<HeartbeatStatus>>,
     task: AbortHandle,
 }
 
@@ -180,7 +180,7 @@ impl Heartbeats {
         if targets.len() >= MAX_TARGETS {
             return Err(HeartbeatError::Full);
         }
-        let status = Arc::new(Mutex::new(Status {
+        let status = Arc::new(Mutex::new(HeartbeatStatus {
             target: heartbeat.target,
             interval: heartbeat.interval,
             sent: 0,
@@ -189,7 +189,7 @@ impl Heartbeats {
             last_error: None,
         }));
         let task = tokio::spawn(send_heartbeats(self.reflectors.clone(), heartbeat, status.clone())).abort_handle();
-        targets.push(Target { status, task });
+        targets.push(HeartbeatTarget { status, task });
         Ok(())
     }
 
@@ -216,7 +216,7 @@ impl Heartbeats {
     }
 
     /// All targets, in the order they were added.
-    pub fn list(&self) -> Vec<Status> {
+    pub fn list(&self) -> Vec<HeartbeatStatus> {
         locked(&self.targets).iter().map(|target| locked(&target.status).clone()).collect()
     }
 
@@ -227,13 +227,17 @@ impl Heartbeats {
 }
 
 /// Returns the heartbeats without their records.
-fn configured(targets: &[Target]) -> Vec<Heartbeat> {
-    let one = |status: &Status| Heartbeat { target: status.target, interval: status.interval };
+fn configured(targets: &[HeartbeatTarget]) -> Vec<Heartbeat> {
+    let one = |status: &HeartbeatStatus| Heartbeat { target: status.target, interval: status.interval };
     targets.iter().map(|target| one(&locked(&target.status))).collect()
 }
 
 /// Sends forever. A target that can't be reached is tried again at its next time.
-async fn send_heartbeats(reflectors: Arc<[ReflectorHandle]>, heartbeat: Heartbeat, status: Arc<Mutex<Status>>) {
+async fn send_heartbeats(
+    reflectors: Arc<[ReflectorHandle]>,
+    heartbeat: Heartbeat,
+    status: Arc<Mutex<HeartbeatStatus>>,
+) {
     let Heartbeat { target, interval } = heartbeat;
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -268,7 +272,7 @@ fn send(reflectors: &[ReflectorHandle], target: SocketAddr) -> io::Result<u64> {
         io::Error::other(format!("the way to it leaves from {by}, which is on no interface of the reflector"))
     })?;
     let now = SystemClock.realtime_ns();
-    let packet = Packet::new(exit.mac, Timestamp::from_nanos(now, TimestampFormat::Ntp));
+    let packet = HeartbeatPacket::new(exit.mac, Timestamp::from_nanos(now, TimestampFormat::Ntp));
     let mut batch = SendBatch::new();
     batch.push(&Outgoing { source: Some(exit.source), ..Outgoing::to(target) }, packet.as_bytes());
     exit.socket.send(&mut batch)?;
@@ -297,7 +301,7 @@ mod tests {
     #[test]
     fn the_packet_is_the_one_that_the_earlier_implementation_emits() {
         let time = Timestamp(0xebbd_1788_4575_e93f_u64.into());
-        let packet = Packet::new([0x02, 0x00, 0x5e, 0x10, 0x00, 0x01], time);
+        let packet = HeartbeatPacket::new([0x02, 0x00, 0x5e, 0x10, 0x00, 0x01], time);
         let hex: String = packet.as_bytes().iter().map(|octet| format!("{octet:02x}")).collect();
         assert_eq!(hex, EMITTED);
     }

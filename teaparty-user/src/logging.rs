@@ -64,7 +64,7 @@ where
             let is_journal = journal::is_stderr();
             let prefix = if is_journal { journal::prefix } else { sentence::prefix };
             let layer = layer.with_ansi(!is_journal && std::io::stderr().is_terminal());
-            layer.fmt_fields(sentence::Sentences).event_format(sentence::Lines::new(prefix, has_target)).boxed()
+            layer.fmt_fields(sentence::Sentences).event_format(sentence::LineFormat::new(prefix, has_target)).boxed()
         }
     }
 }

@@ -20,14 +20,14 @@ impl From<io::Error> for OutputError {
 /// The reader of standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Reader {
+pub enum StdoutReader {
     /// Somebody, as far as the system knows.
     Present,
     /// Nobody: the reader closed the pipe, as `head -1` does once it has seen enough.
     Gone,
 }
 
-impl Reader {
+impl StdoutReader {
     /// Ignores that the reader may be gone: for a command that ends anyway.
     pub fn any(self) {}
 }
@@ -35,16 +35,16 @@ impl Reader {
 /// Writes text to standard output, and all that was written before it.
 ///
 /// A closed pipe is no failure: its reader chose to read no more. Every other error is one.
-pub fn print(text: impl AsRef<[u8]>) -> Result<Reader, OutputError> {
+pub fn print(text: impl AsRef<[u8]>) -> Result<StdoutReader, OutputError> {
     let mut stdout = io::stdout().lock();
     outcome(stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()))
 }
 
 /// Sorts the result of a write to standard output.
-pub fn outcome(written: io::Result<()>) -> Result<Reader, OutputError> {
+pub fn outcome(written: io::Result<()>) -> Result<StdoutReader, OutputError> {
     match written {
-        Ok(()) => Ok(Reader::Present),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Ok(()) => Ok(StdoutReader::Present),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(StdoutReader::Gone),
         Err(error) => Err(OutputError(error)),
     }
 }
@@ -52,8 +52,8 @@ pub fn outcome(written: io::Result<()>) -> Result<Reader, OutputError> {
 /// Writes text to standard output for a process that goes on without readers. A failure becomes a warning in the log.
 pub fn announce(text: &str) {
     let failure = match print(text) {
-        Ok(Reader::Present) => return,
-        Ok(Reader::Gone) => "the reader closed the pipe".to_owned(),
+        Ok(StdoutReader::Present) => return,
+        Ok(StdoutReader::Gone) => "the reader closed the pipe".to_owned(),
         Err(OutputError(error)) => error.to_string(),
     };
     tracing::warn!(error = failure, "cannot write to standard output; teaparty goes on without it");
@@ -70,8 +70,8 @@ mod tests {
 
     #[test]
     fn a_closed_pipe_is_no_failure_and_a_full_disk_is_one() {
-        assert_eq!(outcome(Ok(())).unwrap(), Reader::Present);
-        assert_eq!(outcome(Err(io::ErrorKind::BrokenPipe.into())).unwrap(), Reader::Gone);
+        assert_eq!(outcome(Ok(())).unwrap(), StdoutReader::Present);
+        assert_eq!(outcome(Err(io::ErrorKind::BrokenPipe.into())).unwrap(), StdoutReader::Gone);
         let full = outcome(Err(io::Error::from_raw_os_error(libc::ENOSPC))).unwrap_err();
         assert_eq!(full.to_string(), "cannot write to standard output: No space left on device (os error 28)");
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use teaparty_user::api::listen::Listener;
+use teaparty_user::api::listen::ApiListener;
 use teaparty_user::api::server;
 
 #[path = "support/probe.rs"]
@@ -172,7 +172,7 @@ fn schemathesis(python: &Path, url: &str, more: &[&str]) -> Result<(), String> {
 async fn schemathesis_finds_nothing() {
     let Some(python) = or_skip("schemathesis_finds_nothing", python()) else { return };
     let api = Api::new();
-    let listener = Listener::open(&"127.0.0.1:0".parse().unwrap(), None).await.unwrap().unwrap();
+    let listener = ApiListener::open(&"127.0.0.1:0".parse().unwrap(), None).await.unwrap().unwrap();
     let root = listener.to_string();
     let server = tokio::spawn(server::serve(listener, api.router.clone()));
     let [(own, _), (namesake, _)] = DOCUMENTS;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use reflector_support::probe::or_skip;
 use reflector_support::{Client, Net, V4, V6, sender_sequence, sequence};
-use teaparty_user::crypto::Key;
+use teaparty_user::crypto::HmacKey;
 
 const ENGINES: [&str; 2] = ["native", "off"];
 const ALLOWED: &str = "--allow-reflected-control";
@@ -226,7 +226,7 @@ fn every_reply_is_signed_by_itself() {
     let Some(net) = or_skip("reflected control: keys", Net::new()) else { return };
     let mut file = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut file, b"a key for tests").unwrap();
-    let key = Key::new(b"a key for tests").unwrap();
+    let key = HmacKey::new(b"a key for tests").unwrap();
     for engine in ENGINES {
         let path = file.path().to_str().unwrap();
         let reflector = net.reflector(&[ALLOWED, "--xdp-mode", engine, "--auth-key-file", path]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reflector_support::probe::or_skip;
 use reflector_support::{Net, V4, V6, sender_sequence, sequence};
-use teaparty_user::crypto::Key;
+use teaparty_user::crypto::HmacKey;
 
 /// An empty History for one entry: only the controller can finish it.
 const HISTORY: [u8; 36] = {
@@ -95,7 +95,7 @@ fn authenticated_sessions_are_verified_by_either_engine() {
     std::fs::write(&path, b"a key for tests").unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&path, mode).unwrap();
-    let key = Key::new(b"a key for tests").unwrap();
+    let key = HmacKey::new(b"a key for tests").unwrap();
     for mode in ["native", "off"] {
         let reflector = net.reflector(&["--xdp-mode", mode, "--auth-key-file", path.to_str().unwrap()]);
         let client = net.client(V4, 862);

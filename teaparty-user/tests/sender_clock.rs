@@ -5,11 +5,11 @@ mod sender_support;
 use std::time::Duration;
 
 use sender_support::{Act, Behaviour, Reflector};
-use teaparty_user::clock::{Clock, ClockState, SystemClock};
-use teaparty_user::sender::config::Config;
+use teaparty_user::clock::{ClockSource, ClockState, SystemClock};
+use teaparty_user::sender::config::SenderConfig;
 use teaparty_user::sender::engine;
-use teaparty_user::sender::event::{Event, Stop, Subscription};
-use teaparty_user::sender::schedule::Plan;
+use teaparty_user::sender::event::{SenderEvent, Stop, Subscription};
+use teaparty_user::sender::schedule::SchedulePlan;
 use teaparty_user::sender::target::Target;
 
 const STEP_NS: u64 = 5_000_000_000;
@@ -19,7 +19,7 @@ struct Stepping {
     at_monotonic_ns: u64,
 }
 
-impl Clock for Stepping {
+impl ClockSource for Stepping {
     fn realtime_ns(&self) -> u64 {
         let step = if SystemClock.monotonic_ns() >= self.at_monotonic_ns { STEP_NS } else { 0 };
         SystemClock.realtime_ns() + step
@@ -37,15 +37,15 @@ fn packets_under_way_when_the_clock_is_set_have_no_delays() {
     let delay = Duration::from_millis(60);
     let script = Box::new(move |_| Act { delay, ..Act::default() });
     let reflector = Reflector::start("127.0.0.1", Behaviour { script, ..Behaviour::default() });
-    let config = Config {
-        plan: Plan { interval_ps: 10_000_000_000, count: Some(40), ..Config::new(Vec::new()).plan },
+    let config = SenderConfig {
+        plan: SchedulePlan { interval_ps: 10_000_000_000, count: Some(40), ..SenderConfig::new(Vec::new()).plan },
         kernel_transmit_stamps: false,
-        ..Config::new(vec![Target { name: "reflector".into(), address: reflector.address }])
+        ..SenderConfig::new(vec![Target { name: "reflector".into(), address: reflector.address }])
     };
     let clock = Stepping { at_monotonic_ns: SystemClock.monotonic_ns() + 200_000_000 };
     let mut notices = Vec::new();
-    let mut sink = |event: Event| {
-        if let Event::Notice { text, .. } = event {
+    let mut sink = |event: SenderEvent| {
+        if let SenderEvent::Notice { text, .. } = event {
             notices.push(text);
         }
     };

@@ -5,7 +5,7 @@ mod sender_support;
 use sender_support::{Act, Behaviour, Reflector, summary, teaparty};
 use serde_json::{Value, json};
 use teaparty_common::wire::TimestampFormat;
-use teaparty_user::crypto::Key;
+use teaparty_user::crypto::HmacKey;
 
 fn quick(reflector: &Reflector, rest: &str) -> String {
     format!("sender {} -i 2ms -W 300ms --format json {rest}", reflector.address)
@@ -166,7 +166,7 @@ fn the_namesakes_order_of_words_works_too() {
 
 #[test]
 fn authenticated_sessions_work_with_and_without_tlvs_and_only_with_the_right_key() {
-    let key = || Key::new(b"0123456789abcdef").unwrap();
+    let key = || HmacKey::new(b"0123456789abcdef").unwrap();
     let behaviour = Behaviour { key: Some(key()), tlv_key: Some(key()), ..Behaviour::default() };
     let reflector = Reflector::start("127.0.0.1", behaviour);
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -186,10 +186,12 @@ fn authenticated_sessions_work_with_and_without_tlvs_and_only_with_the_right_key
 
 #[test]
 fn replies_that_are_not_authentic_are_not_used_c042_c174() {
-    let key = || Key::new(b"key").unwrap();
+    let key = || HmacKey::new(b"key").unwrap();
     // Signed with the right key over what is then changed.
-    let reflector =
-        Reflector::start("127.0.0.1", Behaviour { tlv_key: Some(Key::new(b"other").unwrap()), ..Behaviour::default() });
+    let reflector = Reflector::start(
+        "127.0.0.1",
+        Behaviour { tlv_key: Some(HmacKey::new(b"other").unwrap()), ..Behaviour::default() },
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "key").unwrap();
     let (code, open) = summary(&quick(&reflector, &format!("--tlv-key-file {} tlvs time", file.path().display())));
@@ -209,7 +211,7 @@ fn replies_that_are_not_authentic_are_not_used_c042_c174() {
 
 #[test]
 fn a_key_on_the_command_line_is_hidden_from_the_process_list() {
-    let key = Key::new(b"sesame-open").unwrap();
+    let key = HmacKey::new(b"sesame-open").unwrap();
     let reflector = Reflector::start("127.0.0.1", Behaviour { key: Some(key), ..Behaviour::default() });
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_teaparty"))
         .args(["-vv", "sender", &reflector.address.to_string(), "--authenticated", "sesame-open"])

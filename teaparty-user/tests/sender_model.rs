@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use teaparty_common::wire::TimestampFormat;
 use teaparty_user::clock::ClockState;
-use teaparty_user::net::batch::{Received, Stamp, StampSource};
-use teaparty_user::sender::config::Config;
+use teaparty_user::net::batch::{HostTimestamp, Received, StampSource};
+use teaparty_user::sender::config::SenderConfig;
 use teaparty_user::sender::event::Record;
 use teaparty_user::sender::matcher::SentPacket;
 use teaparty_user::sender::reply::Reply;
-use teaparty_user::sender::schedule::{Pattern, Plan};
-use teaparty_user::sender::session::{Session, Start};
+use teaparty_user::sender::schedule::{Pattern, SchedulePlan};
+use teaparty_user::sender::session::{SenderSession, Start};
 use teaparty_user::sender::target::Target;
 use teaparty_user::sender::timeline::Timeline;
 
@@ -36,8 +36,8 @@ const REFLECTOR: &str = "192.0.2.1:862";
 
 /// A session and what an engine keeps for it.
 struct Process {
-    config: Config,
-    session: Session,
+    config: SenderConfig,
+    session: SenderSession,
     timeline: Timeline,
     clock: ClockState,
     /// Time when the socket was last read empty.
@@ -55,8 +55,8 @@ impl Process {
     fn new(world: &World) -> Self {
         let address: SocketAddr = REFLECTOR.parse().unwrap();
         let script = &world.script;
-        let mut config = Config::new(vec![Target { name: "model".into(), address }]);
-        config.plan = Plan {
+        let mut config = SenderConfig::new(vec![Target { name: "model".into(), address }]);
+        config.plan = SchedulePlan {
             pattern: Pattern::Fixed,
             interval_ps: script.interval_ns * 1_000,
             count: script.count,
@@ -65,7 +65,7 @@ impl Process {
         config.timeout = Duration::from_nanos(script.timeout_ns);
         // Where no number differs from ours, nothing else shows that the reflector counts.
         config.is_stateful_reflector = true;
-        let session = Session::with(&config, 0, address, Start { ssid: 7, start_ns: 0, seed: 1 }).unwrap();
+        let session = SenderSession::with(&config, 0, address, Start { ssid: 7, start_ns: 0, seed: 1 }).unwrap();
         Self {
             config,
             session,
@@ -93,7 +93,7 @@ impl Process {
         }
         self.send(now, world);
         while let Some(datagram) = world.socket.pop_front() {
-            let stamp = Stamp { nanos: datagram.t4_ns, source: StampSource::Kernel };
+            let stamp = HostTimestamp { nanos: datagram.t4_ns, source: StampSource::Kernel };
             let arrival = self.timeline.arrival(stamp, self.empty_at_ns, now);
             assert_eq!(arrival.moment.monotonic_ns, datagram.came_ns, "{:?}", arrival);
             let reply = Reply::parse(&datagram.octets, self.config.mode, None).unwrap();

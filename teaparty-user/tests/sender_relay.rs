@@ -16,7 +16,7 @@ use relay::{Forgery, Leg, Log, Relay, Trip};
 use sender_support::{Behaviour, Reflector, teaparty};
 use serde_json::{Value, json};
 use teaparty_common::wire::Mode;
-use teaparty_user::crypto::Key;
+use teaparty_user::crypto::HmacKey;
 use teaparty_user::sender::schedule::Random;
 
 const PACKETS: u32 = 400;
@@ -80,7 +80,7 @@ struct Run {
 }
 
 fn run(trips: Vec<Trip>, mode: Mode) -> Run {
-    let key = || (mode == Mode::Authenticated).then(|| Key::new(KEY).unwrap());
+    let key = || (mode == Mode::Authenticated).then(|| HmacKey::new(KEY).unwrap());
     let behaviour = Behaviour { key: key(), tlv_key: key(), ..Behaviour::default() };
     let reflector = Reflector::start("127.0.0.1", behaviour);
     let relay = Relay::start(reflector.address, mode, trips.clone());

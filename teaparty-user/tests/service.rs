@@ -67,8 +67,9 @@ fn the_units_are_exposed_as_little_as_can_be() {
 fn the_unit_gives_the_capabilities_that_the_program_keeps() {
     let (_folder, path) = unit("teaparty.service");
     let text = std::fs::read_to_string(path).unwrap();
-    let settings = teaparty_user::reflector::config::Settings { iface: vec!["lo".into()], ..Default::default() };
-    let config = teaparty_user::reflector::config::Config::try_from(settings).unwrap();
+    let settings =
+        teaparty_user::reflector::config::ReflectorSettings { iface: vec!["lo".into()], ..Default::default() };
+    let config = teaparty_user::reflector::config::ReflectorConfig::try_from(settings).unwrap();
     let needed = config.needed_capabilities();
     let mut expected: Vec<String> = needed.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
     expected.sort_unstable();

@@ -351,7 +351,7 @@ pub fn stamp<B: PacketBuf>(payload: &mut B, mode: Mode, fields: ReplyFields, tim
             let request: sender::UnauthenticatedPacket = transmute!(payload.get::<UNAUTHENTICATED_LEN>(0)?);
             let reflected = ReflectedFields::from(request);
             let stamp = fields.stamp(reflected, timestamp);
-            let reply: [u8; UNAUTHENTICATED_LEN] = transmute!(reflector::UnauthenticatedPacket::new(stamp, reflected));
+            let reply: [u8; UNAUTHENTICATED_LEN] = transmute!(reflector::UnauthenticatedReply::new(stamp, reflected));
             payload.put(0, reply);
             Some(StampResult { reflected, delta: stamp.checksum_delta(&request) })
         }
@@ -359,7 +359,7 @@ pub fn stamp<B: PacketBuf>(payload: &mut B, mode: Mode, fields: ReplyFields, tim
             let request = payload.get::<AUTHENTICATED_LEN>(0)?;
             let packet: sender::AuthenticatedPacket = transmute!(request);
             let reflected = ReflectedFields::from(packet);
-            let reply = reflector::AuthenticatedPacket::new(fields.stamp(reflected, timestamp), reflected);
+            let reply = reflector::AuthenticatedReply::new(fields.stamp(reflected, timestamp), reflected);
             let reply: [u8; AUTHENTICATED_LEN] = transmute!(reply);
             payload.put(0, reply);
             let delta = ChecksumDelta { removed: checksum::sum(&request), added: checksum::sum(&reply) };
@@ -376,11 +376,11 @@ pub fn history_entry<B: PacketBuf>(payload: &B) -> Option<HistorySlot> {
     let time = |at: usize| payload.get::<8>(at).map(u64::from_be_bytes);
     Some(HistorySlot {
         tag: 0,
-        reflector_sequence: number(offset_of!(reflector::UnauthenticatedPacket, sequence_number))?,
-        sender_timestamp: time(offset_of!(reflector::UnauthenticatedPacket, sender_timestamp))?,
-        receive_timestamp: time(offset_of!(reflector::UnauthenticatedPacket, receive_timestamp))?,
-        timestamp: time(offset_of!(reflector::UnauthenticatedPacket, timestamp))?,
-        sender_sequence: number(offset_of!(reflector::UnauthenticatedPacket, sender_sequence_number))?,
+        reflector_sequence: number(offset_of!(reflector::UnauthenticatedReply, sequence_number))?,
+        sender_timestamp: time(offset_of!(reflector::UnauthenticatedReply, sender_timestamp))?,
+        receive_timestamp: time(offset_of!(reflector::UnauthenticatedReply, receive_timestamp))?,
+        timestamp: time(offset_of!(reflector::UnauthenticatedReply, timestamp))?,
+        sender_sequence: number(offset_of!(reflector::UnauthenticatedReply, sender_sequence_number))?,
         reserved: 0,
     })
 }

@@ -18,8 +18,8 @@ pub const WINDOW_S: u64 = 8;
 #[inline(always)]
 const fn sender_timestamp_at(mode: Mode) -> usize {
     match mode {
-        Mode::Unauthenticated => offset_of!(reflector::UnauthenticatedPacket, sender_timestamp),
-        Mode::Authenticated => offset_of!(reflector::AuthenticatedPacket, sender_timestamp),
+        Mode::Unauthenticated => offset_of!(reflector::UnauthenticatedReply, sender_timestamp),
+        Mode::Authenticated => offset_of!(reflector::AuthenticatedReply, sender_timestamp),
     }
 }
 

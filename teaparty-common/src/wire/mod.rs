@@ -50,6 +50,5 @@ impl Mode {
     }
 }
 
-const _: () =
-    assert!(UNAUTHENTICATED_LEN == 44 && size_of::<reflector::UnauthenticatedPacket>() == UNAUTHENTICATED_LEN);
-const _: () = assert!(AUTHENTICATED_LEN == 112 && size_of::<reflector::AuthenticatedPacket>() == AUTHENTICATED_LEN);
+const _: () = assert!(UNAUTHENTICATED_LEN == 44 && size_of::<reflector::UnauthenticatedReply>() == UNAUTHENTICATED_LEN);
+const _: () = assert!(AUTHENTICATED_LEN == 112 && size_of::<reflector::AuthenticatedReply>() == AUTHENTICATED_LEN);

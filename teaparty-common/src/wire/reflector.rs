@@ -10,7 +10,7 @@ use super::{ErrorEstimate, HMAC_LEN, Timestamp};
 /// Unauthenticated reflected packet, 44 octets (RFC 8762 §4.3.1).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
 #[repr(C)]
-pub struct UnauthenticatedPacket {
+pub struct UnauthenticatedReply {
     /// Sequence Number: the request's (stateless) or the reflector's own count (stateful).
     pub sequence_number: U32,
     /// Timestamp: T3.
@@ -38,7 +38,7 @@ pub struct UnauthenticatedPacket {
 /// Authenticated reflected packet, 112 octets (RFC 8762 §4.3.2).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq)]
 #[repr(C)]
-pub struct AuthenticatedPacket {
+pub struct AuthenticatedReply {
     /// Sequence Number: the request's (stateless) or the reflector's own count (stateful).
     pub sequence_number: U32,
     /// Must be zero.
@@ -113,7 +113,7 @@ impl Stamp {
     }
 }
 
-impl UnauthenticatedPacket {
+impl UnauthenticatedReply {
     /// The reply to `reflected`, all MBZ zero (RFC 8762 §4.3.1).
     #[inline(always)]
     pub fn new(stamp: Stamp, reflected: ReflectedFields) -> Self {
@@ -133,7 +133,7 @@ impl UnauthenticatedPacket {
     }
 }
 
-impl AuthenticatedPacket {
+impl AuthenticatedReply {
     /// The reply to `reflected`, all MBZ zero and the HMAC still zero: it is computed after T3 (RFC 8762 §4.4).
     pub fn new(stamp: Stamp, reflected: ReflectedFields) -> Self {
         Self {

@@ -34,7 +34,7 @@ pub enum Peer {
 
 /// Clients that count as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Group {
+enum ClientGroup {
     V4(u32),
     V6(u64),
     /// This host, by loopback or a Unix socket.
@@ -42,13 +42,13 @@ enum Group {
 }
 
 impl Peer {
-    fn group(self) -> Group {
+    fn group(self) -> ClientGroup {
         match self {
-            Self::Unix => Group::Here,
-            Self::Tcp { client, .. } if client.ip().to_canonical().is_loopback() => Group::Here,
+            Self::Unix => ClientGroup::Here,
+            Self::Tcp { client, .. } if client.ip().to_canonical().is_loopback() => ClientGroup::Here,
             Self::Tcp { client, .. } => match client.ip().to_canonical() {
-                IpAddr::V4(v4) => Group::V4(v4.to_bits()),
-                IpAddr::V6(v6) => Group::V6((v6.to_bits() >> 64) as u64),
+                IpAddr::V4(v4) => ClientGroup::V4(v4.to_bits()),
+                IpAddr::V6(v6) => ClientGroup::V6((v6.to_bits() >> 64) as u64),
             },
         }
     }
@@ -91,7 +91,7 @@ impl Connection {
 pub struct Connections(Arc<Mutex<Vec<Arc<Connection>>>>);
 
 /// The place of a connection; dropping it gives the place back.
-pub struct Place {
+pub struct ConnectionSlot {
     all: Connections,
     /// The connection that has it.
     pub connection: Arc<Connection>,
@@ -99,7 +99,7 @@ pub struct Place {
 
 /// Why a connection has no place.
 #[derive(Debug)]
-pub enum NoPlace {
+pub enum NoConnectionSlot {
     /// Its peer has its share, or all places belong to owners of the token.
     Refused,
     /// A place can be taken from another connection after this time.
@@ -112,38 +112,39 @@ impl Connections {
     /// # Errors
     ///
     /// Fails if there is none now; says whether waiting helps.
-    pub fn place(&self, peer: Peer) -> Result<Place, NoPlace> {
+    pub fn place(&self, peer: Peer) -> Result<ConnectionSlot, NoConnectionSlot> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let group = peer.group();
-        if group != Group::Here && count(&all, group) >= MOST_OF_A_PEER {
-            displace(&mut all, group).map_err(|_| NoPlace::Refused)?;
+        if group != ClientGroup::Here && count(&all, group) >= MOST_OF_A_PEER {
+            displace(&mut all, group).map_err(|_| NoConnectionSlot::Refused)?;
         } else if all.len() >= MOST {
             let untrusted = all.iter().filter(|one| !one.is_trusted()).map(|one| one.peer.group());
-            let largest = untrusted.max_by_key(|group| count(&all, *group)).ok_or(NoPlace::Refused)?;
+            let largest = untrusted.max_by_key(|group| count(&all, *group)).ok_or(NoConnectionSlot::Refused)?;
             displace(&mut all, largest)?;
         }
         let connection = Arc::new(Connection::new(peer));
         all.push(connection.clone());
-        Ok(Place { all: self.clone(), connection })
+        Ok(ConnectionSlot { all: self.clone(), connection })
     }
 }
 
 /// Ends the oldest connection of a group that has not shown the token.
-fn displace(all: &mut Vec<Arc<Connection>>, group: Group) -> Result<(), NoPlace> {
-    let oldest = all.iter().position(|one| one.peer.group() == group && !one.is_trusted()).ok_or(NoPlace::Refused)?;
+fn displace(all: &mut Vec<Arc<Connection>>, group: ClientGroup) -> Result<(), NoConnectionSlot> {
+    let oldest =
+        all.iter().position(|one| one.peer.group() == group && !one.is_trusted()).ok_or(NoConnectionSlot::Refused)?;
     let left = GRACE.saturating_sub(all[oldest].since.elapsed());
     if left > Duration::ZERO {
-        return Err(NoPlace::After(left));
+        return Err(NoConnectionSlot::After(left));
     }
     all.remove(oldest).is_over.notify_one();
     Ok(())
 }
 
-fn count(all: &[Arc<Connection>], group: Group) -> usize {
+fn count(all: &[Arc<Connection>], group: ClientGroup) -> usize {
     all.iter().filter(|one| one.peer.group() == group).count()
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|one| !Arc::ptr_eq(one, &self.connection));
@@ -159,7 +160,7 @@ mod tests {
         Peer::Tcp { client: SocketAddr::from(([192, 0, 2, last], 1)), server }
     }
 
-    fn is_there(all: &Connections, place: &Place) -> bool {
+    fn is_there(all: &Connections, place: &ConnectionSlot) -> bool {
         all.0.lock().unwrap().iter().any(|one| Arc::ptr_eq(one, &place.connection))
     }
 
@@ -178,8 +179,8 @@ mod tests {
     fn a_peer_that_has_its_share_displaces_its_own_oldest() {
         let all = Connections::default();
         let _other = all.place(peer(2)).unwrap();
-        let _greedy: Vec<Place> = (0..MOST_OF_A_PEER).map(|_| all.place(peer(1)).unwrap()).collect();
-        assert!(matches!(all.place(peer(1)), Err(NoPlace::Refused)), "all of them have a moment yet");
+        let _greedy: Vec<ConnectionSlot> = (0..MOST_OF_A_PEER).map(|_| all.place(peer(1)).unwrap()).collect();
+        assert!(matches!(all.place(peer(1)), Err(NoConnectionSlot::Refused)), "all of them have a moment yet");
         all.0.lock().unwrap()[1].trust();
         wait(&all, GRACE);
         let late = all.place(peer(1)).unwrap();
@@ -188,18 +189,18 @@ mod tests {
         assert_eq!(count(&there, peer(2).group()), 1);
         assert!(there[1].is_trusted() && is_there(&all, &late));
         there.iter().for_each(|one| one.trust());
-        assert!(matches!(all.place(peer(1)), Err(NoPlace::Refused)), "all of them have the token");
+        assert!(matches!(all.place(peer(1)), Err(NoConnectionSlot::Refused)), "all of them have the token");
     }
 
     #[test]
     fn where_all_places_are_taken_the_peer_with_most_gives_one() {
         let all = Connections::default();
-        let many: Vec<Place> = (0..MOST - 1).map(|i| all.place(peer(10 + (i / 60) as u8)).unwrap()).collect();
+        let many: Vec<ConnectionSlot> = (0..MOST - 1).map(|i| all.place(peer(10 + (i / 60) as u8)).unwrap()).collect();
         let single = all.place(peer(9)).unwrap();
-        assert!(matches!(all.place(peer(8)), Err(NoPlace::After(left)) if left <= GRACE));
+        assert!(matches!(all.place(peer(8)), Err(NoConnectionSlot::After(left)) if left <= GRACE));
         wait(&all, GRACE);
         let late = all.place(peer(8)).unwrap();
-        let groups: Vec<Group> = all.0.lock().unwrap().iter().map(|one| one.peer.group()).collect();
+        let groups: Vec<ClientGroup> = all.0.lock().unwrap().iter().map(|one| one.peer.group()).collect();
         assert_eq!(groups.len(), MOST);
         assert!(groups.contains(&peer(9).group()) && is_there(&all, &late));
         drop((many, single));
@@ -209,7 +210,7 @@ mod tests {
     fn this_host_may_have_all_places() {
         let all = Connections::default();
         let here = Peer::Tcp { client: "127.0.0.1:1".parse().unwrap(), server: "127.0.0.1:2".parse().unwrap() };
-        let places: Vec<Place> = (0..MOST).map(|_| all.place(here).unwrap()).collect();
+        let places: Vec<ConnectionSlot> = (0..MOST).map(|_| all.place(here).unwrap()).collect();
         drop(places);
         assert!(all.0.lock().unwrap().is_empty());
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::listen::Listener;
+use super::listen::ApiListener;
 use super::tls::Tls;
 use super::token::Token;
 use crate::reflector::config::ConfigError;
@@ -16,14 +16,14 @@ pub const TLS_KEY: &str = "api-tls-key";
 
 /// Token and TLS, where there are any.
 #[derive(Clone, Debug, Default)]
-pub struct Access {
+pub struct Credentials {
     /// The token that a client must present; `None` admits everybody.
     pub token: Option<Token>,
     /// TLS for clients on a port; `None` for plain HTTP.
     pub tls: Option<Tls>,
 }
 
-impl Access {
+impl Credentials {
     /// Reads the files. The error names the setting and says what to do.
     pub fn load(token: Option<&Path>, certificate: Option<&Path>, key: Option<&Path>) -> Result<Self, ConfigError> {
         let wrong = |field, problem: String| ConfigError { field, problem };
@@ -54,7 +54,7 @@ impl Access {
     }
 
     /// Warns of a token that anyone on the way can read.
-    pub fn warn_of_exposure(&self, listener: Option<&Listener>) {
+    pub fn warn_of_exposure(&self, listener: Option<&ApiListener>) {
         if let Some(listener) = listener.filter(|listener| listener.exposes_token(self.token.as_ref())) {
             tracing::warn!(
                 api = %listener,

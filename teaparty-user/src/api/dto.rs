@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use teaparty_common::maps::Session;
 
-use crate::reflector::config::Format;
+use crate::reflector::config::TimestampFormatSetting;
 use crate::reflector::handle::{SessionId, SessionStatus};
 use crate::reflector::provisioned::Provisioned;
 
@@ -35,7 +35,7 @@ pub struct SessionView {
     /// Its configuration without the keys; null for one that packets made.
     pub configuration: Option<SessionConfiguration>,
     /// The interfaces that saw it; empty for one that was configured and has no packets yet.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<InterfaceSessionView>,
 }
 
 /// Reads the configuration of a session, without its keys.
@@ -47,14 +47,15 @@ pub struct SessionConfiguration {
     pub loop_exempt: bool,
     /// Format of its timestamps; null for the reflector's.
     #[schema(value_type = Option<String>, pattern = "^(ntp|ptp)$")]
-    pub timestamp_format: Option<Format>,
+    pub timestamp_format: Option<TimestampFormatSetting>,
     /// Pattern that padding is compared with where a packet states no Bit Error Pattern, in hex; null for ff00.
     pub bit_error_pattern: Option<String>,
 }
 
 /// A session's state on one interface.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct Seen {
+#[schema(as = Seen)]
+pub struct InterfaceSessionView {
     /// The interface.
     pub interface: String,
     /// The owner of the state: `kernel` or `controller`.
@@ -139,7 +140,7 @@ impl SessionView {
     pub fn new(group: &[SessionStatus], provisioned: Option<&Provisioned>) -> Option<Self> {
         let SessionId { source, source_port, destination, destination_port, ssid } = group.first()?.id;
         let seen = group.iter().filter_map(|status| {
-            Some(Seen {
+            Some(InterfaceSessionView {
                 interface: status.interface.as_deref()?.to_owned(),
                 owner: if status.is_kernel_owned { "kernel" } else { "controller" },
                 received: status.received,
@@ -167,9 +168,9 @@ impl From<&Provisioned> for SessionConfiguration {
     fn from(session: &Provisioned) -> Self {
         let has = |flag| session.flags & flag != 0;
         let timestamp_format = if has(Session::PTP) {
-            Some(Format::Ptp)
+            Some(TimestampFormatSetting::Ptp)
         } else if has(Session::NTP) {
-            Some(Format::Ntp)
+            Some(TimestampFormatSetting::Ntp)
         } else {
             None
         };

@@ -26,7 +26,8 @@ pub const PROBLEM: &str = "application/problem+json";
 
 /// The problem with a request (RFC 9457).
 #[derive(Serialize, utoipa::ToSchema)]
-pub struct Problem<'a> {
+#[schema(as = Problem)]
+pub struct ProblemDetails<'a> {
     /// The kind of problem.
     #[schema(example = "urn:teaparty:problem:field")]
     r#type: String,
@@ -251,7 +252,7 @@ impl From<HeartbeatError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let problem = Problem {
+        let problem = ProblemDetails {
             r#type: format!("urn:teaparty:problem:{}", self.kind),
             title: self.title,
             status: self.status.as_u16(),

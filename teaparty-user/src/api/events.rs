@@ -24,8 +24,8 @@ use super::AppState;
 use super::dto::PathId;
 use super::error::ApiError;
 use super::openapi_bodies::StreamedEvent;
-use super::session_watch::{Seen, Watching};
-use crate::reflector::handle::{Count, Event, SessionChange};
+use super::session_watch::{SessionActivity, Watching};
+use crate::reflector::handle::{ChangeEvent, Count, SessionChange};
 
 /// Time from one look at the counters to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -92,7 +92,7 @@ pub async fn stream(State(app): State<AppState>) -> Result<Response, ApiError> {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (seen, watching) = app.watch.join(&app);
-    let listener = Listener {
+    let listener = EventListener {
         changes: app.reflector.events(),
         seen,
         ticks,
@@ -105,10 +105,10 @@ pub async fn stream(State(app): State<AppState>) -> Result<Response, ApiError> {
 }
 
 /// One client.
-struct Listener {
+struct EventListener {
     app: AppState,
-    changes: Receiver<Event>,
-    seen: Receiver<Seen>,
+    changes: Receiver<ChangeEvent>,
+    seen: Receiver<SessionActivity>,
     ticks: Interval,
     /// The counters as the client knows them, by interface, path and reason.
     told: HashMap<(String, &'static str, &'static str), u64>,
@@ -116,7 +116,7 @@ struct Listener {
     _watching: Arc<Watching>,
 }
 
-fn messages(listener: Listener) -> impl Stream<Item = Result<Message, Infallible>> {
+fn messages(listener: EventListener) -> impl Stream<Item = Result<Message, Infallible>> {
     unfold(Some(listener), |listener| async {
         let mut listener = listener?;
         let (message, goes_on) = listener.next().await?;
@@ -124,7 +124,7 @@ fn messages(listener: Listener) -> impl Stream<Item = Result<Message, Infallible
     })
 }
 
-impl Listener {
+impl EventListener {
     /// The next message, and whether there are more; `None` where the reflector is at its end.
     async fn next(&mut self) -> Option<(Message, bool)> {
         loop {
@@ -167,19 +167,23 @@ fn received(message: Result<Message, RecvError>) -> Option<(Message, bool)> {
     }
 }
 
-fn seen_message(seen: &Seen) -> Message {
+fn seen_message(seen: &SessionActivity) -> Message {
     match seen {
-        Seen::One(id, change) => json("session", &SessionEvent { id: PathId(*id).to_string(), change: change.label() }),
-        Seen::Many { created, expired } => json("sessions", &SessionsEvent { created: *created, expired: *expired }),
+        SessionActivity::One(id, change) => {
+            json("session", &SessionEvent { id: PathId(*id).to_string(), change: change.label() })
+        }
+        SessionActivity::Many { created, expired } => {
+            json("sessions", &SessionsEvent { created: *created, expired: *expired })
+        }
     }
 }
 
-fn message(event: &Event) -> Message {
+fn message(event: &ChangeEvent) -> Message {
     match event {
-        Event::Session { id, change } => {
+        ChangeEvent::Session { id, change } => {
             json("session", &SessionEvent { id: PathId(*id).to_string(), change: change_label(*change) })
         }
-        Event::Settings(names) => {
+        ChangeEvent::Settings(names) => {
             let settings = names.iter().map(|name| name.replace('-', "_")).collect();
             json("settings", &SettingsEvent { settings })
         }

@@ -18,12 +18,12 @@ pub const MAX_BODY: usize = 256 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The members of a JSON object that nobody has asked for yet.
-pub struct Fields(Map<String, Value>);
+pub struct JsonFields(Map<String, Value>);
 
-/// [`Fields`] of a body of any Content-Type: `curl -d` says that JSON is a form.
-pub struct AnyType(pub Fields);
+/// [`JsonFields`] of a body of any Content-Type: `curl -d` says that JSON is a form.
+pub struct AnyType(pub JsonFields);
 
-impl<S: Send + Sync> FromRequest<S> for Fields {
+impl<S: Send + Sync> FromRequest<S> for JsonFields {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
@@ -52,7 +52,7 @@ impl<S: Send + Sync> FromRequest<S> for AnyType {
         })?;
         // The text of serde's error quotes nothing of the body, which may hold a key.
         match serde_json::from_slice(&body) {
-            Ok(Value::Object(members)) => Ok(Self(Fields(members))),
+            Ok(Value::Object(members)) => Ok(Self(JsonFields(members))),
             Ok(_) => Err(ApiError::malformed("the body is not a JSON object", "send members in braces")),
             Err(error) => Err(ApiError::malformed(
                 format!("the body is not JSON: line {}, column {}", error.line(), error.column()),
@@ -62,7 +62,7 @@ impl<S: Send + Sync> FromRequest<S> for AnyType {
     }
 }
 
-impl Fields {
+impl JsonFields {
     /// An address.
     pub fn address(&mut self, name: &str) -> Result<Option<IpAddr>, ApiError> {
         let remedy = "give an IPv4 or IPv6 address as a string, such as \"192.0.2.1\"";

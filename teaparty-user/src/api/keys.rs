@@ -9,11 +9,11 @@ use serde::Serialize;
 use super::AppState;
 use super::dto::PathId;
 use super::error::ApiError;
-use super::json_body::Fields;
+use super::json_body::JsonFields;
 use super::openapi_bodies::{KeysBody, NewerKeysBody};
 use super::parameters::{IfMatch, SessionPath};
 use super::preconditions::{Condition, Tag};
-use crate::crypto::Key;
+use crate::crypto::HmacKey;
 use crate::reflector::handle::{SessionChange, SessionError, SessionId};
 use crate::reflector::keys::KeyChange;
 use crate::reflector::provisioned::Provisioned;
@@ -72,7 +72,7 @@ pub async fn put(
     State(app): State<AppState>,
     PathId(id): PathId,
     headers: HeaderMap,
-    mut fields: Fields,
+    mut fields: JsonFields,
 ) -> Result<Response, ApiError> {
     let base = replacement(&mut fields, "key")?;
     let tlv = replacement(&mut fields, "tlv_key")?;
@@ -100,7 +100,7 @@ pub async fn rotate(
     State(app): State<AppState>,
     PathId(id): PathId,
     headers: HeaderMap,
-    mut fields: Fields,
+    mut fields: JsonFields,
 ) -> Result<Response, ApiError> {
     let mut newer = |name| {
         if fields.take_null(name) {
@@ -150,7 +150,7 @@ pub async fn remove(
 }
 
 /// Returns the change of one kind of keys by a member: missing they stay, null they go, else it replaces them.
-pub fn replacement(fields: &mut Fields, name: &str) -> Result<KeyChange, ApiError> {
+pub fn replacement(fields: &mut JsonFields, name: &str) -> Result<KeyChange, ApiError> {
     if fields.take_null(name) {
         return Ok(KeyChange::Remove);
     }
@@ -159,13 +159,13 @@ pub fn replacement(fields: &mut Fields, name: &str) -> Result<KeyChange, ApiErro
 }
 
 /// A key as a key file would have it: with `hex:` or `base64:` in front, or the octets themselves.
-pub fn key(fields: &mut Fields, name: &str) -> Result<Vec<Key>, ApiError> {
+pub fn key(fields: &mut JsonFields, name: &str) -> Result<Vec<HmacKey>, ApiError> {
     let remedy = "give a string: the key itself, or hex:DIGITS or base64:TEXT";
     let Some(text) = fields.text(name, remedy)? else { return Ok(Vec::new()) };
     if text.chars().count() > MAX_KEY {
         return Err(ApiError::field(name, "is too long", format!("give {MAX_KEY} characters at most")));
     }
-    let key = Key::from_content(text.as_bytes()).map_err(|error| ApiError::field(name, error, remedy))?;
+    let key = HmacKey::from_content(text.as_bytes()).map_err(|error| ApiError::field(name, error, remedy))?;
     Ok(vec![key])
 }
 

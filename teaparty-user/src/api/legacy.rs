@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::json_body::{AnyType, missing};
 use super::openapi_bodies::{NamesakeConfirmation, NamesakeSessionBody};
 use super::sessions::{any_of_family, check};
-use crate::crypto::Key;
+use crate::crypto::HmacKey;
 use crate::reflector::handle::{SessionId, SessionSpec, SessionStatus};
 use crate::reflector::keys::SessionKeys;
 
@@ -130,7 +130,7 @@ pub async fn create(State(app): State<AppState>, body: AnyType) -> Result<Json<M
         destination_port: fields.number("dst_port")?.ok_or_else(|| missing("dst_port"))?,
         ssid: fields.number("ssid")?.ok_or_else(|| missing("ssid"))?,
     };
-    let key = key.map(|key| Key::new(key.as_bytes())).transpose();
+    let key = key.map(|key| HmacKey::new(key.as_bytes())).transpose();
     let key = key.map_err(|error| ApiError::field("key", error, remedy))?;
     let bit_error_pattern = fields.pattern("ber")?;
     fields.finish()?;

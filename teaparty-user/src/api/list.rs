@@ -27,7 +27,7 @@ use utoipa::IntoParams;
 use super::AppState;
 use super::dto::{Order, PathId, SessionView, groups, order, sort};
 use super::error::ApiError;
-use crate::reflector::handle::{Event, ReflectorHandle, SessionStatus};
+use crate::reflector::handle::{ChangeEvent, ReflectorHandle, SessionStatus};
 use crate::sync::locked;
 
 /// Sessions in one answer where the client does not say.
@@ -80,7 +80,8 @@ pub struct ListQuery {
 
 /// One page of the list.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Page {
+#[schema(as = Page)]
+struct SessionPage {
     sessions: Vec<SessionView>,
     /// Sessions that pass the filters, on all pages.
     total: usize,
@@ -95,7 +96,7 @@ struct Page {
 #[utoipa::path(
     get, path = "/sessions", tag = "sessions", operation_id = "list_sessions",
     params(ListQuery),
-    responses((status = 200, description = "A page of sessions in the order of their ids", body = Page))
+    responses((status = 200, description = "A page of sessions in the order of their ids", body = SessionPage))
 )]
 pub async fn list(
     State(app): State<AppState>,
@@ -132,7 +133,7 @@ fn wants_lines(headers: &HeaderMap) -> bool {
     kinds.any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(LINES)))
 }
 
-fn page(reflector: &ReflectorHandle, all: &[SessionStatus], query: &ListQuery, after: Option<Order>) -> Page {
+fn page(reflector: &ReflectorHandle, all: &[SessionStatus], query: &ListQuery, after: Option<Order>) -> SessionPage {
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     let found = found(all, query);
     let total = found.len();
@@ -140,7 +141,7 @@ fn page(reflector: &ReflectorHandle, all: &[SessionStatus], query: &ListQuery, a
     let sessions: Vec<_> = behind.by_ref().take(limit).filter_map(|at| view(reflector, &all[at])).collect();
     let has_more = behind.next().is_some() && query.busiest != Some(true);
     let next = sessions.last().filter(|_| has_more).map(|last| last.id.clone());
-    Page { sessions, total, next }
+    SessionPage { sessions, total, next }
 }
 
 /// Returns the indices in `all` of the sessions that pass the filters, in the order of the listing.
@@ -175,20 +176,20 @@ async fn stream(app: AppState, query: ListQuery, after: Option<Order>) -> Result
         let all = snapshots.recent(reflector);
         let found = found(&all, &query).into_iter().filter(|at| is_behind(&all[at.start], after));
         let left: Vec<_> = found.take(query.limit.unwrap_or(usize::MAX)).collect();
-        Lines { reflector: reflector.clone(), left: left.into_iter(), all, _place: place }
+        SessionLines { reflector: reflector.clone(), left: left.into_iter(), all, _place: place }
     });
     Ok(([(header::CONTENT_TYPE, LINES)], Body::from_stream(lines.await?.chunks())).into_response())
 }
 
 /// Sessions that are still to be sent.
-struct Lines {
+struct SessionLines {
     reflector: ReflectorHandle,
     all: Arc<Vec<SessionStatus>>,
     left: std::vec::IntoIter<Range<usize>>,
     _place: OwnedSemaphorePermit,
 }
 
-impl Lines {
+impl SessionLines {
     /// As the client takes them: nothing is written ahead of it.
     fn chunks(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         unfold(self, |mut lines| async {
@@ -207,16 +208,16 @@ impl Lines {
 
 /// All sessions in order as they were seen last, for whoever asks again soon.
 #[derive(Clone, Default)]
-pub struct Snapshots(Arc<Mutex<Option<Snapshot>>>);
+pub struct SessionListSnapshots(Arc<Mutex<Option<SessionListSnapshot>>>);
 
-struct Snapshot {
+struct SessionListSnapshot {
     all: Arc<Vec<SessionStatus>>,
     taken: Instant,
     /// Empty until the API changes something.
-    changes: Receiver<Event>,
+    changes: Receiver<ChangeEvent>,
 }
 
-impl Snapshots {
+impl SessionListSnapshots {
     /// All sessions as they are now. To be called on a thread that may wait, within a tokio runtime.
     fn fresh(&self, reflector: &ReflectorHandle) -> Arc<Vec<SessionStatus>> {
         let changes = reflector.events();
@@ -225,7 +226,7 @@ impl Snapshots {
         let all = Arc::new(all);
         // Few are as quickly looked at again.
         if all.len() > DEFAULT_LIMIT {
-            *locked(&self.0) = Some(Snapshot { all: all.clone(), taken: Instant::now(), changes });
+            *locked(&self.0) = Some(SessionListSnapshot { all: all.clone(), taken: Instant::now(), changes });
             let (snapshots, own) = (self.0.clone(), Arc::downgrade(&all));
             tokio::spawn(async move {
                 tokio::time::sleep(FRESH).await;
@@ -240,7 +241,7 @@ impl Snapshots {
 
     /// All sessions as they were a moment ago, if they were looked at then and the API has changed nothing since.
     fn recent(&self, reflector: &ReflectorHandle) -> Arc<Vec<SessionStatus>> {
-        let is_usable = |kept: &&Snapshot| kept.taken.elapsed() < FRESH && kept.changes.is_empty();
+        let is_usable = |kept: &&SessionListSnapshot| kept.taken.elapsed() < FRESH && kept.changes.is_empty();
         let kept = locked(&self.0).as_ref().filter(is_usable).map(|kept| kept.all.clone());
         kept.unwrap_or_else(|| self.fresh(reflector))
     }

@@ -19,7 +19,8 @@ use super::tls::Tls;
 use super::token::{self, Token, TokenError};
 
 /// The default listening address of the API.
-pub const DEFAULT: Place = Place::Tcp(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000));
+pub const DEFAULT: ListenAddress =
+    ListenAddress::Tcp(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000));
 /// Mode of a Unix socket: its owner and its group may connect.
 const MODE: u32 = 0o660;
 /// Connections that wait to be accepted.
@@ -28,7 +29,7 @@ const BACKLOG: i32 = 128;
 /// A listening address of the API: `ADDRESS:PORT`, `unix:PATH`, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum Place {
+pub enum ListenAddress {
     /// At this address and port.
     Tcp(SocketAddr),
     /// At this socket in the file system.
@@ -37,7 +38,7 @@ pub enum Place {
     None,
 }
 
-impl FromStr for Place {
+impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -51,7 +52,7 @@ impl FromStr for Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "{address}"),
@@ -61,7 +62,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl TryFrom<String> for Place {
+impl TryFrom<String> for ListenAddress {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -69,8 +70,8 @@ impl TryFrom<String> for Place {
     }
 }
 
-impl From<Place> for String {
-    fn from(place: Place) -> Self {
+impl From<ListenAddress> for String {
+    fn from(place: ListenAddress) -> Self {
         place.to_string()
     }
 }
@@ -83,17 +84,17 @@ pub enum ListenError {
     Token(#[from] TokenError),
     /// Not at this address.
     #[error("the API cannot listen at {0}: {1}; name another place with --api, or --api none")]
-    Listen(Place, io::Error),
+    Listen(ListenAddress, io::Error),
     /// Another process listens there.
     #[error("the API cannot listen at {0}: another process does; stop it, or name another place with --api")]
-    Taken(Place),
+    Taken(ListenAddress),
     /// The file in its place is no socket.
     #[error("the API cannot listen at {0}: what is there is no socket; remove it, or name another place with --api")]
-    NoSocket(Place),
+    NoSocket(ListenAddress),
 }
 
 /// A place that is listened at. Dropping it takes a Unix socket away.
-pub enum Listener {
+pub enum ApiListener {
     /// A port.
     Tcp(TcpListener, Option<Tls>),
     /// A socket in the file system.
@@ -103,29 +104,29 @@ pub enum Listener {
 /// A client that has connected, before its first request.
 pub enum Incoming {
     /// There is nothing to agree on.
-    Plain(Box<dyn Stream>),
+    Plain(Box<dyn ConnectionStream>),
     /// TLS comes first.
     Tls(TcpStream, Tls),
 }
 
 /// Both directions of a connection.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait ConnectionStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ConnectionStream for T {}
 
-impl Listener {
-    /// Opens the place, if the API may be offered there; `None` for [`Place::None`].
-    pub async fn open(place: &Place, token: Option<&Token>) -> Result<Option<Self>, ListenError> {
+impl ApiListener {
+    /// Opens the place, if the API may be offered there; `None` for [`ListenAddress::None`].
+    pub async fn open(place: &ListenAddress, token: Option<&Token>) -> Result<Option<Self>, ListenError> {
         match place {
-            Place::None => Ok(None),
-            Place::Tcp(address) => {
+            ListenAddress::None => Ok(None),
+            ListenAddress::Tcp(address) => {
                 token::check_listen(*address, token)?;
                 let listener = TcpListener::bind(address).await;
                 listener
                     .map(|listener| Some(Self::Tcp(listener, None)))
                     .map_err(|error| ListenError::Listen(place.clone(), error))
             }
-            Place::Unix(path) => {
+            ListenAddress::Unix(path) => {
                 clear(place, path)?;
                 let opened = bind_unix(path).and_then(|socket| Ok(Self::Unix(socket, SocketFile::new(path)?)));
                 opened.map(Some).map_err(|error| ListenError::Listen(place.clone(), error))
@@ -174,7 +175,7 @@ impl Listener {
 
 impl Incoming {
     /// The connection, ready for a request. To be given up after a time: a client may say nothing.
-    pub async fn ready(self) -> io::Result<Box<dyn Stream>> {
+    pub async fn ready(self) -> io::Result<Box<dyn ConnectionStream>> {
         match self {
             Self::Plain(stream) => Ok(stream),
             Self::Tls(stream, tls) => Ok(Box::new(tls.handshake(stream).await?)),
@@ -182,7 +183,7 @@ impl Incoming {
     }
 }
 
-impl fmt::Display for Listener {
+impl fmt::Display for ApiListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(_, tls) => {
@@ -198,7 +199,7 @@ impl fmt::Display for Listener {
 }
 
 /// Takes a socket out of the way that nobody listens at any more: its process was killed.
-fn clear(place: &Place, path: &Path) -> Result<(), ListenError> {
+fn clear(place: &ListenAddress, path: &Path) -> Result<(), ListenError> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
         return Err(ListenError::NoSocket(place.clone()));
@@ -259,11 +260,11 @@ mod tests {
     async fn a_socket_in_the_file_system_is_its_owners_and_its_groups() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("api");
-        let place: Place = format!("unix:{}", path.display()).parse().unwrap();
-        let listener = Listener::open(&place, None).await.unwrap().unwrap();
+        let place: ListenAddress = format!("unix:{}", path.display()).parse().unwrap();
+        let listener = ApiListener::open(&place, None).await.unwrap().unwrap();
         assert_eq!(listener.to_string(), place.to_string());
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        let taken = Listener::open(&place, None).await;
+        let taken = ApiListener::open(&place, None).await;
         assert!(matches!(taken, Err(ListenError::Taken(_))));
         drop(listener);
         assert!(!path.exists());
@@ -273,10 +274,10 @@ mod tests {
     async fn what_a_killed_process_left_is_replaced_and_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("api");
-        let place = Place::Unix(path.clone());
+        let place = ListenAddress::Unix(path.clone());
         // Dropping it leaves the name.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let listener = Listener::open(&place, None).await.unwrap().unwrap();
+        let listener = ApiListener::open(&place, None).await.unwrap().unwrap();
         // Another one has taken the name: it is not ours to remove.
         std::fs::remove_file(&path).unwrap();
         let other = std::os::unix::net::UnixListener::bind(&path).unwrap();
@@ -285,17 +286,17 @@ mod tests {
         drop(other);
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "precious").unwrap();
-        assert!(matches!(Listener::open(&place, None).await, Err(ListenError::NoSocket(_))));
+        assert!(matches!(ApiListener::open(&place, None).await, Err(ListenError::NoSocket(_))));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }
 
     #[test]
     fn places_are_written_in_three_ways() {
         assert_eq!("127.0.0.1:8000".parse(), Ok(DEFAULT));
-        assert_eq!("unix:/run/teaparty.sock".parse(), Ok(Place::Unix("/run/teaparty.sock".into())));
-        assert_eq!("none".parse(), Ok(Place::None));
+        assert_eq!("unix:/run/teaparty.sock".parse(), Ok(ListenAddress::Unix("/run/teaparty.sock".into())));
+        assert_eq!("none".parse(), Ok(ListenAddress::None));
         for wrong in ["", "8000", "localhost:8000", "unix:", "unix:here", "/run/teaparty.sock"] {
-            assert!(wrong.parse::<Place>().unwrap_err().contains("unix:/PATH"), "{wrong}");
+            assert!(wrong.parse::<ListenAddress>().unwrap_err().contains("unix:/PATH"), "{wrong}");
         }
     }
 }

@@ -50,7 +50,7 @@ use utoipa_axum::routes;
 use self::error::ApiError;
 use self::guard::{Guard, Writes};
 use self::host::Hosts;
-use self::list::Snapshots;
+use self::list::SessionListSnapshots;
 use self::reload::Reload;
 use self::session_watch::Watch;
 use self::token::Token;
@@ -90,7 +90,7 @@ pub struct AppState {
     looks: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     watch: Watch,
-    snapshots: Snapshots,
+    snapshots: SessionListSnapshots,
     /// The documents of [`openapi`]; empty before there is a router.
     documents: Arc<Documents>,
 }
@@ -118,7 +118,7 @@ impl AppState {
             looks,
             streams,
             watch: Watch::default(),
-            snapshots: Snapshots::default(),
+            snapshots: SessionListSnapshots::default(),
             documents: Arc::default(),
         }
     }
@@ -150,7 +150,7 @@ impl AppState {
             reflector: reflector.clone(),
             root,
             watch: Watch::default(),
-            snapshots: Snapshots::default(),
+            snapshots: SessionListSnapshots::default(),
             ..self.clone()
         }
     }

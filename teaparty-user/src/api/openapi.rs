@@ -14,10 +14,10 @@ use serde_json::{Map, Value, json};
 use utoipa::PartialSchema as _;
 use utoipa::openapi::{Info, OpenApi};
 
-use super::error::{ApiError, PROBLEM, Problem};
+use super::error::{ApiError, PROBLEM, ProblemDetails};
 use super::settings::{LIMITS, POLICY, named};
 use super::{AppState, ROOT};
-use crate::reflector::config::Settings;
+use crate::reflector::config::ReflectorSettings;
 use crate::reflector::handle::ReflectorHandle;
 
 /// The path of the document.
@@ -123,7 +123,7 @@ fn finish(mut document: Value) -> Value {
     document["components"]["securitySchemes"] = json!({"token": {"type": "http", "scheme": "bearer"}});
     document["security"] = json!([{}]);
     let schemas = &mut document["components"]["schemas"];
-    schemas["Problem"] = serde_json::to_value(Problem::schema()).unwrap_or_default();
+    schemas["Problem"] = serde_json::to_value(ProblemDetails::schema()).unwrap_or_default();
     // Members that nobody knows are refused.
     let bodies = schemas.as_object_mut().into_iter().flatten().filter(|(name, _)| name.ends_with("Body"));
     bodies.for_each(|(_, schema)| schema["additionalProperties"] = json!(false));
@@ -201,8 +201,8 @@ fn tell_conditions(operation: &mut Value) {
 /// The schema of some settings: descriptions as in the command line's help, types and defaults as in a file. A
 /// request may have null for the default; answers have none but where that is one.
 fn settings_schema(names: &[&str]) -> Value {
-    let defaults = serde_json::to_value(Settings::default()).unwrap_or_default();
-    let command = Settings::augment_args(Command::new(""));
+    let defaults = serde_json::to_value(ReflectorSettings::default()).unwrap_or_default();
+    let command = ReflectorSettings::augment_args(Command::new(""));
     let mut properties = Map::new();
     for name in names {
         let default = &defaults[*name];

@@ -33,10 +33,10 @@ pub struct IfNoneMatch {
     if_none_match: Option<String>,
 }
 
-/// The settings of [`Change::Policy`](crate::reflector::config::setting_groups::Change::Policy). Its schema is made of theirs.
+/// The settings of [`TakesEffect::Policy`](crate::reflector::config::setting_groups::TakesEffect::Policy). Its schema is made of theirs.
 pub struct PolicyView;
 
-/// The settings of [`Change::Limit`](crate::reflector::config::setting_groups::Change::Limit). Its schema is made of theirs.
+/// The settings of [`TakesEffect::Limit`](crate::reflector::config::setting_groups::TakesEffect::Limit). Its schema is made of theirs.
 pub struct LimitsView;
 
 impl PartialSchema for PolicyView {

@@ -46,17 +46,17 @@ impl Tag {
 /// The condition of a request on its resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    if_match: Option<Listed>,
-    if_none_match: Option<Listed>,
+    if_match: Option<ListedTags>,
+    if_none_match: Option<ListedTags>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Listed {
+enum ListedTags {
     Any,
     Tags(Vec<String>),
 }
 
-impl Listed {
+impl ListedTags {
     fn read(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Self>, ApiError> {
         let mut tags = Vec::new();
         let mut is_there = false;
@@ -91,8 +91,8 @@ impl Condition {
     /// The condition in the header of a request.
     pub fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
         Ok(Self {
-            if_match: Listed::read(headers, &header::IF_MATCH)?,
-            if_none_match: Listed::read(headers, &header::IF_NONE_MATCH)?,
+            if_match: ListedTags::read(headers, &header::IF_MATCH)?,
+            if_none_match: ListedTags::read(headers, &header::IF_NONE_MATCH)?,
         })
     }
 

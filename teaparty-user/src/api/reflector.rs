@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use super::dto::Instant;
 use super::error::ApiError;
-use super::json_body::{Fields, missing};
+use super::json_body::{JsonFields, missing};
 use super::openapi_bodies::HeartbeatBody;
 use super::parameters::{IfMatch, IfNoneMatch};
 use super::preconditions::{Condition, Tag};
 use super::{AppState, ROOT};
-use crate::clock::{Clock as _, ClockState, SystemClock};
-use crate::heartbeat::{self, Heartbeat, Status};
+use crate::clock::{ClockSource as _, ClockState, SystemClock};
+use crate::heartbeat::{self, Heartbeat, HeartbeatStatus};
 use crate::reflector::handle::{Count, InterfaceStatus};
 
 /// The reflector's state.
@@ -61,7 +61,8 @@ fn state(interfaces: &[InterfaceStatus]) -> &'static str {
 
 /// One of the reflectors of the process.
 #[derive(Serialize, utoipa::ToSchema)]
-pub struct Listed {
+#[schema(as = Listed)]
+pub struct ReflectorEntry {
     /// Its name, or what it answers on.
     name: String,
     /// Prefix of the paths that concern this one.
@@ -77,14 +78,14 @@ pub struct Listed {
 /// The resources of each reflector are under its `path`, and those of the first one under `/api/v1` too.
 #[utoipa::path(
     get, path = "/reflectors", tag = "reflector", operation_id = "list_reflectors",
-    responses((status = 200, description = "All of them", body = Vec<Listed>))
+    responses((status = 200, description = "All of them", body = Vec<ReflectorEntry>))
 )]
-pub async fn all(State(app): State<AppState>) -> Result<Json<Vec<Listed>>, ApiError> {
+pub async fn all(State(app): State<AppState>) -> Result<Json<Vec<ReflectorEntry>>, ApiError> {
     let reflectors = app.reflectors.clone();
     let list = app.query(move |_| {
         let listed = reflectors.iter().map(|reflector| {
             let (name, interfaces) = (reflector.name(), reflector.interfaces());
-            Listed { path: format!("{ROOT}/reflectors/{name}"), name, state: state(&interfaces), interfaces }
+            ReflectorEntry { path: format!("{ROOT}/reflectors/{name}"), name, state: state(&interfaces), interfaces }
         });
         listed.collect()
     });
@@ -136,8 +137,8 @@ pub struct HeartbeatView {
     last_error: Option<String>,
 }
 
-impl From<Status> for HeartbeatView {
-    fn from(status: Status) -> Self {
+impl From<HeartbeatStatus> for HeartbeatView {
+    fn from(status: HeartbeatStatus) -> Self {
         Self {
             target: status.target.to_string(),
             interval_seconds: status.interval.as_secs(),
@@ -189,7 +190,7 @@ pub async fn heartbeats(State(app): State<AppState>, headers: HeaderMap) -> Resu
 pub async fn add_heartbeat(
     State(app): State<AppState>,
     headers: HeaderMap,
-    mut fields: Fields,
+    mut fields: JsonFields,
 ) -> Result<Response, ApiError> {
     let condition = Condition::read(&headers)?;
     let remedy = "give an address with or without a port, such as \"192.0.2.1:862\" or \"[2001:db8::1]:862\"";

@@ -28,7 +28,8 @@ pub struct Changed {
 
 /// The result of a reload.
 #[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
-pub struct Report {
+#[schema(as = Report)]
+pub struct ReloadReport {
     /// The settings that hold from now on.
     pub applied: Vec<Changed>,
     /// The settings that need a restart.
@@ -72,7 +73,7 @@ pub trait Reload: Send + Sync {
     /// Reads, checks, and changes what can change at once.
     ///
     /// Called on a thread that may wait, within a tokio runtime. With an error nothing has changed.
-    fn reload(&self) -> Result<Report, ReloadError>;
+    fn reload(&self) -> Result<ReloadReport, ReloadError>;
 }
 
 /// Reads the configuration file and the keys again, as SIGHUP does.
@@ -81,12 +82,12 @@ pub trait Reload: Send + Sync {
 #[utoipa::path(
     post, path = "/reload", tag = "settings", operation_id = "reload",
     responses(
-        (status = 200, description = "What was applied, and what takes a restart", body = Report),
+        (status = 200, description = "What was applied, and what takes a restart", body = ReloadReport),
         (status = 409, description = "Nothing was configured by a file"),
         (status = 422, description = "The file can't be used")
     )
 )]
-pub async fn reload(State(app): State<AppState>) -> Result<Json<Report>, ApiError> {
+pub async fn reload(State(app): State<AppState>) -> Result<Json<ReloadReport>, ApiError> {
     let Some(reloader) = app.reloader.clone() else {
         return Err(ApiError::conflict("nothing here was configured by a file", "start with --config FILE"));
     };

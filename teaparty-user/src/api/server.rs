@@ -11,8 +11,8 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 
-use super::connections::{Connections, NoPlace, Peer, Place};
-use super::listen::{Incoming, Listener};
+use super::connections::{ConnectionSlot, Connections, NoConnectionSlot, Peer};
+use super::listen::{ApiListener, Incoming};
 
 /// Most time for a connection to be idle, for the TLS handshake, or for the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ const MAX_AGE: Duration = Duration::from_secs(300);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Serves forever; to be aborted, or dropped, in the end.
-pub async fn serve(listener: Listener, router: Router) {
+pub async fn serve(listener: ApiListener, router: Router) {
     let connections = Connections::default();
     loop {
         match listener.accept().await {
@@ -40,18 +40,18 @@ pub async fn serve(listener: Listener, router: Router) {
 }
 
 /// Waits for a place, where that helps; a connection without one is closed.
-async fn place(connections: &Connections, peer: Peer) -> Option<Place> {
+async fn place(connections: &Connections, peer: Peer) -> Option<ConnectionSlot> {
     loop {
         match connections.place(peer) {
             Ok(place) => return Some(place),
-            Err(NoPlace::Refused) => return None,
-            Err(NoPlace::After(time)) => tokio::time::sleep(time).await,
+            Err(NoConnectionSlot::Refused) => return None,
+            Err(NoConnectionSlot::After(time)) => tokio::time::sleep(time).await,
         }
     }
 }
 
 /// Serves a connection until it ends, has lasted too long, or another one takes its place.
-async fn serve_one(incoming: Incoming, router: Router, place: Place) {
+async fn serve_one(incoming: Incoming, router: Router, place: ConnectionSlot) {
     let connection = place.connection.clone();
     tokio::select! {
         // How a client's connection ends does not matter.
@@ -60,7 +60,11 @@ async fn serve_one(incoming: Incoming, router: Router, place: Place) {
     }
 }
 
-async fn answer(incoming: Incoming, router: Router, place: &Place) -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn answer(
+    incoming: Incoming,
+    router: Router,
+    place: &ConnectionSlot,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     let stream = tokio::time::timeout(HEADER_TIMEOUT, incoming.ready()).await??;
     let connection = place.connection.clone();
     let router = TowerToHyperService::new(router);

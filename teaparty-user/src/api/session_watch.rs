@@ -12,7 +12,7 @@ use tokio::sync::broadcast::{self, Receiver, Sender};
 use tokio::task::AbortHandle;
 
 use super::AppState;
-use crate::reflector::handle::{Event, SessionChange, SessionId};
+use crate::reflector::handle::{ChangeEvent, SessionChange, SessionId};
 use crate::sync::locked;
 
 /// Time from one look to the next, at least.
@@ -26,9 +26,9 @@ const WAITING: usize = 640;
 
 /// A change that happened by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum SessionActivity {
     /// To one session.
-    One(SessionId, Change),
+    One(SessionId, SessionTransition),
     /// To many at a time.
     Many {
         /// So many are there now and were not before.
@@ -40,7 +40,7 @@ pub enum Seen {
 
 /// The change of a session by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum SessionTransition {
     /// A packet made it.
     Created,
     /// It was configured before, and its first packet has come.
@@ -49,7 +49,7 @@ pub enum Change {
     Expired,
 }
 
-impl Change {
+impl SessionTransition {
     /// As the stream spells it.
     pub const fn label(self) -> &'static str {
         match self {
@@ -66,7 +66,7 @@ pub struct Watch(Arc<Mutex<Weak<Watching>>>);
 
 /// As long as one of these is held, somebody looks.
 pub struct Watching {
-    told: Sender<Seen>,
+    told: Sender<SessionActivity>,
     task: AbortHandle,
 }
 
@@ -78,7 +78,7 @@ impl Drop for Watching {
 
 impl Watch {
     /// Listens. To be called within a tokio runtime.
-    pub fn join(&self, app: &AppState) -> (Receiver<Seen>, Arc<Watching>) {
+    pub fn join(&self, app: &AppState) -> (Receiver<SessionActivity>, Arc<Watching>) {
         let mut current = locked(&self.0);
         if let Some(watching) = current.upgrade() {
             return (watching.told.subscribe(), watching);
@@ -91,7 +91,7 @@ impl Watch {
     }
 }
 
-async fn watch(app: AppState, told: Sender<Seen>) {
+async fn watch(app: AppState, told: Sender<SessionActivity>) {
     let mut changes = app.reflector.events();
     let mut before = None;
     loop {
@@ -113,11 +113,11 @@ async fn watch(app: AppState, told: Sender<Seen>) {
 }
 
 /// Sessions that the API had start over or forgot.
-fn touched(changes: &mut Receiver<Event>) -> Vec<SessionId> {
+fn touched(changes: &mut Receiver<ChangeEvent>) -> Vec<SessionId> {
     let mut ids = Vec::new();
     loop {
         match changes.try_recv() {
-            Ok(Event::Session { id, change: SessionChange::Deleted | SessionChange::Reset }) => ids.push(id),
+            Ok(ChangeEvent::Session { id, change: SessionChange::Deleted | SessionChange::Reset }) => ids.push(id),
             // What was missed is reported once more, as if it had come by itself.
             Ok(_) | Err(TryRecvError::Lagged(_)) => {}
             Err(TryRecvError::Empty | TryRecvError::Closed) => return ids,
@@ -135,20 +135,21 @@ fn report_changes<H: std::hash::BuildHasher>(
     app: &AppState,
     before: &HashSet<SessionId, H>,
     now: &HashSet<SessionId, H>,
-    told: &Sender<Seen>,
+    told: &Sender<SessionActivity>,
 ) {
     let created = now.iter().filter(|id| !before.contains(id));
     let expired = before.iter().filter(|id| !now.contains(id));
     let counts = (created.clone().take(MOST + 1).count(), expired.clone().take(MOST + 1).count());
     if counts.0 + counts.1 > MOST {
-        let _ = told.send(Seen::Many { created: created.count(), expired: expired.count() });
+        let _ = told.send(SessionActivity::Many { created: created.count(), expired: expired.count() });
         return;
     }
     for id in created {
-        let change = if app.reflector.provisioned(*id).is_ok() { Change::Seen } else { Change::Created };
-        let _ = told.send(Seen::One(*id, change));
+        let change =
+            if app.reflector.provisioned(*id).is_ok() { SessionTransition::Seen } else { SessionTransition::Created };
+        let _ = told.send(SessionActivity::One(*id, change));
     }
     for id in expired {
-        let _ = told.send(Seen::One(*id, Change::Expired));
+        let _ = told.send(SessionActivity::One(*id, SessionTransition::Expired));
     }
 }

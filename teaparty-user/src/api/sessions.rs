@@ -12,13 +12,13 @@ use teaparty_common::wire::DEFAULT_PORT;
 use super::AppState;
 use super::dto::{PathId, SessionView};
 use super::error::ApiError;
-use super::json_body::{Fields, missing};
+use super::json_body::{JsonFields, missing};
 use super::keys::{key, replacement};
 use super::openapi_bodies::{SessionBody, SessionChangeBody};
 use super::parameters::{IfMatch, IfNoneMatch, SessionPath};
 use super::preconditions::{Condition, Tag};
-use crate::reflector::config::Format;
-use crate::reflector::config::session_id::Part;
+use crate::reflector::config::TimestampFormatSetting;
+use crate::reflector::config::session_id::SessionIdPart;
 use crate::reflector::handle::{SessionChange, SessionError, SessionId, SessionSpec};
 use crate::reflector::keys::SessionKeys;
 use crate::reflector::provisioned::Provisioned;
@@ -63,7 +63,7 @@ async fn show(app: &AppState, id: SessionId) -> Result<Response, ApiError> {
         (status = 409, description = "It exists, or there is no place for it")
     )
 )]
-pub async fn create(State(app): State<AppState>, mut fields: Fields) -> Result<Response, ApiError> {
+pub async fn create(State(app): State<AppState>, mut fields: JsonFields) -> Result<Response, ApiError> {
     let spec = SessionSpec {
         keys: SessionKeys { base: key(&mut fields, "key")?, tlv: key(&mut fields, "tlv_key")? },
         ..configuration(SessionSpec::new(read_id(&mut fields)?), &mut fields)?
@@ -108,7 +108,7 @@ pub async fn put(
     State(app): State<AppState>,
     PathId(id): PathId,
     headers: HeaderMap,
-    mut fields: Fields,
+    mut fields: JsonFields,
 ) -> Result<Response, ApiError> {
     let condition = Condition::read(&headers)?;
     same_id(&mut fields, id)?;
@@ -201,7 +201,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
 }
 
 /// Reads the key of a new session.
-fn read_id(fields: &mut Fields) -> Result<SessionId, ApiError> {
+fn read_id(fields: &mut JsonFields) -> Result<SessionId, ApiError> {
     let source = fields.address("source")?.ok_or_else(|| missing("source"))?;
     Ok(SessionId {
         source,
@@ -213,7 +213,7 @@ fn read_id(fields: &mut Fields) -> Result<SessionId, ApiError> {
 }
 
 /// Refuses members that name another session than the path does; they need not be there.
-fn same_id(fields: &mut Fields, id: SessionId) -> Result<(), ApiError> {
+fn same_id(fields: &mut JsonFields, id: SessionId) -> Result<(), ApiError> {
     let remedy = "leave it out, or give what the path says";
     for (name, own) in [("source", id.source), ("destination", id.destination)] {
         if fields.address(name)?.is_some_and(|given| given != own) {
@@ -229,11 +229,11 @@ fn same_id(fields: &mut Fields, id: SessionId) -> Result<(), ApiError> {
 }
 
 /// Reads the configuration of a session, without its keys.
-fn configuration(spec: SessionSpec, fields: &mut Fields) -> Result<SessionSpec, ApiError> {
+fn configuration(spec: SessionSpec, fields: &mut JsonFields) -> Result<SessionSpec, ApiError> {
     let format = match fields.text("timestamp_format", "give \"ntp\" or \"ptp\"")?.as_ref().map(|text| text.as_str()) {
         None => None,
-        Some("ntp") => Some(Format::Ntp),
-        Some("ptp") => Some(Format::Ptp),
+        Some("ntp") => Some(TimestampFormatSetting::Ntp),
+        Some("ptp") => Some(TimestampFormatSetting::Ptp),
         Some(_) => return Err(ApiError::field("timestamp_format", "is no format", "give \"ntp\" or \"ptp\"")),
     };
     Ok(SessionSpec {
@@ -260,9 +260,9 @@ pub fn check(app: &AppState, spec: &SessionSpec, names: [&str; 3]) -> Result<(),
     spec.id.check(&ports).map_err(|misfit| {
         let [source, destination, port] = names;
         let name = match misfit.part {
-            Part::Source => source,
-            Part::Destination => destination,
-            Part::DestinationPort => port,
+            SessionIdPart::Source => source,
+            SessionIdPart::Destination => destination,
+            SessionIdPart::DestinationPort => port,
         };
         ApiError::field(name, misfit.what, misfit.remedy)
     })

@@ -1,6 +1,6 @@
 //! `/api/v1/policy` and `/api/v1/limits`: the settings that change while the reflector runs, all of a request or nothing.
 //!
-//! Names, defaults and checks are those of the command line and the file ([`Settings`]); only the hyphens are underscores
+//! Names, defaults and checks are those of the command line and the file ([`ReflectorSettings`]); only the hyphens are underscores
 //! here, as everywhere in the API.
 
 use axum::Json;
@@ -11,11 +11,11 @@ use serde_json::{Map, Value};
 
 use super::AppState;
 use super::error::ApiError;
-use super::json_body::{Fields, whole};
+use super::json_body::{JsonFields, whole};
 use super::parameters::{IfMatch, IfNoneMatch, LimitsView, PolicyView};
 use super::preconditions::{Condition, Tag};
-use crate::reflector::config::setting_groups::{self, Change};
-use crate::reflector::config::{Config, Settings};
+use crate::reflector::config::setting_groups::{self, TakesEffect};
+use crate::reflector::config::{ReflectorConfig, ReflectorSettings};
 use crate::reflector::handle::ReconfigureError;
 
 /// Attempts of a change while others are faster.
@@ -23,12 +23,12 @@ const ATTEMPTS: usize = 16;
 
 /// The settings whose changes take effect at this time.
 #[derive(Clone, Copy)]
-pub(super) struct Group(Change);
+pub(super) struct SettingsResource(TakesEffect);
 
 /// The rules of reflection.
-pub(super) const POLICY: Group = Group(Change::Policy);
+pub(super) const POLICY: SettingsResource = SettingsResource(TakesEffect::Policy);
 /// The limits: clients that are answered, and their rates.
-pub(super) const LIMITS: Group = Group(Change::Limit);
+pub(super) const LIMITS: SettingsResource = SettingsResource(TakesEffect::Limit);
 
 /// The treatment of members that a request leaves out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub async fn policy(State(app): State<AppState>, headers: HeaderMap) -> Result<R
 pub async fn patch_policy(
     State(app): State<AppState>,
     headers: HeaderMap,
-    fields: Fields,
+    fields: JsonFields,
 ) -> Result<Response, ApiError> {
     POLICY.change(&app, &headers, fields, Rest::Kept).await
 }
@@ -82,7 +82,11 @@ pub async fn patch_policy(
         (status = 200, description = "All of it, as it is now", body = PolicyView, headers(("ETag" = String)))
     )
 )]
-pub async fn put_policy(State(app): State<AppState>, headers: HeaderMap, fields: Fields) -> Result<Response, ApiError> {
+pub async fn put_policy(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    fields: JsonFields,
+) -> Result<Response, ApiError> {
     POLICY.change(&app, &headers, fields, Rest::Default).await
 }
 
@@ -113,7 +117,7 @@ pub async fn limits(State(app): State<AppState>, headers: HeaderMap) -> Result<R
 pub async fn patch_limits(
     State(app): State<AppState>,
     headers: HeaderMap,
-    fields: Fields,
+    fields: JsonFields,
 ) -> Result<Response, ApiError> {
     LIMITS.change(&app, &headers, fields, Rest::Kept).await
 }
@@ -129,12 +133,16 @@ pub async fn patch_limits(
         (status = 200, description = "All of it, as it is now", body = LimitsView, headers(("ETag" = String)))
     )
 )]
-pub async fn put_limits(State(app): State<AppState>, headers: HeaderMap, fields: Fields) -> Result<Response, ApiError> {
+pub async fn put_limits(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    fields: JsonFields,
+) -> Result<Response, ApiError> {
     LIMITS.change(&app, &headers, fields, Rest::Default).await
 }
 
-impl Group {
-    /// Returns the names that the settings have in [`Settings`].
+impl SettingsResource {
+    /// Returns the names that the settings have in [`ReflectorSettings`].
     pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
         setting_groups::named(self.0)
     }
@@ -144,7 +152,7 @@ impl Group {
         self.names().find(|setting| named(setting) == name)
     }
 
-    fn view(self, settings: &Settings) -> Result<(Map<String, Value>, Tag), ApiError> {
+    fn view(self, settings: &ReflectorSettings) -> Result<(Map<String, Value>, Tag), ApiError> {
         let mut all = members(settings)?;
         let view: Map<String, Value> = self.names().filter_map(|name| Some((named(name), all.remove(name)?))).collect();
         let tag = Tag::of_text(&serde_json::to_vec(&view).map_err(ApiError::internal)?);
@@ -160,7 +168,7 @@ impl Group {
         self,
         app: &AppState,
         headers: &HeaderMap,
-        fields: Fields,
+        fields: JsonFields,
         rest: Rest,
     ) -> Result<Response, ApiError> {
         let condition = Condition::read(headers)?;
@@ -172,7 +180,7 @@ impl Group {
                     return Err(ApiError::outdated());
                 }
                 let settings = self.changed(&base.settings, &wanted, rest)?;
-                let config = Config::new(settings, base.default_keys.clone());
+                let config = ReflectorConfig::new(settings, base.default_keys.clone());
                 let config = config.map_err(|error| ApiError::setting(named(error.field), &error.problem))?;
                 match reflector.reconfigure(&base, config) {
                     Ok(_) => {
@@ -197,9 +205,14 @@ impl Group {
     }
 
     /// The settings after a change. Members are tried one by one, so that an error can name its own.
-    fn changed(self, settings: &Settings, wanted: &Map<String, Value>, rest: Rest) -> Result<Settings, ApiError> {
+    fn changed(
+        self,
+        settings: &ReflectorSettings,
+        wanted: &Map<String, Value>,
+        rest: Rest,
+    ) -> Result<ReflectorSettings, ApiError> {
         let mut all = members(settings)?;
-        let mut defaults = members(&Settings::default())?;
+        let mut defaults = members(&ReflectorSettings::default())?;
         if rest == Rest::Default {
             for name in self.names() {
                 all.insert(name.into(), defaults.get(name).cloned().unwrap_or_default());
@@ -225,7 +238,7 @@ impl Group {
     }
 }
 
-fn members(settings: &Settings) -> Result<Map<String, Value>, ApiError> {
+fn members(settings: &ReflectorSettings) -> Result<Map<String, Value>, ApiError> {
     match serde_json::to_value(settings) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(_) => Err(ApiError::internal("settings are no object")),
@@ -233,7 +246,7 @@ fn members(settings: &Settings) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
-fn read(members: &Map<String, Value>) -> Result<Settings, serde_json::Error> {
+fn read(members: &Map<String, Value>) -> Result<ReflectorSettings, serde_json::Error> {
     serde_json::from_value(Value::Object(members.clone()))
 }
 

@@ -94,12 +94,12 @@ impl TlsError {
 /// A certificate with its key, for all who hold a clone of it.
 #[derive(Clone)]
 pub struct Tls {
-    current: Arc<RwLock<Identity>>,
+    current: Arc<RwLock<TlsIdentity>>,
     handshakes: Arc<Semaphore>,
 }
 
 #[derive(Clone)]
-struct Identity {
+struct TlsIdentity {
     chain: Vec<CertificateDer<'static>>,
     config: Arc<ServerConfig>,
 }
@@ -120,7 +120,7 @@ impl Tls {
             error => malformed(&names.1, error),
         })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let identity = Identity { chain, config: Arc::new(config) };
+        let identity = TlsIdentity { chain, config: Arc::new(config) };
         Ok(Self { current: Arc::new(RwLock::new(identity)), handshakes: Arc::new(Semaphore::new(HANDSHAKES)) })
     }
 
@@ -135,7 +135,7 @@ impl Tls {
         is_other
     }
 
-    fn identity(&self) -> Identity {
+    fn identity(&self) -> TlsIdentity {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

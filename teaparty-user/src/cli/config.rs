@@ -9,10 +9,10 @@ use clap::{Args, Subcommand};
 
 use self::schema::schema;
 use super::reflector;
-use crate::config::diagnostic::{Problem, Problems};
+use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::legacy;
-use crate::config::plan::{self, Plan};
-use crate::config::toml_doc::Kind;
+use crate::config::plan::{self, ProcessPlan};
+use crate::config::toml_doc::FileKind;
 use crate::exit_code::Exit;
 use crate::layout::count;
 use crate::reflector::keys::KeyLoader;
@@ -20,13 +20,13 @@ use crate::stdio;
 
 /// Checks and converts configuration files.
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub struct ConfigArguments {
     #[command(subcommand)]
-    command: Command,
+    command: ConfigCommand,
 }
 
 #[derive(Subcommand, Debug)]
-enum Command {
+enum ConfigCommand {
     /// Say all that is wrong with a reflector's file
     ///
     /// With line, column, key and remedy; exit status 2 if anything is wrong.
@@ -48,17 +48,17 @@ enum Command {
     Schema {
         /// Whose files
         #[arg(long = "for", value_name = "PROGRAM", value_enum, default_value_t)]
-        kind: Kind,
+        kind: FileKind,
     },
 }
 
-impl Arguments {
+impl ConfigArguments {
     /// Does what was asked for.
     pub fn run(self) -> anyhow::Result<Exit> {
         match self.command {
-            Command::Check { file } => check(file),
-            Command::Convert { file, output } => convert(&file, output.as_deref()),
-            Command::Schema { kind } => {
+            ConfigCommand::Check { file } => check(file),
+            ConfigCommand::Convert { file, output } => convert(&file, output.as_deref()),
+            ConfigCommand::Schema { kind } => {
                 let schema = serde_json::to_string_pretty(&schema(kind))?;
                 stdio::print(format!("{schema}\n"))?.any();
                 Ok(Exit::Success)
@@ -69,7 +69,7 @@ impl Arguments {
 
 /// Reads a file as the reflector would, keys included, and tells what is wrong with it.
 fn check(file: PathBuf) -> anyhow::Result<Exit> {
-    match Plan::read(&reflector::of_file(file), &KeyLoader::default()) {
+    match ProcessPlan::read(&reflector::of_file(file), &KeyLoader::default()) {
         Ok(plan) => {
             for planned in &plan.reflectors {
                 let ports: Vec<String> = planned.config.ports.iter().map(u16::to_string).collect();
@@ -94,16 +94,16 @@ fn check(file: PathBuf) -> anyhow::Result<Exit> {
 /// Writes a file of the earlier implementation as a file of this one.
 fn convert(file: &Path, output: Option<&Path>) -> anyhow::Result<Exit> {
     let name = || Some(plan::name_of(file));
-    let read = plan::text_of(file).map_err(|what| vec![Problem { place: None, key: String::new(), what }]);
+    let read = plan::text_of(file).map_err(|what| vec![Diagnostic { place: None, key: String::new(), what }]);
     let converted = match read.and_then(|yaml| legacy::convert(&yaml)) {
         Ok(converted) => converted,
         Err(list) => {
-            stdio::complain(Problems { file: name(), list });
+            stdio::complain(Diagnostics { file: name(), list });
             return Ok(Exit::Usage);
         }
     };
     if !converted.notes.is_empty() {
-        stdio::complain(Problems { file: name(), list: converted.notes });
+        stdio::complain(Diagnostics { file: name(), list: converted.notes });
     }
     match output.filter(|path| path.as_os_str() != "-") {
         Some(path) => {

@@ -2,7 +2,7 @@
 
 /// The form of what a command shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Form {
+pub(super) enum CommandFormat {
     /// For people.
     #[default]
     Human,

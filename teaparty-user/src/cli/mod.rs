@@ -44,29 +44,29 @@ pub struct Teaparty {
     #[arg(long, global = true, value_enum)]
     log_format: Option<LogFormat>,
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<CliCommand>,
 }
 
 #[derive(Subcommand, Debug)]
-enum Command {
+enum CliCommand {
     /// Send test packets and measure delay and loss.
-    Sender(Box<sender::Arguments>),
+    Sender(Box<sender::SenderArguments>),
     /// Measure many targets without end, for Prometheus.
-    Probe(probe::Arguments),
+    Probe(probe::ProbeArguments),
     /// Answer test packets (Session-Reflector).
-    Reflector(Box<reflector::Arguments>),
+    Reflector(Box<reflector::ReflectorArguments>),
     /// Remove a reflector that a killed teaparty left on an interface.
     Detach(reflector::DetachArguments),
     /// Check, describe and convert configuration files.
-    Config(config::Arguments),
+    Config(config::ConfigArguments),
     /// Show what a running reflector does.
-    Status(status::Arguments),
+    Status(status::StatusArguments),
     /// Say what this host lacks for a reflector, and what to do.
-    Doctor(doctor::Arguments),
+    Doctor(doctor::DoctorArguments),
     /// Show, compare or plot saved measurements.
-    Report(report::Arguments),
+    Report(report::ReportArguments),
     /// List all TLVs: type, name, section, who answers, what allows it.
-    Tlvs(registry::Arguments),
+    Tlvs(registry::TlvsArguments),
     /// Print completions for a shell, to be sourced by it.
     Completions {
         /// The shell.
@@ -94,7 +94,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => return usage(&error),
     };
     // A configuration file may say how to log.
-    let service = match parsed.command.as_mut().map(Command::read) {
+    let service = match parsed.command.as_mut().map(CliCommand::read) {
         Some(Ok(service)) => service,
         Some(Err(error)) => return crate::exit_code::report(&error),
         None => None,
@@ -116,7 +116,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     exit
 }
 
-impl Command {
+impl CliCommand {
     /// Reads the configuration file, if this command has one, and gives what it says of the process.
     fn read(&mut self) -> anyhow::Result<Option<Service>> {
         match self {
@@ -144,45 +144,45 @@ impl Teaparty {
     fn dispatch(self) -> anyhow::Result<Exit> {
         let words = self.words;
         match self.command {
-            Some(Command::Sender(arguments)) => arguments.run(words, self.quiet > 0),
-            Some(Command::Reflector(arguments)) => {
+            Some(CliCommand::Sender(arguments)) => arguments.run(words, self.quiet > 0),
+            Some(CliCommand::Reflector(arguments)) => {
                 no_words(&words)?;
                 arguments.run()
             }
-            Some(Command::Probe(arguments)) => {
+            Some(CliCommand::Probe(arguments)) => {
                 no_words(&words)?;
                 arguments.run()
             }
-            Some(Command::Detach(arguments)) => {
+            Some(CliCommand::Detach(arguments)) => {
                 no_words(&words)?;
                 arguments.run()
             }
-            Some(Command::Config(arguments)) => {
+            Some(CliCommand::Config(arguments)) => {
                 no_words(&words)?;
                 arguments.run()
             }
-            Some(Command::Status(arguments)) => {
+            Some(CliCommand::Status(arguments)) => {
                 no_words(&words)?;
                 arguments.run()
             }
-            Some(Command::Doctor(arguments)) => {
+            Some(CliCommand::Doctor(arguments)) => {
                 no_words(&words)?;
                 arguments.run()
             }
-            Some(Command::Report(arguments)) => {
+            Some(CliCommand::Report(arguments)) => {
                 no_words(&words)?;
                 arguments.run()
             }
-            Some(Command::Tlvs(arguments)) => {
+            Some(CliCommand::Tlvs(arguments)) => {
                 no_words(&words)?;
                 arguments.run()
             }
-            Some(Command::Completions { shell }) => {
+            Some(CliCommand::Completions { shell }) => {
                 no_words(&words)?;
                 stdio::print(help::shells::script(Self::command(), shell))?.any();
                 Ok(Exit::Success)
             }
-            Some(Command::Man { output }) => {
+            Some(CliCommand::Man { output }) => {
                 no_words(&words)?;
                 man(output.as_deref())
             }

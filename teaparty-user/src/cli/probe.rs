@@ -6,8 +6,8 @@ use clap::Args;
 
 use crate::exit_code::Exit;
 use crate::layout::count;
-use crate::probe::config::{Config, Typed};
-use crate::probe::run::{self, Format};
+use crate::probe::config::{ProbeCliOverrides, ProbeConfig};
+use crate::probe::run::{self, ProbeFormat};
 use crate::reflector::keys::KeyLoader;
 use crate::stdio;
 
@@ -17,7 +17,7 @@ use crate::stdio;
     after_help = "`teaparty config schema --for probe` describes all keys of the file. It is read again when it changes and at SIGHUP.\n\
     SIGINT and SIGTERM end the probe. Exit status: 0 ended as asked, 1 failure, 2 usage."
 )]
-pub struct Arguments {
+pub struct ProbeArguments {
     /// The file with targets and settings (TOML); - is standard input, which can't be read again.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -25,17 +25,17 @@ pub struct Arguments {
     #[arg(long)]
     check: bool,
     #[command(flatten)]
-    typed: Typed,
+    typed: ProbeCliOverrides,
     /// Format of standard output: jsonl is a line for each target and period of the service level.
     #[arg(short, long, value_enum, default_value_t)]
-    format: Format,
+    format: ProbeFormat,
 }
 
-impl Arguments {
+impl ProbeArguments {
     /// Measures, or checks the file.
     pub fn run(self) -> anyhow::Result<Exit> {
         let loader = KeyLoader::default();
-        let config = match Config::read(&self.config, &loader, self.typed) {
+        let config = match ProbeConfig::read(&self.config, &loader, self.typed) {
             Ok(config) => config,
             Err(problems) => {
                 stdio::complain(problems);

@@ -1,26 +1,26 @@
-//! `teaparty reflector` and `teaparty detach`: what may be typed, and its way into [`Settings`].
+//! `teaparty reflector` and `teaparty detach`: what may be typed, and its way into [`ReflectorSettings`].
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 
-use crate::config::cli_overrides::Typed;
-use crate::config::plan::{CliInput, Plan};
+use crate::config::cli_overrides::CliOverrides;
+use crate::config::plan::{CliInput, ProcessPlan};
 use crate::config::service::Service;
 use crate::daemon::{self, Prepared};
 use crate::exit_code::{Exit, UsageError};
 use crate::hardening;
-use crate::reflector::config::Settings;
+use crate::reflector::config::ReflectorSettings;
 use crate::reflector::keys::KeyLoader;
 use crate::reflector::pins::{self, Detached};
 use crate::stdio;
 
 /// Answers STAMP test packets (Session-Reflector).
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub struct ReflectorArguments {
     #[command(flatten)]
-    settings: Typed<Settings>,
+    settings: CliOverrides<ReflectorSettings>,
     /// Short for --timestamp-format ptp
     #[arg(long, conflicts_with = "timestamp_format")]
     ptp: bool,
@@ -28,7 +28,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    service: Typed<Service>,
+    service: CliOverrides<Service>,
     /// The prepared action.
     #[arg(skip)]
     prepared: Option<Prepared>,
@@ -45,7 +45,7 @@ pub struct DetachArguments {
     all: bool,
 }
 
-impl Arguments {
+impl ReflectorArguments {
     /// Reads the configuration file and the keys; gives what the file and the options say of the process.
     pub fn read(&mut self) -> anyhow::Result<Service> {
         hardening::forbid_dumps().context("cannot forbid core dumps, which would hold keys")?;
@@ -56,7 +56,7 @@ impl Arguments {
             ptp: self.ptp,
         };
         let loader = KeyLoader::default();
-        let plan = Plan::read(&asked, &loader).map_err(|wrong| UsageError::new(wrong.to_string()))?;
+        let plan = ProcessPlan::read(&asked, &loader).map_err(|wrong| UsageError::new(wrong.to_string()))?;
         Ok(self.prepared.insert(Prepared { asked, loader, plan }).plan.service.clone())
     }
 
@@ -71,7 +71,7 @@ impl Arguments {
 
 /// Returns the input of a command line with nothing but this file.
 pub fn of_file(file: PathBuf) -> CliInput {
-    CliInput { file: Some(file), service: Typed::nothing(), settings: Typed::nothing(), ptp: false }
+    CliInput { file: Some(file), service: CliOverrides::nothing(), settings: CliOverrides::nothing(), ptp: false }
 }
 
 impl DetachArguments {

@@ -4,25 +4,25 @@ use clap::Args;
 use serde_json::json;
 use teaparty_common::tlv::{Entry, REGISTRY};
 
-use super::form::Form;
+use super::form::CommandFormat;
 use crate::exit_code::Exit;
 use crate::layout::{columns, fold};
 use crate::stdio;
 
 /// Lists the TLVs: type, name, where it is specified, who answers it, and the option that a reflector needs for it.
 #[derive(Args, Clone, Debug)]
-pub struct Arguments {
+pub struct TlvsArguments {
     /// Form of the list
     #[arg(long, value_enum, default_value_t)]
-    format: Form,
+    format: CommandFormat,
 }
 
-impl Arguments {
+impl TlvsArguments {
     /// Prints the list.
     pub fn run(self) -> anyhow::Result<Exit> {
         let text = match self.format {
-            Form::Human => table(REGISTRY, columns()),
-            Form::Json => serde_json::to_string_pretty(&REGISTRY.iter().map(object).collect::<Vec<_>>())?,
+            CommandFormat::Human => table(REGISTRY, columns()),
+            CommandFormat::Json => serde_json::to_string_pretty(&REGISTRY.iter().map(object).collect::<Vec<_>>())?,
         };
         stdio::print(format!("{text}\n"))?.any();
         Ok(Exit::Success)

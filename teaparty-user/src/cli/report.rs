@@ -12,7 +12,7 @@ use crate::stdio;
 
 /// The arguments of `teaparty report`.
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub struct ReportArguments {
     /// Files that `teaparty sender` wrote with `--format json` or `jsonl`, or with `--hdr-log`. Of a stream that was cut off
     /// before its summary, the figures are computed again from its lines, and said to be.
     #[arg(required = true)]
@@ -25,7 +25,7 @@ pub struct Arguments {
     html: Option<PathBuf>,
 }
 
-impl Arguments {
+impl ReportArguments {
     /// Reads the files and shows them.
     pub fn run(&self) -> anyhow::Result<Exit> {
         let saved: Vec<SavedRun> = self.files.iter().map(|path| SavedRun::open(path)).collect::<anyhow::Result<_>>()?;

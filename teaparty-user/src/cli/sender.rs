@@ -1,4 +1,4 @@
-//! The arguments of `teaparty sender`, and how they become a [`Config`].
+//! The arguments of `teaparty sender`, and how they become a [`SenderConfig`].
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -13,16 +13,16 @@ use zeroize::Zeroize;
 
 use super::tlvs::Tlvs;
 use crate::config::plan::is_standard_input;
-use crate::crypto::{Key, KeySource};
+use crate::crypto::{HmacKey, KeySource};
 use crate::exit_code::{Exit, UsageError};
 use crate::hardening;
 use crate::net::socket::Fragmentation;
-use crate::sender::config::Config;
+use crate::sender::config::SenderConfig;
 use crate::sender::packet::Malformed;
-use crate::sender::report::Format;
+use crate::sender::report::ReportFormat;
 use crate::sender::run::{self, Output};
-use crate::sender::schedule::{Pattern, Plan};
-use crate::sender::target::{Family, Spec, Target, parse_file, parse_words};
+use crate::sender::schedule::{Pattern, SchedulePlan};
+use crate::sender::target::{AddressFamily, Spec, Target, parse_file, parse_words};
 use crate::sender::thresholds::{RttLimit, Thresholds};
 use crate::sender::tlvs::chain::{Chain, pad, place_hmac};
 use crate::units::{ecn_parser, parse_dscp, parse_duration, parse_percent, parse_picoseconds};
@@ -31,7 +31,7 @@ pub(crate) mod compose;
 mod options;
 
 use compose::{is_slow, options_header};
-use options::{StampFormat, TlvProfile, TransmitStamps, extension_size, parse_code_point, parse_rate};
+use options::{SenderTlvProfile, StampFormat, TransmitStamps, extension_size, parse_code_point, parse_rate};
 
 /// Packets that are sent where nothing says how many: a first impression in a second.
 const DEFAULT_COUNT: u64 = 10;
@@ -47,7 +47,7 @@ const SHORT_RUN: Duration = Duration::from_secs(3);
     A number is the port of the target before it.\nCtrl-C stops sending and prints the summary; twice, it stops waiting too:\n\
     packets that may still be answered are unsettled then, and not lost."
 )]
-pub struct Arguments {
+pub struct SenderArguments {
     /// Names or addresses of reflectors, each with its port after it where that is not 862. All names are looked up
     /// before the first packet is sent, and one that has no address ends the run. Of several addresses the first is
     /// measured.
@@ -166,7 +166,7 @@ pub struct Arguments {
     realtime: bool,
     /// Numbers of experimental TLVs.
     #[arg(long, value_enum, default_value_t)]
-    tlv_profile: TlvProfile,
+    tlv_profile: SenderTlvProfile,
     /// Number of one TLV, as in history=244. May repeat.
     #[arg(long, value_name = "NAME=TYPE", value_parser = parse_code_point)]
     code_point: Vec<(Kind, u8)>,
@@ -182,7 +182,7 @@ pub struct Arguments {
     max_jitter: Option<Duration>,
     /// Form of the output [default: human].
     #[arg(short, long, value_enum)]
-    format: Option<Format>,
+    format: Option<ReportFormat>,
     /// Show how it goes while it goes: targets, loss by direction, round trips; `q` stops. It is what a terminal shows
     /// anyway, unless --format or --output is given.
     #[arg(long, conflicts_with = "format")]
@@ -198,11 +198,11 @@ pub struct Arguments {
     hdr_log: Option<PathBuf>,
 
     #[command(subcommand)]
-    tlvs: Option<Command>,
+    tlvs: Option<SenderCommand>,
 }
 
 #[derive(Subcommand, Debug)]
-enum Command {
+enum SenderCommand {
     /// Put TLVs into the packets.
     Tlvs(Tlvs),
 }
@@ -224,7 +224,7 @@ fn check_headers(chain: &Chain, sent: [Option<u16>; 2]) -> Result<(), UsageError
     Ok(())
 }
 
-impl Arguments {
+impl SenderArguments {
     /// Measures. `words` are targets that stood in front of the command; with `is_quiet` people see the summary alone.
     pub fn run(mut self, words: Vec<String>, is_quiet: bool) -> anyhow::Result<Exit> {
         // First of all: until then a key on the command line is there for others to see.
@@ -287,7 +287,7 @@ impl Arguments {
     }
 
     /// Takes the keys from where they are, and what can be seen of them out of sight.
-    fn keys(&mut self) -> anyhow::Result<(Option<Key>, Option<Key>)> {
+    fn keys(&mut self) -> anyhow::Result<(Option<HmacKey>, Option<HmacKey>)> {
         if self.auth_key_file.is_none() && self.authenticated.is_none() && self.tlv_key_file.is_none() {
             return Ok((None, None));
         }
@@ -299,8 +299,9 @@ impl Arguments {
         if let Some(mut text) = self.authenticated.take() {
             let hidden = hardening::hide_argument(text.as_bytes());
             let is_hidden = matches!(hidden, Ok(1..));
-            key =
-                Some(Key::new(text.as_bytes()).map_err(|error| UsageError::new(format!("--authenticated: {error}")))?);
+            key = Some(
+                HmacKey::new(text.as_bytes()).map_err(|error| UsageError::new(format!("--authenticated: {error}")))?,
+            );
             if let Some(key) = &key {
                 key.warn_if_short(&"--authenticated");
             }
@@ -315,14 +316,16 @@ impl Arguments {
         Ok((key, tlv_key))
     }
 
-    fn config(self, specs: Vec<Spec>, key: Option<Key>, tlv_key: Option<Key>) -> anyhow::Result<Config> {
+    fn config(self, specs: Vec<Spec>, key: Option<HmacKey>, tlv_key: Option<HmacKey>) -> anyhow::Result<SenderConfig> {
         let traffic_class = TrafficClass::new(self.dscp, self.ecn);
         let plan = self.plan()?;
         let mode = if key.is_some() { Mode::Authenticated } else { Mode::Unauthenticated };
         let family = match (self.ipv4, self.ipv6) {
-            (true, _) => Family::V4,
-            (_, true) => Family::V6,
-            _ => self.src.map_or(Family::Any, |src| if src.is_ipv4() { Family::V4 } else { Family::V6 }),
+            (true, _) => AddressFamily::V4,
+            (_, true) => AddressFamily::V6,
+            _ => self
+                .src
+                .map_or(AddressFamily::Any, |src| if src.is_ipv4() { AddressFamily::V4 } else { AddressFamily::V6 }),
         };
         let targets: Vec<Target> =
             specs.iter().map(|spec| spec.resolve(DEFAULT_PORT, family)).collect::<anyhow::Result<_>>()?;
@@ -333,7 +336,7 @@ impl Arguments {
             }
         }
         let mut chain = match self.tlvs {
-            Some(Command::Tlvs(tlvs)) => tlvs.chain(traffic_class, targets.iter().all(is_v6))?,
+            Some(SenderCommand::Tlvs(tlvs)) => tlvs.chain(traffic_class, targets.iter().all(is_v6))?,
             None => Chain::default(),
         };
         check_headers(&chain, [self.hbh_ext, self.destination_ext])?;
@@ -357,11 +360,11 @@ impl Arguments {
             TransmitStamps::Auto => !self.segmentation_offload && is_slow(&plan, targets.len()),
         };
         let mut code_points = CodePoints::new(match self.tlv_profile {
-            TlvProfile::Current => Profile::Current,
-            TlvProfile::Earlier => Profile::Earlier,
+            SenderTlvProfile::Current => Profile::Current,
+            SenderTlvProfile::Earlier => Profile::Earlier,
         });
         self.code_point.iter().for_each(|(kind, code)| code_points.assign(*kind, *code));
-        Ok(Config {
+        Ok(SenderConfig {
             targets,
             plan,
             timeout: self.timeout,
@@ -401,7 +404,7 @@ impl Arguments {
         })
     }
 
-    fn plan(&self) -> Result<Plan, UsageError> {
+    fn plan(&self) -> Result<SchedulePlan, UsageError> {
         let interval_ps = match self.rate {
             Some(rate) => (1e12 / rate).round() as u64,
             None => u64::try_from(self.interval).map_err(|_| UsageError::new("--interval is over half a year"))?,
@@ -424,7 +427,7 @@ impl Arguments {
             None => Some(DEFAULT_COUNT),
         };
         let duration_ns = self.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
-        Ok(Plan { pattern, interval_ps, count, duration_ns })
+        Ok(SchedulePlan { pattern, interval_ps, count, duration_ns })
     }
 }
 

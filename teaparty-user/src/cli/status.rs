@@ -12,15 +12,15 @@ use clap::Args;
 
 use self::client::Client;
 use self::connect::Api;
-use self::render::Seen;
-use super::form::Form;
+use self::render::StatusSnapshot;
+use super::form::CommandFormat;
 use crate::exit_code::Exit;
 use crate::layout::{columns, screen};
-use crate::stdio::{self, Reader};
+use crate::stdio::{self, StdoutReader};
 
 /// Shows what a running reflector does: interfaces, rates by verdict and reason, and the busiest sessions.
 #[derive(Args, Clone, Debug)]
-pub struct Arguments {
+pub struct StatusArguments {
     /// Address of the reflector's API: http://ADDRESS:PORT, https://ADDRESS:PORT or unix:PATH
     #[arg(long, value_name = "URL|unix:PATH", default_value = "http://127.0.0.1:8000")]
     api: Api,
@@ -39,26 +39,28 @@ pub struct Arguments {
     top: u16,
     /// Output format; with --watch, json is one line for each look
     #[arg(long, value_enum, default_value_t)]
-    format: Form,
+    format: CommandFormat,
 }
 
-impl Arguments {
+impl StatusArguments {
     /// Asks once, or forever.
     pub fn run(self) -> anyhow::Result<Exit> {
         let client = Client::new(self.api.clone(), self.token_file.as_deref(), self.api_ca.as_deref())?;
-        let mut before: Option<(Instant, Seen)> = None;
-        let is_redrawn = self.watch.is_some() && self.format == Form::Human && std::io::stdout().is_terminal();
+        let mut before: Option<(Instant, StatusSnapshot)> = None;
+        let is_redrawn = self.watch.is_some() && self.format == CommandFormat::Human && std::io::stdout().is_terminal();
         loop {
             let asked = Instant::now();
-            let now = Seen::ask(&client, self.top)?;
+            let now = StatusSnapshot::ask(&client, self.top)?;
             let past = before.as_ref().map(|(at, seen)| (asked.duration_since(*at), seen));
             let text = match self.format {
-                Form::Json => now.json(past)?,
+                CommandFormat::Json => now.json(past)?,
                 // The last line is the cursor's.
-                Form::Human => now.human(past, columns(), screen().filter(|_| is_redrawn).map(|(_, rows)| rows - 1)),
+                CommandFormat::Human => {
+                    now.human(past, columns(), screen().filter(|_| is_redrawn).map(|(_, rows)| rows - 1))
+                }
             };
             let clear = if is_redrawn { "\x1b[H\x1b[2J" } else { "" };
-            if stdio::print(format!("{clear}{text}\n"))? == Reader::Gone {
+            if stdio::print(format!("{clear}{text}\n"))? == StdoutReader::Gone {
                 return Ok(Exit::Success);
             }
             let Some(seconds) = self.watch else { return Ok(Exit::Success) };

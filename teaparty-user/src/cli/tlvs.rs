@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use teaparty_common::tlv::Kind;
 use teaparty_common::wire::{Dscp, Ecn, TrafficClass};
 
-use crate::sender::tlvs::chain::AccessReport;
-use crate::sender::tlvs::request::{Access, Request};
+use crate::sender::tlvs::chain::AccessReportRequest;
+use crate::sender::tlvs::request::{AccessReportContent, RequestTlv};
 use crate::units::{ecn_parser, parse_dscp, parse_duration, parse_hex};
 
 mod chain;
@@ -19,7 +19,7 @@ mod chain;
 pub struct Tlvs {
     /// The first of them, with the others after it.
     #[command(subcommand)]
-    first: Tlv,
+    first: TlvCommand,
 }
 
 /// One TLV of the chain, for those after the first.
@@ -27,12 +27,12 @@ pub struct Tlvs {
 #[command(name = "tlvs", no_binary_name = true, disable_version_flag = true)]
 struct Next {
     #[command(subcommand)]
-    tlv: Tlv,
+    tlv: TlvCommand,
 }
 
 /// The words after a TLV.
 #[derive(Args, Clone, Debug, Default)]
-struct More {
+struct FollowingTlvs {
     /// Further TLVs, each after a `--` of its own.
     #[arg(last = true, value_name = "TLV")]
     next: Vec<OsString>,
@@ -45,7 +45,7 @@ macro_rules! name {
 }
 
 #[derive(Subcommand, Clone, Debug)]
-enum Tlv {
+enum TlvCommand {
     /// Extra Padding (RFC 8972 §4.1).
     #[command(name = name!(ExtraPadding))]
     Padding {
@@ -56,7 +56,7 @@ enum Tlv {
         #[arg(long)]
         zero: bool,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Location: from where and to where the reflector sees the packet go (RFC 8972 §4.2).
     #[command(name = name!(Location))]
@@ -71,13 +71,13 @@ enum Tlv {
         #[arg(long)]
         mac: bool,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Timestamp Information: how the reflector keeps and takes time (RFC 8972 §4.3).
     #[command(name = name!(TimestampInformation))]
     Time {
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Class of Service: DSCP and ECN of the reply, and what the packet arrived with (RFC 8972 §4.4).
     #[command(name = name!(ClassOfService))]
@@ -85,7 +85,7 @@ enum Tlv {
         #[command(flatten)]
         marks: CosMarks,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Class of Service in its second form (cerfcast/teaparty).
     #[command(name = name!(ClassOfServiceV2))]
@@ -93,7 +93,7 @@ enum Tlv {
         #[command(flatten)]
         marks: CosMarks,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// DSCP ECN: the older form of Class of Service (cerfcast/teaparty).
     #[command(name = name!(DscpEcn))]
@@ -105,13 +105,13 @@ enum Tlv {
         #[arg(long, default_value = "ect0", value_parser = ecn_parser())]
         ecn: Ecn,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Direct Measurement: packet counters of both ends (RFC 8972 §4.5).
     #[command(name = name!(DirectMeasurement))]
     DirectMeasurement {
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Access Report: tell the reflector that an access network is there, or is not (RFC 8972 §4.6).
     #[command(name = name!(AccessReport))]
@@ -129,19 +129,19 @@ enum Tlv {
         #[arg(long, default_value_t = 4)]
         retransmissions: u32,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Follow-Up Telemetry: when the reply before this one really left (RFC 8972 §4.7).
     #[command(name = name!(FollowUpTelemetry))]
     Followup {
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// HMAC over the TLVs in front (RFC 8972 §4.8). The key comes from --tlv-key-file, or else --auth-key-file.
     #[command(name = name!(Hmac))]
     Hmac {
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Destination Node Address: the reflector that is meant (RFC 9503 §3).
     #[command(name = name!(DestinationNodeAddress))]
@@ -150,15 +150,15 @@ enum Tlv {
         #[arg(long)]
         address: IpAddr,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Return Path: where the reply is to go, if anywhere (RFC 9503 §4).
     #[command(name = name!(ReturnPath))]
     ReturnPath {
         #[command(flatten)]
-        path: Path,
+        path: ReturnPathArguments,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Micro-session ID: member links of a link aggregation group (RFC 9534).
     #[command(name = name!(MicroSessionId))]
@@ -170,7 +170,7 @@ enum Tlv {
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
         reflector_id: Option<u16>,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Reflected Test Packet Control: size, number and spacing of replies (RFC 10052).
     #[command(name = name!(ReflectedControl))]
@@ -188,7 +188,7 @@ enum Tlv {
         #[arg(long, alias = "reflected-control-short")]
         short: bool,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Bit errors: a pattern in padding, and how much of it arrives wrong (draft-gandhi-ippm-stamp-ber-07).
     ///
@@ -202,7 +202,7 @@ enum Tlv {
         #[arg(short, long, default_value_t = 64)]
         size: u16,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Destination Port: the reply is to arrive at another port of the sender, where we listen too (cerfcast/teaparty).
     #[command(name = name!(DestinationPort))]
@@ -211,7 +211,7 @@ enum Tlv {
         #[arg(long, default_value_t = 983, value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// History: the session's last exchanges as the reflector remembers them (cerfcast/teaparty).
     #[command(name = name!(History))]
@@ -220,7 +220,7 @@ enum Tlv {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=2_000))]
         length: u16,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Reflected IPv6 Extension Header Data: one of our extension headers as it arrived (ext-hdr-15).
     #[command(name = name!(ReflectedExtensionHeader))]
@@ -232,7 +232,7 @@ enum Tlv {
         #[arg(long, value_name = "HEX", value_parser = selector::<8>)]
         selector: Option<Selector<8>>,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// Reflected Fixed Header Data: our IP header as it arrived (ext-hdr-15).
     #[command(name = name!(ReflectedFixedHeader))]
@@ -244,7 +244,7 @@ enum Tlv {
         #[arg(long, value_name = "HEX", value_parser = selector::<4>)]
         selector: Option<Selector<4>>,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
     /// A TLV of a type that no reflector should know.
     Unrecognized {
@@ -252,7 +252,7 @@ enum Tlv {
         #[arg(short, long, default_value_t = 4)]
         size: u16,
         #[command(flatten)]
-        more: More,
+        more: FollowingTlvs,
     },
 }
 
@@ -268,7 +268,7 @@ struct CosMarks {
 
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = true)]
-struct Path {
+struct ReturnPathArguments {
     /// No reply at all.
     #[arg(long, conflicts_with_all = ["same_link", "address", "labels", "segments"])]
     no_reply: bool,

@@ -11,13 +11,13 @@ use serde_json::Value;
 ///
 /// Flags may be given a value, so that the command line can take back what a file says: `--strict=false`.
 #[derive(Clone, Debug)]
-pub struct Typed<T> {
+pub struct CliOverrides<T> {
     /// `None` where there was no command line.
     matches: Option<ArgMatches>,
     of: PhantomData<T>,
 }
 
-impl<T: Args> Typed<T> {
+impl<T: Args> CliOverrides<T> {
     /// Applies the typed options over the present ones; a list takes the place of the whole list.
     pub fn over(&self, below: &mut T) -> Result<(), clap::Error> {
         self.matches.as_ref().map_or(Ok(()), |matches| below.update_from_arg_matches(matches))
@@ -35,7 +35,7 @@ impl<T: Args> Typed<T> {
     }
 }
 
-impl<T> FromArgMatches for Typed<T> {
+impl<T> FromArgMatches for CliOverrides<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         Ok(Self { matches: Some(matches.clone()), of: PhantomData })
     }
@@ -46,7 +46,7 @@ impl<T> FromArgMatches for Typed<T> {
     }
 }
 
-impl<T: Args + Default + Serialize> Args for Typed<T> {
+impl<T: Args + Default + Serialize> Args for CliOverrides<T> {
     fn augment_args(command: Command) -> Command {
         let alone = T::augment_args_for_update(Command::new(""));
         let own: Vec<_> = alone.get_arguments().map(|arg| arg.get_id().clone()).collect();
@@ -110,15 +110,15 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::reflector::config::{Settings, TlvProfile};
+    use crate::reflector::config::{ReflectorSettings, TlvProfile};
 
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        typed: Typed<Settings>,
+        typed: CliOverrides<ReflectorSettings>,
     }
 
-    fn over(below: Settings, line: &[&str]) -> Settings {
+    fn over(below: ReflectorSettings, line: &[&str]) -> ReflectorSettings {
         let mut settings = below;
         let line = Line::try_parse_from([&["x"][..], line].concat()).unwrap();
         line.typed.over(&mut settings).unwrap();
@@ -127,19 +127,24 @@ mod tests {
 
     #[test]
     fn only_what_was_typed_takes_the_place_of_what_is_below() {
-        let below = Settings {
+        let below = ReflectorSettings {
             port: vec![1, 2],
             strict: true,
             stateless: true,
             min_payload: 44,
             tlv_profile: TlvProfile::Earlier,
-            ..Settings::default()
+            ..ReflectorSettings::default()
         };
         assert_eq!(over(below.clone(), &[]), below);
         // The default itself, typed, wins as well.
         let line = ["--port", "862", "--strict=false", "--min-payload", "14", "--provisioned-only"];
-        let expected =
-            Settings { port: vec![862], strict: false, min_payload: 14, provisioned_only: true, ..below.clone() };
+        let expected = ReflectorSettings {
+            port: vec![862],
+            strict: false,
+            min_payload: 14,
+            provisioned_only: true,
+            ..below.clone()
+        };
         assert_eq!(over(below, &line), expected);
     }
 

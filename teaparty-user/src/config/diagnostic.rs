@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// Something that keeps a configuration from being used. Never shows a value that might be a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct Diagnostic {
     /// Line and column, both from 1, the column in characters; `None` for what was not written in the file.
     pub place: Option<(usize, usize)>,
     /// The key, or the option without its dashes; empty where the text is no TOML at all.
@@ -14,7 +14,7 @@ pub struct Problem {
     pub what: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((line, column)) = self.place {
             write!(f, "{line}:{column}: ")?;
@@ -28,14 +28,14 @@ impl fmt::Display for Problem {
 
 /// All that is wrong with a configuration; not empty.
 #[derive(Clone, Debug)]
-pub struct Problems {
+pub struct Diagnostics {
     /// Name of the file; `None` where there is none.
     pub file: Option<String>,
     /// The problems, in the order of the file.
-    pub list: Vec<Problem>,
+    pub list: Vec<Diagnostic>,
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, problem) in self.list.iter().enumerate() {
             if at > 0 {
@@ -51,7 +51,7 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for Diagnostics {}
 
 /// Line and column of an octet of the text, both from 1.
 pub fn place(text: &str, span: &Range<usize>) -> (usize, usize) {

@@ -15,10 +15,10 @@ use saphyr::{LoadableYamlNode, MarkedYaml};
 use teaparty_common::wire::DEFAULT_PORT;
 
 use self::nodes::{Pair, boolean, items, pairs, text};
-use super::diagnostic::{Problem, meant};
-use crate::api::listen::{self, Place};
+use super::diagnostic::{Diagnostic, meant};
+use crate::api::listen::{self, ListenAddress};
 use crate::heartbeat::Heartbeat;
-use crate::reflector::config::{Config, Settings};
+use crate::reflector::config::{ReflectorConfig, ReflectorSettings};
 use crate::reflector::keys::SessionKeys;
 
 /// Most characters of a line. The parser takes blocks as deep as a line is long, and frees them by recursion.
@@ -28,10 +28,10 @@ const MAX_LINE: usize = 1024;
 const GENERAL: &str = "general";
 
 /// A key's value, taken into an instance.
-type Take = fn(&mut Reading, &mut Instance, &Pair<'_>);
+type KeyHandler = fn(&mut Reading, &mut LegacyInstance, &Pair<'_>);
 
 /// The keys of an instance.
-const KEYS: &[(&str, Take)] = &[
+const KEYS: &[(&str, KeyHandler)] = &[
     ("name", Reading::name),
     ("stateless", |reading, instance, pair| reading.flag(&mut instance.settings.stateless, pair)),
     ("heartbeat", Reading::heartbeat),
@@ -46,27 +46,27 @@ pub struct Converted {
     /// The file, in TOML. `teaparty config check` takes it.
     pub text: String,
     /// The differences, with their places in the YAML.
-    pub notes: Vec<Problem>,
+    pub notes: Vec<Diagnostic>,
 }
 
 /// An instance of the earlier implementation.
 #[derive(Default)]
-struct Instance {
+struct LegacyInstance {
     place: (usize, usize),
-    settings: Settings,
+    settings: ReflectorSettings,
     heartbeats: Vec<(Heartbeat, (usize, usize))>,
     api: Option<(SocketAddr, (usize, usize))>,
-    notes: Vec<Problem>,
+    notes: Vec<Diagnostic>,
 }
 
 /// The problems so far.
 #[derive(Default)]
 struct Reading {
-    problems: Vec<Problem>,
+    problems: Vec<Diagnostic>,
 }
 
 /// Reads a file of the earlier implementation; all that is wrong with it otherwise, in its order.
-pub fn convert(yaml: &str) -> Result<Converted, Vec<Problem>> {
+pub fn convert(yaml: &str) -> Result<Converted, Vec<Diagnostic>> {
     let mut reading = Reading::default();
     let mut instances = reading.instances(yaml);
     // What follows a mistake is mostly taken amiss because of it.
@@ -83,14 +83,14 @@ pub fn convert(yaml: &str) -> Result<Converted, Vec<Problem>> {
 
 /// The settings of the process as a whole.
 #[derive(Default)]
-struct Shared {
+struct LegacyShared {
     heartbeats: Vec<Heartbeat>,
     api: Option<SocketAddr>,
-    notes: Vec<Problem>,
+    notes: Vec<Diagnostic>,
 }
 
-fn problem(place: (usize, usize), key: &str, what: impl Into<String>) -> Problem {
-    Problem { place: Some(place), key: key.into(), what: what.into() }
+fn problem(place: (usize, usize), key: &str, what: impl Into<String>) -> Diagnostic {
+    Diagnostic { place: Some(place), key: key.into(), what: what.into() }
 }
 
 impl Reading {
@@ -98,7 +98,7 @@ impl Reading {
         self.problems.push(problem(place, key, what));
     }
 
-    fn instances(&mut self, yaml: &str) -> Vec<Instance> {
+    fn instances(&mut self, yaml: &str) -> Vec<LegacyInstance> {
         if let Some(at) = yaml.lines().position(|line| line.chars().nth(MAX_LINE).is_some()) {
             let what = format!("has a line of more than {MAX_LINE} characters; is this the right file?");
             self.wrong((at + 1, 1), "", what);
@@ -123,8 +123,8 @@ impl Reading {
     }
 
     /// One instance: a list of maps, or one map.
-    fn instance(&mut self, node: &MarkedYaml<'_>) -> Instance {
-        let mut instance = Instance { place: nodes::place(node), ..Instance::default() };
+    fn instance(&mut self, node: &MarkedYaml<'_>) -> LegacyInstance {
+        let mut instance = LegacyInstance { place: nodes::place(node), ..LegacyInstance::default() };
         let mut is_read = false;
         for map in items(node).unwrap_or(std::slice::from_ref(node)) {
             let Some(pairs) = pairs(map) else {
@@ -159,7 +159,7 @@ impl Reading {
         instance
     }
 
-    fn general(&mut self, instance: &mut Instance, general: &Pair<'_>) {
+    fn general(&mut self, instance: &mut LegacyInstance, general: &Pair<'_>) {
         let Some(pairs) = general.is_null.then(Vec::new).or_else(|| pairs(general.value)) else {
             return self.wrong(general.place, GENERAL, "write a map of settings, indented under it");
         };
@@ -184,7 +184,7 @@ impl Reading {
         }
     }
 
-    fn name(&mut self, instance: &mut Instance, pair: &Pair<'_>) {
+    fn name(&mut self, instance: &mut LegacyInstance, pair: &Pair<'_>) {
         match text(pair.value) {
             Some(name) => instance.settings.name = Some(name.into_owned()),
             None => {
@@ -200,7 +200,7 @@ impl Reading {
         }
     }
 
-    fn heartbeat(&mut self, instance: &mut Instance, pair: &Pair<'_>) {
+    fn heartbeat(&mut self, instance: &mut LegacyInstance, pair: &Pair<'_>) {
         for node in items(pair.value).unwrap_or(std::slice::from_ref(pair.value)) {
             let place = nodes::place(node);
             let read = text(node).ok_or_else(|| "write a list of IP[:PORT]@SECONDS".to_owned());
@@ -211,7 +211,7 @@ impl Reading {
         }
     }
 
-    fn listen(&mut self, instance: &mut Instance, pair: &Pair<'_>) {
+    fn listen(&mut self, instance: &mut LegacyInstance, pair: &Pair<'_>) {
         let Some(listen) = self.socket(pair, DEFAULT_PORT) else { return };
         instance.settings.port = vec![listen.port()];
         let note = match listen.ip() {
@@ -227,8 +227,8 @@ impl Reading {
         instance.notes.push(problem(pair.place, &pair.key, note));
     }
 
-    fn api(&mut self, instance: &mut Instance, pair: &Pair<'_>) {
-        let Place::Tcp(default) = listen::DEFAULT else { return };
+    fn api(&mut self, instance: &mut LegacyInstance, pair: &Pair<'_>) {
+        let ListenAddress::Tcp(default) = listen::DEFAULT else { return };
         instance.api = self.socket(pair, default.port()).map(|address| (address, pair.place));
     }
 
@@ -262,13 +262,13 @@ impl Reading {
     }
 
     /// Gives each of several instances a name, and sees to it that they can run in one process.
-    fn tell_apart(&mut self, instances: &mut [Instance]) {
+    fn tell_apart(&mut self, instances: &mut [LegacyInstance]) {
         let are_several = instances.len() > 1;
         let (mut names, mut ports) = (HashMap::new(), HashMap::new());
         for (at, instance) in instances.iter_mut().enumerate() {
             // Of the reflector's own rules those that need no interface.
-            let settings = Settings { iface: vec!["any".into()], ..instance.settings.clone() };
-            if let Err(error) = Config::new(settings, SessionKeys::default()) {
+            let settings = ReflectorSettings { iface: vec!["any".into()], ..instance.settings.clone() };
+            if let Err(error) = ReflectorConfig::new(settings, SessionKeys::default()) {
                 self.wrong(instance.place, error.field, error.problem);
             }
             if !are_several {
@@ -293,8 +293,8 @@ impl Reading {
     }
 
     /// Collects the settings of the process from the instances.
-    fn shared(&mut self, instances: &[Instance]) -> Shared {
-        let mut shared = Shared::default();
+    fn shared(&mut self, instances: &[LegacyInstance]) -> LegacyShared {
+        let mut shared = LegacyShared::default();
         for (heartbeat, place) in instances.iter().flat_map(|instance| &instance.heartbeats) {
             match shared.heartbeats.iter().find(|other| other.target == heartbeat.target) {
                 Some(same) if same == heartbeat => {}

@@ -9,14 +9,17 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
-use super::cli_overrides::Typed;
-use super::diagnostic::{Problem, Problems};
+use super::cli_overrides::CliOverrides;
+use super::diagnostic::{Diagnostic, Diagnostics};
 use super::service::Service;
-use super::toml_doc::{Document, Kind, Table, keys, try_each};
-use crate::api::credentials::Access;
+use super::toml_doc::{FileKind, Table, TomlDocument, keys, try_each};
+use crate::api::credentials::Credentials;
 use crate::files;
 use crate::files::limit::reading;
-use crate::reflector::config::{Config, ConfigError, Format, SessionSettings, Settings, XdpMode, check_provisioned};
+use crate::reflector::config::{
+    ConfigError, ReflectorConfig, ReflectorSettings, SessionSettings, TimestampFormatSetting, XdpMode,
+    check_provisioned,
+};
 use crate::reflector::handle::SessionSpec;
 use crate::reflector::keys::KeyLoader;
 
@@ -31,20 +34,20 @@ pub struct CliInput {
     /// The configuration file; `-` is standard input.
     pub file: Option<PathBuf>,
     /// Of the process.
-    pub service: Typed<Service>,
+    pub service: CliOverrides<Service>,
     /// Of every reflector.
-    pub settings: Typed<Settings>,
+    pub settings: CliOverrides<ReflectorSettings>,
     /// Short for a timestamp format.
     pub ptp: bool,
 }
 
 /// The plan for the process.
 #[derive(Clone)]
-pub struct Plan {
+pub struct ProcessPlan {
     /// Settings of the process.
     pub service: Service,
     /// The access rules for the API from its files.
-    pub access: Access,
+    pub access: Credentials,
     /// The reflectors; not empty.
     pub reflectors: Vec<ReflectorPlan>,
 }
@@ -53,12 +56,12 @@ pub struct Plan {
 #[derive(Clone)]
 pub struct ReflectorPlan {
     /// Its configuration.
-    pub config: Config,
+    pub config: ReflectorConfig,
     /// Its provisioned sessions.
     pub sessions: Vec<SessionSpec>,
 }
 
-impl fmt::Debug for Plan {
+impl fmt::Debug for ProcessPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<String> = self.reflectors.iter().map(ReflectorPlan::name).collect();
         f.debug_struct("Plan").field("service", &self.service).field("reflectors", &names).finish()
@@ -72,23 +75,23 @@ impl ReflectorPlan {
     }
 }
 
-impl Plan {
+impl ProcessPlan {
     /// Reads the file, if there is one, and puts together what is to be done. Reads all keys.
-    pub fn read(input: &CliInput, loader: &KeyLoader) -> Result<Self, Problems> {
+    pub fn read(input: &CliInput, loader: &KeyLoader) -> Result<Self, Diagnostics> {
         let file = input.file.as_deref().map(name_of);
         let text = match &input.file {
             None => String::new(),
-            Some(path) => text_of(path).map_err(|what| Problems {
+            Some(path) => text_of(path).map_err(|what| Diagnostics {
                 file: file.clone(),
-                list: vec![Problem { place: None, key: String::new(), what }],
+                list: vec![Diagnostic { place: None, key: String::new(), what }],
             })?,
         };
-        Self::of(&text, input, loader).map_err(|list| Problems { file, list })
+        Self::of(&text, input, loader).map_err(|list| Diagnostics { file, list })
     }
 
     /// Returns the same for a text.
-    pub fn of(text: &str, input: &CliInput, loader: &KeyLoader) -> Result<Self, Vec<Problem>> {
-        let (mut document, table) = Document::parse(text, Kind::Reflector);
+    pub fn of(text: &str, input: &CliInput, loader: &KeyLoader) -> Result<Self, Vec<Diagnostic>> {
+        let (mut document, table) = TomlDocument::parse(text, FileKind::Reflector);
         let (service, access) = service(&mut document, &table, input);
         let layers = layers(&mut document, table);
         let mut plan = Self { service, access, reflectors: Vec::new() };
@@ -118,7 +121,7 @@ impl Plan {
     }
 
     /// Sees to it that no two reflectors claim the same: a name, a port on an interface, an interface's XDP program.
-    fn claim<'a>(&mut self, document: &mut Document<'a>, sources: &[Table<'a>]) {
+    fn claim<'a>(&mut self, document: &mut TomlDocument<'a>, sources: &[Table<'a>]) {
         let mut names: HashMap<String, usize> = HashMap::new();
         let mut ports: HashMap<(String, u16), usize> = HashMap::new();
         let mut programs: HashMap<String, usize> = HashMap::new();
@@ -170,11 +173,11 @@ fn names_of(names: &HashMap<String, usize>, at: usize) -> String {
 }
 
 /// The settings of the process, checked as far as there are any, and what their files say of who may use the API.
-fn service<'a>(document: &mut Document<'a>, table: &Table<'a>, input: &CliInput) -> (Service, Access) {
+fn service<'a>(document: &mut TomlDocument<'a>, table: &Table<'a>, input: &CliInput) -> (Service, Credentials) {
     let mut service: Service = document.fitting(table);
     if let Err(error) = input.service.over(&mut service) {
         document.problems.push(typed_wrong(&error));
-        return (service, Access::default());
+        return (service, Credentials::default());
     }
     let access = try_each(
         service.clone(),
@@ -185,8 +188,8 @@ fn service<'a>(document: &mut Document<'a>, table: &Table<'a>, input: &CliInput)
 }
 
 /// A reflector's tables, what is common to all of them included; one without a `[[reflector]]` table.
-fn layers<'a>(document: &mut Document<'a>, root: Table<'a>) -> Vec<Table<'a>> {
-    let (own, process) = (keys::<Settings>(), keys::<Service>());
+fn layers<'a>(document: &mut TomlDocument<'a>, root: Table<'a>) -> Vec<Table<'a>> {
+    let (own, process) = (keys::<ReflectorSettings>(), keys::<Service>());
     document.unknown_keys(&root, &[&own[..], &process, &[REFLECTOR.into()]].concat(), &[]);
     let mut common = Table::default();
     let mut tables = None;
@@ -222,7 +225,7 @@ fn layers<'a>(document: &mut Document<'a>, root: Table<'a>) -> Vec<Table<'a>> {
 
 /// One reflector, or `None` and what is wrong with it.
 fn planned<'a>(
-    document: &mut Document<'a>,
+    document: &mut TomlDocument<'a>,
     layer: &Table<'a>,
     input: &CliInput,
     loader: &KeyLoader,
@@ -248,13 +251,13 @@ fn planned<'a>(
         let others = layer.members.iter().filter(|(name, _)| *name.get_ref() != "session");
         rest.members = others.map(|(name, value)| (name.clone(), value.clone())).collect();
     }
-    let mut settings: Settings = document.fitting(&rest);
+    let mut settings: ReflectorSettings = document.fitting(&rest);
     if let Err(error) = input.settings.over(&mut settings) {
         document.problems.push(typed_wrong(&error));
         return None;
     }
     if input.ptp {
-        settings.timestamp_format = Format::Ptp;
+        settings.timestamp_format = TimestampFormatSetting::Ptp;
     }
     let ports = settings.port.clone();
     if written.is_empty() || input.settings.has("session") {
@@ -262,7 +265,7 @@ fn planned<'a>(
     }
     let config = try_each(
         settings,
-        |settings| Config::load(settings.clone(), loader).map_err(|error| (error.field, error)),
+        |settings| ReflectorConfig::load(settings.clone(), loader).map_err(|error| (error.field, error)),
         |field, error| document.refused(layer, input.settings.has(field), error),
     );
     let mut sessions: Vec<SessionSpec> = Vec::new();
@@ -304,8 +307,8 @@ fn session_table<'a>(layer: &Table<'a>, at: usize) -> Option<Table<'a>> {
     }
 }
 
-fn typed_wrong(error: &clap::Error) -> Problem {
-    Problem { place: None, key: String::new(), what: error.to_string() }
+fn typed_wrong(error: &clap::Error) -> Diagnostic {
+    Diagnostic { place: None, key: String::new(), what: error.to_string() }
 }
 
 /// Returns true if a file's name is for standard input, which can be read once.

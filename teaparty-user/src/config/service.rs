@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::api::credentials::{Access, TLS_CERT};
+use crate::api::credentials::{Credentials, TLS_CERT};
 use crate::api::guard::Writes;
 use crate::api::host::Hosts;
-use crate::api::listen::Place;
+use crate::api::listen::ListenAddress;
 use crate::api::token;
 use crate::config::toml_doc::keys;
 use crate::heartbeat::Heartbeat;
@@ -23,7 +23,7 @@ use crate::reflector::config::ConfigError;
 pub struct ApiSettings {
     /// Address and port of API and metrics, unix:/PATH for a socket of its owner and group, or none [default: 127.0.0.1:8000; of a probe 127.0.0.1:9862]
     #[arg(long, value_name = "ADDR|unix:PATH|none")]
-    pub api: Option<Place>,
+    pub api: Option<ListenAddress>,
     /// File with the token that clients of the API must send; needed where others than this host can reach it
     #[arg(long, value_name = "FILE")]
     pub api_token_file: Option<PathBuf>,
@@ -40,18 +40,18 @@ pub struct ApiSettings {
 
 impl ApiSettings {
     /// Checks the settings before anything is opened, and reads the files that say who may use the API.
-    pub fn check(&self) -> Result<Access, ConfigError> {
+    pub fn check(&self) -> Result<Credentials, ConfigError> {
         let wrong = |field, problem: String| Err(ConfigError { field, problem });
         let [token, certificate, key] =
             [&self.api_token_file, &self.api_tls_cert, &self.api_tls_key].map(Option::as_deref);
-        let access = Access::load(token, certificate, key)?;
+        let access = Credentials::load(token, certificate, key)?;
         match &self.api {
-            Some(Place::Tcp(address)) => {
+            Some(ListenAddress::Tcp(address)) => {
                 if let Err(error) = token::check_listen(*address, access.token.as_ref()) {
                     return wrong("api", error.to_string());
                 }
             }
-            Some(place @ Place::Unix(_)) if access.tls.is_some() => {
+            Some(place @ ListenAddress::Unix(_)) if access.tls.is_some() => {
                 return wrong(TLS_CERT, format!("{place} speaks no TLS, its permissions guard it; leave this out"));
             }
             _ => {}
@@ -60,7 +60,7 @@ impl ApiSettings {
     }
 
     /// Returns the names under which the API is asked for.
-    pub fn hosts(&self, access: &Access) -> Hosts {
+    pub fn hosts(&self, access: &Credentials) -> Hosts {
         Hosts::new(&self.api_host, access.tls.clone())
     }
 
@@ -102,7 +102,7 @@ pub struct Service {
 
 impl Service {
     /// Checks the settings before anything is opened, and reads the files that say who may use the API.
-    pub fn check(&self) -> Result<Access, ConfigError> {
+    pub fn check(&self) -> Result<Credentials, ConfigError> {
         let access = self.api_settings.check()?;
         let mut targets = HashSet::new();
         match self.heartbeat.iter().find(|heartbeat| !targets.insert(heartbeat.target)) {

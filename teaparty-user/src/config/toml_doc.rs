@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer, Error};
 
 use super::cli_overrides::describe;
-use super::diagnostic::{Problem, meant, place};
+use super::diagnostic::{Diagnostic, meant, place};
 use crate::api::credentials::{TLS_CERT, TLS_KEY};
 use crate::reflector::config::ConfigError;
 
@@ -40,7 +40,7 @@ impl<'a> Table<'a> {
 
 /// Whose file it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
+pub enum FileKind {
     /// For `teaparty reflector`.
     #[default]
     Reflector,
@@ -48,7 +48,7 @@ pub enum Kind {
     Probe,
 }
 
-impl Kind {
+impl FileKind {
     /// Returns the possible name of the file's first table.
     const fn first_table(self) -> &'static str {
         match self {
@@ -67,27 +67,27 @@ impl Kind {
 }
 
 /// The text, and what was found wrong with it so far.
-pub struct Document<'a> {
+pub struct TomlDocument<'a> {
     text: &'a str,
-    kind: Kind,
+    kind: FileKind,
     /// The problems.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Diagnostic>,
     /// Lines that are no TOML, in order.
     broken: Vec<usize>,
 }
 
-impl<'a> Document<'a> {
+impl<'a> TomlDocument<'a> {
     /// Parses the text; syntax errors become problems.
-    pub fn parse(text: &'a str, kind: Kind) -> (Self, Table<'a>) {
+    pub fn parse(text: &'a str, kind: FileKind) -> (Self, Table<'a>) {
         let (table, errors) = DeTable::parse_recoverable(text);
-        let problem = |error: &Error| Problem {
+        let problem = |error: &Error| Diagnostic {
             place: error.span().map(|span| place(text, &span)),
             key: String::new(),
             what: format!("this is not TOML: {}", one_line(error.message())),
         };
-        let mut problems: Vec<Problem> = errors.iter().map(problem).collect();
+        let mut problems: Vec<Diagnostic> = errors.iter().map(problem).collect();
         // A second mistake on a line is mostly seen because of the first.
-        let line = |problem: &Problem| problem.place.map(|(line, _)| line);
+        let line = |problem: &Diagnostic| problem.place.map(|(line, _)| line);
         problems.sort_by_key(|problem| problem.place);
         problems.dedup_by_key(|problem| line(problem));
         let broken = problems.iter().filter_map(line).collect();
@@ -98,17 +98,17 @@ impl<'a> Document<'a> {
     ///
     /// A line that is no TOML is not blamed twice. Where such a line begins a table, all that
     /// follows may be in the wrong one.
-    pub fn into_problems(self) -> Vec<Problem> {
+    pub fn into_problems(self) -> Vec<Diagnostic> {
         let is_header =
             |line: &&usize| self.text.lines().nth(**line - 1).is_some_and(|text| text.trim_start().starts_with('['));
         let lost_from = self.broken.iter().find(is_header).copied().unwrap_or(usize::MAX);
-        let is_sure = |problem: &Problem| match problem.place {
+        let is_sure = |problem: &Diagnostic| match problem.place {
             _ if problem.key.is_empty() || self.broken.is_empty() => true,
             Some((line, _)) => line < lost_from && !self.broken.contains(&line),
             // Missing from the file: it may be on a line that can't be read.
             None => false,
         };
-        let mut problems: Vec<Problem> = self.problems.iter().filter(|problem| is_sure(problem)).cloned().collect();
+        let mut problems: Vec<Diagnostic> = self.problems.iter().filter(|problem| is_sure(problem)).cloned().collect();
         problems.sort_by_key(|problem| problem.place);
         problems.dedup();
         problems
@@ -116,20 +116,20 @@ impl<'a> Document<'a> {
 
     /// Notes a problem with what was written at `span`.
     pub fn wrong(&mut self, span: Range<usize>, key: impl Into<String>, what: impl Into<String>) {
-        self.problems.push(Problem { place: Some(place(self.text, &span)), key: key.into(), what: what.into() });
+        self.problems.push(Diagnostic { place: Some(place(self.text, &span)), key: key.into(), what: what.into() });
     }
 
     /// Notes a problem with a member of a table, or with the table as a whole if it has no such member.
     pub fn wrong_in(&mut self, table: &Table<'a>, key: &str, what: impl Into<String>) {
         let span = table.get(key).map(Spanned::span).or_else(|| table.span.clone());
         let place = span.map(|span| place(self.text, &span));
-        self.problems.push(Problem { place, key: key.into(), what: what.into() });
+        self.problems.push(Diagnostic { place, key: key.into(), what: what.into() });
     }
 
     /// Notes that a setting was refused, which the table gives unless it was typed.
     pub fn refused(&mut self, table: &Table<'a>, is_typed: bool, ConfigError { field, problem }: ConfigError) {
         if is_typed {
-            self.problems.push(Problem { place: None, key: format!("--{field}"), what: problem });
+            self.problems.push(Diagnostic { place: None, key: format!("--{field}"), what: problem });
         } else {
             self.wrong_in(table, field, problem);
         }

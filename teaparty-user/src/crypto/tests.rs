@@ -10,8 +10,8 @@ fn message() -> Vec<u8> {
     (0..96u32).map(|i| (i * 7 % 256) as u8).collect()
 }
 
-fn sequential_key() -> Key {
-    Key::new(&(0..32).collect::<Vec<u8>>()).unwrap()
+fn sequential_key() -> HmacKey {
+    HmacKey::new(&(0..32).collect::<Vec<u8>>()).unwrap()
 }
 
 fn hex(octets: &[u8]) -> String {
@@ -32,7 +32,7 @@ fn digests_equal_those_of_another_implementation() {
     let tlv = sequential_key().tlv_hmac([0, 0, 0, 9], &message()[..20]);
     assert_eq!(hex(&tlv), "6eb9df70e6ad852d2ad585c8c85fb774");
     // Longer than a block of SHA-256: the key is hashed first.
-    let long = Key::new(&[b'k'; 131]).unwrap();
+    let long = HmacKey::new(&[b'k'; 131]).unwrap();
     assert_eq!(hex(&long.base_hmac(&message()).unwrap()), "8689e5e97f3071ce152693681fdd94ae");
 }
 
@@ -53,7 +53,7 @@ fn every_bit_of_a_base_packet_is_covered() {
     }
     assert!(!key.verify_base(&packet[..AUTHENTICATED_LEN - 1]));
     assert!(!key.sign_base(&mut packet[..AUTHENTICATED_LEN - 1]));
-    assert!(!Key::new(b"another").unwrap().verify_base(&packet));
+    assert!(!HmacKey::new(b"another").unwrap().verify_base(&packet));
 }
 
 #[test]
@@ -70,8 +70,8 @@ fn tlv_hmacs_cover_the_sequence_number_and_want_all_16_octets() {
 #[test]
 fn content_is_taken_as_it_says() {
     let same = |content: &[u8], octets: &[u8]| {
-        let key = Key::from_content(content).unwrap();
-        key.base_hmac(&message()) == Key::new(octets).unwrap().base_hmac(&message())
+        let key = HmacKey::from_content(content).unwrap();
+        key.base_hmac(&message()) == HmacKey::new(octets).unwrap().base_hmac(&message())
     };
     assert!(same(b"testing", b"testing"));
     assert!(same(b"testing\n", b"testing"));
@@ -83,18 +83,18 @@ fn content_is_taken_as_it_says() {
     assert!(same(b"hex:0001fFaB\n", &[0, 1, 0xff, 0xab]));
     assert!(same(b"base64:AAH/qw==\n", &[0, 1, 0xff, 0xab]));
     assert!(same(b"\x00\xff", &[0, 0xff]));
-    assert!(matches!(Key::from_content(b"hex:abc"), Err(KeyError::NotHex)));
-    assert!(matches!(Key::from_content(b"hex:zz"), Err(KeyError::NotHex)));
-    assert!(matches!(Key::from_content(b"base64:AAH/qw"), Err(KeyError::NotBase64)));
+    assert!(matches!(HmacKey::from_content(b"hex:abc"), Err(KeyError::NotHex)));
+    assert!(matches!(HmacKey::from_content(b"hex:zz"), Err(KeyError::NotHex)));
+    assert!(matches!(HmacKey::from_content(b"base64:AAH/qw"), Err(KeyError::NotBase64)));
     for empty in [&b""[..], b"\n", b"\r\n", b"hex:", b"base64:\n"] {
-        assert!(matches!(Key::from_content(empty), Err(KeyError::Empty)), "{empty:?}");
+        assert!(matches!(HmacKey::from_content(empty), Err(KeyError::Empty)), "{empty:?}");
     }
-    assert!(matches!(Key::from_content(&[1; MAX_SOURCE_LEN + 1]), Err(KeyError::TooLong)));
+    assert!(matches!(HmacKey::from_content(&[1; MAX_SOURCE_LEN + 1]), Err(KeyError::TooLong)));
 }
 
 #[test]
 fn debug_shows_the_length_only() {
-    assert_eq!(format!("{:?}", Key::new(b"secret").unwrap()), "Key(6 octets)");
+    assert_eq!(format!("{:?}", HmacKey::new(b"secret").unwrap()), "Key(6 octets)");
 }
 
 #[test]

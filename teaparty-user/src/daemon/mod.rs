@@ -11,12 +11,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use self::reload::Reloader;
-use crate::api::credentials::Access;
+use crate::api::credentials::Credentials;
 use crate::api::guard::Guard;
-use crate::api::listen::{self, ListenError, Listener, Place};
+use crate::api::listen::{self, ApiListener, ListenAddress, ListenError};
 use crate::api::server;
 use crate::api::{self, AppState};
-use crate::config::plan::{CliInput, Plan, ReflectorPlan};
+use crate::config::plan::{CliInput, ProcessPlan, ReflectorPlan};
 use crate::exit_code::{Exit, UsageError};
 use crate::heartbeat::Heartbeats;
 use crate::layout::{columns, fold};
@@ -24,7 +24,7 @@ use crate::reflector::handle::ReflectorHandle;
 use crate::reflector::keys::KeyLoader;
 use crate::reflector::summary::{Ready, Summary};
 use crate::reflector::{Reflector, ReflectorError, loader};
-use crate::stdio::{self, Reader};
+use crate::stdio::{self, StdoutReader};
 use crate::{capabilities, hardening, systemd};
 
 /// Most time for the end.
@@ -38,11 +38,11 @@ pub struct Prepared {
     /// Remembers keys that can be read only once.
     pub loader: KeyLoader,
     /// The plan.
-    pub plan: Plan,
+    pub plan: ProcessPlan,
 }
 
 /// A reflector that answers.
-struct Member {
+struct RunningReflector {
     reflector: Reflector,
     handle: ReflectorHandle,
 }
@@ -109,7 +109,7 @@ async fn run(Prepared { asked, loader, plan }: Prepared) -> anyhow::Result<Exit>
         text += &summary.to_string();
     }
     let printed = stdio::print(&text);
-    if !matches!(printed, Ok(Reader::Present)) {
+    if !matches!(printed, Ok(StdoutReader::Present)) {
         // The last place where somebody may look.
         stdio::complain(text.trim_end());
     }
@@ -139,11 +139,11 @@ async fn follow_hangups(mut hangup: Signal, reloader: Arc<Reloader>) {
 }
 
 /// Starts all reflectors, or none.
-fn start(planned: &[ReflectorPlan]) -> Result<Vec<Member>, ReflectorError> {
-    let mut members: Vec<Member> = Vec::new();
+fn start(planned: &[ReflectorPlan]) -> Result<Vec<RunningReflector>, ReflectorError> {
+    let mut members: Vec<RunningReflector> = Vec::new();
     for planned in planned {
         match Reflector::start_with(planned.config.clone(), &planned.sessions) {
-            Ok((reflector, handle)) => members.push(Member { reflector, handle }),
+            Ok((reflector, handle)) => members.push(RunningReflector { reflector, handle }),
             Err(error) => {
                 members.into_iter().for_each(|member| drop(member.reflector.end(&member.handle)));
                 return Err(error);
@@ -171,7 +171,7 @@ fn heading(handle: &ReflectorHandle, all: &[ReflectorHandle]) -> String {
 }
 
 /// Until all have ended. One that fails ends the others; its error is the result.
-async fn follow(members: Vec<Member>, handles: &[ReflectorHandle]) -> Result<Vec<Summary>, ReflectorError> {
+async fn follow(members: Vec<RunningReflector>, handles: &[ReflectorHandle]) -> Result<Vec<Summary>, ReflectorError> {
     let mut running = JoinSet::new();
     for (at, member) in members.into_iter().enumerate() {
         running.spawn(async move { (at, member.reflector.run(&member.handle).await) });
@@ -198,8 +198,8 @@ async fn follow(members: Vec<Member>, handles: &[ReflectorHandle]) -> Result<Vec
 }
 
 /// Opens the API's place. The default one may be another reflector's; that is no reason not to answer packets.
-async fn listen(asked: Option<&Place>, access: &Access) -> anyhow::Result<Option<Listener>> {
-    match Listener::open(asked.unwrap_or(&listen::DEFAULT), access.token.as_ref()).await {
+async fn listen(asked: Option<&ListenAddress>, access: &Credentials) -> anyhow::Result<Option<ApiListener>> {
+    match ApiListener::open(asked.unwrap_or(&listen::DEFAULT), access.token.as_ref()).await {
         Ok(listener) => {
             let listener = listener.map(|listener| listener.with_tls(access.tls.clone()));
             access.warn_of_exposure(listener.as_ref());

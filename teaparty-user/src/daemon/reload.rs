@@ -4,9 +4,9 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use crate::api::credentials::{Access, TLS_CERT, TLS_KEY, TOKEN_FILE};
-use crate::api::reload::{Changed, RELOAD_TIMEOUT, Reload, ReloadError, Report};
-use crate::config::plan::{CliInput, Plan, is_standard_input};
+use crate::api::credentials::{Credentials, TLS_CERT, TLS_KEY, TOKEN_FILE};
+use crate::api::reload::{Changed, RELOAD_TIMEOUT, Reload, ReloadError, ReloadReport};
+use crate::config::plan::{CliInput, ProcessPlan, is_standard_input};
 use crate::config::service::Service;
 use crate::config::toml_doc::keys;
 use crate::files;
@@ -23,7 +23,7 @@ pub struct Reloader {
     loader: Arc<KeyLoader>,
     handles: Vec<ReflectorHandle>,
     heartbeats: Heartbeats,
-    access: Access,
+    access: Credentials,
     reader: LimitedReader,
     /// The last content of the file; locked while a reload runs, so that there is one at a time.
     last: Mutex<Last>,
@@ -40,7 +40,7 @@ impl Reloader {
     pub fn new(
         asked: CliInput,
         loader: KeyLoader,
-        plan: &Plan,
+        plan: &ProcessPlan,
         handles: Vec<ReflectorHandle>,
         heartbeats: Heartbeats,
     ) -> Self {
@@ -51,14 +51,14 @@ impl Reloader {
     }
 
     /// Reads configuration and keys, on a thread of its own: a file system may not answer, and must not keep us from ending.
-    fn read(&self) -> Result<Plan, ReloadError> {
+    fn read(&self) -> Result<ProcessPlan, ReloadError> {
         let (asked, loader) = (self.asked.clone(), self.loader.clone());
-        let plan = self.reader.run(RELOAD_TIMEOUT, move || Plan::read(&asked, &loader))?;
+        let plan = self.reader.run(RELOAD_TIMEOUT, move || ProcessPlan::read(&asked, &loader))?;
         plan.map_err(|problems| ReloadError::Wrong(problems.to_string()))
     }
 
     /// Heartbeats, and the files that say who may use the API, change at once; all else of the process at a restart.
-    fn follow_service(&self, last: &mut Service, new: Service, access: &Access, report: &mut Report) {
+    fn follow_service(&self, last: &mut Service, new: Service, access: &Credentials, report: &mut ReloadReport) {
         let renewed = self.access.renew(access);
         let value =
             |service: &Service, key: &str| serde_json::to_value(service).ok().and_then(|all| all.get(key).cloned());
@@ -118,13 +118,13 @@ impl Reloader {
 }
 
 impl Reload for Reloader {
-    fn reload(&self) -> Result<Report, ReloadError> {
+    fn reload(&self) -> Result<ReloadReport, ReloadError> {
         let mut last = locked(&self.last);
         if self.asked.file.as_deref().is_some_and(|file| is_standard_input(file) || !files::is_repeatable(file)) {
             return Err(ReloadError::Gone);
         }
         let plan = self.read()?;
-        let mut report = Report::default();
+        let mut report = ReloadReport::default();
         let mut sessions = last.sessions.clone();
         let mut done: Vec<(usize, Reloaded)> = Vec::new();
         let is_one = self.handles.len() == 1 && plan.reflectors.len() == 1;

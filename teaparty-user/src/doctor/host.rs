@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
 
-use super::{Finding, Verdict};
+use super::{DoctorFinding, DoctorVerdict};
 use crate::capabilities;
 use crate::clock::{ClockState, claimed_bound_ns};
 use crate::reflector::loader::{self, LoadError, OLDEST_KERNEL};
@@ -21,7 +21,7 @@ const DESCRIPTORS_EACH: u64 = 40;
 const DESCRIPTORS: u64 = 100;
 
 /// Checks the host, for a reflector on this many interfaces.
-pub(super) fn inspect(interfaces: usize) -> Vec<Finding> {
+pub(super) fn inspect(interfaces: usize) -> Vec<DoctorFinding> {
     let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
     let folder_state = pins::state();
@@ -51,30 +51,30 @@ pub(super) fn inspect(interfaces: usize) -> Vec<Finding> {
     findings
 }
 
-fn kernel(release: &str) -> Finding {
+fn kernel(release: &str) -> DoctorFinding {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let (major, minor) = OLDEST_KERNEL;
     if version >= (major.into(), minor.into()) {
-        return Finding::good("kernel", format!("Linux {release}; the XDP program needs {major}.{minor}"));
+        return DoctorFinding::good("kernel", format!("Linux {release}; the XDP program needs {major}.{minor}"));
     }
-    Finding::new("kernel", Verdict::Failure, format!("Linux {release} is older than {major}.{minor}"))
+    DoctorFinding::new("kernel", DoctorVerdict::Failure, format!("Linux {release} is older than {major}.{minor}"))
         .remedy("take a newer kernel, or let sockets answer: --xdp-mode off")
 }
 
 /// Judges the program by its length in octets and by the kernel's verdict on loading it.
-fn object(found: Result<usize, String>, tried: Option<Result<(), LoadError>>) -> Finding {
+fn object(found: Result<usize, String>, tried: Option<Result<(), LoadError>>) -> DoctorFinding {
     match (found, tried) {
         (Ok(octets), Some(Ok(()))) => {
-            Finding::good("program", format!("the kernel loads the XDP program, of {octets} octets"))
+            DoctorFinding::good("program", format!("the kernel loads the XDP program, of {octets} octets"))
         }
-        (Ok(_), Some(Err(error))) => Finding::new("program", Verdict::Failure, error.to_string())
+        (Ok(_), Some(Err(error))) => DoctorFinding::new("program", DoctorVerdict::Failure, error.to_string())
             .remedy("sockets answer on this kernel (--xdp-mode auto or off); report the text with `uname -r`"),
         (Ok(octets), None) => {
             let found = format!("the XDP program is there, {octets} octets; to try it takes the privileges below");
-            Finding::new("program", Verdict::Note, found)
+            DoctorFinding::new("program", DoctorVerdict::Note, found)
         }
-        (Err(error), _) => Finding::new("program", Verdict::Failure, error)
+        (Err(error), _) => DoctorFinding::new("program", DoctorVerdict::Failure, error)
             .remedy("build it (`cargo xtask build-ebpf`) and then teaparty, or let sockets answer: --xdp-mode off"),
     }
 }
@@ -86,104 +86,116 @@ fn is_user_namespace(map: &str) -> bool {
 }
 
 /// Judges the soft and the hard limit of open descriptors.
-fn descriptors(interfaces: usize, (soft, hard): (u64, u64)) -> Finding {
+fn descriptors(interfaces: usize, (soft, hard): (u64, u64)) -> DoctorFinding {
     let needed = DESCRIPTORS + DESCRIPTORS_EACH * interfaces as u64;
     let found = format!("{soft} may be open, at most {hard}; {interfaces} interfaces take some {needed}");
     // A start raises the soft limit to the hard one.
     if hard >= needed {
-        return Finding::good("descriptors", found);
+        return DoctorFinding::good("descriptors", found);
     }
-    Finding::new("descriptors", Verdict::Failure, found)
+    DoctorFinding::new("descriptors", DoctorVerdict::Failure, found)
         .remedy(format!("ulimit -n {needed}, LimitNOFILE={needed} in the unit, or fewer interfaces (--iface)"))
 }
 
-fn capabilities(missing: CapabilitySet, is_inside: bool) -> Finding {
+fn capabilities(missing: CapabilitySet, is_inside: bool) -> DoctorFinding {
     if is_inside {
-        return Finding::new(
+        return DoctorFinding::new(
             "privileges",
-            Verdict::Failure,
+            DoctorVerdict::Failure,
             "this is a user namespace: its root and capabilities are not the host's, and the kernel refuses XDP to them",
         )
         .remedy("run it outside of the user namespace (a container as root, without --userns), or --xdp-mode off");
     }
     if missing.is_empty() {
-        return Finding::good("privileges", "all capabilities that a reflector keeps");
+        return DoctorFinding::good("privileges", "all capabilities that a reflector keeps");
     }
     let names: Vec<String> = missing.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
-    Finding::new("privileges", Verdict::Failure, format!("without {}", names.join(", ")))
+    DoctorFinding::new("privileges", DoctorVerdict::Failure, format!("without {}", names.join(", ")))
         .remedy("run this, and the reflector, as root (sudo), or with these capabilities as in dist/teaparty.service")
 }
 
-fn btf(is_there: bool) -> Finding {
+fn btf(is_there: bool) -> DoctorFinding {
     if is_there {
-        return Finding::good("BTF", "the kernel describes its types");
+        return DoctorFinding::good("BTF", "the kernel describes its types");
     }
-    Finding::new(
+    DoctorFinding::new(
         "BTF",
-        Verdict::Warning,
+        DoctorVerdict::Warning,
         "no /sys/kernel/btf/vmlinux: the kernel was built without CONFIG_DEBUG_INFO_BTF",
     )
     .remedy("take a kernel with BTF, or expect bpftool to show the maps as plain octets")
 }
 
-fn bpffs(state: &Result<pins::FolderState, String>) -> Finding {
+fn bpffs(state: &Result<pins::FolderState, String>) -> DoctorFinding {
     match state {
-        Ok(state) if state.is_writable => Finding::good("bpffs", "mounted, and programs can be pinned in it"),
-        Ok(_) => Finding::new("bpffs", Verdict::Failure, "mounted, but this user cannot pin in it")
+        Ok(state) if state.is_writable => DoctorFinding::good("bpffs", "mounted, and programs can be pinned in it"),
+        Ok(_) => DoctorFinding::new("bpffs", DoctorVerdict::Failure, "mounted, but this user cannot pin in it")
             .remedy("run as root, or make /sys/fs/bpf/teaparty this user's, as dist/teaparty.service does"),
-        Err(error) => Finding::new("bpffs", Verdict::Warning, error.clone())
+        Err(error) => DoctorFinding::new("bpffs", DoctorVerdict::Warning, error.clone())
             .remedy("a reflector started by root mounts it; else: mount -t bpf bpf /sys/fs/bpf"),
     }
 }
 
-fn left_behind(name: &str) -> Finding {
-    Finding::new("left behind", Verdict::Note, format!("{name}: a program answers there, and no controller runs"))
-        .remedy(format!(
-            "the next `teaparty reflector --iface {name}` goes on with it; `teaparty detach --iface {name}` ends it"
-        ))
+fn left_behind(name: &str) -> DoctorFinding {
+    DoctorFinding::new(
+        "left behind",
+        DoctorVerdict::Note,
+        format!("{name}: a program answers there, and no controller runs"),
+    )
+    .remedy(format!(
+        "the next `teaparty reflector --iface {name}` goes on with it; `teaparty detach --iface {name}` ends it"
+    ))
 }
 
-fn stale(name: &str) -> Finding {
-    Finding::new("left behind", Verdict::Note, format!("{name}: pinned for an interface that is gone"))
+fn stale(name: &str) -> DoctorFinding {
+    DoctorFinding::new("left behind", DoctorVerdict::Note, format!("{name}: pinned for an interface that is gone"))
         .remedy("the next start removes it, and so does `teaparty detach --all`")
 }
 
-fn jit(enabled: Option<&str>) -> Finding {
+fn jit(enabled: Option<&str>) -> DoctorFinding {
     match enabled {
-        Some("0") => {
-            Finding::new("JIT", Verdict::Warning, "BPF programs are interpreted: ours is refused, and sockets answer")
-                .remedy("sysctl -w net.core.bpf_jit_enable=1")
+        Some("0") => DoctorFinding::new(
+            "JIT",
+            DoctorVerdict::Warning,
+            "BPF programs are interpreted: ours is refused, and sockets answer",
+        )
+        .remedy("sysctl -w net.core.bpf_jit_enable=1"),
+        Some(_) => DoctorFinding::good("JIT", "BPF programs are compiled"),
+        None => {
+            DoctorFinding::new("JIT", DoctorVerdict::Note, "this user may not see whether BPF programs are compiled")
         }
-        Some(_) => Finding::good("JIT", "BPF programs are compiled"),
-        None => Finding::new("JIT", Verdict::Note, "this user may not see whether BPF programs are compiled"),
     }
 }
 
-fn clock(state: ClockState) -> [Finding; 2] {
+fn clock(state: ClockState) -> [DoctorFinding; 2] {
     let error = match claimed_bound_ns(state.maximum_error_ns) {
         Some(bound) => format!("within {:?}", std::time::Duration::from_nanos(bound)),
         None => "error unknown".into(),
     };
     let is = if state.is_synchronized {
-        Finding::good("clock", format!("synchronised, {error}"))
+        DoctorFinding::good("clock", format!("synchronised, {error}"))
     } else {
-        Finding::new("clock", Verdict::Warning, format!("not synchronised, {error}"))
+        DoctorFinding::new("clock", DoctorVerdict::Warning, format!("not synchronised, {error}"))
             .remedy("run chrony, ntpd or ptp4l with phc2sys: round trips are right without, one-way delays are not")
     };
     let tai = match state.tai_offset_s {
-        0 => Finding::new("TAI offset", Verdict::Note, "0: the kernel was not told how far UTC is behind TAI")
-            .remedy("for --timestamp-format ptp have chrony set it: `leapsectz right/UTC`"),
-        seconds => Finding::good("TAI offset", format!("{seconds} s")),
+        0 => DoctorFinding::new(
+            "TAI offset",
+            DoctorVerdict::Note,
+            "0: the kernel was not told how far UTC is behind TAI",
+        )
+        .remedy("for --timestamp-format ptp have chrony set it: `leapsectz right/UTC`"),
+        seconds => DoctorFinding::good("TAI offset", format!("{seconds} s")),
     };
     [is, tai]
 }
 
-fn clock_source(name: Option<&str>) -> Finding {
+fn clock_source(name: Option<&str>) -> DoctorFinding {
     match name {
-        Some(name) if FAST_CLOCKS.contains(&name) => Finding::good("clock source", name),
-        Some(name) => Finding::new("clock source", Verdict::Warning, format!("{name}: reading it is slow, and each packet reads it twice"))
+        Some(name) if FAST_CLOCKS.contains(&name) => DoctorFinding::good("clock source", name),
+        Some(name) => DoctorFinding::new("clock source", DoctorVerdict::Warning, format!("{name}: reading it is slow, and each packet reads it twice"))
             .remedy("see /sys/devices/system/clocksource/clocksource0/available_clocksource for tsc; the kernel's log says why it was given up"),
-        None => Finding::new("clock source", Verdict::Note, "the system does not tell"),
+        None => DoctorFinding::new("clock source", DoctorVerdict::Note, "the system does not tell"),
     }
 }
 
@@ -194,12 +206,12 @@ mod tests {
     #[test]
     fn kernels_are_compared_by_number() {
         for (release, verdict) in [
-            ("6.1.0-13-amd64", Verdict::Good),
-            ("6.18.44", Verdict::Good),
-            ("10.0.1", Verdict::Good),
-            ("6.0.19", Verdict::Failure),
-            ("5.15.0-91-generic", Verdict::Failure),
-            ("", Verdict::Failure),
+            ("6.1.0-13-amd64", DoctorVerdict::Good),
+            ("6.18.44", DoctorVerdict::Good),
+            ("10.0.1", DoctorVerdict::Good),
+            ("6.0.19", DoctorVerdict::Failure),
+            ("5.15.0-91-generic", DoctorVerdict::Failure),
+            ("", DoctorVerdict::Failure),
         ] {
             assert_eq!(kernel(release).verdict, verdict, "{release}");
         }
@@ -208,27 +220,33 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_with_what_to_do() {
         let found = capabilities(CapabilitySet::BPF | CapabilitySet::NET_RAW, false);
-        assert_eq!(found.verdict, Verdict::Failure);
+        assert_eq!(found.verdict, DoctorVerdict::Failure);
         assert!(found.found.contains("CAP_BPF") && found.found.contains("CAP_NET_RAW"), "{found:?}");
-        assert_eq!(capabilities(CapabilitySet::empty(), false).verdict, Verdict::Good);
+        assert_eq!(capabilities(CapabilitySet::empty(), false).verdict, DoctorVerdict::Good);
         let found = capabilities(CapabilitySet::empty(), true);
-        assert!(found.verdict == Verdict::Failure && found.found.contains("user namespace"), "{found:?}");
-        assert_eq!(object(Err("this teaparty was built without it".into()), None).verdict, Verdict::Failure);
+        assert!(found.verdict == DoctorVerdict::Failure && found.found.contains("user namespace"), "{found:?}");
+        assert_eq!(object(Err("this teaparty was built without it".into()), None).verdict, DoctorVerdict::Failure);
         let refused = object(Ok(9), Some(Err(LoadError::Load("R3 min value is outside".into()))));
-        assert!(refused.verdict == Verdict::Failure && refused.found.contains("R3 min value"), "{refused:?}");
-        assert_eq!((object(Ok(9), None).verdict, object(Ok(9), Some(Ok(()))).verdict), (Verdict::Note, Verdict::Good));
-        assert_eq!(descriptors(40, (1024, 1024)).verdict, Verdict::Failure);
-        assert_eq!(descriptors(40, (1024, 524_288)).verdict, Verdict::Good);
-        assert_eq!(descriptors(4, (1024, 524_288)).verdict, Verdict::Good);
+        assert!(refused.verdict == DoctorVerdict::Failure && refused.found.contains("R3 min value"), "{refused:?}");
+        assert_eq!(
+            (object(Ok(9), None).verdict, object(Ok(9), Some(Ok(()))).verdict),
+            (DoctorVerdict::Note, DoctorVerdict::Good)
+        );
+        assert_eq!(descriptors(40, (1024, 1024)).verdict, DoctorVerdict::Failure);
+        assert_eq!(descriptors(40, (1024, 524_288)).verdict, DoctorVerdict::Good);
+        assert_eq!(descriptors(4, (1024, 524_288)).verdict, DoctorVerdict::Good);
         assert!(!is_user_namespace("         0          0 4294967295"));
         assert!(is_user_namespace("         0       1000          1\n         1     100000      65536"));
-        assert_eq!((btf(false).verdict, jit(Some("0")).verdict), (Verdict::Warning, Verdict::Warning));
-        assert_eq!(clock_source(Some("hpet")).verdict, Verdict::Warning);
-        assert_eq!(clock(ClockState::UNKNOWN).map(|found| found.verdict), [Verdict::Warning, Verdict::Note]);
+        assert_eq!((btf(false).verdict, jit(Some("0")).verdict), (DoctorVerdict::Warning, DoctorVerdict::Warning));
+        assert_eq!(clock_source(Some("hpet")).verdict, DoctorVerdict::Warning);
+        assert_eq!(
+            clock(ClockState::UNKNOWN).map(|found| found.verdict),
+            [DoctorVerdict::Warning, DoctorVerdict::Note]
+        );
         assert_eq!(clock(ClockState::UNKNOWN)[0].found, "not synchronised, error unknown");
         let good =
             ClockState { is_synchronized: true, tai_offset_s: 37, maximum_error_ns: 5_000_000, ..ClockState::UNKNOWN };
-        assert_eq!(clock(good).map(|found| found.verdict), [Verdict::Good, Verdict::Good]);
+        assert_eq!(clock(good).map(|found| found.verdict), [DoctorVerdict::Good, DoctorVerdict::Good]);
         assert_eq!(clock(good)[0].found, "synchronised, within 5ms");
     }
 }

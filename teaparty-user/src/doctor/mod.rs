@@ -1,6 +1,6 @@
 //! `teaparty doctor`: what this host has and lacks for a reflector. Looks at much and changes nothing.
 //!
-//! `host` is about the system, `interface` about each interface; what they find are [`Finding`]s, judged by plain
+//! `host` is about the system, `interface` about each interface; what they find are [`DoctorFinding`]s, judged by plain
 //! functions of what was measured.
 
 mod host;
@@ -16,7 +16,7 @@ use crate::net::interface::{Interface, InterfaceError, all_up};
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum DoctorVerdict {
     /// As it should be.
     Good,
     /// Worth knowing.
@@ -29,26 +29,26 @@ pub enum Verdict {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct DoctorFinding {
     /// The subject.
     pub check: &'static str,
     /// The interface, where it is about one.
     pub interface: Option<String>,
     /// The severity.
-    pub verdict: Verdict,
+    pub verdict: DoctorVerdict,
     /// The finding.
     pub found: String,
     /// The remedy, where there is something to do.
     pub remedy: Option<String>,
 }
 
-impl Finding {
-    fn new(check: &'static str, verdict: Verdict, found: impl Into<String>) -> Self {
+impl DoctorFinding {
+    fn new(check: &'static str, verdict: DoctorVerdict, found: impl Into<String>) -> Self {
         Self { check, interface: None, verdict, found: found.into(), remedy: None }
     }
 
     fn good(check: &'static str, found: impl Into<String>) -> Self {
-        Self::new(check, Verdict::Good, found)
+        Self::new(check, DoctorVerdict::Good, found)
     }
 
     fn remedy(self, remedy: impl Into<String>) -> Self {
@@ -58,16 +58,16 @@ impl Finding {
 
 /// All that was found.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct DoctorReport {
     /// Of this program.
     pub version: &'static str,
     /// The worst of all verdicts.
-    pub verdict: Verdict,
+    pub verdict: DoctorVerdict,
     /// In the order in which a person would look.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<DoctorFinding>,
 }
 
-impl Report {
+impl DoctorReport {
     /// Looks at the host and at these interfaces; where none is named, at all that are up and have an address.
     ///
     /// Fails only if the interfaces can't be listed: one that is named and not there is a finding.
@@ -78,18 +78,18 @@ impl Report {
             let of_one = match Interface::find(&name) {
                 Ok(found) => interface::inspect(&found),
                 Err(error) => vec![
-                    Finding::new("presence", Verdict::Failure, error.to_string())
+                    DoctorFinding::new("presence", DoctorVerdict::Failure, error.to_string())
                         .remedy("name one that is there; a reflector answers on it as soon as it comes"),
                 ],
             };
-            findings.extend(of_one.into_iter().map(|one| Finding { interface: Some(name.clone()), ..one }));
+            findings.extend(of_one.into_iter().map(|one| DoctorFinding { interface: Some(name.clone()), ..one }));
         }
-        let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Good);
+        let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(DoctorVerdict::Good);
         Ok(Self { version: env!("CARGO_PKG_VERSION"), verdict, findings })
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for DoctorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut about = None;
         for finding in &self.findings {
@@ -98,10 +98,10 @@ impl fmt::Display for Report {
                 about = Some(&finding.interface);
             }
             let mark = match finding.verdict {
-                Verdict::Good => "good",
-                Verdict::Note => "note",
-                Verdict::Warning => "WARN",
-                Verdict::Failure => "FAIL",
+                DoctorVerdict::Good => "good",
+                DoctorVerdict::Note => "note",
+                DoctorVerdict::Warning => "WARN",
+                DoctorVerdict::Failure => "FAIL",
             };
             writeln!(f, "  {mark}  {:<12} {}", finding.check, finding.found)?;
             if let Some(remedy) = &finding.remedy {
@@ -109,7 +109,7 @@ impl fmt::Display for Report {
             }
         }
         let count = |verdict| self.findings.iter().filter(|finding| finding.verdict == verdict).count();
-        let (failures, warnings) = (count(Verdict::Failure), count(Verdict::Warning));
+        let (failures, warnings) = (count(DoctorVerdict::Failure), count(DoctorVerdict::Warning));
         let (warnings, failures) = (plural(warnings as u64, "warning"), plural(failures as u64, "failure"));
         write!(f, "{} looked at, {warnings}, {failures}", self.findings.len())
     }
@@ -121,14 +121,14 @@ mod tests {
 
     #[test]
     fn a_report_is_as_bad_as_its_worst_finding_and_names_remedies() {
-        let report = Report::new(&["lo".into(), "nosuch0".into()]).unwrap();
-        assert_eq!(report.verdict, Verdict::Failure);
+        let report = DoctorReport::new(&["lo".into(), "nosuch0".into()]).unwrap();
+        assert_eq!(report.verdict, DoctorVerdict::Failure);
         let text = report.to_string();
         for words in ["this host\n", "\nlo\n", "\nnosuch0\n  FAIL  presence     there is no interface nosuch0"] {
             assert!(text.contains(words), "no {words} in {text}");
         }
         for finding in &report.findings {
-            let needs_remedy = finding.verdict > Verdict::Note;
+            let needs_remedy = finding.verdict > DoctorVerdict::Note;
             assert!(!needs_remedy || finding.remedy.is_some(), "{finding:?} says not what to do");
         }
         let json = serde_json::to_value(&report).unwrap();

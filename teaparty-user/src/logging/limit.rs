@@ -22,9 +22,9 @@ const DETAILS: u32 = 1000;
 const EXCERPT: usize = 120;
 
 /// The places that have spoken. There are no more than the program has.
-static PLACES: Mutex<Option<HashMap<Identifier, Place>>> = Mutex::new(None);
+static PLACES: Mutex<Option<HashMap<Identifier, CallSite>>> = Mutex::new(None);
 
-struct Place {
+struct CallSite {
     since: Instant,
     lines: u32,
     suppressed: u32,
@@ -58,19 +58,19 @@ pub(super) fn take_suppressed(now: Option<Instant>) -> Vec<Suppressed> {
     with_places(|places| take(places, now))
 }
 
-fn with_places<T>(with: impl FnOnce(&mut HashMap<Identifier, Place>) -> T) -> T {
+fn with_places<T>(with: impl FnOnce(&mut HashMap<Identifier, CallSite>) -> T) -> T {
     with(PLACES.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
 }
 
 /// Returns true if a line may be said at `now`.
 fn admit(
-    places: &mut HashMap<Identifier, Place>,
+    places: &mut HashMap<Identifier, CallSite>,
     metadata: &Metadata<'_>,
     now: Instant,
     excerpt: impl FnOnce() -> String,
 ) -> bool {
     let level = *metadata.level();
-    let new = || Place { since: now, lines: 0, suppressed: 0, excerpt: String::new(), level };
+    let new = || CallSite { since: now, lines: 0, suppressed: 0, excerpt: String::new(), level };
     let place = places.entry(metadata.callsite()).or_insert_with(new);
     // A window ends when its suppressed lines are reported.
     if now.duration_since(place.since) >= WINDOW && place.suppressed == 0 {
@@ -88,10 +88,10 @@ fn admit(
     false
 }
 
-fn take(places: &mut HashMap<Identifier, Place>, now: Option<Instant>) -> Vec<Suppressed> {
-    let is_over = |place: &Place| now.is_none_or(|now| now.duration_since(place.since) >= WINDOW);
+fn take(places: &mut HashMap<Identifier, CallSite>, now: Option<Instant>) -> Vec<Suppressed> {
+    let is_over = |place: &CallSite| now.is_none_or(|now| now.duration_since(place.since) >= WINDOW);
     let over = places.values_mut().filter(|place| place.suppressed > 0 && is_over(place));
-    let tell = |place: &mut Place| {
+    let tell = |place: &mut CallSite| {
         let told =
             Suppressed { lines: place.suppressed, excerpt: std::mem::take(&mut place.excerpt), level: place.level };
         (place.suppressed, place.lines) = (0, 0);

@@ -82,23 +82,23 @@ impl<'w> FormatFields<'w> for Sentences {
 }
 
 /// Writes what stands in front of a line of this level.
-type Prefix = fn(&mut Writer<'_>, Level) -> fmt::Result;
+type LevelPrefix = fn(&mut Writer<'_>, Level) -> fmt::Result;
 
 /// Lines with a prefix for their level, each a sentence.
-pub(super) struct Lines {
-    prefix: Prefix,
+pub(super) struct LineFormat {
+    prefix: LevelPrefix,
     /// True if the part of the program that speaks is named.
     has_target: bool,
 }
 
-impl Lines {
+impl LineFormat {
     /// With this prefix, with or without the part of the program that speaks.
-    pub(super) fn new(prefix: Prefix, has_target: bool) -> Self {
+    pub(super) fn new(prefix: LevelPrefix, has_target: bool) -> Self {
         Self { prefix, has_target }
     }
 }
 
-impl<S, N> FormatEvent<S, N> for Lines
+impl<S, N> FormatEvent<S, N> for LineFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,

@@ -12,9 +12,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::process::Process;
-use crate::clock::{Clock as _, ClockState, SystemClock, claimed_bound_ns};
-use crate::heartbeat::Status;
-use crate::reflector::handle::{Count, InterfaceStatus, Path, ReflectorHandle, SessionStatus};
+use crate::clock::{ClockSource as _, ClockState, SystemClock, claimed_bound_ns};
+use crate::heartbeat::HeartbeatStatus;
+use crate::reflector::handle::{Count, CounterPath, InterfaceStatus, ReflectorHandle, SessionStatus};
 use crate::reflector::residence_histogram::{BOUNDS_NS, ResidenceSnapshot};
 
 pub(crate) mod process;
@@ -27,13 +27,15 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Several reflectors are distinguished by the label `reflector`; not `instance`, which is Prometheus's own.
 pub fn text(
     reflectors: &[ReflectorHandle],
-    heartbeats: Vec<Status>,
+    heartbeats: Vec<HeartbeatStatus>,
     session_series: usize,
 ) -> Result<String, fmt::Error> {
     let is_one = reflectors.len() == 1;
-    let part = |reflector: &ReflectorHandle| Part::of(reflector, (!is_one).then(|| reflector.name()), session_series);
+    let part = |reflector: &ReflectorHandle| {
+        ReflectorMetrics::of(reflector, (!is_one).then(|| reflector.name()), session_series)
+    };
     let parts = reflectors.iter().map(part);
-    Snapshot { parts: parts.collect(), heartbeats, clock: SystemClock.state(), process: Process::read() }.text()
+    MetricsSnapshot { parts: parts.collect(), heartbeats, clock: SystemClock.state(), process: Process::read() }.text()
 }
 
 /// Returns the sessions that get series of their own: configured ones first, then the busiest.
@@ -50,17 +52,17 @@ fn shown(sessions: Vec<SessionStatus>, most: usize) -> Vec<SessionStatus> {
 
 /// The state of one reflector at one moment.
 #[derive(Debug, Default)]
-struct Part {
+struct ReflectorMetrics {
     /// Its name, where there are several.
     reflector: Option<String>,
     interfaces: Vec<InterfaceStatus>,
     counts: Vec<Count>,
-    residences: Vec<(String, Path, ResidenceSnapshot)>,
+    residences: Vec<(String, CounterPath, ResidenceSnapshot)>,
     sessions: [(&'static str, usize); 3],
     shown: Vec<SessionStatus>,
 }
 
-impl Part {
+impl ReflectorMetrics {
     fn of(handle: &ReflectorHandle, reflector: Option<String>, session_series: usize) -> Self {
         let sessions = handle.sessions();
         let seen = |is_kernel_owned| {
@@ -81,7 +83,7 @@ impl Part {
     }
 
     /// These labels and, where it takes that to tell the reflectors apart, this one's name.
-    fn labels(&self, mut labels: Labels) -> Labels {
+    fn labels(&self, mut labels: CounterLabels) -> CounterLabels {
         labels.extend(self.reflector.iter().map(|name| ("reflector", name.clone())));
         labels
     }
@@ -89,14 +91,14 @@ impl Part {
 
 /// The state at one moment.
 #[derive(Debug)]
-struct Snapshot {
-    parts: Vec<Part>,
-    heartbeats: Vec<Status>,
+struct MetricsSnapshot {
+    parts: Vec<ReflectorMetrics>,
+    heartbeats: Vec<HeartbeatStatus>,
     clock: ClockState,
     process: Process,
 }
 
-impl Snapshot {
+impl MetricsSnapshot {
     fn text(self) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("teaparty");
         registry.register_collector(Box::new(self));
@@ -106,12 +108,15 @@ impl Snapshot {
     }
 
     /// Something of all reflectors, each with the one that it is of.
-    fn all<'a, T: 'a>(&'a self, of: impl Fn(&'a Part) -> &'a [T]) -> impl Iterator<Item = (&'a Part, &'a T)> {
+    fn all<'a, T: 'a>(
+        &'a self,
+        of: impl Fn(&'a ReflectorMetrics) -> &'a [T],
+    ) -> impl Iterator<Item = (&'a ReflectorMetrics, &'a T)> {
         self.parts.iter().flat_map(move |part| of(part).iter().map(move |one| (part, one)))
     }
 
     fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let mut counter = |name, help, values: Vec<(Labels, u64)>| {
+        let mut counter = |name, help, values: Vec<(CounterLabels, u64)>| {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             values
                 .iter()
@@ -157,7 +162,7 @@ impl Snapshot {
     }
 
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let mut gauge = |name, help, values: Vec<(Labels, f64)>| {
+        let mut gauge = |name, help, values: Vec<(CounterLabels, f64)>| {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             values.iter().try_for_each(|(labels, value)| ConstGauge::new(*value).encode(family.encode_family(labels)?))
         };
@@ -215,7 +220,7 @@ pub(crate) fn host(encoder: &mut DescriptorEncoder<'_>, process: &Process, clock
     Ok(())
 }
 
-impl Collector for Snapshot {
+impl Collector for MetricsSnapshot {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         self.counters(&mut encoder)?;
         self.residence(&mut encoder)?;
@@ -224,9 +229,9 @@ impl Collector for Snapshot {
     }
 }
 
-type Labels = Vec<(&'static str, String)>;
+type CounterLabels = Vec<(&'static str, String)>;
 
-fn labels(count: &Count) -> Labels {
+fn labels(count: &Count) -> CounterLabels {
     vec![
         ("interface", count.interface.clone()),
         ("path", count.path.label().into()),
@@ -235,11 +240,11 @@ fn labels(count: &Count) -> Labels {
     ]
 }
 
-fn target(status: &Status) -> Labels {
+fn target(status: &HeartbeatStatus) -> CounterLabels {
     vec![("target", status.target.to_string())]
 }
 
-fn session_labels(session: &SessionStatus) -> Labels {
+fn session_labels(session: &SessionStatus) -> CounterLabels {
     let id = &session.id;
     vec![
         ("interface", session.interface.clone().unwrap_or_default()),

@@ -25,27 +25,27 @@ fn session(source: u8, received: u64, is_provisioned: bool) -> SessionStatus {
     }
 }
 
-fn snapshot() -> Snapshot {
+fn snapshot() -> MetricsSnapshot {
     let mut residences = ResidenceSnapshot { sum_ns: 5_000_000_000, ..ResidenceSnapshot::default() };
     (residences.buckets[0], residences.buckets[14]) = (3, 1);
-    let part = Part {
+    let part = ReflectorMetrics {
         interfaces: Vec::new(),
         counts: vec![Count {
             interface: "eth\"0\\".into(),
-            path: Path::Xdp,
+            path: CounterPath::Xdp,
             verdict: "reflect",
             reason: "reflected",
             help: "",
             packets: 7,
         }],
-        residences: vec![("eth0".into(), Path::Ring, residences)],
+        residences: vec![("eth0".into(), CounterPath::Ring, residences)],
         sessions: [("kernel", 2), ("controller", 0), ("none", 1)],
         shown: vec![session(9, 5, false)],
-        ..Part::default()
+        ..ReflectorMetrics::default()
     };
-    Snapshot {
+    MetricsSnapshot {
         parts: vec![part],
-        heartbeats: vec![Status {
+        heartbeats: vec![HeartbeatStatus {
             target: "192.0.2.9:862".parse().unwrap(),
             interval: Duration::from_secs(5),
             sent: 2,
@@ -81,7 +81,11 @@ fn counters_are_described_by_the_name_of_their_samples() {
 #[test]
 fn several_reflectors_are_told_apart_by_a_label() {
     let mut snapshot = snapshot();
-    let second = Part { reflector: Some("edge".into()), sessions: [("kernel", 3); 3], ..Part::default() };
+    let second = ReflectorMetrics {
+        reflector: Some("edge".into()),
+        sessions: [("kernel", 3); 3],
+        ..ReflectorMetrics::default()
+    };
     snapshot.parts[0].reflector = Some("core".into());
     snapshot.parts.push(second);
     let text = snapshot.text().unwrap();

@@ -10,7 +10,7 @@ use super::received::msg_len;
 
 mod send;
 
-pub use super::received::{Received, Report, Stamp, StampSource};
+pub use super::received::{ErrorQueueReport, HostTimestamp, Received, StampSource};
 pub use send::{Outgoing, SendBatch};
 
 /// Most datagrams that one system call moves.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use libc::c_int;
 use teaparty_common::wire::TrafficClass;
 
-use super::received::{ExtendedError, Received, Stamp, StampSource, msg_len};
+use super::received::{ExtendedError, HostTimestamp, Received, StampSource, msg_len};
 
 /// Whole control messages, one after the other, ready for `msg_control`.
 #[derive(Clone, Debug, Default)]
@@ -165,9 +165,9 @@ fn extended_error(data: &[u8]) -> Option<ExtendedError> {
 }
 
 /// `struct scm_timestamping64`: three pairs of 64-bit seconds and nanoseconds; software, unused, raw hardware.
-fn stamps(data: &[u8]) -> (Option<Stamp>, Option<u64>) {
+fn stamps(data: &[u8]) -> (Option<HostTimestamp>, Option<u64>) {
     const PAIR: usize = 16;
-    let software = moment(data).map(|nanos| Stamp { nanos, source: StampSource::Kernel });
+    let software = moment(data).map(|nanos| HostTimestamp { nanos, source: StampSource::Kernel });
     (software, data.get(2 * PAIR..).and_then(moment))
 }
 
@@ -244,7 +244,7 @@ mod tests {
         data[8] = 9;
         let word = |first: u8| u64::from_ne_bytes([first, 0, 0, 0, 0, 0, 0, 0]);
         let nanos = word(7) * 1_000_000_000 + word(9);
-        assert_eq!(stamps(&data), (Some(Stamp { nanos, source: StampSource::Kernel }), None));
+        assert_eq!(stamps(&data), (Some(HostTimestamp { nanos, source: StampSource::Kernel }), None));
         assert_eq!(stamps(&[0; 48]), (None, None));
         // The network card's clock comes third.
         let card = [vec![0; 32], data[..16].to_vec()].concat();

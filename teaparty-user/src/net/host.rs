@@ -12,14 +12,14 @@ use super::netlink::{attribute, netlink};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
     /// In the order of their numbers.
-    pub links: Vec<Link>,
+    pub links: Vec<NetworkDevice>,
     /// In the order in which the kernel lists them.
     pub addresses: Vec<HostAddress>,
 }
 
 /// A network device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Link {
+pub struct NetworkDevice {
     /// Its number.
     pub index: u32,
     /// Its name.
@@ -64,7 +64,7 @@ impl Host {
     }
 
     /// The device with this number.
-    pub fn link(&self, index: u32) -> Option<&Link> {
+    pub fn link(&self, index: u32) -> Option<&NetworkDevice> {
         self.links.iter().find(|link| link.index == index)
     }
 
@@ -74,9 +74,9 @@ impl Host {
     }
 
     /// The VLANs of the device with this number: the tags of their frames, and the devices that are up. Up to two tags.
-    pub fn vlans_of(&self, index: u32) -> Vec<(Tags, &Link)> {
-        let is_up = |link: &&Link| link.is_up && link.lower != 0;
-        let tag = |link: &Link| link.vlan.map(|(protocol, id)| octets_of(protocol, id));
+    pub fn vlans_of(&self, index: u32) -> Vec<(Tags, &NetworkDevice)> {
+        let is_up = |link: &&NetworkDevice| link.is_up && link.lower != 0;
+        let tag = |link: &NetworkDevice| link.vlan.map(|(protocol, id)| octets_of(protocol, id));
         let mut found = Vec::new();
         for link in self.links.iter().filter(is_up) {
             let Some(inner) = tag(link) else { continue };
@@ -162,32 +162,32 @@ fn dump_once(kind: u16, body: usize) -> io::Result<Vec<u8>> {
 }
 
 /// A netlink message.
-struct Message<'a> {
+struct NetlinkMessage<'a> {
     kind: u16,
     flags: u16,
     body: &'a [u8],
 }
 
-fn messages(mut octets: &[u8]) -> impl Iterator<Item = Message<'_>> {
+fn messages(mut octets: &[u8]) -> impl Iterator<Item = NetlinkMessage<'_>> {
     std::iter::from_fn(move || {
         let head: &[u8; HEAD] = octets.first_chunk()?;
         let [a, b, c, d, e, f, g, h, ..] = *head;
         let len = u32::from_ne_bytes([a, b, c, d]) as usize;
         let body = octets.get(HEAD..len)?;
         octets = octets.get(len.next_multiple_of(4)..).unwrap_or(&[]);
-        Some(Message { kind: u16::from_ne_bytes([e, f]), flags: u16::from_ne_bytes([g, h]), body })
+        Some(NetlinkMessage { kind: u16::from_ne_bytes([e, f]), flags: u16::from_ne_bytes([g, h]), body })
     })
 }
 
 /// Reads RTM_NEWLINK messages.
-fn links(list: &[u8]) -> Vec<Link> {
+fn links(list: &[u8]) -> Vec<NetworkDevice> {
     messages(list)
         .filter(|message| message.kind == libc::RTM_NEWLINK)
         .filter_map(|message| link(message.body))
         .collect()
 }
 
-fn link(body: &[u8]) -> Option<Link> {
+fn link(body: &[u8]) -> Option<NetworkDevice> {
     let head: &[u8; IFINFO_HEAD] = body.first_chunk()?;
     let attributes = &body[IFINFO_HEAD..];
     let flags = u32::from_ne_bytes([head[8], head[9], head[10], head[11]]);
@@ -201,7 +201,7 @@ fn link(body: &[u8]) -> Option<Link> {
     let protocol = attribute(data, IFLA_VLAN_PROTOCOL).and_then(|octets| octets.first_chunk().copied());
     // Kernels before 3.10 knew 802.1Q alone.
     let protocol = protocol.map_or(libc::ETH_P_8021Q as u16, u16::from_be_bytes);
-    Some(Link {
+    Some(NetworkDevice {
         index: u32::from_ne_bytes([head[4], head[5], head[6], head[7]]),
         name: attribute(attributes, libc::IFLA_IFNAME).map(text).unwrap_or_default(),
         // Others are no Ethernet addresses: of tunnels, of InfiniBand.

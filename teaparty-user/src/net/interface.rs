@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use libc::c_int;
 
 use super::ethtool;
-use super::host::{Host, Link};
+use super::host::{Host, NetworkDevice};
 use super::netlink::{attribute, netlink};
 
 /// An interface as it was when somebody looked.
@@ -71,8 +71,8 @@ impl Interface {
     }
 
     /// The device as an interface.
-    pub fn of(host: &Host, link: &Link) -> Self {
-        let Link { ref name, index, mac, mtu, link_type, is_loopback, is_up, .. } = *link;
+    pub fn of(host: &Host, link: &NetworkDevice) -> Self {
+        let NetworkDevice { ref name, index, mac, mtu, link_type, is_loopback, is_up, .. } = *link;
         let mut broadcasts: Vec<Ipv4Addr> = host.addresses_of(index).filter_map(|address| address.broadcast).collect();
         broadcasts.sort_unstable();
         broadcasts.dedup();
@@ -107,7 +107,7 @@ impl Interface {
 pub fn all_up() -> Result<Vec<String>, InterfaceError> {
     let host = Host::read().map_err(|source| InterfaceError::Unreadable { name: "any".into(), source })?;
     let is_of_more = |ip: &IpAddr| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    let has_ip = |link: &&Link| host.addresses_of(link.index).any(|address| is_of_more(&address.ip));
+    let has_ip = |link: &&NetworkDevice| host.addresses_of(link.index).any(|address| is_of_more(&address.ip));
     Ok(host.links.iter().filter(|link| link.is_up).filter(has_ip).map(|link| link.name.clone()).collect())
 }
 

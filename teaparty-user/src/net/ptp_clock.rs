@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use libc::c_int;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{ClockSource, SystemClock};
 
 /// Why a card's clock can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 /// The settings of a card's timestamping (`struct hwtstamp_config`).
-type Settings = libc::hwtstamp_config;
+type HwtstampConfig = libc::hwtstamp_config;
 
 /// The abilities of a card (`struct ethtool_ts_info`).
 #[repr(C)]
@@ -77,7 +77,7 @@ pub struct HardwareClock {
     clock: File,
     bridge: ClockMap,
     /// To be restored; `None` where nothing was changed.
-    before: Option<Settings>,
+    before: Option<HwtstampConfig>,
 }
 
 impl HardwareClock {
@@ -142,14 +142,14 @@ impl Drop for HardwareClock {
 }
 
 /// Switches stamps of all packets on; returns the settings before, if they were others.
-fn switch_on(device: &str) -> io::Result<Option<Settings>> {
+fn switch_on(device: &str) -> io::Result<Option<HwtstampConfig>> {
     const ON: (c_int, c_int) = (libc::HWTSTAMP_TX_ON as c_int, libc::HWTSTAMP_FILTER_ALL as c_int);
-    let mut before = Settings { flags: 0, tx_type: 0, rx_filter: 0 };
+    let mut before = HwtstampConfig { flags: 0, tx_type: 0, rx_filter: 0 };
     request(device, libc::SIOCGHWTSTAMP, &mut before)?;
     if (before.tx_type, before.rx_filter) == ON {
         return Ok(None);
     }
-    let mut wanted = Settings { flags: 0, tx_type: ON.0, rx_filter: ON.1 };
+    let mut wanted = HwtstampConfig { flags: 0, tx_type: ON.0, rx_filter: ON.1 };
     request(device, libc::SIOCSHWTSTAMP, &mut wanted)?;
     Ok(Some(before))
 }

@@ -6,7 +6,7 @@ use teaparty_common::wire::TrafficClass;
 
 /// A moment that the kernel or this process took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct HostTimestamp {
     /// Nanoseconds since 1970 on CLOCK_REALTIME (UTC).
     pub nanos: u64,
     /// Its source.
@@ -44,7 +44,7 @@ pub struct Received<'a> {
     pub traffic_class: Option<TrafficClass>,
     /// Arrival. May be missing for the first datagrams after the host's first socket asked for timestamps: the
     /// kernel switches them on in the background. Take the time yourself then, and say so ([`StampSource::User`]).
-    pub stamp: Option<Stamp>,
+    pub stamp: Option<HostTimestamp>,
     /// Arrival by the network card's own clock, in its nanoseconds; see [`super::ptp_clock`].
     pub hardware_ns: Option<u64>,
     /// Datagrams that this socket lost so far because its receive queue was full; modulo 2^32.
@@ -64,13 +64,13 @@ pub struct Received<'a> {
 
 /// A report of the error queue about a datagram sent earlier.
 #[derive(Clone, Copy, Debug)]
-pub enum Report<'a> {
+pub enum ErrorQueueReport<'a> {
     /// It left, at this moment; `id` is what [`Outgoing::stamp_id`](super::batch::Outgoing::stamp_id) said.
     Transmitted {
         /// The datagram's [`Outgoing::stamp_id`](super::batch::Outgoing::stamp_id).
         id: u32,
         /// The time.
-        stamp: Stamp,
+        stamp: HostTimestamp,
     },
     /// It left the network card, at this moment of the card's own clock.
     HardwareTransmitted {
@@ -133,19 +133,19 @@ impl<'a> Received<'a> {
     }
 
     /// Returns the report of an entry of the error queue; `None` for ordinary datagrams and for other kinds.
-    pub fn report(&self) -> Option<Report<'a>> {
+    pub fn report(&self) -> Option<ErrorQueueReport<'a>> {
         let error = self.error?;
         match error.origin {
             libc::SO_EE_ORIGIN_TIMESTAMPING => {
                 // `ee_info` 0 is SCM_TSTAMP_SND: it was handed to the network card.
                 match (error.info, self.stamp, self.hardware_ns) {
-                    (0, _, Some(nanos)) => Some(Report::HardwareTransmitted { id: error.data, nanos }),
-                    (0, Some(stamp), None) => Some(Report::Transmitted { id: error.data, stamp }),
+                    (0, _, Some(nanos)) => Some(ErrorQueueReport::HardwareTransmitted { id: error.data, nanos }),
+                    (0, Some(stamp), None) => Some(ErrorQueueReport::Transmitted { id: error.data, stamp }),
                     _ => None,
                 }
             }
             libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6 | libc::SO_EE_ORIGIN_LOCAL => {
-                Some(Report::Refused { peer: self.peer, errno: error.errno as i32, payload: self.payload })
+                Some(ErrorQueueReport::Refused { peer: self.peer, errno: error.errno as i32, payload: self.payload })
             }
             _ => None,
         }

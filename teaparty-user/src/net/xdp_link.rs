@@ -20,7 +20,7 @@ pub struct BpfLink(OwnedFd);
 
 /// The kernel's state of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct BpfLinkState {
     /// The program's number.
     pub program_id: u32,
     /// Number of the interface, in its own network namespace; 0 where the interface has gone or the link was detached.
@@ -53,7 +53,7 @@ impl BpfLink {
     }
 
     /// Asks the kernel about the link.
-    pub fn info(&self) -> io::Result<State> {
+    pub fn info(&self) -> io::Result<BpfLinkState> {
         let mut info = Info::default();
         let lengths = [self.0.as_raw_fd() as u32, size_of::<Info>() as u32];
         let mut attributes = [pair(lengths), &raw mut info as u64];
@@ -62,7 +62,7 @@ impl BpfLink {
         if info.kind != BPF_LINK_TYPE_XDP {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not the link of an XDP program"));
         }
-        Ok(State { program_id: info.program_id, index: info.index })
+        Ok(BpfLinkState { program_id: info.program_id, index: info.index })
     }
 
     /// Takes the program off its interface, wherever the link is pinned. It is gone when this returns.

@@ -11,13 +11,13 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::http_client;
-use super::settings::{FileSd, HttpSd, Measure, Series, TargetTable};
-use super::target::{LABEL_OCTETS, MOST_LABELS, Profile, TargetSpec, label_problem};
-use crate::api::credentials::Access;
-use crate::config::diagnostic::{Problem, Problems};
+use super::settings::{FileSd, HistogramSettings, HttpSd, Measure, TargetTable};
+use super::target::{LABEL_OCTETS, MOST_LABELS, MeasurementProfile, TargetSpec, label_problem};
+use crate::api::credentials::Credentials;
+use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::plan::{name_of, text_of};
 use crate::config::service::ApiSettings;
-use crate::config::toml_doc::{Document, Kind, Table, keys, try_each};
+use crate::config::toml_doc::{FileKind, Table, TomlDocument, keys, try_each};
 use crate::reflector::keys::KeyLoader;
 use crate::sender::target::parse_words;
 use crate::sla::SlaConfig;
@@ -45,7 +45,7 @@ pub enum Origin {
     /// Files, each by its name or a pattern of names.
     Files(Vec<String>),
     /// A document by HTTP.
-    Http(http_client::Address),
+    Http(http_client::DocumentAddress),
 }
 
 impl std::fmt::Display for Origin {
@@ -59,7 +59,7 @@ impl std::fmt::Display for Origin {
 
 /// A source of targets.
 #[derive(Clone)]
-pub struct Source {
+pub struct TargetSource {
     /// Its location.
     pub origin: Origin,
     /// It is read so often.
@@ -67,47 +67,47 @@ pub struct Source {
     /// Labels that its targets have, unless they say otherwise.
     pub labels: BTreeMap<String, String>,
     /// The measurement of its targets.
-    pub profile: Arc<Profile>,
+    pub profile: Arc<MeasurementProfile>,
 }
 
 /// The typed options, which override the file.
 #[derive(Args, Clone, Copy, Debug, Default)]
-pub struct Typed {
+pub struct ProbeCliOverrides {
     /// Measure all targets with real-time priority (SCHED_FIFO), whatever the file says; takes root, CAP_SYS_NICE or a limit (RLIMIT_RTPRIO).
     #[arg(long)]
     pub realtime: bool,
 }
 
 /// The configuration of a probe.
-pub struct Config {
+pub struct ProbeConfig {
     /// The address of the metrics, and the access rules.
     pub api_settings: ApiSettings,
     /// Token and TLS that this names.
-    pub access: Access,
+    pub access: Credentials,
     /// The targets that the file names.
     pub targets: Vec<TargetSpec>,
     /// The sources of further ones.
-    pub sources: Vec<Source>,
+    pub sources: Vec<TargetSource>,
     /// The agreement.
     pub agreement: SlaConfig,
     /// The form of delays in metrics.
-    pub series: Series,
+    pub series: HistogramSettings,
 }
 
-impl Config {
+impl ProbeConfig {
     /// Reads a file and the keys that it names.
-    pub fn read(path: &Path, loader: &KeyLoader, typed: Typed) -> Result<Self, Problems> {
+    pub fn read(path: &Path, loader: &KeyLoader, typed: ProbeCliOverrides) -> Result<Self, Diagnostics> {
         let file = Some(name_of(path));
         let whole =
-            |what| Problems { file: file.clone(), list: vec![Problem { place: None, key: String::new(), what }] };
+            |what| Diagnostics { file: file.clone(), list: vec![Diagnostic { place: None, key: String::new(), what }] };
         let text = text_of(path).map_err(whole)?;
-        Self::of(&text, loader, typed).map_err(|list| Problems { file, list })
+        Self::of(&text, loader, typed).map_err(|list| Diagnostics { file, list })
     }
 
     /// Returns the same for a text.
-    pub fn of(text: &str, loader: &KeyLoader, typed: Typed) -> Result<Self, Vec<Problem>> {
-        let (document, table) = Document::parse(text, Kind::Probe);
-        let mut reader = Reader { document, loader, typed, profiles: Vec::new() };
+    pub fn of(text: &str, loader: &KeyLoader, typed: ProbeCliOverrides) -> Result<Self, Vec<Diagnostic>> {
+        let (document, table) = TomlDocument::parse(text, FileKind::Probe);
+        let mut reader = ProbeConfigReader { document, loader, typed, profiles: Vec::new() };
         let config = reader.config(table);
         match config {
             Some(config) if reader.document.problems.is_empty() => Ok(config),
@@ -116,18 +116,18 @@ impl Config {
     }
 }
 
-struct Reader<'a, 'l> {
-    document: Document<'a>,
+struct ProbeConfigReader<'a, 'l> {
+    document: TomlDocument<'a>,
     loader: &'l KeyLoader,
-    typed: Typed,
-    profiles: Vec<Arc<Profile>>,
+    typed: ProbeCliOverrides,
+    profiles: Vec<Arc<MeasurementProfile>>,
 }
 
-impl<'a> Reader<'a, '_> {
-    fn config(&mut self, table: Table<'a>) -> Option<Config> {
+impl<'a> ProbeConfigReader<'a, '_> {
+    fn config(&mut self, table: Table<'a>) -> Option<ProbeConfig> {
         let measured = keys::<Measure>();
         let reach_keys = keys::<ApiSettings>();
-        let mut known = [measured.clone(), reach_keys, keys::<Series>()].concat();
+        let mut known = [measured.clone(), reach_keys, keys::<HistogramSettings>()].concat();
         known.extend([TARGET, FILE_SD, HTTP_SD, SLA].map(String::from));
         self.document.unknown_keys(&table, &known, &[]);
         let api_settings: Option<ApiSettings> = self.document.settings(&table);
@@ -135,8 +135,8 @@ impl<'a> Reader<'a, '_> {
             None => Some(SlaConfig::default()),
             Some(value) => self.agreement(&value),
         };
-        let series: Option<Series> = self.document.settings(&table);
-        if let Some(Err((key, what))) = series.as_ref().map(Series::check) {
+        let series: Option<HistogramSettings> = self.document.settings(&table);
+        if let Some(Err((key, what))) = series.as_ref().map(HistogramSettings::check) {
             self.document.wrong_in(&table, key, what);
         }
         // What is wrong above all tables is reported there, once.
@@ -158,7 +158,7 @@ impl<'a> Reader<'a, '_> {
         self.claim(&table, &targets);
         let api_settings = api_settings?;
         let access = self.access(&table, &api_settings)?;
-        Some(Config { api_settings, access, targets, sources, agreement: agreement?, series: series? })
+        Some(ProbeConfig { api_settings, access, targets, sources, agreement: agreement?, series: series? })
     }
 
     fn agreement(&mut self, value: &Spanned<DeValue<'a>>) -> Option<SlaConfig> {
@@ -178,7 +178,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Reads the access rules. They are the same as for the reflector's API.
-    fn access(&mut self, table: &Table<'a>, api_settings: &ApiSettings) -> Option<Access> {
+    fn access(&mut self, table: &Table<'a>, api_settings: &ApiSettings) -> Option<Credentials> {
         match api_settings.check() {
             Ok(access) => Some(access),
             Err(error) => {
@@ -206,7 +206,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Reads how a table's targets are measured; equal profiles are shared.
-    fn profile(&mut self, above: &Table<'a>, own: &Table<'a>, measured: &[String]) -> Option<Arc<Profile>> {
+    fn profile(&mut self, above: &Table<'a>, own: &Table<'a>, measured: &[String]) -> Option<Arc<MeasurementProfile>> {
         let mut layered = Table { members: Default::default(), span: own.span.clone() };
         for (name, value) in above.members.iter().chain(&own.members) {
             if measured.iter().any(|key| *key == **name.get_ref()) {
@@ -226,7 +226,7 @@ impl<'a> Reader<'a, '_> {
         }
         let profile = try_each(
             measure,
-            |measure| Profile::new(measure.clone(), loaded.clone()),
+            |measure| MeasurementProfile::new(measure.clone(), loaded.clone()),
             |key, what| self.document.wrong_in(&layered, key, what),
         );
         let profile = profile.filter(|_| self.document.problems.len() == before)?;
@@ -303,7 +303,7 @@ impl<'a> Reader<'a, '_> {
         Some(TargetSpec { name, spec, labels: labels?, ssid: whom.ssid, profile })
     }
 
-    fn source(&mut self, above: &Table<'a>, own: &Table<'a>, key: &str, measured: &[String]) -> Option<Source> {
+    fn source(&mut self, above: &Table<'a>, own: &Table<'a>, key: &str, measured: &[String]) -> Option<TargetSource> {
         let mut known = [measured.to_vec(), if key == FILE_SD { keys::<FileSd>() } else { keys::<HttpSd>() }].concat();
         known.push(LABELS.into());
         self.document.unknown_keys(own, &known, &keys::<ApiSettings>());
@@ -316,7 +316,7 @@ impl<'a> Reader<'a, '_> {
             self.document.wrong_in(own, "refresh", "is 1s or more");
             return None;
         }
-        Some(Source { origin, refresh, labels: labels?, profile: profile? })
+        Some(TargetSource { origin, refresh, labels: labels?, profile: profile? })
     }
 
     fn files(&mut self, own: &Table<'a>) -> Option<(Origin, Option<DurationSetting>)> {
@@ -340,7 +340,7 @@ impl<'a> Reader<'a, '_> {
             self.document.wrong_in(own, "url", "which document? add `url = \"http://HOST/PATH\"`");
             return None;
         };
-        match http_client::Address::new(&url, ca_file.as_deref(), bearer_token_file) {
+        match http_client::DocumentAddress::new(&url, ca_file.as_deref(), bearer_token_file) {
             Ok(address) => Some((Origin::Http(address), refresh)),
             Err((key, what)) => {
                 self.document.wrong_in(own, key, what);

@@ -73,7 +73,7 @@ impl fmt::Display for Url {
 
 /// A document's address with what it takes to ask there.
 #[derive(Clone)]
-pub struct Address {
+pub struct DocumentAddress {
     /// Its location.
     pub url: Url,
     /// By what a server with TLS is known; none is there for one without.
@@ -82,16 +82,16 @@ pub struct Address {
     token: Option<PathBuf>,
 }
 
-impl PartialEq for Address {
+impl PartialEq for DocumentAddress {
     /// Compares locations. The roots of trust are read for each configuration, and do not make another document.
     fn eq(&self, other: &Self) -> bool {
         self.url == other.url && self.token == other.token
     }
 }
 
-impl Eq for Address {}
+impl Eq for DocumentAddress {}
 
-impl Address {
+impl DocumentAddress {
     /// Reads the certificates, and looks whether there is a token. The error has the setting and what to do.
     pub fn new(url: &str, ca: Option<&Path>, token: Option<PathBuf>) -> Result<Self, (&'static str, String)> {
         let url: Url = url.parse().map_err(|what| ("url", what))?;
@@ -111,13 +111,13 @@ impl Address {
 }
 
 /// The document's text; the error says what went wrong.
-pub async fn fetch(address: &Address, refresh: Duration) -> Result<String, String> {
+pub async fn fetch(address: &DocumentAddress, refresh: Duration) -> Result<String, String> {
     let fetched = tokio::time::timeout(FETCH_TIMEOUT, get(address, refresh)).await;
     fetched.map_err(|_| format!("no answer within {} s", FETCH_TIMEOUT.as_secs()))?
 }
 
-async fn get(address: &Address, refresh: Duration) -> Result<String, String> {
-    let Address { url, trust, token } = address;
+async fn get(address: &DocumentAddress, refresh: Duration) -> Result<String, String> {
+    let DocumentAddress { url, trust, token } = address;
     let mut request = Request::get(&url.path)
         .header(header::HOST, &url.authority)
         .header(header::ACCEPT, "application/json")

@@ -12,24 +12,24 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::registry::{SourceStatus, TargetRegistry};
-use super::sla::Report;
+use super::sla::PeriodReport;
 use super::target::label;
-use super::target_state::{Direction, IGNORED, State, Totals, Watched};
-use crate::clock::{Clock as _, SystemClock};
+use super::target_state::{Direction, IGNORED, TargetState, Totals, Watched};
+use crate::clock::{ClockSource as _, SystemClock};
 use crate::metrics::process::Process;
 use crate::metrics::{self, to_prometheus};
 use crate::sla::Grade;
 
 /// A form that metrics can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum MetricsFormat {
     /// For every Prometheus and for people.
     Text,
     /// The only one that holds native histograms.
     Protobuf,
 }
 
-impl Form {
+impl MetricsFormat {
     /// Returns the format that a client prefers; text where it states none.
     pub fn accepted(accept: &str) -> Self {
         let mut best = (Self::Text, 0.0);
@@ -71,16 +71,16 @@ impl Form {
 }
 
 /// All metrics at this moment.
-pub fn encode(registry: &Arc<TargetRegistry>, form: Form) -> Result<Vec<u8>, String> {
+pub fn encode(registry: &Arc<TargetRegistry>, form: MetricsFormat) -> Result<Vec<u8>, String> {
     let mut prometheus = Registry::with_prefix("teaparty");
     prometheus.register_collector(Box::new(TargetCollector(registry.clone())));
     match form {
-        Form::Text => {
+        MetricsFormat::Text => {
             let mut open_metrics = String::new();
             text::encode(&mut open_metrics, &prometheus).map_err(|error| error.to_string())?;
             Ok(to_prometheus(&open_metrics).into_bytes())
         }
-        Form::Protobuf => prometheus_protobuf::encode_to_vec(&prometheus).map_err(|error| error.to_string()),
+        MetricsFormat::Protobuf => prometheus_protobuf::encode_to_vec(&prometheus).map_err(|error| error.to_string()),
     }
 }
 
@@ -92,15 +92,15 @@ impl fmt::Debug for TargetCollector {
     }
 }
 
-type Labels = Vec<(String, String)>;
+type TargetLabels = Vec<(String, String)>;
 
-fn labels(watched: &Watched) -> Labels {
+fn labels(watched: &Watched) -> TargetLabels {
     let own = [(label::TARGET, watched.wanted.name.clone()), (label::SESSION, watched.ssid.to_string())];
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
     own.chain(watched.wanted.labels.clone()).collect()
 }
 
-fn with(labels: &Labels, name: &str, value: &str) -> Labels {
+fn with(labels: &TargetLabels, name: &str, value: &str) -> TargetLabels {
     let mut labels = labels.clone();
     labels.push((name.to_owned(), value.to_owned()));
     labels
@@ -108,9 +108,9 @@ fn with(labels: &Labels, name: &str, value: &str) -> Labels {
 
 /// One target at one moment.
 struct TargetSample {
-    labels: Labels,
-    state: State,
-    report: Report,
+    labels: TargetLabels,
+    state: TargetState,
+    report: PeriodReport,
 }
 
 impl Collector for TargetCollector {
@@ -229,7 +229,7 @@ fn histograms(encoder: &mut DescriptorEncoder<'_>, watched: &[Arc<Watched>]) -> 
 }
 
 fn gauges(encoder: &mut DescriptorEncoder<'_>, ones: &[TargetSample]) -> fmt::Result {
-    type Of = fn(&State) -> Option<f64>;
+    type Of = fn(&TargetState) -> Option<f64>;
     let all: [(&str, &str, Of); 8] = [
         (
             "probe_available",
@@ -286,7 +286,7 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, ones: &[TargetSample]) -> fmt::Re
 }
 
 fn service_level(encoder: &mut DescriptorEncoder<'_>, ones: &[TargetSample]) -> fmt::Result {
-    type Of = fn(&Report) -> Option<f64>;
+    type Of = fn(&PeriodReport) -> Option<f64>;
     let all: [(&str, &str, Of); 5] = [
         ("probe_sla_loss_ratio", "Loss of the last period that ended, of the first one until then.", |report| {
             report.loss
@@ -323,7 +323,7 @@ fn service_level(encoder: &mut DescriptorEncoder<'_>, ones: &[TargetSample]) -> 
     let help = "Small intervals of that period by what the target was in them.";
     let mut family = encoder.encode_descriptor("probe_sla_intervals", help, None, MetricType::Gauge)?;
     for one in ones {
-        let Report { available_intervals, unavailable_intervals, unmeasured_intervals, .. } = one.report;
+        let PeriodReport { available_intervals, unavailable_intervals, unmeasured_intervals, .. } = one.report;
         for (state, count) in [
             ("available", available_intervals),
             ("unavailable", unavailable_intervals),
@@ -332,7 +332,7 @@ fn service_level(encoder: &mut DescriptorEncoder<'_>, ones: &[TargetSample]) -> 
             ConstGauge::new(count).encode(family.encode_family(&with(&one.labels, label::STATE, state))?)?;
         }
     }
-    let count = |sla: &State| sla.sla.count;
+    let count = |sla: &TargetState| sla.sla.count;
     let mut family =
         encoder.encode_descriptor("probe_sla_periods", "Periods that ended.", None, MetricType::Counter)?;
     ones.iter().try_for_each(|one| ConstCounter::new(count(&one.state)).encode(family.encode_family(&one.labels)?))
@@ -374,14 +374,14 @@ mod tests {
                         proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.5";
         let text_form = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text";
         for (accept, form) in [
-            (prometheus, Form::Protobuf),
-            (reversed, Form::Text),
-            (text_form, Form::Text),
-            ("*/*", Form::Text),
-            ("", Form::Text),
-            ("application/json", Form::Text),
+            (prometheus, MetricsFormat::Protobuf),
+            (reversed, MetricsFormat::Text),
+            (text_form, MetricsFormat::Text),
+            ("*/*", MetricsFormat::Text),
+            ("", MetricsFormat::Text),
+            ("application/json", MetricsFormat::Text),
         ] {
-            assert_eq!(Form::accepted(accept), form, "{accept}");
+            assert_eq!(MetricsFormat::accepted(accept), form, "{accept}");
         }
     }
 }

@@ -13,16 +13,16 @@ use crate::api::error::PROBLEM;
     info(title = "Teaparty probe", description = "What a probe knows of its targets. Nothing can be changed over it."),
     paths(server::metrics, server::targets, server::sla, server::live, server::ready, get)
 )]
-struct Document;
+struct ProbeApiDocument;
 
 /// Returns the document.
 pub fn document() -> Value {
-    let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    let mut document = serde_json::to_value(ProbeApiDocument::openapi()).unwrap_or_default();
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     document["components"]["securitySchemes"] = serde_json::json!({"token": {"type": "http", "scheme": "bearer"}});
     // Without a token for loopback, with one elsewhere.
     document["security"] = serde_json::json!([{}, {"token": []}]);
-    let problem = serde_json::to_value(<crate::api::error::Problem<'_> as utoipa::PartialSchema>::schema());
+    let problem = serde_json::to_value(<crate::api::error::ProblemDetails<'_> as utoipa::PartialSchema>::schema());
     document["components"]["schemas"]["Problem"] = problem.unwrap_or_default();
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (path, item) in paths {

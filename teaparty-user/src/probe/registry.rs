@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::sla::Report;
+use super::sla::PeriodReport;
 use super::target_state::{IGNORED, Watched};
 use crate::sla::SlaConfigView;
 
@@ -144,9 +144,9 @@ struct Level {
     /// True if it is available; null while that is unknown.
     available: Option<bool>,
     /// The period that goes on.
-    current: Report,
+    current: PeriodReport,
     /// Periods that have ended, the latest first.
-    periods: Vec<Report>,
+    periods: Vec<PeriodReport>,
     /// The agreement.
     agreement: SlaConfigView,
 }

@@ -10,34 +10,34 @@ use anyhow::Context;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::config::{Config, Typed};
+use super::config::{ProbeCliOverrides, ProbeConfig};
 use super::registry::{self, TargetRegistry};
 use super::router::router;
 use super::service_discovery::{FILE_LOOK, stamp_of};
-use super::sla::Report;
+use super::sla::PeriodReport;
 use super::supervisor::Supervisor;
 use super::target_state::Watched;
-use crate::api::credentials::Access;
+use crate::api::credentials::Credentials;
 use crate::api::guard::{Guard, Writes};
-use crate::api::listen::{Listener, Place};
+use crate::api::listen::{ApiListener, ListenAddress};
 use crate::api::reload::{RELOAD_TIMEOUT, ReloadError};
 use crate::api::server;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{ClockSource, SystemClock};
 use crate::config::plan::is_standard_input;
 use crate::exit_code::Exit;
 use crate::files::limit::LimitedReader;
 use crate::reflector::keys::KeyLoader;
-use crate::stdio::{self, Reader};
+use crate::stdio::{self, StdoutReader};
 use crate::{hardening, systemd};
 
 /// The default address of the metrics.
-pub const DEFAULT: Place = Place::Tcp(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9862));
+pub const DEFAULT: ListenAddress = ListenAddress::Tcp(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9862));
 /// Periods are ended so often where no packet does it.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The format of standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum ProbeFormat {
     /// The address of the metrics; the rest is in the log.
     #[default]
     Human,
@@ -46,7 +46,13 @@ pub enum Format {
 }
 
 /// Measures until SIGINT or SIGTERM.
-pub fn run(path: &Path, config: Config, loader: KeyLoader, typed: Typed, format: Format) -> anyhow::Result<Exit> {
+pub fn run(
+    path: &Path,
+    config: ProbeConfig,
+    loader: KeyLoader,
+    typed: ProbeCliOverrides,
+    format: ProbeFormat,
+) -> anyhow::Result<Exit> {
     if let Err(error) = hardening::forbid_dumps() {
         tracing::warn!(%error, "cannot forbid core dumps, which would hold keys");
     }
@@ -60,10 +66,10 @@ pub fn run(path: &Path, config: Config, loader: KeyLoader, typed: Typed, format:
 
 async fn follow(
     path: PathBuf,
-    config: Config,
+    config: ProbeConfig,
     loader: Arc<KeyLoader>,
-    typed: Typed,
-    format: Format,
+    typed: ProbeCliOverrides,
+    format: ProbeFormat,
 ) -> anyhow::Result<Exit> {
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
@@ -71,10 +77,10 @@ async fn follow(
     let place = config.api_settings.api.clone().unwrap_or(DEFAULT);
     let registry = Arc::new(TargetRegistry::default());
     let access = config.access.clone();
-    let listener = Listener::open(&place, access.token.as_ref()).await?;
+    let listener = ApiListener::open(&place, access.token.as_ref()).await?;
     if let Some(listener) = listener {
         let listener = listener.with_tls(access.tls.clone());
-        if format == Format::Human {
+        if format == ProbeFormat::Human {
             stdio::announce(&format!("metrics     {listener}/metrics\n"));
         }
         access.warn_of_exposure(Some(&listener));
@@ -89,7 +95,7 @@ async fn follow(
     let reader = Arc::new(LimitedReader::default());
     supervisor.configure(config);
     systemd::ready("measuring");
-    let mut lines = Lines { is_wanted: format == Format::Jsonl, is_lost: false, written: HashMap::new() };
+    let mut lines = PeriodLines { is_wanted: format == ProbeFormat::Jsonl, is_lost: false, written: HashMap::new() };
     let mut look = tokio::time::interval(FILE_LOOK);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -139,7 +145,7 @@ async fn follow(
 }
 
 /// Takes over what the files of token and certificate hold now.
-fn renew(access: &Access, newer: &Access) {
+fn renew(access: &Credentials, newer: &Credentials) {
     for setting in access.renew(newer) {
         tracing::info!(setting = %setting, "what its file holds now is in force");
     }
@@ -149,11 +155,11 @@ async fn reload(
     path: &Path,
     loader: &Arc<KeyLoader>,
     reader: &Arc<LimitedReader>,
-    typed: Typed,
+    typed: ProbeCliOverrides,
     registry: &TargetRegistry,
-) -> Option<Config> {
+) -> Option<ProbeConfig> {
     let (path, loader, reader) = (path.to_owned(), loader.clone(), reader.clone());
-    let read = move || reader.run(RELOAD_TIMEOUT, move || Config::read(&path, &loader, typed));
+    let read = move || reader.run(RELOAD_TIMEOUT, move || ProbeConfig::read(&path, &loader, typed));
     let config = match tokio::task::spawn_blocking(read).await {
         Ok(Ok(Ok(config))) => Ok(config),
         Ok(Ok(Err(problems))) => Err(problems.to_string()),
@@ -176,7 +182,7 @@ async fn reload(
     }
 }
 
-fn advance(registry: &TargetRegistry, lines: &mut Lines) {
+fn advance(registry: &TargetRegistry, lines: &mut PeriodLines) {
     let now = SystemClock.realtime_ns();
     let watched = registry.watched();
     watched.iter().for_each(|watched| watched.advance(now));
@@ -184,7 +190,7 @@ fn advance(registry: &TargetRegistry, lines: &mut Lines) {
 }
 
 /// A line of JSON for each period that has ended.
-struct Lines {
+struct PeriodLines {
     is_wanted: bool,
     /// True if standard output took not all of them.
     is_lost: bool,
@@ -192,7 +198,7 @@ struct Lines {
     written: HashMap<u64, u64>,
 }
 
-impl Lines {
+impl PeriodLines {
     fn write(&mut self, all: &[Arc<Watched>]) {
         if !self.is_wanted {
             return;
@@ -231,8 +237,10 @@ impl Lines {
             return;
         }
         match stdio::print(text) {
-            Ok(Reader::Present) => return,
-            Ok(Reader::Gone) => tracing::info!("the reader of standard output has gone; no more lines are written"),
+            Ok(StdoutReader::Present) => return,
+            Ok(StdoutReader::Gone) => {
+                tracing::info!("the reader of standard output has gone; no more lines are written")
+            }
             Err(error) => {
                 tracing::error!(%error, "no more lines are written; measuring goes on");
                 self.is_lost = true;
@@ -242,7 +250,7 @@ impl Lines {
     }
 }
 
-fn line(text: &mut String, watched: &Watched, report: &Report) {
+fn line(text: &mut String, watched: &Watched, report: &PeriodReport) {
     let mut value = registry::labels(watched);
     if let (Some(members), serde_json::Value::Object(report)) = (value.as_object_mut(), json!(report)) {
         members.extend(report);

@@ -10,11 +10,11 @@ use axum::response::{IntoResponse, Response};
 
 use serde_json::Value;
 
-use super::metrics::{self, Form};
+use super::metrics::{self, MetricsFormat};
 use super::registry::{self, Levels, TargetRegistry};
 use crate::api::error::ApiError;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{ClockSource, SystemClock};
 
 /// The resources, for a client that asks for something else.
 pub(super) const RESOURCES: &str =
@@ -71,7 +71,7 @@ pub async fn sla(State(registry): State<Arc<TargetRegistry>>) -> Response {
 )]
 pub async fn metrics(State(registry): State<Arc<TargetRegistry>>, headers: HeaderMap) -> Response {
     let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    let form = Form::accepted(&accept.join(","));
+    let form = MetricsFormat::accepted(&accept.join(","));
     match tokio::task::spawn_blocking(move || metrics::encode(&registry, form)).await {
         Ok(Ok(octets)) => ([(header::CONTENT_TYPE, form.content_type())], octets).into_response(),
         Ok(Err(error)) => ApiError::internal(error).into_response(),

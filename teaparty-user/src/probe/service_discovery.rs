@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 
-use super::config::{MOST_TARGETS, Origin, Source};
+use super::config::{MOST_TARGETS, Origin, TargetSource};
 use super::http_client::{self, MAX_DOCUMENT};
 use super::target::{LABEL_OCTETS, MOST_LABELS, TargetSpec, label_problem};
 use super::yaml;
@@ -31,7 +31,7 @@ struct TargetGroup {
 }
 
 /// The result of a source.
-pub struct Found {
+pub struct DiscoveredTargets {
     /// Documents by name, with their targets or with what is wrong.
     pub documents: Vec<(String, Result<Vec<TargetSpec>, String>)>,
     /// True if there are no others any more; it may not have been possible to look for all of them.
@@ -41,7 +41,7 @@ pub struct Found {
 /// The targets of a document by its name. The error says what is wrong with it.
 ///
 /// Labels that begin with `__` are for Prometheus alone and left out, as Prometheus does.
-pub fn targets(name: &str, document: &str, source: &Source) -> Result<Vec<TargetSpec>, String> {
+pub fn targets(name: &str, document: &str, source: &TargetSource) -> Result<Vec<TargetSpec>, String> {
     let wrong =
         |error| format!("is no list of {{\"targets\": [\"HOST:PORT\"], \"labels\": {{\"NAME\": \"VALUE\"}}}}: {error}");
     let is_yaml = matches!(source.origin, Origin::Files(_)) && (name.ends_with(".yml") || name.ends_with(".yaml"));
@@ -81,7 +81,7 @@ pub fn targets(name: &str, document: &str, source: &Source) -> Result<Vec<Target
 }
 
 /// Follows a source forever; to be aborted in the end. Says something when it is new, or wrong.
-pub async fn follow(at: usize, source: Source, found: Sender<(usize, Found)>) {
+pub async fn follow(at: usize, source: TargetSource, found: Sender<(usize, DiscoveredTargets)>) {
     let mut last: Option<Texts> = None;
     let mut is_bad = false;
     loop {
@@ -96,7 +96,7 @@ pub async fn follow(at: usize, source: Source, found: Sender<(usize, Found)>) {
             is_bad = documents.iter().any(|(_, targets)| targets.is_err());
             let is_all = texts.is_all;
             last = Some(texts);
-            if found.send((at, Found { documents, is_all })).await.is_err() {
+            if found.send((at, DiscoveredTargets { documents, is_all })).await.is_err() {
                 return;
             }
         }
@@ -115,7 +115,7 @@ struct Texts {
 }
 
 /// Reads all documents; gives what shows whether files have changed, too, which is taken before they are read.
-async fn read(source: &Source) -> (Texts, Stamps) {
+async fn read(source: &TargetSource) -> (Texts, Stamps) {
     match &source.origin {
         Origin::Http(address) => {
             let document = (address.url.to_string(), http_client::fetch(address, source.refresh).await);
@@ -227,12 +227,12 @@ fn read_file(path: &Path, room: &mut usize) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::config::Config;
+    use crate::probe::config::ProbeConfig;
     use crate::reflector::keys::KeyLoader;
 
-    fn source() -> Source {
+    fn source() -> TargetSource {
         let text = "[[file-sd]]\nfile = \"x.json\"\nlabels = { site = \"north\", kind = \"core\" }\n";
-        Config::of(text, &KeyLoader::default(), Default::default()).ok().unwrap().sources.remove(0)
+        ProbeConfig::of(text, &KeyLoader::default(), Default::default()).ok().unwrap().sources.remove(0)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::units::{DurationSetting, Marking, NumberOrText};
 /// The address family taken from a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Family {
+pub enum AddressFamilySetting {
     /// The resolver's first.
     #[default]
     Any,
@@ -48,7 +48,7 @@ pub struct Measure {
     pub df: bool,
     /// Address family taken from a name: any, ipv4 or ipv6
     #[arg(long, value_name = "FAMILY")]
-    pub family: Family,
+    pub family: AddressFamilySetting,
     /// Network interface to use; it may go and come back
     #[arg(long, value_name = "NAME")]
     pub interface: Option<String>,
@@ -88,7 +88,7 @@ impl Default for Measure {
             dscp: Marking::default(),
             ttl: 255,
             df: false,
-            family: Family::default(),
+            family: AddressFamilySetting::default(),
             interface: None,
             source: None,
             port: teaparty_common::wire::DEFAULT_PORT,
@@ -179,13 +179,13 @@ impl From<Number> for f64 {
 /// The form of delays in metrics, above all tables.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Series {
+pub struct HistogramSettings {
     /// Upper ends of the classic histogram buckets of delays, in seconds, rising; a change takes a restart
     #[arg(long, value_name = "SECONDS")]
     pub buckets: Vec<Number>,
 }
 
-impl Default for Series {
+impl Default for HistogramSettings {
     fn default() -> Self {
         // 1, 2 and 5 of each power of ten, from 1 µs to 10 s: from two ports of one switch to a satellite and more.
         let powers = (-6..=0).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| format!("{digit}e{power}")));
@@ -197,7 +197,7 @@ impl Default for Series {
 /// Buckets of a histogram at most: each is a time series of each direction of each target.
 const MOST_BUCKETS: usize = 200;
 
-impl Series {
+impl HistogramSettings {
     /// Refuses buckets that can't be: the key and what to do.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let is_rising = self.buckets.is_sorted_by(|one, next| one < next);

@@ -23,7 +23,8 @@ const REMEMBERED: usize = 32;
 
 /// A period in figures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, utoipa::ToSchema)]
-pub struct Report {
+#[schema(as = Report)]
+pub struct PeriodReport {
     /// Its begin, in nanoseconds since 1970.
     pub start_ns: u64,
     /// Its end, or where it has come to.
@@ -88,7 +89,7 @@ pub struct Sla {
     is_unmeasured: bool,
     /// True if there is evidence for [`Self::is_available`] now.
     has_evidence: bool,
-    finished: VecDeque<Report>,
+    finished: VecDeque<PeriodReport>,
     /// Periods that were finished so far.
     pub count: u64,
 }
@@ -204,7 +205,7 @@ impl Sla {
     }
 
     /// The period that is going on.
-    pub fn current(&self, agreement: &SlaConfig, now_ns: u64) -> Report {
+    pub fn current(&self, agreement: &SlaConfig, now_ns: u64) -> PeriodReport {
         let Period { start_ns, received, lost, available, unavailable, .. } = self.period;
         let unmeasured = self.period.unmeasured + u64::from(self.is_unmeasured);
         let ratio = |part: u64, rest: u64| (part + rest > 0).then(|| part as f64 / (part + rest) as f64);
@@ -217,7 +218,7 @@ impl Sla {
         let round_trip_grade = Grade::of(round_trip_ns, good, acceptable);
         let [good, acceptable] = [agreement.good_jitter, agreement.acceptable_jitter].map(nanos);
         let jitter_grade = Grade::of(jitter_ns, good, acceptable);
-        Report {
+        PeriodReport {
             start_ns,
             end_ns: now_ns,
             is_whole: false,
@@ -242,7 +243,7 @@ impl Sla {
     }
 
     /// Finished periods, the oldest first.
-    pub fn finished(&self) -> impl DoubleEndedIterator<Item = &Report> + ExactSizeIterator {
+    pub fn finished(&self) -> impl DoubleEndedIterator<Item = &PeriodReport> + ExactSizeIterator {
         self.finished.iter()
     }
 }

@@ -12,13 +12,13 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
-use super::config::{Config, MOST_TARGETS, Source};
+use super::config::{MOST_TARGETS, ProbeConfig, TargetSource};
 use super::registry::{SourceStatus, TargetRegistry};
-use super::service_discovery::{self, Found};
+use super::service_discovery::{self, DiscoveredTargets};
 use super::target::TargetSpec;
 use super::target_state::Watched;
-use super::worker::Group;
-use crate::clock::{Clock, SystemClock};
+use super::worker::ProbeWorker;
+use crate::clock::{ClockSource, SystemClock};
 use crate::sla::SlaConfig;
 
 /// Names that are looked up at a time: each takes a thread while the name server is silent.
@@ -34,20 +34,20 @@ pub struct Resolved {
     result: Result<SocketAddr, String>,
 }
 
-struct Entry {
+struct TargetEntry {
     watched: Arc<Watched>,
     resolver: JoinHandle<()>,
     /// The destination of its packets, once it is measured.
     address: Option<SocketAddr>,
 }
 
-impl Drop for Entry {
+impl Drop for TargetEntry {
     fn drop(&mut self) {
         self.resolver.abort();
     }
 }
 
-type Identity = (String, BTreeMap<String, String>);
+type TargetIdentity = (String, BTreeMap<String, String>);
 
 /// The state of a probe.
 pub struct Supervisor {
@@ -56,29 +56,29 @@ pub struct Supervisor {
     /// Upper ends of the buckets of all histograms, as they were at the start.
     buckets: Option<Vec<f64>>,
     of_file: Vec<TargetSpec>,
-    sources: Vec<(Source, JoinHandle<()>)>,
+    sources: Vec<(TargetSource, JoinHandle<()>)>,
     /// Increases with each set of sources: what an earlier one still says is not heard.
     generation: usize,
     /// By source, what each of its documents had when it was last good.
     found: Vec<BTreeMap<String, Vec<TargetSpec>>>,
-    entries: HashMap<Identity, Entry>,
-    groups: Vec<Group>,
+    entries: HashMap<TargetIdentity, TargetEntry>,
+    groups: Vec<ProbeWorker>,
     next_id: u64,
     lookups: Arc<Semaphore>,
-    messages: Sender<Message>,
+    messages: Sender<SupervisorMessage>,
 }
 
 /// A message from a supervisor's helpers.
-pub enum Message {
+pub enum SupervisorMessage {
     /// A source has said something.
-    Found(usize, (usize, Found)),
+    Found(usize, (usize, DiscoveredTargets)),
     /// A name was looked up, or could not be.
     Resolved(Resolved),
 }
 
 impl Supervisor {
     /// Nothing is wanted yet. What comes through the receiver is to be given to [`Self::handle`].
-    pub fn new(registry: Arc<TargetRegistry>) -> (Self, Receiver<Message>) {
+    pub fn new(registry: Arc<TargetRegistry>) -> (Self, Receiver<SupervisorMessage>) {
         let (messages, receiver) = channel(BACKLOG);
         let supervisor = Self {
             registry,
@@ -98,7 +98,7 @@ impl Supervisor {
     }
 
     /// Takes a configuration over: what stays as it was goes on undisturbed.
-    pub fn configure(&mut self, config: Config) {
+    pub fn configure(&mut self, config: ProbeConfig) {
         if *self.agreement != config.agreement {
             self.agreement = Arc::new(config.agreement);
             for entry in self.entries.values() {
@@ -113,7 +113,7 @@ impl Supervisor {
     }
 
     /// Sources that are the same keep what they have found.
-    fn set_sources(&mut self, sources: Vec<Source>) {
+    fn set_sources(&mut self, sources: Vec<TargetSource>) {
         self.generation += 1;
         let mut former: Vec<_> = self.sources.drain(..).zip(self.found.drain(..)).collect();
         let statuses = self.registry.sources();
@@ -142,13 +142,13 @@ impl Supervisor {
         self.registry.with_sources(|sources| *sources = status);
     }
 
-    fn follow(&self, at: usize, source: Source, generation: usize) -> JoinHandle<()> {
+    fn follow(&self, at: usize, source: TargetSource, generation: usize) -> JoinHandle<()> {
         let messages = self.messages.clone();
         tokio::spawn(async move {
             let (sender, mut receiver) = channel(1);
             let forward = async {
                 while let Some(found) = receiver.recv().await {
-                    if messages.send(Message::Found(generation, found)).await.is_err() {
+                    if messages.send(SupervisorMessage::Found(generation, found)).await.is_err() {
                         return;
                     }
                 }
@@ -158,15 +158,15 @@ impl Supervisor {
     }
 
     /// Acts upon a message.
-    pub fn handle(&mut self, message: Message) {
+    pub fn handle(&mut self, message: SupervisorMessage) {
         match message {
-            Message::Found(generation, found) if generation == self.generation => self.take_found(found),
-            Message::Found(..) => {}
-            Message::Resolved(resolved) => self.take_resolved(resolved),
+            SupervisorMessage::Found(generation, found) if generation == self.generation => self.take_found(found),
+            SupervisorMessage::Found(..) => {}
+            SupervisorMessage::Resolved(resolved) => self.take_resolved(resolved),
         }
     }
 
-    fn take_found(&mut self, (at, Found { documents, is_all }): (usize, Found)) {
+    fn take_found(&mut self, (at, DiscoveredTargets { documents, is_all }): (usize, DiscoveredTargets)) {
         let Some(kept) = self.found.get_mut(at) else { return };
         if is_all {
             kept.retain(|name, _| documents.iter().any(|(there, _)| there == name));
@@ -185,8 +185,8 @@ impl Supervisor {
 
     /// Makes the measured targets equal to the wanted ones.
     fn apply(&mut self) {
-        let mut order: Vec<Identity> = Vec::new();
-        let mut wanted: HashMap<Identity, TargetSpec> = HashMap::new();
+        let mut order: Vec<TargetIdentity> = Vec::new();
+        let mut wanted: HashMap<TargetIdentity, TargetSpec> = HashMap::new();
         let mut nameless = HashSet::new();
         let mut left_out = 0;
         for one in self.of_file.iter().chain(self.found.iter().flat_map(BTreeMap::values).flatten()) {
@@ -206,15 +206,15 @@ impl Supervisor {
             );
         }
         let claimed: HashSet<u16> = wanted.values().filter_map(|wanted| wanted.ssid).collect();
-        let goes = |identity: &Identity, entry: &Entry| {
+        let goes = |identity: &TargetIdentity, entry: &TargetEntry| {
             let watched = &entry.watched;
             let is_in_the_way = watched.wanted.ssid.is_none() && claimed.contains(&watched.ssid);
             is_in_the_way || !wanted.get(identity).is_some_and(|wanted| wanted.is_same(&watched.wanted))
         };
-        let gone: Vec<Identity> =
+        let gone: Vec<TargetIdentity> =
             self.entries.iter().filter(|(identity, entry)| goes(identity, entry)).map(|(id, _)| id.clone()).collect();
         // Those that are measured in another way from now on keep what they have counted.
-        let mut former: HashMap<Identity, Arc<Watched>> = HashMap::new();
+        let mut former: HashMap<TargetIdentity, Arc<Watched>> = HashMap::new();
         for identity in gone {
             if let Some(entry) = self.entries.remove(&identity) {
                 self.leave_group(&entry.watched, entry.address);
@@ -244,7 +244,7 @@ impl Supervisor {
     }
 
     /// Begins to measure a target; `former` is what it was while it was measured in another way.
-    fn entry(&mut self, wanted: TargetSpec, ssid: u16, former: Option<Arc<Watched>>) -> Entry {
+    fn entry(&mut self, wanted: TargetSpec, ssid: u16, former: Option<Arc<Watched>>) -> TargetEntry {
         self.next_id += 1;
         let buckets = self.buckets.as_deref().unwrap_or(&[]);
         let watched = match former {
@@ -256,7 +256,7 @@ impl Supervisor {
         };
         let watched = Arc::new(watched);
         let resolver = tokio::spawn(resolve(watched.clone(), self.lookups.clone(), self.messages.clone()));
-        Entry { watched, resolver, address: None }
+        TargetEntry { watched, resolver, address: None }
     }
 
     fn take_resolved(&mut self, Resolved { id, result }: Resolved) {
@@ -284,7 +284,7 @@ impl Supervisor {
         }
     }
 
-    fn group(&mut self, watched: &Watched, is_v6: bool) -> Option<&mut Group> {
+    fn group(&mut self, watched: &Watched, is_v6: bool) -> Option<&mut ProbeWorker> {
         self.groups.iter_mut().find(|group| group.is_v6 == is_v6 && group.profile.is_same(&watched.wanted.profile))
     }
 
@@ -297,7 +297,7 @@ impl Supervisor {
 
     fn join_group(&mut self, watched: Arc<Watched>, address: SocketAddr) {
         if self.group(&watched, address.is_ipv6()).is_none() {
-            match Group::start(watched.wanted.profile.clone(), address.is_ipv6()) {
+            match ProbeWorker::start(watched.wanted.profile.clone(), address.is_ipv6()) {
                 Ok(group) => self.groups.push(group),
                 Err(error) => {
                     let problem = crate::exit_code::causes(error.as_ref());
@@ -320,8 +320,8 @@ impl Supervisor {
     fn end_groups(&mut self, is_all: bool) {
         let (ending, staying) = self.groups.drain(..).partition(|group| is_all || group.count == 0);
         self.groups = staying;
-        let ending: Vec<Group> = ending;
-        ending.into_iter().for_each(Group::end);
+        let ending: Vec<ProbeWorker> = ending;
+        ending.into_iter().for_each(ProbeWorker::end);
     }
 
     /// Ends all measuring.
@@ -334,7 +334,7 @@ impl Supervisor {
 
 /// An SSID that nobody has; there are fewer targets than SSIDs. Begins with one that is the same in each run, so that a restart
 /// of the probe makes no new series.
-fn free_ssid(taken: &mut HashSet<u16>, identity: &Identity) -> u16 {
+fn free_ssid(taken: &mut HashSet<u16>, identity: &TargetIdentity) -> u16 {
     let mut hasher = DefaultHasher::new();
     identity.hash(&mut hasher);
     let mut ssid = hasher.finish() as u16;
@@ -345,7 +345,7 @@ fn free_ssid(taken: &mut HashSet<u16>, identity: &Identity) -> u16 {
 }
 
 /// Looks a target's name up forever. An address that the name still has stays, whatever the order of the answer.
-async fn resolve(watched: Arc<Watched>, lookups: Arc<Semaphore>, messages: Sender<Message>) {
+async fn resolve(watched: Arc<Watched>, lookups: Arc<Semaphore>, messages: Sender<SupervisorMessage>) {
     let mut current: Option<SocketAddr> = None;
     let mut pause = FIRST_PAUSE;
     let interval = watched.wanted.profile.measure.resolve_interval.0;
@@ -366,7 +366,7 @@ async fn resolve(watched: Arc<Watched>, lookups: Arc<Semaphore>, messages: Sende
         if let Ok(address) = result {
             current = Some(address);
         }
-        if is_news && messages.send(Message::Resolved(Resolved { id: watched.id, result })).await.is_err() {
+        if is_news && messages.send(SupervisorMessage::Resolved(Resolved { id: watched.id, result })).await.is_err() {
             return;
         }
         if is_found {

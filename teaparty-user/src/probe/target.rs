@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use teaparty_common::wire::{Ecn, Mode, TrafficClass};
 
-use super::settings::{Family, Measure};
-use crate::crypto::Key;
+use super::settings::{AddressFamilySetting, Measure};
+use crate::crypto::HmacKey;
 use crate::net::socket::Fragmentation;
-use crate::sender::config::Config;
-use crate::sender::schedule::{Pattern, Plan};
+use crate::sender::config::SenderConfig;
+use crate::sender::schedule::{Pattern, SchedulePlan};
 use crate::sender::target::{self, Spec, Target};
 use crate::sender::tlvs::chain::{Chain, pad, place_hmac};
 
@@ -42,16 +42,16 @@ pub const LABEL_OCTETS: usize = 256;
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// A checked measurement. Targets with the same one are measured through the same sockets.
-pub struct Profile {
+pub struct MeasurementProfile {
     /// As it was set.
     pub measure: Measure,
-    key: Option<Key>,
-    tlv_key: Option<Key>,
+    key: Option<HmacKey>,
+    tlv_key: Option<HmacKey>,
 }
 
-impl Profile {
+impl MeasurementProfile {
     /// Checks settings and takes the keys that they name. The error has the key of the file and what to do.
-    pub fn new(measure: Measure, keys: [Option<Key>; 2]) -> Result<Self, (&'static str, String)> {
+    pub fn new(measure: Measure, keys: [Option<HmacKey>; 2]) -> Result<Self, (&'static str, String)> {
         let [key, tlv_key] = keys;
         let profile = Self { measure, key, tlv_key };
         let Measure { interval, timeout, resolve_interval, .. } = &profile.measure;
@@ -70,8 +70,9 @@ impl Profile {
         if profile.measure.port == 0 {
             return Err(("port", "ports are 1 to 65535".into()));
         }
-        if let (Some(source), Family::Ipv4 | Family::Ipv6) = (profile.measure.source, profile.measure.family)
-            && source.is_ipv6() != (profile.measure.family == Family::Ipv6)
+        if let (Some(source), AddressFamilySetting::Ipv4 | AddressFamilySetting::Ipv6) =
+            (profile.measure.source, profile.measure.family)
+            && source.is_ipv6() != (profile.measure.family == AddressFamilySetting::Ipv6)
         {
             return Err(("source", format!("{source} is not of the family that `family` names")));
         }
@@ -80,7 +81,7 @@ impl Profile {
 
     /// Returns true if targets of both can be measured together.
     pub fn is_same(&self, other: &Self) -> bool {
-        let same = |one: &Option<Key>, other: &Option<Key>| match (one, other) {
+        let same = |one: &Option<HmacKey>, other: &Option<HmacKey>| match (one, other) {
             (Some(one), Some(other)) => one.is_same(other),
             (None, None) => true,
             _ => false,
@@ -89,18 +90,18 @@ impl Profile {
     }
 
     /// Returns the address family to take from names.
-    pub fn family(&self) -> target::Family {
+    pub fn family(&self) -> target::AddressFamily {
         match (self.measure.family, self.measure.source) {
-            (Family::Ipv4, _) => target::Family::V4,
-            (Family::Ipv6, _) => target::Family::V6,
-            (Family::Any, Some(source)) if source.is_ipv6() => target::Family::V6,
-            (Family::Any, Some(_)) => target::Family::V4,
-            (Family::Any, None) => target::Family::Any,
+            (AddressFamilySetting::Ipv4, _) => target::AddressFamily::V4,
+            (AddressFamilySetting::Ipv6, _) => target::AddressFamily::V6,
+            (AddressFamilySetting::Any, Some(source)) if source.is_ipv6() => target::AddressFamily::V6,
+            (AddressFamilySetting::Any, Some(_)) => target::AddressFamily::V4,
+            (AddressFamilySetting::Any, None) => target::AddressFamily::Any,
         }
     }
 
     /// Returns the sender's configuration.
-    pub fn config(&self, targets: Vec<Target>) -> anyhow::Result<Config> {
+    pub fn config(&self, targets: Vec<Target>) -> anyhow::Result<SenderConfig> {
         let Measure { interval, timeout, poisson, .. } = self.measure;
         let mode = if self.key.is_some() { Mode::Authenticated } else { Mode::Unauthenticated };
         let mut chain = Chain::default();
@@ -110,8 +111,8 @@ impl Profile {
         }
         let pattern = if poisson { Pattern::Poisson } else { Pattern::Fixed };
         let interval_ps = u64::try_from(interval.0.as_nanos() * 1_000)?;
-        Ok(Config {
-            plan: Plan { pattern, interval_ps, count: None, duration_ns: None },
+        Ok(SenderConfig {
+            plan: SchedulePlan { pattern, interval_ps, count: None, duration_ns: None },
             timeout: timeout.0,
             source: self.measure.source,
             interface: self.measure.interface.clone(),
@@ -124,7 +125,7 @@ impl Profile {
             tlvs: chain.tlvs,
             is_stateful_reflector: self.measure.stateful_reflector,
             is_realtime: self.measure.realtime,
-            ..Config::new(targets)
+            ..SenderConfig::new(targets)
         })
     }
 }
@@ -141,7 +142,7 @@ pub struct TargetSpec {
     /// Session-Sender Identifier, where one is asked for.
     pub ssid: Option<u16>,
     /// The measurement.
-    pub profile: Arc<Profile>,
+    pub profile: Arc<MeasurementProfile>,
 }
 
 impl TargetSpec {

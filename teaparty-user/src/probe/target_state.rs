@@ -71,7 +71,7 @@ pub struct Watched {
 struct Measured {
     histograms: [Histogram; 3],
     recent: Mutex<Recent>,
-    state: Mutex<State>,
+    state: Mutex<TargetState>,
 }
 
 /// Delays of the last one to two minutes, by [`Direction`].
@@ -104,7 +104,7 @@ impl Recent {
 
 /// The state of a target.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct TargetState {
     /// The destination of its packets; `None` until its name was resolved.
     pub address: Option<SocketAddr>,
     /// True if packets are sent.
@@ -193,7 +193,7 @@ impl Watched {
         let measured = Measured {
             histograms: std::array::from_fn(|_| Histogram::new_classic_and_native(buckets.iter().copied(), native)),
             recent: Mutex::default(),
-            state: Mutex::new(State {
+            state: Mutex::new(TargetState {
                 address: None,
                 is_measured: false,
                 problem: None,
@@ -226,7 +226,7 @@ impl Watched {
     }
 
     /// Returns its state, locked: hold it briefly, packets wait.
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, TargetState> {
         self.measured.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -347,7 +347,7 @@ impl Watched {
         } else if has_sent {
             state.is_measured = true;
         }
-        let State { totals, attributed, .. } = &mut *state;
+        let TargetState { totals, attributed, .. } = &mut *state;
         // Attribution to a direction may change; a counter only rises.
         let split = |tally: &SessionCounters| {
             let of = |end: fn(&crate::sender::matcher::Split) -> Option<u64>| tally.split.as_ref().and_then(end);
@@ -384,15 +384,16 @@ impl Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::config::Config;
+    use crate::probe::config::ProbeConfig;
     use crate::reflector::keys::KeyLoader;
     use crate::sender::matcher::{Counts, Split};
     use crate::sla::Grade;
 
     fn watched() -> Watched {
-        let config = Config::of("[[target]]\naddress = \"192.0.2.1\"\n", &KeyLoader::default(), Default::default())
-            .ok()
-            .unwrap();
+        let config =
+            ProbeConfig::of("[[target]]\naddress = \"192.0.2.1\"\n", &KeyLoader::default(), Default::default())
+                .ok()
+                .unwrap();
         Watched::new(1, config.targets[0].clone(), 7, &[0.1], Arc::default(), 0)
     }
 

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::target::Profile;
+use super::target::MeasurementProfile;
 use super::target_state::Watched;
-use crate::clock::{Clock, SystemClock};
-use crate::sender::engine::{self, Change};
-use crate::sender::event::{Event, Stop, Subscription};
+use crate::clock::{ClockSource, SystemClock};
+use crate::sender::engine::{self, TargetChange};
+use crate::sender::event::{SenderEvent, Stop, Subscription};
 use crate::sender::target::Target;
 
 /// Counts are taken over, and the interface is looked at, so often.
@@ -26,30 +26,30 @@ const STUCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that it grows to.
 const MAX_STUCK_TIMEOUT: Duration = Duration::from_secs(160);
 
-enum Command {
+enum WorkerCommand {
     Add(Arc<Watched>, SocketAddr),
     Remove(u64),
 }
 
 /// A thread that measures targets of one profile and one address family.
-pub struct Group {
+pub struct ProbeWorker {
     /// The measurement.
-    pub profile: Arc<Profile>,
+    pub profile: Arc<MeasurementProfile>,
     /// True if its targets have IPv6 addresses.
     pub is_v6: bool,
     /// Targets that it has.
     pub count: usize,
-    commands: Sender<Command>,
+    commands: Sender<WorkerCommand>,
     stop: Arc<Stop>,
     thread: JoinHandle<()>,
 }
 
-impl Group {
+impl ProbeWorker {
     /// Starts the thread.
-    pub fn start(profile: Arc<Profile>, is_v6: bool) -> anyhow::Result<Self> {
+    pub fn start(profile: Arc<MeasurementProfile>, is_v6: bool) -> anyhow::Result<Self> {
         let (commands, receiver) = channel();
         let stop = Arc::new(Stop::new().context("cannot make a bell to stop by")?);
-        let member = Member {
+        let member = ProbeWorkerThread {
             profile: profile.clone(),
             is_v6,
             commands: receiver,
@@ -65,13 +65,13 @@ impl Group {
     pub fn add(&mut self, watched: Arc<Watched>, address: SocketAddr) {
         self.count += 1;
         // The thread ends only on request, so it is there to hear.
-        let _ = self.commands.send(Command::Add(watched, address));
+        let _ = self.commands.send(WorkerCommand::Add(watched, address));
     }
 
     /// Measures one less.
     pub fn remove(&mut self, id: u64) {
         self.count -= 1;
-        let _ = self.commands.send(Command::Remove(id));
+        let _ = self.commands.send(WorkerCommand::Remove(id));
     }
 
     /// Ends, without waiting for replies.
@@ -87,7 +87,7 @@ impl Group {
 
 /// The targets, and their places in the engine.
 #[derive(Default)]
-struct Roster {
+struct WorkerTargets {
     members: BTreeMap<u64, (Arc<Watched>, SocketAddr)>,
     /// By place; the last one that was there.
     places: Vec<Arc<Watched>>,
@@ -96,7 +96,7 @@ struct Roster {
     waiting: Vec<u64>,
 }
 
-impl Roster {
+impl WorkerTargets {
     /// Before the engine begins: it knows none of them yet.
     fn restart(&mut self) {
         self.places.clear();
@@ -106,7 +106,7 @@ impl Roster {
     }
 
     /// The next that waits to be measured.
-    fn next(&mut self) -> Option<Change> {
+    fn next(&mut self) -> Option<TargetChange> {
         loop {
             let id = self.waiting.pop()?;
             // It may have been removed in the meantime, or have come back before its turn.
@@ -126,7 +126,7 @@ impl Roster {
                 }
             };
             self.place_of.insert(id, place);
-            return Some(Change::Add { place, address: *address, ssid: watched.ssid });
+            return Some(TargetChange::Add { place, address: *address, ssid: watched.ssid });
         }
     }
 
@@ -135,36 +135,36 @@ impl Roster {
         self.members.insert(watched.id, (watched, address));
     }
 
-    fn remove(&mut self, id: u64) -> Option<Change> {
+    fn remove(&mut self, id: u64) -> Option<TargetChange> {
         let (watched, _) = self.members.remove(&id)?;
         watched.pause(None);
         let place = self.place_of.remove(&id)?;
         self.free.push(place);
-        Some(Change::Remove { place })
+        Some(TargetChange::Remove { place })
     }
 
-    fn apply(&mut self, command: Command) -> Option<Change> {
+    fn apply(&mut self, command: WorkerCommand) -> Option<TargetChange> {
         match command {
-            Command::Add(watched, address) => {
+            WorkerCommand::Add(watched, address) => {
                 self.add(watched, address);
                 None
             }
-            Command::Remove(id) => self.remove(id),
+            WorkerCommand::Remove(id) => self.remove(id),
         }
     }
 }
 
 /// The thread.
-struct Member {
-    profile: Arc<Profile>,
+struct ProbeWorkerThread {
+    profile: Arc<MeasurementProfile>,
     is_v6: bool,
-    commands: Receiver<Command>,
+    commands: Receiver<WorkerCommand>,
     stop: Arc<Stop>,
-    roster: RefCell<Roster>,
+    roster: RefCell<WorkerTargets>,
     patience: Duration,
 }
 
-impl Member {
+impl ProbeWorkerThread {
     fn run(mut self) {
         let mut told = String::new();
         while !self.stop.is_requested() {
@@ -235,27 +235,27 @@ impl Member {
             }
         };
         let mut sink = |event| match event {
-            Event::Record(record) => {
+            SenderEvent::Record(record) => {
                 let roster = self.roster.borrow();
                 if let Some(watched) = roster.places.get(record.target) {
                     watched.record(&record, SystemClock.realtime_ns());
                 }
             }
-            Event::Counters { target, tally } => {
+            SenderEvent::Counters { target, tally } => {
                 let roster = self.roster.borrow();
                 if let Some(watched) = roster.places.get(target) {
                     watched.tally(*tally, SystemClock.realtime_ns());
                     health.borrow_mut().add(tally.send_errors, tally.counts.received);
                 }
             }
-            Event::Notice { target, text } => {
+            SenderEvent::Notice { target, text } => {
                 let roster = self.roster.borrow();
                 match target.and_then(|target| roster.places.get(target)) {
                     Some(watched) => tracing::info!(target = watched.wanted.name, "{text}"),
                     None => tracing::warn!("{text}"),
                 }
             }
-            Event::Snapshot(_) => {}
+            SenderEvent::Snapshot(_) => {}
         };
         let result = engine::run_for_ever(&config, &SystemClock, &self.stop, subscription, &mut changes, &mut sink);
         let is_stuck = health.borrow().is_stuck;

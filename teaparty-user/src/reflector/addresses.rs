@@ -6,7 +6,7 @@ use teaparty_common::frame::Tags;
 use teaparty_common::maps::{Config as MapConfig, LocalAddress};
 use teaparty_common::reflect::{Address, Reason, is_invalid_source};
 
-use super::config::{Config, DestinationNode};
+use super::config::{DestinationNode, ReflectorConfig};
 use crate::net::address::address;
 use crate::net::host::Host;
 use crate::net::interface::Interface;
@@ -33,7 +33,7 @@ pub struct Vlan {
 
 impl AddressBook {
     /// Applies the configuration to the existing addresses.
-    pub fn new(config: &Config, interface: &Interface, host: &Host) -> Self {
+    pub fn new(config: &ReflectorConfig, interface: &Interface, host: &Host) -> Self {
         let mut book = Self {
             untagged: of_interface(config, interface),
             vlans: HashMap::new(),
@@ -49,7 +49,7 @@ impl AddressBook {
     }
 
     /// Adds the addresses of the host's other interfaces.
-    fn add_others(&mut self, config: &Config, interface: &Interface, host: &Host) {
+    fn add_others(&mut self, config: &ReflectorConfig, interface: &Interface, host: &Host) {
         let is_of_host = |index: u32| host.link(index).is_some_and(|link| link.is_loopback || link.kind == "dummy");
         for other in host.addresses.iter().filter(|other| other.index != interface.index) {
             let ip = address(other.ip);
@@ -134,7 +134,7 @@ impl AddressBook {
 }
 
 /// The addresses of one interface and the broadcast addresses of its subnets.
-fn of_interface(config: &Config, interface: &Interface) -> HashMap<Address, LocalAddress> {
+fn of_interface(config: &ReflectorConfig, interface: &Interface) -> HashMap<Address, LocalAddress> {
     let broadcasts = interface
         .broadcasts
         .iter()

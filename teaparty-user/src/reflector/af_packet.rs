@@ -16,11 +16,11 @@ use teaparty_common::reflect::{PacketMeta, Reason};
 use super::burst_scheduler;
 use super::context::{EngineCounters, InterfaceContext, Notice};
 use super::frame_replies::{FrameReplyBatch, ReplyPorts};
-use super::reassembly::{Fragment, Limits, REASSEMBLY_TIMEOUT_NS, Reassembly};
+use super::reassembly::{Fragment, REASSEMBLY_TIMEOUT_NS, Reassembly, ReassemblyLimits};
 use super::slow_path;
 use super::snapshot::ConfigSnapshot;
 use super::udp::{BATCH, DropCounter, SEND_BATCH};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::batch::{ReceiveBatch, Received};
 use crate::net::cbpf::longest;
 use crate::net::packet::FrameSocket;
@@ -110,7 +110,7 @@ fn gather(
         }
     };
     let longest = longest(snapshot.interface.mtu, fragment.is_ipv6()) as usize;
-    let limits = Limits { longest, listens: &|port| snapshot.listens(port) };
+    let limits = ReassemblyLimits { longest, listens: &|port| snapshot.listens(port) };
     let mut count = |reason, packets| count(counters, reason, packets);
     reassembly.take(&fragment, frame, SystemClock.monotonic_ns(), &limits, &mut count)
 }

@@ -21,18 +21,18 @@ const SESSIONS: usize = 4096;
 const CREDIT_NS: u64 = 1_000_000_000;
 
 /// The bursts of one interface.
-pub struct Bursts(Mutex<State>);
+pub struct BurstLimiter(Mutex<BurstLimiterState>);
 
-struct State {
+struct BurstLimiterState {
     running: HashMap<SessionKey, u32, foldhash::fast::RandomState>,
     count: usize,
     sessions: Lru<SessionKey, TokenBucket>,
     total: TokenBucket,
 }
 
-impl Default for Bursts {
+impl Default for BurstLimiter {
     fn default() -> Self {
-        Self(Mutex::new(State {
+        Self(Mutex::new(BurstLimiterState {
             running: HashMap::default(),
             count: 0,
             sessions: Lru::new(SESSIONS),
@@ -64,7 +64,7 @@ impl TokenBucket {
 
 /// The right to send what was granted; giving it back ends the burst.
 pub struct Permit {
-    bursts: Arc<Bursts>,
+    bursts: Arc<BurstLimiter>,
     session: SessionKey,
 }
 
@@ -81,7 +81,7 @@ impl Drop for Permit {
     }
 }
 
-impl Bursts {
+impl BurstLimiter {
     /// Makes of what a request within the limits asks for what it gets, at `now_ns` of CLOCK_MONOTONIC; with a permit
     /// where that is more than one reply.
     ///
@@ -116,7 +116,7 @@ impl Bursts {
     }
 }
 
-impl State {
+impl BurstLimiterState {
     /// Takes `octets` from what the session and all of them may send; whether there was as much.
     fn charge(&mut self, session: &SessionKey, octets: usize, limits: &ControlLimits, now_ns: u64) -> bool {
         let octets = octets as u64;
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn volume_is_bounded_for_a_session_and_for_all_and_comes_back_with_time() {
-        let bursts = Arc::new(Bursts::default());
+        let bursts = Arc::new(BurstLimiter::default());
         let grant = |port, now| bursts.grant(&session(port), asked(8, 1000), (100, 60), &LIMITS, now);
         let (granted, first) = grant(1, 0);
         assert_eq!((granted.count, granted.flags, first.is_some()), (8, Flags::NONE, true));
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn one_reply_no_longer_than_its_request_costs_nothing() {
-        let bursts = Arc::new(Bursts::default());
+        let bursts = Arc::new(BurstLimiter::default());
         let limits = ControlLimits { session_rate: 1, ..LIMITS };
         for _ in 0..100 {
             let (granted, permit) = bursts.grant(&session(1), asked(1, 100), (100, 60), &limits, 0);
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn as_many_bursts_run_as_there_are_places_and_ended_ones_make_room() {
-        let bursts = Arc::new(Bursts::default());
+        let bursts = Arc::new(BurstLimiter::default());
         let limits = ControlLimits { session_rate: u64::MAX, total_rate: u64::MAX, ..LIMITS };
         let grant = |port| bursts.grant(&session(port), asked(2, 100), (100, 60), &limits, 0);
         let mut permits: Vec<Permit> = (0..RUNNING_OF_SESSION).map(|_| grant(0).1.unwrap()).collect();

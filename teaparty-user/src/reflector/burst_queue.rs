@@ -10,7 +10,7 @@ use teaparty_common::maps::{PuntHeader, SessionKey};
 use teaparty_common::reflect::PacketMeta;
 
 use super::slow_path::BurstGrant;
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::poll::Timer;
 use crate::sync::locked;
 
@@ -36,11 +36,11 @@ pub struct ScheduledBurst {
     /// The grant.
     pub grant: BurstGrant,
     /// The request.
-    pub request: Request,
+    pub request: BurstRequest,
 }
 
 /// A request as it came in.
-pub enum Request {
+pub enum BurstRequest {
     /// By itself.
     Datagram(Box<Datagram>, Box<[u8]>),
     /// In a frame.
@@ -74,7 +74,7 @@ impl BurstQueue {
     }
 
     /// Adds the replies that are to follow one that was sent at `first_ns` of CLOCK_MONOTONIC.
-    pub fn add(&self, grant: BurstGrant, first_ns: u64, request: Request) {
+    pub fn add(&self, grant: BurstGrant, first_ns: u64, request: BurstRequest) {
         let replies = grant.replies;
         let at_ns = first_ns + u64::from(replies.interval_ns);
         let mut waiting = locked(&self.waiting);

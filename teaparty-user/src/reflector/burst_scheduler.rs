@@ -10,13 +10,13 @@ use std::sync::Arc;
 use teaparty_common::maps::{Clock, PuntHeader};
 use teaparty_common::reflect::PacketMeta;
 
-use super::burst_queue::{Request, ScheduledBurst};
+use super::burst_queue::{BurstRequest, ScheduledBurst};
 use super::context::{EngineCounters, InterfaceContext, Notice};
 use super::frame_replies::{FrameReplyBatch, ReplyPorts};
 use super::snapshot::ConfigSnapshot;
 use super::test_packet_control::BurstStage;
 use super::udp::UdpReplyBatch;
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::poll::wait;
 
 /// Answers a frame, and notes what is to follow the reply.
@@ -32,7 +32,7 @@ pub fn process_frame(
     // At once: the next packet of the session must find that this one was before it, and the others count from now.
     let now_ns = SystemClock.monotonic_ns();
     framed.flush(clock);
-    context.burst_queue.add(grant, now_ns, Request::Frame(Box::new(*header), (&*frame).into()));
+    context.burst_queue.add(grant, now_ns, BurstRequest::Frame(Box::new(*header), (&*frame).into()));
 }
 
 /// Sends what is to follow until asked to stop, which `wake` becoming readable makes it notice. Frames are counted in
@@ -65,13 +65,13 @@ fn send_next(
     let (snapshot, clock) = (context.snapshot(), context.clock());
     let control = BurstStage::Again(burst.grant.replies);
     let is_made = match &mut burst.request {
-        Request::Frame(header, frame) => {
+        BurstRequest::Frame(header, frame) => {
             let mut header = **header;
             header.meta.flags |= PacketMeta::UNASSIGNED;
             framed.take(&header, frame, &snapshot, &clock, control);
             framed.pending() > 0
         }
-        Request::Datagram(datagram, payload) => {
+        BurstRequest::Datagram(datagram, payload) => {
             datagrams.take(datagram, payload, &snapshot, &clock, control);
             datagrams.pending() > 0
         }
@@ -84,8 +84,8 @@ fn send_next(
         std::hint::spin_loop();
     }
     match &burst.request {
-        Request::Frame(..) => framed.flush(&clock),
-        Request::Datagram(datagram, _) => {
+        BurstRequest::Frame(..) => framed.flush(&clock),
+        BurstRequest::Datagram(datagram, _) => {
             if let Some(socket) = ports.sockets.get(datagram.socket) {
                 datagrams.flush(&clock, socket);
             }

@@ -1,4 +1,4 @@
-//! How a reflector is to behave: [`Settings`] is what a person writes, [`Config`] what the engines need.
+//! How a reflector is to behave: [`ReflectorSettings`] is what a person writes, [`ReflectorConfig`] what the engines need.
 
 mod control_limits;
 mod policy;
@@ -21,9 +21,9 @@ use teaparty_common::reflect::{Address, Policy};
 
 pub use self::control_limits::ControlLimits;
 pub use self::session::SessionSettings;
-pub use self::settings::Settings;
+pub use self::settings::ReflectorSettings;
 pub use self::values::{
-    DestinationNode, Format, Prefix, RateLimit, RateLimitPrefix, TlvProfile, VerifyChecksums, XdpMode,
+    DestinationNode, Prefix, RateLimit, RateLimitPrefix, TimestampFormatSetting, TlvProfile, VerifyChecksums, XdpMode,
 };
 use super::keys::{KeyLoader, SessionKeys};
 use crate::capabilities;
@@ -61,9 +61,9 @@ fn wrong(field: &'static str) -> impl Fn(String) -> ConfigError {
 
 /// The configuration of the engines, checked and in their terms. One for all interfaces.
 #[derive(Clone)]
-pub struct Config {
+pub struct ReflectorConfig {
     /// The settings that this was made of.
-    pub settings: Settings,
+    pub settings: ReflectorSettings,
     /// Interfaces to answer on, without repetitions; not empty.
     pub interfaces: Vec<String>,
     /// True if nobody named them, and so those are taken that are up and have an address: one that can't be answered on is
@@ -117,15 +117,15 @@ pub struct Config {
     pub control: ControlLimits,
 }
 
-impl TryFrom<Settings> for Config {
+impl TryFrom<ReflectorSettings> for ReflectorConfig {
     type Error = ConfigError;
 
-    fn try_from(settings: Settings) -> Result<Self, ConfigError> {
+    fn try_from(settings: ReflectorSettings) -> Result<Self, ConfigError> {
         Self::load(settings, &KeyLoader::default())
     }
 }
 
-impl Config {
+impl ReflectorConfig {
     /// Returns the capabilities that a reflector keeps, as far as it has them.
     pub fn needed_capabilities(&self) -> CapabilitySet {
         match self.xdp_mode {
@@ -139,7 +139,7 @@ impl Config {
     }
 
     /// The configuration of these settings, with the keys that they name.
-    pub fn load(settings: Settings, keys: &KeyLoader) -> Result<Self, ConfigError> {
+    pub fn load(settings: ReflectorSettings, keys: &KeyLoader) -> Result<Self, ConfigError> {
         let load = |field, source: &Option<String>| keys.load(source.as_deref()).map_err(wrong(field));
         let default_keys = SessionKeys {
             base: load("auth-key-file", &settings.auth_key_file)?,
@@ -149,7 +149,7 @@ impl Config {
     }
 
     /// The configuration of these settings, with these keys instead of those that they name.
-    pub fn new(settings: Settings, default_keys: SessionKeys) -> Result<Self, ConfigError> {
+    pub fn new(settings: ReflectorSettings, default_keys: SessionKeys) -> Result<Self, ConfigError> {
         let policy = policy::policy(&settings)?;
         let control = policy::control_limits(&settings)?;
         let (rate_interval_ns, rate_burst_ns) = settings.rate_limit.as_ns();

@@ -11,7 +11,7 @@ use teaparty_common::tlv::access_report::AccessReport;
 use teaparty_common::wire::Mode;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::burst_limits::Bursts;
+use super::burst_limits::BurstLimiter;
 use super::burst_queue::BurstQueue;
 use super::kernel_session_store::KernelSessionStore;
 use super::loop_log::LoopLog;
@@ -31,7 +31,7 @@ pub struct InterfaceContext {
     /// The kernel's sessions, where an XDP program runs.
     pub kernel: Option<KernelSessionStore>,
     /// The grants of several replies to one request.
-    pub bursts: Arc<Bursts>,
+    pub bursts: Arc<BurstLimiter>,
     /// Replies that are still to follow.
     pub burst_queue: BurstQueue,
     /// Sources whose packets the loop guard drops.

@@ -23,7 +23,7 @@ const SPARE: usize = 1024;
 /// The queues.
 pub struct FairQueue {
     /// Those of known sessions first.
-    queues: Vec<Queue>,
+    queues: Vec<FrameQueue>,
     /// Queues that are not empty, in the order of their turns: of known sessions, and of strangers.
     turns: [VecDeque<usize>; 2],
     /// Turns so far, modulo 2^32.
@@ -34,7 +34,7 @@ pub struct FairQueue {
 }
 
 #[derive(Default)]
-struct Queue {
+struct FrameQueue {
     records: VecDeque<Vec<u8>>,
     octets: usize,
 }
@@ -42,7 +42,7 @@ struct Queue {
 impl Default for FairQueue {
     fn default() -> Self {
         Self {
-            queues: (0..2 * CLASSES).map(|_| Queue::default()).collect(),
+            queues: (0..2 * CLASSES).map(|_| FrameQueue::default()).collect(),
             turns: [VecDeque::with_capacity(CLASSES), VecDeque::with_capacity(CLASSES)],
             turn: 0,
             octets: 0,

@@ -8,7 +8,7 @@ use teaparty_common::reflect::{Disposition, PacketMeta, Reason};
 use teaparty_common::tlv::return_path::ReturnPathRequest;
 
 use super::context::{EngineCounters, InterfaceContext};
-use super::punted_frame::{Punted, Reply};
+use super::punted_frame::{Punted, ReplyFrame};
 use super::reply_record;
 use super::slow_path::{self, BurstGrant, PendingReply, TestPacket};
 use super::snapshot::ConfigSnapshot;
@@ -16,7 +16,7 @@ use super::srv6::Segmented;
 use super::test_packet_control::BurstStage;
 use super::tlv_env::Headers;
 use super::udp::{self, SEND_BATCH, SEND_TIMEOUT};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::address::ip;
 use crate::net::batch::SendBatch;
 use crate::net::packet::{FrameBatch, PacketSocket};
@@ -38,7 +38,7 @@ pub struct FrameReplyBatch<'a> {
     ports: &'a ReplyPorts,
     payload: Vec<u8>,
     frames: FrameBatch,
-    framed: Vec<(PendingReply, Reply)>,
+    framed: Vec<(PendingReply, ReplyFrame)>,
     routed: Vec<(SendBatch, Vec<PendingReply>)>,
     segmented: Segmented,
     pending: usize,

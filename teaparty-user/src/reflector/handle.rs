@@ -16,9 +16,9 @@ pub use self::list::SessionStatus;
 pub use self::reconfigure::ReconfigureError;
 pub(super) use self::reconfigure::changes;
 pub(super) use self::status::Away;
-pub use self::status::{Count, InterfaceStatus, Path};
-use super::Command;
-use super::config::Config;
+pub use self::status::{Count, CounterPath, InterfaceStatus};
+use super::ReflectorCommand;
+use super::config::ReflectorConfig;
 pub use super::config::session_spec::{SessionError, SessionId, SessionSpec};
 use super::interface_reflector::InterfaceReflector;
 use super::provisioned::ProvisionedSet;
@@ -29,13 +29,13 @@ use crate::sync::locked;
 /// A running reflector, from outside. Cheap to clone.
 #[derive(Clone)]
 pub struct ReflectorHandle {
-    pub(super) state: Arc<Mutex<State>>,
-    pub(super) commands: UnboundedSender<Command>,
+    pub(super) state: Arc<Mutex<ReflectorState>>,
+    pub(super) commands: UnboundedSender<ReflectorCommand>,
 }
 
 /// The state that the reflector's task and its handles share.
-pub(super) struct State {
-    pub(super) config: Arc<Config>,
+pub(super) struct ReflectorState {
+    pub(super) config: Arc<ReflectorConfig>,
     /// By the order of the configuration; `None` while an interface is away.
     pub(super) slots: Vec<(String, Option<InterfaceReflector>)>,
     /// The counts of interfaces that are away.
@@ -44,12 +44,12 @@ pub(super) struct State {
     /// Counts the changes of provisioned sessions.
     pub(super) revision: u64,
     /// The subscribers to changes.
-    pub(super) events: Sender<Event>,
+    pub(super) events: Sender<ChangeEvent>,
 }
 
 /// Something that was changed by way of a handle.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum ChangeEvent {
     /// A session.
     Session {
         /// The session.
@@ -93,12 +93,12 @@ impl ReflectorHandle {
     }
 
     /// The configuration in force.
-    pub fn config(&self) -> Arc<Config> {
+    pub fn config(&self) -> Arc<ReflectorConfig> {
         locked(&self.state).config.clone()
     }
 
     /// Subscribes to changes. A receiver that is too far behind gets an error instead of the missed ones.
-    pub fn events(&self) -> Receiver<Event> {
+    pub fn events(&self) -> Receiver<ChangeEvent> {
         locked(&self.state).events.subscribe()
     }
 
@@ -121,12 +121,12 @@ impl ReflectorHandle {
     /// Has the reflector end and leave its programs answering, because something else of the process has failed.
     pub fn leave(&self) {
         // It may have ended already.
-        let _ = self.commands.send(Command::Leave);
+        let _ = self.commands.send(ReflectorCommand::Leave);
     }
 
     /// Has the reflector end.
     pub fn stop(&self) {
         // It may have ended already.
-        let _ = self.commands.send(Command::Stop);
+        let _ = self.commands.send(ReflectorCommand::Stop);
     }
 }

@@ -11,7 +11,7 @@ use teaparty_common::reflect::Reason;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::burst_queue::BurstQueue;
-use super::config::{Config, XdpMode};
+use super::config::{ReflectorConfig, XdpMode};
 use super::context::{InterfaceContext, InterfaceCounters, Notice};
 use super::frame_replies::ReplyPorts;
 use super::kernel_log::{Follower, KernelLog};
@@ -40,7 +40,7 @@ pub struct InterfaceReflector {
     pub sockets: Vec<Arc<Socket>>,
     /// The name of the interface at the start: it is awaited by that name when it has gone.
     pub configured: String,
-    kernel: Option<Kernel>,
+    kernel: Option<InterfaceKernel>,
     /// Why there is no program, where one was to be expected.
     without_program: Option<String>,
     transmit: TransmitWatch,
@@ -49,7 +49,7 @@ pub struct InterfaceReflector {
 }
 
 /// The controller's end of the XDP program.
-struct Kernel {
+struct InterfaceKernel {
     maps: Mutex<Maps>,
     program: Program,
 }
@@ -70,7 +70,7 @@ impl InterfaceReflector {
     /// `held` is what [`InterfaceReflector::part`] has given for this interface; it is put back if the program is unavailable.
     pub fn start(
         (interface, host): (Interface, &Arc<Host>),
-        config: &Arc<Config>,
+        config: &Arc<ReflectorConfig>,
         provisioned: ProvisionedSet,
         clock: Clock,
         notices: UnboundedSender<Notice>,
@@ -86,7 +86,7 @@ impl InterfaceReflector {
     /// `counters`.
     pub fn begin(
         (interface, host): (Interface, &Arc<Host>),
-        config: &Arc<Config>,
+        config: &Arc<ReflectorConfig>,
         provisioned: ProvisionedSet,
         clock: Clock,
         notices: UnboundedSender<Notice>,
@@ -110,7 +110,7 @@ impl InterfaceReflector {
             let burst_queue = BurstQueue::new()?;
             let opened = loading.as_mut().map(|loading| loading.open(&snapshot, &clock)).transpose()?;
             let (maps, store, punts) = match opened {
-                Some(loader::Kernel { maps, punts, store }) => (Some(maps), Some(store), Some(punts)),
+                Some(loader::KernelObjects { maps, punts, store }) => (Some(maps), Some(store), Some(punts)),
                 None => (None, None, None),
             };
             let context = Arc::new(InterfaceContext::new(snapshot, clock, store, notices, burst_queue, counters));
@@ -124,9 +124,10 @@ impl InterfaceReflector {
                 return Err(error);
             }
         };
-        let kernel = loading
-            .zip(maps)
-            .map(|(loading, maps)| Kernel { maps: Mutex::new(maps), program: Program::Loading(Box::new(loading)) });
+        let kernel = loading.zip(maps).map(|(loading, maps)| InterfaceKernel {
+            maps: Mutex::new(maps),
+            program: Program::Loading(Box::new(loading)),
+        });
         let (configured, waker) = (name, Some(waker));
         Ok(Self { context, sockets, configured, kernel, without_program, transmit, engines, waker })
     }
@@ -223,7 +224,7 @@ impl InterfaceReflector {
 
     /// Looks whether the program is still on the interface. To be called twice a second.
     pub fn follow_program(&mut self) {
-        if let Some(Kernel { program: Program::Attached(attachment, _), .. }) = &mut self.kernel {
+        if let Some(InterfaceKernel { program: Program::Attached(attachment, _), .. }) = &mut self.kernel {
             attachment.follow(&self.context.snapshot().interface);
         }
     }
@@ -255,7 +256,7 @@ impl InterfaceReflector {
     /// The attached program, if there is one.
     pub fn attachment(&self) -> Option<&Attachment> {
         match &self.kernel {
-            Some(Kernel { program: Program::Attached(attachment, _), .. }) => Some(attachment),
+            Some(InterfaceKernel { program: Program::Attached(attachment, _), .. }) => Some(attachment),
             _ => None,
         }
     }

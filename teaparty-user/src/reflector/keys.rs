@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use crate::crypto::{Key, KeySource};
+use crate::crypto::{HmacKey, KeySource};
 use crate::sync::locked;
 
 /// The keys of a session; two of a kind during a change-over, the newer one first.
@@ -13,9 +13,9 @@ use crate::sync::locked;
 #[derive(Clone, Debug, Default)]
 pub struct SessionKeys {
     /// For the base packet. Any at all makes the session authenticated.
-    pub base: Vec<Key>,
+    pub base: Vec<HmacKey>,
     /// For the HMAC TLV.
-    pub tlv: Vec<Key>,
+    pub tlv: Vec<HmacKey>,
 }
 
 /// The change of a session's keys of one kind.
@@ -25,10 +25,10 @@ pub enum KeyChange {
     #[default]
     Keep,
     /// This one takes the place of all.
-    Replace(Key),
+    Replace(HmacKey),
     /// A change-over begins: this one is the newer one, and the newest so far is accepted too until [`KeyChange::Retire`].
     /// Nothing changes where this is the newest one already, so that the request can be repeated.
-    Rotate(Key),
+    Rotate(HmacKey),
     /// The change-over is over: only the newest is accepted.
     Retire,
     /// None is left.
@@ -46,7 +46,7 @@ impl SessionKeys {
 }
 
 impl KeyChange {
-    fn apply(self, mut keys: Vec<Key>) -> Vec<Key> {
+    fn apply(self, mut keys: Vec<HmacKey>) -> Vec<HmacKey> {
         match self {
             Self::Keep => {}
             Self::Replace(key) => keys = vec![key],
@@ -68,12 +68,12 @@ impl KeyChange {
 /// A pipe gives its key to the first reader alone; several reflectors may name it, and each reload names it again.
 #[derive(Debug, Default)]
 pub struct KeyLoader {
-    descriptors: Mutex<HashMap<u32, Key>>,
+    descriptors: Mutex<HashMap<u32, HmacKey>>,
 }
 
 impl KeyLoader {
     /// The key at a source, as a list of one; an empty list without a source. The error says what to do.
-    pub fn load(&self, source: Option<&str>) -> Result<Vec<Key>, String> {
+    pub fn load(&self, source: Option<&str>) -> Result<Vec<HmacKey>, String> {
         let Some(source) = source else { return Ok(Vec::new()) };
         let source: KeySource = source.parse()?;
         let load = || source.load().map_err(|error| error.to_string());
@@ -95,11 +95,11 @@ mod tests {
 
     use super::*;
 
-    fn key(text: &str) -> Key {
-        Key::new(text.as_bytes()).unwrap()
+    fn key(text: &str) -> HmacKey {
+        HmacKey::new(text.as_bytes()).unwrap()
     }
 
-    fn are(keys: &[Key], expected: &[&str]) -> bool {
+    fn are(keys: &[HmacKey], expected: &[&str]) -> bool {
         keys.len() == expected.len() && keys.iter().zip(expected).all(|(one, other)| one.is_same(&key(other)))
     }
 

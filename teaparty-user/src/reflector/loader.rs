@@ -19,7 +19,7 @@ use teaparty_common::maps::{ABI_VERSION, Clock, Session, SessionKey, TailCall, n
 
 use super::address_maps::{AddressMaps, Room};
 use super::addresses::AddressBook;
-use super::config::{Config, HISTORY_RINGS, Settings, XdpMode};
+use super::config::{HISTORY_RINGS, ReflectorConfig, ReflectorSettings, XdpMode};
 use super::kernel_log::{self, KernelLog};
 use super::kernel_session_store::{KernelSessionStore, SessionStoreError};
 use super::maps::{self, ALL, FRESH, Maps};
@@ -146,7 +146,7 @@ impl LoadError {
 }
 
 /// The controller's end of an XDP program: all that sockets need to answer in the program's sessions.
-pub struct Kernel {
+pub struct KernelObjects {
     /// The maps.
     pub maps: Maps,
     /// Punted frames.
@@ -267,7 +267,7 @@ impl Attachment {
 
 /// Looks, while the process may still do everything, for what a start would fail of: other people's programs have names
 /// only for CAP_SYS_ADMIN. Mounts the BPF file system where it is missing, which takes that too.
-pub fn check(config: &Config) -> Result<(), LoadError> {
+pub fn check(config: &ReflectorConfig) -> Result<(), LoadError> {
     if config.xdp_mode == XdpMode::Off {
         return Ok(());
     }
@@ -349,7 +349,7 @@ impl Loading {
     }
 
     /// Pins the maps and fills them: when the program sees its first packet, everything is there.
-    pub fn open(&mut self, snapshot: &ConfigSnapshot, clock: &Clock) -> Result<Kernel, LoadError> {
+    pub fn open(&mut self, snapshot: &ConfigSnapshot, clock: &Clock) -> Result<KernelObjects, LoadError> {
         let Self { object, folder: pins, fresh, table, outgrown, .. } = self;
         let folder = &*pins.fd_path();
         let failed =
@@ -379,7 +379,7 @@ impl Loading {
         // Packets that the old program answers until the switch are missing: their numbers are repeated.
         outgrown.take().map(|sessions| maps.restore_provisioned(&sessions)).transpose()?;
         maps.publish(snapshot, clock)?;
-        Ok(Kernel { maps, punts: take_ring(object)?, store: KernelSessionStore::open(folder)? })
+        Ok(KernelObjects { maps, punts: take_ring(object)?, store: KernelSessionStore::open(folder)? })
     }
 
     /// Loads the program and attaches it by the mode that is wanted; with [`XdpMode::Auto`], natively or else generically.
@@ -469,7 +469,7 @@ pub fn object() -> Result<Cow<'static, [u8]>, LoadError> {
 pub fn try_load() -> Result<(), LoadError> {
     let object = object()?;
     check_kernel()?;
-    let table = layout(Settings::default().max_sessions)?;
+    let table = layout(ReflectorSettings::default().max_sessions)?;
     // Nothing is adopted, so there is no folder to look in.
     let sizes = (&table, maps::places_for(0), Room::of(&AddressBook::default()));
     let mut object = open_object(&object, Path::new(""), sizes, false, false)?;

@@ -26,7 +26,7 @@ use super::pinned_map::{MapsError, open};
 use super::prefixes::PrefixSet;
 use super::provisioned::{Provisioned, entry_flags, is_wildcard};
 use super::snapshot::ConfigSnapshot;
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{ClockSource as _, SystemClock};
 
 /// Grace period: most time for a packet to be judged by a configuration that has just been replaced.
 const GRACE: Duration = Duration::from_millis(2);

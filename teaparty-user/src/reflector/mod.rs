@@ -5,7 +5,7 @@
 //! that is ours), [`udp`], [`ring`], [`af_packet`] and [`frame_replies`] (the engines), [`loader`] and [`maps`] (the kernel's side), [`interface_reflector`] (all of it on one interface), [`handle`],
 //! [`config::session_id`] and [`reload`] (how others look at it and change it).
 //!
-//! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `Event`.
+//! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `ReflectorEvent`.
 
 pub mod address_maps;
 pub mod addresses;
@@ -70,15 +70,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use self::clock_step::ClockStep;
-use self::config::Config;
+use self::config::ReflectorConfig;
 use self::context::Notice;
-use self::handle::{Away, ReflectorHandle, SessionSpec, State};
+use self::handle::{Away, ReflectorHandle, ReflectorState, SessionSpec};
 use self::interface_reflector::InterfaceReflector;
 use self::loader::LoadError;
 use self::maps::Maps;
 use self::pins::folder::Folder;
 use self::summary::Summary;
-use crate::clock::{Clock as _, SystemClock, TaiOffset};
+use crate::clock::{ClockSource as _, SystemClock, TaiOffset};
 use crate::net::clock_watch::ClockWatch;
 use crate::net::host::Host;
 use crate::net::interface::{Interface, InterfaceError, Watcher};
@@ -135,7 +135,7 @@ pub enum ReflectorError {
 }
 
 /// Everything that can happen to a running reflector.
-enum Event {
+enum ReflectorEvent {
     /// A second has passed.
     Clock,
     /// Somebody has set the clock.
@@ -149,12 +149,12 @@ enum Event {
     /// An engine has something to tell.
     Notice(Notice),
     /// Somebody has asked for something.
-    Command(Command),
+    Command(ReflectorCommand),
 }
 
 /// A command for the reflector's task.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum ReflectorCommand {
     /// To end.
     Stop,
     /// To end and leave the programs answering, because another reflector of the process has failed.
@@ -163,10 +163,10 @@ pub(crate) enum Command {
 
 /// A reflector that answers already; [`Reflector::run`] keeps it up to date until it is to end.
 pub struct Reflector {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ReflectorState>>,
     sender: UnboundedSender<Notice>,
     notices: UnboundedReceiver<Notice>,
-    commands: UnboundedReceiver<Command>,
+    commands: UnboundedReceiver<ReflectorCommand>,
     /// The folders held for interfaces that are away, by the names that they are awaited by.
     held: HashMap<String, Folder>,
     watcher: AsyncFd<Watcher>,
@@ -180,12 +180,15 @@ pub struct Reflector {
 
 impl Reflector {
     /// Starts to answer on all interfaces, or on none. To be called within a tokio runtime.
-    pub fn start(config: Config) -> Result<(Self, ReflectorHandle), ReflectorError> {
+    pub fn start(config: ReflectorConfig) -> Result<(Self, ReflectorHandle), ReflectorError> {
         Self::start_with(config, &[])
     }
 
     /// Starts with sessions that are provisioned from the first packet on; invalid ones are left out.
-    pub fn start_with(config: Config, sessions: &[SessionSpec]) -> Result<(Self, ReflectorHandle), ReflectorError> {
+    pub fn start_with(
+        config: ReflectorConfig,
+        sessions: &[SessionSpec],
+    ) -> Result<(Self, ReflectorHandle), ReflectorError> {
         let config = Arc::new(config);
         let provisioned = config::session_spec::provisioned(sessions);
         let (sender, notices) = unbounded_channel();
@@ -206,7 +209,7 @@ impl Reflector {
         for name in &config.interfaces {
             // Many interfaces take a while, and nobody waits for that who wants us to end.
             if interrupt.recv().now_or_never().or_else(|| terminate.recv().now_or_never()).is_some() {
-                let _ = commands_in.send(Command::Stop);
+                let _ = commands_in.send(ReflectorCommand::Stop);
                 break;
             }
             let started = Interface::find_in(&host, name).map_err(ReflectorError::from).and_then(|interface| {
@@ -232,7 +235,7 @@ impl Reflector {
         // Not as in an earlier run of this process: a client may remember that one's.
         let revision = SystemClock.realtime_ns();
         let (events, _) = tokio::sync::broadcast::channel(EVENTS);
-        let state = State { config, slots, away: HashMap::new(), provisioned, revision, events };
+        let state = ReflectorState { config, slots, away: HashMap::new(), provisioned, revision, events };
         let state = Arc::new(Mutex::new(state));
         let handle = ReflectorHandle { state: state.clone(), commands: commands_in };
         let held = HashMap::new();
@@ -304,26 +307,26 @@ impl Reflector {
             let event = tokio::select! {
                 _ = self.interrupt.recv() => return Ok(()),
                 _ = self.terminate.recv() => return Ok(()),
-                _ = clock.tick() => Event::Clock,
-                _ = programs.tick() => Event::Programs,
+                _ = clock.tick() => ReflectorEvent::Clock,
+                _ = programs.tick() => ReflectorEvent::Programs,
                 _ = tokio::time::sleep_until(next_expiry) => {
                     expired = Instant::now();
-                    Event::Expiry
+                    ReflectorEvent::Expiry
                 }
                 guard = self.watcher.readable() => {
                     let mut guard = guard?;
                     guard.get_inner().drain();
                     guard.clear_ready();
-                    Event::Interfaces
+                    ReflectorEvent::Interfaces
                 }
                 guard = self.clock_watch.readable() => {
                     let mut guard = guard?;
                     guard.get_inner().drain();
                     guard.clear_ready();
-                    Event::ClockSet
+                    ReflectorEvent::ClockSet
                 }
-                Some(notice) = self.notices.recv() => Event::Notice(notice),
-                Some(command) = self.commands.recv() => Event::Command(command),
+                Some(notice) = self.notices.recv() => ReflectorEvent::Notice(notice),
+                Some(command) = self.commands.recv() => ReflectorEvent::Command(command),
             };
             if !self.handle(event)? {
                 return Ok(());
@@ -338,9 +341,9 @@ impl Reflector {
     }
 
     /// Deals with one event; whether the reflector goes on.
-    fn handle(&mut self, event: Event) -> Result<bool, ReflectorError> {
+    fn handle(&mut self, event: ReflectorEvent) -> Result<bool, ReflectorError> {
         match event {
-            Event::Clock => {
+            ReflectorEvent::Clock => {
                 systemd::alive();
                 logging::tell_suppressed();
                 self.publish_clock();
@@ -349,18 +352,18 @@ impl Reflector {
                 }
                 self.follow_names();
             }
-            Event::ClockSet => self.publish_clock(),
-            Event::Interfaces => self.follow_interfaces(),
-            Event::Programs => {
+            ReflectorEvent::ClockSet => self.publish_clock(),
+            ReflectorEvent::Interfaces => self.follow_interfaces(),
+            ReflectorEvent::Programs => {
                 for (_, instance) in &mut locked(&self.state).slots {
                     instance.iter_mut().for_each(InterfaceReflector::follow_program);
                 }
             }
-            Event::Expiry => self.expire(),
-            Event::Notice(Notice::AccessReport { key, report }) => log_access_report(&key, &report),
-            Event::Notice(Notice::Failed { what }) => return Err(ReflectorError::Engine(what)),
-            Event::Command(Command::Stop) => return Ok(false),
-            Event::Command(Command::Leave) => {
+            ReflectorEvent::Expiry => self.expire(),
+            ReflectorEvent::Notice(Notice::AccessReport { key, report }) => log_access_report(&key, &report),
+            ReflectorEvent::Notice(Notice::Failed { what }) => return Err(ReflectorError::Engine(what)),
+            ReflectorEvent::Command(ReflectorCommand::Stop) => return Ok(false),
+            ReflectorEvent::Command(ReflectorCommand::Leave) => {
                 self.is_left = true;
                 return Ok(false);
             }
@@ -438,7 +441,7 @@ impl Reflector {
         {
             let mut state = locked(&self.state);
             let (settings, provisioned) = (state.config.clone(), state.provisioned.clone());
-            let State { slots, away, .. } = &mut *state;
+            let ReflectorState { slots, away, .. } = &mut *state;
             for (name, slot) in &mut *slots {
                 let Some(instance) = slot else { continue };
                 match Interface::numbered(&host, instance.context.snapshot().interface.index) {
@@ -538,7 +541,7 @@ fn follow_one(name: &mut String, instance: &InterfaceReflector, found: Interface
 }
 
 /// Warns of addresses to answer for that the host does not have.
-fn tell_missing(config: &Config, host: &Host) {
+fn tell_missing(config: &ReflectorConfig, host: &Host) {
     let own: HashSet<Address> = host.addresses.iter().map(|own| crate::net::address::address(own.ip)).collect();
     for missing in config.addresses.iter().filter(|address| !own.contains(*address)) {
         let address = crate::net::address::ip(missing);

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::folder::{Folder, Root};
-use self::identity::Place;
+use self::identity::InterfaceLocation;
 use crate::net::interface::xdp_state;
 use crate::net::namespace::interface_name;
 use crate::net::xdp_link::BpfLink;
@@ -174,21 +174,21 @@ pub fn replace(folder: &Path, path: &Path, name: &str) {
 }
 
 /// A folder as it was found.
-struct Found {
+struct FoundFolder {
     folder: Folder,
     name: String,
-    place: Place,
+    place: InterfaceLocation,
     has_program: bool,
 }
 
 /// Looks at all folders. Those that can't be opened, links among them, are left out.
-fn scan(root: &Root) -> Result<Vec<Found>, PinError> {
+fn scan(root: &Root) -> Result<Vec<FoundFolder>, PinError> {
     let mut all = Vec::new();
     for name in root.names()? {
         match root.folder(&name) {
             Ok(Some(folder)) => {
                 let (place, has_program) = folder.place();
-                all.push(Found { folder, name, place, has_program });
+                all.push(FoundFolder { folder, name, place, has_program });
             }
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "left alone"),
@@ -237,10 +237,12 @@ pub fn state() -> Result<FolderState, String> {
     let found = Root::open().and_then(|root| root.as_ref().map_or_else(|| Ok(Vec::new()), scan));
     let (mut left, mut stale) = (Vec::new(), Vec::new());
     // A lock that can be had has no controller.
-    for Found { folder, name, place, has_program } in found.unwrap_or_default() {
+    for FoundFolder { folder, name, place, has_program } in found.unwrap_or_default() {
         match place {
-            Place::Here(index) if has_program && folder.lock().unwrap_or(false) => left.extend(interface_name(index)),
-            Place::Gone if folder.lock().unwrap_or(false) => stale.push(name),
+            InterfaceLocation::Here(index) if has_program && folder.lock().unwrap_or(false) => {
+                left.extend(interface_name(index))
+            }
+            InterfaceLocation::Gone if folder.lock().unwrap_or(false) => stale.push(name),
             _ => {}
         }
     }
@@ -255,17 +257,17 @@ pub fn detach(interface: &str) -> Result<bool, PinError> {
     let Some(root) = is_mounted().then(Root::open).transpose()?.flatten() else { return Ok(false) };
     let index = nix::net::if_::if_nametoindex(interface).ok();
     let name = folder_name(interface);
-    let is_meant = |found: &Found| match found.place {
-        Place::Here(at) => index.map_or(found.name == name, |index| at == index),
-        Place::Gone => found.name == name,
-        Place::Elsewhere | Place::Unknown => false,
+    let is_meant = |found: &FoundFolder| match found.place {
+        InterfaceLocation::Here(at) => index.map_or(found.name == name, |index| at == index),
+        InterfaceLocation::Gone => found.name == name,
+        InterfaceLocation::Elsewhere | InterfaceLocation::Unknown => false,
     };
     if index.is_none_or(|index| !has_left(index)) {
         // A symbolic link is reported.
         root.folder(&name)?;
     }
     let mut was_there = false;
-    for Found { folder, .. } in scan(&root)?.into_iter().filter(is_meant) {
+    for FoundFolder { folder, .. } in scan(&root)?.into_iter().filter(is_meant) {
         if !lock_within(&folder)? {
             return Err(PinError::Running { interface: interface.into() });
         }
@@ -289,11 +291,11 @@ pub enum Detached {
 }
 
 /// A folder's name, or that of its interface, and what became of it.
-pub type Outcome = (String, Result<Detached, PinError>);
+pub type DetachOutcome = (String, Result<Detached, PinError>);
 
 /// Removes all that controllers that no longer run have left in this network namespace, for `teaparty detach --all`,
 /// and the pins of interfaces and namespaces that are gone.
-pub fn detach_all() -> Result<Vec<Outcome>, PinError> {
+pub fn detach_all() -> Result<Vec<DetachOutcome>, PinError> {
     let Some(root) = is_mounted().then(Root::open).transpose()?.flatten() else { return Ok(Vec::new()) };
     let mut all = Vec::new();
     for entry in root.names()? {
@@ -301,14 +303,14 @@ pub fn detach_all() -> Result<Vec<Outcome>, PinError> {
             all.push((entry, Err(error)));
         }
     }
-    for Found { folder, name, place, has_program } in scan(&root)? {
+    for FoundFolder { folder, name, place, has_program } in scan(&root)? {
         let shown = match place {
-            Place::Here(index) => interface_name(index).unwrap_or(name),
+            InterfaceLocation::Here(index) => interface_name(index).unwrap_or(name),
             _ => name,
         };
         let outcome = lock_within(&folder).and_then(|is_ours| match place {
             _ if !is_ours => Ok(Detached::Running),
-            Place::Elsewhere | Place::Unknown => Ok(Detached::Elsewhere),
+            InterfaceLocation::Elsewhere | InterfaceLocation::Unknown => Ok(Detached::Elsewhere),
             _ => folder.remove().map(|()| if has_program { Detached::Program } else { Detached::Stale }),
         });
         all.push((shown, outcome));

@@ -40,7 +40,7 @@ impl Provisioned {
 /// Parts that versions share as long as nothing in them differs. A change copies one of them, and the list of them all.
 const PARTS: usize = 256;
 
-type Part = HashMap<SessionKey, Provisioned, RandomState>;
+type ProvisionedPart = HashMap<SessionKey, Provisioned, RandomState>;
 /// By keys of [`SessionKey::any_ssid`].
 type AnyPart = HashMap<SessionKey, Alike, RandomState>;
 
@@ -56,7 +56,7 @@ struct Alike {
 /// The set. A copy shares everything; a change after that copies a small part.
 #[derive(Clone)]
 pub struct ProvisionedSet {
-    parts: Arc<[Arc<Part>]>,
+    parts: Arc<[Arc<ProvisionedPart>]>,
     any_parts: Arc<[Arc<AnyPart>]>,
     hasher: RandomState,
     len: usize,
@@ -165,7 +165,7 @@ impl ProvisionedSet {
         self.hasher.hash_one(key) as usize % PARTS
     }
 
-    fn part_mut(&mut self, key: &SessionKey) -> &mut Part {
+    fn part_mut(&mut self, key: &SessionKey) -> &mut ProvisionedPart {
         let part = self.part(key);
         Arc::make_mut(&mut Arc::make_mut(&mut self.parts)[part])
     }
@@ -240,14 +240,14 @@ pub fn entry_flags(key: &SessionKey, provisioned: &Provisioned) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::Key;
+    use crate::crypto::HmacKey;
     use crate::reflector::keys::SessionKeys;
 
     #[test]
     fn what_there_is_of_each_kind_is_counted() {
         let any_port = SessionKey { destination: Address([1; 16]), ..SessionKey::default() };
         let exact = SessionKey { source_port: 7, ..any_port };
-        let keys = SessionKeys { base: vec![Key::new(b"k").unwrap()], tlv: Vec::new() };
+        let keys = SessionKeys { base: vec![HmacKey::new(b"k").unwrap()], tlv: Vec::new() };
         let mut set = ProvisionedSet::default();
         set.insert(any_port, Provisioned::default().with_keys(keys));
         set.insert(exact, Provisioned::default());

@@ -72,9 +72,9 @@ impl<'a> Punted<'a> {
         PacketSums { header, pseudo, datagram: checksum::sum(udp) }.are_right(field, 0)
     }
 
-    /// Writes the reply's headers and `payload` behind `out`. The UDP checksum is [`Reply::finish`]'s. `None` does not
+    /// Writes the reply's headers and `payload` behind `out`. The UDP checksum is [`ReplyFrame::finish`]'s. `None` does not
     /// happen for a frame that was taken apart.
-    pub fn reply(&self, reply_options: &ReplyOptions, payload: &[u8], out: &mut Vec<u8>) -> Option<Reply> {
+    pub fn reply(&self, reply_options: &ReplyOptions, payload: &[u8], out: &mut Vec<u8>) -> Option<ReplyFrame> {
         let start = out.len();
         // Both were read when the frame was taken apart.
         let Ok((ethernet, _)) = Ethernet::read_from_prefix(self.octets) else { return None };
@@ -119,20 +119,20 @@ impl<'a> Punted<'a> {
         out.extend_from_slice(payload);
         let addresses = address_sum(&source) + address_sum(&self.source);
         let is_summed = self.frame.checksum != 0;
-        Some(Reply { udp_at, pseudo: checksum::pseudo_header(addresses, udp_len), is_summed })
+        Some(ReplyFrame { udp_at, pseudo: checksum::pseudo_header(addresses, udp_len), is_summed })
     }
 }
 
 /// The remaining work on a reply's frame once its payload is final.
 #[derive(Clone, Copy)]
-pub struct Reply {
+pub struct ReplyFrame {
     udp_at: usize,
     pseudo: u64,
     /// IPv4 packets that came without a checksum are answered without one.
     is_summed: bool,
 }
 
-impl Reply {
+impl ReplyFrame {
     /// The payload's place in the frame.
     pub fn payload_mut<'a>(&self, frame: &'a mut [u8]) -> &'a mut [u8] {
         &mut frame[self.udp_at + UDP_LEN..]

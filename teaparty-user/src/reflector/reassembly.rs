@@ -45,7 +45,7 @@ const UNIT: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub struct Fragment {
     /// Whose it is.
-    pub key: Key,
+    pub key: FragmentKey,
     is_ipv6: bool,
     /// Offset of the IP header.
     ip_at: usize,
@@ -63,7 +63,7 @@ pub struct Fragment {
 
 /// The datagram that a fragment is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
+pub struct FragmentKey {
     /// Source address.
     pub source: Address,
     /// Destination address.
@@ -105,7 +105,7 @@ impl Fragment {
             if checksum::fold(checksum::sum(header)) != 0xffff {
                 return Some(Err(Reason::ChecksumWrong));
             }
-            let key = Key {
+            let key = FragmentKey {
                 source: Address::v4(octets.get::<4>(ip_at + 12)?),
                 destination: Address::v4(octets.get::<4>(ip_at + 16)?),
                 tags,
@@ -130,7 +130,7 @@ impl Fragment {
             return None;
         }
         let bits = be16(at + 2)?;
-        let key = Key {
+        let key = FragmentKey {
             source: Address(octets.get::<16>(ip_at + 8)?),
             destination: Address(octets.get::<16>(ip_at + 24)?),
             tags,
@@ -259,15 +259,15 @@ fn join(head: &[u8], first: &Fragment, data: &[u8]) -> Option<Vec<u8>> {
 /// All datagrams under way.
 #[derive(Default)]
 pub struct Reassembly {
-    partials: HashMap<Key, Partial>,
-    by_age: BTreeMap<u64, Key>,
+    partials: HashMap<FragmentKey, Partial>,
+    by_age: BTreeMap<u64, FragmentKey>,
     of_source: HashMap<Address, u32>,
     octets: usize,
     serial: u64,
 }
 
 /// The reflector's limits for reassembly.
-pub struct Limits<'a> {
+pub struct ReassemblyLimits<'a> {
     /// Octets of the longest UDP datagram that is answered; longer ones are the sockets'.
     pub longest: usize,
     /// Returns true if a port is listened on.
@@ -283,7 +283,7 @@ impl Reassembly {
         fragment: &Fragment,
         frame: &[u8],
         now_ns: u64,
-        limits: &Limits<'_>,
+        limits: &ReassemblyLimits<'_>,
         count: &mut dyn FnMut(Reason, u32),
     ) -> Option<Vec<u8>> {
         self.expire(now_ns, count);
@@ -362,7 +362,7 @@ impl Reassembly {
     }
 
     /// Has room for one more datagram, and for what the largest one may take.
-    fn make_room(&mut self, key: &Key, count: &mut dyn FnMut(Reason, u32)) {
+    fn make_room(&mut self, key: &FragmentKey, count: &mut dyn FnMut(Reason, u32)) {
         let more = usize::from(!self.partials.contains_key(key));
         while self.partials.len() + more > MOST_DATAGRAMS || self.octets > MOST_OCTETS - (1 << 17) {
             // The one that has come on is not given up for itself: its octets alone are fewer.
@@ -382,7 +382,7 @@ impl Reassembly {
         }
     }
 
-    fn remove(&mut self, key: &Key) -> Option<Partial> {
+    fn remove(&mut self, key: &FragmentKey) -> Option<Partial> {
         let partial = self.partials.remove(key)?;
         self.by_age.remove(&partial.serial);
         self.octets -= partial.octets();

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::config::Config;
+use super::config::ReflectorConfig;
 use super::config::session_spec::provisioned;
-use super::handle::{Event, ReconfigureError, ReflectorHandle, SessionChange, SessionId, SessionSpec, State, changes};
+use super::handle::{
+    ChangeEvent, ReconfigureError, ReflectorHandle, ReflectorState, SessionChange, SessionId, SessionSpec, changes,
+};
 use super::keys::SessionKeys;
 use super::provisioned::{Provisioned, ProvisionedSet};
-use crate::crypto::Key;
+use crate::crypto::HmacKey;
 use crate::sync::locked;
 
 /// The changes of a new configuration.
@@ -16,7 +18,7 @@ pub struct Reloaded {
     pub live: Vec<String>,
     /// Settings that are as they were until a restart.
     pub restart: Vec<String>,
-    before: (Arc<Config>, ProvisionedSet),
+    before: (Arc<ReflectorConfig>, ProvisionedSet),
 }
 
 impl ReflectorHandle {
@@ -26,7 +28,7 @@ impl ReflectorHandle {
     /// A session that is as before keeps its state; one whose keys are of other octets is another one.
     pub fn reload(
         &self,
-        config: &Config,
+        config: &ReflectorConfig,
         former: &[SessionSpec],
         sessions: &[SessionSpec],
     ) -> Result<Reloaded, ReconfigureError> {
@@ -43,9 +45,9 @@ impl ReflectorHandle {
                 live.push(name.into());
             }
         }
-        let merged =
-            Config::new(settings, keys.clone()).map_err(|error| ReconfigureError::Kernel(error.to_string()))?;
-        let merged = Config { without_xdp: base.without_xdp.clone(), ..merged };
+        let merged = ReflectorConfig::new(settings, keys.clone())
+            .map_err(|error| ReconfigureError::Kernel(error.to_string()))?;
+        let merged = ReflectorConfig { without_xdp: base.without_xdp.clone(), ..merged };
         let before = (base, state.provisioned.clone());
         let changes = state.follow_file(former, sessions);
         if !changes.is_empty() && !live.iter().any(|known| known == "session") {
@@ -55,10 +57,10 @@ impl ReflectorHandle {
         state.replace(Arc::new(merged), after).inspect_err(|_| state.take_back(&before))?;
         // Nobody may be listening.
         for (id, change) in changes {
-            let _ = state.events.send(Event::Session { id, change });
+            let _ = state.events.send(ChangeEvent::Session { id, change });
         }
         if !live.is_empty() {
-            let _ = state.events.send(Event::Settings(live.clone()));
+            let _ = state.events.send(ChangeEvent::Settings(live.clone()));
         }
         Ok(Reloaded { live, restart, before })
     }
@@ -69,7 +71,7 @@ impl ReflectorHandle {
     }
 }
 
-impl State {
+impl ReflectorState {
     /// Brings the set of provisioned sessions in line with a file, and says what changed.
     fn follow_file(&mut self, former: &[SessionSpec], sessions: &[SessionSpec]) -> Vec<(SessionId, SessionChange)> {
         let (former, wanted) = (provisioned(former), provisioned(sessions));
@@ -93,7 +95,7 @@ impl State {
     }
 
     /// Configuration and sessions in one step on each interface; on an error the first ones may have taken them.
-    fn replace(&mut self, config: Arc<Config>, provisioned: ProvisionedSet) -> Result<(), ReconfigureError> {
+    fn replace(&mut self, config: Arc<ReflectorConfig>, provisioned: ProvisionedSet) -> Result<(), ReconfigureError> {
         for (name, instance) in &self.slots {
             let Some(instance) = instance else { continue };
             let snapshot =
@@ -105,7 +107,7 @@ impl State {
         Ok(())
     }
 
-    fn take_back(&mut self, (config, provisioned): &(Arc<Config>, ProvisionedSet)) {
+    fn take_back(&mut self, (config, provisioned): &(Arc<ReflectorConfig>, ProvisionedSet)) {
         if let Err(error) = self.replace(config.clone(), provisioned.clone()) {
             tracing::error!(%error, "the kernel does not take its former configuration");
         }
@@ -123,6 +125,6 @@ fn is_same(one: &Provisioned, other: &Provisioned) -> bool {
         && are_same(tlv, &other.keys.tlv)
 }
 
-fn are_same(keys: &[Key], others: &[Key]) -> bool {
+fn are_same(keys: &[HmacKey], others: &[HmacKey]) -> bool {
     keys.len() == others.len() && keys.iter().zip(others).all(|(key, other)| key.is_same(other))
 }

@@ -4,7 +4,7 @@ use teaparty_common::reflect::Reason;
 
 use super::context::{EngineCounters, InterfaceContext, Notice};
 use super::slow_path::PendingReply;
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{ClockSource as _, SystemClock};
 
 /// Remembers an exchange with T3 as `timestamp`. Before the send and not after it: the sender may answer the reply with
 /// its next packet sooner than this thread runs again, and that packet must find what went before.

@@ -16,7 +16,7 @@ use super::fair_queue::FairQueue;
 use super::frame_replies::{FrameReplyBatch, ReplyPorts};
 use super::snapshot::ConfigSnapshot;
 use super::udp::{BATCH, SEND_BATCH};
-use crate::clock::{Clock as _, SystemClock, plausible_arrival};
+use crate::clock::{ClockSource as _, SystemClock, plausible_arrival};
 use crate::net::poll::wait;
 
 /// The part of a batch's time that may go into emptying the ring, so that a flood that is thrown away does not
@@ -27,7 +27,7 @@ const INTAKE: usize = BATCH;
 
 /// Answers until asked to stop, which `wake` becoming readable makes it notice.
 pub fn run(context: &Arc<InterfaceContext>, mut punts: RingBuf<MapData>, ports: &ReplyPorts, wake: &impl AsFd) {
-    let mut engine = Engine { context, framed: FrameReplyBatch::new(context, &context.counters.ring, ports) };
+    let mut engine = RingEngine { context, framed: FrameReplyBatch::new(context, &context.counters.ring, ports) };
     let mut waiting = FairQueue::default();
     let mut busy = Duration::ZERO;
     while !context.is_stopping() {
@@ -46,12 +46,12 @@ pub fn run(context: &Arc<InterfaceContext>, mut punts: RingBuf<MapData>, ports: 
     }
 }
 
-struct Engine<'a> {
+struct RingEngine<'a> {
     context: &'a Arc<InterfaceContext>,
     framed: FrameReplyBatch<'a>,
 }
 
-impl Engine<'_> {
+impl RingEngine<'_> {
     /// Empties the ring, as far as that can be done until `end`.
     fn take_in_some(&self, punts: &mut RingBuf<MapData>, waiting: &mut FairQueue, end: Instant) {
         loop {

@@ -14,7 +14,7 @@ use teaparty_common::tlv::measurement::HISTORY_DEPTH;
 use teaparty_common::wire::sender::ReflectedFields;
 use zerocopy::FromZeros;
 
-use super::config::{Config, HISTORY_RINGS};
+use super::config::{HISTORY_RINGS, ReflectorConfig};
 use super::lru::Lru;
 use super::provisioned::is_wildcard;
 use super::session_store::SessionStore;
@@ -97,7 +97,7 @@ impl SessionTable {
     }
 
     /// The rate limit, as the kernel program has it.
-    fn limit(&self, source: &Address, config: &Config, now_ns: u64) -> Result<(), Reason> {
+    fn limit(&self, source: &Address, config: &ReflectorConfig, now_ns: u64) -> Result<(), Reason> {
         let source = config.rate_prefix.of(source);
         let Some(row) = self.buckets.get(self.shape.bucket_set(&source) as usize) else { return Ok(()) };
         let is_within = rate_limit::admit(row, &source, now_ns, config.rate_interval_ns, config.rate_burst_ns);

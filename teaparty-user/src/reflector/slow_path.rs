@@ -22,8 +22,8 @@ use super::session_store::SessionStore;
 use super::snapshot::ConfigSnapshot;
 use super::test_packet_control::{self, BurstStage, ControlGrant, LocalMembership};
 use super::tlv_env::{ControllerEnv, Headers};
-use crate::clock::{Clock as _, SystemClock, plausible_arrival};
-use crate::crypto::Key;
+use crate::clock::{ClockSource as _, SystemClock, plausible_arrival};
+use crate::crypto::HmacKey;
 
 /// A packet to be answered.
 pub struct TestPacket<'a> {
@@ -49,9 +49,9 @@ pub struct PendingReply {
     format: TimestampFormat,
     sender_sequence: u32,
     sender_timestamp: u64,
-    base_key: Option<Key>,
+    base_key: Option<HmacKey>,
     /// Offset of the reply's HMAC TLV, and its key.
-    tlv_key: Option<(usize, Key)>,
+    tlv_key: Option<(usize, HmacKey)>,
     /// Marking, source address and port of the reply.
     pub reply_options: ReplyOptions,
     /// The request of an obeyed Return Path.
@@ -202,7 +202,7 @@ pub fn refresh_previous(meta: &mut PacketMeta, store: &dyn SessionStore) {
 
 /// The key that the base packet is signed with, which the reply will be signed with too (RFC 8762 §4.4). Before this,
 /// nothing of an authenticated packet is used and no state changes.
-fn authenticate<'a>(keys: &'a [Key], payload: &[u8]) -> Result<&'a Key, Reason> {
+fn authenticate<'a>(keys: &'a [HmacKey], payload: &[u8]) -> Result<&'a HmacKey, Reason> {
     if keys.is_empty() {
         return Err(Reason::NoKey);
     }
@@ -216,7 +216,7 @@ fn integrity<'a>(
     mode: Mode,
     policy: &Policy,
     snapshot: &'a ConfigSnapshot,
-) -> (TlvIntegrity, Option<&'a Key>) {
+) -> (TlvIntegrity, Option<&'a HmacKey>) {
     let len = payload.len();
     if len <= mode.base_len() || policy.has(Policy::NO_TLV) {
         return (TlvIntegrity::NotAsked, None);

@@ -8,10 +8,10 @@ use teaparty_common::reflect::{Address, Policy};
 use teaparty_common::tlv::bit_error::DEFAULT_PATTERN;
 
 use super::addresses::AddressBook;
-use super::config::Config;
+use super::config::ReflectorConfig;
 use super::prefixes::PrefixSet;
 use super::provisioned::{Provisioned, ProvisionedSet};
-use crate::crypto::Key;
+use crate::crypto::HmacKey;
 use crate::net::host::Host;
 use crate::net::interface::Interface;
 
@@ -19,7 +19,7 @@ use crate::net::interface::Interface;
 #[derive(Clone)]
 pub struct ConfigSnapshot {
     /// The configuration.
-    pub config: Arc<Config>,
+    pub config: Arc<ReflectorConfig>,
     /// Counts the versions: a session admitted under another one is admitted again.
     pub generation: u32,
     /// The interface as it was last seen.
@@ -40,14 +40,14 @@ pub struct ConfigSnapshot {
 #[derive(Clone, Copy, Debug)]
 pub struct Keys<'a> {
     /// Of base packets; none where the session is not authenticated.
-    pub base: &'a [Key],
+    pub base: &'a [HmacKey],
     /// Of HMAC TLVs.
-    pub tlv: &'a [Key],
+    pub tlv: &'a [HmacKey],
 }
 
 impl ConfigSnapshot {
     /// The first version, without provisioned sessions.
-    pub fn new(config: Arc<Config>, interface: Interface, host: &Arc<Host>) -> Self {
+    pub fn new(config: Arc<ReflectorConfig>, interface: Interface, host: &Arc<Host>) -> Self {
         let mut ports = vec![0u64; PORT_WORDS as usize];
         for port in &config.ports {
             ports[usize::from(port >> 6)] |= 1 << (port & 63);
@@ -80,7 +80,7 @@ impl ConfigSnapshot {
     }
 
     /// The next version, after what can change while the reflector runs has; interfaces and ports can't.
-    pub fn with_config(&self, config: Arc<Config>) -> Self {
+    pub fn with_config(&self, config: Arc<ReflectorConfig>) -> Self {
         let book = AddressBook::new(&config, &self.interface, &self.host);
         Self {
             addresses: Arc::new(book.answered()),

@@ -16,7 +16,7 @@ use super::context::{EngineCounters, InterfaceContext};
 use super::reply_record;
 use super::segment_routing::{ROUTING_TYPE, SegmentRouting};
 use super::slow_path::PendingReply;
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{ClockSource as _, SystemClock};
 
 /// Hop Limit of every reply (ext-hdr-15 §3.1).
 const FRESH_HOP_LIMIT: u8 = 255;

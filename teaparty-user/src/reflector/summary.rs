@@ -4,7 +4,7 @@ use std::fmt;
 
 use teaparty_common::reflect::Reason;
 
-use super::config::{Config, Format};
+use super::config::{ReflectorConfig, TimestampFormatSetting};
 use super::handle::{Count, InterfaceStatus, ReflectorHandle};
 use crate::layout::count as plural;
 
@@ -13,7 +13,7 @@ pub struct Ready<'a> {
     /// The interfaces.
     pub interfaces: Vec<InterfaceStatus>,
     /// The configuration.
-    pub config: &'a Config,
+    pub config: &'a ReflectorConfig,
 }
 
 impl fmt::Display for Ready<'_> {
@@ -42,10 +42,10 @@ impl fmt::Display for Ready<'_> {
             state.push("authenticated");
         }
         let format = match self.config.policy.format() {
-            teaparty_common::wire::TimestampFormat::Ntp => Format::Ntp,
-            teaparty_common::wire::TimestampFormat::Ptp => Format::Ptp,
+            teaparty_common::wire::TimestampFormat::Ntp => TimestampFormatSetting::Ntp,
+            teaparty_common::wire::TimestampFormat::Ptp => TimestampFormatSetting::Ptp,
         };
-        state.push(if format == Format::Ntp { "NTP timestamps" } else { "PTP timestamps" });
+        state.push(if format == TimestampFormatSetting::Ntp { "NTP timestamps" } else { "PTP timestamps" });
         write!(f, "  sessions    {}", state.join(", "))
     }
 }

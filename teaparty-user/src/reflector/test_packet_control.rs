@@ -13,16 +13,16 @@ use teaparty_common::tlv::reflected_control::{self, Limits, Members, Replies, Re
 use teaparty_common::tlv::{HEADER_LEN, Header, Kind};
 use zerocopy::IntoBytes;
 
-use super::burst_limits::{Bursts, Permit};
+use super::burst_limits::{BurstLimiter, Permit};
 use super::snapshot::ConfigSnapshot;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{ClockSource, SystemClock};
 use crate::net::address::ip;
 
 /// The relation of a packet to the control that it asks for.
 #[derive(Clone, Copy)]
 pub enum BurstStage<'a> {
     /// It has come in, and may be granted several replies out of this.
-    First(&'a Arc<Bursts>),
+    First(&'a Arc<BurstLimiter>),
     /// It has been granted these, and gets another one.
     Again(Replies),
 }

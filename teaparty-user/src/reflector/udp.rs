@@ -14,8 +14,8 @@ use teaparty_common::maps::{Clock, Session, SessionKey};
 use teaparty_common::reflect::{PacketMeta, Reason};
 use teaparty_common::tlv::return_path::ReturnPathRequest;
 
-use super::burst_queue::{Datagram, Request};
-use super::config::Config;
+use super::burst_queue::{BurstRequest, Datagram};
+use super::config::ReflectorConfig;
 use super::context::{EngineCounters, InterfaceContext, Notice};
 use super::reply_record::{commit, record_residence, record_sent};
 use super::slow_path::{self, BurstGrant, PendingReply, TestPacket};
@@ -23,7 +23,7 @@ use super::snapshot::ConfigSnapshot;
 use super::srv6::Segmented;
 use super::test_packet_control::BurstStage;
 use super::tlv_env::Headers;
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::address::{address, ip};
 use crate::net::batch::{Outgoing, ReceiveBatch, Received, SendBatch};
 use crate::net::poll::{wait, wait_writable};
@@ -47,7 +47,7 @@ const UNKNOWN_TTL: u8 = 255;
 /// Opens the sockets of an interface: one for each port and address family, for that interface alone.
 ///
 /// A family that the host does not have at all is left out, as long as the other one is there.
-pub fn open(config: &Config, interface: &str) -> Result<Vec<Socket>, SocketError> {
+pub fn open(config: &ReflectorConfig, interface: &str) -> Result<Vec<Socket>, SocketError> {
     let mut sockets = Vec::new();
     for port in &config.ports {
         let mut missing = None;
@@ -148,7 +148,7 @@ fn serve(
             // As for frames: at once.
             let now_ns = SystemClock.monotonic_ns();
             datagrams.flush(&clock, socket);
-            let request = Request::Datagram(Box::new(datagram), request.payload.into());
+            let request = BurstRequest::Datagram(Box::new(datagram), request.payload.into());
             context.burst_queue.add(grant, now_ns, request);
         } else if datagrams.pending() == SEND_BATCH {
             datagrams.flush(&clock, socket);

@@ -8,20 +8,20 @@ use teaparty_common::reflect::Policy;
 use teaparty_common::wire::{Mode, TimestampFormat, TrafficClass};
 
 use super::packet::Malformed;
-use super::schedule::{Pattern, Plan};
+use super::schedule::{Pattern, SchedulePlan};
 use super::target::Target;
-use super::tlvs::chain::AccessReport;
-use super::tlvs::request::Request;
-use crate::crypto::Key;
+use super::tlvs::chain::AccessReportRequest;
+use super::tlvs::request::RequestTlv;
+use crate::crypto::HmacKey;
 use crate::net::socket::Fragmentation;
 
 /// A measurement.
 #[derive(Clone)]
-pub struct Config {
+pub struct SenderConfig {
     /// Whom to measure, each in a session of its own.
     pub targets: Vec<Target>,
     /// The schedule, for each target separately.
-    pub plan: Plan,
+    pub plan: SchedulePlan,
     /// A packet without a reply is lost after this.
     pub timeout: Duration,
     /// SSID of the first session, the others count up from it; `None` for random ones, 0 for none at all.
@@ -41,13 +41,13 @@ pub struct Config {
     /// Authenticated or not.
     pub mode: Mode,
     /// Key of the base packets; there in authenticated mode.
-    pub key: Option<Key>,
+    pub key: Option<HmacKey>,
     /// Key of the HMAC TLV, if packets have one.
-    pub tlv_key: Option<Key>,
+    pub tlv_key: Option<HmacKey>,
     /// The TLVs of every packet.
-    pub tlvs: Vec<Request>,
+    pub tlvs: Vec<RequestTlv>,
     /// An Access Report, which goes with some packets only. It stands in front of the other TLVs.
-    pub access_report: Option<AccessReport>,
+    pub access_report: Option<AccessReportRequest>,
     /// Something wrong with every packet.
     pub malformed: Option<Malformed>,
     /// Code points; the rest of it is for reflectors.
@@ -86,12 +86,17 @@ pub struct Config {
     pub seed: Option<u64>,
 }
 
-impl Config {
+impl SenderConfig {
     /// Ten open packets without TLVs to each target, 100 ms apart.
     pub fn new(targets: Vec<Target>) -> Self {
         Self {
             targets,
-            plan: Plan { pattern: Pattern::Fixed, interval_ps: 100_000_000_000, count: Some(10), duration_ns: None },
+            plan: SchedulePlan {
+                pattern: Pattern::Fixed,
+                interval_ps: 100_000_000_000,
+                count: Some(10),
+                duration_ns: None,
+            },
             timeout: Duration::from_secs(2),
             ssid: None,
             source: None,
@@ -128,7 +133,7 @@ impl Config {
 
     /// UDP payload of a packet without an Access Report, in octets.
     fn payload_octets(&self) -> usize {
-        self.mode.base_len() + self.tlvs.iter().map(Request::len).sum::<usize>()
+        self.mode.base_len() + self.tlvs.iter().map(RequestTlv::len).sum::<usize>()
     }
 
     /// Returns the configuration for a report: everything that a reader needs to repeat the measurement, and no key.

@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::Context;
 use teaparty_common::wire::AUTHENTICATED_LEN;
 
-use super::config::Config;
-use super::event::{Event, Ignored, Stop, Subscription};
+use super::config::SenderConfig;
+use super::event::{Ignored, SenderEvent, Stop, Subscription};
 use super::matcher::ResolvedPacket;
 use super::schedule::Random;
-use super::session::Session;
+use super::session::SenderSession;
 use super::timeline::Timeline;
-use crate::clock::{Clock, ClockState, StepDetector};
+use crate::clock::{ClockSource, ClockState, StepDetector};
 use crate::net::batch::ReceiveBatch;
 use crate::net::poll::{Timer, set_realtime, set_short_time_slice, wait};
 use crate::net::ptp_clock::HardwareClock;
@@ -28,9 +28,9 @@ mod rx_thread;
 mod targets;
 mod udp_port;
 
-pub use targets::Change;
+pub use targets::TargetChange;
 
-use deadline_queue::Queue;
+use deadline_queue::DeadlineQueue;
 use udp_port::Port;
 
 /// Datagrams taken in by one system call.
@@ -65,9 +65,9 @@ const LEAD_FOR_EACH_NS: u64 = 20_000;
 const CLOCK_CHECK_NS: u64 = 1_000_000_000;
 
 /// A finished measurement.
-pub struct Outcome {
+pub struct FinishedMeasurement {
     /// One for each target, in the order of the configuration.
-    pub sessions: Vec<Session>,
+    pub sessions: Vec<SenderSession>,
     /// Datagrams that belong to no session at all.
     pub foreign: Ignored,
     /// Start, in nanoseconds since 1970.
@@ -88,14 +88,14 @@ pub struct Outcome {
 ///
 /// `sink` gets the events that `subscription` asks for, in order, on this thread: what it takes its time for, delays packets.
 pub fn run(
-    config: &Config,
-    clock: &impl Clock,
+    config: &SenderConfig,
+    clock: &impl ClockSource,
     stop: &Stop,
     subscription: Subscription,
-    sink: &mut dyn FnMut(Event),
-) -> anyhow::Result<Outcome> {
+    sink: &mut dyn FnMut(SenderEvent),
+) -> anyhow::Result<FinishedMeasurement> {
     place_thread(config, config.targets.len())?;
-    let mut engine = Engine::open(config, clock, subscription)?;
+    let mut engine = SenderEngine::open(config, clock, subscription)?;
     // Once, as it is one option that helps.
     let _ = config.targets.iter().any(|target| engine.warn_of_loop(target.address, None, sink));
     let started_ns = clock.realtime_ns();
@@ -105,7 +105,7 @@ pub fn run(
         engine.step(stop, sink)?;
     }
     engine.finish(stop, sink)?;
-    Ok(Outcome {
+    Ok(FinishedMeasurement {
         sessions: engine.sessions,
         foreign: engine.foreign,
         started_ns,
@@ -122,7 +122,7 @@ const NOT_REALTIME: &str =
     "cannot go before other programs; --realtime takes root, CAP_SYS_NICE or a limit from `ulimit -r`";
 
 /// Asks the scheduler for what a schedule needs of it.
-fn place_thread(config: &Config, sessions: usize) -> anyhow::Result<()> {
+fn place_thread(config: &SenderConfig, sessions: usize) -> anyhow::Result<()> {
     if config.is_realtime {
         return set_realtime().context(NOT_REALTIME);
     }
@@ -135,7 +135,7 @@ fn place_thread(config: &Config, sessions: usize) -> anyhow::Result<()> {
 }
 
 /// Returns true if deadlines are worth polling for.
-fn spins(config: &Config, sessions: usize) -> bool {
+fn spins(config: &SenderConfig, sessions: usize) -> bool {
     config.plan.interval_ps <= FAST_PS || config.plan.packets_per_second(sessions) <= SPIN_PPS
 }
 
@@ -145,18 +145,18 @@ fn spins(config: &Config, sessions: usize) -> bool {
 /// `changes` is asked at each turn, at least once a second, until it has none; its error is the
 /// result. What is awaited at the end is no loss.
 pub fn run_for_ever(
-    config: &Config,
-    clock: &impl Clock,
+    config: &SenderConfig,
+    clock: &impl ClockSource,
     stop: &Stop,
     subscription: Subscription,
-    changes: &mut dyn FnMut() -> anyhow::Result<Option<Change>>,
-    sink: &mut dyn FnMut(Event),
+    changes: &mut dyn FnMut() -> anyhow::Result<Option<TargetChange>>,
+    sink: &mut dyn FnMut(SenderEvent),
 ) -> anyhow::Result<()> {
     if config.is_realtime {
         place_thread(config, 0)?;
     }
-    let mut engine = Engine { is_endless: true, ..Engine::open(config, clock, subscription)? };
-    let mut turn = |engine: &mut Engine<'_, _>| {
+    let mut engine = SenderEngine { is_endless: true, ..SenderEngine::open(config, clock, subscription)? };
+    let mut turn = |engine: &mut SenderEngine<'_, _>| {
         while let Some(change) = changes()? {
             engine.change(change, sink)?;
         }
@@ -170,15 +170,15 @@ pub fn run_for_ever(
     result
 }
 
-struct Engine<'a, C> {
-    config: &'a Config,
+struct SenderEngine<'a, C> {
+    config: &'a SenderConfig,
     clock: &'a C,
     subscription: Subscription,
-    sessions: Vec<Session>,
+    sessions: Vec<SenderSession>,
     /// Sessions by SSID.
     by_ssid: Vec<u32>,
     ports: Vec<Port>,
-    queue: Queue,
+    queue: DeadlineQueue,
     reports: ReceiveBatch,
     random: Random,
     timer: Timer,
@@ -204,8 +204,8 @@ struct Engine<'a, C> {
 
 const NO_SESSION: u32 = u32::MAX;
 
-impl<'a, C: Clock> Engine<'a, C> {
-    fn open(config: &'a Config, clock: &'a C, subscription: Subscription) -> anyhow::Result<Self> {
+impl<'a, C: ClockSource> SenderEngine<'a, C> {
+    fn open(config: &'a SenderConfig, clock: &'a C, subscription: Subscription) -> anyhow::Result<Self> {
         Ok(Self {
             config,
             clock,
@@ -213,7 +213,7 @@ impl<'a, C: Clock> Engine<'a, C> {
             sessions: Vec::new(),
             by_ssid: vec![NO_SESSION; 1 << 16],
             ports: udp_port::open_all(config).context("cannot open the sender's socket")?,
-            queue: Queue::default(),
+            queue: DeadlineQueue::default(),
             reports: ReceiveBatch::new(BATCH, QUOTED),
             random: config.seed.map_or_else(Random::from_entropy, Random::new),
             timer: Timer::new().context("cannot make a timer")?,
@@ -234,9 +234,9 @@ impl<'a, C: Clock> Engine<'a, C> {
     }
 
     /// Does once what there is to do, and sleeps until there is more.
-    fn step(&mut self, stop: &Stop, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+    fn step(&mut self, stop: &Stop, sink: &mut dyn FnMut(SenderEvent)) -> anyhow::Result<()> {
         if stop.is_requested() {
-            self.sessions.iter_mut().for_each(Session::stop_sending);
+            self.sessions.iter_mut().for_each(SenderSession::stop_sending);
         }
         let now = self.clock.monotonic_ns();
         self.check_clock(now, sink);
@@ -255,7 +255,7 @@ impl<'a, C: Clock> Engine<'a, C> {
         let interval_ns = (self.config.plan.interval_ps / 1_000).min(1_000_000_000);
         for place in 0..self.config.targets.len() {
             let ssid = self.free_ssid(place);
-            let session = Session::new(self.config, place, ssid, 0, self.random.bits())?;
+            let session = SenderSession::new(self.config, place, ssid, 0, self.random.bits())?;
             if ssid != 0 {
                 self.by_ssid[usize::from(ssid)] = place as u32;
             }
@@ -310,11 +310,11 @@ impl<'a, C: Clock> Engine<'a, C> {
     /// Returns true if there is nothing left to do. Of many sessions, only looked at when none has anything to send.
     fn is_over(&self, stop: &Stop) -> bool {
         let is_cheap = self.sessions.len() <= 64 || self.queue.next_due().is_none() || stop.is_requested();
-        stop.is_urgent() || is_cheap && self.sessions.iter().all(Session::is_over)
+        stop.is_urgent() || is_cheap && self.sessions.iter().all(SenderSession::is_over)
     }
 
     /// Gives up packets whose time is over, once all that came before then has been taken in.
-    fn expire(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+    fn expire(&mut self, sink: &mut dyn FnMut(SenderEvent)) -> anyhow::Result<()> {
         let now = self.clock.monotonic_ns();
         if now < self.next_expiry {
             return Ok(());
@@ -335,16 +335,16 @@ impl<'a, C: Clock> Engine<'a, C> {
         Ok(())
     }
 
-    fn publish(&mut self, now: u64, sink: &mut dyn FnMut(Event)) {
+    fn publish(&mut self, now: u64, sink: &mut dyn FnMut(SenderEvent)) {
         let Some(interval) = self.subscription.snapshots else { return };
         if now.saturating_sub(self.published) >= interval.as_nanos() as u64 {
             self.published = now;
-            sink(Event::Snapshot(self.sessions.iter().map(Session::snapshot).collect()));
+            sink(SenderEvent::Snapshot(self.sessions.iter().map(SenderSession::snapshot).collect()));
         }
     }
 
     /// Settles all packets: what nobody has waited for long enough is not lost.
-    fn finish(&mut self, stop: &Stop, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+    fn finish(&mut self, stop: &Stop, sink: &mut dyn FnMut(SenderEvent)) -> anyhow::Result<()> {
         self.next_expiry = 0;
         self.expire(sink)?;
         for (place, session) in self.sessions.iter_mut().enumerate() {
@@ -354,7 +354,7 @@ impl<'a, C: Clock> Engine<'a, C> {
         }
         self.tell_of_rate(stop, sink);
         if self.subscription.snapshots.is_some() {
-            sink(Event::Snapshot(self.sessions.iter().map(Session::snapshot).collect()));
+            sink(SenderEvent::Snapshot(self.sessions.iter().map(SenderSession::snapshot).collect()));
         }
         Ok(())
     }
@@ -396,18 +396,18 @@ impl<'a, C: Clock> Engine<'a, C> {
 
 /// Tells what became of a packet.
 fn emit_record(
-    session: &Session,
+    session: &SenderSession,
     place: usize,
     settlement: ResolvedPacket,
     subscription: Subscription,
-    sink: &mut dyn FnMut(Event),
+    sink: &mut dyn FnMut(SenderEvent),
 ) {
     let reaction = session.outcome_of(settlement, subscription.records);
     if let Some(record) = reaction.loss {
-        sink(Event::Record(record));
+        sink(SenderEvent::Record(record));
     }
     if let Some(text) = reaction.notice {
-        sink(Event::Notice { target: Some(place), text });
+        sink(SenderEvent::Notice { target: Some(place), text });
     }
 }
 

@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use teaparty_common::wire::TrafficClass;
 
 use super::delays::{NoDelays, Sample};
-use super::histogram::Figures;
+use super::histogram::DistributionFigures;
 use super::matcher::{Counts, ReplyKind, Split};
-use super::tlvs::describe::Finding;
+use super::tlvs::describe::TlvFinding;
 use crate::net::batch::StampSource;
 use crate::net::poll::WakeEvent;
 
 /// Something that happened.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum SenderEvent {
     /// A packet was answered or given up.
     Record(Box<Record>),
     /// Something that a person should know, about one target or about all.
@@ -26,7 +26,7 @@ pub enum Event {
         text: String,
     },
     /// The state of all targets, a few times a second.
-    Snapshot(Box<[Snapshot]>),
+    Snapshot(Box<[TargetSnapshot]>),
     /// The counters of one target's session.
     Counters {
         /// Place of the target.
@@ -58,11 +58,11 @@ pub struct SessionCounters {
 /// The wanted events; others cost nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Subscription {
-    /// [`Event::Record`].
+    /// [`SenderEvent::Record`].
     pub records: bool,
-    /// [`Event::Snapshot`], so often.
+    /// [`SenderEvent::Snapshot`], so often.
     pub snapshots: Option<std::time::Duration>,
-    /// [`Event::Counters`] of each session, so often.
+    /// [`SenderEvent::Counters`] of each session, so often.
     pub tallies: Option<std::time::Duration>,
 }
 
@@ -138,18 +138,18 @@ pub struct ReplyRecord {
     /// Replies to later packets that came before it.
     pub reordering_extent: u32,
     /// The findings of its TLVs.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<TlvFinding>,
 }
 
 /// The state of one target.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub struct TargetSnapshot {
     /// Counts.
     pub counts: Counts,
     /// Loss by direction.
     pub split: Split,
     /// Round trip so far.
-    pub round_trip: Option<Figures>,
+    pub round_trip: Option<DistributionFigures>,
     /// The last round trip.
     pub last_round_trip_ns: Option<i64>,
     /// Round trips so far in a few ranges of equal width: the middle of each and how many fell into it.

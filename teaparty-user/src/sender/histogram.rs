@@ -72,7 +72,7 @@ pub struct Distribution {
 
 /// A distribution in figures, all in nanoseconds. Quantiles are exact to three digits, the others exactly computed.
 #[derive(Clone, Copy, Debug, Serialize, PartialEq)]
-pub struct Figures {
+pub struct DistributionFigures {
     /// Smallest value.
     pub min: i64,
     /// Arithmetic mean.
@@ -193,9 +193,9 @@ impl Distribution {
     }
 
     /// The figures; `None` without values, because none is not zero.
-    pub fn figures(&self) -> Option<Figures> {
+    pub fn figures(&self) -> Option<DistributionFigures> {
         let quantile = |fraction| self.quantile(fraction);
-        Some(Figures {
+        Some(DistributionFigures {
             min: quantile(0.0).map(|_| self.min)?,
             mean: self.mean,
             p50: quantile(0.5)?,

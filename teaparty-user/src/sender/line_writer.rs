@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::stdio::{self, OutputError, Reader};
+use crate::stdio::{self, OutputError, StdoutReader};
 
 /// Octets that are gathered at most before they are written.
 const GATHERED: usize = 64 << 10;
 
 /// Lines on their way to a file or to standard output.
-pub struct Lines {
+pub struct LineWriter {
     sink: Sink,
     /// Whole lines that wait to be written.
     waiting: Vec<u8>,
@@ -30,7 +30,7 @@ enum Sink {
     Nobody,
 }
 
-impl Lines {
+impl LineWriter {
     /// Opens the file, `-` for standard output. What was in it is gone.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let sink = match path.as_os_str() == "-" {
@@ -68,7 +68,7 @@ impl Lines {
 
     /// Writes what waits to standard output, as long as somebody reads it.
     fn print(&mut self) -> Result<(), OutputError> {
-        if !matches!(self.sink, Sink::Nobody) && stdio::print(&self.waiting)? == Reader::Gone {
+        if !matches!(self.sink, Sink::Nobody) && stdio::print(&self.waiting)? == StdoutReader::Gone {
             self.sink = Sink::Nobody;
         }
         self.waiting.clear();
@@ -76,8 +76,8 @@ impl Lines {
     }
 
     /// Returns who reads what is written.
-    pub fn reader(&self) -> Reader {
-        if matches!(self.sink, Sink::Nobody) { Reader::Gone } else { Reader::Present }
+    pub fn reader(&self) -> StdoutReader {
+        if matches!(self.sink, Sink::Nobody) { StdoutReader::Gone } else { StdoutReader::Present }
     }
 
     /// Why the file takes no more, if so.

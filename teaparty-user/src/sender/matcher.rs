@@ -9,7 +9,7 @@
 
 use serde::Serialize;
 
-use crate::net::batch::Stamp;
+use crate::net::batch::HostTimestamp;
 
 mod arrivals;
 mod burst;
@@ -18,13 +18,13 @@ mod split;
 mod tests;
 
 use arrivals::Arrivals;
-use burst::Bursts;
+use burst::ExpectedBursts;
 pub use split::Split;
 use split::{Evidence, LossSplitter};
 
 /// The rules for matching a session's packets.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct MatcherSettings {
     /// Packets that are remembered at least; rate times timeout, with a margin.
     pub capacity: usize,
     /// A packet without a reply is lost after this.
@@ -49,7 +49,7 @@ pub struct SentPacket {
     /// Lateness against the schedule, in nanoseconds.
     pub late_ns: u64,
     /// T1 as the network card or the kernel took it, once they have told.
-    pub stamp: Option<Stamp>,
+    pub stamp: Option<HostTimestamp>,
     /// Epoch of the clock; see [`super::timeline`].
     pub epoch: u32,
 }
@@ -71,16 +71,16 @@ impl SentPacket {
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     /// T4.
-    pub stamp: Stamp,
+    pub stamp: HostTimestamp,
     /// Its epoch of the clock, and the same moment on the clock that timeouts run on.
-    pub moment: Moment,
+    pub moment: ClockMoment,
     /// The moment if it came before the clock was set. `None` where that is impossible.
-    pub earlier: Option<Moment>,
+    pub earlier: Option<ClockMoment>,
 }
 
 /// A moment of one life of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct ClockMoment {
     /// The life; see [`super::timeline`].
     pub epoch: u32,
     /// Nanoseconds on the clock that timeouts run on.
@@ -93,7 +93,7 @@ impl Arrival {
     fn after(&self, departure: &SentPacket) -> Elapsed {
         let t1_ns = departure.stamp.map_or(departure.realtime_ns, |stamp| stamp.nanos);
         let left_ns = departure.left_ns();
-        let of = |moment: Moment| {
+        let of = |moment: ClockMoment| {
             let elapsed = match moment.epoch == departure.epoch {
                 true => self.stamp.nanos.wrapping_sub(t1_ns),
                 false => moment.monotonic_ns.wrapping_sub(left_ns),
@@ -262,7 +262,7 @@ pub struct Counts {
 /// The packets of one session and what became of them.
 #[derive(Debug)]
 pub struct ReplyMatcher {
-    settings: Settings,
+    settings: MatcherSettings,
     slots: Vec<Slot>,
     /// Packets so far, sent or refused by this host.
     issued: u64,
@@ -278,7 +278,7 @@ pub struct ReplyMatcher {
     splitter: LossSplitter,
     /// As it was before the first packet whose fate is not known.
     attributed: Option<LossSplitter>,
-    bursts: Bursts,
+    bursts: ExpectedBursts,
     /// Replies to packets that were doubled on the way there, until the packets are settled.
     doubled: Vec<(u64, Evidence)>,
 }
@@ -296,11 +296,11 @@ impl Counts {
 
 impl ReplyMatcher {
     /// A session in which nothing has happened.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: MatcherSettings) -> Self {
         let capacity = settings.capacity.max(16).next_power_of_two();
         Self {
             slots: vec![Slot { index: EMPTY, ..Slot::default() }; capacity],
-            bursts: Bursts::new(settings.replies_per_packet),
+            bursts: ExpectedBursts::new(settings.replies_per_packet),
             settings,
             issued: 0,
             unsent: 0,
@@ -352,7 +352,7 @@ impl ReplyMatcher {
             self.grow();
         }
         let place = self.place(index);
-        let Settings { timeout_ns, .. } = self.settings;
+        let MatcherSettings { timeout_ns, .. } = self.settings;
         self.slots[place] = Slot { index, departure, unsent: self.unsent, timeout_ns, ..Slot::default() };
         self.issued += 1;
         self.counts.sent += 1;
@@ -394,7 +394,7 @@ impl ReplyMatcher {
     ///
     /// Returns how much later it left than it was due, in nanoseconds, for its first stamp, unless the clock was set
     /// since then.
-    pub fn transmitted(&mut self, index: u64, stamp: Stamp) -> Option<u64> {
+    pub fn transmitted(&mut self, index: u64, stamp: HostTimestamp) -> Option<u64> {
         let place = self.place(index);
         let slot = &mut self.slots[place];
         if slot.index != index || slot.departure.stamp.is_some_and(|known| known.source < stamp.source) {

@@ -6,8 +6,8 @@ use zerocopy::IntoBytes;
 use zerocopy::network_endian::{U16, U32};
 
 use super::schedule::Random;
-use super::tlvs::request::{Fill, Request, UNRECOGNIZED_CODE};
-use crate::crypto::Key;
+use super::tlvs::request::{Fill, RequestTlv, UNRECOGNIZED_CODE};
+use crate::crypto::HmacKey;
 
 /// A packet made wrong on purpose, to see what a reflector does with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -21,19 +21,19 @@ pub enum Malformed {
 
 /// The common fields of a session's packets.
 #[derive(Clone)]
-pub struct Settings<'a> {
+pub struct PacketSettings<'a> {
     /// Layout of the base packet.
     pub mode: Mode,
     /// Key of the base packet; must be there in authenticated mode.
-    pub key: Option<Key>,
+    pub key: Option<HmacKey>,
     /// Key of the HMAC TLV, where there is one.
-    pub tlv_key: Option<Key>,
+    pub tlv_key: Option<HmacKey>,
     /// The mapping of TLVs to numbers.
     pub code_points: &'a CodePoints,
     /// Session-Sender Identifier, 0 for none.
     pub ssid: u16,
     /// The TLVs, in order.
-    pub tlvs: &'a [Request],
+    pub tlvs: &'a [RequestTlv],
     /// Something wrong.
     pub malformed: Option<Malformed>,
 }
@@ -49,8 +49,8 @@ pub struct NoCodePoint {
 #[derive(Clone, Debug)]
 pub struct Template {
     mode: Mode,
-    key: Option<Key>,
-    tlv_key: Option<Key>,
+    key: Option<HmacKey>,
+    tlv_key: Option<HmacKey>,
     ssid: u16,
     octets: Vec<u8>,
     fills: Vec<(Fill, std::ops::Range<usize>)>,
@@ -58,7 +58,7 @@ pub struct Template {
 
 impl Template {
     /// The template of a session.
-    pub fn new(settings: &Settings<'_>) -> Result<Self, NoCodePoint> {
+    pub fn new(settings: &PacketSettings<'_>) -> Result<Self, NoCodePoint> {
         let mut octets = vec![0; settings.mode.base_len()];
         let mut fills = Vec::new();
         for tlv in settings.tlvs {
@@ -152,8 +152,8 @@ mod tests {
 
     const POINTS: CodePoints = CodePoints::new(Profile::Current);
 
-    fn settings(tlvs: &[Request]) -> Settings<'_> {
-        Settings {
+    fn settings(tlvs: &[RequestTlv]) -> PacketSettings<'_> {
+        PacketSettings {
             mode: Mode::Unauthenticated,
             key: None,
             tlv_key: None,
@@ -186,9 +186,10 @@ mod tests {
 
     #[test]
     fn authenticated_packet_has_its_fields_and_a_right_hmac_c024_c025() {
-        let key = Key::new(b"key").unwrap();
+        let key = HmacKey::new(b"key").unwrap();
         let template =
-            Template::new(&Settings { mode: Mode::Authenticated, key: Some(key.clone()), ..settings(&[]) }).unwrap();
+            Template::new(&PacketSettings { mode: Mode::Authenticated, key: Some(key.clone()), ..settings(&[]) })
+                .unwrap();
         let packet = write(&template, 5);
         assert_eq!(packet.len(), 112);
         assert_eq!((&packet[..4], &packet[16..24]), (&[0, 0, 0, 5][..], &[1, 2, 3, 4, 5, 6, 7, 8][..]));
@@ -200,9 +201,9 @@ mod tests {
     #[test]
     fn every_tlv_goes_out_with_u_alone_c072_c073() {
         let tlvs = [
-            Request::timestamp_information(),
-            Request::class_of_service(Dscp::from_low6(46), Ecn::default()),
-            Request::unrecognized(4),
+            RequestTlv::timestamp_information(),
+            RequestTlv::class_of_service(Dscp::from_low6(46), Ecn::default()),
+            RequestTlv::unrecognized(4),
         ];
         let packet = write(&Template::new(&settings(&tlvs)).unwrap(), 0);
         assert_eq!(packet[44..48], [0x80, 3, 0, 4]);
@@ -212,9 +213,9 @@ mod tests {
 
     #[test]
     fn direct_measurement_counts_this_packet_and_the_hmac_covers_it_c128_c167() {
-        let key = Key::new(b"tlv key").unwrap();
-        let tlvs = [Request::direct_measurement(), Request::padding(9, true), Request::hmac()];
-        let template = Template::new(&Settings { tlv_key: Some(key.clone()), ..settings(&tlvs) }).unwrap();
+        let key = HmacKey::new(b"tlv key").unwrap();
+        let tlvs = [RequestTlv::direct_measurement(), RequestTlv::padding(9, true), RequestTlv::hmac()];
+        let template = Template::new(&PacketSettings { tlv_key: Some(key.clone()), ..settings(&tlvs) }).unwrap();
         let packet = write(&template, 41);
         assert_eq!(packet[48..60], [0, 0, 0, 42, 0, 0, 0, 0, 0, 0, 0, 0]);
         let hmac_at = 44 + 16 + 13;
@@ -224,7 +225,7 @@ mod tests {
 
     #[test]
     fn padding_differs_from_packet_to_packet_and_is_reproducible_c100_c102() {
-        let template = Template::new(&settings(&[Request::padding(64, true)])).unwrap();
+        let template = Template::new(&settings(&[RequestTlv::padding(64, true)])).unwrap();
         let mut random = Random::new(1);
         let mut fill = || {
             let mut packet = template.octets().to_vec();
@@ -244,15 +245,16 @@ mod tests {
     fn an_unassigned_code_point_is_named() {
         let mut points = POINTS;
         points.assign(Kind::History, Kind::ClassOfServiceV2.entry().code);
-        let tlvs = [Request::class_of_service_v2(Default::default(), Default::default())];
-        let error = Template::new(&Settings { code_points: &points, ..settings(&tlvs) }).unwrap_err();
+        let tlvs = [RequestTlv::class_of_service_v2(Default::default(), Default::default())];
+        let error = Template::new(&PacketSettings { code_points: &points, ..settings(&tlvs) }).unwrap_err();
         assert!(error.to_string().contains("class-of-service-v2"), "{error}");
     }
 
     #[test]
     fn malformed_packets_are_wrong_as_asked() {
         let bad = |malformed| {
-            Template::new(&Settings { malformed: Some(malformed), ..settings(&[]) }).unwrap().octets()[44..].to_vec()
+            Template::new(&PacketSettings { malformed: Some(malformed), ..settings(&[]) }).unwrap().octets()[44..]
+                .to_vec()
         };
         assert_eq!(bad(Malformed::BadLength), [0x80, 1, 0xff, 0xff]);
         assert_eq!(bad(Malformed::BadFlags)[0], 0x7f);

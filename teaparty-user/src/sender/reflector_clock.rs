@@ -75,7 +75,7 @@ impl ClockReading {
 
 /// The verdict on the reflector's clock from one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ClockVerdict {
     /// Nothing new.
     Same,
     /// It was set by this many nanoseconds since the exchange before.
@@ -97,11 +97,11 @@ impl ReflectorClock {
     ///
     /// Each exchange knows the difference of the clocks up to half of its round trip: what is further from the last one
     /// than both halves is a step, whatever the path does.
-    pub fn observe(&mut self, reading: ClockReading) -> Verdict {
+    pub fn observe(&mut self, reading: ClockReading) -> ClockVerdict {
         if reading.index < self.since_index {
-            return Verdict::Earlier;
+            return ClockVerdict::Earlier;
         }
-        let Some(last) = self.last.replace(reading) else { return Verdict::Same };
+        let Some(last) = self.last.replace(reading) else { return ClockVerdict::Same };
         let elapsed_ns = i64::try_from(reading.t4_ns.abs_diff(last.t4_ns)).unwrap_or(i64::MAX);
         let is_own_step = reading.own_offset_ns.abs_diff(last.own_offset_ns) > SLACK_NS as u64;
         let change_ns = reading.offset_ns().saturating_sub(last.offset_ns());
@@ -109,10 +109,10 @@ impl ReflectorClock {
             .saturating_add(SLACK_NS)
             .saturating_add(elapsed_ns / SLEW);
         if is_own_step || change_ns.saturating_abs() <= doubt_ns {
-            return Verdict::Same;
+            return ClockVerdict::Same;
         }
         self.since_index = reading.index;
-        Verdict::Step(change_ns)
+        ClockVerdict::Step(change_ns)
     }
 }
 
@@ -137,18 +137,18 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_makes_a_step_and_a_path_that_changes_does_not() {
         let mut clock = ReflectorClock::default();
-        assert_eq!(clock.observe(exchange(0, 5 * MS, 5 * MS, 0)), Verdict::Same);
+        assert_eq!(clock.observe(exchange(0, 5 * MS, 5 * MS, 0)), ClockVerdict::Same);
         // All of the delay moves to one direction.
-        assert_eq!(clock.observe(exchange(1, 0, 80 * MS, 0)), Verdict::Same);
-        assert_eq!(clock.observe(exchange(2, 80 * MS, 0, 0)), Verdict::Same);
-        assert_eq!(clock.observe(exchange(3, 5 * MS, 5 * MS, 0)), Verdict::Same);
-        assert_eq!(clock.observe(exchange(5, 5 * MS, 5 * MS, -3_000 * MS)), Verdict::Step(-3_000 * MS));
+        assert_eq!(clock.observe(exchange(1, 0, 80 * MS, 0)), ClockVerdict::Same);
+        assert_eq!(clock.observe(exchange(2, 80 * MS, 0, 0)), ClockVerdict::Same);
+        assert_eq!(clock.observe(exchange(3, 5 * MS, 5 * MS, 0)), ClockVerdict::Same);
+        assert_eq!(clock.observe(exchange(5, 5 * MS, 5 * MS, -3_000 * MS)), ClockVerdict::Step(-3_000 * MS));
         // One of before comes late.
-        assert_eq!(clock.observe(exchange(4, 5 * MS, 150 * MS, 0)), Verdict::Earlier);
-        assert_eq!(clock.observe(exchange(6, 5 * MS, 5 * MS, -3_000 * MS)), Verdict::Same);
+        assert_eq!(clock.observe(exchange(4, 5 * MS, 150 * MS, 0)), ClockVerdict::Earlier);
+        assert_eq!(clock.observe(exchange(6, 5 * MS, 5 * MS, -3_000 * MS)), ClockVerdict::Same);
         // Slewed by 500 ppm for 100 s.
         let slewed = ClockReading { t4_ns: NOW + 100_000_000_000, ..exchange(7, 5 * MS, 5 * MS, -2_950 * MS) };
-        assert_eq!(clock.observe(slewed), Verdict::Same);
+        assert_eq!(clock.observe(slewed), ClockVerdict::Same);
     }
 
     #[test]
@@ -156,9 +156,9 @@ mod tests {
         let mut clock = ReflectorClock::default();
         clock.observe(exchange(0, MS, MS, 0));
         let ours = ClockReading { own_offset_ns: 7 + 5_000 * MS, ..exchange(1, MS, MS, -5_000 * MS) };
-        assert_eq!(clock.observe(ours), Verdict::Same);
+        assert_eq!(clock.observe(ours), ClockVerdict::Same);
         let next = ClockReading { own_offset_ns: 7 + 5_000 * MS, ..exchange(2, MS, MS, -5_000 * MS) };
-        assert_eq!(clock.observe(next), Verdict::Same);
+        assert_eq!(clock.observe(next), ClockVerdict::Same);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use teaparty_common::wire::{ErrorEstimate, Mode, Timestamp, reflector};
 use zerocopy::FromBytes;
 
-use crate::crypto::Key;
+use crate::crypto::HmacKey;
 
 /// The fields of a reply that a sender uses; what must be zero is ignored (C035, C038).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +55,12 @@ impl Reply {
     /// The reply in a UDP payload. In authenticated mode nothing is looked at before the HMAC is verified.
     ///
     /// Open replies may be as short as TWAMP-Light's: the TTL may be missing, all in front of it may not.
-    pub fn parse(payload: &[u8], mode: Mode, key: Option<&Key>) -> Result<Self, NotAReply> {
+    pub fn parse(payload: &[u8], mode: Mode, key: Option<&HmacKey>) -> Result<Self, NotAReply> {
         match mode {
             Mode::Unauthenticated => Self::open(payload),
             Mode::Authenticated => {
                 let (packet, _) =
-                    reflector::AuthenticatedPacket::read_from_prefix(payload).map_err(|_| NotAReply::TooShort)?;
+                    reflector::AuthenticatedReply::read_from_prefix(payload).map_err(|_| NotAReply::TooShort)?;
                 if !key.is_some_and(|key| key.verify_base(payload)) {
                     return Err(NotAReply::NotAuthentic);
                 }
@@ -70,16 +70,16 @@ impl Reply {
     }
 
     fn open(payload: &[u8]) -> Result<Self, NotAReply> {
-        const LEN: usize = size_of::<reflector::UnauthenticatedPacket>();
-        let least = std::mem::offset_of!(reflector::UnauthenticatedPacket, mbz_after_error_estimate);
-        let ttl_at = std::mem::offset_of!(reflector::UnauthenticatedPacket, sender_ttl);
+        const LEN: usize = size_of::<reflector::UnauthenticatedReply>();
+        let least = std::mem::offset_of!(reflector::UnauthenticatedReply, mbz_after_error_estimate);
+        let ttl_at = std::mem::offset_of!(reflector::UnauthenticatedReply, sender_ttl);
         if payload.len() < least {
             return Err(NotAReply::TooShort);
         }
         let mut octets = [0; LEN];
         let present = payload.len().min(LEN);
         octets[..present].copy_from_slice(&payload[..present]);
-        let packet: reflector::UnauthenticatedPacket = zerocopy::transmute!(octets);
+        let packet: reflector::UnauthenticatedReply = zerocopy::transmute!(octets);
         Ok(fields!(packet, (payload.len() > ttl_at).then_some(packet.sender_ttl)))
     }
 }
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_reply_with_a_wrong_hmac_is_none_c042() {
-        let key = Key::new(b"key").unwrap();
+        let key = HmacKey::new(b"key").unwrap();
         let mut payload = numbered(112);
         assert_eq!(Reply::parse(&payload, Mode::Authenticated, Some(&key)), Err(NotAReply::NotAuthentic));
         key.sign_base(&mut payload);
@@ -130,7 +130,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(payload in prop::collection::vec(any::<u8>(), 0..150)) {
-            let key = Key::new(b"key").unwrap();
+            let key = HmacKey::new(b"key").unwrap();
             let _ = Reply::parse(&payload, Mode::Unauthenticated, None);
             let _ = Reply::parse(&payload, Mode::Authenticated, Some(&key));
         }

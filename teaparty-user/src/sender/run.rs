@@ -8,17 +8,17 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
 
-use super::config::Config;
-use super::engine::{self, Outcome};
-use super::event::{Event, Stop, Subscription};
-use super::line_writer::{Lines, create};
-use super::report::{Format, hdr, human, json, stream};
+use super::config::SenderConfig;
+use super::engine::{self, FinishedMeasurement};
+use super::event::{SenderEvent, Stop, Subscription};
+use super::line_writer::{LineWriter, create};
+use super::report::{ReportFormat, hdr, human, json, stream};
 use super::thresholds::{self, Thresholds};
 use super::tui;
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{ClockSource as _, SystemClock};
 use crate::exit_code::Exit;
 use crate::layout::{DEFAULT_COLUMNS, columns, fold};
-use crate::stdio::{self, Reader};
+use crate::stdio::{self, StdoutReader};
 
 /// Records that may wait to be written. When this many wait, the engine does: a stream with holes would be worth less
 /// than one that says (by the pacing error) that it was too slow.
@@ -28,7 +28,7 @@ const BACKLOG: usize = 1 << 16;
 #[derive(Debug)]
 pub struct Output {
     /// Form of it.
-    pub format: Format,
+    pub format: ReportFormat,
     /// File for it, `-` for standard output.
     pub path: PathBuf,
     /// True if to show the live view, where there is a terminal that can: for what is seen, and for keys.
@@ -42,7 +42,7 @@ pub struct Output {
 }
 
 /// Measures, writes, and says how to exit.
-pub fn run(config: Config, output: Output) -> anyhow::Result<Exit> {
+pub fn run(config: SenderConfig, output: Output) -> anyhow::Result<Exit> {
     // Outputs are opened before the first packet is sent: a mistyped path must not cost a day of measuring.
     let mut writer = Writer::open(&output, &config)?;
     let hdr_log = output.hdr_log.as_ref().map(|path| create(path)).transpose()?;
@@ -104,13 +104,18 @@ fn to_read(text: &str) -> String {
 }
 
 /// A sink that gives up when nobody listens any more.
-fn sink_of(sender: SyncSender<Event>) -> impl Fn(Event) {
+fn sink_of(sender: SyncSender<SenderEvent>) -> impl Fn(SenderEvent) {
     move |event| {
         let _ = sender.send(event);
     }
 }
 
-fn measure(config: &Config, stop: &Stop, subscription: Subscription, sink: &dyn Fn(Event)) -> anyhow::Result<Outcome> {
+fn measure(
+    config: &SenderConfig,
+    stop: &Stop,
+    subscription: Subscription,
+    sink: &dyn Fn(SenderEvent),
+) -> anyhow::Result<FinishedMeasurement> {
     let _span = tracing::info_span!("measure", targets = config.targets.len()).entered();
     engine::run(config, &SystemClock, stop, subscription, &mut |event| sink(event))
 }
@@ -135,8 +140,8 @@ fn stop_on_signals(signals: SigSet, stop: Arc<Stop>) -> anyhow::Result<()> {
 }
 
 struct Writer {
-    format: Format,
-    lines: Lines,
+    format: ReportFormat,
+    lines: LineWriter,
     /// A line for each packet, for people who watch.
     is_watched: bool,
     /// Of text for people.
@@ -150,33 +155,33 @@ struct Writer {
 }
 
 impl Writer {
-    fn open(output: &Output, config: &Config) -> anyhow::Result<Self> {
+    fn open(output: &Output, config: &SenderConfig) -> anyhow::Result<Self> {
         // More lines a second than anybody reads would only slow the sending down.
         let is_readable = config.plan.interval_ps / config.targets.len() as u64 >= 10_000_000_000;
-        let is_watched = output.format == Format::Human && is_readable && !output.is_quiet;
+        let is_watched = output.format == ReportFormat::Human && is_readable && !output.is_quiet;
         let columns = if output.path.as_os_str() == "-" { columns() } else { DEFAULT_COLUMNS };
         let mut writer = Self {
             format: output.format,
-            lines: Lines::open(&output.path)?,
+            lines: LineWriter::open(&output.path)?,
             is_watched,
             columns,
             start_ns: SystemClock.realtime_ns(),
             has_only_lines: output.hdr_log.is_none() && output.thresholds.is_empty(),
             is_cut_short: false,
         };
-        if output.format == Format::Csv {
+        if output.format == ReportFormat::Csv {
             writer.line(&stream::csv_header())?;
         }
         Ok(writer)
     }
 
     fn wants_records(&self) -> bool {
-        self.is_watched || matches!(self.format, Format::Jsonl | Format::Csv)
+        self.is_watched || matches!(self.format, ReportFormat::Jsonl | ReportFormat::Csv)
     }
 
     /// Writes what comes until the engine is done. Has it stop when the file takes no more, or when the reader has gone
     /// and nothing else was asked for.
-    fn follow(&mut self, events: &Receiver<Event>, config: &Config, stop: &Stop) -> anyhow::Result<()> {
+    fn follow(&mut self, events: &Receiver<SenderEvent>, config: &SenderConfig, stop: &Stop) -> anyhow::Result<()> {
         while let Ok(event) = events.recv() {
             self.event(event, config)?;
             // While more is waiting, one write for many lines; when nothing is, readers get what there is.
@@ -187,7 +192,7 @@ impl Writer {
             if self.lines.failure().is_some() && !stop.is_requested() {
                 stop.request();
             }
-            if self.lines.reader() == Reader::Gone && self.has_only_lines {
+            if self.lines.reader() == StdoutReader::Gone && self.has_only_lines {
                 // Without waiting for replies under way: nobody would see them.
                 stop.request();
                 stop.request();
@@ -198,28 +203,28 @@ impl Writer {
         Ok(())
     }
 
-    fn event(&mut self, event: Event, config: &Config) -> anyhow::Result<()> {
+    fn event(&mut self, event: SenderEvent, config: &SenderConfig) -> anyhow::Result<()> {
         let name = |target: usize| config.targets[target].name.as_str();
         match event {
-            Event::Record(record) => {
+            SenderEvent::Record(record) => {
                 let name = name(record.target);
                 let line = match self.format {
-                    Format::Jsonl => stream::jsonl(&record, name, self.start_ns),
-                    Format::Csv => stream::csv(&record, name, self.start_ns),
-                    Format::Human | Format::Json => {
+                    ReportFormat::Jsonl => stream::jsonl(&record, name, self.start_ns),
+                    ReportFormat::Csv => stream::csv(&record, name, self.start_ns),
+                    ReportFormat::Human | ReportFormat::Json => {
                         human::line(&record, (config.targets.len() > 1).then_some(name), self.columns)
                     }
                 };
                 self.line(&line)
             }
-            Event::Notice { target, text } => {
+            SenderEvent::Notice { target, text } => {
                 match target {
                     Some(target) => tracing::warn!(target = name(target), "{text}"),
                     None => tracing::warn!("{text}"),
                 }
                 Ok(())
             }
-            Event::Snapshot(_) | Event::Counters { .. } => Ok(()),
+            SenderEvent::Snapshot(_) | SenderEvent::Counters { .. } => Ok(()),
         }
     }
 
@@ -231,15 +236,15 @@ impl Writer {
         Ok(self.lines.flush()?)
     }
 
-    fn finish(&mut self, config: &Config, outcome: &Outcome) -> anyhow::Result<()> {
+    fn finish(&mut self, config: &SenderConfig, outcome: &FinishedMeasurement) -> anyhow::Result<()> {
         match self.format {
-            Format::Human => self.line(human::summary(config, outcome, self.columns).trim())?,
-            Format::Json => self.line(&format!("{:#}", json::summary(config, outcome)))?,
-            Format::Jsonl => {
+            ReportFormat::Human => self.line(human::summary(config, outcome, self.columns).trim())?,
+            ReportFormat::Json => self.line(&format!("{:#}", json::summary(config, outcome)))?,
+            ReportFormat::Jsonl => {
                 let summary = serde_json::json!({ "summary": json::summary(config, outcome) });
                 self.line(&summary.to_string())?;
             }
-            Format::Csv => {}
+            ReportFormat::Csv => {}
         }
         self.flush()
     }

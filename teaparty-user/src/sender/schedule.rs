@@ -16,7 +16,7 @@ pub enum Pattern {
 
 /// The limits of a schedule, and its density.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct SchedulePlan {
     /// Spread over time.
     pub pattern: Pattern,
     /// Interval (mean interval, interval between bursts) in picoseconds, so that 300,000 packets/s are not 300,300.
@@ -38,7 +38,7 @@ const MOST_DRAWN: u64 = 1 << 20;
 /// replies are taken in beside sending.
 pub const MANY_PPS: f64 = 100_000.0;
 
-impl Plan {
+impl SchedulePlan {
     /// Packets per second of this many sessions together.
     pub fn packets_per_second(&self, sessions: usize) -> f64 {
         let at_once = if let Pattern::Burst(size) = self.pattern { size.max(1) } else { 1 };
@@ -49,7 +49,7 @@ impl Plan {
 /// The deadlines of a session, one after the other.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    plan: Plan,
+    plan: SchedulePlan,
     start_ns: u64,
     issued: u64,
     /// Start of the present pace, and the number of its deadlines.
@@ -65,7 +65,7 @@ impl Schedule {
     pub const MAX_STRETCH: u32 = 64;
 
     /// Deadlines from `start_ns` on, on the clock of the caller's choice. `seed` decides about Poisson intervals.
-    pub fn new(plan: Plan, start_ns: u64, seed: u64) -> Self {
+    pub fn new(plan: SchedulePlan, start_ns: u64, seed: u64) -> Self {
         Self { plan, start_ns, issued: 0, base_ps: 0, since_base: 0, stretch: 1, random: Random::new(seed) }
     }
 
@@ -269,30 +269,31 @@ impl Random {
 mod tests {
     use super::*;
 
-    const FIXED: Plan = Plan { pattern: Pattern::Fixed, interval_ps: 0, count: None, duration_ns: None };
+    const FIXED: SchedulePlan =
+        SchedulePlan { pattern: Pattern::Fixed, interval_ps: 0, count: None, duration_ns: None };
 
     #[test]
     fn fixed_deadlines_do_not_drift() {
         // A third of a million packets a second: the interval is no whole number of nanoseconds.
-        let plan = Plan { interval_ps: 3_333_333, count: Some(300_001), ..FIXED };
+        let plan = SchedulePlan { interval_ps: 3_333_333, count: Some(300_001), ..FIXED };
         let last = Schedule::new(plan, 7, 0).last().unwrap();
         assert_eq!(last, 7 + 3_333_333 * 300_000 / 1_000);
     }
 
     #[test]
     fn count_and_duration_end_a_schedule_whichever_comes_first() {
-        let plan = Plan { interval_ps: 1_000_000, count: Some(3), duration_ns: Some(10_000), ..FIXED };
+        let plan = SchedulePlan { interval_ps: 1_000_000, count: Some(3), duration_ns: Some(10_000), ..FIXED };
         assert_eq!(Schedule::new(plan, 0, 0).collect::<Vec<_>>(), [0, 1_000, 2_000]);
-        let plan = Plan { count: Some(100), duration_ns: Some(2_500), ..plan };
+        let plan = SchedulePlan { count: Some(100), duration_ns: Some(2_500), ..plan };
         assert_eq!(Schedule::new(plan, 0, 0).collect::<Vec<_>>(), [0, 1_000, 2_000]);
-        let plan = Plan { duration_ns: Some(2_000), ..plan };
+        let plan = SchedulePlan { duration_ns: Some(2_000), ..plan };
         assert_eq!(Schedule::new(plan, 5, 0).collect::<Vec<_>>(), [5, 1_005]);
-        assert_eq!(Schedule::new(Plan { count: Some(0), ..plan }, 0, 0).next(), None);
+        assert_eq!(Schedule::new(SchedulePlan { count: Some(0), ..plan }, 0, 0).next(), None);
     }
 
     #[test]
     fn a_stretched_schedule_goes_on_from_where_it_is() {
-        let mut schedule = Schedule::new(Plan { interval_ps: 1_000_000, ..FIXED }, 0, 0);
+        let mut schedule = Schedule::new(SchedulePlan { interval_ps: 1_000_000, ..FIXED }, 0, 0);
         assert_eq!(schedule.by_ref().take(3).collect::<Vec<_>>(), [0, 1_000, 2_000]);
         schedule.set_stretch(4);
         assert_eq!(schedule.by_ref().take(3).collect::<Vec<_>>(), [3_000, 7_000, 11_000]);
@@ -303,7 +304,7 @@ mod tests {
     }
 
     /// Takes `count` deadlines, and then skips what was missed by `now`.
-    fn skip_after(plan: Plan, count: usize, now: u64) -> (Option<u64>, u64, Vec<u64>) {
+    fn skip_after(plan: SchedulePlan, count: usize, now: u64) -> (Option<u64>, u64, Vec<u64>) {
         let mut schedule = Schedule::new(plan, 0, 5);
         let due = schedule.by_ref().take(count).last().unwrap();
         let (next, skipped) = schedule.skip_missed(due, now);
@@ -312,11 +313,11 @@ mod tests {
 
     #[test]
     fn what_was_missed_is_skipped_but_for_the_last_deadline_that_has_come() {
-        let plan = Plan { interval_ps: 1_000_000, ..FIXED };
+        let plan = SchedulePlan { interval_ps: 1_000_000, ..FIXED };
         // 2,000 was to be next: 2,000 to 7,000 are skipped.
         assert_eq!(skip_after(plan, 3, 8_999), (Some(8_000), 6, vec![9_000, 10_000, 11_000]));
         assert_eq!(skip_after(plan, 3, 2_999), (Some(2_000), 0, vec![3_000, 4_000, 5_000]), "nothing else has come");
-        let bursts = Plan { pattern: Pattern::Burst(3), ..plan };
+        let bursts = SchedulePlan { pattern: Pattern::Burst(3), ..plan };
         // The second packet of the first burst was to be next: two of that and three whole bursts are skipped.
         assert_eq!(skip_after(bursts, 2, 4_100), (Some(4_000), 11, vec![4_000, 4_000, 5_000]));
         assert_eq!(skip_after(bursts, 2, 999), (Some(0), 0, vec![0, 1_000, 1_000]));
@@ -324,12 +325,12 @@ mod tests {
 
     #[test]
     fn skipping_leaves_the_count_and_not_the_end() {
-        let plan = Plan { interval_ps: 1_000_000, count: Some(5), ..FIXED };
+        let plan = SchedulePlan { interval_ps: 1_000_000, count: Some(5), ..FIXED };
         assert_eq!(skip_after(plan, 3, 8_000), (Some(8_000), 6, vec![9_000, 10_000]), "five in all");
-        let plan = Plan { count: None, duration_ns: Some(10_000), ..plan };
+        let plan = SchedulePlan { count: None, duration_ns: Some(10_000), ..plan };
         assert_eq!(skip_after(plan, 3, 9_500), (Some(9_000), 7, vec![]));
         assert_eq!(skip_after(plan, 3, 10_000), (None, 8, vec![]), "2,000 to 9,000");
-        let plan = Plan { count: Some(5), ..plan };
+        let plan = SchedulePlan { count: Some(5), ..plan };
         assert_eq!(skip_after(plan, 3, 10_000), (None, 3, vec![]), "no more than there were to be");
     }
 
@@ -337,7 +338,7 @@ mod tests {
     fn a_schedule_is_behind_after_an_interval_and_what_a_busy_host_takes() {
         let ms = 1_000_000;
         let schedule = |interval_ms: u64, duration_ns| {
-            Schedule::new(Plan { interval_ps: interval_ms * 1_000 * ms, duration_ns, ..FIXED }, 0, 0)
+            Schedule::new(SchedulePlan { interval_ps: interval_ms * 1_000 * ms, duration_ns, ..FIXED }, 0, 0)
         };
         let fast = schedule(1, None);
         assert_eq!([49, 50, 51].map(|late| fast.is_missed(ms, ms + late * ms)), [false, false, true]);
@@ -349,14 +350,14 @@ mod tests {
 
     #[test]
     fn random_deadlines_are_the_same_whether_skipped_or_not() {
-        let plan = Plan { pattern: Pattern::Poisson, interval_ps: 1_000_000, ..FIXED };
+        let plan = SchedulePlan { pattern: Pattern::Poisson, interval_ps: 1_000_000, ..FIXED };
         let all: Vec<u64> = Schedule::new(plan, 0, 5).take(200).collect();
         let now = all[120] + 1;
         let last = all.iter().rposition(|due| *due <= now).unwrap();
         let (next, skipped, rest) = skip_after(plan, 10, now);
         assert_eq!((next, skipped), (Some(all[last]), last as u64 - 9));
         assert_eq!(rest, all[last + 1..last + 4]);
-        let ending = Plan { duration_ns: Some(all[150]), ..plan };
+        let ending = SchedulePlan { duration_ns: Some(all[150]), ..plan };
         assert_eq!(skip_after(ending, 10, all[160]), (None, 141, vec![]));
         // A day at a million packets a second takes no day.
         let (next, skipped, _) = skip_after(plan, 10, 86_400_000_000_000);
@@ -365,13 +366,14 @@ mod tests {
 
     #[test]
     fn bursts_share_a_deadline() {
-        let plan = Plan { pattern: Pattern::Burst(3), interval_ps: 1_000_000, count: Some(7), ..FIXED };
+        let plan = SchedulePlan { pattern: Pattern::Burst(3), interval_ps: 1_000_000, count: Some(7), ..FIXED };
         assert_eq!(Schedule::new(plan, 0, 0).collect::<Vec<_>>(), [0, 0, 0, 1_000, 1_000, 1_000, 2_000]);
     }
 
     #[test]
     fn poisson_intervals_have_the_mean_and_the_spread_of_the_exponential_distribution() {
-        let plan = Plan { pattern: Pattern::Poisson, interval_ps: 1_000_000_000, count: Some(100_001), ..FIXED };
+        let plan =
+            SchedulePlan { pattern: Pattern::Poisson, interval_ps: 1_000_000_000, count: Some(100_001), ..FIXED };
         let deadlines: Vec<u64> = Schedule::new(plan, 0, 42).collect();
         let gaps: Vec<f64> = deadlines.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1e6).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;

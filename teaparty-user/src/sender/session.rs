@@ -6,20 +6,20 @@ use std::net::{IpAddr, SocketAddr};
 use teaparty_common::tlv::{Kind, KindSet};
 use teaparty_common::wire::{TimestampFormat, TrafficClass};
 
-use super::config::Config;
+use super::config::SenderConfig;
 use super::delays::{NoDelays, Times};
-use super::event::{Ignored, Record, SessionCounters, Snapshot};
+use super::event::{Ignored, Record, SessionCounters, TargetSnapshot};
 use super::matcher::{self, Arrival, ReplyId, ReplyMatcher, Resolution};
 use super::packet::{NoCodePoint, Template};
-use super::reflector_clock::{ClockReading, ReflectorClock, Verdict, lacks_tai_offset, other_format};
+use super::reflector_clock::{ClockReading, ClockVerdict, ReflectorClock, lacks_tai_offset, other_format};
 use super::reply::Reply;
 use super::schedule::Schedule;
 use super::stats::{Observation, Statistics};
-use super::tlvs::chain::AccessReport;
-use super::tlvs::reply::{Answer, Check, Outcome, reply_tlvs};
+use super::tlvs::chain::AccessReportRequest;
+use super::tlvs::reply::{Check, ReplyTlv, TlvOutcome, reply_tlvs};
 use crate::clock::ClockState;
 use crate::layout::nanos;
-use crate::net::batch::{Received, Stamp};
+use crate::net::batch::{HostTimestamp, Received};
 
 mod access_report;
 mod bit_errors;
@@ -76,7 +76,7 @@ pub struct Start {
 const SNAPSHOT_RANGES: usize = 12;
 
 /// A session.
-pub struct Session {
+pub struct SenderSession {
     place: usize,
     /// Destination of the packets.
     pub address: SocketAddr,
@@ -118,21 +118,21 @@ pub struct Session {
     last_reply: (Vec<u8>, Option<TrafficClass>),
 }
 
-impl Session {
+impl SenderSession {
     /// The session of the target at `place`, whose first packet is due at `start_ns` (monotonic).
-    pub fn new(config: &Config, place: usize, ssid: u16, start_ns: u64, seed: u64) -> Result<Self, NoCodePoint> {
+    pub fn new(config: &SenderConfig, place: usize, ssid: u16, start_ns: u64, seed: u64) -> Result<Self, NoCodePoint> {
         Self::with(config, place, config.targets[place].address, Start { ssid, start_ns, seed })
     }
 
     /// Creates a session for an address that the configuration does not name.
     pub fn with(
-        config: &Config,
+        config: &SenderConfig,
         place: usize,
         address: SocketAddr,
         Start { ssid, start_ns, seed }: Start,
     ) -> Result<Self, NoCodePoint> {
         let (plain, reporting) = templates(config, ssid, KindSet::EMPTY, None)?;
-        let timer = |report: AccessReport| AccessTimer::new(report.timer, report.retransmissions);
+        let timer = |report: AccessReportRequest| AccessTimer::new(report.timer, report.retransmissions);
         let reporting = reporting.zip(config.access_report.map(timer));
         let mut schedule = Schedule::new(config.plan, start_ns, seed);
         let due_ns = schedule.next();
@@ -240,14 +240,14 @@ impl Session {
     }
 
     /// Returns true if a reply may come from this address.
-    pub(super) fn accepts(&self, peer: SocketAddr, config: &Config) -> bool {
+    pub(super) fn accepts(&self, peer: SocketAddr, config: &SenderConfig) -> bool {
         let from_target =
             peer.ip().to_canonical() == self.address.ip().to_canonical() && peer.port() == self.address.port();
         from_target || self.address.ip().is_multicast() || config.reply_sources.contains(&peer.ip().to_canonical())
     }
 
     /// Notes when the packet with this number left.
-    pub fn transmitted(&mut self, index: u64, stamp: Stamp) {
+    pub fn transmitted(&mut self, index: u64, stamp: HostTimestamp) {
         if let Some(late_ns) = self.exchange.transmitted(index, stamp) {
             self.statistics.pacing.record(i64::try_from(late_ns).unwrap_or(i64::MAX));
             self.statistics.stamped_pacing += 1;
@@ -260,7 +260,7 @@ impl Session {
         reply: &Reply,
         received: &Received<'_>,
         arrival: Arrival,
-        config: &Config,
+        config: &SenderConfig,
         clock: &ClockState,
         wants_record: bool,
     ) -> ReceiveOutcome {
@@ -316,7 +316,7 @@ impl Session {
                 forward_ns: sample.forward_ns,
                 backward_ns: sample.backward_ns,
             }),
-            _ => Verdict::Same,
+            _ => ClockVerdict::Same,
         };
         let offset_ns = sample.map_or(0, |sample| (sample.forward_ns.saturating_sub(sample.backward_ns)) / 2);
         let seen = Observation {
@@ -353,7 +353,7 @@ impl Session {
         if let Some(text) = self.note_bit_errors(&found, matched.kind, config) {
             notice = Some(text);
         }
-        if let Verdict::Step(step_ns) = observed {
+        if let ClockVerdict::Step(step_ns) = observed {
             let way = if step_ns < 0 { "back" } else { "forward" };
             let by = nanos(i64::try_from(step_ns.unsigned_abs()).unwrap_or(i64::MAX));
             notice = Some(format!("the reflector's clock was set {way} by {by}: one-way delays begin again"));
@@ -390,10 +390,11 @@ impl Session {
     }
 
     /// Notes how much of a burst is still to come, if packets ask for bursts.
-    fn note_burst(&mut self, matched: &matcher::MatchedReply, found: &[Answer<'_>], t4_ns: u64) {
+    fn note_burst(&mut self, matched: &matcher::MatchedReply, found: &[ReplyTlv<'_>], t4_ns: u64) {
         let Some(pause) = &mut self.pause else { return };
-        let is_obeyed =
-            |answer: &Answer<'_>| answer.kind == Some(Kind::ReflectedControl) && answer.outcome == Outcome::Answered;
+        let is_obeyed = |answer: &ReplyTlv<'_>| {
+            answer.kind == Some(Kind::ReflectedControl) && answer.outcome == TlvOutcome::Answered
+        };
         if !found.iter().any(is_obeyed) {
             self.exchange.ends_burst(matched.index);
         }
@@ -419,8 +420,8 @@ impl Session {
     }
 
     /// Returns its state.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
+    pub fn snapshot(&self) -> TargetSnapshot {
+        TargetSnapshot {
             counts: self.exchange.counts(),
             split: self.exchange.split(),
             round_trip: self.statistics.round_trip.figures(),
@@ -459,12 +460,12 @@ impl Session {
     }
 }
 
-fn exchange_settings(config: &Config) -> matcher::Settings {
+fn exchange_settings(config: &SenderConfig) -> matcher::MatcherSettings {
     let per_second = config.plan.packets_per_second(1);
     let wanted = per_second * config.timeout.as_secs_f64() * 1.5 + 64.0 + burst_size(config) as f64;
     // No more than there will be packets, and a bound for what nobody can send.
     let most = config.plan.count.map_or(1 << 21, |count| count.saturating_add(64)).min(1 << 21) as f64;
-    matcher::Settings {
+    matcher::MatcherSettings {
         capacity: wanted.min(most) as usize,
         timeout_ns: burst_gap::patience_ns(config.replies_per_packet, config.reply_interval_ns.into(), config.timeout),
         first_sequence: 0,
@@ -473,7 +474,7 @@ fn exchange_settings(config: &Config) -> matcher::Settings {
     }
 }
 
-fn burst_size(config: &Config) -> u32 {
+fn burst_size(config: &SenderConfig) -> u32 {
     match config.plan.pattern {
         super::schedule::Pattern::Burst(size) => size.max(1),
         _ => 1,

@@ -1,15 +1,15 @@
 //! Why no reply came at all: the likely causes in order, and how to tell them apart.
 
-use super::config::Config;
-use super::engine::Outcome;
-use super::session::Session;
+use super::config::SenderConfig;
+use super::engine::FinishedMeasurement;
+use super::session::SenderSession;
 use crate::layout::count;
 
 /// Returns one sentence about a run without any reply.
 ///
 /// An ICMP error names its cause. Without one, the causes stand in the order in which they are mostly found: what listens
 /// and drops, what can't answer, and what lies on the way.
-pub fn reason(config: &Config, outcome: &Outcome, sent: u64) -> String {
+pub fn reason(config: &SenderConfig, outcome: &FinishedMeasurement, sent: u64) -> String {
     let what = match sent {
         1 => "no reply to the only packet".to_owned(),
         _ => format!("no reply to any of {sent} packets"),
@@ -27,7 +27,7 @@ pub fn reason(config: &Config, outcome: &Outcome, sent: u64) -> String {
 }
 
 /// Returns the meaning of an ICMP error, by the errno that Linux makes of it.
-fn refusal(session: &Session, errno: i32) -> String {
+fn refusal(session: &SenderSession, errno: i32) -> String {
     let (address, port) = (session.address, session.address.port());
     match errno {
         libc::ECONNREFUSED => format!(
@@ -47,7 +47,7 @@ fn refusal(session: &Session, errno: i32) -> String {
     }
 }
 
-fn silence(config: &Config) -> String {
+fn silence(config: &SenderConfig) -> String {
     let keys = if config.key.is_some() {
         "the keys differ, or the reflector has none"
     } else {

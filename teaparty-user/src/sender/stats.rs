@@ -6,8 +6,8 @@ use serde::Serialize;
 use teaparty_common::wire::{ErrorEstimate, TrafficClass};
 
 use super::delays::{NoDelays, Sample};
-use super::histogram::{Distribution, Figures};
-use super::reflector_clock::{TAI_OFFSET_NS, Verdict};
+use super::histogram::{Distribution, DistributionFigures};
+use super::reflector_clock::{ClockVerdict, TAI_OFFSET_NS};
 use super::variation::Variation;
 use crate::clock::claimed_bound_ns;
 use crate::net::batch::StampSource;
@@ -106,7 +106,7 @@ pub struct Observation {
     /// Source of T4.
     pub t4_source: StampSource,
     /// Its verdict on the reflector's clock.
-    pub reflector_clock: Verdict,
+    pub reflector_clock: ClockVerdict,
     /// T4 in nanoseconds since 1970.
     pub t4_ns: u64,
     /// True if PTP timestamps lack the offset to TAI.
@@ -127,15 +127,15 @@ pub struct Observation {
 
 /// A time when the reflector's clock was set, and the one-way delays of before.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct ClockStep {
+pub struct ReflectorClockStep {
     /// T4 of the first reply after it, in nanoseconds since 1970.
     pub at_ns: u64,
     /// The step of the clock, in nanoseconds, up to half of a round trip.
     pub step_ns: i64,
     /// Sender to reflector, since the step before.
-    pub forward_ns: Option<Figures>,
+    pub forward_ns: Option<DistributionFigures>,
     /// Reflector to sender, with the same fields.
-    pub backward_ns: Option<Figures>,
+    pub backward_ns: Option<DistributionFigures>,
 }
 
 /// Steps that are remembered, each with its delays.
@@ -153,7 +153,7 @@ pub struct Statistics {
     /// Reflector to sender, with the same fields.
     pub backward: Distribution,
     /// Times when the reflector's clock was set, the first ones.
-    pub clock_steps: Vec<ClockStep>,
+    pub clock_steps: Vec<ReflectorClockStep>,
     /// All times when it was set.
     pub clock_steps_seen: u64,
     /// Lateness of packets against the schedule: by the kernel's or the network card's T1 where one of them was asked
@@ -242,11 +242,11 @@ impl Statistics {
         self.round_trip.record(sample.round_trip_ns);
         self.residence.record(sample.residence_ns);
         self.round_trip_variation.record(seen.index, sample.round_trip_ns);
-        if let Verdict::Step(step_ns) = seen.reflector_clock {
+        if let ClockVerdict::Step(step_ns) = seen.reflector_clock {
             self.begin_after_step(seen.t4_ns, step_ns);
         }
         // One-way delays of before a step and after it have nothing in common.
-        if seen.reflector_clock != Verdict::Earlier {
+        if seen.reflector_clock != ClockVerdict::Earlier {
             self.forward.record(sample.forward_ns);
             self.backward.record(sample.backward_ns);
             self.forward_variation.record(seen.index, sample.forward_ns);
@@ -263,7 +263,7 @@ impl Statistics {
         self.clock_steps_seen += 1;
         if self.clock_steps.len() < MOST_STEPS {
             let (forward_ns, backward_ns) = (forward.figures(), backward.figures());
-            self.clock_steps.push(ClockStep { at_ns, step_ns, forward_ns, backward_ns });
+            self.clock_steps.push(ReflectorClockStep { at_ns, step_ns, forward_ns, backward_ns });
         }
         self.forward_variation.interrupt();
         self.backward_variation.interrupt();
@@ -322,7 +322,7 @@ mod tests {
             index,
             t1_source: StampSource::Kernel,
             t4_source: StampSource::Kernel,
-            reflector_clock: Verdict::Same,
+            reflector_clock: ClockVerdict::Same,
             t4_ns: index,
             lacks_tai_offset: false,
             sender_estimate: ErrorEstimate::from_bits(0x8a05),
@@ -400,8 +400,8 @@ mod tests {
             backward_ns: 10 - clock_ns,
         };
         statistics.record(&seen(0), Ok(at(0)));
-        statistics.record(&Observation { reflector_clock: Verdict::Step(5_000), ..seen(2) }, Ok(at(5_000)));
-        statistics.record(&Observation { reflector_clock: Verdict::Earlier, ..seen(1) }, Ok(at(0)));
+        statistics.record(&Observation { reflector_clock: ClockVerdict::Step(5_000), ..seen(2) }, Ok(at(5_000)));
+        statistics.record(&Observation { reflector_clock: ClockVerdict::Earlier, ..seen(1) }, Ok(at(0)));
         statistics.record(&seen(3), Ok(at(5_000)));
         let [step] = statistics.clock_steps[..] else { panic!("{:?}", statistics.clock_steps) };
         assert_eq!((step.at_ns, step.step_ns, step.forward_ns.unwrap().max), (2, 5_000, 10));

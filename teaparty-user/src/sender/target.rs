@@ -30,7 +30,7 @@ pub struct Target {
 
 /// The address family to take from a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Family {
+pub enum AddressFamily {
     /// The resolver's first.
     #[default]
     Any,
@@ -128,18 +128,18 @@ pub fn parse_file(content: &str) -> Result<Vec<Spec>, UsageError> {
 impl Spec {
     /// Looks the name up and takes the first address; says so where there are others and nobody chose. Blocks for as long as
     /// the system's resolver does.
-    pub fn resolve(&self, default_port: u16, family: Family) -> anyhow::Result<Target> {
+    pub fn resolve(&self, default_port: u16, family: AddressFamily) -> anyhow::Result<Target> {
         let addresses = self.addresses(default_port, family)?;
         let address = addresses.first().context("a name without addresses is an error")?;
         let name = self.to_string();
-        if let Some(notice) = others(&name, &addresses).filter(|_| family == Family::Any) {
+        if let Some(notice) = others(&name, &addresses).filter(|_| family == AddressFamily::Any) {
             tracing::info!(name, count = addresses.len(), "{notice}");
         }
         Ok(Target { name, address: *address })
     }
 
     /// All addresses of the name; not empty. Blocks, too.
-    pub fn addresses(&self, default_port: u16, family: Family) -> anyhow::Result<Vec<SocketAddr>> {
+    pub fn addresses(&self, default_port: u16, family: AddressFamily) -> anyhow::Result<Vec<SocketAddr>> {
         let port = self.port.unwrap_or(default_port);
         let found = (self.host.as_str(), port).to_socket_addrs();
         let found = found.map_err(|error| {
@@ -147,13 +147,13 @@ impl Spec {
         })?;
         let found: Vec<SocketAddr> = found
             .filter(|address| match family {
-                Family::Any => true,
-                Family::V4 => address.is_ipv4(),
-                Family::V6 => address.is_ipv6(),
+                AddressFamily::Any => true,
+                AddressFamily::V4 => address.is_ipv4(),
+                AddressFamily::V6 => address.is_ipv6(),
             })
             .collect();
         let family = match family {
-            Family::V6 => "IPv6",
+            AddressFamily::V6 => "IPv6",
             _ => "IPv4",
         };
         anyhow::ensure!(!found.is_empty(), "`{}` has no {family} address", self.host);
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(lines[0].to_string(), "[fe80::1%eth0]:862");
         // The loopback interface is the first one in every network namespace.
         for word in ["[fe80::1%lo]:862", "[fe80::1%1]:862"] {
-            let target = parse_words([word]).unwrap()[0].resolve(1, Family::Any).unwrap();
+            let target = parse_words([word]).unwrap()[0].resolve(1, AddressFamily::Any).unwrap();
             assert_eq!((target.address.to_string(), target.name.as_str()), ("[fe80::1%1]:862".into(), word));
         }
     }
@@ -277,9 +277,9 @@ mod tests {
 
     #[test]
     fn addresses_resolve_without_a_name_server() {
-        let target = Spec { host: "::1".into(), port: None }.resolve(862, Family::Any).unwrap();
+        let target = Spec { host: "::1".into(), port: None }.resolve(862, AddressFamily::Any).unwrap();
         assert_eq!((target.address.to_string(), target.name.as_str()), ("[::1]:862".into(), "::1"));
-        let error = Spec { host: "127.0.0.1".into(), port: None }.resolve(862, Family::V6).unwrap_err();
+        let error = Spec { host: "127.0.0.1".into(), port: None }.resolve(862, AddressFamily::V6).unwrap_err();
         assert!(error.to_string().contains("IPv6"), "{error}");
     }
 }

@@ -3,10 +3,10 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::config::Config;
-use super::engine::Outcome;
-use super::histogram::Figures;
-use super::session::Session;
+use super::config::SenderConfig;
+use super::engine::FinishedMeasurement;
+use super::histogram::DistributionFigures;
+use super::session::SenderSession;
 use super::silence;
 use crate::exit_code::Exit;
 use crate::layout::nanos;
@@ -88,7 +88,7 @@ impl Thresholds {
     }
 
     /// Returns how good round trips are: by the strictest `--max-rtt`, or else by the default service level of a probe.
-    pub fn grade_round_trip(&self, figures: &Figures) -> Grade {
+    pub fn grade_round_trip(&self, figures: &DistributionFigures) -> Grade {
         let agreement = SlaConfig::default();
         let value = |label: &str| match label {
             "mean" => figures.mean,
@@ -106,7 +106,7 @@ impl Thresholds {
     }
 
     /// Returns the breaches of a session, one sentence for each.
-    fn breaches(&self, session: &Session) -> Vec<String> {
+    fn breaches(&self, session: &SenderSession) -> Vec<String> {
         let mut breaches = Vec::new();
         let counts = session.exchange.counts();
         if let Some(limit) = self.max_loss
@@ -161,7 +161,11 @@ impl Thresholds {
 }
 
 /// The exit status of a measurement, and one line for standard error unless it is a success.
-pub fn verdict(config: &Config, thresholds: &Thresholds, outcome: &Outcome) -> (Exit, Option<String>) {
+pub fn verdict(
+    config: &SenderConfig,
+    thresholds: &Thresholds,
+    outcome: &FinishedMeasurement,
+) -> (Exit, Option<String>) {
     let counts = || outcome.sessions.iter().map(|session| session.exchange.counts());
     let (sent, received) = (counts().map(|c| c.sent).sum::<u64>(), counts().map(|c| c.received).sum::<u64>());
     let refused: u64 = outcome.sessions.iter().map(|session| session.send_errors.0).sum();

@@ -3,8 +3,8 @@
 //! The kernel stamps replies by CLOCK_REALTIME. A reply may have come before the clock was set and be read after it, as when
 //! this process was stopped in the meantime; the epoch of its T4 follows from the possible arrival times.
 
-use super::matcher::{Arrival, Moment};
-use crate::net::batch::Stamp;
+use super::matcher::{Arrival, ClockMoment};
+use crate::net::batch::HostTimestamp;
 
 /// Timestamps and readings of the clock differ by so much at most.
 const SLACK_NS: i64 = 1_000_000;
@@ -54,9 +54,9 @@ impl Timeline {
     }
 
     /// The arrival of a datagram with the timestamp `stamp`, which arrived between `since_ns` and `now_ns` (monotonic).
-    pub fn arrival(&self, stamp: Stamp, since_ns: u64, now_ns: u64) -> Arrival {
-        let moment = |epoch, offset_ns| Moment { epoch, monotonic_ns: stamp.nanos.wrapping_sub(offset_ns as u64) };
-        let fits = |moment: &Moment| {
+    pub fn arrival(&self, stamp: HostTimestamp, since_ns: u64, now_ns: u64) -> Arrival {
+        let moment = |epoch, offset_ns| ClockMoment { epoch, monotonic_ns: stamp.nanos.wrapping_sub(offset_ns as u64) };
+        let fits = |moment: &ClockMoment| {
             let after = |earlier: u64, later: u64| later.wrapping_sub(earlier) as i64 >= -SLACK_NS;
             after(since_ns, moment.monotonic_ns) && after(moment.monotonic_ns, now_ns)
         };
@@ -77,8 +77,8 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn stamp(seconds: u64) -> Stamp {
-        Stamp { nanos: seconds * SECOND, source: StampSource::Kernel }
+    fn stamp(seconds: u64) -> HostTimestamp {
+        HostTimestamp { nanos: seconds * SECOND, source: StampSource::Kernel }
     }
 
     #[test]
@@ -87,8 +87,8 @@ mod tests {
         let mut timeline = Timeline::new((1_000 * SECOND) as i64);
         timeline.set((5_000 * SECOND) as i64, 21 * SECOND);
         let at = |seconds| timeline.arrival(stamp(seconds), 15 * SECOND, 25 * SECOND);
-        assert_eq!(at(1_018).moment, Moment { epoch: 0, monotonic_ns: 18 * SECOND });
-        assert_eq!(at(5_022).moment, Moment { epoch: 1, monotonic_ns: 22 * SECOND });
+        assert_eq!(at(1_018).moment, ClockMoment { epoch: 0, monotonic_ns: 18 * SECOND });
+        assert_eq!(at(5_022).moment, ClockMoment { epoch: 1, monotonic_ns: 22 * SECOND });
         assert!(at(1_018).earlier.is_none() && at(5_022).earlier.is_none());
         // Long after it there is no doubt.
         let later = timeline.arrival(stamp(1_090), 80 * SECOND, 95 * SECOND);
@@ -100,7 +100,7 @@ mod tests {
         let mut timeline = Timeline::new((1_000 * SECOND) as i64);
         timeline.set((1_002 * SECOND) as i64, 21 * SECOND);
         let arrival = timeline.arrival(stamp(1_020), 15 * SECOND, 25 * SECOND);
-        assert_eq!(arrival.moment, Moment { epoch: 1, monotonic_ns: 18 * SECOND });
-        assert_eq!(arrival.earlier, Some(Moment { epoch: 0, monotonic_ns: 20 * SECOND }));
+        assert_eq!(arrival.moment, ClockMoment { epoch: 1, monotonic_ns: 18 * SECOND });
+        assert_eq!(arrival.earlier, Some(ClockMoment { epoch: 0, monotonic_ns: 20 * SECOND }));
     }
 }

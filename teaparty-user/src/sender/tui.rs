@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use ratatui::crossterm::event::{self, KeyCode, KeyEventKind, KeyModifiers};
 
-use super::config::Config;
-use super::event::{Event, Snapshot, Stop};
+use super::config::SenderConfig;
+use super::event::{SenderEvent, Stop, TargetSnapshot};
 use super::thresholds::Thresholds;
 
 /// Interval of the view's updates.
@@ -25,15 +25,15 @@ const DEPTH: usize = 240;
 const NOTICES: usize = 3;
 
 /// The view. Independent of a terminal.
-struct View<'a> {
-    config: &'a Config,
+struct TuiView<'a> {
+    config: &'a SenderConfig,
     /// The limits that decide what is bad.
     thresholds: &'a Thresholds,
-    snapshots: Vec<Snapshot>,
+    snapshots: Vec<TargetSnapshot>,
     /// Packets received at the snapshot before, for the rate.
     received_before: Vec<u64>,
     /// The last moments of each target.
-    history: Vec<VecDeque<Moment>>,
+    history: Vec<VecDeque<IntervalSample>>,
     notices: VecDeque<String>,
     selected: usize,
     is_stopping: bool,
@@ -41,7 +41,7 @@ struct View<'a> {
 
 /// The events of one interval of a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Moment {
+struct IntervalSample {
     /// The last round trip in nanoseconds, if a packet was answered.
     round_trip_ns: Option<u64>,
     /// True if packets were lost.
@@ -57,9 +57,14 @@ enum KeyAction {
 }
 
 /// Shows a measurement until the engine is done. Leaves the terminal as it was, whatever happens.
-pub fn follow(events: &Receiver<Event>, config: &Config, thresholds: &Thresholds, stop: &Stop) -> anyhow::Result<()> {
+pub fn follow(
+    events: &Receiver<SenderEvent>,
+    config: &SenderConfig,
+    thresholds: &Thresholds,
+    stop: &Stop,
+) -> anyhow::Result<()> {
     let mut terminal = ratatui::try_init().context("cannot draw on this terminal; try --plain")?;
-    let mut view = View::new(config, thresholds);
+    let mut view = TuiView::new(config, thresholds);
     let started = Instant::now();
     let result = (|| {
         loop {
@@ -107,8 +112,8 @@ fn wish(event: &event::Event) -> Option<KeyAction> {
     }
 }
 
-impl<'a> View<'a> {
-    fn new(config: &'a Config, thresholds: &'a Thresholds) -> Self {
+impl<'a> TuiView<'a> {
+    fn new(config: &'a SenderConfig, thresholds: &'a Thresholds) -> Self {
         let count = config.targets.len();
         Self {
             config,
@@ -126,28 +131,28 @@ impl<'a> View<'a> {
         self.selected = self.selected.saturating_add_signed(step).min(self.config.targets.len() - 1);
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: SenderEvent) {
         match event {
-            Event::Record(_) | Event::Counters { .. } => {}
-            Event::Notice { target, text } => {
+            SenderEvent::Record(_) | SenderEvent::Counters { .. } => {}
+            SenderEvent::Notice { target, text } => {
                 let name = target.map_or("", |target| &self.config.targets[target].name);
                 self.notices.push_back(format!("{name} {text}").trim().to_owned());
                 while self.notices.len() > NOTICES {
                     self.notices.pop_front();
                 }
             }
-            Event::Snapshot(snapshots) => {
+            SenderEvent::Snapshot(snapshots) => {
                 for (place, snapshot) in snapshots.iter().enumerate() {
                     let before = self.snapshots.get(place).map(|before| before.counts).unwrap_or_default();
                     self.received_before[place] = before.received;
                     let is_answered = snapshot.counts.received > before.received;
                     let round_trip = snapshot.last_round_trip_ns.filter(|_| is_answered);
-                    let moment = Moment {
+                    let moment = IntervalSample {
                         round_trip_ns: round_trip.map(|ns| ns.max(0) as u64),
                         has_loss: snapshot.counts.lost > before.lost,
                     };
                     let history = &mut self.history[place];
-                    if moment != Moment::default() {
+                    if moment != IntervalSample::default() {
                         history.push_back(moment);
                         while history.len() > DEPTH {
                             history.pop_front();

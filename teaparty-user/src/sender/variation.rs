@@ -8,7 +8,7 @@ const WINDOW: u64 = 128;
 /// Variation of one delay: between packets sent one after the other (jitter; IPDV of RFC 3393 and RFC 5481 §4.1), whatever
 /// order their replies came in, and between replies as they came, smoothed (RFC 3550 §6.4.1).
 #[derive(Clone, Debug, Default, Serialize)]
-#[serde(into = "Figures")]
+#[serde(into = "VariationFigures")]
 pub struct Variation {
     filtered: f64,
     /// Differences that went into `filtered`.
@@ -23,7 +23,7 @@ pub struct Variation {
 
 /// The figures of reports: null where nothing could be compared.
 #[derive(Serialize)]
-struct Figures {
+struct VariationFigures {
     /// The common meaning of the word: as `ipdv_mean`.
     jitter: Option<f64>,
     /// The last state of RFC 3550's filter.
@@ -34,7 +34,7 @@ struct Figures {
     pairs: u64,
 }
 
-impl From<Variation> for Figures {
+impl From<Variation> for VariationFigures {
     fn from(variation: Variation) -> Self {
         Self {
             jitter: variation.jitter(),

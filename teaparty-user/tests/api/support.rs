@@ -11,7 +11,7 @@ use teaparty_user::api::token::Token;
 use teaparty_user::api::{AppState, router};
 use teaparty_user::heartbeat::Heartbeats;
 use teaparty_user::reflector::Reflector;
-use teaparty_user::reflector::config::{Config, Settings, XdpMode};
+use teaparty_user::reflector::config::{ReflectorConfig, ReflectorSettings, XdpMode};
 use teaparty_user::reflector::handle::ReflectorHandle;
 use tower::ServiceExt;
 
@@ -39,19 +39,19 @@ impl Api {
     }
 
     /// With settings other than those that loopback and sockets take.
-    pub(crate) fn with_settings(token: Option<Token>, change: impl Fn(&mut Settings)) -> Self {
+    pub(crate) fn with_settings(token: Option<Token>, change: impl Fn(&mut ReflectorSettings)) -> Self {
         // Another process may take the port in between; then the next one is tried.
         let (reflector, handle, port) = (0..20)
             .find_map(|_| {
                 let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-                let mut settings = Settings {
+                let mut settings = ReflectorSettings {
                     iface: vec!["lo".into()],
                     port: vec![port],
                     xdp_mode: XdpMode::Off,
-                    ..Settings::default()
+                    ..ReflectorSettings::default()
                 };
                 change(&mut settings);
-                let started = Reflector::start(Config::try_from(settings).unwrap());
+                let started = Reflector::start(ReflectorConfig::try_from(settings).unwrap());
                 started.ok().map(|(reflector, handle)| (reflector, handle, port))
             })
             .expect("a reflector starts on some port");

@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::time::Duration;
 
-use teaparty_user::api::listen::{Listener, Place};
+use teaparty_user::api::listen::{ApiListener, ListenAddress};
 use teaparty_user::api::server;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -12,8 +12,8 @@ use super::support::Api;
 
 const GET: &str = "GET /sessions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
-pub(crate) async fn open(place: &str) -> Listener {
-    Listener::open(&place.parse().unwrap(), None).await.unwrap().unwrap()
+pub(crate) async fn open(place: &str) -> ApiListener {
+    ApiListener::open(&place.parse().unwrap(), None).await.unwrap().unwrap()
 }
 
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> String {
@@ -90,10 +90,11 @@ async fn a_socket_in_the_file_system_answers_likewise() {
 
 #[tokio::test]
 async fn an_address_that_others_reach_is_refused_without_a_token() {
-    let refused = |place: Place| async move { Listener::open(&place, None).await.err().unwrap().to_string() };
+    let refused =
+        |place: ListenAddress| async move { ApiListener::open(&place, None).await.err().unwrap().to_string() };
     let error = refused("0.0.0.0:0".parse().unwrap()).await;
     assert!(error.contains("--api-token-file"), "{error}");
     let taken = open("127.0.0.1:0").await;
-    let error = refused(Place::Tcp(taken.address().unwrap())).await;
+    let error = refused(ListenAddress::Tcp(taken.address().unwrap())).await;
     assert!(error.contains("--api none"), "{error}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use teaparty_common::maps::{Config, Session, SessionKey, SourcePrefix, name};
 use teaparty_common::reflect::Reason;
-use teaparty_user::clock::{Clock as _, SystemClock};
+use teaparty_user::clock::{ClockSource as _, SystemClock};
 
 use crate::support::frame::Datagram;
 use crate::support::kernel::Kernel;

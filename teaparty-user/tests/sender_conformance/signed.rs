@@ -1,14 +1,14 @@
 //! Authenticated sessions and the HMAC TLV (RFC 8762 §4.4, RFC 8972 §4.8).
 
 use serde_json::{Value, json};
-use teaparty_user::crypto::Key;
+use teaparty_user::crypto::HmacKey;
 
 use crate::fake::{Fake, open_reply, tlv, tlvs, unsigned_reply};
 
 const KEY: &[u8] = b"0123456789abcdef";
 
-fn key() -> Key {
-    Key::new(KEY).unwrap()
+fn key() -> HmacKey {
+    HmacKey::new(KEY).unwrap()
 }
 
 /// A file with the key, and the option that names it.

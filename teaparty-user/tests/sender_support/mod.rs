@@ -14,8 +14,8 @@ use teaparty_common::reflect::{
 };
 use teaparty_common::tlv::{HandledBy, Kind, KindSet};
 use teaparty_common::wire::{ErrorEstimate, Mode, TimestampFormat, TrafficClass};
-use teaparty_user::clock::{Clock, ClockState, SystemClock};
-use teaparty_user::crypto::Key;
+use teaparty_user::clock::{ClockSource, ClockState, SystemClock};
+use teaparty_user::crypto::HmacKey;
 use teaparty_user::net::batch::{Outgoing, ReceiveBatch, SendBatch};
 use teaparty_user::net::poll::wait;
 use teaparty_user::net::socket::{Options, Socket};
@@ -48,9 +48,9 @@ pub(crate) struct Behaviour {
     /// Format of its timestamps.
     pub(crate) format: TimestampFormat,
     /// Authenticated mode.
-    pub(crate) key: Option<Key>,
+    pub(crate) key: Option<HmacKey>,
     /// Key of the HMAC TLV.
-    pub(crate) tlv_key: Option<Key>,
+    pub(crate) tlv_key: Option<HmacKey>,
     /// Changes each reply before it is sent.
     pub(crate) edit: fn(&mut Vec<u8>),
     /// Act for the n-th packet that was sent to it.

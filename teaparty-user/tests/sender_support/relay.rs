@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use teaparty_common::wire::{Mode, TrafficClass};
-use teaparty_user::clock::{Clock, SystemClock};
+use teaparty_user::clock::{ClockSource, SystemClock};
 use teaparty_user::net::batch::{Outgoing, ReceiveBatch, Received, SendBatch};
 use teaparty_user::net::poll::wait;
 use teaparty_user::net::socket::{Options, Socket};

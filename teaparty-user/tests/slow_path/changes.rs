@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use teaparty_user::reflector::config::{Settings, XdpMode};
+use teaparty_user::reflector::config::{ReflectorSettings, XdpMode};
 use teaparty_user::reflector::handle::{SessionError, SessionId, SessionSpec};
 use teaparty_user::reflector::maps::Maps;
 
@@ -38,7 +38,7 @@ fn a_provisioned_session_remembers_and_begins_anew_when_it_is_reset() {
     let name = "a_provisioned_session_remembers_and_begins_anew_when_it_is_reset";
     let Some(net) = or_skip(name, Net::new()) else { return };
     for mode in [XdpMode::Native, XdpMode::Off] {
-        let inside = Inside::start(&net, Settings { xdp_mode: mode, ..Settings::default() });
+        let inside = Inside::start(&net, ReflectorSettings { xdp_mode: mode, ..ReflectorSettings::default() });
         let handle = &inside.handle;
         let client = net.client_from(V4, 862, 5001);
         handle.create(&SessionSpec::new(id(5001, 7))).unwrap();
@@ -73,7 +73,7 @@ const THREADS: u32 = 4;
 fn a_million_operations_leave_set_and_maps_equal() {
     let name = "a_million_operations_leave_set_and_maps_equal";
     let Some(net) = or_skip(name, Net::new()) else { return };
-    let inside = Inside::start(&net, Settings { xdp_mode: XdpMode::Native, ..Settings::default() });
+    let inside = Inside::start(&net, ReflectorSettings { xdp_mode: XdpMode::Native, ..ReflectorSettings::default() });
     let handle = &inside.handle;
     std::thread::scope(|scope| {
         for thread in 0..THREADS {

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use teaparty_user::reflector::Reflector;
-use teaparty_user::reflector::config::{Config, Settings};
+use teaparty_user::reflector::config::{ReflectorConfig, ReflectorSettings};
 use teaparty_user::reflector::handle::ReflectorHandle;
 
 use crate::reflector_support::Net;
@@ -16,15 +16,15 @@ pub(crate) struct Inside {
 
 impl Inside {
     /// Starts one on veth0.
-    pub(crate) fn start(net: &Net, settings: Settings) -> Self {
+    pub(crate) fn start(net: &Net, settings: ReflectorSettings) -> Self {
         let (sender, receiver) = mpsc::channel();
         let namespace = net.near_file();
         let run = move || {
             nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let settings = Settings { iface: vec!["veth0".into()], ..settings };
-                let (reflector, handle) = Reflector::start(Config::try_from(settings).unwrap()).unwrap();
+                let settings = ReflectorSettings { iface: vec!["veth0".into()], ..settings };
+                let (reflector, handle) = Reflector::start(ReflectorConfig::try_from(settings).unwrap()).unwrap();
                 sender.send(handle.clone()).unwrap();
                 reflector.run(&handle).await.unwrap();
             });

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use teaparty_user::reflector::config::{Config, Settings, XdpMode};
+use teaparty_user::reflector::config::{ReflectorConfig, ReflectorSettings, XdpMode};
 use teaparty_user::reflector::handle::{SessionError, SessionId, SessionSpec};
 
 use crate::inside::Inside;
@@ -60,14 +60,15 @@ fn more_sessions_than_usual_get_a_larger_map_and_those_of_an_earlier_start_count
 #[test]
 fn a_running_reflector_says_that_its_map_is_full_and_goes_on() {
     let Some(net) = or_skip("a_running_reflector_says_that_its_map_is_full_and_goes_on", Net::new()) else { return };
-    let settings = Settings { xdp_mode: XdpMode::Native, iface: vec!["veth0".into()], ..Settings::default() };
+    let settings =
+        ReflectorSettings { xdp_mode: XdpMode::Native, iface: vec!["veth0".into()], ..ReflectorSettings::default() };
     let inside = Inside::start(&net, settings.clone());
     let destination: IpAddr = "192.0.2.1".parse().expect("an address");
     let spec = |n: u32| {
         let source = std::net::Ipv4Addr::from(0x0a00_0000 + n).into();
         SessionSpec::new(SessionId { source, source_port: 1000, destination, destination_port: 862, ssid: 1 })
     };
-    let config = Config::try_from(settings).expect("a configuration");
+    let config = ReflectorConfig::try_from(settings).expect("a configuration");
     let many: Vec<SessionSpec> = (0..MANY).map(spec).collect();
     let refused = inside.handle.reload(&config, &[], &many).err().expect("it is refused").to_string();
     assert!(refused.contains("65536") && refused.contains("70000"), "{refused}");
@@ -128,7 +129,8 @@ fn a_session_beyond_a_full_map_is_refused_with_409_and_nothing_is_lost() {
 #[test]
 fn a_session_that_is_found_by_any_ssid_takes_two_places() {
     let Some(net) = or_skip("a_session_that_is_found_by_any_ssid_takes_two_places", Net::new()) else { return };
-    let settings = Settings { xdp_mode: XdpMode::Native, iface: vec!["veth0".into()], ..Settings::default() };
+    let settings =
+        ReflectorSettings { xdp_mode: XdpMode::Native, iface: vec!["veth0".into()], ..ReflectorSettings::default() };
     let inside = Inside::start(&net, settings.clone());
     let destination: IpAddr = "192.0.2.1".parse().expect("an address");
     let spec = |n: u32| {
@@ -136,7 +138,7 @@ fn a_session_that_is_found_by_any_ssid_takes_two_places() {
         let id = SessionId { source, source_port: 1000, destination, destination_port: 862, ssid: 1 };
         SessionSpec { no_tlv: true, ..SessionSpec::new(id) }
     };
-    let config = Config::try_from(settings).expect("a configuration");
+    let config = ReflectorConfig::try_from(settings).expect("a configuration");
     let many: Vec<SessionSpec> = (0..=PLACES / 2).map(spec).collect();
     let refused = inside.handle.reload(&config, &[], &many).err().expect("it is refused").to_string();
     assert!(refused.contains("65536 places") && refused.contains("32769"), "{refused}");

@@ -14,7 +14,7 @@ use teaparty_common::maps::{Session, SessionKey};
 use teaparty_common::reflect::Address;
 use teaparty_user::api::{AppState, router};
 use teaparty_user::heartbeat::Heartbeats;
-use teaparty_user::reflector::config::{RateLimit, Settings, XdpMode};
+use teaparty_user::reflector::config::{RateLimit, ReflectorSettings, XdpMode};
 use teaparty_user::reflector::maps::Maps;
 use tower::ServiceExt;
 
@@ -109,7 +109,7 @@ fn counters_are_those_that_bpftool_dumps() {
     if or_skip(name, bpftool).is_none() {
         return;
     }
-    let inside = Inside::start(&net, Settings { xdp_mode: XdpMode::Native, ..Settings::default() });
+    let inside = Inside::start(&net, ReflectorSettings { xdp_mode: XdpMode::Native, ..ReflectorSettings::default() });
     let api = Api::new(&inside);
     for (n, address) in [V4, V6, V4].into_iter().enumerate() {
         let mut client = net.client(address, 862);
@@ -170,11 +170,11 @@ fn residences(client: &mut Client, is_over: impl Fn(usize) -> bool) -> Vec<u64> 
 fn a_hundred_thousand_sessions_are_listed_while_packets_are_answered() {
     let name = "a_hundred_thousand_sessions_are_listed_while_packets_are_answered";
     let Some(net) = or_skip(name, Net::new()) else { return };
-    let settings = Settings {
+    let settings = ReflectorSettings {
         xdp_mode: XdpMode::Native,
         max_sessions: 2 * MANY,
         rate_limit: RateLimit { rate_pps: 0, burst: 1 },
-        ..Settings::default()
+        ..ReflectorSettings::default()
     };
     let inside = Inside::start(&net, settings);
     fill(&net);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use teaparty_user::reflector::config::{Config, RateLimit, Settings, XdpMode};
+use teaparty_user::reflector::config::{RateLimit, ReflectorConfig, ReflectorSettings, XdpMode};
 use teaparty_user::reflector::handle::{ReconfigureError, ReflectorHandle};
 
 use crate::inside::Inside;
@@ -12,16 +12,19 @@ use crate::reflector_support::{Net, V4};
 /// Changes while packets come.
 const CHANGES: usize = 300;
 
-fn change(handle: &ReflectorHandle, with: impl FnOnce(&mut Settings)) -> Result<Vec<String>, ReconfigureError> {
+fn change(
+    handle: &ReflectorHandle,
+    with: impl FnOnce(&mut ReflectorSettings),
+) -> Result<Vec<String>, ReconfigureError> {
     let base = handle.config();
     let mut settings = base.settings.clone();
     with(&mut settings);
-    let config = Config::new(settings, base.default_keys.clone()).unwrap();
+    let config = ReflectorConfig::new(settings, base.default_keys.clone()).unwrap();
     handle.reconfigure(&base, config)
 }
 
 /// Goes to and fro between two versions while packets are sent, and gives how many were sent and answered.
-fn exchange(net: &Net, handle: &ReflectorHandle, versions: [fn(&mut Settings); 2]) -> (usize, usize) {
+fn exchange(net: &Net, handle: &ReflectorHandle, versions: [fn(&mut ReflectorSettings); 2]) -> (usize, usize) {
     change(handle, versions[0]).unwrap();
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -54,7 +57,11 @@ fn a_packet_sees_one_version_of_policy_and_allow_list() {
     let Some(net) = or_skip(name, Net::new()) else { return };
     let inside = Inside::start(
         &net,
-        Settings { xdp_mode: XdpMode::Native, rate_limit: RateLimit { rate_pps: 0, burst: 0 }, ..Settings::default() },
+        ReflectorSettings {
+            xdp_mode: XdpMode::Native,
+            rate_limit: RateLimit { rate_pps: 0, burst: 0 },
+            ..ReflectorSettings::default()
+        },
     );
     let handle = &inside.handle;
 
@@ -89,7 +96,7 @@ fn a_packet_sees_one_version_of_policy_and_allow_list() {
 fn what_takes_a_restart_is_refused_by_name_and_nothing_changes() {
     let name = "what_takes_a_restart_is_refused_by_name_and_nothing_changes";
     let Some(net) = or_skip(name, Net::new()) else { return };
-    let inside = Inside::start(&net, Settings { xdp_mode: XdpMode::Off, ..Settings::default() });
+    let inside = Inside::start(&net, ReflectorSettings { xdp_mode: XdpMode::Off, ..ReflectorSettings::default() });
     let before = inside.handle.config();
     let error = change(&inside.handle, |settings| {
         settings.port = vec![863];

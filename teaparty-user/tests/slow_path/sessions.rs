@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use teaparty_common::maps::Session;
-use teaparty_user::crypto::Key;
-use teaparty_user::reflector::config::{RateLimit, Settings, XdpMode};
+use teaparty_user::crypto::HmacKey;
+use teaparty_user::reflector::config::{RateLimit, ReflectorSettings, XdpMode};
 use teaparty_user::reflector::handle::{ReflectorHandle, SessionId, SessionSpec, SessionStatus};
 use teaparty_user::reflector::keys::{KeyChange, SessionKeys};
 use teaparty_user::reflector::maps::Maps;
@@ -25,13 +25,13 @@ const OPEN_SENDERS: usize = 100;
 const SSIDS: std::ops::RangeInclusive<u16> = 1..=8;
 const TIMEOUT_S: u64 = 1;
 
-fn settings(mode: XdpMode) -> Settings {
-    Settings {
+fn settings(mode: XdpMode) -> ReflectorSettings {
+    ReflectorSettings {
         xdp_mode: mode,
         max_sessions: MAX_SESSIONS,
         session_timeout: TIMEOUT_S,
         rate_limit: RateLimit { rate_pps: 0, burst: 1 },
-        ..Settings::default()
+        ..ReflectorSettings::default()
     }
 }
 
@@ -42,8 +42,8 @@ fn id(ssid: u16) -> SessionId {
     SessionId { source, source_port: 0, destination, destination_port: 862, ssid }
 }
 
-fn key(ssid: u16, version: u8) -> Key {
-    Key::new(&[ssid as u8, version, 0x5a]).unwrap()
+fn key(ssid: u16, version: u8) -> HmacKey {
+    HmacKey::new(&[ssid as u8, version, 0x5a]).unwrap()
 }
 
 fn authenticated(ssid: u16, number: u32, version: u8) -> Vec<u8> {

@@ -7,17 +7,17 @@ use teaparty_common::reflect::Policy;
 use teaparty_common::tlv::{CodePoints, Profile};
 use teaparty_common::wire::{ErrorEstimate, Mode, TimestampFormat, TrafficClass};
 use teaparty_user::clock::ClockState;
-use teaparty_user::crypto::Key;
-use teaparty_user::net::batch::{Received, Stamp, StampSource};
-use teaparty_user::sender::config::Config;
-use teaparty_user::sender::matcher::{Arrival, Moment, SentPacket};
+use teaparty_user::crypto::HmacKey;
+use teaparty_user::net::batch::{HostTimestamp, Received, StampSource};
+use teaparty_user::sender::config::SenderConfig;
+use teaparty_user::sender::matcher::{Arrival, ClockMoment, SentPacket};
 use teaparty_user::sender::reply::Reply;
-use teaparty_user::sender::session::{Session, Variant};
+use teaparty_user::sender::session::{SenderSession, Variant};
 use teaparty_user::sender::target::Target;
-use teaparty_user::sender::tlvs::chain::AccessReport;
+use teaparty_user::sender::tlvs::chain::AccessReportRequest;
 use teaparty_user::sender::tlvs::describe::{Marks, finding};
-use teaparty_user::sender::tlvs::reply::{Answer, Check, Outcome, reply_tlvs};
-use teaparty_user::sender::tlvs::request::{Access, Request};
+use teaparty_user::sender::tlvs::reply::{Check, ReplyTlv, TlvOutcome, reply_tlvs};
+use teaparty_user::sender::tlvs::request::{AccessReportContent, RequestTlv};
 
 /// Bits of the first octet: what kind of session it is.
 const AUTHENTICATED: u8 = 1;
@@ -41,9 +41,9 @@ const NOW_NS: u64 = 1_700_000_000_000_000_000;
 /// answered; counts stay within what was sent; and there are no more records of a reply than there were replies.
 pub(crate) fn reply(data: &[u8]) {
     let Some((&kind, mut rest)) = data.split_first() else { return };
-    let key = Key::new(b"a key for replies").expect("it is long enough");
+    let key = HmacKey::new(b"a key for replies").expect("it is long enough");
     let config = config(kind, &key);
-    let Ok(mut session) = Session::new(&config, 0, 0x1234, 0, 1) else { return };
+    let Ok(mut session) = SenderSession::new(&config, 0, 0x1234, 0, 1) else { return };
     let mut replies = 0;
     while let Some((length, tail)) = rest.split_first_chunk::<2>() {
         let len = usize::from(u16::from_be_bytes(*length)).min(tail.len());
@@ -70,25 +70,25 @@ pub(crate) fn reply(data: &[u8]) {
     }
 }
 
-fn config(kind: u8, key: &Key) -> Config {
-    let mut config = Config::new(vec![Target { name: "peer".into(), address: PEER }]);
+fn config(kind: u8, key: &HmacKey) -> SenderConfig {
+    let mut config = SenderConfig::new(vec![Target { name: "peer".into(), address: PEER }]);
     if kind & AUTHENTICATED != 0 {
         (config.mode, config.key) = (Mode::Authenticated, Some(key.clone()));
     }
     config.tlv_key = (kind & KEYED != 0).then(|| key.clone());
     let profile = if kind & EARLIER == 0 { Profile::Current } else { Profile::Earlier };
     config.policy = Policy { code_points: CodePoints::new(profile), ..Policy::DEFAULT };
-    config.tlvs = vec![Request::timestamp_information()];
-    config.tlvs.extend(Request::bit_errors(&[0xff, 0], 8));
+    config.tlvs = vec![RequestTlv::timestamp_information()];
+    config.tlvs.extend(RequestTlv::bit_errors(&[0xff, 0], 8));
     config.traffic_class = TrafficClass(0x29);
     if kind & BURST != 0 {
-        config.tlvs.push(Request::reflected_control(0, 3, 1_000));
+        config.tlvs.push(RequestTlv::reflected_control(0, 3, 1_000));
         (config.replies_per_packet, config.reply_interval_ns) = (3, 1_000);
     }
     if kind & REPORTS != 0 {
-        let access = Access { id: 1, return_code: 1 };
+        let access = AccessReportContent { id: 1, return_code: 1 };
         let timer = std::time::Duration::from_secs(3);
-        config.access_report = Some(AccessReport { access, timer, retransmissions: 4 });
+        config.access_report = Some(AccessReportRequest { access, timer, retransmissions: 4 });
         config.micro_session = Some((7, None));
         config.stop_on_zero_ssid = true;
     }
@@ -96,7 +96,7 @@ fn config(kind: u8, key: &Key) -> Config {
 }
 
 /// Sends the next packet; its T1 is its number.
-fn send(session: &mut Session, config: &Config, number: u64) {
+fn send(session: &mut SenderSession, config: &SenderConfig, number: u64) {
     session.take_due(number);
     let template = session.template(Variant::Plain);
     let mut packet = template.octets().to_vec();
@@ -118,7 +118,7 @@ fn send(session: &mut Session, config: &Config, number: u64) {
 }
 
 /// Writes the last packet's number and T1 where a reply repeats them, and signs what is to be signed.
-fn make_genuine(payload: &mut Vec<u8>, session: &Session, config: &Config, key: &Key) {
+fn make_genuine(payload: &mut Vec<u8>, session: &SenderSession, config: &SenderConfig, key: &HmacKey) {
     let base = config.mode.base_len();
     payload.resize(payload.len().max(base), 0);
     let number = session.exchange.counts().sent - 1;
@@ -140,14 +140,17 @@ fn make_genuine(payload: &mut Vec<u8>, session: &Session, config: &Config, key: 
     }
 }
 
-fn tlvs(payload: &[u8], config: &Config) {
+fn tlvs(payload: &[u8], config: &SenderConfig) {
     let check = Check { policy: &config.policy, key: config.tlv_key.as_ref(), sent: &config.tlvs };
-    let found: Vec<Answer<'_>> = reply_tlvs(payload, config.mode.base_len(), check);
-    let is_void = |answer: &Answer<'_>| answer.outcome == Outcome::NotAuthentic;
+    let found: Vec<ReplyTlv<'_>> = reply_tlvs(payload, config.mode.base_len(), check);
+    let is_void = |answer: &ReplyTlv<'_>| answer.outcome == TlvOutcome::NotAuthentic;
     assert!(found.iter().all(is_void) || !found.iter().any(is_void), "I on one and not on all");
-    let malformed = found.iter().position(|answer| answer.outcome == Outcome::Malformed);
+    let malformed = found.iter().position(|answer| answer.outcome == TlvOutcome::Malformed);
     if let Some(at) = malformed {
-        assert!(found[at + 1..].iter().all(|answer| answer.outcome == Outcome::Skipped), "something behind M was used");
+        assert!(
+            found[at + 1..].iter().all(|answer| answer.outcome == TlvOutcome::Skipped),
+            "something behind M was used"
+        );
     }
     let total: usize = found.iter().map(|answer| 4 + answer.value.len()).sum();
     assert!(found.is_empty() || config.mode.base_len() + total <= payload.len(), "more than there is");
@@ -155,15 +158,15 @@ fn tlvs(payload: &[u8], config: &Config) {
         let marks =
             Marks { sent: config.traffic_class, reply: Some(TrafficClass(0x2a)), has_key: config.tlv_key.is_some() };
         let finding = finding(answer, marks);
-        assert!(answer.outcome == Outcome::Answered || finding.value == Value::Null, "{finding:?}");
+        assert!(answer.outcome == TlvOutcome::Answered || finding.value == Value::Null, "{finding:?}");
         assert!(!finding.words.is_empty());
     }
 }
 
-fn receive(session: &mut Session, payload: &[u8], config: &Config) {
+fn receive(session: &mut SenderSession, payload: &[u8], config: &SenderConfig) {
     let Ok(reply) = Reply::parse(payload, config.mode, config.key.as_ref()) else { return };
-    let stamp = Stamp { nanos: NOW_NS + 5_000, source: StampSource::Kernel };
-    let arrival = Arrival { stamp, moment: Moment { epoch: 0, monotonic_ns: 60 }, earlier: None };
+    let stamp = HostTimestamp { nanos: NOW_NS + 5_000, source: StampSource::Kernel };
+    let arrival = Arrival { stamp, moment: ClockMoment { epoch: 0, monotonic_ns: 60 }, earlier: None };
     let received = Received::new(payload, PEER);
     let before = session.exchange.counts();
     let reaction = session.receive(&reply, &received, arrival, config, &ClockState::UNKNOWN, true);

@@ -8,8 +8,8 @@ use teaparty_common::wire::sender::ReflectedFields;
 use teaparty_common::wire::{Timestamp, TimestampFormat};
 use teaparty_user::net::host::{Host, HostAddress};
 use teaparty_user::net::interface::Interface;
-use teaparty_user::reflector::burst_limits::Bursts;
-use teaparty_user::reflector::config::{Config, DestinationNode, Settings};
+use teaparty_user::reflector::burst_limits::BurstLimiter;
+use teaparty_user::reflector::config::{DestinationNode, ReflectorConfig, ReflectorSettings};
 use teaparty_user::reflector::session_store::SessionStore;
 use teaparty_user::reflector::slow_path::{TestPacket, process};
 use teaparty_user::reflector::snapshot::ConfigSnapshot;
@@ -20,7 +20,7 @@ use teaparty_user::reflector::tlv_env::Headers;
 pub(crate) struct Slow {
     view: ConfigSnapshot,
     clock: Clock,
-    bursts: Arc<Bursts>,
+    bursts: Arc<BurstLimiter>,
 }
 
 /// A session store for packets whose numbers are assigned: it is asked nothing that matters.
@@ -50,8 +50,9 @@ impl SessionStore for Assigned {
 impl Slow {
     /// With these rules and clock, at the addresses that the random frames are sent to and ask for.
     pub(crate) fn new(policy: Policy, is_stateful: bool, clock: Clock) -> Self {
-        let settings = Settings { iface: vec!["t0".into()], stateless: !is_stateful, ..Settings::default() };
-        let mut config = Config::try_from(settings).unwrap_or_else(|error| panic!("{}", error.problem));
+        let settings =
+            ReflectorSettings { iface: vec!["t0".into()], stateless: !is_stateful, ..ReflectorSettings::default() };
+        let mut config = ReflectorConfig::try_from(settings).unwrap_or_else(|error| panic!("{}", error.problem));
         config.policy = policy;
         let addresses = ["198.51.100.20", "198.51.100.21", "2001:db8:1::20", "2001:db8:1::21"];
         let addresses: Vec<std::net::IpAddr> = addresses.iter().map(|ip| ip.parse().expect("an address")).collect();

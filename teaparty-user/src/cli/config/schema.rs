@@ -12,19 +12,19 @@ use serde_json::{Map, Value, json};
 
 use crate::config::plan::REFLECTOR;
 use crate::config::service::{ApiSettings, Service};
-use crate::config::toml_doc::{Kind, defaults};
+use crate::config::toml_doc::{FileKind, defaults};
 use crate::probe::config::{FILE_SD, HTTP_SD, LABELS, SLA, TARGET};
-use crate::probe::settings::{FileSd, HttpSd, Measure, Number, Series, TargetTable};
+use crate::probe::settings::{FileSd, HistogramSettings, HttpSd, Measure, Number, TargetTable};
 use crate::probe::target::{LABEL_OCTETS, MOST_LABELS, label};
-use crate::reflector::config::{RateLimit, RateLimitPrefix, SessionSettings, Settings};
+use crate::reflector::config::{RateLimit, RateLimitPrefix, ReflectorSettings, SessionSettings};
 use crate::sla::SlaConfig;
 use crate::units::{Marking, Percent};
 
 /// The schema (JSON Schema 2020-12) of files of this kind.
-pub(super) fn schema(kind: Kind) -> Value {
+pub(super) fn schema(kind: FileKind) -> Value {
     let (program, description, properties) = match kind {
-        Kind::Reflector => ("teaparty reflector", "The file of --config. What is typed wins over it.", reflector()),
-        Kind::Probe => ("teaparty probe", "The file of --config.", probe()),
+        FileKind::Reflector => ("teaparty reflector", "The file of --config. What is typed wins over it.", reflector()),
+        FileKind::Probe => ("teaparty probe", "The file of --config.", probe()),
     };
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -37,7 +37,7 @@ pub(super) fn schema(kind: Kind) -> Value {
 }
 
 fn reflector() -> Map<String, Value> {
-    let own = properties::<Settings>();
+    let own = properties::<ReflectorSettings>();
     let mut root = properties::<Service>();
     root.extend(own.clone());
     let description = "A reflector of its own; what stands above all tables holds for it too, unless it says otherwise";
@@ -61,7 +61,7 @@ fn probe() -> Map<String, Value> {
     let files =
         tables(properties::<FileSd>(), "file", "Files with more targets, which are measured as this table says");
     let address = tables(properties::<HttpSd>(), "url", "A document with more targets, by HTTP, in the same form");
-    root.extend(properties::<Series>());
+    root.extend(properties::<HistogramSettings>());
     root.extend(measured.clone());
     for (key, value) in [(TARGET, whom), (FILE_SD, files), (HTTP_SD, address), (SLA, level)] {
         root.insert(key.into(), value);
@@ -199,19 +199,19 @@ mod tests {
         for only in ONLY_TYPED {
             options.remove(*only);
         }
-        let schema = schema(Kind::Reflector);
+        let schema = schema(FileKind::Reflector);
         let mut keys: BTreeSet<String> = schema["properties"].as_object().unwrap().keys().cloned().collect();
         // Tables, each of which is a reflector: the command line makes one.
         assert!(keys.remove(REFLECTOR));
         assert_eq!(keys, options);
         let known: BTreeSet<String> =
-            defaults::<Settings>().into_iter().chain(defaults::<Service>()).map(|(key, _)| key).collect();
+            defaults::<ReflectorSettings>().into_iter().chain(defaults::<Service>()).map(|(key, _)| key).collect();
         assert_eq!(known, options, "a setting without an option, or an option that no file can say");
     }
 
     #[test]
     fn kinds_ranges_words_and_defaults_are_the_options_own() {
-        let schema = schema(Kind::Reflector);
+        let schema = schema(FileKind::Reflector);
         let of = |key: &str| &schema["properties"][key];
         assert_eq!(of("port")["anyOf"][0], json!({ "type": "integer", "minimum": 1, "maximum": 65535 }));
         assert_eq!(of("port")["default"], json!([862]));
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_a_probe_may_be_told_has_its_kind_and_is_described() {
-        let schema = schema(Kind::Probe);
+        let schema = schema(FileKind::Probe);
         let root = &schema["properties"];
         assert_eq!(root["interval"]["type"], "string");
         assert_eq!(root["interval"]["default"], "1s");

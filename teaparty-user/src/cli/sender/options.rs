@@ -24,7 +24,7 @@ pub(super) enum TransmitStamps {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(super) enum TlvProfile {
+pub(super) enum SenderTlvProfile {
     /// As in use since 2026.
     #[default]
     Current,

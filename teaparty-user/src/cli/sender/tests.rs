@@ -3,33 +3,33 @@
 use clap::Parser;
 
 use super::*;
-use crate::sender::tlvs::request::Request;
+use crate::sender::tlvs::request::RequestTlv;
 
 #[derive(Parser)]
 struct Whole {
     #[command(flatten)]
-    arguments: Arguments,
+    arguments: SenderArguments,
 }
 
-fn arguments(words: &str) -> Arguments {
+fn arguments(words: &str) -> SenderArguments {
     Whole::try_parse_from(std::iter::once("sender").chain(words.split_whitespace())).unwrap().arguments
 }
 
-fn config_with(words: &str, key: Option<Key>, tlv_key: Option<Key>) -> anyhow::Result<Config> {
+fn config_with(words: &str, key: Option<HmacKey>, tlv_key: Option<HmacKey>) -> anyhow::Result<SenderConfig> {
     let arguments = arguments(words);
     let specs = arguments.specs(&[])?;
     arguments.config(specs, key, tlv_key)
 }
 
-fn config(words: &str) -> anyhow::Result<Config> {
+fn config(words: &str) -> anyhow::Result<SenderConfig> {
     config_with(words, None, None)
 }
 
-fn key() -> Option<Key> {
-    Some(Key::new(b"key").unwrap())
+fn key() -> Option<HmacKey> {
+    Some(HmacKey::new(b"key").unwrap())
 }
 
-fn kinds(config: &Config) -> Vec<Kind> {
+fn kinds(config: &SenderConfig) -> Vec<Kind> {
     config.tlvs.iter().filter_map(|tlv| tlv.kind).collect()
 }
 
@@ -70,7 +70,8 @@ fn a_rate_is_an_interval() {
 
 #[test]
 fn sizes_are_reached_with_padding_or_refused() {
-    let packet_len = |config: &Config| config.mode.base_len() + config.tlvs.iter().map(Request::len).sum::<usize>();
+    let packet_len =
+        |config: &SenderConfig| config.mode.base_len() + config.tlvs.iter().map(RequestTlv::len).sum::<usize>();
     for size in [44, 48, 49, 1_472] {
         assert_eq!(packet_len(&config(&format!("::1 --size {size}")).unwrap()), size);
     }

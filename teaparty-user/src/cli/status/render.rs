@@ -13,26 +13,26 @@ use crate::layout::{clip, count, fold};
 
 /// An observation.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Seen {
+pub(super) struct StatusSnapshot {
     #[serde(flatten)]
-    reflector: Reflector,
+    reflector: StatusReflector,
     /// The busiest sessions.
-    sessions: Vec<Session>,
+    sessions: Vec<StatusSession>,
     /// All sessions there are.
     sessions_total: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
-struct Reflector {
+struct StatusReflector {
     version: String,
     state: String,
-    interfaces: Vec<Interface>,
-    clock: Clock,
+    interfaces: Vec<StatusInterface>,
+    clock: StatusClock,
     counters: Vec<Counter>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
-struct Interface {
+struct StatusInterface {
     name: String,
     is_present: bool,
     xdp_mode: String,
@@ -46,7 +46,7 @@ struct Interface {
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
-struct Clock {
+struct StatusClock {
     is_synchronized: bool,
     /// Null where nobody keeps the clock; versions before sent the kernel's limit.
     maximum_error_ns: Option<u64>,
@@ -66,13 +66,13 @@ struct Counter {
 }
 
 #[derive(Deserialize)]
-struct Page {
-    sessions: Vec<Session>,
+struct StatusPage {
+    sessions: Vec<StatusSession>,
     total: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
-struct Session {
+struct StatusSession {
     id: String,
     source: String,
     source_port: u16,
@@ -94,7 +94,7 @@ struct OnInterface {
     replies: u64,
 }
 
-impl Session {
+impl StatusSession {
     fn received(&self) -> u64 {
         self.seen.iter().map(|seen| seen.received).sum()
     }
@@ -105,14 +105,15 @@ impl Session {
 }
 
 /// An earlier moment, and how long ago it was.
-pub(super) type Past<'a> = Option<(Duration, &'a Seen)>;
+pub(super) type Past<'a> = Option<(Duration, &'a StatusSnapshot)>;
 
-impl Seen {
+impl StatusSnapshot {
     /// Queries the API, for this many sessions at most.
     pub(super) fn ask(client: &Client, top: u16) -> anyhow::Result<Self> {
         let reflector = serde_json::from_value(client.get("/api/v1/reflector")?)?;
         let limit = top.max(1);
-        let page: Page = serde_json::from_value(client.get(&format!("/api/v1/sessions?busiest=true&limit={limit}"))?)?;
+        let page: StatusPage =
+            serde_json::from_value(client.get(&format!("/api/v1/sessions?busiest=true&limit={limit}"))?)?;
         let sessions = page.sessions.into_iter().take(top.into()).collect();
         Ok(Self { reflector, sessions, sessions_total: page.total })
     }
@@ -176,12 +177,12 @@ impl Seen {
     }
 }
 
-impl Reflector {
+impl StatusReflector {
     /// Returns the head: name, interfaces and clock.
     fn head(&self) -> String {
         let mut text = format!("teaparty {}: {}\n", self.version, self.state);
         // A String takes everything that is written to it.
-        for Interface { name, is_present, xdp_mode, xdp_reason, transmit_errors, addresses, ports, .. } in
+        for StatusInterface { name, is_present, xdp_mode, xdp_reason, transmit_errors, addresses, ports, .. } in
             &self.interfaces
         {
             let how = if *is_present { format!("XDP mode {xdp_mode}") } else { "away".into() };
@@ -205,7 +206,7 @@ impl Reflector {
     }
 }
 
-impl Session {
+impl StatusSession {
     fn line(&self) -> String {
         let end = |address: &str, port: u16| match port {
             0 => address.to_owned(),
@@ -233,7 +234,7 @@ fn rate(rate: Option<f64>) -> String {
 }
 
 /// A column of the table of counters.
-struct Column {
+struct CounterColumn {
     title: &'static str,
     width: usize,
     /// True if it is a number.
@@ -243,20 +244,20 @@ struct Column {
     cell: fn(&Counter) -> String,
 }
 
-const COLUMNS: [Column; 6] = [
-    Column { title: "interface", width: 14, is_number: false, rank: 3, cell: |c| c.interface.clone() },
-    Column { title: "path", width: 6, is_number: false, rank: 5, cell: |c| c.path.clone() },
-    Column { title: "verdict", width: 7, is_number: false, rank: 4, cell: |c| c.verdict.clone() },
-    Column { title: "reason", width: 22, is_number: false, rank: 0, cell: |c| c.reason.clone() },
-    Column { title: "packets", width: 14, is_number: true, rank: 1, cell: |c| c.packets.to_string() },
-    Column { title: "per second", width: 11, is_number: true, rank: 2, cell: |c| rate(c.rate) },
+const COLUMNS: [CounterColumn; 6] = [
+    CounterColumn { title: "interface", width: 14, is_number: false, rank: 3, cell: |c| c.interface.clone() },
+    CounterColumn { title: "path", width: 6, is_number: false, rank: 5, cell: |c| c.path.clone() },
+    CounterColumn { title: "verdict", width: 7, is_number: false, rank: 4, cell: |c| c.verdict.clone() },
+    CounterColumn { title: "reason", width: 22, is_number: false, rank: 0, cell: |c| c.reason.clone() },
+    CounterColumn { title: "packets", width: 14, is_number: true, rank: 1, cell: |c| c.packets.to_string() },
+    CounterColumn { title: "per second", width: 11, is_number: true, rank: 2, cell: |c| rate(c.rate) },
 ];
 
 /// The counters, their titles first, with the columns that there is room for.
 fn table(counters: &[Counter], columns: usize) -> Vec<String> {
     let widths = |most: u8| -> usize { COLUMNS.iter().filter(|c| c.rank <= most).map(|c| c.width + 1).sum() };
     let most = (0..COLUMNS.len() as u8).take_while(|most| widths(*most) <= columns + 1).last().unwrap_or(0);
-    let row = |cell: &dyn Fn(&Column) -> String| {
+    let row = |cell: &dyn Fn(&CounterColumn) -> String| {
         let cells = COLUMNS.iter().filter(|column| column.rank <= most).map(|column| {
             let (text, width) = (clip(&cell(column), column.width), column.width);
             if column.is_number { format!("{text:>width$}") } else { format!("{text:<width$}") }
@@ -284,8 +285,8 @@ fn limited(mut lines: Vec<String>, most: usize) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn seen() -> Seen {
-        let interface = |name: &str| Interface {
+    fn seen() -> StatusSnapshot {
+        let interface = |name: &str| StatusInterface {
             name: name.into(),
             is_present: true,
             xdp_mode: "native".into(),
@@ -304,7 +305,7 @@ mod tests {
             packets: 123_456_789_012,
             rate: None,
         };
-        let session = |n: u16| Session {
+        let session = |n: u16| StatusSession {
             id: n.to_string(),
             source: "2001:db8:1:2:3:4:5:6".into(),
             source_port: 49_152,
@@ -316,12 +317,12 @@ mod tests {
             seen: vec![OnInterface { interface: "enp0s31f6".into(), received: 1, replies: 1 }],
             rate: Some(1_234.5),
         };
-        Seen {
-            reflector: Reflector {
+        StatusSnapshot {
+            reflector: StatusReflector {
                 version: "0.1.0".into(),
                 state: "running".into(),
                 interfaces: vec![interface("enp0s31f6"), interface("wlp2s0")],
-                clock: Clock { is_synchronized: false, maximum_error_ns: Some(16_000_000_000) },
+                clock: StatusClock { is_synchronized: false, maximum_error_ns: Some(16_000_000_000) },
                 counters: (0..30).map(counter).collect(),
             },
             sessions: (0..10).map(session).collect(),

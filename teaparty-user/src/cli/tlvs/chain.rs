@@ -21,32 +21,32 @@ impl Tlvs {
     }
 }
 
-impl Tlv {
+impl TlvCommand {
     /// Adds it to the chain; returns the words after it.
     fn add(self, chain: &mut Chain, sent: TrafficClass) -> Vec<OsString> {
         let (request, more) = match self {
-            Self::Padding { size, zero, more } => (Request::padding(size, !zero), more),
+            Self::Padding { size, zero, more } => (RequestTlv::padding(size, !zero), more),
             Self::Location { source, destination, mac, more } => {
                 let is_default = !(source || destination || mac);
-                (Request::location(mac, destination, source || is_default), more)
+                (RequestTlv::location(mac, destination, source || is_default), more)
             }
-            Self::Time { more } => (Request::timestamp_information(), more),
-            Self::ClassOfService { marks, more } => (Request::class_of_service(marks.dscp, marks.ecn), more),
+            Self::Time { more } => (RequestTlv::timestamp_information(), more),
+            Self::ClassOfService { marks, more } => (RequestTlv::class_of_service(marks.dscp, marks.ecn), more),
             Self::ClassOfServiceV2 { marks, more } => {
-                (Request::class_of_service_v2(sent, TrafficClass::new(marks.dscp, marks.ecn)), more)
+                (RequestTlv::class_of_service_v2(sent, TrafficClass::new(marks.dscp, marks.ecn)), more)
             }
-            Self::DscpEcn { dscp, ecn, more } => (Request::dscp_ecn(TrafficClass::new(dscp, ecn)), more),
-            Self::DirectMeasurement { more } => (Request::direct_measurement(), more),
+            Self::DscpEcn { dscp, ecn, more } => (RequestTlv::dscp_ecn(TrafficClass::new(dscp, ecn)), more),
+            Self::DirectMeasurement { more } => (RequestTlv::direct_measurement(), more),
             Self::AccessReport { access_id, return_code, timer, retransmissions, more } => {
-                let access = Access { id: access_id, return_code };
-                chain.access_report = Some(AccessReport { access, timer, retransmissions });
+                let access = AccessReportContent { id: access_id, return_code };
+                chain.access_report = Some(AccessReportRequest { access, timer, retransmissions });
                 return more.next;
             }
-            Self::Followup { more } => (Request::follow_up(), more),
-            Self::Hmac { more } => (Request::hmac(), more),
+            Self::Followup { more } => (RequestTlv::follow_up(), more),
+            Self::Hmac { more } => (RequestTlv::hmac(), more),
             Self::DestinationAddress { address, more } => {
                 chain.reply_sources.push(address);
-                (Request::destination_address(address), more)
+                (RequestTlv::destination_address(address), more)
             }
             Self::ReturnPath { path, more } => {
                 let is_code = path.no_reply || path.same_link;
@@ -54,40 +54,40 @@ impl Tlv {
                     chain.replies_per_packet = 0;
                 }
                 let request = if is_code {
-                    Request::control_code(path.same_link)
+                    RequestTlv::control_code(path.same_link)
                 } else {
-                    Request::return_path(path.address, &path.labels, &path.segments)
+                    RequestTlv::return_path(path.address, &path.labels, &path.segments)
                 };
                 (request, more)
             }
             Self::MicroSession { sender_id, reflector_id, more } => {
                 chain.micro_session = Some((sender_id, reflector_id));
-                (Request::micro_session(sender_id, reflector_id.unwrap_or(0)), more)
+                (RequestTlv::micro_session(sender_id, reflector_id.unwrap_or(0)), more)
             }
             Self::ReflectedControl { length, count, interval, short, more } => {
                 chain.replies_per_packet = count;
                 chain.reply_interval_ns = interval;
-                let make = if short { Request::reflected_control_short } else { Request::reflected_control };
+                let make = if short { RequestTlv::reflected_control_short } else { RequestTlv::reflected_control };
                 (make(length, count, interval), more)
             }
             Self::BitErrorRate { pattern, size, more } => {
                 chain.omit_checksum = true;
-                chain.tlvs.extend(Request::bit_errors(&pattern, size));
+                chain.tlvs.extend(RequestTlv::bit_errors(&pattern, size));
                 return more.next;
             }
             Self::DestinationPort { port, more } => {
                 chain.reply_port = Some(port);
-                (Request::destination_port(port), more)
+                (RequestTlv::destination_port(port), more)
             }
-            Self::History { length, more } => (Request::history(length), more),
+            Self::History { length, more } => (RequestTlv::history(length), more),
             Self::ExtensionHeader { size, selector, more } => {
-                (selected(Request::extension_header(size), selector.as_ref().map(|selector| &selector.0[..])), more)
+                (selected(RequestTlv::extension_header(size), selector.as_ref().map(|selector| &selector.0[..])), more)
             }
             Self::FixedHeader { size, selector, more } => {
-                let request = Request::fixed_header(size.map_or(chain.is_v6, |size| size == 40));
+                let request = RequestTlv::fixed_header(size.map_or(chain.is_v6, |size| size == 40));
                 (selected(request, selector.as_ref().map(|selector| &selector.0[..])), more)
             }
-            Self::Unrecognized { size, more } => (Request::unrecognized(size), more),
+            Self::Unrecognized { size, more } => (RequestTlv::unrecognized(size), more),
         };
         chain.tlvs.push(request);
         more.next
@@ -95,7 +95,7 @@ impl Tlv {
 }
 
 /// The request for the header that begins with these octets (ext-hdr-15 §4.1, §6.1).
-fn selected(mut request: Request, selector: Option<&[u8]>) -> Request {
+fn selected(mut request: RequestTlv, selector: Option<&[u8]>) -> RequestTlv {
     if let Some(selector) = selector {
         request.value[..selector.len()].copy_from_slice(selector);
     }
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(chain("destination-port").unwrap().tlvs[0].value, [0x03, 0xd7, 0, 0]);
         assert_eq!(chain("padding").unwrap().tlvs[0].value.len(), 64);
         assert_eq!(chain("padding -s 9").unwrap().tlvs[0].value.len(), 9);
-        assert_eq!(chain("location").unwrap().tlvs[0], Request::location(false, false, true));
+        assert_eq!(chain("location").unwrap().tlvs[0], RequestTlv::location(false, false, true));
     }
 
     #[test]

@@ -5,19 +5,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 
-use super::{Converted, Instance, Shared};
-use crate::api::listen::Place;
-use crate::config::diagnostic::Problem;
+use super::{Converted, LegacyInstance, LegacyShared};
+use crate::api::listen::ListenAddress;
+use crate::config::diagnostic::Diagnostic;
 use crate::config::plan::REFLECTOR;
 use crate::config::service::{ApiSettings, Service};
 use crate::config::toml_doc::defaults;
 
 /// The file, and all notes in it.
-pub(super) fn file(shared: Shared, instances: Vec<Instance>) -> Converted {
+pub(super) fn file(shared: LegacyShared, instances: Vec<LegacyInstance>) -> Converted {
     let mut text = String::from("# Made by `teaparty config convert`.\n");
     let mut notes = shared.notes;
     comment(&mut text, &notes);
-    let api = shared.api.map(Place::Tcp);
+    let api = shared.api.map(ListenAddress::Tcp);
     keys(
         &mut text,
         &Service {
@@ -44,8 +44,8 @@ pub(super) fn loopback(ip: IpAddr) -> IpAddr {
     if ip.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() }
 }
 
-fn comment(text: &mut String, notes: &[Problem]) {
-    for Problem { key, what, .. } in notes {
+fn comment(text: &mut String, notes: &[Diagnostic]) {
+    for Diagnostic { key, what, .. } in notes {
         text.push_str(&format!("# {key}: {what}\n"));
     }
 }

@@ -7,18 +7,18 @@ use super::*;
 #[derive(Parser)]
 struct Line {
     #[command(flatten)]
-    service: Typed<Service>,
+    service: CliOverrides<Service>,
     #[command(flatten)]
-    settings: Typed<Settings>,
+    settings: CliOverrides<ReflectorSettings>,
 }
 
-fn plan(text: &str, line: &[&str]) -> Result<Plan, Vec<Problem>> {
+fn plan(text: &str, line: &[&str]) -> Result<ProcessPlan, Vec<Diagnostic>> {
     let line = Line::try_parse_from([&["x"][..], line].concat()).unwrap();
     let input = CliInput { file: None, service: line.service, settings: line.settings, ptp: false };
-    Plan::of(text, &input, &KeyLoader::default())
+    ProcessPlan::of(text, &input, &KeyLoader::default())
 }
 
-fn settings(plan: &Plan, at: usize) -> &Settings {
+fn settings(plan: &ProcessPlan, at: usize) -> &ReflectorSettings {
     &plan.reflectors[at].config.settings
 }
 
@@ -29,7 +29,7 @@ fn the_command_line_wins_over_the_file_and_the_file_over_defaults() {
     let plan = plan(text, &line).unwrap();
     let settings = settings(&plan, 0);
     assert_eq!((settings.port.as_slice(), settings.strict, settings.min_payload), (&[862][..], false, 44));
-    assert_eq!(settings.max_sessions, Settings::default().max_sessions);
+    assert_eq!(settings.max_sessions, ReflectorSettings::default().max_sessions);
     assert_eq!(plan.service.api_settings.api.unwrap().to_string(), "127.0.0.1:1");
     assert_eq!(plan.service.heartbeat.len(), 1);
 }

@@ -29,9 +29,9 @@ pub struct Outgoing<'a> {
     pub hop_by_hop: &'a [u8],
     /// An IPv6 destination options header, in the same form.
     pub destination_options: &'a [u8],
-    /// Asks for a [`Report::Transmitted`](super::Report::Transmitted) with this number, on a socket opened for transmit timestamps.
+    /// Asks for a [`ErrorQueueReport::Transmitted`](super::ErrorQueueReport::Transmitted) with this number, on a socket opened for transmit timestamps.
     pub stamp_id: Option<u32>,
-    /// Asks for a [`Report::HardwareTransmitted`](super::Report::HardwareTransmitted) as well, on a socket opened for that.
+    /// Asks for a [`ErrorQueueReport::HardwareTransmitted`](super::ErrorQueueReport::HardwareTransmitted) as well, on a socket opened for that.
     pub hardware_stamp: bool,
 }
 

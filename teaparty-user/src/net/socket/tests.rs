@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use teaparty_common::wire::TrafficClass;
 
-use super::super::batch::{Outgoing, Report, StampSource};
+use super::super::batch::{ErrorQueueReport, Outgoing, StampSource};
 use super::super::poll::wait;
 use super::*;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{ClockSource, SystemClock};
 
 fn pair(local: &str) -> (Socket, Socket, SocketAddr) {
     let bind: SocketAddr = local.parse().unwrap();
@@ -117,7 +117,7 @@ fn transmit_stamps_come_back_under_their_numbers() {
     while ids.len() < 2 {
         reports(&sender, &mut batch);
         for entry in batch.iter() {
-            let Some(Report::Transmitted { id, stamp }) = entry.report() else { panic!("{entry:?}") };
+            let Some(ErrorQueueReport::Transmitted { id, stamp }) = entry.report() else { panic!("{entry:?}") };
             assert!(stamp.nanos >= before && stamp.nanos <= SystemClock.realtime_ns());
             ids.push(id);
         }
@@ -137,7 +137,7 @@ fn a_closed_port_is_reported_with_its_peer_and_does_not_stop_sending() {
         assert_eq!(out.sent(), 1, "{:?}", out.failed());
         reports(&sender, &mut batch);
         let entry = batch.iter().next().unwrap();
-        let Some(Report::Refused { peer, errno, payload }) = entry.report() else { panic!("{entry:?}") };
+        let Some(ErrorQueueReport::Refused { peer, errno, payload }) = entry.report() else { panic!("{entry:?}") };
         assert_eq!((peer, errno, payload), (Some(to), libc::ECONNREFUSED, &b"anybody there"[..]));
     }
 }

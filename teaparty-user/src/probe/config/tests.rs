@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn of(text: &str) -> Result<Config, String> {
-    Config::of(text, &KeyLoader::default(), Typed::default())
+fn of(text: &str) -> Result<ProbeConfig, String> {
+    ProbeConfig::of(text, &KeyLoader::default(), ProbeCliOverrides::default())
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
@@ -85,7 +85,7 @@ fn all_mistakes_of_a_target_are_told_at_once() {
 fn what_is_typed_wins_over_the_file() {
     let text = "realtime = false\n[[target]]\naddress = \"a\"\n";
     for realtime in [false, true] {
-        let config = Config::of(text, &KeyLoader::default(), Typed { realtime }).ok().unwrap();
+        let config = ProbeConfig::of(text, &KeyLoader::default(), ProbeCliOverrides { realtime }).ok().unwrap();
         assert_eq!(config.targets[0].profile.measure.realtime, realtime);
     }
 }
@@ -93,6 +93,6 @@ fn what_is_typed_wins_over_the_file() {
 #[test]
 fn the_example_is_good() {
     let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/probe.toml");
-    let config = Config::read(&example, &KeyLoader::default(), Typed::default()).unwrap();
+    let config = ProbeConfig::read(&example, &KeyLoader::default(), ProbeCliOverrides::default()).unwrap();
     assert_eq!((config.targets.len(), config.sources.len()), (2, 1));
 }

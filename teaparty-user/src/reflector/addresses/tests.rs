@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::net::host::{HostAddress, Link};
-use crate::reflector::config::Settings;
+use crate::net::host::{HostAddress, NetworkDevice};
+use crate::reflector::config::ReflectorSettings;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -12,7 +12,7 @@ fn ip(text: &str) -> IpAddr {
 
 /// A router: eth0 with a VLAN, eth1, loopback and a dummy interface with addresses of the host as a whole.
 fn host() -> Host {
-    let link = |index, name: &str, kind: &str| Link {
+    let link = |index, name: &str, kind: &str| NetworkDevice {
         index,
         name: name.into(),
         mac: [2, 0, 0, 0, 0, index as u8],
@@ -36,7 +36,7 @@ fn host() -> Host {
             link(2, "eth0", ""),
             link(3, "eth1", ""),
             link(4, "dum0", "dummy"),
-            Link { lower: 2, vlan: Some((0x8100, 100)), ..link(5, "eth0.100", "vlan") },
+            NetworkDevice { lower: 2, vlan: Some((0x8100, 100)), ..link(5, "eth0.100", "vlan") },
         ],
         addresses: vec![
             address(1, "127.0.0.1", None, false),
@@ -53,10 +53,10 @@ fn host() -> Host {
     }
 }
 
-fn book(name: &str, change: impl FnOnce(&mut Settings)) -> AddressBook {
-    let mut settings = Settings { iface: vec![name.into()], ..Settings::default() };
+fn book(name: &str, change: impl FnOnce(&mut ReflectorSettings)) -> AddressBook {
+    let mut settings = ReflectorSettings { iface: vec![name.into()], ..ReflectorSettings::default() };
     change(&mut settings);
-    let config = Config::try_from(settings).unwrap();
+    let config = ReflectorConfig::try_from(settings).unwrap();
     let host = host();
     let link = host.links.iter().find(|link| link.name == name).unwrap();
     AddressBook::new(&config, &Interface::of(&host, link), &host)

@@ -6,15 +6,17 @@ use teaparty_common::reflect::{LocationFields, Policy};
 use teaparty_common::tlv::{CodePoints, Profile, REGISTRY};
 use teaparty_common::wire::{Dscp, Ecn};
 
-use super::{ConfigError, ControlLimits, DestinationNode, Format, Settings, TlvProfile, wrong};
+use super::{
+    ConfigError, ControlLimits, DestinationNode, ReflectorSettings, TimestampFormatSetting, TlvProfile, wrong,
+};
 use crate::units::parse_duration;
 
 /// The rules that follow from the settings.
-pub(super) fn policy(settings: &Settings) -> Result<Policy, ConfigError> {
+pub(super) fn policy(settings: &ReflectorSettings) -> Result<Policy, ConfigError> {
     let mut policy = Policy { min_payload: settings.min_payload, ..Policy::DEFAULT };
     policy.micro_session_id = settings.micro_session_id;
     for (flag, is_set) in [
-        (Policy::PTP, settings.timestamp_format == Format::Ptp),
+        (Policy::PTP, settings.timestamp_format == TimestampFormatSetting::Ptp),
         (Policy::STRICT, settings.strict),
         (Policy::IGNORE_SSID, settings.ignore_ssid),
         (Policy::COS_LEGACY, settings.cos_legacy),
@@ -57,7 +59,7 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, ConfigError> {
 const LEAST_INTERVAL: Duration = Duration::from_micros(10);
 
 /// Returns the limits of Reflected Test Packet Control.
-pub(super) fn control_limits(settings: &Settings) -> Result<ControlLimits, ConfigError> {
+pub(super) fn control_limits(settings: &ReflectorSettings) -> Result<ControlLimits, ConfigError> {
     let field = "reflected-control-interval";
     let interval = parse_duration(&settings.reflected_control_interval).map_err(wrong(field))?;
     let min_interval_ns = u32::try_from(interval.as_nanos()).ok().filter(|_| interval >= LEAST_INTERVAL);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::session_spec::{SessionId, SessionSpec};
-use super::{ConfigError, Format, wrong};
+use super::{ConfigError, TimestampFormatSetting, wrong};
 use crate::reflector::keys::{KeyLoader, SessionKeys};
 use crate::units::parse_hex;
 
@@ -49,7 +49,7 @@ pub struct SessionSettings {
     pub bit_error_pattern: Option<String>,
     /// Format of its timestamps, where it is not the reflector's: ntp or ptp
     #[arg(long)]
-    pub timestamp_format: Option<Format>,
+    pub timestamp_format: Option<TimestampFormatSetting>,
 }
 
 impl SessionSettings {

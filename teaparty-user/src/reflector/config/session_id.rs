@@ -4,7 +4,7 @@ use super::session_spec::SessionId;
 
 /// A part of a [`SessionId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum SessionIdPart {
     /// Address of the Session-Sender.
     Source,
     /// Our address.
@@ -13,7 +13,7 @@ pub enum Part {
     DestinationPort,
 }
 
-impl Part {
+impl SessionIdPart {
     /// As a configuration file calls it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -28,7 +28,7 @@ impl Part {
 #[derive(Clone, Debug)]
 pub struct InvalidSessionId {
     /// The part that does not fit.
-    pub part: Part,
+    pub part: SessionIdPart,
     /// The problem.
     pub what: &'static str,
     /// The remedy.
@@ -40,18 +40,22 @@ impl SessionId {
     pub fn check(&self, ports: &[u16]) -> Result<(), InvalidSessionId> {
         let misfit = |part, what, remedy: &str| Err(InvalidSessionId { part, what, remedy: remedy.into() });
         if self.source.is_unspecified() || self.source.is_multicast() {
-            return misfit(Part::Source, "is the address of no sender", "give the sender's unicast address");
+            return misfit(SessionIdPart::Source, "is the address of no sender", "give the sender's unicast address");
         }
         if self.destination.is_multicast() {
-            return misfit(Part::Destination, "is a multicast address", "give an address of the reflector's");
+            return misfit(SessionIdPart::Destination, "is a multicast address", "give an address of the reflector's");
         }
         if self.source.is_ipv4() != self.destination.is_ipv4() {
-            return misfit(Part::Destination, "is not of the sender's address family", "give both of one family");
+            return misfit(
+                SessionIdPart::Destination,
+                "is not of the sender's address family",
+                "give both of one family",
+            );
         }
         if !ports.contains(&self.destination_port) {
             let listening: Vec<String> = ports.iter().map(u16::to_string).collect();
             let remedy = format!("give a listening port: {}", listening.join(", "));
-            return misfit(Part::DestinationPort, "is not listened on", &remedy);
+            return misfit(SessionIdPart::DestinationPort, "is not listened on", &remedy);
         }
         Ok(())
     }

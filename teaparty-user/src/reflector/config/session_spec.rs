@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use teaparty_common::maps::{Session, SessionKey};
 
-use super::Format;
+use super::TimestampFormatSetting;
 use crate::net::address::{address, ip};
 use crate::reflector::keys::SessionKeys;
 use crate::reflector::provisioned::{Provisioned, ProvisionedSet};
@@ -38,7 +38,7 @@ pub struct SessionSpec {
     /// The loop guard does not apply.
     pub is_loop_exempt: bool,
     /// Format of timestamps, where it is not the reflector's.
-    pub format: Option<Format>,
+    pub format: Option<TimestampFormatSetting>,
     /// Pattern that Extra Padding is compared with where a packet states no Bit Error Pattern; `None` for ff00.
     pub bit_error_pattern: Option<Arc<[u8]>>,
 }
@@ -130,8 +130,8 @@ impl SessionSpec {
         for (flag, is_set) in [
             (Session::NO_TLV, self.no_tlv),
             (Session::LOOP_EXEMPT, self.is_loop_exempt),
-            (Session::PTP, self.format == Some(Format::Ptp)),
-            (Session::NTP, self.format == Some(Format::Ntp)),
+            (Session::PTP, self.format == Some(TimestampFormatSetting::Ptp)),
+            (Session::NTP, self.format == Some(TimestampFormatSetting::Ntp)),
         ] {
             if is_set {
                 flags |= flag;

@@ -2,7 +2,7 @@
 
 /// When a change of a setting takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum TakesEffect {
     /// At once: a rule of reflection, in the API's `policy`.
     Policy,
     /// At once: who is answered and how often, in the API's `limits`.
@@ -19,12 +19,12 @@ pub struct SettingGroup {
     /// Heading in help.
     pub heading: &'static str,
     /// When a change takes effect.
-    pub change: Change,
+    pub change: TakesEffect,
     /// Names, as in a configuration file.
     pub names: &'static [&'static str],
 }
 
-const fn group(heading: &'static str, change: Change, names: &'static [&'static str]) -> SettingGroup {
+const fn group(heading: &'static str, change: TakesEffect, names: &'static [&'static str]) -> SettingGroup {
     SettingGroup { heading, change, names }
 }
 
@@ -42,20 +42,20 @@ pub const PROCESS: &str = "API and process";
 
 /// Every setting, once.
 pub const GROUPS: &[SettingGroup] = &[
-    group(ANSWER, Change::Restart, &["name", "iface", "port", "xdp-mode", "link-layer"]),
-    group(ANSWER, Change::Reload, &["address", "strict-addresses", "any-vlan", "verify-checksums"]),
-    group(WHO, Change::Limit, &["allow", "rate-limit", "rate-limit-prefix", "punt-limit", "min-payload"]),
-    group(WHO, Change::Policy, &["provisioned-only", "strict", "deny-dscp", "deny-ecn"]),
-    group(WHO, Change::Reload, &["session"]),
-    group(SESSIONS, Change::Policy, &["stateless", "ignore-ssid", "session-restart"]),
-    group(SESSIONS, Change::Limit, &["session-timeout"]),
-    group(SESSIONS, Change::Reload, &["keep"]),
-    group(SESSIONS, Change::Restart, &["max-sessions"]),
-    group(TIME, Change::Policy, &["timestamp-format"]),
-    group(KEYS, Change::Reload, &["auth-key-file", "tlv-key-file"]),
+    group(ANSWER, TakesEffect::Restart, &["name", "iface", "port", "xdp-mode", "link-layer"]),
+    group(ANSWER, TakesEffect::Reload, &["address", "strict-addresses", "any-vlan", "verify-checksums"]),
+    group(WHO, TakesEffect::Limit, &["allow", "rate-limit", "rate-limit-prefix", "punt-limit", "min-payload"]),
+    group(WHO, TakesEffect::Policy, &["provisioned-only", "strict", "deny-dscp", "deny-ecn"]),
+    group(WHO, TakesEffect::Reload, &["session"]),
+    group(SESSIONS, TakesEffect::Policy, &["stateless", "ignore-ssid", "session-restart"]),
+    group(SESSIONS, TakesEffect::Limit, &["session-timeout"]),
+    group(SESSIONS, TakesEffect::Reload, &["keep"]),
+    group(SESSIONS, TakesEffect::Restart, &["max-sessions"]),
+    group(TIME, TakesEffect::Policy, &["timestamp-format"]),
+    group(KEYS, TakesEffect::Reload, &["auth-key-file", "tlv-key-file"]),
     group(
         TLVS,
-        Change::Policy,
+        TakesEffect::Policy,
         &[
             "cos-legacy",
             "allow-destination-node",
@@ -76,7 +76,7 @@ pub const GROUPS: &[SettingGroup] = &[
 ];
 
 /// Returns the names of the settings whose changes take effect at this time.
-pub fn named(change: Change) -> impl Iterator<Item = &'static str> {
+pub fn named(change: TakesEffect) -> impl Iterator<Item = &'static str> {
     GROUPS.iter().filter(move |group| group.change == change).flat_map(|group| group.names).copied()
 }
 

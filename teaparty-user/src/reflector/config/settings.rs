@@ -8,15 +8,16 @@ use teaparty_common::reflect::Policy;
 use teaparty_common::wire::DEFAULT_PORT;
 
 use super::session::SessionSettings;
-use super::setting_groups::{self, Change};
+use super::setting_groups::{self, TakesEffect};
 use super::values::{
-    DestinationNode, Format, Prefix, RateLimit, RateLimitPrefix, TlvProfile, VerifyChecksums, XdpMode, parse_seconds,
+    DestinationNode, Prefix, RateLimit, RateLimitPrefix, TimestampFormatSetting, TlvProfile, VerifyChecksums, XdpMode,
+    parse_seconds,
 };
 
 /// A reflector's settings. A line of documentation is the option's help and the key's description.
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Settings {
+pub struct ReflectorSettings {
     /// Name of this reflector among several, in logs, API and metrics
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -64,7 +65,7 @@ pub struct Settings {
     pub strict: bool,
     /// Format of timestamps: ntp (UTC) or ptp (TAI)
     #[arg(long, value_name = "FORMAT")]
-    pub timestamp_format: Format,
+    pub timestamp_format: TimestampFormatSetting,
     /// Shortest UDP payload that is answered, in octets
     #[arg(long, value_name = "OCTETS")]
     pub min_payload: u16,
@@ -160,7 +161,7 @@ pub struct Settings {
     pub session: Vec<SessionSettings>,
 }
 
-impl Settings {
+impl ReflectorSettings {
     /// These settings, except those of these names, which are as in `others`.
     pub fn keeping(&self, names: &[String], others: &Self) -> Self {
         let mut members = self::members(self);
@@ -175,12 +176,12 @@ impl Settings {
     pub fn changes(&self, others: &Self) -> (Vec<String>, Vec<String>) {
         let (own, others) = (members(self), members(others));
         let changed = own.into_iter().filter(|(name, value)| others.get(name) != Some(value)).map(|(name, _)| name);
-        changed.partition(|name| !setting_groups::named(Change::Restart).any(|other| other == name))
+        changed.partition(|name| !setting_groups::named(TakesEffect::Restart).any(|other| other == name))
     }
 }
 
 /// The settings by name, as a file has them.
-fn members(settings: &Settings) -> serde_json::Map<String, serde_json::Value> {
+fn members(settings: &ReflectorSettings) -> serde_json::Map<String, serde_json::Value> {
     match serde_json::to_value(settings) {
         Ok(serde_json::Value::Object(members)) => members,
         // No setting is a map with keys that aren't strings, which alone could fail.
@@ -188,7 +189,7 @@ fn members(settings: &Settings) -> serde_json::Map<String, serde_json::Value> {
     }
 }
 
-impl Default for Settings {
+impl Default for ReflectorSettings {
     fn default() -> Self {
         Self {
             name: None,
@@ -203,7 +204,7 @@ impl Default for Settings {
             stateless: false,
             provisioned_only: false,
             strict: false,
-            timestamp_format: Format::Ntp,
+            timestamp_format: TimestampFormatSetting::Ntp,
             min_payload: Policy::DEFAULT.min_payload,
             allow: Vec::new(),
             rate_limit: RateLimit::DEFAULT,

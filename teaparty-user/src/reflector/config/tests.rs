@@ -5,17 +5,17 @@ use teaparty_common::tlv::Kind;
 
 use super::*;
 
-fn settings() -> Settings {
-    Settings { iface: vec!["lo".into()], ..Settings::default() }
+fn settings() -> ReflectorSettings {
+    ReflectorSettings { iface: vec!["lo".into()], ..ReflectorSettings::default() }
 }
 
-fn error(settings: Settings) -> String {
-    Config::try_from(settings).err().unwrap().to_string()
+fn error(settings: ReflectorSettings) -> String {
+    ReflectorConfig::try_from(settings).err().unwrap().to_string()
 }
 
 #[test]
 fn defaults_are_an_open_stateful_reflector_on_862() {
-    let config = Config::try_from(settings()).unwrap();
+    let config = ReflectorConfig::try_from(settings()).unwrap();
     assert_eq!(config.ports, [862]);
     assert_eq!(config.policy.dscp_allowed, u64::MAX);
     assert_eq!(config.flags(), maps::Config::STATEFUL | maps::Config::HISTORY);
@@ -24,24 +24,28 @@ fn defaults_are_an_open_stateful_reflector_on_862() {
 
 #[test]
 fn errors_name_the_setting() {
-    assert!(error(Settings { iface: vec!["a/b".into()], ..settings() }).starts_with("iface: `a/b`"));
-    assert!(error(Settings { port: vec![0], ..settings() }).starts_with("port: "));
-    assert!(error(Settings { deny_dscp: Some("64".into()), ..settings() }).starts_with("deny-dscp: `64`"));
-    assert!(error(Settings { deny_ecn: Some("cs1".into()), ..settings() }).starts_with("deny-ecn: `cs1`"));
-    assert!(error(Settings { location_hide: vec!["mac".into()], ..settings() }).contains("source-mac"));
-    assert!(error(Settings { tlv_code: vec!["location=200".into()], ..settings() }).contains("history"));
-    assert!(error(Settings { tlv_code: vec!["history=12".into()], ..settings() }).contains("13 to 254"));
-    assert!(error(Settings { max_sessions: 0, ..settings() }).starts_with("max-sessions: "));
-    assert!(error(Settings { max_sessions: MAX_SESSIONS + 1, ..settings() }).starts_with("max-sessions: "));
+    assert!(error(ReflectorSettings { iface: vec!["a/b".into()], ..settings() }).starts_with("iface: `a/b`"));
+    assert!(error(ReflectorSettings { port: vec![0], ..settings() }).starts_with("port: "));
+    assert!(error(ReflectorSettings { deny_dscp: Some("64".into()), ..settings() }).starts_with("deny-dscp: `64`"));
+    assert!(error(ReflectorSettings { deny_ecn: Some("cs1".into()), ..settings() }).starts_with("deny-ecn: `cs1`"));
+    assert!(error(ReflectorSettings { location_hide: vec!["mac".into()], ..settings() }).contains("source-mac"));
+    assert!(error(ReflectorSettings { tlv_code: vec!["location=200".into()], ..settings() }).contains("history"));
+    assert!(error(ReflectorSettings { tlv_code: vec!["history=12".into()], ..settings() }).contains("13 to 254"));
+    assert!(error(ReflectorSettings { max_sessions: 0, ..settings() }).starts_with("max-sessions: "));
+    assert!(error(ReflectorSettings { max_sessions: MAX_SESSIONS + 1, ..settings() }).starts_with("max-sessions: "));
     assert!(
-        error(Settings { auth_key_file: Some("/nonexistent".into()), ..settings() }).starts_with("auth-key-file: ")
+        error(ReflectorSettings { auth_key_file: Some("/nonexistent".into()), ..settings() })
+            .starts_with("auth-key-file: ")
     );
 }
 
 #[test]
 fn lists_deny_what_they_name() {
-    let config =
-        Config::try_from(Settings { deny_dscp: Some("ef, 3".into()), deny_ecn: Some("all".into()), ..settings() });
+    let config = ReflectorConfig::try_from(ReflectorSettings {
+        deny_dscp: Some("ef, 3".into()),
+        deny_ecn: Some("all".into()),
+        ..settings()
+    });
     let policy = config.unwrap().policy;
     assert_eq!(policy.dscp_allowed, !(1 << 46 | 1 << 3));
     assert_eq!(policy.ecn_allowed, 0);
@@ -50,7 +54,7 @@ fn lists_deny_what_they_name() {
 #[test]
 fn prefixes_become_128_bits_long() {
     let allow = vec!["192.0.2.7/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
-    let config = Config::try_from(Settings { allow, ..settings() }).unwrap();
+    let config = ReflectorConfig::try_from(ReflectorSettings { allow, ..settings() }).unwrap();
     assert_eq!(config.allowed[0], (Address::v4([192, 0, 2, 0]), 120));
     assert_eq!(config.allowed[1].1, 32);
     assert_ne!(config.flags() & maps::Config::ALLOW_LIST, 0);
@@ -59,7 +63,9 @@ fn prefixes_become_128_bits_long() {
 #[test]
 fn code_points_follow_profile_and_single_numbers() {
     let tlv_code = vec!["history=200".into()];
-    let config = Config::try_from(Settings { tlv_profile: TlvProfile::Earlier, tlv_code, ..settings() }).unwrap();
+    let config =
+        ReflectorConfig::try_from(ReflectorSettings { tlv_profile: TlvProfile::Earlier, tlv_code, ..settings() })
+            .unwrap();
     let points = config.policy.code_points;
     assert_eq!(points.code(Kind::History), Some(200));
     assert_eq!(points.code(Kind::DestinationPort), Some(177));
@@ -79,13 +85,13 @@ fn the_allow_list_takes_an_ipv6_host_for_its_network_and_a_prefix_as_it_is() {
         ("192.0.2.7", "64:24", ("192.0.2.7", 96 + 32)),
         ("192.0.2.7/24", "64", ("192.0.2.0", 96 + 24)),
     ] {
-        let settings = Settings {
+        let settings = ReflectorSettings {
             allow: vec![written.parse().unwrap()],
             rate_limit_prefix: length.parse().unwrap(),
             ..settings()
         };
         let (network, bits) = expected;
-        let config = Config::try_from(settings).unwrap();
+        let config = ReflectorConfig::try_from(settings).unwrap();
         assert_eq!(config.allowed, [(address(network.parse().unwrap()), bits)], "{written}");
         let again: Prefix = String::from(config.settings.allow[0]).parse().unwrap();
         assert_eq!(again, config.settings.allow[0], "{written}");
@@ -124,7 +130,7 @@ fn the_rate_limit_counts_by_network_or_as_it_is_told() {
     let json = |text: &str| serde_json::from_str::<RateLimitPrefix>(text).map_err(|error| error.to_string());
     assert_eq!(json("48").unwrap(), json("\"48:32\"").unwrap());
     assert!(json("[]").unwrap_err().contains("V6[:V4]"));
-    assert_eq!(Config::try_from(settings()).unwrap().rate_prefix, SourcePrefix::new(64, 32));
+    assert_eq!(ReflectorConfig::try_from(settings()).unwrap().rate_prefix, SourcePrefix::new(64, 32));
 }
 
 #[test]
@@ -139,7 +145,9 @@ fn a_file_may_write_rates_as_numbers() {
 
 #[test]
 fn every_setting_is_in_one_group() {
-    let serde_json::Value::Object(settings) = serde_json::to_value(Settings::default()).unwrap() else { panic!() };
+    let serde_json::Value::Object(settings) = serde_json::to_value(ReflectorSettings::default()).unwrap() else {
+        panic!()
+    };
     let mut grouped: Vec<&str> = setting_groups::GROUPS.iter().flat_map(|group| group.names).copied().collect();
     grouped.sort_unstable();
     let mut known: Vec<&str> = settings.keys().map(String::as_str).collect();

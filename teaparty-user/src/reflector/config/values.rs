@@ -67,7 +67,7 @@ pub enum VerifyChecksums {
 /// Format of our timestamps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub enum TimestampFormatSetting {
     /// NTP, in UTC.
     #[default]
     Ntp,
@@ -90,7 +90,7 @@ pub enum TlvProfile {
 ///
 /// Written `PPS:BURST`, or as a number alone, which may burst to a fifth of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "NumberOrText", into = "String")]
+#[serde(try_from = "RateOrText", into = "String")]
 pub struct RateLimit {
     /// Packets per second; 0 for no limit.
     pub rate_pps: u64,
@@ -141,13 +141,13 @@ impl fmt::Display for RateLimit {
     }
 }
 
-impl TryFrom<NumberOrText> for RateLimit {
+impl TryFrom<RateOrText> for RateLimit {
     type Error = String;
 
-    fn try_from(written: NumberOrText) -> Result<Self, String> {
+    fn try_from(written: RateOrText) -> Result<Self, String> {
         match written {
-            NumberOrText::Number(rate) => rate.to_string().parse(),
-            NumberOrText::Text(text) => text.parse(),
+            RateOrText::Number(rate) => rate.to_string().parse(),
+            RateOrText::Text(text) => text.parse(),
         }
     }
 }
@@ -155,7 +155,7 @@ impl TryFrom<NumberOrText> for RateLimit {
 /// A rate as a file may write it.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a rate is a whole number or text: PACKETS_PER_SECOND[:BURST], or 0 for no limit")]
-enum NumberOrText {
+enum RateOrText {
     Number(u64),
     Text(String),
 }

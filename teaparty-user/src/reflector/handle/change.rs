@@ -2,7 +2,7 @@
 
 use teaparty_common::maps::SessionKey;
 
-use super::{Event, ReflectorHandle, SessionChange, SessionError, SessionId, SessionSpec, State};
+use super::{ChangeEvent, ReflectorHandle, ReflectorState, SessionChange, SessionError, SessionId, SessionSpec};
 use crate::reflector::config::MOST_PROVISIONED;
 use crate::reflector::keys::KeyChange;
 use crate::reflector::provisioned::Provisioned;
@@ -67,7 +67,7 @@ impl ReflectorHandle {
             let _ = state.publish(&key);
         })?;
         // Nobody may be listening.
-        let _ = state.events.send(Event::Session { id, change: what });
+        let _ = state.events.send(ChangeEvent::Session { id, change: what });
         Ok(())
     }
 
@@ -100,7 +100,7 @@ impl ReflectorHandle {
             was_seen |= instance.maps(|maps| maps.remove_session(&key)).unwrap_or(false);
         }
         if was_seen && !was_there {
-            let _ = state.events.send(Event::Session { id, change: SessionChange::Deleted });
+            let _ = state.events.send(ChangeEvent::Session { id, change: SessionChange::Deleted });
         }
         if was_there || was_seen { Ok(()) } else { Err(SessionError::Unknown) }
     }
@@ -135,12 +135,12 @@ impl ReflectorHandle {
         if !was_there {
             return Err(SessionError::Unknown);
         }
-        let _ = state.events.send(Event::Session { id, change: SessionChange::Reset });
+        let _ = state.events.send(ChangeEvent::Session { id, change: SessionChange::Reset });
         Ok(())
     }
 }
 
-impl State {
+impl ReflectorState {
     /// Refuses a provisioned session, new or changed, where a map or the reflector as such has no room for it.
     fn check_room(&self, key: SessionKey, session: &Provisioned) -> Result<(), SessionError> {
         let mut wanted = self.provisioned.clone();

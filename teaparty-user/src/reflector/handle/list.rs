@@ -8,7 +8,7 @@ use serde::Serialize;
 use teaparty_common::maps::{Clock, Session, SessionKey};
 
 use super::{ReflectorHandle, SessionError, SessionId};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{ClockSource as _, SystemClock};
 use crate::reflector::context::InterfaceContext;
 use crate::reflector::map_reader::MapReader;
 use crate::reflector::provisioned::Provisioned;
@@ -39,7 +39,7 @@ pub struct SessionStatus {
 }
 
 /// The source of an interface's sessions.
-struct Source {
+struct SessionSource {
     interface: String,
     context: Arc<InterfaceContext>,
     reader: Option<Arc<MapReader>>,
@@ -53,7 +53,7 @@ impl ReflectorHandle {
         let (sources, provisioned) = self.sources();
         let mut all = Vec::new();
         let mut seen = HashSet::<SessionKey, foldhash::quality::RandomState>::default();
-        for Source { interface, context, reader } in &sources {
+        for SessionSource { interface, context, reader } in &sources {
             let (snapshot, clock) = (context.snapshot(), context.clock());
             // An entry of a session that is the controller's by now is what a packet that was under way left.
             let is_kernels = |key: &SessionKey, session: &Session| {
@@ -80,7 +80,7 @@ impl ReflectorHandle {
         let key = SessionKey::try_from(id)?;
         let (sources, provisioned) = self.sources();
         let mut found = Vec::new();
-        for Source { interface, context, reader } in &sources {
+        for SessionSource { interface, context, reader } in &sources {
             let kernels = reader.as_ref().and_then(|reader| reader.session(&key));
             let is_kernels = |session: &Session| {
                 let is_seen = session.received() > 0 || !provisioned.contains_key(&key);
@@ -105,11 +105,15 @@ impl ReflectorHandle {
     }
 
     /// Returns the sources of sessions, and those that were configured.
-    fn sources(&self) -> (Vec<Source>, ProvisionedSet) {
+    fn sources(&self) -> (Vec<SessionSource>, ProvisionedSet) {
         let state = locked(&self.state);
         let sources = state.slots.iter().filter_map(|(name, instance)| {
             let instance = instance.as_ref()?;
-            Some(Source { interface: name.clone(), context: instance.context.clone(), reader: instance.reader() })
+            Some(SessionSource {
+                interface: name.clone(),
+                context: instance.context.clone(),
+                reader: instance.reader(),
+            })
         });
         (sources.collect(), state.provisioned.clone())
     }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Event, ReflectorHandle, State};
+use super::{ChangeEvent, ReflectorHandle, ReflectorState};
 use crate::capabilities;
-use crate::reflector::config::Config;
+use crate::reflector::config::ReflectorConfig;
 use crate::sync::locked;
 
 /// The one setting that changes while the reflector runs and may take a capability that it had no need of before: replies along
@@ -36,7 +36,11 @@ impl ReflectorHandle {
     ///
     /// `base` is the configuration that `config` was made from; the caller starts over where that is not in force any
     /// more. A setting that needs a restart is refused by name.
-    pub fn reconfigure(&self, base: &Arc<Config>, config: Config) -> Result<Vec<String>, ReconfigureError> {
+    pub fn reconfigure(
+        &self,
+        base: &Arc<ReflectorConfig>,
+        config: ReflectorConfig,
+    ) -> Result<Vec<String>, ReconfigureError> {
         let mut state = locked(&self.state);
         if !Arc::ptr_eq(base, &state.config) {
             return Err(ReconfigureError::Outdated);
@@ -51,7 +55,7 @@ impl ReflectorHandle {
             return Err(ReconfigureError::GivenUp(TAKES_PRIVILEGE));
         }
         // Whose the programs are takes a restart to change.
-        let config = Arc::new(Config { without_xdp: base.without_xdp.clone(), ..config });
+        let config = Arc::new(ReflectorConfig { without_xdp: base.without_xdp.clone(), ..config });
         for (at, (name, instance)) in state.slots.iter().enumerate() {
             let Some(instance) = instance else { continue };
             if let Err(error) = instance.set_snapshot(instance.context.snapshot().with_config(config.clone())) {
@@ -61,7 +65,7 @@ impl ReflectorHandle {
         }
         state.config = config;
         if !live.is_empty() {
-            let _ = state.events.send(Event::Settings(live.clone()));
+            let _ = state.events.send(ChangeEvent::Settings(live.clone()));
         }
         Ok(live)
     }
@@ -69,7 +73,7 @@ impl ReflectorHandle {
 
 /// Returns the differences between two configurations: those that can change here and now, and those that need a
 /// restart.
-pub(crate) fn changes(config: &Config, base: &Config) -> (Vec<String>, Vec<String>) {
+pub(crate) fn changes(config: &ReflectorConfig, base: &ReflectorConfig) -> (Vec<String>, Vec<String>) {
     let (mut live, mut restart) = config.settings.changes(&base.settings);
     if let Some(at) = live.iter().position(|name| name == TAKES_PRIVILEGE)
         && !capabilities::given_up(config.needed_capabilities()).is_empty()
@@ -80,7 +84,7 @@ pub(crate) fn changes(config: &Config, base: &Config) -> (Vec<String>, Vec<Strin
     (live, restart)
 }
 
-impl State {
+impl ReflectorState {
     /// Puts the configuration that was in force back in force on the first `count` interfaces.
     fn reinstate(&self, count: usize) {
         for (name, instance) in &self.slots[..count] {

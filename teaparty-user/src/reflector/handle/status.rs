@@ -9,7 +9,7 @@ use teaparty_common::reflect::{REASON_SLOTS, REASONS, Reason};
 
 use super::ReflectorHandle;
 use crate::net::address::ip;
-use crate::reflector::config::Config;
+use crate::reflector::config::ReflectorConfig;
 use crate::reflector::context::{EngineCounters, InterfaceCounters, KernelCounts};
 use crate::reflector::interface_reflector::InterfaceReflector;
 use crate::reflector::residence_histogram::ResidenceSnapshot;
@@ -42,7 +42,8 @@ pub struct InterfaceStatus {
 /// The part of the reflector that handled a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Path {
+#[schema(as = Path)]
+pub enum CounterPath {
     /// The XDP program.
     Xdp,
     /// The controller, from the punt ring.
@@ -51,7 +52,7 @@ pub enum Path {
     Socket,
 }
 
-impl Path {
+impl CounterPath {
     /// As metrics, JSON and the summary spell it.
     pub const fn label(self) -> &'static str {
         match self {
@@ -68,7 +69,7 @@ pub struct Count {
     /// Interface.
     pub interface: String,
     /// The part that counted.
-    pub path: Path,
+    pub path: CounterPath,
     /// `reflect`, `punt`, `drop` or `pass`.
     pub verdict: &'static str,
     /// Why, as a label.
@@ -105,12 +106,12 @@ impl ReflectorHandle {
             };
             let of = |counters: &EngineCounters| REASONS.iter().map(|r| counters.get(*r)).collect();
             let kernel = add(kernel, &locked(&counters.earlier_xdp));
-            let mut paths: Vec<(Path, Vec<u64>)> = Vec::new();
+            let mut paths: Vec<(CounterPath, Vec<u64>)> = Vec::new();
             if let Some(kernel) = kernel {
-                paths.push((Path::Xdp, REASONS.iter().map(|reason| kernel[*reason as usize]).collect()));
-                paths.push((Path::Ring, of(&counters.ring)));
+                paths.push((CounterPath::Xdp, REASONS.iter().map(|reason| kernel[*reason as usize]).collect()));
+                paths.push((CounterPath::Ring, of(&counters.ring)));
             }
-            paths.push((Path::Socket, of(&counters.socket)));
+            paths.push((CounterPath::Socket, of(&counters.socket)));
             for (path, values) in paths {
                 for (reason, packets) in REASONS.iter().zip(values) {
                     if packets != 0 || *reason == Reason::Reflected {
@@ -130,13 +131,13 @@ impl ReflectorHandle {
     }
 
     /// Returns the residence times of packets in the controller, by interface and path.
-    pub fn residences(&self) -> Vec<(String, Path, ResidenceSnapshot)> {
+    pub fn residences(&self) -> Vec<(String, CounterPath, ResidenceSnapshot)> {
         let state = locked(&self.state);
         let present = state.slots.iter().filter_map(|(name, instance)| Some((name, instance.as_ref()?)));
         let of_one = |(name, instance): (&String, &InterfaceReflector)| {
             let context = &instance.context;
-            let ring = instance.attachment().map(|_| (Path::Ring, &context.counters.ring));
-            let engines = ring.into_iter().chain([(Path::Socket, &context.counters.socket)]);
+            let ring = instance.attachment().map(|_| (CounterPath::Ring, &context.counters.ring));
+            let engines = ring.into_iter().chain([(CounterPath::Socket, &context.counters.socket)]);
             engines.map(|(path, counters)| (name.clone(), path, counters.residence.get())).collect::<Vec<_>>()
         };
         present.flat_map(of_one).collect()
@@ -175,7 +176,7 @@ fn add(kernel: Option<KernelCounts>, earlier: &KernelCounts) -> Option<KernelCou
     is_counted.then_some(sum)
 }
 
-fn status(name: &str, instance: Option<&InterfaceReflector>, config: &Config) -> InterfaceStatus {
+fn status(name: &str, instance: Option<&InterfaceReflector>, config: &ReflectorConfig) -> InterfaceStatus {
     let snapshot = instance.map(|instance| instance.context.snapshot());
     let attachment = instance.and_then(InterfaceReflector::attachment);
     let mut addresses: Vec<IpAddr> =

@@ -3,8 +3,8 @@
 use std::io;
 
 use super::folder::{Folder, Root};
-use super::identity::Place;
-use super::{Found, PinError, TRIES, folder_name, is_mounted, mount, path_of, scan};
+use super::identity::InterfaceLocation;
+use super::{FoundFolder, PinError, TRIES, folder_name, is_mounted, mount, path_of, scan};
 use crate::net::namespace::interface_name;
 
 /// Finds the folder of the interface with this name and number, or makes it, and locks it.
@@ -49,8 +49,8 @@ fn try_claim(root: &Root, interface: &str, index: u32) -> Result<Option<Folder>,
     root.folder(&wanted)?;
     let mut own: Option<(Folder, bool)> = None;
     let mut others = Vec::new();
-    for Found { folder, name, place, has_program } in scan(root)? {
-        let (is_wanted, is_own) = (name == wanted, place == Place::Here(index));
+    for FoundFolder { folder, name, place, has_program } in scan(root)? {
+        let (is_wanted, is_own) = (name == wanted, place == InterfaceLocation::Here(index));
         if !folder.is_ours() {
             if is_wanted || is_own && has_program {
                 return Err(folder.foreign());
@@ -64,13 +64,13 @@ fn try_claim(root: &Root, interface: &str, index: u32) -> Result<Option<Folder>,
             continue;
         }
         match place {
-            Place::Here(_) if is_own && (own.is_none() || has_program) => {
+            InterfaceLocation::Here(_) if is_own && (own.is_none() || has_program) => {
                 if let Some((double, _)) = own.replace((folder, has_program)) {
                     double.remove()?;
                 }
             }
-            Place::Here(_) if is_own => folder.remove()?,
-            Place::Here(at) => {
+            InterfaceLocation::Here(_) if is_own => folder.remove()?,
+            InterfaceLocation::Here(at) => {
                 if is_wanted {
                     let other = interface_name(at).unwrap_or_default();
                     tracing::warn!(
@@ -82,12 +82,12 @@ fn try_claim(root: &Root, interface: &str, index: u32) -> Result<Option<Folder>,
                 }
                 others.push((folder, at));
             }
-            Place::Gone => remove_stale(&folder, &name)?,
-            Place::Unknown if is_wanted => {
+            InterfaceLocation::Gone => remove_stale(&folder, &name)?,
+            InterfaceLocation::Unknown if is_wanted => {
                 let source = io::Error::from(io::ErrorKind::PermissionDenied);
                 return Err(PinError::Folder { path: folder.path(), source });
             }
-            Place::Elsewhere if is_wanted => {
+            InterfaceLocation::Elsewhere if is_wanted => {
                 tracing::warn!(
                     interface,
                     "what an earlier reflector has pinned under this name is of another network namespace, and \
@@ -96,7 +96,7 @@ fn try_claim(root: &Root, interface: &str, index: u32) -> Result<Option<Folder>,
                 let aside = free_name(root, &wanted);
                 folder.rename(&aside).map_err(|source| PinError::Folder { path: folder.path(), source })?;
             }
-            Place::Elsewhere | Place::Unknown => {}
+            InterfaceLocation::Elsewhere | InterfaceLocation::Unknown => {}
         }
     }
     let named = others.iter().filter_map(|(folder, at)| Some((folder, folder_name(&interface_name(*at)?))));
@@ -159,8 +159,8 @@ pub fn sweep() {
 
 fn try_sweep() -> Result<(), PinError> {
     let Some(root) = is_mounted().then(Root::open).transpose()?.flatten() else { return Ok(()) };
-    for Found { folder, name, place, .. } in scan(&root)? {
-        if place == Place::Gone && folder.is_ours() && folder.lock().unwrap_or(false) {
+    for FoundFolder { folder, name, place, .. } in scan(&root)? {
+        if place == InterfaceLocation::Gone && folder.is_ours() && folder.lock().unwrap_or(false) {
             remove_stale(&folder, &name)?;
         }
     }

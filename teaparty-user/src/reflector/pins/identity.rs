@@ -14,11 +14,11 @@ use crate::net::namespace::{self, interface_name};
 use crate::net::xdp_link::BpfLink;
 
 /// Cookie of the network namespace, number of the interface.
-type Identity = [u64; 2];
+type InterfaceIdentity = [u64; 2];
 
 /// The place of a folder's interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum InterfaceLocation {
     /// In this network namespace, with this number.
     Here(u32),
     /// In another one, where one of our programs answers on it.
@@ -31,26 +31,29 @@ pub enum Place {
 
 impl Folder {
     /// Finds out for which interface it was made, and whether a program is on it.
-    pub fn place(&self) -> (Place, bool) {
+    pub fn place(&self) -> (InterfaceLocation, bool) {
         match BpfLink::open(&self.fd_path().join(LINK)).and_then(|link| link.info()) {
             Ok(link) if link.index != 0 => {
                 // Numbers of programs are the system's: two interfaces with one number differ in the program on them.
                 let state = xdp_state(link.index).ok().flatten();
                 let is_here = state.is_some_and(|state| state.program_id == link.program_id);
-                return (if is_here { Place::Here(link.index) } else { Place::Elsewhere }, true);
+                return (
+                    if is_here { InterfaceLocation::Here(link.index) } else { InterfaceLocation::Elsewhere },
+                    true,
+                );
             }
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(_) => return (Place::Unknown, false),
+            Err(_) => return (InterfaceLocation::Unknown, false),
         }
         let place = match (read(&self.fd_path()), namespace::cookie()) {
             (Ok([namespace, index]), Ok(ours)) if namespace == ours => u32::try_from(index)
                 .ok()
                 .filter(|index| interface_name(*index).is_some())
-                .map_or(Place::Gone, Place::Here),
-            (Ok(_), Err(_)) => Place::Unknown,
+                .map_or(InterfaceLocation::Gone, InterfaceLocation::Here),
+            (Ok(_), Err(_)) => InterfaceLocation::Unknown,
             // Without a program, nobody misses what another namespace, or an earlier version of this program, has left.
-            _ => Place::Gone,
+            _ => InterfaceLocation::Gone,
         };
         (place, false)
     }
@@ -65,13 +68,13 @@ impl Folder {
             return Ok(());
         }
         self.forget(IDENTITY).map_err(|source| PinError::Folder { path: self.path().join(IDENTITY), source })?;
-        let mut map = Array::<MapData, Identity>::create(1, 0).map_err(failed)?;
+        let mut map = Array::<MapData, InterfaceIdentity>::create(1, 0).map_err(failed)?;
         map.set(0, identity, 0).map_err(failed)?;
         map.pin(&path).map_err(|error| PinError::pin(&self.path().join(IDENTITY), &error))
     }
 }
 
-fn read(folder: &Path) -> Result<Identity, MapError> {
+fn read(folder: &Path) -> Result<InterfaceIdentity, MapError> {
     let map = MapData::from_pin(folder.join(IDENTITY)).and_then(Map::from_map_data)?;
-    Array::<_, Identity>::try_from(map)?.get(&0, 0)
+    Array::<_, InterfaceIdentity>::try_from(map)?.get(&0, 0)
 }

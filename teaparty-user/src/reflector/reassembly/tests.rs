@@ -26,7 +26,7 @@ impl Bench {
                 return None;
             }
         };
-        let limits = Limits { longest: 1480, listens: &|port| port == PORT };
+        let limits = ReassemblyLimits { longest: 1480, listens: &|port| port == PORT };
         let counted = &mut self.counted;
         self.reassembly.take(&fragment, frame, self.now_ns, &limits, &mut |reason, packets| {
             counted.push((reason, packets));

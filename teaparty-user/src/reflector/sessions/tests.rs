@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::crypto::Key;
+use crate::crypto::HmacKey;
 use crate::net::interface::Interface;
-use crate::reflector::config::{Config, Settings};
+use crate::reflector::config::{ReflectorConfig, ReflectorSettings};
 use crate::reflector::keys::SessionKeys;
 use crate::reflector::provisioned::Provisioned;
 
-fn snapshot(change: impl FnOnce(&mut Settings)) -> ConfigSnapshot {
-    let mut settings = Settings { iface: vec!["t0".into()], ..Settings::default() };
+fn snapshot(change: impl FnOnce(&mut ReflectorSettings)) -> ConfigSnapshot {
+    let mut settings = ReflectorSettings { iface: vec!["t0".into()], ..ReflectorSettings::default() };
     change(&mut settings);
     let interface = Interface {
         name: "t0".into(),
@@ -24,7 +24,7 @@ fn snapshot(change: impl FnOnce(&mut Settings)) -> ConfigSnapshot {
         addresses: vec!["192.0.2.1".parse().unwrap()],
         broadcasts: vec!["192.0.2.255".parse().unwrap()],
     };
-    ConfigSnapshot::new(Arc::new(Config::try_from(settings).unwrap()), interface, &Arc::default())
+    ConfigSnapshot::new(Arc::new(ReflectorConfig::try_from(settings).unwrap()), interface, &Arc::default())
 }
 
 fn key(port: u16) -> SessionKey {
@@ -196,7 +196,7 @@ fn numbers_counters_and_history_follow_the_packets() {
 fn an_authenticated_session_is_known_by_the_ssid_in_its_own_place() {
     let mut table = SessionTable::new(4);
     let session = SessionKey { ssid: 0x1234, ..key(5000) };
-    let keys = SessionKeys { base: vec![Key::new(b"key").unwrap()], tlv: Vec::new() };
+    let keys = SessionKeys { base: vec![HmacKey::new(b"key").unwrap()], tlv: Vec::new() };
     let provisioned = HashMap::from([(session, Provisioned::default().with_keys(keys))]);
     let snapshot = snapshot(|_| {}).with_provisioned(provisioned);
     let expected = Ok(Session::AUTHENTICATED | Session::PROVISIONED);
@@ -216,7 +216,7 @@ fn what_becomes_authenticated_or_open_begins_anew() {
     for port in [5000, 5001] {
         table.assign(&key(port), 0, &open, &mut PacketMeta::default()).unwrap();
     }
-    let keys = SessionKeys { base: vec![Key::new(b"key").unwrap()], tlv: Vec::new() };
+    let keys = SessionKeys { base: vec![HmacKey::new(b"key").unwrap()], tlv: Vec::new() };
     let provisioned = HashMap::from([(key(5000), Provisioned::default().with_keys(keys))]);
     let closed = open.with_provisioned(provisioned);
     table.keep_configured(&closed);
@@ -234,7 +234,7 @@ fn what_becomes_authenticated_or_open_begins_anew() {
 fn a_packet_of_a_time_before_a_change_makes_no_session_of_the_wrong_kind() {
     let mut table = SessionTable::new(4);
     let open = snapshot(|_| {});
-    let keys = SessionKeys { base: vec![Key::new(b"key").unwrap()], tlv: Vec::new() };
+    let keys = SessionKeys { base: vec![HmacKey::new(b"key").unwrap()], tlv: Vec::new() };
     let provisioned = HashMap::from([(key(5000), Provisioned::default().with_keys(keys))]);
     let closed = open.with_provisioned(provisioned);
     table.keep_configured(&closed);

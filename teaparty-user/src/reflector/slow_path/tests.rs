@@ -11,7 +11,7 @@ use teaparty_common::tlv::measurement::{HISTORY_DEPTH, HistoryEntry};
 
 use super::*;
 use crate::net::interface::Interface;
-use crate::reflector::config::{Config, Settings};
+use crate::reflector::config::{ReflectorConfig, ReflectorSettings};
 use crate::reflector::keys::SessionKeys;
 use crate::reflector::provisioned::Provisioned;
 
@@ -66,18 +66,22 @@ impl SessionStore for Stated {
 }
 
 /// The keys of `testing_data/vectors`: 0x00 to 0x1f for base packets.
-fn base_key() -> Key {
-    Key::new(&(0..0x20).collect::<Vec<u8>>()).unwrap()
+fn base_key() -> HmacKey {
+    HmacKey::new(&(0..0x20).collect::<Vec<u8>>()).unwrap()
 }
 
 /// A reflector configured as the vector says.
 fn snapshot(vector: &Vector) -> ConfigSnapshot {
-    let settings = Settings { iface: vec!["t0".into()], stateless: !vector.ctx.is_stateful, ..Settings::default() };
-    let mut config = Config::try_from(settings).unwrap();
+    let settings = ReflectorSettings {
+        iface: vec!["t0".into()],
+        stateless: !vector.ctx.is_stateful,
+        ..ReflectorSettings::default()
+    };
+    let mut config = ReflectorConfig::try_from(settings).unwrap();
     config.policy = vector.ctx.policy;
     config.default_keys = SessionKeys {
         base: if vector.ctx.mode == Mode::Authenticated { vec![base_key()] } else { Vec::new() },
-        tlv: vector.ctx.tlv_key.iter().map(|octets| Key::new(octets).unwrap()).collect(),
+        tlv: vector.ctx.tlv_key.iter().map(|octets| HmacKey::new(octets).unwrap()).collect(),
     };
     let interface = Interface {
         name: "t0".into(),
@@ -249,7 +253,7 @@ fn an_authenticated_session_without_a_key_is_never_answered_in_the_open() {
 #[test]
 fn both_keys_of_a_change_over_are_taken_and_the_reply_uses_the_one_that_was() {
     let vector = vector("V11");
-    let new = Key::new(b"the new key").unwrap();
+    let new = HmacKey::new(b"the new key").unwrap();
     let keys = SessionKeys { base: vec![new.clone(), base_key()], tlv: Vec::new() };
     let bursts = Arc::default();
     let packet = packet(&vector, &[], BurstStage::First(&bursts));
@@ -279,9 +283,10 @@ fn ptp_sessions_get_tai_and_say_so() {
 
 /// A reflector that obeys Reflected Test Packet Control.
 fn allowing() -> ConfigSnapshot {
-    let settings = Settings { iface: vec!["t0".into()], allow_reflected_control: true, ..Settings::default() };
+    let settings =
+        ReflectorSettings { iface: vec!["t0".into()], allow_reflected_control: true, ..ReflectorSettings::default() };
     let mut snapshot = snapshot(&vector("V01"));
-    snapshot.config = Arc::new(Config::try_from(settings).unwrap());
+    snapshot.config = Arc::new(ReflectorConfig::try_from(settings).unwrap());
     snapshot
 }
 

@@ -2,19 +2,19 @@
 
 use std::net::SocketAddr;
 
-use super::super::config::Config;
-use super::super::event::{Event, Stop};
+use super::super::config::SenderConfig;
+use super::super::event::{SenderEvent, Stop};
 use super::super::schedule::MANY_PPS;
-use super::{CLOCK_CHECK_NS, Engine, udp_port};
-use crate::clock::{Clock, StepDetector};
+use super::{CLOCK_CHECK_NS, SenderEngine, udp_port};
+use crate::clock::{ClockSource, StepDetector};
 use crate::net::ptp_clock::HardwareClock;
 
 /// A rate that is missed by more than this is worth a word.
 const RATE_SLACK: f64 = 0.02;
 
-impl<C: Clock> Engine<'_, C> {
+impl<C: ClockSource> SenderEngine<'_, C> {
     /// Notices that somebody set the clock, and reads its state again now and then.
-    pub(super) fn check_clock(&mut self, now: u64, sink: &mut dyn FnMut(Event)) {
+    pub(super) fn check_clock(&mut self, now: u64, sink: &mut dyn FnMut(SenderEvent)) {
         let offset = self.clock.realtime_ns().wrapping_sub(self.clock.monotonic_ns()) as i64;
         let has_moved = offset.wrapping_sub(self.timeline.offset_ns()).abs() >= StepDetector::THRESHOLD_NS;
         match has_moved.then(|| self.step_detector.observe(self.clock)) {
@@ -26,7 +26,7 @@ impl<C: Clock> Engine<'_, C> {
                      before and after do not compare",
                     step as f64 / 1e9
                 );
-                sink(Event::Notice { target: None, text });
+                sink(SenderEvent::Notice { target: None, text });
             }
             // This thread lost the processor between the two readings.
             Some(None) => {}
@@ -43,14 +43,14 @@ impl<C: Clock> Engine<'_, C> {
                 && let Err(error) = hardware.compare()
             {
                 let text = format!("cannot read the network card's clock any more, the kernel stamps packets: {error}");
-                sink(Event::Notice { target: None, text });
+                sink(SenderEvent::Notice { target: None, text });
                 self.hardware = None;
             }
         }
     }
 
     /// Says once that packets of the schedule were skipped; how many in all is counted.
-    pub(super) fn tell_of_skipping(&mut self, sink: &mut dyn FnMut(Event)) {
+    pub(super) fn tell_of_skipping(&mut self, sink: &mut dyn FnMut(SenderEvent)) {
         if self.is_skipping_told || self.skipped == 0 {
             return;
         }
@@ -62,7 +62,7 @@ impl<C: Clock> Engine<'_, C> {
             self.config.plan.packets_per_second(self.sessions.len()),
             self.advice()
         );
-        sink(Event::Notice { target: None, text });
+        sink(SenderEvent::Notice { target: None, text });
     }
 
     /// Returns advice for a higher rate.
@@ -76,7 +76,7 @@ impl<C: Clock> Engine<'_, C> {
     }
 
     /// Says which rate was reached, where that is another one than was asked for.
-    pub(super) fn tell_of_rate(&self, stop: &Stop, sink: &mut dyn FnMut(Event)) {
+    pub(super) fn tell_of_rate(&self, stop: &Stop, sink: &mut dyn FnMut(SenderEvent)) {
         let Some(duration_ns) = self.config.plan.duration_ns else { return };
         if self.skipped == 0 || stop.is_requested() {
             return;
@@ -86,12 +86,17 @@ impl<C: Clock> Engine<'_, C> {
         let reached = sent as f64 / (duration_ns as f64 / 1e9);
         if reached < asked * (1.0 - RATE_SLACK) {
             let text = format!("sent {reached:.0} packets/s of {asked:.0} that were asked for{}", self.advice());
-            sink(Event::Notice { target: None, text });
+            sink(SenderEvent::Notice { target: None, text });
         }
     }
 
     /// Warns of packets that leave from the port that they go to: a reflector may take them for another one's replies.
-    pub(super) fn warn_of_loop(&self, address: SocketAddr, target: Option<usize>, sink: &mut dyn FnMut(Event)) -> bool {
+    pub(super) fn warn_of_loop(
+        &self,
+        address: SocketAddr,
+        target: Option<usize>,
+        sink: &mut dyn FnMut(SenderEvent),
+    ) -> bool {
         let is_same = udp_port::source_port(&self.ports, address) == Some(address.port());
         if is_same {
             let text = format!(
@@ -99,14 +104,14 @@ impl<C: Clock> Engine<'_, C> {
                  silence; choose another source port",
                 address.port()
             );
-            sink(Event::Notice { target, text });
+            sink(SenderEvent::Notice { target, text });
         }
         is_same
     }
 }
 
 /// The clock of the configured interface's card; without it, having said so, the kernel's timestamps have to do.
-pub(super) fn hardware_clock(config: &Config) -> Option<HardwareClock> {
+pub(super) fn hardware_clock(config: &SenderConfig) -> Option<HardwareClock> {
     let device = config.interface.as_deref().filter(|_| config.hardware_stamps)?;
     HardwareClock::open(device)
         .map_err(

@@ -5,13 +5,13 @@ use std::collections::BinaryHeap;
 
 /// Sessions by deadline, earliest first. Each is in it once at most; what is left of an earlier entry does not count.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct DeadlineQueue {
     heap: BinaryHeap<Reverse<(u64, usize)>>,
     /// The deadline that counts, by session.
     current: Vec<Option<u64>>,
 }
 
-impl Queue {
+impl DeadlineQueue {
     /// Enters a session, or changes its deadline; one without a deadline has nothing to send any more.
     pub(super) fn push(&mut self, due_ns: Option<u64>, place: usize) {
         if self.current.len() <= place {
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn sessions_come_out_by_deadline_and_not_before() {
-        let mut queue = Queue::default();
+        let mut queue = DeadlineQueue::default();
         queue.push(Some(30), 3);
         queue.push(Some(10), 1);
         queue.push(None, 9);
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_changed_deadline_replaces_the_one_before_it() {
-        let mut queue = Queue::default();
+        let mut queue = DeadlineQueue::default();
         queue.push(Some(50), 0);
         queue.push(Some(20), 0);
         queue.push(Some(40), 1);

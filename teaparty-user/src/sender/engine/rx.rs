@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 
-use super::super::config::Config;
-use super::super::event::Event;
+use super::super::config::SenderConfig;
+use super::super::event::SenderEvent;
 use super::super::reply::{NotAReply, Reply};
-use super::super::session::Session;
+use super::super::session::SenderSession;
 use super::udp_port::Port;
-use super::{Engine, NO_SESSION};
-use crate::clock::Clock;
-use crate::net::batch::{Received, Report, Stamp, StampSource};
+use super::{NO_SESSION, SenderEngine};
+use crate::clock::ClockSource;
+use crate::net::batch::{ErrorQueueReport, HostTimestamp, Received, StampSource};
 
 /// Batches of a port that are taken in before anything else is done.
 const READS_AT_ONCE: u32 = 4;
@@ -25,28 +25,28 @@ struct Now {
     monotonic_ns: u64,
 }
 
-impl<C: Clock> Engine<'_, C> {
+impl<C: ClockSource> SenderEngine<'_, C> {
     /// Transmit timestamps and refusals.
-    pub(super) fn read_reports(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+    pub(super) fn read_reports(&mut self, sink: &mut dyn FnMut(SenderEvent)) -> anyhow::Result<()> {
         for port in &mut self.ports {
             loop {
                 port.socket.receive_reports(&mut self.reports).context("cannot read the error queue")?;
                 for entry in self.reports.iter() {
                     match entry.report() {
-                        Some(Report::Transmitted { id, stamp }) => {
+                        Some(ErrorQueueReport::Transmitted { id, stamp }) => {
                             let (place, index) = port.stamped(id);
                             if let Some(session) = self.sessions.get_mut(place) {
                                 session.transmitted(index, stamp);
                             }
                         }
-                        Some(Report::HardwareTransmitted { id, nanos }) => {
+                        Some(ErrorQueueReport::HardwareTransmitted { id, nanos }) => {
                             let (place, index) = port.stamped(id);
                             let nanos = self.hardware.as_ref().and_then(|clock| clock.realtime_ns(nanos));
                             if let (Some(session), Some(nanos)) = (self.sessions.get_mut(place), nanos) {
-                                session.transmitted(index, Stamp { nanos, source: StampSource::Hardware });
+                                session.transmitted(index, HostTimestamp { nanos, source: StampSource::Hardware });
                             }
                         }
-                        Some(Report::Refused { peer, errno, .. }) => {
+                        Some(ErrorQueueReport::Refused { peer, errno, .. }) => {
                             refused(&mut self.sessions, peer, errno, sink);
                         }
                         None => {}
@@ -61,7 +61,7 @@ impl<C: Clock> Engine<'_, C> {
     }
 
     /// Takes in replies, not too many at once. `now` (monotonic) is of before.
-    pub(super) fn read_replies(&mut self, now: u64, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+    pub(super) fn read_replies(&mut self, now: u64, sink: &mut dyn FnMut(SenderEvent)) -> anyhow::Result<()> {
         let mut is_any = false;
         for at in 0..self.ports.len() {
             // Bounded, so that a flood of foreign packets can't keep us from sending.
@@ -81,7 +81,7 @@ impl<C: Clock> Engine<'_, C> {
     ///
     /// Returns the moment before which everything has been taken in. Replies are handed over in the order in which they came,
     /// so that it is known even where the socket is never empty.
-    pub(super) fn read_all(&mut self, now: u64, sink: &mut dyn FnMut(Event)) -> anyhow::Result<u64> {
+    pub(super) fn read_all(&mut self, now: u64, sink: &mut dyn FnMut(SenderEvent)) -> anyhow::Result<u64> {
         for at in 0..self.ports.len() {
             for _ in 0..READS_OF_ALL {
                 let Port { reader, socket, .. } = &self.ports[at];
@@ -103,7 +103,7 @@ impl<C: Clock> Engine<'_, C> {
     }
 
     /// Takes one batch in: how many datagrams that were, and whether there may be more.
-    fn read_batch(&mut self, at: usize, sink: &mut dyn FnMut(Event)) -> anyhow::Result<(usize, bool)> {
+    fn read_batch(&mut self, at: usize, sink: &mut dyn FnMut(SenderEvent)) -> anyhow::Result<(usize, bool)> {
         let Port { reader, socket, .. } = &mut self.ports[at];
         let Some(batch) = reader.take(socket)? else { return Ok((0, false)) };
         // Looking once more would be a system call for nothing.
@@ -119,12 +119,12 @@ impl<C: Clock> Engine<'_, C> {
     }
 
     /// A datagram that arrived at the port `at` before `now`.
-    fn take_in(&mut self, at: usize, datagram: &Received<'_>, now: Now, sink: &mut dyn FnMut(Event)) {
+    fn take_in(&mut self, at: usize, datagram: &Received<'_>, now: Now, sink: &mut dyn FnMut(SenderEvent)) {
         let drops = u64::from(datagram.queue_drops.unwrap_or(0));
         self.ports[at].queue_drops = self.ports[at].queue_drops.max(drops);
         let hardware = datagram.hardware_ns.and_then(|nanos| self.hardware.as_ref()?.realtime_ns(nanos));
-        let hardware = hardware.map(|nanos| Stamp { nanos, source: StampSource::Hardware });
-        let own = Stamp { nanos: now.realtime_ns, source: StampSource::User };
+        let hardware = hardware.map(|nanos| HostTimestamp { nanos, source: StampSource::Hardware });
+        let own = HostTimestamp { nanos: now.realtime_ns, source: StampSource::User };
         let stamp = hardware.or(datagram.stamp).unwrap_or(own);
         let arrival = self.timeline.arrival(stamp, self.ports[at].empty_at_ns, now.monotonic_ns);
         if datagram.stamp.is_some() && arrival.earlier.is_none() {
@@ -140,10 +140,10 @@ impl<C: Clock> Engine<'_, C> {
                 let wants_record = self.subscription.records;
                 let reaction = session.receive(&reply, datagram, arrival, self.config, &self.clock_state, wants_record);
                 for record in [reaction.loss, reaction.record].into_iter().flatten() {
-                    sink(Event::Record(record));
+                    sink(SenderEvent::Record(record));
                 }
                 if let Some(text) = reaction.notice {
-                    sink(Event::Notice { target: place, text });
+                    sink(SenderEvent::Notice { target: place, text });
                 }
                 if let Some(place) = place.filter(|_| self.config.replies_per_packet > 1) {
                     // The end of a burst lets the next request go.
@@ -168,11 +168,11 @@ impl<C: Clock> Engine<'_, C> {
 /// A reply with an SSID that is not ours belongs to no session (RFC 8972 §3), unless we use none: then it may be noise
 /// of a TWAMP-Light reflector, which has no SSID there.
 fn session_of(
-    sessions: &[Session],
+    sessions: &[SenderSession],
     by_ssid: &[u32],
     parsed: &Result<Reply, NotAReply>,
     peer: Option<SocketAddr>,
-    config: &Config,
+    config: &SenderConfig,
 ) -> Option<usize> {
     if let Ok(reply) = parsed
         && reply.ssid != 0
@@ -182,7 +182,7 @@ fn session_of(
         return (place != NO_SESSION).then_some(place as usize);
     }
     let peer = peer?;
-    let is_awaited = |session: &Session| {
+    let is_awaited = |session: &SenderSession| {
         parsed
             .as_ref()
             .is_ok_and(|reply| session.exchange.knows(reply.sender_sequence_number, reply.sender_timestamp.bits()))
@@ -195,7 +195,7 @@ fn session_of(
     Some(from_there.find(|(_, session)| is_awaited(session)).map_or(first, |(place, _)| place))
 }
 
-fn refused(sessions: &mut [Session], peer: Option<SocketAddr>, errno: i32, sink: &mut dyn FnMut(Event)) {
+fn refused(sessions: &mut [SenderSession], peer: Option<SocketAddr>, errno: i32, sink: &mut dyn FnMut(SenderEvent)) {
     let Some(peer) = peer else { return };
     let place = sessions.iter().position(|session| session.is_at(peer.ip()) && session.address.port() == peer.port());
     let Some(place) = place else { return };
@@ -208,6 +208,6 @@ fn refused(sessions: &mut [Session], peer: Option<SocketAddr>, errno: i32, sink:
             libc::EMSGSIZE => "; packets are too long for the path",
             _ => "",
         };
-        sink(Event::Notice { target: Some(place), text: format!("{peer} is unreachable: {reason}{advice}") });
+        sink(SenderEvent::Notice { target: Some(place), text: format!("{peer} is unreachable: {reason}{advice}") });
     }
 }

@@ -27,14 +27,14 @@ const GATHER: Duration = Duration::from_micros(50);
 const REPORTS_WAIT: Duration = Duration::from_micros(200);
 
 /// The source of a socket's replies.
-pub(super) enum Reader {
+pub(super) enum ReplyReader {
     /// The engine's thread, with the batch that it uses again and again.
     Here(ReceiveBatch),
     /// A thread of their own.
     Beside(Thread),
 }
 
-impl Reader {
+impl ReplyReader {
     /// `payload`: octets that a datagram may have.
     pub(super) fn here(payload: usize) -> Self {
         Self::Here(ReceiveBatch::new(BATCH, payload))
@@ -45,7 +45,7 @@ impl Reader {
         Thread::start(Arc::clone(socket), payload, is_realtime).map(Self::Beside)
     }
 
-    /// Returns true if nothing is in transit: [`Reader::take`] brings or has brought all that came before this call.
+    /// Returns true if nothing is in transit: [`ReplyReader::take`] brings or has brought all that came before this call.
     pub(super) fn is_settled(&self, socket: &Socket) -> io::Result<bool> {
         match self {
             Self::Here(_) => Ok(true),
@@ -61,7 +61,7 @@ impl Reader {
         matches!(self, Self::Here(_))
     }
 
-    /// Replies that arrived since, to be handed back by [`Reader::give_back`].
+    /// Replies that arrived since, to be handed back by [`ReplyReader::give_back`].
     pub(super) fn take(&mut self, socket: &Socket) -> anyhow::Result<Option<ReceiveBatch>> {
         match self {
             Self::Here(batch) => {
@@ -92,7 +92,7 @@ impl Reader {
         }
     }
 
-    /// To be called after waiting and before [`Reader::take`].
+    /// To be called after waiting and before [`ReplyReader::take`].
     pub(super) fn clear_wake(&self) {
         if let Self::Beside(thread) = self {
             thread.filled_event.clear();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     /// All payloads up to the `count`th, in the order in which they come out.
-    fn payloads(reader: &mut Reader, socket: &Socket, count: usize) -> Vec<Vec<u8>> {
+    fn payloads(reader: &mut ReplyReader, socket: &Socket, count: usize) -> Vec<Vec<u8>> {
         let mut found = Vec::new();
         while found.len() < count {
             let fd: &dyn AsFd = reader.wake_event().unwrap_or(socket);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     /// Takes all the batches that there are, each with a datagram.
-    fn keep_all(reader: &mut Reader, socket: &Socket, peer: &UdpSocket) -> Vec<ReceiveBatch> {
+    fn keep_all(reader: &mut ReplyReader, socket: &Socket, peer: &UdpSocket) -> Vec<ReceiveBatch> {
         let mut next = || {
             peer.send(&[0]).unwrap();
             assert!(wait(&[reader.wake_event().unwrap()], Some(Duration::from_secs(10))).unwrap());
@@ -260,7 +260,8 @@ mod tests {
         let sent: Vec<Vec<u8>> = (0..40 * BATCH as u32).map(|number| number.to_be_bytes().to_vec()).collect();
         for is_beside in [false, true] {
             let (socket, peer) = socket();
-            let mut reader = if is_beside { Reader::beside(&socket, 64, false).unwrap() } else { Reader::here(64) };
+            let mut reader =
+                if is_beside { ReplyReader::beside(&socket, 64, false).unwrap() } else { ReplyReader::here(64) };
             for part in sent.chunks(100) {
                 for octets in part {
                     peer.send(octets).unwrap();
@@ -274,7 +275,7 @@ mod tests {
     #[test]
     fn batches_that_nobody_gives_back_leave_datagrams_in_the_socket() {
         let (socket, peer) = socket();
-        let mut reader = Reader::beside(&socket, 64, false).unwrap();
+        let mut reader = ReplyReader::beside(&socket, 64, false).unwrap();
         let mut kept = keep_all(&mut reader, &socket, &peer);
         peer.send(&[99]).unwrap();
         assert!(wait(&[&*socket], Some(Duration::from_secs(10))).unwrap());
@@ -286,9 +287,9 @@ mod tests {
     #[test]
     fn the_thread_ends_with_its_reader_whatever_it_waits_for() {
         let (socket, peer) = socket();
-        drop(Reader::beside(&socket, 64, false).unwrap());
+        drop(ReplyReader::beside(&socket, 64, false).unwrap());
         assert_eq!(Arc::strong_count(&socket), 1);
-        let mut reader = Reader::beside(&socket, 64, false).unwrap();
+        let mut reader = ReplyReader::beside(&socket, 64, false).unwrap();
         let kept = keep_all(&mut reader, &socket, &peer);
         drop(reader);
         drop(kept);

@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::super::event::Event;
-use super::super::session::{Session, Start};
+use super::super::event::SenderEvent;
+use super::super::session::{SenderSession, Start};
 use super::super::stats::Statistics;
-use super::{Engine, LEAD_NS, NO_SESSION};
-use crate::clock::Clock;
+use super::{LEAD_NS, NO_SESSION, SenderEngine};
+use crate::clock::ClockSource;
 
 /// Samples after which a session's statistics start over where nobody reads them: so that their size has a bound.
 const SAMPLES: u64 = 256;
@@ -15,7 +15,7 @@ const SPREAD_NS: u64 = 10_000_000_000;
 
 /// Somebody to measure, or not to any more.
 #[derive(Clone, Copy, Debug)]
-pub enum Change {
+pub enum TargetChange {
     /// A session begins at a place that has none: the next one, or that of one that was removed.
     Add {
         /// The place, by which events name it.
@@ -32,14 +32,14 @@ pub enum Change {
     },
 }
 
-impl<C: Clock> Engine<'_, C> {
-    pub(super) fn change(&mut self, change: Change, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+impl<C: ClockSource> SenderEngine<'_, C> {
+    pub(super) fn change(&mut self, change: TargetChange, sink: &mut dyn FnMut(SenderEvent)) -> anyhow::Result<()> {
         match change {
-            Change::Add { place, address, ssid } => {
+            TargetChange::Add { place, address, ssid } => {
                 self.warn_of_loop(address, Some(place), sink);
                 self.add(place, address, ssid)
             }
-            Change::Remove { place } => {
+            TargetChange::Remove { place } => {
                 self.remove(place, sink);
                 Ok(())
             }
@@ -52,7 +52,7 @@ impl<C: Clock> Engine<'_, C> {
         let interval_ns = (self.config.plan.interval_ps / 1_000).clamp(1, SPREAD_NS);
         let start_ns = self.clock.monotonic_ns() + LEAD_NS + self.random.bits() % interval_ns;
         let start = Start { ssid, start_ns, seed: self.random.bits() };
-        let session = Session::with(self.config, place, address, start)?;
+        let session = SenderSession::with(self.config, place, address, start)?;
         if ssid != 0 {
             self.by_ssid[usize::from(ssid)] = place as u32;
         }
@@ -67,9 +67,9 @@ impl<C: Clock> Engine<'_, C> {
         Ok(())
     }
 
-    fn remove(&mut self, place: usize, sink: &mut dyn FnMut(Event)) {
+    fn remove(&mut self, place: usize, sink: &mut dyn FnMut(SenderEvent)) {
         let Some(session) = self.sessions.get_mut(place) else { return };
-        sink(Event::Counters { target: place, tally: Box::new(session.tally()) });
+        sink(SenderEvent::Counters { target: place, tally: Box::new(session.tally()) });
         session.stop_sending();
         while session.exchange.close().is_some() {}
         // Replies that still come are nobody's.
@@ -80,7 +80,7 @@ impl<C: Clock> Engine<'_, C> {
         self.queue.push(None, place);
     }
 
-    pub(super) fn publish_tallies(&mut self, now: u64, sink: &mut dyn FnMut(Event)) {
+    pub(super) fn publish_tallies(&mut self, now: u64, sink: &mut dyn FnMut(SenderEvent)) {
         let Some(interval) = self.subscription.tallies else { return };
         if now.saturating_sub(self.tallied) >= interval.as_nanos() as u64 {
             self.tallied = now;
@@ -89,9 +89,9 @@ impl<C: Clock> Engine<'_, C> {
     }
 
     /// Tells what sessions count that send or await something.
-    pub(super) fn tell_tallies(&mut self, sink: &mut dyn FnMut(Event)) {
+    pub(super) fn tell_tallies(&mut self, sink: &mut dyn FnMut(SenderEvent)) {
         for (target, session) in self.sessions.iter_mut().enumerate().filter(|(_, session)| !session.is_over()) {
-            sink(Event::Counters { target, tally: Box::new(session.tally()) });
+            sink(SenderEvent::Counters { target, tally: Box::new(session.tally()) });
             if session.statistics.round_trip.count() >= SAMPLES {
                 session.statistics = Statistics::default();
             }

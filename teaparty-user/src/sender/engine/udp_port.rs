@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::super::config::Config;
+use super::super::config::SenderConfig;
 use super::super::matcher::SentPacket;
 use super::super::schedule::{MANY_PPS, Random};
-use super::super::session::{Session, Variant};
+use super::super::session::{SenderSession, Variant};
 use super::PAYLOAD;
-use super::rx_thread::Reader;
-use crate::clock::{Clock, ClockState};
+use super::rx_thread::ReplyReader;
+use crate::clock::{ClockSource, ClockState};
 use crate::net::batch::{Outgoing, SendBatch};
 use crate::net::poll::wait_writable;
 use crate::net::socket::{Options, Socket, SocketError};
@@ -38,7 +38,7 @@ struct Pending {
 /// A socket with the packets that wait to be sent through it.
 pub(super) struct Port {
     pub(super) socket: Arc<Socket>,
-    pub(super) reader: Reader,
+    pub(super) reader: ReplyReader,
     /// Replies that the kernel dropped so far.
     pub(super) queue_drops: u64,
     /// All that came before this has been taken in (monotonic).
@@ -53,7 +53,7 @@ pub(super) struct Port {
 }
 
 /// Opens the sockets that the targets need. The source port is the same on all of them.
-pub(super) fn open_all(config: &Config) -> anyhow::Result<Vec<Port>> {
+pub(super) fn open_all(config: &SenderConfig) -> anyhow::Result<Vec<Port>> {
     let mut ports = Vec::new();
     for is_v6 in [false, true] {
         if !config.targets.iter().any(|target| target.address.is_ipv6() == is_v6) {
@@ -72,7 +72,7 @@ pub(super) fn open_all(config: &Config) -> anyhow::Result<Vec<Port>> {
     Ok(ports)
 }
 
-fn open(config: &Config, source: IpAddr) -> anyhow::Result<Socket> {
+fn open(config: &SenderConfig, source: IpAddr) -> anyhow::Result<Socket> {
     if config.source_port != 0 {
         return Ok(Socket::open(&options(config, SocketAddr::new(source, config.source_port)))?);
     }
@@ -92,7 +92,7 @@ fn open(config: &Config, source: IpAddr) -> anyhow::Result<Socket> {
     Ok(Socket::open(&options(config, SocketAddr::new(source, 0)))?)
 }
 
-fn options(config: &Config, bind: SocketAddr) -> Options {
+fn options(config: &SenderConfig, bind: SocketAddr) -> Options {
     Options {
         device: config.interface.clone(),
         transmit_stamps: config.kernel_transmit_stamps,
@@ -120,13 +120,13 @@ pub(super) fn source_port(ports: &[Port], address: SocketAddr) -> Option<u16> {
 }
 
 impl Port {
-    fn new(socket: Socket, is_v6: bool, config: &Config) -> anyhow::Result<Self> {
+    fn new(socket: Socket, is_v6: bool, config: &SenderConfig) -> anyhow::Result<Self> {
         let socket = Arc::new(socket);
         let is_alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
         let reader = match config.plan.packets_per_second(config.targets.len()) >= MANY_PPS && !is_alone {
-            true => Reader::beside(&socket, PAYLOAD, config.is_realtime)
+            true => ReplyReader::beside(&socket, PAYLOAD, config.is_realtime)
                 .context("cannot start a thread that takes replies in")?,
-            false => Reader::here(PAYLOAD),
+            false => ReplyReader::here(PAYLOAD),
         };
         Ok(Self {
             socket,
@@ -169,9 +169,9 @@ impl Port {
     /// Puts the session's next packet into the batch, all but its base packet.
     pub(super) fn enqueue(
         &mut self,
-        session: &mut Session,
+        session: &mut SenderSession,
         place: usize,
-        config: &Config,
+        config: &SenderConfig,
         random: &mut Random,
         now_ns: u64,
     ) {
@@ -198,10 +198,10 @@ impl Port {
     /// Writes T1 into each packet of the batch and hands them all to the kernel.
     pub(super) fn send(
         &mut self,
-        sessions: &mut [Session],
-        clock: &impl Clock,
+        sessions: &mut [SenderSession],
+        clock: &impl ClockSource,
         state: &ClockState,
-        config: &Config,
+        config: &SenderConfig,
         epoch: u32,
     ) -> anyhow::Result<()> {
         let estimate = state.error_estimate(config.timestamp_format);

@@ -10,7 +10,7 @@ const DEPTH: usize = 64;
 
 /// The bursts that a session expects.
 #[derive(Debug)]
-pub(super) struct Bursts {
+pub(super) struct ExpectedBursts {
     /// Replies that each packet asks for.
     per_packet: u16,
     /// Replies that are still to come to packets that are not settled.
@@ -19,7 +19,7 @@ pub(super) struct Bursts {
     count: usize,
 }
 
-impl Bursts {
+impl ExpectedBursts {
     pub(super) fn new(per_packet: u16) -> Self {
         Self { per_packet, awaited: 0, recent: [(u64::MAX, 0, 0); DEPTH], count: 0 }
     }

@@ -8,7 +8,7 @@ use crate::net::batch::StampSource;
 mod bursts;
 mod directions;
 
-const SETTINGS: Settings = Settings {
+const SETTINGS: MatcherSettings = MatcherSettings {
     capacity: 64,
     timeout_ns: 1_000,
     first_sequence: 0,
@@ -40,8 +40,8 @@ fn claim(exchange: &ReplyMatcher, index: u64, number: u32) -> ReplyId {
 
 /// A T4 on a clock that nobody sets.
 fn at(nanos: u64) -> Arrival {
-    let stamp = Stamp { nanos, source: StampSource::Kernel };
-    Arrival { stamp, moment: Moment { epoch: 0, monotonic_ns: nanos }, earlier: None }
+    let stamp = HostTimestamp { nanos, source: StampSource::Kernel };
+    Arrival { stamp, moment: ClockMoment { epoch: 0, monotonic_ns: nanos }, earlier: None }
 }
 
 /// Packet `index` leaves at `index`: its reply comes at once.
@@ -61,7 +61,7 @@ fn lateness_is_the_kernels_first_stamp_against_the_deadline_and_no_clock_step() 
     let mut exchange = ReplyMatcher::new(SETTINGS);
     let departure = SentPacket { realtime_ns: 5_000, monotonic_ns: 100, late_ns: 30, ..SentPacket::default() };
     let index = exchange.sent(departure);
-    let stamp = |nanos, source| Stamp { nanos, source };
+    let stamp = |nanos, source| HostTimestamp { nanos, source };
     assert_eq!(exchange.transmitted(index, stamp(5_007, Kernel)), Some(37));
     assert_eq!(exchange.transmitted(index, stamp(5_009, Hardware)), None, "told once");
     assert_eq!(exchange.departure(index).stamp, Some(stamp(5_009, Hardware)));
@@ -163,7 +163,7 @@ fn the_kernels_t1_decides_and_not_ours() {
     let mut exchange = ReplyMatcher::new(SETTINGS);
     send(&mut exchange, 2);
     // It lay in the host's own queue for 500.
-    exchange.transmitted(0, Stamp { nanos: 500, source: StampSource::Kernel });
+    exchange.transmitted(0, HostTimestamp { nanos: 500, source: StampSource::Kernel });
     let claim = claim(&exchange, 0, 0);
     assert_eq!(exchange.next_expiry(), Some(1_500));
     assert_eq!(exchange.received(claim, at(1_500)).unwrap().kind, ReplyKind::Reply);
@@ -208,8 +208,8 @@ fn a_step_of_the_clock_is_neither_a_delay_nor_a_loss() {
     let departure =
         SentPacket { wire_timestamp: 7_000, realtime_ns: 50_000, monotonic_ns: 100, ..SentPacket::default() };
     let came = |epoch, monotonic_ns, nanos| Arrival {
-        stamp: Stamp { nanos, source: StampSource::Kernel },
-        moment: Moment { epoch, monotonic_ns },
+        stamp: HostTimestamp { nanos, source: StampSource::Kernel },
+        moment: ClockMoment { epoch, monotonic_ns },
         earlier: None,
     };
     let mut outcome = |arrival| {
@@ -224,14 +224,14 @@ fn a_step_of_the_clock_is_neither_a_delay_nor_a_loss() {
     assert_eq!(outcome(came(1, 1_101, 91_001)), (ReplyKind::Late, false));
     assert_eq!(outcome(came(0, 600, 50_500)), (ReplyKind::Reply, true));
     // Which life it came in is not known: the sooner, and no delay.
-    let earlier = Some(Moment { epoch: 0, monotonic_ns: 300 });
+    let earlier = Some(ClockMoment { epoch: 0, monotonic_ns: 300 });
     assert_eq!(outcome(Arrival { earlier, ..came(1, 5_300, 50_200) }), (ReplyKind::Reply, false));
     assert_eq!(outcome(Arrival { earlier, ..came(1, 50, 50_200) }), (ReplyKind::Reply, true), "not before it was sent");
 }
 
 #[test]
 fn sequence_numbers_wrap_c013() {
-    let mut exchange = ReplyMatcher::new(Settings { first_sequence: u32::MAX - 1, ..SETTINGS });
+    let mut exchange = ReplyMatcher::new(MatcherSettings { first_sequence: u32::MAX - 1, ..SETTINGS });
     send(&mut exchange, 4);
     assert_eq!([0, 1, 2, 3].map(|index| exchange.sequence(index)), [u32::MAX - 1, u32::MAX, 0, 1]);
     for index in 0..4 {
@@ -299,7 +299,7 @@ proptest! {
         let mut fates = fates;
         fates.insert(0, Fate::Answered);
         fates.push(Fate::Answered);
-        let mut exchange = ReplyMatcher::new(Settings { capacity: 256, is_stateful_reflector: true, ..SETTINGS });
+        let mut exchange = ReplyMatcher::new(MatcherSettings { capacity: 256, is_stateful_reflector: true, ..SETTINGS });
         send(&mut exchange, fates.len() as u64);
         let mut number = 0;
         for (index, fate) in fates.iter().enumerate() {

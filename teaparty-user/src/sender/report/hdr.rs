@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
-use super::super::engine::Outcome;
+use super::super::engine::FinishedMeasurement;
 
 /// Writes one line for each target and quantity. The tag says which: `TARGET/round_trip` and so on, in nanoseconds.
-pub fn write(file: impl Write, outcome: &Outcome) -> anyhow::Result<()> {
+pub fn write(file: impl Write, outcome: &FinishedMeasurement) -> anyhow::Result<()> {
     let mut file = BufWriter::new(file);
     let mut serializer = V2DeflateSerializer::new();
     let start = SystemTime::UNIX_EPOCH + Duration::from_nanos(outcome.started_ns);

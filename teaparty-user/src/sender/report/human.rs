@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use super::super::config::Config;
+use super::super::config::SenderConfig;
 use super::super::delays::NoDelays;
-use super::super::engine::Outcome;
+use super::super::engine::FinishedMeasurement;
 use super::super::event::{PacketOutcome, Record};
-use super::super::histogram::Figures;
+use super::super::histogram::DistributionFigures;
 use super::super::matcher::{Counts, ReplyKind, Split};
-use super::super::session::{BitErrors, Session, WrongBits};
+use super::super::session::{BitErrors, SenderSession, WrongBits};
 use super::super::stats::{Statistics, ValueCounts};
 use super::super::tlvs::describe;
 use super::super::variation::Variation;
@@ -26,7 +26,7 @@ pub fn line(record: &Record, name: Option<&str>, columns: usize) -> String {
     let Some(reply) = &record.reply else {
         return fold(&format!("{head}seq={} {}", record.sequence, record.fate.label()), columns, HANG);
     };
-    let fields = Fields::that_fit(columns.saturating_sub(head.chars().count()));
+    let fields = LineFields::that_fit(columns.saturating_sub(head.chars().count()));
     let mut line = head;
     if fields.octets {
         let _ = write!(line, "{} octets ", reply.octets);
@@ -73,14 +73,14 @@ const HANG: usize = 4;
 
 /// The fields of a reply's line that are shown beside its number and the round trip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Fields {
+struct LineFields {
     one_way: bool,
     ttl: bool,
     residence: bool,
     octets: bool,
 }
 
-impl Fields {
+impl LineFields {
     /// Returns the fields for which there is room, the most important ones first. Widths are those of large values.
     fn that_fit(columns: usize) -> Self {
         let mut fields = Self::default();
@@ -100,7 +100,7 @@ impl Fields {
 }
 
 /// Returns the summary of all targets, in `columns`.
-pub fn summary(config: &Config, outcome: &Outcome, columns: usize) -> String {
+pub fn summary(config: &SenderConfig, outcome: &FinishedMeasurement, columns: usize) -> String {
     let mut text = String::new();
     for (session, target) in outcome.sessions.iter().zip(&config.targets) {
         let ssid = if session.ssid == 0 { "no SSID".into() } else { format!("SSID {}", session.ssid) };
@@ -139,7 +139,7 @@ pub fn summary(config: &Config, outcome: &Outcome, columns: usize) -> String {
     fold(&text, columns, HANG)
 }
 
-fn describe(text: &mut String, session: &Session, config: &Config, columns: usize) {
+fn describe(text: &mut String, session: &SenderSession, config: &SenderConfig, columns: usize) {
     let counts = session.exchange.counts();
     let _ = writeln!(
         text,
@@ -200,7 +200,7 @@ fn direction(counts: Counts, split: Split) -> String {
     }
 }
 
-fn irregularities(text: &mut String, session: &Session, counts: Counts) {
+fn irregularities(text: &mut String, session: &SenderSession, counts: Counts) {
     let ignored = session.ignored;
     let notes = [
         (counts.duplicates, "duplicate", "duplicates"),
@@ -258,7 +258,7 @@ const LABEL: usize = 12;
 const FIGURE: usize = 11;
 
 /// A figure of a distribution: its name, and how to take it from a distribution and its variation.
-type Figure = (&'static str, fn(&Figures, &Variation) -> Option<i64>);
+type Figure = (&'static str, fn(&DistributionFigures, &Variation) -> Option<i64>);
 
 /// The figures of a row in their order.
 const FIGURES: [Figure; 8] = [
@@ -346,7 +346,7 @@ fn sources(samples: u64, hardware: u64, kernel: u64) -> String {
     takers.join(" or ")
 }
 
-fn marks(text: &mut String, session: &Session, config: &Config) {
+fn marks(text: &mut String, session: &SenderSession, config: &SenderConfig) {
     let statistics = &session.statistics;
     let class = |octet: u8| describe::class(TrafficClass(octet));
     let list = |tally: &ValueCounts, say: &dyn Fn(u8) -> String| {
@@ -405,8 +405,8 @@ pub(super) fn stamp_label(source: StampSource) -> &'static str {
 mod tests {
     use super::super::super::delays::Times;
     use super::super::super::event::ReplyRecord;
-    use super::super::super::tlvs::describe::Finding;
-    use super::super::super::tlvs::reply::Outcome as TlvOutcome;
+    use super::super::super::tlvs::describe::TlvFinding;
+    use super::super::super::tlvs::reply::TlvOutcome;
     use super::*;
 
     /// A reply with large values everywhere, over an asymmetric path.
@@ -459,7 +459,7 @@ mod tests {
         let mut record = answered();
         let words = "reply came back with DSCP AF21 ECN ECT(0) as asked; the path changed ECN from ECT(1) to CE".into();
         let finding =
-            Finding { tlv: "dscp-ecn".into(), outcome: TlvOutcome::Answered, words, value: serde_json::Value::Null };
+            TlvFinding { tlv: "dscp-ecn".into(), outcome: TlvOutcome::Answered, words, value: serde_json::Value::Null };
         record.reply.as_mut().unwrap().findings.push(finding);
         record.fate = PacketOutcome::Answered(ReplyKind::Duplicate);
         for columns in [40, 80, 200] {

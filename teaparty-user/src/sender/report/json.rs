@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::config::Config;
-use super::super::engine::Outcome;
+use super::super::config::SenderConfig;
+use super::super::engine::FinishedMeasurement;
 use super::super::matcher::{Counts, Split};
-use super::super::session::{BitErrors, Session};
+use super::super::session::{BitErrors, SenderSession};
 use super::super::stats::{ClockClaims, Statistics, ValueCounts};
 use crate::clock::claimed_bound_ns;
 use crate::sender::event::Ignored;
@@ -17,7 +17,7 @@ pub const SCHEMA: u32 = 1;
 const RANGES: usize = 80;
 
 /// The summary. At its top stand the figures of all targets together; `targets` has those of each.
-pub fn summary(config: &Config, outcome: &Outcome) -> Value {
+pub fn summary(config: &SenderConfig, outcome: &FinishedMeasurement) -> Value {
     let mut total = Statistics::default();
     let mut counts = Counts::default();
     let mut split = Split { is_stateful: true, far_end: Some(0), near_end: Some(0), unattributed: 0 };
@@ -60,7 +60,7 @@ pub fn summary(config: &Config, outcome: &Outcome) -> Value {
     document
 }
 
-fn one(session: &Session, config: &Config, name: &str) -> Value {
+fn one(session: &SenderSession, config: &SenderConfig, name: &str) -> Value {
     let mut object = Map::new();
     object.insert("target".into(), json!(name));
     object.insert("address".into(), json!(session.address));

@@ -8,7 +8,7 @@ pub mod stream;
 
 /// The forms of output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum ReportFormat {
     /// For people: a line for each reply, unless there are more than a hundred a second, then a summary.
     #[default]
     Human,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::plots::{self, Series};
+use super::plots::{self, PlotSeries};
 use super::{QUANTITIES, SavedRun, began, change, clocks, distribution, gone, pairs, title};
 use crate::layout::nanos;
 
@@ -75,7 +75,7 @@ pub fn comparison(before: &SavedRun, after: &SavedRun) -> String {
             let _ = writeln!(html, "<tr><td>{}</td><td>{old}</td><td>{new}</td><td>{change}</td></tr>", quantity.0);
         }
         html.push_str("</table></div>\n");
-        let series = |class, label| Series { class, label };
+        let series = |class, label| PlotSeries { class, label };
         let lines = [
             (series("one", names[0].as_str()), &other["round_trip_ns"]),
             (series("two", names[1].as_str()), &target["round_trip_ns"]),
@@ -138,8 +138,8 @@ fn section(html: &mut String, saved: &SavedRun, target: &Value) {
     }
     let _ = writeln!(html, "</table></div>\n<p class=\"note\">Clocks {}.</p>", clocks(target));
     plots::fates(html, target);
-    plots::quantiles(html, &[(Series { class: "one", label: "" }, &target["round_trip_ns"])]);
-    plots::histogram(html, &[(Series { class: "one", label: "" }, &distribution(saved, target))]);
+    plots::quantiles(html, &[(PlotSeries { class: "one", label: "" }, &target["round_trip_ns"])]);
+    plots::histogram(html, &[(PlotSeries { class: "one", label: "" }, &distribution(saved, target))]);
     if let Some(track) = saved.track(target) {
         plots::over_time(html, track);
     }

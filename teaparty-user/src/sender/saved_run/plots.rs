@@ -21,7 +21,7 @@ const BARS: usize = 80;
 
 /// A measurement's part in a plot: the colour, as a class of the style sheet, and what to call it.
 #[derive(Clone, Copy)]
-pub(super) struct Series<'a> {
+pub(super) struct PlotSeries<'a> {
     pub(super) class: &'a str,
     pub(super) label: &'a str,
 }
@@ -100,8 +100,8 @@ fn time(ns: f64) -> String {
 /// Says which colour is whose, where there are several.
 ///
 /// It stands where the plot is mostly empty: quantiles rise to the right, distributions have their tail there.
-fn legend(html: &mut String, all: &[Series<'_>], is_left: bool) {
-    for (n, Series { class, label }) in all.iter().enumerate().filter(|_| all.len() > 1) {
+fn legend(html: &mut String, all: &[PlotSeries<'_>], is_left: bool) {
+    for (n, PlotSeries { class, label }) in all.iter().enumerate().filter(|_| all.len() > 1) {
         let y = TOP + 16.0 * n as f64;
         let x = if is_left { LEFT + 20.0 } else { WIDTH - RIGHT - 12.0 };
         let (label_x, anchor) = if is_left { (x + 10.0, "start") } else { (x - 10.0, "end") };
@@ -148,7 +148,7 @@ pub(super) fn over_time(html: &mut String, track: &PacketSeries) {
 
 /// Draws the distribution of round trips, up to the 99th percentile: of one measurement, or of several on the same
 /// axes. Each is a list of lengths and how many there were.
-pub(super) fn histogram(html: &mut String, all: &[(Series<'_>, &Vec<(i64, u64)>)]) {
+pub(super) fn histogram(html: &mut String, all: &[(PlotSeries<'_>, &Vec<(i64, u64)>)]) {
     let all: Vec<_> = all.iter().filter(|(_, counts)| !counts.is_empty()).collect();
     let edge = |counts: &[(i64, u64)]| {
         let total: u64 = counts.iter().map(|(_, count)| count).sum();
@@ -173,7 +173,7 @@ pub(super) fn histogram(html: &mut String, all: &[(Series<'_>, &Vec<(i64, u64)>)
     left_axis(html, most, |share| format!("{} %", (share * 1e6).round() / 1e4));
     lower_axis(html, from, to, time);
     let width = x_of(1.0 / ranges as f64) - x_of(0.0);
-    for ((Series { class, .. }, _), shares) in all.iter().zip(&shares) {
+    for ((PlotSeries { class, .. }, _), shares) in all.iter().zip(&shares) {
         for (i, share) in shares.iter().enumerate().filter(|(_, share)| **share > 0.0) {
             let (left, head) = (x_of(i as f64 / ranges as f64), y_of(share / most));
             let middle = from + (i as f64 + 0.5) / ranges as f64 * (to - from);
@@ -215,7 +215,7 @@ const QUANTILES: [(&str, &str); 7] = [
 ];
 
 /// Quantiles of the round trip, each nine of the percentile as far from the last, for one measurement or several.
-pub(super) fn quantiles(html: &mut String, all: &[(Series<'_>, &Value)]) {
+pub(super) fn quantiles(html: &mut String, all: &[(PlotSeries<'_>, &Value)]) {
     let values =
         |figures: &Value| -> Option<Vec<f64>> { QUANTILES.iter().map(|(key, _)| figures[*key].as_f64()).collect() };
     let lines: Vec<_> = all.iter().filter_map(|(series, figures)| Some((series, values(figures)?))).collect();
@@ -229,7 +229,7 @@ pub(super) fn quantiles(html: &mut String, all: &[(Series<'_>, &Value)]) {
     for (i, (_, label)) in QUANTILES.iter().enumerate() {
         let _ = write!(html, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>", x(i), HEIGHT - 5.0);
     }
-    for (Series { class, label }, values) in &lines {
+    for (PlotSeries { class, label }, values) in &lines {
         let at = |i: usize, value: f64| (x(i), y_of(value / top));
         let points: Vec<String> =
             values.iter().enumerate().map(|(i, value)| at(i, *value)).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();

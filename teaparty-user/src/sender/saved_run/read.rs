@@ -32,7 +32,7 @@ impl SavedRun {
             input.take(MOST).read_to_end(&mut content).with_context(|| format!("cannot read {name}"))?;
             return log::read(name, &content);
         }
-        let mut stream = Stream::default();
+        let mut stream = SavedStream::default();
         match stream.read(&name, input)? {
             Some(summary) => {
                 check(&name, &summary)?;
@@ -88,7 +88,7 @@ fn missing(summary: &Value) -> Option<String> {
 
 /// The data of a stream beside its summary.
 #[derive(Default)]
-struct Stream {
+struct SavedStream {
     tracks: BTreeMap<String, PacketSeries>,
     /// Lines about packets.
     packets: u64,
@@ -96,7 +96,7 @@ struct Stream {
     is_torn: bool,
 }
 
-impl Stream {
+impl SavedStream {
     /// Reads a stream line by line, or all as one summary where the first line is no JSON of its own. Returns the summary.
     fn read(&mut self, name: &str, mut input: impl BufRead) -> anyhow::Result<Option<Value>> {
         let cannot = || format!("cannot read {name}");

@@ -2,10 +2,10 @@
 
 use teaparty_common::tlv::Kind;
 
-use super::super::config::Config;
+use super::super::config::SenderConfig;
 use super::super::matcher;
-use super::super::tlvs::reply::{Answer, Outcome};
-use super::Session;
+use super::super::tlvs::reply::{ReplyTlv, TlvOutcome};
+use super::SenderSession;
 
 /// The wrong bits of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,16 +40,16 @@ impl WrongBits {
     }
 }
 
-impl Session {
+impl SenderSession {
     /// Adds the bit errors that a reply tells of. Returns the notice when its padding is the first one with errors.
     ///
     /// Each packet counts once, by its first reply. Each reply of a burst has a way back of its own. Padding that the
     /// reflector has not repaired has the errors of both directions and counts for neither.
     pub(super) fn note_bit_errors(
         &mut self,
-        found: &[Answer<'_>],
+        found: &[ReplyTlv<'_>],
         kind: matcher::ReplyKind,
-        config: &Config,
+        config: &SenderConfig,
     ) -> Option<String> {
         if !matches!(kind, matcher::ReplyKind::Reply | matcher::ReplyKind::Further) {
             return None;
@@ -74,22 +74,22 @@ impl Session {
 }
 
 /// Returns the Value of the TLV of this kind that the reflector has filled in.
-fn answered<'a>(found: &[Answer<'a>], kind: Kind) -> Option<&'a [u8]> {
-    let is_it = |answer: &&Answer<'a>| answer.kind == Some(kind) && answer.outcome == Outcome::Answered;
+fn answered<'a>(found: &[ReplyTlv<'a>], kind: Kind) -> Option<&'a [u8]> {
+    let is_it = |answer: &&ReplyTlv<'a>| answer.kind == Some(kind) && answer.outcome == TlvOutcome::Answered;
     found.iter().find(is_it).map(|answer| answer.value)
 }
 
 /// Returns the Value of the TLV of this kind that packets have.
-fn sent(config: &Config, kind: Kind) -> Option<&[u8]> {
+fn sent(config: &SenderConfig, kind: Kind) -> Option<&[u8]> {
     config.tlvs.iter().find(|tlv| tlv.kind == Some(kind)).map(|tlv| tlv.value.as_slice())
 }
 
 /// Returns the Value of a reply's Extra Padding, if it has exactly one that is whole.
-fn only_padding<'a>(found: &[Answer<'a>]) -> Option<&'a [u8]> {
+fn only_padding<'a>(found: &[ReplyTlv<'a>]) -> Option<&'a [u8]> {
     let mut paddings = found.iter().filter(|answer| answer.kind == Some(Kind::ExtraPadding));
     let (Some(padding), None) = (paddings.next(), paddings.next()) else { return None };
     // Its flags say nothing of its Value.
-    let is_whole = !matches!(padding.outcome, Outcome::Malformed | Outcome::Skipped | Outcome::NotAuthentic);
+    let is_whole = !matches!(padding.outcome, TlvOutcome::Malformed | TlvOutcome::Skipped | TlvOutcome::NotAuthentic);
     is_whole.then_some(padding.value)
 }
 
@@ -110,11 +110,11 @@ fn wrong_bits(padding: &[u8], pattern: &[u8]) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::super::super::target::Target;
-    use super::super::super::tlvs::request::Request;
+    use super::super::super::tlvs::request::RequestTlv;
     use super::*;
 
-    fn answer(kind: Kind, outcome: Outcome, value: &[u8]) -> Answer<'_> {
-        Answer { code: kind.entry().code, kind: Some(kind), outcome, value }
+    fn answer(kind: Kind, outcome: TlvOutcome, value: &[u8]) -> ReplyTlv<'_> {
+        ReplyTlv { code: kind.entry().code, kind: Some(kind), outcome, value }
     }
 
     #[test]
@@ -128,9 +128,10 @@ mod tests {
     #[test]
     fn errors_of_both_directions_add_up_and_each_packet_counts_once() {
         use matcher::ReplyKind::{Duplicate, Further, Late, Reply};
-        let mut config = Config::new(vec![Target { name: "peer".into(), address: "192.0.2.1:862".parse().unwrap() }]);
-        config.tlvs = Request::bit_errors(&[0xff, 0], 8).into();
-        let mut session = Session::new(&config, 0, 1, 0, 1).unwrap();
+        let mut config =
+            SenderConfig::new(vec![Target { name: "peer".into(), address: "192.0.2.1:862".parse().unwrap() }]);
+        config.tlvs = RequestTlv::bit_errors(&[0xff, 0], 8).into();
+        let mut session = SenderSession::new(&config, 0, 1, 0, 1).unwrap();
         let clean = [0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0];
         let damaged = [0xff, 0x60, 0xff, 0, 0xff, 0, 0xff, 0];
         let mut note = |kind, outcome, count: u32, burst: u32, padding: &[u8]| {
@@ -138,22 +139,22 @@ mod tests {
             let found = [
                 answer(Kind::BitErrorCount, outcome, &count),
                 answer(Kind::BitErrorBurst, outcome, &burst),
-                answer(Kind::ExtraPadding, Outcome::Answered, padding),
+                answer(Kind::ExtraPadding, TlvOutcome::Answered, padding),
             ];
             session.note_bit_errors(&found, kind, &config).is_some()
         };
         let told = [
-            note(Reply, Outcome::Answered, 3, 2, &clean),
-            note(Reply, Outcome::Answered, 1, 1, &damaged),
+            note(Reply, TlvOutcome::Answered, 3, 2, &clean),
+            note(Reply, TlvOutcome::Answered, 1, 1, &damaged),
             // The same packet's count again, but another way back.
-            note(Further, Outcome::Answered, 1, 1, &damaged),
-            note(Duplicate, Outcome::Answered, 1, 1, &damaged),
-            note(Late, Outcome::Answered, 1, 1, &damaged),
+            note(Further, TlvOutcome::Answered, 1, 1, &damaged),
+            note(Duplicate, TlvOutcome::Answered, 1, 1, &damaged),
+            note(Late, TlvOutcome::Answered, 1, 1, &damaged),
             // Padding that was not repaired.
-            note(Reply, Outcome::Unrecognized, 0, 0, &damaged),
-            note(Reply, Outcome::NotConformant, 0, 0, &damaged),
+            note(Reply, TlvOutcome::Unrecognized, 0, 0, &damaged),
+            note(Reply, TlvOutcome::NotConformant, 0, 0, &damaged),
             // 8 octets have no 65 bits.
-            note(Reply, Outcome::Answered, 65, 1, &clean),
+            note(Reply, TlvOutcome::Answered, 65, 1, &clean),
         ];
         assert_eq!(told, [false, true, false, false, false, false, false, false], "told once");
         let BitErrors { forward, backward } = session.bit_errors;
@@ -163,9 +164,9 @@ mod tests {
 
     #[test]
     fn nothing_is_measured_where_nothing_was_asked() {
-        let config = Config::new(vec![Target { name: "peer".into(), address: "192.0.2.1:862".parse().unwrap() }]);
-        let mut session = Session::new(&config, 0, 1, 0, 1).unwrap();
-        let found = [answer(Kind::ExtraPadding, Outcome::Answered, &[1, 2, 3, 4])];
+        let config = SenderConfig::new(vec![Target { name: "peer".into(), address: "192.0.2.1:862".parse().unwrap() }]);
+        let mut session = SenderSession::new(&config, 0, 1, 0, 1).unwrap();
+        let found = [answer(Kind::ExtraPadding, TlvOutcome::Answered, &[1, 2, 3, 4])];
         assert_eq!(session.note_bit_errors(&found, matcher::ReplyKind::Reply, &config), None);
         assert_eq!((session.bit_errors.forward, session.bit_errors.forward.measured()), (WrongBits::default(), None));
     }

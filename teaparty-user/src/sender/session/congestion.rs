@@ -3,17 +3,17 @@
 //! The draft demands that a sender slows down and leaves open how. We halve the rate at most once a second, and double
 //! it again after ten seconds without a mark, never above what was asked for.
 
-use super::super::config::Config;
+use super::super::config::SenderConfig;
 use super::super::schedule::Pattern;
-use super::Session;
+use super::SenderSession;
 use super::burst_gap::patience_ns;
 use super::templates::templates;
 
-impl Session {
+impl SenderSession {
     /// Has the replies of each burst come as much further apart as packets do now, and waits for them as much longer.
     ///
     /// cos-ecn-01 §3.4 asks for that where packets have a Reflected Test Packet Control: what congests may be the replies.
-    pub(super) fn stretch_bursts(&mut self, config: &Config) {
+    pub(super) fn stretch_bursts(&mut self, config: &SenderConfig) {
         let interval_ns = self.reply_interval_ns(config).unwrap_or(config.reply_interval_ns);
         let Some(pause) = &mut self.pause else { return };
         let patience_ns = patience_ns(config.replies_per_packet, interval_ns.into(), config.timeout);
@@ -23,7 +23,7 @@ impl Session {
     }
 
     /// Makes the packets to come from what is still asked of the reflector, at the present pace.
-    pub(super) fn renew_templates(&mut self, config: &Config) {
+    pub(super) fn renew_templates(&mut self, config: &SenderConfig) {
         let renewed = templates(config, self.ssid, self.given_up, self.reply_interval_ns(config));
         // It can't fail: all of the code points that are left were there when the session began.
         let Ok((plain, reporting)) = renewed else { return };
@@ -35,7 +35,7 @@ impl Session {
 
     /// Returns the time between two replies of a burst that packets ask for instead of the configured one; `None` unless
     /// congestion was marked.
-    fn reply_interval_ns(&self, config: &Config) -> Option<u32> {
+    fn reply_interval_ns(&self, config: &SenderConfig) -> Option<u32> {
         let stretch = self.schedule.stretch();
         (stretch > 1 && config.replies_per_packet > 1).then(|| stretched_ns(config, stretch))
     }
@@ -44,7 +44,7 @@ impl Session {
 /// Returns `stretch` times the time between two replies that was asked for.
 ///
 /// Replies that were asked for at once are spread over the time between two packets: no multiple of 0 is slower.
-fn stretched_ns(config: &Config, stretch: u32) -> u32 {
+fn stretched_ns(config: &SenderConfig, stretch: u32) -> u32 {
     let packets = if let Pattern::Burst(size) = config.plan.pattern { size.max(1) } else { 1 };
     let replies = u64::from(packets) * u64::from(config.replies_per_packet);
     let interval_ns = match config.reply_interval_ns {
@@ -87,7 +87,7 @@ mod tests {
     use teaparty_common::tlv::Kind;
 
     use super::super::super::target::Target;
-    use super::super::super::tlvs::request::Request;
+    use super::super::super::tlvs::request::RequestTlv;
     use super::*;
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
     }
 
     /// Interval that packets ask for, how long a burst is waited for, and how long until a packet is given up.
-    fn asked(session: &mut Session) -> (u32, u64, u64) {
+    fn asked(session: &mut SenderSession) -> (u32, u64, u64) {
         let octets = session.plain.octets();
         let interval_ns = u32::from_be_bytes(octets[52..56].try_into().unwrap());
         let pause = session.pause.as_mut().unwrap();
@@ -130,10 +130,10 @@ mod tests {
         ];
         for (asked_ns, expected) in rows {
             let mut config =
-                Config::new(vec![Target { name: "peer".into(), address: "192.0.2.1:862".parse().unwrap() }]);
-            config.tlvs = vec![Request::reflected_control(0, 5, asked_ns)];
+                SenderConfig::new(vec![Target { name: "peer".into(), address: "192.0.2.1:862".parse().unwrap() }]);
+            config.tlvs = vec![RequestTlv::reflected_control(0, 5, asked_ns)];
             (config.replies_per_packet, config.reply_interval_ns) = (5, asked_ns);
-            let mut session = Session::new(&config, 0, 1, 0, 1).unwrap();
+            let mut session = SenderSession::new(&config, 0, 1, 0, 1).unwrap();
             for (stretch, interval_ns) in [1, 2, 4, 1].into_iter().zip(expected) {
                 session.schedule.set_stretch(stretch);
                 session.stretch_bursts(&config);
@@ -145,10 +145,11 @@ mod tests {
 
     #[test]
     fn what_is_given_up_meanwhile_stays_given_up() {
-        let mut config = Config::new(vec![Target { name: "peer".into(), address: "192.0.2.1:862".parse().unwrap() }]);
-        config.tlvs = vec![Request::reflected_control(0, 2, 1_000), Request::follow_up()];
+        let mut config =
+            SenderConfig::new(vec![Target { name: "peer".into(), address: "192.0.2.1:862".parse().unwrap() }]);
+        config.tlvs = vec![RequestTlv::reflected_control(0, 2, 1_000), RequestTlv::follow_up()];
         (config.replies_per_packet, config.reply_interval_ns) = (2, 1_000);
-        let mut session = Session::new(&config, 0, 1, 0, 1).unwrap();
+        let mut session = SenderSession::new(&config, 0, 1, 0, 1).unwrap();
         session.schedule.set_stretch(2);
         session.stretch_bursts(&config);
         session.give_up(Kind::FollowUpTelemetry.set(), &config);

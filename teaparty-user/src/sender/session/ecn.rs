@@ -4,13 +4,13 @@ use teaparty_common::tlv::Kind;
 use teaparty_common::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, DscpEcn};
 use teaparty_common::wire::TrafficClass;
 
-use super::super::config::Config;
+use super::super::config::SenderConfig;
 use super::super::stats::Observation;
-use super::super::tlvs::reply::{Answer, Outcome, body};
+use super::super::tlvs::reply::{ReplyTlv, TlvOutcome, body};
 
 /// The traffic class that our packet arrived with, where a TLV of the reply tells.
-pub(super) fn forward_class(found: &[Answer<'_>]) -> Option<TrafficClass> {
-    found.iter().filter(|answer| answer.outcome == Outcome::Answered).find_map(|answer| match answer.kind? {
+pub(super) fn forward_class(found: &[ReplyTlv<'_>]) -> Option<TrafficClass> {
+    found.iter().filter(|answer| answer.outcome == TlvOutcome::Answered).find_map(|answer| match answer.kind? {
         Kind::ClassOfService => {
             let body: ClassOfService = body(answer.value)?;
             Some(TrafficClass::new(body.dscp2(), body.ec2()))
@@ -22,7 +22,7 @@ pub(super) fn forward_class(found: &[Answer<'_>]) -> Option<TrafficClass> {
 }
 
 /// Returns true if a packet that we made capable of it was marked on its way, or the reply that we asked to be (cos-ecn-01 §3.4).
-pub(super) fn is_congested(found: &[Answer<'_>], seen: &Observation, config: &Config) -> bool {
+pub(super) fn is_congested(found: &[ReplyTlv<'_>], seen: &Observation, config: &SenderConfig) -> bool {
     const CE: u8 = 3;
     let is_capable = |ecn: u8| ecn == 1 || ecn == 2;
     let forward = is_capable(config.traffic_class.ecn().value())

@@ -2,7 +2,7 @@
 
 use teaparty_common::wire::ErrorEstimate;
 
-use super::super::config::Config;
+use super::super::config::SenderConfig;
 use super::super::delays::{NoDelays, Sample};
 use super::super::event::{PacketOutcome, Record, ReplyRecord};
 use super::super::matcher::{MatchedReply, SentPacket};
@@ -10,9 +10,9 @@ use super::super::reflector_clock::TAI_OFFSET_NS;
 use super::super::reply::Reply;
 use super::super::stats::{Observation, bound_ns};
 use super::super::tlvs::describe::{self, Marks};
-use super::super::tlvs::reply::Answer;
-use super::Session;
-use crate::net::batch::{Received, Stamp, StampSource};
+use super::super::tlvs::reply::ReplyTlv;
+use super::SenderSession;
+use crate::net::batch::{HostTimestamp, Received, StampSource};
 
 /// All that was found out of a reply.
 pub(super) struct Facts<'a> {
@@ -21,17 +21,17 @@ pub(super) struct Facts<'a> {
     pub(super) received: &'a Received<'a>,
     pub(super) seen: &'a Observation,
     pub(super) sample: Result<Sample, NoDelays>,
-    pub(super) t1: Stamp,
+    pub(super) t1: HostTimestamp,
     /// On the reflector's clock, in nanoseconds since 1970.
     pub(super) t2: u64,
     /// Likewise.
     pub(super) t3: u64,
-    pub(super) t4: Stamp,
+    pub(super) t4: HostTimestamp,
 }
 
-impl Session {
+impl SenderSession {
     /// The record of a packet that was answered.
-    pub(super) fn answered(&self, facts: &Facts<'_>, found: &[Answer<'_>], config: &Config) -> Box<Record> {
+    pub(super) fn answered(&self, facts: &Facts<'_>, found: &[ReplyTlv<'_>], config: &SenderConfig) -> Box<Record> {
         let Facts { matched, reply, received, seen, sample, t1, t2, t3, t4 } = *facts;
         let marks =
             Marks { sent: config.traffic_class, reply: received.traffic_class, has_key: config.tlv_key.is_some() };
@@ -81,8 +81,8 @@ impl Session {
 }
 
 /// T1: the card's or the kernel's if they told, else ours.
-pub(super) fn t1_of(departure: &SentPacket) -> Stamp {
-    departure.stamp.unwrap_or(Stamp { nanos: departure.realtime_ns, source: StampSource::User })
+pub(super) fn t1_of(departure: &SentPacket) -> HostTimestamp {
+    departure.stamp.unwrap_or(HostTimestamp { nanos: departure.realtime_ns, source: StampSource::User })
 }
 
 /// Both bounds added; `None` where one of them is not known.

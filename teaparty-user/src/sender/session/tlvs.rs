@@ -9,12 +9,12 @@ use teaparty_common::tlv::measurement::FollowUpTelemetry;
 use teaparty_common::tlv::micro_session::MicroSessionId;
 use teaparty_common::tlv::{Kind, KindSet};
 
-use super::super::config::Config;
+use super::super::config::SenderConfig;
 use super::super::stats::Observation;
 use super::super::tlvs::describe::{self, Marks};
-use super::super::tlvs::reply::{Answer, Check, Outcome, body, reply_tlvs};
+use super::super::tlvs::reply::{Check, ReplyTlv, TlvOutcome, body, reply_tlvs};
 use super::super::tlvs::request::UNRECOGNIZED_CODE;
-use super::Session;
+use super::SenderSession;
 use super::ecn::is_congested;
 
 /// Counts of the outcomes of TLVs with one name.
@@ -38,19 +38,19 @@ pub struct TlvTally {
     pub value: Value,
 }
 
-impl Session {
+impl SenderSession {
     /// RFC 9534 §3.2: our own ID must come back, and the reflector's must be the configured or the first one seen.
     ///
     /// A reflector that says with U that it does not know the TLV has no member links to mix up; our ID comes back all the
     /// same. A reply without the TLV is not of this session.
-    pub(super) fn is_our_link(&mut self, found: &[Answer<'_>], config: &Config) -> bool {
+    pub(super) fn is_our_link(&mut self, found: &[ReplyTlv<'_>], config: &SenderConfig) -> bool {
         let Some((ours, _)) = config.micro_session else { return true };
-        let of_links = |answer: &&Answer<'_>| answer.kind == Some(Kind::MicroSessionId);
+        let of_links = |answer: &&ReplyTlv<'_>| answer.kind == Some(Kind::MicroSessionId);
         let Some(answer) = found.iter().find(of_links) else { return false };
         let Some(ids) = body::<MicroSessionId>(answer.value) else { return false };
         match answer.outcome {
-            Outcome::Answered => {}
-            Outcome::Unrecognized => return ids.sender_id.get() == ours,
+            TlvOutcome::Answered => {}
+            TlvOutcome::Unrecognized => return ids.sender_id.get() == ours,
             _ => return false,
         }
         let theirs = *self.reflector_link.get_or_insert(ids.reflector_id.get());
@@ -60,10 +60,10 @@ impl Session {
     /// Counts what TLVs came back as, and does what they call for.
     pub(super) fn note_tlvs(
         &mut self,
-        found: &[Answer<'_>],
+        found: &[ReplyTlv<'_>],
         seen: &Observation,
         now_ns: u64,
-        config: &Config,
+        config: &SenderConfig,
     ) -> Option<String> {
         if found.is_empty() {
             return None;
@@ -71,15 +71,15 @@ impl Session {
         for answer in found {
             let tally = self.tlvs.entry((answer.kind, answer.code)).or_default();
             *match answer.outcome {
-                Outcome::Answered => &mut tally.answered,
-                Outcome::Unrecognized => &mut tally.unrecognized,
-                Outcome::Malformed => &mut tally.malformed,
-                Outcome::NotConformant => &mut tally.not_conformant,
-                Outcome::NotAuthentic => &mut tally.not_authentic,
-                Outcome::Skipped => &mut tally.skipped,
+                TlvOutcome::Answered => &mut tally.answered,
+                TlvOutcome::Unrecognized => &mut tally.unrecognized,
+                TlvOutcome::Malformed => &mut tally.malformed,
+                TlvOutcome::NotConformant => &mut tally.not_conformant,
+                TlvOutcome::NotAuthentic => &mut tally.not_authentic,
+                TlvOutcome::Skipped => &mut tally.skipped,
             } += 1;
             if answer.kind == Some(Kind::AccessReport)
-                && answer.outcome != Outcome::NotAuthentic
+                && answer.outcome != TlvOutcome::NotAuthentic
                 && is_our_report(answer, config)
                 && let Some((_, timer)) = &mut self.reporting
             {
@@ -91,7 +91,7 @@ impl Session {
                 (tally.words, tally.value) = (finding.words, finding.value);
             }
             if answer.kind == Some(Kind::FollowUpTelemetry)
-                && answer.outcome == Outcome::Answered
+                && answer.outcome == TlvOutcome::Answered
                 && body::<FollowUpTelemetry>(answer.value).is_some_and(|body| body.follow_up_timestamp.bits() != 0)
             {
                 self.exchange.note_stateful();
@@ -113,7 +113,7 @@ impl Session {
     }
 
     /// TLVs of these kinds are not sent again. All other TLVs stay, padding too.
-    pub(super) fn give_up(&mut self, kinds: KindSet, config: &Config) -> Option<String> {
+    pub(super) fn give_up(&mut self, kinds: KindSet, config: &SenderConfig) -> Option<String> {
         let given_up = self.given_up.with(kinds);
         if given_up == self.given_up {
             return None;
@@ -127,9 +127,10 @@ impl Session {
     }
 
     /// Returns the outcomes of TLVs by name, with the descriptions of those in the last reply.
-    pub fn tlvs(&self, config: &Config) -> BTreeMap<String, TlvTally> {
-        let name =
-            |kind: Option<Kind>, code| describe::name(&Answer { code, kind, outcome: Outcome::Answered, value: &[] });
+    pub fn tlvs(&self, config: &SenderConfig) -> BTreeMap<String, TlvTally> {
+        let name = |kind: Option<Kind>, code| {
+            describe::name(&ReplyTlv { code, kind, outcome: TlvOutcome::Answered, value: &[] })
+        };
         let mut tallies: BTreeMap<String, TlvTally> =
             self.tlvs.iter().map(|((kind, code), tally)| (name(*kind, *code), tally.clone())).collect();
         let check = Check { policy: &config.policy, key: config.tlv_key.as_ref(), sent: &config.tlvs };
@@ -139,7 +140,7 @@ impl Session {
             let finding = describe::finding(&answer, marks);
             if let Some(tally) = tallies.get_mut(&finding.tlv) {
                 (tally.words, tally.value) = (finding.words, finding.value);
-                if answer.kind == Some(Kind::ReflectedControl) && answer.outcome == Outcome::Answered {
+                if answer.kind == Some(Kind::ReflectedControl) && answer.outcome == TlvOutcome::Answered {
                     tally.words += &match self.exchange.counts().further_lost {
                         0 => ", as asked".to_owned(),
                         missing => format!("; {missing} of them are missing"),
@@ -155,17 +156,18 @@ impl Session {
 }
 
 /// Returns the TLVs that were asked for, as a reflector leaves them that knows none: it pads, and does not say U.
-pub(super) fn not_known(config: &Config) -> Vec<Answer<'static>> {
+pub(super) fn not_known(config: &SenderConfig) -> Vec<ReplyTlv<'static>> {
     let asked = config.tlvs.iter().filter(|tlv| tlv.kind != Some(Kind::ExtraPadding));
     let code = |kind: Option<Kind>| {
         kind.map_or(UNRECOGNIZED_CODE, |kind| config.policy.code_points.code(kind).unwrap_or_default())
     };
-    let answer = |kind: Option<Kind>| Answer { code: code(kind), kind, outcome: Outcome::Unrecognized, value: &[] };
+    let answer =
+        |kind: Option<Kind>| ReplyTlv { code: code(kind), kind, outcome: TlvOutcome::Unrecognized, value: &[] };
     asked.map(|tlv| answer(tlv.kind)).collect()
 }
 
 /// Returns true if an Access Report is the one that we tell; another acknowledges nothing (RFC 8972 §4.6).
-fn is_our_report(answer: &Answer<'_>, config: &Config) -> bool {
+fn is_our_report(answer: &ReplyTlv<'_>, config: &SenderConfig) -> bool {
     let ours = config.access_report.map(|report| (report.access.id, report.access.return_code));
     body::<access_report::AccessReport>(answer.value).map(|body| (body.id(), body.return_code)) == ours
 }

@@ -6,15 +6,15 @@ use std::time::Duration;
 use teaparty_common::tlv::{HEADER_LEN, Kind};
 use teaparty_common::wire::Mode;
 
-use super::request::{Access, Request};
-use crate::crypto::Key;
+use super::request::{AccessReportContent, RequestTlv};
+use crate::crypto::HmacKey;
 use crate::exit_code::UsageError;
 
 /// An Access Report and how persistently it is reported (RFC 8972 §4.6).
 #[derive(Clone, Copy, Debug)]
-pub struct AccessReport {
+pub struct AccessReportRequest {
     /// The report.
-    pub access: Access,
+    pub access: AccessReportContent,
     /// It is sent again when no reply has held it for so long.
     pub timer: Duration,
     /// Times that it is sent again at most.
@@ -25,9 +25,9 @@ pub struct AccessReport {
 #[derive(Clone, Debug)]
 pub struct Chain {
     /// The TLVs of every packet, in order.
-    pub tlvs: Vec<Request>,
+    pub tlvs: Vec<RequestTlv>,
     /// The Access Report, which not every packet carries.
-    pub access_report: Option<AccessReport>,
+    pub access_report: Option<AccessReportRequest>,
     /// Replies that each packet asks for.
     pub replies_per_packet: u16,
     /// Between two of them, in nanoseconds.
@@ -75,7 +75,7 @@ impl Chain {
             return Err(UsageError::new(text));
         }
         // RFC 10052 §4.3.
-        let wants_no_reply = self.tlvs.contains(&Request::control_code(false));
+        let wants_no_reply = self.tlvs.contains(&RequestTlv::control_code(false));
         if wants_no_reply && count(Kind::ReflectedControl) > 0 {
             return Err(UsageError::new("return-path --no-reply and reflected-control contradict each other"));
         }
@@ -96,10 +96,10 @@ impl Chain {
 pub fn place_hmac(
     chain: &mut Chain,
     mode: Mode,
-    key: Option<&Key>,
-    tlv_key: Option<Key>,
-) -> Result<Option<Key>, UsageError> {
-    let is_hmac = |tlv: &Request| tlv.kind == Some(Kind::Hmac);
+    key: Option<&HmacKey>,
+    tlv_key: Option<HmacKey>,
+) -> Result<Option<HmacKey>, UsageError> {
+    let is_hmac = |tlv: &RequestTlv| tlv.kind == Some(Kind::Hmac);
     let is_asked_for = chain.tlvs.iter().any(is_hmac) || tlv_key.is_some();
     let padding = chain.tlvs.iter().filter(|tlv| tlv.kind == Some(Kind::ExtraPadding)).count();
     let is_lone_padding = chain.access_report.is_none() && chain.tlvs.len() == 1 && padding == 1;
@@ -113,19 +113,19 @@ pub fn place_hmac(
     chain.tlvs.retain(|tlv| !is_hmac(tlv));
     // Behind all others; but padding that may arrive damaged stays outside.
     let at = if chain.omit_checksum { chain.tlvs.len() - 1 } else { chain.tlvs.len() };
-    chain.tlvs.insert(at, Request::hmac());
+    chain.tlvs.insert(at, RequestTlv::hmac());
     Ok(Some(key))
 }
 
 /// Fills packets up to `size` octets with one Extra Padding TLV at the end.
 pub fn pad(chain: &mut Chain, mode: Mode, size: u16, is_random: bool) -> Result<(), UsageError> {
     let report = chain.access_report.map_or(0, |_| 8);
-    let present = mode.base_len() + report + chain.tlvs.iter().map(Request::len).sum::<usize>();
+    let present = mode.base_len() + report + chain.tlvs.iter().map(RequestTlv::len).sum::<usize>();
     let missing = usize::from(size).checked_sub(present);
     match missing {
         Some(0) => Ok(()),
         Some(missing) if missing >= HEADER_LEN => {
-            chain.tlvs.push(Request::padding((missing - HEADER_LEN) as u16, is_random));
+            chain.tlvs.push(RequestTlv::padding((missing - HEADER_LEN) as u16, is_random));
             Ok(())
         }
         _ => Err(UsageError::new(format!(

@@ -14,16 +14,16 @@ use teaparty_common::tlv::{Kind, location};
 use teaparty_common::wire::{Dscp, Ecn, TrafficClass};
 use zerocopy::FromBytes;
 
-use super::reply::{Answer, Outcome, body, subs};
+use super::reply::{ReplyTlv, TlvOutcome, body, subs};
 use super::request::UNRECOGNIZED_CODE;
 
 /// The finding of one TLV of one reply.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Finding {
+pub struct TlvFinding {
     /// Name in the registry, or the type's number where we don't know it.
     pub tlv: String,
     /// The verdict on its Value.
-    pub outcome: Outcome,
+    pub outcome: TlvOutcome,
     /// In words.
     pub words: String,
     /// Its fields; null unless it was answered.
@@ -70,7 +70,7 @@ fn class_json(class: TrafficClass) -> Value {
 }
 
 /// Name of a TLV in the registry; of types that we don't know, the one that we send has a name too.
-pub fn name(answer: &Answer<'_>) -> String {
+pub fn name(answer: &ReplyTlv<'_>) -> String {
     match answer.kind {
         Some(kind) => kind.entry().name.into(),
         None if answer.code == UNRECOGNIZED_CODE => "unrecognized".into(),
@@ -79,26 +79,26 @@ pub fn name(answer: &Answer<'_>) -> String {
 }
 
 /// Returns the finding of a TLV.
-pub fn finding(answer: &Answer<'_>, marks: Marks) -> Finding {
+pub fn finding(answer: &ReplyTlv<'_>, marks: Marks) -> TlvFinding {
     let told = match (answer.outcome, answer.kind) {
-        (Outcome::Answered, Some(kind)) => describe(kind, answer.value, marks),
+        (TlvOutcome::Answered, Some(kind)) => describe(kind, answer.value, marks),
         _ => None,
     };
     let (words, value) = told.unwrap_or_else(|| (unusable(answer), Value::Null));
-    Finding { tlv: name(answer), outcome: answer.outcome, words, value }
+    TlvFinding { tlv: name(answer), outcome: answer.outcome, words, value }
 }
 
 /// Why a TLV's Value may not be used.
 ///
 /// U comes back from a reflector that does not know a TLV, and from one that knows it and may not do what it asks.
-fn unusable(answer: &Answer<'_>) -> String {
+fn unusable(answer: &ReplyTlv<'_>) -> String {
     let label = answer.outcome.label();
     match (answer.outcome, answer.kind.and_then(|kind| kind.entry().allowed_by)) {
-        (Outcome::Unrecognized, Some(_)) if answer.kind == Some(Kind::Hmac) => {
+        (TlvOutcome::Unrecognized, Some(_)) if answer.kind == Some(Kind::Hmac) => {
             format!("{label}: the reflector has no key for it (`--tlv-key-file` there)")
         }
-        (Outcome::Unrecognized, Some(option)) => format!("not recognised or not allowed (`{option}` there)"),
-        (Outcome::NotAuthentic, _) => format!("{label}: the keys differ, or the reflector has none"),
+        (TlvOutcome::Unrecognized, Some(option)) => format!("not recognised or not allowed (`{option}` there)"),
+        (TlvOutcome::NotAuthentic, _) => format!("{label}: the keys differ, or the reflector has none"),
         _ => label.into(),
     }
 }
@@ -199,7 +199,7 @@ fn forward(received: TrafficClass, marks: Marks) -> String {
 }
 
 /// The marking that was requested for a reply.
-struct Wanted {
+struct ExpectedMarking {
     dscp: Dscp,
     /// `None` where the reflector promises nothing about it.
     ecn: Option<Ecn>,
@@ -207,7 +207,7 @@ struct Wanted {
     is_as_asked: bool,
 }
 
-impl Wanted {
+impl ExpectedMarking {
     fn all(class: TrafficClass, asked: TrafficClass) -> Self {
         Self { dscp: class.dscp(), ecn: Some(class.ecn()), is_as_asked: class == asked }
     }
@@ -232,7 +232,7 @@ impl Wanted {
 }
 
 /// In full, to stand beside what came instead.
-fn class_of(wanted: &Wanted) -> String {
+fn class_of(wanted: &ExpectedMarking) -> String {
     class(TrafficClass::new(wanted.dscp, wanted.ecn.unwrap_or_default()))
 }
 
@@ -240,7 +240,7 @@ fn class_of_service(body: ClassOfService, marks: Marks) -> (String, Value) {
     let received = TrafficClass::new(body.dscp2(), body.ec2());
     let is_dscp_refused = body.rpd() == 1;
     let is_ecn_refused = body.rpe() == 0b10;
-    let wanted = Wanted {
+    let wanted = ExpectedMarking {
         dscp: if is_dscp_refused { received.dscp() } else { body.dscp1() },
         // RPE 0 comes from a reflector that knows RFC 8972 alone, which promises nothing about ECN.
         ecn: match body.rpe() {
@@ -270,7 +270,7 @@ fn class_of_service(body: ClassOfService, marks: Marks) -> (String, Value) {
 
 fn class_of_service_v2(body: ClassOfServiceV2, marks: Marks) -> (String, Value) {
     let [received, wanted, used] = [body.received, body.wanted, body.used].map(TrafficClass);
-    let mut words = Wanted::all(used, wanted).words(marks);
+    let mut words = ExpectedMarking::all(used, wanted).words(marks);
     if used != wanted {
         words += &format!(", refused was {}", class(wanted));
     }
@@ -284,8 +284,11 @@ fn class_of_service_v2(body: ClassOfServiceV2, marks: Marks) -> (String, Value) 
 fn dscp_ecn(body: DscpEcn, marks: Marks) -> (String, Value) {
     let [wanted, received] = [body.wanted, body.received].map(TrafficClass);
     let is_refused = body.outcome & DscpEcn::REFUSED != 0;
-    let words =
-        if is_refused { format!("{} was refused", class(wanted)) } else { Wanted::all(wanted, wanted).words(marks) };
+    let words = if is_refused {
+        format!("{} was refused", class(wanted))
+    } else {
+        ExpectedMarking::all(wanted, wanted).words(marks)
+    };
     let value = json!({
         "wanted": class_json(wanted), "received": class_json(received), "refused": is_refused,
         "reply": marks.reply.map(class_json),

@@ -6,8 +6,8 @@ use teaparty_common::reflect::{Policy, TlvItem, next_tlv};
 use teaparty_common::tlv::{Flags, HEADER_LEN, Header, Kind, LENGTH_RULES};
 use zerocopy::FromBytes;
 
-use super::request::Request;
-use crate::crypto::Key;
+use super::request::RequestTlv;
+use crate::crypto::HmacKey;
 
 /// TLVs of a reply that are looked at; a packet of 64 KiB can hold 16,000 empty ones.
 const MAX_TLVS: usize = 512;
@@ -15,7 +15,7 @@ const MAX_TLVS: usize = 512;
 /// The outcome of a TLV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum TlvOutcome {
     /// Understood: its Value may be used.
     Answered,
     /// U: not understood, or not complied with for a reason of its type.
@@ -30,7 +30,7 @@ pub enum Outcome {
     Skipped,
 }
 
-impl Outcome {
+impl TlvOutcome {
     /// As people read it.
     pub const fn label(self) -> &'static str {
         match self {
@@ -46,13 +46,13 @@ impl Outcome {
 
 /// One TLV of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer<'a> {
+pub struct ReplyTlv<'a> {
     /// Its type on the wire.
     pub code: u8,
     /// Its kind, if we know the type.
     pub kind: Option<Kind>,
     /// The verdict on its Value.
-    pub outcome: Outcome,
+    pub outcome: TlvOutcome,
     /// Its Value, cut to what is there.
     pub value: &'a [u8],
 }
@@ -63,18 +63,18 @@ pub struct Check<'a> {
     /// The mapping of types to kinds.
     pub policy: &'a Policy,
     /// Key of the HMAC TLV, if replies are to have one.
-    pub key: Option<&'a Key>,
+    pub key: Option<&'a HmacKey>,
     /// The TLVs that were sent. A Reflected Test Packet Control that was short may come back so.
-    pub sent: &'a [Request],
+    pub sent: &'a [RequestTlv],
 }
 
 /// The TLVs after the first `base_len` octets of a reply, in order, each with what may be made of it.
 ///
 /// The order of judgement is RFC 8972's: first the HMAC TLV, then I on any TLV, which voids all of them; then, one TLV
 /// after the other, U (skip it) and M (stop).
-pub fn reply_tlvs<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<Answer<'a>> {
+pub fn reply_tlvs<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<ReplyTlv<'a>> {
     let mut found = walk(payload, base_len, check);
-    let flags_of = |entry: &(usize, Answer<'_>)| Flags(payload[entry.0]);
+    let flags_of = |entry: &(usize, ReplyTlv<'_>)| Flags(payload[entry.0]);
     let voided = found.iter().any(|entry| flags_of(entry).contains(Flags::INTEGRITY))
         || check.key.is_some_and(|key| !found.is_empty() && !is_authentic(payload, base_len, &found, key));
     let mut is_stopped = false;
@@ -82,28 +82,28 @@ pub fn reply_tlvs<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> V
         let flags = Flags(payload[entry.0]);
         let answer = &mut entry.1;
         answer.outcome = if voided {
-            Outcome::NotAuthentic
+            TlvOutcome::NotAuthentic
         } else if is_stopped {
-            Outcome::Skipped
-        } else if flags.contains(Flags::MALFORMED) || answer.outcome == Outcome::Malformed {
+            TlvOutcome::Skipped
+        } else if flags.contains(Flags::MALFORMED) || answer.outcome == TlvOutcome::Malformed {
             is_stopped = true;
-            Outcome::Malformed
+            TlvOutcome::Malformed
         } else if flags.contains(Flags::UNRECOGNIZED) {
-            Outcome::Unrecognized
+            TlvOutcome::Unrecognized
         } else if flags.contains(Flags::CONFORMANT) {
-            Outcome::NotConformant
+            TlvOutcome::NotConformant
         } else if answer.kind.is_none() {
             // A reflector that knows a type that we don't; there is nothing to be done with its Value.
-            Outcome::Unrecognized
+            TlvOutcome::Unrecognized
         } else {
-            Outcome::Answered
+            TlvOutcome::Answered
         };
     }
     found.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// TLVs with the place of their headers; the outcome says only whether each is whole and of a legal Length.
-fn walk<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<(usize, Answer<'a>)> {
+fn walk<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<(usize, ReplyTlv<'a>)> {
     let Check { policy, sent, .. } = check;
     let mut found = Vec::new();
     let mut at = base_len;
@@ -113,19 +113,19 @@ fn walk<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<(usize,
             TlvItem::Overrun(header) => {
                 let kind = Kind::from_number(policy.code_points.kind(header.code, header.length.get()));
                 let value = &payload[at + HEADER_LEN..];
-                found.push((at, Answer { code: header.code, kind, outcome: Outcome::Malformed, value }));
+                found.push((at, ReplyTlv { code: header.code, kind, outcome: TlvOutcome::Malformed, value }));
                 break;
             }
             TlvItem::Tlv(tlv) => {
                 // The walk's own judgement is about requests: Class of Service v2 has other octets in a reply.
                 let is_legal = LENGTH_RULES[usize::from(tlv.number & 31)].allows(tlv.length);
-                let is_ours = |sent: &Request| {
+                let is_ours = |sent: &RequestTlv| {
                     sent.kind == Some(Kind::ReflectedControl) && sent.value.len() == usize::from(tlv.length)
                 };
                 let is_legal = is_legal || tlv.number == Kind::ReflectedControl as u8 && sent.iter().any(is_ours);
-                let outcome = if is_legal { Outcome::Answered } else { Outcome::Malformed };
+                let outcome = if is_legal { TlvOutcome::Answered } else { TlvOutcome::Malformed };
                 let value = &payload[tlv.value()..tlv.end()];
-                found.push((at, Answer { code: tlv.code, kind: Kind::from_number(tlv.number), outcome, value }));
+                found.push((at, ReplyTlv { code: tlv.code, kind: Kind::from_number(tlv.number), outcome, value }));
                 at = tlv.end();
             }
         }
@@ -134,13 +134,13 @@ fn walk<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<(usize,
 }
 
 /// Returns true if the TLVs have exactly one HMAC TLV, right and in its place, or are one Extra Padding alone (RFC 8972 §4.8).
-fn is_authentic(payload: &[u8], base_len: usize, found: &[(usize, Answer<'_>)], key: &Key) -> bool {
+fn is_authentic(payload: &[u8], base_len: usize, found: &[(usize, ReplyTlv<'_>)], key: &HmacKey) -> bool {
     if let [(_, only)] = found
         && only.kind == Some(Kind::ExtraPadding)
     {
         return true;
     }
-    let is_hmac = |entry: &&(usize, Answer<'_>)| entry.1.kind == Some(Kind::Hmac);
+    let is_hmac = |entry: &&(usize, ReplyTlv<'_>)| entry.1.kind == Some(Kind::Hmac);
     let mut hmacs = found.iter().filter(is_hmac);
     let (Some((at, hmac)), None) = (hmacs.next(), hmacs.next()) else { return false };
     let only_padding_behind =

@@ -34,7 +34,7 @@ pub enum Fill {
 
 /// One TLV of a test packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct RequestTlv {
     /// Its kind; `None` for a type that no reflector should know.
     pub kind: Option<Kind>,
     /// The Value as far as it is the same in every packet.
@@ -45,14 +45,14 @@ pub struct Request {
 
 /// The content of an Access Report (RFC 8972 §4.6), and its persistence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct AccessReportContent {
     /// Access ID: 1 3GPP, 2 Non-3GPP.
     pub id: u8,
     /// Return Code: 1 network available, 2 unavailable.
     pub return_code: u8,
 }
 
-impl Request {
+impl RequestTlv {
     /// A TLV with this Value in every packet.
     pub fn fixed(kind: Kind, value: impl Into<Vec<u8>>) -> Self {
         Self { kind: Some(kind), value: value.into(), fill: Fill::Fixed }
@@ -122,7 +122,7 @@ impl Request {
     }
 
     /// Access Report (RFC 8972 §4.6).
-    pub fn access_report(access: Access) -> Self {
+    pub fn access_report(access: AccessReportContent) -> Self {
         let body = AccessReport { access_id: access.id << 4, return_code: access.return_code, reserved: U16::ZERO };
         Self::fixed(Kind::AccessReport, body.as_bytes())
     }
@@ -261,28 +261,28 @@ mod tests {
     #[test]
     fn bodies_are_those_of_the_fact_sheet() {
         // STAMP.md 3.4: DSCP1 in the upper six bits; EC1 in bits 16 and 17.
-        let cos = Request::class_of_service(Dscp::from_low6(46), Ecn::from_low2(2));
+        let cos = RequestTlv::class_of_service(Dscp::from_low6(46), Ecn::from_low2(2));
         assert_eq!(cos.value, [0xb8, 0, 0x80, 0]);
-        assert_eq!(Request::micro_session(0x0102, 0).value, [1, 2, 0, 0]);
-        assert_eq!(Request::destination_port(983).value, [0x03, 0xd7, 0, 0]);
-        assert_eq!(Request::access_report(Access { id: 1, return_code: 2 }).value, [0x10, 2, 0, 0]);
-        assert_eq!(Request::control_code(true).value, [0x80, 1, 0, 4, 0, 0, 0, 1]);
+        assert_eq!(RequestTlv::micro_session(0x0102, 0).value, [1, 2, 0, 0]);
+        assert_eq!(RequestTlv::destination_port(983).value, [0x03, 0xd7, 0, 0]);
+        assert_eq!(RequestTlv::access_report(AccessReportContent { id: 1, return_code: 2 }).value, [0x10, 2, 0, 0]);
+        assert_eq!(RequestTlv::control_code(true).value, [0x80, 1, 0, 4, 0, 0, 0, 1]);
         assert_eq!(
-            Request::reflected_control(128, 3, 1_000_000).value,
+            RequestTlv::reflected_control(128, 3, 1_000_000).value,
             [0, 128, 0, 3, 0, 0x0f, 0x42, 0x40, 0, 0, 0, 0]
         );
-        let short = Request::reflected_control_short(128, 3, 1_000_000);
+        let short = RequestTlv::reflected_control_short(128, 3, 1_000_000);
         assert_eq!(short.value, [0, 128, 0, 3, 0, 0x0f, 0x42, 0x40]);
-        assert_eq!(Request::history(3).value, [0; 96]);
-        let address = Request::return_path(Some("192.0.2.7".parse().unwrap()), &[], &[]);
+        assert_eq!(RequestTlv::history(3).value, [0; 96]);
+        let address = RequestTlv::return_path(Some("192.0.2.7".parse().unwrap()), &[], &[]);
         assert_eq!(address.value, [0x80, 2, 0, 4, 192, 0, 2, 7]);
-        let labels = Request::return_path(None, &[16, 17], &[]);
+        let labels = RequestTlv::return_path(None, &[16, 17], &[]);
         assert_eq!(labels.value, [0x80, 3, 0, 8, 0, 1, 0, 0xff, 0, 1, 0x11, 0xff]);
     }
 
     #[test]
     fn location_asks_with_zeros() {
-        let location = Request::location(true, false, true);
+        let location = RequestTlv::location(true, false, true);
         let mut expected = vec![0, 0, 0, 0, 0x80, 1, 0, 8];
         expected.extend([0; 8]);
         expected.extend([0x80, 7, 0, 16]);
@@ -294,27 +294,27 @@ mod tests {
     fn every_request_has_a_length_that_the_registry_allows() {
         let tc = TrafficClass(0);
         let all = [
-            Request::padding(0, true),
-            Request::location(false, false, false),
-            Request::timestamp_information(),
-            Request::class_of_service(Dscp::default(), Ecn::default()),
-            Request::class_of_service_v2(tc, tc),
-            Request::dscp_ecn(tc),
-            Request::direct_measurement(),
-            Request::access_report(Access { id: 1, return_code: 1 }),
-            Request::follow_up(),
-            Request::hmac(),
-            Request::destination_address("::1".parse().unwrap()),
-            Request::control_code(false),
-            Request::micro_session(1, 0),
-            Request::reflected_control(0, 1, 0),
-            Request::destination_port(983),
-            Request::history(3),
-            Request::extension_header(8),
-            Request::fixed_header(false),
-            Request::fixed_header(true),
+            RequestTlv::padding(0, true),
+            RequestTlv::location(false, false, false),
+            RequestTlv::timestamp_information(),
+            RequestTlv::class_of_service(Dscp::default(), Ecn::default()),
+            RequestTlv::class_of_service_v2(tc, tc),
+            RequestTlv::dscp_ecn(tc),
+            RequestTlv::direct_measurement(),
+            RequestTlv::access_report(AccessReportContent { id: 1, return_code: 1 }),
+            RequestTlv::follow_up(),
+            RequestTlv::hmac(),
+            RequestTlv::destination_address("::1".parse().unwrap()),
+            RequestTlv::control_code(false),
+            RequestTlv::micro_session(1, 0),
+            RequestTlv::reflected_control(0, 1, 0),
+            RequestTlv::destination_port(983),
+            RequestTlv::history(3),
+            RequestTlv::extension_header(8),
+            RequestTlv::fixed_header(false),
+            RequestTlv::fixed_header(true),
         ];
-        for request in all.into_iter().chain(Request::bit_errors(&[0xff, 0], 64)) {
+        for request in all.into_iter().chain(RequestTlv::bit_errors(&[0xff, 0], 64)) {
             let entry = request.kind.unwrap().entry();
             assert!(entry.length.allows(request.value.len() as u16), "{}", entry.name);
         }

@@ -10,9 +10,9 @@ use ratatui::widgets::{
     Bar, BarChart, BarGroup, Block, Cell, Paragraph, Row, Sparkline, SparklineBar, Table, TableState,
 };
 
-use super::super::event::Snapshot;
-use super::super::histogram::Figures;
-use super::{INTERVAL, Moment, View};
+use super::super::event::TargetSnapshot;
+use super::super::histogram::DistributionFigures;
+use super::{INTERVAL, IntervalSample, TuiView};
 use crate::layout::nanos;
 use crate::layout::{clip, count};
 use crate::sla::Grade;
@@ -23,32 +23,32 @@ const NAME: usize = 13;
 const DISTRIBUTION_ROWS: u16 = 6;
 
 /// A column of the table beside the name: its title and width, and what it says of a target.
-struct Column {
+struct TuiColumn {
     title: &'static str,
     width: usize,
     /// Place among the columns by importance, from 0.
     rank: u8,
-    cell: fn(&View<'_>, usize, &Snapshot) -> (String, Grade),
+    cell: fn(&TuiView<'_>, usize, &TargetSnapshot) -> (String, Grade),
 }
 
 /// The columns from left to right.
-const COLUMNS: [Column; 9] = [
-    Column { title: "sent", width: 7, rank: 2, cell: |_, _, s| plain(s.counts.sent.to_string()) },
-    Column { title: "loss", width: 9, rank: 0, cell: |view, _, s| loss(view, s) },
-    Column { title: "far end", width: 8, rank: 4, cell: |_, _, s| plain(known(s.split.far_end)) },
-    Column { title: "near end", width: 8, rank: 5, cell: |_, _, s| plain(known(s.split.near_end)) },
-    Column { title: "replies/s", width: 9, rank: 7, cell: |view, place, s| plain(rate(view, place, s)) },
-    Column { title: "p50", width: 9, rank: 3, cell: |_, _, s| plain(delay(s, |figures| figures.p50)) },
-    Column { title: "p90", width: 9, rank: 8, cell: |_, _, s| plain(delay(s, |figures| figures.p90)) },
-    Column { title: "p99", width: 9, rank: 1, cell: |view, _, s| round_trip(view, s) },
-    Column { title: "max", width: 9, rank: 6, cell: |_, _, s| plain(delay(s, |figures| figures.max)) },
+const COLUMNS: [TuiColumn; 9] = [
+    TuiColumn { title: "sent", width: 7, rank: 2, cell: |_, _, s| plain(s.counts.sent.to_string()) },
+    TuiColumn { title: "loss", width: 9, rank: 0, cell: |view, _, s| loss(view, s) },
+    TuiColumn { title: "far end", width: 8, rank: 4, cell: |_, _, s| plain(known(s.split.far_end)) },
+    TuiColumn { title: "near end", width: 8, rank: 5, cell: |_, _, s| plain(known(s.split.near_end)) },
+    TuiColumn { title: "replies/s", width: 9, rank: 7, cell: |view, place, s| plain(rate(view, place, s)) },
+    TuiColumn { title: "p50", width: 9, rank: 3, cell: |_, _, s| plain(delay(s, |figures| figures.p50)) },
+    TuiColumn { title: "p90", width: 9, rank: 8, cell: |_, _, s| plain(delay(s, |figures| figures.p90)) },
+    TuiColumn { title: "p99", width: 9, rank: 1, cell: |view, _, s| round_trip(view, s) },
+    TuiColumn { title: "max", width: 9, rank: 6, cell: |_, _, s| plain(delay(s, |figures| figures.max)) },
 ];
 
 fn plain(text: String) -> (String, Grade) {
     (text, Grade::Unknown)
 }
 
-fn loss(view: &View<'_>, snapshot: &Snapshot) -> (String, Grade) {
+fn loss(view: &TuiView<'_>, snapshot: &TargetSnapshot) -> (String, Grade) {
     let decided = snapshot.counts.received + snapshot.counts.lost;
     if decided == 0 {
         return plain("-".into());
@@ -57,7 +57,7 @@ fn loss(view: &View<'_>, snapshot: &Snapshot) -> (String, Grade) {
     (format!("{:.2} %", loss * 100.0), view.thresholds.grade_loss(loss))
 }
 
-fn round_trip(view: &View<'_>, snapshot: &Snapshot) -> (String, Grade) {
+fn round_trip(view: &TuiView<'_>, snapshot: &TargetSnapshot) -> (String, Grade) {
     let grade =
         snapshot.round_trip.as_ref().map_or(Grade::Unknown, |figures| view.thresholds.grade_round_trip(figures));
     (delay(snapshot, |figures| figures.p99), grade)
@@ -67,12 +67,12 @@ fn known(value: Option<u64>) -> String {
     value.map_or("?".into(), |value| value.to_string())
 }
 
-fn rate(view: &View<'_>, place: usize, snapshot: &Snapshot) -> String {
+fn rate(view: &TuiView<'_>, place: usize, snapshot: &TargetSnapshot) -> String {
     let replies = snapshot.counts.received.saturating_sub(view.received_before[place]);
     format!("{:.0}", replies as f64 / INTERVAL.as_secs_f64())
 }
 
-fn delay(snapshot: &Snapshot, figure: fn(&Figures) -> i64) -> String {
+fn delay(snapshot: &TargetSnapshot, figure: fn(&DistributionFigures) -> i64) -> String {
     snapshot.round_trip.as_ref().map_or("-".into(), |figures| nanos(figure(figures)))
 }
 
@@ -86,10 +86,10 @@ const fn color(grade: Grade) -> Option<Color> {
 }
 
 /// The columns that a table of this width has room for, and the width of the name.
-fn fitting(width: usize) -> (Vec<&'static Column>, usize) {
+fn fitting(width: usize) -> (Vec<&'static TuiColumn>, usize) {
     let mut room = width.saturating_sub(NAME);
     let mut ranks = 0;
-    let mut by_rank: Vec<&Column> = COLUMNS.iter().collect();
+    let mut by_rank: Vec<&TuiColumn> = COLUMNS.iter().collect();
     by_rank.sort_by_key(|column| column.rank);
     for column in by_rank {
         let Some(rest) = room.checked_sub(column.width + 1) else { break };
@@ -111,7 +111,7 @@ fn rows(height: u16, targets: u16, notices: u16) -> [u16; 4] {
     [rest - distribution, history, distribution, foot]
 }
 
-impl View<'_> {
+impl TuiView<'_> {
     /// Draws all of it; `elapsed` is since the start.
     pub(super) fn draw(&self, frame: &mut Frame<'_>, elapsed: Duration) {
         let area = frame.area();
@@ -167,7 +167,7 @@ impl View<'_> {
     fn draw_history(&self, frame: &mut Frame<'_>, area: Rect) {
         let moments = &self.history[self.selected];
         let shown = moments.len().min(area.width.saturating_sub(2).into());
-        let shown: Vec<Moment> = moments.iter().skip(moments.len() - shown).copied().collect();
+        let shown: Vec<IntervalSample> = moments.iter().skip(moments.len() - shown).copied().collect();
         let top = shown.iter().filter_map(|moment| moment.round_trip_ns).max();
         let name = &self.config.targets[self.selected].name;
         let title = format!("round trip of {name}, top {}", top.map_or("-".into(), |top| nanos(top as i64)));
@@ -196,7 +196,7 @@ fn frame_of(title: &str, note: &str, width: u16) -> Block<'static> {
 }
 
 /// The distribution of round trips so far in bars, with its range below them.
-fn draw_distribution(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
+fn draw_distribution(frame: &mut Frame<'_>, area: Rect, snapshot: &TargetSnapshot) {
     let replies: u64 = snapshot.histogram.iter().map(|(_, count)| count).sum();
     let block = frame_of(&format!("distribution of {}", count(replies, "round trip")), "", area.width);
     let [chart, axis] = Layout::vertical([Constraint::Min(1), Constraint::Length(1)]).areas(block.inner(area));

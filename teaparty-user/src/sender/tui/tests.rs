@@ -9,10 +9,10 @@ use super::super::matcher::{Counts, Split};
 use super::super::target::Target;
 use super::*;
 
-fn snapshot(received: u64, lost: u64) -> Snapshot {
+fn snapshot(received: u64, lost: u64) -> TargetSnapshot {
     let mut round_trip = Distribution::default();
     (0..received).for_each(|n| round_trip.record(14_380_000 + n as i64 * 10_000));
-    Snapshot {
+    TargetSnapshot {
         counts: Counts { sent: received + lost, received, lost, ..Counts::default() },
         split: Split { is_stateful: true, far_end: Some(2), near_end: None, unattributed: 1 },
         round_trip: round_trip.figures(),
@@ -21,29 +21,29 @@ fn snapshot(received: u64, lost: u64) -> Snapshot {
     }
 }
 
-fn buffer(view: &View<'_>, width: u16, height: u16) -> ratatui::buffer::Buffer {
+fn buffer(view: &TuiView<'_>, width: u16, height: u16) -> ratatui::buffer::Buffer {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| view.draw(frame, Duration::from_secs(83))).unwrap();
     terminal.backend().buffer().clone()
 }
 
-fn screen(view: &View<'_>, width: u16, height: u16) -> String {
+fn screen(view: &TuiView<'_>, width: u16, height: u16) -> String {
     let buffer = buffer(view, width, height);
     let lines = buffer.content().chunks(width.into());
     let text = lines.map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>().trim_end().to_owned());
     text.collect::<Vec<_>>().join("\n")
 }
 
-fn config(names: &[&str]) -> Config {
+fn config(names: &[&str]) -> SenderConfig {
     let target = |name: &&str| Target { name: (*name).into(), address: "127.0.0.1:862".parse().unwrap() };
-    Config::new(names.iter().map(target).collect())
+    SenderConfig::new(names.iter().map(target).collect())
 }
 
 /// A view of two targets that has seen some intervals; one packet in the second of them was lost.
-fn view<'a>(config: &'a Config, thresholds: &'a Thresholds) -> View<'a> {
-    let mut view = View::new(config, thresholds);
+fn view<'a>(config: &'a SenderConfig, thresholds: &'a Thresholds) -> TuiView<'a> {
+    let mut view = TuiView::new(config, thresholds);
     for (received, lost) in [(10, 0), (20, 1), (30, 1)] {
-        view.take(Event::Snapshot(vec![snapshot(received, lost), snapshot(received + 1, 0)].into()));
+        view.take(SenderEvent::Snapshot(vec![snapshot(received, lost), snapshot(received + 1, 0)].into()));
     }
     view
 }
@@ -118,8 +118,8 @@ fn every_number_of_the_table_ends_with_its_unit_below_its_title_at_every_width()
 fn colours_tell_good_from_acceptable_and_bad() {
     let config = config(&["a"]);
     let shown = |limits: Thresholds| {
-        let mut view = View::new(&config, &limits);
-        view.take(Event::Snapshot(vec![snapshot(97, 3)].into()));
+        let mut view = TuiView::new(&config, &limits);
+        view.take(SenderEvent::Snapshot(vec![snapshot(97, 3)].into()));
         let buffer = buffer(&view, 80, 24);
         let colors: Vec<Color> = buffer.content()[160..240].iter().map(|cell| cell.fg).collect();
         [Color::Red, Color::Yellow, Color::Green].map(|color| colors.contains(&color))
@@ -139,7 +139,7 @@ fn colours_tell_good_from_acceptable_and_bad() {
 fn notices_stay_in_sight_and_the_selected_target_has_the_curve() {
     let (config, thresholds) = (config(&["alpha", "beta"]), Thresholds::default());
     let mut view = view(&config, &thresholds);
-    view.take(Event::Notice { target: Some(1), text: "has started anew".into() });
+    view.take(SenderEvent::Notice { target: Some(1), text: "has started anew".into() });
     view.select(1);
     let screen = screen(&view, 80, 24);
     for part in ["round trip of beta", "beta has started anew", "q stops"] {
@@ -150,7 +150,7 @@ fn notices_stay_in_sight_and_the_selected_target_has_the_curve() {
 #[test]
 fn selection_stays_within_the_targets_and_an_empty_view_draws_at_any_size() {
     let (config, thresholds) = (config(&["alpha", "beta"]), Thresholds::default());
-    let mut view = View::new(&config, &thresholds);
+    let mut view = TuiView::new(&config, &thresholds);
     (0..5).for_each(|_| view.select(1));
     assert_eq!(view.selected, 1);
     (0..5).for_each(|_| view.select(-1));
@@ -158,7 +158,7 @@ fn selection_stays_within_the_targets_and_an_empty_view_draws_at_any_size() {
     for (width, height) in [(1, 1), (3, 2), (10, 5), (20, 8), (80, 24)] {
         screen(&view, width, height);
     }
-    view.take(Event::Snapshot(vec![snapshot(10, 3), snapshot(0, 0)].into()));
+    view.take(SenderEvent::Snapshot(vec![snapshot(10, 3), snapshot(0, 0)].into()));
     for (width, height) in [(1, 1), (3, 2), (10, 5), (20, 8), (80, 24)] {
         screen(&view, width, height);
     }
@@ -168,8 +168,8 @@ fn selection_stays_within_the_targets_and_an_empty_view_draws_at_any_size() {
 fn the_selected_one_of_many_targets_is_in_sight() {
     let names: Vec<String> = (0..200).map(|n| format!("host-{n:03}")).collect();
     let (config, thresholds) = (config(&names.iter().map(|name| &**name).collect::<Vec<_>>()), Thresholds::default());
-    let mut view = View::new(&config, &thresholds);
-    view.take(Event::Snapshot(vec![snapshot(10, 0); 200].into()));
+    let mut view = TuiView::new(&config, &thresholds);
+    view.take(SenderEvent::Snapshot(vec![snapshot(10, 0); 200].into()));
     let first = screen(&view, 80, 24);
     assert!(first.contains("host-000 ") && !first.contains("host-150 "), "{first}");
     view.select(150);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const THREE: Settings = Settings { replies_per_packet: 3, ..SETTINGS };
+const THREE: MatcherSettings = MatcherSettings { replies_per_packet: 3, ..SETTINGS };
 
 /// A reply of a stateless reflector: our number, and a T3 of its own.
 fn stateless(exchange: &mut ReplyMatcher, index: u64, t3_ns: u64) -> ReplyKind {
@@ -96,7 +96,7 @@ fn a_new_timeout_holds_for_packets_sent_from_then_on() {
 
 #[test]
 fn where_no_reply_is_asked_for_none_is_lost_or_awaited() {
-    let mut exchange = ReplyMatcher::new(Settings { replies_per_packet: 0, ..SETTINGS });
+    let mut exchange = ReplyMatcher::new(MatcherSettings { replies_per_packet: 0, ..SETTINGS });
     send(&mut exchange, 3);
     assert_eq!(exchange.awaited(), 3);
     time_out(&mut exchange);

@@ -178,7 +178,7 @@ fn without_evidence_of_state_loss_is_not_split() {
     assert_eq!(script(SETTINGS), unknown);
     // Who knows that the reflector is stateful also knows that the second packet got there.
     let known = Split { is_stateful: true, far_end: Some(0), near_end: Some(1), unattributed: 0 };
-    assert_eq!(script(Settings { is_stateful_reflector: true, ..SETTINGS }), known);
+    assert_eq!(script(MatcherSettings { is_stateful_reflector: true, ..SETTINGS }), known);
 }
 
 #[test]

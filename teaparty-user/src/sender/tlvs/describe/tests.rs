@@ -3,7 +3,7 @@
 use super::*;
 
 fn say(kind: Kind, value: &[u8], sent: u8, reply: u8) -> String {
-    let answer = Answer { code: 0, kind: Some(kind), outcome: Outcome::Answered, value };
+    let answer = ReplyTlv { code: 0, kind: Some(kind), outcome: TlvOutcome::Answered, value };
     finding(&answer, Marks { sent: TrafficClass(sent), reply: Some(TrafficClass(reply)), has_key: false }).words
 }
 
@@ -34,19 +34,19 @@ fn not_ect_goes_without_saying_and_what_a_reflector_does_not_promise_is_not_clai
 
 #[test]
 fn nothing_is_told_of_a_value_that_may_not_be_used() {
-    for outcome in [Outcome::Unrecognized, Outcome::NotAuthentic, Outcome::Malformed, Outcome::Skipped] {
-        let answer = Answer { code: 4, kind: Some(Kind::ClassOfService), outcome, value: &[1, 2, 3, 4] };
+    for outcome in [TlvOutcome::Unrecognized, TlvOutcome::NotAuthentic, TlvOutcome::Malformed, TlvOutcome::Skipped] {
+        let answer = ReplyTlv { code: 4, kind: Some(Kind::ClassOfService), outcome, value: &[1, 2, 3, 4] };
         let finding = finding(&answer, Marks { sent: TrafficClass(0), reply: None, has_key: false });
         assert!(finding.value == Value::Null && finding.words.starts_with(outcome.label()), "{}", finding.words);
     }
     let words = |kind: Kind, outcome| {
-        let answer = Answer { code: 4, kind: Some(kind), outcome, value: &[1, 2, 3, 4] };
+        let answer = ReplyTlv { code: 4, kind: Some(kind), outcome, value: &[1, 2, 3, 4] };
         finding(&answer, Marks { sent: TrafficClass(0), reply: None, has_key: false }).words
     };
     let allowed = "not recognised or not allowed (`--allow-reflected-control` there)";
-    assert_eq!(words(Kind::ReflectedControl, Outcome::Unrecognized), allowed);
-    assert!(words(Kind::Hmac, Outcome::Unrecognized).contains("the reflector has no key for it"));
-    assert!(words(Kind::Hmac, Outcome::NotAuthentic).contains("the keys differ, or the reflector has none"));
+    assert_eq!(words(Kind::ReflectedControl, TlvOutcome::Unrecognized), allowed);
+    assert!(words(Kind::Hmac, TlvOutcome::Unrecognized).contains("the reflector has no key for it"));
+    assert!(words(Kind::Hmac, TlvOutcome::NotAuthentic).contains("the keys differ, or the reflector has none"));
 }
 
 #[test]

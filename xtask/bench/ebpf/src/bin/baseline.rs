@@ -194,8 +194,8 @@ fn floor_reply(ctx: XdpContext) -> u32 {
             error_estimate: ErrorEstimate::from_bits(1),
             sender_ttl: 64,
         };
-        (payload as *mut reflector::UnauthenticatedPacket)
-            .write(reflector::UnauthenticatedPacket::new(stamp, ReflectedFields::from(request)));
+        (payload as *mut reflector::UnauthenticatedReply)
+            .write(reflector::UnauthenticatedReply::new(stamp, ReflectedFields::from(request)));
     }
     XDP_TX
 }

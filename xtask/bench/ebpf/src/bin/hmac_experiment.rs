@@ -82,8 +82,8 @@ fn hmac_reply(ctx: XdpContext) -> u32 {
             error_estimate: ErrorEstimate::from_bits(1),
             sender_ttl: 64,
         };
-        let reply = reflector::AuthenticatedPacket::new(stamp, ReflectedFields::from(request));
-        (payload as *mut reflector::AuthenticatedPacket).write(reply);
+        let reply = reflector::AuthenticatedReply::new(stamp, ReflectedFields::from(request));
+        (payload as *mut reflector::AuthenticatedReply).write(reply);
     }
     let Some(seal) = digest(&ctx) else { return XDP_ABORTED };
     // SAFETY: sixteen octets, which the helper reads.
