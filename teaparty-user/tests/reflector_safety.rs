@@ -10,7 +10,7 @@ use aya::maps::{HashMap, Map, MapData};
 use reflector_support::probe::or_skip;
 use reflector_support::{Net, V4, sequence};
 use teaparty_common::maps::{Session, SessionKey, name};
-use teaparty_user::reflector::maps::Maps;
+use teaparty_user::reflector::kernel::maps::Maps;
 
 /// Sessions made by packets.
 fn seen(pins: &Path) -> usize {

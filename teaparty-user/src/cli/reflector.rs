@@ -12,8 +12,8 @@ use crate::daemon::{self, Prepared};
 use crate::exit_code::{Exit, UsageError};
 use crate::hardening;
 use crate::reflector::config::ReflectorSettings;
+use crate::reflector::kernel::pins::{self, Detached};
 use crate::reflector::keys::KeyLoader;
-use crate::reflector::pins::{self, Detached};
 use crate::stdio;
 
 /// Answers STAMP test packets (Session-Reflector).

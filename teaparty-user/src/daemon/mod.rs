@@ -23,7 +23,7 @@ use crate::layout::{columns, fold};
 use crate::reflector::handle::ReflectorHandle;
 use crate::reflector::keys::KeyLoader;
 use crate::reflector::summary::{Ready, Summary};
-use crate::reflector::{Reflector, ReflectorError, loader};
+use crate::reflector::{Reflector, ReflectorError, kernel::loader};
 use crate::stdio::{self, StdoutReader};
 use crate::{capabilities, hardening, systemd};
 

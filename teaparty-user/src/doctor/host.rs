@@ -8,8 +8,8 @@ use rustix::thread::CapabilitySet;
 use super::{DoctorFinding, DoctorVerdict};
 use crate::capabilities;
 use crate::clock::{ClockState, claimed_bound_ns};
-use crate::reflector::loader::{self, LoadError, OLDEST_KERNEL};
-use crate::reflector::pins;
+use crate::reflector::kernel::loader::{self, LoadError, OLDEST_KERNEL};
+use crate::reflector::kernel::pins;
 
 /// Clock sources that are read without a system call.
 const FAST_CLOCKS: [&str; 5] =

@@ -8,7 +8,7 @@ use crate::net::host::Host;
 use crate::net::interface::{Interface, XdpState, xdp_state};
 use crate::net::transmit_errors::TransmitErrors;
 use crate::net::xdp_features::{self, XdpFeatures};
-use crate::reflector::pins;
+use crate::reflector::kernel::pins;
 
 /// Longest frame that the XDP program sees in one piece everywhere: a page less what the kernel keeps of it.
 const ONE_BUFFER: u32 = 3498;

@@ -14,37 +14,37 @@ use tokio::sync::mpsc::UnboundedSender;
 
 pub use self::list::SessionStatus;
 pub use self::reconfigure::ReconfigureError;
-pub(super) use self::reconfigure::changes;
-pub(super) use self::status::Away;
+pub(in crate::reflector) use self::reconfigure::changes;
+pub(in crate::reflector) use self::status::Away;
 pub use self::status::{Count, CounterPath, InterfaceStatus};
-use super::ReflectorCommand;
-use super::config::ReflectorConfig;
-pub use super::config::session_spec::{SessionError, SessionId, SessionSpec};
-use super::interface_reflector::InterfaceReflector;
-use super::provisioned::ProvisionedSet;
 use crate::net::address::{address, ip};
 use crate::net::socket::Socket;
+use crate::reflector::ReflectorCommand;
+use crate::reflector::config::ReflectorConfig;
+pub use crate::reflector::config::session_spec::{SessionError, SessionId, SessionSpec};
+use crate::reflector::interface_reflector::InterfaceReflector;
+use crate::reflector::provisioned::ProvisionedSet;
 use crate::sync::locked;
 
 /// A running reflector, from outside. Cheap to clone.
 #[derive(Clone)]
 pub struct ReflectorHandle {
-    pub(super) state: Arc<Mutex<ReflectorState>>,
-    pub(super) commands: UnboundedSender<ReflectorCommand>,
+    pub(in crate::reflector) state: Arc<Mutex<ReflectorState>>,
+    pub(in crate::reflector) commands: UnboundedSender<ReflectorCommand>,
 }
 
 /// The state that the reflector's task and its handles share.
-pub(super) struct ReflectorState {
-    pub(super) config: Arc<ReflectorConfig>,
+pub(in crate::reflector) struct ReflectorState {
+    pub(in crate::reflector) config: Arc<ReflectorConfig>,
     /// By the order of the configuration; `None` while an interface is away.
-    pub(super) slots: Vec<(String, Option<InterfaceReflector>)>,
+    pub(in crate::reflector) slots: Vec<(String, Option<InterfaceReflector>)>,
     /// The counts of interfaces that are away.
-    pub(super) away: HashMap<String, Away>,
-    pub(super) provisioned: ProvisionedSet,
+    pub(in crate::reflector) away: HashMap<String, Away>,
+    pub(in crate::reflector) provisioned: ProvisionedSet,
     /// Counts the changes of provisioned sessions.
-    pub(super) revision: u64,
+    pub(in crate::reflector) revision: u64,
     /// The subscribers to changes.
-    pub(super) events: Sender<ChangeEvent>,
+    pub(in crate::reflector) events: Sender<ChangeEvent>,
 }
 
 /// Something that was changed by way of a handle.

@@ -10,26 +10,28 @@ use teaparty_common::maps::{Clock, SessionKey};
 use teaparty_common::reflect::Reason;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::burst_queue::BurstQueue;
-use super::config::{ReflectorConfig, XdpMode};
-use super::context::{InterfaceContext, InterfaceCounters, Notice};
-use super::frame_replies::ReplyPorts;
-use super::kernel_log::{Follower, KernelLog};
-use super::loader::{self, Attachment, LoadError, Loading};
-use super::map_reader::MapReader;
-use super::maps::Maps;
-use super::pinned_map::MapsError;
-use super::pins::folder::Folder;
-use super::provisioned::ProvisionedSet;
-use super::snapshot::ConfigSnapshot;
-use super::transmit::TransmitWatch;
-use super::{ReflectorError, af_packet, burst_scheduler, pins, ring, udp};
 use crate::hardening::explain_descriptor_limit;
 use crate::net::host::Host;
 use crate::net::interface::Interface;
 use crate::net::packet::{FrameSocket, PacketSocket};
 use crate::net::poll::set_short_time_slice;
 use crate::net::socket::Socket;
+use crate::reflector::config::{ReflectorConfig, XdpMode};
+use crate::reflector::engine::burst_queue::BurstQueue;
+use crate::reflector::engine::context::{InterfaceContext, InterfaceCounters, Notice};
+use crate::reflector::engine::frame_replies::ReplyPorts;
+use crate::reflector::engine::transmit::TransmitWatch;
+use crate::reflector::kernel::kernel_log::{Follower, KernelLog};
+use crate::reflector::kernel::loader::{self, Attachment, LoadError, Loading};
+use crate::reflector::kernel::map_reader::MapReader;
+use crate::reflector::kernel::maps::Maps;
+use crate::reflector::kernel::pinned_map::MapsError;
+use crate::reflector::kernel::pins::folder::Folder;
+use crate::reflector::provisioned::ProvisionedSet;
+use crate::reflector::snapshot::ConfigSnapshot;
+use crate::reflector::{
+    ReflectorError, engine::af_packet, engine::burst_scheduler, engine::ring, engine::udp, kernel::pins,
+};
 use crate::sync::locked;
 
 /// A running reflector on one interface.

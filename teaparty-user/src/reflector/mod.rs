@@ -1,56 +1,24 @@
 //! The Session-Reflector: XDP program, engines, and the task that keeps them up to date.
 //!
-//! Reading order: [`config`] and [`snapshot`] (what holds), [`slow_path`] (one packet's way), [`tlv_env`] (TLVs that take more
-//! than the packet), [`test_packet_control`], [`burst_limits`] and [`burst_scheduler`] (several replies to one request), [`sessions`] and [`keys`] (state
-//! that is ours), [`udp`], [`ring`], [`af_packet`] and [`frame_replies`] (the engines), [`loader`] and [`maps`] (the kernel's side), [`interface_reflector`] (all of it on one interface), [`handle`],
-//! [`config::session_id`] and [`reload`] (how others look at it and change it).
+//! Reading order: [`config`], [`provisioned`] and [`snapshot`] are the configuration, from its text to one version in
+//! force. [`session`] holds the controller's sessions, and [`kernel`] the program's side: loading, pins, maps.
+//! [`pipeline`] is one packet's way through the controller, and [`engine`] where packets arrive and replies leave.
+//! [`interface_reflector`] is all of it on one interface; [`handle`] and [`reload`] look at it and change it.
 //!
 //! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `ReflectorEvent`.
 
-pub mod address_maps;
-pub mod addresses;
-pub mod af_packet;
-pub mod burst_limits;
-pub mod burst_queue;
-pub mod burst_scheduler;
-pub mod clock_step;
 pub mod config;
-pub mod context;
-pub mod fair_queue;
-pub mod frame_replies;
+pub mod engine;
 pub mod handle;
 pub mod interface_reflector;
-pub mod kernel_log;
-pub mod kernel_session_store;
-pub mod kernel_sessions;
+pub mod kernel;
 pub mod keys;
-pub mod loader;
-pub mod loop_log;
-pub mod lru;
-pub mod map_reader;
-pub mod maps;
-pub mod pinned_map;
-pub mod pins;
-pub mod prefixes;
+pub mod pipeline;
 pub mod provisioned;
-pub mod punted_frame;
-pub mod reassembly;
 pub mod reload;
-pub mod reply_record;
-pub mod residence_histogram;
-pub mod ring;
-pub mod segment_routing;
-pub mod session_store;
-pub mod sessions;
-pub mod slow_path;
+pub mod session;
 pub mod snapshot;
-pub mod srv6;
 pub mod summary;
-pub mod table_layout;
-pub mod test_packet_control;
-pub mod tlv_env;
-pub mod transmit;
-pub mod udp;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -69,14 +37,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use self::clock_step::ClockStep;
 use self::config::ReflectorConfig;
-use self::context::Notice;
+use self::engine::context::Notice;
 use self::handle::{Away, ReflectorHandle, ReflectorState, SessionSpec};
 use self::interface_reflector::InterfaceReflector;
-use self::loader::LoadError;
-use self::maps::Maps;
-use self::pins::folder::Folder;
+use self::kernel::clock_step::ClockStep;
+use self::kernel::loader::LoadError;
+use self::kernel::maps::Maps;
+use self::kernel::pins::folder::Folder;
 use self::summary::Summary;
 use crate::clock::{ClockSource as _, SystemClock, TaiOffset};
 use crate::net::clock_watch::ClockWatch;
@@ -202,7 +170,7 @@ impl Reflector {
         let tai_offset = TaiOffset::new(&SystemClock);
         // Before anything is attached: whoever ends us from now on has it taken away again.
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        pins::claim::sweep();
+        kernel::pins::claim::sweep();
         let mut slots: Vec<(String, Option<InterfaceReflector>)> = Vec::new();
         let host = Arc::new(Host::read().map_err(ReflectorError::System)?);
         tell_missing(&config, &host);
@@ -290,7 +258,7 @@ impl Reflector {
                 summary.is_left = true;
             }
         }
-        pins::claim::sweep();
+        kernel::pins::claim::sweep();
         summary
     }
 
@@ -401,7 +369,7 @@ impl Reflector {
             let attachment = instance.as_ref()?.attachment()?;
             Some((attachment.folder(), &**name))
         });
-        pins::claim::follow(attached);
+        kernel::pins::claim::follow(attached);
     }
 
     fn expire(&self) {

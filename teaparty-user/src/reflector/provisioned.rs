@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use teaparty_common::maps::{Session, SessionKey};
 use teaparty_common::reflect::Address;
 
-use super::keys::SessionKeys;
+use crate::reflector::keys::SessionKeys;
 
 /// A session that was configured.
 #[derive(Clone, Debug, Default)]

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::config::ReflectorConfig;
-use super::config::session_spec::provisioned;
-use super::handle::{
+use crate::crypto::HmacKey;
+use crate::reflector::config::ReflectorConfig;
+use crate::reflector::config::session_spec::provisioned;
+use crate::reflector::handle::{
     ChangeEvent, ReconfigureError, ReflectorHandle, ReflectorState, SessionChange, SessionId, SessionSpec, changes,
 };
-use super::keys::SessionKeys;
-use super::provisioned::{Provisioned, ProvisionedSet};
-use crate::crypto::HmacKey;
+use crate::reflector::keys::SessionKeys;
+use crate::reflector::provisioned::{Provisioned, ProvisionedSet};
 use crate::sync::locked;
 
 /// The changes of a new configuration.

@@ -4,9 +4,9 @@ use std::fmt;
 
 use teaparty_common::reflect::Reason;
 
-use super::config::{ReflectorConfig, TimestampFormatSetting};
-use super::handle::{Count, InterfaceStatus, ReflectorHandle};
 use crate::layout::count as plural;
+use crate::reflector::config::{ReflectorConfig, TimestampFormatSetting};
+use crate::reflector::handle::{Count, InterfaceStatus, ReflectorHandle};
 
 /// The block printed once the reflector answers.
 pub struct Ready<'a> {

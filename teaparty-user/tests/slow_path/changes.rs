@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use teaparty_user::reflector::config::{ReflectorSettings, XdpMode};
 use teaparty_user::reflector::handle::{SessionError, SessionId, SessionSpec};
-use teaparty_user::reflector::maps::Maps;
+use teaparty_user::reflector::kernel::maps::Maps;
 
 use crate::inside::Inside;
 use crate::reflector_support::probe::or_skip;

@@ -15,7 +15,7 @@ use teaparty_common::reflect::Address;
 use teaparty_user::api::{AppState, router};
 use teaparty_user::heartbeat::Heartbeats;
 use teaparty_user::reflector::config::{RateLimit, ReflectorSettings, XdpMode};
-use teaparty_user::reflector::maps::Maps;
+use teaparty_user::reflector::kernel::maps::Maps;
 use tower::ServiceExt;
 
 use crate::inside::Inside;

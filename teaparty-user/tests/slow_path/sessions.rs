@@ -10,8 +10,8 @@ use teaparty_common::maps::Session;
 use teaparty_user::crypto::HmacKey;
 use teaparty_user::reflector::config::{RateLimit, ReflectorSettings, XdpMode};
 use teaparty_user::reflector::handle::{ReflectorHandle, SessionId, SessionSpec, SessionStatus};
+use teaparty_user::reflector::kernel::maps::Maps;
 use teaparty_user::reflector::keys::{KeyChange, SessionKeys};
-use teaparty_user::reflector::maps::Maps;
 
 use crate::inside::Inside;
 use crate::reflector_support::probe::or_skip;

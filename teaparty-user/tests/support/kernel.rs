@@ -15,9 +15,9 @@ use teaparty_common::maps::{
     program,
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
-use teaparty_user::reflector::kernel_sessions::KernelSessions;
-use teaparty_user::reflector::maps::connect;
-use teaparty_user::reflector::table_layout::new_layout;
+use teaparty_user::reflector::kernel::kernel_sessions::KernelSessions;
+use teaparty_user::reflector::kernel::maps::connect;
+use teaparty_user::reflector::session::table_layout::new_layout;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::frame::OUR_MAC;

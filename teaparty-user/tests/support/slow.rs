@@ -8,13 +8,13 @@ use teaparty_common::wire::sender::ReflectedFields;
 use teaparty_common::wire::{Timestamp, TimestampFormat};
 use teaparty_user::net::host::{Host, HostAddress};
 use teaparty_user::net::interface::Interface;
-use teaparty_user::reflector::burst_limits::BurstLimiter;
 use teaparty_user::reflector::config::{DestinationNode, ReflectorConfig, ReflectorSettings};
-use teaparty_user::reflector::session_store::SessionStore;
-use teaparty_user::reflector::slow_path::{TestPacket, process};
+use teaparty_user::reflector::pipeline::burst_limits::BurstLimiter;
+use teaparty_user::reflector::pipeline::slow_path::{TestPacket, process};
+use teaparty_user::reflector::pipeline::test_packet_control::BurstStage;
+use teaparty_user::reflector::pipeline::tlv_env::Headers;
+use teaparty_user::reflector::session::session_store::SessionStore;
 use teaparty_user::reflector::snapshot::ConfigSnapshot;
-use teaparty_user::reflector::test_packet_control::BurstStage;
-use teaparty_user::reflector::tlv_env::Headers;
 
 /// The slow path under one configuration.
 pub(crate) struct Slow {

@@ -9,8 +9,8 @@ use teaparty_common::maps::{Clock, Session, SessionKey};
 
 use super::{ReflectorHandle, SessionError, SessionId};
 use crate::clock::{ClockSource as _, SystemClock};
-use crate::reflector::context::InterfaceContext;
-use crate::reflector::map_reader::MapReader;
+use crate::reflector::engine::context::InterfaceContext;
+use crate::reflector::kernel::map_reader::MapReader;
 use crate::reflector::provisioned::Provisioned;
 use crate::reflector::provisioned::ProvisionedSet;
 use crate::sync::locked;

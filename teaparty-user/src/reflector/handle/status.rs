@@ -10,9 +10,9 @@ use teaparty_common::reflect::{REASON_SLOTS, REASONS, Reason};
 use super::ReflectorHandle;
 use crate::net::address::ip;
 use crate::reflector::config::ReflectorConfig;
-use crate::reflector::context::{EngineCounters, InterfaceCounters, KernelCounts};
+use crate::reflector::engine::context::{EngineCounters, InterfaceCounters, KernelCounts};
+use crate::reflector::engine::residence_histogram::ResidenceSnapshot;
 use crate::reflector::interface_reflector::InterfaceReflector;
-use crate::reflector::residence_histogram::ResidenceSnapshot;
 use crate::sync::locked;
 
 /// An interface that is, or will be, answered on.

@@ -13,10 +13,10 @@ use teaparty_common::reflect::{PacketMeta, Reason};
 use teaparty_common::wire::sender::ReflectedFields;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::config::HISTORY_RINGS;
-use super::pinned_map::{MapsError, open};
-use super::session_store::SessionStore;
-use super::snapshot::ConfigSnapshot;
+use crate::reflector::config::HISTORY_RINGS;
+use crate::reflector::kernel::pinned_map::{MapsError, open};
+use crate::reflector::session::session_store::SessionStore;
+use crate::reflector::snapshot::ConfigSnapshot;
 
 /// Why the kernel's sessions cannot be written to.
 #[derive(Debug, thiserror::Error)]

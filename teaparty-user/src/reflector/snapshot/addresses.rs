@@ -6,10 +6,10 @@ use teaparty_common::frame::Tags;
 use teaparty_common::maps::{Config as MapConfig, LocalAddress};
 use teaparty_common::reflect::{Address, Reason, is_invalid_source};
 
-use super::config::{DestinationNode, ReflectorConfig};
 use crate::net::address::address;
 use crate::net::host::Host;
 use crate::net::interface::Interface;
+use crate::reflector::config::{DestinationNode, ReflectorConfig};
 
 /// The addresses that matter on one interface, its VLANs included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

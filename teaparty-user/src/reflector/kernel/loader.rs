@@ -17,21 +17,21 @@ use rustix::thread::CapabilitySet;
 use teaparty_common::maps::session_table::TableLayout;
 use teaparty_common::maps::{ABI_VERSION, Clock, Session, SessionKey, TailCall, name, program};
 
-use super::address_maps::{AddressMaps, Room};
-use super::addresses::AddressBook;
-use super::config::{HISTORY_RINGS, ReflectorConfig, ReflectorSettings, XdpMode};
-use super::kernel_log::{self, KernelLog};
-use super::kernel_session_store::{KernelSessionStore, SessionStoreError};
-use super::maps::{self, ALL, FRESH, Maps};
-use super::pinned_map::MapsError;
-use super::pins::claim::claim;
-use super::pins::folder::Folder;
-use super::pins::{self, PinError};
-use super::snapshot::ConfigSnapshot;
-use super::table_layout::new_layout;
 use crate::capabilities;
 use crate::net::interface::{Interface, xdp_state};
 use crate::net::xdp_link::BpfLink;
+use crate::reflector::config::{HISTORY_RINGS, ReflectorConfig, ReflectorSettings, XdpMode};
+use crate::reflector::kernel::address_maps::{AddressMaps, Room};
+use crate::reflector::kernel::kernel_log::{self, KernelLog};
+use crate::reflector::kernel::kernel_session_store::{KernelSessionStore, SessionStoreError};
+use crate::reflector::kernel::maps::{self, ALL, FRESH, Maps};
+use crate::reflector::kernel::pinned_map::MapsError;
+use crate::reflector::kernel::pins::claim::claim;
+use crate::reflector::kernel::pins::folder::Folder;
+use crate::reflector::kernel::pins::{self, PinError};
+use crate::reflector::session::table_layout::new_layout;
+use crate::reflector::snapshot::ConfigSnapshot;
+use crate::reflector::snapshot::addresses::AddressBook;
 
 /// Octets of the ring for punted frames, a power of two.
 const PUNT_RING: u32 = 8 << 20;

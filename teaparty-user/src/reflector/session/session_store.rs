@@ -4,7 +4,7 @@ use teaparty_common::maps::{HistoryRing, HistorySlot, SessionKey};
 use teaparty_common::reflect::{PacketMeta, Reason};
 use teaparty_common::wire::sender::ReflectedFields;
 
-use super::snapshot::ConfigSnapshot;
+use crate::reflector::snapshot::ConfigSnapshot;
 
 /// The source of a session's numbers: the kernel's maps for the sessions that the kernel owns, else our own table.
 /// Each session has one owner.

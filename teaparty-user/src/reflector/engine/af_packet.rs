@@ -13,18 +13,18 @@ use teaparty_common::maps::{Clock, MacCheck, PuntHeader, RecordKind, SessionKey,
 use teaparty_common::packet_buf::{PacketBuf, ReadOnlyBuf, SliceBuf};
 use teaparty_common::reflect::{PacketMeta, Reason};
 
-use super::burst_scheduler;
-use super::context::{EngineCounters, InterfaceContext, Notice};
-use super::frame_replies::{FrameReplyBatch, ReplyPorts};
-use super::reassembly::{Fragment, REASSEMBLY_TIMEOUT_NS, Reassembly, ReassemblyLimits};
-use super::slow_path;
-use super::snapshot::ConfigSnapshot;
-use super::udp::{BATCH, DropCounter, SEND_BATCH};
 use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::batch::{ReceiveBatch, Received};
 use crate::net::cbpf::longest;
 use crate::net::packet::FrameSocket;
 use crate::net::poll::wait;
+use crate::reflector::engine::burst_scheduler;
+use crate::reflector::engine::context::{EngineCounters, InterfaceContext, Notice};
+use crate::reflector::engine::frame_replies::{FrameReplyBatch, ReplyPorts};
+use crate::reflector::engine::reassembly::{Fragment, REASSEMBLY_TIMEOUT_NS, Reassembly, ReassemblyLimits};
+use crate::reflector::engine::udp::{BATCH, DropCounter, SEND_BATCH};
+use crate::reflector::pipeline::slow_path;
+use crate::reflector::snapshot::ConfigSnapshot;
 
 /// Octets of the longest frame: the largest IP packet behind its headers and tags.
 const MAX_FRAME: usize = 65_535 + 64;

@@ -10,7 +10,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use teaparty_common::maps::session_table::{self, SharedSlot, SharedTable, TableLayout, TableStorage};
 use teaparty_common::maps::{Session, SessionCounts, SessionKey, name};
 
-use super::pinned_map::MapsError;
+use crate::reflector::kernel::pinned_map::MapsError;
 
 /// Most time for the kernel program to make a session, with a wide margin.
 const GRACE: Duration = Duration::from_millis(2);

@@ -7,20 +7,20 @@ use teaparty_common::maps::{Clock, PuntHeader, Session};
 use teaparty_common::reflect::{Disposition, PacketMeta, Reason};
 use teaparty_common::tlv::return_path::ReturnPathRequest;
 
-use super::context::{EngineCounters, InterfaceContext};
-use super::punted_frame::{Punted, ReplyFrame};
-use super::reply_record;
-use super::slow_path::{self, BurstGrant, PendingReply, TestPacket};
-use super::snapshot::ConfigSnapshot;
-use super::srv6::Segmented;
-use super::test_packet_control::BurstStage;
-use super::tlv_env::Headers;
-use super::udp::{self, SEND_BATCH, SEND_TIMEOUT};
 use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::address::ip;
 use crate::net::batch::SendBatch;
 use crate::net::packet::{FrameBatch, PacketSocket};
 use crate::net::socket::Socket;
+use crate::reflector::engine::context::{EngineCounters, InterfaceContext};
+use crate::reflector::engine::punted_frame::{Punted, ReplyFrame};
+use crate::reflector::engine::reply_record;
+use crate::reflector::engine::srv6::Segmented;
+use crate::reflector::engine::udp::{self, SEND_BATCH, SEND_TIMEOUT};
+use crate::reflector::pipeline::slow_path::{self, BurstGrant, PendingReply, TestPacket};
+use crate::reflector::pipeline::test_packet_control::BurstStage;
+use crate::reflector::pipeline::tlv_env::Headers;
+use crate::reflector::snapshot::ConfigSnapshot;
 
 /// The ports that replies leave by.
 pub struct ReplyPorts {

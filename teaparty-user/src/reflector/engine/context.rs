@@ -11,15 +11,15 @@ use teaparty_common::tlv::access_report::AccessReport;
 use teaparty_common::wire::Mode;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::burst_limits::BurstLimiter;
-use super::burst_queue::BurstQueue;
-use super::kernel_session_store::KernelSessionStore;
-use super::loop_log::LoopLog;
-use super::residence_histogram::ResidenceHistogram;
-use super::session_store::SessionStore;
-use super::sessions::SessionTable;
-use super::snapshot::ConfigSnapshot;
 use crate::net::raw::RawV6;
+use crate::reflector::engine::burst_queue::BurstQueue;
+use crate::reflector::engine::loop_log::LoopLog;
+use crate::reflector::engine::residence_histogram::ResidenceHistogram;
+use crate::reflector::kernel::kernel_session_store::KernelSessionStore;
+use crate::reflector::pipeline::burst_limits::BurstLimiter;
+use crate::reflector::session::session_store::SessionStore;
+use crate::reflector::session::sessions::SessionTable;
+use crate::reflector::snapshot::ConfigSnapshot;
 use crate::sync::locked;
 
 /// Shared state of one interface.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use teaparty_common::maps::{SessionKey, Standing};
 use teaparty_common::tlv::reflected_control::Replies;
 
-use super::config::ControlLimits;
-use super::lru::{Lru, Ranked};
+use crate::reflector::config::ControlLimits;
+use crate::reflector::session::lru::{Lru, Ranked};
 use crate::sync::locked;
 
 /// Bursts that run at a time, on one interface and of one session. What they keep of their requests is

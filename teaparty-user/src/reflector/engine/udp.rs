@@ -14,20 +14,20 @@ use teaparty_common::maps::{Clock, Session, SessionKey};
 use teaparty_common::reflect::{PacketMeta, Reason};
 use teaparty_common::tlv::return_path::ReturnPathRequest;
 
-use super::burst_queue::{BurstRequest, Datagram};
-use super::config::ReflectorConfig;
-use super::context::{EngineCounters, InterfaceContext, Notice};
-use super::reply_record::{commit, record_residence, record_sent};
-use super::slow_path::{self, BurstGrant, PendingReply, TestPacket};
-use super::snapshot::ConfigSnapshot;
-use super::srv6::Segmented;
-use super::test_packet_control::BurstStage;
-use super::tlv_env::Headers;
 use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::address::{address, ip};
 use crate::net::batch::{Outgoing, ReceiveBatch, Received, SendBatch};
 use crate::net::poll::{wait, wait_writable};
 use crate::net::socket::{Options, Socket, SocketError};
+use crate::reflector::config::ReflectorConfig;
+use crate::reflector::engine::burst_queue::{BurstRequest, Datagram};
+use crate::reflector::engine::context::{EngineCounters, InterfaceContext, Notice};
+use crate::reflector::engine::reply_record::{commit, record_residence, record_sent};
+use crate::reflector::engine::srv6::Segmented;
+use crate::reflector::pipeline::slow_path::{self, BurstGrant, PendingReply, TestPacket};
+use crate::reflector::pipeline::test_packet_control::BurstStage;
+use crate::reflector::pipeline::tlv_env::Headers;
+use crate::reflector::snapshot::ConfigSnapshot;
 
 /// Datagrams that are received together.
 pub const BATCH: usize = 32;

@@ -15,7 +15,10 @@ pub struct MapsError {
 }
 
 /// Opens a pinned map as its type.
-pub(super) fn open<T: TryFrom<Map, Error = MapError>>(pins: &Path, name: &'static str) -> Result<T, MapsError> {
+pub(in crate::reflector) fn open<T: TryFrom<Map, Error = MapError>>(
+    pins: &Path,
+    name: &'static str,
+) -> Result<T, MapsError> {
     let map = MapData::from_pin(pins.join(name)).and_then(Map::from_map_data).and_then(T::try_from);
     map.map_err(|source| MapsError { name, source })
 }

@@ -17,16 +17,16 @@ use teaparty_common::maps::{
 use teaparty_common::reflect::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::address_maps::AddressMaps;
-use super::clock_step::ClockStep;
-use super::config::{HISTORY_RINGS, MOST_PROVISIONED};
-use super::kernel_sessions::KernelSessions;
-use super::map_reader::MapReader;
-use super::pinned_map::{MapsError, open};
-use super::prefixes::PrefixSet;
-use super::provisioned::{Provisioned, entry_flags, is_wildcard};
-use super::snapshot::ConfigSnapshot;
 use crate::clock::{ClockSource as _, SystemClock};
+use crate::reflector::config::{HISTORY_RINGS, MOST_PROVISIONED};
+use crate::reflector::kernel::address_maps::AddressMaps;
+use crate::reflector::kernel::clock_step::ClockStep;
+use crate::reflector::kernel::kernel_sessions::KernelSessions;
+use crate::reflector::kernel::map_reader::MapReader;
+use crate::reflector::kernel::pinned_map::{MapsError, open};
+use crate::reflector::provisioned::{Provisioned, entry_flags, is_wildcard};
+use crate::reflector::snapshot::ConfigSnapshot;
+use crate::reflector::snapshot::prefixes::PrefixSet;
 
 /// Grace period: most time for a packet to be judged by a configuration that has just been replaced.
 const GRACE: Duration = Duration::from_millis(2);

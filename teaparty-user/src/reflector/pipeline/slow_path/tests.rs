@@ -15,7 +15,7 @@ use crate::reflector::config::{ReflectorConfig, ReflectorSettings};
 use crate::reflector::keys::SessionKeys;
 use crate::reflector::provisioned::Provisioned;
 
-#[path = "../../../../teaparty-common/tests/support/vectors.rs"]
+#[path = "../../../../../teaparty-common/tests/support/vectors.rs"]
 mod vectors;
 
 use vectors::{Vector, address, differences};

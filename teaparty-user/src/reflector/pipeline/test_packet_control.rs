@@ -13,10 +13,10 @@ use teaparty_common::tlv::reflected_control::{self, Limits, Members, Replies, Re
 use teaparty_common::tlv::{HEADER_LEN, Header, Kind};
 use zerocopy::IntoBytes;
 
-use super::burst_limits::{BurstLimiter, Permit};
-use super::snapshot::ConfigSnapshot;
 use crate::clock::{ClockSource, SystemClock};
 use crate::net::address::ip;
+use crate::reflector::pipeline::burst_limits::{BurstLimiter, Permit};
+use crate::reflector::snapshot::ConfigSnapshot;
 
 /// The relation of a packet to the control that it asks for.
 #[derive(Clone, Copy)]

@@ -8,9 +8,9 @@ use teaparty_common::tlv::reflected_control::ReplyDecision;
 use teaparty_common::tlv::return_path::{self, ReturnPathRequest, Segments};
 use teaparty_common::tlv::{Flags, HandledBy, Kind, KindSet, history, reflected_header};
 
-use super::segment_routing::{MAX_SEGMENTS, overhead};
-use super::session_store::SessionStore;
-use super::snapshot::ConfigSnapshot;
+use crate::reflector::pipeline::segment_routing::{MAX_SEGMENTS, overhead};
+use crate::reflector::session::session_store::SessionStore;
+use crate::reflector::snapshot::ConfigSnapshot;
 
 /// The IP headers of a packet as received, as far as they are in sight.
 #[derive(Clone, Copy, Default)]

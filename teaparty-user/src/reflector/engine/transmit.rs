@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::context::InterfaceCounters;
 use crate::net::transmit_errors::TransmitErrors;
+use crate::reflector::engine::context::InterfaceCounters;
 use crate::sync::locked;
 
 /// The time between two warnings about one interface.

@@ -1,5 +1,8 @@
 //! One version of everything that is configured, as the engines see it: replaced as a whole, never changed.
 
+pub mod addresses;
+pub mod prefixes;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -7,13 +10,13 @@ use teaparty_common::maps::{self, PORT_WORDS, Session, SessionKey};
 use teaparty_common::reflect::{Address, Policy};
 use teaparty_common::tlv::bit_error::DEFAULT_PATTERN;
 
-use super::addresses::AddressBook;
-use super::config::ReflectorConfig;
-use super::prefixes::PrefixSet;
-use super::provisioned::{Provisioned, ProvisionedSet};
 use crate::crypto::HmacKey;
 use crate::net::host::Host;
 use crate::net::interface::Interface;
+use crate::reflector::config::ReflectorConfig;
+use crate::reflector::provisioned::{Provisioned, ProvisionedSet};
+use crate::reflector::snapshot::addresses::AddressBook;
+use crate::reflector::snapshot::prefixes::PrefixSet;
 
 /// Configuration, addresses and provisioned sessions for one interface, from one moment to the next.
 #[derive(Clone)]

@@ -8,10 +8,10 @@ use teaparty_common::frame::Tags;
 use teaparty_common::maps::{Config, LocalAddress, VlanEntry, VlanKey, name};
 use teaparty_common::reflect::Address;
 
-use super::addresses::AddressBook;
-use super::pinned_map::MapsError;
-use super::snapshot::ConfigSnapshot;
 use crate::net::address::ip;
+use crate::reflector::kernel::pinned_map::MapsError;
+use crate::reflector::snapshot::ConfigSnapshot;
+use crate::reflector::snapshot::addresses::AddressBook;
 
 /// Entries that each map has room for at least. A map without entries takes 16 octets for each place.
 const LEAST: usize = 4096;

@@ -14,12 +14,12 @@ use teaparty_common::tlv::measurement::HISTORY_DEPTH;
 use teaparty_common::wire::sender::ReflectedFields;
 use zerocopy::FromZeros;
 
-use super::config::{HISTORY_RINGS, ReflectorConfig};
-use super::lru::Lru;
-use super::provisioned::is_wildcard;
-use super::session_store::SessionStore;
-use super::snapshot::ConfigSnapshot;
-use super::table_layout::new_layout;
+use crate::reflector::config::{HISTORY_RINGS, ReflectorConfig};
+use crate::reflector::provisioned::is_wildcard;
+use crate::reflector::session::lru::Lru;
+use crate::reflector::session::session_store::SessionStore;
+use crate::reflector::session::table_layout::new_layout;
+use crate::reflector::snapshot::ConfigSnapshot;
 use crate::sync::locked;
 
 /// The table. Bounded in all its parts.

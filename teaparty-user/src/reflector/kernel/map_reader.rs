@@ -8,8 +8,8 @@ use aya::maps::{HashMap, MapData, PerCpuArray};
 use teaparty_common::maps::{Counters, Session, SessionKey, name};
 use teaparty_common::reflect::REASON_SLOTS;
 
-use super::kernel_sessions::KernelSessions;
-use super::pinned_map::{MapsError, open};
+use crate::reflector::kernel::kernel_sessions::KernelSessions;
+use crate::reflector::kernel::pinned_map::{MapsError, open};
 
 /// The maps that are read.
 pub struct MapReader {

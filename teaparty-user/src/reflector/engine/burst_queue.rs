@@ -9,9 +9,9 @@ use std::sync::Mutex;
 use teaparty_common::maps::{PuntHeader, SessionKey};
 use teaparty_common::reflect::PacketMeta;
 
-use super::slow_path::BurstGrant;
 use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::poll::Timer;
+use crate::reflector::pipeline::slow_path::BurstGrant;
 use crate::sync::locked;
 
 /// Lead with which a reply is made before its time. The thread then waits without sleeping, which takes a processor

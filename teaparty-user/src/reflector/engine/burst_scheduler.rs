@@ -10,14 +10,14 @@ use std::sync::Arc;
 use teaparty_common::maps::{Clock, PuntHeader};
 use teaparty_common::reflect::PacketMeta;
 
-use super::burst_queue::{BurstRequest, ScheduledBurst};
-use super::context::{EngineCounters, InterfaceContext, Notice};
-use super::frame_replies::{FrameReplyBatch, ReplyPorts};
-use super::snapshot::ConfigSnapshot;
-use super::test_packet_control::BurstStage;
-use super::udp::UdpReplyBatch;
 use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::poll::wait;
+use crate::reflector::engine::burst_queue::{BurstRequest, ScheduledBurst};
+use crate::reflector::engine::context::{EngineCounters, InterfaceContext, Notice};
+use crate::reflector::engine::frame_replies::{FrameReplyBatch, ReplyPorts};
+use crate::reflector::engine::udp::UdpReplyBatch;
+use crate::reflector::pipeline::test_packet_control::BurstStage;
+use crate::reflector::snapshot::ConfigSnapshot;
 
 /// Answers a frame, and notes what is to follow the reply.
 pub fn process_frame(
