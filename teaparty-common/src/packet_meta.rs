@@ -1,4 +1,4 @@
-//! What the environment measured about one packet and hands to the core (design rule R3).
+//! What the environment measured about one packet and hands to the core, which reads nothing else of the outside.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

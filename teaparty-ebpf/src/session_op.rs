@@ -1,4 +1,4 @@
-//! The ledger: entries that the controller asks for in sessions that the kernel owns (design rule R4).
+//! Entries that the controller asks for in sessions that the kernel owns, so that each session has one writer.
 
 use core::ptr::{self, NonNull};
 

@@ -2,6 +2,7 @@
 //! nothing is left undone, tables in documents are those of the source, imports run down the layers, no type name is there twice,
 //! and no dependency needs a newer Rust than we promise.
 
+mod architecture;
 mod dependencies;
 mod documents;
 mod layers;
@@ -18,6 +19,12 @@ use crate::codegen;
 /// Past this many lines a file should be looked at for its second noun. Reported, and no failure.
 const LONG: usize = 400;
 
+/// The page with the layers and the invariants.
+const ARCHITECTURE: &str = "ARCHITECTURE.md";
+/// Documents whose links and names are checked.
+const DOCUMENTS: [&str; 5] =
+    ["README.md", ARCHITECTURE, "docs/decisions.md", "docs/deviations.md", "testing_data/README.md"];
+
 pub(crate) fn main() -> Result<()> {
     let files = files(paths::root())?;
     let mut problems = Vec::new();
@@ -32,8 +39,12 @@ pub(crate) fn main() -> Result<()> {
     let list = read(Path::new(layers::LIST))?;
     problems.extend(layers::problems(&list, sources.iter().map(|(file, text)| (*file, text.as_str()))));
     problems.extend(names::problems(sources.iter().map(|(file, text)| (*file, text.as_str()))));
+    let architecture = read(Path::new(ARCHITECTURE))?;
+    let found =
+        architecture::problems(&architecture, &layers::drawing(&list), sources.iter().map(|(_, text)| text.as_str()));
+    problems.extend(found.into_iter().map(|problem| format!("{ARCHITECTURE}: {problem}")));
     problems.extend(dependencies::problems(&dependencies::metadata()?));
-    for document in ["README.md", "ARCHITECTURE.md", "testing_data/README.md"].map(Path::new) {
+    for document in DOCUMENTS.map(Path::new) {
         if !files.iter().any(|file| file == document) {
             problems.push(format!("{}: is missing", document.display()));
             continue;
@@ -58,7 +69,7 @@ fn report(files: &[PathBuf], long: &[(usize, &PathBuf)], problems: &[String]) ->
     for problem in problems {
         println!("{problem}");
     }
-    bail!("tidy: {} to mend", problems.len());
+    bail!("tidy: {} to fix", problems.len());
 }
 
 fn read(file: &Path) -> Result<String> {

@@ -66,7 +66,7 @@ impl core::hash::Hash for SessionKey {
     }
 }
 
-/// State of a session. The kernel alone writes it once packets flow (design rule R4), except for authenticated
+/// State of a session. The kernel alone writes it once packets flow, except for authenticated
 /// sessions, whose state is the controller's and whose entry here only says so.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]

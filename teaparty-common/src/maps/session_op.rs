@@ -1,4 +1,4 @@
-//! The ledger: how the controller has the kernel write to a session that the kernel owns (design rule R4).
+//! Requests by which the controller has the kernel write to a session that the kernel owns: each session has one writer.
 //!
 //! The controller runs the program with a [`SessionOpRequest`] as its packet; the answer comes back in the same octets.
 

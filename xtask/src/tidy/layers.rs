@@ -19,6 +19,18 @@ struct Layers {
     knots: BTreeSet<String>,
 }
 
+/// A line of the drawing of the layers, as ARCHITECTURE.md must have it.
+pub(super) struct Drawn(pub(super) String);
+
+/// Returns the drawing of the layers in `list`, from the lowest floor of each crate up; nothing of a list that is wrong.
+pub(super) fn drawing(list: &str) -> Vec<Drawn> {
+    let crates: BTreeMap<String, Layers> = toml::from_str(list).unwrap_or_default();
+    let floors = crates.iter().flat_map(|(name, layers)| {
+        layers.floors.iter().enumerate().map(move |(at, floor)| (if at == 0 { name.as_str() } else { "" }, floor))
+    });
+    floors.map(|(name, floor)| Drawn(format!("{name:<17} {}", floor.join(", ")).trim().to_owned())).collect()
+}
+
 /// A module's place: names from the crate's root down.
 type ModulePath = Vec<String>;
 
