@@ -65,12 +65,15 @@ impl options::Report for Report {
     fn print(&self) {
         let Self { machine, rounds, runs_per_round, .. } = self;
         machine.print();
+        let width = self.cases.iter().map(|row| row.name.len()).max().unwrap_or(0).max("case".len()) + 2;
         println!("median of {rounds} interleaved rounds of {runs_per_round} runs, what the harness takes subtracted\n");
-        println!("{:<26}{:>8}{:>8}{:>14}{:>10}", "case", "octets", "ns", "middle half", "to floor");
-        let floor = self.cases.iter().find(|row| row.name == cases::CLOCKS).map_or(f64::NAN, |row| row.ns.median);
+        println!("{:<width$}{:>8}{:>8}{:>14}{:>10}", "case", "octets", "ns", "middle half", "to floor");
+        let floor = self.cases.iter().find(|row| row.name == cases::CLOCKS).map(|row| row.ns.median);
         for Row { name, frame_len, ns: Spread { median, quartiles: [low, high] } } in &self.cases {
             let spread = format!("{low:.0} to {high:.0}");
-            println!("{name:<26}{frame_len:>8}{median:>8.0}{spread:>14}{:>10.2}", median / floor);
+            // Without the floor's row there is no ratio to it.
+            let ratio = floor.map_or_else(|| "-".to_owned(), |floor| format!("{:.2}", median / floor));
+            println!("{name:<width$}{frame_len:>8}{median:>8.0}{spread:>14}{ratio:>10}");
         }
         println!("\n{:<18}{:>20}{:>14}{:>14}", "program", "instructions walked", "BPF octets", "machine code");
         for Program { name, instructions_walked, bpf_octets, machine_code_octets } in &self.programs {
