@@ -306,7 +306,7 @@ fn send(packet: &mut PacketCtx<'_>, fields: ReplyFields, format: TimestampFormat
 }
 
 /// Hands the untouched frame to the controller. A session that the kernel owns gets its Sequence Number here where it is
-/// certain that there will be a reply (one writer per session); else the controller claims it through the ledger.
+/// certain that there will be a reply (one writer per session); else the controller claims it by a session operation.
 #[inline(never)]
 fn punt_frame(packet: &mut PacketCtx<'_>, reason: Reason) -> Reason {
     let is_certain = match reason {

@@ -106,7 +106,7 @@ static ACTIONS: [u32; REASON_SLOTS] = {
     actions
 };
 
-/// The ledger: run by the controller alone, never attached. See `teaparty_common::maps::SessionOpRequest`.
+/// Session operations: run by the controller alone, never attached. See `teaparty_common::maps::SessionOpRequest`.
 #[xdp]
 fn teaparty_op(ctx: XdpContext) -> u32 {
     session_op::run(&ctx);

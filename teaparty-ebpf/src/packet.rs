@@ -32,7 +32,7 @@ macro_rules! store {
 /// first: what is known last, T3, stands in front, and so is what a sum is waiting for at the end.
 macro_rules! each_word {
     ($n:ident, $wide:ident, $half:ident, $short:ident, $octet:ident) => {{
-        // The ledger's request is the longest thing that is moved whole.
+        // A request for a session operation is the longest thing that is moved whole.
         const { assert!($n <= 144) };
         if $n & 1 != 0 {
             $octet!($n & !1);

@@ -40,7 +40,7 @@ pub(crate) struct Scratch {
     pub(crate) is_unknown: bool,
     /// Memory in which a new session is assembled.
     pub(crate) session: Session,
-    /// The ledger's.
+    /// Of session operations.
     pub(crate) request: SessionOpRequest,
 }
 

@@ -346,7 +346,7 @@ pub(crate) fn limit(source: &Address, control: &ControlBlock, config: &Config, n
     if is_within { Ok(()) } else { Err(Reason::RateLimited) }
 }
 
-/// Sequence Number and T1 of a request in open mode: by these a sender that has started again is known.
+/// Sequence Number and T1 of a request in unauthenticated mode: by these a sender that has started again is known.
 #[inline(always)]
 pub(crate) fn restart_marks(payload: &impl PacketBuf) -> (u32, u64) {
     const TIMESTAMP: usize = offset_of!(UnauthenticatedPacket, timestamp);

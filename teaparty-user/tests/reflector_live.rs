@@ -117,7 +117,7 @@ fn authenticated_sessions_are_verified_by_either_engine() {
                 answered += 1;
             }
         }
-        assert!(client.exchange(&[0; 44]).is_none(), "{mode}: nothing is answered in the open");
+        assert!(client.exchange(&[0; 44]).is_none(), "{mode}: nothing is answered without a key");
         let ended = reflector.stop();
         assert!(ended.out.contains("authentication-failed"), "{}", ended.out);
     }

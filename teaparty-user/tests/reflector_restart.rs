@@ -43,7 +43,7 @@ struct Traffic {
 
 /// The requests that were sent, and their replies.
 #[derive(Default)]
-struct Tally {
+struct SessionRecord {
     /// Packets sent.
     sent: u64,
     /// The duration.
@@ -54,7 +54,7 @@ struct Tally {
     numbers: Vec<u8>,
 }
 
-impl Tally {
+impl SessionRecord {
     fn count(&mut self, reply: &[u8]) {
         assert_eq!(reply.len(), 44);
         for (counts, number) in [(&mut self.answers, sender_sequence(reply)), (&mut self.numbers, sequence(reply))] {
@@ -81,12 +81,12 @@ impl Traffic {
 
     /// Sends and takes replies by turns until told to end, and then takes what is still to come. One thread does both, so
     /// that what is under way is known at each turn.
-    fn run(&self) -> Tally {
+    fn run(&self) -> SessionRecord {
         let to: SocketAddr = format!("{V4}:862").parse().unwrap();
         let mut packet = [0u8; 44];
         packet[4..14].copy_from_slice(&[0xeb, 0xbd, 0x17, 0x88, 0x45, 0x75, 0xe9, 0x3f, 0x8a, 0x05]);
         let (mut outgoing, mut incoming) = (SendBatch::with_gso(), ReceiveBatch::new(64, 64));
-        let (mut tally, mut received, mut given_up) = (Tally::default(), 0, 0);
+        let (mut tally, mut received, mut given_up) = (SessionRecord::default(), 0, 0);
         let start = Instant::now();
         let mut last = start;
         loop {

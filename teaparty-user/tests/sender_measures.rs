@@ -195,7 +195,7 @@ fn replies_that_are_not_authentic_are_not_used_c042_c174() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "key").unwrap();
     let (code, open) = summary(&quick(&reflector, &format!("--tlv-key-file {} tlvs time", file.path().display())));
-    // The base packet of an open session stays usable; the TLVs do not.
+    // The base packet of an unauthenticated session stays usable; the TLVs do not.
     assert_eq!((code, &open["received"]), (0, &json!(10)));
     let time = &open["targets"][0]["tlvs"]["time"];
     assert_eq!((&time["not_authentic"], &time["answered"], &time["value"]), (&json!(10), &json!(0), &Value::Null));
@@ -349,7 +349,7 @@ fn trains_are_measured_like_single_packets() {
         let words = "-i 10ms -c 500 --burst 50 -W 2s --segmentation-offload --size 200 --format json";
         let (code, summary) = summary(&format!("sender {} {words}", reflector.address));
         assert_eq!((code, &summary["received"], &summary["unmatched"]), (0, &json!(500), &json!(0)));
-        assert_eq!(summary["samples"]["kernel_t1"], json!(0), "no packet of a train has a T1 of the kernel's");
+        assert_eq!(summary["samples"]["kernel_t1"], json!(0), "no packet of a GSO batch has a T1 of the kernel's");
         let requests = reflector.stop();
         assert!(requests.iter().all(|request| request.len() == 200));
         let numbers: Vec<u32> =

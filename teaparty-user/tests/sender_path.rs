@@ -39,7 +39,7 @@ fn trouble(random: &mut Random, n: u64) -> Act {
 
 #[test]
 fn counts_equal_the_script() {
-    // The last one is so fast that a thread of its own takes replies in, and with trains they come joined.
+    // The last one is so fast that a thread of its own takes replies in, and with GSO they come joined.
     let ways = [("500us", ""), ("500us", ""), ("500us", ""), ("5us", ""), ("5us", "--segmentation-offload")];
     for (seed, (interval, option)) in (1..).zip(ways) {
         let mut truth = [0u64; 5];

@@ -138,7 +138,7 @@ impl Config {
     pub const ANY_MAC: u32 = 128;
     /// There are authenticated ones among the provisioned sessions.
     pub const HAS_AUTHENTICATED: u32 = 256;
-    /// This is the second of the two versions on the board.
+    /// This is the second of the two versions.
     pub const SECOND: u32 = 512;
     /// The interface is the loopback interface, by which our own addresses may ask.
     pub const LOOPBACK: u32 = 2048;

@@ -57,7 +57,7 @@ pub mod name {
 pub mod program {
     /// The reflector: what is attached. It needs those of [`super::TailCall`] in [`super::name::TAIL_CALLS`].
     pub const REFLECT: &str = "teaparty";
-    /// The ledger: how the controller has the kernel write to a session that the kernel owns.
+    /// Session operations: requests by which the controller has the kernel write to a session that the kernel owns.
     pub const SESSION_OP: &str = "teaparty_op";
     /// Lets everything pass: for the far end of a veth, which drops frames sent by XDP_TX while it has no program.
     pub const PASS: &str = "teaparty_pass";

@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{HistorySlot, Session, SessionKey};
 
-/// Request to, and answer of, the ledger program.
+/// Request to, and answer of, the program for session operations.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct SessionOpRequest {

@@ -74,7 +74,7 @@ pub trait ReflectorEnv {
 
 /// The SSID of a test packet of `len` octets; 0 where it is too short to have one (RFC 8972 §3).
 ///
-/// A packet shorter than the base packet in open mode is a TWAMP-Light sender's: what stands there is padding, and often
+/// A packet shorter than the base packet in unauthenticated mode is a TWAMP-Light sender's: what stands there is padding, and often
 /// pseudo-random (RFC 4656 §4.1.2). Such a sender knows no STAMP authenticated mode, so a packet that is too short
 /// for that one is of the session that its octets name, and fails there.
 #[inline(always)]

@@ -23,7 +23,7 @@ const fn sender_timestamp_at(mode: Mode) -> usize {
     }
 }
 
-/// Returns true if a base packet in open mode, all of which is there, may be a reply to ours, so that a closer look is due: what
+/// Returns true if a base packet in unauthenticated mode, all of which is there, may be a reply to ours, so that a closer look is due: what
 /// an ordinary request never is, since it has zeros in that place.
 #[inline(always)]
 pub fn may_be_reply<B: PacketBuf>(payload: &B) -> bool {

@@ -130,7 +130,7 @@ fn reflect<E: ReflectorEnv>(request: &[u8], mode: Mode, integrity: TlvIntegrity,
     }
 }
 
-/// A datagram that is found lies within its frame; finding reads only; the short ways agree with the long one.
+/// A datagram that is found lies within its frame; finding reads only; the fast parsers agree with the generic one.
 pub(crate) fn locate(data: &[u8]) {
     let mut octets = data.to_vec();
     let len = octets.len();

@@ -155,9 +155,9 @@ pub struct SenderArguments {
     /// read access to /dev/ptp*; the card is set back in the end. The kernel's timestamps are used where it can't be.
     #[arg(long, requires = "interface", conflicts_with = "segmentation_offload")]
     hardware_stamps: bool,
-    /// Hand packets that are due to one target to the kernel in trains (UDP segmentation offload), with our own T1: half
+    /// Hand packets that are due to one target to the kernel in batches (UDP segmentation offload), with our own T1: half
     /// of the processor at rates above 100000/s. Not to reflectors on this host that have XDP in generic mode: they see
-    /// a train as one packet.
+    /// a batch as one packet.
     #[arg(long)]
     segmentation_offload: bool,
     /// Have sending and taking in go before all other programs (SCHED_FIFO), so that a busy host does not make packets late.

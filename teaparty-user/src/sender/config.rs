@@ -87,7 +87,7 @@ pub struct SenderConfig {
 }
 
 impl SenderConfig {
-    /// Ten open packets without TLVs to each target, 100 ms apart.
+    /// Ten unauthenticated packets without TLVs to each target, 100 ms apart.
     pub fn new(targets: Vec<Target>) -> Self {
         Self {
             targets,

@@ -186,7 +186,7 @@ fn authenticated_packets_are_punted_and_change_nothing_c041() {
     assert!(kernel.sessions(name::SESSIONS).is_empty(), "nobody has verified anything yet");
 }
 
-/// An authenticated packet has its SSID at octet 26, where an open one has MBZ (RFC 8972 §3).
+/// An authenticated packet has its SSID at octet 26, where an unauthenticated one has MBZ (RFC 8972 §3).
 #[test]
 fn an_authenticated_session_is_known_by_its_own_ssid_and_never_answered_in_the_open() {
     let name = "an_authenticated_session_is_known_by_its_own_ssid_and_never_answered_in_the_open";
@@ -205,7 +205,7 @@ fn an_authenticated_session_is_known_by_its_own_ssid_and_never_answered_in_the_o
     provision(&mut kernel, SessionKey { source_port: 0, ..session }, Session::AUTHENTICATED);
     let authenticated = Datagram { source_port: 50_001, ..datagram };
     assert_eq!(reason(&mut kernel, &authenticated), Reason::Authenticated);
-    // Somebody who forges an open packet of the same addresses and ports gets a session, and not this one.
+    // Somebody who forges an unauthenticated packet of the same addresses and ports gets a session, and not this one.
     let open = Datagram { payload: vec![0; 44], ..authenticated.clone() };
     for _ in 0..2 {
         assert_eq!(reason(&mut kernel, &open), Reason::Reflected);

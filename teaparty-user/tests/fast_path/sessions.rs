@@ -120,7 +120,7 @@ fn a_sender_that_starts_again_gets_numbers_from_0_and_no_history_of_before() {
     let exchange = HistorySlot { sender_timestamp: (0xebbd_0000 + 300) << 32, ..HistorySlot::default() };
     let operation = SessionOp::Claim as u32;
     let claim = SessionOpRequest { key: key(1), operation, count: 1, exchange, ..SessionOpRequest::default() };
-    let answer = kernel.ledger(claim);
+    let answer = kernel.session_op(claim);
     assert_eq!((answer.sequence, answer.received), (0, 1));
     // Off.
     kernel.config.session_restart_s = 0;
@@ -198,8 +198,9 @@ fn a_packet_that_may_not_be_answered_is_punted_without_a_number() {
 }
 
 #[test]
-fn the_ledger_takes_numbers_and_remembers_what_the_controller_sent() {
-    let Some(mut kernel) = or_skip("the_ledger_takes_numbers_and_remembers_what_the_controller_sent", Kernel::new())
+fn session_operations_take_numbers_and_remember_what_the_controller_sent() {
+    let Some(mut kernel) =
+        or_skip("session_operations_take_numbers_and_remember_what_the_controller_sent", Kernel::new())
     else {
         return;
     };
@@ -210,16 +211,16 @@ fn the_ledger_takes_numbers_and_remembers_what_the_controller_sent() {
         received_ns: 77,
         ..SessionOpRequest::default()
     };
-    let unknown = kernel.ledger(claim(0));
+    let unknown = kernel.session_op(claim(0));
     assert_eq!(unknown.is_found, 0, "noting a packet makes no session");
-    let first = kernel.ledger(claim(3));
+    let first = kernel.session_op(claim(3));
     assert_eq!((first.is_found, first.sequence, first.received), (1, 0, 1));
     assert_eq!(be32(&reply(&mut kernel, &packet(0, 1, &[])), 0), 3, "the kernel goes on after them");
-    let noted = kernel.ledger(claim(0));
+    let noted = kernel.session_op(claim(0));
     assert_eq!((noted.is_found, noted.sequence), (1, 4));
     // One that got three replies, one that got one, one that got none.
     assert_eq!(kernel.session(&key(1)).expect("a session").received(), 3);
-    let next = kernel.ledger(claim(1));
+    let next = kernel.session_op(claim(1));
     assert_eq!(next.sequence, 4);
     let exchange = HistorySlot {
         reflector_sequence: 4,
@@ -230,7 +231,7 @@ fn the_ledger_takes_numbers_and_remembers_what_the_controller_sent() {
         ..HistorySlot::default()
     };
     let record = SessionOpRequest { operation: SessionOp::Record as u32, exchange, ..claim(0) };
-    assert_eq!(kernel.ledger(record).is_found, 1);
+    assert_eq!(kernel.session_op(record).is_found, 1);
     let got = reply(&mut kernel, &packet(9, 1, &FOLLOW_UP));
     assert_eq!((be32(&got, 0), be32(&got, 48), be64(&got, 52)), (5, 4, 0x33_0000_0044));
     let ring = kernel.history(HistoryKey::ring(next.history_tag, HISTORY_RINGS));

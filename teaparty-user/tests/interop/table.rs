@@ -37,7 +37,7 @@ pub(crate) struct Case {
     /// The expected parts of stamp-suite's summary, by JSON pointer below its measurements.
     #[serde(default)]
     pub(crate) reports: BTreeMap<String, toml::Value>,
-    /// True if it is for open sessions only.
+    /// True if it is for unauthenticated sessions only.
     #[serde(default)]
     pub(crate) open_only: bool,
 }

@@ -353,7 +353,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A test packet of the open mode with its number and these octets after the base packet.
+    /// A test packet in unauthenticated mode with its number and these octets after the base packet.
     pub(crate) fn packet(&mut self, tail: &[u8]) -> Vec<u8> {
         let mut packet = vec![0; 44];
         packet[..4].copy_from_slice(&self.sent.to_be_bytes());

@@ -82,7 +82,7 @@ fn nothing_of_a_reply_is_used_unless_its_hmac_is_right_c042() {
     let (code, summary) = fake.measure(&option);
     assert_eq!((code, &summary["received"], &summary["round_trip_ns"]), (4, &json!(0), &Value::Null));
     assert_eq!((&summary["ignored"]["unauthenticated"], &summary["unmatched"]), (&json!(3), &json!(0)));
-    // A reply as short as an open one has no HMAC to verify.
+    // A reply as short as an unauthenticated one has no HMAC to verify.
     let open = Fake::editing(|reply| reply.truncate(44));
     let (code, summary) = open.measure(&option);
     assert_eq!((code, &summary["ignored"]["malformed"]), (4, &json!(3)));

@@ -94,7 +94,7 @@ fn every_flipped_octet_under_the_hmac_tlv_voids_all_tlvs() {
                 let reply = client.exchange(&forged).unwrap_or_else(|| panic!("{mode}: no reply at {octet}"));
                 assert_eq!(reply.len(), forged.len());
                 if !is_authenticated && heads(&forged, base).len() < 3 {
-                    // A length that leads beyond the end hides the HMAC TLV, which open packets need not have: as good
+                    // A length that leads beyond the end hides the HMAC TLV, which unauthenticated packets need not have: as good
                     // as cut off. The TLV with that length is malformed, and what stands in front of it was in order.
                     let at = *heads(&forged, base).last().unwrap();
                     assert_ne!(reply[at] & 0x40, 0, "{mode}: octet {octet}: M where the length is");

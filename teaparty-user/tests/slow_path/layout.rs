@@ -139,7 +139,7 @@ fn ntp() -> u64 {
     ((now.as_secs() + 2_208_988_800) << 32) | ((u64::from(now.subsec_nanos()) << 32) / 1_000_000_000)
 }
 
-/// Calls `check` with what sends TLVs in an open packet and returns those of the reply, for each of these engines.
+/// Calls `check` with what sends TLVs in an unauthenticated packet and returns those of the reply, for each of these engines.
 fn with_open(name: &str, modes: &[&str], check: impl Fn(&str, &mut dyn FnMut(&[u8]) -> Vec<u8>)) {
     let Some(net) = or_skip(name, Net::new()) else { return };
     for mode in modes {

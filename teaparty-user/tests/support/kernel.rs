@@ -158,9 +158,9 @@ impl Kernel {
     /// Changes what the controller says.
     fn post(&mut self, change: impl FnOnce(&mut KernelConfig)) {
         let mut map: Array<_, KernelConfig> = self.map(name::CONFIG);
-        let mut kernel_config = map.get(&0, 0).expect("the board is read");
+        let mut kernel_config = map.get(&0, 0).expect("the configuration is read");
         change(&mut kernel_config);
-        map.set(0, kernel_config, 0).expect("the board is written");
+        map.set(0, kernel_config, 0).expect("the configuration is written");
     }
 
     /// Listens on one more port.
@@ -290,14 +290,14 @@ impl Kernel {
         }
     }
 
-    /// Runs the ledger.
-    pub(crate) fn ledger(&mut self, request: SessionOpRequest) -> SessionOpRequest {
+    /// Runs the program for session operations.
+    pub(crate) fn session_op(&mut self, request: SessionOpRequest) -> SessionOpRequest {
         let mut octets = vec![0; 14];
         octets.extend(request.as_bytes());
         let Self { loaded, out, .. } = self;
         let bpf = &mut loaded.as_mut().expect(HELD).bpf;
         let options = TestRunOptions { data_in: Some(&octets), data_out: Some(out), ..TestRunOptions::new() };
-        let result = xdp(bpf, program::SESSION_OP).test_run(options).expect("the ledger runs");
+        let result = xdp(bpf, program::SESSION_OP).test_run(options).expect("the program for session operations runs");
         assert_eq!(result.return_value, PASS);
         SessionOpRequest::read_from_bytes(&out[14..octets.len()]).expect("a request")
     }

@@ -93,7 +93,7 @@ fn hmac_stands_behind_the_tlvs_where_it_must_be_there_c160_c161_c162() {
         [Kind::TimestampInformation, Kind::Hmac, Kind::ExtraPadding]
     );
     assert_eq!(kinds(&with("::1 tlvs bit-error-rate")).last(), Some(&Kind::ExtraPadding));
-    // In open mode only where it is asked for.
+    // In unauthenticated mode only where it is asked for.
     assert_eq!(kinds(&config("::1 tlvs time").unwrap()), [Kind::TimestampInformation]);
     assert_eq!(kinds(&config_with("::1 tlvs time", None, key()).unwrap()), [Kind::TimestampInformation, Kind::Hmac]);
     assert!(config("::1 tlvs hmac").is_err());

@@ -224,23 +224,23 @@ impl SendBatch {
         let (mut count, mut at) = (0, self.next);
         while count < MAX_BATCH && at < self.items.len() {
             let item = &self.items[at];
-            let train = self.gso_batch_len(at);
+            let batch = self.gso_batch_len(at);
             let (header, part) = (&mut headers[count], &mut parts[count]);
             let (start, len) = item.payload;
             // Payloads are contiguous, and those of a GSO batch have one length.
-            part.iov_base = self.payload[start..start + len * train].as_ptr().cast_mut().cast();
-            part.iov_len = len * train;
+            part.iov_base = self.payload[start..start + len * batch].as_ptr().cast_mut().cast();
+            part.iov_len = len * batch;
             header.msg_hdr.msg_iov = part;
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_name = item.to.as_ptr().cast_mut().cast();
             header.msg_hdr.msg_namelen = item.to.len();
             let (start, len) = item.control;
-            let len = if train > 1 { len + item.gso_control_len } else { len };
+            let len = if batch > 1 { len + item.gso_control_len } else { len };
             if len > 0 {
                 header.msg_hdr.msg_control = self.control.as_ptr(start).cast_mut().cast();
                 header.msg_hdr.msg_controllen = len as _;
             }
-            at += train;
+            at += batch;
             ends[count] = at;
             count += 1;
         }

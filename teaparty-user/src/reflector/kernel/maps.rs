@@ -432,7 +432,7 @@ fn first<T: aya::Pod>(map: &Array<MapData, T>) -> Result<T, MapsError> {
     map.get(&0, 0).map_err(|source| MapsError { name: name::CONFIG, source })
 }
 
-/// A session with other configured flags. What it was is kept, unless it changes between open and authenticated: then it
+/// A session with other configured flags. What it was is kept, unless it changes between unauthenticated and authenticated: then it
 /// starts over, the state of an authenticated one being the controller's.
 fn with_flags(key: &SessionKey, session: Session, flags: u32) -> Session {
     if flags & (Session::AUTHENTICATED | Session::WILDCARD) != 0 {

@@ -91,7 +91,7 @@ pub fn process(
     let len = payload.len();
     let mut base_key = None;
     if is_authenticated {
-        // Whoever made the key looked where an open packet has its SSID.
+        // Whoever made the key looked where an unauthenticated packet has its SSID.
         let ssid = reflect::ssid(&SliceBuf(payload), len, mode);
         key = snapshot.own_key(&SessionKey { ssid, ..key });
         base_key = Some(authenticate(snapshot.keys(&key).base, payload)?.clone());

@@ -56,7 +56,7 @@ impl SessionTable {
 
     /// Decides whether a packet may be answered, before any state is made for it; gives the flags of its session.
     ///
-    /// `key` is the packet's as an open one. If `ssid_authenticated`, which stands where an authenticated packet has its
+    /// `key` is the packet's as an unauthenticated one. If `ssid_authenticated`, which stands where an authenticated packet has its
     /// SSID, makes it one of an authenticated session, it becomes that session's: such packets are never answered in the
     /// open. The packet came at `now_ns` of CLOCK_MONOTONIC.
     pub fn admit(

@@ -149,9 +149,10 @@ fn place(chain: &Chain, layout: &Layout) -> Option<Place> {
 }
 
 /// Parts of the program by where they are written; the first that a path contains counts. None for libraries.
-const PARTS: [(&str, &str); 19] = [
+const PARTS: [(&str, &str); 20] = [
     ("teaparty-common/src/frame", "find the datagram"),
-    ("teaparty-ebpf/src/look", "find the datagram"),
+    ("teaparty-ebpf/src/parse", "find the datagram"),
+    ("teaparty-ebpf/src/ip_family", "find the datagram"),
     ("teaparty-ebpf/src/session", "session, rate limit, ports"),
     ("teaparty-ebpf/src/maps", "session, rate limit, ports"),
     ("teaparty-common/src/maps", "session, rate limit, ports"),
@@ -159,16 +160,16 @@ const PARTS: [(&str, &str); 19] = [
     ("teaparty-common/src/wire/checksum", "checksums"),
     ("teaparty-ebpf/src/reply", "headers of the reply"),
     ("teaparty-common/src/wire", "base packet"),
-    ("teaparty-common/src/reflect/stamp", "base packet"),
     ("teaparty-common/src/reflect", "decide, and walk over TLVs"),
-    ("teaparty-ebpf/src/turns", "decide, and walk over TLVs"),
+    ("teaparty-ebpf/src/tlv_steps", "decide, and walk over TLVs"),
     ("teaparty-common/src/tlv", "TLVs"),
     ("teaparty-ebpf/src/packet", "access to the packet"),
-    ("teaparty-common/src/bytes", "access to the packet"),
+    ("teaparty-common/src/packet_buf", "access to the packet"),
+    ("teaparty-common/src/", "decide, and walk over TLVs"),
     ("teaparty-ebpf/src/punt", "punt"),
-    ("teaparty-ebpf/src/express", "the short way itself"),
+    ("teaparty-ebpf/src/fast_path", "the fast path itself"),
     ("teaparty-ebpf/src/main", "count"),
-    ("teaparty-ebpf/src/", "the long way itself"),
+    ("teaparty-ebpf/src/", "the generic path itself"),
 ];
 
 fn part(file: &str) -> Option<&'static str> {
@@ -200,4 +201,18 @@ fn print(case: &Case, ns: f64, places: &[Place], lines: usize) {
     };
     table("part of the program, or helper of the kernel's", places.iter().map(of).collect(), usize::MAX);
     table("line, with what it calls", places.iter().map(|place| place.line.clone()).collect(), lines);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_a_file_or_a_folder_of_ours() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        for (path, _) in PARTS {
+            let exists = ["", ".rs"].iter().any(|end| std::path::Path::new(root).join(format!("{path}{end}")).exists());
+            assert!(exists, "{path}");
+        }
+    }
 }

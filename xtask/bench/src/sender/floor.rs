@@ -37,7 +37,7 @@ pub(super) fn pacing(net: &Net, rate_pps: f64, count: u64) -> Result<Pacing> {
     Ok(Pacing::new(rate_pps, rate(&departures), &departures))
 }
 
-/// Replies per second to packets that are sent as fast as that goes, one by one or in trains.
+/// Replies per second to packets that are sent as fast as that goes, one by one or in GSO batches.
 pub(super) fn replies_pps(net: &Net, in_trains: bool, time: Duration) -> Result<f64> {
     net.inside(End::Far, None, || {
         prefer();

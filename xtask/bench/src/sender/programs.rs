@@ -33,7 +33,7 @@ impl Subject {
         match self {
             Self::Teaparty => "teaparty",
             Self::Realtime => "teaparty, realtime",
-            Self::Trains => "teaparty, trains",
+            Self::Trains => "teaparty, GSO",
             Self::StampSuite => "stamp-suite",
             // Its most exact timer, which its default is far behind.
             Self::Irtt => "irtt, busy timer",

@@ -156,7 +156,7 @@ impl options::Report for Report {
         }
         let FloorRow { pps, trains_pps, pacing } = &self.floor;
         println!("{:<18}{:>15.0}", "floor: send, take", pps.median);
-        println!("{:<18}{:>15.0}", "floor, trains", trains_pps.median);
+        println!("{:<18}{:>15.0}", "floor, GSO", trains_pps.median);
         print!("{:<43}", "floor: a loop that only reads the clock");
         print_pacing(pacing);
         let Some(Scale { memory, processors }) = self.scale else { return };
@@ -210,7 +210,7 @@ fn targets(rows: &[Row], floor: &FloorRow, scale: Option<Scale>) -> Vec<Target> 
     let claims = [
         to_suite.map(|ratio| Target::at_least("highest loss-free rate, to stamp-suite", 3.0, ratio)),
         highest(Subject::Trains).map(|pps| {
-            Target::at_least("highest loss-free rate of one process, in trains, packets/s", 500_000.0, pps)
+            Target::at_least("highest loss-free rate of one process, with GSO, packets/s", 500_000.0, pps)
                 .beside("two threads that only send and take in", Some(floor.trains_pps.median))
         }),
         at_most("pacing error p99 at 10000 packets/s, µs", 50.0, find(Subject::Teaparty).and_then(paced)),

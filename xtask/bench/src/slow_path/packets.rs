@@ -1,4 +1,4 @@
-//! The frames of the load: authenticated packets with a right HMAC, open ones with a History TLV, and open ones without.
+//! The frames of the load: authenticated packets with a right HMAC, unauthenticated ones with a History TLV, and those without.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;

@@ -200,7 +200,7 @@ fn an_authenticated_session_is_known_by_the_ssid_in_its_own_place() {
     let provisioned = HashMap::from([(session, Provisioned::default().with_keys(keys))]);
     let snapshot = snapshot(|_| {}).with_provisioned(provisioned);
     let expected = Ok(Session::AUTHENTICATED | Session::PROVISIONED);
-    // Where an open packet has its SSID, an authenticated one has octets that must be zero, or were meant to mislead.
+    // Where an unauthenticated packet has its SSID, an authenticated one has octets that must be zero, or were meant to mislead.
     for misleading in [0, 0x4321] {
         let mut found = SessionKey { ssid: misleading, ..session };
         assert_eq!((table.admit((&mut found, Tags::NONE), 0x1234, &snapshot, 0), found), (expected, session));

@@ -20,7 +20,7 @@ const PORT: u16 = 862;
 /// Offsets in the frame of the UDP checksum, and of the HMAC of an authenticated packet.
 const CHECKSUM: usize = HEADERS - 2;
 const HMAC: usize = HEADERS + 96;
-/// Modes: open packets or authenticated ones.
+/// Modes: unauthenticated packets or authenticated ones.
 const UNAUTHENTICATED: u32 = 1;
 const AUTHENTICATED: u32 = 2;
 /// Replies are not only counted.
