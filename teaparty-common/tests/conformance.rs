@@ -1,9 +1,7 @@
 //! Keeps `testing_data/conformance.toml` honest: what it names exists, and what claims a row is named there.
 
 mod support {
-    pub(crate) mod cases;
     pub(crate) mod rows;
-    pub(crate) mod vectors;
 }
 
 use std::collections::BTreeSet;
@@ -11,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use support::rows::{List, Row};
-use support::{cases, vectors};
+use teaparty_testing::{cases, vectors};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -1,14 +1,10 @@
 //! Replays what fuzzing and random frames have found, and gives each fuzz target some octets where there is no fuzzer.
 
-mod support {
-    pub(crate) mod hostile;
-}
-
 use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
-use support::hostile::{locate, plan_apply, walk};
+use teaparty_testing::hostile::{locate, plan_apply, walk};
 
 /// A fuzz target: its name, and its function of arbitrary octets.
 type Target = (&'static str, fn(&[u8]));

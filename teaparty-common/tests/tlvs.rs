@@ -1,16 +1,12 @@
 //! The hand-made TLV table of `testing_data/vectors/tlvs.toml` through the shared core on the host.
 
-mod support {
-    pub(crate) mod cases;
-}
-
-use support::cases::{self, Case};
 use teaparty_common::packet_buf::SliceBuf;
 use teaparty_common::reflect::{
     Address, PacketMeta, ReflectorEnv, ReplyOptions, TlvIntegrity, Verdict, apply, plan, stamp,
 };
 use teaparty_common::tlv::{HandledBy, KindSet};
 use teaparty_common::wire::Mode;
+use teaparty_testing::cases::{self, Case};
 
 /// The kernel's capabilities on the host, with an IPv4 header of its own.
 struct Host;

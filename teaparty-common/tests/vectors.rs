@@ -2,17 +2,13 @@
 //!
 //! Expected octets come from `testing_data/vectors`, not from here. Conformance rows: see `testing_data/conformance.toml`.
 
-mod support {
-    pub(crate) mod vectors;
-}
-
-use support::vectors::{self, Vector, address, differences};
 use teaparty_common::packet_buf::SliceBuf;
 use teaparty_common::reflect::{
     Address, Disposition, Policy, Reason, ReflectorEnv, ReplyOptions, TlvIntegrity, Verdict, apply, plan, stamp,
 };
 use teaparty_common::tlv::{HandledBy, Kind, KindSet};
 use teaparty_common::wire::Mode;
+use teaparty_testing::vectors::{self, Vector, address, differences};
 
 /// An environment with what a vector's context says: it finishes what the kernel finishes, and may grow a packet.
 struct Host<'a>(&'a Vector);

@@ -6,17 +6,10 @@ use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use serde_json::{Value, json};
+use teaparty_testing::api::Api;
+use teaparty_testing::skip::or_skip;
 use teaparty_user::api::listen::ApiListener;
 use teaparty_user::api::server;
-
-#[path = "support/probe.rs"]
-mod probe;
-#[expect(dead_code, reason = "the other tests of the API use the rest of it")]
-#[path = "api/support.rs"]
-mod support;
-
-use probe::or_skip;
-use support::Api;
 
 /// The tester gets so long, and this many examples for each operation.
 const LIMIT: Duration = Duration::from_secs(400);
@@ -75,7 +68,7 @@ async fn described(api: &Api, document: &Value) -> usize {
             let answer = api.send(method.as_str(), &concrete, &[], "").await;
             assert_ne!(answer.status(), 405, "{said}");
             if answer.status() == 404 {
-                assert!(!support::text(answer).await.contains("no-such-path"), "{said}");
+                assert!(!teaparty_testing::api::text(answer).await.contains("no-such-path"), "{said}");
             }
         }
     }

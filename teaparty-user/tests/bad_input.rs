@@ -1,14 +1,9 @@
 //! TLVs that are wrong in every way, sampled, at a running reflector on a veth pair, by each engine: always a reply by
 //! rule, of the request's size. Needs root.
 
-mod reflector_support;
-
-#[path = "support/bad_input.rs"]
-mod bad_input;
-
-use bad_input::{judge, tails};
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4, V6};
+use teaparty_testing::bad_input::{judge, tails};
+use teaparty_testing::reflector::{Net, V4, V6};
+use teaparty_testing::skip::or_skip;
 
 /// One of this many cases is sent on the wire.
 const SAMPLE: usize = 29;

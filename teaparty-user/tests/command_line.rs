@@ -1,12 +1,10 @@
 //! The command line as a user meets it: closed pipes and full disks, mistakes and what is said of them.
 
-mod sender_support;
-
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use clap::CommandFactory;
-use sender_support::{Behaviour, Reflector, teaparty};
+use teaparty_testing::sender::{Behaviour, Reflector, teaparty};
 use teaparty_user::cli::Teaparty;
 
 fn program(arguments: &str) -> Command {

@@ -2,16 +2,12 @@
 //! beside it, by `config check` as by the reflector itself. In `namesake` are files of the earlier implementation: what
 //! becomes of the good ones is beside them, too.
 
-#[path = "support/probe.rs"]
-mod probe;
-
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
 use assert_cmd::Command;
-
-use crate::probe::or_skip;
+use teaparty_testing::skip::or_skip;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testing_data/configs").join(name)

@@ -1,21 +1,12 @@
 //! `--link-layer` without XDP on a veth pair: the same answers as the XDP program's, each once. Needs root.
 
-mod reflector_support;
-
-#[path = "support/frame.rs"]
-#[allow(dead_code, reason = "other tests need all of it")]
-mod frame;
-#[path = "support/random.rs"]
-#[allow(dead_code, reason = "other tests need all of it")]
-mod random;
-
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use frame::{Checksum, Datagram};
-use random::Random;
-use reflector_support::probe::or_skip;
-use reflector_support::{Client, Net, V4, V6, sequence};
+use teaparty_testing::frame::{Checksum, Datagram};
+use teaparty_testing::random::Random;
+use teaparty_testing::reflector::{Client, Net, V4, V6, sequence};
+use teaparty_testing::skip::or_skip;
 use teaparty_user::net::interface::Interface;
 use teaparty_user::net::packet::{FrameBatch, PacketSocket};
 

@@ -1,11 +1,9 @@
 //! The metrics of a running reflector, judged by promtool and scraped by Prometheus; alerts and dashboard, which may only
 //! name what exists. Takes root; root is needed for namespaces and programs.
 
-mod reflector_support;
-
-use reflector_support::probe::or_skip;
-use reflector_support::web::{Prometheus, assert_known, dist, get, programs, promtool};
-use reflector_support::{Net, V4, start};
+use teaparty_testing::reflector::{Net, V4, start};
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::web::{Prometheus, assert_known, dist, get, programs, promtool};
 
 /// The address of the reflector's API, in its namespace.
 const API: &str = "127.0.0.1:8000";
@@ -19,7 +17,7 @@ fn net_and_prometheus() -> Result<Net, String> {
 }
 
 /// Starts a reflector whose engines have all answered something.
-fn busy_reflector(net: &Net, more: &[&str]) -> reflector_support::Running {
+fn busy_reflector(net: &Net, more: &[&str]) -> teaparty_testing::reflector::Running {
     let arguments =
         ["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", API, "--heartbeat", "192.0.2.2:8620@1"];
     let running = start(&mut net.teaparty(&[&arguments, more].concat()));

@@ -1,17 +1,11 @@
 //! Senders and reflectors as they are in the field, on a veth pair and by every engine: TWAMP-Light senders whose padding is no
 //! SSID, senders that start again, other reflectors that answer us, and equal ports. Needs root.
 
-mod reflector_support;
-
-#[path = "support/random.rs"]
-#[allow(dead_code, reason = "other tests need all of it")]
-mod random;
-
 use std::time::Duration;
 
-use random::Random;
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4, V6, sequence};
+use teaparty_testing::random::Random;
+use teaparty_testing::reflector::{Net, V4, V6, sequence};
+use teaparty_testing::skip::or_skip;
 
 /// The kernel in its two modes with the ring behind, sockets, and frames from a packet socket.
 const ENGINES: [&[&str]; 4] =

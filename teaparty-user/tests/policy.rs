@@ -1,12 +1,10 @@
 //! The options that say what a sender may ask for, on a veth pair, by the XDP program and by sockets. Needs root.
 
-mod reflector_support;
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4};
+use teaparty_testing::reflector::{Net, V4};
+use teaparty_testing::skip::or_skip;
 use teaparty_user::net::batch::{Outgoing, ReceiveBatch, SendBatch};
 use teaparty_user::net::socket::{Options, Socket};
 

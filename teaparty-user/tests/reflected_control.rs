@@ -1,13 +1,11 @@
 //! Reflected Test Packet Control (RFC 10052) on a veth pair, by either engine: count, length, spacing, limits, and to whom.
 //! Needs root.
 
-mod reflector_support;
-
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use reflector_support::probe::or_skip;
-use reflector_support::{Client, Net, V4, V6, sender_sequence, sequence};
+use teaparty_testing::reflector::{Client, Net, V4, V6, sender_sequence, sequence};
+use teaparty_testing::skip::or_skip;
 use teaparty_user::crypto::HmacKey;
 
 const ENGINES: [&str; 2] = ["native", "off"];

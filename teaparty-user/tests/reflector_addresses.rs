@@ -1,17 +1,11 @@
 //! Addresses as hosts use them, on each engine: of loopback and dummy interfaces, with labels, in great number; sources that
 //! no host has, and damaged headers. Needs root.
 
-mod reflector_support;
-
-#[path = "support/frame.rs"]
-#[allow(dead_code, reason = "other tests need all of it")]
-mod frame;
-
 use std::time::Duration;
 
-use frame::Datagram;
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4};
+use teaparty_testing::frame::{Checksum, Datagram};
+use teaparty_testing::reflector::{Net, V4};
+use teaparty_testing::skip::or_skip;
 use teaparty_user::net::packet::{FrameBatch, PacketSocket};
 
 const ENGINES: [&[&str]; 3] =
@@ -92,7 +86,7 @@ fn spoofed_and_damaged_frames_are_counted_and_take_no_number() {
     spoofed.push(Datagram { source_mac: [3, 0, 0, 0, 0, 1], ..ours("192.0.2.2") }.build());
     let mut damaged = ours("192.0.2.2").build();
     damaged[24] ^= 1;
-    let wrong = Datagram { checksum: frame::Checksum::Wrong(4), ..ours("192.0.2.2") }.build();
+    let wrong = Datagram { checksum: Checksum::Wrong(4), ..ours("192.0.2.2") }.build();
     let tagged = Datagram { tags: vec![(0x8100, 100)], ..ours("192.0.2.2") }.build();
     for engine in [ENGINES[0], ENGINES[2]] {
         let reflector = net.reflector(engine);
@@ -102,7 +96,7 @@ fn spoofed_and_damaged_frames_are_counted_and_take_no_number() {
         send(&net, &[damaged.clone(), wrong.clone(), tagged.clone()]);
         std::thread::sleep(Duration::from_millis(300));
         let reply = client.ask(&[]).expect("an answer");
-        assert_eq!(reflector_support::sequence(&reply), 1, "{engine:?}: they took no number");
+        assert_eq!(teaparty_testing::reflector::sequence(&reply), 1, "{engine:?}: they took no number");
         let ended = reflector.stop();
         let count = |reason: &str| {
             let line = ended.out.lines().find(|line| line.contains(reason));

@@ -1,18 +1,16 @@
 //! What happens to a running reflector: another tool takes its program off the interface, an engine ends, an interface goes
 //! and comes back with its counters. Takes root.
 
-mod reflector_support;
-
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use reflector_support::probe::or_skip;
-use reflector_support::web::get;
-use reflector_support::{Net, V4, load_pass, pass_on, sequence, start};
 use serde_json::Value;
+use teaparty_testing::reflector::{Net, V4, load_pass, pass_on, sequence, start};
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::web::get;
 use teaparty_user::net::interface::{Interface, xdp_state};
 use teaparty_user::net::xdp_link::BpfLink;
 

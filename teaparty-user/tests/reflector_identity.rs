@@ -2,16 +2,14 @@
 //! what only has the name, and goes with the interface. Pins of others are left alone, and neither many descriptors nor a file
 //! that gives nothing keep a reflector from starting, reloading and ending. Takes root.
 
-mod reflector_support;
-
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4, sequence, start};
+use teaparty_testing::reflector::{Net, V4, sequence, start};
+use teaparty_testing::skip::or_skip;
 use teaparty_user::net::interface::xdp_state;
 use teaparty_user::net::xdp_link::BpfLink;
 

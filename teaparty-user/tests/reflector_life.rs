@@ -1,14 +1,12 @@
 //! The life of `teaparty reflector`: killed and started again, refused, left alone, and an interface that goes and comes
 //! back. Takes root.
 
-mod reflector_support;
-
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use aya::programs::Xdp;
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4, attach_pass, sequence, start};
+use teaparty_testing::reflector::{Net, V4, attach_pass, sequence, start};
+use teaparty_testing::skip::or_skip;
 
 /// Returns the failure of `teaparty reflector` with these arguments.
 fn refusal(net: &Net, arguments: &[&str]) -> (Output, String) {

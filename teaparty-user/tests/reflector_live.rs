@@ -1,11 +1,9 @@
 //! The program `teaparty reflector` on a veth pair: engines, addresses, keys, and one session over all of them. Takes root.
 
-mod reflector_support;
-
 use std::time::Duration;
 
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4, V6, sender_sequence, sequence};
+use teaparty_testing::reflector::{Net, V4, V6, sender_sequence, sequence};
+use teaparty_testing::skip::or_skip;
 use teaparty_user::crypto::HmacKey;
 
 /// An empty History for one entry: only the controller can finish it.

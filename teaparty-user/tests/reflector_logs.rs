@@ -1,16 +1,14 @@
 //! The log of a running reflector: the XDP program's messages in it, floods that are cut and counted, and its forms. Takes
 //! root; root is needed for namespaces and programs.
 
-mod reflector_support;
-
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4, start};
+use teaparty_testing::reflector::{Net, V4, start};
+use teaparty_testing::skip::or_skip;
 
 /// Most time for a line. Machines are slow under load; nothing here measures.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,8 +1,6 @@
 //! What a running reflector may still do, as root and as an ordinary user with the capabilities that the unit file gives.
 //! Takes root; root is needed for namespaces and programs.
 
-mod reflector_support;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, Running, V4, V6, sequence, start};
 use serde_json::json;
+use teaparty_testing::reflector::{Net, Running, V4, V6, sequence, start};
+use teaparty_testing::skip::or_skip;
 
 /// The capabilities that are kept with the XDP program, and their bits in linux/capability.h.
 const KEPT: [(&str, u32); 5] =

@@ -3,8 +3,6 @@
 //! is needed for namespaces
 //! and programs.
 
-mod reflector_support;
-
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,10 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, Map, MapData, PerCpuArray};
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4, V6, sender_sequence, sequence};
 use teaparty_common::maps::{ABI_VERSION, Counters, KernelConfig, name};
 use teaparty_common::reflect::{REASON_SLOTS, Reason};
+use teaparty_testing::reflector::{Net, V4, V6, sender_sequence, sequence};
+use teaparty_testing::skip::or_skip;
 use teaparty_user::net::batch::{Outgoing, ReceiveBatch, SendBatch};
 use teaparty_user::net::socket::{Options, Socket};
 

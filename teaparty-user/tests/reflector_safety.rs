@@ -1,15 +1,13 @@
 //! Safety on an open network: who is refused costs no state, is counted, and what was configured stays whatever else comes.
 //! Takes root; root is needed for namespaces and programs.
 
-mod reflector_support;
-
 use std::net::UdpSocket;
 use std::path::Path;
 
 use aya::maps::{HashMap, Map, MapData};
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4, sequence};
 use teaparty_common::maps::{Session, SessionKey, name};
+use teaparty_testing::reflector::{Net, V4, sequence};
+use teaparty_testing::skip::or_skip;
 use teaparty_user::reflector::kernel::maps::Maps;
 
 /// Sessions made by packets.

@@ -1,16 +1,14 @@
 //! Several reflectors and interfaces in one process while packets come: one interface shared by two, one that goes and comes
 //! back, files read again under packets, and changes that one of the kernel's maps refuses. Needs root.
 
-mod reflector_support;
-
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, Running, V4, sequence, start};
 use serde_json::json;
 use teaparty_common::maps::name as map;
+use teaparty_testing::reflector::{Net, Running, V4, sequence, start};
+use teaparty_testing::skip::or_skip;
 
 /// Most time until an interface is answered on again. The machine may be slow; nothing here measures.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,16 +1,14 @@
 //! A start under packets: sockets answer from the first moment, the program goes on with their sessions, and if it can't be
 //! had they go on without it. Takes root.
 
-mod reflector_support;
-
 use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use reflector_support::probe::or_skip;
-use reflector_support::{Ended, Net, V4, sender_sequence, sequence, start};
+use teaparty_testing::reflector::{Ended, Net, V4, sender_sequence, sequence, start};
+use teaparty_testing::skip::or_skip;
 
 /// Between one packet and the next.
 const INTERVAL: Duration = Duration::from_millis(5);

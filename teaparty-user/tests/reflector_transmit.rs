@@ -1,17 +1,15 @@
 //! Answers that leave, and answers that do not: what a veth without an XDP program at its far end and a device without an
 //! Ethernet header make of the reflector, and what is said of it. Takes root.
 
-mod reflector_support;
-
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use reflector_support::probe::or_skip;
-use reflector_support::web::get;
-use reflector_support::{Net, V4, V6, start};
 use serde_json::Value;
+use teaparty_testing::reflector::{Net, V4, V6, start};
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::web::get;
 
 /// The address of the reflector's API, in its namespace.
 const API: &str = "127.0.0.1:8000";

@@ -1,16 +1,14 @@
 //! Outside witnesses on a veth pair, as root: the vectors as raw frames judged by a script that shares nothing with us,
 //! scapy's STAMP layer as a client, and tshark on the UDP checksums of every size.
 
-mod reflector_support;
-
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4, V6};
+use teaparty_testing::reflector::{Net, V4, V6};
+use teaparty_testing::skip::or_skip;
 
 /// The variable for the tests' Python, which has scapy: `cargo xtask test` installs it and sets this.
 const PYTHON: &str = "TEAPARTY_SCAPY_PYTHON";

@@ -2,15 +2,11 @@
 //!
 //! Needs Chromium; skipped without.
 
-#[path = "support/probe.rs"]
-mod probe;
-mod sender_support;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use probe::or_skip;
-use sender_support::{Act, Behaviour, Reflector, teaparty};
+use teaparty_testing::sender::{Act, Behaviour, Reflector, teaparty};
+use teaparty_testing::skip::or_skip;
 
 /// Names of the browser on various systems.
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];

@@ -1,17 +1,15 @@
 //! Return Path (RFC 9503 §4) along SRv6 segments on a veth pair, with an outside witness and Linux as the segments' node.
 //! Needs root.
 
-mod reflector_support;
-
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv6Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4, V6};
 use serde_json::{Value, json};
+use teaparty_testing::reflector::{Net, V4, V6};
+use teaparty_testing::skip::or_skip;
 
 const U: u8 = 0x80;
 /// Offset of the Return Path's flags in a reply.

@@ -1,10 +1,8 @@
 //! What the program prints, as text at three sizes: nothing is wider than its screen, and larger ones show more.
 
-mod sender_support;
-
 use std::process::Command;
 
-use sender_support::{Act, Behaviour, Reflector};
+use teaparty_testing::sender::{Act, Behaviour, Reflector};
 
 /// Columns of the screens.
 const SIZES: [usize; 3] = [40, 80, 200];

@@ -1,10 +1,8 @@
 //! Who said so: what a reflector claims without proof, and what it can't know, is shown as unknown and in no figure.
 
-mod sender_support;
-
-use sender_support::{Behaviour, Reflector, teaparty};
 use serde_json::{Value, json};
 use teaparty_common::wire::{ErrorEstimate, TimestampFormat};
+use teaparty_testing::sender::{Behaviour, Reflector, teaparty};
 use teaparty_user::clock::ClockState;
 
 /// T3 and T2 of an unauthenticated reply.

@@ -1,10 +1,8 @@
 //! A clock that somebody sets while packets are under way: noticed, told, and kept out of the delays.
 
-mod sender_support;
-
 use std::time::Duration;
 
-use sender_support::{Act, Behaviour, Reflector};
+use teaparty_testing::sender::{Act, Behaviour, Reflector};
 use teaparty_user::clock::{ClockSource, ClockState, SystemClock};
 use teaparty_user::sender::config::SenderConfig;
 use teaparty_user::sender::engine;

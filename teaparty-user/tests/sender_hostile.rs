@@ -1,10 +1,7 @@
 //! Hostile replies to the sender: what fuzzing found, replayed, and replies made at random around the layout of TLVs.
 
-#[path = "support/hostile_reply.rs"]
-mod hostile_reply;
-
-use hostile_reply::reply;
 use proptest::prelude::*;
+use teaparty_testing::hostile_reply::reply;
 
 #[test]
 fn what_was_found_once_is_not_found_again() {

@@ -1,10 +1,8 @@
 //! The program's sender against a reflector on the shared core, over loopback: figures, formats, exit statuses.
 
-mod sender_support;
-
-use sender_support::{Act, Behaviour, Reflector, summary, teaparty};
 use serde_json::{Value, json};
 use teaparty_common::wire::TimestampFormat;
+use teaparty_testing::sender::{Act, Behaviour, Reflector, summary, teaparty};
 use teaparty_user::crypto::HmacKey;
 
 fn quick(reflector: &Reflector, rest: &str) -> String {

@@ -1,9 +1,7 @@
 //! What the program's sender writes and how it ends: forms, files, full disks, thresholds, signals.
 
-mod sender_support;
-
-use sender_support::{Act, Behaviour, Reflector, summary, teaparty};
 use serde_json::{Value, json};
+use teaparty_testing::sender::{Act, Behaviour, Reflector, summary, teaparty};
 
 fn quick(reflector: &Reflector, rest: &str) -> String {
     format!("sender {} -i 2ms -W 300ms --format json {rest}", reflector.address)

@@ -1,11 +1,9 @@
 //! The sender over a path that a test scripts: the reported numbers equal the script's truth.
 
-mod sender_support;
-
 use std::time::Duration;
 
-use sender_support::{Act, Behaviour, Reflector, summary};
 use serde_json::json;
+use teaparty_testing::sender::{Act, Behaviour, Reflector, summary};
 use teaparty_user::sender::schedule::Random;
 
 const PACKETS: u64 = 400;

@@ -1,15 +1,13 @@
 //! Our sender against our own reflector, both as the program that users run, over sockets on `lo`.
 
-mod sender_support;
-
 use std::io::BufRead;
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sender_support::{summary, teaparty};
 use serde_json::{Value, json};
+use teaparty_testing::sender::{summary, teaparty};
 
 struct Running {
     child: Child,

@@ -4,18 +4,13 @@
 //! With a relay that loses nothing, without the comparison of T1 in `ReplyMatcher::received`, or with `life.numbers += 1` left
 //! out of the split, these turn red.
 
-mod sender_support;
-
-#[path = "sender_support/relay.rs"]
-mod relay;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use relay::{Forgery, Leg, Log, Relay, Trip};
-use sender_support::{Behaviour, Reflector, teaparty};
 use serde_json::{Value, json};
 use teaparty_common::wire::Mode;
+use teaparty_testing::relay::{Forgery, Leg, Log, Relay, Trip};
+use teaparty_testing::sender::{Behaviour, Reflector, teaparty};
 use teaparty_user::crypto::HmacKey;
 use teaparty_user::sender::schedule::Random;
 

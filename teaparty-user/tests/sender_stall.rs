@@ -1,8 +1,6 @@
 //! Sender and probe that are stopped for a while (SIGSTOP), hurried (a second Ctrl-C), or asked for what no host can do: what they
 //! report is what happened on the path.
 
-mod sender_support;
-
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -11,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sender_support::{Act, Behaviour, Reflector, summary, teaparty};
 use serde_json::{Value, json};
+use teaparty_testing::sender::{Act, Behaviour, Reflector, summary, teaparty};
 
 /// A path whose way back takes so long.
 fn delayed(milliseconds: u64) -> Behaviour {

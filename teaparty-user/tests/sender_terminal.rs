@@ -2,15 +2,11 @@
 //!
 //! Needs tmux; skipped without.
 
-#[path = "support/probe.rs"]
-mod probe;
-mod sender_support;
-
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use probe::or_skip;
-use sender_support::{Act, Behaviour, Reflector};
+use teaparty_testing::sender::{Act, Behaviour, Reflector};
+use teaparty_testing::skip::or_skip;
 
 /// A terminal with a server of its own, that ends with it.
 struct Terminal {

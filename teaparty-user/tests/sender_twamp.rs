@@ -3,16 +3,12 @@
 //!
 //! Needs Python 3; skipped without.
 
-#[path = "support/probe.rs"]
-mod probe;
-mod sender_support;
-
 use std::io::BufRead;
 use std::process::{Child, Command, Stdio};
 
-use probe::or_skip;
-use sender_support::summary;
 use serde_json::{Value, json};
+use teaparty_testing::sender::summary;
+use teaparty_testing::skip::or_skip;
 
 struct Witness {
     child: Child,

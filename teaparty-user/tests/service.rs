@@ -1,8 +1,5 @@
 //! The unit files as systemd's own tools judge them, and what a service manager hears from reflector and probe.
 
-#[path = "support/probe.rs"]
-mod probe;
-
 use std::net::UdpSocket;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -12,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use probe::or_skip;
+use teaparty_testing::skip::or_skip;
 
 /// The highest exposure that is put up with, in tenths.
 const THRESHOLD: &str = "--threshold=25";

@@ -1,8 +1,6 @@
 //! `teaparty status` of a running reflector, and `teaparty doctor` beside it. Takes root; root is needed for namespaces and
 //! programs.
 
-mod reflector_support;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
@@ -10,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use reflector_support::probe::or_skip;
-use reflector_support::{Net, V4, attach_pass, start};
 use serde_json::Value;
+use teaparty_testing::reflector::{Net, V4, attach_pass, start};
+use teaparty_testing::skip::or_skip;
 
 /// The address of the reflector's API, in its namespace.
 const API: &str = "127.0.0.1:8000";

@@ -1,7 +1,6 @@
 //! Fuzz target: see `hostile::locate`.
 #![no_main]
 
-#[path = "../../tests/support/hostile.rs"]
-mod hostile;
+use teaparty_testing::hostile;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| hostile::locate(data));

@@ -2,8 +2,7 @@
 
 use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
-
-use super::support::{Api, problem, text};
+use teaparty_testing::api::{Api, problem, text};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 

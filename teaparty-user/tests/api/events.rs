@@ -6,9 +6,8 @@ use axum::body::Body;
 use axum::http::{Response, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use teaparty_testing::api::{Api, problem};
 use teaparty_user::reflector::handle::SessionSpec;
-
-use super::support::{Api, problem};
 
 /// A client that reads one message after the other.
 struct Reader {

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde_json::json;
-
-use super::support::{Api, problem, text};
+use teaparty_testing::api::{Api, problem, text};
 
 fn request(port: u16) -> serde_json::Value {
     json!({"src_ip": "127.0.0.1", "src_port": 0, "dst_ip": "0.0.0.0", "dst_port": port, "ssid": 61183})

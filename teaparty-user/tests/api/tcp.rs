@@ -3,12 +3,11 @@
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::time::Duration;
 
+use teaparty_testing::api::Api;
 use teaparty_user::api::listen::{ApiListener, ListenAddress};
 use teaparty_user::api::server;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-
-use super::support::Api;
 
 const GET: &str = "GET /sessions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 

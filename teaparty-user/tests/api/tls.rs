@@ -7,9 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rcgen::KeyPair;
-
-use crate::authority::{Authority, HERE};
-use crate::probe::or_skip;
+use teaparty_testing::authority::{Authority, HERE};
+use teaparty_testing::skip::or_skip;
 
 /// Most time for a step on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);

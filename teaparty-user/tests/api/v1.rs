@@ -2,9 +2,8 @@
 
 use axum::http::header;
 use serde_json::{Value, json};
+use teaparty_testing::api::{Api, problem, text};
 use teaparty_user::api::token::Token;
-
-use super::support::{Api, problem, text};
 
 const SESSIONS: &str = "/api/v1/sessions";
 

@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use nix::unistd::{Uid, setfsuid};
+use teaparty_testing::api::Api;
+use teaparty_testing::skip::or_skip;
 use teaparty_user::api::server;
 
-use super::probe::or_skip;
-use super::support::Api;
 use super::tcp::open;
 
 /// The head of the answer to a request that a thread sends as this user.

@@ -2,11 +2,10 @@
 
 use teaparty_common::maps::{Config, LocalAddress, RecordKind, Session, SessionKey, name};
 use teaparty_common::reflect::{Address, PacketMeta, Policy, Reason};
-
-use crate::support::frame::{Datagram, parse};
-use crate::support::kernel::{DROP, Kernel, PASS, TX};
-use crate::support::probe::or_skip;
-use crate::support::vectors::address;
+use teaparty_testing::frame::{Datagram, parse};
+use teaparty_testing::kernel::{DROP, Kernel, PASS, TX};
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::vectors::address;
 
 /// A base packet with this SSID.
 fn packet(ssid: u16) -> Datagram {

@@ -3,18 +3,18 @@
 
 use teaparty_common::maps::Config;
 use teaparty_common::reflect::{PacketMeta, Reason};
+use teaparty_testing::bad_input::{judge, tails, tlv};
+use teaparty_testing::cases::BASE;
+use teaparty_testing::frame::Datagram;
+use teaparty_testing::kernel::Kernel;
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::slow_path::Slow;
 
 use super::differential::Pair;
-use crate::support::bad_input::{judge, tails, tlv};
-use crate::support::cases::BASE;
-use crate::support::frame::Datagram;
-use crate::support::kernel::Kernel;
-use crate::support::probe::or_skip;
-use crate::support::slow::Slow;
 
 /// Returns the metadata of a packet of the slow path's tests.
 fn meta() -> PacketMeta {
-    let octets = |ip: &str| crate::support::vectors::address(ip.parse().expect("an address"));
+    let octets = |ip: &str| teaparty_testing::vectors::address(ip.parse().expect("an address"));
     PacketMeta {
         source: octets("192.0.2.10"),
         destination: octets("198.51.100.20"),

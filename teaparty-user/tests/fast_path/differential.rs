@@ -11,14 +11,13 @@ use teaparty_common::maps::{Clock, Config, LocalAddress, RecordKind};
 use teaparty_common::reflect::{Disposition, Policy, Reason};
 use teaparty_common::tlv::{CodePoints, HandledBy, Profile, REGISTRY};
 use teaparty_common::wire::{Timestamp, TimestampFormat};
-
-use crate::support::frame::{Parsed, parse};
-use crate::support::kernel::{DROP, Kernel, OURS, Outcome, PASS, Punt, TX};
-use crate::support::model::{Model, Prediction};
-use crate::support::packets::{self, now_tai};
-use crate::support::probe::or_skip;
-use crate::support::random::Random;
-use crate::support::slow::Slow;
+use teaparty_testing::frame::{Parsed, parse};
+use teaparty_testing::kernel::{DROP, Kernel, OURS, Outcome, PASS, Punt, TX};
+use teaparty_testing::model::{Model, Prediction};
+use teaparty_testing::packets::{self, now_tai};
+use teaparty_testing::random::Random;
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::slow_path::Slow;
 
 /// Frames under one configuration.
 const ROUND: usize = 2000;
@@ -51,7 +50,7 @@ impl Pair {
             pair.kernel.answer(ip, flags);
             let known =
                 if flags & LocalAddress::ANSWERED == 0 { &mut pair.model.elsewhere } else { &mut pair.model.addresses };
-            known.insert(crate::support::vectors::address(ip));
+            known.insert(teaparty_testing::vectors::address(ip));
         }
         pair
     }
@@ -241,14 +240,14 @@ fn judge_reply(predicted: &Prediction, request: &Parsed, reply: &Parsed) -> Vec<
             found.push(format!("octet {at}: host {expected:02x}, kernel {actual:02x}"));
         }
     }
-    let source = reply_options.source.unwrap_or(crate::support::vectors::address(request.destination));
+    let source = reply_options.source.unwrap_or(teaparty_testing::vectors::address(request.destination));
     let mut same = |what: &str, is: bool| {
         if !is {
             found.push(format!("{what} is wrong"));
         }
     };
     same("length", payload.len() == reply.payload.len());
-    same("source", crate::support::vectors::address(reply.source) == source);
+    same("source", teaparty_testing::vectors::address(reply.source) == source);
     same("destination", reply.destination == request.source);
     same("source port", reply.source_port == request.destination_port);
     same("destination port", reply.destination_port == reply_options.destination_port.unwrap_or(request.source_port));

@@ -2,11 +2,10 @@
 
 use teaparty_common::maps::{Config, LocalAddress, name};
 use teaparty_common::reflect::{Policy, Reason};
-
-use crate::support::frame::{Checksum, Datagram, parse};
-use crate::support::kernel::{DROP, Kernel, OURS, PASS, TX};
-use crate::support::probe::or_skip;
-use crate::support::random::Random;
+use teaparty_testing::frame::{Checksum, Datagram, parse};
+use teaparty_testing::kernel::{DROP, Kernel, OURS, PASS, TX};
+use teaparty_testing::random::Random;
+use teaparty_testing::skip::or_skip;
 
 /// A base packet with this many octets of Extra Padding after it, or as many octets of it as fit into `len`.
 fn payload(len: usize) -> Vec<u8> {

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use teaparty_common::maps::{Config, Session, SessionKey, SourcePrefix, name};
 use teaparty_common::reflect::Reason;
+use teaparty_testing::frame::Datagram;
+use teaparty_testing::kernel::Kernel;
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::vectors::address;
 use teaparty_user::clock::{ClockSource as _, SystemClock};
-
-use crate::support::frame::Datagram;
-use crate::support::kernel::Kernel;
-use crate::support::probe::or_skip;
-use crate::support::vectors::address;
 
 const SECOND: u64 = 1_000_000_000;
 const HOUR: u64 = 3_600 * SECOND;

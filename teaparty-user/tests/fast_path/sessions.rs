@@ -2,11 +2,10 @@
 
 use teaparty_common::maps::{Config, HistoryKey, HistorySlot, SessionKey, SessionOp, SessionOpRequest, name};
 use teaparty_common::reflect::{PacketMeta, Policy, Reason};
-
-use crate::support::frame::{Datagram, parse};
-use crate::support::kernel::{HISTORY_RINGS, Kernel, TX};
-use crate::support::probe::or_skip;
-use crate::support::vectors::address;
+use teaparty_testing::frame::{Datagram, parse};
+use teaparty_testing::kernel::{HISTORY_RINGS, Kernel, TX};
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::vectors::address;
 
 /// A packet with this Sequence Number and SSID, and these octets after the base packet.
 fn packet(sequence: u32, ssid: u16, tail: &[u8]) -> Datagram {

@@ -2,12 +2,11 @@
 
 use teaparty_common::maps::LocalAddress;
 use teaparty_common::reflect::Reason;
-
-use crate::support::cases;
-use crate::support::frame::{Datagram, parse};
-use crate::support::kernel::{DROP, Kernel, OURS, TX};
-use crate::support::probe::or_skip;
-use crate::support::vectors::differences;
+use teaparty_testing::cases;
+use teaparty_testing::frame::{Datagram, parse};
+use teaparty_testing::kernel::{DROP, Kernel, OURS, TX};
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::vectors::differences;
 
 #[test]
 fn every_tlv_of_the_table_comes_back_as_worked_out_by_hand() {

@@ -5,11 +5,10 @@ use std::net::IpAddr;
 use teaparty_common::maps::{Config, Session, SessionKey, name};
 use teaparty_common::reflect::Reason;
 use teaparty_common::wire::Mode;
-
-use crate::support::frame::{Datagram, parse};
-use crate::support::kernel::{CLOCK, DROP, Kernel, OURS, TX};
-use crate::support::probe::or_skip;
-use crate::support::vectors::{self, Vector, address, differences};
+use teaparty_testing::frame::{Datagram, parse};
+use teaparty_testing::kernel::{CLOCK, DROP, Kernel, OURS, TX};
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::vectors::{self, Vector, address, differences};
 
 /// Returns the reason that the kernel ends a vector with.
 fn expected_reason(vector: &Vector) -> Reason {

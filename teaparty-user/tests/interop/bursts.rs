@@ -1,7 +1,7 @@
 //! Reflected Test Packet Control (RFC 10052) where both sides have it switched on: several replies to each packet.
 
-use crate::probe::or_skip;
 use crate::programs::{Reflector, our_sender, stamp_suite, their_sender};
+use teaparty_testing::skip::or_skip;
 
 #[test]
 fn their_sender_gets_every_reply_of_our_bursts() {

@@ -5,13 +5,6 @@
 //! What is to happen, and where the two disagree, is in `testing_data/interop.toml`. A disagreement that is not listed
 //! there fails the tests, and so does one that is listed and gone.
 
-#[path = "../../../teaparty-common/tests/support/cases.rs"]
-mod cases;
-#[path = "../support/probe.rs"]
-mod probe;
-#[path = "../../../teaparty-common/tests/support/vectors.rs"]
-mod vectors;
-
 mod bursts;
 mod our_sender;
 mod programs;

@@ -1,8 +1,8 @@
 //! Our sender against their reflector.
 
 use serde_json::Value;
+use teaparty_testing::skip::or_skip;
 
-use crate::probe::or_skip;
 use crate::programs::{KeyFiles, Reflector, holds, our_sender, stamp_suite};
 use crate::table::{Between, Case, Seen, cases};
 

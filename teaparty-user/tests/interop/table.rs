@@ -121,8 +121,8 @@ impl Seen {
 #[test]
 fn the_table_says_who_is_right_and_why_and_names_cases_that_are_there() {
     let file = file();
-    let vectors: Vec<String> = super::vectors::all().into_iter().map(|vector| vector.id).collect();
-    let rules: Vec<String> = super::cases::all().into_iter().map(|case| case.name).collect();
+    let vectors: Vec<String> = teaparty_testing::vectors::all().into_iter().map(|vector| vector.id).collect();
+    let rules: Vec<String> = teaparty_testing::cases::all().into_iter().map(|case| case.name).collect();
     let mut keys: Vec<(Between, &str)> = Vec::new();
     for one in &file.disagreement {
         let is_there = match one.between {

@@ -1,8 +1,8 @@
 //! Their sender against our reflector: the XDP program on the `lo` of a network namespace, and the socket engine.
 
 use serde_json::Value;
+use teaparty_testing::skip::or_skip;
 
-use crate::probe::or_skip;
 use crate::programs::{KeyFiles, Reflector, alone, holds, stamp_suite, their_sender};
 use crate::table::{Between, Case, Seen, cases};
 

@@ -5,11 +5,11 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use teaparty_common::wire::Mode;
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::{cases, vectors};
 
-use crate::probe::or_skip;
 use crate::programs::{KEY, Reflector, stamp_suite};
 use crate::table::{Between, Seen};
-use crate::{cases, vectors};
 
 const BASE: usize = 44;
 /// Types that only we know; to stamp-suite they are unknown ones.

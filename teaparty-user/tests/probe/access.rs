@@ -5,11 +5,11 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
+use teaparty_testing::authority::{Authority, HERE};
+use teaparty_testing::reflector::Net;
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::web::programs;
 
-use crate::authority::{Authority, HERE};
-use crate::reflector_support::Net;
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::web::programs;
 use crate::support::{PATIENCE, Probe};
 
 /// The address of the probe: not on loopback, so that it takes a token.

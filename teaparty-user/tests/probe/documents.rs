@@ -10,12 +10,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
+use teaparty_testing::authority::{Authority, HERE};
+use teaparty_testing::reflector::Net;
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::web::get;
 
-use crate::authority::{Authority, HERE};
-
-use crate::reflector_support::Net;
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::web::get;
 use crate::support::{API, Probe, names, number, replace, target};
 
 /// The address of the documents, in the probe's namespace.

@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
+use teaparty_testing::reflector::Net;
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::web::get;
 
-use crate::reflector_support::Net;
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::web::get;
 use crate::support::{API, Probe, number, target};
 
 /// The reflector's key, and another one.

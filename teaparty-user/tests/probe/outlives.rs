@@ -1,9 +1,9 @@
 //! What a probe outlives: its reflector, its interface, its name server, and many targets.
 
 use serde_json::Value;
+use teaparty_testing::reflector::Net;
+use teaparty_testing::skip::or_skip;
 
-use crate::reflector_support::Net;
-use crate::reflector_support::probe::or_skip;
 use crate::support::{Probe, number, replace, target, targets};
 
 #[test]

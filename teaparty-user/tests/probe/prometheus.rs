@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::reflector_support::Net;
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::web::{self, Prometheus, assert_known, dist, get, promtool};
-use crate::sender_support::{Act, Behaviour, Reflector};
 use crate::support::{API, Probe};
+use teaparty_testing::reflector::Net;
+use teaparty_testing::sender::{Act, Behaviour, Reflector};
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::web::{self, Prometheus, assert_known, dist, get, promtool};
 
 #[test]
 fn percentiles_in_prometheus_are_the_senders_within_ten_per_cent() {

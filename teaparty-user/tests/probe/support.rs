@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-
-use crate::reflector_support::Net;
-use crate::reflector_support::web::get;
+use teaparty_testing::reflector::Net;
+use teaparty_testing::web::get;
 
 /// The address of the probe, in its namespace.
 pub(crate) const API: &str = "127.0.0.1:9862";

@@ -1,10 +1,10 @@
 //! What was not measured is shown as unknown, and what was goes on: refused packets, changed settings, units.
 
 use serde_json::Value;
+use teaparty_testing::reflector::Net;
+use teaparty_testing::skip::or_skip;
+use teaparty_testing::web::get;
 
-use crate::reflector_support::Net;
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::web::get;
 use crate::support::{API, Probe, number, replace, target};
 
 fn level(net: &Net) -> Value {

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::UdpSocket;
 
 use nix::sched::{CloneFlags, unshare};
+use teaparty_testing::skip::or_skip;
 
 use crate::fake::{Fake, measure, open_reply};
-use crate::probe::or_skip;
 
 /// SSIDs in the packets that this reflector got.
 fn ssids(fake: Fake) -> BTreeSet<Vec<u8>> {

@@ -6,10 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
+use teaparty_testing::skip::or_skip;
 
 use crate::fake::{Fake, open_reply, teaparty, tlvs};
 use crate::identity::alone;
-use crate::probe::or_skip;
 
 const AT_ONCE: Duration = Duration::ZERO;
 

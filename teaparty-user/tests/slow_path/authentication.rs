@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::{Net, V4, V6, sequence};
 use crate::signed::{BASE, SharedKey, echoed, witness};
+use teaparty_testing::reflector::{Net, V4, V6, sequence};
+use teaparty_testing::skip::or_skip;
 
 /// Class of Service and Timestamp Information, as a sender sends them.
 const TLVS: [u8; 16] = [0x80, 4, 0, 4, 0xb8, 0, 0, 0, 0x80, 3, 0, 4, 0, 0, 0, 0];

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+use teaparty_testing::reflector::{Net, V4, sequence};
+use teaparty_testing::skip::or_skip;
 use teaparty_user::reflector::config::{ReflectorSettings, XdpMode};
 use teaparty_user::reflector::handle::{SessionError, SessionId, SessionSpec};
 use teaparty_user::reflector::kernel::maps::Maps;
 
 use crate::inside::Inside;
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::{Net, V4, sequence};
 
 /// An empty History for one entry: only the controller can finish it.
 const HISTORY: [u8; 36] = {

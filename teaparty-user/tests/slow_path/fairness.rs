@@ -7,10 +7,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use teaparty_common::maps::Counters;
 use teaparty_common::reflect::Reason;
+use teaparty_testing::reflector::{Net, V4, sequence};
+use teaparty_testing::skip::or_skip;
 
 use crate::authentication::count;
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::{Net, V4, sequence};
 use crate::signed::{SharedKey, echoed, witness};
 
 /// A counter of the kernel's.

@@ -2,11 +2,10 @@
 
 use std::sync::mpsc;
 
+use teaparty_testing::reflector::Net;
 use teaparty_user::reflector::Reflector;
 use teaparty_user::reflector::config::{ReflectorConfig, ReflectorSettings};
 use teaparty_user::reflector::handle::ReflectorHandle;
-
-use crate::reflector_support::Net;
 
 /// The reflector. Dropping it ends it.
 pub(crate) struct Inside {

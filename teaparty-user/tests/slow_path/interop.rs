@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+use teaparty_testing::reflector::{Net, V4, V6};
+use teaparty_testing::skip::or_skip;
 
 use crate::authentication::count;
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::{Net, V4, V6};
 use crate::signed::{SharedKey, hex};
 
 /// The program: `cargo xtask test` installs it and says where it is.

@@ -2,9 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::{Net, V4};
 use crate::signed::{BASE, SharedKey, witness};
+use teaparty_testing::reflector::{Net, V4};
+use teaparty_testing::skip::or_skip;
 
 /// Timestamp Information, as a sender sends it, and Extra Padding.
 const TIME: [u8; 8] = [0x80, 3, 0, 4, 0, 0, 0, 0];

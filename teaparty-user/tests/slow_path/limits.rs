@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use teaparty_testing::reflector::{Net, V4, sequence, start};
+use teaparty_testing::skip::or_skip;
 use teaparty_user::reflector::config::{ReflectorConfig, ReflectorSettings, XdpMode};
 use teaparty_user::reflector::handle::{SessionError, SessionId, SessionSpec};
 
 use crate::inside::Inside;
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::{Net, V4, sequence, start};
 
 /// More than the map has room for where fewer are configured.
 const MANY: u32 = 70_000;

@@ -12,6 +12,8 @@ use serde_json::Value;
 use teaparty_common::maps::session_table::LIVE;
 use teaparty_common::maps::{Session, SessionKey};
 use teaparty_common::reflect::Address;
+use teaparty_testing::reflector::{Client, Net, V4, V6};
+use teaparty_testing::skip::or_skip;
 use teaparty_user::api::{AppState, router};
 use teaparty_user::heartbeat::Heartbeats;
 use teaparty_user::reflector::config::{RateLimit, ReflectorSettings, XdpMode};
@@ -19,8 +21,6 @@ use teaparty_user::reflector::kernel::maps::Maps;
 use tower::ServiceExt;
 
 use crate::inside::Inside;
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::{Client, Net, V4, V6};
 
 /// An empty History for one entry: only the controller can finish it.
 const HISTORY: [u8; 36] = {

@@ -1,9 +1,6 @@
 //! The slow path on a veth pair: authentication under attack, keys that stay secret, bounds and fairness, the two owners of
 //! sessions that never disagree, and configurations that change as a whole. Needs root.
 
-#[path = "../reflector_support/mod.rs"]
-mod reflector_support;
-
 mod authentication;
 mod changes;
 mod fairness;

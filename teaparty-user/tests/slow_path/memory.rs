@@ -2,9 +2,8 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::{Net, V4, sequence};
+use teaparty_testing::reflector::{Net, V4, sequence};
+use teaparty_testing::skip::or_skip;
 
 /// Octets of an entry of History, and of those asked for.
 const ENTRY: usize = 32;

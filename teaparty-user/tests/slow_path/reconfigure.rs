@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use teaparty_testing::reflector::{Net, V4};
+use teaparty_testing::skip::or_skip;
 use teaparty_user::reflector::config::{RateLimit, ReflectorConfig, ReflectorSettings, XdpMode};
 use teaparty_user::reflector::handle::{ReconfigureError, ReflectorHandle};
 
 use crate::inside::Inside;
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::{Net, V4};
 
 /// Changes while packets come.
 const CHANGES: usize = 300;

@@ -12,9 +12,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use teaparty_testing::reflector::{Net, V4, sequence, start};
+use teaparty_testing::skip::or_skip;
 
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::{Net, V4, sequence, start};
 use crate::signed::{SharedKey, hex, witness};
 
 /// Returns the forms of a key: raw, hexadecimal in both cases and as a list of numbers, and base64 in two alphabets.

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use teaparty_common::maps::Session;
+use teaparty_testing::reflector::{Client, Net, V4, V6};
+use teaparty_testing::skip::or_skip;
 use teaparty_user::crypto::HmacKey;
 use teaparty_user::reflector::config::{RateLimit, ReflectorSettings, XdpMode};
 use teaparty_user::reflector::handle::{ReflectorHandle, SessionId, SessionSpec, SessionStatus};
@@ -14,8 +16,6 @@ use teaparty_user::reflector::kernel::maps::Maps;
 use teaparty_user::reflector::keys::{KeyChange, SessionKeys};
 
 use crate::inside::Inside;
-use crate::reflector_support::probe::or_skip;
-use crate::reflector_support::{Client, Net, V4, V6};
 use crate::signed::BASE;
 
 /// Sessions that packets may make. Fewer than there are senders, so that some are evicted all the time.

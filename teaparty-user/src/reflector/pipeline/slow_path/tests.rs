@@ -8,17 +8,13 @@ use proptest::prelude::*;
 use teaparty_common::maps::HistoryRing;
 use teaparty_common::reflect::Disposition;
 use teaparty_common::tlv::measurement::{HISTORY_DEPTH, HistoryEntry};
+use teaparty_testing::vectors::{self, Vector, address, differences};
 
 use super::*;
 use crate::net::interface::Interface;
 use crate::reflector::config::{ReflectorConfig, ReflectorSettings};
 use crate::reflector::keys::SessionKeys;
 use crate::reflector::provisioned::Provisioned;
-
-#[path = "../../../../../teaparty-common/tests/support/vectors.rs"]
-mod vectors;
-
-use vectors::{Vector, address, differences};
 
 /// A session store that gives the numbers that a vector states, and writes down what it was asked.
 #[derive(Default)]

@@ -4,11 +4,11 @@ use nix::time::{ClockId, clock_gettime};
 use teaparty_common::tlv::{CodePoints, REGISTRY};
 use teaparty_common::wire::{Timestamp, TimestampFormat};
 
-use super::frame::{Checksum, Datagram};
-use super::random::Random;
+use crate::frame::{Checksum, Datagram};
+use crate::random::Random;
 
 /// A random frame, and whether its headers were left as they were built.
-pub(crate) fn frame(random: &mut Random, points: &CodePoints) -> Vec<u8> {
+pub fn frame(random: &mut Random, points: &CodePoints) -> Vec<u8> {
     let datagram = datagram(random, points);
     let mut frame = datagram.build();
     if random.one_in(12) {
@@ -157,7 +157,7 @@ fn recent_time(random: &mut Random) -> [u8; 8] {
 }
 
 /// CLOCK_TAI in nanoseconds.
-pub(crate) fn now_tai() -> u64 {
+pub fn now_tai() -> u64 {
     let now = clock_gettime(ClockId::from_raw(nix::libc::CLOCK_TAI)).expect("CLOCK_TAI");
     now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }

@@ -1,5 +1,4 @@
 //! What must hold for any octets whatever: the bodies of the fuzz targets, which tests replay too.
-#![allow(dead_code, reason = "each fuzz target takes one of them")]
 
 use teaparty_common::frame;
 use teaparty_common::packet_buf::{PacketBuf, SliceBuf};
@@ -57,7 +56,7 @@ fn policy(seed: [u8; 2]) -> Policy {
 }
 
 /// A walk moves on with every step, never past the end, and ends. The surveys of it say the same.
-pub(crate) fn walk(data: &[u8]) {
+pub fn walk(data: &[u8]) {
     let Some((seed, octets)) = data.split_first_chunk::<2>() else { return };
     let policy = policy(*seed);
     let mut octets = octets.to_vec();
@@ -80,7 +79,7 @@ pub(crate) fn walk(data: &[u8]) {
 
 /// Deciding reads only; a reply has its request's size; where it is not answered nothing has changed; flags are those
 /// that are defined; and the same holds for every layout and environment.
-pub(crate) fn plan_apply(data: &[u8]) {
+pub fn plan_apply(data: &[u8]) {
     let Some((seed, octets)) = data.split_first_chunk::<2>() else { return };
     let policy = policy(*seed);
     for mode in [Mode::Unauthenticated, Mode::Authenticated] {
@@ -131,7 +130,7 @@ fn reflect<E: ReflectorEnv>(request: &[u8], mode: Mode, integrity: TlvIntegrity,
 }
 
 /// A datagram that is found lies within its frame; finding reads only; the fast parsers agree with the generic one.
-pub(crate) fn locate(data: &[u8]) {
+pub fn locate(data: &[u8]) {
     let mut octets = data.to_vec();
     let len = octets.len();
     let view = SliceBuf(&mut octets);

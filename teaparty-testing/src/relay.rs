@@ -16,26 +16,26 @@ use teaparty_user::net::socket::{Options, Socket};
 
 /// The events in one direction.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Leg {
+pub struct Leg {
     /// It does not arrive.
-    pub(crate) is_lost: bool,
+    pub is_lost: bool,
     /// It is held for so long.
-    pub(crate) delay: Duration,
+    pub delay: Duration,
     /// It is held until this many later ones have passed.
-    pub(crate) overtaken_by: u32,
+    pub overtaken_by: u32,
     /// It arrives once more, right behind itself.
-    pub(crate) is_doubled: bool,
+    pub is_doubled: bool,
     /// These bits of this octet arrive changed.
-    pub(crate) flip: Option<(usize, u8)>,
+    pub flip: Option<(usize, u8)>,
     /// It arrives with this traffic class.
-    pub(crate) class: Option<u8>,
+    pub class: Option<u8>,
     /// It arrives with this TTL.
-    pub(crate) ttl: Option<u8>,
+    pub ttl: Option<u8>,
 }
 
 /// Something that comes with a reply and that a sender must not take for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Forgery {
+pub enum Forgery {
     /// The very same from another port.
     OtherPort,
     /// With another SSID.
@@ -50,39 +50,44 @@ pub(crate) enum Forgery {
 
 /// The events of a packet and of the first reply to it. Further replies pass unchanged.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Trip {
-    pub(crate) there: Leg,
-    pub(crate) back: Leg,
-    pub(crate) forgery: Option<Forgery>,
+pub struct Trip {
+    /// To the reflector.
+    pub there: Leg,
+    /// Back to the sender.
+    pub back: Leg,
+    /// What comes beside the reply.
+    pub forgery: Option<Forgery>,
 }
 
 /// A datagram that passed, in the order of passing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Passed {
+pub struct Passed {
     /// Sequence Number of the packet, or of the one that this replies to.
-    pub(crate) sequence: u32,
+    pub sequence: u32,
     /// The time in the relay, in nanoseconds.
-    pub(crate) held_ns: u64,
+    pub held_ns: u64,
 }
 
 /// The packets that passed.
 #[derive(Debug, Default)]
-pub(crate) struct Log {
-    pub(crate) there: Vec<Passed>,
-    pub(crate) back: Vec<Passed>,
+pub struct Log {
+    /// To the reflector.
+    pub there: Vec<Passed>,
+    /// Back to the sender.
+    pub back: Vec<Passed>,
 }
 
 /// A running relay; ends when dropped.
-pub(crate) struct Relay {
+pub struct Relay {
     /// The address by which senders reach the reflector.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Log>>,
 }
 
 impl Relay {
     /// Starts one in front of `reflector`. The n-th packet of a session, from 0, has the n-th trip.
-    pub(crate) fn start(reflector: SocketAddr, mode: Mode, trips: Vec<Trip>) -> Self {
+    pub fn start(reflector: SocketAddr, mode: Mode, trips: Vec<Trip>) -> Self {
         let open = || Socket::open(&Options::new(SocketAddr::new(reflector.ip(), 0))).unwrap();
         let (near, far) = (open(), open());
         let address = near.local_addr().unwrap();
@@ -96,7 +101,7 @@ impl Relay {
     }
 
     /// Ends it; returns what passed.
-    pub(crate) fn stop(mut self) -> Log {
+    pub fn stop(mut self) -> Log {
         self.stop.store(true, Ordering::SeqCst);
         self.thread.take().unwrap().join().unwrap()
     }

@@ -7,17 +7,18 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use tempfile::TempDir;
 
 /// This host's names and addresses, and that of the near end in namespaces.
-pub(crate) const HERE: &[&str] = &["127.0.0.1", "localhost", "192.0.2.1"];
+pub const HERE: &[&str] = &["127.0.0.1", "localhost", "192.0.2.1"];
 
 /// An authority that clients trust, and files for a server.
-pub(crate) struct Authority {
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
 impl Authority {
     /// A new one, with `ca.pem`.
-    pub(crate) fn new() -> Self {
+    #[expect(clippy::new_without_default, reason = "it makes a folder: no value that a type has by default")]
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -27,12 +28,12 @@ impl Authority {
     }
 
     /// One of its files.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Writes `cert.pem`, a new certificate of this serial number for these names, and its `key.pem`.
-    pub(crate) fn certify(&self, serial: u64, names: &[&str]) {
+    pub fn certify(&self, serial: u64, names: &[&str]) {
         let key = KeyPair::generate().unwrap();
         let mut params =
             CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
@@ -44,7 +45,7 @@ impl Authority {
     }
 
     /// Writes a file that only its owner may read.
-    pub(crate) fn secret(&self, name: &str, content: &str) {
+    pub fn secret(&self, name: &str, content: &str) {
         let path = self.path(name);
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();

@@ -15,7 +15,7 @@ use teaparty_common::tlv::{HandledBy, KindSet};
 use teaparty_common::wire::checksum;
 use teaparty_common::wire::{Mode, Timestamp, TimestampFormat, UNAUTHENTICATED_LEN, error_estimate};
 
-use super::frame::OUR_MAC;
+use crate::frame::OUR_MAC;
 
 /// The program's reach from the frame's start.
 const REACH: usize = 2047;
@@ -26,14 +26,17 @@ const MOST_TLVS: usize = 9;
 
 /// The program's configuration and the state of its sessions.
 #[derive(Clone)]
-pub(crate) struct Model {
-    pub(crate) config: Config,
-    pub(crate) control: ControlBlock,
-    pub(crate) ports: HashSet<u16>,
+pub struct Model {
+    /// The configuration, as the program has it.
+    pub config: Config,
+    /// What the program has beside it.
+    pub control: ControlBlock,
+    /// Ports that it listens on.
+    pub ports: HashSet<u16>,
     /// Addresses that are answered.
-    pub(crate) addresses: HashSet<Address>,
+    pub addresses: HashSet<Address>,
     /// Addresses of this node's other interfaces.
-    pub(crate) elsewhere: HashSet<Address>,
+    pub elsewhere: HashSet<Address>,
     sessions: HashMap<SessionKey, State>,
 }
 
@@ -61,21 +64,21 @@ impl State {
 
 /// The expected treatment of a frame.
 #[derive(Debug)]
-pub(crate) struct Prediction {
+pub struct Prediction {
     /// The expected reason.
-    pub(crate) reason: Reason,
+    pub reason: Reason,
     /// True if punting it for having many TLVs would be right as well.
-    pub(crate) may_be_too_many: bool,
+    pub may_be_too_many: bool,
     /// The metadata, where the packet came that far.
-    pub(crate) meta: Option<PacketMeta>,
+    pub meta: Option<PacketMeta>,
     /// The metadata without the session's part.
-    pub(crate) bare_facts: Option<PacketMeta>,
+    pub bare_facts: Option<PacketMeta>,
     /// The reply's payload and how it is sent, where it is answered.
-    pub(crate) reply: Option<(Vec<u8>, ReplyOptions)>,
+    pub reply: Option<(Vec<u8>, ReplyOptions)>,
     /// The place of the datagram.
-    pub(crate) frame: Option<Frame>,
+    pub frame: Option<Frame>,
     /// The key of its session.
-    pub(crate) key: SessionKey,
+    pub key: SessionKey,
     /// Its Sequence Number and T1.
     run: (u32, u64),
 }
@@ -122,9 +125,9 @@ impl ReflectorEnv for Host<'_> {
 
 impl Model {
     /// Without sessions.
-    pub(crate) fn new(config: Config, control: ControlBlock) -> Self {
+    pub fn new(config: Config, control: ControlBlock) -> Self {
         let addresses = ["198.51.100.20", "2001:db8:1::20"];
-        let addresses = addresses.map(|ip| super::vectors::address(ip.parse().expect("an address")));
+        let addresses = addresses.map(|ip| crate::vectors::address(ip.parse().expect("an address")));
         Self {
             config,
             control,
@@ -136,12 +139,12 @@ impl Model {
     }
 
     /// Forgets all sessions.
-    pub(crate) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.sessions.clear();
     }
 
     /// Predicts the treatment of `octets`. `times` are T2 and T3 as on the wire, which only the program can know.
-    pub(crate) fn predict(&mut self, octets: &[u8], times: (u64, u64)) -> Prediction {
+    pub fn predict(&mut self, octets: &[u8], times: (u64, u64)) -> Prediction {
         let mut octets = octets.to_vec();
         let mut prediction = Prediction {
             reason: Reason::Internal,
@@ -276,7 +279,7 @@ impl Model {
     }
 
     /// Makes true what the program did with the packet: `reason` is its own.
-    pub(crate) fn settle(&mut self, prediction: &mut Prediction, reason: Reason, timestamp: u64) {
+    pub fn settle(&mut self, prediction: &mut Prediction, reason: Reason, timestamp: u64) {
         if !self.config.has(Config::STATEFUL) {
             return;
         }
@@ -327,7 +330,7 @@ impl Model {
             TimestampFormat::Ntp => self.control.clock.tai_offset_ns,
             TimestampFormat::Ptp => 0,
         };
-        Timestamp::from_nanos(super::packets::now_tai() - offset, format).bits()
+        Timestamp::from_nanos(crate::packets::now_tai() - offset, format).bits()
     }
 
     /// Returns the metadata of the packet without its session.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Net;
+use crate::reflector::Net;
 
 /// The address of Prometheus, in the reflector's namespace.
 const LISTEN: &str = "127.0.0.1:9090";
@@ -15,19 +15,19 @@ const LISTEN: &str = "127.0.0.1:9090";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Returns the path of a file that is shipped with the program.
-pub(crate) fn dist(path: &str) -> PathBuf {
+pub fn dist(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist").join(path)
 }
 
 /// The names of metrics that a document uses, as they are in the text format.
-pub(crate) fn names(document: &str) -> BTreeSet<String> {
+pub fn names(document: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let words = document.split(|c: char| !is_part(c)).filter(|word| word.starts_with("teaparty_"));
     words.map(str::to_owned).collect()
 }
 
 /// Asserts that a shipped document names only these metrics, and some of them.
-pub(crate) fn assert_known(file: &str, metrics: &str) {
+pub fn assert_known(file: &str, metrics: &str) {
     let document = names(&std::fs::read_to_string(dist(file)).unwrap());
     let unknown: Vec<_> = document.difference(&names(metrics)).cloned().collect();
     assert_eq!(unknown, Vec::<String>::new(), "{file} names what does not exist");
@@ -35,7 +35,7 @@ pub(crate) fn assert_known(file: &str, metrics: &str) {
 }
 
 /// Returns an error if foreign programs are absent; each must answer `--version`.
-pub(crate) fn programs(names: &[&str]) -> Result<(), String> {
+pub fn programs(names: &[&str]) -> Result<(), String> {
     for name in names {
         let found = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         found.map_err(|error| format!("{name}: {error}"))?;
@@ -44,7 +44,7 @@ pub(crate) fn programs(names: &[&str]) -> Result<(), String> {
 }
 
 /// The body of what a server in the reflector's namespace answers.
-pub(crate) fn get(net: &Net, server: &str, path: &str) -> Option<String> {
+pub fn get(net: &Net, server: &str, path: &str) -> Option<String> {
     let mut stream = net.in_near(|| TcpStream::connect(server)).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\nhost: {server}\r\n\r\n").ok()?;
@@ -56,7 +56,7 @@ pub(crate) fn get(net: &Net, server: &str, path: &str) -> Option<String> {
 }
 
 /// Runs promtool with this on its standard input.
-pub(crate) fn promtool(arguments: &[&str], input: &str) -> Output {
+pub fn promtool(arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new("promtool");
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -65,14 +65,14 @@ pub(crate) fn promtool(arguments: &[&str], input: &str) -> Output {
 }
 
 /// A Prometheus in the reflector's namespace. Killed when the test ends, however it does.
-pub(crate) struct Prometheus {
+pub struct Prometheus {
     child: Child,
     folder: tempfile::TempDir,
 }
 
 impl Prometheus {
     /// Starts one that scrapes `target` every second.
-    pub(crate) fn start(net: &Net, arguments: &[&str], rules: &[&Path], target: &str) -> Self {
+    pub fn start(net: &Net, arguments: &[&str], rules: &[&Path], target: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let configuration = folder.path().join("prometheus.yml");
         let rules: Vec<String> = rules.iter().map(|path| path.display().to_string()).collect();
@@ -91,7 +91,7 @@ impl Prometheus {
     }
 
     /// Waits until a query's only result has this value.
-    pub(crate) fn until(&self, net: &Net, query: &str, value: &str) {
+    pub fn until(&self, net: &Net, query: &str, value: &str) {
         let encoded: String = query.bytes().map(|octet| format!("%{octet:02x}")).collect();
         let path = format!("/api/v1/query?query={encoded}");
         let end = Instant::now() + PATIENCE;

@@ -7,9 +7,7 @@
 //! with at most 10 packets counted as skipped at a time the first one, and with extents of at most 3 packets 102.
 //! 4,000 scenarios have been run once, in 52 s.
 
-#[path = "sender_model/truth.rs"]
 mod truth;
-#[path = "sender_model/world.rs"]
 mod world;
 
 use std::collections::BTreeMap;

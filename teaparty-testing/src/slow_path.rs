@@ -17,7 +17,7 @@ use teaparty_user::reflector::session::session_store::SessionStore;
 use teaparty_user::reflector::snapshot::ConfigSnapshot;
 
 /// The slow path under one configuration.
-pub(crate) struct Slow {
+pub struct Slow {
     view: ConfigSnapshot,
     clock: Clock,
     bursts: Arc<BurstLimiter>,
@@ -49,7 +49,7 @@ impl SessionStore for Assigned {
 
 impl Slow {
     /// With these rules and clock, at the addresses that the random frames are sent to and ask for.
-    pub(crate) fn new(policy: Policy, is_stateful: bool, clock: Clock) -> Self {
+    pub fn new(policy: Policy, is_stateful: bool, clock: Clock) -> Self {
         let settings =
             ReflectorSettings { iface: vec!["t0".into()], stateless: !is_stateful, ..ReflectorSettings::default() };
         let mut config = ReflectorConfig::try_from(settings).unwrap_or_else(|error| panic!("{}", error.problem));
@@ -60,7 +60,7 @@ impl Slow {
         let interface = Interface {
             name: "t0".into(),
             index: 7,
-            mac: super::frame::OUR_MAC,
+            mac: crate::frame::OUR_MAC,
             mtu: 1500,
             link_type: libc::ARPHRD_ETHER,
             is_loopback: false,
@@ -75,7 +75,7 @@ impl Slow {
     }
 
     /// The reply's payload and traffic class, with T3 as it stands in `timestamp`.
-    pub(crate) fn reply(
+    pub fn reply(
         &self,
         request: &[u8],
         ip_header: &[u8],

@@ -2,7 +2,6 @@
 //!
 //! Shares nothing with the code that it judges: the Lengths are written out here, from RFC 8972 §4, RFC 9503, RFC 9534,
 //! RFC 10052 and the drafts.
-#![allow(dead_code, reason = "not every test needs all of it")]
 
 const U: u8 = 0x80;
 const M: u8 = 0x40;
@@ -11,7 +10,7 @@ const FOLLOW_UP: u8 = 7;
 const HMAC: u8 = 8;
 
 /// Types with a meaning, one without, and the reserved one.
-pub(crate) const CODES: [u8; 24] =
+pub const CODES: [u8; 24] =
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 179, 200, 240, 241, 242, 243, 244, 246, 247, 248, 255];
 
 /// Returns true if a TLV of this type may have this Length; `None` for an unknown type.
@@ -32,7 +31,7 @@ fn is_right(code: u8, length: usize) -> Option<bool> {
 }
 
 /// A TLV whose Value is zeros.
-pub(crate) fn tlv(code: u8, length: usize) -> Vec<u8> {
+pub fn tlv(code: u8, length: usize) -> Vec<u8> {
     lying(code, length as u16, length)
 }
 
@@ -42,7 +41,7 @@ fn lying(code: u8, said: u16, length: usize) -> Vec<u8> {
 }
 
 /// Returns all cases of octets after the base packet.
-pub(crate) fn tails() -> Vec<Vec<u8>> {
+pub fn tails() -> Vec<Vec<u8>> {
     let time = tlv(3, 4);
     let mut tails = Vec::new();
     // In every position: alone, first, last, and between two that are well.
@@ -84,7 +83,7 @@ pub(crate) fn tails() -> Vec<Vec<u8>> {
 /// Returns the faults of a reply to octets like these after the base packet of either.
 ///
 /// For a reflector that has no keys, and obeys nothing that has to be allowed.
-pub(crate) fn judge(request: &[u8], reply: &[u8]) -> Result<(), String> {
+pub fn judge(request: &[u8], reply: &[u8]) -> Result<(), String> {
     if request.len() != reply.len() {
         return Err(format!("{} octets instead of {}", reply.len(), request.len()));
     }

@@ -1,5 +1,4 @@
 //! Reads `testing_data/vectors/tlvs.toml`: TLVs and what comes back, worked out by hand.
-#![allow(dead_code, reason = "no single test needs every field")]
 
 use std::path::Path;
 
@@ -9,25 +8,26 @@ use teaparty_common::reflect::Policy;
 /// One line of the table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Case {
-    pub(crate) name: String,
+pub struct Case {
+    /// Its name.
+    pub name: String,
     /// Rows of the conformance list that it shows.
-    pub(crate) rows: Vec<String>,
+    pub rows: Vec<String>,
     request: String,
     reply: Option<String>,
     /// Label of the end of a packet that is not answered.
-    pub(crate) end: Option<String>,
+    pub end: Option<String>,
     #[serde(default)]
     undefined_u: Vec<usize>,
     /// TOS of the reply, where a TLV asks for one.
-    pub(crate) tos: Option<u8>,
+    pub tos: Option<u8>,
     #[serde(default)]
     location_hidden: u8,
     #[serde(default)]
     micro_session_id: u16,
     /// Access Reports to the controller.
     #[serde(default)]
-    pub(crate) reports: usize,
+    pub reports: usize,
 }
 
 #[derive(Deserialize)]
@@ -38,12 +38,12 @@ struct File {
 
 impl Case {
     /// UDP payload of the request.
-    pub(crate) fn request(&self) -> Vec<u8> {
+    pub fn request(&self) -> Vec<u8> {
         [BASE.as_slice(), &hex(&self.request)].concat()
     }
 
     /// Returns the octets after the base packet of the reply and the bits that count; `None` where there is no reply.
-    pub(crate) fn reply_tail(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+    pub fn reply_tail(&self) -> Option<(Vec<u8>, Vec<u8>)> {
         let reply = hex(self.reply.as_ref()?);
         let mut mask = vec![0xff; reply.len()];
         for at in &self.undefined_u {
@@ -53,13 +53,13 @@ impl Case {
     }
 
     /// Rules of the reflector.
-    pub(crate) fn policy(&self) -> Policy {
+    pub fn policy(&self) -> Policy {
         Policy { location_hidden: self.location_hidden, micro_session_id: self.micro_session_id, ..Policy::DEFAULT }
     }
 }
 
 /// An unauthenticated packet with Sequence Number 1, a time, the Error Estimate 0x8a05 and SSID 5.
-pub(crate) const BASE: [u8; 44] = {
+pub const BASE: [u8; 44] = {
     let mut base = [0; 44];
     let head = [0, 0, 0, 1, 0xeb, 0xbd, 0x17, 0x88, 0x45, 0x75, 0xe9, 0x3f, 0x8a, 5, 0, 5];
     let mut i = 0;
@@ -71,7 +71,7 @@ pub(crate) const BASE: [u8; 44] = {
 };
 
 /// All cases. Panics where the file is not as it should be.
-pub(crate) fn all() -> Vec<Case> {
+pub fn all() -> Vec<Case> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testing_data/vectors/tlvs.toml");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file: File = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

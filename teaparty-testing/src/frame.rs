@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 /// MAC address of the reflector's interface.
-pub(crate) const OUR_MAC: [u8; 6] = [0x02, 0, 0x5e, 0x20, 0, 0x02];
+pub const OUR_MAC: [u8; 6] = [0x02, 0, 0x5e, 0x20, 0, 0x02];
 
 /// The content of the UDP checksum field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Checksum {
+pub enum Checksum {
     /// The right one.
     Right,
     /// Zero: none, over IPv4.
@@ -20,36 +20,46 @@ pub(crate) enum Checksum {
 
 /// A datagram and the headers in front of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Datagram {
+pub struct Datagram {
     /// VLAN tags, outermost first: EtherType and tag control information.
-    pub(crate) tags: Vec<(u16, u16)>,
-    pub(crate) source_mac: [u8; 6],
-    pub(crate) destination_mac: [u8; 6],
-    pub(crate) source: IpAddr,
-    pub(crate) destination: IpAddr,
-    pub(crate) source_port: u16,
-    pub(crate) destination_port: u16,
-    pub(crate) ttl: u8,
-    pub(crate) traffic_class: u8,
+    pub tags: Vec<(u16, u16)>,
+    /// Source MAC address.
+    pub source_mac: [u8; 6],
+    /// Destination MAC address.
+    pub destination_mac: [u8; 6],
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// UDP source port.
+    pub source_port: u16,
+    /// UDP destination port.
+    pub destination_port: u16,
+    /// TTL or Hop Limit.
+    pub ttl: u8,
+    /// TOS or Traffic Class.
+    pub traffic_class: u8,
     /// IPv4 identification.
-    pub(crate) identification: u16,
+    pub identification: u16,
     /// IPv4 flags and fragment offset.
-    pub(crate) fragment: u16,
+    pub fragment: u16,
     /// IPv4 options; a multiple of four octets.
-    pub(crate) options: Vec<u8>,
+    pub options: Vec<u8>,
     /// IPv6 extension headers, each with its type. Their Next Header octets are filled in.
-    pub(crate) extensions: Vec<(u8, Vec<u8>)>,
-    pub(crate) checksum: Checksum,
-    pub(crate) payload: Vec<u8>,
+    pub extensions: Vec<(u8, Vec<u8>)>,
+    /// The content of the UDP checksum field.
+    pub checksum: Checksum,
+    /// UDP payload.
+    pub payload: Vec<u8>,
     /// Octets of the IP packet after the UDP datagram.
-    pub(crate) surplus: Vec<u8>,
+    pub surplus: Vec<u8>,
     /// Octets of the frame after the IP packet: what Ethernet pads short frames with.
-    pub(crate) trailer: Vec<u8>,
+    pub trailer: Vec<u8>,
 }
 
 impl Datagram {
     /// An ordinary test packet of the vectors' sender with this payload.
-    pub(crate) fn new(payload: Vec<u8>) -> Self {
+    pub fn new(payload: Vec<u8>) -> Self {
         Self {
             tags: Vec::new(),
             source_mac: [0x02, 0, 0x5e, 0x10, 0, 0x01],
@@ -72,7 +82,7 @@ impl Datagram {
     }
 
     /// Creates one over IPv6.
-    pub(crate) fn new_ipv6(payload: Vec<u8>) -> Self {
+    pub fn new_ipv6(payload: Vec<u8>) -> Self {
         Self {
             source: "2001:db8::10".parse().expect("an address"),
             destination: "2001:db8:1::20".parse().expect("an address"),
@@ -81,14 +91,14 @@ impl Datagram {
     }
 
     /// Octets of the frame in front of the UDP payload.
-    pub(crate) fn payload_at(&self) -> usize {
+    pub fn payload_at(&self) -> usize {
         let extensions: usize = self.extensions.iter().map(|(_, octets)| octets.len()).sum();
         let ip = if self.source.is_ipv4() { 20 + self.options.len() } else { 40 + extensions };
         14 + 4 * self.tags.len() + ip + 8
     }
 
     /// The frame.
-    pub(crate) fn build(&self) -> Vec<u8> {
+    pub fn build(&self) -> Vec<u8> {
         let mut frame = Vec::with_capacity(self.payload_at() + self.payload.len());
         frame.extend(self.destination_mac);
         frame.extend(self.source_mac);
@@ -163,30 +173,41 @@ impl Datagram {
 
 /// The fields of a parsed frame.
 #[derive(Clone, Debug)]
-pub(crate) struct Parsed {
-    pub(crate) tags: Vec<(u16, u16)>,
-    pub(crate) source_mac: [u8; 6],
-    pub(crate) destination_mac: [u8; 6],
-    pub(crate) source: IpAddr,
-    pub(crate) destination: IpAddr,
-    pub(crate) source_port: u16,
-    pub(crate) destination_port: u16,
-    pub(crate) ttl: u8,
-    pub(crate) traffic_class: u8,
+pub struct Parsed {
+    /// VLAN tags, outermost first: EtherType and tag control information.
+    pub tags: Vec<(u16, u16)>,
+    /// Source MAC address.
+    pub source_mac: [u8; 6],
+    /// Destination MAC address.
+    pub destination_mac: [u8; 6],
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// UDP source port.
+    pub source_port: u16,
+    /// UDP destination port.
+    pub destination_port: u16,
+    /// TTL or Hop Limit.
+    pub ttl: u8,
+    /// TOS or Traffic Class.
+    pub traffic_class: u8,
     /// True if the IPv4 header checksum is right; true for IPv6, which has none.
-    pub(crate) is_header_sum_right: bool,
-    pub(crate) checksum: u16,
+    pub is_header_sum_right: bool,
+    /// The UDP checksum field.
+    pub checksum: u16,
     /// True if the UDP checksum is right, computed over every octet. A zero field is not.
-    pub(crate) is_udp_sum_right: bool,
+    pub is_udp_sum_right: bool,
     /// True if the UDP checksum field holds the pseudo header's sum and no more.
-    pub(crate) is_udp_sum_partial: bool,
+    pub is_udp_sum_partial: bool,
     /// The fixed IP header.
-    pub(crate) ip_header: Vec<u8>,
-    pub(crate) payload: Vec<u8>,
+    pub ip_header: Vec<u8>,
+    /// UDP payload.
+    pub payload: Vec<u8>,
 }
 
 /// Takes a frame apart; panics where it is not a whole UDP datagram without options: replies always are.
-pub(crate) fn parse(frame: &[u8]) -> Parsed {
+pub fn parse(frame: &[u8]) -> Parsed {
     let mut at = 12;
     let mut tags = Vec::new();
     let mut ether_type = be16(frame, at);

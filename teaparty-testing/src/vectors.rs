@@ -1,7 +1,6 @@
 //! Reads `testing_data/vectors/vectors.json`: for each vector the context, the request, and what is to come back.
 //!
 //! Shared by the tests of several crates, hence without assertions of its own about reflection.
-#![allow(dead_code, reason = "no single test needs every field and function")]
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -12,92 +11,92 @@ use teaparty_common::wire::Mode;
 
 /// One exchange that was worked out by an independent reference reflector.
 #[derive(Clone)]
-pub(crate) struct Vector {
+pub struct Vector {
     /// `V01` and so on.
-    pub(crate) id: String,
+    pub id: String,
     /// The title.
-    pub(crate) title: String,
+    pub title: String,
     /// Configuration and state of the reflector, and facts about the packet.
-    pub(crate) ctx: Context,
+    pub ctx: Context,
     /// UDP payload of the request.
-    pub(crate) request: Vec<u8>,
+    pub request: Vec<u8>,
     /// The replies, none where the packet is to be dropped.
-    pub(crate) replies: Vec<Vec<u8>>,
+    pub replies: Vec<Vec<u8>>,
     /// For each octet of a reply, the bits that are to be as expected.
-    pub(crate) mask: Vec<u8>,
+    pub mask: Vec<u8>,
     /// The addresses of the reply. DSCP and ECN bind only where a TLV asks for them.
-    pub(crate) reply_ip: Option<ReplyIp>,
+    pub reply_ip: Option<ReplyIp>,
 }
 
 /// The addresses and marking of a reply.
 #[derive(Clone, Debug)]
-pub(crate) struct ReplyIp {
+pub struct ReplyIp {
     /// Source address.
-    pub(crate) source: IpAddr,
+    pub source: IpAddr,
     /// Destination address.
-    pub(crate) destination: IpAddr,
+    pub destination: IpAddr,
     /// UDP destination port.
-    pub(crate) destination_port: u16,
+    pub destination_port: u16,
     /// DSCP, 0 to 63.
-    pub(crate) dscp: u8,
+    pub dscp: u8,
     /// ECN, 0 to 3.
-    pub(crate) ecn: u8,
+    pub ecn: u8,
 }
 
 /// The `ctx` of a vector.
 #[derive(Clone)]
-pub(crate) struct Context {
+pub struct Context {
     /// Layout of the base packet.
-    pub(crate) mode: Mode,
+    pub mode: Mode,
     /// Key for HMAC TLVs.
-    pub(crate) tlv_key: Option<Vec<u8>>,
+    pub tlv_key: Option<Vec<u8>>,
     /// True if the session counts its replies.
-    pub(crate) is_stateful: bool,
+    pub is_stateful: bool,
     /// Sequence Number of the next reply.
-    pub(crate) next_sequence: u32,
+    pub next_sequence: u32,
     /// T2 as on the wire.
-    pub(crate) receive_timestamp: u64,
+    pub receive_timestamp: u64,
     /// T3 as on the wire.
-    pub(crate) timestamp: u64,
+    pub timestamp: u64,
     /// Error Estimate of the reflector.
-    pub(crate) error_estimate: u16,
+    pub error_estimate: u16,
     /// TTL as received.
-    pub(crate) ttl: u8,
+    pub ttl: u8,
     /// TOS octet as received.
-    pub(crate) traffic_class: u8,
+    pub traffic_class: u8,
     /// Source address of the packet.
-    pub(crate) source: IpAddr,
+    pub source: IpAddr,
     /// Destination address of the packet.
-    pub(crate) destination: IpAddr,
+    pub destination: IpAddr,
     /// Source port of the packet.
-    pub(crate) source_port: u16,
+    pub source_port: u16,
     /// Destination port of the packet.
-    pub(crate) destination_port: u16,
+    pub destination_port: u16,
     /// Source MAC address of the packet.
-    pub(crate) source_mac: [u8; 6],
+    pub source_mac: [u8; 6],
     /// The fixed IP header as received; empty where it does not matter.
-    pub(crate) ip_header: Vec<u8>,
+    pub ip_header: Vec<u8>,
     /// IPv6 extension headers as received.
-    pub(crate) extension_headers: Vec<Vec<u8>>,
+    pub extension_headers: Vec<Vec<u8>>,
     /// Timestamp Information.
-    pub(crate) timestamp_information: [u8; 4],
+    pub timestamp_information: [u8; 4],
     /// Packets received, this one included.
-    pub(crate) received: u32,
+    pub received: u32,
     /// Replies sent, this one not included.
-    pub(crate) transmitted: u32,
+    pub transmitted: u32,
     /// Sequence Number, time on the wire and method of the previous reply.
-    pub(crate) previous: Option<(u32, u64, u8)>,
+    pub previous: Option<(u32, u64, u8)>,
     /// Our addresses.
-    pub(crate) local: Vec<IpAddr>,
+    pub local: Vec<IpAddr>,
     /// The past exchanges, newest first, as 32 octets each.
-    pub(crate) history: Vec<Vec<u8>>,
+    pub history: Vec<Vec<u8>>,
     /// Rules.
-    pub(crate) policy: Policy,
+    pub policy: Policy,
 }
 
 impl Context {
     /// The facts that an environment would measure for the packet.
-    pub(crate) fn meta(&self) -> PacketMeta {
+    pub fn meta(&self) -> PacketMeta {
         let (previous_sequence, previous_timestamp, previous_method) = self.previous.unwrap_or_default();
         let stateful = if self.is_stateful { PacketMeta::STATEFUL } else { 0 };
         let has_previous = if self.previous.is_some() { PacketMeta::HAS_PREVIOUS } else { 0 };
@@ -126,7 +125,7 @@ impl Context {
 }
 
 /// An address in the form that the core uses.
-pub(crate) fn address(ip: IpAddr) -> Address {
+pub fn address(ip: IpAddr) -> Address {
     match ip {
         IpAddr::V4(v4) => Address::v4(v4.octets()),
         IpAddr::V6(v6) => Address(v6.octets()),
@@ -134,7 +133,7 @@ pub(crate) fn address(ip: IpAddr) -> Address {
 }
 
 /// All vectors. Panics where the file is not as it should be: then no test can say anything.
-pub(crate) fn all() -> Vec<Vector> {
+pub fn all() -> Vec<Vector> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testing_data/vectors/vectors.json");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -144,7 +143,7 @@ pub(crate) fn all() -> Vec<Vector> {
 }
 
 /// Returns the octets that differ under the mask, as `offset: expected, actual`; empty where none do.
-pub(crate) fn differences(expected: &[u8], actual: &[u8], mask: &[u8]) -> Vec<String> {
+pub fn differences(expected: &[u8], actual: &[u8], mask: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     if expected.len() != actual.len() {
         found.push(format!("length: expected {}, actual {}", expected.len(), actual.len()));
@@ -251,7 +250,7 @@ fn bits(v: &Value) -> u64 {
 }
 
 /// The octets of a hexadecimal text.
-pub(crate) fn hex(v: &Value) -> Vec<u8> {
+pub fn hex(v: &Value) -> Vec<u8> {
     let text = v.as_str().expect("hexadecimal").as_bytes();
     assert!(text.len().is_multiple_of(2), "hexadecimal of odd length");
     let digit = |d: u8| char::from(d).to_digit(16).expect("a hexadecimal digit") as u8;

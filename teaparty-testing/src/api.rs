@@ -16,11 +16,15 @@ use teaparty_user::reflector::handle::ReflectorHandle;
 use tower::ServiceExt;
 
 /// The API under test. The reflector ends with it.
-pub(crate) struct Api {
-    pub(crate) router: Router,
-    pub(crate) port: u16,
-    pub(crate) heartbeats: Heartbeats,
-    pub(crate) handle: ReflectorHandle,
+pub struct Api {
+    /// The router.
+    pub router: Router,
+    /// The UDP port of the reflector.
+    pub port: u16,
+    /// What the health check looks at.
+    pub heartbeats: Heartbeats,
+    /// The handle of the reflector.
+    pub handle: ReflectorHandle,
 }
 
 impl Drop for Api {
@@ -30,16 +34,19 @@ impl Drop for Api {
 }
 
 impl Api {
-    pub(crate) fn new() -> Self {
+    /// Starts one without a token.
+    #[expect(clippy::new_without_default, reason = "it starts threads: no value that a type has by default")]
+    pub fn new() -> Self {
         Self::with_token(None)
     }
 
-    pub(crate) fn with_token(token: Option<Token>) -> Self {
+    /// Starts one that demands this token of whoever changes something.
+    pub fn with_token(token: Option<Token>) -> Self {
         Self::with_settings(token, |_| ())
     }
 
     /// With settings other than those that loopback and sockets take.
-    pub(crate) fn with_settings(token: Option<Token>, change: impl Fn(&mut ReflectorSettings)) -> Self {
+    pub fn with_settings(token: Option<Token>, change: impl Fn(&mut ReflectorSettings)) -> Self {
         // Another process may take the port in between; then the next one is tried.
         let (reflector, handle, port) = (0..20)
             .find_map(|_| {
@@ -63,7 +70,7 @@ impl Api {
     }
 
     /// Sends a request with these header fields.
-    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response<Body> {
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response<Body> {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -72,7 +79,7 @@ impl Api {
     }
 
     /// Status and JSON of an answer to a JSON body.
-    pub(crate) async fn json(&self, method: &str, path: &str, body: &str) -> (StatusCode, Value) {
+    pub async fn json(&self, method: &str, path: &str, body: &str) -> (StatusCode, Value) {
         let response = self.send(method, path, &[("content-type", "application/json")], body).await;
         let status = response.status();
         let text = text(response).await;
@@ -81,19 +88,19 @@ impl Api {
     }
 
     /// Has one test packet answered, from a new port; gives that port.
-    pub(crate) fn measure(&self, ssid: u16) -> u16 {
+    pub fn measure(&self, ssid: u16) -> u16 {
         let (port, answer) = self.sender(ssid, &[]);
         assert!(answer.is_some());
         port
     }
 
     /// The answer to a test packet with these TLVs.
-    pub(crate) fn exchange(&self, ssid: u16, tlvs: &[u8]) -> Vec<u8> {
+    pub fn exchange(&self, ssid: u16, tlvs: &[u8]) -> Vec<u8> {
         self.sender(ssid, tlvs).1.expect("a reply")
     }
 
     /// Sends a test packet with these TLVs from a new port; gives that port and the answer.
-    pub(crate) fn sender(&self, ssid: u16, tlvs: &[u8]) -> (u16, Option<Vec<u8>>) {
+    pub fn sender(&self, ssid: u16, tlvs: &[u8]) -> (u16, Option<Vec<u8>>) {
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let mut packet = vec![0; 44];
@@ -112,13 +119,13 @@ impl Api {
 }
 
 /// The body as text.
-pub(crate) async fn text(response: Response<Body>) -> String {
+pub async fn text(response: Response<Body>) -> String {
     let body = axum::body::to_bytes(response.into_body(), 1 << 24).await.unwrap();
     String::from_utf8(body.to_vec()).unwrap()
 }
 
 /// Checks that an answer is a problem document of this status, and gives its field and what it says.
-pub(crate) async fn problem(response: Response<Body>, status: u16) -> (String, String) {
+pub async fn problem(response: Response<Body>, status: u16) -> (String, String) {
     assert_eq!(response.status(), status);
     assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
     let text = text(response).await;

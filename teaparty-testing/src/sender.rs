@@ -1,5 +1,4 @@
 //! A small Session-Reflector on the shared core, with a path in front of it that a test scripts.
-#![allow(dead_code, reason = "each test binary uses its own part of it")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,41 +19,43 @@ use teaparty_user::net::batch::{Outgoing, ReceiveBatch, SendBatch};
 use teaparty_user::net::poll::wait;
 use teaparty_user::net::socket::{Options, Socket};
 
+use crate::program::program;
+
 /// The action of the path on a packet and its reply.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Act {
+pub struct Act {
     /// Lost on the way there.
-    pub(crate) lost_there: bool,
+    pub lost_there: bool,
     /// Lost on the way back.
-    pub(crate) lost_back: bool,
+    pub lost_back: bool,
     /// Comes back twice.
-    pub(crate) doubled: bool,
+    pub doubled: bool,
     /// Comes back with a bit of T1 changed.
-    pub(crate) corrupted: bool,
+    pub corrupted: bool,
     /// Takes so long on the way back.
-    pub(crate) delay: Duration,
+    pub delay: Duration,
     /// Arrives there with this traffic class.
-    pub(crate) remark: Option<u8>,
+    pub remark: Option<u8>,
     /// The reflector forgets all sessions before it.
-    pub(crate) restart: bool,
+    pub restart: bool,
 }
 
 /// The behaviour of the reflector.
-pub(crate) struct Behaviour {
+pub struct Behaviour {
     /// True if it numbers its replies itself.
-    pub(crate) is_stateful: bool,
+    pub is_stateful: bool,
     /// Of its clock, against ours.
-    pub(crate) clock_offset_ns: i64,
+    pub clock_offset_ns: i64,
     /// Format of its timestamps.
-    pub(crate) format: TimestampFormat,
+    pub format: TimestampFormat,
     /// Authenticated mode.
-    pub(crate) key: Option<HmacKey>,
+    pub key: Option<HmacKey>,
     /// Key of the HMAC TLV.
-    pub(crate) tlv_key: Option<HmacKey>,
+    pub tlv_key: Option<HmacKey>,
     /// Changes each reply before it is sent.
-    pub(crate) edit: fn(&mut Vec<u8>),
+    pub edit: fn(&mut Vec<u8>),
     /// Act for the n-th packet that was sent to it.
-    pub(crate) script: Box<dyn FnMut(u64) -> Act + Send>,
+    pub script: Box<dyn FnMut(u64) -> Act + Send>,
 }
 
 impl Default for Behaviour {
@@ -72,16 +73,16 @@ impl Default for Behaviour {
 }
 
 /// A running reflector; ends when dropped.
-pub(crate) struct Reflector {
+pub struct Reflector {
     /// Its address.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Vec<Vec<u8>>>>,
 }
 
 impl Reflector {
     /// Starts one on a free port of this address.
-    pub(crate) fn start(ip: &str, behaviour: Behaviour) -> Self {
+    pub fn start(ip: &str, behaviour: Behaviour) -> Self {
         let bind = SocketAddr::new(ip.parse().unwrap(), 0);
         // Room for all that a fast test sends before this has its turn.
         let options = Options { queue_octets: Some(1 << 20), ..Options::new(bind) };
@@ -94,7 +95,7 @@ impl Reflector {
     }
 
     /// Ends it; returns the payloads of all requests that arrived.
-    pub(crate) fn stop(mut self) -> Vec<Vec<u8>> {
+    pub fn stop(mut self) -> Vec<Vec<u8>> {
         self.stop.store(true, Ordering::SeqCst);
         self.thread.take().unwrap().join().unwrap()
     }
@@ -261,8 +262,8 @@ impl Core {
 }
 
 /// `teaparty` with these arguments, run to its end: exit status, standard output and standard error.
-pub(crate) fn teaparty(arguments: &str) -> (i32, String, String) {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_teaparty"))
+pub fn teaparty(arguments: &str) -> (i32, String, String) {
+    let output = std::process::Command::new(program())
         .args(arguments.split_whitespace())
         .env_remove("TEAPARTY_LOG")
         .output()
@@ -272,7 +273,7 @@ pub(crate) fn teaparty(arguments: &str) -> (i32, String, String) {
 }
 
 /// Runs with `--format json`: exit status and the summary.
-pub(crate) fn summary(arguments: &str) -> (i32, serde_json::Value) {
+pub fn summary(arguments: &str) -> (i32, serde_json::Value) {
     let (code, stdout, stderr) = teaparty(arguments);
     let summary = serde_json::from_str(&stdout);
     (code, summary.unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}")))

@@ -1,7 +1,6 @@
 //! The loaded program, run on frames without an interface (BPF_PROG_TEST_RUN).
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,25 +15,23 @@ use teaparty_common::maps::{
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
 use teaparty_user::reflector::kernel::kernel_sessions::KernelSessions;
+use teaparty_user::reflector::kernel::loader::object;
 use teaparty_user::reflector::kernel::maps::connect;
 use teaparty_user::reflector::session::table_layout::new_layout;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::frame::OUR_MAC;
-use super::vectors::address;
-
-/// The variable for the object, in place of the one that the crate was built with.
-const OBJECT: &str = "TEAPARTY_EBPF_OBJECT";
+use crate::frame::OUR_MAC;
+use crate::vectors::address;
 
 /// XDP_DROP.
-pub(crate) const DROP: u32 = 1;
+pub const DROP: u32 = 1;
 /// XDP_PASS.
-pub(crate) const PASS: u32 = 2;
+pub const PASS: u32 = 2;
 /// XDP_TX.
-pub(crate) const TX: u32 = 3;
+pub const TX: u32 = 3;
 
 /// The clock that [`Kernel::new`] configures, and that replies must state.
-pub(crate) const CLOCK: Clock = Clock {
+pub const CLOCK: Clock = Clock {
     tai_offset_ns: 0,
     error_estimate: 0x8203,
     timestamp_information: [1, 2, 1, 2],
@@ -43,10 +40,10 @@ pub(crate) const CLOCK: Clock = Clock {
 };
 
 /// The flags of an address that is answered for.
-pub(crate) const OURS: u32 = LocalAddress::ANSWERED | LocalAddress::NODE;
+pub const OURS: u32 = LocalAddress::ANSWERED | LocalAddress::NODE;
 
 /// Rings in the history map.
-pub(crate) const HISTORY_RINGS: u32 = 64;
+pub const HISTORY_RINGS: u32 = 64;
 
 /// A loaded program and its maps. Loading takes the verifier a second, so tests hand it on to each other, cleared.
 struct Loaded {
@@ -60,36 +57,38 @@ struct Loaded {
 static IDLE: Mutex<Vec<Loaded>> = Mutex::new(Vec::new());
 
 /// A program that one test alone uses, with maps that no other has written to, or that have been cleared since.
-pub(crate) struct Kernel {
+pub struct Kernel {
     loaded: Option<Loaded>,
     out: Vec<u8>,
     /// The counters at the start of the test.
     counted: [u64; REASON_SLOTS],
     /// The configuration that [`Kernel::apply`] writes.
-    pub(crate) config: Config,
+    pub config: Config,
     /// The configuration that [`Kernel::apply`] writes.
-    pub(crate) control: ControlBlock,
+    pub control: ControlBlock,
 }
 
 /// The program's treatment of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// The XDP action.
-    pub(crate) action: u32,
+    pub action: u32,
     /// The frame afterwards.
-    pub(crate) frame: Vec<u8>,
+    pub frame: Vec<u8>,
 }
 
 /// A record of the punt ring.
 #[derive(Clone, Debug)]
-pub(crate) struct Punt {
-    pub(crate) header: PuntHeader,
-    pub(crate) frame: Vec<u8>,
+pub struct Punt {
+    /// Its head.
+    pub header: PuntHeader,
+    /// The frame after it.
+    pub frame: Vec<u8>,
 }
 
 impl Kernel {
     /// A program with a stateful default configuration that answers the vectors' addresses on port 862.
-    pub(crate) fn new() -> Result<Self, String> {
+    pub fn new() -> Result<Self, String> {
         let idle = IDLE.lock().expect("no test panics while it takes one").pop();
         let loaded = match idle {
             Some(loaded) => loaded,
@@ -139,7 +138,7 @@ impl Kernel {
     }
 
     /// Has every source its full burst.
-    pub(crate) fn reset_buckets(&mut self) {
+    pub fn reset_buckets(&mut self) {
         let mut buckets: Array<_, BucketSet> = self.map(name::BUCKETS);
         for row in 0..BUCKET_SETS {
             buckets.set(row, BucketSet::default(), 0).expect("a row of buckets is written");
@@ -147,7 +146,7 @@ impl Kernel {
     }
 
     /// Makes `control` and `config` hold.
-    pub(crate) fn apply(&mut self) {
+    pub fn apply(&mut self) {
         let (config, control) = (self.config, self.control);
         self.post(|kernel_config| {
             kernel_config.configs[control.active as usize & 1] = config.derived();
@@ -164,18 +163,18 @@ impl Kernel {
     }
 
     /// Listens on one more port.
-    pub(crate) fn listen(&mut self, port: u16) {
+    pub fn listen(&mut self, port: u16) {
         self.post(|kernel_config| kernel_config.listen(port));
     }
 
     /// Makes an address ours.
-    pub(crate) fn answer(&mut self, ip: IpAddr, flags: u32) {
+    pub fn answer(&mut self, ip: IpAddr, flags: u32) {
         let mut map: HashMap<_, Address, LocalAddress> = self.map(name::ADDRESSES);
         map.insert(address(ip), LocalAddress { flags }, 0).expect("an address is written");
     }
 
     /// Gives the interface the VLAN of these tags, whose device has our MAC address and one address.
-    pub(crate) fn vlan(&mut self, tags: u64, ip: IpAddr) {
+    pub fn vlan(&mut self, tags: u64, ip: IpAddr) {
         let mut map: HashMap<_, VlanKey, VlanEntry> = self.map(name::VLANS);
         let device = VlanEntry { mac: Config::mac(OUR_MAC), ..VlanEntry::default() };
         map.insert(VlanKey { tags, ..VlanKey::default() }, device, 0).expect("a VLAN is written");
@@ -184,13 +183,13 @@ impl Kernel {
     }
 
     /// Puts a prefix on the allow-list; IPv4 prefix lengths count from 96.
-    pub(crate) fn allow(&mut self, ip: IpAddr, prefix_len: u32) {
+    pub fn allow(&mut self, ip: IpAddr, prefix_len: u32) {
         let mut map: LpmTrie<_, Address, u32> = self.map(name::ALLOWED);
         map.insert(&Key::new(prefix_len, address(ip)), 1, 0).expect("a prefix is written");
     }
 
     /// Writes a session to the map of this name.
-    pub(crate) fn put_session(&mut self, map: &str, key: SessionKey, session: Session) {
+    pub fn put_session(&mut self, map: &str, key: SessionKey, session: Session) {
         if map == name::SESSIONS {
             assert!(self.table().insert(&key, &session), "a session is written");
             return;
@@ -200,7 +199,7 @@ impl Kernel {
     }
 
     /// The sessions in the map of this name.
-    pub(crate) fn sessions(&mut self, map: &str) -> Vec<(SessionKey, Session)> {
+    pub fn sessions(&mut self, map: &str) -> Vec<(SessionKey, Session)> {
         if map == name::SESSIONS {
             return self.table().iter().collect();
         }
@@ -209,12 +208,12 @@ impl Kernel {
     }
 
     /// One session.
-    pub(crate) fn session(&mut self, key: &SessionKey) -> Option<Session> {
+    pub fn session(&mut self, key: &SessionKey) -> Option<Session> {
         self.table().get(key)
     }
 
     /// Forgets every session that packets have made.
-    pub(crate) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.table().remove_all(|_, _| true);
     }
 
@@ -223,13 +222,13 @@ impl Kernel {
     }
 
     /// The history ring of this index.
-    pub(crate) fn history(&mut self, ring: u32) -> HistoryRing {
+    pub fn history(&mut self, ring: u32) -> HistoryRing {
         let map: Array<_, HistoryRing> = self.map(name::HISTORY);
         map.get(&ring, 0).expect("a ring is read")
     }
 
     /// Runs the reflector on a frame.
-    pub(crate) fn run(&mut self, frame: &[u8]) -> Outcome {
+    pub fn run(&mut self, frame: &[u8]) -> Outcome {
         let Self { loaded, out, .. } = self;
         let bpf = &mut loaded.as_mut().expect(HELD).bpf;
         let options = TestRunOptions { data_in: Some(frame), data_out: Some(out), ..TestRunOptions::new() };
@@ -240,7 +239,7 @@ impl Kernel {
 
     /// Runs the reflector on a frame by as many threads as there are processors in `processors`, each on one of them, for so
     /// long; returns how long that took.
-    pub(crate) fn run_on(&self, processors: &[usize], frame: &[u8], how_long: Duration) -> Duration {
+    pub fn run_on(&self, processors: &[usize], frame: &[u8], how_long: Duration) -> Duration {
         let bpf = &self.loaded.as_ref().expect(HELD).bpf;
         let program: &Xdp = bpf.program(program::REFLECT).expect("the reflector").try_into().expect("an XDP program");
         let start = Barrier::new(processors.len());
@@ -263,7 +262,7 @@ impl Kernel {
     }
 
     /// Does something while there are no programs that the reflector could go on to.
-    pub(crate) fn without_steps<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+    pub fn without_steps<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         let mut steps: ProgramArray<_> = self.map(name::TAIL_CALLS);
         for step in TailCall::ALL {
             steps.clear_index(&(step as u32)).expect("a step is taken out");
@@ -274,7 +273,7 @@ impl Kernel {
     }
 
     /// Runs the reflector on a frame, and says by its counters how the packet ended; panics unless exactly one counted it.
-    pub(crate) fn run_counted(&mut self, frame: &[u8]) -> (Outcome, Reason) {
+    pub fn run_counted(&mut self, frame: &[u8]) -> (Outcome, Reason) {
         let before = self.counters();
         let outcome = self.run(frame);
         let after = self.counters();
@@ -291,7 +290,7 @@ impl Kernel {
     }
 
     /// Runs the program for session operations.
-    pub(crate) fn session_op(&mut self, request: SessionOpRequest) -> SessionOpRequest {
+    pub fn session_op(&mut self, request: SessionOpRequest) -> SessionOpRequest {
         let mut octets = vec![0; 14];
         octets.extend(request.as_bytes());
         let Self { loaded, out, .. } = self;
@@ -303,14 +302,14 @@ impl Kernel {
     }
 
     /// Packets by reason since the test began, all processors together.
-    pub(crate) fn counters(&self) -> [u64; REASON_SLOTS] {
+    pub fn counters(&self) -> [u64; REASON_SLOTS] {
         let each = self.loaded.as_ref().expect(HELD).counters.get(&0, 0).expect("the counters are read");
         let totals = Counters::total(each.iter());
         std::array::from_fn(|reason| totals[reason] - self.counted[reason])
     }
 
     /// The records that the ring has, oldest first, and takes them out.
-    pub(crate) fn punts(&mut self) -> Vec<Punt> {
+    pub fn punts(&mut self) -> Vec<Punt> {
         let mut found = Vec::new();
         while let Some(record) = self.loaded.as_mut().expect(HELD).punts.next() {
             let (header, rest) = PuntHeader::read_from_prefix(&record).expect("a record has a head");
@@ -345,8 +344,7 @@ impl Drop for Kernel {
 
 /// Loads the object.
 fn load() -> Result<Loaded, String> {
-    let object = object()?;
-    let data = std::fs::read(&object).map_err(|error| format!("{}: {error}", object.display()))?;
+    let object = object().map_err(|error| chain(&error))?;
     let mut loader = EbpfLoader::new();
     let table = new_layout(1024).expect("random numbers");
     // Small maps are made and cleared faster.
@@ -354,7 +352,7 @@ fn load() -> Result<Loaded, String> {
         loader.map_max_entries(map, entries);
     }
     loader.map_max_entries(name::PUNTS, 1 << 20);
-    let mut bpf = loader.load(&data).map_err(|error| format!("cannot make the maps: {}", chain(&error)))?;
+    let mut bpf = loader.load(&object).map_err(|error| format!("cannot make the maps: {}", chain(&error)))?;
     let steps = TailCall::ALL.map(TailCall::program);
     for name in [program::REFLECT, program::SESSION_OP].into_iter().chain(steps) {
         // A refusal by the verifier is a defect and not a reason to skip.
@@ -391,14 +389,6 @@ fn empty<K: aya::Pod, V: aya::Pod>(mut map: HashMap<&mut MapData, K, V>) {
 fn xdp<'a>(bpf: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
     let program = bpf.program_mut(name).unwrap_or_else(|| panic!("there is no program {name}"));
     program.try_into().unwrap_or_else(|error| panic!("{name} is no XDP program: {error}"))
-}
-
-/// The object's path: from the environment, else the one that the crate was built with.
-fn object() -> Result<PathBuf, String> {
-    let given = std::env::var_os(OBJECT).filter(|path| !path.is_empty()).map(PathBuf::from);
-    given
-        .or_else(|| option_env!("TEAPARTY_EBPF_OBJECT").map(PathBuf::from))
-        .ok_or_else(|| "there is no eBPF object; `cargo xtask build-ebpf` makes one".to_owned())
 }
 
 /// An error and its causes in one line.

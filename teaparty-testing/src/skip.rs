@@ -6,7 +6,7 @@ use std::fmt::Display;
 const DEMAND: &str = "TEAPARTY_TEST_DEMAND";
 
 /// The value, or a line `SKIPPED: name: reason` and `None`. With `TEAPARTY_TEST_DEMAND=1` it panics instead.
-pub(crate) fn or_skip<T, E: Display>(name: &str, outcome: Result<T, E>) -> Option<T> {
+pub fn or_skip<T, E: Display>(name: &str, outcome: Result<T, E>) -> Option<T> {
     match outcome {
         Ok(value) => Some(value),
         Err(reason) => {

@@ -1,5 +1,4 @@
 //! Two network namespaces joined by a veth pair, `teaparty reflector` in one and a plain UDP client in the other.
-#![allow(dead_code, reason = "each test binary uses its own part of it")]
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,22 +16,21 @@ use aya::programs::{Xdp, XdpMode};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use teaparty_user::net::interface::Interface;
+use teaparty_user::reflector::kernel::loader::object;
 
-/// Says whether a test can run here, and leaves a line that counts it as skipped where it can't.
-#[path = "../support/probe.rs"]
-pub(crate) mod probe;
-pub(crate) mod web;
+use crate::program::program;
 
-/// The reflector's addresses.
-pub(crate) const V4: &str = "192.0.2.1";
-/// Likewise.
-pub(crate) const V6: &str = "2001:db8::1";
+/// The reflector's IPv4 address.
+pub const V4: &str = "192.0.2.1";
+/// The reflector's IPv6 address.
+pub const V6: &str = "2001:db8::1";
 
 /// Most time for a reply. Machines are slow under load; nothing here measures.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Namespaces and veth pair. Dropping it removes both.
-pub(crate) struct Net {
+pub struct Net {
     near: String,
     far: String,
     // Keeps the program at the far end, without which frames sent by XDP_TX are dropped there.
@@ -41,7 +39,7 @@ pub(crate) struct Net {
 
 impl Net {
     /// Makes them, if this process may.
-    pub(crate) fn new() -> Result<Self, String> {
+    pub fn new() -> Result<Self, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut net = Self { near: format!("ttn-{id}"), far: format!("ttf-{id}"), far_end: None };
@@ -54,14 +52,14 @@ impl Net {
     }
 
     /// Creates a pair with nothing at the far end, as a container has it: a native program's replies are lost there.
-    pub(crate) fn plain() -> Result<Self, String> {
+    pub fn plain() -> Result<Self, String> {
         let mut net = Self::new()?;
         net.far_end = None;
         Ok(net)
     }
 
     /// Makes the veth pair and its addresses.
-    pub(crate) fn connect(&mut self) -> Result<(), String> {
+    pub fn connect(&mut self) -> Result<(), String> {
         let (near, far) = (&self.near, &self.far);
         ip(&["-n", near, "link", "add", "veth0", "type", "veth", "peer", "name", "veth1", "netns", far])?;
         for (name, device, v4, v6) in
@@ -76,93 +74,93 @@ impl Net {
     }
 
     /// Removes the veth pair.
-    pub(crate) fn disconnect(&mut self) {
+    pub fn disconnect(&mut self) {
         self.far_end = None;
         ip(&["-n", &self.near, "link", "delete", "veth0"]).unwrap();
     }
 
     /// Runs `ip` in the reflector's namespace.
-    pub(crate) fn near_ip(&self, arguments: &[&str]) {
+    pub fn near_ip(&self, arguments: &[&str]) {
         self.try_near_ip(arguments).unwrap();
     }
 
     /// Runs `ip` for a feature that this machine may lack.
-    pub(crate) fn try_near_ip(&self, arguments: &[&str]) -> Result<(), String> {
+    pub fn try_near_ip(&self, arguments: &[&str]) -> Result<(), String> {
         ip(&[&["-n", &self.near], arguments].concat())
     }
 
     /// Runs `ip` in the client's namespace.
-    pub(crate) fn far_ip(&self, arguments: &[&str]) {
+    pub fn far_ip(&self, arguments: &[&str]) {
         ip(&[&["-n", &self.far], arguments].concat()).unwrap();
     }
 
     /// The MAC address of a device in the reflector's namespace.
-    pub(crate) fn mac(&self, device: &str) -> [u8; 6] {
-        let found = self.in_near(|| teaparty_user::net::interface::Interface::find(device));
+    pub fn mac(&self, device: &str) -> [u8; 6] {
+        let found = self.in_near(|| Interface::find(device));
         found.unwrap().mac
     }
 
     /// Calls `f` in the client's namespace.
-    pub(crate) fn in_far<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+    pub fn in_far<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         inside(&self.far, f)
     }
 
     /// The reflector's namespace.
-    pub(crate) fn near_file(&self) -> File {
+    pub fn near_file(&self) -> File {
         File::open(format!("/run/netns/{}", self.near)).unwrap()
     }
 
     /// Calls `f` in the reflector's namespace.
-    pub(crate) fn in_near<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+    pub fn in_near<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         inside(&self.near, f)
     }
 
     /// Runs `teaparty` in the reflector's namespace.
-    pub(crate) fn teaparty(&self, arguments: &[&str]) -> Command {
+    pub fn teaparty(&self, arguments: &[&str]) -> Command {
         teaparty_in(&self.near, arguments)
     }
 
     /// Any program, to be run in the reflector's namespace.
-    pub(crate) fn command(&self, program: &str) -> Command {
+    pub fn command(&self, program: &str) -> Command {
         command_in(&self.near, program)
     }
 
     /// Runs `teaparty` in the client's namespace.
-    pub(crate) fn far_teaparty(&self, arguments: &[&str]) -> Command {
+    pub fn far_teaparty(&self, arguments: &[&str]) -> Command {
         teaparty_in(&self.far, arguments)
     }
 
     /// Starts a reflector on veth0 and waits until it is ready.
-    pub(crate) fn reflector(&self, arguments: &[&str]) -> Running {
+    pub fn reflector(&self, arguments: &[&str]) -> Running {
         start(&mut self.teaparty(&[&["reflector", "--api", "none", "--iface", "veth0"], arguments].concat()))
     }
 
     /// Starts another copy of the program.
-    pub(crate) fn reflector_by(&self, program: &Path, arguments: &[&str]) -> Running {
+    pub fn reflector_by(&self, program: &Path, arguments: &[&str]) -> Running {
         let mut command = command_in(&self.near, program);
         command.args(["reflector", "--api", "none", "--iface", "veth0"]).args(arguments);
         start(command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()))
     }
 
     /// Starts one on veth1, at the client's end, and waits until it is ready.
-    pub(crate) fn far_reflector(&self, arguments: &[&str]) -> Running {
+    pub fn far_reflector(&self, arguments: &[&str]) -> Running {
         start(&mut self.far_teaparty(&[&["reflector", "--api", "none", "--iface", "veth1"], arguments].concat()))
     }
 
     /// A client of the reflector at this address and port.
-    pub(crate) fn client(&self, to: &str, port: u16) -> Client {
+    pub fn client(&self, to: &str, port: u16) -> Client {
         self.client_from(to, port, 0)
     }
 
     /// A client on the reflector's own host, by loopback.
-    pub(crate) fn near_client(&self, port: u16) -> Client {
+    pub fn near_client(&self, port: u16) -> Client {
         let socket = self.in_near(|| UdpSocket::bind("127.0.0.1:0")).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Client { socket, to: SocketAddr::from(([127, 0, 0, 1], port)), sent: 0 }
     }
 
     /// A client with a port of its own choice.
-    pub(crate) fn client_from(&self, to: &str, port: u16, from: u16) -> Client {
+    pub fn client_from(&self, to: &str, port: u16, from: u16) -> Client {
         let to = SocketAddr::new(to.parse::<IpAddr>().unwrap(), port);
         let any = if to.is_ipv6() { "::" } else { "0.0.0.0" };
         let socket = self.in_far(|| UdpSocket::bind((any, from))).unwrap();
@@ -171,7 +169,7 @@ impl Net {
     }
 
     /// Asks the API at 127.0.0.1:8000 in the reflector's namespace: the status, and the JSON of the answer.
-    pub(crate) fn api(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+    pub fn api(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
         let mut stream = self.in_near(|| std::net::TcpStream::connect("127.0.0.1:8000")).unwrap();
         let length = body.len();
         write!(
@@ -187,7 +185,7 @@ impl Net {
     }
 
     /// Has the kernel refuse to write to one of the reflector's maps on veth0 from now on.
-    pub(crate) fn freeze(&self, map: &str) {
+    pub fn freeze(&self, map: &str) {
         const BPF_MAP_FREEZE: libc::c_long = 22;
         let map = MapData::from_pin(self.pins().join(map)).expect("a pinned map");
         let attributes = [map.fd().as_fd().as_raw_fd() as u32; 1];
@@ -199,7 +197,7 @@ impl Net {
     }
 
     /// Returns the folder of the reflector's pins.
-    pub(crate) fn pins(&self) -> PathBuf {
+    pub fn pins(&self) -> PathBuf {
         let inode = |path: String| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
         PathBuf::from(format!("/sys/fs/bpf/teaparty/veth0@{}", inode(format!("/run/netns/{}", self.near))))
     }
@@ -235,31 +233,29 @@ fn inside<T: Send>(namespace: &str, f: impl FnOnce() -> T + Send) -> T {
 }
 
 /// The program that lets everything pass, on this interface.
-pub(crate) fn attach_pass(device: &str) -> Result<Ebpf, String> {
+pub fn attach_pass(device: &str) -> Result<Ebpf, String> {
     let mut ebpf = load_pass()?;
     pass_on(&mut ebpf, device)?;
     Ok(ebpf)
 }
 
 /// Loads a program that passes all packets, on no interface yet.
-pub(crate) fn load_pass() -> Result<Ebpf, String> {
-    let object = std::env::var_os("TEAPARTY_EBPF_OBJECT").map(PathBuf::from);
-    let object = object.or_else(|| option_env!("TEAPARTY_EBPF_OBJECT").map(PathBuf::from));
-    let object = object.ok_or("there is no eBPF object; `cargo xtask build-ebpf` makes one")?;
-    let mut ebpf = Ebpf::load_file(object).map_err(|error| format!("{error:?}"))?;
+pub fn load_pass() -> Result<Ebpf, String> {
+    let object = object().map_err(|error| error.to_string())?;
+    let mut ebpf = Ebpf::load(&object).map_err(|error| format!("{error:?}"))?;
     let pass: &mut Xdp = ebpf.program_mut("teaparty_pass").unwrap().try_into().unwrap();
     pass.load().map_err(|error| format!("{error:?}"))?;
     Ok(ebpf)
 }
 
 /// Attaches it.
-pub(crate) fn pass_on(ebpf: &mut Ebpf, device: &str) -> Result<(), String> {
+pub fn pass_on(ebpf: &mut Ebpf, device: &str) -> Result<(), String> {
     let pass: &mut Xdp = ebpf.program_mut("teaparty_pass").unwrap().try_into().unwrap();
     pass.attach(device, XdpMode::Driver).map(|_| ()).map_err(|error| format!("{error:?}"))
 }
 
 fn teaparty_in(namespace: &str, arguments: &[&str]) -> Command {
-    let mut command = command_in(namespace, env!("CARGO_BIN_EXE_teaparty"));
+    let mut command = command_in(namespace, program());
     command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
     command
 }
@@ -273,7 +269,7 @@ fn command_in(namespace: &str, program: impl AsRef<Path>) -> Command {
 }
 
 /// Starts a reflector and waits until it is ready.
-pub(crate) fn start(command: &mut Command) -> Running {
+pub fn start(command: &mut Command) -> Running {
     let mut child = command.spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut ready = String::new();
@@ -289,34 +285,37 @@ pub(crate) fn start(command: &mut Command) -> Running {
 }
 
 /// A running `teaparty reflector`. Dropping it kills it.
-pub(crate) struct Running {
+pub struct Running {
     child: Child,
     out: BufReader<std::process::ChildStdout>,
     /// The block that it printed when it was ready.
-    pub(crate) ready: String,
+    pub ready: String,
 }
 
 /// The end of a reflector.
-pub(crate) struct Ended {
-    pub(crate) status: ExitStatus,
-    pub(crate) out: String,
-    pub(crate) error: String,
+pub struct Ended {
+    /// Exit status.
+    pub status: ExitStatus,
+    /// Standard output after the ready block.
+    pub out: String,
+    /// Standard error.
+    pub error: String,
 }
 
 impl Running {
     /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Sends SIGTERM and waits.
-    pub(crate) fn stop(self) -> Ended {
+    pub fn stop(self) -> Ended {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
         self.wait()
     }
 
     /// Waits until it ends by itself.
-    pub(crate) fn wait(mut self) -> Ended {
+    pub fn wait(mut self) -> Ended {
         let (mut out, mut error) = (String::new(), String::new());
         self.out.read_to_string(&mut out).unwrap();
         self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
@@ -324,7 +323,7 @@ impl Running {
     }
 
     /// Sends SIGTERM and waits, where standard error goes elsewhere.
-    pub(crate) fn stop_quietly(mut self) -> ExitStatus {
+    pub fn stop_quietly(mut self) -> ExitStatus {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
         let mut out = String::new();
         self.out.read_to_string(&mut out).unwrap();
@@ -332,7 +331,7 @@ impl Running {
     }
 
     /// Sends SIGKILL and waits.
-    pub(crate) fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -346,15 +345,16 @@ impl Drop for Running {
 }
 
 /// A sender that numbers its packets and looks at nothing but what it is asked to.
-pub(crate) struct Client {
-    pub(crate) socket: UdpSocket,
+pub struct Client {
+    /// Its socket.
+    pub socket: UdpSocket,
     to: SocketAddr,
     sent: u32,
 }
 
 impl Client {
     /// A test packet in unauthenticated mode with its number and these octets after the base packet.
-    pub(crate) fn packet(&mut self, tail: &[u8]) -> Vec<u8> {
+    pub fn packet(&mut self, tail: &[u8]) -> Vec<u8> {
         let mut packet = vec![0; 44];
         packet[..4].copy_from_slice(&self.sent.to_be_bytes());
         packet[4..14].copy_from_slice(&[0xeb, 0xbd, 0x17, 0x88, 0x45, 0x75, 0xe9, 0x3f, 0x8a, 0x05]);
@@ -364,13 +364,13 @@ impl Client {
     }
 
     /// Sends a packet with this tail and waits for its reply.
-    pub(crate) fn ask(&mut self, tail: &[u8]) -> Option<Vec<u8>> {
+    pub fn ask(&mut self, tail: &[u8]) -> Option<Vec<u8>> {
         let packet = self.packet(tail);
         self.exchange(&packet)
     }
 
     /// Sends these octets and waits for a reply.
-    pub(crate) fn exchange(&self, packet: &[u8]) -> Option<Vec<u8>> {
+    pub fn exchange(&self, packet: &[u8]) -> Option<Vec<u8>> {
         self.socket.send_to(packet, self.to).unwrap();
         let mut reply = vec![0; 65_536];
         let (len, from) = self.socket.recv_from(&mut reply).ok()?;
@@ -380,12 +380,12 @@ impl Client {
     }
 
     /// Sends these octets and waits for nothing.
-    pub(crate) fn send(&self, packet: &[u8]) {
+    pub fn send(&self, packet: &[u8]) {
         self.socket.send_to(packet, self.to).unwrap();
     }
 
     /// The next reply, whatever it answers.
-    pub(crate) fn receive(&self) -> Option<Vec<u8>> {
+    pub fn receive(&self) -> Option<Vec<u8>> {
         let mut reply = vec![0; 65_536];
         let len = self.socket.recv(&mut reply).ok()?;
         reply.truncate(len);
@@ -393,7 +393,7 @@ impl Client {
     }
 
     /// A reply that is here already.
-    pub(crate) fn receive_now(&self) -> Option<Vec<u8>> {
+    pub fn receive_now(&self) -> Option<Vec<u8>> {
         self.socket.set_nonblocking(true).unwrap();
         let reply = self.receive();
         self.socket.set_nonblocking(false).unwrap();
@@ -401,7 +401,7 @@ impl Client {
     }
 
     /// Asks until there is an answer, or for `limit`; whether there was one.
-    pub(crate) fn ask_within(&mut self, limit: Duration) -> bool {
+    pub fn ask_within(&mut self, limit: Duration) -> bool {
         self.socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let end = Instant::now() + limit;
         let mut is_answered = false;
@@ -417,11 +417,11 @@ impl Client {
 }
 
 /// The Sequence Number of a reply.
-pub(crate) fn sequence(reply: &[u8]) -> u32 {
+pub fn sequence(reply: &[u8]) -> u32 {
     u32::from_be_bytes(reply[..4].try_into().unwrap())
 }
 
 /// The Sequence Number of the request in a reply.
-pub(crate) fn sender_sequence(reply: &[u8]) -> u32 {
+pub fn sender_sequence(reply: &[u8]) -> u32 {
     u32::from_be_bytes(reply[24..28].try_into().unwrap())
 }
