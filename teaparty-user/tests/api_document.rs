@@ -119,7 +119,7 @@ async fn every_member_that_is_described_is_taken() {
 
 #[tokio::test]
 async fn the_document_is_valid() {
-    let Some(python) = or_skip("the_document_is_valid", python()) else { return };
+    let Some(python) = or_skip(python()) else { return };
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("openapi.json");
     let api = Api::new();
@@ -163,7 +163,7 @@ fn schemathesis(python: &Path, url: &str, more: &[&str]) -> Result<(), String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn schemathesis_finds_nothing() {
-    let Some(python) = or_skip("schemathesis_finds_nothing", python()) else { return };
+    let Some(python) = or_skip(python()) else { return };
     let api = Api::new();
     let listener = ApiListener::open(&"127.0.0.1:0".parse().unwrap(), None).await.unwrap().unwrap();
     let root = listener.to_string();

@@ -216,7 +216,7 @@ fn the_schemas_take_the_good_files_and_refuse_what_they_can() {
         probe.is_ok_and(|output| output.status.success())
     });
     let python = python.ok_or_else(|| "no Python with jsonschema and tomllib".to_owned());
-    let Some(python) = or_skip("the schemas", python) else { return };
+    let Some(python) = or_skip(python) else { return };
     let judge = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/witness/config_schema.py");
     for (kind, above, expected) in [("reflector", "", BAD_BY_SCHEMA), ("probe", "probe/", BAD_PROBES_BY_SCHEMA)] {
         let schema = teaparty("good", &["config", "schema", "--for", kind]);

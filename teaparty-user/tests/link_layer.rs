@@ -81,7 +81,7 @@ fn mask(reply: &mut [u8]) {
 
 #[test]
 fn frames_are_answered_as_by_the_xdp_program_c285() {
-    let Some(net) = or_skip("link layer: same answers", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for address in [V4, V6] {
         let (xdp, link) = (answers(&net, &["--xdp-mode", "native"], address), answers(&net, &LINK, address));
         assert!(xdp.iter().all(Option::is_some), "every packet has an answer");
@@ -96,7 +96,7 @@ fn frames_are_answered_as_by_the_xdp_program_c285() {
 
 #[test]
 fn everything_is_answered_once_fragments_and_other_ports_too() {
-    let Some(net) = or_skip("link layer: once", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let reflector = net.reflector(&[&LINK[..], &["--port", "862", "--port", "50000"]].concat());
     assert!(reflector.ready.contains("frames from a packet socket"), "{}", reflector.ready);
     for (address, port) in [(V4, 862), (V6, 862), (V4, 50_000)] {
@@ -193,7 +193,7 @@ fn fragments_of_what_fits_are_answered_as_by_a_socket() {
     const TWICE: [(usize, usize); 5] = [(0, 512), (0, 512), (1024, 2000), (1024, 2000), (512, 1024)];
     const REVERSED: [(usize, usize); 4] = [(1024, 2000), (512, 1024), (512, 1024), (0, 512)];
     const OVERLAP: [(usize, usize); 4] = [(0, 512), (504, 1024), (512, 1024), (1024, 2000)];
-    let Some(net) = or_skip("link layer: fragments", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let receive = |client: &Client| {
         client.receive().map(|mut reply| {
             // Times and Error Estimate.
@@ -250,7 +250,7 @@ fn fragments_of_what_fits_are_answered_as_by_a_socket() {
 
 #[test]
 fn a_reply_that_is_too_long_to_leave_is_counted_as_failed_and_not_as_reflected() {
-    let Some(net) = or_skip("link layer: a reply above the MTU", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let reflector = net.reflector(&[&LINK[..], &["--any-vlan"]].concat());
     // The longest payload whose IP packet fits, and one that leaves room for the tags: a packet socket sends no more octets
     // than the MTU, the Ethernet header and one tag of 802.1Q have.
@@ -277,7 +277,7 @@ fn a_reply_that_is_too_long_to_leave_is_counted_as_failed_and_not_as_reflected()
 
 #[test]
 fn another_mtu_moves_the_line_between_frames_and_sockets() {
-    let Some(net) = or_skip("link layer: MTU", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let reflector = net.reflector(&LINK);
     net.near_ip(&["link", "set", "veth0", "mtu", "1400"]);
     net.far_ip(&["link", "set", "veth1", "mtu", "1400"]);
@@ -295,10 +295,10 @@ fn another_mtu_moves_the_line_between_frames_and_sockets() {
 
 #[test]
 fn what_link_layer_takes_is_said_where_it_is_not_to_be_had() {
-    let Some(net) = or_skip("link layer: not Ethernet", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     // A tunnel, whose frames are bare IP packets.
     let made = net.try_near_ip(&["tuntap", "add", "dev", "tun9", "mode", "tun"]);
-    if or_skip("link layer: not Ethernet", made).is_none() {
+    if or_skip(made).is_none() {
         return;
     }
     let mut command: Command = net.teaparty(&["reflector", "--api", "none", "--iface", "tun9"]);

@@ -32,8 +32,7 @@ fn busy_reflector(net: &Net, more: &[&str]) -> teaparty_testing::reflector::Runn
 
 #[test]
 fn promtool_has_nothing_to_say_about_the_metrics() {
-    let name = "promtool_has_nothing_to_say_about_the_metrics";
-    let Some(net) = or_skip(name, net_and_prometheus()) else { return };
+    let Some(net) = or_skip(net_and_prometheus()) else { return };
     let _reflector = busy_reflector(&net, WITH_SESSIONS);
     let text = get(&net, API, "/metrics").unwrap();
     let output = promtool(&["check", "metrics"], &text);
@@ -62,8 +61,7 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
 
 #[test]
 fn sessions_have_series_only_where_that_is_asked_for() {
-    let name = "sessions_have_series_only_where_that_is_asked_for";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for (more, series) in [(&[][..], 0), (&["--session-metrics", "0"], 0), (&["--session-metrics", "1"], 3)] {
         let _reflector = busy_reflector(&net, more);
         let mut other = net.client(V4, 862);
@@ -76,8 +74,7 @@ fn sessions_have_series_only_where_that_is_asked_for() {
 
 #[test]
 fn alerts_and_their_tests_agree() {
-    let name = "alerts_and_their_tests_agree";
-    let Some(_) = or_skip(name, net_and_prometheus()) else { return };
+    let Some(_) = or_skip(net_and_prometheus()) else { return };
     for name in ["teaparty", "teaparty-probe"] {
         let [rules, tests] = ["rules", "test"].map(|kind| dist(&format!("prometheus/{name}.{kind}.yml")));
         for (verb, file) in [("check", &rules), ("test", &tests)] {
@@ -96,8 +93,7 @@ fn alerts_and_their_tests_agree() {
 
 #[test]
 fn prometheus_scrapes_what_the_reflector_counts() {
-    let name = "prometheus_scrapes_what_the_reflector_counts";
-    let Some(net) = or_skip(name, net_and_prometheus()) else { return };
+    let Some(net) = or_skip(net_and_prometheus()) else { return };
     let _reflector = busy_reflector(&net, WITH_SESSIONS);
     let prometheus = Prometheus::start(&net, &[], &[&dist("prometheus/teaparty.rules.yml")], API);
     let expected = [

@@ -36,7 +36,7 @@ fn padded(random: &mut Random, number: u32, len: usize) -> Vec<u8> {
 
 #[test]
 fn twamp_light_senders_are_one_session_each_whatever_their_padding_is() {
-    let Some(net) = or_skip("peers: padding", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for engine in ENGINES {
         let mut random = Random::new(11);
         let session = "source=192.0.2.2,no-tlv=true";
@@ -71,7 +71,7 @@ fn twamp_light_senders_are_one_session_each_whatever_their_padding_is() {
 
 #[test]
 fn a_sender_that_starts_again_is_counted_from_0() {
-    let Some(net) = or_skip("peers: restart", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for engine in ENGINES {
         for (setting, is_on) in [("5", true), ("0", false)] {
             let reflector = net.reflector(&[engine, &["--session-restart", setting]].concat());
@@ -96,7 +96,7 @@ fn a_sender_that_starts_again_is_counted_from_0() {
 
 #[test]
 fn a_reply_to_our_reply_gets_none_whatever_the_ports_are() {
-    let Some(net) = or_skip("peers: loops", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for engine in ENGINES {
         for mode in [&[][..], &["--stateless"], &["--timestamp-format", "ptp"]] {
             let reflector = net.reflector(&[engine, mode].concat());
@@ -124,7 +124,7 @@ fn a_reply_to_our_reply_gets_none_whatever_the_ports_are() {
 
 #[test]
 fn equal_ports_are_named_once_and_exempt_whatever_the_ssid_is() {
-    let Some(net) = or_skip("peers: equal ports", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let with_ssid = |number, ssid| {
         let mut packet = packet(number, t1(0), 44);
         packet[14..16].copy_from_slice(&[0, ssid]);
@@ -167,7 +167,7 @@ fn equal_ports_are_named_once_and_exempt_whatever_the_ssid_is() {
 
 #[test]
 fn a_stateless_reflector_says_that_it_counts_nothing() {
-    let Some(net) = or_skip("peers: stateless", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let measurement = [0x80, 5, 0, 12, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0];
     for engine in ENGINES {
         let reflector = net.reflector(&[engine, &["--stateless"]].concat());

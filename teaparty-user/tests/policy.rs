@@ -58,7 +58,7 @@ impl Client {
 
 /// Calls `with` on each engine under these options.
 fn under(options: &[&str], with: impl Fn(&mut Client, &str)) {
-    let Some(net) = or_skip(&format!("policy {}", options.join(" ")), Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for engine in ENGINES {
         let reflector = net.reflector(&[options, engine].concat());
         with(&mut Client::new(&net), &engine.join(" "));

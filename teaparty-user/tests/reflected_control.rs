@@ -43,7 +43,7 @@ fn t3_ns(reply: &[u8]) -> u128 {
 
 #[test]
 fn replies_are_as_many_as_long_and_as_far_apart_as_asked_c231_c232_c234_c235() {
-    let Some(net) = or_skip("reflected control: spacing", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for (engine, address) in [("native", V4), ("off", V4), ("native", V6)] {
         let reflector = net.reflector(&[ALLOWED, "--xdp-mode", engine]);
         let mut client = net.client(address, 862);
@@ -82,7 +82,7 @@ fn judge(replies: &[Vec<u8>], length: usize) {
 
 #[test]
 fn what_goes_beyond_the_limits_is_answered_once_with_c_c233_c236() {
-    let Some(net) = or_skip("reflected control: limits", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for engine in ENGINES {
         let reflector = net.reflector(&[ALLOWED, "--xdp-mode", engine, "--reflected-control-length", "9000"]);
         let mut client = net.client(V4, 862);
@@ -104,7 +104,7 @@ fn what_goes_beyond_the_limits_is_answered_once_with_c_c233_c236() {
 
 #[test]
 fn volume_is_limited_and_then_a_reply_is_no_longer_than_its_request_c236() {
-    let Some(net) = or_skip("reflected control: volume", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let limit = ["--reflected-control-session-rate", "2500", "--reflected-control-count", "2"];
     for engine in ENGINES {
         let reflector = net.reflector(&[&[ALLOWED, "--xdp-mode", engine], &limit[..]].concat());
@@ -120,7 +120,7 @@ fn volume_is_limited_and_then_a_reply_is_no_longer_than_its_request_c236() {
 
 #[test]
 fn repeated_numbers_and_contradictions_get_one_ordinary_reply_c241_c242() {
-    let Some(net) = or_skip("reflected control: replay", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for engine in ENGINES {
         let reflector = net.reflector(&[ALLOWED, "--xdp-mode", engine]);
         let mut client = net.client(V4, 862);
@@ -148,7 +148,7 @@ fn repeated_numbers_and_contradictions_get_one_ordinary_reply_c241_c242() {
 
 #[test]
 fn groups_that_miss_us_and_a_count_of_zero_get_silence_c237_c239_c240() {
-    let Some(net) = or_skip("reflected control: groups", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let mac = net.mac("veth0");
     let l2 = |octets: [u8; 6]| [&[0x80, 10, 0, 12][..], &[0xff; 6], &octets].concat();
     let mut other = mac;
@@ -180,7 +180,7 @@ fn groups_that_miss_us_and_a_count_of_zero_get_silence_c237_c239_c240() {
 
 #[test]
 fn replies_go_to_where_the_request_came_from_and_nowhere_else_c244() {
-    let Some(net) = or_skip("reflected control: redirection", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     net.far_ip(&["address", "add", "192.0.2.3/24", "dev", "veth1"]);
     let elsewhere = |at: &'static str| {
         let socket = net.in_far(move || UdpSocket::bind(at)).unwrap();
@@ -221,7 +221,7 @@ fn replies_go_to_where_the_request_came_from_and_nowhere_else_c244() {
 
 #[test]
 fn every_reply_is_signed_by_itself() {
-    let Some(net) = or_skip("reflected control: keys", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let mut file = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut file, b"a key for tests").unwrap();
     let key = HmacKey::new(b"a key for tests").unwrap();
@@ -252,7 +252,7 @@ fn every_reply_is_signed_by_itself() {
 
 #[test]
 fn a_slow_burst_holds_up_nobody_and_counts_one_packet() {
-    let Some(net) = or_skip("reflected control: fairness", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for engine in ENGINES {
         let reflector = net.reflector(&[ALLOWED, "--xdp-mode", engine]);
         let mut slow = net.client(V4, 862);

@@ -32,8 +32,7 @@ fn router() -> Result<Net, String> {
 
 #[test]
 fn addresses_of_the_host_as_a_whole_are_answered_unless_told_otherwise() {
-    let name = "addresses_of_the_host_as_a_whole_are_answered_unless_told_otherwise";
-    let Some(net) = or_skip(name, router()) else { return };
+    let Some(net) = or_skip(router()) else { return };
     net.near_ip(&["address", "add", "192.0.2.50/24", "dev", "veth0", "label", "veth0:1"]);
     let asked = [V4, "192.0.2.50", DUMMY, LOOPBACK, OTHER];
     for engine in ENGINES {
@@ -72,7 +71,7 @@ fn send(net: &Net, frames: &[Vec<u8>]) {
 
 #[test]
 fn spoofed_and_damaged_frames_are_counted_and_take_no_number() {
-    let Some(net) = or_skip("spoofed_and_damaged_frames_are_counted_and_take_no_number", router()) else { return };
+    let Some(net) = or_skip(router()) else { return };
     let mac = net.mac("veth0");
     let ours = |source: &str| Datagram {
         destination_mac: mac,
@@ -109,8 +108,7 @@ fn spoofed_and_damaged_frames_are_counted_and_take_no_number() {
 
 #[test]
 fn ten_thousand_addresses_are_answered_by_xdp_and_ten_of_them_shown() {
-    let name = "ten_thousand_addresses_are_answered_by_xdp_and_ten_of_them_shown";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let file = tempfile::NamedTempFile::new().unwrap();
     let lines: String =
         (0..10_000).map(|n| format!("address add 10.1.{}.{}/8 dev veth0\n", n / 250, n % 250 + 1)).collect();

@@ -65,8 +65,7 @@ fn is_pinned(net: &Net) -> bool {
 
 #[test]
 fn a_program_that_another_tool_detaches_is_attached_again_and_no_packet_is_lost() {
-    let name = "a_program_that_another_tool_detaches_is_attached_again_and_no_packet_is_lost";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let reflector = start(&mut net.teaparty(&["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", API]));
     let mut client = net.client(V4, 862);
     assert_eq!(client.ask(&[]).map(|reply| sequence(&reply)), Some(0));
@@ -92,8 +91,7 @@ fn a_program_that_another_tool_detaches_is_attached_again_and_no_packet_is_lost(
 
 #[test]
 fn while_another_program_is_there_sockets_answer_and_all_say_so() {
-    let name = "while_another_program_is_there_sockets_answer_and_all_say_so";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let reflector = start(&mut net.teaparty(&["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", API]));
     let mut client = net.client(V4, 862);
     assert!((0..3).all(|n| client.ask(&[]).map(|reply| sequence(&reply)) == Some(n)));
@@ -127,8 +125,7 @@ fn while_another_program_is_there_sockets_answer_and_all_say_so() {
 
 #[test]
 fn an_engine_that_fails_ends_the_process_with_a_word_and_the_kernel_goes_on() {
-    let name = "an_engine_that_fails_ends_the_process_with_a_word_and_the_kernel_goes_on";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let reflector = net.reflector(&["--xdp-mode", "native"]);
     let mut client = net.client(V4, 862);
     assert_eq!(client.ask(&[]).map(|reply| sequence(&reply)), Some(0));
@@ -152,8 +149,7 @@ fn an_engine_that_fails_ends_the_process_with_a_word_and_the_kernel_goes_on() {
 
 #[test]
 fn counters_of_every_engine_go_on_when_an_interface_comes_back() {
-    let name = "counters_of_every_engine_go_on_when_an_interface_comes_back";
-    let Some(mut net) = or_skip(name, Net::new()) else { return };
+    let Some(mut net) = or_skip(Net::new()) else { return };
     for (mode, packets, away) in [("off", [0, 0, 6], false), ("native", [2, 3, 1], true)] {
         let reflector = start(&mut net.teaparty(&["reflector", "--iface", "veth0", "--xdp-mode", mode, "--api", API]));
         let ask = |net: &Net| {

@@ -75,8 +75,7 @@ fn detach(net: &Net, arguments: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn a_rename_is_followed_by_pins_status_and_metrics_and_the_end_leaves_nothing() {
-    let name = "a_rename_is_followed_by_pins_status_and_metrics_and_the_end_leaves_nothing";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let arguments = ["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", "127.0.0.1:8000"];
     let reflector = start(&mut net.teaparty(&arguments));
     let mut client = net.client(V4, 862);
@@ -99,8 +98,7 @@ fn a_rename_is_followed_by_pins_status_and_metrics_and_the_end_leaves_nothing() 
 
 #[test]
 fn interfaces_that_exchange_their_names_while_it_runs_keep_their_programs() {
-    let name = "interfaces_that_exchange_their_names_while_it_runs_keep_their_programs";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     second(&net);
     let reflector = net.reflector(&["--iface", "veth8", "--xdp-mode", "skb"]);
     swap(&net);
@@ -118,8 +116,7 @@ fn interfaces_that_exchange_their_names_while_it_runs_keep_their_programs() {
 
 #[test]
 fn a_start_does_not_take_over_what_only_has_the_name() {
-    let name = "a_start_does_not_take_over_what_only_has_the_name";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     second(&net);
     net.reflector(&["--xdp-mode", "skb"]).kill();
     swap(&net);
@@ -145,8 +142,7 @@ fn a_start_does_not_take_over_what_only_has_the_name() {
 
 #[test]
 fn what_was_left_is_found_by_the_name_that_the_interface_has_now() {
-    let name = "what_was_left_is_found_by_the_name_that_the_interface_has_now";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     net.reflector(&["--xdp-mode", "native"]).kill();
     rename(&net, "veth0", "wan0");
     assert_eq!(detach(&net, &["--iface", "wan0"]), (Some(0), "wan0: detached\n".into()));
@@ -156,7 +152,7 @@ fn what_was_left_is_found_by_the_name_that_the_interface_has_now() {
 
 #[test]
 fn pins_of_an_interface_that_is_gone_are_removed() {
-    let Some(mut net) = or_skip("pins_of_an_interface_that_is_gone_are_removed", Net::new()) else { return };
+    let Some(mut net) = or_skip(Net::new()) else { return };
     // A file system of its own: the starts of other tests would remove what this one leaves.
     let apart = Apart::new("mount -t bpf bpf /sys/fs/bpf");
     let folder = apart.path(ALL).join(net.pins().file_name().unwrap());
@@ -188,8 +184,7 @@ fn pins_of_an_interface_that_is_gone_are_removed() {
 
 #[test]
 fn a_namespace_does_not_take_over_what_another_one_has_left() {
-    let name = "a_namespace_does_not_take_over_what_another_one_has_left";
-    let (Some(net), Some(mut other)) = (or_skip(name, Net::new()), or_skip(name, Net::new())) else { return };
+    let (Some(net), Some(mut other)) = (or_skip(Net::new()), or_skip(Net::new())) else { return };
     // As if the inode number of a namespace had been given again: one that is still there, then one that is not.
     other.reflector(&["--xdp-mode", "native"]).kill();
     std::fs::rename(other.pins(), net.pins()).unwrap();
@@ -251,8 +246,7 @@ const ALL: &str = "/sys/fs/bpf/teaparty";
 
 #[test]
 fn links_and_folders_of_others_are_refused_and_not_followed() {
-    let name = "links_and_folders_of_others_are_refused_and_not_followed";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let apart = Apart::new("mount -t bpf bpf /sys/fs/bpf");
     let precious = apart.path("/sys/fs/bpf/precious");
     std::fs::create_dir(&precious).unwrap();
@@ -288,8 +282,7 @@ fn links_and_folders_of_others_are_refused_and_not_followed() {
 
 #[test]
 fn who_holds_an_abstract_socket_keeps_nobody_from_starting() {
-    let name = "who_holds_an_abstract_socket_keeps_nobody_from_starting";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let _held = net.in_near(|| {
         use std::os::linux::net::SocketAddrExt;
         let address = std::os::unix::net::SocketAddr::from_abstract_name("teaparty/reflector/veth0").unwrap();
@@ -305,8 +298,7 @@ fn who_holds_an_abstract_socket_keeps_nobody_from_starting() {
 
 #[test]
 fn a_folder_that_was_given_to_another_user_keeps_no_program_attached() {
-    let name = "a_folder_that_was_given_to_another_user_keeps_no_program_attached";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let apart = Apart::new("mount -t bpf bpf /sys/fs/bpf");
     let (all, folder) = (apart.path(ALL), net.pins().file_name().unwrap().to_owned());
     let give = |path: &Path| {
@@ -348,7 +340,7 @@ fn a_folder_that_was_given_to_another_user_keeps_no_program_attached() {
 
 #[test]
 fn a_file_system_that_we_mount_is_ours_alone() {
-    let Some(net) = or_skip("a_file_system_that_we_mount_is_ours_alone", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let apart = Apart::new("while umount --lazy /sys/fs/bpf 2>/dev/null; do :; done; test -d /sys/fs/bpf");
     let reflector = start(&mut apart.teaparty(&net, &START));
     assert_eq!(std::fs::metadata(apart.path("/sys/fs/bpf")).unwrap().mode() & 0o777, 0o700);
@@ -358,8 +350,7 @@ fn a_file_system_that_we_mount_is_ours_alone() {
 
 #[test]
 fn more_descriptors_than_the_soft_limit_are_had_and_the_hard_one_is_told() {
-    let name = "more_descriptors_than_the_soft_limit_are_had_and_the_hard_one_is_told";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let limited = |limits: &str| {
         let mut command = net.command("prlimit");
         command.args([&format!("--nofile={limits}"), env!("CARGO_BIN_EXE_teaparty")]);
@@ -377,8 +368,7 @@ fn more_descriptors_than_the_soft_limit_are_had_and_the_hard_one_is_told() {
 
 #[test]
 fn a_pipe_in_the_place_of_a_file_hinders_neither_a_reload_nor_the_end() {
-    let name = "a_pipe_in_the_place_of_a_file_hinders_neither_a_reload_nor_the_end";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (settings, key) = (path("teaparty.toml"), path("key"));
@@ -427,8 +417,7 @@ fn a_pipe_in_the_place_of_a_file_hinders_neither_a_reload_nor_the_end() {
 
 #[test]
 fn a_descriptor_that_gives_nothing_hinders_neither_a_reload_nor_the_end() {
-    let name = "a_descriptor_that_gives_nothing_hinders_neither_a_reload_nor_the_end";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let folder = tempfile::tempdir().unwrap();
     let settings = folder.path().join("teaparty.toml");
     std::fs::write(&settings, "iface = [\"veth0\"]\nxdp-mode = \"off\"\n").unwrap();

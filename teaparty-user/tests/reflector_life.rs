@@ -18,8 +18,7 @@ fn refusal(net: &Net, arguments: &[&str]) -> (Output, String) {
 
 #[test]
 fn a_killed_controller_keeps_answering_and_the_next_one_counts_on() {
-    let name = "a_killed_controller_keeps_answering_and_the_next_one_counts_on";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let first = net.reflector(&["--xdp-mode", "native"]);
     let mut client = net.client(V4, 862);
     assert_eq!(client.ask(&[]).map(|reply| sequence(&reply)), Some(0));
@@ -40,7 +39,7 @@ fn a_killed_controller_keeps_answering_and_the_next_one_counts_on() {
 
 #[test]
 fn a_program_that_is_not_ours_is_named_and_left_alone() {
-    let Some(net) = or_skip("a_program_that_is_not_ours_is_named_and_left_alone", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let (foreign, id) = net.in_near(|| {
         let mut ebpf = attach_pass("veth0").unwrap();
         let pass: &mut Xdp = ebpf.program_mut("teaparty_pass").unwrap().try_into().unwrap();
@@ -63,7 +62,7 @@ fn a_program_that_is_not_ours_is_named_and_left_alone() {
 
 #[test]
 fn failures_are_one_sentence_that_says_what_to_do() {
-    let Some(net) = or_skip("failures_are_one_sentence_that_says_what_to_do", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let (_, error) = refusal(&net, &["--iface", "nosuch0"]);
     assert!(error.contains("no interface nosuch0") && error.contains("ip link"), "{error}");
     let (output, error) = refusal(&net, &["--iface", "veth0", "--deny-dscp", "99"]);
@@ -82,7 +81,7 @@ fn failures_are_one_sentence_that_says_what_to_do() {
 
 #[test]
 fn an_interface_that_comes_back_is_answered_on_again() {
-    let Some(mut net) = or_skip("an_interface_that_comes_back_is_answered_on_again", Net::new()) else { return };
+    let Some(mut net) = or_skip(Net::new()) else { return };
     for mode in ["native", "off"] {
         let reflector = net.reflector(&["--xdp-mode", mode]);
         let mut client = net.client(V4, 862);
@@ -98,8 +97,7 @@ fn an_interface_that_comes_back_is_answered_on_again() {
 
 #[test]
 fn without_a_name_it_answers_wherever_an_address_is() {
-    let name = "without_a_name_it_answers_wherever_an_address_is";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let arguments = ["reflector", "--api", "none"];
     let reflector = start(&mut net.teaparty(&arguments));
     for interface in ["interface   lo\n", "interface   veth0\n"] {
@@ -125,8 +123,7 @@ fn without_a_name_it_answers_wherever_an_address_is() {
 
 #[test]
 fn heartbeats_outlive_a_target_that_is_away_and_carry_the_interfaces_mac() {
-    let name = "heartbeats_outlive_a_target_that_is_away_and_carry_the_interfaces_mac";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let arguments = ["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", "127.0.0.1:8000"];
     let reflector = start(&mut net.teaparty(&[&arguments[..], &["--heartbeat", "203.0.113.9:8620@1"]].concat()));
     let until = |is_so: &dyn Fn(&serde_json::Value) -> bool| {

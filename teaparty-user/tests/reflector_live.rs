@@ -17,8 +17,7 @@ const HISTORY: [u8; 36] = {
 
 #[test]
 fn a_session_counts_on_over_kernel_ring_and_socket() {
-    let name = "a_session_counts_on_over_kernel_ring_and_socket";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let reflector = net.reflector(&["--xdp-mode", "native"]);
     assert!(reflector.ready.contains("native (in the driver)"), "{}", reflector.ready);
     for address in [V4, V6] {
@@ -48,7 +47,7 @@ fn a_session_counts_on_over_kernel_ring_and_socket() {
 
 #[test]
 fn sockets_alone_answer_the_same() {
-    let Some(net) = or_skip("sockets_alone_answer_the_same", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let reflector = net.reflector(&["--xdp-mode", "off", "--port", "862", "--port", "50000"]);
     for (address, port) in [(V4, 862), (V6, 862), (V4, 50000)] {
         let mut client = net.client(address, port);
@@ -69,7 +68,7 @@ fn sockets_alone_answer_the_same() {
 
 #[test]
 fn punted_packets_of_other_sizes_come_back_right() {
-    let Some(net) = or_skip("punted_packets_of_other_sizes_come_back_right", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let _reflector = net.reflector(&["--xdp-mode", "native"]);
     let mut client = net.client(V4, 862);
     assert_eq!(client.exchange(&[0; 14]).expect("a short packet is answered").len(), 44);
@@ -86,8 +85,7 @@ fn punted_packets_of_other_sizes_come_back_right() {
 
 #[test]
 fn authenticated_sessions_are_verified_by_either_engine() {
-    let name = "authenticated_sessions_are_verified_by_either_engine";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key");
     std::fs::write(&path, b"a key for tests").unwrap();
@@ -123,7 +121,7 @@ fn authenticated_sessions_are_verified_by_either_engine() {
 
 #[test]
 fn a_packet_from_a_reflectors_port_is_not_answered() {
-    let Some(net) = or_skip("a_packet_from_a_reflectors_port_is_not_answered", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for mode in ["native", "off"] {
         let reflector = net.reflector(&["--xdp-mode", mode]);
         let mut client = net.client_from(V4, 862, 862);
@@ -135,7 +133,7 @@ fn a_packet_from_a_reflectors_port_is_not_answered() {
 
 #[test]
 fn addresses_follow_within_a_second() {
-    let Some(net) = or_skip("addresses_follow_within_a_second", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for mode in ["native", "off"] {
         let reflector = net.reflector(&["--xdp-mode", mode]);
         let mut client = net.client("192.0.2.77", 862);

@@ -50,8 +50,7 @@ impl Log {
 
 #[test]
 fn what_the_program_says_is_logged_where_somebody_asks_for_it() {
-    let name = "what_the_program_says_is_logged_where_somebody_asks_for_it";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for (verbosity, is_said) in [("-v", true), ("-q", false)] {
         let (log, file) = Log::new();
         let arguments = ["reflector", "--api", "none", "--iface", "veth0", "--xdp-mode", "native", verbosity];
@@ -70,8 +69,7 @@ fn what_the_program_says_is_logged_where_somebody_asks_for_it() {
 
 #[test]
 fn a_flood_of_lines_is_cut_and_what_was_left_out_is_counted() {
-    let name = "a_flood_of_lines_is_cut_and_what_was_left_out_is_counted";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let (log, file) = Log::new();
     let arguments = ["reflector", "--api", "none", "--iface", "veth0", "--xdp-mode", "off"];
     let reflector = start(net.teaparty(&arguments).stderr(file));
@@ -104,8 +102,7 @@ fn a_flood_of_lines_is_cut_and_what_was_left_out_is_counted() {
 
 #[test]
 fn the_journal_gets_priorities_and_machines_get_json() {
-    let name = "the_journal_gets_priorities_and_machines_get_json";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let cases: [(&[&str], bool, &str); 3] =
         [(&[], true, "<4>lo: "), (&[], false, " WARN lo: "), (&["--log-format", "json"], true, "{\"timestamp\":")];
     for (arguments, is_journal, expected) in cases {

@@ -62,8 +62,7 @@ fn assert_answers(net: &Net) {
 
 #[test]
 fn only_what_is_needed_is_kept_and_suffices_when_an_interface_comes_back() {
-    let name = "only_what_is_needed_is_kept_and_suffices_when_an_interface_comes_back";
-    let Some(mut net) = or_skip(name, Net::new()) else { return };
+    let Some(mut net) = or_skip(Net::new()) else { return };
     let reflector = net.reflector(&["--xdp-mode", "native"]);
     assert_kept(&reflector, &KEPT.map(|(name, _)| name), None);
     assert_answers(&net);
@@ -79,7 +78,7 @@ fn only_what_is_needed_is_kept_and_suffices_when_an_interface_comes_back() {
 
 #[test]
 fn sockets_alone_take_less() {
-    let Some(net) = or_skip("sockets_alone_take_less", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let reflector = net.reflector(&["--xdp-mode", "off"]);
     assert_kept(&reflector, &["net_admin", "net_bind_service"], None);
     assert_answers(&net);
@@ -87,8 +86,7 @@ fn sockets_alone_take_less() {
 
 #[test]
 fn what_takes_a_privilege_that_is_gone_is_refused_and_a_restart_named() {
-    let name = "what_takes_a_privilege_that_is_gone_is_refused_and_a_restart_named";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let folder = tempfile::tempdir().unwrap();
     let settings = folder.path().join("teaparty.toml");
     let file = settings.to_str().unwrap();
@@ -147,8 +145,7 @@ fn as_user(net: &Net, program: &Path, capabilities: &[&str], arguments: &[&str])
 
 #[test]
 fn an_ordinary_user_with_these_capabilities_can_do_all_of_it() {
-    let name = "an_ordinary_user_with_these_capabilities_can_do_all_of_it";
-    let Some(mut net) = or_skip(name, Net::new()) else { return };
+    let Some(mut net) = or_skip(Net::new()) else { return };
     let (folder, program) = public_program();
     let names = KEPT.map(|(name, _)| name);
     let settings = folder.path().join("settings.toml");
@@ -179,8 +176,7 @@ fn an_ordinary_user_with_these_capabilities_can_do_all_of_it() {
 
 #[test]
 fn root_reads_secrets_of_nobody_else() {
-    let name = "root_reads_secrets_of_nobody_else";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let folder = tempfile::tempdir().unwrap();
     let files = ["token", "key"].map(|name| {
         let path = folder.path().join(name);
@@ -203,7 +199,7 @@ fn root_reads_secrets_of_nobody_else() {
 
 #[test]
 fn each_of_them_is_needed() {
-    let Some(net) = or_skip("each_of_them_is_needed", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let (_folder, program) = public_program();
     for (missing, _) in KEPT {
         let names: Vec<&str> = KEPT.iter().map(|(name, _)| *name).filter(|name| *name != missing).collect();

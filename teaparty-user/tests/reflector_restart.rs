@@ -143,8 +143,7 @@ impl Drop for End<'_> {
 
 #[test]
 fn no_packet_is_lost_while_the_controller_is_killed_upgraded_and_started_again() {
-    let name = "no_packet_is_lost_while_the_controller_is_killed_upgraded_and_started_again";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let folder = tempfile::tempdir().unwrap();
     let upgrade = folder.path().join("teaparty");
     std::fs::copy(env!("CARGO_BIN_EXE_teaparty"), &upgrade).unwrap();
@@ -203,8 +202,7 @@ fn besides(pins: &Path) -> Vec<String> {
 
 #[test]
 fn programs_go_on_to_those_of_their_own_start() {
-    let name = "programs_go_on_to_those_of_their_own_start";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let steps = || MapData::from_pin(net.pins().join(name::TAIL_CALLS)).unwrap().info().unwrap().id();
     // Both families, each by a session that is new: what the first program does not answer is with another one.
     let both = || [V4, V6].map(|to| net.client(to, 862).ask_within(PATIENCE));
@@ -231,8 +229,7 @@ fn programs_go_on_to_those_of_their_own_start() {
 
 #[test]
 fn pins_of_another_version_are_refused_and_go_on_answering() {
-    let name = "pins_of_another_version_are_refused_and_go_on_answering";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     net.reflector(&["--xdp-mode", "native"]).kill();
     let mut client = net.client(V4, 862);
     assert!(client.ask_within(PATIENCE));
@@ -264,8 +261,7 @@ fn pins_of_another_version_are_refused_and_go_on_answering() {
 
 #[test]
 fn a_start_that_fails_leaves_the_earlier_reflector_answering() {
-    let name = "a_start_that_fails_leaves_the_earlier_reflector_answering";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     net.reflector(&["--xdp-mode", "native"]).kill();
     let mut client = net.client(V4, 862);
     let Some(before) = client.ask(&[]).map(|reply| sequence(&reply)) else { panic!("the kernel answers by itself") };
@@ -279,8 +275,7 @@ fn a_start_that_fails_leaves_the_earlier_reflector_answering() {
 
 #[test]
 fn the_size_of_an_adopted_table_is_not_changed_in_silence() {
-    let name = "the_size_of_an_adopted_table_is_not_changed_in_silence";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     net.reflector(&["--xdp-mode", "native", "--max-sessions", "1000"]).kill();
     let ended = net.reflector(&["--max-sessions", "2000"]).stop();
     assert!(ended.error.contains("1000") && ended.error.contains("--max-sessions"), "{}", ended.error);

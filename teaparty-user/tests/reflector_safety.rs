@@ -23,8 +23,7 @@ fn provisioned(pins: &Path) -> usize {
 
 #[test]
 fn whoever_is_refused_costs_no_state_and_is_counted() {
-    let name = "whoever_is_refused_costs_no_state_and_is_counted";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     // What is set, the client's port, and the reason that is counted.
     let cases: [(&[&str], u16, &str); 5] = [
         (&["--allow", "198.51.100.0/24"], 0, "not-allowed"),
@@ -56,8 +55,7 @@ fn whoever_is_refused_costs_no_state_and_is_counted() {
 
 #[test]
 fn a_session_can_be_exempt_from_the_loop_guard() {
-    let name = "a_session_can_be_exempt_from_the_loop_guard";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for mode in ["native", "off"] {
         let session = "source=192.0.2.2,source-port=862,loop-exempt=true";
         let reflector = net.reflector(&["--xdp-mode", mode, "--session", session]);
@@ -68,8 +66,7 @@ fn a_session_can_be_exempt_from_the_loop_guard() {
 
 #[test]
 fn a_flood_of_sessions_is_bounded_and_evicts_no_configured_one() {
-    let name = "a_flood_of_sessions_is_bounded_and_evicts_no_configured_one";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for mode in ["native", "off"] {
         let session = "source=192.0.2.2,source-port=5001,destination=192.0.2.1";
         let arguments = ["--xdp-mode", mode, "--max-sessions", "256", "--session", session, "--rate-limit", "0"];

@@ -52,8 +52,7 @@ const SHARED: &str = "[[reflector]]\nname = 'kernel'\niface = ['veth0', 'lo']\nx
 
 #[test]
 fn two_reflectors_share_an_interface_that_goes_and_comes_back() {
-    let name = "two_reflectors_share_an_interface_that_goes_and_comes_back";
-    let Some(mut net) = or_skip(name, Net::new()) else { return };
+    let Some(mut net) = or_skip(Net::new()) else { return };
     let reflector = Configured::start(&net, SHARED);
     let mut before = [0, 0];
     for round in 0..2 {
@@ -122,7 +121,7 @@ fn exchange(net: &Net, reflector: &Configured, versions: [&str; 2], packet: &[u8
 
 #[test]
 fn a_packet_sees_one_file_or_the_other() {
-    let Some(net) = or_skip("a_packet_sees_one_file_or_the_other", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let head = "iface = 'veth0'\nxdp-mode = 'native'\nrate-limit = 0\n";
     let reflector = Configured::start(&net, head);
     let mut packet = [0; 44];
@@ -149,8 +148,7 @@ fn is_lax(net: &Net) -> [bool; 2] {
 
 #[test]
 fn what_one_map_refuses_is_taken_back_everywhere() {
-    let name = "what_one_map_refuses_is_taken_back_everywhere";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     // The map that refuses is the last reflector's: the others have changed by then.
     let text = |more: &str| {
         format!(

@@ -94,8 +94,7 @@ fn reflected(ended: &Ended, path: &str) -> u64 {
 
 #[test]
 fn packets_are_answered_while_the_program_is_loaded_and_it_counts_on() {
-    let name = "packets_are_answered_while_the_program_is_loaded_and_it_counts_on";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for mode in ["skb", "native"] {
         // The neighbours know each other.
         net.in_near(|| UdpSocket::bind("0.0.0.0:0").unwrap().send_to(&[0], "192.0.2.2:9").unwrap());
@@ -134,9 +133,8 @@ fn broken_object(program: &str) -> Option<Vec<u8>> {
 
 #[test]
 fn what_has_begun_goes_on_by_sockets_if_the_verifier_refuses_the_program() {
-    let name = "what_has_begun_goes_on_by_sockets_if_the_verifier_refuses_the_program";
-    let Some(net) = or_skip(name, Net::new()) else { return };
-    let Some(object) = or_skip(name, broken_object("teaparty_full").ok_or("no eBPF object")) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
+    let Some(object) = or_skip(broken_object("teaparty_full").ok_or("no eBPF object")) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("object");
     std::fs::write(&path, object).unwrap();

@@ -20,8 +20,7 @@ fn interface(net: &Net) -> Value {
 
 #[test]
 fn a_container_is_answered_by_default_and_told_how_to_have_native() {
-    let name = "a_container_is_answered_by_default_and_told_how_to_have_native";
-    let Some(net) = or_skip(name, Net::plain()) else { return };
+    let Some(net) = or_skip(Net::plain()) else { return };
     let reflector = start(&mut net.teaparty(&["reflector", "--iface", "veth0", "--api", API]));
     assert!(reflector.ready.contains("XDP mode    skb (generic): a veth; "), "{}", reflector.ready);
     for address in [V4, V6] {
@@ -40,8 +39,7 @@ fn a_container_is_answered_by_default_and_told_how_to_have_native() {
 
 #[test]
 fn replies_that_a_driver_could_not_send_are_counted_and_warned_of() {
-    let name = "replies_that_a_driver_could_not_send_are_counted_and_warned_of";
-    let Some(net) = or_skip(name, Net::plain()) else { return };
+    let Some(net) = or_skip(Net::plain()) else { return };
     let arguments = ["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", API];
     let lose = |count: u64| {
         let mut client = net.client(V4, 862);
@@ -103,9 +101,8 @@ fn datagram() -> Vec<u8> {
 
 #[test]
 fn frames_without_an_ethernet_header_are_answered_by_sockets_which_is_said() {
-    let name = "frames_without_an_ethernet_header_are_answered_by_sockets_which_is_said";
-    let Some(net) = or_skip(name, Net::plain()) else { return };
-    let Some(mut tunnel) = or_skip(name, tunnel(&net)) else { return };
+    let Some(net) = or_skip(Net::plain()) else { return };
+    let Some(mut tunnel) = or_skip(tunnel(&net)) else { return };
     net.near_ip(&["address", "add", "198.51.100.1/24", "dev", "tun9"]);
     net.near_ip(&["link", "set", "tun9", "up"]);
     let reflector = start(&mut net.teaparty(&["reflector", "--iface", "tun9", "--api", API]));

@@ -54,9 +54,8 @@ fn check(arguments: &[&str], ids: &[&str]) {
 
 /// Checks frames with these VLAN tags, in hex.
 fn check_tagged(tags: &str, arguments: &[&str], ids: &[&str]) {
-    let name = format!("vectors {}", ids.join(" "));
-    let Some(python) = or_skip(&name, python()) else { return };
-    let Some(net) = or_skip(&name, vector_net()) else { return };
+    let Some(python) = or_skip(python()) else { return };
+    let Some(net) = or_skip(vector_net()) else { return };
     let running = net.reflector(arguments);
     let mac = &mac(&net.in_near(|| show("veth0")));
     let output = net.in_far(|| {
@@ -158,8 +157,8 @@ fn vectors_in_tagged_frames_live() {
 
 #[test]
 fn two_reflectors_and_one_forged_packet_do_not_loop_c280() {
-    let Some(python) = or_skip("loop", python()) else { return };
-    let Some(net) = or_skip("loop", Net::new()) else { return };
+    let Some(python) = or_skip(python()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let _near = net.reflector(&[]);
     // The other one answers by sockets: its end of the pair has a program on its hook already.
     let _far = net.far_reflector(&["--xdp-mode", "off"]);
@@ -175,7 +174,7 @@ fn two_reflectors_and_one_forged_packet_do_not_loop_c280() {
 
 #[test]
 fn the_sender_measures_against_the_reflector() {
-    let Some(net) = or_skip("sender", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let running = net.reflector(&[]);
     for address in [V4, V6] {
         let output = net.in_far(|| {
@@ -197,8 +196,8 @@ fn the_sender_measures_against_the_reflector() {
 
 #[test]
 fn scapy_is_answered_in_its_own_terms() {
-    let Some(python) = or_skip("scapy", python()) else { return };
-    let Some(net) = or_skip("scapy", Net::new()) else { return };
+    let Some(python) = or_skip(python()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let _running = net.reflector(&[]);
     for address in [V4, V6] {
         let output = net.in_far(|| {
@@ -211,10 +210,10 @@ fn scapy_is_answered_in_its_own_terms() {
 #[test]
 fn tshark_finds_the_checksums_of_all_sizes_right_c282() {
     let probe = Command::new("tshark").arg("--version").output().map(drop).map_err(|error| format!("tshark: {error}"));
-    if or_skip("tshark", probe).is_none() {
+    if or_skip(probe).is_none() {
         return;
     }
-    let Some(net) = or_skip("tshark", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let _running = net.reflector(&[]);
     for address in [V4, V6] {
         let capture = tempfile::Builder::new().suffix(".pcapng").tempfile().unwrap();

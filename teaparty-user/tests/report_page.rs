@@ -66,9 +66,8 @@ fn measure(reflector: &Reflector, folder: &Path, name: &str) -> (PathBuf, PathBu
 
 #[test]
 fn pages_are_drawn_by_a_browser_and_load_nothing() {
-    let name = "pages_are_drawn_by_a_browser_and_load_nothing";
     let found = BROWSERS.iter().find(|browser| Command::new(browser).arg("--version").output().is_ok());
-    let Some(browser) = or_skip(name, found.ok_or("there is no Chromium")) else { return };
+    let Some(browser) = or_skip(found.ok_or("there is no Chromium")) else { return };
     let folder = tempfile::tempdir().unwrap();
     let script = Box::new(|n| Act { lost_there: n == 3, ..Act::default() });
     let reflector = Reflector::start("127.0.0.1", Behaviour { script, ..Behaviour::default() });

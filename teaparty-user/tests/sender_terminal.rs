@@ -21,9 +21,9 @@ impl Drop for Terminal {
 
 impl Terminal {
     /// Runs a shell command in one of 110 by 30; `None`, having said so, where there is no tmux.
-    fn start(test: &str, command: &str) -> Option<Self> {
+    fn start(command: &str) -> Option<Self> {
         let is_there = Command::new("tmux").arg("-V").output().map_err(|error| format!("cannot start tmux: {error}"));
-        or_skip(test, is_there)?;
+        or_skip(is_there)?;
         let terminal = Self { socket: tempfile::tempdir().unwrap() };
         terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "110", "-y", "30", command]).unwrap();
         Some(terminal)
@@ -63,7 +63,6 @@ fn fields<'a>(screen: &'a str, target: &str) -> Vec<&'a str> {
 
 #[test]
 fn the_view_shows_targets_and_curves_keys_work_and_the_summary_stays() {
-    let test = "the_view_shows_targets_and_curves_keys_work_and_the_summary_stays";
     let whole = Reflector::start("127.0.0.1", Behaviour::default());
     // Every fifth packet is lost on the way there, every seventh reply on the way back.
     let script = Box::new(|n| Act { lost_there: n % 5 == 4, lost_back: n % 7 == 6, ..Act::default() });
@@ -71,7 +70,7 @@ fn the_view_shows_targets_and_curves_keys_work_and_the_summary_stays() {
     let [first, second] = [&whole, &lossy].map(|reflector| reflector.address.to_string());
     let program = env!("CARGO_BIN_EXE_teaparty");
     let command = format!("{program} sender {first} {second} -c 0 -i 10ms -W 200ms; echo status=$?; read wait");
-    let Some(terminal) = Terminal::start(test, &command) else { return };
+    let Some(terminal) = Terminal::start(&command) else { return };
     let screen = terminal.wait_for("loss by direction", |screen| {
         let fields = fields(screen, &second);
         // Target, sent, loss and its unit, far end, near end, replies/s.
@@ -94,11 +93,10 @@ fn the_view_shows_targets_and_curves_keys_work_and_the_summary_stays() {
 
 #[test]
 fn without_the_view_a_terminal_has_a_line_for_each_reply_while_they_come() {
-    let test = "without_the_view_a_terminal_has_a_line_for_each_reply_while_they_come";
     let reflector = Reflector::start("127.0.0.1", Behaviour::default());
     let command =
         format!("{} sender {} --plain -c 0 -i 50ms; read wait", env!("CARGO_BIN_EXE_teaparty"), reflector.address);
-    let Some(terminal) = Terminal::start(test, &command) else { return };
+    let Some(terminal) = Terminal::start(&command) else { return };
     terminal.wait_for("the third reply", |screen| screen.contains(" seq=2 "));
     terminal.press("C-c");
     terminal.wait_for("the summary", |screen| screen.contains("0 lost (0.000 %)"));
@@ -106,11 +104,10 @@ fn without_the_view_a_terminal_has_a_line_for_each_reply_while_they_come() {
 
 #[test]
 fn a_short_run_has_lines_unless_the_view_is_asked_for() {
-    let test = "a_short_run_has_lines_unless_the_view_is_asked_for";
     let reflector = Reflector::start("127.0.0.1", Behaviour::default());
     let run = |options: &str| {
         let program = env!("CARGO_BIN_EXE_teaparty");
-        Terminal::start(test, &format!("{program} sender {} -i 50ms {options}; read wait", reflector.address))
+        Terminal::start(&format!("{program} sender {} -i 50ms {options}; read wait", reflector.address))
     };
     let Some(terminal) = run("-c 10") else { return };
     let screen = terminal.wait_for("the summary", |screen| screen.contains("10 sent, 10 received"));

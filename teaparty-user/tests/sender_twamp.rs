@@ -24,12 +24,12 @@ impl Drop for Witness {
 
 /// Starts it, `header` octets long, losing the requests with these numbers on the way there and back; `None`, having said
 /// so, where there is no Python.
-fn witness(test: &str, header: u8, lost_there: i32, lost_back: i32) -> Option<Witness> {
+fn witness(header: u8, lost_there: i32, lost_back: i32) -> Option<Witness> {
     let mut command = Command::new("python3");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/witness/twamp_light.py"));
     command.args([header.to_string(), lost_there.to_string(), lost_back.to_string()]);
     let child = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("cannot start python3: {error}"));
-    let mut child = or_skip(test, child)?;
+    let mut child = or_skip(child)?;
     let mut line = String::new();
     std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     Some(Witness { child, port: line.trim().parse().unwrap() })
@@ -41,9 +41,8 @@ fn measure(witness: &Witness, rest: &str) -> (i32, Value) {
 
 #[test]
 fn both_header_forms_are_measured_and_only_the_longer_one_tells_the_ttl() {
-    let test = "both_header_forms_are_measured_and_only_the_longer_one_tells_the_ttl";
     for (header, ttl) in [(41, json!({ "77": 20 })), (38, json!({}))] {
-        let Some(witness) = witness(test, header, -1, -1) else { return };
+        let Some(witness) = witness(header, -1, -1) else { return };
         for size in ["", "--size 200 --zero-padding"] {
             let (code, summary) = measure(&witness, &format!("--ttl 77 {size}"));
             assert_eq!((code, &summary["received"]), (0, &json!(20)), "{header} {size}: {summary}");
@@ -62,7 +61,7 @@ fn both_header_forms_are_measured_and_only_the_longer_one_tells_the_ttl() {
 #[test]
 fn its_numbers_tell_where_packets_were_lost() {
     for header in [41, 38] {
-        let Some(witness) = witness("its_numbers_tell_where_packets_were_lost", header, 4, 9) else { return };
+        let Some(witness) = witness(header, 4, 9) else { return };
         let (code, summary) = measure(&witness, "");
         assert_eq!((code, &summary["lost"]), (0, &json!(2)), "{header}: {summary}");
         assert_eq!((&summary["lost_far_end"], &summary["lost_near_end"]), (&json!(1), &json!(1)), "{header}");
@@ -72,8 +71,7 @@ fn its_numbers_tell_where_packets_were_lost() {
 
 #[test]
 fn tlvs_that_come_back_as_padding_count_as_not_recognised() {
-    let test = "tlvs_that_come_back_as_padding_count_as_not_recognised";
-    let Some(witness) = witness(test, 41, -1, -1) else { return };
+    let Some(witness) = witness(41, -1, -1) else { return };
     let (code, summary) = measure(&witness, "tlvs time -- location -- direct-measurement");
     assert_eq!((code, &summary["received"]), (0, &json!(20)));
     for name in ["time", "location", "direct-measurement"] {

@@ -42,7 +42,7 @@ fn analyze(name: &str, arguments: &[&str]) -> Result<(bool, String), String> {
 fn systemd_finds_nothing_wrong_with_the_units() {
     for unit in UNITS {
         let verified = analyze(unit, &["verify"]);
-        let Some((is_good, said)) = or_skip("systemd_finds_nothing_wrong_with_the_units", verified) else { return };
+        let Some((is_good, said)) = or_skip(verified) else { return };
         assert!(is_good, "{said}");
         // It may have something to say of other units of this machine.
         assert!(!said.contains("teaparty"), "{said}");
@@ -51,10 +51,9 @@ fn systemd_finds_nothing_wrong_with_the_units() {
 
 #[test]
 fn the_units_are_exposed_as_little_as_can_be() {
-    let name = "the_units_are_exposed_as_little_as_can_be";
     for unit in UNITS {
         let judged = analyze(unit, &["security", "--offline=true", "--no-pager", THRESHOLD]);
-        let Some((is_good, said)) = or_skip(name, judged) else { return };
+        let Some((is_good, said)) = or_skip(judged) else { return };
         println!("{}", said.lines().last().unwrap_or_default());
         assert!(is_good, "{said}");
     }

@@ -24,7 +24,7 @@ fn run(net: &Net, arguments: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn status_shows_what_the_reflector_counts() {
-    let Some(net) = or_skip("status_shows_what_the_reflector_counts", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let _reflector = start(&mut net.teaparty(&["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", API]));
     let (mut one, mut other) = (net.client(V4, 862), net.client(V4, 862));
     for _ in 0..3 {
@@ -63,7 +63,7 @@ fn status_shows_what_the_reflector_counts() {
 
 #[test]
 fn watching_gives_rates_between_looks() {
-    let Some(net) = or_skip("watching_gives_rates_between_looks", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let _reflector = start(&mut net.teaparty(&["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", API]));
     let mut client = net.client(V4, 862);
     assert!(client.ask(&[]).is_some());
@@ -91,7 +91,7 @@ fn watching_gives_rates_between_looks() {
 
 #[test]
 fn lost_output_is_a_failure_and_a_reader_who_has_gone_is_none() {
-    let Some(net) = or_skip("lost_output_is_a_failure_and_a_reader_who_has_gone_is_none", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let reflector = ["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", API];
     let running = start(&mut net.teaparty(&reflector));
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
@@ -138,7 +138,7 @@ fn lost_output_is_a_failure_and_a_reader_who_has_gone_is_none() {
 
 #[test]
 fn a_token_is_sent_and_failures_say_what_to_do() {
-    let Some(net) = or_skip("a_token_is_sent_and_failures_say_what_to_do", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -170,7 +170,7 @@ fn a_token_is_sent_and_failures_say_what_to_do() {
 
 #[test]
 fn a_unix_socket_is_asked_too() {
-    let Some(net) = or_skip("a_unix_socket_is_asked_too", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("api");
     let listener = UnixListener::bind(&path).unwrap();
@@ -196,8 +196,7 @@ fn finding(report: &str, interface: &str, check: &str) -> Value {
 
 #[test]
 fn the_doctor_sees_drivers_programs_and_what_was_left_behind() {
-    let name = "the_doctor_sees_drivers_programs_and_what_was_left_behind";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let doctor = ["doctor", "--iface", "veth0", "--format", "json"];
     let (code, out, error) = run(&net, &doctor);
     assert_eq!((code, &*error), (0, ""), "{out}");
@@ -229,7 +228,7 @@ fn the_doctor_sees_drivers_programs_and_what_was_left_behind() {
 
 #[test]
 fn the_doctor_tries_what_it_judges() {
-    let Some(net) = or_skip("the_doctor_tries_what_it_judges", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let program = env!("CARGO_BIN_EXE_teaparty");
     let doctor = |command: &str, arguments: &[&str]| {
         let arguments = [arguments, &[program, "doctor", "--iface", "lo", "--format", "json"]].concat();
@@ -260,7 +259,7 @@ fn the_doctor_tries_what_it_judges() {
     // A root that has all capabilities, and none of the host's.
     let (code, out) = doctor("unshare", &["--user", "--map-root-user"]);
     if out.is_empty() {
-        let _: Option<()> = or_skip("the_doctor_tries_what_it_judges", Err("no user namespaces"));
+        let _: Option<()> = or_skip(Err("no user namespaces"));
         return;
     }
     let found = finding(&out, "", "privileges");

@@ -318,8 +318,8 @@ fn frames() -> usize {
     std::env::var("TEAPARTY_DIFFERENTIAL_FRAMES").ok().and_then(|text| text.parse().ok()).unwrap_or(FRAMES)
 }
 
-fn half(name: &str, seed: u64) {
-    let Some(kernel) = or_skip(name, Kernel::new()) else { return };
+fn half(seed: u64) {
+    let Some(kernel) = or_skip(Kernel::new()) else { return };
     let mut pair = Pair::new(kernel, seed);
     if let Err(error) = compare(&mut pair, frames()) {
         panic!("seed {seed}: {error}");
@@ -339,18 +339,17 @@ fn half(name: &str, seed: u64) {
 
 #[test]
 fn kernel_and_host_agree_on_random_frames_c281_c285() {
-    half("kernel_and_host_agree_on_random_frames_c281_c285", 1);
+    half(1);
 }
 
 #[test]
 fn kernel_and_host_agree_on_other_random_frames_c281_c285() {
-    half("kernel_and_host_agree_on_other_random_frames_c281_c285", 2);
+    half(2);
 }
 
 #[test]
 fn frames_that_once_came_out_differently_no_longer_do() {
-    let name = "frames_that_once_came_out_differently_no_longer_do";
-    let Some(kernel) = or_skip(name, Kernel::new()) else { return };
+    let Some(kernel) = or_skip(Kernel::new()) else { return };
     let mut pair = Pair::new(kernel, 4);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testing_data/regressions");
     let mut replayed = 0;
@@ -370,7 +369,7 @@ fn frames_that_once_came_out_differently_no_longer_do() {
 fn a_tlv_that_the_host_does_not_know_is_noticed() {
     let kinds = REGISTRY.iter().filter(|entry| entry.handled_by == HandledBy::Kernel);
     for entry in kinds {
-        let Some(kernel) = or_skip("a_tlv_that_the_host_does_not_know_is_noticed", Kernel::new()) else { return };
+        let Some(kernel) = or_skip(Kernel::new()) else { return };
         let mut pair = agreeing_pair(kernel, 5);
         pair.model.config.policy.code_points.0[usize::from(entry.code)] = 0;
         let noticed = (0..20_000).position(|_| pair.step().is_err());
@@ -404,7 +403,7 @@ fn a_mutation_is_noticed() {
         ("another code point", |model| model.config.policy.code_points.0.swap(3, 201)),
     ];
     for (what, mutate) in mutations {
-        let Some(kernel) = or_skip("a_mutation_is_noticed", Kernel::new()) else { return };
+        let Some(kernel) = or_skip(Kernel::new()) else { return };
         let mut pair = agreeing_pair(kernel, 3);
         mutate(&mut pair.model);
         let noticed = (0..20_000).position(|_| pair.step().is_err());

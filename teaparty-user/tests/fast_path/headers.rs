@@ -46,8 +46,7 @@ fn with_tags(datagram: Datagram, tags: &[(u16, u16)]) -> Datagram {
 
 #[test]
 fn a_frame_cut_short_anywhere_is_left_alone_c027_c281() {
-    let name = "a_frame_cut_short_anywhere_is_left_alone_c027_c281";
-    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     let kinds = [
         Datagram::new(payload(80)),
         Datagram::new_ipv6(payload(80)),
@@ -67,7 +66,7 @@ fn a_frame_cut_short_anywhere_is_left_alone_c027_c281() {
 
 #[test]
 fn fragments_are_left_to_the_stack_c284() {
-    let Some(mut kernel) = or_skip("fragments_are_left_to_the_stack_c284", Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     for fragment in [0x2000, 0x2001, 0x0001, 0x1fff, 0x6000] {
         let frame = Datagram { fragment, ..Datagram::new(payload(60)) }.build();
         assert_eq!(left_alone(&mut kernel, &frame), Reason::Fragment, "{fragment:04x}");
@@ -82,8 +81,7 @@ fn fragments_are_left_to_the_stack_c284() {
 
 #[test]
 fn options_extension_headers_and_surplus_go_to_the_controller_c284() {
-    let name = "options_extension_headers_and_surplus_go_to_the_controller_c284";
-    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     for words in 1..=10 {
         let frame = Datagram { options: vec![1; 4 * words], ..Datagram::new(payload(60)) }.build();
         assert_eq!(punted(&mut kernel, &frame), Reason::IpOptions, "{words} words");
@@ -111,8 +109,7 @@ fn options_extension_headers_and_surplus_go_to_the_controller_c284() {
 
 #[test]
 fn lengths_that_contradict_each_other_are_left_alone_c027() {
-    let name = "lengths_that_contradict_each_other_are_left_alone_c027";
-    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     for datagram in [Datagram::new(payload(80)), Datagram::new_ipv6(payload(80))] {
         let udp_length = datagram.payload_at() - 4;
         for len in (0u16..8).chain(89..120).chain([1000, 0x7fff, 0xffff]) {
@@ -137,8 +134,7 @@ fn lengths_that_contradict_each_other_are_left_alone_c027() {
 
 #[test]
 fn only_what_is_addressed_to_us_is_answered_c010_c244() {
-    let name = "only_what_is_addressed_to_us_is_answered_c010_c244";
-    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     let ours = Datagram::new(payload(60));
     for mac in [[0xff; 6], [0x01, 0, 0x5e, 0, 0, 1], [0x02, 0, 0x5e, 0x20, 0, 0x03], [0; 6]] {
         let frame = Datagram { destination_mac: mac, ..ours.clone() }.build();
@@ -173,7 +169,7 @@ fn only_what_is_addressed_to_us_is_answered_c010_c244() {
 
 #[test]
 fn what_is_not_udp_over_ip_is_left_alone() {
-    let Some(mut kernel) = or_skip("what_is_not_udp_over_ip_is_left_alone", Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     let arp = [[0xff; 6].as_slice(), &[2, 0, 0, 0, 0, 1], &[8, 6], &[0; 46]].concat();
     assert_eq!(left_alone(&mut kernel, &arp), Reason::NotIp);
     let tags = [(0x8100, 1), (0x8100, 2), (0x8100, 3)];
@@ -198,8 +194,7 @@ fn what_is_not_udp_over_ip_is_left_alone() {
 
 #[test]
 fn what_goes_on_to_a_program_that_is_gone_is_left_to_the_stack() {
-    let name = "what_goes_on_to_a_program_that_is_gone_is_left_to_the_stack";
-    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     let arp = [[0xff; 6].as_slice(), &[2, 0, 0, 0, 0, 1], &[8, 6], &[0; 46]].concat();
     let tagged = with_tags(Datagram::new(payload(60)), &[(0x8100, 1)]).build();
     let new_session = Datagram { source_port: 51234, ..Datagram::new(payload(60)) }.build();
@@ -215,8 +210,7 @@ fn what_goes_on_to_a_program_that_is_gone_is_left_to_the_stack() {
 /// RFC 1122 §3.2.1.3, RFC 4291 §2.5 and §2.7, RFC 768, IEEE 802.3.
 #[test]
 fn packets_that_no_host_can_have_sent_are_dropped_whether_their_session_is_known_or_not() {
-    let name = "packets_that_no_host_can_have_sent_are_dropped_whether_their_session_is_known_or_not";
-    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     kernel.answer("198.51.100.255".parse().expect("an address"), LocalAddress::BROADCAST);
     kernel.answer("198.51.100.30".parse().expect("an address"), 0);
     let v4 = ["0.0.0.0", "0.1.2.3", "127.0.0.1", "127.9.9.9", "224.0.0.1", "239.1.1.1", "255.255.255.255"];
@@ -263,7 +257,7 @@ fn packets_that_no_host_can_have_sent_are_dropped_whether_their_session_is_known
 /// RFC 4291 §2.5.5.2: such addresses are not sent. The session of the IPv4 address is another one.
 #[test]
 fn ipv4_addresses_in_ipv6_frames_are_not_those_of_ipv4() {
-    let Some(mut kernel) = or_skip("ipv4_addresses_in_ipv6_frames_are_not_those_of_ipv4", Kernel::new()) else {
+    let Some(mut kernel) = or_skip(Kernel::new()) else {
         return;
     };
     kernel.config.flags |= Config::ALLOW_LIST;
@@ -285,8 +279,7 @@ fn ipv4_addresses_in_ipv6_frames_are_not_those_of_ipv4() {
 
 #[test]
 fn a_tag_must_be_of_a_vlan_that_the_host_has_there_with_that_address() {
-    let name = "a_tag_must_be_of_a_vlan_that_the_host_has_there_with_that_address";
-    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     let (untagged, on_vlan) = ("198.51.100.20", "198.51.100.40");
     kernel.vlan(0x8100_0064, on_vlan.parse().expect("an address"));
     kernel.vlan(0x88a8_0007_8100_0064, "198.51.100.50".parse().expect("an address"));
@@ -336,7 +329,7 @@ fn a_tag_must_be_of_a_vlan_that_the_host_has_there_with_that_address() {
 
 #[test]
 fn damaged_packets_take_no_number_and_get_no_reply() {
-    let Some(mut kernel) = or_skip("damaged_packets_take_no_number_and_get_no_reply", Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     let mut numbers = [0u8; 2];
     for len in [44, 48, 52, 61, 112, 300, 1472] {
         let mut octets = payload(len);
@@ -420,8 +413,7 @@ fn check_size(kernel: &mut Kernel, datagram: &Datagram) {
 
 #[test]
 fn every_size_comes_back_in_its_size_with_its_checksum_c006_c282_c283() {
-    let name = "every_size_comes_back_in_its_size_with_its_checksum_c006_c282_c283";
-    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     let tags = [&[][..], &[(0x8100, 0x2064)], &[(0x88a8, 7), (0x8100, 0x0fff)]];
     kernel.config.flags |= Config::ANY_VLAN;
     for len in 0..=1472 {
@@ -441,8 +433,7 @@ fn every_size_comes_back_in_its_size_with_its_checksum_c006_c282_c283() {
 
 #[test]
 fn what_the_fast_path_can_not_reach_is_punted_and_what_the_ring_can_not_hold_is_passed() {
-    let name = "what_the_fast_path_can_not_reach_is_punted_and_what_the_ring_can_not_hold_is_passed";
-    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     for len in [2005, 2006, 2048, 4000, 8972, 9000, 10_198] {
         let datagram = Datagram::new(payload(len));
         let frame = datagram.build();
@@ -458,8 +449,7 @@ fn what_the_fast_path_can_not_reach_is_punted_and_what_the_ring_can_not_hold_is_
 
 #[test]
 fn ttl_is_recorded_as_it_came_and_fresh_in_the_reply_c033_c260_c261() {
-    let name = "ttl_is_recorded_as_it_came_and_fresh_in_the_reply_c033_c260_c261";
-    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     for ttl in 0..=255 {
         for datagram in [Datagram::new(payload(44)), Datagram::new_ipv6(payload(44))] {
             let reply = parse(&kernel.run(&Datagram { ttl, ..datagram }.build()).frame);
@@ -471,7 +461,7 @@ fn ttl_is_recorded_as_it_came_and_fresh_in_the_reply_c033_c260_c261() {
 
 #[test]
 fn traffic_class_is_noted_and_followed_c122_c124_c251() {
-    let Some(mut kernel) = or_skip("traffic_class_is_noted_and_followed_c122_c124_c251", Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     for traffic_class in 0..=255u8 {
         for ask in [None, Some((1u32, 0u32)), Some((63, 3)), Some((46, 2))] {
             let mut octets = payload(44);
@@ -498,8 +488,7 @@ fn traffic_class_is_noted_and_followed_c122_c124_c251() {
 
 #[test]
 fn a_refused_dscp_leaves_the_reply_as_it_came_c123_c125_c127_c252() {
-    let name = "a_refused_dscp_leaves_the_reply_as_it_came_c123_c125_c127_c252";
-    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     kernel.config.policy = Policy { dscp_allowed: !(1 << 46), ecn_allowed: 1, ..Policy::DEFAULT };
     kernel.apply();
     let mut octets = payload(44);
@@ -513,7 +502,7 @@ fn a_refused_dscp_leaves_the_reply_as_it_came_c123_c125_c127_c252() {
 
 #[test]
 fn a_packet_from_a_listening_port_is_dropped_c280() {
-    let Some(mut kernel) = or_skip("a_packet_from_a_listening_port_is_dropped_c280", Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     kernel.listen(50000);
     for port in [862, 50000] {
         let frame = Datagram { source_port: port, ..Datagram::new(payload(44)) }.build();

@@ -38,7 +38,7 @@ fn publish(kernel: &mut Kernel, seconds_ahead: i64) {
 
 #[test]
 fn all_addresses_of_an_ipv6_network_are_one_source() {
-    let Some(mut kernel) = or_skip("all_addresses_of_an_ipv6_network_are_one_source", Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     (kernel.config.rate_interval_ns, kernel.config.rate_burst_ns) = (HOUR, 4 * HOUR);
     kernel.apply();
     let hosts = |network: &str| (1..=9).map(|host| from_v6(&format!("2001:db8:{network}::{host}"))).collect::<Vec<_>>();
@@ -61,7 +61,7 @@ fn all_addresses_of_an_ipv6_network_are_one_source() {
 /// A step of the clock has the effect of a wrong offset: the program sees their difference alone.
 #[test]
 fn a_clock_that_is_set_stops_no_known_source() {
-    let Some(mut kernel) = or_skip("a_clock_that_is_set_stops_no_known_source", Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     // Ten packets at once, and then one in half an hour.
     (kernel.config.rate_interval_ns, kernel.config.rate_burst_ns) = (HOUR / 2, 9 * HOUR / 2);
     for seconds in [-120, 7_200, -36_000, 1, -37, 400_000_000, -400_000_000] {
@@ -100,8 +100,7 @@ fn key(datagram: &Datagram) -> SessionKey {
 
 #[test]
 fn strangers_have_a_budget_of_punts_and_provisioned_sessions_have_none() {
-    let name = "strangers_have_a_budget_of_punts_and_provisioned_sessions_have_none";
-    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     (kernel.config.punt_interval_ns, kernel.config.punt_burst_ns) = (HOUR, 9 * HOUR);
     let flags = Session::PROVISIONED;
     let (own, any_port) = (short(1), Datagram { source_port: 777, ..short(2) });
@@ -142,7 +141,7 @@ fn strangers_have_a_budget_of_punts_and_provisioned_sessions_have_none() {
 
 #[test]
 fn strangers_fill_half_of_the_ring_at_most() {
-    let Some(mut kernel) = or_skip("strangers_fill_half_of_the_ring_at_most", Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     (kernel.config.punt_interval_ns, kernel.config.punt_burst_ns) = (1, SECOND);
     kernel.config.flags |= Config::HAS_PROVISIONED;
     let own = short(1);
@@ -161,8 +160,7 @@ fn strangers_fill_half_of_the_ring_at_most() {
 
 #[test]
 fn a_flood_of_forged_sources_evicts_no_session_of_a_wildcard() {
-    let name = "a_flood_of_forged_sources_evicts_no_session_of_a_wildcard";
-    let Some(mut kernel) = or_skip(name, Kernel::new()) else { return };
+    let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     let customer = |port: u16| Datagram { source_port: port, ..packet() };
     let wildcard = SessionKey { source_port: 0, ..key(&customer(1)) };
     let session = Session { flags: Session::PROVISIONED | Session::WILDCARD, ..Session::default() };
@@ -189,7 +187,7 @@ fn a_flood_of_forged_sources_evicts_no_session_of_a_wildcard() {
 
 #[test]
 fn one_source_on_two_processors_gets_its_limit() {
-    let Some(kernel) = or_skip("one_source_on_two_processors_gets_its_limit", Kernel::new()) else { return };
+    let Some(kernel) = or_skip(Kernel::new()) else { return };
     let mut kernel = kernel;
     let all = rustix::thread::sched_getaffinity(None).expect("the own processors");
     let processors: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu)).take(2).collect();

@@ -5,7 +5,7 @@ use teaparty_testing::skip::or_skip;
 
 #[test]
 fn their_sender_gets_every_reply_of_our_bursts() {
-    if or_skip("their_sender_gets_every_reply_of_our_bursts", stamp_suite()).is_none() {
+    if or_skip(stamp_suite()).is_none() {
         return;
     }
     for state in [&[][..], &["--stateless"]] {
@@ -29,7 +29,7 @@ fn their_sender_gets_every_reply_of_our_bursts() {
 
 #[test]
 fn our_sender_counts_every_reply_of_their_bursts() {
-    if or_skip("our_sender_counts_every_reply_of_their_bursts", stamp_suite()).is_none() {
+    if or_skip(stamp_suite()).is_none() {
         return;
     }
     for state in [&[][..], &["--stateful-reflector"]] {

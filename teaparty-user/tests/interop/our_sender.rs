@@ -46,8 +46,7 @@ fn all(reflector: &Reflector, is_authenticated: bool, option: &str) -> Seen {
 
 #[test]
 fn open_sessions_of_ours_with_their_reflector() {
-    let test = "open_sessions_of_ours_with_their_reflector";
-    if or_skip(test, stamp_suite()).is_none() {
+    if or_skip(stamp_suite()).is_none() {
         return;
     }
     all(&Reflector::theirs(&OPTIONS), false, "").judge(Between::OurSender, "open");
@@ -55,8 +54,7 @@ fn open_sessions_of_ours_with_their_reflector() {
 
 #[test]
 fn authenticated_sessions_of_ours_with_their_reflector() {
-    let test = "authenticated_sessions_of_ours_with_their_reflector";
-    if or_skip(test, stamp_suite()).is_none() {
+    if or_skip(stamp_suite()).is_none() {
         return;
     }
     let keys = KeyFiles::new();
@@ -71,7 +69,7 @@ fn authenticated_sessions_of_ours_with_their_reflector() {
 
 #[test]
 fn every_size_of_ours_with_their_reflector() {
-    if or_skip("every_size_of_ours_with_their_reflector", stamp_suite()).is_none() {
+    if or_skip(stamp_suite()).is_none() {
         return;
     }
     let reflector = Reflector::theirs(&[]);

@@ -69,16 +69,15 @@ fn check(engine: &[&str], setting: &str) {
 
 #[test]
 fn their_sender_with_our_xdp_program() {
-    let test = "their_sender_with_our_xdp_program";
-    if or_skip(test, stamp_suite()).is_none() {
+    if or_skip(stamp_suite()).is_none() {
         return;
     }
-    or_skip(test, alone(|| check(&["--xdp-mode", "skb"], "xdp")));
+    or_skip(alone(|| check(&["--xdp-mode", "skb"], "xdp")));
 }
 
 #[test]
 fn their_sender_with_our_sockets() {
-    if or_skip("their_sender_with_our_sockets", stamp_suite()).is_none() {
+    if or_skip(stamp_suite()).is_none() {
         return;
     }
     check(&["--xdp-mode", "off"], "sockets");
@@ -86,9 +85,8 @@ fn their_sender_with_our_sockets() {
 
 #[test]
 fn their_sender_with_our_frames() {
-    let test = "their_sender_with_our_frames";
-    if or_skip(test, stamp_suite()).is_none() {
+    if or_skip(stamp_suite()).is_none() {
         return;
     }
-    or_skip(test, alone(|| check(&["--xdp-mode", "off", "--link-layer"], "frames")));
+    or_skip(alone(|| check(&["--xdp-mode", "off", "--link-layer"], "frames")));
 }

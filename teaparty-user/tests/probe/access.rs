@@ -30,8 +30,7 @@ fn curl(net: &Net, ca: &Path, token: Option<&str>, url: &str) -> (String, String
 
 #[test]
 fn metrics_are_for_those_with_the_token_by_tls_and_both_are_renewed() {
-    let name = "metrics_are_for_those_with_the_token_by_tls_and_both_are_renewed";
-    let Some(net) = or_skip(name, programs(&["curl"]).and_then(|()| Net::new())) else { return };
+    let Some(net) = or_skip(programs(&["curl"]).and_then(|()| Net::new())) else { return };
     let (authority, stranger) = (Authority::new(), Authority::new());
     authority.certify(1, HERE);
     authority.secret("token", TOKENS[0]);

@@ -97,8 +97,7 @@ fn has_problem(net: &Net, of: &str, part: &str) -> bool {
 
 #[test]
 fn targets_come_from_documents_and_bad_ones_change_nothing() {
-    let name = "targets_come_from_documents_and_bad_ones_change_nothing";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let _reflector = net.far_reflector(&["--xdp-mode", "off"]);
     let server = Server::start(&net, None, None);
     let config = "interval = \"20ms\"\n[[target]]\naddress = \"192.0.2.2:862\"\nname = \"own\"\n\
@@ -138,8 +137,7 @@ fn targets_come_from_documents_and_bad_ones_change_nothing() {
 
 #[test]
 fn files_by_patterns_come_and_go_and_a_bad_one_spoils_its_own_targets_alone() {
-    let name = "files_by_patterns_come_and_go_and_a_bad_one_spoils_its_own_targets_alone";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let config = "[[file-sd]]\nfile = [\"FOLDER/*.json\", \"FOLDER/*.yml\"]\nrefresh = \"1s\"\n";
     let mut probe = Probe::start(&net, config, None);
     replace(&probe.path("a.json"), r#"[{"targets": ["192.0.2.2"]}]"#);
@@ -166,8 +164,7 @@ fn files_by_patterns_come_and_go_and_a_bad_one_spoils_its_own_targets_alone() {
 #[test]
 fn a_document_by_tls_takes_certificate_and_token_and_outlives_its_server() {
     const TOKEN: &str = "of-the-inventory";
-    let name = "a_document_by_tls_takes_certificate_and_token_and_outlives_its_server";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let (authority, stranger) = (Authority::new(), Authority::new());
     authority.certify(1, HERE);
     authority.secret("token", TOKEN);

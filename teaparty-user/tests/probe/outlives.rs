@@ -8,8 +8,7 @@ use crate::support::{Probe, number, replace, target, targets};
 
 #[test]
 fn a_probe_outlives_its_reflector_and_its_interface() {
-    let name = "a_probe_outlives_its_reflector_and_its_interface";
-    let Some(mut net) = or_skip(name, Net::new()) else { return };
+    let Some(mut net) = or_skip(Net::new()) else { return };
     let reflector = net.far_reflector(&["--xdp-mode", "off"]);
     let config =
         "interval = \"20ms\"\ntimeout = \"300ms\"\n[[target]]\naddress = \"192.0.2.2\"\ninterface = \"veth0\"\n";
@@ -39,8 +38,7 @@ fn a_probe_outlives_its_reflector_and_its_interface() {
 
 #[test]
 fn a_name_that_nobody_knows_is_measured_once_somebody_does_and_followed_when_it_moves() {
-    let name = "a_name_that_nobody_knows_is_measured_once_somebody_does_and_followed_when_it_moves";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let _reflector = net.far_reflector(&["--xdp-mode", "off"]);
     let config = "interval = \"20ms\"\nresolve-interval = \"1s\"\n[[target]]\naddress = \"reflector.test\"\n";
     let mut probe = Probe::start(&net, config, Some("127.0.0.1 localhost\n"));
@@ -67,8 +65,7 @@ fn a_name_that_nobody_knows_is_measured_once_somebody_does_and_followed_when_it_
 
 #[test]
 fn five_hundred_targets_are_measured_and_each_period_has_a_line() {
-    let name = "five_hundred_targets_are_measured_and_each_period_has_a_line";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let _reflector = net.far_reflector(&["--xdp-mode", "off", "--rate-limit", "0"]);
     let config = "interval = \"200ms\"\n[[file-sd]]\nfile = \"FOLDER/sd.json\"\n\
         [sla]\nperiod = \"5s\"\nsmall-interval = \"1s\"\n";

@@ -10,8 +10,7 @@ use teaparty_testing::web::{self, Prometheus, assert_known, dist, get, promtool}
 
 #[test]
 fn percentiles_in_prometheus_are_the_senders_within_ten_per_cent() {
-    let name = "percentiles_in_prometheus_are_the_senders_within_ten_per_cent";
-    let Some(net) = or_skip(name, web::programs(&["prometheus"]).and_then(|()| Net::new())) else { return };
+    let Some(net) = or_skip(web::programs(&["prometheus"]).and_then(|()| Net::new())) else { return };
     // One packet of 20 takes five times as long as the others, so that p50 and p99 are far from each other.
     let script = |n: u64| {
         let milliseconds = if n.is_multiple_of(20) { 200 } else { 40 };
@@ -51,9 +50,8 @@ fn percentiles_in_prometheus_are_the_senders_within_ten_per_cent() {
 
 #[test]
 fn prometheus_takes_native_and_classic_histograms() {
-    let name = "prometheus_takes_native_and_classic_histograms";
     let net = web::programs(&["promtool", "prometheus"]).and_then(|()| Net::new());
-    let Some(net) = or_skip(name, net) else { return };
+    let Some(net) = or_skip(net) else { return };
     let _reflector = net.far_reflector(&["--xdp-mode", "off"]);
     let config = "interval = \"20ms\"\n[sla]\npercentile = 50\n[[target]]\naddress = \"192.0.2.2\"\nlabels = { site = \"north\" }\nssid = 7\n";
     let mut probe = Probe::start(&net, config, None);

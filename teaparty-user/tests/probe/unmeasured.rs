@@ -14,8 +14,7 @@ fn level(net: &Net) -> Value {
 
 #[test]
 fn a_link_that_is_down_is_not_measured_and_not_good() {
-    let name = "a_link_that_is_down_is_not_measured_and_not_good";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let _reflector = net.far_reflector(&["--xdp-mode", "off"]);
     let config = "interval = \"50ms\"\ntimeout = \"300ms\"\n[sla]\nsmall-interval = \"1s\"\n\
                   [[target]]\naddress = \"192.0.2.2\"\n";
@@ -50,8 +49,7 @@ fn a_link_that_is_down_is_not_measured_and_not_good() {
 
 #[test]
 fn counters_go_on_when_the_interval_of_a_target_is_changed() {
-    let name = "counters_go_on_when_the_interval_of_a_target_is_changed";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let _reflector = net.far_reflector(&["--xdp-mode", "off"]);
     let config = |interval: &str| format!("[[target]]\naddress = \"192.0.2.2\"\ninterval = \"{interval}\"\n");
     let mut probe = Probe::start(&net, &config("20ms"), None);
@@ -75,8 +73,7 @@ fn counters_go_on_when_the_interval_of_a_target_is_changed() {
 
 #[test]
 fn the_api_has_one_unit_for_each_thing_and_a_document_of_its_own() {
-    let name = "the_api_has_one_unit_for_each_thing_and_a_document_of_its_own";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let _reflector = net.far_reflector(&["--xdp-mode", "off"]);
     let config =
         "interval = \"20ms\"\n[sla]\ngood-round-trip = \"50ms\"\nbad-loss = 25\n[[target]]\naddress = \"192.0.2.2\"\n";
@@ -101,8 +98,7 @@ fn the_api_has_one_unit_for_each_thing_and_a_document_of_its_own() {
 
 #[test]
 fn a_probe_with_realtime_sends_and_receives_before_other_programs() {
-    let name = "a_probe_with_realtime_sends_and_receives_before_other_programs";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let _reflector = net.far_reflector(&["--xdp-mode", "off"]);
     let config = "interval = \"20ms\"\n[[target]]\naddress = \"192.0.2.2\"\n";
     // By the file, and by the option.

@@ -63,7 +63,6 @@ pub(crate) fn alone(f: impl FnOnce() + Send) -> Result<(), String> {
 
 #[test]
 fn packets_go_to_port_862_or_any_other_that_is_named_c007_c008() {
-    let test = "packets_go_to_port_862_or_any_other_that_is_named_c007_c008";
     let outcome = alone(|| {
         for port in [862, 1024, 8_862, 49_151, 49_152, 65_535] {
             let socket = UdpSocket::bind(("127.0.0.1", port)).unwrap();
@@ -74,5 +73,5 @@ fn packets_go_to_port_862_or_any_other_that_is_named_c007_c008() {
             assert_eq!(fake.stop().len(), 3, "{port}");
         }
     });
-    or_skip(test, outcome);
+    or_skip(outcome);
 }

@@ -147,7 +147,6 @@ fn bit_errors_of_both_directions_add_up_over_the_run() {
 
 #[test]
 fn what_this_host_does_not_send_is_lost_nowhere() {
-    let test = "what_this_host_does_not_send_is_lost_nowhere";
     let outcome = alone(|| {
         let socket = UdpSocket::bind(("127.0.0.1", 8_862)).unwrap();
         let _fake = Fake::on(socket, |number, request| vec![(AT_ONCE, open_reply(request, number))]);
@@ -178,7 +177,7 @@ fn what_this_host_does_not_send_is_lost_nowhere() {
             assert!(of("lost") <= 2 && of("lost_far_end") + of("lost_near_end") == of("lost"), "{summary}");
         });
     });
-    or_skip(test, outcome);
+    or_skip(outcome);
 }
 
 #[test]

@@ -35,8 +35,7 @@ fn packet(ssid: u16, tail: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_provisioned_session_remembers_and_begins_anew_when_it_is_reset() {
-    let name = "a_provisioned_session_remembers_and_begins_anew_when_it_is_reset";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for mode in [XdpMode::Native, XdpMode::Off] {
         let inside = Inside::start(&net, ReflectorSettings { xdp_mode: mode, ..ReflectorSettings::default() });
         let handle = &inside.handle;
@@ -71,8 +70,7 @@ const THREADS: u32 = 4;
 
 #[test]
 fn a_million_operations_leave_set_and_maps_equal() {
-    let name = "a_million_operations_leave_set_and_maps_equal";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let inside = Inside::start(&net, ReflectorSettings { xdp_mode: XdpMode::Native, ..ReflectorSettings::default() });
     let handle = &inside.handle;
     std::thread::scope(|scope| {

@@ -22,9 +22,8 @@ fn kernel_count(net: &Net, reason: Reason) -> u64 {
 
 #[test]
 fn a_session_that_asks_for_too_much_does_not_starve_another() {
-    let name = "a_session_that_asks_for_too_much_does_not_starve_another";
     const QUIET: u32 = 200;
-    let Some(net) = or_skip(name, witness().and_then(|()| Net::new())) else { return };
+    let Some(net) = or_skip(witness().and_then(|()| Net::new())) else { return };
     let key = SharedKey::new(21);
     let reflector = net.reflector(&["--rate-limit", "0", "--auth-key-file", key.path()]);
     // All but the largest packet, every octet of which is under two HMACs.
@@ -64,8 +63,7 @@ fn a_session_that_asks_for_too_much_does_not_starve_another() {
 
 #[test]
 fn a_full_ring_is_a_counted_drop_and_no_stall() {
-    let name = "a_full_ring_is_a_counted_drop_and_no_stall";
-    let Some(net) = or_skip(name, witness().and_then(|()| Net::new())) else { return };
+    let Some(net) = or_skip(witness().and_then(|()| Net::new())) else { return };
     let key = SharedKey::new(22);
     let reflector = net.reflector(&["--rate-limit", "0", "--auth-key-file", key.path()]);
     let client = net.client(V4, 862);
@@ -95,9 +93,8 @@ fn a_full_ring_is_a_counted_drop_and_no_stall() {
 
 #[test]
 fn a_full_socket_queue_is_a_counted_drop() {
-    let name = "a_full_socket_queue_is_a_counted_drop";
     const SENT: u64 = 40_000;
-    let Some(net) = or_skip(name, witness().and_then(|()| Net::new())) else { return };
+    let Some(net) = or_skip(witness().and_then(|()| Net::new())) else { return };
     let key = SharedKey::new(23);
     for engine in [&["--xdp-mode", "off"][..], &["--xdp-mode", "off", "--link-layer"]] {
         let reflector = net.reflector(&[&["--rate-limit", "0", "--auth-key-file", key.path()], engine].concat());

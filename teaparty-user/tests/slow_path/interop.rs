@@ -37,9 +37,8 @@ fn measure(net: &Net, program: &Path, to: &str, key: &SharedKey, chain: &[&str])
 
 #[test]
 fn stamp_suite_sends_authenticated_and_accepts_our_replies() {
-    let name = "stamp_suite_sends_authenticated_and_accepts_our_replies";
-    let Some(program) = or_skip(name, program()) else { return };
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(program) = or_skip(program()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let (key, other) = (SharedKey::new(41), SharedKey::new(42));
     for mode in ["native", "off"] {
         let reflector = net.reflector(&["--xdp-mode", mode, "--auth-key-file", key.path()]);

@@ -11,8 +11,8 @@ const TIME: [u8; 8] = [0x80, 3, 0, 4, 0, 0, 0, 0];
 const PADDING: [u8; 9] = [0x80, 1, 0, 5, 1, 2, 3, 4, 5];
 
 /// Calls `check` with a reflector that has one key for all, by either engine.
-fn with_each_engine(name: &str, check: impl Fn(&Net, &SharedKey, &str)) {
-    let Some(net) = or_skip(name, witness().and_then(|()| Net::new())) else { return };
+fn with_each_engine(check: impl Fn(&Net, &SharedKey, &str)) {
+    let Some(net) = or_skip(witness().and_then(|()| Net::new())) else { return };
     let key = SharedKey::new(11);
     for mode in ["native", "off"] {
         let reflector = net.reflector(&["--xdp-mode", mode, "--auth-key-file", key.path()]);
@@ -28,8 +28,7 @@ fn packet(key: &SharedKey, sequence: u32, tlvs: &[u8]) -> Vec<u8> {
 
 #[test]
 fn what_must_be_zero_is_ignored_but_hashed_and_zero_in_the_reply_c026_c036_c037_c043() {
-    let name = "what_must_be_zero_is_ignored_but_hashed_and_zero_in_the_reply_c026_c036_c037_c043";
-    with_each_engine(name, |net, key, mode| {
+    with_each_engine(|net, key, mode| {
         let client = net.client(V4, 862);
         let mut request = key.packet(7, &[], key);
         request[4..16].fill(0xff);
@@ -62,8 +61,7 @@ fn ntp_seconds() -> u64 {
 
 #[test]
 fn an_authenticated_packet_under_112_octets_is_never_answered_c047() {
-    let name = "an_authenticated_packet_under_112_octets_is_never_answered_c047";
-    with_each_engine(name, |net, key, mode| {
+    with_each_engine(|net, key, mode| {
         let client = net.client(V4, 862);
         let good = key.packet(3, &[], key);
         for len in [0, 1, 14, 43, 44, 96, 111] {
@@ -77,8 +75,7 @@ fn an_authenticated_packet_under_112_octets_is_never_answered_c047() {
 
 #[test]
 fn authenticated_tlvs_need_an_hmac_tlv_unless_they_are_one_padding_c160_c161_c163_c164_c168() {
-    let name = "authenticated_tlvs_need_an_hmac_tlv_unless_they_are_one_padding_c160_c161_c163_c164_c168";
-    with_each_engine(name, |net, key, mode| {
+    with_each_engine(|net, key, mode| {
         let client = net.client(V4, 862);
         let hmac = |tlvs: &[u8]| key.hmac_tlv(&packet(key, 5, tlvs), BASE);
         let long = {
@@ -113,8 +110,7 @@ fn authenticated_tlvs_need_an_hmac_tlv_unless_they_are_one_padding_c160_c161_c16
 
 #[test]
 fn t2_is_taken_on_arrival_and_t3_when_the_reply_leaves_c029_c030() {
-    let name = "t2_is_taken_on_arrival_and_t3_when_the_reply_leaves_c029_c030";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     for mode in ["native", "off"] {
         let reflector = net.reflector(&["--xdp-mode", mode]);
         let client = net.client(V4, 862);
@@ -140,8 +136,8 @@ fn ntp() -> u64 {
 }
 
 /// Calls `check` with what sends TLVs in an unauthenticated packet and returns those of the reply, for each of these engines.
-fn with_open(name: &str, modes: &[&str], check: impl Fn(&str, &mut dyn FnMut(&[u8]) -> Vec<u8>)) {
-    let Some(net) = or_skip(name, Net::new()) else { return };
+fn with_open(modes: &[&str], check: impl Fn(&str, &mut dyn FnMut(&[u8]) -> Vec<u8>)) {
+    let Some(net) = or_skip(Net::new()) else { return };
     for mode in modes {
         let reflector = net.reflector(&["--xdp-mode", mode]);
         let mut client = net.client(V4, 862);
@@ -153,7 +149,7 @@ fn with_open(name: &str, modes: &[&str], check: impl Fn(&str, &mut dyn FnMut(&[u
 #[test]
 fn a_socket_has_no_mac_address_to_tell_c112() {
     let tlv = |flags: u8, sub: u8| [&[flags, 2, 0, 16, 0, 0, 0, 0, flags, sub, 0, 8][..], &[0; 8]].concat();
-    with_open("a_socket_has_no_mac_address_to_tell_c112", &["off"], |_, reflect| {
+    with_open(&["off"], |_, reflect| {
         let reply = reflect(&tlv(0x80, 1));
         assert_eq!(reply[..4], [0, 2, 0, 16]);
         assert_eq!(reply[8..], tlv(0, 3)[8..], "Source EUI-64, all zero");
@@ -164,8 +160,7 @@ fn a_socket_has_no_mac_address_to_tell_c112() {
 fn an_extension_header_ahead_of_a_fixed_one_spoils_all_of_them_c264() {
     let extension = [&[0x80, 246, 0, 8][..], &[0; 8]].concat();
     let fixed = [&[0x80, 247, 0, 20][..], &[0; 20]].concat();
-    let name = "an_extension_header_ahead_of_a_fixed_one_spoils_all_of_them_c264";
-    with_open(name, &["native", "off"], |mode, reflect| {
+    with_open(&["native", "off"], |mode, reflect| {
         let reply = reflect(&[&fixed[..], &extension, &fixed].concat());
         for at in [0, 24, 36] {
             assert_eq!(reply[at], 0x10, "{mode}: C at {at}");
@@ -176,12 +171,11 @@ fn an_extension_header_ahead_of_a_fixed_one_spoils_all_of_them_c264() {
 
 #[test]
 fn bit_errors_are_not_counted_where_padding_and_pattern_do_not_fit_c271() {
-    let name = "bit_errors_are_not_counted_where_padding_and_pattern_do_not_fit_c271";
     let pattern = [0x80, 240, 0, 2, 0xff, 0];
     let count = [0x80, 241, 0, 4, 0, 0, 0, 0];
     // Not what the pattern would give: a count would not be zero.
     let padding = [0x80, 1, 0, 4, 0xff, 0, 0x0f, 0];
-    with_open(name, &["native", "off"], |mode, reflect| {
+    with_open(&["native", "off"], |mode, reflect| {
         for (what, tlvs) in [
             ("no padding", [&pattern[..], &count].concat()),
             ("two paddings", [&pattern[..], &count, &padding, &padding].concat()),

@@ -36,8 +36,7 @@ fn sessions(count: u32) -> String {
 
 #[test]
 fn more_sessions_than_usual_get_a_larger_map_and_those_of_an_earlier_start_count_on() {
-    let name = "more_sessions_than_usual_get_a_larger_map_and_those_of_an_earlier_start_count_on";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("teaparty.toml");
     let write = |count: u32| std::fs::write(&file, format!("keep = true\n{}", sessions(count))).expect("it is written");
@@ -59,7 +58,7 @@ fn more_sessions_than_usual_get_a_larger_map_and_those_of_an_earlier_start_count
 
 #[test]
 fn a_running_reflector_says_that_its_map_is_full_and_goes_on() {
-    let Some(net) = or_skip("a_running_reflector_says_that_its_map_is_full_and_goes_on", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let settings =
         ReflectorSettings { xdp_mode: XdpMode::Native, iface: vec!["veth0".into()], ..ReflectorSettings::default() };
     let inside = Inside::start(&net, settings.clone());
@@ -84,8 +83,7 @@ fn a_running_reflector_says_that_its_map_is_full_and_goes_on() {
 
 #[test]
 fn a_session_beyond_a_full_map_is_refused_with_409_and_nothing_is_lost() {
-    let name = "a_session_beyond_a_full_map_is_refused_with_409_and_nothing_is_lost";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("teaparty.toml");
     let write = |count: u32| std::fs::write(&file, sessions(count)).expect("it is written");
@@ -128,7 +126,7 @@ fn a_session_beyond_a_full_map_is_refused_with_409_and_nothing_is_lost() {
 
 #[test]
 fn a_session_that_is_found_by_any_ssid_takes_two_places() {
-    let Some(net) = or_skip("a_session_that_is_found_by_any_ssid_takes_two_places", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let settings =
         ReflectorSettings { xdp_mode: XdpMode::Native, iface: vec!["veth0".into()], ..ReflectorSettings::default() };
     let inside = Inside::start(&net, settings.clone());

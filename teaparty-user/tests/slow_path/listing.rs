@@ -103,10 +103,9 @@ fn dumped(net: &Net) -> HashSet<(String, u64, u64, u64)> {
 
 #[test]
 fn counters_are_those_that_bpftool_dumps() {
-    let name = "counters_are_those_that_bpftool_dumps";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let bpftool = Command::new("bpftool").arg("version").output().map_err(|error| format!("bpftool: {error}"));
-    if or_skip(name, bpftool).is_none() {
+    if or_skip(bpftool).is_none() {
         return;
     }
     let inside = Inside::start(&net, ReflectorSettings { xdp_mode: XdpMode::Native, ..ReflectorSettings::default() });
@@ -168,8 +167,7 @@ fn residences(client: &mut Client, is_over: impl Fn(usize) -> bool) -> Vec<u64> 
 
 #[test]
 fn a_hundred_thousand_sessions_are_listed_while_packets_are_answered() {
-    let name = "a_hundred_thousand_sessions_are_listed_while_packets_are_answered";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let settings = ReflectorSettings {
         xdp_mode: XdpMode::Native,
         max_sessions: 2 * MANY,

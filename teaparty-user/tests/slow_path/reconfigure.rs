@@ -53,8 +53,7 @@ fn exchange(net: &Net, handle: &ReflectorHandle, versions: [fn(&mut ReflectorSet
 
 #[test]
 fn a_packet_sees_one_version_of_policy_and_allow_list() {
-    let name = "a_packet_sees_one_version_of_policy_and_allow_list";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let inside = Inside::start(
         &net,
         ReflectorSettings {
@@ -94,8 +93,7 @@ fn a_packet_sees_one_version_of_policy_and_allow_list() {
 
 #[test]
 fn what_takes_a_restart_is_refused_by_name_and_nothing_changes() {
-    let name = "what_takes_a_restart_is_refused_by_name_and_nothing_changes";
-    let Some(net) = or_skip(name, Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let inside = Inside::start(&net, ReflectorSettings { xdp_mode: XdpMode::Off, ..ReflectorSettings::default() });
     let before = inside.handle.config();
     let error = change(&inside.handle, |settings| {

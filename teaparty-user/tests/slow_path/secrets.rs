@@ -75,11 +75,10 @@ fn keys_are_searched_for_in_forms_that_would_be_found() {
 
 #[test]
 fn keys_show_in_no_log_argument_answer_or_map() {
-    let name = "keys_show_in_no_log_argument_answer_or_map";
-    let Some(net) = or_skip(name, witness().and_then(|()| Net::new())) else { return };
+    let Some(net) = or_skip(witness().and_then(|()| Net::new())) else { return };
     let bpftool =
         Command::new("bpftool").arg("version").output().map(drop).map_err(|error| format!("bpftool: {error}"));
-    if or_skip(name, bpftool).is_none() {
+    if or_skip(bpftool).is_none() {
         return;
     }
     let (default, tlv, posted, posted_tlv) =
@@ -144,8 +143,7 @@ fn arguments_once_hidden(process: u32, keys: &[&[u8]]) -> Vec<u8> {
 
 #[test]
 fn a_senders_keys_show_in_no_report_log_or_argument() {
-    let name = "a_senders_keys_show_in_no_report_log_or_argument";
-    let Some(net) = or_skip(name, witness().and_then(|()| Net::new())) else { return };
+    let Some(net) = or_skip(witness().and_then(|()| Net::new())) else { return };
     let (key, tlv) = (SharedKey::new(16), SharedKey::new(17));
     // As the namesake takes it: the text is the key.
     let text = String::from_utf8((b'A'..=b'Z').chain(b'a'..=b'f').collect()).unwrap();
@@ -188,11 +186,11 @@ fn dumps_core(command: &mut Command, folder: &Path, wait: impl FnOnce(&mut std::
 
 #[test]
 fn neither_side_leaves_a_core_dump() {
-    let Some(net) = or_skip("neither_side_leaves_a_core_dump", Net::new()) else { return };
+    let Some(net) = or_skip(Net::new()) else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut control = Command::new("sleep");
     let does_dump = dumps_core(control.arg("60"), folder.path(), |_| ());
-    if or_skip("core dump", does_dump.then_some(()).ok_or("this system writes no core dumps")).is_none() {
+    if or_skip(does_dump.then_some(()).ok_or("this system writes no core dumps")).is_none() {
         return;
     }
     // Without any key on the command line too: the API brings them later.
@@ -215,8 +213,7 @@ fn neither_side_leaves_a_core_dump() {
 
 #[test]
 fn systemd_credentials_and_descriptors_are_sources() {
-    let name = "systemd_credentials_and_descriptors_are_sources";
-    let Some(net) = or_skip(name, witness().and_then(|()| Net::new())) else { return };
+    let Some(net) = or_skip(witness().and_then(|()| Net::new())) else { return };
     let key = SharedKey::new(15);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("stamp");

@@ -143,9 +143,8 @@ fn settled(mut what: impl FnMut() -> bool) -> bool {
 
 #[test]
 fn maps_and_table_never_disagree_under_load() {
-    let name = "maps_and_table_never_disagree_under_load";
     for mode in [XdpMode::Native, XdpMode::Off] {
-        let Some(net) = or_skip(name, Net::new()) else { return };
+        let Some(net) = or_skip(Net::new()) else { return };
         let inside = Inside::start(&net, settings(mode));
         let handle = &inside.handle;
         let mut clients: Vec<Client> =
