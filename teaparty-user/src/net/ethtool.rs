@@ -2,10 +2,10 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::AsRawFd;
 
-// linux/ethtool.h and linux/sockios.h.
-const SIOCETHTOOL: libc::c_ulong = 0x8946;
+use super::ioctl::interface_ioctl;
+
+// linux/ethtool.h.
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GSTRINGS: u32 = 0x1b;
 const ETHTOOL_GSTATS: u32 = 0x1d;
@@ -139,22 +139,8 @@ unsafe fn ask<T>(interface: &str, data: &mut T) -> io::Result<()> {
 ///
 /// At `data` is the structure that its command reads and writes, with all that the kernel appends to it.
 unsafe fn ask_at(interface: &str, data: *mut libc::c_char) -> io::Result<()> {
-    // SAFETY: all-zero is a valid `ifreq`.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    let octets = interface.as_bytes();
-    if octets.len() >= request.ifr_name.len() {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    }
-    for (place, octet) in request.ifr_name.iter_mut().zip(octets) {
-        *place = *octet as libc::c_char;
-    }
-    request.ifr_ifru.ifru_data = data;
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM.cloexec(), None)?;
-    // SAFETY: the request and what it points at outlive the call; the caller answers for their layout.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    // SAFETY: the caller answers for what is at `data`.
+    unsafe { interface_ioctl(interface, libc::SIOCETHTOOL, data) }
 }
 
 #[cfg(test)]

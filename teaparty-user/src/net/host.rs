@@ -2,11 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd;
 
 use teaparty_common::frame::Tags;
 
-use super::netlink::{attribute, netlink};
+use super::netlink::{attribute, dump, messages};
 
 /// All links and addresses at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,9 +57,9 @@ pub struct HostAddress {
 impl Host {
     /// Asks the kernel.
     pub fn read() -> io::Result<Self> {
-        let mut links = links(&dump(libc::RTM_GETLINK, IFINFO_HEAD)?);
+        let mut links = links(&dump(libc::RTM_GETLINK, &[0; IFINFO_HEAD])?);
         links.sort_by_key(|link| link.index);
-        Ok(Self { links, addresses: addresses(&dump(libc::RTM_GETADDR, IFADDR_HEAD)?) })
+        Ok(Self { links, addresses: addresses(&dump(libc::RTM_GETADDR, &[0; IFADDR_HEAD])?) })
     }
 
     /// The device with this number.
@@ -98,86 +97,13 @@ fn octets_of(protocol: u16, id: u16) -> [u8; 4] {
     [a, b, c, d]
 }
 
-/// Octets of netlink's own header, and of `ifinfomsg` and `ifaddrmsg` after it.
-const HEAD: usize = 16;
+/// Octets of `ifinfomsg` and `ifaddrmsg`, which follow netlink's own header.
 const IFINFO_HEAD: usize = 16;
 const IFADDR_HEAD: usize = 8;
 
 // linux/if_link.h.
 const IFLA_VLAN_ID: u16 = 1;
 const IFLA_VLAN_PROTOCOL: u16 = 5;
-
-/// All messages that answer a request for a list, one after the other with their headers.
-fn dump(kind: u16, body: usize) -> io::Result<Vec<u8>> {
-    /// Lists that were disturbed by a change are asked for again, but not forever.
-    const TRIES: usize = 8;
-    let mut list = Err(io::ErrorKind::Interrupted.into());
-    for _ in 0..TRIES {
-        list = dump_once(kind, body);
-        if !list.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
-            break;
-        }
-    }
-    list
-}
-
-fn dump_once(kind: u16, body: usize) -> io::Result<Vec<u8>> {
-    const DISTURBED: u16 = libc::NLM_F_DUMP_INTR as u16;
-    let fd = netlink(libc::NETLINK_ROUTE, 0)?;
-    let mut request = vec![0u8; HEAD + body];
-    request[..4].copy_from_slice(&((HEAD + body) as u32).to_ne_bytes());
-    request[4..6].copy_from_slice(&kind.to_ne_bytes());
-    request[6..8].copy_from_slice(&((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16).to_ne_bytes());
-    // SAFETY: the request is as long as stated.
-    if unsafe { libc::send(fd.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut list = Vec::new();
-    let mut buffer = vec![0u8; 128 << 10];
-    let mut is_disturbed = false;
-    loop {
-        // SAFETY: the buffer is as long as stated.
-        let got = unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
-        let Ok(got) = usize::try_from(got) else {
-            let error = io::Error::last_os_error();
-            if error.kind() == io::ErrorKind::Interrupted {
-                continue;
-            }
-            return Err(error);
-        };
-        for message in messages(&buffer[..got]) {
-            is_disturbed |= message.flags & DISTURBED != 0;
-            match libc::c_int::from(message.kind) {
-                libc::NLMSG_DONE if is_disturbed => return Err(io::ErrorKind::Interrupted.into()),
-                libc::NLMSG_DONE => return Ok(list),
-                libc::NLMSG_ERROR => {
-                    let code = message.body.first_chunk().map_or(-libc::EIO, |code| i32::from_ne_bytes(*code));
-                    return Err(io::Error::from_raw_os_error(-code));
-                }
-                _ => {}
-            }
-        }
-        list.extend_from_slice(&buffer[..got]);
-    }
-}
-
-/// A netlink message.
-struct NetlinkMessage<'a> {
-    kind: u16,
-    flags: u16,
-    body: &'a [u8],
-}
-
-fn messages(mut octets: &[u8]) -> impl Iterator<Item = NetlinkMessage<'_>> {
-    std::iter::from_fn(move || {
-        let head: &[u8; HEAD] = octets.first_chunk()?;
-        let [a, b, c, d, e, f, g, h, ..] = *head;
-        let len = u32::from_ne_bytes([a, b, c, d]) as usize;
-        let body = octets.get(HEAD..len)?;
-        octets = octets.get(len.next_multiple_of(4)..).unwrap_or(&[]);
-        Some(NetlinkMessage { kind: u16::from_ne_bytes([e, f]), flags: u16::from_ne_bytes([g, h]), body })
-    })
-}
 
 /// Reads RTM_NEWLINK messages.
 fn links(list: &[u8]) -> Vec<NetworkDevice> {

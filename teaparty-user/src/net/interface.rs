@@ -8,7 +8,7 @@ use libc::c_int;
 
 use super::ethtool;
 use super::host::{Host, NetworkDevice};
-use super::netlink::{attribute, netlink};
+use super::netlink::{self, attribute, exchange};
 
 /// An interface as it was when somebody looked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,20 +111,6 @@ pub fn all_up() -> Result<Vec<String>, InterfaceError> {
     Ok(host.links.iter().filter(|link| link.is_up).filter(has_ip).map(|link| link.name.clone()).collect())
 }
 
-/// Returns the argument of an interface's ioctls, with the name filled in.
-pub(super) fn request(name: &str) -> io::Result<libc::ifreq> {
-    // SAFETY: all-zero is a valid `ifreq`.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // One octet less than there are: a zero ends it.
-    if name.len() >= request.ifr_name.len() {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    }
-    for (place, octet) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *place = octet as libc::c_char;
-    }
-    Ok(request)
-}
-
 /// The XDP program on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XdpState {
@@ -147,33 +133,6 @@ pub fn xdp_state(index: u32) -> io::Result<Option<XdpState>> {
     }))
 }
 
-/// Sends one netlink request of a type and gives the body of the answer, which must be of type `expected`.
-pub(super) fn exchange(protocol: c_int, kind: u16, expected: u16, body: &[u8]) -> io::Result<Vec<u8>> {
-    const HEAD: usize = 16;
-    let fd = netlink(protocol, 0)?;
-    let mut request = vec![0u8; HEAD];
-    request[..4].copy_from_slice(&((HEAD + body.len()) as u32).to_ne_bytes());
-    request[4..6].copy_from_slice(&kind.to_ne_bytes());
-    request[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
-    request.extend(body);
-    // SAFETY: the request is as long as stated.
-    if unsafe { libc::send(fd.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut reply = vec![0u8; 32 << 10];
-    // The kernel has queued the answer before `send` returned.
-    // SAFETY: the buffer is as long as stated.
-    let got = unsafe { libc::recv(fd.as_raw_fd(), reply.as_mut_ptr().cast(), reply.len(), 0) };
-    let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
-    let answered = reply.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
-    if got < HEAD || answered != Some(expected) {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    }
-    reply.truncate(got);
-    reply.drain(..HEAD);
-    Ok(reply)
-}
-
 // linux/if_link.h.
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
@@ -187,7 +146,7 @@ impl Watcher {
     /// Begins to watch.
     pub fn new() -> Result<Self, InterfaceError> {
         let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
-        netlink(libc::NETLINK_ROUTE, groups as u32).map(Self).map_err(InterfaceError::Netlink)
+        netlink::open(libc::NETLINK_ROUTE, groups as u32).map(Self).map_err(InterfaceError::Netlink)
     }
 
     /// Takes what has been announced since, without waiting; whether there was anything. What has changed is for

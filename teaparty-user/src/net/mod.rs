@@ -35,6 +35,7 @@ pub mod cmsg;
 pub mod ethtool;
 pub mod host;
 pub mod interface;
+mod ioctl;
 pub mod namespace;
 mod netlink;
 pub mod packet;

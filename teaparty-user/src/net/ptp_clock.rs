@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use libc::c_int;
 
+use super::ioctl::interface_ioctl;
 use crate::clock::{ClockSource, SystemClock};
 
 /// Why a card's clock can't be used.
@@ -156,14 +157,8 @@ fn switch_on(device: &str) -> io::Result<Option<HwtstampConfig>> {
 
 /// An ioctl of an interface whose argument is a pointer to `value`.
 fn request<T>(device: &str, code: libc::c_ulong, value: &mut T) -> io::Result<()> {
-    let mut request = super::interface::request(device)?;
-    request.ifr_ifru.ifru_data = std::ptr::from_mut(value).cast();
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM.cloexec(), None)?;
-    // SAFETY: the request and what it points at outlive the call; each caller passes what its ioctl takes.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), code as _, &raw mut request) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    // SAFETY: each caller passes what its ioctl takes.
+    unsafe { interface_ioctl(device, code, std::ptr::from_mut(value).cast()) }
 }
 
 /// Reads the clock of a descriptor of /dev/ptp* (clock_gettime(2), "dynamic clocks").

@@ -2,8 +2,7 @@
 
 use std::io;
 
-use super::interface::exchange;
-use super::netlink::attribute;
+use super::netlink::{attribute, exchange};
 
 // linux/genetlink.h, linux/netdev.h.
 const CTRL_FAMILY: u16 = 0x10;

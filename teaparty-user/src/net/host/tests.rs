@@ -1,5 +1,6 @@
 //! Lists of links and addresses as the kernel writes them (rtnetlink(7), linux/if_link.h, linux/if_addr.h).
 
+use super::super::netlink::HEAD;
 use super::*;
 
 /// A netlink attribute, padded to four octets.
