@@ -284,31 +284,48 @@ fn content(file: std::fs::File) -> std::io::Result<Zeroizing<Vec<u8>>> {
     Ok(content)
 }
 
-impl FromStr for KeySource {
-    type Err = String;
+/// A text that names no [`KeySource`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidKeySource {
+    /// The name of the variable is missing.
+    #[error("`env:` wants the name of a variable after it")]
+    NoVariable,
+    /// The number of the descriptor is none.
+    #[error("`fd:` wants the number of an open file after it, not `{0}`")]
+    Descriptor(String),
+    /// The name of the credential is missing, or is a folder's.
+    #[error("`credential:` wants the name of a credential after it")]
+    NoCredential,
+    /// The name of the credential is a path.
+    #[error("`{0}` is no name of a credential: it has a slash")]
+    CredentialPath(String),
+    /// It is empty.
+    #[error("the name of a key file is empty")]
+    Empty,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for KeySource {
+    type Err = InvalidKeySource;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKeySource> {
         if let Some(name) = text.strip_prefix("env:") {
             return match name {
-                "" => Err("`env:` wants the name of a variable after it".into()),
+                "" => Err(InvalidKeySource::NoVariable),
                 _ => Ok(Self::Environment(name.into())),
             };
         }
         if let Some(number) = text.strip_prefix("fd:") {
-            return number
-                .parse()
-                .map(Self::Descriptor)
-                .map_err(|_| format!("`fd:` wants the number of an open file after it, not `{number}`"));
+            return number.parse().map(Self::Descriptor).map_err(|_| InvalidKeySource::Descriptor(number.into()));
         }
         if let Some(name) = text.strip_prefix("credential:") {
             // What systemd takes as a name: it is a file's.
             return match name {
-                "" | "." | ".." => Err("`credential:` wants the name of a credential after it".into()),
-                _ if name.contains('/') => Err(format!("`{name}` is no name of a credential: it has a slash")),
+                "" | "." | ".." => Err(InvalidKeySource::NoCredential),
+                _ if name.contains('/') => Err(InvalidKeySource::CredentialPath(name.into())),
                 _ => Ok(Self::Credential(name.into())),
             };
         }
-        if text.is_empty() { Err("the name of a key file is empty".into()) } else { Ok(Self::File(text.into())) }
+        if text.is_empty() { Err(InvalidKeySource::Empty) } else { Ok(Self::File(text.into())) }
     }
 }
 

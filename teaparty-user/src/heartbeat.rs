@@ -52,27 +52,44 @@ pub struct Heartbeat {
     pub interval: Duration,
 }
 
+/// The form of a [`Heartbeat`].
+const FORM: &str = "write [IP[:PORT]]@SECONDS, such as 192.0.2.1@5, 192.0.2.1:8620@5 or [2001:db8::1]:862@5";
+
+/// A text that is no [`Heartbeat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidHeartbeat {
+    /// The interval is missing.
+    #[error("`@` and the interval are missing; {FORM}")]
+    NoInterval,
+    /// The interval is no number.
+    #[error("the interval is no whole number of seconds; {FORM}")]
+    Interval,
+    /// The interval is too short or too long.
+    #[error("the interval is not from 1 to 86400 seconds; {FORM}")]
+    IntervalRange,
+    /// The target is no address.
+    #[error("the target is no IP address with or without a port; {FORM}")]
+    Target,
+}
+
 impl FromStr for Heartbeat {
-    type Err = String;
+    type Err = InvalidHeartbeat;
 
     /// Without a port it is STAMP's own, without an address this host's (127.0.0.1).
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |what: &str| {
-            format!("{what}; write [IP[:PORT]]@SECONDS, such as 192.0.2.1@5, 192.0.2.1:8620@5 or [2001:db8::1]:862@5")
-        };
-        let (target, seconds) = text.rsplit_once('@').ok_or_else(|| wrong("`@` and the interval are missing"))?;
-        let seconds: u64 = seconds.parse().map_err(|_| wrong("the interval is no whole number of seconds"))?;
+    fn from_str(text: &str) -> Result<Self, InvalidHeartbeat> {
+        let (target, seconds) = text.rsplit_once('@').ok_or(InvalidHeartbeat::NoInterval)?;
+        let seconds: u64 = seconds.parse().map_err(|_| InvalidHeartbeat::Interval)?;
         Ok(Self {
-            target: parse_target(target).ok_or_else(|| wrong("the target is no IP address with or without a port"))?,
-            interval: interval(seconds).ok_or_else(|| wrong("the interval is not from 1 to 86400 seconds"))?,
+            target: parse_target(target).ok_or(InvalidHeartbeat::Target)?,
+            interval: interval(seconds).ok_or(InvalidHeartbeat::IntervalRange)?,
         })
     }
 }
 
 impl TryFrom<String> for Heartbeat {
-    type Error = String;
+    type Error = InvalidHeartbeat;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, InvalidHeartbeat> {
         text.parse()
     }
 }
@@ -318,7 +335,7 @@ mod tests {
         for wrong in
             ["", "192.0.2.1", "192.0.2.1@", "192.0.2.1@0", "192.0.2.1@86401", "x@1", "192.0.2.1:0@1", "0.0.0.0@1"]
         {
-            assert!(parse(wrong).unwrap_err().contains("SECONDS"), "{wrong}");
+            assert!(parse(wrong).unwrap_err().to_string().contains("SECONDS"), "{wrong}");
         }
     }
 }

@@ -9,8 +9,32 @@ use teaparty_common::wire::{Dscp, Ecn};
 
 pub use self::setting::{DurationSetting, Marking, NumberOrText, Percent};
 
+/// A text that is no value of its kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// It is no duration.
+    #[error("`{0}` is no duration; write a number and a unit, as in 100ms, 20us, 1.5s, 2h")]
+    Duration(String),
+    /// It is a duration that 64 bits of nanoseconds cannot hold.
+    #[error("`{0}` is too long")]
+    TooLong(String),
+    /// It is no percentage.
+    #[error("`{0}` is no percentage of 0 to 100")]
+    Percent(String),
+    /// It is no DSCP.
+    #[error("`{0}` is no DSCP; write 0 to 63 or one of {names}", names = dscp_names())]
+    Dscp(String),
+    /// It is no row of octets.
+    #[error("`{0}` is not pairs of hexadecimal digits")]
+    Hex(String),
+}
+
+fn dscp_names() -> String {
+    Dscp::NAMED.map(|(name, _)| name).join(", ")
+}
+
 /// A duration: a number with a unit (`ns`, `us`, `ms`, `s`, `m`, `h`, `d`); without one it counts seconds. Exact to 1 ns.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
     parse_picoseconds(text).map(|ps| {
         let nanos = ps / 1_000;
         Duration::new((nanos / 1_000_000_000) as u64, (nanos % 1_000_000_000) as u32)
@@ -18,8 +42,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses a duration in picoseconds, for intervals of fast schedules.
-pub fn parse_picoseconds(text: &str) -> Result<u128, String> {
-    let wrong = || format!("`{text}` is no duration; write a number and a unit, as in 100ms, 20us, 1.5s, 2h");
+pub fn parse_picoseconds(text: &str) -> Result<u128, ValueError> {
+    let wrong = || ValueError::Duration(text.into());
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let unit: u128 = match unit.trim() {
@@ -42,30 +66,27 @@ pub fn parse_picoseconds(text: &str) -> Result<u128, String> {
     let scale = 10u128.pow(fraction.len() as u32);
     let total = u128::from(digits(whole)?) * unit + u128::from(digits(fraction)?) * unit / scale;
     // 584 years of nanoseconds.
-    if total / 1_000 > u128::from(u64::MAX) { Err(format!("`{text}` is too long")) } else { Ok(total) }
+    if total / 1_000 > u128::from(u64::MAX) { Err(ValueError::TooLong(text.into())) } else { Ok(total) }
 }
 
 /// A percentage with or without its sign, as a fraction of 0 to 1.
-pub fn parse_percent(text: &str) -> Result<f64, String> {
+pub fn parse_percent(text: &str) -> Result<f64, ValueError> {
     let number = text.strip_suffix('%').unwrap_or(text).trim();
     match number.parse::<f64>() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
-        _ => Err(format!("`{text}` is no percentage of 0 to 100")),
+        _ => Err(ValueError::Percent(text.into())),
     }
 }
 
 /// A DSCP by name (`ef`, `af21`, `cs6`…) or number, 0 to 63.
-pub fn parse_dscp(text: &str) -> Result<Dscp, String> {
+pub fn parse_dscp(text: &str) -> Result<Dscp, ValueError> {
     let lower = text.to_ascii_lowercase();
     if let Some((_, dscp)) = Dscp::NAMED.iter().find(|(name, _)| *name == lower) {
         return Ok(*dscp);
     }
     match text.parse::<u8>() {
         Ok(value @ 0..=63) => Ok(Dscp::from_low6(value)),
-        _ => {
-            let names: Vec<&str> = Dscp::NAMED.iter().map(|(name, _)| *name).collect();
-            Err(format!("`{text}` is no DSCP; write 0 to 63 or one of {}", names.join(", ")))
-        }
+        _ => Err(ValueError::Dscp(text.into())),
     }
 }
 
@@ -78,11 +99,11 @@ pub fn ecn_parser() -> impl TypedValueParser<Value = Ecn> {
 }
 
 /// Octets in hexadecimal, at least one.
-pub fn parse_hex(text: &str) -> Result<Vec<u8>, String> {
+pub fn parse_hex(text: &str) -> Result<Vec<u8>, ValueError> {
     let digit = |octet: u8| char::from(octet).to_digit(16).map(|value| value as u8);
     let pairs = text.as_bytes().chunks(2);
     let octets: Option<Vec<u8>> = pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect();
-    octets.filter(|octets| !octets.is_empty()).ok_or_else(|| format!("`{text}` is not pairs of hexadecimal digits"))
+    octets.filter(|octets| !octets.is_empty()).ok_or_else(|| ValueError::Hex(text.into()))
 }
 
 #[cfg(test)]
@@ -123,7 +144,7 @@ mod tests {
     fn dscps_have_names_and_numbers() {
         assert_eq!(parse_dscp("EF").unwrap().value(), 46);
         assert_eq!(parse_dscp("63").unwrap().value(), 63);
-        assert!(parse_dscp("64").unwrap_err().contains("voiceadmit"));
+        assert!(parse_dscp("64").unwrap_err().to_string().contains("voiceadmit"));
     }
 
     #[test]

@@ -38,16 +38,20 @@ pub enum ListenAddress {
     None,
 }
 
-impl FromStr for ListenAddress {
-    type Err = String;
+/// A text that is no [`ListenAddress`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write ADDRESS:PORT, such as 127.0.0.1:8000, unix:/PATH, or none")]
+pub struct InvalidListenAddress;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "write ADDRESS:PORT, such as 127.0.0.1:8000, unix:/PATH, or none".to_owned();
+impl FromStr for ListenAddress {
+    type Err = InvalidListenAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidListenAddress> {
         match text.strip_prefix("unix:") {
             Some(path) if Path::new(path).is_absolute() => Ok(Self::Unix(path.into())),
-            Some(_) => Err(wrong()),
+            Some(_) => Err(InvalidListenAddress),
             None if text == "none" => Ok(Self::None),
-            None => text.parse().map(Self::Tcp).map_err(|_| wrong()),
+            None => text.parse().map(Self::Tcp).map_err(|_| InvalidListenAddress),
         }
     }
 }
@@ -63,9 +67,9 @@ impl fmt::Display for ListenAddress {
 }
 
 impl TryFrom<String> for ListenAddress {
-    type Error = String;
+    type Error = InvalidListenAddress;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, InvalidListenAddress> {
         text.parse()
     }
 }
@@ -296,7 +300,7 @@ mod tests {
         assert_eq!("unix:/run/teaparty.sock".parse(), Ok(ListenAddress::Unix("/run/teaparty.sock".into())));
         assert_eq!("none".parse(), Ok(ListenAddress::None));
         for wrong in ["", "8000", "localhost:8000", "unix:", "unix:here", "/run/teaparty.sock"] {
-            assert!(wrong.parse::<ListenAddress>().unwrap_err().contains("unix:/PATH"), "{wrong}");
+            assert!(wrong.parse::<ListenAddress>().unwrap_err().to_string().contains("unix:/PATH"), "{wrong}");
         }
     }
 }

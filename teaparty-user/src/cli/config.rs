@@ -94,7 +94,8 @@ fn check(file: PathBuf) -> anyhow::Result<Exit> {
 /// Writes a file of the earlier implementation as a file of this one.
 fn convert(file: &Path, output: Option<&Path>) -> anyhow::Result<Exit> {
     let name = || Some(plan::name_of(file));
-    let read = plan::text_of(file).map_err(|what| vec![Diagnostic { place: None, key: String::new(), what }]);
+    let read = plan::text_of(file)
+        .map_err(|error| vec![Diagnostic { place: None, key: String::new(), what: error.to_string() }]);
     let converted = match read.and_then(|yaml| legacy::convert(&yaml)) {
         Ok(converted) => converted,
         Err(list) => {

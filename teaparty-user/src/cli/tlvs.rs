@@ -317,5 +317,6 @@ fn fixed_header_size(text: &str) -> Result<u16, String> {
 
 /// The field has 32 bits of nanoseconds.
 fn reply_interval(text: &str) -> Result<u32, String> {
-    u32::try_from(parse_duration(text)?.as_nanos()).map_err(|_| "at most 4.29s fit into the packet".into())
+    let interval = parse_duration(text).map_err(|error| error.to_string())?;
+    u32::try_from(interval.as_nanos()).map_err(|_| "at most 4.29s fit into the packet".into())
 }

@@ -17,7 +17,7 @@ use teaparty_common::wire::DEFAULT_PORT;
 use self::nodes::{Pair, boolean, items, pairs, text};
 use super::diagnostic::{Diagnostic, meant};
 use crate::api::listen::{self, ListenAddress};
-use crate::heartbeat::Heartbeat;
+use crate::heartbeat::{Heartbeat, InvalidHeartbeat};
 use crate::reflector::config::{ReflectorConfig, ReflectorSettings};
 use crate::reflector::keys::SessionKeys;
 
@@ -203,10 +203,10 @@ impl Reading {
     fn heartbeat(&mut self, instance: &mut LegacyInstance, pair: &Pair<'_>) {
         for node in items(pair.value).unwrap_or(std::slice::from_ref(pair.value)) {
             let place = nodes::place(node);
-            let read = text(node).ok_or_else(|| "write a list of IP[:PORT]@SECONDS".to_owned());
-            match read.and_then(|text| heartbeat(&text)) {
-                Ok(heartbeat) => instance.heartbeats.push((heartbeat, place)),
-                Err(what) => self.wrong(place, &pair.key, what),
+            match text(node).map(|text| heartbeat(&text)) {
+                Some(Ok(heartbeat)) => instance.heartbeats.push((heartbeat, place)),
+                Some(Err(error)) => self.wrong(place, &pair.key, error.to_string()),
+                None => self.wrong(place, &pair.key, "write a list of IP[:PORT]@SECONDS"),
             }
         }
     }
@@ -328,7 +328,7 @@ impl Reading {
 }
 
 /// A heartbeat, whose address and port may be written without brackets.
-fn heartbeat(text: &str) -> Result<Heartbeat, String> {
+fn heartbeat(text: &str) -> Result<Heartbeat, InvalidHeartbeat> {
     let Some((target, seconds)) = text.rsplit_once('@') else { return text.parse() };
     match endpoint(target, DEFAULT_PORT) {
         Some(target) => format!("{target}@{}", seconds.trim()).parse(),

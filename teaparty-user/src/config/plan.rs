@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
@@ -81,9 +81,9 @@ impl ProcessPlan {
         let file = input.file.as_deref().map(name_of);
         let text = match &input.file {
             None => String::new(),
-            Some(path) => text_of(path).map_err(|what| Diagnostics {
+            Some(path) => text_of(path).map_err(|error| Diagnostics {
                 file: file.clone(),
-                list: vec![Diagnostic { place: None, key: String::new(), what }],
+                list: vec![Diagnostic { place: None, key: String::new(), what: error.to_string() }],
             })?,
         };
         Self::of(&text, input, loader).map_err(|list| Diagnostics { file, list })
@@ -321,23 +321,35 @@ pub fn name_of(path: &Path) -> String {
     if is_standard_input(path) { "standard input".into() } else { path.display().to_string() }
 }
 
-/// A file's text; the error says what to do.
-pub fn text_of(path: &Path) -> Result<String, String> {
+/// A file whose text cannot be had. Who shows it names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    /// The system does not let it be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+    /// It has more octets than any file that is meant.
+    #[error("is longer than {most} MiB; is this the right file?", most = MAX_FILE >> 20)]
+    TooLong,
+    /// From this octet on it is no text.
+    #[error("is not UTF-8 from octet {0} on; is this the right file?")]
+    NotUtf8(usize),
+}
+
+/// Returns a file's text.
+pub fn text_of(path: &Path) -> Result<String, TextError> {
     let read = |source: &mut dyn Read| {
         let mut octets = Vec::new();
         source.take(MAX_FILE + 1).read_to_end(&mut octets).map(|_| octets)
     };
     let octets = reading(|| match is_standard_input(path) {
-        true => read(&mut std::io::stdin().lock()),
+        true => read(&mut io::stdin().lock()),
         false => files::open(path).and_then(|mut file| read(&mut file)),
     });
-    let octets = octets.map_err(|error| format!("cannot be read: {error}"))?;
+    let octets = octets.map_err(TextError::Unreadable)?;
     if octets.len() as u64 > MAX_FILE {
-        return Err(format!("is longer than {} MiB; is this the right file?", MAX_FILE >> 20));
+        return Err(TextError::TooLong);
     }
-    String::from_utf8(octets).map_err(|error| {
-        format!("is not UTF-8 from octet {} on; is this the right file?", error.utf8_error().valid_up_to())
-    })
+    String::from_utf8(octets).map_err(|error| TextError::NotUtf8(error.utf8_error().valid_up_to()))
 }
 
 #[cfg(test)]

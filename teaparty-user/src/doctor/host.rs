@@ -126,12 +126,12 @@ fn btf(is_there: bool) -> DoctorFinding {
     .remedy("take a kernel with BTF, or expect bpftool to show the maps as plain octets")
 }
 
-fn bpffs(state: &Result<pins::FolderState, String>) -> DoctorFinding {
+fn bpffs(state: &Result<pins::FolderState, pins::NotMounted>) -> DoctorFinding {
     match state {
         Ok(state) if state.is_writable => DoctorFinding::good("bpffs", "mounted, and programs can be pinned in it"),
         Ok(_) => DoctorFinding::new("bpffs", DoctorVerdict::Failure, "mounted, but this user cannot pin in it")
             .remedy("run as root, or make /sys/fs/bpf/teaparty this user's, as dist/teaparty.service does"),
-        Err(error) => DoctorFinding::new("bpffs", DoctorVerdict::Warning, error.clone())
+        Err(error) => DoctorFinding::new("bpffs", DoctorVerdict::Warning, error.to_string())
             .remedy("a reflector started by root mounts it; else: mount -t bpf bpf /sys/fs/bpf"),
     }
 }

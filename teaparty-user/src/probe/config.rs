@@ -12,7 +12,7 @@ use toml::de::DeValue;
 
 use super::http_client;
 use super::settings::{FileSd, HistogramSettings, HttpSd, Measure, TargetTable};
-use super::target::{LABEL_OCTETS, MOST_LABELS, MeasurementProfile, TargetSpec, label_problem};
+use super::target::{LABEL_OCTETS, MOST_LABELS, MeasurementProfile, TargetSpec, check_label};
 use crate::api::credentials::Credentials;
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::plan::{name_of, text_of};
@@ -98,9 +98,10 @@ impl ProbeConfig {
     /// Reads a file and the keys that it names.
     pub fn read(path: &Path, loader: &KeyLoader, typed: ProbeCliOverrides) -> Result<Self, Diagnostics> {
         let file = Some(name_of(path));
-        let whole =
-            |what| Diagnostics { file: file.clone(), list: vec![Diagnostic { place: None, key: String::new(), what }] };
-        let text = text_of(path).map_err(whole)?;
+        let text = text_of(path).map_err(|error| Diagnostics {
+            file: file.clone(),
+            list: vec![Diagnostic { place: None, key: String::new(), what: error.to_string() }],
+        })?;
         Self::of(&text, loader, typed).map_err(|list| Diagnostics { file, list })
     }
 
@@ -221,7 +222,7 @@ impl<'a> ProbeConfigReader<'a, '_> {
             let source = if key == "auth-key-file" { &measure.auth_key_file } else { &measure.tlv_key_file };
             match self.loader.load(source.as_deref()) {
                 Ok(mut keys) => *place = keys.pop(),
-                Err(what) => self.document.wrong_in(&layered, key, what),
+                Err(error) => self.document.wrong_in(&layered, key, error.to_string()),
             }
         }
         let profile = try_each(
@@ -256,8 +257,8 @@ impl<'a> ProbeConfigReader<'a, '_> {
                 self.document.wrong(value.span(), LABELS, "the value of a label is text in quotation marks");
                 continue;
             };
-            if let Some(what) = label_problem(name.get_ref(), text) {
-                self.document.wrong(name.span(), LABELS, what);
+            if let Err(error) = check_label(name.get_ref(), text) {
+                self.document.wrong(name.span(), LABELS, error.to_string());
                 continue;
             }
             labels.insert(name.get_ref().to_string(), text.to_string());
@@ -342,8 +343,8 @@ impl<'a> ProbeConfigReader<'a, '_> {
         };
         match http_client::DocumentAddress::new(&url, ca_file.as_deref(), bearer_token_file) {
             Ok(address) => Some((Origin::Http(address), refresh)),
-            Err((key, what)) => {
-                self.document.wrong_in(own, key, what);
+            Err(error) => {
+                self.document.wrong_in(own, error.key(), error.to_string());
                 None
             }
         }

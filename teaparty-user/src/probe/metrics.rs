@@ -70,17 +70,28 @@ impl MetricsFormat {
     }
 }
 
+/// Metrics that the library does not encode.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    /// Not as text.
+    #[error(transparent)]
+    Text(#[from] fmt::Error),
+    /// Not as protobuf.
+    #[error(transparent)]
+    Protobuf(#[from] prometheus_protobuf::EncodeError),
+}
+
 /// All metrics at this moment.
-pub fn encode(registry: &Arc<TargetRegistry>, form: MetricsFormat) -> Result<Vec<u8>, String> {
+pub fn encode(registry: &Arc<TargetRegistry>, form: MetricsFormat) -> Result<Vec<u8>, MetricsError> {
     let mut prometheus = Registry::with_prefix("teaparty");
     prometheus.register_collector(Box::new(TargetCollector(registry.clone())));
     match form {
         MetricsFormat::Text => {
             let mut open_metrics = String::new();
-            text::encode(&mut open_metrics, &prometheus).map_err(|error| error.to_string())?;
+            text::encode(&mut open_metrics, &prometheus)?;
             Ok(to_prometheus(&open_metrics).into_bytes())
         }
-        MetricsFormat::Protobuf => prometheus_protobuf::encode_to_vec(&prometheus).map_err(|error| error.to_string()),
+        MetricsFormat::Protobuf => Ok(prometheus_protobuf::encode_to_vec(&prometheus)?),
     }
 }
 

@@ -4,17 +4,20 @@
 //! pattern no longer finds has no targets any more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
+use tokio::task::JoinError;
 
 use super::config::{MOST_TARGETS, Origin, TargetSource};
-use super::http_client::{self, MAX_DOCUMENT};
-use super::target::{LABEL_OCTETS, MOST_LABELS, TargetSpec, label_problem};
-use super::yaml;
+use super::http_client::{self, FetchError, MAX_DOCUMENT};
+use super::target::{LABEL_OCTETS, LabelError, MOST_LABELS, TargetSpec, check_label};
+use super::yaml::{self, YamlError};
+use crate::exit_code::UsageError;
 use crate::files;
 use crate::sender::target::parse_words;
 
@@ -30,41 +33,89 @@ struct TargetGroup {
     labels: Option<BTreeMap<String, String>>,
 }
 
+/// The targets of a document, or what is wrong with it.
+pub type DocumentTargets = Result<Vec<TargetSpec>, Arc<DocumentError>>;
+
 /// The result of a source.
 pub struct DiscoveredTargets {
     /// Documents by name, with their targets or with what is wrong.
-    pub documents: Vec<(String, Result<Vec<TargetSpec>, String>)>,
+    pub documents: Vec<(String, DocumentTargets)>,
     /// True if there are no others any more; it may not have been possible to look for all of them.
     pub is_all: bool,
 }
 
-/// The targets of a document by its name. The error says what is wrong with it.
+/// A document that names no targets. Who shows it names the document.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// It can't be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The system does not let it be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+    /// The system does not let a pattern's files be looked for there.
+    #[error("cannot be looked at: {0}")]
+    Unsearchable(io::Error),
+    /// The thread that reads files has ended.
+    #[error(transparent)]
+    Task(#[from] JoinError),
+    /// A pattern finds too many files.
+    #[error("stands for more than {MOST_FILES} files")]
+    TooManyFiles,
+    /// It is too long, with the files before it.
+    #[error("makes a table's files longer than {most} MiB together", most = MAX_DOCUMENT >> 20)]
+    TooLong,
+    /// It is no YAML that is taken.
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    /// It is no list of groups.
+    #[error("is no list of {{\"targets\": [\"HOST:PORT\"], \"labels\": {{\"NAME\": \"VALUE\"}}}}: {0}")]
+    NotAList(#[from] serde_json::Error),
+    /// A group has no list of targets.
+    #[error("a group has no targets; write \"targets\": [] where there are none")]
+    NoTargets,
+    /// A group has so many labels, with those of its table.
+    #[error("a target has {0} labels, {MOST_LABELS} are the most")]
+    TooManyLabels(usize),
+    /// A label can't be.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// A target has too few octets or too many.
+    #[error("a target is empty, or longer than {LABEL_OCTETS} octets")]
+    TargetLength,
+    /// A target is no name with or without a port.
+    #[error(transparent)]
+    Target(#[from] UsageError),
+    /// A target has no name.
+    #[error("a target is empty")]
+    EmptyTarget,
+    /// It has more targets than a probe measures.
+    #[error("has more than {MOST_TARGETS} targets")]
+    TooManyTargets,
+}
+
+/// Returns the targets of a document by its name.
 ///
 /// Labels that begin with `__` are for Prometheus alone and left out, as Prometheus does.
-pub fn targets(name: &str, document: &str, source: &TargetSource) -> Result<Vec<TargetSpec>, String> {
-    let wrong =
-        |error| format!("is no list of {{\"targets\": [\"HOST:PORT\"], \"labels\": {{\"NAME\": \"VALUE\"}}}}: {error}");
+pub fn targets(name: &str, document: &str, source: &TargetSource) -> Result<Vec<TargetSpec>, DocumentError> {
     let is_yaml = matches!(source.origin, Origin::Files(_)) && (name.ends_with(".yml") || name.ends_with(".yaml"));
     let groups: serde_json::Result<Vec<TargetGroup>> =
         if is_yaml { serde_json::from_value(yaml::value(document)?) } else { serde_json::from_str(document) };
-    let groups = groups.map_err(wrong)?;
     let mut wanted = Vec::new();
-    for TargetGroup { targets, labels } in groups {
+    for TargetGroup { targets, labels } in groups? {
         let mut all = source.labels.clone();
-        let targets = targets.ok_or("a group has no targets; write \"targets\": [] where there are none")?;
+        let targets = targets.ok_or(DocumentError::NoTargets)?;
         all.extend(labels.unwrap_or_default().into_iter().filter(|(name, _)| !name.starts_with("__")));
         if all.len() > MOST_LABELS {
-            return Err(format!("a target has {} labels, {MOST_LABELS} are the most", all.len()));
+            return Err(DocumentError::TooManyLabels(all.len()));
         }
-        if let Some(problem) = all.iter().find_map(|(name, value)| label_problem(name, value)) {
-            return Err(problem);
-        }
+        all.iter().try_for_each(|(name, value)| check_label(name, value))?;
         for target in targets {
             if target.is_empty() || target.len() > LABEL_OCTETS {
-                return Err(format!("a target is empty, or longer than {LABEL_OCTETS} octets"));
+                return Err(DocumentError::TargetLength);
             }
-            let specs = parse_words([target.as_str()]).map_err(|error| error.to_string())?;
-            let Some(spec) = specs.into_iter().next() else { return Err("a target is empty".into()) };
+            let specs = parse_words([target.as_str()])?;
+            let spec = specs.into_iter().next().ok_or(DocumentError::EmptyTarget)?;
             wanted.push(TargetSpec {
                 name: target,
                 spec,
@@ -73,7 +124,7 @@ pub fn targets(name: &str, document: &str, source: &TargetSource) -> Result<Vec<
                 profile: source.profile.clone(),
             });
             if wanted.len() > MOST_TARGETS {
-                return Err(format!("has more than {MOST_TARGETS} targets"));
+                return Err(DocumentError::TooManyTargets);
             }
         }
     }
@@ -87,19 +138,19 @@ pub async fn follow(at: usize, source: TargetSource, found: Sender<(usize, Disco
     loop {
         let (texts, stamps) = read(&source).await;
         // What is wrong is reported each time, to be counted.
-        if last.as_ref() != Some(&texts) || is_bad {
-            let parse = |(name, text): &(String, Result<String, String>)| {
-                let targets = text.clone().and_then(|text| targets(name, &text, &source));
-                (name.clone(), targets)
+        if is_bad || !last.as_ref().is_some_and(|last| last.is_same(&texts)) {
+            let parse = |(name, text): &(String, ReadText)| {
+                let text = text.as_ref().map_err(Arc::clone);
+                (name.clone(), text.and_then(|text| targets(name, text, &source).map_err(Arc::new)))
             };
             let documents: Vec<_> = texts.documents.iter().map(parse).collect();
             is_bad = documents.iter().any(|(_, targets)| targets.is_err());
             let is_all = texts.is_all;
-            last = Some(texts);
             if found.send((at, DiscoveredTargets { documents, is_all })).await.is_err() {
                 return;
             }
         }
+        last = Some(texts);
         match &source.origin {
             Origin::Files(names) => wait_for_change(names, &stamps, source.refresh).await,
             Origin::Http(_) => tokio::time::sleep(source.refresh).await,
@@ -107,25 +158,40 @@ pub async fn follow(at: usize, source: TargetSource, found: Sender<(usize, Disco
     }
 }
 
+/// A document's text; the error is shared with those who report it.
+type ReadText = Result<String, Arc<DocumentError>>;
+
 /// The texts of a source's documents.
-#[derive(PartialEq)]
 struct Texts {
-    documents: Vec<(String, Result<String, String>)>,
+    documents: Vec<(String, ReadText)>,
     is_all: bool,
+}
+
+impl Texts {
+    /// Returns true if both are the same documents with the same texts. One that was not read is never the same.
+    fn is_same(&self, other: &Self) -> bool {
+        let is_pair = |((name, text), (other_name, other)): (&(String, ReadText), &(String, ReadText))| {
+            name == other_name && text.as_ref().ok().zip(other.as_ref().ok()).is_some_and(|(text, other)| text == other)
+        };
+        self.is_all == other.is_all
+            && self.documents.len() == other.documents.len()
+            && self.documents.iter().zip(&other.documents).all(is_pair)
+    }
 }
 
 /// Reads all documents; gives what shows whether files have changed, too, which is taken before they are read.
 async fn read(source: &TargetSource) -> (Texts, Stamps) {
     match &source.origin {
         Origin::Http(address) => {
-            let document = (address.url.to_string(), http_client::fetch(address, source.refresh).await);
+            let text = http_client::fetch(address, source.refresh).await;
+            let document = (address.url.to_string(), text.map_err(|error| Arc::new(error.into())));
             (Texts { documents: vec![document], is_all: true }, Stamps::default())
         }
         Origin::Files(names) => {
             let (names, all) = (names.clone(), names.join(", "));
             let read = tokio::task::spawn_blocking(move || read_files(&names)).await;
             read.unwrap_or_else(|error| {
-                let documents = vec![(all, Err(error.to_string()))];
+                let documents = vec![(all, Err(Arc::new(error.into())))];
                 (Texts { documents, is_all: false }, Stamps::default())
             })
         }
@@ -162,7 +228,7 @@ pub fn stamp_of(path: &Path) -> Option<(SystemTime, u64)> {
 struct Files {
     paths: BTreeSet<PathBuf>,
     /// The failed look-ups, with their reasons.
-    problems: Vec<(String, String)>,
+    problems: Vec<(String, DocumentError)>,
 }
 
 impl Files {
@@ -181,14 +247,12 @@ impl Files {
                     Ok(path) if !path.is_file() => {}
                     Ok(path) => drop(files.paths.insert(path)),
                     Err(error) => {
-                        files.problems.push((
-                            error.path().display().to_string(),
-                            format!("cannot be looked at: {}", error.error()),
-                        ));
+                        let name = error.path().display().to_string();
+                        files.problems.push((name, DocumentError::Unsearchable(error.into())));
                     }
                 }
                 if files.paths.len() > MOST_FILES {
-                    files.problems.push((name.clone(), format!("stands for more than {MOST_FILES} files")));
+                    files.problems.push((name.clone(), DocumentError::TooManyFiles));
                     return files;
                 }
             }
@@ -205,22 +269,20 @@ fn read_files(names: &[String]) -> (Texts, Stamps) {
     let files = Files::find(names);
     let stamps = files.stamps();
     let mut room = MAX_DOCUMENT;
-    let read = |path: &PathBuf| (path.display().to_string(), read_file(path, &mut room));
+    let read = |path: &PathBuf| (path.display().to_string(), read_file(path, &mut room).map_err(Arc::new));
     let mut documents: Vec<_> = files.paths.iter().map(read).collect();
     let is_all = files.problems.is_empty();
-    documents.extend(files.problems.into_iter().map(|(name, problem)| (name, Err(problem))));
+    documents.extend(files.problems.into_iter().map(|(name, problem)| (name, Err(Arc::new(problem)))));
     (Texts { documents, is_all }, stamps)
 }
 
 /// Reads a file of no more octets than there is room for, which becomes less by it.
-fn read_file(path: &Path, room: &mut usize) -> Result<String, String> {
-    let file = files::open_regular(path).map_err(|error| format!("cannot be read: {error}"))?;
+fn read_file(path: &Path, room: &mut usize) -> Result<String, DocumentError> {
+    let file = files::open_regular(path).map_err(DocumentError::Unreadable)?;
     let mut text = String::new();
     let read = file.take(*room as u64 + 1).read_to_string(&mut text);
-    read.map_err(|error| format!("cannot be read: {error}"))?;
-    *room = room
-        .checked_sub(text.len())
-        .ok_or_else(|| format!("makes a table's files longer than {} MiB together", MAX_DOCUMENT >> 20))?;
+    read.map_err(DocumentError::Unreadable)?;
+    *room = room.checked_sub(text.len()).ok_or(DocumentError::TooLong)?;
     Ok(text)
 }
 
@@ -260,7 +322,7 @@ mod tests {
             (r#"[{"targets": ["a"], "labels": {"a-b": "1"}}]"#, "a-b"),
             (r#"[{"targets": ["a"], "labels": {"n": 1}}]"#, "is no list"),
         ] {
-            let error = targets("x.json", document, &source()).err().unwrap_or_default();
+            let error = targets("x.json", document, &source()).err().unwrap().to_string();
             assert!(error.contains(part), "{document}: {error}");
         }
     }
@@ -296,7 +358,7 @@ mod tests {
         let wanted = targets("x.yaml", document, &source).unwrap();
         assert_eq!((wanted.len(), wanted[0].labels["site"].as_str()), (1, "7"));
         assert!(targets("x.json", document, &source).is_err());
-        let error = targets("x.yml", "targets: [a]\n", &source).err().unwrap();
+        let error = targets("x.yml", "targets: [a]\n", &source).err().unwrap().to_string();
         assert!(error.contains("is no list"), "{error}");
     }
 }

@@ -153,19 +153,24 @@ pub struct HttpSd {
 #[serde(try_from = "NumberOrText", into = "f64")]
 pub struct Number(pub f64);
 
-impl std::str::FromStr for Number {
-    type Err = String;
+/// A text that is no number.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no number")]
+pub struct InvalidNumber(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl std::str::FromStr for Number {
+    type Err = InvalidNumber;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNumber> {
         let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
-        number.map(Self).ok_or_else(|| format!("`{text}` is no number"))
+        number.map(Self).ok_or_else(|| InvalidNumber(text.into()))
     }
 }
 
 impl TryFrom<NumberOrText> for Number {
-    type Error = String;
+    type Error = InvalidNumber;
 
-    fn try_from(written: NumberOrText) -> Result<Self, String> {
+    fn try_from(written: NumberOrText) -> Result<Self, InvalidNumber> {
         written.text().parse()
     }
 }

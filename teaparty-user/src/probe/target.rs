@@ -160,22 +160,33 @@ impl TargetSpec {
     }
 }
 
-/// Why a label can't be.
-pub fn label_problem(name: &str, value: &str) -> Option<String> {
+/// A label that can't be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LabelError {
+    /// Prometheus takes no such name.
+    #[error("`{0}` is no name of a label: write letters, digits and underlines, no `__` in front")]
+    Name(String),
+    /// The probe sets a label of this name itself.
+    #[error("the label `{0}` is the probe's own, as are {own}; take another name", own = label::ALL.join(", "))]
+    Own(String),
+    /// Its name or its value is too long.
+    #[error("names and values of labels have {LABEL_OCTETS} octets at most")]
+    TooLong,
+}
+
+/// Refuses a label that can't be.
+pub fn check_label(name: &str, value: &str) -> Result<(), LabelError> {
     let mut octets = name.bytes();
     let is_name = octets.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && octets.all(|octet| octet.is_ascii_alphanumeric() || octet == b'_');
     if !is_name || name.starts_with("__") {
-        return Some(format!("`{name}` is no name of a label: write letters, digits and underlines, no `__` in front"));
+        return Err(LabelError::Name(name.into()));
     }
     if label::ALL.contains(&name) {
-        return Some(format!(
-            "the label `{name}` is the probe's own, as are {}; take another name",
-            label::ALL.join(", ")
-        ));
+        return Err(LabelError::Own(name.into()));
     }
     if name.len() > LABEL_OCTETS || value.len() > LABEL_OCTETS {
-        return Some(format!("names and values of labels have {LABEL_OCTETS} octets at most"));
+        return Err(LabelError::TooLong);
     }
-    None
+    Ok(())
 }

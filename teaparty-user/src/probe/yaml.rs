@@ -3,7 +3,7 @@
 //! A scalar is the text that was written: what people put after a label is its value, be it `yes` or `0x10`. There
 //! are no aliases, by which a short document could become one without end.
 
-use saphyr_parser::{Event, Parser, ScalarStyle};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 use serde_json::{Map, Value};
 
 /// Maps and lists in each other at most: a document has five.
@@ -16,21 +16,63 @@ enum Open {
     Map(Map<String, Value>, Option<String>),
 }
 
-/// The value of a document. The error has line and column.
-pub fn value(text: &str) -> Result<Value, String> {
+/// A document that is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum YamlError {
+    /// It is no YAML.
+    #[error("is no YAML: {0}")]
+    Syntax(#[from] ScanError),
+    /// It has what is not taken.
+    #[error("line {line}, column {column}: {refusal}")]
+    Refused {
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// What is there.
+        refusal: YamlRefusal,
+    },
+}
+
+/// YAML that is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum YamlRefusal {
+    /// A node that stands for another one.
+    #[error("aliases (*name) are not taken; write it out")]
+    Alias,
+    /// More maps and lists in each other than any document has.
+    #[error("is too deep")]
+    TooDeep,
+    /// The end of a map or list that has not begun.
+    #[error("an end without a beginning")]
+    StrayEnd,
+    /// A second document.
+    #[error("one document to a file is taken")]
+    SecondDocument,
+    /// A second value for this key.
+    #[error("`{0}` is there twice")]
+    Twice(String),
+    /// A map, a list or nothing as a key.
+    #[error("a key is a text")]
+    KeyIsNoText,
+}
+
+/// Returns the value of a document.
+pub fn value(text: &str) -> Result<Value, YamlError> {
     let mut open: Vec<Open> = Vec::new();
     let mut whole = None;
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| format!("is no YAML: {error}"))?;
-        let at = |what: &str| format!("line {}, column {}: {what}", span.start.line(), span.start.col() + 1);
+        let (event, span) = event?;
+        let (line, column) = (span.start.line(), span.start.col() + 1);
+        let at = |refusal| YamlError::Refused { line, column, refusal };
         let value = match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {
                 continue;
             }
-            Event::Alias(_) => return Err(at("aliases (*name) are not taken; write it out")),
+            Event::Alias(_) => return Err(at(YamlRefusal::Alias)),
             Event::Scalar(text, style, _, _) => scalar(&text, style),
             Event::SequenceStart(..) | Event::MappingStart(..) if open.len() == MOST_DEPTH => {
-                return Err(at("is too deep"));
+                return Err(at(YamlRefusal::TooDeep));
             }
             Event::SequenceStart(..) => {
                 open.push(Open::List(Vec::new()));
@@ -43,20 +85,20 @@ pub fn value(text: &str) -> Result<Value, String> {
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {
                 Some(Open::List(list)) => Value::Array(list),
                 Some(Open::Map(map, _)) => Value::Object(map),
-                None => return Err(at("an end without a beginning")),
+                None => return Err(at(YamlRefusal::StrayEnd)),
             },
         };
         match (open.last_mut(), value) {
             (None, value) if whole.is_none() => whole = Some(value),
-            (None, _) => return Err(at("one document to a file is taken")),
+            (None, _) => return Err(at(YamlRefusal::SecondDocument)),
             (Some(Open::List(list)), value) => list.push(value),
             (Some(Open::Map(map, key)), value) => match (key.take(), value) {
                 (Some(key), value) => drop(map.insert(key, value)),
                 (None, Value::String(name)) if map.contains_key(&name) => {
-                    return Err(at(&format!("`{name}` is there twice")));
+                    return Err(at(YamlRefusal::Twice(name)));
                 }
                 (None, Value::String(name)) => *key = Some(name),
-                (None, _) => return Err(at("a key is a text")),
+                (None, _) => return Err(at(YamlRefusal::KeyIsNoText)),
             },
         }
     }
@@ -101,7 +143,7 @@ mod tests {
             (deep.as_str(), &["too deep"]),
             (deeper.as_str(), &["no YAML"]),
         ] {
-            let error = value(text).unwrap_err();
+            let error = value(text).unwrap_err().to_string();
             assert!(parts.iter().all(|part| error.contains(part)), "{text:.40}: {error}");
         }
     }

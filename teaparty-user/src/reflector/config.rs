@@ -140,7 +140,9 @@ impl ReflectorConfig {
 
     /// The configuration of these settings, with the keys that they name.
     pub fn load(settings: ReflectorSettings, keys: &KeyLoader) -> Result<Self, ConfigError> {
-        let load = |field, source: &Option<String>| keys.load(source.as_deref()).map_err(wrong(field));
+        let load = |field, source: &Option<String>| {
+            keys.load(source.as_deref()).map_err(|error| wrong(field)(error.to_string()))
+        };
         let default_keys = SessionKeys {
             base: load("auth-key-file", &settings.auth_key_file)?,
             tlv: load("tlv-key-file", &settings.tlv_key_file)?,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use crate::crypto::{HmacKey, KeySource};
+use crate::crypto::{HmacKey, InvalidKeySource, KeyError, KeySource};
 use crate::sync::locked;
 
 /// The keys of a session; two of a kind during a change-over, the newer one first.
@@ -63,6 +63,17 @@ impl KeyChange {
     }
 }
 
+/// A key that a setting names and that is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyLoadError {
+    /// The setting names no source.
+    #[error(transparent)]
+    Source(#[from] InvalidKeySource),
+    /// The source has no key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
 /// Reads keys from their sources, once from those that can be read only once.
 ///
 /// A pipe gives its key to the first reader alone; several reflectors may name it, and each reload names it again.
@@ -72,17 +83,16 @@ pub struct KeyLoader {
 }
 
 impl KeyLoader {
-    /// The key at a source, as a list of one; an empty list without a source. The error says what to do.
-    pub fn load(&self, source: Option<&str>) -> Result<Vec<HmacKey>, String> {
+    /// Returns the key at a source, as a list of one; an empty list without a source.
+    pub fn load(&self, source: Option<&str>) -> Result<Vec<HmacKey>, KeyLoadError> {
         let Some(source) = source else { return Ok(Vec::new()) };
         let source: KeySource = source.parse()?;
-        let load = || source.load().map_err(|error| error.to_string());
-        let KeySource::Descriptor(number) = source else { return Ok(vec![load()?]) };
+        let KeySource::Descriptor(number) = source else { return Ok(vec![source.load()?]) };
         let mut known = locked(&self.descriptors);
         if let Some(key) = known.get(&number) {
             return Ok(vec![key.clone()]);
         }
-        let key = load()?;
+        let key = source.load()?;
         known.insert(number, key.clone());
         Ok(vec![key])
     }

@@ -11,8 +11,7 @@ use super::silence;
 use crate::exit_code::Exit;
 use crate::layout::nanos;
 use crate::sla::{Grade, SlaConfig};
-use crate::units::DurationSetting;
-use crate::units::{parse_duration, parse_percent};
+use crate::units::{DurationSetting, ValueError, parse_duration, parse_percent};
 
 /// The limits of a measurement, for each target separately.
 #[derive(Clone, Debug, Default)]
@@ -33,16 +32,29 @@ pub struct RttLimit {
     limit: Duration,
 }
 
-impl FromStr for RttLimit {
-    type Err = String;
+/// A text that is no [`RttLimit`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRttLimit {
+    /// It has not the form of one.
+    #[error("`{0}` is no limit; write METRIC=DURATION, as in p99=5ms, mean=1ms or max=20ms")]
+    Form(String),
+    /// What is limited is no quantile.
+    #[error("`{0}` is no quantile; write max, mean, or p and a percentage, as in p99=5ms")]
+    Quantile(String),
+    /// The limit is no duration.
+    #[error("{0}; the form is METRIC=DURATION")]
+    Limit(ValueError),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let form = || format!("`{text}` is no limit; write METRIC=DURATION, as in p99=5ms, mean=1ms or max=20ms");
+impl FromStr for RttLimit {
+    type Err = InvalidRttLimit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRttLimit> {
         let (label, limit) = match text.split_once('=') {
             Some(parts) => parts,
             // A duration alone limits the largest.
             None if parse_duration(text).is_ok() => ("max", text),
-            None => return Err(form()),
+            None => return Err(InvalidRttLimit::Form(text.into())),
         };
         let fraction = match label {
             "max" => Some(1.0),
@@ -50,12 +62,10 @@ impl FromStr for RttLimit {
             _ => {
                 let percent = label.strip_prefix('p').map(|digits| digits.replace('_', "."));
                 let percent = percent.as_deref().and_then(|digits| parse_percent(digits).ok());
-                Some(percent.ok_or_else(|| {
-                    format!("`{label}` is no quantile; write max, mean, or p and a percentage, as in p99=5ms")
-                })?)
+                Some(percent.ok_or_else(|| InvalidRttLimit::Quantile(label.into()))?)
             }
         };
-        let limit = parse_duration(limit).map_err(|problem| format!("{problem}; the form is METRIC=DURATION"))?;
+        let limit = parse_duration(limit).map_err(InvalidRttLimit::Limit)?;
         Ok(Self { label: label.into(), fraction, limit })
     }
 }
@@ -204,7 +214,7 @@ mod tests {
             assert!(wrong.parse::<RttLimit>().is_err(), "{wrong}");
         }
         for wrong in ["foo", "p99", "p99=foo", "5"] {
-            let problem = wrong.parse::<RttLimit>().map_err(|problem| problem.contains("METRIC=DURATION"));
+            let problem = wrong.parse::<RttLimit>().map_err(|problem| problem.to_string().contains("METRIC=DURATION"));
             assert!(matches!(problem, Err(true)) || wrong == "5", "{wrong}");
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use teaparty_common::wire::Dscp;
 
-use super::{parse_dscp, parse_duration, parse_percent};
+use super::{ValueError, parse_dscp, parse_duration, parse_percent};
 
 /// A time as people write it: `"1s"`, `"20ms"`, `"15m"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -20,17 +20,17 @@ impl DurationSetting {
 }
 
 impl std::str::FromStr for DurationSetting {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         parse_duration(text).map(Self)
     }
 }
 
 impl TryFrom<String> for DurationSetting {
-    type Error = String;
+    type Error = ValueError;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, ValueError> {
         text.parse()
     }
 }
@@ -75,17 +75,17 @@ impl NumberOrText {
 }
 
 impl std::str::FromStr for Marking {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         parse_dscp(text).map(Self)
     }
 }
 
 impl TryFrom<NumberOrText> for Marking {
-    type Error = String;
+    type Error = ValueError;
 
-    fn try_from(written: NumberOrText) -> Result<Self, String> {
+    fn try_from(written: NumberOrText) -> Result<Self, ValueError> {
         written.text().parse()
     }
 }
@@ -97,17 +97,17 @@ impl From<Marking> for u8 {
 }
 
 impl std::str::FromStr for Percent {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         parse_percent(text).map(Self)
     }
 }
 
 impl TryFrom<NumberOrText> for Percent {
-    type Error = String;
+    type Error = ValueError;
 
-    fn try_from(written: NumberOrText) -> Result<Self, String> {
+    fn try_from(written: NumberOrText) -> Result<Self, ValueError> {
         written.text().parse()
     }
 }

@@ -69,7 +69,7 @@ fn probe() -> Map<String, Value> {
     root
 }
 
-/// Labels of a target, as [`label_problem`](crate::probe::target::label_problem) has them.
+/// Labels of a target, as [`check_label`](crate::probe::target::check_label) has them.
 fn labels() -> Value {
     json!({
         "description": "Labels that the target's metrics have besides the probe's own",

@@ -61,7 +61,8 @@ const LEAST_INTERVAL: Duration = Duration::from_micros(10);
 /// Returns the limits of Reflected Test Packet Control.
 pub(super) fn control_limits(settings: &ReflectorSettings) -> Result<ControlLimits, ConfigError> {
     let field = "reflected-control-interval";
-    let interval = parse_duration(&settings.reflected_control_interval).map_err(wrong(field))?;
+    let interval =
+        parse_duration(&settings.reflected_control_interval).map_err(|error| wrong(field)(error.to_string()))?;
     let min_interval_ns = u32::try_from(interval.as_nanos()).ok().filter(|_| interval >= LEAST_INTERVAL);
     let min_interval_ns = min_interval_ns
         .ok_or_else(|| wrong(field)(format!("`{}` is not within 10us and 4s", settings.reflected_control_interval)))?;

@@ -67,9 +67,11 @@ impl SessionSettings {
             ssid: self.ssid,
         };
         id.check(ports).map_err(|misfit| wrong(misfit.part.name())(format!("{}; {}", misfit.what, misfit.remedy)))?;
-        let load = |field, source: &Option<String>| keys.load(source.as_deref()).map_err(wrong(field));
+        let load = |field, source: &Option<String>| {
+            keys.load(source.as_deref()).map_err(|error| wrong(field)(error.to_string()))
+        };
         let pattern = self.bit_error_pattern.as_deref().map(parse_hex).transpose();
-        let pattern = pattern.map_err(wrong("bit-error-pattern"))?;
+        let pattern = pattern.map_err(|error| wrong("bit-error-pattern")(error.to_string()))?;
         Ok(SessionSpec {
             id,
             bit_error_pattern: pattern.map(Into::into),
@@ -84,33 +86,53 @@ impl SessionSettings {
     }
 }
 
-impl FromStr for SessionSettings {
-    type Err = String;
+/// A text that is no [`SessionSettings`].
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidSession {
+    /// A part of it has no key.
+    #[error("`{0}` is not KEY=VALUE; write for instance source=192.0.2.1,ssid=7,key-file=FILE")]
+    NoKey(String),
+    /// There is no such key, or its value is another one.
+    #[error("{key}: {error}")]
+    Member {
+        /// The key.
+        key: String,
+        /// What is wrong.
+        error: serde_json::Error,
+    },
+    /// A key is there twice.
+    #[error("`{0}` is given twice")]
+    Twice(String),
+    /// Its members make no session.
+    #[error(transparent)]
+    Whole(#[from] serde_json::Error),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for SessionSettings {
+    type Err = InvalidSession;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSession> {
         let mut members = Map::new();
         for pair in text.split(',') {
-            let (key, value) = pair.split_once('=').ok_or_else(|| {
-                format!("`{pair}` is not KEY=VALUE; write for instance source=192.0.2.1,ssid=7,key-file=FILE")
-            })?;
+            let (key, value) = pair.split_once('=').ok_or_else(|| InvalidSession::NoKey(pair.into()))?;
             let value = member(key.trim(), value.trim())?;
             if members.insert(key.trim().into(), value).is_some() {
-                return Err(format!("`{}` is given twice", key.trim()));
+                return Err(InvalidSession::Twice(key.trim().into()));
             }
         }
-        serde_json::from_value(Value::Object(members)).map_err(|error| error.to_string())
+        Ok(serde_json::from_value(Value::Object(members))?)
     }
 }
 
 /// A value in the type that its key has.
-fn member(key: &str, text: &str) -> Result<Value, String> {
+fn member(key: &str, text: &str) -> Result<Value, InvalidSession> {
     let fits = |value: &Value| {
         let alone = Map::from_iter([(key.to_owned(), value.clone())]);
         serde_json::from_value::<SessionSettings>(Value::Object(alone)).map(drop)
     };
     let literal = serde_json::from_str::<Value>(text).ok().filter(|value| value.is_number() || value.is_boolean());
     let value = literal.filter(|value| fits(value).is_ok()).unwrap_or_else(|| text.into());
-    fits(&value).map_err(|error| format!("{key}: {error}"))?;
+    fits(&value).map_err(|error| InvalidSession::Member { key: key.into(), error })?;
     Ok(value)
 }
 
@@ -136,7 +158,7 @@ mod tests {
             ("sid=1", "unknown field `sid`"),
             ("ssid=1,ssid=2", "twice"),
         ] {
-            let error = wrong.parse::<SessionSettings>().unwrap_err();
+            let error = wrong.parse::<SessionSettings>().unwrap_err().to_string();
             assert!(error.contains(said), "{wrong}: {error}");
         }
     }

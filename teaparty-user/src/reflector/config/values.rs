@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::units::parse_duration;
+use crate::units::{ValueError, parse_duration};
 
 /// The mode of attaching the XDP program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -114,11 +114,16 @@ impl RateLimit {
     }
 }
 
-impl FromStr for RateLimit {
-    type Err = String;
+/// A text that is no [`RateLimit`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no rate: write PACKETS_PER_SECOND[:BURST], or 0 for no limit")]
+pub struct InvalidRateLimit(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no rate: write PACKETS_PER_SECOND[:BURST], or 0 for no limit");
+impl FromStr for RateLimit {
+    type Err = InvalidRateLimit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRateLimit> {
+        let wrong = || InvalidRateLimit(text.into());
         let (rate, burst) = match text.split_once(':') {
             Some((rate, burst)) => (rate, Some(burst)),
             None => (text, None),
@@ -142,9 +147,9 @@ impl fmt::Display for RateLimit {
 }
 
 impl TryFrom<RateOrText> for RateLimit {
-    type Error = String;
+    type Error = InvalidRateLimit;
 
-    fn try_from(written: RateOrText) -> Result<Self, String> {
+    fn try_from(written: RateOrText) -> Result<Self, InvalidRateLimit> {
         match written {
             RateOrText::Number(rate) => rate.to_string().parse(),
             RateOrText::Text(text) => text.parse(),
@@ -183,17 +188,19 @@ impl RateLimitPrefix {
     pub const DEFAULT: Self = Self { v6: 64, v4: 32 };
 }
 
-impl FromStr for RateLimitPrefix {
-    type Err = String;
+/// A text that is no [`RateLimitPrefix`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no prefix length: write 1 to 128 for IPv6, and :1 to :32 after it for IPv4, such as 64:32")]
+pub struct InvalidRateLimitPrefix(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for RateLimitPrefix {
+    type Err = InvalidRateLimitPrefix;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRateLimitPrefix> {
         let (v6, v4) = text.split_once(':').unwrap_or((text, "32"));
         let length = |text: &str, most: u8| text.parse().ok().filter(|length| (1..=most).contains(length));
-        length(v6, 128).zip(length(v4, 32)).map(|(v6, v4)| Self { v6, v4 }).ok_or_else(|| {
-            format!(
-                "`{text}` is no prefix length: write 1 to 128 for IPv6, and :1 to :32 after it for IPv4, such as 64:32"
-            )
-        })
+        let both = length(v6, 128).zip(length(v4, 32));
+        both.map(|(v6, v4)| Self { v6, v4 }).ok_or_else(|| InvalidRateLimitPrefix(text.into()))
     }
 }
 
@@ -204,9 +211,9 @@ impl fmt::Display for RateLimitPrefix {
 }
 
 impl TryFrom<LengthOrText> for RateLimitPrefix {
-    type Error = String;
+    type Error = InvalidRateLimitPrefix;
 
-    fn try_from(written: LengthOrText) -> Result<Self, String> {
+    fn try_from(written: LengthOrText) -> Result<Self, InvalidRateLimitPrefix> {
         match written {
             LengthOrText::Number(length) => length.to_string().parse(),
             LengthOrText::Text(text) => text.parse(),
@@ -247,25 +254,29 @@ impl Prefix {
     }
 }
 
-impl FromStr for Prefix {
-    type Err = String;
+/// A text that is no [`Prefix`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no prefix: write ADDRESS/LENGTH, such as 192.0.2.0/24 or 2001:db8::/32")]
+pub struct InvalidPrefix(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Prefix {
+    type Err = InvalidPrefix;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPrefix> {
         if let Ok(address) = text.parse::<IpAddr>() {
             // Those of one link are no network of somebody's, and the IPv4 addresses are among the others.
             let is_host = matches!(address, IpAddr::V6(v6) if v6.segments()[0] >> 13 == 1 || v6.is_unique_local());
             return Ok(Self { net: address.into(), is_host });
         }
         let parsed = text.parse().map(|net| Self { net, is_host: false });
-        parsed
-            .map_err(|_| format!("`{text}` is no prefix: write ADDRESS/LENGTH, such as 192.0.2.0/24 or 2001:db8::/32"))
+        parsed.map_err(|_| InvalidPrefix(text.into()))
     }
 }
 
 impl TryFrom<String> for Prefix {
-    type Error = String;
+    type Error = InvalidPrefix;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, InvalidPrefix> {
         text.parse()
     }
 }
@@ -275,9 +286,20 @@ impl From<Prefix> for String {
         if prefix.is_host { prefix.net.addr().to_string() } else { prefix.net.to_string() }
     }
 }
+/// A text that is no number of whole seconds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InvalidSeconds {
+    /// It is no duration.
+    #[error(transparent)]
+    Duration(#[from] ValueError),
+    /// Its duration has a fraction.
+    #[error("`{0}` is not a number of whole seconds")]
+    Fraction(String),
+}
+
 /// Parses whole seconds: a number, or a duration with a unit such as `30s` or `5m`.
-pub(super) fn parse_seconds(text: &str) -> Result<u64, String> {
+pub(super) fn parse_seconds(text: &str) -> Result<u64, InvalidSeconds> {
     let duration = parse_duration(text)?;
     let is_whole = duration.subsec_nanos() == 0;
-    is_whole.then_some(duration.as_secs()).ok_or_else(|| format!("`{text}` is not a number of whole seconds"))
+    is_whole.then_some(duration.as_secs()).ok_or_else(|| InvalidSeconds::Fraction(text.into()))
 }

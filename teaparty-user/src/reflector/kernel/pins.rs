@@ -226,10 +226,15 @@ pub struct FolderState {
     pub stale: Vec<String>,
 }
 
-/// Looks at the folder of all interfaces. The error says that there is no BPF file system, or something else in its place.
-pub fn state() -> Result<FolderState, String> {
+/// There is no BPF file system, or something else in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the BPF file system is not mounted at {BPFFS}")]
+pub struct NotMounted;
+
+/// Looks at the folder of all interfaces.
+pub fn state() -> Result<FolderState, NotMounted> {
     if !is_mounted() {
-        return Err(format!("the BPF file system is not mounted at {BPFFS}"));
+        return Err(NotMounted);
     }
     let all = path_of("");
     let place = if all.exists() { &*all } else { Path::new(BPFFS) };
