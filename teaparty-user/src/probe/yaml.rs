@@ -2,6 +2,8 @@
 //!
 //! A scalar is the text that was written: what people put after a label is its value, be it `yes` or `0x10`. There
 //! are no aliases, by which a short document could become one without end.
+//!
+//! The loader of `saphyr`, which `config convert` uses, would expand aliases, and name no key that is there twice.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 use serde_json::{Map, Value};

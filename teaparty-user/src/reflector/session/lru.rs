@@ -1,5 +1,8 @@
 //! A map of bounded size in which the entry that was used least recently makes room for a new one, among those of the least
 //! standing.
+//!
+//! The crate `lru` keeps one order of use and evicts by that alone; with a map of it for each standing, every look-up would
+//! search all of them, and the capacity would still be counted here.
 
 use std::collections::HashMap;
 use std::hash::Hash;
