@@ -35,11 +35,16 @@ pub enum Writes {
     None,
 }
 
-impl FromStr for Writes {
-    type Err = String;
+/// A text that is no [`Writes`], in clap's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidWrites(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        clap::ValueEnum::from_str(text, false)
+impl FromStr for Writes {
+    type Err = InvalidWrites;
+
+    fn from_str(text: &str) -> Result<Self, InvalidWrites> {
+        clap::ValueEnum::from_str(text, false).map_err(InvalidWrites)
     }
 }
 

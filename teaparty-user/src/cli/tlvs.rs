@@ -10,7 +10,7 @@ use teaparty_common::wire::{Dscp, Ecn, TrafficClass};
 
 use crate::sender::tlvs::chain::AccessReportRequest;
 use crate::sender::tlvs::request::{AccessReportContent, RequestTlv};
-use crate::units::{ecn_parser, parse_dscp, parse_duration, parse_hex};
+use crate::units::{ValueError, ecn_parser, parse_dscp, parse_duration, parse_hex};
 
 mod chain;
 
@@ -290,8 +290,33 @@ struct ReturnPathArguments {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selector<const N: usize>([u8; N]);
 
-fn selector<const N: usize>(text: &str) -> Result<Selector<N>, String> {
-    let wrong = || format!("`{text}` is no selector: write {} hexadecimal digits", 2 * N);
+/// A text that is no value of a TLV's option.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum InvalidTlvOption {
+    /// It is no first octets of a header.
+    #[error("`{text}` is no selector: write {digits} hexadecimal digits")]
+    Selector {
+        /// The text.
+        text: String,
+        /// The digits that a selector has.
+        digits: usize,
+    },
+    /// No extension header has such a size.
+    #[error("an extension header has 8 to 2048 octets, in multiples of 8")]
+    ExtensionHeaderSize,
+    /// No IP header has such a size.
+    #[error("an IP header has 20 octets (IPv4) or 40 (IPv6)")]
+    FixedHeaderSize,
+    /// It is no duration.
+    #[error(transparent)]
+    Interval(#[from] ValueError),
+    /// The interval has more than 32 bits of nanoseconds.
+    #[error("at most 4.29s fit into the packet")]
+    LongInterval,
+}
+
+fn selector<const N: usize>(text: &str) -> Result<Selector<N>, InvalidTlvOption> {
+    let wrong = || InvalidTlvOption::Selector { text: text.into(), digits: 2 * N };
     let octet = |at: usize| text.get(2 * at..2 * at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
     if text.len() != 2 * N || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(wrong());
@@ -300,23 +325,22 @@ fn selector<const N: usize>(text: &str) -> Result<Selector<N>, String> {
     octets.try_into().map(Selector).map_err(|_| wrong())
 }
 
-fn extension_header_size(text: &str) -> Result<u16, String> {
+fn extension_header_size(text: &str) -> Result<u16, InvalidTlvOption> {
     match text.parse() {
         Ok(size @ 8..=2_048) if size % 8 == 0 => Ok(size),
-        _ => Err("an extension header has 8 to 2048 octets, in multiples of 8".into()),
+        _ => Err(InvalidTlvOption::ExtensionHeaderSize),
     }
 }
 
-fn fixed_header_size(text: &str) -> Result<u16, String> {
+fn fixed_header_size(text: &str) -> Result<u16, InvalidTlvOption> {
     match text {
         "20" => Ok(20),
         "40" => Ok(40),
-        _ => Err("an IP header has 20 octets (IPv4) or 40 (IPv6)".into()),
+        _ => Err(InvalidTlvOption::FixedHeaderSize),
     }
 }
 
 /// The field has 32 bits of nanoseconds.
-fn reply_interval(text: &str) -> Result<u32, String> {
-    let interval = parse_duration(text).map_err(|error| error.to_string())?;
-    u32::try_from(interval.as_nanos()).map_err(|_| "at most 4.29s fit into the packet".into())
+fn reply_interval(text: &str) -> Result<u32, InvalidTlvOption> {
+    u32::try_from(parse_duration(text)?.as_nanos()).map_err(|_| InvalidTlvOption::LongInterval)
 }

@@ -28,16 +28,23 @@ pub(super) enum Api {
     Unix(PathBuf),
 }
 
-impl FromStr for Api {
-    type Err = String;
+/// A text that is no [`Api`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InvalidApi {
+    /// The path of the socket is missing.
+    #[error("write the path behind unix:")]
+    NoPath,
+    /// It is no address.
+    #[error("write http://ADDRESS:PORT, such as http://127.0.0.1:8000, https://…, or unix:PATH")]
+    Form,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Api {
+    type Err = InvalidApi;
+
+    fn from_str(text: &str) -> Result<Self, InvalidApi> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() {
-                Err("write the path behind unix:".into())
-            } else {
-                Ok(Self::Unix(path.into()))
-            };
+            return if path.is_empty() { Err(InvalidApi::NoPath) } else { Ok(Self::Unix(path.into())) };
         }
         let (kind, port, rest): (fn(String) -> Self, _, _) = match text.strip_prefix("https://") {
             Some(rest) => (Self::Https, 443, rest),
@@ -45,7 +52,7 @@ impl FromStr for Api {
         };
         let rest = rest.trim_end_matches('/');
         if rest.is_empty() || rest.contains('/') || rest.contains('@') {
-            return Err("write http://ADDRESS:PORT, such as http://127.0.0.1:8000, https://…, or unix:PATH".into());
+            return Err(InvalidApi::Form);
         }
         let has_port =
             rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok() && !rest.ends_with(']'));
