@@ -142,7 +142,11 @@ fn a_sender_whose_reader_has_gone_ends_unless_something_else_comes_of_the_run() 
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
         assert!(first.ends_with("}\n"), "{first}");
         let output = child.wait_with_output().unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        let said = String::from_utf8(output.stderr).unwrap();
+        // A busy host misses packets of the schedule, and the sender says so.
+        let said: String =
+            said.split_inclusive('\n').filter(|line| !line.contains("of the schedule were missed")).collect();
+        (output.status.code(), said)
     };
     // An hour's run ends at once.
     assert_eq!(first_line("-d 1h"), (Some(0), String::new()));
