@@ -4,7 +4,7 @@
 //! is how facts travel beside a datagram, [`poll`] sleeps until something happens. A reflector's loop is
 //!
 //! ```no_run
-//! # use teaparty_user::net::{batch::{Outgoing, ReceiveBatch, SendBatch}, socket::{Options, Socket}, wait::wait};
+//! # use teaparty_user::net::{batch::{Outgoing, ReceiveBatch, SendBatch}, poll::wait, socket::{Options, Socket}};
 //! # fn answer(_: &[u8]) -> Vec<u8> { Vec::new() }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let socket = Socket::open(&Options::new("0.0.0.0:862".parse()?))?;
