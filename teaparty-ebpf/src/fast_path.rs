@@ -18,6 +18,7 @@ use teaparty_common::wire::{Mode, NANOS_PER_SEC, TimeParts, TimestampFormat, UNA
 
 use crate::atomic::fetch_add;
 use crate::ip_family::IpFamily;
+use crate::outcome::Outcome;
 use crate::packet::{CheckedHeader, Packet, opaque_to_verifier};
 use crate::packet_ctx::{
     estimate, fill_meta, fill_session_meta, fill_simple_meta, format, record_reply, time_parts, wire_time,
@@ -25,12 +26,6 @@ use crate::packet_ctx::{
 use crate::scratch::{Scratch, scratch};
 use crate::tlv_steps::{KernelEnv, PaddingEnv, SimpleTlvEnv};
 use crate::{punt, reply, session, session_table};
-
-/// Not a packet for the fast path: a number that is neither a reason nor a step.
-pub(crate) const NO: u32 = u32::MAX / 2;
-
-/// Like [`NO`], and the map of sessions made by packets has no entry for it.
-pub(crate) const UNKNOWN: u32 = NO - 1;
 
 /// Returns true if a packet may be answered here, as far as is known without its session.
 #[inline(always)]
@@ -42,20 +37,20 @@ pub(crate) fn is_plain(view: &impl PacketBuf, config: &Config, frame: &Frame) ->
         && config.is_addressed_by(view)
 }
 
-/// Answers the packet whose datagram is `found`, received at `received_ns` of CLOCK_TAI, and returns the number of a
-/// reason; or returns [`NO`] or [`UNKNOWN`] with nothing changed.
+/// Answers the packet whose datagram is `found`, received at `received_ns` of CLOCK_TAI; or returns
+/// [`Outcome::FALL_BACK`] or [`Outcome::NO_SESSION`] with nothing changed.
 #[inline(always)]
 pub(crate) fn answer<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEADERS: usize>(
     ctx: &XdpContext,
     view: &mut CheckedHeader<FRAME>,
     (control, config, found): (&ControlBlock, &Config, &ParsedHeaders),
     received_ns: u64,
-) -> u32 {
+) -> Outcome {
     let payload = view.part::<HEADERS, UNAUTHENTICATED_LEN>();
     if reflect::may_be_reply(&payload) {
-        return NO;
+        return Outcome::FALL_BACK;
     }
-    let Some((plan, tail)) = plan(ctx, found, &config.policy, received_ns) else { return NO };
+    let Some((plan, tail)) = plan(ctx, found, &config.policy, received_ns) else { return Outcome::FALL_BACK };
     let key = SessionKey {
         source: found.source,
         destination: found.destination,
@@ -70,36 +65,36 @@ pub(crate) fn answer<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEAD
     };
     let found_session = match session_table::find_near(&key, &control.table) {
         Ok(session) => session,
-        Err(true) => return NO,
+        Err(true) => return Outcome::FALL_BACK,
         Err(false) if config.has(Config::HAS_PROVISIONED) => {
             // A copy, so that the key itself is in memory only where this is asked.
             match session::provisioned(&SessionKey::from_words(key.words())) {
                 Some(session) => session,
-                None => return UNKNOWN,
+                None => return Outcome::NO_SESSION,
             }
         }
-        Err(false) => return UNKNOWN,
+        Err(false) => return Outcome::NO_SESSION,
     };
     let session = found_session.as_ptr();
     // SAFETY: a value of a map, looked up above; the entry stays readable until the program ends.
     let (flags, generation) = unsafe { ((*session).flags, (*session).generation) };
     if generation != control.generation || flags & (Session::AUTHENTICATED | Session::NO_TLV | Session::TAGGED) != 0 {
-        return NO;
+        return Outcome::FALL_BACK;
     }
     // Damage takes no number: the generic path finds out what is wrong.
-    let Some(sums) = F::sums(view) else { return NO };
+    let Some(sums) = F::sums(view) else { return Outcome::FALL_BACK };
     if !is_intact(ctx, &sums, &found.frame, config) {
-        return NO;
+        return Outcome::FALL_BACK;
     }
     let (sequence, sender_timestamp) = session::restart_marks(&payload);
     // SAFETY: as above.
     if sequence == 0 && unsafe { (*session).is_restart(sequence, sender_timestamp, config.session_restart_s) } {
-        return NO;
+        return Outcome::FALL_BACK;
     }
     if config.rate_interval_ns != 0
         && let Err(reason) = session::limit(&key.source, control, config, control.clock.monotonic_ns(received_ns))
     {
-        return reason as u32;
+        return Outcome::end(reason);
     }
     // SAFETY: `replies` of a map value, eight octets, aligned.
     let replies = unsafe { fetch_add(&raw mut (*session).replies, 1) };
@@ -109,12 +104,12 @@ pub(crate) fn answer<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEAD
     // Sendings of their own: nothing of such packets has to go through memory.
     let (scratch, count) = match tail {
         TlvShape::None => {
-            let Some(found) = F::reparse(view) else { return Reason::Internal as u32 };
+            let Some(found) = F::reparse(view) else { return Outcome::end(Reason::Internal) };
             let reply_options = ReplyOptions::new(found.frame.traffic_class);
             return exchange.send::<FRAME, 0>(ctx, view, payload, &found, ChecksumDelta::NONE, &reply_options);
         }
         TlvShape::Padding(tlv) => {
-            let Some(found) = F::reparse(view) else { return Reason::Internal as u32 };
+            let Some(found) = F::reparse(view) else { return Outcome::end(Reason::Internal) };
             let mut reply_options = ReplyOptions::new(found.frame.traffic_class);
             let mut whole = Packet::new(ctx, HEADERS).assume_no_zero_tail();
             let (meta, policy) = (PacketMeta::default(), &config.policy);
@@ -142,12 +137,12 @@ pub(crate) fn answer<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEAD
         }
         reflect::apply_tlv(&mut whole, *tlv, &plan, meta, &config.policy, &mut env, reply_options);
     }
-    let Some(found) = F::reparse(view) else { return Reason::Internal as u32 };
-    let reason = exchange.send::<FRAME, 2>(ctx, view, payload, &found, whole.delta(), &scratch.reply_options);
+    let Some(found) = F::reparse(view) else { return Outcome::end(Reason::Internal) };
+    let outcome = exchange.send::<FRAME, 2>(ctx, view, payload, &found, whole.delta(), &scratch.reply_options);
     if let Some(report) = scratch.reply_options.access_report {
         punt::report_access(report, &scratch.key, &scratch.meta);
     }
-    reason
+    outcome
 }
 
 /// Verifies the checksums of a plain packet; `sums` are those up to the end of its base packet.
@@ -260,7 +255,7 @@ impl ReplyCtx<'_> {
         found: &ParsedHeaders,
         mut delta: ChecksumDelta,
         reply_options: &ReplyOptions,
-    ) -> u32 {
+    ) -> Outcome {
         let Self { session, config, control, received_ns, received, format, sequence } = *self;
         let fields = ReplyFields {
             is_stateful: true,
@@ -280,15 +275,15 @@ impl ReplyCtx<'_> {
             wire_time(now_ns, format, control)
         };
         let Some(stamped) = reflect::stamp(&mut payload, Mode::Unauthenticated, fields, timestamp) else {
-            return Reason::Internal as u32;
+            return Outcome::end(Reason::Internal);
         };
         delta.add(stamped.delta);
         let addresses = (&found.source, &found.destination);
         if reply::address(view, &found.frame, addresses, (ctx, delta), reply_options).is_none() {
-            return Reason::Internal as u32;
+            return Outcome::end(Reason::Internal);
         }
         let received_ns = control.clock.monotonic_ns(received_ns);
         record_reply(session, received_ns, (sequence, stamped.reflected, timestamp), &payload, config);
-        Reason::Reflected as u32
+        Outcome::end(Reason::Reflected)
     }
 }

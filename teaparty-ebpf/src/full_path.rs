@@ -13,21 +13,22 @@ use teaparty_common::wire::{Mode, TimestampFormat, UNAUTHENTICATED_LEN};
 
 use crate::atomic::fetch_add;
 use crate::maps::kernel_config;
+use crate::outcome::Outcome;
 use crate::packet::Packet;
 use crate::packet_ctx::{PacketCtx, estimate, fill_meta_of, fill_session_meta, record_reply, wire_time};
 use crate::scratch::{MAX_TLVS, Scratch, scratch};
 use crate::tlv_steps::{KernelEnv, teaparty_apply, teaparty_scan};
 use crate::{punt, reply, session};
 
-/// Handles a packet to one of our ports that has been noted in working memory, and gives the number of the [`Reason`]
-/// that it ended with.
+/// Handles a packet to one of our ports that has been noted in working memory, and returns the [`Reason`] that it
+/// ended with.
 ///
 /// The steps are functions of their own (`inline(never)`): their stacks do not add up, and the program's is 512 octets.
 /// They pass numbers and not enums, which a BPF function can return in its one register.
 #[inline(always)]
-pub(crate) fn run(ctx: &XdpContext) -> u32 {
+pub(crate) fn run(ctx: &XdpContext) -> Outcome {
     match reflect(ctx) {
-        Ok(reason) | Err(reason) => reason as u32,
+        Ok(reason) | Err(reason) => Outcome::end(reason),
     }
 }
 
@@ -119,10 +120,10 @@ fn decide(packet: &mut PacketCtx<'_>) -> PacketAction {
     } else {
         plan_tlvs(packet);
     }
-    if packet.scratch.outcome == ANSWER {
+    if packet.scratch.outcome == Outcome::PROCEED {
         return PacketAction::Answer;
     }
-    let reason = Reason::from_number(packet.scratch.outcome).unwrap_or(Reason::Internal);
+    let reason = packet.scratch.outcome.reason();
     if reason.disposition() == Disposition::Punt {
         return PacketAction::Punt(reason);
     }
@@ -165,9 +166,6 @@ fn is_intact(packet: &PacketCtx<'_>) -> bool {
     sums.are_right(frame.checksum, 0)
 }
 
-/// The outcome of a packet that is answered: a number that is no reason.
-const ANSWER: u32 = u32::MAX;
-
 /// Leaves a verdict in working memory. Field by field: of the enum as a whole, LLVM would write what a variant does not
 /// use too, and the verifier refuses that where it happens to be a pointer.
 #[inline(always)]
@@ -175,9 +173,9 @@ fn record_verdict(scratch: &mut Scratch, verdict: Verdict) {
     match verdict {
         Verdict::Reflect(plan) => {
             scratch.plan = plan;
-            scratch.outcome = ANSWER;
+            scratch.outcome = Outcome::PROCEED;
         }
-        Verdict::Punt(reason) | Verdict::Drop(reason) => scratch.outcome = reason as u32,
+        Verdict::Punt(reason) | Verdict::Drop(reason) => scratch.outcome = Outcome::end(reason),
     }
 }
 
@@ -195,7 +193,7 @@ fn plan_bare(packet: &mut PacketCtx<'_>) {
 #[inline(never)]
 fn plan_tlvs(packet: &mut PacketCtx<'_>) {
     plan_bare(packet);
-    if packet.scratch.outcome != ANSWER || packet.config.policy.has(Policy::NO_TLV) {
+    if packet.scratch.outcome != Outcome::PROCEED || packet.config.policy.has(Policy::NO_TLV) {
         return;
     }
     packet.scratch.plan.has_tlvs = true;

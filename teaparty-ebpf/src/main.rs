@@ -13,6 +13,7 @@ mod fast_path;
 mod full_path;
 mod ip_family;
 mod maps;
+mod outcome;
 mod packet;
 mod packet_ctx;
 mod parse;
@@ -29,6 +30,8 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use teaparty_common::maps::{Counters, TailCall};
 use teaparty_common::reflect::{Disposition, REASON_SLOTS, REASONS, Reason};
+
+use crate::outcome::Outcome;
 
 /// The reflector. Attached to one interface, with maps of its own.
 #[xdp(frags)]
@@ -61,16 +64,16 @@ fn teaparty_full(ctx: XdpContext) -> u32 {
 /// Has one step look at a packet, and goes on to the next one where that says so; else counts how the packet ended, and says
 /// what becomes of it.
 #[inline(always)]
-fn run_stage(ctx: &XdpContext, step: impl FnOnce(&XdpContext) -> u32) -> u32 {
+fn run_stage(ctx: &XdpContext, step: impl FnOnce(&XdpContext) -> Outcome) -> u32 {
     // Found before they are needed: a look-up takes longer where no other work can overlap it.
     let Some(counters) = maps::counters() else { return XDP_PASS };
-    let reason = step(ctx);
+    let outcome = step(ctx);
     for next in TailCall::ALL {
-        if reason == parse::tail_call_code(next) {
+        if outcome == Outcome::tail_call(next) {
             return tail_call(ctx, next);
         }
     }
-    finish(counters, reason)
+    finish(counters, outcome)
 }
 
 /// Has another program go on with a packet.
@@ -79,13 +82,13 @@ fn tail_call(ctx: &XdpContext, step: TailCall) -> u32 {
     // SAFETY: nothing here waits to be dropped.
     unsafe { maps::TAIL_CALLS.tail_call(ctx, step as u32) };
     // There is no program. The packet may be anybody's, so it must not be dropped.
-    maps::counters().map_or(XDP_PASS, |counters| finish(counters, Reason::StepMissing as u32))
+    maps::counters().map_or(XDP_PASS, |counters| finish(counters, Outcome::end(Reason::StepMissing)))
 }
 
 /// Counts how a packet ended, and says what becomes of it.
 #[inline(always)]
-fn finish(counters: &mut Counters, reason: u32) -> u32 {
-    let reason = reason as usize % REASON_SLOTS;
+fn finish(counters: &mut Counters, outcome: Outcome) -> u32 {
+    let reason = outcome.slot();
     counters.packets[reason] += 1;
     ACTIONS[reason]
 }

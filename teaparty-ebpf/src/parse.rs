@@ -10,13 +10,9 @@ use teaparty_common::wire::Mode;
 use crate::fast_path;
 use crate::ip_family::{IpFamily, PlainV4, PlainV6, V4_FRAME, V4_HEADERS, V6_FRAME, V6_HEADERS};
 use crate::maps::kernel_config;
+use crate::outcome::Outcome;
 use crate::packet::{CheckedHeader, Packet, REACH};
 use crate::scratch::scratch;
-
-/// Returns the result of a step for a packet that continues in another program: a number that is no reason.
-pub(crate) const fn tail_call_code(step: TailCall) -> u32 {
-    u32::MAX - step as u32
-}
 
 /// Returns true if a frame says that IPv6 is in it, right after the Ethernet header.
 #[inline(always)]
@@ -27,31 +23,31 @@ pub(crate) fn is_ipv6(ctx: &XdpContext) -> bool {
 /// Finds the datagram of a plain IPv4 frame and answers it, or records its time and addresses in working memory, or
 /// leaves the frame to the next step.
 #[inline(always)]
-pub(crate) fn parse_v4(ctx: &XdpContext) -> u32 {
+pub(crate) fn parse_v4(ctx: &XdpContext) -> Outcome {
     parse_plain::<PlainV4, V4_FRAME, V4_HEADERS>(ctx)
 }
 
 /// [`parse_v4`] for plain IPv6 frames.
 #[inline(always)]
-pub(crate) fn parse_v6(ctx: &XdpContext) -> u32 {
+pub(crate) fn parse_v6(ctx: &XdpContext) -> Outcome {
     parse_plain::<PlainV6, V6_FRAME, V6_HEADERS>(ctx)
 }
 
 /// [`parse_v4`] for plain frames of a family.
 #[inline(always)]
-fn parse_plain<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEADERS: usize>(ctx: &XdpContext) -> u32 {
-    let Some(kernel_config) = kernel_config() else { return Reason::Internal as u32 };
+fn parse_plain<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEADERS: usize>(ctx: &XdpContext) -> Outcome {
+    let Some(kernel_config) = kernel_config() else { return Outcome::end(Reason::Internal) };
     let frame = Packet::new(ctx, 0);
     let frame_len = frame.len();
-    let Some(headers) = CheckedHeader::of(&frame) else { return tail_call_code(TailCall::Parse) };
+    let Some(headers) = CheckedHeader::of(&frame) else { return Outcome::tail_call(TailCall::Parse) };
     let Some(found) = F::parse(&headers, frame_len) else {
         if F::is_non_udp(&headers, frame_len) {
-            return Reason::NotUdp as u32;
+            return Outcome::end(Reason::NotUdp);
         }
-        return tail_call_code(TailCall::Parse);
+        return Outcome::tail_call(TailCall::Parse);
     };
     if !kernel_config.listens(found.frame.destination_port) {
-        return Reason::NotOurPort as u32;
+        return Outcome::end(Reason::NotOurPort);
     }
     let config = kernel_config.config(kernel_config.control.active);
     let mut view = match CheckedHeader::of(&frame) {
@@ -66,10 +62,12 @@ fn parse_plain<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEADERS: u
     let received_ns = read_receive_time();
     let configs = (&kernel_config.control, config, &found);
     let outcome = fast_path::answer::<F, FRAME, HEADERS>(ctx, &mut view, configs, received_ns);
-    if outcome != fast_path::NO && outcome != fast_path::UNKNOWN {
-        return outcome;
+    if outcome != Outcome::FALL_BACK && outcome != Outcome::NO_SESSION {
+        // Hidden from LLVM, which otherwise lays out the exits for each known reason: 6.18 then walks 363,000 instructions
+        // of `teaparty` instead of 212,000, and 6.1 769,000 instead of 204,000.
+        return outcome.opaque(received_ns);
     }
-    save_to_scratch(ctx, found, frame_len, received_ns, outcome == fast_path::UNKNOWN)
+    save_to_scratch(ctx, found, frame_len, received_ns, outcome == Outcome::NO_SESSION)
 }
 
 /// T2, in nanoseconds of CLOCK_TAI. Read when it is known that the packet is to one of our ports and not first of
@@ -82,19 +80,19 @@ fn read_receive_time() -> u64 {
 
 /// [`parse_v4`] for everything but plain frames in one buffer: tags, options, several buffers, what is not UDP at all.
 #[inline(always)]
-pub(crate) fn parse_slow(ctx: &XdpContext) -> u32 {
+pub(crate) fn parse_slow(ctx: &XdpContext) -> Outcome {
     // SAFETY: a context of this program.
     let frame_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
     let view = Packet::new(ctx, 0);
     let frame = match frame::parse_headers(&view, frame_len) {
         Ok(frame) => frame,
-        Err(reason) => return reason as u32,
+        Err(reason) => return Outcome::end(reason),
     };
-    let Some(kernel_config) = kernel_config() else { return Reason::Internal as u32 };
+    let Some(kernel_config) = kernel_config() else { return Outcome::end(Reason::Internal) };
     if !kernel_config.listens(frame.destination_port) {
-        return Reason::NotOurPort as u32;
+        return Outcome::end(Reason::NotOurPort);
     }
-    let Some((source, destination)) = frame.addresses(&view) else { return Reason::MalformedHeader as u32 };
+    let Some((source, destination)) = frame.addresses(&view) else { return Outcome::end(Reason::MalformedHeader) };
     save_to_scratch(ctx, ParsedHeaders { frame, source, destination }, frame_len, read_receive_time(), false)
 }
 
@@ -106,8 +104,8 @@ fn save_to_scratch(
     frame_len: usize,
     received_ns: u64,
     is_unknown: bool,
-) -> u32 {
-    let Some(scratch) = scratch() else { return Reason::Internal as u32 };
+) -> Outcome {
+    let Some(scratch) = scratch() else { return Outcome::end(Reason::Internal) };
     scratch.received_ns = received_ns;
     scratch.is_unknown = is_unknown;
     let payload = Packet::new(ctx, found.frame.payload_at());
@@ -119,7 +117,7 @@ fn save_to_scratch(
     scratch.key.reserved = 0;
     scratch.frame_len = frame_len;
     scratch.frame = found.frame;
-    tail_call_code(TailCall::Full)
+    Outcome::tail_call(TailCall::Full)
 }
 
 /// An Ethernet frame with two tags is within reach.

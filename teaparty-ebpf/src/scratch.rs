@@ -7,6 +7,8 @@ use teaparty_common::maps::{Session, SessionKey, SessionOpRequest};
 use teaparty_common::reflect::{PacketMeta, Plan, ReplyOptions, Tlv, TlvScan};
 use teaparty_common::wire::checksum::ChecksumDelta;
 
+use crate::outcome::Outcome;
+
 /// TLVs that the fast path walks. The verifier looks at one turn of a walk and not at all of them, so that this is a
 /// limit of time and not of complexity.
 pub(crate) const MAX_TLVS: usize = 8;
@@ -19,8 +21,8 @@ pub(crate) struct Scratch {
     pub(crate) key: SessionKey,
     pub(crate) meta: PacketMeta,
     pub(crate) frame: Frame,
-    /// The result of `full_path::record_verdict`: `ANSWER` or the number of a reason.
-    pub(crate) outcome: u32,
+    /// The verdict: [`Outcome::PROCEED`] if the packet is answered, or its end.
+    pub(crate) outcome: Outcome,
     /// The plan, where the outcome is to answer.
     pub(crate) plan: Plan,
     pub(crate) scan: TlvScan,

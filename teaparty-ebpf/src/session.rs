@@ -18,6 +18,7 @@ use teaparty_common::wire::sender::UnauthenticatedPacket;
 
 use crate::atomic::fetch_add;
 use crate::maps::{ADDRESSES, ALLOWED, BUCKETS, HISTORY, PROVISIONED, SESSION_COUNTS, VLANS, kernel_config};
+use crate::outcome::Outcome;
 use crate::packet::Packet;
 use crate::scratch::Scratch;
 use crate::session_table::{self, SlotPtr};
@@ -49,9 +50,9 @@ pub(crate) fn admit(
     let mut flags = 0;
     if config.has(Config::HAS_AUTHENTICATED) {
         let outcome = check_authenticated(key, ssid_authenticated(), config, &mut flags, tags);
-        if outcome != NOT_AUTHENTICATED {
-            if outcome != ADMITTED {
-                return Err(Reason::from_number(outcome).unwrap_or(Reason::Internal));
+        if outcome != Outcome::NO_SESSION {
+            if outcome != Outcome::PROCEED {
+                return Err(outcome.reason());
             }
             if config.rate_interval_ns != 0 {
                 limit(&key.source, control, config, now_ns)?;
@@ -107,41 +108,42 @@ pub(crate) fn provisioned(key: &SessionKey) -> Option<NonNull<Session>> {
 fn admit_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool, tags: Tags) -> Result<u32, Reason> {
     let mut flags = if is_provisioned { flags | PROVISIONED_ITSELF } else { flags };
     let outcome = check_session(key, config, &mut flags, tags.0);
-    if outcome == ADMITTED { Ok(flags) } else { Err(Reason::from_number(outcome).unwrap_or(Reason::Internal)) }
+    if outcome == Outcome::PROCEED { Ok(flags) } else { Err(outcome.reason()) }
 }
 
-/// The result of [`check_session`] for a session that is admitted: a number that is no reason.
-const ADMITTED: u32 = u32::MAX;
-
-/// The result of [`check_authenticated`] for a packet of no provisioned authenticated session.
-const NOT_AUTHENTICATED: u32 = u32::MAX - 1;
-
 /// Looks for the provisioned authenticated session that a packet is of, by the SSID in its place there. Returns
-/// [`NOT_AUTHENTICATED`], or what [`check_session`] does, with the session's flags in `flags`. Another function for the stack.
+/// [`Outcome::NO_SESSION`] if there is none, or what [`check_session`] does, with the session's flags in `flags`. Another
+/// function for the stack.
 #[inline(never)]
-fn check_authenticated(key: &SessionKey, ssid_authenticated: u16, config: &Config, flags: &mut u32, tags: Tags) -> u32 {
+fn check_authenticated(
+    key: &SessionKey,
+    ssid_authenticated: u16,
+    config: &Config,
+    flags: &mut u32,
+    tags: Tags,
+) -> Outcome {
     let mut other = *key;
     other.ssid = ssid_authenticated;
     let found = match provisioned_flags(&other) {
         Some(found) => found,
         None => match wildcard(&other, config) {
             Some(found) => found,
-            None => return NOT_AUTHENTICATED,
+            None => return Outcome::NO_SESSION,
         },
     };
     if found & Session::AUTHENTICATED == 0 {
-        return NOT_AUTHENTICATED;
+        return Outcome::NO_SESSION;
     }
     *flags = found & Session::INHERITED | Session::PROVISIONED;
     match check_policy(key, config, *flags, true, tags) {
-        Ok(()) => ADMITTED,
-        Err(reason) => reason as u32,
+        Ok(()) => Outcome::PROCEED,
+        Err(reason) => Outcome::end(reason),
     }
 }
 
-/// A function of its own for the sake of the stack; returns [`ADMITTED`] or the number of a reason.
+/// A function of its own for the sake of the stack; returns [`Outcome::PROCEED`] or the packet's end.
 #[inline(never)]
-fn check_session(key: &SessionKey, config: &Config, flags: &mut u32, tags: u64) -> u32 {
+fn check_session(key: &SessionKey, config: &Config, flags: &mut u32, tags: u64) -> Outcome {
     let tags = Tags(tags);
     let mut is_provisioned = *flags & PROVISIONED_ITSELF != 0;
     *flags &= !(PROVISIONED_ITSELF | Session::TAGGED);
@@ -160,8 +162,8 @@ fn check_session(key: &SessionKey, config: &Config, flags: &mut u32, tags: u64) 
         }
     }
     match check_policy(key, config, *flags, is_provisioned, tags) {
-        Ok(()) => ADMITTED,
-        Err(reason) => reason as u32,
+        Ok(()) => Outcome::PROCEED,
+        Err(reason) => Outcome::end(reason),
     }
 }
 
