@@ -154,15 +154,9 @@ fn is_intact(ctx: &XdpContext, sums: &PacketSums, frame: &Frame, config: &Config
     }
     let mut rest = 0;
     if len != UNAUTHENTICATED_LEN {
-        let tail = reply::teaparty_sum(
-            ctx.ctx,
-            (frame.payload_at() + UNAUTHENTICATED_LEN) as u32,
-            (len - UNAUTHENTICATED_LEN) as u32,
-        );
-        if tail == reply::NO_SUM {
-            return false;
-        }
-        rest = u64::from(tail);
+        let at = frame.payload_at() + UNAUTHENTICATED_LEN;
+        let Some(tail) = reply::frame_sum(ctx, at, len - UNAUTHENTICATED_LEN) else { return false };
+        rest = tail;
     }
     sums.are_right(frame.checksum, rest)
 }

@@ -149,10 +149,7 @@ fn is_intact(packet: &PacketCtx<'_>) -> bool {
         return sums.is_header_right();
     }
     let (at, len) = (frame.payload_at() + UNAUTHENTICATED_LEN, frame.payload_len.wrapping_sub(UNAUTHENTICATED_LEN));
-    let sum = |at: usize, len: usize| match reply::teaparty_sum(packet.ctx.ctx, at as u32, len as u32) {
-        reply::NO_SUM => None,
-        sum => Some(u64::from(sum)),
-    };
+    let sum = |at, len| reply::frame_sum(packet.ctx, at, len);
     let datagram = if frame.payload_len == UNAUTHENTICATED_LEN {
         view.sum_of::<{ UDP_LEN + UNAUTHENTICATED_LEN }>(frame.udp_at)
     } else if frame.payload_len > UNAUTHENTICATED_LEN {

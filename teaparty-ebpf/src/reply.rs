@@ -91,26 +91,47 @@ fn udp_checksum(
     // A packet of this machine's own, whose checksum was left for a device to compute: only the pseudo header's sum
     // stands there. XDP_TX sends the field unchanged, so it is computed in full. (A packet whose right checksum
     // happens to have this value gets the right one again.)
-    let payload = teaparty_sum(ctx.ctx, frame.payload_at() as u32, frame.payload_len as u32);
-    if payload == NO_SUM {
-        return None;
-    }
+    let payload = frame_sum(ctx, frame.payload_at(), frame.payload_len)?;
     let head = u64::from(frame.destination_port.to_be()) + u64::from(port.to_be()) + u64::from(len.to_be());
     let moved = u64::from(!checksum::fold(moved.removed)) + moved.added;
-    Some(match !checksum::fold(pseudo + moved + head + u64::from(payload)) {
+    Some(match !checksum::fold(pseudo + moved + head + payload) {
         0 => 0xffff,
         sum => sum,
     })
 }
 
-/// The folded sum of `len` octets of the frame from `at` on, or [`NO_SUM`] where they are not all there. A global function
-/// for the verifier's sake, as the turns are: it would walk this loop once for each of the many ways that lead here.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn teaparty_sum(ctx: *mut xdp_md, at: u32, len: u32) -> u32 {
-    let ctx = XdpContext::new(ctx);
-    Packet::new(&ctx, 0).sum(at as usize, len as usize).map_or(NO_SUM, |sum| u32::from(checksum::fold(sum)))
+/// A folded sum of octets, or none where they are not all there, as the single register that a BPF function can return.
+#[repr(transparent)]
+struct FoldedSum(u32);
+
+impl FoldedSum {
+    /// No folded sum has more than 16 bits.
+    const NONE: u32 = u32::MAX;
+
+    #[inline(always)]
+    fn new(sum: Option<u64>) -> Self {
+        Self(sum.map_or(Self::NONE, |sum| u32::from(checksum::fold(sum))))
+    }
+
+    #[inline(always)]
+    fn get(self) -> Option<u64> {
+        if self.0 == Self::NONE { None } else { Some(u64::from(self.0)) }
+    }
 }
 
-/// The result of [`teaparty_sum`] for octets that are absent.
-pub(crate) const NO_SUM: u32 = u32::MAX;
+/// Returns the folded sum of `len` octets of the frame from `at` on, or `None` where they are not all there.
+#[inline(always)]
+pub(crate) fn frame_sum(ctx: &XdpContext, at: usize, len: usize) -> Option<u64> {
+    FoldedSum(teaparty_sum(ctx.ctx, at as u32, len as u32)).get()
+}
+
+/// [`frame_sum`] as the number of a [`FoldedSum`]: a global function may return only an integer.
+///
+/// It is global for the verifier's sake, as the TLV steps are: the verifier would walk this loop once for each of the many
+/// ways that lead here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn teaparty_sum(ctx: *mut xdp_md, at: u32, len: u32) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    FoldedSum::new(Packet::new(&ctx, 0).sum(at as usize, len as usize)).0
+}

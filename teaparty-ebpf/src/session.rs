@@ -177,10 +177,9 @@ fn check_policy(key: &SessionKey, config: &Config, flags: u32, is_provisioned: b
     } else {
         // The destination has been looked for with the tags: it is not in the session's key.
         let own = known_in_vlan(&key.source, tags);
-        if own.flags == UNKNOWN.flags { known(&key.source) } else { own }
+        if own.get().is_none() { known(&key.source) } else { own }
     };
-    let source = if source.flags == UNKNOWN.flags { None } else { Some(source) };
-    if reflect::is_invalid_source(&key.source, key.source_port, source, config.has(Config::LOOPBACK)) {
+    if reflect::is_invalid_source(&key.source, key.source_port, source.get(), config.has(Config::LOOPBACK)) {
         return Err(Reason::InvalidSource);
     }
     if flags & Session::LOOP_EXEMPT == 0
@@ -241,22 +240,45 @@ pub(crate) fn is_node(address: &Address, tags: Tags) -> bool {
     known(address).has(LocalAddress::NODE) || (!tags.is_none() && known_in_vlan(address, tags).has(LocalAddress::NODE))
 }
 
-/// The entry for an address without one.
-const UNKNOWN: LocalAddress = LocalAddress { flags: 1 << 31 };
+/// The entry of an address, or none, in one register instead of the two of an `Option`.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct AddressEntry(LocalAddress);
+
+impl AddressEntry {
+    /// A flag that no entry has.
+    const NONE: LocalAddress = LocalAddress { flags: 1 << 31 };
+
+    #[inline(always)]
+    fn new(entry: Option<LocalAddress>) -> Self {
+        Self(entry.unwrap_or(Self::NONE))
+    }
+
+    /// Returns true if there is an entry with one of these flags.
+    #[inline(always)]
+    fn has(self, flags: u32) -> bool {
+        self.0.has(flags)
+    }
+
+    #[inline(always)]
+    fn get(self) -> Option<LocalAddress> {
+        if self.0.flags == Self::NONE.flags { None } else { Some(self.0) }
+    }
+}
 
 /// In the flags that [`check_session`] is given: the session itself is provisioned. BPF functions take five arguments at most.
 const PROVISIONED_ITSELF: u32 = 1 << 31;
 
 #[inline(always)]
-fn known(address: &Address) -> LocalAddress {
+fn known(address: &Address) -> AddressEntry {
     // SAFETY: the value is copied.
-    unsafe { ADDRESSES.get(address) }.copied().unwrap_or(UNKNOWN)
+    AddressEntry::new(unsafe { ADDRESSES.get(address) }.copied())
 }
 
 /// Returns the entry of an address on a VLAN of the interface.
 #[inline(always)]
-fn known_in_vlan(address: &Address, tags: Tags) -> LocalAddress {
-    vlan(address, tags).map_or(UNKNOWN, |entry| LocalAddress { flags: entry.flags })
+fn known_in_vlan(address: &Address, tags: Tags) -> AddressEntry {
+    AddressEntry::new(vlan(address, tags).map(|entry| LocalAddress { flags: entry.flags }))
 }
 
 #[inline(always)]
