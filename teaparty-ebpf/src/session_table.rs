@@ -113,7 +113,7 @@ impl TableStorage for MapStorage {
 struct SlotIndex(u32);
 
 impl SlotIndex {
-    /// No table has so many slots.
+    /// A number of slots that no table has.
     const NONE: u32 = u32::MAX;
 
     #[inline(always)]

@@ -21,7 +21,7 @@ pub struct Api {
     pub router: Router,
     /// The UDP port of the reflector.
     pub port: u16,
-    /// What the health check looks at.
+    /// The checks of health.
     pub heartbeats: Heartbeats,
     /// The handle of the reflector.
     pub handle: ReflectorHandle,

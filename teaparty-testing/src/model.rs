@@ -29,7 +29,7 @@ const MOST_TLVS: usize = 9;
 pub struct Model {
     /// The configuration, as the program has it.
     pub config: Config,
-    /// What the program has beside it.
+    /// The state beside the program.
     pub control: ControlBlock,
     /// Ports that it listens on.
     pub ports: HashSet<u16>,

@@ -213,7 +213,7 @@ fn value(random: &mut Random, kind: u8, length: usize) -> Vec<u8> {
         2 if length > 4 => sub_tlvs(random, &mut value, 4, &LOCATION_SUBS),
         // Access Report: an ID that is one.
         6 if length > 0 && !random.one_in(3) => value[0] = random.pick(&[0x10, 0x20, 0x1f]),
-        // Destination Node Address: ours, or another of ours.
+        // Destination Node Address: the one of the packet, or another local one.
         9 if length == 4 && !random.one_in(3) => value = vec![198, 51, 100, 20 + random.below(3) as u8],
         9 if length == 16 && !random.one_in(3) => {
             value = vec![0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20 + random.below(3) as u8];

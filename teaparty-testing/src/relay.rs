@@ -55,7 +55,7 @@ pub struct Trip {
     pub there: Leg,
     /// Back to the sender.
     pub back: Leg,
-    /// What comes beside the reply.
+    /// Further replies beside the first one.
     pub forgery: Option<Forgery>,
 }
 

@@ -8,7 +8,7 @@ use teaparty_common::wire::Dscp;
 /// bash-completion, where it is installed: the script must work with it and without.
 const PACKAGE: &str = "/usr/share/bash-completion/bash_completion";
 
-/// What a shell prints that runs this text, with the program on its path.
+/// Returns the output of a shell that runs this text, with the program on its path.
 fn shell(program: &str, options: &[&str], text: &str) -> String {
     let folder = std::path::Path::new(env!("CARGO_BIN_EXE_teaparty")).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default());
@@ -19,7 +19,7 @@ fn shell(program: &str, options: &[&str], text: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What bash offers after these words, of which the last is being typed.
+/// Returns the words that bash offers after these, of which the last is being typed.
 fn bash(prelude: &str, words: &[&str]) -> Vec<String> {
     let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
     let [.., before, last] = quoted.as_slice() else { panic!("{words:?}") };

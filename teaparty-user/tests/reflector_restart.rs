@@ -1,7 +1,6 @@
 //! A reflector is killed, restarted from another file, ended with --keep and started once more while packets come:
-//! every one of them is answered. And what a controller makes of pins that are not its own version's. Takes root; root
-//! is needed for namespaces
-//! and programs.
+//! every one of them is answered. And what a controller makes of pins that are not its own version's. Takes root;
+//! root is needed for namespaces and programs.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;

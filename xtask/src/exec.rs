@@ -75,7 +75,7 @@ pub fn as_root(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Where root is needed and we are not, runs this program again through sudo, with `arguments`; whether that happened.
+/// Runs this program again through sudo, with `arguments`, if root is needed; returns true if it did.
 ///
 /// Fails if the other one does.
 pub fn again_as_root(arguments: &[OsString]) -> Result<bool> {

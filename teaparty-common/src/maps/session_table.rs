@@ -5,11 +5,10 @@
 //! looking; a row that is full sends it on to the next one, [`REACH`] rows at most. So one that is known is found by one or
 //! two cache lines, and without a helper's call, since the verifier turns a look-up in an array into arithmetic.
 //!
-//! Who makes a session holds its row's lock, so that no key is there twice; who takes one out needs none. A place's state
-//! changes by compare-and-exchange, and describes the content: nothing, a session that is being put there or taken
-//! away, or a session. A packet whose session is evicted while another processor still writes to it may leave a number
-//! in the one
-//! that comes after, as it may in the kernel's own LRU map.
+//! Who makes a session holds its row's lock, so that no key is there twice; who takes one out needs none. A place's
+//! state changes by compare-and-exchange, and describes the content: nothing, a session that is being put there or
+//! taken away, or a session. A packet whose session is evicted while another processor still writes to it may leave a
+//! number in the one that comes after, as it may in the kernel's own LRU map.
 
 #[cfg(target_has_atomic = "64")]
 mod shared;

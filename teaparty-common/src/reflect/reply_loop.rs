@@ -2,8 +2,7 @@
 //!
 //! A Session-Reflector repeats T1 of what it answers. Where that was one of our replies, its T1 was our T3. So
 //! whatever reflector answers us, on whatever ports, shows us a time of our own clock from a moment ago in a place
-//! where a Session-Sender's
-//! packet has zeros (RFC 8762 §4.2.1). No state is needed for that.
+//! where a Session-Sender's packet has zeros (RFC 8762 §4.2.1). No state is needed for that.
 
 use core::mem::offset_of;
 

@@ -69,13 +69,12 @@ struct DroppedEvent {
 
 /// Streams what is changed and counted, as it happens (server-sent events).
 ///
-/// Events are `session`, `sessions`, `settings`, `counters` (those that differ from what was told before), and `dropped` for a
-/// client that reads too slowly, whose stream ends then. A session's events are the changes by the API (`created`,
-/// `replaced`, `keys`,
-/// `reset`, `deleted`), and within some seconds what happens by itself: a packet made it (`created`), the first packet of a
-/// configured one has come (`seen`), it was forgotten or gave its room to another (`expired`). Where more than 256 come and go
-/// within a second, `sessions` says only how many. A stream lasts five minutes at most; clients of this kind connect again by
-/// themselves.
+/// Events are `session`, `sessions`, `settings`, `counters` (those that differ from what was told before), and
+/// `dropped` for a client that reads too slowly, whose stream ends then. A session's events are the changes by the
+/// API (`created`, `replaced`, `keys`, `reset`, `deleted`), and within some seconds what happens by itself: a packet
+/// made it (`created`), the first packet of a configured one has come (`seen`), it was forgotten or gave its room to
+/// another (`expired`). Where more than 256 come and go within a second, `sessions` says only how many. A stream
+/// lasts five minutes at most; clients of this kind connect again by themselves.
 #[utoipa::path(
     get, path = "/events", tag = "events", operation_id = "stream_events",
     responses(

@@ -1,9 +1,8 @@
 //! `/api/v1/sessions`: the list, by pages or as one stream of lines.
 //!
 //! Sessions are looked at once for all pages: those after the first come from what the first one saw, if that was not
-//! long
-//! ago and the API has changed nothing since. Where a page ends is said by the id of its last session, so that
-//! sessions that come and goes between pages moves no other session over the edge.
+//! long ago and the API has changed nothing since. Where a page ends is said by the id of its last session, so that
+//! sessions that come and go between pages move no other session over the edge.
 
 use std::convert::Infallible;
 use std::net::IpAddr;

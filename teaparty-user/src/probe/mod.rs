@@ -1,10 +1,10 @@
 //! The probe: measures many targets forever with the sender's engine, and tells Prometheus.
 //!
-//! Reading order: [`settings`] (what a file may say), [`config`] (the file, checked) and [`target`] (whom, how); [`run`] (start
-//! to end) and [`supervisor`] (reconciles measured with wanted targets), [`service_discovery`], [`http_client`] and [`yaml`]
-//! (documents with targets),
-//! [`worker`] (a thread with an engine); [`target_state`] (what is known of a target), [`sla`] (its service level); last [`registry`]
-//! (all of it, to look at), [`metrics`], [`openapi`] and [`server`] (how others see it).
+//! Reading order: [`settings`] (what a file may say), [`config`] (the file, checked) and [`target`] (whom, how);
+//! [`run`] (start to end) and [`supervisor`] (reconciles measured with wanted targets), [`service_discovery`],
+//! [`http_client`] and [`yaml`] (documents with targets), [`worker`] (a thread with an engine); [`target_state`]
+//! (what is known of a target), [`sla`] (its service level); last [`registry`] (all of it, to look at), [`metrics`],
+//! [`openapi`] and [`server`] (how others see it).
 //!
 //! Nothing from outside ends a probe: not a name server, an interface, a document, a file with mistakes, nor a lost target.
 

@@ -74,7 +74,7 @@ pub enum DocumentError {
     /// A group has no list of targets.
     #[error("a group has no targets; write \"targets\": [] where there are none")]
     NoTargets,
-    /// A group has so many labels, with those of its table.
+    /// A group has at most this many labels, with those of its table.
     #[error("a target has {0} labels, {MOST_LABELS} are the most")]
     TooManyLabels(usize),
     /// A label can't be.

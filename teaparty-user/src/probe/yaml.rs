@@ -31,7 +31,7 @@ pub enum YamlError {
         line: usize,
         /// From 1.
         column: usize,
-        /// What is there.
+        /// The content.
         refusal: YamlRefusal,
     },
 }

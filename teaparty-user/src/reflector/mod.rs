@@ -251,7 +251,7 @@ impl Reflector {
                 Notice::Failed { what } => tracing::error!(error = %what, "an engine has failed"),
             }
         }
-        // Nothing answers by what is kept for an interface that is away.
+        // The kept objects of an absent interface answer nothing.
         for (name, folder) in self.held {
             if let Err(error) = folder.remove() {
                 tracing::error!(interface = %name, %error, "what was pinned for it is still there");

@@ -1,7 +1,7 @@
 //! Where lines go: to standard output, or to a file until that takes no more.
 //!
 //! A full disk must cost nothing that was measured: the file then ends with its last whole line, and all that follows
-//! goes to standard output. A reader of standard output who has gone gets no more, which is no failure.
+//! is written to standard output. A closed pipe there is no failure.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};

@@ -1,12 +1,12 @@
 //! The Session-Sender: sends test packets, matches replies, and turns four timestamps into numbers.
 //!
-//! Reading order: [`config`] (what is asked for) and [`target`] (of whom), [`run`] (start to exit status), [`engine`] (the
-//! loop that does I/O) and [`session`] (one target, no I/O); then the pure parts: [`schedule`] (when), [`packet`] and
-//! [`tlvs`] (what goes out and comes back), [`reply`], [`matcher`] (which belongs to which, and what is lost where),
-//! [`timeline`] (which clock a time is of), [`delays`] (delays), [`stats`], [`variation`] and [`histogram`]; last
-//! [`report`] (what is printed), [`line_writer`] (where to), [`tui`] (the live view), [`saved_run`] (what was written
-//! earlier), [`thresholds`] (thresholds) and
-//! [`event`] (what a running measurement tells).
+//! Reading order: [`config`] (what is asked for) and [`target`] (of whom), [`run`] (start to exit status), [`engine`]
+//! (the loop that does I/O) and [`session`] (one target, no I/O); then the pure parts: [`schedule`] (when),
+//! [`packet`] and [`tlvs`] (what goes out and comes back), [`reply`], [`matcher`] (which belongs to which, and what
+//! is lost where), [`timeline`] (which clock a time is of), [`delays`] (delays), [`stats`], [`variation`] and
+//! [`histogram`]; last [`report`] (what is printed), [`line_writer`] (where to), [`tui`] (the live view),
+//! [`saved_run`] (what was written earlier), [`thresholds`] (thresholds) and [`event`] (what a running measurement
+//! tells).
 
 pub mod config;
 pub mod delays;

@@ -38,7 +38,7 @@ pub enum InvalidRttLimit {
     /// It has not the form of one.
     #[error("`{0}` is no limit; write METRIC=DURATION, as in p99=5ms, mean=1ms or max=20ms")]
     Form(String),
-    /// What is limited is no quantile.
+    /// The limited figure is no quantile.
     #[error("`{0}` is no quantile; write max, mean, or p and a percentage, as in p99=5ms")]
     Quantile(String),
     /// The limit is no duration.

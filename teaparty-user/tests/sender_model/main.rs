@@ -218,7 +218,7 @@ fn check_schedule(seed: u64, world: &World, process: &Process) {
     assert!(process.largest_burst <= most, "seed {seed}: {} packets at once", process.largest_burst);
 }
 
-/// What happened in a scenario, and true if its replies show all restarts.
+/// Returns the counts of a scenario, and true if its replies show all restarts.
 fn check(seed: u64) -> (Truth, bool) {
     let mut world = World::new(seed);
     let mut process = Process::new(&world);

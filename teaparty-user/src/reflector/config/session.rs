@@ -97,7 +97,7 @@ pub enum InvalidSession {
     Member {
         /// The key.
         key: String,
-        /// What is wrong.
+        /// The problem.
         error: serde_json::Error,
     },
     /// A key is there twice.

@@ -1,6 +1,6 @@
 //! The settings by the heading that help gives them and by when a change takes effect: one table for help, API and reload.
 
-/// When a change of a setting takes effect.
+/// The time at which a change of a setting takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TakesEffect {
     /// At once: a rule of reflection, in the API's `policy`.
@@ -18,7 +18,7 @@ pub enum TakesEffect {
 pub struct SettingGroup {
     /// Heading in help.
     pub heading: &'static str,
-    /// When a change takes effect.
+    /// The time at which a change takes effect.
     pub change: TakesEffect,
     /// Names, as in a configuration file.
     pub names: &'static [&'static str],

@@ -23,7 +23,7 @@ const HEADERS: usize = 14 + 20 + 8;
 /// Packets that differ. As in `xtask/bench/ebpf/src/bin/traffic_gen.rs`.
 pub(crate) const PACKETS: u32 = 65_536;
 
-/// What differs from packet to packet. As in `xtask/bench/ebpf/src/bin/traffic_gen.rs`.
+/// The fields that differ from packet to packet. As in `xtask/bench/ebpf/src/bin/traffic_gen.rs`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Fresh {

@@ -33,7 +33,7 @@ pub(super) fn run(
 ) -> Result<()> {
     let console = kernel::folder().join(format!("{}.console", kernel.name));
     let mut command = qemu(kernel, subject, arguments)?;
-    // The kernel's own messages go to a file; what the checks say comes by the second port.
+    // The kernel's own messages are kept in a file; the checks report by the second port.
     command.args(["-display", "none", "-monitor", "none", "-serial"]).arg(format!("file:{}", console.display()));
     command.args(["-serial", "stdio"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| exec::cannot_start(&command))?;
@@ -94,7 +94,7 @@ fn qemu(kernel: &Kernel, subject: &Subject, arguments: &[String]) -> Result<Comm
     }
     let teaparty =
         subject.teaparty.as_ref().map_or(String::new(), |_| format!(" --teaparty {}", image::GUEST_TEAPARTY));
-    // A guest that gets no processor for a while takes its timer for broken and panics, unless it is told not to look.
+    // A guest that gets no processor for a while takes its timer for broken and panics, unless an option switches the check off.
     command.arg("-append").arg(format!(
         "console=ttyS0 quiet no_timer_check panic=-1 rdinit={} -- kernels-inside {} --object {}{teaparty} --vectors {}",
         image::GUEST_LAB,

@@ -13,7 +13,7 @@ use super::reflector::{Ended, Reflector};
 use super::{Recorder, Tried};
 use crate::kernels::machine::{FAR_MAC, NEAR_MAC};
 
-/// How long a reply may take on an emulated processor; how long one waits for none.
+/// Most time for a reply on an emulated processor; time to wait for the absence of one.
 const PATIENCE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_millis(400);
 /// UDP source port of frames that are made here.
