@@ -19,7 +19,7 @@ const KERNEL_LIMIT: u32 = 1_000_000;
 
 /// Most instructions that each program may have a verifier walk: that of 6.1, and those of later kernels.
 const BUDGETS: &[(&str, [u32; 2])] = &[
-    (program::REFLECT, [400_000, 300_000]),
+    (program::REFLECT, [250_000, 250_000]),
     (TailCall::V6.program(), [300_000, 300_000]),
     (TailCall::Parse.program(), [10_000, 10_000]),
     (TailCall::Full.program(), [300_000, 300_000]),
