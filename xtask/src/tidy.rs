@@ -21,9 +21,20 @@ const LONG: usize = 400;
 
 /// The page with the layers and the invariants.
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
+/// The page with the attackers, the guards and their tests.
+const THREATS: &str = "docs/threat-model.md";
 /// Documents whose links and names are checked.
-const DOCUMENTS: [&str; 5] =
-    ["README.md", ARCHITECTURE, "docs/decisions.md", "docs/deviations.md", "testing_data/README.md"];
+const DOCUMENTS: [&str; 9] = [
+    "README.md",
+    ARCHITECTURE,
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    THREATS,
+    "docs/decisions.md",
+    "docs/deviations.md",
+    "testing_data/README.md",
+];
 
 pub(crate) fn main() -> Result<()> {
     let files = files(paths::root())?;
@@ -43,6 +54,8 @@ pub(crate) fn main() -> Result<()> {
     let found =
         architecture::problems(&architecture, &layers::drawing(&list), sources.iter().map(|(_, text)| text.as_str()));
     problems.extend(found.into_iter().map(|problem| format!("{ARCHITECTURE}: {problem}")));
+    let found = architecture::unguarded(&read(Path::new(THREATS))?, sources.iter().map(|(_, text)| text.as_str()));
+    problems.extend(found.into_iter().map(|problem| format!("{THREATS}: {problem}")));
     problems.extend(dependencies::problems(&dependencies::metadata()?));
     for document in DOCUMENTS.map(Path::new) {
         if !files.iter().any(|file| file == document) {

@@ -1,11 +1,11 @@
-//! What ARCHITECTURE.md claims: the layers as `layers.toml` has them, and tests that exist.
+//! What ARCHITECTURE.md and the threat model claim: the layers as `layers.toml` has them, and tests that exist.
 
 use std::collections::BTreeSet;
 
 use super::layers::Drawn;
 
-/// The heading of the table of invariants.
-const TABLE: &str = "| Invariant | Test that guards it |";
+/// How the heading of a table ends whose last column names tests.
+const TABLES: [&str; 2] = ["| Test that guards it |", "| Test |"];
 /// Most lines of the page.
 const MOST_LINES: usize = 150;
 
@@ -21,11 +21,20 @@ pub(super) fn problems<'a>(page: &str, drawn: &[Drawn], sources: impl Iterator<I
             problems.push(format!("the layers lack the line `{}`", line.0));
         }
     }
-    let guards = guards(page);
-    if guards.is_empty() {
-        problems.push(format!("no table with the heading `{TABLE}`"));
+    problems.extend(unguarded(page, sources));
+    problems
+}
+
+/// Returns what is wrong with the tables of a page that name tests: none there, a row without a test, or a test that is gone.
+pub(super) fn unguarded<'a>(page: &str, sources: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let cells = last_cells(page);
+    if cells.is_empty() {
+        return vec![format!("no table whose heading ends in `{}`", TABLES.join("` or `"))];
     }
-    let mut unknown: BTreeSet<String> = guards.into_iter().collect();
+    let bare = cells.iter().filter(|(_, cell)| !cell.contains('`'));
+    let mut problems: Vec<String> = bare.map(|(row, _)| format!("no test is named in `{row}`")).collect();
+    let names = cells.iter().flat_map(|(_, cell)| cell.split('`').skip(1).step_by(2));
+    let mut unknown: BTreeSet<&str> = names.collect();
     for text in sources {
         unknown.retain(|name| !text.contains(&format!("fn {name}(")));
     }
@@ -33,11 +42,18 @@ pub(super) fn problems<'a>(page: &str, drawn: &[Drawn], sources: impl Iterator<I
     problems
 }
 
-/// Returns the names in the last column of the table of invariants.
-fn guards(page: &str) -> Vec<String> {
-    let rows = page.lines().skip_while(|line| *line != TABLE).skip(2).take_while(|line| line.starts_with('|'));
-    let cells = rows.filter_map(|row| row.trim_end_matches([' ', '|']).rsplit('|').next());
-    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+/// Returns each row of the tables that name tests, with its last cell.
+fn last_cells(page: &str) -> Vec<(&str, &str)> {
+    let mut cells = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        if !TABLES.iter().any(|end| line.ends_with(end)) {
+            continue;
+        }
+        let rows = lines.by_ref().skip(1).take_while(|row| row.starts_with('|'));
+        cells.extend(rows.filter_map(|row| Some((row, row.trim_end_matches([' ', '|']).rsplit('|').next()?))));
+    }
+    cells
 }
 
 #[cfg(test)]
@@ -62,5 +78,13 @@ mod tests {
         assert_eq!(found(&PAGE.replace("side", "other"), "fn it_holds() {}"), ["the layers lack the line `mid, side`"]);
         assert!(found(&(PAGE.to_owned() + &"\n".repeat(150)), "fn it_holds() {}")[0].contains("150 at most"));
         assert!(found("", "")[2].contains("no table"));
+    }
+
+    #[test]
+    fn every_table_of_a_page_is_read_and_a_row_names_a_test() {
+        let page = "| Threat | Guard | Test |\n|---|---|---|\n| a | b | `one`, `two` |\n\n| Asset |\n|---|\n| key |\n\n\
+            | Threat | Guard | Test |\n|---|---|---|\n| c | d | none |\n| e | f | `three` |\n";
+        let found = unguarded(page, ["fn one() {} fn three() {}"].into_iter());
+        assert_eq!(found, ["no test is named in `| c | d | none |`", "there is no test `two`"]);
     }
 }
