@@ -4,6 +4,7 @@ mod codegen;
 mod conformance;
 mod delegate;
 mod dist;
+mod docs;
 mod run;
 mod test;
 mod tidy;
@@ -47,6 +48,8 @@ enum Task {
     Tidy,
     /// Write man pages, completions and the schemas of configuration files into target/dist
     Dist(dist::Args),
+    /// Build the book of docs/ into target/book (installs mdbook when it is missing), and check its links and generated pages
+    Docs(docs::Args),
     /// Write into documents what they repeat from the source
     Codegen(codegen::Args),
 }
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Task::Verify(args) => LAB.run("verify", &args).map(done),
         Task::Tidy => tidy::main().map(done),
         Task::Dist(args) => dist::main(&args).map(done),
+        Task::Docs(args) => docs::main(&args).map(done),
         Task::Codegen(args) => codegen::main(&args).map(done),
     })
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use xtask::paths;
 
-use crate::codegen;
+use crate::{codegen, docs};
 
 /// Past this many lines a file should be looked at for its second noun. Reported, and no failure.
 const LONG: usize = 400;
@@ -23,19 +23,6 @@ const LONG: usize = 400;
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 /// The page with the attackers, the guards and their tests.
 const THREATS: &str = "docs/threat-model.md";
-/// Documents whose links and names are checked.
-const DOCUMENTS: [&str; 9] = [
-    "README.md",
-    ARCHITECTURE,
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    THREATS,
-    "docs/decisions.md",
-    "docs/deviations.md",
-    "testing_data/README.md",
-];
-
 pub(crate) fn main() -> Result<()> {
     let files = files(paths::root())?;
     let mut problems = Vec::new();
@@ -57,16 +44,11 @@ pub(crate) fn main() -> Result<()> {
     let found = architecture::unguarded(&read(Path::new(THREATS))?, sources.iter().map(|(_, text)| text.as_str()));
     problems.extend(found.into_iter().map(|problem| format!("{THREATS}: {problem}")));
     problems.extend(dependencies::problems(&dependencies::metadata()?));
-    for document in DOCUMENTS.map(Path::new) {
-        if !files.iter().any(|file| file == document) {
-            problems.push(format!("{}: is missing", document.display()));
-            continue;
-        }
-        let text = read(document)?;
-        problems.extend(
-            documents::missing(&text, document, &files).into_iter().map(|p| format!("{}:{p}", document.display())),
-        );
+    for document in files.iter().filter(|file| has_extension(file, "md")) {
+        let found = documents::missing(&read(document)?, document, &files);
+        problems.extend(found.into_iter().map(|problem| format!("{}:{problem}", document.display())));
     }
+    problems.extend(docs::problems(&files)?);
     problems.extend(codegen::main(&codegen::Args { check: true }).err().map(|error| format!("{error:#}")));
     report(&files, &long, &problems)
 }
@@ -94,7 +76,7 @@ fn has_extension(file: &Path, extension: &str) -> bool {
 }
 
 /// All files of the repository, relative to `root`, sorted; without what is built or belongs to git.
-fn files(root: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -7,7 +7,7 @@ const ENDINGS: [&str; 8] = [".rs", ".md", ".toml", ".json", ".sh", ".pcap", ".ya
 
 /// Returns what `text`, the content of `document`, names and `files` lacks, each as `line: what`.
 ///
-/// Looked at are words between backquotes and targets of links, outside of fenced blocks. A path is right if it is
+/// Looked at are words between backquotes, outside of fenced blocks; `docs::links` looks at links. A path is right if it is
 /// one from the root or from the document's folder, or the end of one: of a section about a crate, the part inside it.
 pub(super) fn missing(text: &str, document: &Path, files: &[PathBuf]) -> Vec<String> {
     let tops = top_level(files);
@@ -23,7 +23,7 @@ pub(super) fn missing(text: &str, document: &Path, files: &[PathBuf]) -> Vec<Str
             continue;
         }
         let quoted = line.split('`').skip(1).step_by(2).filter(|word| is_path(word, &tops));
-        let named = quoted.chain(link_targets(line)).flat_map(expand);
+        let named = quoted.flat_map(expand);
         for name in named.filter(|name| !exists(name, folder, files)) {
             problems.push(format!("{number}: names {name}, which does not exist"));
         }
@@ -42,14 +42,6 @@ fn is_path(word: &str, tops: &[&str]) -> bool {
     let absolute = word.starts_with(['/', '*']);
     let built = word.starts_with("target/");
     plain && !absolute && !built && (ours || ENDINGS.iter().any(|ending| word.ends_with(ending)))
-}
-
-/// Relative targets of `[text](target)`, without their `#section`.
-fn link_targets(line: &str) -> impl Iterator<Item = &str> {
-    line.split("](").skip(1).filter_map(|rest| {
-        let target = rest.split([')', '#', ' ']).next()?;
-        (!target.is_empty() && !target.contains(':')).then_some(target)
-    })
 }
 
 /// `a/{b,c}.rs` as `a/b.rs` and `a/c.rs`.
@@ -95,21 +87,21 @@ mod tests {
 
     #[test]
     fn what_exists_is_not_reported() {
-        let text = "`xtask/src/main.rs`, `xtask/src`, `main.rs`, `xtask/src/{main,tidy}.rs`, `src/tidy.rs`, `a.toml`, `testing_data/*.toml`, [x](../README.md#top)\n";
+        let text = "`xtask/src/main.rs`, `xtask/src`, `main.rs`, `xtask/src/{main,tidy}.rs`, `src/tidy.rs`, `a.toml`, `testing_data/*.toml`\n";
         assert_eq!(missing_in(text), [""; 0]);
     }
 
     #[test]
     fn what_does_not_exist_is_reported_with_its_line() {
-        let text = "one\n`xtask/src/gone.rs`\n`gone.rs` [x](gone.md) `xtask/src/{main,gone}.rs`\n";
+        let text = "one\n`xtask/src/gone.rs`\n`gone.rs` `xtask/src/{main,gone}.rs`\n";
         let found = missing_in(text);
-        assert_eq!(found.len(), 4, "{found:?}");
-        assert!(found[0].starts_with("2: ") && found[3].starts_with("3: "), "{found:?}");
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0].starts_with("2: ") && found[2].starts_with("3: "), "{found:?}");
     }
 
     #[test]
     fn other_words_addresses_and_blocks_are_left_alone() {
-        let text = "`cargo xtask run`, `/sys/fs/bpf/teaparty`, `target/ebpf/x.rs`, `a/b`, [x](https://a.b/c.md)\n```\n`gone.rs`\n```\n";
+        let text = "`cargo xtask run`, `/sys/fs/bpf/teaparty`, `target/ebpf/x.rs`, `a/b`\n```\n`gone.rs`\n```\n";
         assert_eq!(missing_in(text), [""; 0]);
     }
 }
