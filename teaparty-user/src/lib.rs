@@ -1,7 +1,7 @@
 //! The controller and the Session-Sender of the program `teaparty`.
 //!
 //! Reading order: [`cli`] and [`config`] (what can be asked for), [`sender`] (the Session-Sender),
-//! [`reflector`] (the Session-Reflector), [`daemon`] (the process of several), [`doctor`] (what it needs of a host), [`heartbeat`], [`api`] and [`metrics`] (what is around it), [`clock`] (time and how far it may
+//! [`reflector`] (the Session-Reflector), [`daemon`] (the process of several), [`doctor`] (what it needs of a host), [`heartbeat`], [`api`] and [`metrics`] (what is around it), [`http`] (what servers and clients of HTTP share), [`clock`] (time and how far it may
 //! be off), [`net`] (UDP with the facts a measurement needs), [`crypto`] (keys and HMACs), [`files`] (what is read by name), [`hardening`] (what is kept
 //! from neighbours), [`capabilities`] and [`systemd`] (a daemon's manners), [`stdio`], [`layout`], [`logging`] and
 //! [`exit_code`] (what is said, and how a run ends).
@@ -18,6 +18,7 @@ pub mod exit_code;
 pub mod files;
 pub mod hardening;
 pub mod heartbeat;
+pub mod http;
 pub mod layout;
 pub mod logging;
 pub mod metrics;

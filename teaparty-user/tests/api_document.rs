@@ -8,8 +8,8 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use teaparty_testing::api::Api;
 use teaparty_testing::skip::or_skip;
-use teaparty_user::api::listen::ApiListener;
-use teaparty_user::api::server;
+use teaparty_user::http::listen::ApiListener;
+use teaparty_user::http::server;
 
 /// The tester gets so long, and this many examples for each operation.
 const LIMIT: Duration = Duration::from_secs(400);

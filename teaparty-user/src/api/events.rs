@@ -1,7 +1,7 @@
 //! `/api/v1/events`: changes and counters, as they happen (server-sent events).
 //!
 //! Memory for each client is bounded, and so is their number. A slow client gets a last event about it, and must
-//! reconnect; a connection ends after some minutes in any case ([`super::server`]), and clients of this kind come
+//! reconnect; a connection ends after some minutes in any case ([`crate::http::server`]), and clients of this kind come
 //! again by themselves.
 
 use std::collections::HashMap;
@@ -22,9 +22,9 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::AppState;
 use super::dto::PathId;
-use super::error::ApiError;
 use super::openapi_bodies::StreamedEvent;
 use super::session_watch::{SessionActivity, Watching};
+use crate::http::problem::ApiError;
 use crate::reflector::handle::{ChangeEvent, Count, SessionChange};
 
 /// Time from one look at the counters to the next.

@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::error::ApiError;
+use crate::http::problem::ApiError;
 
 /// Most octets of a body.
 pub const MAX_BODY: usize = 256 << 10;

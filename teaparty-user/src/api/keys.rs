@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::AppState;
 use super::dto::PathId;
-use super::error::ApiError;
 use super::json_body::JsonFields;
 use super::openapi_bodies::{KeysBody, NewerKeysBody};
 use super::parameters::{IfMatch, SessionPath};
 use super::preconditions::{Condition, Tag};
 use crate::crypto::HmacKey;
+use crate::http::problem::ApiError;
 use crate::reflector::handle::{SessionChange, SessionError, SessionId};
 use crate::reflector::keys::KeyChange;
 use crate::reflector::provisioned::Provisioned;

@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 
 use super::AppState;
 use super::dto::Instant;
-use super::error::ApiError;
 use super::json_body::{AnyType, missing};
 use super::openapi_bodies::{NamesakeConfirmation, NamesakeSessionBody};
 use super::sessions::{any_of_family, check};
 use crate::crypto::HmacKey;
+use crate::http::problem::ApiError;
 use crate::reflector::handle::{SessionId, SessionSpec, SessionStatus};
 use crate::reflector::keys::SessionKeys;
 

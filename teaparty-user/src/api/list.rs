@@ -25,7 +25,7 @@ use utoipa::IntoParams;
 
 use super::AppState;
 use super::dto::{Order, PathId, SessionView, groups, order, sort};
-use super::error::ApiError;
+use crate::http::problem::ApiError;
 use crate::reflector::handle::{ChangeEvent, ReflectorHandle, SessionStatus};
 use crate::sync::locked;
 

@@ -1,37 +1,28 @@
 //! The REST API: the real one under `/api/v1`, the namesake's endpoints, probes and metrics.
 //!
 //! Reading order: [`dto`] (answers), [`error`] (failures), [`json_body`] (input),
-//! [`list`], [`sessions`], [`keys`], [`settings`], [`reflector`], [`events`] (with [`session_watch`]) and [`legacy`] (the endpoints), [`preconditions`] (ETags), [`openapi`], [`parameters`] and [`openapi_bodies`]
-//! (what describes them), [`guard`], [`host`], [`credentials`], [`token`] and [`tls`] (who may ask, and how), [`tls_client`] (whom to ask),
-//! [`listen`], [`connections`] and [`server`] (connections).
+//! [`list`], [`sessions`], [`keys`], [`settings`], [`reflector`], [`reload`], [`events`] (with [`session_watch`]) and
+//! [`legacy`] (the endpoints), [`preconditions`] (ETags), [`openapi`], [`parameters`] and [`openapi_bodies`] (what
+//! describes them). Connections, TLS and access are those of [`crate::http`].
 //!
 //! Keys come in and never go out: no type here that is serialised has a place for one.
 
-pub mod connections;
-pub mod credentials;
 pub mod dto;
 pub mod error;
 pub mod events;
-pub mod guard;
-pub mod host;
 pub mod json_body;
 pub mod keys;
 pub mod legacy;
 pub mod list;
-pub mod listen;
 pub mod openapi;
 pub mod openapi_bodies;
 pub mod parameters;
 pub mod preconditions;
 pub mod reflector;
 pub mod reload;
-pub mod server;
 pub mod session_watch;
 pub mod sessions;
 pub mod settings;
-pub mod tls;
-pub mod tls_client;
-pub mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,14 +38,14 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::error::ApiError;
-use self::guard::{Guard, Writes};
-use self::host::Hosts;
 use self::list::SessionListSnapshots;
 use self::reload::Reload;
 use self::session_watch::Watch;
-use self::token::Token;
 use crate::heartbeat::Heartbeats;
+use crate::http::auth::guard::{self, Guard, Writes};
+use crate::http::auth::host::Hosts;
+use crate::http::auth::token::Token;
+use crate::http::problem::ApiError;
 use crate::metrics;
 use crate::reflector::handle::ReflectorHandle;
 

@@ -14,9 +14,9 @@ use serde_json::{Map, Value, json};
 use utoipa::PartialSchema as _;
 use utoipa::openapi::{Info, OpenApi};
 
-use super::error::{ApiError, PROBLEM, ProblemDetails};
 use super::settings::{LIMITS, POLICY, named};
 use super::{AppState, ROOT};
+use crate::http::problem::{ApiError, PROBLEM, ProblemDetails};
 use crate::reflector::config::ReflectorSettings;
 use crate::reflector::handle::ReflectorHandle;
 

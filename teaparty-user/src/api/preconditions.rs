@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::error::ApiError;
 use crate::heartbeat::Heartbeat;
+use crate::http::problem::ApiError;
 use crate::reflector::provisioned::Provisioned;
 
 /// An entity tag: of what is configured of a thing, not of what it counts.

@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::dto::Instant;
-use super::error::ApiError;
 use super::json_body::{JsonFields, missing};
 use super::openapi_bodies::HeartbeatBody;
 use super::parameters::{IfMatch, IfNoneMatch};
@@ -15,6 +14,7 @@ use super::preconditions::{Condition, Tag};
 use super::{AppState, ROOT};
 use crate::clock::{ClockSource as _, ClockState, SystemClock};
 use crate::heartbeat::{self, Heartbeat, HeartbeatStatus};
+use crate::http::problem::ApiError;
 use crate::reflector::handle::{Count, InterfaceStatus};
 
 /// The reflector's state.

@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::AppState;
-use super::error::ApiError;
 use crate::files::limit::LimitError;
+use crate::http::problem::ApiError;
 use crate::reflector::handle::ReconfigureError;
 
 /// Most time for reading the files with configuration and keys; parsing them may take longer.

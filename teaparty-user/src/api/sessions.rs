@@ -11,12 +11,12 @@ use teaparty_common::wire::DEFAULT_PORT;
 
 use super::AppState;
 use super::dto::{PathId, SessionView};
-use super::error::ApiError;
 use super::json_body::{JsonFields, missing};
 use super::keys::{key, replacement};
 use super::openapi_bodies::{SessionBody, SessionChangeBody};
 use super::parameters::{IfMatch, IfNoneMatch, SessionPath};
 use super::preconditions::{Condition, Tag};
+use crate::http::problem::ApiError;
 use crate::reflector::config::TimestampFormatSetting;
 use crate::reflector::config::session_id::SessionIdPart;
 use crate::reflector::handle::{SessionChange, SessionError, SessionId, SessionSpec};

@@ -10,10 +10,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
 use super::AppState;
-use super::error::ApiError;
 use super::json_body::{JsonFields, whole};
 use super::parameters::{IfMatch, IfNoneMatch, LimitsView, PolicyView};
 use super::preconditions::{Condition, Tag};
+use crate::http::problem::ApiError;
 use crate::reflector::config::setting_groups::{self, TakesEffect};
 use crate::reflector::config::{ReflectorConfig, ReflectorSettings};
 use crate::reflector::handle::ReconfigureError;

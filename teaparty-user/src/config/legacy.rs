@@ -16,8 +16,9 @@ use teaparty_common::wire::DEFAULT_PORT;
 
 use self::nodes::{Pair, boolean, items, pairs, text};
 use super::diagnostic::{Diagnostic, meant};
-use crate::api::listen::{self, ListenAddress};
+use super::service::DEFAULT_API;
 use crate::heartbeat::{Heartbeat, InvalidHeartbeat};
+use crate::http::listen::ListenAddress;
 use crate::reflector::config::{ReflectorConfig, ReflectorSettings};
 use crate::reflector::keys::SessionKeys;
 
@@ -228,7 +229,7 @@ impl Reading {
     }
 
     fn api(&mut self, instance: &mut LegacyInstance, pair: &Pair<'_>) {
-        let ListenAddress::Tcp(default) = listen::DEFAULT else { return };
+        let ListenAddress::Tcp(default) = DEFAULT_API else { return };
         instance.api = self.socket(pair, default.port()).map(|address| (address, pair.place));
     }
 

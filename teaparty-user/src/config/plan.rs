@@ -13,9 +13,9 @@ use super::cli_overrides::CliOverrides;
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::service::Service;
 use super::toml_doc::{FileKind, Table, TomlDocument, keys, try_each};
-use crate::api::credentials::Credentials;
 use crate::files;
 use crate::files::limit::reading;
+use crate::http::auth::credentials::Credentials;
 use crate::reflector::config::{
     ConfigError, ReflectorConfig, ReflectorSettings, SessionSettings, TimestampFormatSetting, XdpMode,
     check_provisioned,

@@ -1,20 +1,24 @@
 //! What may be set of the process as a whole, whatever reflectors it runs.
 
 use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::api::credentials::{Credentials, TLS_CERT};
-use crate::api::guard::Writes;
-use crate::api::host::Hosts;
-use crate::api::listen::ListenAddress;
-use crate::api::token;
 use crate::config::toml_doc::keys;
 use crate::heartbeat::Heartbeat;
+use crate::http::auth::credentials::{Credentials, TLS_CERT};
+use crate::http::auth::guard::Writes;
+use crate::http::auth::host::Hosts;
+use crate::http::auth::token;
+use crate::http::listen::ListenAddress;
 use crate::logging::LogFormat;
 use crate::reflector::config::ConfigError;
+
+/// The default listening address of a reflector's API.
+pub const DEFAULT_API: ListenAddress = ListenAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000));
 
 /// The listening address of the API and its access rules, of a reflector and of a probe. A line of documentation is
 /// the option's help and the key's description.
@@ -44,7 +48,8 @@ impl ApiSettings {
         let wrong = |field, problem: String| Err(ConfigError { field, problem });
         let [token, certificate, key] =
             [&self.api_token_file, &self.api_tls_cert, &self.api_tls_key].map(Option::as_deref);
-        let access = Credentials::load(token, certificate, key)?;
+        let access = Credentials::load(token, certificate, key)
+            .map_err(|error| ConfigError { field: error.setting(), problem: error.to_string() })?;
         match &self.api {
             Some(ListenAddress::Tcp(address)) => {
                 if let Err(error) = token::check_listen(*address, access.token.as_ref()) {

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue, Deserializer, Error};
 
 use super::cli_overrides::describe;
 use super::diagnostic::{Diagnostic, meant, place};
-use crate::api::credentials::{TLS_CERT, TLS_KEY};
+use crate::http::auth::credentials::{TLS_CERT, TLS_KEY};
 use crate::reflector::config::ConfigError;
 
 /// A table of the file, or of several layers of it.

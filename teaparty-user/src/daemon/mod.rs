@@ -11,14 +11,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use self::reload::Reloader;
-use crate::api::credentials::Credentials;
-use crate::api::guard::Guard;
-use crate::api::listen::{self, ApiListener, ListenAddress, ListenError};
-use crate::api::server;
 use crate::api::{self, AppState};
 use crate::config::plan::{CliInput, ProcessPlan, ReflectorPlan};
+use crate::config::service::DEFAULT_API;
 use crate::exit_code::{Exit, UsageError};
 use crate::heartbeat::Heartbeats;
+use crate::http::auth::credentials::Credentials;
+use crate::http::auth::guard::Guard;
+use crate::http::listen::{ApiListener, ListenAddress, ListenError};
+use crate::http::server;
 use crate::layout::{columns, fold};
 use crate::reflector::handle::ReflectorHandle;
 use crate::reflector::keys::KeyLoader;
@@ -199,10 +200,12 @@ async fn follow(members: Vec<RunningReflector>, handles: &[ReflectorHandle]) -> 
 
 /// Opens the API's place. The default one may be another reflector's; that is no reason not to answer packets.
 async fn listen(asked: Option<&ListenAddress>, access: &Credentials) -> anyhow::Result<Option<ApiListener>> {
-    match ApiListener::open(asked.unwrap_or(&listen::DEFAULT), access.token.as_ref()).await {
+    match ApiListener::open(asked.unwrap_or(&DEFAULT_API), access.token.as_ref()).await {
         Ok(listener) => {
             let listener = listener.map(|listener| listener.with_tls(access.tls.clone()));
-            access.warn_of_exposure(listener.as_ref());
+            if let Some(listener) = &listener {
+                listener.warn_of_exposure(access.token.as_ref());
+            }
             Ok(listener)
         }
         Err(error @ ListenError::Token(_)) => Err(UsageError::new(error.to_string()).into()),

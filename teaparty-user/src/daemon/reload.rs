@@ -4,7 +4,6 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use crate::api::credentials::{Credentials, TLS_CERT, TLS_KEY, TOKEN_FILE};
 use crate::api::reload::{Changed, RELOAD_TIMEOUT, Reload, ReloadError, ReloadReport};
 use crate::config::plan::{CliInput, ProcessPlan, is_standard_input};
 use crate::config::service::Service;
@@ -12,6 +11,7 @@ use crate::config::toml_doc::keys;
 use crate::files;
 use crate::files::limit::LimitedReader;
 use crate::heartbeat::{Heartbeat, Heartbeats};
+use crate::http::auth::credentials::{Credentials, TLS_CERT, TLS_KEY, TOKEN_FILE};
 use crate::reflector::handle::{ReflectorHandle, SessionSpec};
 use crate::reflector::keys::KeyLoader;
 use crate::reflector::reload::Reloaded;

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinError;
 use tokio_rustls::TlsConnector;
 
-use crate::api::tls_client::{
+use crate::http::client::trust::{
     InvalidServerName, TokenFileError, TrustError, bearer, explain_tls_error, server_name, trust,
 };
 

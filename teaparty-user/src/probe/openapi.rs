@@ -5,7 +5,7 @@ use serde_json::Value;
 use utoipa::OpenApi;
 
 use super::server;
-use crate::api::error::PROBLEM;
+use crate::http::problem::PROBLEM;
 
 /// Every path of a probe.
 #[derive(OpenApi)]
@@ -22,7 +22,7 @@ pub fn document() -> Value {
     document["components"]["securitySchemes"] = serde_json::json!({"token": {"type": "http", "scheme": "bearer"}});
     // Without a token for loopback, with one elsewhere.
     document["security"] = serde_json::json!([{}, {"token": []}]);
-    let problem = serde_json::to_value(<crate::api::error::ProblemDetails<'_> as utoipa::PartialSchema>::schema());
+    let problem = serde_json::to_value(<crate::http::problem::ProblemDetails<'_> as utoipa::PartialSchema>::schema());
     document["components"]["schemas"]["Problem"] = problem.unwrap_or_default();
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (path, item) in paths {

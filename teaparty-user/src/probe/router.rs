@@ -8,8 +8,8 @@ use axum::{Router, middleware};
 use super::openapi;
 use super::registry::TargetRegistry;
 use super::server::{RESOURCES, live, metrics, ready, sla, targets};
-use crate::api::error::ApiError;
-use crate::api::guard::{self, Guard};
+use crate::http::auth::guard::{self, Guard};
+use crate::http::problem::ApiError;
 
 /// The paths of a probe.
 pub(super) fn router(registry: Arc<TargetRegistry>, guard: Guard) -> Router {

@@ -17,15 +17,15 @@ use super::service_discovery::{FILE_LOOK, stamp_of};
 use super::sla::PeriodReport;
 use super::supervisor::Supervisor;
 use super::target_state::Watched;
-use crate::api::credentials::Credentials;
-use crate::api::guard::{Guard, Writes};
-use crate::api::listen::{ApiListener, ListenAddress};
 use crate::api::reload::{RELOAD_TIMEOUT, ReloadError};
-use crate::api::server;
 use crate::clock::{ClockSource, SystemClock};
 use crate::config::plan::is_standard_input;
 use crate::exit_code::Exit;
 use crate::files::limit::LimitedReader;
+use crate::http::auth::credentials::Credentials;
+use crate::http::auth::guard::{Guard, Writes};
+use crate::http::listen::{ApiListener, ListenAddress};
+use crate::http::server;
 use crate::reflector::keys::KeyLoader;
 use crate::stdio::{self, StdoutReader};
 use crate::{hardening, systemd};
@@ -83,7 +83,7 @@ async fn follow(
         if format == ProbeFormat::Human {
             stdio::announce(&format!("metrics     {listener}/metrics\n"));
         }
-        access.warn_of_exposure(Some(&listener));
+        listener.warn_of_exposure(access.token.as_ref());
         // Nothing here can be changed.
         let guard = Guard::new(access.token.clone(), Writes::None, config.api_settings.hosts(&access));
         tokio::spawn(server::serve(listener, router(registry.clone(), guard)));

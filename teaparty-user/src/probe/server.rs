@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::metrics::{self, MetricsFormat};
 use super::registry::{self, Levels, TargetRegistry};
-use crate::api::error::ApiError;
+use crate::http::problem::ApiError;
 
 use crate::clock::{ClockSource, SystemClock};
 

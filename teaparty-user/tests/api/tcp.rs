@@ -4,8 +4,8 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::time::Duration;
 
 use teaparty_testing::api::Api;
-use teaparty_user::api::listen::{ApiListener, ListenAddress};
-use teaparty_user::api::server;
+use teaparty_user::http::listen::{ApiListener, ListenAddress};
+use teaparty_user::http::server;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 

@@ -3,7 +3,7 @@
 use axum::http::header;
 use serde_json::{Value, json};
 use teaparty_testing::api::{Api, problem, text};
-use teaparty_user::api::token::Token;
+use teaparty_user::http::auth::token::Token;
 
 const SESSIONS: &str = "/api/v1/sessions";
 

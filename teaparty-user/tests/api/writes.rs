@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::unistd::{Uid, setfsuid};
 use teaparty_testing::api::Api;
 use teaparty_testing::skip::or_skip;
-use teaparty_user::api::server;
+use teaparty_user::http::server;
 
 use super::tcp::open;
 

@@ -9,9 +9,9 @@ use rustls::ClientConfig;
 use zeroize::Zeroizing;
 
 use super::connect::{Api, connect};
-use crate::api::tls_client;
 use crate::exit_code::UsageError;
 use crate::files;
+use crate::http::client::trust;
 
 /// Most octets of an answer.
 const MAX_ANSWER: u64 = 16 << 20;
@@ -30,9 +30,9 @@ impl Client {
     /// With the token in a file, if the API wants one, and for one by TLS the certificates in a file that it is known by.
     pub(super) fn new(api: Api, token_file: Option<&Path>, ca: Option<&Path>) -> Result<Self, UsageError> {
         let trust = match (&api, ca) {
-            (Api::Https(_), ca) => Some(
-                tls_client::trust(ca, "--api-ca").map_err(|problem| UsageError::new(format!("--api-ca: {problem}")))?,
-            ),
+            (Api::Https(_), ca) => {
+                Some(trust::trust(ca, "--api-ca").map_err(|problem| UsageError::new(format!("--api-ca: {problem}")))?)
+            }
             (_, None) => None,
             (_, Some(_)) => return Err(UsageError::new("--api-ca is for --api https://ADDRESS:PORT; leave it out")),
         };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use crate::api::tls_client;
+use crate::http::client::trust;
 
 /// Most time for each step of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,7 +93,7 @@ pub(super) fn connect(api: &Api, trust: Option<&Arc<ClientConfig>>) -> io::Resul
                 stream
                     .conn
                     .complete_io(&mut stream.sock)
-                    .map_err(|error| tls_client::explain_tls_error(error, "--api-ca"))?;
+                    .map_err(|error| trust::explain_tls_error(error, "--api-ca"))?;
             }
             Ok(Box::new(stream))
         }
@@ -103,7 +103,7 @@ pub(super) fn connect(api: &Api, trust: Option<&Arc<ClientConfig>>) -> io::Resul
 /// Parses the expected name of a server out of `HOST:PORT`.
 fn server_name(host: &str) -> io::Result<ServerName<'static>> {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
-    tls_client::server_name(name).map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem))
+    trust::server_name(name).map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem))
 }
 
 /// Connects to the first address of a name that answers.

@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::Serialize;
 
 use super::{Converted, LegacyInstance, LegacyShared};
-use crate::api::listen::ListenAddress;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::plan::REFLECTOR;
 use crate::config::service::{ApiSettings, Service};
 use crate::config::toml_doc::defaults;
+use crate::http::listen::ListenAddress;
 
 /// The file, and all notes in it.
 pub(super) fn file(shared: LegacyShared, instances: Vec<LegacyInstance>) -> Converted {

@@ -1,6 +1,6 @@
 //! TLS for the API's port: the certificate and its key, read from files and again whenever told to, and the handshake.
 //!
-//! TLS 1.2 and 1.3 by rustls; older versions are refused. Access still needs the token ([`super::token`]).
+//! TLS 1.2 and 1.3 by rustls; older versions are refused. Access still needs the token ([`super::auth`]).
 
 use std::fmt;
 use std::io;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, Uri, header, uri::Authority};
 
-use super::error::ApiError;
-use super::tls::Tls;
+use crate::http::problem::ApiError;
+use crate::http::tls::Tls;
 
 /// The names, besides addresses of this host, under which a request may ask for the API.
 #[derive(Clone, Debug, Default)]

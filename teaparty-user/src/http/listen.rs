@@ -1,4 +1,4 @@
-//! Where the API listens: a TCP port, with TLS or without, or a Unix socket that file permissions guard.
+//! Where an API listens: a TCP port, with TLS or without, or a Unix socket that file permissions guard.
 
 use std::fmt;
 use std::io;
@@ -14,13 +14,10 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
+use super::auth::token::{self, Token, TokenError};
 use super::connections::Peer;
 use super::tls::Tls;
-use super::token::{self, Token, TokenError};
 
-/// The default listening address of the API.
-pub const DEFAULT: ListenAddress =
-    ListenAddress::Tcp(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8000));
 /// Mode of a Unix socket: its owner and its group may connect.
 const MODE: u32 = 0o660;
 /// Connections that wait to be accepted.
@@ -162,10 +159,15 @@ impl ApiListener {
         }
     }
 
-    /// Returns whether a token is sent in the clear over a network that others are on.
-    pub fn exposes_token(&self, token: Option<&Token>) -> bool {
+    /// Warns of a token that is sent in the clear over a network that others are on.
+    pub fn warn_of_exposure(&self, token: Option<&Token>) {
         let is_remote = self.address().is_some_and(|address| !address.ip().to_canonical().is_loopback());
-        token.is_some() && is_remote && matches!(self, Self::Tcp(_, None))
+        if token.is_some() && is_remote && matches!(self, Self::Tcp(_, None)) {
+            tracing::warn!(
+                api = %self,
+                "the API's token crosses the network in the clear; add --api-tls-cert and --api-tls-key, or listen on loopback"
+            );
+        }
     }
 
     /// Address and port, for a port.
@@ -296,7 +298,7 @@ mod tests {
 
     #[test]
     fn places_are_written_in_three_ways() {
-        assert_eq!("127.0.0.1:8000".parse(), Ok(DEFAULT));
+        assert_eq!("127.0.0.1:8000".parse(), Ok(ListenAddress::Tcp(([127, 0, 0, 1], 8000).into())));
         assert_eq!("unix:/run/teaparty.sock".parse(), Ok(ListenAddress::Unix("/run/teaparty.sock".into())));
         assert_eq!("none".parse(), Ok(ListenAddress::None));
         for wrong in ["", "8000", "localhost:8000", "unix:", "unix:here", "/run/teaparty.sock"] {

@@ -11,8 +11,8 @@ use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 use zeroize::Zeroizing;
 
-use super::tls;
 use crate::crypto::{SecretError, open_secret};
+use crate::http::tls;
 
 /// Most octets of a file with a token.
 const MAX_TOKEN: u64 = 4096;

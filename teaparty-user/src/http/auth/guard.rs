@@ -12,10 +12,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::connections::{Connection, Peer};
-use super::error::ApiError;
 use super::host::{self, Hosts};
 use super::token::Token;
+use crate::http::connections::{Connection, Peer};
+use crate::http::problem::ApiError;
 use crate::net::peer_uid;
 
 /// The remedy for a client that may not write.

@@ -1,0 +1,3 @@
+//! The client's side of HTTP: [`trust`] (by what a server is known).
+
+pub mod trust;

@@ -1,0 +1,12 @@
+//! HTTP as the API, the probe and `teaparty status` share it: places to listen at, TLS, access, failures, and a client.
+//!
+//! Reading order: [`listen`], [`connections`] and [`server`] (connections), [`tls`] (certificate and handshake), [`auth`]
+//! (who may ask, and for what), [`problem`] (failures), [`client`] (the other side).
+
+pub mod auth;
+pub mod client;
+pub mod connections;
+pub mod listen;
+pub mod problem;
+pub mod server;
+pub mod tls;
