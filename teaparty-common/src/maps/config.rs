@@ -257,31 +257,6 @@ impl Counters {
     }
 }
 
-/// An address of this host, or the broadcast address of one of the interface's subnets.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
-#[repr(C)]
-pub struct LocalAddress {
-    /// [`LocalAddress::ANSWERED`] and its neighbours; 0 for one that is ours, but of another interface.
-    pub flags: u32,
-}
-
-impl LocalAddress {
-    /// Packets to it are answered on this interface.
-    pub const ANSWERED: u32 = 1;
-    /// No host's address: the broadcast address of a subnet of the interface.
-    pub const BROADCAST: u32 = 2;
-    /// A Destination Node Address may name it (RFC 9503 §3): replies may leave from it.
-    pub const NODE: u32 = 4;
-    /// Answered on every VLAN of the interface too: an address of the host rather than of one interface.
-    pub const EVERYWHERE: u32 = 8;
-
-    /// Returns true if a flag is set.
-    #[inline(always)]
-    pub const fn has(self, flag: u32) -> bool {
-        self.flags & flag != 0
-    }
-}
-
 /// The key of an address on a VLAN: tags and address. With the address `::` it represents the VLAN itself.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq, Hash)]
 #[repr(C, align(8))]
@@ -296,7 +271,7 @@ pub struct VlanKey {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct VlanEntry {
-    /// Of an address: [`LocalAddress::flags`].
+    /// Of an address: [`super::LocalAddress::flags`].
     pub flags: u32,
     /// Nothing.
     pub reserved: u32,

@@ -10,12 +10,12 @@ mod session;
 mod session_op;
 pub mod session_table;
 
-pub use config::{
-    Clock, Config, ControlBlock, Counters, KernelConfig, LocalAddress, MacCheck, VlanEntry, VlanKey, check_macs,
-};
+pub use crate::address::LocalAddress;
+pub use crate::tlv::measurement::HistorySlot;
+pub use config::{Clock, Config, ControlBlock, Counters, KernelConfig, MacCheck, VlanEntry, VlanKey, check_macs};
 pub use punt::{MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind};
 pub use rate_limit::{BUCKET_SETS, Bucket, BucketSet, SourcePrefix};
-pub use session::{HistoryKey, HistoryRing, HistorySlot, Session, SessionCounts, SessionKey, Standing};
+pub use session::{HistoryKey, HistoryRing, Session, SessionCounts, SessionKey, Standing};
 pub use session_op::{SessionOp, SessionOpRequest};
 
 /// Version of all these layouts together. A controller adopts pinned maps only where this is the same.

@@ -4,8 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::address::Address;
 use crate::packet_meta::PacketMeta;
-use crate::tlv::measurement::{HISTORY_DEPTH, HistoryEntry, METHOD_SOFTWARE};
-use crate::wire::Timestamp;
+use crate::tlv::measurement::{HISTORY_DEPTH, HistorySlot, METHOD_SOFTWARE};
 
 /// The key of a session: the SSID and the four-tuple (RFC 8972 §3), as in the packets that come *in*.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
@@ -255,26 +254,6 @@ pub struct SessionCounts {
     pub punts_full_at_ns: u64,
 }
 
-/// One remembered exchange; valid where the tag is the session's and the Sequence Number the one looked for.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
-#[repr(C, align(8))]
-pub struct HistorySlot {
-    /// Tag of the session that wrote it.
-    pub tag: u32,
-    /// Sequence Number of the reply.
-    pub reflector_sequence: u32,
-    /// T1 as on the wire.
-    pub sender_timestamp: u64,
-    /// T2 as on the wire.
-    pub receive_timestamp: u64,
-    /// T3 as on the wire.
-    pub timestamp: u64,
-    /// Sequence Number of the request.
-    pub sender_sequence: u32,
-    /// Nothing.
-    pub reserved: u32,
-}
-
 /// A session's last exchanges: the one with Sequence Number `n` is in slot `n` modulo the depth.
 ///
 /// Rings are handed out in turn by tag, so a ring may be taken over by a newer session; tags make that visible.
@@ -308,18 +287,6 @@ impl HistoryKey {
     #[inline(always)]
     pub const fn slot(sequence: u32) -> usize {
         sequence as usize % HISTORY_DEPTH
-    }
-}
-
-impl From<HistorySlot> for HistoryEntry {
-    fn from(slot: HistorySlot) -> Self {
-        Self {
-            reflector_sequence_number: slot.reflector_sequence.into(),
-            sender_sequence_number: slot.sender_sequence.into(),
-            receive_timestamp: Timestamp::from_bits(slot.receive_timestamp),
-            sender_timestamp: Timestamp::from_bits(slot.sender_timestamp),
-            timestamp: Timestamp::from_bits(slot.timestamp),
-        }
     }
 }
 

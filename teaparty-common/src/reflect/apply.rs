@@ -6,11 +6,11 @@ use zerocopy::network_endian::{U16, U32};
 use zerocopy::transmute;
 
 use super::{Address, PacketMeta, Plan, Policy, ReflectorEnv, Tlv, TlvIntegrity, TlvItem, next_tlv};
-use crate::maps::HistorySlot;
 use crate::packet_buf::PacketBuf;
 use crate::tlv::access_report::AccessReport;
 use crate::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, DscpEcn};
 use crate::tlv::destination_port::DestinationPort;
+use crate::tlv::measurement::HistorySlot;
 use crate::tlv::measurement::{DirectMeasurement, FOLLOW_UP_CLEARED, FollowUpTelemetry};
 use crate::tlv::micro_session::MicroSessionId;
 use crate::tlv::{Flags, Kind, location};

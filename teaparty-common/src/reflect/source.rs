@@ -1,7 +1,7 @@
 //! Source addresses that no reply may go to, judged the same way by every engine.
 
 use super::Address;
-use crate::maps::LocalAddress;
+use crate::address::LocalAddress;
 
 /// Returns true if no host may have sent a packet from this address and UDP port.
 ///

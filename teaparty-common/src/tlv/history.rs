@@ -41,8 +41,8 @@ pub fn reflect<B: PacketBuf, T: Into<HistoryEntry>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::maps::HistorySlot;
     use crate::packet_buf::SliceBuf;
+    use crate::tlv::measurement::HistorySlot;
 
     fn slot(sequence: u32) -> HistorySlot {
         HistorySlot { tag: 1, reflector_sequence: sequence, sender_sequence: sequence + 100, ..HistorySlot::default() }

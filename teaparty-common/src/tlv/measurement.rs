@@ -102,3 +102,35 @@ pub struct HistoryEntry {
 
 /// Exchanges that a session remembers.
 pub const HISTORY_DEPTH: usize = 32;
+
+/// One remembered exchange; valid where the tag is the session's and the Sequence Number the one looked for.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct HistorySlot {
+    /// Tag of the session that wrote it.
+    pub tag: u32,
+    /// Sequence Number of the reply.
+    pub reflector_sequence: u32,
+    /// T1 as on the wire.
+    pub sender_timestamp: u64,
+    /// T2 as on the wire.
+    pub receive_timestamp: u64,
+    /// T3 as on the wire.
+    pub timestamp: u64,
+    /// Sequence Number of the request.
+    pub sender_sequence: u32,
+    /// Nothing.
+    pub reserved: u32,
+}
+
+impl From<HistorySlot> for HistoryEntry {
+    fn from(slot: HistorySlot) -> Self {
+        Self {
+            reflector_sequence_number: slot.reflector_sequence.into(),
+            sender_sequence_number: slot.sender_sequence.into(),
+            receive_timestamp: Timestamp::from_bits(slot.receive_timestamp),
+            sender_timestamp: Timestamp::from_bits(slot.sender_timestamp),
+            timestamp: Timestamp::from_bits(slot.timestamp),
+        }
+    }
+}

@@ -14,7 +14,9 @@ pub mod micro_session;
 pub mod reflected_control;
 pub mod reflected_header;
 pub mod return_path;
+mod views;
 
 pub use self::header::{Flags, HEADER_LEN, Header};
 pub use self::iter::{Tlv, TlvItem, next_tlv};
+pub use self::views::{TlvOverrun, TlvView, Tlvs, tlvs};
 pub use crate::registry::{CodePoints, Entry, HandledBy, Kind, KindSet, LENGTH_RULES, LengthRule, Profile, REGISTRY};
