@@ -291,26 +291,27 @@ fn hdr_logs_are_read_by_hdr_histograms_own_reader() {
 }
 
 #[test]
-fn every_key_of_a_summary_is_in_the_readme() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+fn every_key_of_a_summary_is_in_the_reference() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/json.md")).unwrap();
     let reflector = Reflector::start("127.0.0.1", Behaviour::default());
     let (_, summary) = summary(&quick(&reflector, "-c 2"));
     for object in [&summary, &summary["targets"][0]] {
         for key in object.as_object().unwrap().keys() {
-            assert!(readme.contains(&format!("`{key}`")), "{key} is in no table of README.md");
+            assert!(page.contains(&format!("`{key}`")), "{key} is in no table of docs/reference/json.md");
         }
     }
 }
 
 #[test]
-fn the_readme_has_every_column_of_a_line_in_its_order_and_every_fate() {
+fn the_reference_has_every_column_of_a_line_in_its_order_and_every_fate() {
     use teaparty_user::sender::event::PacketOutcome;
     use teaparty_user::sender::matcher::ReplyKind;
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-    let rows: Vec<&str> = readme
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/json.md")).unwrap();
+    let rows: Vec<&str> = page
         .lines()
-        .skip_while(|line| !line.starts_with("| of each line |"))
-        .skip(2)
+        .skip_while(|line| *line != "## A line for each packet")
+        .skip_while(|line| !line.starts_with("|---"))
+        .skip(1)
         .take_while(|line| line.starts_with('|'))
         .collect();
     let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
@@ -328,6 +329,6 @@ fn the_readme_has_every_column_of_a_line_in_its_order_and_every_fate() {
         .into_iter()
         .chain([PacketOutcome::Lost, PacketOutcome::Unsettled])
     {
-        assert!(fates.iter().any(|fate| fate == kind.label()), "{kind:?} is in no row of README.md");
+        assert!(fates.iter().any(|fate| fate == kind.label()), "{kind:?} is in no row of the reference");
     }
 }

@@ -1,12 +1,19 @@
-//! `cargo xtask codegen`: what documents repeat from the source, written from the source.
+//! `cargo xtask codegen`: what documents repeat from the source, written from the source: the reference of the book, and
+//! its pages about conformance.
 
+mod conformance;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use xtask::{exec, paths};
 
-const BEGIN: &str = "<!-- coverage: made by `cargo xtask codegen` from teaparty-common/src/registry.rs -->\n";
-const END: &str = "<!-- coverage ends -->";
+/// Folders in which every page is generated.
+const FOLDERS: [&str; 2] = ["docs/reference", "docs/conformance"];
+/// The page that only a build with the eBPF object knows.
+const MAPS: &str = "docs/reference/maps.md";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -16,53 +23,78 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let readme = paths::root().join("README.md");
-    let old = std::fs::read_to_string(&readme).context("cannot read README.md")?;
-    let new = with_table(&old, &table()?)?;
-    if old == new {
-        return Ok(());
+    for folder in FOLDERS {
+        std::fs::create_dir_all(paths::root().join(folder)).with_context(|| format!("cannot make {folder}"))?;
     }
-    if args.check {
-        bail!("the TLV table in README.md is not that of the registry; run `cargo xtask codegen`");
+    let pages = pages()?;
+    let mut stale = Vec::new();
+    for (page, text) in &pages {
+        let file = paths::root().join(page);
+        if std::fs::read_to_string(&file).is_ok_and(|old| old == *text) {
+            continue;
+        }
+        stale.push(page.display().to_string());
+        if !args.check {
+            std::fs::write(&file, text).with_context(|| format!("cannot write {}", page.display()))?;
+        }
     }
-    std::fs::write(&readme, new).context("cannot write README.md")?;
-    println!("README.md: TLV table renewed");
+    for page in leftovers(&pages)? {
+        stale.push(page.display().to_string());
+        if !args.check {
+            std::fs::remove_file(paths::root().join(&page))?;
+        }
+    }
+    match stale.as_slice() {
+        [] => {}
+        _ if args.check => bail!("not as the source has it: {}; run `cargo xtask codegen`", stale.join(", ")),
+        _ => println!("renewed: {}", stale.join(", ")),
+    }
     Ok(())
 }
 
-/// Returns the document with this table between its markers.
-///
-/// Fails if a marker is missing.
-fn with_table(document: &str, table: &str) -> Result<String> {
-    let found = document.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?)));
-    let Some((before, (_, after))) = found else {
-        bail!("README.md lacks the lines {BEGIN:?} and {END:?} around its TLV table");
-    };
-    Ok(format!("{before}{BEGIN}\n{table}\n\n{END}{after}"))
+/// Returns all generated pages.
+fn pages() -> Result<BTreeMap<PathBuf, String>> {
+    let mut pages = BTreeMap::new();
+    let of_program: BTreeMap<String, String> =
+        serde_json::from_str(&example("teaparty-user", "reference")?).context("the reference is not as expected")?;
+    pages.extend(of_program.into_iter().map(|(name, text)| (Path::new("docs/reference").join(name), text)));
+    pages.insert("docs/reference/tlvs.md".into(), tlvs(&example("teaparty-common", "tlv_table")?));
+    pages.extend(conformance::pages()?);
+    Ok(pages)
 }
 
-/// Returns the registry's table, printed by an example of its crate: so that xtask need not compile that crate first.
-fn table() -> Result<String> {
+/// Returns files in the generated folders that nothing generates.
+fn leftovers(pages: &BTreeMap<PathBuf, String>) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for folder in FOLDERS.map(Path::new) {
+        let entries = std::fs::read_dir(paths::root().join(folder));
+        for entry in entries.with_context(|| format!("cannot list {}", folder.display()))? {
+            let page = folder.join(entry?.file_name());
+            if !pages.contains_key(&page) && page != Path::new(MAPS) {
+                found.push(page);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Builds an example and returns what it prints: so that xtask need not compile the crate that knows.
+fn example(package: &str, name: &str) -> Result<String> {
     let mut command = exec::cargo();
-    command.args(["build", "--quiet", "--package", "teaparty-common", "--example", "tlv_table"]);
-    exec::build("the registry of TLVs", &mut command)?;
-    exec::capture(&mut Command::new(paths::host_target().join("debug/examples/tlv_table")))
+    command.args(["build", "--quiet", "--package", package, "--example", name]);
+    exec::build(&format!("what {package} knows of itself"), &mut command)?;
+    // Texts are folded to the columns of the terminal.
+    exec::capture(Command::new(paths::host_target().join("debug/examples").join(name)).env("COLUMNS", "80"))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_between_the_markers_changes() {
-        let old = format!("head\n{BEGIN}| stale |\n{END}\ntail\n");
-        let new = with_table(&old, "| new |").unwrap();
-        assert_eq!(new, format!("head\n{BEGIN}\n| new |\n\n{END}\ntail\n"));
-        assert_eq!(with_table(&new, "| new |").unwrap(), new);
-    }
-
-    #[test]
-    fn a_document_without_markers_is_refused() {
-        assert!(with_table("# Teaparty\n", "").unwrap_err().to_string().contains("README.md lacks"));
-    }
+/// Returns the page about TLVs.
+fn tlvs(table: &str) -> String {
+    format!(
+        "# TLVs\n\nGenerated by `cargo xtask codegen` from `teaparty-common/src/registry.rs`. Changes belong there.\n\n\
+         Every TLV that the program knows, with the number that it uses unless told otherwise (`--tlv-profile earlier` and \
+         `--code-point` of the sender, `--tlv-code` of the reflector), and who answers it: the XDP program (\"kernel\"; without \
+         XDP, sockets do), or only the controller. TLVs of other types come back with the U flag (RFC 8972 §4), and so do those \
+         of the last column, unless the reflector allows them. The XDP program takes packets of up to eight TLVs; the controller \
+         answers those with more, with the same result.\n\n{table}\n"
+    )
 }

@@ -9,9 +9,9 @@ use xtask::paths;
 use crate::test;
 
 #[path = "../../teaparty-common/tests/support/rows.rs"]
-mod rows;
+pub(crate) mod rows;
 
-use rows::{List, Row};
+use self::rows::{List, Row};
 
 /// The end of a test, or of all that show a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

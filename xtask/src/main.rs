@@ -44,13 +44,13 @@ enum Task {
     Kernels(delegate::Args),
     /// Load every program, say what that costs the kernel's verifier, fail over budget
     Verify(delegate::Args),
-    /// Check what no compiler checks: paths in documents, heads of files, things left undone, generated tables
+    /// Check what no compiler checks: paths and links in documents, heads of files, things left undone, layers
     Tidy,
     /// Write man pages, completions and the schemas of configuration files into target/dist
     Dist(dist::Args),
     /// Build the book of docs/ into target/book (installs mdbook when it is missing), and check its links and generated pages
     Docs(docs::Args),
-    /// Write into documents what they repeat from the source
+    /// Write the pages of the book that repeat the source: the reference and the conformance list
     Codegen(codegen::Args),
 }
 

@@ -93,6 +93,16 @@ struct Documents {
     namesake: Value,
 }
 
+impl Documents {
+    /// Completes the description of [`routes`], and adds the one of the earlier implementation's endpoints.
+    fn new(mut api: OpenApi) -> Self {
+        // Those of the earlier implementation that fail in no way of their own are described with the others.
+        api.merge(namesake_lists().split_for_parts().1);
+        let own_api = v1_routes().split_for_parts().1;
+        Self { own: openapi::complete(&api, &own_api), namesake: openapi::namesake(&namesake().1) }
+    }
+}
+
 impl AppState {
     /// The state of an API for this reflector.
     pub fn new(reflector: ReflectorHandle, heartbeats: Heartbeats, token: Option<Token>) -> Self {
@@ -176,28 +186,13 @@ impl AppState {
 ///
 /// The routes are each reflector's under `/api/v1/reflectors/NAME`, and the first one's under `/api/v1` too.
 pub fn router(state: AppState) -> Router {
-    let v1 = v1_routes()
-        .routes(routes!(reflector::all))
-        .routes(routes!(reload::reload))
-        .routes(routes!(reflector::heartbeats, reflector::add_heartbeat))
-        .routes(routes!(reflector::remove_heartbeat))
-        .routes(routes!(openapi::get));
     let each: Vec<AppState> = state.named().map(|reflector| state.narrowed(reflector)).collect();
-    let own_api = v1_routes().split_for_parts().1;
     let own = || v1_routes().split_for_parts().0;
     let each = each
         .into_iter()
         .fold(Router::new(), |all, narrowed| all.nest(&narrowed.root.clone(), own().with_state(narrowed)));
-    let (router, mut api) = OpenApiRouter::with_openapi(openapi::head())
-        .nest(ROOT, v1)
-        .routes(routes!(reflector::live))
-        .routes(routes!(reflector::ready))
-        .routes(routes!(metrics_text))
-        .split_for_parts();
-    // Those of the earlier implementation that fail in no way of their own are described with the others.
-    api.merge(namesake_lists().split_for_parts().1);
-    let documents = Documents { own: openapi::complete(&api, &own_api), namesake: openapi::namesake(&namesake().1) };
-    let state = AppState { documents: Arc::new(documents), ..state };
+    let (router, api) = routes().split_for_parts();
+    let state = AppState { documents: Arc::new(Documents::new(api)), ..state };
     router
         .merge(each)
         .merge(namesake().0)
@@ -206,6 +201,26 @@ pub fn router(state: AppState) -> Router {
         .layer(DefaultBodyLimit::max(json_body::MAX_BODY))
         .layer(middleware::from_fn_with_state(state.guard.clone(), guard::admit))
         .with_state(state)
+}
+
+/// Returns the OpenAPI document of a reflector, except what depends on its configuration.
+pub fn document() -> Value {
+    Documents::new(routes().split_for_parts().1).own
+}
+
+/// Returns the routes of the first reflector, and those that are nobody's own.
+fn routes() -> OpenApiRouter<AppState> {
+    let v1 = v1_routes()
+        .routes(routes!(reflector::all))
+        .routes(routes!(reload::reload))
+        .routes(routes!(reflector::heartbeats, reflector::add_heartbeat))
+        .routes(routes!(reflector::remove_heartbeat))
+        .routes(routes!(openapi::get));
+    OpenApiRouter::with_openapi(openapi::head())
+        .nest(ROOT, v1)
+        .routes(routes!(reflector::live))
+        .routes(routes!(reflector::ready))
+        .routes(routes!(metrics_text))
 }
 
 /// The earlier implementation's endpoints, and their description, which is a document of its own.

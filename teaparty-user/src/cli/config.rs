@@ -1,6 +1,6 @@
 //! `teaparty config`: looks at configuration files without running anything.
 
-mod schema;
+pub mod schema;
 
 use std::path::{Path, PathBuf};
 

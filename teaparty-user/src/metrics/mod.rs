@@ -18,6 +18,7 @@ use crate::reflector::engine::residence_histogram::{BOUNDS_NS, ResidenceSnapshot
 use crate::reflector::handle::{Count, CounterPath, InterfaceStatus, ReflectorHandle, SessionStatus};
 
 pub(crate) mod process;
+pub mod sample;
 
 /// The text format that every Prometheus reads.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -1,62 +1,7 @@
 //! The text of the metrics, from figures made up here; `tests/metrics.rs` lets Prometheus judge it.
 
-use std::time::Duration;
-
+use super::sample::{session, snapshot};
 use super::*;
-use crate::reflector::handle::SessionId;
-
-fn session(source: u8, received: u64, is_provisioned: bool) -> SessionStatus {
-    SessionStatus {
-        interface: Some("eth0".into()),
-        id: SessionId {
-            source: [192, 0, 2, source].into(),
-            source_port: 5001,
-            destination: [192, 0, 2, 1].into(),
-            destination_port: 862,
-            ssid: 7,
-        },
-        is_provisioned,
-        is_authenticated: false,
-        is_kernel_owned: true,
-        received,
-        replies: received,
-        last_sender_sequence: 3,
-        last_received_ns: 1_700_000_000_500_000_000,
-    }
-}
-
-fn snapshot() -> MetricsSnapshot {
-    let mut residences = ResidenceSnapshot { sum_ns: 5_000_000_000, ..ResidenceSnapshot::default() };
-    (residences.buckets[0], residences.buckets[14]) = (3, 1);
-    let part = ReflectorMetrics {
-        interfaces: Vec::new(),
-        counts: vec![Count {
-            interface: "eth\"0\\".into(),
-            path: CounterPath::Xdp,
-            verdict: "reflect",
-            reason: "reflected",
-            help: "",
-            packets: 7,
-        }],
-        residences: vec![("eth0".into(), CounterPath::Ring, residences)],
-        sessions: [("kernel", 2), ("controller", 0), ("none", 1)],
-        shown: vec![session(9, 5, false)],
-        ..ReflectorMetrics::default()
-    };
-    MetricsSnapshot {
-        parts: vec![part],
-        heartbeats: vec![HeartbeatStatus {
-            target: "192.0.2.9:862".parse().unwrap(),
-            interval: Duration::from_secs(5),
-            sent: 2,
-            failed: 1,
-            last_success_ns: Some(1_500_000_000),
-            last_error: None,
-        }],
-        clock: ClockState { tai_offset_s: 37, ..ClockState::UNKNOWN },
-        process: Process { cpu_seconds: Some(1.5), ..Process::default() },
-    }
-}
 
 #[test]
 fn counters_are_described_by_the_name_of_their_samples() {

@@ -1,5 +1,7 @@
 //! The probe's metrics for Prometheus: as text with classic histograms, and as protobuf with native ones too.
 
+pub mod sample;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -20,8 +20,8 @@ use crate::reflector::config::{RateLimit, RateLimitPrefix, ReflectorSettings, Se
 use crate::sla::SlaConfig;
 use crate::units::{Marking, Percent};
 
-/// The schema (JSON Schema 2020-12) of files of this kind.
-pub(super) fn schema(kind: FileKind) -> Value {
+/// Returns the schema (JSON Schema 2020-12) of files of this kind.
+pub fn schema(kind: FileKind) -> Value {
     let (program, description, properties) = match kind {
         FileKind::Reflector => ("teaparty reflector", "The file of --config. What is typed wins over it.", reflector()),
         FileKind::Probe => ("teaparty probe", "The file of --config.", probe()),

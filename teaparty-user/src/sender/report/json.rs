@@ -1,4 +1,4 @@
-//! A measurement for programs: one JSON object with what a reader needs a year later. Keys are stable; README lists them.
+//! A measurement for programs: one JSON object with what a reader needs a year later. Keys are stable; `docs/reference/json.md` lists them.
 
 use serde_json::{Map, Value, json};
 
