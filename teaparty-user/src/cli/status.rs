@@ -1,7 +1,7 @@
 //! `teaparty status`: what a running reflector does, asked of its API.
 
+mod address;
 mod client;
-mod connect;
 mod render;
 
 use std::io::IsTerminal;
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use self::address::ApiAddress;
 use self::client::Client;
-use self::connect::Api;
 use self::render::StatusSnapshot;
 use super::form::CommandFormat;
 use crate::exit_code::Exit;
@@ -23,7 +23,7 @@ use crate::stdio::{self, StdoutReader};
 pub struct StatusArguments {
     /// Address of the reflector's API: http://ADDRESS:PORT, https://ADDRESS:PORT or unix:PATH
     #[arg(long, value_name = "URL|unix:PATH", default_value = "http://127.0.0.1:8000")]
-    api: Api,
+    api: ApiAddress,
     /// Certificates by which to know an API by https (PEM): its issuer's, or its own [default: those that the system trusts]
     #[arg(long, value_name = "FILE")]
     api_ca: Option<PathBuf>,

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
 /// Most connections at a time.
@@ -17,6 +18,11 @@ const MOST: usize = 256;
 const MOST_OF_A_PEER: usize = 64;
 /// Time that a connection has before another one may take its place.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Both directions of a connection.
+pub trait ConnectionStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ConnectionStream for T {}
 
 /// Both ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

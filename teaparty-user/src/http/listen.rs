@@ -11,11 +11,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::auth::token::{self, Token, TokenError};
-use super::connections::Peer;
+use super::connections::{ConnectionStream, Peer};
 use super::tls::Tls;
 
 /// Mode of a Unix socket: its owner and its group may connect.
@@ -109,11 +108,6 @@ pub enum Incoming {
     /// TLS comes first.
     Tls(TcpStream, Tls),
 }
-
-/// Both directions of a connection.
-pub trait ConnectionStream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> ConnectionStream for T {}
 
 impl ApiListener {
     /// Opens the place, if the API may be offered there; `None` for [`ListenAddress::None`].

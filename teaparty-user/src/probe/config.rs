@@ -10,7 +10,7 @@ use glob::Pattern;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::http_client;
+use super::document::DocumentAddress;
 use super::settings::{FileSd, HistogramSettings, HttpSd, Measure, TargetTable};
 use super::target::{LABEL_OCTETS, MOST_LABELS, MeasurementProfile, TargetSpec, check_label};
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
@@ -45,7 +45,7 @@ pub enum Origin {
     /// Files, each by its name or a pattern of names.
     Files(Vec<String>),
     /// A document by HTTP.
-    Http(http_client::DocumentAddress),
+    Http(DocumentAddress),
 }
 
 impl std::fmt::Display for Origin {
@@ -341,7 +341,7 @@ impl<'a> ProbeConfigReader<'a, '_> {
             self.document.wrong_in(own, "url", "which document? add `url = \"http://HOST/PATH\"`");
             return None;
         };
-        match http_client::DocumentAddress::new(&url, ca_file.as_deref(), bearer_token_file) {
+        match DocumentAddress::new(&url, ca_file.as_deref(), bearer_token_file) {
             Ok(address) => Some((Origin::Http(address), refresh)),
             Err(error) => {
                 self.document.wrong_in(own, error.key(), error.to_string());

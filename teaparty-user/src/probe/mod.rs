@@ -2,14 +2,14 @@
 //!
 //! Reading order: [`settings`] (what a file may say), [`config`] (the file, checked) and [`target`] (whom, how);
 //! [`run`] (start to end) and [`supervisor`] (reconciles measured with wanted targets), [`service_discovery`],
-//! [`http_client`] and [`yaml`] (documents with targets), [`worker`] (a thread with an engine); [`target_state`]
+//! [`document`] and [`yaml`] (documents with targets), [`worker`] (a thread with an engine); [`target_state`]
 //! (what is known of a target), [`sla`] (its service level); last [`registry`] (all of it, to look at), [`metrics`],
 //! [`openapi`] and [`server`] (how others see it).
 //!
 //! Nothing from outside ends a probe: not a name server, an interface, a document, a file with mistakes, nor a lost target.
 
 pub mod config;
-pub mod http_client;
+pub mod document;
 pub mod metrics;
 pub mod openapi;
 pub mod registry;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::JoinError;
 
 use super::config::{MOST_TARGETS, Origin, TargetSource};
-use super::http_client::{self, FetchError, MAX_DOCUMENT};
+use super::document::{self, FetchError, MAX_DOCUMENT};
 use super::target::{LABEL_OCTETS, LabelError, MOST_LABELS, TargetSpec, check_label};
 use super::yaml::{self, YamlError};
 use crate::exit_code::UsageError;
@@ -183,7 +183,7 @@ impl Texts {
 async fn read(source: &TargetSource) -> (Texts, Stamps) {
     match &source.origin {
         Origin::Http(address) => {
-            let text = http_client::fetch(address, source.refresh).await;
+            let text = document::fetch(address, source.refresh).await;
             let document = (address.url.to_string(), text.map_err(|error| Arc::new(error.into())));
             (Texts { documents: vec![document], is_all: true }, Stamps::default())
         }

@@ -1,21 +1,17 @@
-//! TLS from a client's side: by what a server is known. What clients of the API and of documents with targets have in common.
+//! TLS from a client's side: by what a server is known.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::http::HeaderValue;
-use axum::http::header::InvalidHeaderValue;
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
-use zeroize::Zeroizing;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use crate::crypto::{SecretError, open_secret};
 use crate::http::tls;
-
-/// Most octets of a file with a token.
-const MAX_TOKEN: u64 = 4096;
 
 /// Nothing to verify the certificates of a server by.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +31,11 @@ pub enum TrustError {
     #[error("this system trusts no certificates; name a file with those to trust by {setting}")]
     NoRoots {
         /// The option for a file.
-        setting: String,
+        setting: &'static str,
     },
+    /// There is a file, and no TLS.
+    #[error("is for https:// addresses; leave it out, or ask by TLS")]
+    WithoutTls,
     /// The library supports no version of TLS.
     #[error(transparent)]
     Versions(Error),
@@ -47,55 +46,42 @@ pub enum TrustError {
 #[error("`{0}` is no name that a certificate has")]
 pub struct InvalidServerName(String);
 
-/// A file from which no token can be taken.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenFileError {
-    /// The system does not let it be read.
-    #[error("cannot read the token file {}: {reason}", file.display())]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// The system's reason.
-        reason: io::Error,
-    },
-    /// Others than its owner may read or write it.
-    #[error("the token file {0} may be read or written by others; run: chmod 600 {0}", file.display())]
-    Exposed {
-        /// The file.
-        file: PathBuf,
-    },
-    /// Its content is no token.
-    #[error("the token file {} holds no token, which is one line, printable and without spaces", file.display())]
-    NoToken {
-        /// The file.
-        file: PathBuf,
-    },
-    /// HTTP can't carry it.
-    #[error(transparent)]
-    Header(#[from] InvalidHeaderValue),
+/// The certificates by which a server is known, and the setting that names them.
+#[derive(Clone)]
+pub struct Trust {
+    config: Arc<ClientConfig>,
+    setting: &'static str,
 }
 
-/// Returns the roots for verifying certificates: those in a file, or those that the system trusts.
-/// `setting` is the option for such a file; the error says what to do.
-pub fn trust(file: Option<&Path>, setting: &str) -> Result<Arc<ClientConfig>, TrustError> {
-    let mut roots = RootCertStore::empty();
-    match file {
-        Some(path) => {
-            for certificate in tls::certificates(path)? {
-                let added = roots.add(certificate);
-                added.map_err(|error| TrustError::Certificate { file: path.into(), error })?;
+impl Trust {
+    /// Reads the certificates of a file, or those that the system trusts.
+    /// `setting` is the option for such a file; errors say what to do with it.
+    pub fn load(file: Option<&Path>, setting: &'static str) -> Result<Self, TrustError> {
+        let mut roots = RootCertStore::empty();
+        match file {
+            Some(path) => {
+                for certificate in tls::certificates(path)? {
+                    let added = roots.add(certificate);
+                    added.map_err(|error| TrustError::Certificate { file: path.into(), error })?;
+                }
+            }
+            None => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                if roots.is_empty() {
+                    return Err(TrustError::NoRoots { setting });
+                }
             }
         }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(TrustError::NoRoots { setting: setting.into() });
-            }
-        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().map_err(TrustError::Versions)?;
+        Ok(Self { config: Arc::new(config.with_root_certificates(roots).with_no_client_auth()), setting })
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let config = config.with_safe_default_protocol_versions().map_err(TrustError::Versions)?;
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+
+    /// Agrees on TLS with the server of this name.
+    pub async fn handshake(&self, name: ServerName<'static>, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let connector = TlsConnector::from(self.config.clone());
+        connector.connect(name, stream).await.map_err(|error| explain(error, self.setting))
+    }
 }
 
 /// Parses the expected name of a server: a name, or an address without brackets.
@@ -103,29 +89,8 @@ pub fn server_name(host: &str) -> Result<ServerName<'static>, InvalidServerName>
     ServerName::try_from(host.to_owned()).map_err(|_| InvalidServerName(host.into()))
 }
 
-/// Returns the header for the token in a file, which only its owner may read; the issuer of the token fixes its length.
-/// The header is marked, so that it is not shown by `Debug`.
-pub fn bearer(path: &Path) -> Result<HeaderValue, TokenFileError> {
-    let unreadable = |reason| TokenFileError::Unreadable { file: path.into(), reason };
-    let file = open_secret(path).map_err(|error| match error {
-        SecretError::Unreadable(reason) => unreadable(reason),
-        SecretError::Exposed(_) => TokenFileError::Exposed { file: path.into() },
-    })?;
-    let mut header = Zeroizing::new(b"Bearer ".to_vec());
-    let read = file.take(MAX_TOKEN).read_to_end(&mut header);
-    read.map_err(unreadable)?;
-    let header = header.trim_ascii_end();
-    let token = header.get(b"Bearer ".len()..).unwrap_or_default();
-    if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
-        return Err(TokenFileError::NoToken { file: path.into() });
-    }
-    let mut header = HeaderValue::from_bytes(header)?;
-    header.set_sensitive(true);
-    Ok(header)
-}
-
-/// An error of a handshake with what to do about it, where that is not plain. `setting` is as for [`trust`].
-pub fn explain_tls_error(error: io::Error, setting: &str) -> io::Error {
+/// An error of a handshake with what to do about it, where that is not plain. `setting` is as for [`Trust::load`].
+fn explain(error: io::Error, setting: &str) -> io::Error {
     let Some(cause) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else { return error };
     let remedy = match cause {
         Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
