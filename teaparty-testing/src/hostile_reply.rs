@@ -6,7 +6,6 @@ use serde_json::Value;
 use teaparty_common::reflect::Policy;
 use teaparty_common::tlv::{CodePoints, Profile};
 use teaparty_common::wire::{ErrorEstimate, Mode, TimestampFormat, TrafficClass};
-use teaparty_user::clock::ClockState;
 use teaparty_user::crypto::HmacKey;
 use teaparty_user::net::batch::{HostTimestamp, Received, StampSource};
 use teaparty_user::sender::config::SenderConfig;
@@ -18,6 +17,7 @@ use teaparty_user::sender::tlvs::chain::AccessReportRequest;
 use teaparty_user::sender::tlvs::describe::{Marks, finding};
 use teaparty_user::sender::tlvs::reply::{Check, ReplyTlv, TlvOutcome, reply_tlvs};
 use teaparty_user::sender::tlvs::request::{AccessReportContent, RequestTlv};
+use teaparty_user::sys::clock::ClockState;
 
 /// Bits of the first octet: what kind of session it is.
 const AUTHENTICATED: u8 = 1;

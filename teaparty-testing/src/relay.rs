@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use teaparty_common::wire::{Mode, TrafficClass};
-use teaparty_user::clock::{ClockSource, SystemClock};
 use teaparty_user::net::batch::{Outgoing, ReceiveBatch, Received, SendBatch};
 use teaparty_user::net::poll::wait;
 use teaparty_user::net::socket::{Options, Socket};
+use teaparty_user::sys::clock::{ClockSource, SystemClock};
 
 /// The events in one direction.
 #[derive(Clone, Copy, Debug, Default)]

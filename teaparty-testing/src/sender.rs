@@ -13,11 +13,11 @@ use teaparty_common::reflect::{
 };
 use teaparty_common::tlv::{HandledBy, Kind, KindSet};
 use teaparty_common::wire::{ErrorEstimate, Mode, TimestampFormat, TrafficClass};
-use teaparty_user::clock::{ClockSource, ClockState, SystemClock};
 use teaparty_user::crypto::HmacKey;
 use teaparty_user::net::batch::{Outgoing, ReceiveBatch, SendBatch};
 use teaparty_user::net::poll::wait;
 use teaparty_user::net::socket::{Options, Socket};
+use teaparty_user::sys::clock::{ClockSource, ClockState, SystemClock};
 
 use crate::program::program;
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::stdio::complain;
+use crate::sys::stdio::complain;
 
 /// The exit status. The numbers are part of the interface: scripts and monitoring systems act on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

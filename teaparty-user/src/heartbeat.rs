@@ -19,10 +19,10 @@ use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 use zerocopy::{Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::clock::{ClockSource, SystemClock};
 use crate::net::batch::{Outgoing, SendBatch};
 use crate::reflector::handle::ReflectorHandle;
 use crate::sync::locked;
+use crate::sys::clock::{ClockSource, SystemClock};
 
 /// Type of the Heartbeat TLV.
 const TYPE: u8 = 242;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use teaparty_common::wire::{ErrorEstimate, TimestampFormat};
 use teaparty_testing::sender::{Behaviour, Reflector, teaparty};
-use teaparty_user::clock::ClockState;
+use teaparty_user::sys::clock::ClockState;
 
 /// T3 and T2 of an unauthenticated reply.
 const TIMES: [usize; 2] = [4, 16];

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use teaparty_testing::sender::{Act, Behaviour, Reflector};
-use teaparty_user::clock::{ClockSource, ClockState, SystemClock};
 use teaparty_user::sender::config::SenderConfig;
 use teaparty_user::sender::engine;
 use teaparty_user::sender::event::{SenderEvent, Stop, Subscription};
 use teaparty_user::sender::schedule::SchedulePlan;
 use teaparty_user::sender::target::Target;
+use teaparty_user::sys::clock::{ClockSource, ClockState, SystemClock};
 
 const STEP_NS: u64 = 5_000_000_000;
 

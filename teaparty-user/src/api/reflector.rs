@@ -12,10 +12,10 @@ use super::openapi_bodies::HeartbeatBody;
 use super::parameters::{IfMatch, IfNoneMatch};
 use super::preconditions::{Condition, Tag};
 use super::{AppState, ROOT};
-use crate::clock::{ClockSource as _, ClockState, SystemClock};
 use crate::heartbeat::{self, Heartbeat, HeartbeatStatus};
 use crate::http::problem::ApiError;
 use crate::reflector::handle::{Count, InterfaceStatus};
+use crate::sys::clock::{ClockSource as _, ClockState, SystemClock};
 
 /// The reflector's state.
 #[derive(Serialize, utoipa::ToSchema)]

@@ -16,7 +16,7 @@ use crate::config::toml_doc::FileKind;
 use crate::exit_code::Exit;
 use crate::layout::count;
 use crate::reflector::keys::KeyLoader;
-use crate::stdio;
+use crate::sys::stdio;
 
 /// Checks and converts configuration files.
 #[derive(Args, Debug)]

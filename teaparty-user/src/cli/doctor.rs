@@ -6,7 +6,7 @@ use super::form::CommandFormat;
 use crate::doctor::{DoctorReport, DoctorVerdict};
 use crate::exit_code::Exit;
 use crate::layout::{columns, fold};
-use crate::stdio;
+use crate::sys::stdio;
 
 /// Says what this host has and lacks for a reflector, and what to do about it. Changes nothing; exit status 1 where the
 /// XDP program will not answer.

@@ -24,7 +24,7 @@ use crate::config::diagnostic::meant;
 use crate::config::service::Service;
 use crate::exit_code::{Exit, UsageError};
 use crate::logging::{self, LogFormat};
-use crate::stdio;
+use crate::sys::stdio;
 
 /// Measures networks with STAMP (RFC 8762, RFC 8972): a Session-Sender, and a Session-Reflector in the kernel.
 #[derive(Parser, Debug)]

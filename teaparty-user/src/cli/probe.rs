@@ -9,7 +9,7 @@ use crate::layout::count;
 use crate::probe::config::{ProbeCliOverrides, ProbeConfig};
 use crate::probe::run::{self, ProbeFormat};
 use crate::reflector::keys::KeyLoader;
-use crate::stdio;
+use crate::sys::stdio;
 
 /// Measures many targets forever.
 #[derive(Args, Debug)]

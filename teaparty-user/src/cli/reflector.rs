@@ -10,11 +10,11 @@ use crate::config::plan::{CliInput, ProcessPlan};
 use crate::config::service::Service;
 use crate::daemon::{self, Prepared};
 use crate::exit_code::{Exit, UsageError};
-use crate::hardening;
 use crate::reflector::config::ReflectorSettings;
 use crate::reflector::kernel::pins::{self, Detached};
 use crate::reflector::keys::KeyLoader;
-use crate::stdio;
+use crate::sys::hardening;
+use crate::sys::stdio;
 
 /// Answers STAMP test packets (Session-Reflector).
 #[derive(Args, Debug)]

@@ -7,7 +7,7 @@ use teaparty_common::tlv::{Entry, REGISTRY};
 use super::form::CommandFormat;
 use crate::exit_code::Exit;
 use crate::layout::{columns, fold};
-use crate::stdio;
+use crate::sys::stdio;
 
 /// Lists the TLVs: type, name, where it is specified, who answers it, and the option that a reflector needs for it.
 #[derive(Args, Clone, Debug)]

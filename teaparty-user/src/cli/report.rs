@@ -8,7 +8,7 @@ use clap::Args;
 use crate::exit_code::Exit;
 use crate::layout::{columns, fold};
 use crate::sender::saved_run::{SavedRun, comparison, html, table};
-use crate::stdio;
+use crate::sys::stdio;
 
 /// The arguments of `teaparty report`.
 #[derive(Args, Debug)]

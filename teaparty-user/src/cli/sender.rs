@@ -15,7 +15,6 @@ use super::tlvs::Tlvs;
 use crate::config::plan::is_standard_input;
 use crate::crypto::{HmacKey, KeySource};
 use crate::exit_code::{Exit, UsageError};
-use crate::hardening;
 use crate::net::socket::Fragmentation;
 use crate::sender::config::SenderConfig;
 use crate::sender::packet::Malformed;
@@ -25,6 +24,7 @@ use crate::sender::schedule::{Pattern, SchedulePlan};
 use crate::sender::target::{AddressFamily, Spec, Target, parse_file, parse_words};
 use crate::sender::thresholds::{RttLimit, Thresholds};
 use crate::sender::tlvs::chain::{Chain, pad, place_hmac};
+use crate::sys::hardening;
 use crate::units::{ecn_parser, parse_dscp, parse_duration, parse_percent, parse_picoseconds};
 
 pub(crate) mod compose;

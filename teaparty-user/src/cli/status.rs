@@ -16,7 +16,7 @@ use self::render::StatusSnapshot;
 use super::form::CommandFormat;
 use crate::exit_code::Exit;
 use crate::layout::{columns, screen};
-use crate::stdio::{self, StdoutReader};
+use crate::sys::stdio::{self, StdoutReader};
 
 /// Shows what a running reflector does: interfaces, rates by verdict and reason, and the busiest sessions.
 #[derive(Args, Clone, Debug)]

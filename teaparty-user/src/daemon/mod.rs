@@ -25,8 +25,8 @@ use crate::reflector::handle::ReflectorHandle;
 use crate::reflector::keys::KeyLoader;
 use crate::reflector::summary::{Ready, Summary};
 use crate::reflector::{Reflector, ReflectorError, kernel::loader};
-use crate::stdio::{self, StdoutReader};
-use crate::{capabilities, hardening, systemd};
+use crate::sys::stdio::{self, StdoutReader};
+use crate::sys::{capabilities, hardening, systemd};
 
 /// Most time for the end.
 const LONGEST_END: Duration = Duration::from_millis(4500);

@@ -6,10 +6,10 @@ use nix::sys::resource::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
 
 use super::{DoctorFinding, DoctorVerdict};
-use crate::capabilities;
-use crate::clock::{ClockState, claimed_bound_ns};
 use crate::reflector::kernel::loader::{self, LoadError, OLDEST_KERNEL};
 use crate::reflector::kernel::pins;
+use crate::sys::capabilities;
+use crate::sys::clock::{ClockState, claimed_bound_ns};
 
 /// Clock sources that are read without a system call.
 const FAST_CLOCKS: [&str; 5] =

@@ -12,10 +12,10 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::process::Process;
-use crate::clock::{ClockSource as _, ClockState, SystemClock, claimed_bound_ns};
 use crate::heartbeat::HeartbeatStatus;
 use crate::reflector::engine::residence_histogram::{BOUNDS_NS, ResidenceSnapshot};
 use crate::reflector::handle::{Count, CounterPath, InterfaceStatus, ReflectorHandle, SessionStatus};
+use crate::sys::clock::{ClockSource as _, ClockState, SystemClock, claimed_bound_ns};
 
 pub(crate) mod process;
 pub mod sample;

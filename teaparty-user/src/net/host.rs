@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use teaparty_common::frame::Tags;
 
-use super::netlink::{attribute, dump, messages};
+use crate::sys::netlink::{attribute, dump, messages};
 
 /// All links and addresses at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

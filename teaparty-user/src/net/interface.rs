@@ -8,7 +8,7 @@ use libc::c_int;
 
 use super::ethtool;
 use super::host::{Host, NetworkDevice};
-use super::netlink::{self, attribute, exchange};
+use crate::sys::netlink::{self, attribute, exchange};
 
 /// An interface as it was when somebody looked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -25,7 +25,7 @@
 //! # }
 //! ```
 //!
-//! Only this module and [`crate::clock`] call libc.
+//! Only this module and [`crate::sys`] call libc.
 
 pub mod address;
 pub mod batch;
@@ -37,7 +37,6 @@ pub mod host;
 pub mod interface;
 mod ioctl;
 pub mod namespace;
-mod netlink;
 pub mod packet;
 pub mod peer_uid;
 pub mod poll;

@@ -142,7 +142,7 @@ fn timespec(duration: Duration) -> libc::timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{ClockSource, SystemClock};
+    use crate::sys::clock::{ClockSource, SystemClock};
 
     #[test]
     fn short_turns_leave_policy_and_priority_as_they_were() {

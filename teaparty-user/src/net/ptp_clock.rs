@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use libc::c_int;
 
 use super::ioctl::interface_ioctl;
-use crate::clock::{ClockSource, SystemClock};
+use crate::sys::clock::{ClockSource, SystemClock};
 
 /// Why a card's clock can't be used.
 #[derive(Debug, thiserror::Error)]

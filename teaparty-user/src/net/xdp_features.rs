@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::netlink::{attribute, exchange};
+use crate::sys::netlink::{attribute, exchange};
 
 // linux/genetlink.h, linux/netdev.h.
 const CTRL_FAMILY: u16 = 0x10;

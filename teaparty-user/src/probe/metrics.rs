@@ -17,10 +17,10 @@ use super::registry::{SourceStatus, TargetRegistry};
 use super::sla::PeriodReport;
 use super::target::label;
 use super::target_state::{Direction, IGNORED, TargetState, Totals, Watched};
-use crate::clock::{ClockSource as _, SystemClock};
 use crate::metrics::process::Process;
 use crate::metrics::{self, to_prometheus};
 use crate::sla::Grade;
+use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// A form that metrics can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,6 @@ use super::sla::PeriodReport;
 use super::supervisor::Supervisor;
 use super::target_state::Watched;
 use crate::api::reload::{RELOAD_TIMEOUT, ReloadError};
-use crate::clock::{ClockSource, SystemClock};
 use crate::config::plan::is_standard_input;
 use crate::exit_code::Exit;
 use crate::files::limit::LimitedReader;
@@ -27,8 +26,9 @@ use crate::http::auth::guard::{Guard, Writes};
 use crate::http::listen::{ApiListener, ListenAddress};
 use crate::http::server;
 use crate::reflector::keys::KeyLoader;
-use crate::stdio::{self, StdoutReader};
-use crate::{hardening, systemd};
+use crate::sys::clock::{ClockSource, SystemClock};
+use crate::sys::stdio::{self, StdoutReader};
+use crate::sys::{hardening, systemd};
 
 /// The default address of the metrics.
 pub const DEFAULT: ListenAddress = ListenAddress::Tcp(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9862));

@@ -14,7 +14,7 @@ use super::metrics::{self, MetricsFormat};
 use super::registry::{self, Levels, TargetRegistry};
 use crate::http::problem::ApiError;
 
-use crate::clock::{ClockSource, SystemClock};
+use crate::sys::clock::{ClockSource, SystemClock};
 
 /// The resources, for a client that asks for something else.
 pub(super) const RESOURCES: &str =

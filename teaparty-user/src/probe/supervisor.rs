@@ -18,8 +18,8 @@ use super::service_discovery::{self, DiscoveredTargets};
 use super::target::TargetSpec;
 use super::target_state::Watched;
 use super::worker::ProbeWorker;
-use crate::clock::{ClockSource, SystemClock};
 use crate::sla::SlaConfig;
+use crate::sys::clock::{ClockSource, SystemClock};
 
 /// Names that are looked up at a time: each takes a thread while the name server is silent.
 const LOOKUPS: usize = 16;

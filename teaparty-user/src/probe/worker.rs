@@ -12,10 +12,10 @@ use anyhow::Context;
 
 use super::target::MeasurementProfile;
 use super::target_state::Watched;
-use crate::clock::{ClockSource, SystemClock};
 use crate::sender::engine::{self, TargetChange};
 use crate::sender::event::{SenderEvent, Stop, Subscription};
 use crate::sender::target::Target;
+use crate::sys::clock::{ClockSource, SystemClock};
 
 /// Counts are taken over, and the interface is looked at, so often.
 const LOOK: Duration = Duration::from_secs(1);

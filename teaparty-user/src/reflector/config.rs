@@ -25,10 +25,10 @@ pub use self::settings::ReflectorSettings;
 pub use self::values::{
     DestinationNode, Prefix, RateLimit, RateLimitPrefix, TimestampFormatSetting, TlvProfile, VerifyChecksums, XdpMode,
 };
-use crate::capabilities;
 use crate::net::address::address;
 use crate::net::interface::all_up;
 use crate::reflector::keys::{KeyLoader, SessionKeys};
+use crate::sys::capabilities;
 
 /// Rings of remembered exchanges for the History TLV; each session takes the next one.
 pub const HISTORY_RINGS: u32 = 4096;

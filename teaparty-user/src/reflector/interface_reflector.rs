@@ -10,7 +10,6 @@ use teaparty_common::maps::{Clock, SessionKey};
 use teaparty_common::reflect::Reason;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::hardening::explain_descriptor_limit;
 use crate::net::host::Host;
 use crate::net::interface::Interface;
 use crate::net::packet::{FrameSocket, PacketSocket};
@@ -33,6 +32,7 @@ use crate::reflector::{
     ReflectorError, engine::af_packet, engine::burst_scheduler, engine::ring, engine::udp, kernel::pins,
 };
 use crate::sync::locked;
+use crate::sys::hardening::explain_descriptor_limit;
 
 /// A running reflector on one interface.
 pub struct InterfaceReflector {

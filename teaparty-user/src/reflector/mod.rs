@@ -46,13 +46,14 @@ use self::kernel::loader::LoadError;
 use self::kernel::maps::Maps;
 use self::kernel::pins::folder::Folder;
 use self::summary::Summary;
-use crate::clock::{ClockSource as _, SystemClock, TaiOffset};
+use crate::logging;
 use crate::net::clock_watch::ClockWatch;
 use crate::net::host::Host;
 use crate::net::interface::{Interface, InterfaceError, Watcher};
 use crate::net::socket::SocketError;
 use crate::sync::locked;
-use crate::{hardening, logging, systemd};
+use crate::sys::clock::{ClockSource as _, SystemClock, TaiOffset};
+use crate::sys::{hardening, systemd};
 
 /// Interval for checking clock and interfaces even if nobody announces a change.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);

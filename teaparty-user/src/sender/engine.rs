@@ -16,10 +16,10 @@ use super::matcher::ResolvedPacket;
 use super::schedule::Random;
 use super::session::SenderSession;
 use super::timeline::Timeline;
-use crate::clock::{ClockSource, ClockState, StepDetector};
 use crate::net::batch::ReceiveBatch;
 use crate::net::poll::{Timer, set_realtime, set_short_time_slice, wait};
 use crate::net::ptp_clock::HardwareClock;
+use crate::sys::clock::{ClockSource, ClockState, StepDetector};
 
 mod clock_watch;
 mod deadline_queue;

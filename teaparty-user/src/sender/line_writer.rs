@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::stdio::{self, OutputError, StdoutReader};
+use crate::sys::stdio::{self, OutputError, StdoutReader};
 
 /// Octets that are gathered at most before they are written.
 const GATHERED: usize = 64 << 10;

@@ -2,7 +2,7 @@
 
 use teaparty_common::wire::{Timestamp, TimestampFormat};
 
-use crate::clock::ClockState;
+use crate::sys::clock::ClockState;
 
 /// A year: a clock that is further off was never set.
 const FAR_NS: u64 = 366 * 86_400 * 1_000_000_000;

@@ -15,10 +15,10 @@ use super::line_writer::{LineWriter, create};
 use super::report::{ReportFormat, hdr, human, json, stream};
 use super::thresholds::{self, Thresholds};
 use super::tui;
-use crate::clock::{ClockSource as _, SystemClock};
 use crate::exit_code::Exit;
 use crate::layout::{DEFAULT_COLUMNS, columns, fold};
-use crate::stdio::{self, StdoutReader};
+use crate::sys::clock::{ClockSource as _, SystemClock};
+use crate::sys::stdio::{self, StdoutReader};
 
 /// Records that may wait to be written. When this many wait, the engine does: a stream with holes would be worth less
 /// than one that says (by the pacing error) that it was too slow.

@@ -17,9 +17,9 @@ use super::schedule::Schedule;
 use super::stats::{Observation, Statistics};
 use super::tlvs::chain::AccessReportRequest;
 use super::tlvs::reply::{Check, ReplyTlv, TlvOutcome, reply_tlvs};
-use crate::clock::ClockState;
 use crate::layout::nanos;
 use crate::net::batch::{HostTimestamp, Received};
+use crate::sys::clock::ClockState;
 
 mod access_report;
 mod bit_errors;

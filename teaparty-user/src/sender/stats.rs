@@ -9,8 +9,8 @@ use super::delays::{NoDelays, Sample};
 use super::histogram::{Distribution, DistributionFigures};
 use super::reflector_clock::{ClockVerdict, TAI_OFFSET_NS};
 use super::variation::Variation;
-use crate::clock::claimed_bound_ns;
 use crate::net::batch::StampSource;
+use crate::sys::clock::claimed_bound_ns;
 
 /// Counts of each value of an octet, and of its changes.
 #[derive(Clone, Debug, Default)]

@@ -9,7 +9,7 @@ use teaparty_testing::frame::Datagram;
 use teaparty_testing::kernel::Kernel;
 use teaparty_testing::skip::or_skip;
 use teaparty_testing::vectors::address;
-use teaparty_user::clock::{ClockSource as _, SystemClock};
+use teaparty_user::sys::clock::{ClockSource as _, SystemClock};
 
 const SECOND: u64 = 1_000_000_000;
 const HOUR: u64 = 3_600 * SECOND;

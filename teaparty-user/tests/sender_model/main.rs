@@ -15,7 +15,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use teaparty_common::wire::TimestampFormat;
-use teaparty_user::clock::ClockState;
 use teaparty_user::net::batch::{HostTimestamp, Received, StampSource};
 use teaparty_user::sender::config::SenderConfig;
 use teaparty_user::sender::event::Record;
@@ -25,6 +24,7 @@ use teaparty_user::sender::schedule::{Pattern, SchedulePlan};
 use teaparty_user::sender::session::{SenderSession, Start};
 use teaparty_user::sender::target::Target;
 use teaparty_user::sender::timeline::Timeline;
+use teaparty_user::sys::clock::ClockState;
 
 use truth::Truth;
 use world::{MS, World};

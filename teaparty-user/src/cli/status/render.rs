@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::client::Client;
-use crate::clock::claimed_bound_ns;
 use crate::layout::nanos;
 use crate::layout::{clip, count, fold};
+use crate::sys::clock::claimed_bound_ns;
 
 /// An observation.
 #[derive(Clone, Debug, Serialize)]

@@ -1,7 +1,7 @@
 //! Lists of links and addresses as the kernel writes them (rtnetlink(7), linux/if_link.h, linux/if_addr.h).
 
-use super::super::netlink::HEAD;
 use super::*;
+use crate::sys::netlink::HEAD;
 
 /// A netlink attribute, padded to four octets.
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {

@@ -7,7 +7,7 @@ use teaparty_common::wire::TrafficClass;
 use super::super::batch::{ErrorQueueReport, Outgoing, StampSource};
 use super::super::poll::wait;
 use super::*;
-use crate::clock::{ClockSource, SystemClock};
+use crate::sys::clock::{ClockSource, SystemClock};
 
 fn pair(local: &str) -> (Socket, Socket, SocketAddr) {
     let bind: SocketAddr = local.parse().unwrap();

@@ -13,7 +13,6 @@ use teaparty_common::maps::{Clock, MacCheck, PuntHeader, RecordKind, SessionKey,
 use teaparty_common::packet_buf::{PacketBuf, ReadOnlyBuf, SliceBuf};
 use teaparty_common::reflect::{PacketMeta, Reason};
 
-use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::batch::{ReceiveBatch, Received};
 use crate::net::cbpf::longest;
 use crate::net::packet::FrameSocket;
@@ -25,6 +24,7 @@ use crate::reflector::engine::reassembly::{Fragment, REASSEMBLY_TIMEOUT_NS, Reas
 use crate::reflector::engine::udp::{BATCH, DropCounter, SEND_BATCH};
 use crate::reflector::pipeline::slow_path;
 use crate::reflector::snapshot::ConfigSnapshot;
+use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// Octets of the longest frame: the largest IP packet behind its headers and tags.
 const MAX_FRAME: usize = 65_535 + 64;

@@ -9,10 +9,10 @@ use std::sync::Mutex;
 use teaparty_common::maps::{PuntHeader, SessionKey};
 use teaparty_common::reflect::PacketMeta;
 
-use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::poll::Timer;
 use crate::reflector::pipeline::slow_path::BurstGrant;
 use crate::sync::locked;
+use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// Lead with which a reply is made before its time. The thread then waits without sleeping, which takes a processor
 /// for this long but is exact where the scheduler is not.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use teaparty_common::maps::{Clock, PuntHeader};
 use teaparty_common::reflect::PacketMeta;
 
-use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::poll::wait;
 use crate::reflector::engine::burst_queue::{BurstRequest, ScheduledBurst};
 use crate::reflector::engine::context::{EngineCounters, InterfaceContext, Notice};
@@ -18,6 +17,7 @@ use crate::reflector::engine::frame_replies::{FrameReplyBatch, ReplyPorts};
 use crate::reflector::engine::udp::UdpReplyBatch;
 use crate::reflector::pipeline::test_packet_control::BurstStage;
 use crate::reflector::snapshot::ConfigSnapshot;
+use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// Answers a frame, and notes what is to follow the reply.
 pub fn process_frame(

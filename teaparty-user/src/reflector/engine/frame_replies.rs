@@ -7,7 +7,6 @@ use teaparty_common::maps::{Clock, PuntHeader, Session};
 use teaparty_common::reflect::{Disposition, PacketMeta, Reason};
 use teaparty_common::tlv::return_path::ReturnPathRequest;
 
-use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::address::ip;
 use crate::net::batch::SendBatch;
 use crate::net::packet::{FrameBatch, PacketSocket};
@@ -21,6 +20,7 @@ use crate::reflector::pipeline::slow_path::{self, BurstGrant, PendingReply, Test
 use crate::reflector::pipeline::test_packet_control::BurstStage;
 use crate::reflector::pipeline::tlv_env::Headers;
 use crate::reflector::snapshot::ConfigSnapshot;
+use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// The ports that replies leave by.
 pub struct ReplyPorts {

@@ -2,9 +2,9 @@
 
 use teaparty_common::reflect::Reason;
 
-use crate::clock::{ClockSource as _, SystemClock};
 use crate::reflector::engine::context::{EngineCounters, InterfaceContext, Notice};
 use crate::reflector::pipeline::slow_path::PendingReply;
+use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// Remembers an exchange with T3 as `timestamp`. Before the send and not after it: the sender may answer the reply with
 /// its next packet sooner than this thread runs again, and that packet must find what went before.

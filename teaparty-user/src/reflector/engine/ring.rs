@@ -10,7 +10,6 @@ use teaparty_common::reflect::Reason;
 use teaparty_common::tlv::access_report::AccessReport;
 use zerocopy::FromBytes;
 
-use crate::clock::{ClockSource as _, SystemClock, plausible_arrival};
 use crate::net::poll::wait;
 use crate::reflector::engine::burst_scheduler;
 use crate::reflector::engine::context::{InterfaceContext, Notice};
@@ -18,6 +17,7 @@ use crate::reflector::engine::fair_queue::FairQueue;
 use crate::reflector::engine::frame_replies::{FrameReplyBatch, ReplyPorts};
 use crate::reflector::engine::udp::{BATCH, SEND_BATCH};
 use crate::reflector::snapshot::ConfigSnapshot;
+use crate::sys::clock::{ClockSource as _, SystemClock, plausible_arrival};
 
 /// The part of a batch's time that may go into emptying the ring, so that a flood that is thrown away does not
 /// cost many of the replies to what is kept.

@@ -12,11 +12,11 @@ use teaparty_common::tlv::return_path::Segments;
 use teaparty_common::wire::checksum;
 use zerocopy::IntoBytes;
 
-use crate::clock::{ClockSource as _, SystemClock};
 use crate::reflector::engine::context::{EngineCounters, InterfaceContext};
 use crate::reflector::engine::reply_record;
 use crate::reflector::pipeline::segment_routing::{ROUTING_TYPE, SegmentRouting};
 use crate::reflector::pipeline::slow_path::PendingReply;
+use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// Hop Limit of every reply (ext-hdr-15 §3.1).
 const FRESH_HOP_LIMIT: u8 = 255;

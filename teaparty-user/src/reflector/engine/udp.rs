@@ -14,7 +14,6 @@ use teaparty_common::maps::{Clock, Session, SessionKey};
 use teaparty_common::reflect::{PacketMeta, Reason};
 use teaparty_common::tlv::return_path::ReturnPathRequest;
 
-use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::address::{address, ip};
 use crate::net::batch::{Outgoing, ReceiveBatch, Received, SendBatch};
 use crate::net::poll::{wait, wait_writable};
@@ -28,6 +27,7 @@ use crate::reflector::pipeline::slow_path::{self, BurstGrant, PendingReply, Test
 use crate::reflector::pipeline::test_packet_control::BurstStage;
 use crate::reflector::pipeline::tlv_env::Headers;
 use crate::reflector::snapshot::ConfigSnapshot;
+use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// Datagrams that are received together.
 pub const BATCH: usize = 32;

@@ -8,12 +8,12 @@ use serde::Serialize;
 use teaparty_common::maps::{Clock, Session, SessionKey};
 
 use super::{ReflectorHandle, SessionError, SessionId};
-use crate::clock::{ClockSource as _, SystemClock};
 use crate::reflector::engine::context::InterfaceContext;
 use crate::reflector::kernel::map_reader::MapReader;
 use crate::reflector::provisioned::Provisioned;
 use crate::reflector::provisioned::ProvisionedSet;
 use crate::sync::locked;
+use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// A session and its state.
 #[derive(Clone, Debug, Serialize)]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{ChangeEvent, ReflectorHandle, ReflectorState};
-use crate::capabilities;
 use crate::reflector::config::ReflectorConfig;
 use crate::sync::locked;
+use crate::sys::capabilities;
 
 /// The one setting that changes while the reflector runs and may take a capability that it had no need of before: replies along
 /// segments leave by a raw socket.

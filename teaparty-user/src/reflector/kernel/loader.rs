@@ -17,7 +17,6 @@ use rustix::thread::CapabilitySet;
 use teaparty_common::maps::session_table::TableLayout;
 use teaparty_common::maps::{ABI_VERSION, Clock, Session, SessionKey, TailCall, name, program};
 
-use crate::capabilities;
 use crate::net::interface::{Interface, xdp_state};
 use crate::net::xdp_link::BpfLink;
 use crate::reflector::config::{HISTORY_RINGS, ReflectorConfig, ReflectorSettings, XdpMode};
@@ -32,6 +31,7 @@ use crate::reflector::kernel::pins::{self, PinError};
 use crate::reflector::session::table_layout::new_layout;
 use crate::reflector::snapshot::ConfigSnapshot;
 use crate::reflector::snapshot::addresses::AddressBook;
+use crate::sys::capabilities;
 
 /// Octets of the ring for punted frames, a power of two.
 const PUNT_RING: u32 = 8 << 20;

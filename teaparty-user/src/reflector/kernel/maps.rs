@@ -17,7 +17,6 @@ use teaparty_common::maps::{
 use teaparty_common::reflect::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::clock::{ClockSource as _, SystemClock};
 use crate::reflector::config::{HISTORY_RINGS, MOST_PROVISIONED};
 use crate::reflector::kernel::address_maps::AddressMaps;
 use crate::reflector::kernel::clock_step::ClockStep;
@@ -27,6 +26,7 @@ use crate::reflector::kernel::pinned_map::{MapsError, open};
 use crate::reflector::provisioned::{Provisioned, entry_flags, is_wildcard};
 use crate::reflector::snapshot::ConfigSnapshot;
 use crate::reflector::snapshot::prefixes::PrefixSet;
+use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// Grace period: most time for a packet to be judged by a configuration that has just been replaced.
 const GRACE: Duration = Duration::from_millis(2);

@@ -17,13 +17,13 @@ use teaparty_common::wire::sender::{AuthenticatedPacket, ReflectedFields, Unauth
 use teaparty_common::wire::{HMAC_LEN, Mode, Timestamp, TimestampFormat};
 use zerocopy::FromBytes;
 
-use crate::clock::{ClockSource as _, SystemClock, plausible_arrival};
 use crate::crypto::HmacKey;
 use crate::reflector::pipeline::burst_limits::Permit;
 use crate::reflector::pipeline::test_packet_control::{self, BurstStage, ControlGrant, LocalMembership};
 use crate::reflector::pipeline::tlv_env::{ControllerEnv, Headers};
 use crate::reflector::session::session_store::SessionStore;
 use crate::reflector::snapshot::ConfigSnapshot;
+use crate::sys::clock::{ClockSource as _, SystemClock, plausible_arrival};
 
 /// A packet to be answered.
 pub struct TestPacket<'a> {

@@ -13,10 +13,10 @@ use teaparty_common::tlv::reflected_control::{self, Limits, Members, Replies, Re
 use teaparty_common::tlv::{HEADER_LEN, Header, Kind};
 use zerocopy::IntoBytes;
 
-use crate::clock::{ClockSource, SystemClock};
 use crate::net::address::ip;
 use crate::reflector::pipeline::burst_limits::{BurstLimiter, Permit};
 use crate::reflector::snapshot::ConfigSnapshot;
+use crate::sys::clock::{ClockSource, SystemClock};
 
 /// The relation of a packet to the control that it asks for.
 #[derive(Clone, Copy)]

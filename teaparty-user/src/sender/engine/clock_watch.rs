@@ -6,8 +6,8 @@ use super::super::config::SenderConfig;
 use super::super::event::{SenderEvent, Stop};
 use super::super::schedule::MANY_PPS;
 use super::{CLOCK_CHECK_NS, SenderEngine, udp_port};
-use crate::clock::{ClockSource, StepDetector};
 use crate::net::ptp_clock::HardwareClock;
+use crate::sys::clock::{ClockSource, StepDetector};
 
 /// A rate that is missed by more than this is worth a word.
 const RATE_SLACK: f64 = 0.02;

@@ -10,8 +10,8 @@ use super::super::reply::{NotAReply, Reply};
 use super::super::session::SenderSession;
 use super::udp_port::Port;
 use super::{NO_SESSION, SenderEngine};
-use crate::clock::ClockSource;
 use crate::net::batch::{ErrorQueueReport, HostTimestamp, Received, StampSource};
+use crate::sys::clock::ClockSource;
 
 /// Batches of a port that are taken in before anything else is done.
 const READS_AT_ONCE: u32 = 4;

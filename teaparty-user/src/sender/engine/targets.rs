@@ -6,7 +6,7 @@ use super::super::event::SenderEvent;
 use super::super::session::{SenderSession, Start};
 use super::super::stats::Statistics;
 use super::{LEAD_NS, NO_SESSION, SenderEngine};
-use crate::clock::ClockSource;
+use crate::sys::clock::ClockSource;
 
 /// Samples after which a session's statistics start over where nobody reads them: so that their size has a bound.
 const SAMPLES: u64 = 256;

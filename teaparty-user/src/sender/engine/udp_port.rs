@@ -12,10 +12,10 @@ use super::super::schedule::{MANY_PPS, Random};
 use super::super::session::{SenderSession, Variant};
 use super::PAYLOAD;
 use super::rx_thread::ReplyReader;
-use crate::clock::{ClockSource, ClockState};
 use crate::net::batch::{Outgoing, SendBatch};
 use crate::net::poll::wait_writable;
 use crate::net::socket::{Options, Socket, SocketError};
+use crate::sys::clock::{ClockSource, ClockState};
 
 /// Transmit timestamps are reported within this many packets of a socket.
 const STAMPS: usize = 1 << 16;

@@ -7,8 +7,8 @@ use super::super::engine::FinishedMeasurement;
 use super::super::matcher::{Counts, Split};
 use super::super::session::{BitErrors, SenderSession};
 use super::super::stats::{ClockClaims, Statistics, ValueCounts};
-use crate::clock::claimed_bound_ns;
 use crate::sender::event::Ignored;
+use crate::sys::clock::claimed_bound_ns;
 
 /// Version of the document's shape; grows when a key changes its meaning.
 pub const SCHEMA: u32 = 1;

@@ -6,10 +6,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use libc::c_int;
 
 /// Octets of a message's header.
-pub(super) const HEAD: usize = 16;
+pub(crate) const HEAD: usize = 16;
 
 /// Sends one request of a type and returns the body of the answer, which must be of type `expected`.
-pub(super) fn exchange(protocol: c_int, kind: u16, expected: u16, body: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn exchange(protocol: c_int, kind: u16, expected: u16, body: &[u8]) -> io::Result<Vec<u8>> {
     let fd = open(protocol, 0)?;
     send(&fd, kind, libc::NLM_F_REQUEST, body)?;
     let mut reply = vec![0u8; 32 << 10];
@@ -25,7 +25,7 @@ pub(super) fn exchange(protocol: c_int, kind: u16, expected: u16, body: &[u8]) -
 }
 
 /// Returns all messages that answer a request to rtnetlink for a list, one after the other with their headers.
-pub(super) fn dump(kind: u16, body: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn dump(kind: u16, body: &[u8]) -> io::Result<Vec<u8>> {
     /// Lists that were disturbed by a change are asked for again, but not forever.
     const TRIES: usize = 8;
     let mut list = Err(io::ErrorKind::Interrupted.into());
@@ -68,14 +68,14 @@ fn dump_once(kind: u16, body: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// A netlink message.
-pub(super) struct NetlinkMessage<'a> {
-    pub(super) kind: u16,
+pub(crate) struct NetlinkMessage<'a> {
+    pub(crate) kind: u16,
     flags: u16,
-    pub(super) body: &'a [u8],
+    pub(crate) body: &'a [u8],
 }
 
 /// Returns the messages in a datagram or a list, up to the first that is cut short.
-pub(super) fn messages(mut octets: &[u8]) -> impl Iterator<Item = NetlinkMessage<'_>> {
+pub(crate) fn messages(mut octets: &[u8]) -> impl Iterator<Item = NetlinkMessage<'_>> {
     std::iter::from_fn(move || {
         let head: &[u8; HEAD] = octets.first_chunk()?;
         let [a, b, c, d, e, f, g, h, ..] = *head;
@@ -87,7 +87,7 @@ pub(super) fn messages(mut octets: &[u8]) -> impl Iterator<Item = NetlinkMessage
 }
 
 /// Returns the value of the first attribute of a type.
-pub(super) fn attribute(mut octets: &[u8], wanted: u16) -> Option<&[u8]> {
+pub(crate) fn attribute(mut octets: &[u8], wanted: u16) -> Option<&[u8]> {
     // The two upper bits of the type are flags.
     const TYPE: u16 = 0x3fff;
     while let Some(head) = octets.first_chunk::<4>() {
@@ -102,7 +102,7 @@ pub(super) fn attribute(mut octets: &[u8], wanted: u16) -> Option<&[u8]> {
 }
 
 /// Opens a socket that hears the announcements of these groups.
-pub(super) fn open(protocol: c_int, groups: u32) -> io::Result<OwnedFd> {
+pub(crate) fn open(protocol: c_int, groups: u32) -> io::Result<OwnedFd> {
     let flags = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
     // SAFETY: takes no pointers.
     let fd = unsafe { libc::socket(libc::AF_NETLINK, flags, protocol) };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::stdio;
+use crate::sys::stdio;
 
 /// Forbids core dumps and reading of our memory by other processes of the same user. Called before a key is loaded.
 pub fn forbid_dumps() -> io::Result<()> {
