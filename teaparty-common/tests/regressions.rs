@@ -20,7 +20,7 @@ fn what_was_found_once_is_not_found_again() {
         let name = entry.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
         let Some(stem) = name.strip_suffix(".bin") else { continue };
         if stem.starts_with("reply-") {
-            // For the sender: `teaparty-user/tests/sender_hostile.rs`.
+            // For the sender: `teaparty-user/tests/sender/hostile.rs`.
             continue;
         }
         if stem.starts_with("frame-") {

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: every test of the workspace, with what they need provided, and one table at the end.
 //!
 //! A test that can't run here prints `SKIPPED: <test>: <reason>` and returns; it is counted as skipped, not as passed.
-//! Integration tests whose head says "needs root" or "root is needed" run one at a time, because they share the machine's
-//! network and BPF; all others run in parallel.
+//! Integration tests whose head says "needs root" run one at a time, because they share the machine's network and BPF, unless
+//! it also says "in parallel"; all others run in parallel. The head is that of the program, `tests/NAME/main.rs`.
 
 mod outcome;
 mod targets;
@@ -90,7 +90,7 @@ fn run(target: &Target, filter: Option<&str>, tools: &tools::Tools) -> Row {
     let mut command = limited(&target.executable);
     command.current_dir(&target.folder).envs(target.environment()).envs(tools.environment());
     command.args(filter).args(["--show-output", "--color=never"]);
-    if target.needs_root {
+    if target.is_serial {
         command.arg("--test-threads=1");
     }
     observe(&target.name, &mut command)

@@ -1,4 +1,4 @@
-//! The text of the metrics, from figures made up here; `tests/metrics.rs` lets Prometheus judge it.
+//! The text of the metrics, from figures made up here; `tests/reflector/metrics.rs` lets Prometheus judge it.
 
 use super::sample::{session, snapshot};
 use super::*;

@@ -15,8 +15,10 @@ pub(super) struct Target {
     pub(super) executable: PathBuf,
     /// The crate's folder, which tests find as their working directory.
     pub(super) folder: PathBuf,
-    /// True if it is to have the machine for itself.
+    /// True if its tests skip without root.
     pub(super) needs_root: bool,
+    /// True if each of its tests is to have the machine for itself.
+    pub(super) is_serial: bool,
     /// `teaparty`, where cargo built it along.
     program: Option<PathBuf>,
 }
@@ -92,20 +94,18 @@ fn test(message: &Message, program: Option<&Path>) -> Option<Target> {
         "test" => format!("{crate_name} tests/{}", described.name),
         _ => format!("{crate_name} {kind} {}", described.name),
     };
-    let needs_root = kind == "test" && says_root(&described.src_path);
+    let text = std::fs::read_to_string(&described.src_path).unwrap_or_default();
+    let (needs_root, is_serial) = if kind == "test" { needs(&text) } else { (false, false) };
     let executable = message.executable.clone()?;
-    Some(Target { name, executable, folder, needs_root, program: program.map(Path::to_owned) })
+    Some(Target { name, executable, folder, needs_root, is_serial, program: program.map(Path::to_owned) })
 }
 
-/// Returns true if the doc comment that a test file opens with says that it needs root.
-fn says_root(file: &Path) -> bool {
-    is_root_header(&std::fs::read_to_string(file).unwrap_or_default())
-}
-
-fn is_root_header(text: &str) -> bool {
+/// Returns what the doc comment at the head of a test program says: it needs root, and its tests run one at a time.
+fn needs(text: &str) -> (bool, bool) {
     let header: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//!")).collect();
     let words = header.join(" ").to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
-    words.contains("needs root") || words.contains("root is needed")
+    let needs_root = words.contains("needs root") || words.contains("root is needed");
+    (needs_root, needs_root && !words.contains("in parallel"))
 }
 
 #[cfg(test)]
@@ -114,8 +114,14 @@ mod tests {
 
     #[test]
     fn only_the_head_of_a_file_says_that_root_is_needed() {
-        assert!(is_root_header("//! Live. It needs\n//! root.\n\nuse std;\n"));
-        assert!(is_root_header("//! The program: root is needed, an interface is not.\n"));
-        assert!(!is_root_header("//! Pure.\n\n//! needs root\n"));
+        assert_eq!(needs("//! Live. It needs\n//! root.\n\nuse std;\n"), (true, true));
+        assert_eq!(needs("//! The program: root is needed, an interface is not.\n"), (true, true));
+        assert_eq!(needs("//! Pure.\n\n//! needs root\n"), (false, false));
+    }
+
+    #[test]
+    fn tests_with_root_run_in_parallel_where_the_head_says_so() {
+        assert_eq!(needs("//! Needs root; tests run in\n//! parallel.\n"), (true, false));
+        assert_eq!(needs("//! Runs in parallel.\n"), (false, false));
     }
 }

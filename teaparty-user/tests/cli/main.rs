@@ -1,0 +1,10 @@
+//! The program as a person at a terminal and a service manager meet it: command line, bad input, configuration files and
+//! their reload, completions, screens, the report's page, and the unit files.
+
+mod command_line;
+mod completions;
+mod config_files;
+mod reload;
+mod report_page;
+mod screens;
+mod service;

@@ -1,0 +1,6 @@
+//! Other implementations, as witnesses and as users meet them in the field: stamp-suite, scapy, tshark, and TWAMP-Light
+//! senders. Needs root, for namespaces and programs.
+
+mod field;
+mod stamp_suite;
+mod witnesses;
