@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{MetricsError, MetricsFormat, encode};
-use crate::clock::{ClockSource as _, SystemClock};
 use crate::net::received::StampSource;
 use crate::probe::config::ProbeConfig;
 use crate::probe::registry::{SourceStatus, TargetRegistry};
@@ -12,6 +11,7 @@ use crate::reflector::keys::KeyLoader;
 use crate::sender::delays::Sample;
 use crate::sender::event::{PacketOutcome, Record, ReplyRecord, SessionCounters};
 use crate::sender::matcher::{Counts, ReplyKind, Split};
+use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// The target, as a file would have it, with periods so short that some end.
 const FILE: &str = "[[target]]\naddress = \"192.0.2.1\"\n[sla]\nperiod = \"1s\"\nsmall-interval = \"1s\"\n";
