@@ -16,7 +16,7 @@ const PAGES: &[(&str, &str, &[&str])] = &[
     ("rfc9534", "RFC 9534: link aggregation groups", &["RFC 9534"]),
     ("rfc10052", "RFC 10052: reflected test packet control", &["RFC 10052"]),
     ("drafts", "Drafts", &["cos-ecn", "ext-hdr", "stamp-ber"]),
-    ("others", "Decisions of ours", &[""]),
+    ("others", "Our decisions", &[""]),
 ];
 
 /// Returns the pages by their files: one for each text, and a summary.
@@ -61,8 +61,8 @@ fn head(title: &str) -> String {
 
 fn page(title: &str, rows: &[&Row]) -> String {
     let mut text = head(title);
-    text += "Levels are as in the text: `must` in small letters is wording that only one behaviour satisfies, `ours` is a decision \
-             of ours. Roles: S Session-Sender, R Session-Reflector, B both.\n\n";
+    text += "Levels are as in the text: `must` in small letters is wording that only one behaviour satisfies, `ours` is our \
+             own decision. Roles: S Session-Sender, R Session-Reflector, B both.\n\n";
     text += "| row | level | role | section | demand | how to see it on the wire | shown by |\n|---|---|---|---|---|---|---|\n";
     for row in rows {
         let cells =
