@@ -12,9 +12,9 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 
-use crate::sender::delays::Sample;
-use crate::sender::histogram::Distribution;
-use crate::sender::variation::Variation;
+use crate::sender::session::delays::Sample;
+use crate::sender::session::histogram::Distribution;
+use crate::sender::session::variation::Variation;
 use crate::sla::{Grade, SlaConfig, nanos};
 use crate::units::DurationSetting;
 

@@ -10,7 +10,7 @@ use super::settings::{AddressFamilySetting, Measure};
 use crate::crypto::HmacKey;
 use crate::net::socket::Fragmentation;
 use crate::sender::config::SenderConfig;
-use crate::sender::schedule::{Pattern, SchedulePlan};
+use crate::sender::config::{Pattern, SchedulePlan};
 use crate::sender::target::{self, Spec, Target};
 use crate::sender::tlvs::chain::{Chain, pad, place_hmac};
 

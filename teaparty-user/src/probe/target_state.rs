@@ -7,11 +7,11 @@ use prometheus_client::metrics::histogram::{Histogram, NativeHistogramConfig};
 
 use super::sla::Sla;
 use super::target::TargetSpec;
-use crate::sender::delays::Sample;
-use crate::sender::event::{PacketOutcome, Record, SessionCounters};
-use crate::sender::histogram::Distribution;
-use crate::sender::matcher::ReplyKind;
-use crate::sender::variation::Variation;
+use crate::sender::session::delays::Sample;
+use crate::sender::session::histogram::Distribution;
+use crate::sender::session::matcher::{ReplyKind, Split};
+use crate::sender::session::record::{PacketOutcome, Record, SessionCounters};
+use crate::sender::session::variation::Variation;
 use crate::sla::SlaConfig;
 
 /// Sockets take less to be opened, a name to be found, and the first packet to leave; what takes longer is not measured.
@@ -350,7 +350,7 @@ impl Watched {
         let TargetState { totals, attributed, .. } = &mut *state;
         // Attribution to a direction may change; a counter only rises.
         let split = |tally: &SessionCounters| {
-            let of = |end: fn(&crate::sender::matcher::Split) -> Option<u64>| tally.split.as_ref().and_then(end);
+            let of = |end: fn(&Split) -> Option<u64>| tally.split.as_ref().and_then(end);
             [of(|split| split.far_end), of(|split| split.near_end)]
         };
         let directions = split(&tally);
@@ -386,7 +386,7 @@ mod tests {
     use super::*;
     use crate::probe::config::ProbeConfig;
     use crate::reflector::keys::KeyLoader;
-    use crate::sender::matcher::{Counts, Split};
+    use crate::sender::session::matcher::{Counts, Split};
     use crate::sla::Grade;
 
     fn watched() -> Watched {

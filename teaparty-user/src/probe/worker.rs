@@ -12,8 +12,10 @@ use anyhow::Context;
 
 use super::target::MeasurementProfile;
 use super::target_state::Watched;
-use crate::sender::engine::{self, TargetChange};
-use crate::sender::event::{SenderEvent, Stop, Subscription};
+use crate::sender::engine::event::{SenderEvent, Subscription};
+use crate::sender::engine::run::run_for_ever;
+use crate::sender::engine::sender_engine::TargetChange;
+use crate::sender::engine::stop::Stop;
 use crate::sender::target::Target;
 use crate::sys::clock::{ClockSource, SystemClock};
 
@@ -257,7 +259,7 @@ impl ProbeWorkerThread {
             }
             SenderEvent::Snapshot(_) => {}
         };
-        let result = engine::run_for_ever(&config, &SystemClock, &self.stop, subscription, &mut changes, &mut sink);
+        let result = run_for_ever(&config, &SystemClock, &self.stop, subscription, &mut changes, &mut sink);
         let is_stuck = health.borrow().is_stuck;
         if is_stuck {
             self.patience = (self.patience * 2).min(MAX_STUCK_TIMEOUT);

@@ -3,17 +3,20 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use teaparty_common::reflect::Policy;
 use teaparty_common::wire::{Mode, TimestampFormat, TrafficClass};
 
-use super::packet::Malformed;
-use super::schedule::{Pattern, SchedulePlan};
 use super::target::Target;
 use super::tlvs::chain::AccessReportRequest;
 use super::tlvs::request::RequestTlv;
 use crate::crypto::HmacKey;
 use crate::net::socket::Fragmentation;
+
+/// Up to this many packets a second the kernel is asked about each; above it, single reports are expensive, and
+/// replies are taken in beside sending.
+pub const MANY_PPS: f64 = 100_000.0;
 
 /// A measurement.
 #[derive(Clone)]
@@ -184,4 +187,47 @@ impl SenderConfig {
             "seed": self.seed,
         })
     }
+}
+
+/// The distribution of packets over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pattern {
+    /// An equal interval between any two packets.
+    Fixed,
+    /// Exponentially distributed intervals around the mean (RFC 2330 §11.1.1).
+    Poisson,
+    /// This many packets at once, the interval between bursts.
+    Burst(u32),
+}
+
+/// The limits of a schedule, and its density.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchedulePlan {
+    /// Spread over time.
+    pub pattern: Pattern,
+    /// Interval (mean interval, interval between bursts) in picoseconds, so that 300,000 packets/s are not 300,300.
+    pub interval_ps: u64,
+    /// Packets in all; `None` for no limit.
+    pub count: Option<u64>,
+    /// Nothing is due so long after the start; `None` for no limit.
+    pub duration_ns: Option<u64>,
+}
+
+impl SchedulePlan {
+    /// Packets per second of this many sessions together.
+    pub fn packets_per_second(&self, sessions: usize) -> f64 {
+        let at_once = if let Pattern::Burst(size) = self.pattern { size.max(1) } else { 1 };
+        1e12 / self.interval_ps as f64 * f64::from(at_once) * sessions as f64
+    }
+}
+
+/// A packet made wrong on purpose, to see what a reflector does with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Malformed {
+    /// A further TLV with flags that no sender may set.
+    BadFlags,
+    /// A further TLV whose Length goes past the end of the packet.
+    BadLength,
 }

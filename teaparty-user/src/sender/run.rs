@@ -9,12 +9,14 @@ use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::config::SenderConfig;
-use super::engine::{self, FinishedMeasurement};
-use super::event::{SenderEvent, Stop, Subscription};
-use super::line_writer::{LineWriter, create};
-use super::report::{ReportFormat, hdr, human, json, stream};
+use super::engine;
+use super::engine::event::{SenderEvent, Subscription};
+use super::engine::stop::Stop;
+use super::output::line_writer::{LineWriter, create};
+use super::output::report::{ReportFormat, hdr, human, json, stream};
+use super::output::tui;
+use super::session::measurement::FinishedMeasurement;
 use super::thresholds::{self, Thresholds};
-use super::tui;
 use crate::exit_code::Exit;
 use crate::layout::{DEFAULT_COLUMNS, columns, fold};
 use crate::sys::clock::{ClockSource as _, SystemClock};
@@ -117,7 +119,7 @@ fn measure(
     sink: &dyn Fn(SenderEvent),
 ) -> anyhow::Result<FinishedMeasurement> {
     let _span = tracing::info_span!("measure", targets = config.targets.len()).entered();
-    engine::run(config, &SystemClock, stop, subscription, &mut |event| sink(event))
+    engine::run::run(config, &SystemClock, stop, subscription, &mut |event| sink(event))
 }
 
 /// Signals that end a measurement, held back from all threads but the one that waits for them.

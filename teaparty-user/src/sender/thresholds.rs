@@ -4,10 +4,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::config::SenderConfig;
-use super::engine::FinishedMeasurement;
-use super::histogram::DistributionFigures;
-use super::session::SenderSession;
-use super::silence;
+use super::session::histogram::DistributionFigures;
+use super::session::measurement::FinishedMeasurement;
+use super::session::sender_session::SenderSession;
+use super::session::silence;
 use crate::exit_code::Exit;
 use crate::layout::nanos;
 use crate::sla::{Grade, SlaConfig};

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use teaparty_testing::sender::{Act, Behaviour, Reflector};
+use teaparty_user::sender::config::SchedulePlan;
 use teaparty_user::sender::config::SenderConfig;
-use teaparty_user::sender::engine;
-use teaparty_user::sender::event::{SenderEvent, Stop, Subscription};
-use teaparty_user::sender::schedule::SchedulePlan;
+use teaparty_user::sender::engine::event::{SenderEvent, Subscription};
+use teaparty_user::sender::engine::run::run;
+use teaparty_user::sender::engine::stop::Stop;
 use teaparty_user::sender::target::Target;
 use teaparty_user::sys::clock::{ClockSource, ClockState, SystemClock};
 
@@ -47,7 +48,7 @@ fn packets_under_way_when_the_clock_is_set_have_no_delays() {
             notices.push(text);
         }
     };
-    let outcome = engine::run(&config, &clock, &Stop::new().unwrap(), Subscription::default(), &mut sink).unwrap();
+    let outcome = run(&config, &clock, &Stop::new().unwrap(), Subscription::default(), &mut sink).unwrap();
     assert_eq!(outcome.clock_steps_ns.len(), 1);
     assert!(outcome.clock_steps_ns[0].abs_diff(STEP_NS as i64) < 1_000_000, "{:?}", outcome.clock_steps_ns);
     // The kernel's clock, which stamps replies, was not really set: from then on they come before they were sent.

@@ -17,14 +17,13 @@ use std::time::Duration;
 use teaparty_common::wire::TimestampFormat;
 use teaparty_user::net::batch::{HostTimestamp, Received, StampSource};
 use teaparty_user::sender::config::SenderConfig;
-use teaparty_user::sender::event::Record;
-use teaparty_user::sender::matcher::SentPacket;
-use teaparty_user::sender::reply::Reply;
-use teaparty_user::sender::schedule::{Pattern, SchedulePlan};
-use teaparty_user::sender::session::{SenderSession, Start};
+use teaparty_user::sender::config::{Pattern, SchedulePlan};
+use teaparty_user::sender::session::matcher::SentPacket;
+use teaparty_user::sender::session::record::Record;
+use teaparty_user::sender::session::reply::Reply;
+use teaparty_user::sender::session::sender_session::{SenderSession, Start};
+use teaparty_user::sender::session::timeline::Timeline;
 use teaparty_user::sender::target::Target;
-use teaparty_user::sender::timeline::Timeline;
-use teaparty_user::sys::clock::ClockState;
 
 use truth::Truth;
 use world::{MS, World};
@@ -105,7 +104,7 @@ impl Process {
         }
     }
 
-    fn settled(&mut self, settlement: teaparty_user::sender::matcher::ResolvedPacket) {
+    fn settled(&mut self, settlement: teaparty_user::sender::session::matcher::ResolvedPacket) {
         let reaction = self.session.outcome_of(settlement, true);
         self.restarts_told += u64::from(reaction.notice.is_some());
         self.line(reaction.loss);

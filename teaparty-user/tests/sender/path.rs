@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use teaparty_testing::sender::{Act, Behaviour, Reflector, summary};
-use teaparty_user::sender::schedule::Random;
+use teaparty_user::sender::session::random::Random;
 
 const PACKETS: u64 = 400;
 

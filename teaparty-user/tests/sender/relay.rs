@@ -12,7 +12,7 @@ use teaparty_common::wire::Mode;
 use teaparty_testing::relay::{Forgery, Leg, Log, Relay, Trip};
 use teaparty_testing::sender::{Behaviour, Reflector, teaparty};
 use teaparty_user::crypto::HmacKey;
-use teaparty_user::sender::schedule::Random;
+use teaparty_user::sender::session::random::Random;
 
 const PACKETS: u32 = 400;
 /// Between two packets.

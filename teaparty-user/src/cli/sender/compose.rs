@@ -1,6 +1,6 @@
 //! What arguments of the sender mean for its packets: where an HMAC TLV stands, padding to a size, extension headers.
 
-use crate::sender::schedule::{MANY_PPS, SchedulePlan};
+use crate::sender::config::{MANY_PPS, SchedulePlan};
 
 /// Returns true if asking the kernel about each packet costs little enough.
 pub(crate) fn is_slow(plan: &SchedulePlan, targets: usize) -> bool {

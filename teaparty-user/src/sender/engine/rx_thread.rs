@@ -13,11 +13,12 @@ use std::{io, mem};
 
 use anyhow::Context;
 
-use super::BATCH;
 use crate::net::batch::ReceiveBatch;
 use crate::net::poll::{WakeEvent, set_realtime, wait};
 use crate::net::socket::Socket;
 
+/// Datagrams taken in by one system call.
+pub(super) const BATCH: usize = 64;
 /// Batches that are under way between the two threads. What does not fit waits in the socket's queue.
 const BATCHES: usize = 16;
 /// So long the thread lets datagrams gather, when it had taken all there were: being woken for each of them costs more than

@@ -5,18 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use teaparty_common::wire::AUTHENTICATED_LEN;
 
-use super::super::config::SenderConfig;
-use super::super::matcher::SentPacket;
-use super::super::schedule::{MANY_PPS, Random};
-use super::super::session::{SenderSession, Variant};
-use super::PAYLOAD;
 use super::rx_thread::ReplyReader;
 use crate::net::batch::{Outgoing, SendBatch};
 use crate::net::poll::wait_writable;
 use crate::net::socket::{Options, Socket, SocketError};
-use crate::sys::clock::{ClockSource, ClockState};
+use crate::sender::config::{MANY_PPS, SenderConfig};
+use crate::sender::session::matcher::SentPacket;
+use crate::sender::session::random::Random;
+use crate::sender::session::sender_session::{SenderSession, Variant};
 
+/// Octets for a UDP payload: the longest that there is (65,527 over IPv6), in a whole number of cache lines and not in a
+/// power of two of them, so that the datagrams of a batch do not meet in the same places of the cache.
+const PAYLOAD: usize = 65_600;
+const _: () = assert!(PAYLOAD > AUTHENTICATED_LEN);
 /// Transmit timestamps are reported within this many packets of a socket.
 const STAMPS: usize = 1 << 16;
 /// Octets of the kernel's queues: replies must wait there while we are not scheduled.

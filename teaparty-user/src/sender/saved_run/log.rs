@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::SavedRun;
 use super::series::PacketSeries;
-use crate::sender::histogram::Distribution;
+use crate::sender::session::histogram::Distribution;
 
 /// Most values of a histogram that a line of a log may hold when unpacked, in octets: three digits up to 2^64 have 0.5 MB.
 const MOST_ENCODED: usize = 16 << 20;

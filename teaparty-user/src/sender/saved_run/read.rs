@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::series::PacketSeries;
 use super::{SavedRun, log, recompute};
-use crate::sender::report::json::SCHEMA;
+use crate::sender::output::report::json::SCHEMA;
 
 /// Longest summary that is read, and longest line of a stream: a summary of a thousand targets has 5 MB.
 const MOST: u64 = 256 << 20;

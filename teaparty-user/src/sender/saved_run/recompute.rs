@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::sender::stats::Statistics;
+use crate::sender::session::stats::Statistics;
 
 /// The totals of the lines about one target.
 #[derive(Clone, Debug, Default)]

@@ -1,7 +1,7 @@
 //! What is kept of a target's packets for plots, however many there were.
 
 use super::recompute::RecomputedRun;
-use crate::sender::histogram::Distribution;
+use crate::sender::session::histogram::Distribution;
 
 /// More packets than this are thinned out in a plot; the figures beside it are of all of them.
 const MOST_POINTS: usize = 5_000;

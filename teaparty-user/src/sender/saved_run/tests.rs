@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::sender::report::json::SCHEMA;
+use crate::sender::output::report::json::SCHEMA;
 
 fn summary(p50: i64, lost: u64) -> Value {
     let figures = json!({

@@ -1,91 +1,131 @@
-//! What a session tells of each packet to those who want to know.
+//! What a session tells: a record of each packet and its reply, its counters, and its state.
 
-use teaparty_common::wire::ErrorEstimate;
+use teaparty_common::wire::TrafficClass;
 
-use super::super::config::SenderConfig;
-use super::super::delays::{NoDelays, Sample};
-use super::super::event::{PacketOutcome, Record, ReplyRecord};
-use super::super::matcher::{MatchedReply, SentPacket};
-use super::super::reflector_clock::TAI_OFFSET_NS;
-use super::super::reply::Reply;
-use super::super::stats::{Observation, bound_ns};
-use super::super::tlvs::describe::{self, Marks};
-use super::super::tlvs::reply::ReplyTlv;
-use super::SenderSession;
-use crate::net::batch::{HostTimestamp, Received, StampSource};
+use super::delays::{NoDelays, Sample};
+use super::histogram::DistributionFigures;
+use super::matcher::{Counts, ReplyKind, Split};
+use crate::net::batch::StampSource;
+use crate::sender::tlvs::describe::TlvFinding;
 
-/// All that was found out of a reply.
-pub(super) struct Facts<'a> {
-    pub(super) matched: &'a MatchedReply,
-    pub(super) reply: &'a Reply,
-    pub(super) received: &'a Received<'a>,
-    pub(super) seen: &'a Observation,
-    pub(super) sample: Result<Sample, NoDelays>,
-    pub(super) t1: HostTimestamp,
-    /// On the reflector's clock, in nanoseconds since 1970.
-    pub(super) t2: u64,
-    /// Likewise.
-    pub(super) t3: u64,
-    pub(super) t4: HostTimestamp,
+/// The counters of a session since its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SessionCounters {
+    /// Packets and replies.
+    pub counts: Counts,
+    /// Loss by direction; `None` at the start.
+    pub split: Option<Split>,
+    /// Replies that were ignored.
+    pub ignored: Ignored,
+    /// Packets that the system refused to send.
+    pub send_errors: u64,
+    /// Refusals that the network reported.
+    pub refusals: u64,
+    /// Packets of the schedule that were never sent.
+    pub schedule_skipped: u64,
+    /// Lateness of packets against the schedule, in nanoseconds: p50 and p99; `None` before the first one.
+    pub pacing_error_ns: Option<[i64; 2]>,
 }
 
-impl SenderSession {
-    /// The record of a packet that was answered.
-    pub(super) fn answered(&self, facts: &Facts<'_>, found: &[ReplyTlv<'_>], config: &SenderConfig) -> Box<Record> {
-        let Facts { matched, reply, received, seen, sample, t1, t2, t3, t4 } = *facts;
-        let marks =
-            Marks { sent: config.traffic_class, reply: received.traffic_class, has_key: config.tlv_key.is_some() };
-        let (ours, theirs) = (seen.sender_estimate, seen.reflector_estimate);
-        Box::new(Record {
-            target: self.place,
-            ssid: self.ssid,
-            fate: PacketOutcome::Answered(matched.kind),
-            sequence: reply.sender_sequence_number,
-            t1: (t1.nanos, t1.source),
-            reply: Some(ReplyRecord {
-                octets: received.payload.len(),
-                t2,
-                t3,
-                t4: (t4.nanos, t4.source),
-                reflector_sequence: reply.sequence_number,
-                sample,
-                is_synchronized: ours.is_synchronized() && theirs.is_synchronized(),
-                error_ns: error_sum(ours, theirs)
-                    .map(|error| if seen.lacks_tai_offset { error.max(TAI_OFFSET_NS) } else { error }),
-                forward_ttl: seen.forward_ttl,
-                backward_ttl: seen.backward_ttl,
-                forward_class: seen.forward_class,
-                backward_class: seen.backward_class,
-                reordering_extent: matched.reordering_extent,
-                findings: found.iter().map(|answer| describe::finding(answer, marks)).collect(),
-            }),
-        })
-    }
+/// The fate of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketOutcome {
+    /// Answered; see [`ReplyKind`].
+    Answered(ReplyKind),
+    /// No reply came in time.
+    Lost,
+    /// Nobody waited for its reply long enough.
+    Unsettled,
+}
 
-    /// The record of a packet that is lost.
-    pub(super) fn lost(&self, index: u64) -> Box<Record> {
-        self.without_reply(index, PacketOutcome::Lost)
-    }
-
-    /// The record of a packet that nobody waits for any more.
-    pub(super) fn unsettled(&self, index: u64) -> Box<Record> {
-        self.without_reply(index, PacketOutcome::Unsettled)
-    }
-
-    fn without_reply(&self, index: u64, fate: PacketOutcome) -> Box<Record> {
-        let t1 = t1_of(&self.exchange.departure(index));
-        let sequence = self.exchange.sequence(index);
-        let (target, ssid) = (self.place, self.ssid);
-        Box::new(Record { target, ssid, fate, sequence, t1: (t1.nanos, t1.source), reply: None })
+impl PacketOutcome {
+    /// Label in streams of records.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Answered(ReplyKind::Reply) => "reply",
+            Self::Answered(ReplyKind::Further) => "further",
+            Self::Answered(ReplyKind::Duplicate) => "duplicate",
+            Self::Answered(ReplyKind::Late) => "late",
+            Self::Lost => "lost",
+            Self::Unsettled => "unsettled",
+        }
     }
 }
 
-/// T1: the card's or the kernel's if they told, else ours.
-pub(super) fn t1_of(departure: &SentPacket) -> HostTimestamp {
-    departure.stamp.unwrap_or(HostTimestamp { nanos: departure.realtime_ns, source: StampSource::User })
+/// One reply, or one packet without.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Place of the target in the configuration.
+    pub target: usize,
+    /// The Session-Sender Identifier of its session, 0 for none.
+    pub ssid: u16,
+    /// The fate of the packet.
+    pub fate: PacketOutcome,
+    /// Its Sequence Number.
+    pub sequence: u32,
+    /// T1 and who took it.
+    pub t1: (u64, StampSource),
+    /// The reply; `None` where there is none.
+    pub reply: Option<ReplyRecord>,
 }
 
-/// Both bounds added; `None` where one of them is not known.
-fn error_sum(ours: ErrorEstimate, theirs: ErrorEstimate) -> Option<u64> {
-    Some(bound_ns(ours)?.saturating_add(bound_ns(theirs)?))
+/// The record of a reply.
+#[derive(Clone, Debug)]
+pub struct ReplyRecord {
+    /// Its UDP payload in octets.
+    pub octets: usize,
+    /// T2 in nanoseconds since 1970, on the reflector's clock.
+    pub t2: u64,
+    /// T3, in the same form.
+    pub t3: u64,
+    /// T4 and who took it.
+    pub t4: (u64, StampSource),
+    /// Its own Sequence Number.
+    pub reflector_sequence: u32,
+    /// The delays, or why there are none.
+    pub sample: Result<Sample, NoDelays>,
+    /// True if both clocks claim synchronisation.
+    pub is_synchronized: bool,
+    /// Both claimed error bounds added, in nanoseconds; `None` where one clock claims none.
+    pub error_ns: Option<u64>,
+    /// TTL or Hop Limit at the reflector.
+    pub forward_ttl: Option<u8>,
+    /// TTL or Hop Limit of the reply.
+    pub backward_ttl: Option<u8>,
+    /// Traffic class at the reflector, where a TLV tells.
+    pub forward_class: Option<TrafficClass>,
+    /// Traffic class of the reply.
+    pub backward_class: Option<TrafficClass>,
+    /// Replies to later packets that came before it.
+    pub reordering_extent: u32,
+    /// The findings of its TLVs.
+    pub findings: Vec<TlvFinding>,
+}
+
+/// The state of one target.
+#[derive(Clone, Debug)]
+pub struct TargetSnapshot {
+    /// Counts.
+    pub counts: Counts,
+    /// Loss by direction.
+    pub split: Split,
+    /// Round trip so far.
+    pub round_trip: Option<DistributionFigures>,
+    /// The last round trip.
+    pub last_round_trip_ns: Option<i64>,
+    /// Round trips so far in a few ranges of equal width: the middle of each and how many fell into it.
+    pub histogram: Vec<(i64, u64)>,
+}
+
+/// Replies that were ignored, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Ignored {
+    /// From an address or port that is not the target's.
+    pub foreign: u64,
+    /// With a wrong HMAC.
+    pub unauthenticated: u64,
+    /// Too short to be a reply.
+    pub malformed: u64,
+    /// For another member link (RFC 9534 §3.2).
+    pub other_link: u64,
 }

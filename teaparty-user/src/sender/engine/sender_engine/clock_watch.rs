@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 
-use super::super::config::SenderConfig;
-use super::super::event::{SenderEvent, Stop};
-use super::super::schedule::MANY_PPS;
-use super::{CLOCK_CHECK_NS, SenderEngine, udp_port};
+use super::{CLOCK_CHECK_NS, SenderEngine};
 use crate::net::ptp_clock::HardwareClock;
+use crate::sender::config::MANY_PPS;
+use crate::sender::config::SenderConfig;
+use crate::sender::engine::event::SenderEvent;
+use crate::sender::engine::stop::Stop;
+use crate::sender::engine::udp_port;
 use crate::sys::clock::{ClockSource, StepDetector};
 
 /// A rate that is missed by more than this is worth a word.
@@ -91,7 +93,7 @@ impl<C: ClockSource> SenderEngine<'_, C> {
     }
 
     /// Warns of packets that leave from the port that they go to: a reflector may take them for another one's replies.
-    pub(super) fn warn_of_loop(
+    pub(in crate::sender::engine) fn warn_of_loop(
         &self,
         address: SocketAddr,
         target: Option<usize>,

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
-use super::super::engine::FinishedMeasurement;
+use crate::sender::session::measurement::FinishedMeasurement;
 
 /// Writes one line for each target and quantity. The tag says which: `TARGET/round_trip` and so on, in nanoseconds.
 pub fn write(file: impl Write, outcome: &FinishedMeasurement) -> anyhow::Result<()> {

@@ -4,10 +4,10 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 
-use super::super::histogram::Distribution;
-use super::super::matcher::{Counts, Split};
-use super::super::target::Target;
 use super::*;
+use crate::sender::session::histogram::Distribution;
+use crate::sender::session::matcher::{Counts, Split};
+use crate::sender::target::Target;
 
 fn snapshot(received: u64, lost: u64) -> TargetSnapshot {
     let mut round_trip = Distribution::default();

@@ -6,19 +6,19 @@ use std::net::{IpAddr, SocketAddr};
 use teaparty_common::tlv::{Kind, KindSet};
 use teaparty_common::wire::{TimestampFormat, TrafficClass};
 
-use super::config::SenderConfig;
 use super::delays::{NoDelays, Times};
-use super::event::{Ignored, Record, SessionCounters, TargetSnapshot};
 use super::matcher::{self, Arrival, ReplyId, ReplyMatcher, Resolution};
 use super::packet::{NoCodePoint, Template};
+use super::record::{Ignored, Record, SessionCounters, TargetSnapshot};
 use super::reflector_clock::{ClockReading, ClockVerdict, ReflectorClock, lacks_tai_offset, other_format};
 use super::reply::Reply;
 use super::schedule::Schedule;
 use super::stats::{Observation, Statistics};
-use super::tlvs::chain::AccessReportRequest;
-use super::tlvs::reply::{Check, ReplyTlv, TlvOutcome, reply_tlvs};
 use crate::layout::nanos;
 use crate::net::batch::{HostTimestamp, Received};
+use crate::sender::config::{Pattern, SenderConfig};
+use crate::sender::tlvs::chain::AccessReportRequest;
+use crate::sender::tlvs::reply::{Check, ReplyTlv, TlvOutcome, reply_tlvs};
 use crate::sys::clock::ClockState;
 
 mod access_report;
@@ -240,7 +240,7 @@ impl SenderSession {
     }
 
     /// Returns true if a reply may come from this address.
-    pub(super) fn accepts(&self, peer: SocketAddr, config: &SenderConfig) -> bool {
+    pub fn accepts(&self, peer: SocketAddr, config: &SenderConfig) -> bool {
         let from_target =
             peer.ip().to_canonical() == self.address.ip().to_canonical() && peer.port() == self.address.port();
         from_target || self.address.ip().is_multicast() || config.reply_sources.contains(&peer.ip().to_canonical())
@@ -476,7 +476,7 @@ fn exchange_settings(config: &SenderConfig) -> matcher::MatcherSettings {
 
 fn burst_size(config: &SenderConfig) -> u32 {
     match config.plan.pattern {
-        super::schedule::Pattern::Burst(size) => size.max(1),
+        Pattern::Burst(size) => size.max(1),
         _ => 1,
     }
 }

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::super::event::SenderEvent;
-use super::super::session::{SenderSession, Start};
-use super::super::stats::Statistics;
 use super::{LEAD_NS, NO_SESSION, SenderEngine};
+use crate::sender::engine::event::SenderEvent;
+use crate::sender::session::sender_session::{SenderSession, Start};
+use crate::sender::session::stats::Statistics;
 use crate::sys::clock::ClockSource;
 
 /// Samples after which a session's statistics start over where nobody reads them: so that their size has a bound.
@@ -33,7 +33,12 @@ pub enum TargetChange {
 }
 
 impl<C: ClockSource> SenderEngine<'_, C> {
-    pub(super) fn change(&mut self, change: TargetChange, sink: &mut dyn FnMut(SenderEvent)) -> anyhow::Result<()> {
+    /// Begins or ends a session.
+    pub(in crate::sender::engine) fn change(
+        &mut self,
+        change: TargetChange,
+        sink: &mut dyn FnMut(SenderEvent),
+    ) -> anyhow::Result<()> {
         match change {
             TargetChange::Add { place, address, ssid } => {
                 self.warn_of_loop(address, Some(place), sink);
@@ -89,7 +94,7 @@ impl<C: ClockSource> SenderEngine<'_, C> {
     }
 
     /// Tells what sessions count that send or await something.
-    pub(super) fn tell_tallies(&mut self, sink: &mut dyn FnMut(SenderEvent)) {
+    pub(in crate::sender::engine) fn tell_tallies(&mut self, sink: &mut dyn FnMut(SenderEvent)) {
         for (target, session) in self.sessions.iter_mut().enumerate().filter(|(_, session)| !session.is_over()) {
             sink(SenderEvent::Counters { target, tally: Box::new(session.tally()) });
             if session.statistics.round_trip.count() >= SAMPLES {

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use ratatui::crossterm::event::{self, KeyCode, KeyEventKind, KeyModifiers};
 
-use super::config::SenderConfig;
-use super::event::{SenderEvent, Stop, TargetSnapshot};
-use super::thresholds::Thresholds;
+use crate::sender::config::SenderConfig;
+use crate::sender::engine::event::SenderEvent;
+use crate::sender::engine::stop::Stop;
+use crate::sender::session::record::TargetSnapshot;
+use crate::sender::thresholds::Thresholds;
 
 /// Interval of the view's updates.
 pub const INTERVAL: Duration = Duration::from_millis(250);

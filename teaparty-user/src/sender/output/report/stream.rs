@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 use teaparty_common::wire::TrafficClass;
 
-use super::super::event::Record;
 use super::human::stamp_label;
+use crate::sender::session::delays::Sample;
+use crate::sender::session::record::{Record, ReplyRecord};
 
 /// The names of the columns, which are the keys of the JSON lines too.
 pub const COLUMNS: [&str; 26] = [
@@ -43,8 +44,8 @@ fn values(record: &Record, name: &str, start_ns: u64) -> [Value; COLUMNS.len()] 
     let reply = record.reply.as_ref();
     // Time of the record: T4, or for a loss T1, so that a reader can place it in time either way.
     let epoch_ns = reply.map_or(record.t1.0, |reply| reply.t4.0);
-    let of = |field: &dyn Fn(&super::super::event::ReplyRecord) -> Value| reply.map_or(Value::Null, field);
-    let delay = |field: &dyn Fn(&super::super::delays::Sample) -> i64| {
+    let of = |field: &dyn Fn(&ReplyRecord) -> Value| reply.map_or(Value::Null, field);
+    let delay = |field: &dyn Fn(&Sample) -> i64| {
         reply.and_then(|reply| reply.sample.as_ref().ok()).map_or(Value::Null, |sample| json!(field(sample)))
     };
     let class = |class: Option<TrafficClass>| class.map_or(Value::Null, |class| json!(class.0));
@@ -108,11 +109,11 @@ pub fn csv(record: &Record, name: &str, start_ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::delays::Times;
-    use super::super::super::event::{PacketOutcome, ReplyRecord};
-    use super::super::super::matcher::ReplyKind;
     use super::*;
     use crate::net::batch::StampSource;
+    use crate::sender::session::delays::Times;
+    use crate::sender::session::matcher::ReplyKind;
+    use crate::sender::session::record::{PacketOutcome, ReplyRecord};
 
     fn answered() -> Record {
         let times = Times { t1: 100, t2: 1_130, t3: 1_150, t4: 180 };

@@ -4,9 +4,9 @@ use teaparty_common::tlv::Kind;
 use teaparty_common::tlv::class_of_service::{ClassOfService, ClassOfServiceV2, DscpEcn};
 use teaparty_common::wire::TrafficClass;
 
-use super::super::config::SenderConfig;
-use super::super::stats::Observation;
-use super::super::tlvs::reply::{ReplyTlv, TlvOutcome, body};
+use crate::sender::config::SenderConfig;
+use crate::sender::session::stats::Observation;
+use crate::sender::tlvs::reply::{ReplyTlv, TlvOutcome, body};
 
 /// The traffic class that our packet arrived with, where a TLV of the reply tells.
 pub(super) fn forward_class(found: &[ReplyTlv<'_>]) -> Option<TrafficClass> {

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::config::SenderConfig;
-use super::super::engine::FinishedMeasurement;
-use super::super::matcher::{Counts, Split};
-use super::super::session::{BitErrors, SenderSession};
-use super::super::stats::{ClockClaims, Statistics, ValueCounts};
-use crate::sender::event::Ignored;
+use crate::sender::config::SenderConfig;
+use crate::sender::session::matcher::{Counts, Split};
+use crate::sender::session::measurement::FinishedMeasurement;
+use crate::sender::session::record::Ignored;
+use crate::sender::session::sender_session::{BitErrors, SenderSession};
+use crate::sender::session::stats::{ClockClaims, Statistics, ValueCounts};
 use crate::sys::clock::claimed_bound_ns;
 
 /// Version of the document's shape; grows when a key changes its meaning.

@@ -5,19 +5,10 @@ use teaparty_common::wire::{ErrorEstimate, HMAC_LEN, Mode, Timestamp, sender};
 use zerocopy::IntoBytes;
 use zerocopy::network_endian::{U16, U32};
 
-use super::schedule::Random;
-use super::tlvs::request::{Fill, RequestTlv, UNRECOGNIZED_CODE};
+use super::random::Random;
 use crate::crypto::HmacKey;
-
-/// A packet made wrong on purpose, to see what a reflector does with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Malformed {
-    /// A further TLV with flags that no sender may set.
-    BadFlags,
-    /// A further TLV whose Length goes past the end of the packet.
-    BadLength,
-}
+use crate::sender::config::Malformed;
+use crate::sender::tlvs::request::{Fill, RequestTlv, UNRECOGNIZED_CODE};
 
 /// The common fields of a session's packets.
 #[derive(Clone)]

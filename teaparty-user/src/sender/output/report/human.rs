@@ -2,19 +2,19 @@
 
 use std::fmt::Write;
 
-use super::super::config::SenderConfig;
-use super::super::delays::NoDelays;
-use super::super::engine::FinishedMeasurement;
-use super::super::event::{PacketOutcome, Record};
-use super::super::histogram::DistributionFigures;
-use super::super::matcher::{Counts, ReplyKind, Split};
-use super::super::session::{BitErrors, SenderSession, WrongBits};
-use super::super::stats::{Statistics, ValueCounts};
-use super::super::tlvs::describe;
-use super::super::variation::Variation;
 use crate::layout::nanos;
 use crate::layout::{count, fold};
 use crate::net::batch::StampSource;
+use crate::sender::config::SenderConfig;
+use crate::sender::session::delays::NoDelays;
+use crate::sender::session::histogram::DistributionFigures;
+use crate::sender::session::matcher::{Counts, ReplyKind, Split};
+use crate::sender::session::measurement::FinishedMeasurement;
+use crate::sender::session::record::{PacketOutcome, Record};
+use crate::sender::session::sender_session::{BitErrors, SenderSession, WrongBits};
+use crate::sender::session::stats::{Statistics, ValueCounts};
+use crate::sender::session::variation::Variation;
+use crate::sender::tlvs::describe;
 use teaparty_common::tlv::REGISTRY;
 use teaparty_common::wire::TrafficClass;
 
@@ -403,11 +403,11 @@ pub(super) fn stamp_label(source: StampSource) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::delays::Times;
-    use super::super::super::event::ReplyRecord;
-    use super::super::super::tlvs::describe::TlvFinding;
-    use super::super::super::tlvs::reply::TlvOutcome;
     use super::*;
+    use crate::sender::session::delays::Times;
+    use crate::sender::session::record::ReplyRecord;
+    use crate::sender::tlvs::describe::TlvFinding;
+    use crate::sender::tlvs::reply::TlvOutcome;
 
     /// A reply with large values everywhere, over an asymmetric path.
     fn answered() -> Record {

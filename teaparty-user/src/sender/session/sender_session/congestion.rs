@@ -3,11 +3,11 @@
 //! The draft demands that a sender slows down and leaves open how. We halve the rate at most once a second, and double
 //! it again after ten seconds without a mark, never above what was asked for.
 
-use super::super::config::SenderConfig;
-use super::super::schedule::Pattern;
 use super::SenderSession;
 use super::burst_gap::patience_ns;
 use super::templates::templates;
+use crate::sender::config::Pattern;
+use crate::sender::config::SenderConfig;
 
 impl SenderSession {
     /// Has the replies of each burst come as much further apart as packets do now, and waits for them as much longer.
@@ -86,9 +86,9 @@ impl Congestion {
 mod tests {
     use teaparty_common::tlv::Kind;
 
-    use super::super::super::target::Target;
-    use super::super::super::tlvs::request::RequestTlv;
     use super::*;
+    use crate::sender::target::Target;
+    use crate::sender::tlvs::request::RequestTlv;
 
     #[test]
     fn marks_halve_the_rate_once_a_second_and_their_absence_restores_it_c253() {

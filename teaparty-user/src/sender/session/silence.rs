@@ -1,9 +1,9 @@
 //! Why no reply came at all: the likely causes in order, and how to tell them apart.
 
-use super::config::SenderConfig;
-use super::engine::FinishedMeasurement;
-use super::session::SenderSession;
+use super::sender_session::SenderSession;
 use crate::layout::count;
+use crate::sender::config::SenderConfig;
+use crate::sender::session::measurement::FinishedMeasurement;
 
 /// Returns one sentence about a run without any reply.
 ///

@@ -4,14 +4,13 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 
-use super::super::config::SenderConfig;
-use super::super::event::SenderEvent;
-use super::super::reply::{NotAReply, Reply};
-use super::super::session::SenderSession;
-use super::udp_port::Port;
 use super::{NO_SESSION, SenderEngine};
 use crate::net::batch::{ErrorQueueReport, HostTimestamp, Received, StampSource};
-use crate::sys::clock::ClockSource;
+use crate::sender::config::SenderConfig;
+use crate::sender::engine::event::SenderEvent;
+use crate::sender::engine::udp_port::Port;
+use crate::sender::session::reply::{NotAReply, Reply};
+use crate::sender::session::sender_session::SenderSession;
 
 /// Batches of a port that are taken in before anything else is done.
 const READS_AT_ONCE: u32 = 4;

@@ -2,10 +2,10 @@
 
 use teaparty_common::tlv::Kind;
 
-use super::super::config::SenderConfig;
-use super::super::matcher;
-use super::super::tlvs::reply::{ReplyTlv, TlvOutcome};
 use super::SenderSession;
+use crate::sender::config::SenderConfig;
+use crate::sender::session::matcher;
+use crate::sender::tlvs::reply::{ReplyTlv, TlvOutcome};
 
 /// The wrong bits of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,9 +109,9 @@ fn wrong_bits(padding: &[u8], pattern: &[u8]) -> (u32, u32) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::target::Target;
-    use super::super::super::tlvs::request::RequestTlv;
     use super::*;
+    use crate::sender::target::Target;
+    use crate::sender::tlvs::request::RequestTlv;
 
     fn answer(kind: Kind, outcome: TlvOutcome, value: &[u8]) -> ReplyTlv<'_> {
         ReplyTlv { code: kind.entry().code, kind: Some(kind), outcome, value }

@@ -1,43 +1,37 @@
 //! The loop that moves packets: sends what is due, takes in what came, gives up what did not, sleeps until the next.
 //!
-//! One thread, no locks, and for fast schedules one more that only takes replies from the kernel (`reader.rs`); all decisions
-//! are in [`super::session`]. It sleeps with a timer that expires on time, and polls for the last stretch where that is worth it,
+//! One thread, no locks, and for fast schedules one more that only takes replies from the kernel (`rx_thread.rs`); all
+//! decisions are in [`crate::sender::session`]. It sleeps with a timer that expires on time, and polls for the last stretch where that is worth it,
 //! because waking up takes longer than a good schedule allows.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::Context;
-use teaparty_common::wire::AUTHENTICATED_LEN;
 
-use super::config::SenderConfig;
-use super::event::{Ignored, SenderEvent, Stop, Subscription};
-use super::matcher::ResolvedPacket;
-use super::schedule::Random;
-use super::session::SenderSession;
-use super::timeline::Timeline;
+use super::deadline_queue::DeadlineQueue;
+use super::event::{SenderEvent, Subscription};
+use super::rx_thread::BATCH;
+use super::stop::Stop;
+use super::udp_port::{self, Port};
 use crate::net::batch::ReceiveBatch;
-use crate::net::poll::{Timer, set_realtime, set_short_time_slice, wait};
+use crate::net::poll::{Timer, wait};
 use crate::net::ptp_clock::HardwareClock;
+use crate::sender::config::SenderConfig;
+use crate::sender::session::matcher::ResolvedPacket;
+use crate::sender::session::measurement::FinishedMeasurement;
+use crate::sender::session::random::Random;
+use crate::sender::session::record::Ignored;
+use crate::sender::session::sender_session::SenderSession;
+use crate::sender::session::timeline::Timeline;
 use crate::sys::clock::{ClockSource, ClockState, StepDetector};
 
 mod clock_watch;
-mod deadline_queue;
 mod rx;
-mod rx_thread;
 mod targets;
-mod udp_port;
 
 pub use targets::TargetChange;
 
-use deadline_queue::DeadlineQueue;
-use udp_port::Port;
-
-/// Datagrams taken in by one system call.
-const BATCH: usize = 64;
-/// Octets for a UDP payload: the longest that there is (65,527 over IPv6), in a whole number of cache lines and not in a
-/// power of two of them, so that the datagrams of a batch do not meet in the same places of the cache.
-const PAYLOAD: usize = 65_600;
 /// Octets of what the error queue quotes of a packet, which nobody reads.
 const QUOTED: usize = 256;
 /// Packets handed to the kernel together: T1 of the last is as old as it takes to send the others. In GSO batches they leave
@@ -64,113 +58,13 @@ const LEAD_FOR_EACH_NS: u64 = 20_000;
 /// The clock's state is read again at this interval.
 const CLOCK_CHECK_NS: u64 = 1_000_000_000;
 
-/// A finished measurement.
-pub struct FinishedMeasurement {
-    /// One for each target, in the order of the configuration.
-    pub sessions: Vec<SenderSession>,
-    /// Datagrams that belong to no session at all.
-    pub foreign: Ignored,
-    /// Start, in nanoseconds since 1970.
-    pub started_ns: u64,
-    /// End, in the same.
-    pub ended_ns: u64,
-    /// Between those, on a clock that nobody sets.
-    pub duration_ns: u64,
-    /// State of our clock at the end.
-    pub clock: ClockState,
-    /// By how much the clock was set during the run, in nanoseconds, for each time.
-    pub clock_steps_ns: Vec<i64>,
-    /// Replies that the kernel dropped because our receive queue was full.
-    pub queue_drops: u64,
-}
-
-/// Runs a measurement to its end.
-///
-/// `sink` gets the events that `subscription` asks for, in order, on this thread: what it takes its time for, delays packets.
-pub fn run(
-    config: &SenderConfig,
-    clock: &impl ClockSource,
-    stop: &Stop,
-    subscription: Subscription,
-    sink: &mut dyn FnMut(SenderEvent),
-) -> anyhow::Result<FinishedMeasurement> {
-    place_thread(config, config.targets.len())?;
-    let mut engine = SenderEngine::open(config, clock, subscription)?;
-    // Once, as it is one option that helps.
-    let _ = config.targets.iter().any(|target| engine.warn_of_loop(target.address, None, sink));
-    let started_ns = clock.realtime_ns();
-    let start = clock.monotonic_ns();
-    engine.begin()?;
-    while !engine.is_over(stop) {
-        engine.step(stop, sink)?;
-    }
-    engine.finish(stop, sink)?;
-    Ok(FinishedMeasurement {
-        sessions: engine.sessions,
-        foreign: engine.foreign,
-        started_ns,
-        ended_ns: clock.realtime_ns(),
-        duration_ns: clock.monotonic_ns() - start,
-        clock: engine.clock_state,
-        clock_steps_ns: engine.steps,
-        queue_drops: engine.ports.iter().map(|port| port.queue_drops).sum(),
-    })
-}
-
-/// Why there is no measurement.
-const NOT_REALTIME: &str =
-    "cannot go before other programs; --realtime takes root, CAP_SYS_NICE or a limit from `ulimit -r`";
-
-/// Asks the scheduler for what a schedule needs of it.
-fn place_thread(config: &SenderConfig, sessions: usize) -> anyhow::Result<()> {
-    if config.is_realtime {
-        return set_realtime().context(NOT_REALTIME);
-    }
-    if spins(config, sessions)
-        && let Err(error) = set_short_time_slice()
-    {
-        tracing::debug!(%error, "no short turns of the processor");
-    }
-    Ok(())
-}
-
 /// Returns true if deadlines are worth polling for.
-fn spins(config: &SenderConfig, sessions: usize) -> bool {
+pub(super) fn spins(config: &SenderConfig, sessions: usize) -> bool {
     config.plan.interval_ps <= FAST_PS || config.plan.packets_per_second(sessions) <= SPIN_PPS
 }
 
-/// Measures forever, until `stop` is requested: `changes` updates the targets while it runs. The configuration's
-/// targets only say of which address families sockets are needed.
-///
-/// `changes` is asked at each turn, at least once a second, until it has none; its error is the
-/// result. What is awaited at the end is no loss.
-pub fn run_for_ever(
-    config: &SenderConfig,
-    clock: &impl ClockSource,
-    stop: &Stop,
-    subscription: Subscription,
-    changes: &mut dyn FnMut() -> anyhow::Result<Option<TargetChange>>,
-    sink: &mut dyn FnMut(SenderEvent),
-) -> anyhow::Result<()> {
-    if config.is_realtime {
-        place_thread(config, 0)?;
-    }
-    let mut engine = SenderEngine { is_endless: true, ..SenderEngine::open(config, clock, subscription)? };
-    let mut turn = |engine: &mut SenderEngine<'_, _>| {
-        while let Some(change) = changes()? {
-            engine.change(change, sink)?;
-        }
-        engine.step(stop, sink)
-    };
-    let mut result = Ok(());
-    while result.is_ok() && !stop.is_requested() {
-        result = turn(&mut engine);
-    }
-    engine.tell_tallies(sink);
-    result
-}
-
-struct SenderEngine<'a, C> {
+/// A measurement that is running.
+pub(super) struct SenderEngine<'a, C> {
     config: &'a SenderConfig,
     clock: &'a C,
     subscription: Subscription,
@@ -205,7 +99,7 @@ struct SenderEngine<'a, C> {
 const NO_SESSION: u32 = u32::MAX;
 
 impl<'a, C: ClockSource> SenderEngine<'a, C> {
-    fn open(config: &'a SenderConfig, clock: &'a C, subscription: Subscription) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &'a SenderConfig, clock: &'a C, subscription: Subscription) -> anyhow::Result<Self> {
         Ok(Self {
             config,
             clock,
@@ -234,7 +128,7 @@ impl<'a, C: ClockSource> SenderEngine<'a, C> {
     }
 
     /// Does once what there is to do, and sleeps until there is more.
-    fn step(&mut self, stop: &Stop, sink: &mut dyn FnMut(SenderEvent)) -> anyhow::Result<()> {
+    pub(super) fn step(&mut self, stop: &Stop, sink: &mut dyn FnMut(SenderEvent)) -> anyhow::Result<()> {
         if stop.is_requested() {
             self.sessions.iter_mut().for_each(SenderSession::stop_sending);
         }
@@ -250,7 +144,7 @@ impl<'a, C: ClockSource> SenderEngine<'a, C> {
     }
 
     /// Makes the sessions. Their starts are spread over one interval, so that a thousand targets make no burst.
-    fn begin(&mut self) -> anyhow::Result<()> {
+    pub(super) fn begin(&mut self) -> anyhow::Result<()> {
         let count = self.config.targets.len() as u64;
         let interval_ns = (self.config.plan.interval_ps / 1_000).min(1_000_000_000);
         for place in 0..self.config.targets.len() {
@@ -308,7 +202,7 @@ impl<'a, C: ClockSource> SenderEngine<'a, C> {
     }
 
     /// Returns true if there is nothing left to do. Of many sessions, only looked at when none has anything to send.
-    fn is_over(&self, stop: &Stop) -> bool {
+    pub(super) fn is_over(&self, stop: &Stop) -> bool {
         let is_cheap = self.sessions.len() <= 64 || self.queue.next_due().is_none() || stop.is_requested();
         stop.is_urgent() || is_cheap && self.sessions.iter().all(SenderSession::is_over)
     }
@@ -344,7 +238,7 @@ impl<'a, C: ClockSource> SenderEngine<'a, C> {
     }
 
     /// Settles all packets: what nobody has waited for long enough is not lost.
-    fn finish(&mut self, stop: &Stop, sink: &mut dyn FnMut(SenderEvent)) -> anyhow::Result<()> {
+    pub(super) fn finish(&mut self, stop: &Stop, sink: &mut dyn FnMut(SenderEvent)) -> anyhow::Result<()> {
         self.next_expiry = 0;
         self.expire(sink)?;
         for (place, session) in self.sessions.iter_mut().enumerate() {
@@ -357,6 +251,25 @@ impl<'a, C: ClockSource> SenderEngine<'a, C> {
             sink(SenderEvent::Snapshot(self.sessions.iter().map(SenderSession::snapshot).collect()));
         }
         Ok(())
+    }
+
+    /// Makes it go on without anything to do: targets may come later.
+    pub(super) fn endless(self) -> Self {
+        Self { is_endless: true, ..self }
+    }
+
+    /// Returns the result of a measurement that is over, given its start (realtime) and how long it took.
+    pub(super) fn into_finished(self, started_ns: u64, duration_ns: u64) -> FinishedMeasurement {
+        FinishedMeasurement {
+            sessions: self.sessions,
+            foreign: self.foreign,
+            started_ns,
+            ended_ns: self.clock.realtime_ns(),
+            duration_ns,
+            clock: self.clock_state,
+            clock_steps_ns: self.steps,
+            queue_drops: self.ports.iter().map(|port| port.queue_drops).sum(),
+        }
     }
 
     /// Waits for a datagram, a report, a request to stop, or the next thing to do.
@@ -410,5 +323,3 @@ fn emit_record(
         sink(SenderEvent::Notice { target: Some(place), text });
     }
 }
-
-const _: () = assert!(PAYLOAD > AUTHENTICATED_LEN);

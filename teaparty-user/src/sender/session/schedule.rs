@@ -1,31 +1,7 @@
 //! When packets are due: absolute deadlines, so that lateness of one packet never moves the next. No clock in here.
 
-use serde::Serialize;
-
-/// The distribution of packets over time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pattern {
-    /// An equal interval between any two packets.
-    Fixed,
-    /// Exponentially distributed intervals around the mean (RFC 2330 §11.1.1).
-    Poisson,
-    /// This many packets at once, the interval between bursts.
-    Burst(u32),
-}
-
-/// The limits of a schedule, and its density.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SchedulePlan {
-    /// Spread over time.
-    pub pattern: Pattern,
-    /// Interval (mean interval, interval between bursts) in picoseconds, so that 300,000 packets/s are not 300,300.
-    pub interval_ps: u64,
-    /// Packets in all; `None` for no limit.
-    pub count: Option<u64>,
-    /// Nothing is due so long after the start; `None` for no limit.
-    pub duration_ns: Option<u64>,
-}
+use super::random::Random;
+use crate::sender::config::{Pattern, SchedulePlan};
 
 /// Lateness up to which due packets are made up for (or an interval): a busy host. A later process was stopped.
 const MISSED_NS: u64 = 50_000_000;
@@ -33,18 +9,6 @@ const MISSED_NS: u64 = 50_000_000;
 const OVERTIME_NS: u64 = 10_000_000;
 /// Random intervals that are drawn at once at most, to learn how many were missed.
 const MOST_DRAWN: u64 = 1 << 20;
-
-/// Up to this many packets a second the kernel is asked about each; above it, single reports are expensive, and
-/// replies are taken in beside sending.
-pub const MANY_PPS: f64 = 100_000.0;
-
-impl SchedulePlan {
-    /// Packets per second of this many sessions together.
-    pub fn packets_per_second(&self, sessions: usize) -> f64 {
-        let at_once = if let Pattern::Burst(size) = self.pattern { size.max(1) } else { 1 };
-        1e12 / self.interval_ps as f64 * f64::from(at_once) * sessions as f64
-    }
-}
 
 /// The deadlines of a session, one after the other.
 #[derive(Clone, Debug)]
@@ -224,44 +188,6 @@ impl Iterator for Schedule {
             self.draw();
         }
         Some(self.start_ns.saturating_add(elapsed_ns))
-    }
-}
-
-/// A small generator (SplitMix64) for schedules and padding. Not for secrets.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// A generator whose values are decided by `seed`.
-    pub const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// A generator with a seed that differs from run to run.
-    pub fn from_entropy() -> Self {
-        use std::hash::{BuildHasher, Hasher};
-        Self(std::hash::RandomState::new().build_hasher().finish())
-    }
-
-    /// 64 random bits.
-    pub const fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Evenly distributed over (0, 1].
-    pub fn unit(&mut self) -> f64 {
-        ((self.bits() >> 11) + 1) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Fills a slice.
-    pub fn fill(&mut self, octets: &mut [u8]) {
-        for chunk in octets.chunks_mut(8) {
-            let bits = self.bits().to_le_bytes();
-            chunk.copy_from_slice(&bits[..chunk.len()]);
-        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use teaparty_common::tlv::{Kind, KindSet};
 
-use super::super::config::SenderConfig;
-use super::super::packet::{self, NoCodePoint, Template};
-use super::super::tlvs::reply::{ReplyTlv, TlvOutcome};
-use super::super::tlvs::request::RequestTlv;
+use crate::sender::config::SenderConfig;
+use crate::sender::session::packet::{self, NoCodePoint, Template};
+use crate::sender::tlvs::reply::{ReplyTlv, TlvOutcome};
+use crate::sender::tlvs::request::RequestTlv;
 
 /// Those without an Access Report, and where there is one, those with it. TLVs of the kinds `without` are left out.
 ///

@@ -108,7 +108,7 @@ impl Variation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sender::schedule::Random;
+    use crate::sender::session::random::Random;
 
     fn of(arrivals: &[(u64, i64)]) -> Variation {
         let mut variation = Variation::default();

@@ -10,11 +10,11 @@ use ratatui::widgets::{
     Bar, BarChart, BarGroup, Block, Cell, Paragraph, Row, Sparkline, SparklineBar, Table, TableState,
 };
 
-use super::super::event::TargetSnapshot;
-use super::super::histogram::DistributionFigures;
 use super::{INTERVAL, IntervalSample, TuiView};
 use crate::layout::nanos;
 use crate::layout::{clip, count};
+use crate::sender::session::histogram::DistributionFigures;
+use crate::sender::session::record::TargetSnapshot;
 use crate::sla::Grade;
 
 /// Columns of the name of a target at least.

@@ -9,13 +9,13 @@ use teaparty_common::tlv::measurement::FollowUpTelemetry;
 use teaparty_common::tlv::micro_session::MicroSessionId;
 use teaparty_common::tlv::{Kind, KindSet};
 
-use super::super::config::SenderConfig;
-use super::super::stats::Observation;
-use super::super::tlvs::describe::{self, Marks};
-use super::super::tlvs::reply::{Check, ReplyTlv, TlvOutcome, body, reply_tlvs};
-use super::super::tlvs::request::UNRECOGNIZED_CODE;
 use super::SenderSession;
 use super::ecn::is_congested;
+use crate::sender::config::SenderConfig;
+use crate::sender::session::stats::Observation;
+use crate::sender::tlvs::describe::{self, Marks};
+use crate::sender::tlvs::reply::{Check, ReplyTlv, TlvOutcome, body, reply_tlvs};
+use crate::sender::tlvs::request::UNRECOGNIZED_CODE;
 
 /// Counts of the outcomes of TLVs with one name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn memory_is_flat_in_the_number_of_samples() {
         const TENTH: u64 = 360_000;
-        let mut random = super::super::schedule::Random::new(7);
+        let mut random = super::super::random::Random::new(7);
         let mut statistics = Statistics::default();
         let mut held = Vec::new();
         for index in 0..10 * TENTH {

@@ -1,0 +1,22 @@
+//! The sessions: what is sent when, which reply belongs to which packet, and what it shows. No clock, no socket.
+//!
+//! [`sender_session`] is one target's session and uses the others: [`schedule`] (when), [`packet`] and [`reply`] (the base
+//! packets), [`matcher`] (which reply to which packet, and what is lost where), [`timeline`] (which clock a time is of),
+//! [`delays`], [`stats`], [`variation`] and [`histogram`] (the figures), and [`reflector_clock`]. [`record`] is what a session
+//! tells, [`measurement`] the sessions of a whole run, and [`silence`] why none of them got a reply.
+
+pub mod delays;
+pub mod histogram;
+pub mod matcher;
+pub mod measurement;
+pub mod packet;
+pub mod random;
+pub mod record;
+pub mod reflector_clock;
+pub mod reply;
+pub mod schedule;
+pub mod sender_session;
+pub mod silence;
+pub mod stats;
+pub mod timeline;
+pub mod variation;
