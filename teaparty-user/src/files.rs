@@ -5,6 +5,8 @@
 //! one that this user changes at will.
 
 pub mod limit;
+pub mod stamp;
+pub mod watch;
 
 use std::fs::File;
 use std::io;

@@ -13,14 +13,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::config::{ProbeCliOverrides, ProbeConfig};
 use super::registry::{self, TargetRegistry};
 use super::router::router;
-use super::service_discovery::{FILE_LOOK, stamp_of};
+use super::service_discovery::FILE_LOOK;
 use super::sla::PeriodReport;
 use super::supervisor::Supervisor;
 use super::target_state::Watched;
 use crate::api::reload::{RELOAD_TIMEOUT, ReloadError};
 use crate::config::plan::is_standard_input;
 use crate::exit_code::Exit;
-use crate::files::limit::LimitedReader;
+use crate::files::limit::{LimitedReader, reading};
+use crate::files::stamp::FileStamp;
+use crate::files::watch::ChangeWatch;
 use crate::http::auth::credentials::Credentials;
 use crate::http::auth::guard::{Guard, Writes};
 use crate::http::listen::{ApiListener, ListenAddress};
@@ -91,12 +93,11 @@ async fn follow(
     let started = (config.api_settings.clone(), config.series.clone());
     let (mut supervisor, mut messages) = Supervisor::new(registry.clone());
     let is_file = !is_standard_input(&path);
-    let mut stamp = stamp_of(&path);
+    let mut watch = config_watch(&path);
     let reader = Arc::new(LimitedReader::default());
     supervisor.configure(config);
     systemd::ready("measuring");
     let mut lines = PeriodLines { is_wanted: format == ProbeFormat::Jsonl, is_lost: false, written: HashMap::new() };
-    let mut look = tokio::time::interval(FILE_LOOK);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -104,7 +105,7 @@ async fn follow(
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             _ = hangup.recv() => true,
-            _ = look.tick() => is_file && stamp_of(&path) != stamp,
+            () = watch.changed(), if is_file => true,
             Some(message) = messages.recv() => {
                 supervisor.handle(message);
                 false
@@ -118,10 +119,9 @@ async fn follow(
         if is_asked && !is_file {
             tracing::warn!(error = %ReloadError::Gone);
         } else if is_asked {
-            stamp = stamp_of(&path);
             // A long file may keep nobody from ending.
             let config = tokio::select! {
-                config = reload(&path, &loader, &reader, typed, &registry) => config,
+                config = reload(&path, &loader, &reader, typed, &registry, &mut watch) => config,
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
             };
@@ -151,18 +151,27 @@ fn renew(access: &Credentials, newer: &Credentials) {
     }
 }
 
+fn config_watch(path: &Path) -> ChangeWatch<Option<FileStamp>> {
+    let (name, path) = (path.display().to_string(), path.to_owned());
+    ChangeWatch::new(name, FILE_LOOK, RELOAD_TIMEOUT, move || FileStamp::of(&path))
+}
+
 async fn reload(
     path: &Path,
     loader: &Arc<KeyLoader>,
     reader: &Arc<LimitedReader>,
     typed: ProbeCliOverrides,
     registry: &TargetRegistry,
+    watch: &mut ChangeWatch<Option<FileStamp>>,
 ) -> Option<ProbeConfig> {
     let (path, loader, reader) = (path.to_owned(), loader.clone(), reader.clone());
-    let read = move || reader.run(RELOAD_TIMEOUT, move || ProbeConfig::read(&path, &loader, typed));
-    let config = match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(Ok(config))) => Ok(config),
-        Ok(Ok(Err(problems))) => Err(problems.to_string()),
+    // The stamp is of before, so that what changes while the file is read is noticed after it.
+    let work = move || (reading(|| FileStamp::of(&path)), ProbeConfig::read(&path, &loader, typed));
+    let config = match tokio::task::spawn_blocking(move || reader.run(RELOAD_TIMEOUT, work)).await {
+        Ok(Ok((stamp, config))) => {
+            watch.set_seen(stamp);
+            config.map_err(|problems| problems.to_string())
+        }
         Ok(Err(error)) => Err(ReloadError::from(error).to_string()),
         Err(error) => Err(error.to_string()),
     };

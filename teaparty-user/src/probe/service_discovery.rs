@@ -7,18 +7,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinError;
+use tokio::time::{sleep, timeout};
 
 use super::config::{MOST_TARGETS, Origin, TargetSource};
 use super::document::{self, FetchError, MAX_DOCUMENT};
 use super::target::{LABEL_OCTETS, LabelError, MOST_LABELS, TargetSpec, check_label};
 use super::yaml::{self, YamlError};
+use crate::api::reload::RELOAD_TIMEOUT;
 use crate::exit_code::UsageError;
 use crate::files;
+use crate::files::stamp::FileStamp;
+use crate::files::watch::ChangeWatch;
 use crate::sender::target::parse_words;
 
 /// A file is looked at so often, to see whether it has changed.
@@ -135,6 +139,7 @@ pub fn targets(name: &str, document: &str, source: &TargetSource) -> Result<Vec<
 pub async fn follow(at: usize, source: TargetSource, found: Sender<(usize, DiscoveredTargets)>) {
     let mut last: Option<Texts> = None;
     let mut is_bad = false;
+    let mut watch = watch(&source);
     loop {
         let (texts, stamps) = read(&source).await;
         // What is wrong is reported each time, to be counted.
@@ -151,9 +156,13 @@ pub async fn follow(at: usize, source: TargetSource, found: Sender<(usize, Disco
             }
         }
         last = Some(texts);
-        match &source.origin {
-            Origin::Files(names) => wait_for_change(names, &stamps, source.refresh).await,
-            Origin::Http(_) => tokio::time::sleep(source.refresh).await,
+        match &mut watch {
+            Some(watch) => {
+                watch.set_seen(stamps);
+                // Changed or not, files are read again after that time.
+                let _ = timeout(source.refresh, watch.changed()).await;
+            }
+            None => sleep(source.refresh).await,
         }
     }
 }
@@ -198,31 +207,18 @@ async fn read(source: &TargetSource) -> (Texts, Stamps) {
     }
 }
 
-/// Until a file is another one, comes or goes, but no longer than its time.
-async fn wait_for_change(names: &[String], stamps: &Stamps, refresh: Duration) {
-    let until = tokio::time::Instant::now() + refresh;
-    loop {
-        let now = tokio::time::Instant::now();
-        if now >= until {
-            return;
-        }
-        tokio::time::sleep(FILE_LOOK.min(until - now)).await;
-        let names = names.to_vec();
-        let now = tokio::task::spawn_blocking(move || Files::find(&names).stamps()).await;
-        if now.ok().as_ref() != Some(stamps) {
-            return;
-        }
-    }
+/// Watches the files of a source; `None` for one without files.
+fn watch(source: &TargetSource) -> Option<ChangeWatch<Stamps>> {
+    let Origin::Files(names) = &source.origin else { return None };
+    let look = {
+        let names = names.clone();
+        move || Files::find(&names).stamps()
+    };
+    Some(ChangeWatch::new(names.join(", "), FILE_LOOK, RELOAD_TIMEOUT, look))
 }
 
-/// Files with what changes when they are written.
-type Stamps = Vec<(PathBuf, Option<(SystemTime, u64)>)>;
-
-/// Returns the fields of a file that change with its content.
-pub fn stamp_of(path: &Path) -> Option<(SystemTime, u64)> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
-}
+/// Files with their stamps.
+type Stamps = Vec<(PathBuf, Option<FileStamp>)>;
 
 /// The files that names and patterns are for, each once.
 struct Files {
@@ -261,7 +257,7 @@ impl Files {
     }
 
     fn stamps(&self) -> Stamps {
-        self.paths.iter().map(|path| (path.clone(), stamp_of(path))).collect()
+        self.paths.iter().map(|path| (path.clone(), FileStamp::of(path))).collect()
     }
 }
 
