@@ -13,6 +13,7 @@ use super::engine;
 use super::engine::event::{SenderEvent, Subscription};
 use super::engine::stop::Stop;
 use super::output::line_writer::{LineWriter, create};
+use super::output::report::packet_line::packet_line;
 use super::output::report::{ReportFormat, hdr, human, json, stream};
 use super::output::tui;
 use super::session::measurement::FinishedMeasurement;
@@ -214,7 +215,7 @@ impl Writer {
                     ReportFormat::Jsonl => stream::jsonl(&record, name, self.start_ns),
                     ReportFormat::Csv => stream::csv(&record, name, self.start_ns),
                     ReportFormat::Human | ReportFormat::Json => {
-                        human::line(&record, (config.targets.len() > 1).then_some(name), self.columns)
+                        packet_line(&record, (config.targets.len() > 1).then_some(name), self.columns)
                     }
                 };
                 self.line(&line)

@@ -1,9 +1,11 @@
-//! What a measurement prints: [`human`] for people, [`json`] a summary for programs, [`stream`] a line for each packet,
-//! [`hdr`] distributions for HdrHistogram's tools.
+//! What a measurement prints: [`packet_line`] and [`human`] (the summary) for people, [`json`] a summary for programs,
+//! [`stream`] a line for each packet, [`hdr`] distributions for HdrHistogram's tools.
 
+mod delay_table;
 pub mod hdr;
 pub mod human;
 pub mod json;
+pub mod packet_line;
 pub mod stream;
 
 /// The forms of output.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use teaparty_common::wire::TrafficClass;
 
-use super::human::stamp_label;
+use crate::net::batch::StampSource;
 use crate::sender::session::delays::Sample;
 use crate::sender::session::record::{Record, ReplyRecord};
 
@@ -107,10 +107,18 @@ pub fn csv(record: &Record, name: &str, start_ns: u64) -> String {
     fields.collect::<Vec<_>>().join(",")
 }
 
+/// Returns the name of a timestamp's source, for streams.
+fn stamp_label(source: StampSource) -> &'static str {
+    match source {
+        StampSource::Hardware => "hardware",
+        StampSource::Kernel => "kernel",
+        StampSource::User => "user",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::batch::StampSource;
     use crate::sender::session::delays::Times;
     use crate::sender::session::matcher::ReplyKind;
     use crate::sender::session::record::{PacketOutcome, ReplyRecord};
