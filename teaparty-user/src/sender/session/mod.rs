@@ -1,7 +1,7 @@
 //! The sessions: what is sent when, which reply belongs to which packet, and what it shows. No clock, no socket.
 //!
 //! [`sender_session`] is one target's session and uses the others: [`schedule`] (when), [`packet`] and [`reply`] (the base
-//! packets), [`matcher`] (which reply to which packet, and what is lost where), [`timeline`] (which clock a time is of),
+//! packets), [`matcher`] (which reply to which packet, and what is lost where), [`transit`] and [`timeline`] (which clock a time is of),
 //! [`delays`], [`stats`], [`variation`] and [`histogram`] (the figures), and [`reflector_clock`]. [`record`] is what a session
 //! tells, [`measurement`] the sessions of a whole run, and [`silence`] why none of them got a reply.
 
@@ -19,4 +19,5 @@ pub mod sender_session;
 pub mod silence;
 pub mod stats;
 pub mod timeline;
+pub mod transit;
 pub mod variation;

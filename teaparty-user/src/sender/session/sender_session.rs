@@ -4,28 +4,24 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use teaparty_common::tlv::{Kind, KindSet};
-use teaparty_common::wire::{TimestampFormat, TrafficClass};
+use teaparty_common::wire::TrafficClass;
 
-use super::delays::{NoDelays, Times};
-use super::matcher::{self, Arrival, ReplyId, ReplyMatcher, Resolution};
+use super::matcher::{MatcherSettings, ReplyMatcher, Resolution, ResolvedPacket};
 use super::packet::{NoCodePoint, Template};
 use super::record::{Ignored, Record, SessionCounters, TargetSnapshot};
-use super::reflector_clock::{ClockReading, ClockVerdict, ReflectorClock, lacks_tai_offset, other_format};
-use super::reply::Reply;
+use super::reflector_clock::ReflectorClock;
 use super::schedule::Schedule;
-use super::stats::{Observation, Statistics};
-use crate::layout::nanos;
-use crate::net::batch::{HostTimestamp, Received};
+use super::stats::Statistics;
+use crate::net::batch::HostTimestamp;
 use crate::sender::config::{Pattern, SenderConfig};
 use crate::sender::tlvs::chain::AccessReportRequest;
-use crate::sender::tlvs::reply::{Check, ReplyTlv, TlvOutcome, reply_tlvs};
-use crate::sys::clock::ClockState;
 
 mod access_report;
 mod bit_errors;
 mod burst_gap;
 mod congestion;
 mod ecn;
+mod receive;
 mod record;
 mod templates;
 mod tlvs;
@@ -36,10 +32,7 @@ pub use tlvs::TlvTally;
 use access_report::AccessTimer;
 use burst_gap::BurstGap;
 use congestion::Congestion;
-use ecn::forward_class;
-use record::{Facts, t1_of};
-use templates::{refused_bit_errors, templates};
-use tlvs::not_known;
+use templates::templates;
 
 /// The variant of its packets that a session sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,161 +247,9 @@ impl SenderSession {
         }
     }
 
-    /// Takes in a datagram that claims to be of this session.
-    pub fn receive(
-        &mut self,
-        reply: &Reply,
-        received: &Received<'_>,
-        arrival: Arrival,
-        config: &SenderConfig,
-        clock: &ClockState,
-        wants_record: bool,
-    ) -> ReceiveOutcome {
-        if received.peer().is_none_or(|peer| !self.accepts(peer, config)) {
-            self.ignored.foreign += 1;
-            return ReceiveOutcome::default();
-        }
-        let check = Check { policy: &config.policy, key: config.tlv_key.as_ref(), sent: &config.tlvs };
-        // A reflector that does not send our SSID back knows no TLVs: what follows the base packet is padding.
-        let has_tlvs = reply.ssid == self.ssid && received.payload.len() >= config.mode.base_len();
-        let found = if !has_tlvs {
-            not_known(config)
-        } else if self.plain.octets().len() > config.mode.base_len() || self.reporting.is_some() {
-            reply_tlvs(received.payload, config.mode.base_len(), check)
-        } else {
-            Vec::new()
-        };
-        if !self.is_our_link(&found, config) {
-            self.ignored.other_link += 1;
-            return ReceiveOutcome::default();
-        }
-        let t4 = arrival.stamp;
-        let format = reply.error_estimate.format();
-        let t2 = clock.realtime_ns(reply.receive_timestamp, format, t4.nanos);
-        let t3 = clock.realtime_ns(reply.timestamp, format, t4.nanos);
-        let claim = ReplyId {
-            sender_sequence: reply.sender_sequence_number,
-            sender_timestamp: reply.sender_timestamp.bits(),
-            reflector_sequence: reply.sequence_number,
-            t3_ns: t3,
-        };
-        let Some(matched) = self.exchange.received(claim, arrival) else { return ReceiveOutcome::default() };
-        if matches!(matched.kind, matcher::ReplyKind::Reply | matcher::ReplyKind::Further) {
-            self.note_burst(&matched, &found, t4.nanos);
-        }
-        let t1 = t1_of(&matched.departure);
-        // All zeros are no time in 2036 but none at all (RFC 5905 §6).
-        let are_known = reply.receive_timestamp.bits() != 0 && reply.timestamp.bits() != 0;
-        let is_other_format = [reply.receive_timestamp, reply.timestamp]
-            .into_iter()
-            .any(|timestamp| other_format(timestamp, format, clock, t4.nanos).is_some());
-        let sample = match (matched.is_one_life, are_known, is_other_format) {
-            (true, true, false) => Times { t1: t1.nanos, t2, t3, t4: t4.nanos }.plausible_sample(),
-            (true, true, true) => Err(NoDelays::WrongFormat),
-            (true, false, _) => Err(NoDelays::Implausible),
-            (false, ..) => Err(NoDelays::ClockStep),
-        };
-        let observed = match sample {
-            Ok(sample) if matched.kind == matcher::ReplyKind::Reply => self.reflector_clock.observe(ClockReading {
-                index: matched.index,
-                t4_ns: t4.nanos,
-                own_offset_ns: matched.departure.realtime_ns.wrapping_sub(matched.departure.monotonic_ns) as i64,
-                forward_ns: sample.forward_ns,
-                backward_ns: sample.backward_ns,
-            }),
-            _ => ClockVerdict::Same,
-        };
-        let offset_ns = sample.map_or(0, |sample| (sample.forward_ns.saturating_sub(sample.backward_ns)) / 2);
-        let seen = Observation {
-            index: matched.index,
-            t1_source: t1.source,
-            t4_source: t4.source,
-            reflector_clock: observed,
-            t4_ns: t4.nanos,
-            lacks_tai_offset: sample.is_ok() && lacks_tai_offset(format, clock, offset_ns),
-            sender_estimate: clock.error_estimate(config.timestamp_format),
-            reflector_estimate: reply.error_estimate,
-            // Nothing arrives with a TTL of 0: it is padding of a TWAMP-Light reflector that does not tell.
-            forward_ttl: reply.sender_ttl.filter(|ttl| *ttl != 0),
-            backward_ttl: received.ttl,
-            forward_class: forward_class(&found),
-            backward_class: received.traffic_class,
-        };
-        if matched.kind == matcher::ReplyKind::Reply {
-            self.statistics.record(&seen, sample);
-            self.last_round_trip_ns = sample.ok().map(|sample| sample.round_trip_ns);
-        } else if matched.kind == matcher::ReplyKind::Further {
-            self.statistics.record_further(sample);
-        }
-        if !found.is_empty() && has_tlvs {
-            let (octets, class) = &mut self.last_reply;
-            octets.clear();
-            octets.extend_from_slice(received.payload);
-            *class = received.traffic_class;
-        }
-        let mut notice = self.note_tlvs(&found, &seen, t4.nanos, config);
-        if let Some(text) = self.give_up(refused_bit_errors(&found), config) {
-            notice = Some(text);
-        }
-        if let Some(text) = self.note_bit_errors(&found, matched.kind, config) {
-            notice = Some(text);
-        }
-        if let ClockVerdict::Step(step_ns) = observed {
-            let way = if step_ns < 0 { "back" } else { "forward" };
-            let by = nanos(i64::try_from(step_ns.unsigned_abs()).unwrap_or(i64::MAX));
-            notice = Some(format!("the reflector's clock was set {way} by {by}: one-way delays begin again"));
-        }
-        if seen.lacks_tai_offset && self.statistics.lacking_tai_offset == 1 {
-            let whose = if clock.tai_offset_s == 0 { "this host's kernel does" } else { "the reflector does" };
-            notice = Some(format!(
-                "{whose} not know the offset from UTC to TAI (0 s), which PTP timestamps take: one-way delays may be off by 37 s"
-            ));
-        }
-        if sample == Err(NoDelays::WrongFormat) && self.statistics.wrong_format == 1 {
-            let [says, is] = if format == TimestampFormat::Ntp { ["NTP", "PTP"] } else { ["PTP", "NTP"] };
-            notice = Some(format!(
-                "the reflector's timestamps say {says} (Z bit) and can only be {is}: such replies are left out of all delays"
-            ));
-        }
-        if sample == Err(NoDelays::Implausible) && self.statistics.implausible == 1 {
-            notice = Some(
-                "the reflector's T2 and T3 can't be right (zero, T3 before T2, or further apart than T1 and T4): counted as \
-                 implausible, and such replies left out of all delays"
-                    .into(),
-            );
-        }
-        if reply.ssid == 0 && self.ssid != 0 && config.stop_on_zero_ssid && self.due_ns.is_some() {
-            self.stop_sending();
-            notice = Some("the reflector answers without our SSID (it knows RFC 8762 only): stopped, as asked".into());
-        }
-        let loss = (wants_record && matched.is_loss).then(|| self.lost(matched.index));
-        let record = wants_record.then(|| {
-            let facts = Facts { matched: &matched, reply, received, seen: &seen, sample, t2, t3, t4, t1 };
-            self.answered(&facts, &found, config)
-        });
-        ReceiveOutcome { loss, record, notice }
-    }
-
-    /// Notes how much of a burst is still to come, if packets ask for bursts.
-    fn note_burst(&mut self, matched: &matcher::MatchedReply, found: &[ReplyTlv<'_>], t4_ns: u64) {
-        let Some(pause) = &mut self.pause else { return };
-        let is_obeyed = |answer: &ReplyTlv<'_>| {
-            answer.kind == Some(Kind::ReflectedControl) && answer.outcome == TlvOutcome::Answered
-        };
-        if !found.iter().any(is_obeyed) {
-            self.exchange.ends_burst(matched.index);
-        }
-        if matched.index + 1 == self.exchange.next_index() {
-            let departure = matched.departure;
-            let round_trip_ns = t4_ns.saturating_sub(departure.realtime_ns);
-            let now_ns = departure.monotonic_ns.saturating_add(round_trip_ns);
-            pause.note(now_ns, round_trip_ns, self.exchange.left(matched.index));
-        }
-    }
-
     /// Returns the events for a packet whose outcome is known: its record, where that is not reported yet, and
     /// anything unusual.
-    pub fn outcome_of(&self, settlement: matcher::ResolvedPacket, wants_record: bool) -> ReceiveOutcome {
+    pub fn outcome_of(&self, settlement: ResolvedPacket, wants_record: bool) -> ReceiveOutcome {
         let loss = wants_record.then_some(settlement.index).and_then(|index| match settlement.fate {
             Resolution::Known => None,
             Resolution::Lost => Some(self.lost(index)),
@@ -460,12 +301,12 @@ impl SenderSession {
     }
 }
 
-fn exchange_settings(config: &SenderConfig) -> matcher::MatcherSettings {
+fn exchange_settings(config: &SenderConfig) -> MatcherSettings {
     let per_second = config.plan.packets_per_second(1);
     let wanted = per_second * config.timeout.as_secs_f64() * 1.5 + 64.0 + burst_size(config) as f64;
     // No more than there will be packets, and a bound for what nobody can send.
     let most = config.plan.count.map_or(1 << 21, |count| count.saturating_add(64)).min(1 << 21) as f64;
-    matcher::MatcherSettings {
+    MatcherSettings {
         capacity: wanted.min(most) as usize,
         timeout_ns: burst_gap::patience_ns(config.replies_per_packet, config.reply_interval_ns.into(), config.timeout),
         first_sequence: 0,

@@ -3,7 +3,7 @@
 //! The kernel stamps replies by CLOCK_REALTIME. A reply may have come before the clock was set and be read after it, as when
 //! this process was stopped in the meantime; the epoch of its T4 follows from the possible arrival times.
 
-use super::matcher::{Arrival, ClockMoment};
+use super::transit::{Arrival, ClockMoment};
 use crate::net::batch::HostTimestamp;
 
 /// Timestamps and readings of the clock differ by so much at most.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::net::batch::StampSource;
+use crate::sender::session::transit::ClockMoment;
 
 mod bursts;
 mod directions;

@@ -6,33 +6,49 @@ use super::SenderSession;
 use crate::net::batch::{HostTimestamp, Received, StampSource};
 use crate::sender::config::SenderConfig;
 use crate::sender::session::delays::{NoDelays, Sample};
-use crate::sender::session::matcher::{MatchedReply, SentPacket};
+use crate::sender::session::matcher::MatchedReply;
 use crate::sender::session::record::{PacketOutcome, Record, ReplyRecord};
 use crate::sender::session::reflector_clock::TAI_OFFSET_NS;
 use crate::sender::session::reply::Reply;
 use crate::sender::session::stats::{Observation, bound_ns};
+use crate::sender::session::transit::SentPacket;
 use crate::sender::tlvs::describe::{self, Marks};
 use crate::sender::tlvs::reply::ReplyTlv;
 
-/// All that was found out of a reply.
-pub(super) struct Facts<'a> {
-    pub(super) matched: &'a MatchedReply,
+/// A reply with the packet that it belongs to.
+#[derive(Clone, Copy)]
+pub(super) struct ReplyExchange<'a> {
     pub(super) reply: &'a Reply,
     pub(super) received: &'a Received<'a>,
-    pub(super) seen: &'a Observation,
-    pub(super) sample: Result<Sample, NoDelays>,
+    pub(super) matched: MatchedReply,
+    /// The TLVs of the reply.
+    pub(super) found: &'a [ReplyTlv<'a>],
+    pub(super) times: ReplyTimes,
+}
+
+/// The four timestamps of an exchange.
+#[derive(Clone, Copy)]
+pub(super) struct ReplyTimes {
     pub(super) t1: HostTimestamp,
-    /// On the reflector's clock, in nanoseconds since 1970.
+    /// In nanoseconds since 1970, on the reflector's clock.
     pub(super) t2: u64,
-    /// Likewise.
+    /// With the same unit, on the same clock.
     pub(super) t3: u64,
     pub(super) t4: HostTimestamp,
+    /// The delays, or why there are none.
+    pub(super) sample: Result<Sample, NoDelays>,
 }
 
 impl SenderSession {
     /// The record of a packet that was answered.
-    pub(super) fn answered(&self, facts: &Facts<'_>, found: &[ReplyTlv<'_>], config: &SenderConfig) -> Box<Record> {
-        let Facts { matched, reply, received, seen, sample, t1, t2, t3, t4 } = *facts;
+    pub(super) fn answered(
+        &self,
+        exchange: &ReplyExchange<'_>,
+        seen: &Observation,
+        config: &SenderConfig,
+    ) -> Box<Record> {
+        let ReplyExchange { matched, reply, received, found, times } = *exchange;
+        let ReplyTimes { t1, t2, t3, t4, sample } = times;
         let marks =
             Marks { sent: config.traffic_class, reply: received.traffic_class, has_key: config.tlv_key.is_some() };
         let (ours, theirs) = (seen.sender_estimate, seen.reflector_estimate);
