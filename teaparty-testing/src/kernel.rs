@@ -15,8 +15,8 @@ use teaparty_common::maps::{
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
 use teaparty_user::reflector::kernel::kernel_sessions::KernelSessions;
-use teaparty_user::reflector::kernel::loader::object;
 use teaparty_user::reflector::kernel::maps::connect;
+use teaparty_user::reflector::kernel::object::object;
 use teaparty_user::reflector::session::table_layout::new_layout;
 use zerocopy::{FromBytes, IntoBytes};
 

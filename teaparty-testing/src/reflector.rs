@@ -17,7 +17,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use teaparty_user::net::interface::Interface;
-use teaparty_user::reflector::kernel::loader::object;
+use teaparty_user::reflector::kernel::object::object;
 
 use crate::program::program;
 

@@ -6,7 +6,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
 
 use super::{DoctorFinding, DoctorVerdict};
-use crate::reflector::kernel::loader::{self, LoadError, OLDEST_KERNEL};
+use crate::reflector::kernel::load_error::{LoadError, OLDEST_KERNEL};
+use crate::reflector::kernel::object;
 use crate::reflector::kernel::pins;
 use crate::sys::capabilities;
 use crate::sys::clock::{ClockState, claimed_bound_ns};
@@ -27,9 +28,9 @@ pub(super) fn inspect(interfaces: usize) -> Vec<DoctorFinding> {
     let folder_state = pins::state();
     let missing = capabilities::missing();
     let is_inside = read("/proc/self/uid_map").is_some_and(|map| is_user_namespace(&map));
-    let size = loader::object().map(|object| object.len());
+    let size = object::object().map(|object| object.len());
     // What fails for want of privileges says nothing of the kernel.
-    let tried = (size.is_ok() && missing.is_empty()).then(loader::try_load);
+    let tried = (size.is_ok() && missing.is_empty()).then(object::try_load);
     let has_loaded = matches!(tried, Some(Ok(())));
     let mut findings = vec![
         kernel(&release),

@@ -1,38 +1,38 @@
 //! The reflector on one interface: its sockets, its XDP program if it has one, and the threads that answer.
 
-use std::io::{PipeReader, PipeWriter};
+use std::io::PipeWriter;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use aya::maps::{MapData, RingBuf};
 use teaparty_common::maps::{Clock, SessionKey};
 use teaparty_common::reflect::Reason;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::net::host::Host;
 use crate::net::interface::Interface;
-use crate::net::packet::{FrameSocket, PacketSocket};
-use crate::net::poll::set_short_time_slice;
 use crate::net::socket::Socket;
 use crate::reflector::config::{ReflectorConfig, XdpMode};
 use crate::reflector::engine::burst_queue::BurstQueue;
 use crate::reflector::engine::context::{InterfaceContext, InterfaceCounters, Notice};
-use crate::reflector::engine::frame_replies::ReplyPorts;
 use crate::reflector::engine::transmit::TransmitWatch;
+use crate::reflector::kernel::attachment::Attachment;
 use crate::reflector::kernel::kernel_log::{Follower, KernelLog};
-use crate::reflector::kernel::loader::{self, Attachment, LoadError, Loading};
+use crate::reflector::kernel::load_error::LoadError;
+use crate::reflector::kernel::loader::{KernelObjects, Loading};
 use crate::reflector::kernel::map_reader::MapReader;
 use crate::reflector::kernel::maps::Maps;
 use crate::reflector::kernel::pinned_map::MapsError;
 use crate::reflector::kernel::pins::folder::Folder;
 use crate::reflector::provisioned::ProvisionedSet;
 use crate::reflector::snapshot::ConfigSnapshot;
-use crate::reflector::{
-    ReflectorError, engine::af_packet, engine::burst_scheduler, engine::ring, engine::udp, kernel::pins,
-};
+use crate::reflector::{ReflectorError, engine::udp, kernel::pins};
 use crate::sync::locked;
 use crate::sys::hardening::explain_descriptor_limit;
+
+mod threads;
+
+use threads::{limit_sockets, run_engines};
 
 /// A running reflector on one interface.
 pub struct InterfaceReflector {
@@ -112,7 +112,7 @@ impl InterfaceReflector {
             let burst_queue = BurstQueue::new()?;
             let opened = loading.as_mut().map(|loading| loading.open(&snapshot, &clock)).transpose()?;
             let (maps, store, punts) = match opened {
-                Some(loader::KernelObjects { maps, punts, store }) => (Some(maps), Some(store), Some(punts)),
+                Some(KernelObjects { maps, punts, store }) => (Some(maps), Some(store), Some(punts)),
                 None => (None, None, None),
             };
             let context = Arc::new(InterfaceContext::new(snapshot, clock, store, notices, burst_queue, counters));
@@ -363,115 +363,5 @@ fn load(
             Ok((None, Some(error)))
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-/// Runs the engines of an interface until the second return value is dropped and [`InterfaceContext::stop`] was called.
-fn run_engines(
-    context: &Arc<InterfaceContext>,
-    sockets: &[Arc<Socket>],
-    punts: Option<RingBuf<MapData>>,
-) -> Result<(Vec<JoinHandle<()>>, PipeWriter), ReflectorError> {
-    // An error has the engines end that run already.
-    run_each(context, sockets, punts).inspect_err(|_| context.stop())
-}
-
-fn run_each(
-    context: &Arc<InterfaceContext>,
-    sockets: &[Arc<Socket>],
-    punts: Option<RingBuf<MapData>>,
-) -> Result<(Vec<JoinHandle<()>>, PipeWriter), ReflectorError> {
-    let snapshot = context.snapshot();
-    let Interface { name, index, is_loopback, .. } = &*snapshot.interface;
-    let (wake, waker) = std::io::pipe().map_err(ReflectorError::System)?;
-    let has_punts = punts.is_some();
-    let frames = (!has_punts && snapshot.config.link_layer).then(|| open_frames(context, sockets)).transpose()?;
-    let mut engines = vec![spawn_sockets(name, context, sockets.to_vec(), wake.try_clone()?)?];
-    let refused = |source| ReflectorError::Frames { interface: name.clone(), source };
-    let packet = (has_punts || frames.is_some()) && !is_loopback;
-    let packet = packet.then(|| PacketSocket::open(*index)).transpose().map_err(refused)?;
-    let ports = Arc::new(ReplyPorts { packet, sockets: sockets.to_vec() });
-    if let Some(punts) = punts {
-        let (engine, ports, wake) = (context.clone(), ports.clone(), wake.try_clone()?);
-        let run = move || ring::run(&engine, punts, &ports, &wake);
-        engines.push(spawn(format!("ring-{name}"), context, run)?);
-    }
-    if let Some(frames) = frames {
-        let (engine, ports, wake) = (context.clone(), ports.clone(), wake.try_clone()?);
-        let run = move || af_packet::run(&engine, &frames, &ports, &wake);
-        engines.push(spawn(format!("link-{name}"), context, run)?);
-    }
-    let engine = context.clone();
-    let pace = move || {
-        let counters = if has_punts { &engine.counters.ring } else { &engine.counters.socket };
-        burst_scheduler::run(&engine, counters, &ports, &wake);
-    };
-    engines.push(spawn(format!("pace-{name}"), context, pace)?);
-    Ok((engines, waker))
-}
-
-/// The packet socket of the link engine. The others keep what is not its part.
-fn open_frames(context: &InterfaceContext, sockets: &[Arc<Socket>]) -> Result<FrameSocket, ReflectorError> {
-    let snapshot = context.snapshot();
-    let Interface { name, index, mtu, .. } = &*snapshot.interface;
-    let failed = |source| ReflectorError::LinkLayer { interface: name.clone(), source };
-    limit_sockets(sockets, *mtu).map_err(failed)?;
-    FrameSocket::open(*index, &snapshot.config.ports, udp::QUEUE).map_err(failed)
-}
-
-fn limit_sockets(sockets: &[Arc<Socket>], mtu: u32) -> std::io::Result<()> {
-    sockets.iter().try_for_each(|socket| socket.limit_to_longer_than(mtu))
-}
-
-fn spawn_sockets(
-    name: &str,
-    context: &Arc<InterfaceContext>,
-    sockets: Vec<Arc<Socket>>,
-    wake: PipeReader,
-) -> Result<JoinHandle<()>, ReflectorError> {
-    let engine = context.clone();
-    spawn(format!("socket-{name}"), context, move || udp::run(&engine, &sockets, &wake))
-}
-
-/// Runs an engine in a thread of its own, whose panic ends the reflector: half of it would answer as if nothing were wrong.
-fn spawn(
-    name: String,
-    context: &Arc<InterfaceContext>,
-    run: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, ReflectorError> {
-    let (context, engine) = (context.clone(), name.clone());
-    let run = move || {
-        if let Err(error) = set_short_time_slice() {
-            tracing::debug!(%error, "the scheduler gives turns of the usual length");
-        }
-        if let Some(what) = panic_of(&engine, run) {
-            context.notify(Notice::Failed { what });
-        }
-    };
-    // The kernel keeps 15 octets of a thread's name.
-    std::thread::Builder::new().name(name).spawn(run).map_err(ReflectorError::System)
-}
-
-/// Runs an engine; what is to be said if it panics.
-fn panic_of(engine: &str, run: impl FnOnce()) -> Option<String> {
-    // What an engine shares is counters, and locks that are taken whatever happened to the one who had them before.
-    let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).err()?;
-    let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
-    Some(format!(
-        "the thread {engine} has panicked, which is a bug in teaparty: {}",
-        text.unwrap_or("it does not say why")
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_engine_that_panics_says_which_it_was_and_why() {
-        assert_eq!(panic_of("ring-eth0", || ()), None);
-        let said = panic_of("ring-eth0", || panic!("index {} of 3", 7)).unwrap();
-        assert_eq!(said, "the thread ring-eth0 has panicked, which is a bug in teaparty: index 7 of 3");
-        assert!(panic_of("socket-eth0", || panic!("a word")).unwrap().ends_with("teaparty: a word"));
     }
 }

@@ -42,7 +42,7 @@ use self::engine::context::Notice;
 use self::handle::{Away, ReflectorHandle, ReflectorState, SessionSpec};
 use self::interface_reflector::InterfaceReflector;
 use self::kernel::clock_step::ClockStep;
-use self::kernel::loader::LoadError;
+use self::kernel::load_error::LoadError;
 use self::kernel::maps::Maps;
 use self::kernel::pins::folder::Folder;
 use self::summary::Summary;

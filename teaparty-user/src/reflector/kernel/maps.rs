@@ -1,13 +1,12 @@
 //! The maps of the XDP program on one interface, by their types: beside the loader the only file that knows aya.
 
-use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aya::Ebpf;
-use aya::maps::lpm_trie::{Key as Prefix, LpmTrie};
+use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{Array, HashMap, MapData, MapError, ProgramArray};
 use aya::programs::{ProgramError, Xdp};
 use teaparty_common::maps::session_table::TableLayout;
@@ -23,10 +22,11 @@ use crate::reflector::kernel::clock_step::ClockStep;
 use crate::reflector::kernel::kernel_sessions::KernelSessions;
 use crate::reflector::kernel::map_reader::MapReader;
 use crate::reflector::kernel::pinned_map::{MapsError, open};
-use crate::reflector::provisioned::{Provisioned, entry_flags, is_wildcard};
+use crate::reflector::provisioned::is_wildcard;
 use crate::reflector::snapshot::ConfigSnapshot;
-use crate::reflector::snapshot::prefixes::PrefixSet;
-use crate::sys::clock::{ClockSource as _, SystemClock};
+
+mod allowed;
+mod provisioned;
 
 /// Grace period: most time for a packet to be judged by a configuration that has just been replaced.
 const GRACE: Duration = Duration::from_millis(2);
@@ -149,134 +149,9 @@ impl Maps {
         self.control.set(0, kernel_config, 0).map_err(|source| MapsError { name: name::CONFIG, source })
     }
 
-    /// Adds the allow-list of a version that is to hold, whose bit is `bit`, to the one that holds.
-    ///
-    /// A look-up finds the longest prefix, whichever list it is from; so each one's value says of both lists whether they
-    /// cover it. What holds is not changed by any of the steps.
-    fn set_allowed(&mut self, snapshot: &ConfigSnapshot, bit: u32) -> Result<(), MapsError> {
-        let failed = |source| MapsError { name: name::ALLOWED, source };
-        let known: Vec<(Address, u8, u32)> = self.prefixes().collect();
-        let wanted = &snapshot.config.allowed;
-        let (old, new): (PrefixSet, PrefixSet) = (
-            known.iter().filter(|(.., bits)| bits & !bit != 0).map(|(prefix, length, _)| (*prefix, *length)).collect(),
-            wanted.iter().copied().collect(),
-        );
-        let known_bits: std::collections::HashMap<(Address, u8), u32> =
-            known.iter().map(|(prefix, length, bits)| ((*prefix, *length), *bits)).collect();
-        let both = known.iter().map(|(prefix, length, _)| (*prefix, *length)).chain(wanted.iter().copied());
-        for (prefix, length) in both {
-            let mut bits = if old.covers(&prefix, length) { !bit & 3 } else { 0 };
-            bits |= if new.covers(&prefix, length) { bit } else { 0 };
-            if known_bits.get(&(prefix, length)) != Some(&bits) {
-                self.allowed.insert(&Prefix::new(u32::from(length), prefix), bits, 0).map_err(failed)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes out the prefixes that only the version before had. A packet that is being judged by that one is given the
-    /// time to end: from when it has looked which version holds, that takes microseconds.
-    fn forget_disallowed(&mut self, snapshot: &ConfigSnapshot) -> Result<(), MapsError> {
-        let wanted: HashSet<&(Address, u8)> = snapshot.config.allowed.iter().collect();
-        let gone: Vec<(Address, u8, u32)> =
-            self.prefixes().filter(|(prefix, length, _)| !wanted.contains(&(*prefix, *length))).collect();
-        if !gone.is_empty() {
-            std::thread::sleep(GRACE);
-        }
-        gone.iter().try_for_each(|(prefix, length, _)| {
-            let removed = self.allowed.remove(&Prefix::new(u32::from(*length), *prefix));
-            removed.map_err(|source| MapsError { name: name::ALLOWED, source })
-        })
-    }
-
-    /// The prefixes in the map, with their lengths and values.
-    fn prefixes(&self) -> impl Iterator<Item = (Address, u8, u32)> {
-        let entries = self.allowed.iter().filter_map(Result::ok);
-        entries.map(|(key, bits)| (key.data(), key.prefix_len() as u8, bits))
-    }
-
-    /// Refuses a version with more provisioned sessions than the map has room for, before anything is changed: a map keeps the
-    /// size that it was made with.
-    fn check_room(&self, snapshot: &ConfigSnapshot) -> Result<(), MapsError> {
-        let (most, count) = (self.most_provisioned, snapshot.provisioned.len());
-        if snapshot.entries() <= most {
-            return Ok(());
-        }
-        let what = format!(
-            "it has {most} places, and these {count} sessions take {}; a restart with them in the configuration file makes \
-             room",
-            snapshot.entries()
-        );
-        Err(MapsError { name: name::PROVISIONED, source: MapError::IoError(std::io::Error::other(what)) })
-    }
-
     /// Returns the number of places in the map for provisioned sessions, of which some take two.
     pub fn most_provisioned(&self) -> usize {
         self.most_provisioned
-    }
-
-    /// Puts in provisioned sessions with the state that they had in an earlier map.
-    pub fn restore_provisioned(&mut self, sessions: &[(SessionKey, Session)]) -> Result<(), MapsError> {
-        let failed = |source| MapsError { name: name::PROVISIONED, source };
-        sessions.iter().try_for_each(|(key, session)| self.provisioned.insert(key, session, 0).map_err(failed))
-    }
-
-    fn set_provisioned(&mut self, snapshot: &ConfigSnapshot) -> Result<(), MapsError> {
-        // One that is full has no place for the new ones beside those that go.
-        if self.provisioned.keys().count() + snapshot.entries() > self.most_provisioned {
-            self.forget_provisioned(snapshot)?;
-        }
-        let failed = |source| MapsError { name: name::PROVISIONED, source };
-        for (key, wanted) in snapshot.provisioned.iter() {
-            self.put_provisioned(key, wanted).map_err(failed)?;
-            self.put_any_ssid(snapshot, key).map_err(failed)?;
-        }
-        self.forget_provisioned(snapshot)
-    }
-
-    /// Takes out the provisioned sessions that a version does not have.
-    fn forget_provisioned(&mut self, snapshot: &ConfigSnapshot) -> Result<(), MapsError> {
-        let failed = |source| MapsError { name: name::PROVISIONED, source };
-        let known: Vec<SessionKey> = self.provisioned.keys().filter_map(Result::ok).collect();
-        let is_there = |key: &SessionKey| match key.reserved {
-            SessionKey::ANY_SSID => snapshot.any_ssid(key).is_some(),
-            _ => snapshot.provisioned.contains_key(key),
-        };
-        for gone in known.iter().filter(|key| !is_there(key)) {
-            self.provisioned.remove(gone).map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    /// Brings up to date the entry that is found for a session's addresses and ports whatever the SSID of a packet is. Like a
-    /// wildcard's, it keeps no state.
-    fn put_any_ssid(&mut self, snapshot: &ConfigSnapshot, key: &SessionKey) -> Result<(), MapError> {
-        let any = key.any_ssid();
-        let present = self.provisioned.get(&any, 0).ok();
-        match snapshot.any_ssid(&any) {
-            Some((own, session)) => {
-                let flags = entry_flags(&own, session) | Session::WILDCARD;
-                let entry = Session { flags, ssid: own.ssid, ..Session::default() };
-                if present == Some(entry) { Ok(()) } else { self.provisioned.insert(any, entry, 0) }
-            }
-            None if present.is_some() => self.provisioned.remove(&any),
-            None => Ok(()),
-        }
-    }
-
-    fn put_provisioned(&mut self, key: &SessionKey, wanted: &Provisioned) -> Result<(), MapError> {
-        let flags = entry_flags(key, wanted);
-        match self.provisioned.get(key, 0) {
-            Ok(session) if session.flags & !Session::HAS_PREVIOUS == flags => Ok(()),
-            // A session that was there keeps its state; packets that arrive concurrently may be counted once too few.
-            Ok(session) => self.provisioned.insert(key, with_flags(key, session, flags), 0),
-            Err(_) => {
-                let seen = self.sessions.get(key).unwrap_or_default();
-                self.provisioned.insert(key, with_flags(key, seen, flags), 0)?;
-                self.sessions.remove(key);
-                Ok(())
-            }
-        }
     }
 
     /// Puts in force what a version says of one provisioned session, all else being as it was.
@@ -430,19 +305,6 @@ fn first_word<T: aya::Pod + IntoBytes + Immutable>(pins: &Path, name: &'static s
 
 fn first<T: aya::Pod>(map: &Array<MapData, T>) -> Result<T, MapsError> {
     map.get(&0, 0).map_err(|source| MapsError { name: name::CONFIG, source })
-}
-
-/// A session with other configured flags. What it was is kept, unless it changes between unauthenticated and authenticated: then it
-/// starts over, the state of an authenticated one being the controller's.
-fn with_flags(key: &SessionKey, session: Session, flags: u32) -> Session {
-    if flags & (Session::AUTHENTICATED | Session::WILDCARD) != 0 {
-        return Session { flags, ..Session::default() };
-    }
-    let history_tag = if session.history_tag == 0 { tag(key) } else { session.history_tag };
-    if session.has(Session::AUTHENTICATED) {
-        return Session { flags, history_tag, ..Session::default() };
-    }
-    Session { flags: flags | session.flags & Session::HAS_PREVIOUS, history_tag, ..session }
 }
 
 /// A tag for the history of a session that begins here. The kernel counts its own from 1 on and does not get as far.
