@@ -21,12 +21,13 @@ use crate::http::auth::guard::Guard;
 use crate::http::listen::{ApiListener, ListenAddress, ListenError};
 use crate::http::server;
 use crate::layout::{columns, fold};
+use crate::reflector::error::ReflectorError;
 use crate::reflector::handle::ReflectorHandle;
 use crate::reflector::keys::KeyLoader;
 use crate::reflector::summary::{Ready, Summary};
-use crate::reflector::{Reflector, ReflectorError, kernel::loader};
+use crate::reflector::{Reflector, kernel::loader};
 use crate::sys::stdio::{self, StdoutReader};
-use crate::sys::{capabilities, hardening, systemd};
+use crate::{capabilities, hardening, systemd};
 
 /// Most time for the end.
 const LONGEST_END: Duration = Duration::from_millis(4500);

@@ -16,6 +16,7 @@ use crate::reflector::config::{ReflectorConfig, XdpMode};
 use crate::reflector::engine::burst_queue::BurstQueue;
 use crate::reflector::engine::context::{InterfaceContext, InterfaceCounters, Notice};
 use crate::reflector::engine::transmit::TransmitWatch;
+use crate::reflector::error::ReflectorError;
 use crate::reflector::kernel::attachment::Attachment;
 use crate::reflector::kernel::kernel_log::{Follower, KernelLog};
 use crate::reflector::kernel::load_error::LoadError;
@@ -26,7 +27,7 @@ use crate::reflector::kernel::pinned_map::MapsError;
 use crate::reflector::kernel::pins::folder::Folder;
 use crate::reflector::provisioned::ProvisionedSet;
 use crate::reflector::snapshot::ConfigSnapshot;
-use crate::reflector::{ReflectorError, engine::udp, kernel::pins};
+use crate::reflector::{engine::udp, kernel::pins};
 use crate::sync::locked;
 use crate::sys::hardening::explain_descriptor_limit;
 

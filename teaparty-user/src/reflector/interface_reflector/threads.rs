@@ -10,10 +10,10 @@ use crate::net::interface::Interface;
 use crate::net::packet::{FrameSocket, PacketSocket};
 use crate::net::poll::set_short_time_slice;
 use crate::net::socket::Socket;
-use crate::reflector::ReflectorError;
 use crate::reflector::engine::context::{InterfaceContext, Notice};
 use crate::reflector::engine::frame_replies::ReplyPorts;
 use crate::reflector::engine::{af_packet, burst_scheduler, ring, udp};
+use crate::reflector::error::ReflectorError;
 
 /// Runs the engines of an interface until the second return value is dropped and [`InterfaceContext::stop`] was called.
 pub(super) fn run_engines(

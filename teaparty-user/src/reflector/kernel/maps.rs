@@ -1,4 +1,4 @@
-//! The maps of the XDP program on one interface, by their types: beside the loader the only file that knows aya.
+//! The maps of the XDP program on one interface, by their types.
 
 use std::hash::BuildHasher;
 use std::path::Path;
