@@ -1,40 +1,28 @@
-//! The arguments of `teaparty sender`, and how they become a [`SenderConfig`].
+//! The arguments of `teaparty sender`, and what runs with them.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
-use teaparty_common::reflect::Policy;
-use teaparty_common::tlv::{CodePoints, Kind, Profile};
-use teaparty_common::wire::{DEFAULT_PORT, Dscp, Ecn, Mode, TimestampFormat, TrafficClass};
-use zeroize::Zeroize;
+use teaparty_common::tlv::Kind;
+use teaparty_common::wire::{Dscp, Ecn};
 
 use super::tlvs::Tlvs;
-use crate::config::plan::is_standard_input;
-use crate::crypto::{HmacKey, KeySource};
+use crate::crypto::KeySource;
 use crate::exit_code::{Exit, UsageError};
-use crate::net::socket::Fragmentation;
 use crate::sender::config::Malformed;
-use crate::sender::config::SenderConfig;
-use crate::sender::config::{Pattern, SchedulePlan};
 use crate::sender::output::report::ReportFormat;
 use crate::sender::run::{self, Output};
-use crate::sender::target::{AddressFamily, Spec, Target, parse_file, parse_words};
 use crate::sender::thresholds::{RttLimit, Thresholds};
-use crate::sender::tlvs::chain::{Chain, pad, place_hmac};
-use crate::sys::hardening;
 use crate::units::{ecn_parser, parse_dscp, parse_duration, parse_percent, parse_picoseconds};
 
+mod build;
 pub(crate) mod compose;
+mod inputs;
 mod options;
 
-use compose::{is_slow, options_header};
 use options::{SenderTlvProfile, StampFormat, TransmitStamps, extension_size, parse_code_point, parse_rate};
-
-/// Packets that are sent where nothing says how many: a first impression in a second.
-const DEFAULT_COUNT: u64 = 10;
 
 /// Runs up to this long have no live view unless it is asked for.
 const SHORT_RUN: Duration = Duration::from_secs(3);
@@ -207,23 +195,6 @@ enum SenderCommand {
     Tlvs(Tlvs),
 }
 
-/// Refuses TLVs that ask for an extension header which is not among those `sent` (ext-hdr-15 §4: no more TLVs than headers).
-fn check_headers(chain: &Chain, sent: [Option<u16>; 2]) -> Result<(), UsageError> {
-    let mut sent: Vec<usize> = sent.into_iter().flatten().map(usize::from).collect();
-    for tlv in chain.tlvs.iter().filter(|tlv| tlv.kind == Some(Kind::ReflectedExtensionHeader)) {
-        let size = tlv.value.len();
-        let Some(at) = sent.iter().position(|header| *header == size) else {
-            return Err(UsageError::new(format!(
-                "{} asks for an extension header of {size} octets that is not sent; add --hbh-ext {size} or \
-                     --destination-ext {size}",
-                Kind::ReflectedExtensionHeader.entry().name
-            )));
-        };
-        sent.swap_remove(at);
-    }
-    Ok(())
-}
-
 impl SenderArguments {
     /// Measures. `words` are targets that stood in front of the command; with `is_quiet` people see the summary alone.
     pub fn run(mut self, words: Vec<String>, is_quiet: bool) -> anyhow::Result<Exit> {
@@ -248,7 +219,7 @@ impl SenderArguments {
             hdr_log: self.hdr_log.clone(),
             thresholds,
         };
-        let config = self.config(specs, key, tlv_key)?;
+        let config = self.config(&specs, key, tlv_key)?;
         run::run(config, output)
     }
 
@@ -261,173 +232,6 @@ impl SenderArguments {
         };
         let limits = [plan.count.map(of_count), plan.duration_ns.map(Duration::from_nanos)];
         Ok(limits.into_iter().flatten().min().is_none_or(|length| length > SHORT_RUN))
-    }
-
-    fn specs(&self, words: &[String]) -> anyhow::Result<Vec<Spec>> {
-        let mut specs = parse_words(words.iter().chain(&self.words).map(String::as_str))?;
-        if let Some(path) = &self.targets {
-            let content = if is_standard_input(path) {
-                std::io::read_to_string(std::io::stdin()).context("cannot read targets from standard input")?
-            } else {
-                std::fs::read_to_string(path)
-                    .map_err(|error| UsageError::new(format!("cannot read {}: {error}", path.display())))?
-            };
-            specs.extend(parse_file(&content).with_context(|| path.display().to_string())?);
-        }
-        if specs.is_empty() {
-            return Err(UsageError::new(
-                "no target given: pass a host name or an address, as in teaparty sender 192.0.2.1",
-            )
-            .into());
-        }
-        if specs.len() > 60_000 {
-            return Err(UsageError::new("more than 60000 targets do not fit into one process's SSIDs").into());
-        }
-        Ok(specs)
-    }
-
-    /// Takes the keys from where they are, and what can be seen of them out of sight.
-    fn keys(&mut self) -> anyhow::Result<(Option<HmacKey>, Option<HmacKey>)> {
-        if self.auth_key_file.is_none() && self.authenticated.is_none() && self.tlv_key_file.is_none() {
-            return Ok((None, None));
-        }
-        if let Err(error) = hardening::forbid_dumps() {
-            tracing::warn!(%error, "cannot forbid core dumps, which would hold the key");
-        }
-        let load = |source: &KeySource| source.load().map_err(|error| UsageError::new(error.to_string()));
-        let mut key = self.auth_key_file.as_ref().map(load).transpose()?;
-        if let Some(mut text) = self.authenticated.take() {
-            let hidden = hardening::hide_argument(text.as_bytes());
-            let is_hidden = matches!(hidden, Ok(1..));
-            key = Some(
-                HmacKey::new(text.as_bytes()).map_err(|error| UsageError::new(format!("--authenticated: {error}")))?,
-            );
-            if let Some(key) = &key {
-                key.warn_if_short(&"--authenticated");
-            }
-            text.zeroize();
-            tracing::warn!(
-                "a key on the command line can be seen by others on this host and stays in the shell's history{}; \
-                 use --auth-key-file",
-                if is_hidden { " (it is overwritten in the process list now)" } else { "" }
-            );
-        }
-        let tlv_key = self.tlv_key_file.as_ref().map(load).transpose()?;
-        Ok((key, tlv_key))
-    }
-
-    fn config(self, specs: Vec<Spec>, key: Option<HmacKey>, tlv_key: Option<HmacKey>) -> anyhow::Result<SenderConfig> {
-        let traffic_class = TrafficClass::new(self.dscp, self.ecn);
-        let plan = self.plan()?;
-        let mode = if key.is_some() { Mode::Authenticated } else { Mode::Unauthenticated };
-        let family = match (self.ipv4, self.ipv6) {
-            (true, _) => AddressFamily::V4,
-            (_, true) => AddressFamily::V6,
-            _ => self
-                .src
-                .map_or(AddressFamily::Any, |src| if src.is_ipv4() { AddressFamily::V4 } else { AddressFamily::V6 }),
-        };
-        let targets: Vec<Target> =
-            specs.iter().map(|spec| spec.resolve(DEFAULT_PORT, family)).collect::<anyhow::Result<_>>()?;
-        let is_v6 = |target: &Target| target.address.is_ipv6();
-        for (option, size) in [("--hbh-ext", self.hbh_ext), ("--destination-ext", self.destination_ext)] {
-            if size.is_some() && !targets.iter().any(is_v6) {
-                return Err(UsageError::new(format!("{option} is for IPv6, and no target has an IPv6 address")).into());
-            }
-        }
-        let mut chain = match self.tlvs {
-            Some(SenderCommand::Tlvs(tlvs)) => tlvs.chain(traffic_class, targets.iter().all(is_v6))?,
-            None => Chain::default(),
-        };
-        check_headers(&chain, [self.hbh_ext, self.destination_ext])?;
-        // RFC 9503 §3: the reflector must be able to tell sessions apart.
-        let has = |chain: &Chain, kind| chain.tlvs.iter().any(|tlv| tlv.kind == Some(kind));
-        if has(&chain, Kind::DestinationNodeAddress) && self.ssid == Some(0) {
-            return Err(UsageError::new("destination-address goes with an SSID only (RFC 9503 §3)").into());
-        }
-        let tlv_key = place_hmac(&mut chain, mode, key.as_ref(), tlv_key)?;
-        if let Some(size) = self.size {
-            pad(&mut chain, mode, size, !self.zero_padding)?;
-        }
-        if self.segmentation_offload && self.transmit_stamps == TransmitStamps::Kernel {
-            let text =
-                "--segmentation-offload leaves the kernel no T1 of single packets: without --transmit-stamps kernel";
-            return Err(UsageError::new(text).into());
-        }
-        let kernel_transmit_stamps = match self.transmit_stamps {
-            TransmitStamps::Kernel => true,
-            TransmitStamps::User => false,
-            TransmitStamps::Auto => !self.segmentation_offload && is_slow(&plan, targets.len()),
-        };
-        let mut code_points = CodePoints::new(match self.tlv_profile {
-            SenderTlvProfile::Current => Profile::Current,
-            SenderTlvProfile::Earlier => Profile::Earlier,
-        });
-        self.code_point.iter().for_each(|(kind, code)| code_points.assign(*kind, *code));
-        Ok(SenderConfig {
-            targets,
-            plan,
-            timeout: self.timeout,
-            ssid: self.ssid,
-            source: self.src,
-            source_port: self.src_port,
-            interface: self.interface,
-            traffic_class,
-            ttl: self.ttl,
-            fragmentation: if self.df { Fragmentation::Forbid } else { Fragmentation::System },
-            mode,
-            key,
-            tlv_key,
-            tlvs: chain.tlvs,
-            access_report: chain.access_report,
-            malformed: self.malformed,
-            policy: Policy { code_points, ..Policy::DEFAULT },
-            timestamp_format: match self.timestamp_format {
-                StampFormat::Ntp => TimestampFormat::Ntp,
-                StampFormat::Ptp => TimestampFormat::Ptp,
-            },
-            hop_by_hop: options_header(self.hbh_ext),
-            destination_options: options_header(self.destination_ext),
-            omit_checksum: chain.omit_checksum,
-            is_stateful_reflector: self.stateful_reflector,
-            kernel_transmit_stamps,
-            hardware_stamps: self.hardware_stamps,
-            has_trains: self.segmentation_offload,
-            is_realtime: self.realtime,
-            replies_per_packet: chain.replies_per_packet,
-            reply_interval_ns: chain.reply_interval_ns,
-            reply_port: chain.reply_port,
-            reply_sources: chain.reply_sources,
-            micro_session: chain.micro_session,
-            stop_on_zero_ssid: self.stop_on_zero_ssid,
-            seed: self.seed,
-        })
-    }
-
-    fn plan(&self) -> Result<SchedulePlan, UsageError> {
-        let interval_ps = match self.rate {
-            Some(rate) => (1e12 / rate).round() as u64,
-            None => u64::try_from(self.interval).map_err(|_| UsageError::new("--interval is over half a year"))?,
-        };
-        if interval_ps < 100_000 {
-            return Err(UsageError::new("--interval is under 100ns: more than anybody can send"));
-        }
-        if self.duration.is_some_and(|duration| duration.is_zero()) {
-            return Err(UsageError::new("--duration 0 sends nothing; leave it out, or say how long"));
-        }
-        let pattern = match self.burst {
-            Some(size) => Pattern::Burst(size),
-            None if self.poisson => Pattern::Poisson,
-            None => Pattern::Fixed,
-        };
-        let count = match self.count {
-            Some(0) => None,
-            Some(count) => Some(count),
-            None if self.duration.is_some() => None,
-            None => Some(DEFAULT_COUNT),
-        };
-        let duration_ns = self.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
-        Ok(SchedulePlan { pattern, interval_ps, count, duration_ns })
     }
 }
 

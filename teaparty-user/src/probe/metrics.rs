@@ -13,10 +13,12 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::recent_delays::Direction;
 use super::registry::{SourceStatus, TargetRegistry};
 use super::sla::PeriodReport;
 use super::target::label;
-use super::target_state::{Direction, IGNORED, TargetState, Totals, Watched};
+use super::target_state::{TargetState, Watched};
+use super::totals::{IGNORED, Totals};
 use crate::metrics::process::Process;
 use crate::metrics::{self, to_prometheus};
 use crate::sla::Grade;

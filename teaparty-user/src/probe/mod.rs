@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`settings`] (what a file may say), [`config`] (the file, checked) and [`target`] (whom, how);
 //! [`run`] (start to end) and [`supervisor`] (reconciles measured with wanted targets), [`service_discovery`],
-//! [`document`] and [`yaml`] (documents with targets), [`worker`] (a thread with an engine); [`target_state`]
-//! (what is known of a target), [`sla`] (its service level); last [`registry`] (all of it, to look at), [`metrics`],
+//! [`http_client`] and [`yaml`] (documents with targets), [`worker`] (a thread with an engine); [`target_state`]
+//! (what is known of a target), [`totals`] (its counts), [`recent_delays`], [`sla`] (its service level); last [`registry`] (all of it, to look at), [`metrics`],
 //! [`openapi`] and [`server`] (how others see it).
 //!
 //! Nothing from outside ends a probe: not a name server, an interface, a document, a file with mistakes, nor a lost target.
@@ -12,6 +12,7 @@ pub mod config;
 pub mod document;
 pub mod metrics;
 pub mod openapi;
+pub mod recent_delays;
 pub mod registry;
 mod router;
 pub mod run;
@@ -22,5 +23,6 @@ pub mod sla;
 pub mod supervisor;
 pub mod target;
 pub mod target_state;
+pub mod totals;
 pub mod worker;
 pub mod yaml;

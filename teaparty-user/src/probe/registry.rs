@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::sla::PeriodReport;
-use super::target_state::{IGNORED, Watched};
+use super::target_state::Watched;
+use super::totals::IGNORED;
 use crate::sla::SlaConfigView;
 
 /// Problems of one source that are reported at once.

@@ -1,60 +1,24 @@
 //! What is known of one target: its counts, delays and service level, which outlive its sessions.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use prometheus_client::metrics::histogram::{Histogram, NativeHistogramConfig};
 
+use super::recent_delays::{Direction, RecentDelays};
 use super::sla::Sla;
 use super::target::TargetSpec;
-use crate::sender::session::delays::Sample;
-use crate::sender::session::histogram::Distribution;
-use crate::sender::session::matcher::{ReplyKind, Split};
+use super::totals::Totals;
+use crate::sender::session::matcher::ReplyKind;
 use crate::sender::session::record::{PacketOutcome, Record, SessionCounters};
 use crate::sender::session::variation::Variation;
 use crate::sla::SlaConfig;
+use crate::sync::locked;
 
 /// Sockets take less to be opened, a name to be found, and the first packet to leave; what takes longer is not measured.
 const IDLE_NS: u64 = 3_000_000_000;
 /// Native buckets of a histogram at most; beyond that its resolution is halved.
 const NATIVE_BUCKETS: usize = 160;
-
-/// A delay that has a histogram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// There and back, net of residence.
-    RoundTrip,
-    /// To the reflector.
-    Forward,
-    /// Back.
-    Backward,
-}
-
-impl Direction {
-    /// All of them with their labels.
-    pub const ALL: [(Self, &'static str); 3] =
-        [(Self::RoundTrip, "round_trip"), (Self::Forward, "forward"), (Self::Backward, "backward")];
-
-    fn of(self, sample: Sample) -> i64 {
-        match self {
-            Self::RoundTrip => sample.round_trip_ns,
-            Self::Forward => sample.forward_ns,
-            Self::Backward => sample.backward_ns,
-        }
-    }
-}
-
-/// A counter of a session.
-type Of = fn(&SessionCounters) -> u64;
-
-/// Why replies are ignored: the word for it, and how many there are of a session.
-pub const IGNORED: [(&str, Of); 5] = [
-    ("foreign", |tally| tally.ignored.foreign),
-    ("unauthenticated", |tally| tally.ignored.unauthenticated),
-    ("malformed", |tally| tally.ignored.malformed),
-    ("other-link", |tally| tally.ignored.other_link),
-    ("unmatched", |tally| tally.counts.unmatched),
-];
 
 /// A target that is measured, or is to be.
 pub struct Watched {
@@ -70,36 +34,8 @@ pub struct Watched {
 /// The results for a target. They outlive a change of the measurement.
 struct Measured {
     histograms: [Histogram; 3],
-    recent: Mutex<Recent>,
+    recent: Mutex<RecentDelays>,
     state: Mutex<TargetState>,
-}
-
-/// Delays of the last one to two minutes, by [`Direction`].
-#[derive(Debug, Default)]
-struct Recent {
-    minute: u64,
-    current: [Distribution; 3],
-    previous: [Distribution; 3],
-    /// Of the round trip.
-    variation: [Variation; 2],
-}
-
-impl Recent {
-    /// Turns to the minute of `now_ns`, if that is a later one.
-    fn rotate(&mut self, now_ns: u64) {
-        const MINUTE_NS: u64 = 60_000_000_000;
-        let minute = now_ns / MINUTE_NS;
-        if minute != self.minute {
-            let current = std::mem::take(&mut self.current);
-            let [variation, _] = std::mem::take(&mut self.variation);
-            if minute == self.minute + 1 {
-                (self.previous, self.variation[1]) = (current, variation);
-            } else {
-                self.previous = Default::default();
-            }
-            self.minute = minute;
-        }
-    }
 }
 
 /// The state of a target.
@@ -136,47 +72,6 @@ pub struct TargetState {
     attributed: [u64; 2],
     /// Packets of former sessions, so that numbers go on rising and never look consecutive across sessions.
     number_base: u64,
-}
-
-/// Counts that never go back.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Totals {
-    /// Packets sent.
-    pub sent: u64,
-    /// Packets answered in time.
-    pub received: u64,
-    /// Packets given up.
-    pub lost: u64,
-    /// Of those, lost forward, towards the reflector; `None` as long as no reflector has revealed it.
-    pub lost_forward: Option<u64>,
-    /// Lost backward, on the way from the reflector.
-    pub lost_backward: Option<u64>,
-    /// Replies to packets that had one.
-    pub duplicates: u64,
-    /// Replies after one to a later packet.
-    pub reordered: u64,
-    /// Replies to packets that had been given up.
-    pub late: u64,
-    /// Replies that were ignored, by reason, as in [`IGNORED`].
-    pub ignored: [u64; IGNORED.len()],
-    /// Packets that the system refused to send.
-    pub send_errors: u64,
-    /// Refusals that the network reported.
-    pub refusals: u64,
-    /// Packets of the schedule that were never sent.
-    pub schedule_skipped: u64,
-    /// Restarts of the reflector.
-    pub reflector_restarts: u64,
-    /// Sessions begun.
-    pub sessions: u64,
-}
-
-impl Totals {
-    /// Lost packets of which no direction is known. It may fall: a later reply may tell.
-    pub fn lost_unattributed(&self) -> u64 {
-        let attributed = self.lost_forward.unwrap_or(0) + self.lost_backward.unwrap_or(0);
-        self.lost.saturating_sub(attributed)
-    }
 }
 
 impl Watched {
@@ -227,7 +122,7 @@ impl Watched {
 
     /// Returns its state, locked: hold it briefly, packets wait.
     pub fn state(&self) -> MutexGuard<'_, TargetState> {
-        self.measured.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.measured.state)
     }
 
     /// Its delays.
@@ -237,20 +132,12 @@ impl Watched {
 
     /// Returns a quantile (0 to 1) of the delays of the last one to two minutes, in nanoseconds; `None` without any.
     pub fn recent_quantile(&self, direction: Direction, fraction: f64, now_ns: u64) -> Option<i64> {
-        let mut recent = self.measured.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.rotate(now_ns);
-        let mut both = recent.previous[direction as usize].clone();
-        both.merge(&recent.current[direction as usize]);
-        both.quantile(fraction)
+        locked(&self.measured.recent).quantile(direction, fraction, now_ns)
     }
 
     /// Returns the jitter of the round trips of the last one to two minutes, in nanoseconds; `None` without a pair.
     pub fn recent_jitter(&self, now_ns: u64) -> Option<f64> {
-        let mut recent = self.measured.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.rotate(now_ns);
-        let mut both = recent.variation[0].clone();
-        both.merge(&recent.variation[1]);
-        both.jitter()
+        locked(&self.measured.recent).jitter(now_ns)
     }
 
     /// A session begins.
@@ -294,12 +181,10 @@ impl Watched {
     pub fn record(&self, record: &Record, now_ns: u64) {
         let sample = record.reply.as_ref().and_then(|reply| reply.sample.ok());
         if let (PacketOutcome::Answered(ReplyKind::Reply), Some(sample)) = (record.fate, sample) {
-            let mut recent = self.measured.recent.lock().unwrap_or_else(PoisonError::into_inner);
-            recent.rotate(now_ns);
             for ((direction, _), histogram) in Direction::ALL.iter().zip(&self.measured.histograms) {
                 histogram.observe(direction.of(sample) as f64 / 1e9);
-                recent.current[*direction as usize].record(direction.of(sample));
             }
+            locked(&self.measured.recent).record(sample, now_ns);
         }
         let mut state = self.state();
         if state.counted != self.id {
@@ -314,8 +199,7 @@ impl Watched {
                 state.sla.received(number, sample);
                 if let Some(sample) = sample {
                     state.variation.record(number, sample.round_trip_ns);
-                    let mut recent = self.measured.recent.lock().unwrap_or_else(PoisonError::into_inner);
-                    recent.variation[0].record(number, sample.round_trip_ns);
+                    locked(&self.measured.recent).record_variation(number, sample.round_trip_ns);
                 }
                 if let Some(reply) = &record.reply {
                     state.clocks = Some((reply.is_synchronized, reply.error_ns));
@@ -330,17 +214,17 @@ impl Watched {
     /// Takes in what its session has counted.
     ///
     /// Packets that the system refused make the small interval unmeasured. A target is measured while packets leave.
-    pub fn tally(&self, tally: SessionCounters, now_ns: u64) {
+    pub fn count(&self, counters: SessionCounters, now_ns: u64) {
         let mut state = self.state();
         if state.counted != self.id {
             return;
         }
-        state.pacing_error_ns = tally.pacing_error_ns.or(state.pacing_error_ns);
+        state.pacing_error_ns = counters.pacing_error_ns.or(state.pacing_error_ns);
         let agreement = state.agreement.clone();
         state.sla.advance(&agreement, now_ns);
-        let before = std::mem::replace(&mut state.seen, tally);
-        let has_sent = tally.counts.sent > before.counts.sent;
-        if tally.send_errors > before.send_errors {
+        let before = std::mem::replace(&mut state.seen, counters);
+        let has_sent = counters.counts.sent > before.counts.sent;
+        if counters.send_errors > before.send_errors {
             state.sla.unmeasured();
             state.is_measured = has_sent;
             state.problem = Some("the system refuses to send packets".into());
@@ -348,36 +232,7 @@ impl Watched {
             state.is_measured = true;
         }
         let TargetState { totals, attributed, .. } = &mut *state;
-        // Attribution to a direction may change; a counter only rises.
-        let split = |tally: &SessionCounters| {
-            let of = |end: fn(&Split) -> Option<u64>| tally.split.as_ref().and_then(end);
-            [of(|split| split.far_end), of(|split| split.near_end)]
-        };
-        let directions = split(&tally);
-        let (now, then) = (&tally.counts, &before.counts);
-        for (total, (_, of)) in totals.ignored.iter_mut().zip(IGNORED) {
-            *total += of(&tally).saturating_sub(of(&before));
-        }
-        for (total, now, then) in [
-            (&mut totals.sent, now.sent, then.sent),
-            (&mut totals.received, now.received, then.received),
-            (&mut totals.lost, now.lost, then.lost),
-            (&mut totals.duplicates, now.duplicates, then.duplicates),
-            (&mut totals.reordered, now.reordered, then.reordered),
-            (&mut totals.late, now.late, then.late),
-            (&mut totals.reflector_restarts, now.reflector_restarts, then.reflector_restarts),
-            (&mut totals.send_errors, tally.send_errors, before.send_errors),
-            (&mut totals.refusals, tally.refusals, before.refusals),
-            (&mut totals.schedule_skipped, tally.schedule_skipped, before.schedule_skipped),
-        ] {
-            *total += now.saturating_sub(then);
-        }
-        let totals = [&mut totals.lost_forward, &mut totals.lost_backward];
-        for ((total, highest), now) in totals.into_iter().zip(attributed).zip(directions) {
-            let Some(now) = now else { continue };
-            *total.get_or_insert(0) += now.saturating_sub(*highest);
-            *highest = now.max(*highest);
-        }
+        totals.add(&counters, &before, attributed);
     }
 }
 
@@ -397,7 +252,7 @@ mod tests {
         Watched::new(1, config.targets[0].clone(), 7, &[0.1], Arc::default(), 0)
     }
 
-    fn tally(sent: u64, lost: u64, far_end: Option<u64>) -> SessionCounters {
+    fn counters(sent: u64, lost: u64, far_end: Option<u64>) -> SessionCounters {
         let split = Split { is_stateful: far_end.is_some(), far_end, near_end: Some(0), unattributed: 0 };
         SessionCounters {
             counts: Counts { sent, lost, ..Counts::default() },
@@ -410,11 +265,11 @@ mod tests {
     fn totals_go_on_over_sessions_and_never_fall() {
         let watched = watched();
         watched.begin();
-        watched.tally(tally(10, 2, Some(2)), 0);
-        watched.tally(tally(12, 2, Some(1)), 0);
-        watched.tally(tally(12, 2, Some(2)), 0);
+        watched.count(counters(10, 2, Some(2)), 0);
+        watched.count(counters(12, 2, Some(1)), 0);
+        watched.count(counters(12, 2, Some(2)), 0);
         watched.begin();
-        watched.tally(tally(5, 1, Some(1)), 0);
+        watched.count(counters(5, 1, Some(1)), 0);
         let state = watched.state();
         let totals = state.totals;
         assert_eq!((totals.sent, totals.lost, totals.lost_forward, totals.sessions), (17, 3, Some(3), 2));
@@ -425,8 +280,8 @@ mod tests {
     fn a_direction_that_nobody_knows_is_no_zero() {
         let watched = watched();
         watched.begin();
-        let unknown = SessionCounters { split: None, ..tally(10, 4, None) };
-        watched.tally(unknown, 0);
+        let unknown = SessionCounters { split: None, ..counters(10, 4, None) };
+        watched.count(unknown, 0);
         let totals = watched.state().totals;
         assert_eq!((totals.lost_forward, totals.lost_backward, totals.lost_unattributed()), (None, None, 4));
     }
@@ -435,12 +290,12 @@ mod tests {
     fn counters_go_on_when_a_target_is_measured_in_another_way() {
         let first = watched();
         first.begin();
-        first.tally(tally(10, 2, Some(2)), 0);
+        first.count(counters(10, 2, Some(2)), 0);
         let second = first.replaced(2, first.wanted.clone(), 7);
         // What the former session still has to say is not counted twice.
-        first.tally(tally(11, 2, Some(2)), 0);
+        first.count(counters(11, 2, Some(2)), 0);
         second.begin();
-        second.tally(tally(3, 1, Some(1)), 0);
+        second.count(counters(3, 1, Some(1)), 0);
         first.pause(None);
         let state = second.state();
         assert_eq!((state.totals.sent, state.totals.lost, state.totals.sessions, state.is_measured), (13, 3, 2, true));
@@ -451,11 +306,11 @@ mod tests {
         const SECOND: u64 = 1_000_000_000;
         let watched = watched();
         watched.begin();
-        watched.tally(tally(10, 0, None), SECOND);
+        watched.count(counters(10, 0, None), SECOND);
         assert!(watched.state().is_measured);
-        let refused = |count| SessionCounters { send_errors: count, ..tally(10, 0, None) };
+        let refused = |count| SessionCounters { send_errors: count, ..counters(10, 0, None) };
         for second in 2..40 {
-            watched.tally(refused(second), second * SECOND);
+            watched.count(refused(second), second * SECOND);
             watched.advance(second * SECOND);
             let state = watched.state();
             assert!(!state.is_measured && state.sla.is_available().is_none(), "{second}");
@@ -467,19 +322,7 @@ mod tests {
         // The session starts over, and nothing says yet that its packets leave.
         watched.begin();
         assert!(!watched.state().is_measured);
-        watched.tally(tally(1, 0, None), 41 * SECOND);
+        watched.count(counters(1, 0, None), 41 * SECOND);
         assert!(watched.state().is_measured);
-    }
-
-    #[test]
-    fn quantiles_are_of_the_last_minutes() {
-        const MINUTE: u64 = 60_000_000_000;
-        let mut recent = Recent::default();
-        recent.rotate(5 * MINUTE);
-        recent.current[0].record(1_000);
-        recent.rotate(6 * MINUTE);
-        assert_eq!((recent.previous[0].count(), recent.current[0].count()), (1, 0));
-        recent.rotate(8 * MINUTE);
-        assert_eq!(recent.previous[0].count(), 0);
     }
 }

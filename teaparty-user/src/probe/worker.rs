@@ -246,7 +246,7 @@ impl ProbeWorkerThread {
             SenderEvent::Counters { target, tally } => {
                 let roster = self.roster.borrow();
                 if let Some(watched) = roster.places.get(target) {
-                    watched.tally(*tally, SystemClock.realtime_ns());
+                    watched.count(*tally, SystemClock.realtime_ns());
                     health.borrow_mut().add(tally.send_errors, tally.counts.received);
                 }
             }

@@ -1,8 +1,13 @@
 //! From words on the command line to what will be sent.
 
 use clap::Parser;
+use teaparty_common::wire::{TimestampFormat, TrafficClass};
 
+use super::build::DEFAULT_COUNT;
+use super::compose::options_header;
 use super::*;
+use crate::crypto::HmacKey;
+use crate::sender::config::SenderConfig;
 use crate::sender::tlvs::request::RequestTlv;
 
 #[derive(Parser)]
@@ -18,7 +23,7 @@ fn arguments(words: &str) -> SenderArguments {
 fn config_with(words: &str, key: Option<HmacKey>, tlv_key: Option<HmacKey>) -> anyhow::Result<SenderConfig> {
     let arguments = arguments(words);
     let specs = arguments.specs(&[])?;
-    arguments.config(specs, key, tlv_key)
+    arguments.config(&specs, key, tlv_key)
 }
 
 fn config(words: &str) -> anyhow::Result<SenderConfig> {
