@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<()> {
     add("json.md", json_keys::page());
     add("rest.md", rest::page());
     // Without an object, as on a machine without the eBPF toolchain, this page stays as it is.
-    if let Ok(object) = teaparty_user::reflector::kernel::loader::object() {
+    if let Ok(object) = teaparty_user::reflector::kernel::object::object() {
         add("maps.md", maps::page(&object)?);
     }
     println!("{}", serde_json::to_string_pretty(&pages)?);

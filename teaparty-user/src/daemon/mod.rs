@@ -27,7 +27,7 @@ use crate::reflector::keys::KeyLoader;
 use crate::reflector::summary::{Ready, Summary};
 use crate::reflector::{Reflector, kernel::loader};
 use crate::sys::stdio::{self, StdoutReader};
-use crate::{capabilities, hardening, systemd};
+use crate::sys::{capabilities, hardening, systemd};
 
 /// Most time for the end.
 const LONGEST_END: Duration = Duration::from_millis(4500);

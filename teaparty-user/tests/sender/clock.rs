@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use teaparty_testing::sender::{Act, Behaviour, Reflector};
-use teaparty_user::sender::config::SchedulePlan;
-use teaparty_user::sender::config::SenderConfig;
+use teaparty_user::sender::config::{SchedulePlan, SenderConfig};
 use teaparty_user::sender::engine::event::{SenderEvent, Subscription};
 use teaparty_user::sender::engine::run::run;
 use teaparty_user::sender::engine::stop::Stop;

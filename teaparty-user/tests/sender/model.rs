@@ -16,14 +16,14 @@ use std::time::Duration;
 
 use teaparty_common::wire::TimestampFormat;
 use teaparty_user::net::batch::{HostTimestamp, Received, StampSource};
-use teaparty_user::sender::config::SenderConfig;
-use teaparty_user::sender::config::{Pattern, SchedulePlan};
+use teaparty_user::sender::config::{Pattern, SchedulePlan, SenderConfig};
 use teaparty_user::sender::session::record::Record;
 use teaparty_user::sender::session::reply::Reply;
 use teaparty_user::sender::session::sender_session::{SenderSession, Start};
 use teaparty_user::sender::session::timeline::Timeline;
 use teaparty_user::sender::session::transit::SentPacket;
 use teaparty_user::sender::target::Target;
+use teaparty_user::sys::clock::ClockState;
 
 use truth::Truth;
 use world::{MS, World};

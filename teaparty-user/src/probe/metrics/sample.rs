@@ -8,9 +8,9 @@ use crate::probe::config::ProbeConfig;
 use crate::probe::registry::{SourceStatus, TargetRegistry};
 use crate::probe::target_state::Watched;
 use crate::reflector::keys::KeyLoader;
-use crate::sender::delays::Sample;
-use crate::sender::event::{PacketOutcome, Record, ReplyRecord, SessionCounters};
-use crate::sender::matcher::{Counts, ReplyKind, Split};
+use crate::sender::session::delays::Sample;
+use crate::sender::session::matcher::{Counts, ReplyKind, Split};
+use crate::sender::session::record::{PacketOutcome, Record, ReplyRecord, SessionCounters};
 use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// The target, as a file would have it, with periods so short that some end.
@@ -48,7 +48,7 @@ fn watched(wanted: crate::probe::target::TargetSpec, agreement: Arc<crate::sla::
         pacing_error_ns: Some([1_000; 2]),
         ..SessionCounters::default()
     };
-    watched.tally(counters, now_ns);
+    watched.count(counters, now_ns);
     watched
 }
 

@@ -24,6 +24,7 @@ use crate::reflector::kernel::map_reader::MapReader;
 use crate::reflector::kernel::pinned_map::{MapsError, open};
 use crate::reflector::provisioned::is_wildcard;
 use crate::reflector::snapshot::ConfigSnapshot;
+use crate::sys::clock::{ClockSource as _, SystemClock};
 
 mod allowed;
 mod provisioned;

@@ -15,6 +15,7 @@ use crate::sender::config::{MANY_PPS, SenderConfig};
 use crate::sender::session::random::Random;
 use crate::sender::session::sender_session::{SenderSession, Variant};
 use crate::sender::session::transit::SentPacket;
+use crate::sys::clock::{ClockSource, ClockState};
 
 /// Octets for a UDP payload: the longest that there is (65,527 over IPv6), in a whole number of cache lines and not in a
 /// power of two of them, so that the datagrams of a batch do not meet in the same places of the cache.

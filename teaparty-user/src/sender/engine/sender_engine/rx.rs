@@ -11,6 +11,7 @@ use crate::sender::engine::event::SenderEvent;
 use crate::sender::engine::udp_port::Port;
 use crate::sender::session::reply::{NotAReply, Reply};
 use crate::sender::session::sender_session::SenderSession;
+use crate::sys::clock::ClockSource;
 
 /// Batches of a port that are taken in before anything else is done.
 const READS_AT_ONCE: u32 = 4;
