@@ -18,5 +18,5 @@ mod views;
 
 pub use self::header::{Flags, HEADER_LEN, Header};
 pub use self::iter::{Tlv, TlvItem, next_tlv};
-pub use self::views::{TlvOverrun, TlvView, Tlvs, tlvs};
+pub use self::views::{TlvIter, TlvOverrun, TlvView, tlvs};
 pub use crate::registry::{CodePoints, Entry, HandledBy, Kind, KindSet, LENGTH_RULES, LengthRule, Profile, REGISTRY};

@@ -40,7 +40,7 @@ pub struct TlvOverrun<'a> {
 /// It ends at the end of the packet, at a tail of zeros (padding of TWAMP-Light senders), at one to three octets that
 /// can hold no header, and after the first error.
 #[derive(Clone)]
-pub struct Tlvs<'a> {
+pub struct TlvIter<'a> {
     payload: &'a [u8],
     policy: &'a Policy,
     at: usize,
@@ -65,11 +65,11 @@ pub struct Tlvs<'a> {
 /// assert_eq!(tlv.kind(), Some(Kind::ExtraPadding));
 /// assert_eq!(tlv.value, [0xab, 0xcd]);
 /// ```
-pub const fn tlvs<'a>(payload: &'a [u8], base_len: usize, policy: &'a Policy) -> Tlvs<'a> {
-    Tlvs { payload, policy, at: base_len }
+pub const fn tlvs<'a>(payload: &'a [u8], base_len: usize, policy: &'a Policy) -> TlvIter<'a> {
+    TlvIter { payload, policy, at: base_len }
 }
 
-impl<'a> Iterator for Tlvs<'a> {
+impl<'a> Iterator for TlvIter<'a> {
     type Item = Result<TlvView<'a>, TlvOverrun<'a>>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -89,7 +89,7 @@ impl<'a> Iterator for Tlvs<'a> {
     }
 }
 
-impl core::iter::FusedIterator for Tlvs<'_> {}
+impl core::iter::FusedIterator for TlvIter<'_> {}
 
 #[cfg(test)]
 mod tests {
