@@ -8,6 +8,8 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use teaparty_common::maps::{
     ABI_VERSION, BUCKET_SETS, BucketSet, Clock, Config, ControlBlock, Counters, HistoryRing, KernelConfig,
     LocalAddress, PuntHeader, Session, SessionKey, SessionOpRequest, SourcePrefix, TailCall, VlanEntry, VlanKey, name,
@@ -372,9 +374,9 @@ fn load() -> Result<Loaded, String> {
 
 /// Has the calling thread run on this processor alone.
 fn pin_to(processor: usize) {
-    let mut set = rustix::thread::CpuSet::new();
-    set.set(processor);
-    rustix::thread::sched_setaffinity(None, &set).expect("the processor is there");
+    let mut set = CpuSet::new();
+    set.set(processor).expect("a set has room for it");
+    sched_setaffinity(Pid::from_raw(0), &set).expect("the processor is there");
 }
 
 /// Removes every entry.

@@ -1,16 +1,17 @@
 //! Where an API listens: a TCP port, with TLS or without, or a Unix socket that file permissions guard.
 
 use std::fmt;
+use std::fs::{File, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use serde::{Deserialize, Serialize};
-use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::auth::token::{self, Token, TokenError};
@@ -216,15 +217,14 @@ fn clear(place: &ListenAddress, path: &Path) -> Result<(), ListenError> {
 
 /// The socket has its permissions before it has its name: nobody else can connect in between.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    let socket = std::fs::File::from(OwnedFd::from(Socket::new(Domain::UNIX, Type::STREAM, None)?));
-    socket.set_permissions(std::fs::Permissions::from_mode(MODE))?;
-    let socket = Socket::from(OwnedFd::from(socket));
-    socket.bind(&SockAddr::unix(path)?)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = File::from(socket(AddressFamily::Unix, SockType::Stream, flags, None)?);
+    socket.set_permissions(Permissions::from_mode(MODE))?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     // What the process's mask has taken away.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    UnixListener::from_std(std::os::unix::net::UnixListener::from(OwnedFd::from(socket)))
+    std::fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    listen(&socket, Backlog::new(BACKLOG)?)?;
+    UnixListener::from_std(OwnedFd::from(socket).into())
 }
 
 /// The name of a Unix socket in the file system.

@@ -1,7 +1,8 @@
-//! IP addresses as the standard library has them and as the maps have them.
+//! IP addresses as the standard library, the maps and system calls have them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrLike};
 use teaparty_common::reflect::Address;
 
 /// Returns an IP address as the maps have it.
@@ -15,4 +16,29 @@ pub fn address(ip: IpAddr) -> Address {
 /// Returns an address of the maps as an IP address.
 pub fn ip(address: &Address) -> IpAddr {
     if address.is_ipv4() { Ipv4Addr::from(address.v4_octets()).into() } else { IpAddr::from(address.0) }
+}
+
+/// An address and a port in the form of the system calls.
+#[derive(PartialEq)]
+pub(super) enum SystemAddress {
+    V4(SockaddrIn),
+    V6(SockaddrIn6),
+}
+
+impl From<SocketAddr> for SystemAddress {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(v4) => Self::V4(v4.into()),
+            SocketAddr::V6(v6) => Self::V6(v6.into()),
+        }
+    }
+}
+
+impl SystemAddress {
+    pub(super) fn as_sockaddr(&self) -> &dyn SockaddrLike {
+        match self {
+            Self::V4(v4) => v4,
+            Self::V6(v6) => v6,
+        }
+    }
 }

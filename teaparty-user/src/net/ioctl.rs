@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
 /// Has the kernel carry out an ioctl of the interface called `name`, whose argument is at `data`.
 ///
 /// # Safety
@@ -19,7 +21,7 @@ pub(super) unsafe fn interface_ioctl(name: &str, code: libc::c_ulong, data: *mut
         *place = octet as libc::c_char;
     }
     request.ifr_ifru.ifru_data = data;
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM.cloexec(), None)?;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: the request outlives the call; the caller answers for what it points at.
     if unsafe { libc::ioctl(socket.as_raw_fd(), code as _, &raw mut request) } < 0 {
         return Err(io::Error::last_os_error());

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
 
 /// From asm-generic/socket.h.
 const SO_NETNS_COOKIE: libc::c_int = 71;
@@ -9,7 +10,7 @@ const SO_NETNS_COOKIE: libc::c_int = 71;
 /// Returns the cookie of the network namespace (SO_NETNS_COOKIE). Unlike the inode number of `/proc/self/ns/net`, it is
 /// not given again before the next boot.
 pub fn cookie() -> io::Result<u64> {
-    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::DGRAM.cloexec(), None)?;
+    let socket = UnixDatagram::unbound()?;
     let mut cookie = 0u64;
     let mut len = size_of::<u64>() as libc::socklen_t;
     // SAFETY: the kernel writes no more than `len` octets, which is the size of the number.

@@ -1,15 +1,16 @@
 //! A UDP socket set up for measuring: what it asks the kernel to report, and its two batched operations.
 
+use std::ffi::OsString;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use libc::c_int;
-use socket2::{Domain, Protocol, SockAddr, Type};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, bind, setsockopt, socket, sockopt};
 
+use super::address::SystemAddress;
 use super::batch::{ReceiveBatch, SendBatch};
 use super::cbpf;
-
 use super::stamp_ids::{StampIds, kernel_takes_stamp_ids, set_int};
 
 /// Failure to get the socket that was asked for. The text says what to do where that is known.
@@ -127,7 +128,7 @@ impl Options {
 ///
 /// Sending may be done from one thread at a time; receiving too, possibly from another thread.
 pub struct Socket {
-    socket: socket2::Socket,
+    socket: UdpSocket,
     stamp_ids: StampIds,
 }
 
@@ -135,24 +136,22 @@ impl Socket {
     /// Opens, configures and binds.
     pub fn open(options: &Options) -> Result<Self, SocketError> {
         let is_v6 = options.bind.is_ipv6();
-        let domain = Domain::for_address(options.bind);
-        let family = if is_v6 { "IPv6" } else { "IPv4" };
-        let socket = socket2::Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))
-            .map_err(|source| SocketError::Open { family, source })?;
-        let this = Self { socket, stamp_ids: StampIds::new() };
+        let (domain, family) = if is_v6 { (AddressFamily::Inet6, "IPv6") } else { (AddressFamily::Inet, "IPv4") };
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let socket = socket(domain, SockType::Datagram, flags, SockProtocol::Udp)
+            .map_err(|error| SocketError::Open { family, source: error.into() })?;
+        let this = Self { socket: socket.into(), stamp_ids: StampIds::new() };
         this.set_reporting(options, is_v6)?;
         this.set_sending(options, is_v6)?;
         if let Some(octets) = options.queue_octets {
             this.set_queues(octets);
         }
         if let Some(device) = &options.device {
-            this.socket
-                .bind_device(Some(device.as_bytes()))
-                .map_err(|source| SocketError::Device { device: device.clone(), source })?;
+            setsockopt(&this.socket, sockopt::BindToDevice, &OsString::from(device))
+                .map_err(|error| SocketError::Device { device: device.clone(), source: error.into() })?;
         }
-        this.socket
-            .bind(&SockAddr::from(options.bind))
-            .map_err(|source| SocketError::Bind { address: options.bind, source })?;
+        bind(this.socket.as_raw_fd(), SystemAddress::from(options.bind).as_sockaddr())
+            .map_err(|error| SocketError::Bind { address: options.bind, source: error.into() })?;
         Ok(this)
     }
 
@@ -247,12 +246,12 @@ impl Socket {
 
     /// Connects, so that only `peer` is heard; sends must still name it.
     pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
-        self.socket.connect(&SockAddr::from(peer))
+        self.socket.connect(peer)
     }
 
     /// The local address and port; the port is never 0.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("the socket is not an IP socket"))
+        self.socket.local_addr()
     }
 
     /// From now on receives only what does not fit into one IP packet of `mtu` octets.

@@ -1,13 +1,12 @@
 //! Numbers of transmit timestamps: ours where the kernel takes them along, else translated from its own count.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use libc::c_int;
-use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::cmsg::ControlBuffer;
 
@@ -49,21 +48,19 @@ pub(super) fn kernel_takes_stamp_ids() -> bool {
 }
 
 fn try_stamp_id() -> io::Result<()> {
-    let socket = socket2::Socket::new(Domain::IPV4, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.set_nonblocking(true)?;
+    socket.connect(socket.local_addr()?)?;
     let flags = libc::SOF_TIMESTAMPING_SOFTWARE | libc::SOF_TIMESTAMPING_OPT_ID | libc::SOF_TIMESTAMPING_OPT_TSONLY;
     set_int(socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPING_NEW, flags as c_int)?;
-    socket.bind(&SockAddr::from(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)))?;
-    let own = socket.local_addr()?;
     let mut control = ControlBuffer::default();
     control.push(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &libc::SOF_TIMESTAMPING_TX_SOFTWARE.to_ne_bytes());
     control.push(libc::SOL_SOCKET, SCM_TS_OPT_ID, &1u32.to_ne_bytes());
     // SAFETY: all-zero is a valid `msghdr`.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_name = own.as_ptr().cast_mut().cast();
-    header.msg_namelen = own.len();
     header.msg_control = control.as_ptr(0).cast_mut().cast();
     header.msg_controllen = control.len() as _;
-    // SAFETY: the header points at an address and control messages that outlive the call, and at no data.
+    // SAFETY: the header points at control messages that outlive the call, and at no address or data.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, 0) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use libc::c_int;
 use teaparty_common::wire::TrafficClass;
 
+use super::super::address::SystemAddress;
 use super::super::cmsg::ControlBuffer;
 use super::MAX_BATCH;
 
@@ -65,7 +66,7 @@ pub struct SendBatch {
 }
 
 struct Item {
-    to: socket2::SockAddr,
+    to: SystemAddress,
     payload: (usize, usize),
     control: (usize, usize),
     /// Octets behind `control` of the message that makes it the first of a GSO batch.
@@ -232,8 +233,9 @@ impl SendBatch {
             part.iov_len = len * batch;
             header.msg_hdr.msg_iov = part;
             header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_name = item.to.as_ptr().cast_mut().cast();
-            header.msg_hdr.msg_namelen = item.to.len();
+            let to = item.to.as_sockaddr();
+            header.msg_hdr.msg_name = to.as_ptr().cast_mut().cast();
+            header.msg_hdr.msg_namelen = to.len();
             let (start, len) = item.control;
             let len = if batch > 1 { len + item.gso_control_len } else { len };
             if len > 0 {
