@@ -34,7 +34,7 @@ pub(super) fn inspect(interfaces: usize) -> Vec<DoctorFinding> {
     let has_loaded = matches!(tried, Some(Ok(())));
     let mut findings = vec![
         kernel(&release),
-        object(size.map_err(|error| error.to_string()), tried),
+        object(size, tried),
         capabilities(missing, is_inside && !has_loaded),
         btf(Path::new("/sys/kernel/btf/vmlinux").exists()),
         bpffs(&folder_state),
@@ -64,7 +64,7 @@ fn kernel(release: &str) -> DoctorFinding {
 }
 
 /// Judges the program by its length in octets and by the kernel's verdict on loading it.
-fn object(found: Result<usize, String>, tried: Option<Result<(), LoadError>>) -> DoctorFinding {
+fn object(found: Result<usize, LoadError>, tried: Option<Result<(), LoadError>>) -> DoctorFinding {
     match (found, tried) {
         (Ok(octets), Some(Ok(()))) => {
             DoctorFinding::good("program", format!("the kernel loads the XDP program, of {octets} octets"))
@@ -75,7 +75,7 @@ fn object(found: Result<usize, String>, tried: Option<Result<(), LoadError>>) ->
             let found = format!("the XDP program is there, {octets} octets; to try it takes the privileges below");
             DoctorFinding::new("program", DoctorVerdict::Note, found)
         }
-        (Err(error), _) => DoctorFinding::new("program", DoctorVerdict::Failure, error)
+        (Err(error), _) => DoctorFinding::new("program", DoctorVerdict::Failure, error.to_string())
             .remedy("build it (`cargo xtask build-ebpf`) and then teaparty, or let sockets answer: --xdp-mode off"),
     }
 }
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(capabilities(CapabilitySet::empty(), false).verdict, DoctorVerdict::Good);
         let found = capabilities(CapabilitySet::empty(), true);
         assert!(found.verdict == DoctorVerdict::Failure && found.found.contains("user namespace"), "{found:?}");
-        assert_eq!(object(Err("this teaparty was built without it".into()), None).verdict, DoctorVerdict::Failure);
+        assert_eq!(object(Err(LoadError::NoObject), None).verdict, DoctorVerdict::Failure);
         let refused = object(Ok(9), Some(Err(LoadError::Load("R3 min value is outside".into()))));
         assert!(refused.verdict == DoctorVerdict::Failure && refused.found.contains("R3 min value"), "{refused:?}");
         assert_eq!(

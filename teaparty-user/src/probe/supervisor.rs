@@ -18,6 +18,7 @@ use super::service_discovery::{self, DiscoveredTargets};
 use super::target::TargetSpec;
 use super::target_state::Watched;
 use super::worker::ProbeWorker;
+use crate::exit_code::causes;
 use crate::sla::SlaConfig;
 use crate::sys::clock::{ClockSource, SystemClock};
 
@@ -31,7 +32,18 @@ const BACKLOG: usize = 1_024;
 /// The result of a look-up.
 pub struct Resolved {
     id: u64,
-    result: Result<SocketAddr, String>,
+    result: Result<SocketAddr, ResolveError>,
+}
+
+/// A name without an address.
+#[derive(Debug, thiserror::Error)]
+enum ResolveError {
+    /// It can't be looked up.
+    #[error("{}", causes(.0.as_ref()))]
+    Lookup(anyhow::Error),
+    /// The look-up found none.
+    #[error("has no address")]
+    NoAddress,
 }
 
 struct TargetEntry {
@@ -274,7 +286,8 @@ impl Supervisor {
                 self.join_group(watched, address);
                 self.end_groups(false);
             }
-            Err(problem) => {
+            Err(error) => {
+                let problem = error.to_string();
                 let mut state = watched.state();
                 if state.address.is_none() && state.problem.as_ref() != Some(&problem) {
                     tracing::warn!(target = watched.wanted.name, error = problem);
@@ -355,11 +368,11 @@ async fn resolve(watched: Arc<Watched>, lookups: Arc<Semaphore>, messages: Sende
             let (spec, profile) = (watched.wanted.spec.clone(), watched.wanted.profile.clone());
             let lookup = move || spec.addresses(profile.measure.port, profile.family());
             let found = tokio::task::spawn_blocking(lookup).await;
-            found.unwrap_or_else(|error| Err(error.into())).map_err(|error| crate::exit_code::causes(error.as_ref()))
+            found.unwrap_or_else(|error| Err(error.into())).map_err(ResolveError::Lookup)
         };
         let result = found.and_then(|addresses| {
             let kept = current.filter(|current| addresses.contains(current));
-            kept.or(addresses.first().copied()).ok_or_else(|| "has no address".to_owned())
+            kept.or(addresses.first().copied()).ok_or(ResolveError::NoAddress)
         });
         let is_found = result.is_ok();
         let is_news = result.as_ref().ok() != current.as_ref() || !watched.state().is_measured;

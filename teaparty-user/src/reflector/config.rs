@@ -184,7 +184,7 @@ impl ReflectorConfig {
         if ports.is_empty() || ports[0] == 0 {
             return Err(wrong("port")("give UDP ports from 1 to 65535; STAMP's own is 862".into()));
         }
-        check_addresses(&settings.address).map_err(wrong("address"))?;
+        check_addresses(&settings.address).map_err(|error| wrong("address")(error.to_string()))?;
         if settings.allow.len() > MOST_PREFIXES {
             return Err(wrong("allow")(format!(
                 "give {MOST_PREFIXES} prefixes at most; join neighbours to shorter ones"
@@ -267,17 +267,25 @@ pub fn check_provisioned(count: usize) -> Result<(), ConfigError> {
     )))
 }
 
+/// A list of addresses that can't be answered for.
+#[derive(Debug, thiserror::Error)]
+enum InvalidAddressList {
+    #[error(
+        "{0} addresses are listed, {MOST_ADDRESSES} is the most; without any, all of the interface are answered for"
+    )]
+    TooLong(usize),
+    #[error("`{0}` is no address that a host can have; `ip address` lists those of this one")]
+    NotOfHost(IpAddr),
+}
+
 /// Refuses lists of addresses that no host can have, or that are too long.
-fn check_addresses(list: &[IpAddr]) -> Result<(), String> {
+fn check_addresses(list: &[IpAddr]) -> Result<(), InvalidAddressList> {
     if list.len() > MOST_ADDRESSES {
-        return Err(format!(
-            "{} addresses are listed, {MOST_ADDRESSES} is the most; without any, all of the interface are answered for",
-            list.len()
-        ));
+        return Err(InvalidAddressList::TooLong(list.len()));
     }
     let is_mapped = |ip: &IpAddr| matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
     match list.iter().find(|ip| is_mapped(ip) || address(**ip).is_never_unicast()) {
-        Some(ip) => Err(format!("`{ip}` is no address that a host can have; `ip address` lists those of this one")),
+        Some(ip) => Err(InvalidAddressList::NotOfHost(*ip)),
         None => Ok(()),
     }
 }

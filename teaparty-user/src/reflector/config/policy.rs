@@ -31,11 +31,12 @@ pub(super) fn policy(settings: &ReflectorSettings) -> Result<Policy, ConfigError
     }
     if let Some(text) = &settings.deny_dscp {
         let named = |name: &str| Dscp::NAMED.iter().find(|(known, _)| *known == name).map(|(_, dscp)| dscp.value());
-        policy.dscp_allowed = !denied(text, 64, named).map_err(wrong("deny-dscp"))?;
+        policy.dscp_allowed = !denied(text, 64, named).map_err(|error| wrong("deny-dscp")(error.to_string()))?;
     }
     if let Some(text) = &settings.deny_ecn {
         let named = |name: &str| Ecn::NAMED.iter().find(|(known, _)| *known == name).map(|(_, ecn)| ecn.value());
-        policy.ecn_allowed = !(denied(text, 4, named).map_err(wrong("deny-ecn"))? as u8) & 0xf;
+        policy.ecn_allowed =
+            !(denied(text, 4, named).map_err(|error| wrong("deny-ecn")(error.to_string()))? as u8) & 0xf;
     }
     for name in &settings.location_hide {
         let found = LocationFields::NAMED.iter().find(|(known, _)| known == name);
@@ -50,7 +51,7 @@ pub(super) fn policy(settings: &ReflectorSettings) -> Result<Policy, ConfigError
         TlvProfile::Earlier => Profile::Earlier,
     });
     for assignment in &settings.tlv_code {
-        assign(&mut policy.code_points, assignment).map_err(wrong("tlv-code"))?;
+        assign(&mut policy.code_points, assignment).map_err(|error| wrong("tlv-code")(error.to_string()))?;
     }
     Ok(policy)
 }
@@ -84,8 +85,16 @@ pub(super) fn control_limits(settings: &ReflectorSettings) -> Result<ControlLimi
     })
 }
 
+/// An item of a list of denied values that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("`{item}` is neither `all` nor `none`, nor a name, nor a number below {values}")]
+struct InvalidDeniedValue {
+    item: String,
+    values: u8,
+}
+
 /// The values that a list names, as bits.
-fn denied(text: &str, values: u8, named: impl Fn(&str) -> Option<u8>) -> Result<u64, String> {
+fn denied(text: &str, values: u8, named: impl Fn(&str) -> Option<u8>) -> Result<u64, InvalidDeniedValue> {
     match text {
         "all" => return Ok(u64::MAX >> (64 - u32::from(values))),
         "none" => return Ok(0),
@@ -95,23 +104,35 @@ fn denied(text: &str, values: u8, named: impl Fn(&str) -> Option<u8>) -> Result<
     for item in text.split(',') {
         let item = item.trim().to_ascii_lowercase();
         let value = named(&item).or_else(|| item.parse().ok()).filter(|value| *value < values);
-        let value = value
-            .ok_or_else(|| format!("`{item}` is neither `all` nor `none`, nor a name, nor a number below {values}"))?;
+        let value = value.ok_or(InvalidDeniedValue { item, values })?;
         bits |= 1 << value;
     }
     Ok(bits)
 }
 
-fn assign(points: &mut CodePoints, assignment: &str) -> Result<(), String> {
-    let (name, number) =
-        assignment.split_once('=').ok_or_else(|| format!("`{assignment}` is not NAME=NUMBER, such as history=244"))?;
-    let entry = REGISTRY.iter().find(|entry| entry.is_experimental() && entry.name == name).ok_or_else(|| {
-        let names: Vec<&str> = REGISTRY.iter().filter(|e| e.is_experimental()).map(|e| e.name).collect();
-        format!("`{name}` is none of the TLVs without an assigned number: {}", names.join(", "))
-    })?;
-    let code: u8 = number.parse().ok().filter(|code| *code > 12 && *code != 255).ok_or_else(|| {
-        format!("`{number}` is not a number from 13 to 254; those up to 12 are assigned, 255 is reserved")
-    })?;
+/// A text that gives no TLV a number.
+#[derive(Debug, thiserror::Error)]
+enum InvalidAssignment {
+    #[error("`{0}` is not NAME=NUMBER, such as history=244")]
+    Form(String),
+    #[error("`{0}` is none of the TLVs without an assigned number: {names}", names = experimental_names())]
+    Name(String),
+    #[error("`{0}` is not a number from 13 to 254; those up to 12 are assigned, 255 is reserved")]
+    Number(String),
+}
+
+/// Returns the names of the TLVs without an assigned number, with commas in between.
+fn experimental_names() -> String {
+    let names: Vec<&str> = REGISTRY.iter().filter(|entry| entry.is_experimental()).map(|entry| entry.name).collect();
+    names.join(", ")
+}
+
+fn assign(points: &mut CodePoints, assignment: &str) -> Result<(), InvalidAssignment> {
+    let (name, number) = assignment.split_once('=').ok_or_else(|| InvalidAssignment::Form(assignment.into()))?;
+    let entry = REGISTRY.iter().find(|entry| entry.is_experimental() && entry.name == name);
+    let entry = entry.ok_or_else(|| InvalidAssignment::Name(name.into()))?;
+    let code = number.parse().ok().filter(|code| *code > 12 && *code != 255);
+    let code: u8 = code.ok_or_else(|| InvalidAssignment::Number(number.into()))?;
     points.assign(entry.kind, code);
     Ok(())
 }

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{Xdp, XdpMode as AyaMode};
+use aya::programs::{ProgramError, Xdp, XdpMode as AyaMode};
 use teaparty_common::maps::program;
 
 use super::load_error::{LoadError, busy, cause, os_error};
@@ -113,13 +113,23 @@ fn id_of(program: &Xdp) -> u32 {
     program.info().map_or(0, |info| info.id())
 }
 
+/// A pinned link that does not take our program.
+#[derive(Debug, thiserror::Error)]
+enum ReplaceError {
+    #[error(transparent)]
+    Pin(#[from] LinkError),
+    #[error("{}", cause(.0))]
+    Attach(ProgramError),
+    #[error(transparent)]
+    Link(ProgramError),
+}
+
 /// Puts our program into a pinned link, in one step.
-fn replace(program: &mut Xdp, path: &Path) -> Result<(), String> {
-    let pinned = PinnedLink::from_pin(path).map_err(|error| error.to_string())?;
-    let link: XdpLink = FdLink::from(pinned).try_into().map_err(|error| format!("{error}"))?;
-    let id = program.attach_to_link(link).map_err(|error| cause(&error))?;
+fn replace(program: &mut Xdp, path: &Path) -> Result<(), ReplaceError> {
+    let link: XdpLink = FdLink::from(PinnedLink::from_pin(path)?).try_into()?;
+    let id = program.attach_to_link(link).map_err(ReplaceError::Attach)?;
     // The pin holds the link, whatever becomes of our descriptor.
-    program.take_link(id).map(|_| ()).map_err(|error| error.to_string())
+    program.take_link(id).map(|_| ()).map_err(ReplaceError::Link)
 }
 
 /// Attaches the program in one mode.
