@@ -85,6 +85,11 @@ pub fn complete(api: &OpenApi, own: &OpenApi) -> Value {
     let schemas = &mut document["components"]["schemas"];
     schemas["PolicyView"] = settings_schema(&POLICY.names().collect::<Vec<_>>());
     schemas["LimitsView"] = settings_schema(&LIMITS.names().collect::<Vec<_>>());
+    // What may be changed of a session may be said when it is provisioned.
+    let change = schemas["SessionChangeBody"]["properties"].clone();
+    if let (Some(members), Value::Object(change)) = (schemas["SessionBody"]["properties"].as_object_mut(), change) {
+        members.extend(change);
+    }
     name_reflectors(&mut document, own);
     finish(document)
 }

@@ -4,6 +4,7 @@
 use utoipa::ToSchema;
 
 /// A session to be provisioned.
+// In the document it has the members of `SessionChangeBody`, too.
 #[derive(Debug, ToSchema)]
 pub struct SessionBody {
     /// Address of the Session-Sender: unicast.
@@ -21,7 +22,13 @@ pub struct SessionBody {
     /// Session-Sender Identifier; 0, or none given, for senders that use none.
     #[schema(example = 61183)]
     pub ssid: Option<u16>,
-    /// Key of base packets, which makes the session authenticated: the octets themselves, `hex:…` or `base64:…`. Write-only.
+}
+
+/// The configuration for the session that the path names.
+#[derive(Debug, ToSchema)]
+pub struct SessionChangeBody {
+    /// Key of base packets, which makes the session authenticated: the octets themselves, `hex:…` or `base64:…`. Where none is
+    /// given the keys of a session stay; null removes them. Write-only.
     #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]", example = "a shared secret")]
     pub key: Option<String>,
     /// Key of HMAC TLVs, in the same form. Write-only.
@@ -38,29 +45,6 @@ pub struct SessionBody {
     pub timestamp_format: Option<String>,
     /// Pattern that padding is compared with where a packet states no Bit Error Pattern, in hex; none given for ff00.
     #[schema(pattern = "^(0x)?([0-9A-Fa-f]{2})+$", example = "ff00")]
-    pub bit_error_pattern: Option<String>,
-}
-
-/// The configuration for the session that the path names.
-#[derive(Debug, ToSchema)]
-pub struct SessionChangeBody {
-    /// Key of base packets. Where none is given the keys stay; null removes them. Write-only.
-    #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]", example = "a shared secret")]
-    pub key: Option<String>,
-    /// Key of HMAC TLVs, in the same form. Write-only.
-    #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]")]
-    pub tlv_key: Option<String>,
-    /// The octets after the base packet are padding, never TLVs.
-    #[schema(default = false)]
-    pub no_tlv: Option<bool>,
-    /// The loop guard does not apply.
-    #[schema(default = false)]
-    pub loop_exempt: Option<bool>,
-    /// Format of timestamps, where it is not the reflector's: `ntp` or `ptp`.
-    #[schema(pattern = "^(ntp|ptp)$", example = "ptp")]
-    pub timestamp_format: Option<String>,
-    /// Pattern that padding is compared with where a packet states no Bit Error Pattern, in hex; none given for ff00.
-    #[schema(pattern = "^(0x)?([0-9A-Fa-f]{2})+$", example = "a5a5")]
     pub bit_error_pattern: Option<String>,
 }
 
