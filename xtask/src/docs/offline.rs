@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// The beginnings of what makes a browser load an address without being asked to.
-const LOADS: [&str; 8] = [
+const LOADS: [&str; 9] = [
     "src=\"http",
     "src=\"//",
     "srcset=\"http",
@@ -14,6 +14,8 @@ const LOADS: [&str; 8] = [
     "url(\"http",
     "@import \"http",
     "fetch(\"http",
+    // A block of Rust whose page asks the playground which crates it has.
+    "class=\"playground\"",
 ];
 
 /// Returns the places of a folder's pages, styles and scripts that load from elsewhere, each as `file: what`.
