@@ -68,7 +68,8 @@ fn problem(
         return None;
     }
     let file = if path.is_empty() { document.to_owned() } else { beside(document, path) };
-    if !files.iter().any(|one| *one == file) && !(is_folder(&file, files) && !document.starts_with("docs")) {
+    let is_there = files.contains(&file) || (!document.starts_with("docs") && is_folder(&file, files));
+    if !is_there {
         return Some(format!("links to {path}, which does not exist"));
     }
     if document.starts_with("docs") && !file.starts_with("docs") {

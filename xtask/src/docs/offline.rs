@@ -1,6 +1,6 @@
 //! Finds in built pages whatever a browser would load from elsewhere.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -37,7 +37,7 @@ pub(super) fn requests(folder: &Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn is_loaded(path: &PathBuf) -> bool {
+fn is_loaded(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // The index of the search is the pages' own text.
     let is_index = name.starts_with("searchindex");
