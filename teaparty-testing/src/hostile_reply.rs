@@ -60,11 +60,11 @@ pub fn reply(data: &[u8]) {
             break;
         }
     }
-    while session.exchange.close().is_some() {}
-    let counts = session.exchange.counts();
+    while session.matcher.close().is_some() {}
+    let counts = session.matcher.counts();
     assert!(counts.received + counts.lost + counts.unsettled <= counts.sent, "{counts:?}");
     assert!(counts.further + counts.duplicates + counts.late + counts.received + counts.unmatched <= replies);
-    assert_eq!(session.exchange.awaited(), 0);
+    assert_eq!(session.matcher.awaited(), 0);
     for tally in session.tlvs(&config).values() {
         assert!(serde_json::to_string(tally).is_ok());
     }
@@ -114,14 +114,14 @@ fn send(session: &mut SenderSession, config: &SenderConfig, number: u64) {
         monotonic_ns: number,
         ..SentPacket::default()
     };
-    session.exchange.sent(departure);
+    session.matcher.sent(departure);
 }
 
 /// Writes the last packet's number and T1 where a reply repeats them, and signs what is to be signed.
 fn make_genuine(payload: &mut Vec<u8>, session: &SenderSession, config: &SenderConfig, key: &HmacKey) {
     let base = config.mode.base_len();
     payload.resize(payload.len().max(base), 0);
-    let number = session.exchange.counts().sent - 1;
+    let number = session.matcher.counts().sent - 1;
     let (number_at, time_at, ssid_at) = match config.mode {
         Mode::Unauthenticated => (24, 28, 14),
         Mode::Authenticated => (48, 64, 26),
@@ -168,9 +168,9 @@ fn receive(session: &mut SenderSession, payload: &[u8], config: &SenderConfig) {
     let stamp = HostTimestamp { nanos: NOW_NS + 5_000, source: StampSource::Kernel };
     let arrival = Arrival { stamp, moment: ClockMoment { epoch: 0, monotonic_ns: 60 }, earlier: None };
     let received = Received::new(payload, PEER);
-    let before = session.exchange.counts();
+    let before = session.matcher.counts();
     let reaction = session.receive(&reply, &received, arrival, config, &ClockState::UNKNOWN, true);
-    let after = session.exchange.counts();
+    let after = session.matcher.counts();
     assert!(after.received - before.received <= 1);
     if let Some(record) = reaction.record {
         let findings = record.reply.expect("it is one of a reply").findings;

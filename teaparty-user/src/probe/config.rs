@@ -274,20 +274,20 @@ impl<'a> ProbeConfigReader<'a, '_> {
         let mut known = [measured.to_vec(), keys::<TargetTable>()].concat();
         known.push(LABELS.into());
         self.document.unknown_keys(own, &known, &keys::<ApiSettings>());
-        let whom: Option<TargetTable> = self.document.settings(own);
+        let table: Option<TargetTable> = self.document.settings(own);
         let profile = self.profile(above, own, measured);
         let labels = self.labels(own);
-        let whom = whom?;
+        let table = table?;
         let before = self.document.problems.len();
-        let Some(address) = whom.address else {
+        let Some(address) = table.address else {
             self.document.wrong_in(own, "address", "whom to measure? add `address = \"HOST\"` or \"HOST:PORT\"");
             return None;
         };
-        let name = whom.name.unwrap_or_else(|| address.clone());
+        let name = table.name.unwrap_or_else(|| address.clone());
         if name.is_empty() || name.len() > LABEL_OCTETS {
             self.document.wrong_in(own, "name", format!("a name has 1 to {LABEL_OCTETS} octets"));
         }
-        if whom.ssid == Some(0) {
+        if table.ssid == Some(0) {
             self.document.wrong_in(own, "ssid", "is 1 to 65535; no-ssid = true sends none");
         }
         let spec = parse_words([address.as_str()]).map(|mut specs| specs.pop());
@@ -295,13 +295,13 @@ impl<'a> ProbeConfigReader<'a, '_> {
             self.document.wrong_in(own, "address", error.to_string());
         }
         let (profile, spec) = (profile?, spec.ok()??);
-        if profile.measure.no_ssid && whom.ssid.is_some() {
+        if profile.measure.no_ssid && table.ssid.is_some() {
             self.document.wrong_in(own, "ssid", "does not go with no-ssid; leave one of them out");
         }
         if self.document.problems.len() > before {
             return None;
         }
-        Some(TargetSpec { name, spec, labels: labels?, ssid: whom.ssid, profile })
+        Some(TargetSpec { name, spec, labels: labels?, ssid: table.ssid, profile })
     }
 
     fn source(&mut self, above: &Table<'a>, own: &Table<'a>, key: &str, measured: &[String]) -> Option<TargetSource> {

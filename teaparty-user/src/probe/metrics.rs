@@ -110,9 +110,9 @@ impl fmt::Debug for TargetCollector {
 type TargetLabels = Vec<(String, String)>;
 
 fn labels(watched: &Watched) -> TargetLabels {
-    let own = [(label::TARGET, watched.wanted.name.clone()), (label::SESSION, watched.ssid.to_string())];
+    let own = [(label::TARGET, watched.target.name.clone()), (label::SESSION, watched.ssid.to_string())];
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
-    own.chain(watched.wanted.labels.clone()).collect()
+    own.chain(watched.target.labels.clone()).collect()
 }
 
 fn with(labels: &TargetLabels, name: &str, value: &str) -> TargetLabels {

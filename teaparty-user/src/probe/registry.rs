@@ -93,7 +93,7 @@ impl TargetRegistry {
 
 /// Returns the labels of a target.
 pub fn labels(watched: &Watched) -> Value {
-    json!({ "target": watched.wanted.name, "session": watched.ssid, "labels": watched.wanted.labels })
+    json!({ "target": watched.target.name, "session": watched.ssid, "labels": watched.target.labels })
 }
 
 /// All targets as JSON.
@@ -158,9 +158,9 @@ pub fn sla(registry: &TargetRegistry, now_ns: u64) -> Levels {
     let targets = all.iter().map(|watched| {
         let state = watched.state();
         Level {
-            target: watched.wanted.name.clone(),
+            target: watched.target.name.clone(),
             session: watched.ssid,
-            labels: watched.wanted.labels.clone(),
+            labels: watched.target.labels.clone(),
             available: state.sla.is_available(),
             current: state.sla.current(&state.agreement, now_ns),
             periods: state.sla.finished().rev().copied().collect(),

@@ -105,7 +105,7 @@ pub fn targets(name: &str, document: &str, source: &TargetSource) -> Result<Vec<
     let is_yaml = matches!(source.origin, Origin::Files(_)) && (name.ends_with(".yml") || name.ends_with(".yaml"));
     let groups: serde_json::Result<Vec<TargetGroup>> =
         if is_yaml { serde_json::from_value(yaml::value(document)?) } else { serde_json::from_str(document) };
-    let mut wanted = Vec::new();
+    let mut found = Vec::new();
     for TargetGroup { targets, labels } in groups? {
         let mut all = source.labels.clone();
         let targets = targets.ok_or(DocumentError::NoTargets)?;
@@ -120,19 +120,19 @@ pub fn targets(name: &str, document: &str, source: &TargetSource) -> Result<Vec<
             }
             let specs = parse_words([target.as_str()])?;
             let spec = specs.into_iter().next().ok_or(DocumentError::EmptyTarget)?;
-            wanted.push(TargetSpec {
+            found.push(TargetSpec {
                 name: target,
                 spec,
                 labels: all.clone(),
                 ssid: None,
                 profile: source.profile.clone(),
             });
-            if wanted.len() > MOST_TARGETS {
+            if found.len() > MOST_TARGETS {
                 return Err(DocumentError::TooManyTargets);
             }
         }
     }
-    Ok(wanted)
+    Ok(found)
 }
 
 /// Follows a source forever; to be aborted in the end. Says something when it is new, or wrong.
@@ -297,11 +297,11 @@ mod tests {
     fn a_document_names_targets_with_their_labels() {
         let document = r#"[{"targets": ["a.example:5000", "[2001:db8::1]:862"],
             "labels": {"site": "south", "__meta_x": "left out"}}, {"targets": []}, {"targets": ["b"]}]"#;
-        let wanted = targets("x.json", document, &source()).unwrap();
-        let names: Vec<&str> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
+        let found = targets("x.json", document, &source()).unwrap();
+        let names: Vec<&str> = found.iter().map(|found| found.name.as_str()).collect();
         assert_eq!(names, ["a.example:5000", "[2001:db8::1]:862", "b"]);
-        assert_eq!(wanted[0].spec.port, Some(5000));
-        let labels = |at: usize| wanted[at].labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>();
+        assert_eq!(found[0].spec.port, Some(5000));
+        let labels = |at: usize| found[at].labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>();
         assert_eq!(labels(0), ["kind=core", "site=south"]);
         assert_eq!(labels(2), ["kind=core", "site=north"]);
     }
@@ -351,8 +351,8 @@ mod tests {
     fn yaml_names_targets_as_json_does() {
         let source = source();
         let document = "- targets: [\"a:5000\"]\n  labels: {site: 7}\n- targets: []\n  labels:\n";
-        let wanted = targets("x.yaml", document, &source).unwrap();
-        assert_eq!((wanted.len(), wanted[0].labels["site"].as_str()), (1, "7"));
+        let found = targets("x.yaml", document, &source).unwrap();
+        assert_eq!((found.len(), found[0].labels["site"].as_str()), (1, "7"));
         assert!(targets("x.json", document, &source).is_err());
         let error = targets("x.yml", "targets: [a]\n", &source).err().unwrap().to_string();
         assert!(error.contains("is no list"), "{error}");

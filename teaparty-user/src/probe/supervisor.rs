@@ -144,7 +144,7 @@ impl Supervisor {
                 found
                     .values_mut()
                     .flatten()
-                    .for_each(|wanted: &mut TargetSpec| wanted.profile = source.profile.clone());
+                    .for_each(|target: &mut TargetSpec| target.profile = source.profile.clone());
             }
             let task = self.follow(self.sources.len(), source.clone(), generation);
             self.sources.push((source, task));
@@ -198,18 +198,18 @@ impl Supervisor {
     /// Makes the measured targets equal to the wanted ones.
     fn apply(&mut self) {
         let mut order: Vec<TargetIdentity> = Vec::new();
-        let mut wanted: HashMap<TargetIdentity, TargetSpec> = HashMap::new();
+        let mut targets: HashMap<TargetIdentity, TargetSpec> = HashMap::new();
         let mut nameless = HashSet::new();
         let mut left_out = 0;
         for one in self.of_file.iter().chain(self.found.iter().flat_map(BTreeMap::values).flatten()) {
             let identity = (one.name.clone(), one.labels.clone());
             let is_ambiguous = one.profile.measure.no_ssid && !nameless.insert((one.spec.host.clone(), one.spec.port));
-            if wanted.len() >= MOST_TARGETS || wanted.contains_key(&identity) || is_ambiguous {
+            if targets.len() >= MOST_TARGETS || targets.contains_key(&identity) || is_ambiguous {
                 left_out += 1;
                 continue;
             }
             order.push(identity.clone());
-            wanted.insert(identity, one.clone());
+            targets.insert(identity, one.clone());
         }
         if self.registry.left_out.swap(left_out, Ordering::Relaxed) != left_out && left_out > 0 {
             tracing::warn!(
@@ -217,11 +217,11 @@ impl Supervisor {
                 "targets are left out: they are there twice, or are more than the {MOST_TARGETS} that a probe measures"
             );
         }
-        let claimed: HashSet<u16> = wanted.values().filter_map(|wanted| wanted.ssid).collect();
+        let claimed: HashSet<u16> = targets.values().filter_map(|target| target.ssid).collect();
         let goes = |identity: &TargetIdentity, entry: &TargetEntry| {
             let watched = &entry.watched;
-            let is_in_the_way = watched.wanted.ssid.is_none() && claimed.contains(&watched.ssid);
-            is_in_the_way || !wanted.get(identity).is_some_and(|wanted| wanted.is_same(&watched.wanted))
+            let is_in_the_way = watched.target.ssid.is_none() && claimed.contains(&watched.ssid);
+            is_in_the_way || !targets.get(identity).is_some_and(|target| target.is_same(&watched.target))
         };
         let gone: Vec<TargetIdentity> =
             self.entries.iter().filter(|(identity, entry)| goes(identity, entry)).map(|(id, _)| id.clone()).collect();
@@ -237,16 +237,16 @@ impl Supervisor {
         taken.extend(claimed);
         for identity in &order {
             if !self.entries.contains_key(identity)
-                && let Some(wanted) = wanted.remove(identity)
+                && let Some(target) = targets.remove(identity)
             {
                 let former = former.remove(identity);
-                let ssid = match (wanted.ssid, former.as_ref().map(|former| former.ssid)) {
+                let ssid = match (target.ssid, former.as_ref().map(|former| former.ssid)) {
                     (Some(ssid), _) => ssid,
-                    (None, _) if wanted.profile.measure.no_ssid => 0,
+                    (None, _) if target.profile.measure.no_ssid => 0,
                     (None, Some(ssid)) if ssid != 0 && taken.insert(ssid) => ssid,
                     (None, _) => free_ssid(&mut taken, identity),
                 };
-                let entry = self.entry(wanted, ssid, former);
+                let entry = self.entry(target, ssid, former);
                 self.entries.insert(identity.clone(), entry);
             }
         }
@@ -256,14 +256,14 @@ impl Supervisor {
     }
 
     /// Begins to measure a target; `former` is what it was while it was measured in another way.
-    fn entry(&mut self, wanted: TargetSpec, ssid: u16, former: Option<Arc<Watched>>) -> TargetEntry {
+    fn entry(&mut self, target: TargetSpec, ssid: u16, former: Option<Arc<Watched>>) -> TargetEntry {
         self.next_id += 1;
         let buckets = self.buckets.as_deref().unwrap_or(&[]);
         let watched = match former {
-            Some(former) => former.replaced(self.next_id, wanted, ssid),
+            Some(former) => former.replaced(self.next_id, target, ssid),
             None => {
                 let now = SystemClock.realtime_ns();
-                Watched::new(self.next_id, wanted, ssid, buckets, self.agreement.clone(), now)
+                Watched::new(self.next_id, target, ssid, buckets, self.agreement.clone(), now)
             }
         };
         let watched = Arc::new(watched);
@@ -279,7 +279,7 @@ impl Supervisor {
             Ok(address) => {
                 let before = entry.address.replace(address);
                 if let Some(before) = before {
-                    tracing::info!(target = watched.wanted.name, %address, %before, "is now at {address}, no longer at {before}");
+                    tracing::info!(target = watched.target.name, %address, %before, "is now at {address}, no longer at {before}");
                 }
                 self.leave_group(&watched, before);
                 watched.state().address = Some(address);
@@ -290,7 +290,7 @@ impl Supervisor {
                 let problem = error.to_string();
                 let mut state = watched.state();
                 if state.address.is_none() && state.problem.as_ref() != Some(&problem) {
-                    tracing::warn!(target = watched.wanted.name, error = problem);
+                    tracing::warn!(target = watched.target.name, error = problem);
                 }
                 state.problem = Some(problem);
             }
@@ -298,7 +298,7 @@ impl Supervisor {
     }
 
     fn group(&mut self, watched: &Watched, is_v6: bool) -> Option<&mut ProbeWorker> {
-        self.groups.iter_mut().find(|group| group.is_v6 == is_v6 && group.profile.is_same(&watched.wanted.profile))
+        self.groups.iter_mut().find(|group| group.is_v6 == is_v6 && group.profile.is_same(&watched.target.profile))
     }
 
     fn leave_group(&mut self, watched: &Arc<Watched>, address: Option<SocketAddr>) {
@@ -310,11 +310,11 @@ impl Supervisor {
 
     fn join_group(&mut self, watched: Arc<Watched>, address: SocketAddr) {
         if self.group(&watched, address.is_ipv6()).is_none() {
-            match ProbeWorker::start(watched.wanted.profile.clone(), address.is_ipv6()) {
+            match ProbeWorker::start(watched.target.profile.clone(), address.is_ipv6()) {
                 Ok(group) => self.groups.push(group),
                 Err(error) => {
                     let problem = crate::exit_code::causes(error.as_ref());
-                    tracing::error!(target = watched.wanted.name, error = problem);
+                    tracing::error!(target = watched.target.name, error = problem);
                     watched.pause(Some(&problem));
                     // Tried again when the name is looked up again.
                     if let Some(entry) = self.entries.values_mut().find(|entry| entry.watched.id == watched.id) {
@@ -361,11 +361,11 @@ fn free_ssid(taken: &mut HashSet<u16>, identity: &TargetIdentity) -> u16 {
 async fn resolve(watched: Arc<Watched>, lookups: Arc<Semaphore>, messages: Sender<SupervisorMessage>) {
     let mut current: Option<SocketAddr> = None;
     let mut pause = FIRST_PAUSE;
-    let interval = watched.wanted.profile.measure.resolve_interval.0;
+    let interval = watched.target.profile.measure.resolve_interval.0;
     loop {
         let found = {
             let Ok(_place) = lookups.acquire().await else { return };
-            let (spec, profile) = (watched.wanted.spec.clone(), watched.wanted.profile.clone());
+            let (spec, profile) = (watched.target.spec.clone(), watched.target.profile.clone());
             let lookup = move || spec.addresses(profile.measure.port, profile.family());
             let found = tokio::task::spawn_blocking(lookup).await;
             found.unwrap_or_else(|error| Err(error.into())).map_err(ResolveError::Lookup)

@@ -25,7 +25,7 @@ pub struct Watched {
     /// Its number in this process.
     pub id: u64,
     /// The input.
-    pub wanted: TargetSpec,
+    pub target: TargetSpec,
     /// The SSID of all its sessions, 0 for none.
     pub ssid: u16,
     measured: Arc<Measured>,
@@ -78,7 +78,7 @@ impl Watched {
     /// A target of which nothing is known yet, with histograms of these buckets (upper ends in seconds, rising).
     pub fn new(
         id: u64,
-        wanted: TargetSpec,
+        target: TargetSpec,
         ssid: u16,
         buckets: &[f64],
         agreement: Arc<SlaConfig>,
@@ -106,12 +106,12 @@ impl Watched {
                 number_base: 0,
             }),
         };
-        Self { id, wanted, ssid, measured: Arc::new(measured) }
+        Self { id, target, ssid, measured: Arc::new(measured) }
     }
 
     /// Returns the same target with another measurement: its counters and delays continue.
-    pub fn replaced(&self, id: u64, wanted: TargetSpec, ssid: u16) -> Self {
-        let replaced = Self { id, wanted, ssid, measured: self.measured.clone() };
+    pub fn replaced(&self, id: u64, target: TargetSpec, ssid: u16) -> Self {
+        let replaced = Self { id, target, ssid, measured: self.measured.clone() };
         {
             let mut state = replaced.state();
             state.counted = id;
@@ -291,7 +291,7 @@ mod tests {
         let first = watched();
         first.begin();
         first.count(counters(10, 2, Some(2)), 0);
-        let second = first.replaced(2, first.wanted.clone(), 7);
+        let second = first.replaced(2, first.target.clone(), 7);
         // What the former session still has to say is not counted twice.
         first.count(counters(11, 2, Some(2)), 0);
         second.begin();

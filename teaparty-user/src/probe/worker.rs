@@ -168,14 +168,14 @@ struct ProbeWorkerThread {
 
 impl ProbeWorkerThread {
     fn run(mut self) {
-        let mut told = String::new();
+        let mut reported = String::new();
         while !self.stop.is_requested() {
             let began = Instant::now();
             let Err(error) = self.measure() else { continue };
             let problem = crate::exit_code::causes(error.as_ref());
-            if told != problem {
+            if reported != problem {
                 tracing::warn!(error = problem, "measuring goes on as soon as it can");
-                told = problem.clone();
+                reported = problem.clone();
             }
             for (watched, _) in self.roster.borrow().members.values() {
                 watched.pause(Some(&problem));
@@ -185,7 +185,7 @@ impl ProbeWorkerThread {
             }
             if began.elapsed() > MAX_STUCK_TIMEOUT * 2 {
                 self.patience = STUCK_TIMEOUT;
-                told.clear();
+                reported.clear();
             }
         }
     }
@@ -211,7 +211,7 @@ impl ProbeWorkerThread {
         let interface = config.interface.as_deref().map(|name| Ok::<_, anyhow::Error>((name, index_of(name)?)));
         let interface = interface.transpose()?;
         self.roster.borrow_mut().restart();
-        let subscription = Subscription { records: true, tallies: Some(LOOK), ..Subscription::default() };
+        let subscription = Subscription { records: true, counters: Some(LOOK), ..Subscription::default() };
         let health = RefCell::new(Health::new(self.patience));
         let mut looked = Instant::now();
         let mut changes = || {
@@ -243,17 +243,17 @@ impl ProbeWorkerThread {
                     watched.record(&record, SystemClock.realtime_ns());
                 }
             }
-            SenderEvent::Counters { target, tally } => {
+            SenderEvent::Counters { target, counters } => {
                 let roster = self.roster.borrow();
                 if let Some(watched) = roster.places.get(target) {
-                    watched.count(*tally, SystemClock.realtime_ns());
-                    health.borrow_mut().add(tally.send_errors, tally.counts.received);
+                    watched.count(*counters, SystemClock.realtime_ns());
+                    health.borrow_mut().add(counters.send_errors, counters.counts.received);
                 }
             }
             SenderEvent::Notice { target, text } => {
                 let roster = self.roster.borrow();
                 match target.and_then(|target| roster.places.get(target)) {
-                    Some(watched) => tracing::info!(target = watched.wanted.name, "{text}"),
+                    Some(watched) => tracing::info!(target = watched.target.name, "{text}"),
                     None => tracing::warn!("{text}"),
                 }
             }

@@ -118,7 +118,7 @@ impl Thresholds {
     /// Returns the breaches of a session, one sentence for each.
     fn breaches(&self, session: &SenderSession) -> Vec<String> {
         let mut breaches = Vec::new();
-        let counts = session.exchange.counts();
+        let counts = session.matcher.counts();
         if let Some(limit) = self.max_loss
             && counts.sent > 0
         {
@@ -176,7 +176,7 @@ pub fn verdict(
     thresholds: &Thresholds,
     outcome: &FinishedMeasurement,
 ) -> (Exit, Option<String>) {
-    let counts = || outcome.sessions.iter().map(|session| session.exchange.counts());
+    let counts = || outcome.sessions.iter().map(|session| session.matcher.counts());
     let (sent, received) = (counts().map(|c| c.sent).sum::<u64>(), counts().map(|c| c.received).sum::<u64>());
     let refused: u64 = outcome.sessions.iter().map(|session| session.send_errors.0).sum();
     if sent == 0 && refused > 0 {

@@ -55,7 +55,7 @@ fn packets_under_way_when_the_clock_is_set_have_no_delays() {
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert!(notices[0].contains("+5.000 s"), "{notices:?}");
     let session = &outcome.sessions[0];
-    assert_eq!(session.exchange.counts().received, 40);
+    assert_eq!(session.matcher.counts().received, 40);
     // Some six packets are under way at any time.
     let discarded = session.statistics.discarded_by_clock_step;
     assert!((2..=20).contains(&discarded), "{discarded}");

@@ -99,7 +99,7 @@ impl Process {
             [reaction.loss, reaction.record].into_iter().for_each(|record| self.line(record));
         }
         self.empty_at_ns = now;
-        while let Some(settlement) = self.session.exchange.expire(now) {
+        while let Some(settlement) = self.session.matcher.expire(now) {
             self.settled(settlement);
         }
     }
@@ -121,11 +121,11 @@ impl Process {
             let monotonic_ns = now + burst as u64;
             let realtime_ns = monotonic_ns.wrapping_add_signed(self.timeline.offset_ns());
             let timestamp = self.clock.timestamp(realtime_ns, TimestampFormat::Ntp);
-            let sequence = self.session.exchange.sequence(self.session.exchange.next_index());
+            let sequence = self.session.matcher.sequence(self.session.matcher.next_index());
             let template = self.session.template(variant);
             let mut octets = template.octets().to_vec();
             template.write_base(&mut octets, sequence, timestamp, self.clock.error_estimate(TimestampFormat::Ntp));
-            let index = self.session.exchange.sent(SentPacket {
+            let index = self.session.matcher.sent(SentPacket {
                 wire_timestamp: timestamp.bits(),
                 realtime_ns,
                 monotonic_ns,
@@ -134,7 +134,7 @@ impl Process {
                 epoch: self.timeline.epoch(),
             });
             if !world.send(monotonic_ns, &octets) {
-                self.session.exchange.not_sent(index);
+                self.session.matcher.not_sent(index);
             }
             burst += 1;
         }
@@ -143,7 +143,7 @@ impl Process {
 
     /// Returns the time of its next action.
     fn next_ns(&self) -> Option<u64> {
-        let expiry = self.session.exchange.next_expiry().map(|at| at + 1);
+        let expiry = self.session.matcher.next_expiry().map(|at| at + 1);
         self.session.due_ns().into_iter().chain(expiry).min()
     }
 }
@@ -166,7 +166,7 @@ fn run(world: &mut World, process: &mut Process) -> u64 {
                 world.step();
             }
             process.turn(end, world);
-            while let Some(settlement) = process.session.exchange.close() {
+            while let Some(settlement) = process.session.matcher.close() {
                 process.settled(settlement);
             }
             return end;
@@ -224,8 +224,8 @@ fn check(seed: u64) -> (Truth, bool) {
     let end = run(&mut world, &mut process);
     check_schedule(seed, &world, &process);
     let (mut truth, has_directions) = Truth::of(&world.packets, &world.script, end);
-    let counts = process.session.exchange.counts();
-    let split = process.session.exchange.split();
+    let counts = process.session.matcher.counts();
+    let split = process.session.matcher.split();
     let found = Truth {
         sent: counts.sent,
         received: counts.received,
@@ -235,7 +235,7 @@ fn check(seed: u64) -> (Truth, bool) {
         duplicates: counts.duplicates,
         reordered: counts.reordered,
         reordering_extent_max: counts.reordering_extent_max.into(),
-        refused: process.session.exchange.next_index() - counts.sent,
+        refused: process.session.matcher.next_index() - counts.sent,
         loss_bursts: counts.loss_bursts,
         loss_burst_max: counts.loss_burst_max,
         discarded_by_clock_step: process.session.statistics.discarded_by_clock_step,

@@ -15,7 +15,7 @@ fn settings_above_all_tables_hold_unless_a_table_says_otherwise() {
     let [a, b] = &config.targets[..] else { panic!("{}", config.targets.len()) };
     assert_eq!((a.name.as_str(), a.spec.port, a.profile.measure.port), ("a.example", None, 862));
     assert_eq!((b.name.as_str(), b.spec.host.as_str(), b.spec.port), ("b", "2001:db8::1", Some(5000)));
-    let measure = |wanted: &TargetSpec| (wanted.profile.measure.interval, wanted.profile.measure.dscp.0.value());
+    let measure = |target: &TargetSpec| (target.profile.measure.interval, target.profile.measure.dscp.0.value());
     assert_eq!(measure(a), ("20ms".parse().unwrap(), 46));
     assert_eq!(measure(b), ("1s".parse().unwrap(), 46));
     assert_eq!(b.labels.get("site").map(String::as_str), Some("north"));

@@ -25,7 +25,7 @@ pub fn text() -> Result<Vec<u8>, MetricsError> {
     let registry = Arc::new(TargetRegistry::default());
     if let Ok(config) = ProbeConfig::of(FILE, &KeyLoader::default(), Default::default()) {
         let (now, agreement) = (SystemClock.realtime_ns(), Arc::new(config.agreement));
-        let of_one = |wanted| Arc::new(watched(wanted, agreement.clone(), now));
+        let of_one = |target| Arc::new(watched(target, agreement.clone(), now));
         registry.set_watched(config.targets.into_iter().map(of_one).collect());
     }
     registry.with_sources(|sources| sources.push(SourceStatus { targets: 1, ..SourceStatus::default() }));
@@ -33,9 +33,9 @@ pub fn text() -> Result<Vec<u8>, MetricsError> {
 }
 
 /// Returns a target whose last packets were answered.
-fn watched(wanted: crate::probe::target::TargetSpec, agreement: Arc<crate::sla::SlaConfig>, now_ns: u64) -> Watched {
+fn watched(target: crate::probe::target::TargetSpec, agreement: Arc<crate::sla::SlaConfig>, now_ns: u64) -> Watched {
     let start = now_ns - PACKETS * INTERVAL_NS;
-    let watched = Watched::new(1, wanted, 7, &[0.1], agreement, start);
+    let watched = Watched::new(1, target, 7, &[0.1], agreement, start);
     watched.begin();
     let split = Split { is_stateful: true, far_end: Some(0), near_end: Some(0), unattributed: 0 };
     for number in 0..PACKETS {

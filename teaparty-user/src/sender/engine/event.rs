@@ -21,7 +21,7 @@ pub enum SenderEvent {
         /// Place of the target.
         target: usize,
         /// The counts.
-        tally: Box<SessionCounters>,
+        counters: Box<SessionCounters>,
     },
 }
 
@@ -33,5 +33,5 @@ pub struct Subscription {
     /// [`SenderEvent::Snapshot`], so often.
     pub snapshots: Option<std::time::Duration>,
     /// [`SenderEvent::Counters`] of each session, so often.
-    pub tallies: Option<std::time::Duration>,
+    pub counters: Option<std::time::Duration>,
 }

@@ -78,6 +78,6 @@ pub fn run_for_ever(
     while result.is_ok() && !stop.is_requested() {
         result = turn(&mut engine);
     }
-    engine.tell_tallies(sink);
+    engine.emit_counters(sink);
     result
 }

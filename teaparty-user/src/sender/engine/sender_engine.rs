@@ -1,8 +1,8 @@
 //! The loop that moves packets: sends what is due, takes in what came, gives up what did not, sleeps until the next.
 //!
-//! One thread, no locks, and for fast schedules one more that only takes replies from the kernel (`rx_thread.rs`); all
-//! decisions are in [`crate::sender::session`]. It sleeps with a timer that expires on time, and polls for the last stretch where that is worth it,
-//! because waking up takes longer than a good schedule allows.
+//! One thread without locks; for fast schedules, one more that only receives replies (`rx_thread.rs`). All decisions are in
+//! [`crate::sender::session`]. The loop sleeps with a timer that expires on time. Where that is worth it, it polls just before
+//! a deadline, because waking up takes longer than a good schedule allows.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -87,11 +87,11 @@ pub(super) struct SenderEngine<'a, C> {
     published: u64,
     /// Packets that were skipped, and whether that was told.
     skipped: u64,
-    is_skipping_told: bool,
+    is_skipping_reported: bool,
     /// True if it goes on without anything to do.
     is_endless: bool,
     /// Time of the last report of counters.
-    tallied: u64,
+    counters_published: u64,
     /// No packet is given up before this.
     next_expiry: u64,
 }
@@ -120,9 +120,9 @@ impl<'a, C: ClockSource> SenderEngine<'a, C> {
             foreign: Ignored::default(),
             published: 0,
             skipped: 0,
-            is_skipping_told: false,
+            is_skipping_reported: false,
             is_endless: false,
-            tallied: 0,
+            counters_published: 0,
             next_expiry: 0,
         })
     }
@@ -135,11 +135,11 @@ impl<'a, C: ClockSource> SenderEngine<'a, C> {
         let now = self.clock.monotonic_ns();
         self.check_clock(now, sink);
         self.send_due(now)?;
-        self.tell_of_skipping(sink);
+        self.report_skipping(sink);
         self.read_replies(now, sink)?;
         self.expire(sink)?;
         self.publish(now, sink);
-        self.publish_tallies(now, sink);
+        self.publish_counters(now, sink);
         self.sleep(stop)
     }
 
@@ -215,13 +215,13 @@ impl<'a, C: ClockSource> SenderEngine<'a, C> {
         }
         let until_ns = self.read_all(now, sink)?.saturating_sub(HANDOVER_NS);
         for (place, session) in self.sessions.iter_mut().enumerate() {
-            while let Some(settlement) = session.exchange.expire(until_ns) {
-                emit_record(session, place, settlement, self.subscription, sink);
+            while let Some(resolved) = session.matcher.expire(until_ns) {
+                emit_record(session, place, resolved, self.subscription, sink);
             }
         }
         // Packets sent from now on are given up later than this, so it need not be looked for earlier.
         let timeout_ns = u64::try_from(self.config.timeout.as_nanos()).unwrap_or(u64::MAX);
-        let expiries = self.sessions.iter().filter_map(|session| session.exchange.next_expiry());
+        let expiries = self.sessions.iter().filter_map(|session| session.matcher.next_expiry());
         let next = expiries.min().unwrap_or_else(|| now.saturating_add(timeout_ns)).saturating_add(HANDOVER_NS + 1);
         // Nor more often: with a thousand targets there is always one.
         let pause_ns = EXPIRY_CHECK_NS + EXPIRY_CHECK_FOR_EACH_NS * self.sessions.len() as u64;
@@ -242,11 +242,11 @@ impl<'a, C: ClockSource> SenderEngine<'a, C> {
         self.next_expiry = 0;
         self.expire(sink)?;
         for (place, session) in self.sessions.iter_mut().enumerate() {
-            while let Some(settlement) = session.exchange.close() {
-                emit_record(session, place, settlement, self.subscription, sink);
+            while let Some(resolved) = session.matcher.close() {
+                emit_record(session, place, resolved, self.subscription, sink);
             }
         }
-        self.tell_of_rate(stop, sink);
+        self.report_rate(stop, sink);
         if self.subscription.snapshots.is_some() {
             sink(SenderEvent::Snapshot(self.sessions.iter().map(SenderSession::snapshot).collect()));
         }
@@ -311,15 +311,15 @@ impl<'a, C: ClockSource> SenderEngine<'a, C> {
 fn emit_record(
     session: &SenderSession,
     place: usize,
-    settlement: ResolvedPacket,
+    resolved: ResolvedPacket,
     subscription: Subscription,
     sink: &mut dyn FnMut(SenderEvent),
 ) {
-    let reaction = session.outcome_of(settlement, subscription.records);
-    if let Some(record) = reaction.loss {
+    let outcome = session.outcome_of(resolved, subscription.records);
+    if let Some(record) = outcome.loss {
         sink(SenderEvent::Record(record));
     }
-    if let Some(text) = reaction.notice {
+    if let Some(text) = outcome.notice {
         sink(SenderEvent::Notice { target: Some(place), text });
     }
 }

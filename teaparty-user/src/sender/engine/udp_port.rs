@@ -191,10 +191,10 @@ impl Port {
             ..Outgoing::to(session.address)
         };
         let ahead = self.pending.iter().filter(|pending| pending.place == place).count() as u64;
-        let index = session.exchange.next_index() + ahead;
+        let index = session.matcher.next_index() + ahead;
         let template = session.template(variant);
         let at = self.batch.push(&outgoing, template.octets());
-        let sequence = session.exchange.sequence(index);
+        let sequence = session.matcher.sequence(index);
         template.fill_tlvs(self.batch.payload_mut(at), sequence, index as u32 + 1, random);
         self.pending.push(Pending { place, deadline_ns, variant, stamp_id, index });
     }
@@ -213,7 +213,7 @@ impl Port {
         let since_1970 = clock.realtime_ns().wrapping_sub(clock.monotonic_ns());
         for (at, pending) in self.pending.iter_mut().enumerate() {
             let session = &mut sessions[pending.place];
-            let sequence = session.exchange.sequence(session.exchange.next_index());
+            let sequence = session.matcher.sequence(session.matcher.next_index());
             let monotonic_ns = clock.monotonic_ns().max(self.last_ns + 1);
             self.last_ns = monotonic_ns;
             let realtime_ns = monotonic_ns.wrapping_add(since_1970);
@@ -221,8 +221,8 @@ impl Port {
             session.template(pending.variant).write_base(self.batch.payload_mut(at), sequence, timestamp, estimate);
             let wire_timestamp = timestamp.bits();
             let late_ns = monotonic_ns.saturating_sub(pending.deadline_ns);
-            let departure = SentPacket { wire_timestamp, realtime_ns, monotonic_ns, late_ns, stamp: None, epoch };
-            pending.index = session.exchange.sent(departure);
+            let packet = SentPacket { wire_timestamp, realtime_ns, monotonic_ns, late_ns, stamp: None, epoch };
+            pending.index = session.matcher.sent(packet);
             match pending.stamp_id {
                 Some(id) => self.stamps[id as usize % STAMPS] = (pending.place as u32, pending.index),
                 // Nobody will tell when it really left.
@@ -233,7 +233,7 @@ impl Port {
         for (at, error) in self.batch.failed() {
             let Pending { place, index, .. } = self.pending[*at];
             let session = &mut sessions[place];
-            session.exchange.not_sent(index);
+            session.matcher.not_sent(index);
             let (count, reason) = &mut session.send_errors;
             *count += 1;
             reason.get_or_insert_with(|| error.to_string());

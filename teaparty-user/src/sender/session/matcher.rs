@@ -200,12 +200,12 @@ impl ReplyMatcher {
     }
 
     /// Finds the packet that a reply belongs to; `None`, counted as unmatched, if there is none.
-    pub fn received(&mut self, claim: ReplyId, arrival: Arrival) -> Option<MatchedReply> {
-        let Some(place) = self.find(claim.sender_sequence) else {
+    pub fn received(&mut self, id: ReplyId, arrival: Arrival) -> Option<MatchedReply> {
+        let Some(place) = self.find(id.sender_sequence) else {
             self.counts.unmatched += 1;
             return None;
         };
-        if self.slots[place].departure.wire_timestamp != claim.sender_timestamp {
+        if self.slots[place].departure.wire_timestamp != id.sender_timestamp {
             self.counts.unmatched += 1;
             self.counts.corrupted += 1;
             return None;
@@ -213,15 +213,15 @@ impl ReplyMatcher {
         let Slot { index, departure, timeout_ns, .. } = self.slots[place];
         let elapsed = arrival.after(&departure);
         let is_settled = index < self.settled;
-        let is_repeated = self.is_repeated(place, claim);
+        let is_repeated = self.is_repeated(place, id);
         let kind = self.kind(place, is_settled || elapsed.nanos > timeout_ns, is_repeated);
         let is_first = self.slots[place].replies == 1;
         let is_loss = kind == ReplyKind::Late && !is_settled && is_first && self.bursts.is_reply_asked_for();
         self.slots[place].is_late |= is_loss;
         if !is_repeated {
             let evidence = Evidence {
-                number: claim.reflector_sequence,
-                t3_ns: claim.t3_ns,
+                number: id.reflector_sequence,
+                t3_ns: id.t3_ns,
                 departed_ns: departure.left_ns(),
                 arrived_ns: elapsed.monotonic_ns,
             };
@@ -244,13 +244,13 @@ impl ReplyMatcher {
     }
 
     /// Counts a reply to the packet at `place`; returns true if it is a copy of an earlier one.
-    fn is_repeated(&mut self, place: usize, claim: ReplyId) -> bool {
+    fn is_repeated(&mut self, place: usize, id: ReplyId) -> bool {
         let slot = &mut self.slots[place];
         slot.replies = slot.replies.saturating_add(1);
-        let last = std::mem::replace(&mut slot.reflector_sequence, claim.reflector_sequence);
+        let last = std::mem::replace(&mut slot.reflector_sequence, id.reflector_sequence);
         match self.bursts.are_asked_for() {
-            true => !self.bursts.is_new(slot.index, claim),
-            false => slot.replies > 1 && last == claim.reflector_sequence,
+            true => !self.bursts.is_new(slot.index, id),
+            false => slot.replies > 1 && last == id.reflector_sequence,
         }
     }
 

@@ -2,9 +2,10 @@
 //!
 //! [`sender_session`] is one target's session and uses the others: [`schedule`] (when), [`packet`] and [`reply`] (the base
 //! packets), [`matcher`] (which reply to which packet, and what is lost where), [`transit`] and [`timeline`] (which clock a time is of),
-//! [`delays`], [`stats`], [`variation`] and [`histogram`] (the figures), and [`reflector_clock`]. [`record`] is what a session
+//! [`delays`], [`stats`], [`variation`] and [`histogram`] (the figures), [`reflector_clock`] and [`clock_claims`]. [`record`] is what a session
 //! tells, [`measurement`] the sessions of a whole run, and [`silence`] why none of them got a reply.
 
+pub mod clock_claims;
 pub mod delays;
 pub mod histogram;
 pub mod matcher;

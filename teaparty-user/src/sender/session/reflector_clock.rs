@@ -38,7 +38,7 @@ pub fn other_format(
 ///
 /// `offset_ns` is the reflector's clock minus ours, both taken for UTC by our kernel's offset.
 pub fn lacks_tai_offset(format: TimestampFormat, clock: &ClockState, offset_ns: i64) -> bool {
-    let is_near = |wanted: i64| (offset_ns - wanted).abs() <= NEAR_TAI_NS;
+    let is_near = |expected_ns: i64| (offset_ns - expected_ns).abs() <= NEAR_TAI_NS;
     match (format, clock.tai_offset_s) {
         (TimestampFormat::Ntp, _) => false,
         // Ours is unknown, and so is what theirs means.

@@ -27,7 +27,7 @@ mod templates;
 mod tlvs;
 
 pub use bit_errors::{BitErrors, WrongBits};
-pub use tlvs::TlvTally;
+pub use tlvs::TlvCounts;
 
 use access_report::AccessTimer;
 use burst_gap::BurstGap;
@@ -76,11 +76,11 @@ pub struct SenderSession {
     /// Session-Sender Identifier, 0 for none.
     pub ssid: u16,
     /// Packets and replies.
-    pub exchange: ReplyMatcher,
+    pub matcher: ReplyMatcher,
     /// Totals of the samples.
     pub statistics: Statistics,
     /// By what they are and their type on the wire.
-    tlvs: BTreeMap<(Option<Kind>, u8), TlvTally>,
+    tlvs: BTreeMap<(Option<Kind>, u8), TlvCounts>,
     /// Replies that were ignored.
     pub ignored: Ignored,
     /// Packets that the system refused to send, and the first reason.
@@ -103,7 +103,7 @@ pub struct SenderSession {
     /// Kinds of TLVs that are no longer sent.
     given_up: KindSet,
     reporting: Option<(Template, AccessTimer)>,
-    pause: Option<BurstGap>,
+    burst_gap: Option<BurstGap>,
     congestion: Congestion,
     reflector_link: Option<u16>,
     last_round_trip_ns: Option<i64>,
@@ -133,7 +133,7 @@ impl SenderSession {
             place,
             address,
             ssid,
-            exchange: ReplyMatcher::new(exchange_settings(config)),
+            matcher: ReplyMatcher::new(matcher_settings(config)),
             statistics: Statistics::default(),
             tlvs: BTreeMap::new(),
             ignored: Ignored::default(),
@@ -148,7 +148,7 @@ impl SenderSession {
             plain,
             given_up: KindSet::EMPTY,
             reporting,
-            pause: BurstGap::new(config.replies_per_packet, config.reply_interval_ns, config.timeout),
+            burst_gap: BurstGap::new(config.replies_per_packet, config.reply_interval_ns, config.timeout),
             congestion: Congestion::default(),
             reflector_link: config.micro_session.and_then(|(_, reflector)| reflector),
             last_round_trip_ns: None,
@@ -175,8 +175,8 @@ impl SenderSession {
 
     /// Returns the earliest time for a packet that is due at `due_ns`: a burst of replies may have to end first.
     fn not_before(&self, due_ns: u64) -> u64 {
-        let pause = self.pause.as_ref().and_then(BurstGap::until_ns).unwrap_or(0);
-        due_ns.max(pause).max(self.exchange.full_until_ns().unwrap_or(0))
+        let pause = self.burst_gap.as_ref().and_then(BurstGap::until_ns).unwrap_or(0);
+        due_ns.max(pause).max(self.matcher.full_until_ns().unwrap_or(0))
     }
 
     /// Takes what was missed by `now_ns` off the schedule, all but its last packet: it would leave in a burst. Returns how
@@ -204,8 +204,8 @@ impl SenderSession {
         }
         // What follows from a packet follows from when it leaves, however late that is.
         let leaves_ns = if self.schedule.is_missed(deadline, now_ns) { now_ns } else { deadline };
-        if let Some(pause) = &mut self.pause {
-            pause.begin(leaves_ns);
+        if let Some(gap) = &mut self.burst_gap {
+            gap.begin(leaves_ns);
         }
         let is_report = self.reporting.as_mut().is_some_and(|(_, timer)| timer.take(leaves_ns));
         Some((deadline, if is_report { Variant::Report } else { Variant::Plain }))
@@ -229,7 +229,7 @@ impl SenderSession {
 
     /// Returns true if nothing more is to be sent or awaited.
     pub fn is_over(&self) -> bool {
-        self.due_ns().is_none() && self.exchange.awaited() == 0
+        self.due_ns().is_none() && self.matcher.awaited() == 0
     }
 
     /// Returns true if a reply may come from this address.
@@ -241,7 +241,7 @@ impl SenderSession {
 
     /// Notes when the packet with this number left.
     pub fn transmitted(&mut self, index: u64, stamp: HostTimestamp) {
-        if let Some(late_ns) = self.exchange.transmitted(index, stamp) {
+        if let Some(late_ns) = self.matcher.transmitted(index, stamp) {
             self.statistics.pacing.record(i64::try_from(late_ns).unwrap_or(i64::MAX));
             self.statistics.stamped_pacing += 1;
         }
@@ -249,22 +249,22 @@ impl SenderSession {
 
     /// Returns the events for a packet whose outcome is known: its record, where that is not reported yet, and
     /// anything unusual.
-    pub fn outcome_of(&self, settlement: ResolvedPacket, wants_record: bool) -> ReceiveOutcome {
-        let loss = wants_record.then_some(settlement.index).and_then(|index| match settlement.fate {
+    pub fn outcome_of(&self, resolved: ResolvedPacket, wants_record: bool) -> ReceiveOutcome {
+        let loss = wants_record.then_some(resolved.index).and_then(|index| match resolved.fate {
             Resolution::Known => None,
             Resolution::Lost => Some(self.lost(index)),
             Resolution::Unsettled => Some(self.unsettled(index)),
         });
         let notice =
-            settlement.is_restart.then(|| "the reflector has restarted: its sequence numbers begin again".to_owned());
+            resolved.is_restart.then(|| "the reflector has restarted: its sequence numbers begin again".to_owned());
         ReceiveOutcome { loss, record: None, notice }
     }
 
     /// Returns its state.
     pub fn snapshot(&self) -> TargetSnapshot {
         TargetSnapshot {
-            counts: self.exchange.counts(),
-            split: self.exchange.split(),
+            counts: self.matcher.counts(),
+            split: self.matcher.split(),
             round_trip: self.statistics.round_trip.figures(),
             last_round_trip_ns: self.last_round_trip_ns,
             histogram: self.statistics.round_trip.histogram(SNAPSHOT_RANGES),
@@ -272,10 +272,10 @@ impl SenderSession {
     }
 
     /// Returns its counters.
-    pub fn tally(&self) -> SessionCounters {
+    pub fn counters(&self) -> SessionCounters {
         SessionCounters {
-            counts: self.exchange.counts(),
-            split: Some(self.exchange.split()),
+            counts: self.matcher.counts(),
+            split: Some(self.matcher.split()),
             ignored: self.ignored,
             send_errors: self.send_errors.0,
             refusals: self.refusals,
@@ -301,13 +301,13 @@ impl SenderSession {
     }
 }
 
-fn exchange_settings(config: &SenderConfig) -> MatcherSettings {
+fn matcher_settings(config: &SenderConfig) -> MatcherSettings {
     let per_second = config.plan.packets_per_second(1);
-    let wanted = per_second * config.timeout.as_secs_f64() * 1.5 + 64.0 + burst_size(config) as f64;
+    let capacity = per_second * config.timeout.as_secs_f64() * 1.5 + 64.0 + burst_size(config) as f64;
     // No more than there will be packets, and a bound for what nobody can send.
     let most = config.plan.count.map_or(1 << 21, |count| count.saturating_add(64)).min(1 << 21) as f64;
     MatcherSettings {
-        capacity: wanted.min(most) as usize,
+        capacity: capacity.min(most) as usize,
         timeout_ns: burst_gap::patience_ns(config.replies_per_packet, config.reply_interval_ns.into(), config.timeout),
         first_sequence: 0,
         replies_per_packet: config.replies_per_packet,

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use teaparty_common::wire::{ErrorEstimate, TrafficClass};
 
+use super::clock_claims::ClockClaims;
 use super::delays::{NoDelays, Sample};
 use super::histogram::{Distribution, DistributionFigures};
 use super::reflector_clock::{ClockVerdict, TAI_OFFSET_NS};
 use super::variation::Variation;
 use crate::net::batch::StampSource;
-use crate::sys::clock::claimed_bound_ns;
 
 /// Counts of each value of an octet, and of its changes.
 #[derive(Clone, Debug, Default)]
@@ -42,57 +42,6 @@ impl ValueCounts {
     fn merge(&mut self, other: &Self) {
         other.iter().for_each(|(value, count)| *self.counts.entry(value).or_default() += count);
         self.changes += other.changes;
-    }
-}
-
-/// The claims of the Error Estimates on one side (RFC 8762 §4.2.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ClockClaims {
-    /// Packets whose estimate claims synchronisation to an external source.
-    pub synchronized: u64,
-    /// Packets whose estimate does not.
-    pub unsynchronized: u64,
-    /// Packets whose estimate names no bound: Multiplier 0 (RFC 4656 §4.1.2), or the 16 s of a kernel that knows none.
-    pub unknown_bounds: u64,
-    /// Largest error bound claimed, in nanoseconds.
-    error_ns_max: u64,
-}
-
-/// Returns the error bound that an estimate claims, in nanoseconds; `None` where it claims none.
-pub fn bound_ns(estimate: ErrorEstimate) -> Option<u64> {
-    claimed_bound_ns(estimate.bound_ns()).filter(|_| estimate.multiplier() != 0)
-}
-
-impl ClockClaims {
-    /// Takes in one estimate.
-    pub fn record(&mut self, estimate: ErrorEstimate) {
-        *(if estimate.is_synchronized() { &mut self.synchronized } else { &mut self.unsynchronized }) += 1;
-        match bound_ns(estimate) {
-            Some(bound) => self.error_ns_max = self.error_ns_max.max(bound),
-            None => self.unknown_bounds += 1,
-        }
-    }
-
-    /// Raises the bound: timestamps without the offset to TAI are off by that.
-    pub fn raise(&mut self, bound_ns: u64) {
-        self.error_ns_max = self.error_ns_max.max(bound_ns);
-    }
-
-    /// Returns the largest error bound claimed, in nanoseconds; `None` where a packet claimed none, or there was no packet.
-    pub fn error_ns_max(&self) -> Option<u64> {
-        (self.unknown_bounds == 0 && self.synchronized + self.unsynchronized > 0).then_some(self.error_ns_max)
-    }
-
-    /// Returns true if every one claimed it.
-    pub fn is_synchronized(&self) -> bool {
-        self.synchronized > 0 && self.unsynchronized == 0
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.synchronized += other.synchronized;
-        self.unsynchronized += other.unsynchronized;
-        self.unknown_bounds += other.unknown_bounds;
-        self.error_ns_max = self.error_ns_max.max(other.error_ns_max);
     }
 }
 
@@ -210,14 +159,14 @@ impl Statistics {
             self.lacking_tai_offset += 1;
             self.reflector_clock.raise(TAI_OFFSET_NS);
         }
-        for (tally, value) in [
+        for (counts, value) in [
             (&mut self.forward_ttl, seen.forward_ttl),
             (&mut self.backward_ttl, seen.backward_ttl),
             (&mut self.forward_class, seen.forward_class.map(|class| class.0)),
             (&mut self.backward_class, seen.backward_class.map(|class| class.0)),
         ] {
             if let Some(value) = value {
-                tally.record(value);
+                counts.record(value);
             }
         }
     }
@@ -313,8 +262,6 @@ impl Statistics {
 
 #[cfg(test)]
 mod tests {
-    use teaparty_common::wire::TimestampFormat;
-
     use super::*;
 
     fn seen(index: u64) -> Observation {
@@ -363,31 +310,9 @@ mod tests {
 
     #[test]
     fn tallies_count_changes_and_name_the_value_before() {
-        let mut tally = ValueCounts::default();
-        assert_eq!([64, 64, 63, 64].map(|ttl| tally.record(ttl)), [None, None, Some(64), Some(63)]);
-        assert_eq!((tally.iter().collect::<Vec<_>>(), tally.changes()), (vec![(63, 1), (64, 3)], 2));
-    }
-
-    #[test]
-    fn one_unsynchronised_packet_takes_the_claim_away() {
-        let mut claims = ClockClaims::default();
-        assert!(!claims.is_synchronized());
-        claims.record(ErrorEstimate::from_bits(0x8a05));
-        assert!(claims.is_synchronized());
-        claims.record(ErrorEstimate::from_bits(0x0a01));
-        assert!(!claims.is_synchronized());
-        assert_eq!(claims.error_ns_max(), Some(1193));
-    }
-
-    #[test]
-    fn a_bound_that_nobody_knows_is_no_bound() {
-        for unknown in [0x8a00, 0x0000, ErrorEstimate::new(false, TimestampFormat::Ntp, 16_000_000_000).bits()] {
-            let mut claims = ClockClaims::default();
-            claims.record(ErrorEstimate::from_bits(0x8a05));
-            claims.record(ErrorEstimate::from_bits(unknown));
-            assert_eq!((claims.error_ns_max(), claims.unknown_bounds), (None, 1), "{unknown:#x}");
-        }
-        assert_eq!(ClockClaims::default().error_ns_max(), None);
+        let mut counts = ValueCounts::default();
+        assert_eq!([64, 64, 63, 64].map(|ttl| counts.record(ttl)), [None, None, Some(64), Some(63)]);
+        assert_eq!((counts.iter().collect::<Vec<_>>(), counts.changes()), (vec![(63, 1), (64, 3)], 2));
     }
 
     #[test]

@@ -80,11 +80,11 @@ pub fn name(answer: &ReplyTlv<'_>) -> String {
 
 /// Returns the finding of a TLV.
 pub fn finding(answer: &ReplyTlv<'_>, marks: Marks) -> TlvFinding {
-    let told = match (answer.outcome, answer.kind) {
+    let described = match (answer.outcome, answer.kind) {
         (TlvOutcome::Answered, Some(kind)) => describe(kind, answer.value, marks),
         _ => None,
     };
-    let (words, value) = told.unwrap_or_else(|| (unusable(answer), Value::Null));
+    let (words, value) = described.unwrap_or_else(|| (unusable(answer), Value::Null));
     TlvFinding { tlv: name(answer), outcome: answer.outcome, words, value }
 }
 
@@ -204,12 +204,12 @@ struct ExpectedMarking {
     /// `None` where the reflector promises nothing about it.
     ecn: Option<Ecn>,
     /// True if that is what we asked for.
-    is_as_asked: bool,
+    is_as_requested: bool,
 }
 
 impl ExpectedMarking {
-    fn all(class: TrafficClass, asked: TrafficClass) -> Self {
-        Self { dscp: class.dscp(), ecn: Some(class.ecn()), is_as_asked: class == asked }
+    fn all(class: TrafficClass, requested: TrafficClass) -> Self {
+        Self { dscp: class.dscp(), ecn: Some(class.ecn()), is_as_requested: class == requested }
     }
 
     /// Not-ECT goes without saying.
@@ -222,25 +222,25 @@ impl ExpectedMarking {
 
     /// Describes the marking of the reply as it arrived.
     fn words(&self, marks: Marks) -> String {
-        let wanted = Self::say(self.dscp, self.ecn);
-        let Some(reply) = marks.reply else { return format!("reply was to have {wanted}") };
+        let expected = Self::say(self.dscp, self.ecn);
+        let Some(reply) = marks.reply else { return format!("reply was to have {expected}") };
         if reply.dscp() != self.dscp || self.ecn.is_some_and(|ecn| ecn != reply.ecn()) {
             return format!("reply came back with {} instead of {}", class(reply), class_of(self));
         }
-        format!("reply came back with {wanted}{}", if self.is_as_asked { " as asked" } else { "" })
+        format!("reply came back with {expected}{}", if self.is_as_requested { " as asked" } else { "" })
     }
 }
 
 /// In full, to stand beside what came instead.
-fn class_of(wanted: &ExpectedMarking) -> String {
-    class(TrafficClass::new(wanted.dscp, wanted.ecn.unwrap_or_default()))
+fn class_of(expected: &ExpectedMarking) -> String {
+    class(TrafficClass::new(expected.dscp, expected.ecn.unwrap_or_default()))
 }
 
 fn class_of_service(body: ClassOfService, marks: Marks) -> (String, Value) {
     let received = TrafficClass::new(body.dscp2(), body.ec2());
     let is_dscp_refused = body.rpd() == 1;
     let is_ecn_refused = body.rpe() == 0b10;
-    let wanted = ExpectedMarking {
+    let expected = ExpectedMarking {
         dscp: if is_dscp_refused { received.dscp() } else { body.dscp1() },
         // RPE 0 comes from a reflector that knows RFC 8972 alone, which promises nothing about ECN.
         ecn: match body.rpe() {
@@ -248,9 +248,9 @@ fn class_of_service(body: ClassOfService, marks: Marks) -> (String, Value) {
             0b10 => Some(Ecn::default()),
             _ => None,
         },
-        is_as_asked: !is_dscp_refused && !is_ecn_refused,
+        is_as_requested: !is_dscp_refused && !is_ecn_refused,
     };
-    let mut words = wanted.words(marks);
+    let mut words = expected.words(marks);
     if is_dscp_refused {
         words += &format!(", policy refused DSCP {}", dscp(body.dscp1()));
     }
@@ -269,28 +269,28 @@ fn class_of_service(body: ClassOfService, marks: Marks) -> (String, Value) {
 }
 
 fn class_of_service_v2(body: ClassOfServiceV2, marks: Marks) -> (String, Value) {
-    let [received, wanted, used] = [body.received, body.wanted, body.used].map(TrafficClass);
-    let mut words = ExpectedMarking::all(used, wanted).words(marks);
-    if used != wanted {
-        words += &format!(", refused was {}", class(wanted));
+    let [received, requested, used] = [body.received, body.wanted, body.used].map(TrafficClass);
+    let mut words = ExpectedMarking::all(used, requested).words(marks);
+    if used != requested {
+        words += &format!(", refused was {}", class(requested));
     }
     let value = json!({
         "sent": class_json(TrafficClass(body.sent)), "received": class_json(received),
-        "wanted": class_json(wanted), "used": class_json(used), "reply": marks.reply.map(class_json),
+        "wanted": class_json(requested), "used": class_json(used), "reply": marks.reply.map(class_json),
     });
     (format!("{words}; {}", forward(received, marks)), value)
 }
 
 fn dscp_ecn(body: DscpEcn, marks: Marks) -> (String, Value) {
-    let [wanted, received] = [body.wanted, body.received].map(TrafficClass);
+    let [requested, received] = [body.wanted, body.received].map(TrafficClass);
     let is_refused = body.outcome & DscpEcn::REFUSED != 0;
     let words = if is_refused {
-        format!("{} was refused", class(wanted))
+        format!("{} was refused", class(requested))
     } else {
-        ExpectedMarking::all(wanted, wanted).words(marks)
+        ExpectedMarking::all(requested, requested).words(marks)
     };
     let value = json!({
-        "wanted": class_json(wanted), "received": class_json(received), "refused": is_refused,
+        "wanted": class_json(requested), "received": class_json(received), "refused": is_refused,
         "reply": marks.reply.map(class_json),
     });
     (format!("{words}; {}", forward(received, marks)), value)

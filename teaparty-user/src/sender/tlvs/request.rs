@@ -87,7 +87,7 @@ impl RequestTlv {
             (destination, location::sub::DESTINATION_IP, 16),
             (source, location::sub::SOURCE_IP, 16),
         ];
-        for (_, code, len) in subs.into_iter().filter(|(wanted, ..)| *wanted) {
+        for (_, code, len) in subs.into_iter().filter(|(is_requested, ..)| *is_requested) {
             value.extend_from_slice(Header::sent(code, len).as_bytes());
             value.resize(value.len() + usize::from(len), 0);
         }
@@ -105,14 +105,14 @@ impl RequestTlv {
     }
 
     /// Class of Service v2; `sent` is what the packet's IP header is given.
-    pub fn class_of_service_v2(sent: TrafficClass, wanted: TrafficClass) -> Self {
-        let body = ClassOfServiceV2 { sent: sent.0, received: 0, wanted: wanted.0, used: 0 };
+    pub fn class_of_service_v2(sent: TrafficClass, requested: TrafficClass) -> Self {
+        let body = ClassOfServiceV2 { sent: sent.0, received: 0, wanted: requested.0, used: 0 };
         Self::fixed(Kind::ClassOfServiceV2, body.as_bytes())
     }
 
     /// The older request for a reply's DSCP and ECN.
-    pub fn dscp_ecn(wanted: TrafficClass) -> Self {
-        let body = DscpEcn { wanted: wanted.0, received: 0, outcome: 0, reserved: 0 };
+    pub fn dscp_ecn(requested: TrafficClass) -> Self {
+        let body = DscpEcn { wanted: requested.0, received: 0, outcome: 0, reserved: 0 };
         Self::fixed(Kind::DscpEcn, body.as_bytes())
     }
 

@@ -52,11 +52,11 @@ impl<C: ClockSource> SenderEngine<'_, C> {
     }
 
     /// Says once that packets of the schedule were skipped; how many in all is counted.
-    pub(super) fn tell_of_skipping(&mut self, sink: &mut dyn FnMut(SenderEvent)) {
-        if self.is_skipping_told || self.skipped == 0 {
+    pub(super) fn report_skipping(&mut self, sink: &mut dyn FnMut(SenderEvent)) {
+        if self.is_skipping_reported || self.skipped == 0 {
             return;
         }
-        self.is_skipping_told = true;
+        self.is_skipping_reported = true;
         let text = format!(
             "packets of the schedule were missed and are skipped, so far {}: this process was stopped, this host is busy, or \
              it does not send {:.0} packets/s{}",
@@ -78,16 +78,16 @@ impl<C: ClockSource> SenderEngine<'_, C> {
     }
 
     /// Says which rate was reached, where that is another one than was asked for.
-    pub(super) fn tell_of_rate(&self, stop: &Stop, sink: &mut dyn FnMut(SenderEvent)) {
+    pub(super) fn report_rate(&self, stop: &Stop, sink: &mut dyn FnMut(SenderEvent)) {
         let Some(duration_ns) = self.config.plan.duration_ns else { return };
         if self.skipped == 0 || stop.is_requested() {
             return;
         }
-        let sent: u64 = self.sessions.iter().map(|session| session.exchange.counts().sent).sum();
-        let asked = self.config.plan.packets_per_second(self.sessions.len());
+        let sent: u64 = self.sessions.iter().map(|session| session.matcher.counts().sent).sum();
+        let requested = self.config.plan.packets_per_second(self.sessions.len());
         let reached = sent as f64 / (duration_ns as f64 / 1e9);
-        if reached < asked * (1.0 - RATE_SLACK) {
-            let text = format!("sent {reached:.0} packets/s of {asked:.0} that were asked for{}", self.advice());
+        if reached < requested * (1.0 - RATE_SLACK) {
+            let text = format!("sent {reached:.0} packets/s of {requested:.0} that were asked for{}", self.advice());
             sink(SenderEvent::Notice { target: None, text });
         }
     }

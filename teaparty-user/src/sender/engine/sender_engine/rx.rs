@@ -138,11 +138,11 @@ impl<C: ClockSource> SenderEngine<'_, C> {
         match (parsed, session) {
             (Ok(reply), Some(session)) => {
                 let wants_record = self.subscription.records;
-                let reaction = session.receive(&reply, datagram, arrival, self.config, &self.clock_state, wants_record);
-                for record in [reaction.loss, reaction.record].into_iter().flatten() {
+                let outcome = session.receive(&reply, datagram, arrival, self.config, &self.clock_state, wants_record);
+                for record in [outcome.loss, outcome.record].into_iter().flatten() {
                     sink(SenderEvent::Record(record));
                 }
-                if let Some(text) = reaction.notice {
+                if let Some(text) = outcome.notice {
                     sink(SenderEvent::Notice { target: place, text });
                 }
                 if let Some(place) = place.filter(|_| self.config.replies_per_packet > 1) {
@@ -185,7 +185,7 @@ fn session_of(
     let is_awaited = |session: &SenderSession| {
         parsed
             .as_ref()
-            .is_ok_and(|reply| session.exchange.knows(reply.sender_sequence_number, reply.sender_timestamp.bits()))
+            .is_ok_and(|reply| session.matcher.knows(reply.sender_sequence_number, reply.sender_timestamp.bits()))
     };
     let mut from_there = sessions.iter().enumerate().filter(|(_, session)| session.accepts(peer, config));
     let (first, session) = from_there.next()?;

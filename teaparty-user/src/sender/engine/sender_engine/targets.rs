@@ -74,9 +74,9 @@ impl<C: ClockSource> SenderEngine<'_, C> {
 
     fn remove(&mut self, place: usize, sink: &mut dyn FnMut(SenderEvent)) {
         let Some(session) = self.sessions.get_mut(place) else { return };
-        sink(SenderEvent::Counters { target: place, tally: Box::new(session.tally()) });
+        sink(SenderEvent::Counters { target: place, counters: Box::new(session.counters()) });
         session.stop_sending();
-        while session.exchange.close().is_some() {}
+        while session.matcher.close().is_some() {}
         // Replies that still come are nobody's.
         session.address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         if self.by_ssid[usize::from(session.ssid)] == place as u32 {
@@ -85,18 +85,18 @@ impl<C: ClockSource> SenderEngine<'_, C> {
         self.queue.push(None, place);
     }
 
-    pub(super) fn publish_tallies(&mut self, now: u64, sink: &mut dyn FnMut(SenderEvent)) {
-        let Some(interval) = self.subscription.tallies else { return };
-        if now.saturating_sub(self.tallied) >= interval.as_nanos() as u64 {
-            self.tallied = now;
-            self.tell_tallies(sink);
+    pub(super) fn publish_counters(&mut self, now: u64, sink: &mut dyn FnMut(SenderEvent)) {
+        let Some(interval) = self.subscription.counters else { return };
+        if now.saturating_sub(self.counters_published) >= interval.as_nanos() as u64 {
+            self.counters_published = now;
+            self.emit_counters(sink);
         }
     }
 
     /// Tells what sessions count that send or await something.
-    pub(in crate::sender::engine) fn tell_tallies(&mut self, sink: &mut dyn FnMut(SenderEvent)) {
+    pub(in crate::sender::engine) fn emit_counters(&mut self, sink: &mut dyn FnMut(SenderEvent)) {
         for (target, session) in self.sessions.iter_mut().enumerate().filter(|(_, session)| !session.is_over()) {
-            sink(SenderEvent::Counters { target, tally: Box::new(session.tally()) });
+            sink(SenderEvent::Counters { target, counters: Box::new(session.counters()) });
             if session.statistics.round_trip.count() >= SAMPLES {
                 session.statistics = Statistics::default();
             }

@@ -47,7 +47,7 @@ pub fn summary(config: &SenderConfig, outcome: &FinishedMeasurement, columns: us
 fn all_targets(text: &mut String, sessions: &[SenderSession], columns: usize) {
     let mut total = Statistics::default();
     sessions.iter().for_each(|session| total.merge(&session.statistics));
-    let sum = |count: fn(Counts) -> u64| sessions.iter().map(|session| count(session.exchange.counts())).sum::<u64>();
+    let sum = |count: fn(Counts) -> u64| sessions.iter().map(|session| count(session.matcher.counts())).sum::<u64>();
     let (sent, received, lost) = (sum(|counts| counts.sent), sum(|counts| counts.received), sum(|counts| counts.lost));
     let settled = sent - sum(|counts| counts.unsettled);
     let _ = writeln!(text, "\n--- all {} targets ---", sessions.len());
@@ -56,7 +56,7 @@ fn all_targets(text: &mut String, sessions: &[SenderSession], columns: usize) {
 }
 
 fn describe(text: &mut String, session: &SenderSession, config: &SenderConfig, columns: usize) {
-    let counts = session.exchange.counts();
+    let counts = session.matcher.counts();
     let _ = writeln!(
         text,
         "{} sent, {} received, {} lost ({}){}",
@@ -67,7 +67,7 @@ fn describe(text: &mut String, session: &SenderSession, config: &SenderConfig, c
         if config.replies_per_packet == 0 {
             "; no reply was asked for".into()
         } else {
-            direction(counts, session.exchange.split())
+            direction(counts, session.matcher.split())
         }
     );
     irregularities(text, session, counts);
@@ -75,19 +75,19 @@ fn describe(text: &mut String, session: &SenderSession, config: &SenderConfig, c
     clocks(text, &session.statistics);
     marks(text, session, config);
     bit_errors(text, session.bit_errors);
-    for (name, tally) in session.tlvs(config) {
+    for (name, counts) in session.tlvs(config) {
         let outcomes = [
-            (tally.answered, "answered"),
-            (tally.unrecognized, unrecognized(&name)),
-            (tally.malformed, "malformed"),
-            (tally.not_conformant, "not possible"),
-            (tally.not_authentic, "not authentic"),
-            (tally.skipped, "skipped"),
+            (counts.answered, "answered"),
+            (counts.unrecognized, unrecognized(&name)),
+            (counts.malformed, "malformed"),
+            (counts.not_conformant, "not possible"),
+            (counts.not_authentic, "not authentic"),
+            (counts.skipped, "skipped"),
         ];
-        let counts: Vec<String> =
+        let said: Vec<String> =
             outcomes.iter().filter(|(count, _)| *count > 0).map(|(count, label)| format!("{count} {label}")).collect();
-        let last = if tally.words.is_empty() { String::new() } else { format!("; last: {}", tally.words) };
-        let _ = writeln!(text, "{name}: {}{last}", counts.join(", "));
+        let last = if counts.words.is_empty() { String::new() } else { format!("; last: {}", counts.words) };
+        let _ = writeln!(text, "{name}: {}{last}", said.join(", "));
     }
 }
 
@@ -215,8 +215,8 @@ fn sources(samples: u64, hardware: u64, kernel: u64) -> String {
 fn marks(text: &mut String, session: &SenderSession, config: &SenderConfig) {
     let statistics = &session.statistics;
     let class = |octet: u8| describe::class(TrafficClass(octet));
-    let list = |tally: &ValueCounts, say: &dyn Fn(u8) -> String| {
-        let values: Vec<String> = tally.iter().map(|(value, count)| format!("{} ×{count}", say(value))).collect();
+    let list = |counts: &ValueCounts, say: &dyn Fn(u8) -> String| {
+        let values: Vec<String> = counts.iter().map(|(value, count)| format!("{} ×{count}", say(value))).collect();
         values.join(", ")
     };
     let number = |ttl: u8| ttl.to_string();

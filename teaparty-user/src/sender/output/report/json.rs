@@ -3,11 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use crate::sender::config::SenderConfig;
+use crate::sender::session::clock_claims::ClockClaims;
 use crate::sender::session::matcher::{Counts, Split};
 use crate::sender::session::measurement::FinishedMeasurement;
 use crate::sender::session::record::Ignored;
 use crate::sender::session::sender_session::{BitErrors, SenderSession};
-use crate::sender::session::stats::{ClockClaims, Statistics, ValueCounts};
+use crate::sender::session::stats::{Statistics, ValueCounts};
 use crate::sys::clock::claimed_bound_ns;
 
 /// Version of the document's shape; grows when a key changes its meaning.
@@ -24,8 +25,8 @@ pub fn summary(config: &SenderConfig, outcome: &FinishedMeasurement) -> Value {
     let mut ignored = outcome.foreign;
     for session in &outcome.sessions {
         total.merge(&session.statistics);
-        add(&mut counts, session.exchange.counts());
-        add_split(&mut split, session.exchange.split());
+        add(&mut counts, session.matcher.counts());
+        add_split(&mut split, session.matcher.split());
         add_ignored(&mut ignored, session.ignored);
     }
     let mut document = json!({
@@ -65,7 +66,7 @@ fn one(session: &SenderSession, config: &SenderConfig, name: &str) -> Value {
     object.insert("target".into(), json!(name));
     object.insert("address".into(), json!(session.address));
     object.insert("ssid".into(), json!(session.ssid));
-    object.extend(figures(&session.statistics, session.exchange.counts(), session.exchange.split(), session.ignored));
+    object.extend(figures(&session.statistics, session.matcher.counts(), session.matcher.split(), session.ignored));
     object.insert("round_trip_histogram".into(), json!(session.statistics.round_trip.histogram(RANGES)));
     object.insert("tlvs".into(), json!(session.tlvs(config)));
     object.insert("send_errors".into(), json!(session.send_errors.0));
@@ -129,8 +130,8 @@ fn figures(statistics: &Statistics, counts: Counts, split: Split, ignored: Ignor
             "pacing_by_kernel": statistics.stamped_pacing,
             "discarded_by_clock_step": statistics.discarded_by_clock_step,
         },
-        "ttl": { "forward": tally(&statistics.forward_ttl), "backward": tally(&statistics.backward_ttl) },
-        "traffic_class": { "forward": tally(&statistics.forward_class), "backward": tally(&statistics.backward_class) },
+        "ttl": { "forward": value_counts(&statistics.forward_ttl), "backward": value_counts(&statistics.backward_ttl) },
+        "traffic_class": { "forward": value_counts(&statistics.forward_class), "backward": value_counts(&statistics.backward_class) },
     });
     match document {
         Value::Object(object) => object,
@@ -160,9 +161,9 @@ fn claims(claims: ClockClaims) -> Value {
     })
 }
 
-fn tally(tally: &ValueCounts) -> Value {
-    let seen: Map<String, Value> = tally.iter().map(|(value, count)| (value.to_string(), json!(count))).collect();
-    json!({ "seen": seen, "changes": tally.changes() })
+fn value_counts(counts: &ValueCounts) -> Value {
+    let seen: Map<String, Value> = counts.iter().map(|(value, count)| (value.to_string(), json!(count))).collect();
+    json!({ "seen": seen, "changes": counts.changes() })
 }
 
 /// The host that measured: its name and kernel.

@@ -105,9 +105,8 @@ fn rows(height: u16, targets: u16, notices: u16) -> [u16; 4] {
     let history = if rest >= 4 + 5 { 6.min(rest - 4) } else { 0 };
     rest -= history;
     // Frame and titles.
-    let wanted = targets.saturating_add(3).max(4);
-    let distribution =
-        if rest >= 4 + DISTRIBUTION_ROWS { DISTRIBUTION_ROWS.max(rest.saturating_sub(wanted)) } else { 0 };
+    let rows = targets.saturating_add(3).max(4);
+    let distribution = if rest >= 4 + DISTRIBUTION_ROWS { DISTRIBUTION_ROWS.max(rest.saturating_sub(rows)) } else { 0 };
     [rest - distribution, history, distribution, foot]
 }
 

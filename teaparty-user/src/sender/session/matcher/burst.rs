@@ -52,8 +52,8 @@ impl ExpectedBursts {
     }
 
     /// Notes a reply to packet `index`; whether it is another one than those before it.
-    pub(super) fn is_new(&mut self, index: u64, claim: ReplyId) -> bool {
-        let identity = (index, claim.reflector_sequence, claim.t3_ns);
+    pub(super) fn is_new(&mut self, index: u64, id: ReplyId) -> bool {
+        let identity = (index, id.reflector_sequence, id.t3_ns);
         let is_known = self.recent.contains(&identity);
         if !is_known {
             self.recent[self.count % DEPTH] = identity;

@@ -17,10 +17,10 @@ const SETTINGS: MatcherSettings = MatcherSettings {
     is_stateful_reflector: false,
 };
 
-fn send(exchange: &mut ReplyMatcher, count: u64) {
+fn send(matcher: &mut ReplyMatcher, count: u64) {
     for _ in 0..count {
-        let n = exchange.next_index();
-        exchange.sent(SentPacket {
+        let n = matcher.next_index();
+        matcher.sent(SentPacket {
             wire_timestamp: 7_000 + n,
             realtime_ns: n,
             monotonic_ns: n,
@@ -30,9 +30,9 @@ fn send(exchange: &mut ReplyMatcher, count: u64) {
 }
 
 /// The reply to packet `index` under the reflector's `number`; T3 follows the number.
-fn claim(exchange: &ReplyMatcher, index: u64, number: u32) -> ReplyId {
+fn claim(matcher: &ReplyMatcher, index: u64, number: u32) -> ReplyId {
     ReplyId {
-        sender_sequence: exchange.sequence(index),
+        sender_sequence: matcher.sequence(index),
         sender_timestamp: 7_000 + index,
         reflector_sequence: number,
         t3_ns: 1_000_000 + u64::from(number),
@@ -46,166 +46,166 @@ fn at(nanos: u64) -> Arrival {
 }
 
 /// Packet `index` leaves at `index`: its reply comes at once.
-fn receive(exchange: &mut ReplyMatcher, index: u64, number: u32) -> Option<ReplyKind> {
-    let claim = claim(exchange, index, number);
-    exchange.received(claim, at(index)).map(|found| found.kind)
+fn receive(matcher: &mut ReplyMatcher, index: u64, number: u32) -> Option<ReplyKind> {
+    let claim = claim(matcher, index, number);
+    matcher.received(claim, at(index)).map(|found| found.kind)
 }
 
 /// Waits until the fate of every packet is known; returns those before whose replies the reflector has restarted.
-fn time_out(exchange: &mut ReplyMatcher) -> Vec<u64> {
-    std::iter::from_fn(|| exchange.expire(u64::MAX)).filter(|one| one.is_restart).map(|one| one.index).collect()
+fn time_out(matcher: &mut ReplyMatcher) -> Vec<u64> {
+    std::iter::from_fn(|| matcher.expire(u64::MAX)).filter(|one| one.is_restart).map(|one| one.index).collect()
 }
 
 #[test]
 fn lateness_is_the_kernels_first_stamp_against_the_deadline_and_no_clock_step() {
     use crate::net::batch::StampSource::{Hardware, Kernel};
-    let mut exchange = ReplyMatcher::new(SETTINGS);
+    let mut matcher = ReplyMatcher::new(SETTINGS);
     let departure = SentPacket { realtime_ns: 5_000, monotonic_ns: 100, late_ns: 30, ..SentPacket::default() };
-    let index = exchange.sent(departure);
+    let index = matcher.sent(departure);
     let stamp = |nanos, source| HostTimestamp { nanos, source };
-    assert_eq!(exchange.transmitted(index, stamp(5_007, Kernel)), Some(37));
-    assert_eq!(exchange.transmitted(index, stamp(5_009, Hardware)), None, "told once");
-    assert_eq!(exchange.departure(index).stamp, Some(stamp(5_009, Hardware)));
-    assert_eq!(exchange.transmitted(index, stamp(5_007, Kernel)), None);
-    assert_eq!(exchange.departure(index).stamp, Some(stamp(5_009, Hardware)), "the more exact one stays");
+    assert_eq!(matcher.transmitted(index, stamp(5_007, Kernel)), Some(37));
+    assert_eq!(matcher.transmitted(index, stamp(5_009, Hardware)), None, "told once");
+    assert_eq!(matcher.departure(index).stamp, Some(stamp(5_009, Hardware)));
+    assert_eq!(matcher.transmitted(index, stamp(5_007, Kernel)), None);
+    assert_eq!(matcher.departure(index).stamp, Some(stamp(5_009, Hardware)), "the more exact one stays");
     for nanos in [4_000, 5_000_000_000] {
-        let index = exchange.sent(departure);
-        assert_eq!(exchange.transmitted(index, stamp(nanos, Kernel)), None, "the clock was set");
+        let index = matcher.sent(departure);
+        assert_eq!(matcher.transmitted(index, stamp(nanos, Kernel)), None, "the clock was set");
     }
-    assert_eq!(exchange.transmitted(77, stamp(5_007, Kernel)), None);
+    assert_eq!(matcher.transmitted(77, stamp(5_007, Kernel)), None);
 }
 
 #[test]
 fn a_packet_that_this_host_refused_is_neither_sent_nor_lost_and_no_gap_in_anything() {
-    let mut exchange = ReplyMatcher::new(SETTINGS);
-    send(&mut exchange, 6);
+    let mut matcher = ReplyMatcher::new(SETTINGS);
+    send(&mut matcher, 6);
     // A batch of which the third and fourth were refused.
-    exchange.not_sent(2);
-    exchange.not_sent(3);
-    assert_eq!((exchange.counts().sent, exchange.awaited(), exchange.next_index()), (4, 4, 6));
+    matcher.not_sent(2);
+    matcher.not_sent(3);
+    assert_eq!((matcher.counts().sent, matcher.awaited(), matcher.next_index()), (4, 4, 6));
     // The reflector counts what it gets: packet 4 is its third.
     for (index, number) in [(0, 0), (1, 1), (4, 2)] {
-        assert_eq!(receive(&mut exchange, index, number), Some(ReplyKind::Reply));
+        assert_eq!(receive(&mut matcher, index, number), Some(ReplyKind::Reply));
     }
-    assert_eq!(receive(&mut exchange, 2, 7), None, "nobody can answer it");
-    send(&mut exchange, 2);
-    assert_eq!(receive(&mut exchange, 7, 4), Some(ReplyKind::Reply));
-    exchange.not_sent(99);
-    time_out(&mut exchange);
-    let counts = exchange.counts();
+    assert_eq!(receive(&mut matcher, 2, 7), None, "nobody can answer it");
+    send(&mut matcher, 2);
+    assert_eq!(receive(&mut matcher, 7, 4), Some(ReplyKind::Reply));
+    matcher.not_sent(99);
+    time_out(&mut matcher);
+    let counts = matcher.counts();
     // 5 did not arrive there, 6 was answered as number 3 and that got lost.
     assert_eq!((counts.sent, counts.received, counts.lost, counts.loss_bursts), (6, 4, 2, 1));
-    let split = exchange.split();
+    let split = matcher.split();
     assert_eq!((split.far_end, split.near_end), (Some(1), Some(1)));
 }
 
 #[test]
 fn first_replies_count_once_and_others_are_duplicates() {
-    let mut exchange = ReplyMatcher::new(SETTINGS);
-    send(&mut exchange, 2);
-    assert_eq!(receive(&mut exchange, 0, 0), Some(ReplyKind::Reply));
-    assert_eq!(receive(&mut exchange, 0, 0), Some(ReplyKind::Duplicate));
-    assert_eq!(receive(&mut exchange, 1, 1), Some(ReplyKind::Reply));
-    let counts = exchange.counts();
+    let mut matcher = ReplyMatcher::new(SETTINGS);
+    send(&mut matcher, 2);
+    assert_eq!(receive(&mut matcher, 0, 0), Some(ReplyKind::Reply));
+    assert_eq!(receive(&mut matcher, 0, 0), Some(ReplyKind::Duplicate));
+    assert_eq!(receive(&mut matcher, 1, 1), Some(ReplyKind::Reply));
+    let counts = matcher.counts();
     assert_eq!((counts.sent, counts.received, counts.duplicates, counts.lost), (2, 2, 1, 0));
 }
 
 #[test]
 fn replies_that_fit_no_packet_are_counted_and_change_nothing() {
-    let mut exchange = ReplyMatcher::new(SETTINGS);
+    let mut matcher = ReplyMatcher::new(SETTINGS);
     assert!(
-        exchange
+        matcher
             .received(ReplyId { sender_sequence: 0, sender_timestamp: 7_000, reflector_sequence: 0, t3_ns: 0 }, at(0))
             .is_none()
     );
-    send(&mut exchange, 1);
-    let genuine = claim(&exchange, 0, 0);
+    send(&mut matcher, 1);
+    let genuine = claim(&matcher, 0, 0);
     for forged in [
         ReplyId { sender_timestamp: genuine.sender_timestamp ^ 1, ..genuine },
         ReplyId { sender_sequence: 1, ..genuine },
         ReplyId { sender_sequence: u32::MAX, ..genuine },
     ] {
-        assert!(exchange.received(forged, at(0)).is_none());
+        assert!(matcher.received(forged, at(0)).is_none());
     }
-    let counts = exchange.counts();
+    let counts = matcher.counts();
     // Only the one with another T1 names a packet that there is.
     assert_eq!((counts.unmatched, counts.corrupted, counts.received), (4, 1, 0));
-    assert_eq!(exchange.received(genuine, at(0)).unwrap().kind, ReplyKind::Reply);
+    assert_eq!(matcher.received(genuine, at(0)).unwrap().kind, ReplyKind::Reply);
 }
 
 #[test]
 fn fate_is_decided_by_t4_minus_t1_and_not_by_when_it_is_looked_at() {
-    let mut exchange = ReplyMatcher::new(SETTINGS);
-    send(&mut exchange, 4);
+    let mut matcher = ReplyMatcher::new(SETTINGS);
+    send(&mut matcher, 4);
     let mut receive_at = |index: u64, t4: u64| {
-        let claim = claim(&exchange, index, index as u32);
-        let found = exchange.received(claim, at(t4)).unwrap();
+        let claim = claim(&matcher, index, index as u32);
+        let found = matcher.received(claim, at(t4)).unwrap();
         (found.kind, found.is_loss)
     };
     // In time to the nanosecond; too late by one, though nobody has given the packet up.
     assert_eq!(receive_at(0, 1_000), (ReplyKind::Reply, false));
     assert_eq!(receive_at(1, 1_002), (ReplyKind::Late, true));
     assert_eq!(receive_at(1, 1_003), (ReplyKind::Duplicate, false));
-    let counts = exchange.counts();
-    assert_eq!((counts.received, counts.lost, counts.late, exchange.awaited()), (1, 1, 1, 2));
+    let counts = matcher.counts();
+    assert_eq!((counts.received, counts.lost, counts.late, matcher.awaited()), (1, 1, 1, 2));
     // Packet 2 has until 1,002. That it is looked at an hour later changes nothing.
-    assert_eq!(exchange.expire(1_000), None);
-    let fates: Vec<Resolution> = std::iter::from_fn(|| exchange.expire(1_003)).map(|one| one.fate).collect();
+    assert_eq!(matcher.expire(1_000), None);
+    let fates: Vec<Resolution> = std::iter::from_fn(|| matcher.expire(1_003)).map(|one| one.fate).collect();
     assert_eq!(fates, [Resolution::Known, Resolution::Known, Resolution::Lost]);
-    let claim = claim(&exchange, 3, 3);
-    assert_eq!(exchange.received(claim, at(1_003)).unwrap().kind, ReplyKind::Reply);
-    time_out(&mut exchange);
-    let counts = exchange.counts();
+    let claim = claim(&matcher, 3, 3);
+    assert_eq!(matcher.received(claim, at(1_003)).unwrap().kind, ReplyKind::Reply);
+    time_out(&mut matcher);
+    let counts = matcher.counts();
     assert_eq!((counts.received, counts.lost, counts.late, counts.duplicates, counts.loss_bursts), (2, 2, 1, 1, 1));
 }
 
 #[test]
 fn the_kernels_t1_decides_and_not_ours() {
-    let mut exchange = ReplyMatcher::new(SETTINGS);
-    send(&mut exchange, 2);
+    let mut matcher = ReplyMatcher::new(SETTINGS);
+    send(&mut matcher, 2);
     // It lay in the host's own queue for 500.
-    exchange.transmitted(0, HostTimestamp { nanos: 500, source: StampSource::Kernel });
-    let claim = claim(&exchange, 0, 0);
-    assert_eq!(exchange.next_expiry(), Some(1_500));
-    assert_eq!(exchange.received(claim, at(1_500)).unwrap().kind, ReplyKind::Reply);
+    matcher.transmitted(0, HostTimestamp { nanos: 500, source: StampSource::Kernel });
+    let claim = claim(&matcher, 0, 0);
+    assert_eq!(matcher.next_expiry(), Some(1_500));
+    assert_eq!(matcher.received(claim, at(1_500)).unwrap().kind, ReplyKind::Reply);
 }
 
 #[test]
 fn a_reply_after_its_packet_was_given_up_is_late_and_the_packet_stays_lost() {
-    let mut exchange = ReplyMatcher::new(SETTINGS);
-    send(&mut exchange, 3);
-    receive(&mut exchange, 1, 1);
-    assert_eq!(exchange.next_expiry(), Some(1_000));
-    assert_eq!(exchange.expire(1_000), None, "a reply may have come in this very moment");
+    let mut matcher = ReplyMatcher::new(SETTINGS);
+    send(&mut matcher, 3);
+    receive(&mut matcher, 1, 1);
+    assert_eq!(matcher.next_expiry(), Some(1_000));
+    assert_eq!(matcher.expire(1_000), None, "a reply may have come in this very moment");
     let lost = ResolvedPacket { index: 0, fate: Resolution::Lost, is_restart: false };
-    assert_eq!(exchange.expire(1_001), Some(lost));
-    assert_eq!(exchange.expire(1_002), Some(ResolvedPacket { index: 1, fate: Resolution::Known, ..lost }));
-    assert_eq!(exchange.expire(1_002), None);
-    assert_eq!(receive(&mut exchange, 0, 0), Some(ReplyKind::Late));
-    assert_eq!(receive(&mut exchange, 0, 0), Some(ReplyKind::Duplicate));
-    assert_eq!(receive(&mut exchange, 2, 2), Some(ReplyKind::Reply));
-    let counts = exchange.counts();
+    assert_eq!(matcher.expire(1_001), Some(lost));
+    assert_eq!(matcher.expire(1_002), Some(ResolvedPacket { index: 1, fate: Resolution::Known, ..lost }));
+    assert_eq!(matcher.expire(1_002), None);
+    assert_eq!(receive(&mut matcher, 0, 0), Some(ReplyKind::Late));
+    assert_eq!(receive(&mut matcher, 0, 0), Some(ReplyKind::Duplicate));
+    assert_eq!(receive(&mut matcher, 2, 2), Some(ReplyKind::Reply));
+    let counts = matcher.counts();
     assert_eq!((counts.received, counts.lost, counts.late, counts.duplicates), (2, 1, 1, 1));
-    assert_eq!(exchange.awaited(), 0);
+    assert_eq!(matcher.awaited(), 0);
 }
 
 #[test]
 fn what_nobody_waited_for_is_unsettled_and_not_lost() {
-    let mut exchange = ReplyMatcher::new(SETTINGS);
-    send(&mut exchange, 5);
-    assert_eq!([0, 3].map(|index| receive(&mut exchange, index, index as u32)), [Some(ReplyKind::Reply); 2]);
-    assert_eq!(exchange.expire(1_001).map(|one| one.fate), Some(Resolution::Known));
-    assert_eq!(exchange.expire(1_002).map(|one| one.fate), Some(Resolution::Lost));
-    let fates: Vec<Resolution> = std::iter::from_fn(|| exchange.close()).map(|one| one.fate).collect();
+    let mut matcher = ReplyMatcher::new(SETTINGS);
+    send(&mut matcher, 5);
+    assert_eq!([0, 3].map(|index| receive(&mut matcher, index, index as u32)), [Some(ReplyKind::Reply); 2]);
+    assert_eq!(matcher.expire(1_001).map(|one| one.fate), Some(Resolution::Known));
+    assert_eq!(matcher.expire(1_002).map(|one| one.fate), Some(Resolution::Lost));
+    let fates: Vec<Resolution> = std::iter::from_fn(|| matcher.close()).map(|one| one.fate).collect();
     assert_eq!(fates, [Resolution::Unsettled, Resolution::Known, Resolution::Unsettled]);
-    let counts = exchange.counts();
+    let counts = matcher.counts();
     assert_eq!((counts.sent, counts.received, counts.lost, counts.unsettled), (5, 2, 1, 2));
-    assert_eq!((counts.loss(), exchange.awaited()), (Some(1.0 / 3.0), 0));
+    assert_eq!((counts.loss(), matcher.awaited()), (Some(1.0 / 3.0), 0));
 }
 
 #[test]
 fn a_step_of_the_clock_is_neither_a_delay_nor_a_loss() {
-    let mut exchange = ReplyMatcher::new(SETTINGS);
+    let mut matcher = ReplyMatcher::new(SETTINGS);
     let departure =
         SentPacket { wire_timestamp: 7_000, realtime_ns: 50_000, monotonic_ns: 100, ..SentPacket::default() };
     let came = |epoch, monotonic_ns, nanos| Arrival {
@@ -214,9 +214,9 @@ fn a_step_of_the_clock_is_neither_a_delay_nor_a_loss() {
         earlier: None,
     };
     let mut outcome = |arrival| {
-        let index = exchange.sent(departure);
-        let claim = ReplyId { sender_timestamp: 7_000, ..claim(&exchange, index, index as u32) };
-        let found = exchange.received(claim, arrival).unwrap();
+        let index = matcher.sent(departure);
+        let claim = ReplyId { sender_timestamp: 7_000, ..claim(&matcher, index, index as u32) };
+        let found = matcher.received(claim, arrival).unwrap();
         (found.kind, found.is_one_life)
     };
     // Set back by 40,000 after 300, ahead by 40,000 after 300, and after it had come.
@@ -232,50 +232,50 @@ fn a_step_of_the_clock_is_neither_a_delay_nor_a_loss() {
 
 #[test]
 fn sequence_numbers_wrap_c013() {
-    let mut exchange = ReplyMatcher::new(MatcherSettings { first_sequence: u32::MAX - 1, ..SETTINGS });
-    send(&mut exchange, 4);
-    assert_eq!([0, 1, 2, 3].map(|index| exchange.sequence(index)), [u32::MAX - 1, u32::MAX, 0, 1]);
+    let mut matcher = ReplyMatcher::new(MatcherSettings { first_sequence: u32::MAX - 1, ..SETTINGS });
+    send(&mut matcher, 4);
+    assert_eq!([0, 1, 2, 3].map(|index| matcher.sequence(index)), [u32::MAX - 1, u32::MAX, 0, 1]);
     for index in 0..4 {
-        assert_eq!(receive(&mut exchange, index, index as u32), Some(ReplyKind::Reply), "{index}");
+        assert_eq!(receive(&mut matcher, index, index as u32), Some(ReplyKind::Reply), "{index}");
     }
 }
 
 #[test]
 fn reordering_is_measured_as_rfc_4737_does() {
     // RFC 4737 §4.2.1: arrivals 1 2 4 5 3 6: packet 3 is late by the two that overtook it.
-    let mut exchange = ReplyMatcher::new(SETTINGS);
-    send(&mut exchange, 7);
+    let mut matcher = ReplyMatcher::new(SETTINGS);
+    send(&mut matcher, 7);
     let extents: Vec<u32> = [1, 2, 4, 5, 3, 6]
-        .map(|index| exchange.received(claim(&exchange, index, index as u32), at(6)).unwrap().reordering_extent)
+        .map(|index| matcher.received(claim(&matcher, index, index as u32), at(6)).unwrap().reordering_extent)
         .into();
     assert_eq!(extents, [0, 0, 0, 0, 2, 0]);
-    assert_eq!((exchange.counts().reordered, exchange.counts().reordering_extent_max), (1, 2));
+    assert_eq!((matcher.counts().reordered, matcher.counts().reordering_extent_max), (1, 2));
 }
 
 #[test]
 fn bursts_of_loss_are_runs_of_consecutive_packets() {
-    let mut exchange = ReplyMatcher::new(SETTINGS);
-    send(&mut exchange, 10);
+    let mut matcher = ReplyMatcher::new(SETTINGS);
+    send(&mut matcher, 10);
     for index in [0, 3, 4, 8] {
-        receive(&mut exchange, index, index as u32);
+        receive(&mut matcher, index, index as u32);
     }
-    time_out(&mut exchange);
-    let counts = exchange.counts();
+    time_out(&mut matcher);
+    let counts = matcher.counts();
     assert_eq!((counts.lost, counts.loss_bursts, counts.loss_burst_max), (6, 3, 3));
 }
 
 #[test]
 fn nothing_is_forgotten_before_its_fate_is_known() {
-    let mut exchange = ReplyMatcher::new(SETTINGS);
-    send(&mut exchange, 1_000);
-    exchange.not_sent(999);
-    assert_eq!((exchange.counts().lost, exchange.awaited()), (0, 999));
+    let mut matcher = ReplyMatcher::new(SETTINGS);
+    send(&mut matcher, 1_000);
+    matcher.not_sent(999);
+    assert_eq!((matcher.counts().lost, matcher.awaited()), (0, 999));
     for index in (0..999).rev() {
-        assert_eq!(receive(&mut exchange, index, index as u32), Some(ReplyKind::Reply));
+        assert_eq!(receive(&mut matcher, index, index as u32), Some(ReplyKind::Reply));
     }
-    time_out(&mut exchange);
-    assert_eq!((exchange.counts().received, exchange.counts().lost), (999, 0));
-    assert_eq!(exchange.full_until_ns(), None);
+    time_out(&mut matcher);
+    assert_eq!((matcher.counts().received, matcher.counts().lost), (999, 0));
+    assert_eq!(matcher.full_until_ns(), None);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -300,8 +300,8 @@ proptest! {
         let mut fates = fates;
         fates.insert(0, Fate::Answered);
         fates.push(Fate::Answered);
-        let mut exchange = ReplyMatcher::new(MatcherSettings { capacity: 256, is_stateful_reflector: true, ..SETTINGS });
-        send(&mut exchange, fates.len() as u64);
+        let mut matcher = ReplyMatcher::new(MatcherSettings { capacity: 256, is_stateful_reflector: true, ..SETTINGS });
+        send(&mut matcher, fates.len() as u64);
         let mut number = 0;
         for (index, fate) in fates.iter().enumerate() {
             let index = index as u64;
@@ -313,18 +313,18 @@ proptest! {
                 Fate::DoubledBack => &[0, 0],
             };
             for step in replies {
-                receive(&mut exchange, index, number + step);
+                receive(&mut matcher, index, number + step);
             }
             number += replies.iter().max().map_or(0, |last| last + 1);
         }
-        time_out(&mut exchange);
+        time_out(&mut matcher);
         let count = |wanted: Fate| fates.iter().filter(|fate| **fate == wanted).count() as u64;
-        let counts = exchange.counts();
+        let counts = matcher.counts();
         prop_assert_eq!(counts.lost, count(Fate::LostThere) + count(Fate::LostBack));
         prop_assert_eq!(counts.duplicates, count(Fate::DoubledThere) + count(Fate::DoubledBack));
         prop_assert_eq!(counts.received + counts.lost, counts.sent);
         prop_assert_eq!(counts.reflector_restarts, 0);
-        let split = exchange.split();
+        let split = matcher.split();
         prop_assert_eq!((split.far_end, split.near_end), (Some(count(Fate::LostThere)), Some(count(Fate::LostBack))));
     }
 }

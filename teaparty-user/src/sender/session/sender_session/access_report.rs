@@ -9,14 +9,14 @@ pub(super) struct AccessTimer {
     /// Retransmissions left.
     left: u32,
     due_ns: Option<u64>,
-    is_told: bool,
+    is_sent: bool,
     is_over: bool,
 }
 
 impl AccessTimer {
     pub(super) fn new(timer: Duration, retransmissions: u32) -> Self {
         let interval_ns = u64::try_from(timer.as_nanos()).unwrap_or(u64::MAX);
-        Self { interval_ns, left: retransmissions, due_ns: None, is_told: false, is_over: false }
+        Self { interval_ns, left: retransmissions, due_ns: None, is_sent: false, is_over: false }
     }
 
     /// Returns the time of the next report.
@@ -27,13 +27,13 @@ impl AccessTimer {
     /// Returns true if the packet due at `deadline_ns` carries the report; arms the timer if so.
     pub(super) fn take(&mut self, deadline_ns: u64) -> bool {
         let is_expired = self.due_ns.is_some_and(|due| due <= deadline_ns);
-        if self.is_over || (self.is_told && !is_expired) {
+        if self.is_over || (self.is_sent && !is_expired) {
             return false;
         }
-        if self.is_told {
+        if self.is_sent {
             self.left -= 1;
         }
-        self.is_told = true;
+        self.is_sent = true;
         self.due_ns = (self.left > 0).then(|| deadline_ns.saturating_add(self.interval_ns));
         true
     }

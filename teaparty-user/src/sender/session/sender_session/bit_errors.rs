@@ -143,7 +143,7 @@ mod tests {
             ];
             session.note_bit_errors(&found, kind, &config).is_some()
         };
-        let told = [
+        let notices = [
             note(Reply, TlvOutcome::Answered, 3, 2, &clean),
             note(Reply, TlvOutcome::Answered, 1, 1, &damaged),
             // The same packet's count again, but another way back.
@@ -156,7 +156,7 @@ mod tests {
             // 8 octets have no 65 bits.
             note(Reply, TlvOutcome::Answered, 65, 1, &clean),
         ];
-        assert_eq!(told, [false, true, false, false, false, false, false, false], "told once");
+        assert_eq!(notices, [false, true, false, false, false, false, false, false], "told once");
         let BitErrors { forward, backward } = session.bit_errors;
         assert_eq!(forward, WrongBits { octets: 16, count: 4, burst_max: Some(2) });
         assert_eq!(backward, WrongBits { octets: 32, count: 4, burst_max: Some(2) });

@@ -61,28 +61,28 @@ mod tests {
 
     #[test]
     fn requests_wait_for_the_burst_but_not_for_what_is_lost_of_it_c243() {
-        let mut pause = BurstGap::new(4, 1_000, Duration::from_nanos(50_000)).unwrap();
-        pause.begin(100);
-        assert_eq!(pause.until_ns(), Some(100 + 50_000 + 3_000));
-        pause.note(600, 500, 3);
-        assert_eq!(pause.until_ns(), Some(600 + 3_000 + 500));
-        pause.note(2_700, 500, 1);
-        assert_eq!(pause.until_ns(), Some(2_700 + 1_000 + 500));
-        pause.note(3_700, 500, 0);
-        assert_eq!(pause.until_ns(), None);
+        let mut gap = BurstGap::new(4, 1_000, Duration::from_nanos(50_000)).unwrap();
+        gap.begin(100);
+        assert_eq!(gap.until_ns(), Some(100 + 50_000 + 3_000));
+        gap.note(600, 500, 3);
+        assert_eq!(gap.until_ns(), Some(600 + 3_000 + 500));
+        gap.note(2_700, 500, 1);
+        assert_eq!(gap.until_ns(), Some(2_700 + 1_000 + 500));
+        gap.note(3_700, 500, 0);
+        assert_eq!(gap.until_ns(), None);
     }
 
     #[test]
     fn a_new_interval_holds_from_the_next_burst_on() {
-        let mut pause = BurstGap::new(4, 1_000, Duration::from_nanos(50_000)).unwrap();
-        pause.begin(0);
-        pause.set_next(2_000, 56_000);
-        pause.note(500, 500, 3);
-        assert_eq!(pause.until_ns(), Some(500 + 3_000 + 500));
-        pause.begin(10_000);
-        assert_eq!(pause.until_ns(), Some(10_000 + 56_000));
-        pause.note(10_500, 500, 3);
-        assert_eq!(pause.until_ns(), Some(10_500 + 6_000 + 500));
+        let mut gap = BurstGap::new(4, 1_000, Duration::from_nanos(50_000)).unwrap();
+        gap.begin(0);
+        gap.set_next(2_000, 56_000);
+        gap.note(500, 500, 3);
+        assert_eq!(gap.until_ns(), Some(500 + 3_000 + 500));
+        gap.begin(10_000);
+        assert_eq!(gap.until_ns(), Some(10_000 + 56_000));
+        gap.note(10_500, 500, 3);
+        assert_eq!(gap.until_ns(), Some(10_500 + 6_000 + 500));
     }
 
     #[test]

@@ -15,10 +15,10 @@ impl SenderSession {
     /// cos-ecn-01 §3.4 asks for that where packets have a Reflected Test Packet Control: what congests may be the replies.
     pub(super) fn stretch_bursts(&mut self, config: &SenderConfig) {
         let interval_ns = self.reply_interval_ns(config).unwrap_or(config.reply_interval_ns);
-        let Some(pause) = &mut self.pause else { return };
+        let Some(gap) = &mut self.burst_gap else { return };
         let patience_ns = patience_ns(config.replies_per_packet, interval_ns.into(), config.timeout);
-        pause.set_next(interval_ns, patience_ns);
-        self.exchange.set_timeout(patience_ns);
+        gap.set_next(interval_ns, patience_ns);
+        self.matcher.set_timeout(patience_ns);
         self.renew_templates(config);
     }
 
@@ -49,7 +49,7 @@ fn stretched_ns(config: &SenderConfig, stretch: u32) -> u32 {
     let replies = u64::from(packets) * u64::from(config.replies_per_packet);
     let interval_ns = match config.reply_interval_ns {
         0 => config.plan.interval_ps / 1_000 / replies,
-        asked => asked.into(),
+        requested => requested.into(),
     };
     u32::try_from(interval_ns.saturating_mul(stretch.into())).unwrap_or(u32::MAX)
 }
@@ -106,16 +106,16 @@ mod tests {
     }
 
     /// Interval that packets ask for, how long a burst is waited for, and how long until a packet is given up.
-    fn asked(session: &mut SenderSession) -> (u32, u64, u64) {
+    fn requested(session: &mut SenderSession) -> (u32, u64, u64) {
         let octets = session.plain.octets();
         let interval_ns = u32::from_be_bytes(octets[52..56].try_into().unwrap());
-        let pause = session.pause.as_mut().unwrap();
-        pause.begin(0);
-        let waits_ns = pause.until_ns().unwrap();
-        let index = session.exchange.sent(Default::default());
-        let expires_ns = session.exchange.next_expiry().unwrap();
-        while session.exchange.close().is_some() {}
-        assert_eq!(session.exchange.next_index(), index + 1);
+        let gap = session.burst_gap.as_mut().unwrap();
+        gap.begin(0);
+        let waits_ns = gap.until_ns().unwrap();
+        let index = session.matcher.sent(Default::default());
+        let expires_ns = session.matcher.next_expiry().unwrap();
+        while session.matcher.close().is_some() {}
+        assert_eq!(session.matcher.next_index(), index + 1);
         (interval_ns, waits_ns, expires_ns)
     }
 
@@ -138,7 +138,7 @@ mod tests {
                 session.schedule.set_stretch(stretch);
                 session.stretch_bursts(&config);
                 let patience_ns = 4 * u64::from(interval_ns) + 2_000_000_000;
-                assert_eq!(asked(&mut session), (interval_ns, patience_ns, patience_ns), "{asked_ns}, {stretch}");
+                assert_eq!(requested(&mut session), (interval_ns, patience_ns, patience_ns), "{asked_ns}, {stretch}");
             }
         }
     }
@@ -153,9 +153,9 @@ mod tests {
         session.schedule.set_stretch(2);
         session.stretch_bursts(&config);
         session.give_up(Kind::FollowUpTelemetry.set(), &config);
-        assert_eq!((session.plain.octets().len(), asked(&mut session).0), (44 + 16, 2_000));
+        assert_eq!((session.plain.octets().len(), requested(&mut session).0), (44 + 16, 2_000));
         session.schedule.set_stretch(1);
         session.stretch_bursts(&config);
-        assert_eq!((session.plain.octets().len(), asked(&mut session).0), (44 + 16, 1_000));
+        assert_eq!((session.plain.octets().len(), requested(&mut session).0), (44 + 16, 1_000));
     }
 }

@@ -51,7 +51,7 @@ impl SenderSession {
             reflector_sequence: reply.sequence_number,
             t3_ns: t3,
         };
-        let Some(matched) = self.exchange.received(claim, arrival) else { return ReceiveOutcome::default() };
+        let Some(matched) = self.matcher.received(claim, arrival) else { return ReceiveOutcome::default() };
         if matches!(matched.kind, ReplyKind::Reply | ReplyKind::Further) {
             self.note_burst(&matched, &found, t4.nanos);
         }
@@ -171,18 +171,18 @@ impl SenderSession {
 
     /// Notes how much of a burst is still to come, if packets ask for bursts.
     fn note_burst(&mut self, matched: &MatchedReply, found: &[ReplyTlv<'_>], t4_ns: u64) {
-        let Some(pause) = &mut self.pause else { return };
+        let Some(gap) = &mut self.burst_gap else { return };
         let is_obeyed = |answer: &ReplyTlv<'_>| {
             answer.kind == Some(Kind::ReflectedControl) && answer.outcome == TlvOutcome::Answered
         };
         if !found.iter().any(is_obeyed) {
-            self.exchange.ends_burst(matched.index);
+            self.matcher.ends_burst(matched.index);
         }
-        if matched.index + 1 == self.exchange.next_index() {
+        if matched.index + 1 == self.matcher.next_index() {
             let departure = matched.departure;
             let round_trip_ns = t4_ns.saturating_sub(departure.realtime_ns);
             let now_ns = departure.monotonic_ns.saturating_add(round_trip_ns);
-            pause.note(now_ns, round_trip_ns, self.exchange.left(matched.index));
+            gap.note(now_ns, round_trip_ns, self.matcher.left(matched.index));
         }
     }
 }

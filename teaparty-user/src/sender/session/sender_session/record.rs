@@ -5,12 +5,13 @@ use teaparty_common::wire::ErrorEstimate;
 use super::SenderSession;
 use crate::net::batch::{HostTimestamp, Received, StampSource};
 use crate::sender::config::SenderConfig;
+use crate::sender::session::clock_claims::bound_ns;
 use crate::sender::session::delays::{NoDelays, Sample};
 use crate::sender::session::matcher::MatchedReply;
 use crate::sender::session::record::{PacketOutcome, Record, ReplyRecord};
 use crate::sender::session::reflector_clock::TAI_OFFSET_NS;
 use crate::sender::session::reply::Reply;
-use crate::sender::session::stats::{Observation, bound_ns};
+use crate::sender::session::stats::Observation;
 use crate::sender::session::transit::SentPacket;
 use crate::sender::tlvs::describe::{self, Marks};
 use crate::sender::tlvs::reply::ReplyTlv;
@@ -89,8 +90,8 @@ impl SenderSession {
     }
 
     fn without_reply(&self, index: u64, fate: PacketOutcome) -> Box<Record> {
-        let t1 = t1_of(&self.exchange.departure(index));
-        let sequence = self.exchange.sequence(index);
+        let t1 = t1_of(&self.matcher.departure(index));
+        let sequence = self.matcher.sequence(index);
         let (target, ssid) = (self.place, self.ssid);
         Box::new(Record { target, ssid, fate, sequence, t1: (t1.nanos, t1.source), reply: None })
     }

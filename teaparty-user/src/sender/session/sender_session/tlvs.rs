@@ -19,7 +19,7 @@ use crate::sender::tlvs::request::UNRECOGNIZED_CODE;
 
 /// Counts of the outcomes of TLVs with one name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct TlvTally {
+pub struct TlvCounts {
     /// Usable.
     pub answered: u64,
     /// U.
@@ -69,14 +69,14 @@ impl SenderSession {
             return None;
         }
         for answer in found {
-            let tally = self.tlvs.entry((answer.kind, answer.code)).or_default();
+            let counts = self.tlvs.entry((answer.kind, answer.code)).or_default();
             *match answer.outcome {
-                TlvOutcome::Answered => &mut tally.answered,
-                TlvOutcome::Unrecognized => &mut tally.unrecognized,
-                TlvOutcome::Malformed => &mut tally.malformed,
-                TlvOutcome::NotConformant => &mut tally.not_conformant,
-                TlvOutcome::NotAuthentic => &mut tally.not_authentic,
-                TlvOutcome::Skipped => &mut tally.skipped,
+                TlvOutcome::Answered => &mut counts.answered,
+                TlvOutcome::Unrecognized => &mut counts.unrecognized,
+                TlvOutcome::Malformed => &mut counts.malformed,
+                TlvOutcome::NotConformant => &mut counts.not_conformant,
+                TlvOutcome::NotAuthentic => &mut counts.not_authentic,
+                TlvOutcome::Skipped => &mut counts.skipped,
             } += 1;
             if answer.kind == Some(Kind::AccessReport)
                 && answer.outcome != TlvOutcome::NotAuthentic
@@ -88,13 +88,13 @@ impl SenderSession {
                 let marks =
                     Marks { sent: config.traffic_class, reply: seen.backward_class, has_key: config.tlv_key.is_some() };
                 let finding = describe::finding(answer, marks);
-                (tally.words, tally.value) = (finding.words, finding.value);
+                (counts.words, counts.value) = (finding.words, finding.value);
             }
             if answer.kind == Some(Kind::FollowUpTelemetry)
                 && answer.outcome == TlvOutcome::Answered
                 && body::<FollowUpTelemetry>(answer.value).is_some_and(|body| body.follow_up_timestamp.bits() != 0)
             {
-                self.exchange.note_stateful();
+                self.matcher.note_stateful();
             }
         }
         let is_marked = is_congested(found, seen, config);
@@ -102,7 +102,7 @@ impl SenderSession {
         if stretch > self.schedule.stretch() {
             self.slowdowns += 1;
         }
-        let bursts = if self.pause.is_some() { ", replies of a burst further apart too" } else { "" };
+        let bursts = if self.burst_gap.is_some() { ", replies of a burst further apart too" } else { "" };
         let text = (stretch > self.schedule.stretch())
             .then(|| format!("congestion was marked on the way: sending {stretch} times slower than asked{bursts}"));
         if stretch != self.schedule.stretch() {
@@ -127,43 +127,43 @@ impl SenderSession {
     }
 
     /// Returns the outcomes of TLVs by name, with the descriptions of those in the last reply.
-    pub fn tlvs(&self, config: &SenderConfig) -> BTreeMap<String, TlvTally> {
+    pub fn tlvs(&self, config: &SenderConfig) -> BTreeMap<String, TlvCounts> {
         let name = |kind: Option<Kind>, code| {
             describe::name(&ReplyTlv { code, kind, outcome: TlvOutcome::Answered, value: &[] })
         };
-        let mut tallies: BTreeMap<String, TlvTally> =
-            self.tlvs.iter().map(|((kind, code), tally)| (name(*kind, *code), tally.clone())).collect();
+        let mut by_name: BTreeMap<String, TlvCounts> =
+            self.tlvs.iter().map(|((kind, code), counts)| (name(*kind, *code), counts.clone())).collect();
         let check = Check { policy: &config.policy, key: config.tlv_key.as_ref(), sent: &config.tlvs };
         let (octets, class) = &self.last_reply;
         let marks = Marks { sent: config.traffic_class, reply: *class, has_key: config.tlv_key.is_some() };
         for answer in reply_tlvs(octets, config.mode.base_len(), check) {
             let finding = describe::finding(&answer, marks);
-            if let Some(tally) = tallies.get_mut(&finding.tlv) {
-                (tally.words, tally.value) = (finding.words, finding.value);
+            if let Some(counts) = by_name.get_mut(&finding.tlv) {
+                (counts.words, counts.value) = (finding.words, finding.value);
                 if answer.kind == Some(Kind::ReflectedControl) && answer.outcome == TlvOutcome::Answered {
-                    tally.words += &match self.exchange.counts().further_lost {
+                    counts.words += &match self.matcher.counts().further_lost {
                         0 => ", as asked".to_owned(),
                         missing => format!("; {missing} of them are missing"),
                     };
                 }
             }
         }
-        for tally in tallies.values_mut().filter(|tally| tally.words.is_empty() && tally.unrecognized > 0) {
-            tally.words = "not recognised: the reflector knows no TLVs".into();
+        for counts in by_name.values_mut().filter(|counts| counts.words.is_empty() && counts.unrecognized > 0) {
+            counts.words = "not recognised: the reflector knows no TLVs".into();
         }
-        tallies
+        by_name
     }
 }
 
 /// Returns the TLVs that were asked for, as a reflector leaves them that knows none: it pads, and does not say U.
 pub(super) fn not_known(config: &SenderConfig) -> Vec<ReplyTlv<'static>> {
-    let asked = config.tlvs.iter().filter(|tlv| tlv.kind != Some(Kind::ExtraPadding));
+    let requested = config.tlvs.iter().filter(|tlv| tlv.kind != Some(Kind::ExtraPadding));
     let code = |kind: Option<Kind>| {
         kind.map_or(UNRECOGNIZED_CODE, |kind| config.policy.code_points.code(kind).unwrap_or_default())
     };
     let answer =
         |kind: Option<Kind>| ReplyTlv { code: code(kind), kind, outcome: TlvOutcome::Unrecognized, value: &[] };
-    asked.map(|tlv| answer(tlv.kind)).collect()
+    requested.map(|tlv| answer(tlv.kind)).collect()
 }
 
 /// Returns true if an Access Report is the one that we tell; another acknowledges nothing (RFC 8972 §4.6).

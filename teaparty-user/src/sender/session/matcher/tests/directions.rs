@@ -7,18 +7,18 @@ type Seen = (u64, u32, u64);
 
 /// Packets that leave every 10 ns, and their replies as they come, each 4 after its packet left.
 fn split_of(sent: u64, replies: &[Seen]) -> (Split, u64) {
-    let mut exchange = ReplyMatcher::new(SETTINGS);
+    let mut matcher = ReplyMatcher::new(SETTINGS);
     for n in 0..sent {
         let at = n * 10;
-        exchange.sent(SentPacket { wire_timestamp: n, realtime_ns: at, monotonic_ns: at, ..SentPacket::default() });
+        matcher.sent(SentPacket { wire_timestamp: n, realtime_ns: at, monotonic_ns: at, ..SentPacket::default() });
     }
     for (index, number, t3_ns) in replies.iter().copied() {
         let claim =
             ReplyId { sender_sequence: index as u32, sender_timestamp: index, reflector_sequence: number, t3_ns };
-        exchange.received(claim, at(index * 10 + 4)).unwrap();
+        matcher.received(claim, at(index * 10 + 4)).unwrap();
     }
-    time_out(&mut exchange);
-    (exchange.split(), exchange.counts().reflector_restarts)
+    time_out(&mut matcher);
+    (matcher.split(), matcher.counts().reflector_restarts)
 }
 
 /// T3 at packet `index` of a reflector whose clock has been set by `offset_s`.
@@ -108,71 +108,71 @@ fn packets_that_are_overtaken_on_the_way_there_are_no_restart_and_no_contradicti
     replies.extend([(6, 5, t3(6, 0)), (8, 7, t3(8, 0)), (5, 8, t3(8, 0) + 1)]);
     replies.extend(run((9..12).chain(13..20), 9, 0));
     // All of them within one round trip.
-    let mut exchange = ReplyMatcher::new(SETTINGS);
+    let mut matcher = ReplyMatcher::new(SETTINGS);
     for n in 0..20 {
-        exchange.sent(SentPacket { wire_timestamp: n, realtime_ns: n, monotonic_ns: n, ..SentPacket::default() });
+        matcher.sent(SentPacket { wire_timestamp: n, realtime_ns: n, monotonic_ns: n, ..SentPacket::default() });
     }
     for (index, number, t3_ns) in replies {
         let claim =
             ReplyId { sender_sequence: index as u32, sender_timestamp: index, reflector_sequence: number, t3_ns };
-        exchange.received(claim, at(500 + index)).unwrap();
+        matcher.received(claim, at(500 + index)).unwrap();
     }
-    assert_eq!(time_out(&mut exchange), Vec::<u64>::new());
-    assert_eq!(exchange.split(), known(1, 1, 0));
+    assert_eq!(time_out(&mut matcher), Vec::<u64>::new());
+    assert_eq!(matcher.split(), known(1, 1, 0));
 }
 
 #[test]
 fn a_late_reply_proves_as_much_as_one_in_time_and_its_packet_is_lost() {
-    let mut exchange = ReplyMatcher::new(SETTINGS);
-    send(&mut exchange, 10);
+    let mut matcher = ReplyMatcher::new(SETTINGS);
+    send(&mut matcher, 10);
     // 3 gets lost there; the reply to 5 takes too long.
     for (index, number) in [(0, 0), (1, 1), (2, 2), (4, 3), (6, 5), (7, 6), (8, 7), (9, 8)] {
-        receive(&mut exchange, index, number);
+        receive(&mut matcher, index, number);
     }
-    let late = claim(&exchange, 5, 4);
-    assert_eq!(exchange.received(late, at(1_600)).unwrap().kind, ReplyKind::Late);
-    time_out(&mut exchange);
-    assert_eq!(exchange.split(), known(1, 1, 0));
+    let late = claim(&matcher, 5, 4);
+    assert_eq!(matcher.received(late, at(1_600)).unwrap().kind, ReplyKind::Late);
+    time_out(&mut matcher);
+    assert_eq!(matcher.split(), known(1, 1, 0));
 }
 
 #[test]
 fn the_second_reply_to_a_doubled_packet_is_not_missing_however_late_it_comes() {
-    let mut exchange = ReplyMatcher::new(SETTINGS);
-    send(&mut exchange, 10);
+    let mut matcher = ReplyMatcher::new(SETTINGS);
+    send(&mut matcher, 10);
     // 2 is doubled on the way there, 5 gets lost there, and the reply to 7 on the way back.
     for (index, number) in [(0, 0), (1, 1), (2, 2), (3, 3), (4, 5), (6, 6), (8, 8), (9, 9)] {
-        receive(&mut exchange, index, number);
+        receive(&mut matcher, index, number);
     }
-    time_out(&mut exchange);
-    let doubled = claim(&exchange, 2, 4);
-    assert_eq!(exchange.received(doubled, at(1_500)).unwrap().kind, ReplyKind::Duplicate);
-    assert_eq!(exchange.split(), known(1, 1, 0));
+    time_out(&mut matcher);
+    let doubled = claim(&matcher, 2, 4);
+    assert_eq!(matcher.received(doubled, at(1_500)).unwrap().kind, ReplyKind::Duplicate);
+    assert_eq!(matcher.split(), known(1, 1, 0));
 }
 
 #[test]
 fn loss_is_split_by_the_numbers_of_a_stateful_reflector() {
     // Packets 1 and 2 get lost there, so 3 is numbered 1; the reply to 4, numbered 2, gets lost on the way back.
-    let mut exchange = ReplyMatcher::new(SETTINGS);
-    send(&mut exchange, 8);
+    let mut matcher = ReplyMatcher::new(SETTINGS);
+    send(&mut matcher, 8);
     for (index, number) in [(0, 0), (3, 1), (5, 3), (6, 4)] {
-        receive(&mut exchange, index, number);
+        receive(&mut matcher, index, number);
     }
-    time_out(&mut exchange);
+    time_out(&mut matcher);
     // Packet 7 is the last one: nothing tells where it went.
     let expected = Split { is_stateful: true, far_end: Some(2), near_end: Some(1), unattributed: 1 };
-    assert_eq!(exchange.split(), expected);
+    assert_eq!(matcher.split(), expected);
 }
 
 #[test]
 fn without_evidence_of_state_loss_is_not_split() {
     let script = |settings| {
-        let mut exchange = ReplyMatcher::new(settings);
-        send(&mut exchange, 4);
+        let mut matcher = ReplyMatcher::new(settings);
+        send(&mut matcher, 4);
         for index in [0, 1, 3] {
-            receive(&mut exchange, index, index as u32);
+            receive(&mut matcher, index, index as u32);
         }
-        time_out(&mut exchange);
-        exchange.split()
+        time_out(&mut matcher);
+        matcher.split()
     };
     let unknown = Split { is_stateful: false, far_end: None, near_end: None, unattributed: 1 };
     assert_eq!(script(SETTINGS), unknown);
@@ -183,10 +183,10 @@ fn without_evidence_of_state_loss_is_not_split() {
 
 #[test]
 fn reordering_on_the_way_back_is_no_restart() {
-    let mut exchange = ReplyMatcher::new(SETTINGS);
-    send(&mut exchange, 6);
+    let mut matcher = ReplyMatcher::new(SETTINGS);
+    send(&mut matcher, 6);
     for index in [0, 3, 1, 2, 5, 4] {
-        receive(&mut exchange, index, index as u32);
+        receive(&mut matcher, index, index as u32);
     }
-    assert_eq!(time_out(&mut exchange), Vec::<u64>::new());
+    assert_eq!(time_out(&mut matcher), Vec::<u64>::new());
 }
