@@ -53,7 +53,7 @@ impl UsageError {
 /// Returns an error's text with its causes, each once.
 ///
 /// Many errors name their cause themselves and have it as their source too, so that `{:#}` would say it twice.
-pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -67,7 +67,7 @@ pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// Prints an error with its causes to standard error and says which status it means.
-pub fn report(error: &anyhow::Error) -> Exit {
+pub(crate) fn report(error: &anyhow::Error) -> Exit {
     complain(format_args!("teaparty: {}", causes(error.as_ref())));
     if error.chain().any(|cause| cause.is::<UsageError>()) { Exit::Usage } else { Exit::Failure }
 }

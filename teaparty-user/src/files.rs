@@ -4,9 +4,9 @@
 //! A named pipe in the place of a configuration would keep its reader waiting forever, and a file of another user is
 //! one that this user changes at will.
 
-pub mod limit;
-pub mod stamp;
-pub mod watch;
+pub(crate) mod limit;
+pub(crate) mod stamp;
+pub(crate) mod watch;
 
 use std::fs::File;
 use std::io;
@@ -22,7 +22,7 @@ const NOBODY: u32 = 65_534;
 /// the user who has typed that. The file of an inherited descriptor (`/dev/stdin`, `/dev/fd/N`) may be anything.
 ///
 /// Returns without waiting for a writer, whatever is there. The error says what is wrong and what to do.
-pub fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     let file = open_regular(path)?;
     let owner = file.metadata()?.uid();
     if is_trusted(owner) || is_descriptor(path) {
@@ -36,7 +36,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Like [`open`], whoever's the file is.
-pub fn open_regular(path: &Path) -> io::Result<File> {
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     let kind = file.metadata()?.file_type();
     if kind.is_file() {
@@ -58,13 +58,13 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 }
 
 /// Returns true if a path names a descriptor of this process.
-pub fn is_descriptor(path: &Path) -> bool {
+pub(crate) fn is_descriptor(path: &Path) -> bool {
     let folders = ["/dev/fd", "/proc/self/fd"].map(Path::new);
     path == Path::new("/dev/stdin") || path.parent().is_some_and(|parent| folders.contains(&parent))
 }
 
 /// Returns true if what this path names can be read again from its beginning.
-pub fn is_repeatable(path: &Path) -> bool {
+pub(crate) fn is_repeatable(path: &Path) -> bool {
     !is_descriptor(path) || path.metadata().is_ok_and(|found| found.is_file())
 }
 

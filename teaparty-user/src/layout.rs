@@ -4,18 +4,18 @@ use std::fmt::Write;
 use std::os::fd::AsFd;
 
 /// Columns where nothing says how many there are: in files and pipes.
-pub const DEFAULT_COLUMNS: usize = 80;
+pub(crate) const DEFAULT_COLUMNS: usize = 80;
 /// Columns below which nothing becomes narrower.
 const LEAST_COLUMNS: usize = 20;
 
 /// Returns the columns that standard output has: what `COLUMNS` says, else the terminal's, else 80.
-pub fn columns() -> usize {
+pub(crate) fn columns() -> usize {
     let stated = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|columns| *columns > 0);
     stated.or_else(|| Some(screen()?.0)).unwrap_or(DEFAULT_COLUMNS).max(LEAST_COLUMNS)
 }
 
 /// Returns columns and rows of the terminal that standard output is, if it is one.
-pub fn screen() -> Option<(usize, usize)> {
+pub(crate) fn screen() -> Option<(usize, usize)> {
     let size = rustix::termios::tcgetwinsize(std::io::stdout().as_fd()).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
 }
@@ -24,7 +24,7 @@ pub fn screen() -> Option<(usize, usize)> {
 /// indented by `indent` columns more than the line itself.
 ///
 /// Spaces inside a line that fits stay as they are.
-pub fn fold(text: &str, width: usize, indent: usize) -> String {
+pub(crate) fn fold(text: &str, width: usize, indent: usize) -> String {
     let mut folded = String::with_capacity(text.len());
     for (at, line) in text.split('\n').enumerate() {
         if at > 0 {
@@ -64,7 +64,7 @@ fn fold_line(folded: &mut String, line: &str, width: usize, indent: usize) {
 }
 
 /// Shortens a text to `width` columns; the last column of one that was longer is `…`.
-pub fn clip(text: &str, width: usize) -> String {
+pub(crate) fn clip(text: &str, width: usize) -> String {
     match text.char_indices().nth(width) {
         None => text.to_owned(),
         Some(_) => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
@@ -72,7 +72,7 @@ pub fn clip(text: &str, width: usize) -> String {
 }
 
 /// Returns a number with its noun: "1 burst", "2 bursts".
-pub fn count(number: u64, one: &str) -> String {
+pub(crate) fn count(number: u64, one: &str) -> String {
     match (number, one.strip_suffix('y')) {
         (1, _) => format!("1 {one}"),
         (_, Some(stem)) => format!("{number} {stem}ies"),
@@ -81,7 +81,7 @@ pub fn count(number: u64, one: &str) -> String {
 }
 
 /// A time in nanoseconds with a unit that fits, to four digits.
-pub fn nanos(value: i64) -> String {
+pub(crate) fn nanos(value: i64) -> String {
     let magnitude = value.unsigned_abs();
     let (divisor, unit) = match magnitude {
         0..1_000 => return format!("{value} ns"),

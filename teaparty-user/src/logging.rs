@@ -28,12 +28,12 @@ pub enum LogFormat {
 }
 
 /// The environment variable that takes precedence over the level, in the syntax of `tracing_subscriber::EnvFilter`.
-pub const FILTER_VARIABLE: &str = "TEAPARTY_LOG";
+pub(crate) const FILTER_VARIABLE: &str = "TEAPARTY_LOG";
 
 /// Starts logging. `verbosity` 0 is information, 1 debugging, 2 and more tracing; negative means warnings, then errors.
 ///
 /// Calls after the first one have no effect.
-pub fn start(verbosity: i8, format: LogFormat) {
+pub(crate) fn start(verbosity: i8, format: LogFormat) {
     // The libraries' own debugging would drown ours.
     let level = match verbosity {
         ..=-2 => "error",
@@ -73,7 +73,7 @@ where
 static EARLY: Mutex<Option<Vec<String>>> = Mutex::new(Some(Vec::new()));
 
 /// Logs a warning; one from before [`start`] waits for it.
-pub fn warn_early(text: String) {
+pub(crate) fn warn_early(text: String) {
     match &mut *EARLY.lock().unwrap_or_else(PoisonError::into_inner) {
         Some(waiting) => waiting.push(text),
         None => tracing::warn!("{text}"),
@@ -81,12 +81,12 @@ pub fn warn_early(text: String) {
 }
 
 /// Says how many lines were kept back because there were too many like them. To be called every now and then.
-pub fn tell_suppressed() {
+pub(crate) fn tell_suppressed() {
     tell(limit::take_suppressed(Some(Instant::now())));
 }
 
 /// Says so of all of them, at the end.
-pub fn finish() {
+pub(crate) fn finish() {
     tell(limit::take_suppressed(None));
 }
 

@@ -88,7 +88,7 @@ impl SlaConfig {
 /// The promised service level, as the API shows it: times in nanoseconds, parts as ratios (0 to 1).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 #[schema(as = AgreementView)]
-pub struct SlaConfigView {
+pub(crate) struct SlaConfigView {
     /// Length of a period.
     pub period_ns: u64,
     /// Length of a small interval.
@@ -162,6 +162,6 @@ impl Grade {
 }
 
 /// The nanoseconds of a time of the configuration.
-pub fn nanos(DurationSetting(duration): DurationSetting) -> u64 {
+pub(crate) fn nanos(DurationSetting(duration): DurationSetting) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use teaparty_common::wire::{Dscp, Ecn};
 
-pub use self::setting::{DurationSetting, Marking, NumberOrText, Percent};
+pub(crate) use self::setting::{DurationSetting, Marking, NumberOrText, Percent};
 
 /// A text that is no value of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +34,7 @@ fn dscp_names() -> String {
 }
 
 /// A duration: a number with a unit (`ns`, `us`, `ms`, `s`, `m`, `h`, `d`); without one it counts seconds. Exact to 1 ns.
-pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, ValueError> {
     parse_picoseconds(text).map(|ps| {
         let nanos = ps / 1_000;
         Duration::new((nanos / 1_000_000_000) as u64, (nanos % 1_000_000_000) as u32)
@@ -42,7 +42,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
 }
 
 /// Parses a duration in picoseconds, for intervals of fast schedules.
-pub fn parse_picoseconds(text: &str) -> Result<u128, ValueError> {
+pub(crate) fn parse_picoseconds(text: &str) -> Result<u128, ValueError> {
     let wrong = || ValueError::Duration(text.into());
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -70,7 +70,7 @@ pub fn parse_picoseconds(text: &str) -> Result<u128, ValueError> {
 }
 
 /// A percentage with or without its sign, as a fraction of 0 to 1.
-pub fn parse_percent(text: &str) -> Result<f64, ValueError> {
+pub(crate) fn parse_percent(text: &str) -> Result<f64, ValueError> {
     let number = text.strip_suffix('%').unwrap_or(text).trim();
     match number.parse::<f64>() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
@@ -79,7 +79,7 @@ pub fn parse_percent(text: &str) -> Result<f64, ValueError> {
 }
 
 /// A DSCP by name (`ef`, `af21`, `cs6`…) or number, 0 to 63.
-pub fn parse_dscp(text: &str) -> Result<Dscp, ValueError> {
+pub(crate) fn parse_dscp(text: &str) -> Result<Dscp, ValueError> {
     let lower = text.to_ascii_lowercase();
     if let Some((_, dscp)) = Dscp::NAMED.iter().find(|(name, _)| *name == lower) {
         return Ok(*dscp);
@@ -91,7 +91,7 @@ pub fn parse_dscp(text: &str) -> Result<Dscp, ValueError> {
 }
 
 /// ECN by name.
-pub fn ecn_parser() -> impl TypedValueParser<Value = Ecn> {
+pub(crate) fn ecn_parser() -> impl TypedValueParser<Value = Ecn> {
     PossibleValuesParser::new(Ecn::NAMED.map(|(name, _)| name)).map(|name| {
         let found = Ecn::NAMED.iter().find(|(other, _)| *other == name);
         found.map_or(Ecn::default(), |(_, ecn)| *ecn)
@@ -99,7 +99,7 @@ pub fn ecn_parser() -> impl TypedValueParser<Value = Ecn> {
 }
 
 /// Octets in hexadecimal, at least one.
-pub fn parse_hex(text: &str) -> Result<Vec<u8>, ValueError> {
+pub(crate) fn parse_hex(text: &str) -> Result<Vec<u8>, ValueError> {
     let digit = |octet: u8| char::from(octet).to_digit(16).map(|value| value as u8);
     let pairs = text.as_bytes().chunks(2);
     let octets: Option<Vec<u8>> = pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect();

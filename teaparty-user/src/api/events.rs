@@ -86,7 +86,7 @@ struct DroppedEvent {
         )
     )
 )]
-pub async fn stream(State(app): State<AppState>) -> Result<Response, ApiError> {
+pub(crate) async fn stream(State(app): State<AppState>) -> Result<Response, ApiError> {
     let place = app.streams.clone().try_acquire_owned().map_err(|_| ApiError::too_many_streams())?;
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -13,15 +13,15 @@ use zeroize::Zeroizing;
 use crate::http::problem::ApiError;
 
 /// Most octets of a body.
-pub const MAX_BODY: usize = 256 << 10;
+pub(crate) const MAX_BODY: usize = 256 << 10;
 /// Most time for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The members of a JSON object that nobody has asked for yet.
-pub struct JsonFields(Map<String, Value>);
+pub(crate) struct JsonFields(Map<String, Value>);
 
 /// [`JsonFields`] of a body of any Content-Type: `curl -d` says that JSON is a form.
-pub struct AnyType(pub JsonFields);
+pub(crate) struct AnyType(pub JsonFields);
 
 impl<S: Send + Sync> FromRequest<S> for JsonFields {
     type Rejection = ApiError;
@@ -64,7 +64,7 @@ impl<S: Send + Sync> FromRequest<S> for AnyType {
 
 impl JsonFields {
     /// An address.
-    pub fn address(&mut self, name: &str) -> Result<Option<IpAddr>, ApiError> {
+    pub(crate) fn address(&mut self, name: &str) -> Result<Option<IpAddr>, ApiError> {
         let remedy = "give an IPv4 or IPv6 address as a string, such as \"192.0.2.1\"";
         let Some(text) = self.text(name, remedy)? else { return Ok(None) };
         let parsed = text.parse::<IpAddr>().map_err(|_| ApiError::field(name, "is no IP address", remedy))?;
@@ -73,7 +73,7 @@ impl JsonFields {
     }
 
     /// A number from 0 to 65535. Null is none, here and below.
-    pub fn number(&mut self, name: &str) -> Result<Option<u16>, ApiError> {
+    pub(crate) fn number(&mut self, name: &str) -> Result<Option<u16>, ApiError> {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match whole(&value).as_u64().and_then(|number| u16::try_from(number).ok()) {
@@ -84,7 +84,7 @@ impl JsonFields {
     }
 
     /// `true` or `false`; false where it is missing.
-    pub fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
+    pub(crate) fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(false),
             Some(Value::Bool(value)) => Ok(value),
@@ -93,7 +93,7 @@ impl JsonFields {
     }
 
     /// A string; cleared when it goes, as it may be a key.
-    pub fn text(&mut self, name: &str, remedy: &str) -> Result<Option<Zeroizing<String>>, ApiError> {
+    pub(crate) fn text(&mut self, name: &str, remedy: &str) -> Result<Option<Zeroizing<String>>, ApiError> {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(Zeroizing::new(text))),
@@ -102,7 +102,7 @@ impl JsonFields {
     }
 
     /// A pattern in hex, with or without `0x`.
-    pub fn pattern(&mut self, name: &str) -> Result<Option<Arc<[u8]>>, ApiError> {
+    pub(crate) fn pattern(&mut self, name: &str) -> Result<Option<Arc<[u8]>>, ApiError> {
         let remedy = "give pairs of hexadecimal digits, such as \"ff00\"";
         let Some(text) = self.text(name, remedy)? else { return Ok(None) };
         let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(&text).as_bytes();
@@ -117,7 +117,7 @@ impl JsonFields {
     }
 
     /// Returns true if a member is there and null; it has been asked for then.
-    pub fn take_null(&mut self, name: &str) -> bool {
+    pub(crate) fn take_null(&mut self, name: &str) -> bool {
         let is_null = self.0.get(name).is_some_and(Value::is_null);
         if is_null {
             self.0.remove(name);
@@ -126,12 +126,12 @@ impl JsonFields {
     }
 
     /// All members, to be asked for in another way.
-    pub fn into_members(self) -> Map<String, Value> {
+    pub(crate) fn into_members(self) -> Map<String, Value> {
         self.0
     }
 
     /// Refuses members that were not read, which would be ignored otherwise.
-    pub fn finish(self) -> Result<(), ApiError> {
+    pub(crate) fn finish(self) -> Result<(), ApiError> {
         match self.0.into_iter().next() {
             None => Ok(()),
             Some((name, _)) => Err(ApiError::field(name, "is not known here", "leave it out, or mind its spelling")),
@@ -139,13 +139,13 @@ impl JsonFields {
     }
 
     /// The members that are still there, for a confirmation.
-    pub fn members(&self) -> &Map<String, Value> {
+    pub(crate) fn members(&self) -> &Map<String, Value> {
         &self.0
     }
 }
 
 /// A number without the fraction that it is written with though it has none: in JSON, 5 and 5.0 are the same.
-pub fn whole(value: &Value) -> Value {
+pub(crate) fn whole(value: &Value) -> Value {
     match value.as_f64() {
         Some(number) if !value.is_u64() && number.fract() == 0.0 && (0.0..=9e15).contains(&number) => {
             Value::from(number as u64)
@@ -155,6 +155,6 @@ pub fn whole(value: &Value) -> Value {
 }
 
 /// The error for a member that must be there.
-pub fn missing(name: &str) -> ApiError {
+pub(crate) fn missing(name: &str) -> ApiError {
     ApiError::field(name, "is missing", format!("add the member `{name}`"))
 }

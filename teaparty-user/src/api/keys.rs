@@ -23,7 +23,7 @@ const MAX_KEY: usize = 1024;
 
 /// The number of keys of a session: two of a kind during a change-over.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct KeyCounts {
+pub(crate) struct KeyCounts {
     /// Keys of base packets. With none the session is not authenticated, unless the reflector has a default key.
     key: usize,
     /// Keys of HMAC TLVs. With none those of base packets, or the reflector's default, hold for them too.
@@ -49,7 +49,7 @@ impl From<&Provisioned> for KeyCounts {
         )
     )
 )]
-pub async fn get(State(app): State<AppState>, PathId(id): PathId) -> Result<Response, ApiError> {
+pub(crate) async fn get(State(app): State<AppState>, PathId(id): PathId) -> Result<Response, ApiError> {
     let session = app.reflector.provisioned(id)?;
     Ok((Tag::of_session(Some(&session)).header(), Json(KeyCounts::from(&session))).into_response())
 }
@@ -68,7 +68,7 @@ pub async fn get(State(app): State<AppState>, PathId(id): PathId) -> Result<Resp
         )
     )
 )]
-pub async fn put(
+pub(crate) async fn put(
     State(app): State<AppState>,
     PathId(id): PathId,
     headers: HeaderMap,
@@ -96,7 +96,7 @@ pub async fn put(
         )
     )
 )]
-pub async fn rotate(
+pub(crate) async fn rotate(
     State(app): State<AppState>,
     PathId(id): PathId,
     headers: HeaderMap,
@@ -130,7 +130,11 @@ pub async fn rotate(
         )
     )
 )]
-pub async fn retire(State(app): State<AppState>, PathId(id): PathId, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(crate) async fn retire(
+    State(app): State<AppState>,
+    PathId(id): PathId,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     change(&app, id, &headers, KeyChange::Retire, KeyChange::Retire).await
 }
 
@@ -140,7 +144,7 @@ pub async fn retire(State(app): State<AppState>, PathId(id): PathId, headers: He
     params(SessionPath, IfMatch),
     responses((status = 204, description = "It has none of its own any more"))
 )]
-pub async fn remove(
+pub(crate) async fn remove(
     State(app): State<AppState>,
     PathId(id): PathId,
     headers: HeaderMap,
@@ -150,7 +154,7 @@ pub async fn remove(
 }
 
 /// Returns the change of one kind of keys by a member: missing they stay, null they go, else it replaces them.
-pub fn replacement(fields: &mut JsonFields, name: &str) -> Result<KeyChange, ApiError> {
+pub(crate) fn replacement(fields: &mut JsonFields, name: &str) -> Result<KeyChange, ApiError> {
     if fields.take_null(name) {
         return Ok(KeyChange::Remove);
     }
@@ -159,7 +163,7 @@ pub fn replacement(fields: &mut JsonFields, name: &str) -> Result<KeyChange, Api
 }
 
 /// A key as a key file would have it: with `hex:` or `base64:` in front, or the octets themselves.
-pub fn key(fields: &mut JsonFields, name: &str) -> Result<Vec<HmacKey>, ApiError> {
+pub(crate) fn key(fields: &mut JsonFields, name: &str) -> Result<Vec<HmacKey>, ApiError> {
     let remedy = "give a string: the key itself, or hex:DIGITS or base64:TEXT";
     let Some(text) = fields.text(name, remedy)? else { return Ok(Vec::new()) };
     if text.chars().count() > MAX_KEY {

@@ -21,7 +21,7 @@ use crate::reflector::keys::SessionKeys;
 
 /// A heartbeat of `GET /heartbeats`.
 #[derive(Serialize, ToSchema)]
-pub struct NamesakeHeartbeat {
+pub(crate) struct NamesakeHeartbeat {
     target: String,
     #[schema(value_type = Interval)]
     interval: Duration,
@@ -29,7 +29,8 @@ pub struct NamesakeHeartbeat {
 
 /// A duration, as serde writes it.
 #[derive(ToSchema)]
-pub struct Interval {
+#[expect(dead_code, reason = "the document is made of this type, and no value ever is")]
+pub(crate) struct Interval {
     /// Whole seconds.
     pub secs: u64,
     /// Nanoseconds within the second.
@@ -38,7 +39,7 @@ pub struct Interval {
 
 /// A session of `GET /sessions`.
 #[derive(Serialize, ToSchema)]
-pub struct NamesakeSession {
+pub(crate) struct NamesakeSession {
     id: Id,
     data: Data,
 }
@@ -74,7 +75,7 @@ struct Data {
     get, path = "/heartbeats", tag = "namesake", operation_id = "namesake_heartbeats",
     responses((status = 200, description = "All targets", body = Vec<NamesakeHeartbeat>))
 )]
-pub async fn heartbeats(State(app): State<AppState>) -> Json<Vec<NamesakeHeartbeat>> {
+pub(crate) async fn heartbeats(State(app): State<AppState>) -> Json<Vec<NamesakeHeartbeat>> {
     let all = app.heartbeats.list().into_iter();
     Json(all.map(|status| NamesakeHeartbeat { target: status.target.to_string(), interval: status.interval }).collect())
 }
@@ -84,7 +85,7 @@ pub async fn heartbeats(State(app): State<AppState>) -> Json<Vec<NamesakeHeartbe
     get, path = "/sessions", tag = "namesake", operation_id = "namesake_sessions",
     responses((status = 200, description = "All sessions", body = Vec<NamesakeSession>))
 )]
-pub async fn sessions(State(app): State<AppState>) -> Result<Json<Vec<NamesakeSession>>, ApiError> {
+pub(crate) async fn sessions(State(app): State<AppState>) -> Result<Json<Vec<NamesakeSession>>, ApiError> {
     let all = app.query(|reflector| reflector.sessions().iter().map(session).collect());
     all.await.map(Json)
 }
@@ -116,7 +117,7 @@ fn session(status: &SessionStatus) -> NamesakeSession {
         (status = 500, description = "It exists")
     )
 )]
-pub async fn create(State(app): State<AppState>, body: AnyType) -> Result<Json<Map<String, Value>>, ApiError> {
+pub(crate) async fn create(State(app): State<AppState>, body: AnyType) -> Result<Json<Map<String, Value>>, ApiError> {
     let AnyType(mut fields) = body;
     let remedy = "give the key as a string that is not empty";
     let key = fields.text("key", remedy)?;

@@ -44,7 +44,7 @@ const AT_A_TIME: usize = 256;
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct ListQuery {
+pub(crate) struct ListQuery {
     /// Sessions in the answer at most; 100 where none is given.
     #[param(minimum = 1, maximum = 10000, nullable = false)]
     limit: Option<usize>,
@@ -97,7 +97,7 @@ struct SessionPage {
     params(ListQuery),
     responses((status = 200, description = "A page of sessions in the order of their ids", body = SessionPage))
 )]
-pub async fn list(
+pub(crate) async fn list(
     State(app): State<AppState>,
     headers: HeaderMap,
     query: Result<Query<ListQuery>, QueryRejection>,
@@ -207,7 +207,7 @@ impl SessionLines {
 
 /// All sessions in order as they were seen last, for whoever asks again soon.
 #[derive(Clone, Default)]
-pub struct SessionListSnapshots(Arc<Mutex<Option<SessionListSnapshot>>>);
+pub(crate) struct SessionListSnapshots(Arc<Mutex<Option<SessionListSnapshot>>>);
 
 struct SessionListSnapshot {
     all: Arc<Vec<SessionStatus>>,

@@ -8,21 +8,21 @@
 //! Keys come in and never go out: no type here that is serialised has a place for one.
 
 pub mod dto;
-pub mod error;
-pub mod events;
-pub mod json_body;
-pub mod keys;
-pub mod legacy;
-pub mod list;
-pub mod openapi;
-pub mod openapi_bodies;
-pub mod parameters;
-pub mod preconditions;
-pub mod reflector;
-pub mod reload;
-pub mod session_watch;
-pub mod sessions;
-pub mod settings;
+pub(crate) mod error;
+pub(crate) mod events;
+pub(crate) mod json_body;
+pub(crate) mod keys;
+pub(crate) mod legacy;
+pub(crate) mod list;
+pub(crate) mod openapi;
+pub(crate) mod openapi_bodies;
+pub(crate) mod parameters;
+pub(crate) mod preconditions;
+pub(crate) mod reflector;
+pub(crate) mod reload;
+pub(crate) mod session_watch;
+pub(crate) mod sessions;
+pub(crate) mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -21,10 +21,10 @@ use crate::reflector::config::ReflectorSettings;
 use crate::reflector::handle::ReflectorHandle;
 
 /// The path of the document.
-pub const PATH: &str = "/api/v1/openapi.json";
+pub(crate) const PATH: &str = "/api/v1/openapi.json";
 
 /// Returns the document's head.
-pub fn head() -> OpenApi {
+pub(crate) fn head() -> OpenApi {
     let mut info = Info::new("Teaparty", env!("CARGO_PKG_VERSION"));
     info.description = Some(
         "State and configuration of a STAMP Session-Reflector (RFC 8762, RFC 8972). Errors are problem documents (RFC 9457) \
@@ -36,7 +36,7 @@ pub fn head() -> OpenApi {
 }
 
 /// Returns the head of the document for the operations of the earlier implementation.
-pub fn namesake_head() -> OpenApi {
+pub(crate) fn namesake_head() -> OpenApi {
     let mut info = Info::new("Teaparty, as the earlier implementation", env!("CARGO_PKG_VERSION"));
     info.description = Some(format!(
         "Endpoints for clients of the earlier implementation of the same name. They keep its ways: a session that exists is a \
@@ -50,7 +50,7 @@ pub fn namesake_head() -> OpenApi {
     get, path = "/openapi.json", tag = "document", operation_id = "get_document",
     responses((status = 200, description = "An OpenAPI 3.1 document", body = Value))
 )]
-pub async fn get(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn get(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
     Ok(Json(shown(&app, &app.documents.own)))
 }
 
@@ -59,7 +59,7 @@ pub async fn get(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
     get, path = "/openapi.json", tag = "document", operation_id = "get_namesake_document",
     responses((status = 200, description = "An OpenAPI 3.1 document", body = Value))
 )]
-pub async fn get_namesake(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn get_namesake(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
     Ok(Json(shown(&app, &app.documents.namesake)))
 }
 
@@ -80,7 +80,7 @@ fn shown(app: &AppState, document: &Value) -> Value {
 }
 
 /// The document of these operations, except what depends on the reflectors. Those in `own` are there for each of them.
-pub fn complete(api: &OpenApi, own: &OpenApi) -> Value {
+pub(crate) fn complete(api: &OpenApi, own: &OpenApi) -> Value {
     let mut document = serde_json::to_value(api).unwrap_or_default();
     let schemas = &mut document["components"]["schemas"];
     schemas["PolicyView"] = settings_schema(&POLICY.names().collect::<Vec<_>>());
@@ -95,7 +95,7 @@ pub fn complete(api: &OpenApi, own: &OpenApi) -> Value {
 }
 
 /// The document of the earlier implementation's operations.
-pub fn namesake(api: &OpenApi) -> Value {
+pub(crate) fn namesake(api: &OpenApi) -> Value {
     finish(serde_json::to_value(api).unwrap_or_default())
 }
 

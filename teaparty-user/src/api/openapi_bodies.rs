@@ -1,12 +1,14 @@
 //! What comes in, as the OpenAPI document describes it. Bodies are taken apart member by member ([`super::json_body`]), so that
 //! each error names one; a test sends every member that is described here.
 
+#![expect(dead_code, reason = "the document is made of these types, and no value ever is")]
+
 use utoipa::ToSchema;
 
 /// A session to be provisioned.
 // In the document it has the members of `SessionChangeBody`, too.
 #[derive(Debug, ToSchema)]
-pub struct SessionBody {
+pub(crate) struct SessionBody {
     /// Address of the Session-Sender: unicast.
     #[schema(example = "192.0.2.1")]
     pub source: String,
@@ -26,7 +28,7 @@ pub struct SessionBody {
 
 /// The configuration for the session that the path names.
 #[derive(Debug, ToSchema)]
-pub struct SessionChangeBody {
+pub(crate) struct SessionChangeBody {
     /// Key of base packets, which makes the session authenticated: the octets themselves, `hex:…` or `base64:…`. Where none is
     /// given the keys of a session stay; null removes them. Write-only.
     #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]", example = "a shared secret")]
@@ -50,7 +52,7 @@ pub struct SessionChangeBody {
 
 /// Keys that take the place of those there are.
 #[derive(Debug, ToSchema)]
-pub struct KeysBody {
+pub(crate) struct KeysBody {
     /// Key of base packets: the octets themselves, `hex:…` or `base64:…`. None given keeps those there are, null removes them.
     #[schema(write_only, min_length = 1, max_length = 1024, pattern = "[^\\n]", example = "a shared secret")]
     pub key: Option<String>,
@@ -62,7 +64,7 @@ pub struct KeysBody {
 /// The newer keys of a change-over.
 #[derive(Debug, ToSchema)]
 #[schema(min_properties = 1)]
-pub struct NewerKeysBody {
+pub(crate) struct NewerKeysBody {
     /// Key of base packets.
     #[schema(
         write_only,
@@ -80,7 +82,7 @@ pub struct NewerKeysBody {
 
 /// A session to be provisioned, in the earlier implementation's words.
 #[derive(Debug, ToSchema)]
-pub struct NamesakeSessionBody {
+pub(crate) struct NamesakeSessionBody {
     /// Address of the Session-Sender: unicast.
     #[schema(example = "192.0.2.1")]
     pub src_ip: String,
@@ -106,7 +108,7 @@ pub struct NamesakeSessionBody {
 
 /// A session that was provisioned: what was posted, except the key.
 #[derive(Debug, ToSchema)]
-pub struct NamesakeConfirmation {
+pub(crate) struct NamesakeConfirmation {
     /// Address of the Session-Sender.
     pub src_ip: String,
     /// Its port.
@@ -123,7 +125,7 @@ pub struct NamesakeConfirmation {
 
 /// A target of heartbeats.
 #[derive(Debug, ToSchema)]
-pub struct HeartbeatBody {
+pub(crate) struct HeartbeatBody {
     /// Address with or without a port; STAMP's own, 862, where there is none.
     #[schema(example = "192.0.2.1:8620")]
     pub target: String,
@@ -134,7 +136,7 @@ pub struct HeartbeatBody {
 
 /// One event of the stream.
 #[derive(Debug, ToSchema)]
-pub struct StreamedEvent {
+pub(crate) struct StreamedEvent {
     /// `session`, `sessions`, `settings`, `counters` or `dropped`.
     #[schema(example = "session")]
     pub event: String,

@@ -7,7 +7,7 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "it describes a segment of the path that `PathId` reads")]
-pub struct SessionPath {
+pub(crate) struct SessionPath {
     /// The session: SOURCE,PORT,DESTINATION,PORT,SSID
     #[param(example = "192.0.2.1,0,0.0.0.0,862,61183")]
     id: String,
@@ -17,7 +17,7 @@ pub struct SessionPath {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "it describes a header field that `condition` reads")]
-pub struct IfMatch {
+pub(crate) struct IfMatch {
     /// Entity tags as they came in ETag: one of them must be the current one, or nothing is changed (412).
     #[param(rename = "If-Match")]
     if_match: Option<String>,
@@ -27,17 +27,17 @@ pub struct IfMatch {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "it describes a header field that `condition` reads")]
-pub struct IfNoneMatch {
+pub(crate) struct IfNoneMatch {
     /// Entity tags of which none may be the current one; `*` where nothing may be there.
     #[param(rename = "If-None-Match")]
     if_none_match: Option<String>,
 }
 
 /// The settings of [`TakesEffect::Policy`](crate::reflector::config::setting_groups::TakesEffect::Policy). Its schema is made of theirs.
-pub struct PolicyView;
+pub(crate) struct PolicyView;
 
 /// The settings of [`TakesEffect::Limit`](crate::reflector::config::setting_groups::TakesEffect::Limit). Its schema is made of theirs.
-pub struct LimitsView;
+pub(crate) struct LimitsView;
 
 impl PartialSchema for PolicyView {
     fn schema() -> RefOr<Schema> {

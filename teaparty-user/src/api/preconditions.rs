@@ -12,11 +12,11 @@ use crate::reflector::provisioned::Provisioned;
 
 /// An entity tag: of what is configured of a thing, not of what it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tag(String);
+pub(crate) struct Tag(String);
 
 impl Tag {
     /// Of a session: of what was provisioned, and one of its own for those that packets made.
-    pub fn of_session(provisioned: Option<&Provisioned>) -> Self {
+    pub(crate) fn of_session(provisioned: Option<&Provisioned>) -> Self {
         match provisioned {
             Some(session) => Self(format!("\"{:x}\"", session.revision)),
             None => Self("\"unprovisioned\"".into()),
@@ -24,20 +24,20 @@ impl Tag {
     }
 
     /// Of the targets of heartbeats.
-    pub fn of_heartbeats(heartbeats: impl IntoIterator<Item = Heartbeat>) -> Self {
+    pub(crate) fn of_heartbeats(heartbeats: impl IntoIterator<Item = Heartbeat>) -> Self {
         let text: Vec<String> = heartbeats.into_iter().map(String::from).collect();
         Self::of_text(text.join(",").as_bytes())
     }
 
     /// Of a representation that says all there is to it.
-    pub fn of_text(text: &[u8]) -> Self {
+    pub(crate) fn of_text(text: &[u8]) -> Self {
         let digest = Sha256::digest(text);
         let digits: String = digest.iter().take(12).map(|octet| format!("{octet:02x}")).collect();
         Self(format!("\"{digits}\""))
     }
 
     /// As a header field.
-    pub fn header(&self) -> [(HeaderName, HeaderValue); 1] {
+    pub(crate) fn header(&self) -> [(HeaderName, HeaderValue); 1] {
         // Visible ASCII by construction.
         [(header::ETAG, HeaderValue::from_str(&self.0).unwrap_or(HeaderValue::from_static("\"\"")))]
     }
@@ -45,7 +45,7 @@ impl Tag {
 
 /// The condition of a request on its resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
+pub(crate) struct Condition {
     if_match: Option<ListedTags>,
     if_none_match: Option<ListedTags>,
 }
@@ -89,7 +89,7 @@ impl ListedTags {
 
 impl Condition {
     /// The condition in the header of a request.
-    pub fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
         Ok(Self {
             if_match: ListedTags::read(headers, &header::IF_MATCH)?,
             if_none_match: ListedTags::read(headers, &header::IF_NONE_MATCH)?,
@@ -97,18 +97,18 @@ impl Condition {
     }
 
     /// Returns true if it holds for what is there, or for nothing being there.
-    pub fn holds(&self, current: Option<&Tag>) -> bool {
+    pub(crate) fn holds(&self, current: Option<&Tag>) -> bool {
         self.if_match.as_ref().is_none_or(|listed| listed.names(current))
             && self.if_none_match.as_ref().is_none_or(|listed| !listed.names(current))
     }
 
     /// Returns true if it holds for these targets of heartbeats.
-    pub fn holds_for(&self, heartbeats: &[Heartbeat]) -> bool {
+    pub(crate) fn holds_for(&self, heartbeats: &[Heartbeat]) -> bool {
         self.holds(Some(&Tag::of_heartbeats(heartbeats.iter().copied())))
     }
 
     /// The answer to a GET: the resource, or 304 if it is unchanged, or 412 if the condition fails.
-    pub fn show<T: Serialize>(&self, tag: &Tag, view: impl FnOnce() -> T) -> Result<Response, ApiError> {
+    pub(crate) fn show<T: Serialize>(&self, tag: &Tag, view: impl FnOnce() -> T) -> Result<Response, ApiError> {
         if self.holds(Some(tag)) {
             return Ok((tag.header(), Json(view())).into_response());
         }

@@ -19,7 +19,7 @@ use crate::sys::clock::{ClockSource as _, ClockState, SystemClock};
 
 /// The reflector's state.
 #[derive(Serialize, utoipa::ToSchema)]
-pub struct ReflectorView {
+pub(crate) struct ReflectorView {
     /// Of the program.
     version: &'static str,
     /// Its name, or what it answers on.
@@ -39,7 +39,7 @@ pub struct ReflectorView {
     get, path = "/reflector", tag = "reflector", operation_id = "get_reflector",
     responses((status = 200, description = "The state", body = ReflectorView))
 )]
-pub async fn get(State(app): State<AppState>) -> Result<Json<ReflectorView>, ApiError> {
+pub(crate) async fn get(State(app): State<AppState>) -> Result<Json<ReflectorView>, ApiError> {
     let view = app.query(|reflector| {
         let interfaces = reflector.interfaces();
         ReflectorView {
@@ -62,7 +62,7 @@ fn state(interfaces: &[InterfaceStatus]) -> &'static str {
 /// One of the reflectors of the process.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Listed)]
-pub struct ReflectorEntry {
+pub(crate) struct ReflectorEntry {
     /// Its name, or what it answers on.
     name: String,
     /// Prefix of the paths that concern this one.
@@ -80,7 +80,7 @@ pub struct ReflectorEntry {
     get, path = "/reflectors", tag = "reflector", operation_id = "list_reflectors",
     responses((status = 200, description = "All of them", body = Vec<ReflectorEntry>))
 )]
-pub async fn all(State(app): State<AppState>) -> Result<Json<Vec<ReflectorEntry>>, ApiError> {
+pub(crate) async fn all(State(app): State<AppState>) -> Result<Json<Vec<ReflectorEntry>>, ApiError> {
     let reflectors = app.reflectors.clone();
     let list = app.query(move |_| {
         let listed = reflectors.iter().map(|reflector| {
@@ -97,7 +97,7 @@ pub async fn all(State(app): State<AppState>) -> Result<Json<Vec<ReflectorEntry>
     get, path = "/livez", tag = "probes", operation_id = "livez",
     responses((status = 200, description = "It does", body = String, content_type = "text/plain"))
 )]
-pub async fn live() -> &'static str {
+pub(crate) async fn live() -> &'static str {
     "ok\n"
 }
 
@@ -114,7 +114,7 @@ pub async fn live() -> &'static str {
         )
     )
 )]
-pub async fn ready(State(app): State<AppState>) -> Result<(StatusCode, String), ApiError> {
+pub(crate) async fn ready(State(app): State<AppState>) -> Result<(StatusCode, String), ApiError> {
     let reflectors = app.reflectors.clone();
     let look = app.query(move |_| reflectors.iter().flat_map(|reflector| reflector.interfaces()).collect::<Vec<_>>());
     let interfaces = look.await?;
@@ -128,7 +128,7 @@ pub async fn ready(State(app): State<AppState>) -> Result<(StatusCode, String), 
 
 /// A heartbeat's target and how it went.
 #[derive(Serialize, utoipa::ToSchema)]
-pub struct HeartbeatView {
+pub(crate) struct HeartbeatView {
     target: String,
     interval_seconds: u64,
     sent: u64,
@@ -164,7 +164,7 @@ impl From<HeartbeatStatus> for HeartbeatView {
         (status = 304, description = "They are as If-None-Match says")
     )
 )]
-pub async fn heartbeats(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(crate) async fn heartbeats(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
     let condition = Condition::read(&headers)?;
     let list = app.heartbeats.list();
     let configured = list.iter().map(|status| Heartbeat { target: status.target, interval: status.interval });
@@ -187,7 +187,7 @@ pub async fn heartbeats(State(app): State<AppState>, headers: HeaderMap) -> Resu
         (status = 409, description = "It is one already, or there are as many as there may be")
     )
 )]
-pub async fn add_heartbeat(
+pub(crate) async fn add_heartbeat(
     State(app): State<AppState>,
     headers: HeaderMap,
     mut fields: JsonFields,
@@ -214,7 +214,7 @@ pub async fn add_heartbeat(
     params(("target" = String, Path, description = "Address and port", example = "192.0.2.1:8620"), IfMatch),
     responses((status = 204, description = "It gets no more"))
 )]
-pub async fn remove_heartbeat(
+pub(crate) async fn remove_heartbeat(
     State(app): State<AppState>,
     Path(target): Path<String>,
     headers: HeaderMap,

@@ -13,7 +13,7 @@ use crate::http::problem::ApiError;
 use crate::reflector::handle::ReconfigureError;
 
 /// Most time for reading the files with configuration and keys; parsing them may take longer.
-pub const RELOAD_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const RELOAD_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A setting: of the reflector of this name, or of the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -87,7 +87,7 @@ pub trait Reload: Send + Sync {
         (status = 422, description = "The file can't be used")
     )
 )]
-pub async fn reload(State(app): State<AppState>) -> Result<Json<ReloadReport>, ApiError> {
+pub(crate) async fn reload(State(app): State<AppState>) -> Result<Json<ReloadReport>, ApiError> {
     let Some(reloader) = app.reloader.clone() else {
         return Err(ApiError::conflict("nothing here was configured by a file", "start with --config FILE"));
     };

@@ -26,7 +26,7 @@ const WAITING: usize = 640;
 
 /// A change that happened by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionActivity {
+pub(crate) enum SessionActivity {
     /// To one session.
     One(SessionId, SessionTransition),
     /// To many at a time.
@@ -40,7 +40,7 @@ pub enum SessionActivity {
 
 /// The change of a session by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionTransition {
+pub(crate) enum SessionTransition {
     /// A packet made it.
     Created,
     /// It was configured before, and its first packet has come.
@@ -51,7 +51,7 @@ pub enum SessionTransition {
 
 impl SessionTransition {
     /// As the stream spells it.
-    pub const fn label(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Seen => "seen",
@@ -62,10 +62,10 @@ impl SessionTransition {
 
 /// The one who looks at a reflector's sessions, while there are listeners.
 #[derive(Clone, Default)]
-pub struct Watch(Arc<Mutex<Weak<Watching>>>);
+pub(crate) struct Watch(Arc<Mutex<Weak<Watching>>>);
 
 /// As long as one of these is held, somebody looks.
-pub struct Watching {
+pub(crate) struct Watching {
     told: Sender<SessionActivity>,
     task: AbortHandle,
 }
@@ -78,7 +78,7 @@ impl Drop for Watching {
 
 impl Watch {
     /// Listens. To be called within a tokio runtime.
-    pub fn join(&self, app: &AppState) -> (Receiver<SessionActivity>, Arc<Watching>) {
+    pub(crate) fn join(&self, app: &AppState) -> (Receiver<SessionActivity>, Arc<Watching>) {
         let mut current = locked(&self.0);
         if let Some(watching) = current.upgrade() {
             return (watching.told.subscribe(), watching);

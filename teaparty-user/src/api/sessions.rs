@@ -36,7 +36,7 @@ use crate::reflector::provisioned::Provisioned;
         )
     )
 )]
-pub async fn get(State(app): State<AppState>, PathId(id): PathId) -> Result<Response, ApiError> {
+pub(crate) async fn get(State(app): State<AppState>, PathId(id): PathId) -> Result<Response, ApiError> {
     show(&app, id).await
 }
 
@@ -63,7 +63,7 @@ async fn show(app: &AppState, id: SessionId) -> Result<Response, ApiError> {
         (status = 409, description = "It exists, or there is no place for it")
     )
 )]
-pub async fn create(State(app): State<AppState>, mut fields: JsonFields) -> Result<Response, ApiError> {
+pub(crate) async fn create(State(app): State<AppState>, mut fields: JsonFields) -> Result<Response, ApiError> {
     let spec = SessionSpec {
         keys: SessionKeys { base: key(&mut fields, "key")?, tlv: key(&mut fields, "tlv_key")? },
         ..configuration(SessionSpec::new(read_id(&mut fields)?), &mut fields)?
@@ -104,7 +104,7 @@ fn created(app: &AppState, shown: Response, id: SessionId) -> Result<Response, A
         (status = 409, description = "There is no place for it")
     )
 )]
-pub async fn put(
+pub(crate) async fn put(
     State(app): State<AppState>,
     PathId(id): PathId,
     headers: HeaderMap,
@@ -141,7 +141,7 @@ pub async fn put(
     params(SessionPath, IfMatch),
     responses((status = 204, description = "It is gone"))
 )]
-pub async fn delete(
+pub(crate) async fn delete(
     State(app): State<AppState>,
     PathId(id): PathId,
     headers: HeaderMap,
@@ -165,7 +165,11 @@ pub async fn delete(
         (status = 409, description = "It stands for many")
     )
 )]
-pub async fn reset(State(app): State<AppState>, PathId(id): PathId, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(crate) async fn reset(
+    State(app): State<AppState>,
+    PathId(id): PathId,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let may = permission(&headers)?;
     app.query(move |reflector| reflector.reset(id, may)).await??;
     // One that packets made may be over by now; it was reset all the same.
@@ -246,7 +250,7 @@ fn configuration(spec: SessionSpec, fields: &mut JsonFields) -> Result<SessionSp
 }
 
 /// The destination; the wildcard, which is also what a missing one means, in the family of the source.
-pub fn any_of_family(destination: Option<IpAddr>, source: IpAddr) -> IpAddr {
+pub(crate) fn any_of_family(destination: Option<IpAddr>, source: IpAddr) -> IpAddr {
     match destination {
         Some(destination) if !destination.is_unspecified() => destination,
         _ if source.is_ipv4() => Ipv4Addr::UNSPECIFIED.into(),
@@ -255,7 +259,7 @@ pub fn any_of_family(destination: Option<IpAddr>, source: IpAddr) -> IpAddr {
 }
 
 /// Refuses a session that no packet could ever be of. `names` are what the members are called here.
-pub fn check(app: &AppState, spec: &SessionSpec, names: [&str; 3]) -> Result<(), ApiError> {
+pub(crate) fn check(app: &AppState, spec: &SessionSpec, names: [&str; 3]) -> Result<(), ApiError> {
     let ports: Vec<u16> = app.reflector.interfaces().into_iter().flat_map(|interface| interface.ports).collect();
     spec.id.check(&ports).map_err(|misfit| {
         let [source, destination, port] = names;

@@ -48,7 +48,7 @@ enum Rest {
         (status = 304, description = "It is as If-None-Match says")
     )
 )]
-pub async fn policy(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(crate) async fn policy(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
     POLICY.get(&app, &headers)
 }
 
@@ -63,7 +63,7 @@ pub async fn policy(State(app): State<AppState>, headers: HeaderMap) -> Result<R
         (status = 200, description = "All of it, as it is now", body = PolicyView, headers(("ETag" = String)))
     )
 )]
-pub async fn patch_policy(
+pub(crate) async fn patch_policy(
     State(app): State<AppState>,
     headers: HeaderMap,
     fields: JsonFields,
@@ -82,7 +82,7 @@ pub async fn patch_policy(
         (status = 200, description = "All of it, as it is now", body = PolicyView, headers(("ETag" = String)))
     )
 )]
-pub async fn put_policy(
+pub(crate) async fn put_policy(
     State(app): State<AppState>,
     headers: HeaderMap,
     fields: JsonFields,
@@ -99,7 +99,7 @@ pub async fn put_policy(
         (status = 304, description = "It is as If-None-Match says")
     )
 )]
-pub async fn limits(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(crate) async fn limits(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
     LIMITS.get(&app, &headers)
 }
 
@@ -114,7 +114,7 @@ pub async fn limits(State(app): State<AppState>, headers: HeaderMap) -> Result<R
         (status = 200, description = "All of it, as it is now", body = LimitsView, headers(("ETag" = String)))
     )
 )]
-pub async fn patch_limits(
+pub(crate) async fn patch_limits(
     State(app): State<AppState>,
     headers: HeaderMap,
     fields: JsonFields,
@@ -133,7 +133,7 @@ pub async fn patch_limits(
         (status = 200, description = "All of it, as it is now", body = LimitsView, headers(("ETag" = String)))
     )
 )]
-pub async fn put_limits(
+pub(crate) async fn put_limits(
     State(app): State<AppState>,
     headers: HeaderMap,
     fields: JsonFields,

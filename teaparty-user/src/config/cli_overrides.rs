@@ -62,7 +62,7 @@ impl<T: Args + Default + Serialize> Args for CliOverrides<T> {
 }
 
 /// Returns the help of the option for a key of `T`; the whole sentence for a person to act on.
-pub fn describe<T: Args>(key: &str) -> String {
+pub(crate) fn describe<T: Args>(key: &str) -> String {
     let command = T::augment_args_for_update(Command::new(""));
     let arg = command.get_arguments().find(|arg| arg.get_long() == Some(key));
     match arg.and_then(Arg::get_help) {

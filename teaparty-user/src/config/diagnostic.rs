@@ -28,7 +28,7 @@ impl fmt::Display for Diagnostic {
 
 /// All that is wrong with a configuration; not empty.
 #[derive(Clone, Debug)]
-pub struct Diagnostics {
+pub(crate) struct Diagnostics {
     /// Name of the file; `None` where there is none.
     pub file: Option<String>,
     /// The problems, in the order of the file.
@@ -54,14 +54,14 @@ impl fmt::Display for Diagnostics {
 impl std::error::Error for Diagnostics {}
 
 /// Line and column of an octet of the text, both from 1.
-pub fn place(text: &str, span: &Range<usize>) -> (usize, usize) {
+pub(crate) fn place(text: &str, span: &Range<usize>) -> (usize, usize) {
     let before = text.get(..span.start).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or_default();
     (before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
 /// The name among `known` that somebody may have meant, if one is near.
-pub fn meant<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn meant<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // snake_case, or a name for several where ours is for one of them.
     let bare = written.to_ascii_lowercase().replace('_', "-");
     let nearness = |name: &str| strsim::jaro_winkler(&bare, name);

@@ -43,7 +43,7 @@ const KEYS: &[(&str, KeyHandler)] = &[
 
 /// A converted file, and notes for its author.
 #[derive(Debug)]
-pub struct Converted {
+pub(crate) struct Converted {
     /// The file, in TOML. `teaparty config check` takes it.
     pub text: String,
     /// The differences, with their places in the YAML.
@@ -67,7 +67,7 @@ struct Reading {
 }
 
 /// Reads a file of the earlier implementation; all that is wrong with it otherwise, in its order.
-pub fn convert(yaml: &str) -> Result<Converted, Vec<Diagnostic>> {
+pub(crate) fn convert(yaml: &str) -> Result<Converted, Vec<Diagnostic>> {
     let mut reading = Reading::default();
     let mut instances = reading.instances(yaml);
     // What follows a mistake is mostly taken amiss because of it.

@@ -4,9 +4,9 @@
 //! (options that know whether they were typed), [`toml_doc`] and [`diagnostic`] (a file's text, and what is wrong with it), [`plan`]
 //! (all of it together, checked), [`legacy`] (another program's files made ours).
 
-pub mod cli_overrides;
-pub mod diagnostic;
-pub mod legacy;
-pub mod plan;
-pub mod service;
+pub(crate) mod cli_overrides;
+pub(crate) mod diagnostic;
+pub(crate) mod legacy;
+pub(crate) mod plan;
+pub(crate) mod service;
 pub mod toml_doc;

@@ -26,7 +26,7 @@ use crate::reflector::keys::KeyLoader;
 /// Most octets of a configuration file.
 const MAX_FILE: u64 = 64 << 20;
 /// The key whose tables each are a reflector.
-pub const REFLECTOR: &str = "reflector";
+pub(crate) const REFLECTOR: &str = "reflector";
 
 /// The input of the command line.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub struct CliInput {
 
 /// The plan for the process.
 #[derive(Clone)]
-pub struct ProcessPlan {
+pub(crate) struct ProcessPlan {
     /// Settings of the process.
     pub service: Service,
     /// The access rules for the API from its files.
@@ -54,7 +54,7 @@ pub struct ProcessPlan {
 
 /// A reflector to be run.
 #[derive(Clone)]
-pub struct ReflectorPlan {
+pub(crate) struct ReflectorPlan {
     /// Its configuration.
     pub config: ReflectorConfig,
     /// Its provisioned sessions.
@@ -70,14 +70,14 @@ impl fmt::Debug for ProcessPlan {
 
 impl ReflectorPlan {
     /// Its name, or what it answers on.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.config.name()
     }
 }
 
 impl ProcessPlan {
     /// Reads the file, if there is one, and puts together what is to be done. Reads all keys.
-    pub fn read(input: &CliInput, loader: &KeyLoader) -> Result<Self, Diagnostics> {
+    pub(crate) fn read(input: &CliInput, loader: &KeyLoader) -> Result<Self, Diagnostics> {
         let file = input.file.as_deref().map(name_of);
         let text = match &input.file {
             None => String::new(),
@@ -90,7 +90,7 @@ impl ProcessPlan {
     }
 
     /// Returns the same for a text.
-    pub fn of(text: &str, input: &CliInput, loader: &KeyLoader) -> Result<Self, Vec<Diagnostic>> {
+    pub(crate) fn of(text: &str, input: &CliInput, loader: &KeyLoader) -> Result<Self, Vec<Diagnostic>> {
         let (mut document, table) = TomlDocument::parse(text, FileKind::Reflector);
         let (service, access) = service(&mut document, &table, input);
         let layers = layers(&mut document, table);
@@ -312,18 +312,18 @@ fn typed_wrong(error: &clap::Error) -> Diagnostic {
 }
 
 /// Returns true if a file's name is for standard input, which can be read once.
-pub fn is_standard_input(path: &Path) -> bool {
+pub(crate) fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
 /// A file's name in messages.
-pub fn name_of(path: &Path) -> String {
+pub(crate) fn name_of(path: &Path) -> String {
     if is_standard_input(path) { "standard input".into() } else { path.display().to_string() }
 }
 
 /// A file whose text cannot be had. Who shows it names the file.
 #[derive(Debug, thiserror::Error)]
-pub enum TextError {
+pub(crate) enum TextError {
     /// The system does not let it be read.
     #[error("cannot be read: {0}")]
     Unreadable(io::Error),
@@ -336,7 +336,7 @@ pub enum TextError {
 }
 
 /// Returns a file's text.
-pub fn text_of(path: &Path) -> Result<String, TextError> {
+pub(crate) fn text_of(path: &Path) -> Result<String, TextError> {
     let read = |source: &mut dyn Read| {
         let mut octets = Vec::new();
         source.take(MAX_FILE + 1).read_to_end(&mut octets).map(|_| octets)

@@ -18,7 +18,8 @@ use crate::logging::LogFormat;
 use crate::reflector::config::ConfigError;
 
 /// The default listening address of a reflector's API.
-pub const DEFAULT_API: ListenAddress = ListenAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000));
+pub(crate) const DEFAULT_API: ListenAddress =
+    ListenAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000));
 
 /// The listening address of the API and its access rules, of a reflector and of a probe. A line of documentation is
 /// the option's help and the key's description.

@@ -1,6 +1,6 @@
 //! The process around the reflectors: starts them together, offers the API, and ends all of it together.
 
-pub mod reload;
+pub(crate) mod reload;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ const LONGEST_END: Duration = Duration::from_millis(4500);
 
 /// A plan, and how it was made: to make it again.
 #[derive(Debug)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// The input.
     pub asked: CliInput,
     /// Remembers keys that can be read only once.
@@ -51,7 +51,7 @@ struct RunningReflector {
 
 /// Runs the plan on a runtime of its own. Gives up privileges: to be called while there is one thread, before any other is
 /// there to keep what this one gives up.
-pub fn run_alone(prepared: Prepared) -> anyhow::Result<Exit> {
+pub(crate) fn run_alone(prepared: Prepared) -> anyhow::Result<Exit> {
     hardening::raise_descriptor_limit();
     let mut needed = CapabilitySet::empty();
     for planned in &prepared.plan.reflectors {

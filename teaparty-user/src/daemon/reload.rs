@@ -18,7 +18,7 @@ use crate::reflector::reload::Reloaded;
 use crate::sync::locked;
 
 /// Reads the configuration again, whenever asked to.
-pub struct Reloader {
+pub(crate) struct Reloader {
     asked: Arc<CliInput>,
     loader: Arc<KeyLoader>,
     handles: Vec<ReflectorHandle>,
@@ -37,7 +37,7 @@ struct Last {
 
 impl Reloader {
     /// For what was started with this plan.
-    pub fn new(
+    pub(crate) fn new(
         asked: CliInput,
         loader: KeyLoader,
         plan: &ProcessPlan,
@@ -94,7 +94,7 @@ impl Reloader {
     }
 
     /// Reloads and writes the result to the log: for a signal, whose sender gets no answer.
-    pub fn reload_and_tell(&self) {
+    pub(crate) fn reload_and_tell(&self) {
         let _span = tracing::info_span!("reload").entered();
         match self.reload() {
             Ok(report) if report.applied.is_empty() && report.restart.is_empty() => {

@@ -16,7 +16,7 @@ use crate::net::interface::{Interface, InterfaceError, all_up};
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum DoctorVerdict {
+pub(crate) enum DoctorVerdict {
     /// As it should be.
     Good,
     /// Worth knowing.
@@ -29,7 +29,7 @@ pub enum DoctorVerdict {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct DoctorFinding {
+pub(crate) struct DoctorFinding {
     /// The subject.
     pub check: &'static str,
     /// The interface, where it is about one.
@@ -58,7 +58,7 @@ impl DoctorFinding {
 
 /// All that was found.
 #[derive(Debug, Serialize)]
-pub struct DoctorReport {
+pub(crate) struct DoctorReport {
     /// Of this program.
     pub version: &'static str,
     /// The worst of all verdicts.
@@ -71,7 +71,7 @@ impl DoctorReport {
     /// Looks at the host and at these interfaces; where none is named, at all that are up and have an address.
     ///
     /// Fails only if the interfaces can't be listed: one that is named and not there is a finding.
-    pub fn new(names: &[String]) -> Result<Self, InterfaceError> {
+    pub(crate) fn new(names: &[String]) -> Result<Self, InterfaceError> {
         let names = if names.is_empty() { all_up()? } else { names.to_vec() };
         let mut findings = host::inspect(names.len());
         for name in names {

@@ -22,7 +22,7 @@ thread_local! {
 
 /// Calls `read`, which may wait for a file. Its time counts against the limit of the [`LimitedReader`] that runs this
 /// thread's work, if there is one.
-pub fn reading<T>(read: impl FnOnce() -> T) -> T {
+pub(crate) fn reading<T>(read: impl FnOnce() -> T) -> T {
     let clock = CLOCK.with_borrow(Clone::clone).filter(|clock| clock.begin());
     let result = read();
     if let Some(clock) = clock {
@@ -42,7 +42,7 @@ pub enum LimitError {
 
 /// Runs work that reads files, one piece at a time.
 #[derive(Debug, Default)]
-pub struct LimitedReader {
+pub(crate) struct LimitedReader {
     /// True while a thread works, also after nobody waits for it any more.
     is_busy: Arc<AtomicBool>,
 }
@@ -53,7 +53,7 @@ impl LimitedReader {
     /// * `limit`: of the time in [`reading`], all calls together; everything else may take as long as it takes.
     ///
     /// Beyond the limit the thread is left to itself, and others are refused until it has ended. Panics if `work` does.
-    pub fn run<T: Send + 'static>(
+    pub(crate) fn run<T: Send + 'static>(
         &self,
         limit: Duration,
         work: impl FnOnce() -> T + Send + 'static,

@@ -7,7 +7,7 @@ use std::path::Path;
 ///
 /// Size and modification time alone would miss a swap for a file with the same ones, which tools that preserve times make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileStamp {
+pub(crate) struct FileStamp {
     device: u64,
     inode: u64,
     octets: u64,
@@ -21,7 +21,7 @@ impl FileStamp {
     /// Returns the stamp of the file that `path` leads to; `None` if there is none, or it cannot be looked at.
     ///
     /// Blocks as long as the file system does.
-    pub fn of(path: &Path) -> Option<Self> {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         Some(Self {
             device: metadata.dev(),

@@ -9,7 +9,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use super::limit::{LimitError, LimitedReader, reading};
 
 /// Looks at files from time to time, and compares with what was there before.
-pub struct ChangeWatch<T> {
+pub(crate) struct ChangeWatch<T> {
     /// The name of the files, for the log.
     name: String,
     look: Arc<dyn Fn() -> T + Send + Sync>,
@@ -30,7 +30,12 @@ impl<T: PartialEq + Send + 'static> ChangeWatch<T> {
     /// Creates a watch that calls `look` every `period`, the first time when [`Self::changed`] is first waited for.
     ///
     /// * `limit`: of the time that a look may take; beyond it nothing is known until the look has ended.
-    pub fn new(name: String, period: Duration, limit: Duration, look: impl Fn() -> T + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(
+        name: String,
+        period: Duration,
+        limit: Duration,
+        look: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Self {
         let mut interval = interval_at(Instant::now(), period);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
@@ -47,7 +52,7 @@ impl<T: PartialEq + Send + 'static> ChangeWatch<T> {
     }
 
     /// Sets what later looks are compared with, and begins a new period.
-    pub fn set_seen(&mut self, seen: T) {
+    pub(crate) fn set_seen(&mut self, seen: T) {
         self.seen = Some(seen);
         self.is_outdated = self.pending.is_some();
         self.interval.reset();
@@ -56,7 +61,7 @@ impl<T: PartialEq + Send + 'static> ChangeWatch<T> {
     /// Waits until a look differs from the one before. Without one before, the first look is that one.
     ///
     /// May be dropped and called again: a look that is under way continues.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         loop {
             let pending = match &mut self.pending {
                 Some(pending) => pending,

@@ -62,7 +62,7 @@ impl Peer {
 
 /// A connection, for those who serve it and for those who need its place.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// Both ends.
     pub peer: Peer,
     since: Instant,
@@ -72,32 +72,32 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that has shown nothing yet.
-    pub fn new(peer: Peer) -> Self {
+    pub(crate) fn new(peer: Peer) -> Self {
         Self { peer, since: Instant::now(), is_trusted: AtomicBool::new(false), is_over: Notify::new() }
     }
 
     /// Keeps the connection from being ended for another one: its client has the token.
-    pub fn trust(&self) {
+    pub(crate) fn trust(&self) {
         self.is_trusted.store(true, Ordering::Relaxed);
     }
 
     /// Returns whether the client has shown the token.
-    pub fn is_trusted(&self) -> bool {
+    pub(crate) fn is_trusted(&self) -> bool {
         self.is_trusted.load(Ordering::Relaxed)
     }
 
     /// Waits until another connection takes the place of this one.
-    pub async fn displaced(&self) {
+    pub(crate) async fn displaced(&self) {
         self.is_over.notified().await;
     }
 }
 
 /// All connections of one listener, the oldest first.
 #[derive(Clone, Debug, Default)]
-pub struct Connections(Arc<Mutex<Vec<Arc<Connection>>>>);
+pub(crate) struct Connections(Arc<Mutex<Vec<Arc<Connection>>>>);
 
 /// The place of a connection; dropping it gives the place back.
-pub struct ConnectionSlot {
+pub(crate) struct ConnectionSlot {
     all: Connections,
     /// The connection that has it.
     pub connection: Arc<Connection>,
@@ -105,7 +105,7 @@ pub struct ConnectionSlot {
 
 /// Why a connection has no place.
 #[derive(Debug)]
-pub enum NoConnectionSlot {
+pub(crate) enum NoConnectionSlot {
     /// Its peer has its share, or all places belong to owners of the token.
     Refused,
     /// A place can be taken from another connection after this time.
@@ -118,7 +118,7 @@ impl Connections {
     /// # Errors
     ///
     /// Fails if there is none now; says whether waiting helps.
-    pub fn place(&self, peer: Peer) -> Result<ConnectionSlot, NoConnectionSlot> {
+    pub(crate) fn place(&self, peer: Peer) -> Result<ConnectionSlot, NoConnectionSlot> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let group = peer.group();
         if group != ClientGroup::Here && count(&all, group) >= MOST_OF_A_PEER {

@@ -4,9 +4,9 @@
 //! (who may ask, and for what), [`problem`] (failures), [`client`] (the other side).
 
 pub mod auth;
-pub mod client;
-pub mod connections;
+pub(crate) mod client;
+pub(crate) mod connections;
 pub mod listen;
-pub mod problem;
+pub(crate) mod problem;
 pub mod server;
-pub mod tls;
+pub(crate) mod tls;

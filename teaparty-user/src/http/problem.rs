@@ -19,12 +19,12 @@ pub struct ApiError {
 }
 
 /// Media type of the documents.
-pub const PROBLEM: &str = "application/problem+json";
+pub(crate) const PROBLEM: &str = "application/problem+json";
 
 /// The problem with a request (RFC 9457).
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Problem)]
-pub struct ProblemDetails<'a> {
+pub(crate) struct ProblemDetails<'a> {
     /// The kind of problem.
     #[schema(example = "urn:teaparty:problem:field")]
     r#type: String,

@@ -171,7 +171,7 @@ impl fmt::Debug for Tls {
 }
 
 /// The certificates in a file, at least one.
-pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let name = path.display().to_string();
     let unreadable = |reason| TlsError::Unreadable { path: name.clone(), reason };
     let text = reading(|| files::open(path).and_then(content)).map_err(unreadable)?;

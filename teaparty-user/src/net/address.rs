@@ -6,7 +6,7 @@ use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrLike};
 use teaparty_common::reflect::Address;
 
 /// Returns an IP address as the maps have it.
-pub fn address(ip: IpAddr) -> Address {
+pub(crate) fn address(ip: IpAddr) -> Address {
     match ip {
         IpAddr::V4(v4) => Address::v4(v4.octets()),
         IpAddr::V6(v6) => Address(v6.octets()),
@@ -14,7 +14,7 @@ pub fn address(ip: IpAddr) -> Address {
 }
 
 /// Returns an address of the maps as an IP address.
-pub fn ip(address: &Address) -> IpAddr {
+pub(crate) fn ip(address: &Address) -> IpAddr {
     if address.is_ipv4() { Ipv4Addr::from(address.v4_octets()).into() } else { IpAddr::from(address.0) }
 }
 

@@ -63,7 +63,7 @@ pub(super) fn longer_than(mtu: u32, is_v6: bool) -> Filter {
 }
 
 /// Octets of the longest UDP datagram, its header included, that fits into one IP packet of `mtu` octets.
-pub fn longest(mtu: u32, is_v6: bool) -> u32 {
+pub(crate) fn longest(mtu: u32, is_v6: bool) -> u32 {
     mtu.saturating_sub(if is_v6 { IPV6_LEN } else { IPV4_LEN } as u32)
 }
 

@@ -9,11 +9,11 @@ const NEVER_S: libc::time_t = 7_258_118_400;
 /// A descriptor that becomes readable when CLOCK_REALTIME is set: by a daemon or a person, and by a leap second.
 ///
 /// A new TAI offset alone is not noticed.
-pub struct ClockWatch(OwnedFd);
+pub(crate) struct ClockWatch(OwnedFd);
 
 impl ClockWatch {
     /// Begins to watch.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: takes no pointers; the descriptor is checked and then owned by us alone.
         let fd = unsafe { libc::timerfd_create(libc::CLOCK_REALTIME, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) };
         if fd < 0 {
@@ -30,7 +30,7 @@ impl ClockWatch {
     }
 
     /// Takes the news, so that the descriptor becomes readable at the next one. It goes on watching.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         let mut expirations = 0u64;
         // ECANCELED is the news itself, and where there is none there is nothing to read.
         // SAFETY: eight octets are written at most, and any are a number.

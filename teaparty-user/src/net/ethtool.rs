@@ -24,7 +24,7 @@ const FLAG_LRO: u32 = 1 << 15;
 
 /// Offloads of received packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offloads {
+pub(crate) struct Offloads {
     /// The device joins packets.
     pub lro: bool,
     /// The kernel joins packets.
@@ -49,7 +49,7 @@ struct Value {
 }
 
 /// The name of an interface's driver.
-pub fn driver(interface: &str) -> io::Result<String> {
+pub(crate) fn driver(interface: &str) -> io::Result<String> {
     let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
     // SAFETY: the command fills a `struct ethtool_drvinfo`, which this is laid out as.
     unsafe { ask(interface, &mut info) }?;
@@ -58,7 +58,7 @@ pub fn driver(interface: &str) -> io::Result<String> {
 }
 
 /// The offloads that are on.
-pub fn offloads(interface: &str) -> io::Result<Offloads> {
+pub(crate) fn offloads(interface: &str) -> io::Result<Offloads> {
     let value = |command| {
         let mut value = Value { command, data: 0 };
         // SAFETY: the commands that this is called with fill a `struct ethtool_value`, which this is laid out as.
@@ -78,7 +78,7 @@ struct SetInfo {
 }
 
 /// Returns how many statistics an interface has; 0 if its driver has none.
-pub fn statistics_count(interface: &str) -> io::Result<usize> {
+pub(crate) fn statistics_count(interface: &str) -> io::Result<usize> {
     let mut info = SetInfo { command: ETHTOOL_GSSET_INFO, reserved: 0, mask: 1 << ETH_SS_STATS, count: 0 };
     // SAFETY: the command fills a `struct ethtool_sset_info` with as many sizes as there are bits in the mask.
     match unsafe { ask(interface, &mut info) } {
@@ -91,7 +91,7 @@ pub fn statistics_count(interface: &str) -> io::Result<usize> {
 }
 
 /// Returns the names of an interface's statistics, of which there are `count`.
-pub fn statistics_names(interface: &str, count: usize) -> io::Result<Vec<String>> {
+pub(crate) fn statistics_names(interface: &str, count: usize) -> io::Result<Vec<String>> {
     /// `command`, `string_set` and `len` of `struct ethtool_gstrings`.
     const HEAD: usize = 12;
     let mut data = vec![0u8; HEAD + (count + SPARE) * NAME_LEN];
@@ -108,7 +108,7 @@ pub fn statistics_names(interface: &str, count: usize) -> io::Result<Vec<String>
 }
 
 /// Returns the values of an interface's statistics, of which there are `count`.
-pub fn statistics(interface: &str, count: usize) -> io::Result<Vec<u64>> {
+pub(crate) fn statistics(interface: &str, count: usize) -> io::Result<Vec<u64>> {
     #[repr(C)]
     struct Head {
         command: u32,

@@ -27,24 +27,24 @@
 //!
 //! Only this module and [`crate::sys`] call libc.
 
-pub mod address;
+pub(crate) mod address;
 pub mod batch;
-pub mod cbpf;
-pub mod clock_watch;
-pub mod cmsg;
-pub mod ethtool;
+pub(crate) mod cbpf;
+pub(crate) mod clock_watch;
+pub(crate) mod cmsg;
+pub(crate) mod ethtool;
 pub mod host;
 pub mod interface;
 mod ioctl;
 pub mod namespace;
 pub mod packet;
-pub mod peer_uid;
+pub(crate) mod peer_uid;
 pub mod poll;
-pub mod ptp_clock;
-pub mod raw;
-pub mod received;
+pub(crate) mod ptp_clock;
+pub(crate) mod raw;
+pub(crate) mod received;
 pub mod socket;
 mod stamp_ids;
-pub mod transmit_errors;
-pub mod xdp_features;
+pub(crate) mod transmit_errors;
+pub(crate) mod xdp_features;
 pub mod xdp_link;

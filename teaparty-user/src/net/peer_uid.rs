@@ -20,7 +20,7 @@ const INODE_AT: usize = 68;
 /// # Errors
 ///
 /// Fails if the kernel has no sock_diag for TCP, or refuses netlink sockets.
-pub fn owner(client: SocketAddr, server: SocketAddr) -> io::Result<Option<u32>> {
+pub(crate) fn owner(client: SocketAddr, server: SocketAddr) -> io::Result<Option<u32>> {
     match exchange(libc::NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, SOCK_DIAG_BY_FAMILY, &request(client, server)) {
         Ok(reply) => Ok(read_owner(&reply)),
         // Any answer but a socket is an error message of the kernel's, of which "not found" is the ordinary one.

@@ -14,7 +14,7 @@ use crate::sys::clock::{ClockSource, SystemClock};
 
 /// Why a card's clock can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum HardwareError {
+pub(crate) enum HardwareError {
     /// The card, or its driver, has none.
     #[error("{device} has no clock that stamps all packets; `ethtool -T {device}` shows what it has")]
     Missing {
@@ -73,7 +73,7 @@ impl TsCapabilities {
 
 /// A card's clock in use. When dropped, the card is set as it was before.
 #[derive(Debug)]
-pub struct HardwareClock {
+pub(crate) struct HardwareClock {
     device: String,
     clock: File,
     bridge: ClockMap,
@@ -85,7 +85,7 @@ impl HardwareClock {
     /// Has the card of an interface stamp all packets, unless it does already.
     ///
     /// Fails where it can't, or this process may not: then the kernel's own timestamps have to do.
-    pub fn open(device: &str) -> Result<Self, HardwareError> {
+    pub(crate) fn open(device: &str) -> Result<Self, HardwareError> {
         let refused =
             |what| move |source: io::Error| HardwareError::Refused { device: device.to_owned(), what, source };
         let mut abilities = TsCapabilities { command: ETHTOOL_GET_TS_INFO, ..TsCapabilities::default() };
@@ -105,7 +105,7 @@ impl HardwareClock {
     }
 
     /// Compares the two clocks once more. Call it about once a second, or after CLOCK_REALTIME was set.
-    pub fn compare(&mut self) -> io::Result<()> {
+    pub(crate) fn compare(&mut self) -> io::Result<()> {
         let fd = self.clock.as_raw_fd();
         let mut best: Option<(u64, Comparison)> = None;
         for _ in 0..5 {
@@ -122,12 +122,12 @@ impl HardwareClock {
     }
 
     /// Forgets earlier comparisons, because CLOCK_REALTIME was set.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.bridge = ClockMap::default();
     }
 
     /// A stamp of the card as nanoseconds since 1970 on CLOCK_REALTIME; `None` before the first comparison.
-    pub fn realtime_ns(&self, hardware_ns: u64) -> Option<u64> {
+    pub(crate) fn realtime_ns(&self, hardware_ns: u64) -> Option<u64> {
         self.bridge.realtime_ns(hardware_ns)
     }
 }

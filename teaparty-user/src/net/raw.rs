@@ -5,11 +5,11 @@ use std::net::Ipv6Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// A socket that IPv6 packets leave by as they are. It receives nothing.
-pub struct RawV6(OwnedFd);
+pub(crate) struct RawV6(OwnedFd);
 
 impl RawV6 {
     /// Opens it. Takes CAP_NET_RAW.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let flags = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: takes no pointers; the descriptor is checked and then owned by us alone.
         let fd = unsafe { libc::socket(libc::AF_INET6, flags, libc::IPPROTO_RAW) };
@@ -18,7 +18,7 @@ impl RawV6 {
     }
 
     /// Sends a packet, its IPv6 header included, on the way to `to`; `interface` says which link a link-local one is on.
-    pub fn send(&self, packet: &[u8], to: Ipv6Addr, interface: u32) -> io::Result<()> {
+    pub(crate) fn send(&self, packet: &[u8], to: Ipv6Addr, interface: u32) -> io::Result<()> {
         // SAFETY: all-zero is a valid `sockaddr_in6`.
         let mut address: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
         address.sin6_family = libc::AF_INET6 as u16;

@@ -14,7 +14,7 @@ const FAILURES: [&str; 8] = ["err", "drop", "fail", "full", "busy", "abort", "di
 
 /// Reads the counters of one interface. Remembers where they are among all statistics.
 #[derive(Debug, Default)]
-pub struct TransmitErrors {
+pub(crate) struct TransmitErrors {
     /// The number of the interface's statistics when their names were read.
     count: usize,
     places: Vec<usize>,
@@ -24,7 +24,7 @@ impl TransmitErrors {
     /// Returns how many frames the driver of `interface` could not send for XDP programs, since the interface exists.
     ///
     /// `None` if the driver does not count that. An error if the interface is gone.
-    pub fn read(&mut self, interface: &str) -> io::Result<Option<u64>> {
+    pub(crate) fn read(&mut self, interface: &str) -> io::Result<Option<u64>> {
         let count = ethtool::statistics_count(interface)?;
         if count != self.count {
             self.places = places(&ethtool::statistics_names(interface, count)?);

@@ -16,22 +16,22 @@ const HEAD: usize = 4;
 
 /// The features of a driver, as bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct XdpFeatures(pub u64);
+pub(crate) struct XdpFeatures(pub u64);
 
 impl XdpFeatures {
     /// Returns true if programs run in the driver and may send packets back.
-    pub const fn has_basic(self) -> bool {
+    pub(crate) const fn has_basic(self) -> bool {
         self.0 & 1 != 0
     }
 
     /// Returns true if packets may lie in several buffers.
-    pub const fn has_fragments(self) -> bool {
+    pub(crate) const fn has_fragments(self) -> bool {
         self.0 & 32 != 0
     }
 }
 
 /// The features of an interface. `None` where the kernel does not tell.
-pub fn of(index: u32) -> io::Result<Option<XdpFeatures>> {
+pub(crate) fn of(index: u32) -> io::Result<Option<XdpFeatures>> {
     let reply = ask(CTRL_FAMILY, CTRL_GETFAMILY, CTRL_FAMILY_NAME, b"netdev\0")?;
     let family = attribute(&reply, CTRL_FAMILY_ID).and_then(|id| id.first_chunk().copied()).map(u16::from_ne_bytes);
     let Some(family) = family else { return Ok(None) };

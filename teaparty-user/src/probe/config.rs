@@ -24,24 +24,24 @@ use crate::sla::SlaConfig;
 use crate::units::DurationSetting;
 
 /// Keys of tables.
-pub const TARGET: &str = "target";
+pub(crate) const TARGET: &str = "target";
 /// Tables of files with targets.
-pub const FILE_SD: &str = "file-sd";
+pub(crate) const FILE_SD: &str = "file-sd";
 /// Tables of addresses of documents with targets.
-pub const HTTP_SD: &str = "http-sd";
+pub(crate) const HTTP_SD: &str = "http-sd";
 /// The table of the service level.
-pub const SLA: &str = "sla";
+pub(crate) const SLA: &str = "sla";
 /// The key of labels.
-pub const LABELS: &str = "labels";
+pub(crate) const LABELS: &str = "labels";
 
 /// Targets of a probe at most: what more there is, is left out and told.
-pub const MOST_TARGETS: usize = 10_000;
+pub(crate) const MOST_TARGETS: usize = 10_000;
 /// Ways to measure at most; each has sockets and a thread of its own.
-pub const MOST_PROFILES: usize = 64;
+pub(crate) const MOST_PROFILES: usize = 64;
 
 /// The origin of further targets.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Files, each by its name or a pattern of names.
     Files(Vec<String>),
     /// A document by HTTP.
@@ -59,7 +59,7 @@ impl std::fmt::Display for Origin {
 
 /// A source of targets.
 #[derive(Clone)]
-pub struct TargetSource {
+pub(crate) struct TargetSource {
     /// Its location.
     pub origin: Origin,
     /// It is read so often.
@@ -72,14 +72,14 @@ pub struct TargetSource {
 
 /// The typed options, which override the file.
 #[derive(Args, Clone, Copy, Debug, Default)]
-pub struct ProbeCliOverrides {
+pub(crate) struct ProbeCliOverrides {
     /// Measure all targets with real-time priority (SCHED_FIFO), whatever the file says; takes root, CAP_SYS_NICE or a limit (RLIMIT_RTPRIO).
     #[arg(long)]
     pub realtime: bool,
 }
 
 /// The configuration of a probe.
-pub struct ProbeConfig {
+pub(crate) struct ProbeConfig {
     /// The address of the metrics, and the access rules.
     pub api_settings: ApiSettings,
     /// Token and TLS that this names.
@@ -96,7 +96,7 @@ pub struct ProbeConfig {
 
 impl ProbeConfig {
     /// Reads a file and the keys that it names.
-    pub fn read(path: &Path, loader: &KeyLoader, typed: ProbeCliOverrides) -> Result<Self, Diagnostics> {
+    pub(crate) fn read(path: &Path, loader: &KeyLoader, typed: ProbeCliOverrides) -> Result<Self, Diagnostics> {
         let file = Some(name_of(path));
         let text = text_of(path).map_err(|error| Diagnostics {
             file: file.clone(),
@@ -106,7 +106,7 @@ impl ProbeConfig {
     }
 
     /// Returns the same for a text.
-    pub fn of(text: &str, loader: &KeyLoader, typed: ProbeCliOverrides) -> Result<Self, Vec<Diagnostic>> {
+    pub(crate) fn of(text: &str, loader: &KeyLoader, typed: ProbeCliOverrides) -> Result<Self, Vec<Diagnostic>> {
         let (document, table) = TomlDocument::parse(text, FileKind::Probe);
         let mut reader = ProbeConfigReader { document, loader, typed, profiles: Vec::new() };
         let config = reader.config(table);

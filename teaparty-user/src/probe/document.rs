@@ -17,7 +17,7 @@ use crate::http::client::{ClientError, HttpServer, ServerAddress};
 /// Time for all of it.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Octets of a document at most.
-pub const MAX_DOCUMENT: usize = 4 << 20;
+pub(crate) const MAX_DOCUMENT: usize = 4 << 20;
 
 /// Name of the setting with the certificates to trust.
 const CA_FILE: &str = "ca-file";
@@ -26,7 +26,7 @@ const TOKEN_FILE: &str = "bearer-token-file";
 
 /// A document's address with what it takes to ask there.
 #[derive(Clone)]
-pub struct DocumentAddress {
+pub(crate) struct DocumentAddress {
     /// Its location.
     pub url: Url,
     server: HttpServer,
@@ -45,7 +45,7 @@ impl Eq for DocumentAddress {}
 
 /// A document that can't be asked for.
 #[derive(Debug, thiserror::Error)]
-pub enum AddressError {
+pub(crate) enum AddressError {
     /// Not at this address.
     #[error(transparent)]
     Url(#[from] UrlError),
@@ -62,7 +62,7 @@ pub enum AddressError {
 
 /// A file from which no token can be taken.
 #[derive(Debug, thiserror::Error)]
-pub enum TokenFileError {
+pub(crate) enum TokenFileError {
     /// The system does not let it be read.
     #[error("cannot read the token file {}: {reason}", file.display())]
     Unreadable {
@@ -87,7 +87,7 @@ pub enum TokenFileError {
 
 impl AddressError {
     /// Returns the setting that is wrong.
-    pub fn key(&self) -> &'static str {
+    pub(crate) fn key(&self) -> &'static str {
         match self {
             Self::Url(_) | Self::ServerName(_) => "url",
             Self::Trust(_) => CA_FILE,
@@ -98,7 +98,7 @@ impl AddressError {
 
 impl DocumentAddress {
     /// Reads the certificates, and looks whether there is a token.
-    pub fn new(url: &str, ca: Option<&Path>, token: Option<PathBuf>) -> Result<Self, AddressError> {
+    pub(crate) fn new(url: &str, ca: Option<&Path>, token: Option<PathBuf>) -> Result<Self, AddressError> {
         let url: Url = url.parse()?;
         let server = HttpServer::new(ServerAddress::Url(url.clone()), ca, CA_FILE)?;
         if url.is_tls() {
@@ -126,7 +126,7 @@ fn read_token(path: &Path) -> Result<HeaderValue, TokenFileError> {
 
 /// A document that could not be fetched.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub(crate) enum FetchError {
     /// The token can't be read.
     #[error(transparent)]
     Token(#[from] TokenFileError),
@@ -142,7 +142,7 @@ pub enum FetchError {
 }
 
 /// Returns the document's text.
-pub async fn fetch(address: &DocumentAddress, refresh: Duration) -> Result<String, FetchError> {
+pub(crate) async fn fetch(address: &DocumentAddress, refresh: Duration) -> Result<String, FetchError> {
     tokio::select! {
         // First: a step that takes as long as all of it may is no error of its own.
         biased;

@@ -8,21 +8,21 @@
 //!
 //! Nothing from outside ends a probe: not a name server, an interface, a document, a file with mistakes, nor a lost target.
 
-pub mod config;
-pub mod document;
+pub(crate) mod config;
+pub(crate) mod document;
 pub mod metrics;
 pub mod openapi;
-pub mod recent_delays;
-pub mod registry;
+pub(crate) mod recent_delays;
+pub(crate) mod registry;
 mod router;
-pub mod run;
-pub mod server;
-pub mod service_discovery;
-pub mod settings;
-pub mod sla;
-pub mod supervisor;
-pub mod target;
-pub mod target_state;
-pub mod totals;
-pub mod worker;
-pub mod yaml;
+pub(crate) mod run;
+pub(crate) mod server;
+pub(crate) mod service_discovery;
+pub(crate) mod settings;
+pub(crate) mod sla;
+pub(crate) mod supervisor;
+pub(crate) mod target;
+pub(crate) mod target_state;
+pub(crate) mod totals;
+pub(crate) mod worker;
+pub(crate) mod yaml;

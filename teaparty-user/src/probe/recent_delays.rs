@@ -32,7 +32,7 @@ impl Direction {
 
 /// Delays of the last one to two minutes, by [`Direction`].
 #[derive(Debug, Default)]
-pub struct RecentDelays {
+pub(crate) struct RecentDelays {
     minute: u64,
     current: [Distribution; 3],
     previous: [Distribution; 3],
@@ -42,7 +42,7 @@ pub struct RecentDelays {
 
 impl RecentDelays {
     /// Takes in the delays of a reply.
-    pub fn record(&mut self, sample: Sample, now_ns: u64) {
+    pub(crate) fn record(&mut self, sample: Sample, now_ns: u64) {
         self.rotate(now_ns);
         for (direction, _) in Direction::ALL {
             self.current[direction as usize].record(direction.of(sample));
@@ -50,12 +50,12 @@ impl RecentDelays {
     }
 
     /// Takes in the round trip of the packet with this number, for the jitter.
-    pub fn record_variation(&mut self, number: u64, round_trip_ns: i64) {
+    pub(crate) fn record_variation(&mut self, number: u64, round_trip_ns: i64) {
         self.variation[0].record(number, round_trip_ns);
     }
 
     /// Returns a quantile (0 to 1), in nanoseconds; `None` without any delay.
-    pub fn quantile(&mut self, direction: Direction, fraction: f64, now_ns: u64) -> Option<i64> {
+    pub(crate) fn quantile(&mut self, direction: Direction, fraction: f64, now_ns: u64) -> Option<i64> {
         self.rotate(now_ns);
         let mut both = self.previous[direction as usize].clone();
         both.merge(&self.current[direction as usize]);
@@ -63,7 +63,7 @@ impl RecentDelays {
     }
 
     /// Returns the jitter of the round trips, in nanoseconds; `None` without a pair.
-    pub fn jitter(&mut self, now_ns: u64) -> Option<f64> {
+    pub(crate) fn jitter(&mut self, now_ns: u64) -> Option<f64> {
         self.rotate(now_ns);
         let mut both = self.variation[0].clone();
         both.merge(&self.variation[1]);

@@ -92,12 +92,12 @@ impl TargetRegistry {
 }
 
 /// Returns the labels of a target.
-pub fn labels(watched: &Watched) -> Value {
+pub(crate) fn labels(watched: &Watched) -> Value {
     json!({ "target": watched.target.name, "session": watched.ssid, "labels": watched.target.labels })
 }
 
 /// All targets as JSON.
-pub fn targets(registry: &TargetRegistry) -> Value {
+pub(crate) fn targets(registry: &TargetRegistry) -> Value {
     let all = registry.watched();
     let targets = all.iter().map(|watched| {
         let mut value = labels(watched);
@@ -129,7 +129,7 @@ pub fn targets(registry: &TargetRegistry) -> Value {
 
 /// The service level of all targets.
 #[derive(Serialize, utoipa::ToSchema)]
-pub struct Levels {
+pub(crate) struct Levels {
     targets: Vec<Level>,
 }
 
@@ -153,7 +153,7 @@ struct Level {
 }
 
 /// Returns the service level of all targets.
-pub fn sla(registry: &TargetRegistry, now_ns: u64) -> Levels {
+pub(crate) fn sla(registry: &TargetRegistry, now_ns: u64) -> Levels {
     let all = registry.watched();
     let targets = all.iter().map(|watched| {
         let state = watched.state();

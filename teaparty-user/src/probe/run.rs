@@ -33,13 +33,14 @@ use crate::sys::stdio::{self, StdoutReader};
 use crate::sys::{hardening, systemd};
 
 /// The default address of the metrics.
-pub const DEFAULT: ListenAddress = ListenAddress::Tcp(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9862));
+pub(crate) const DEFAULT: ListenAddress =
+    ListenAddress::Tcp(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9862));
 /// Periods are ended so often where no packet does it.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The format of standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum ProbeFormat {
+pub(crate) enum ProbeFormat {
     /// The address of the metrics; the rest is in the log.
     #[default]
     Human,
@@ -48,7 +49,7 @@ pub enum ProbeFormat {
 }
 
 /// Measures until SIGINT or SIGTERM.
-pub fn run(
+pub(crate) fn run(
     path: &Path,
     config: ProbeConfig,
     loader: KeyLoader,

@@ -25,7 +25,7 @@ pub(super) const RESOURCES: &str =
     get, path = "/livez", tag = "health", operation_id = "live",
     responses((status = 200, description = "It answers", body = String, content_type = "text/plain"))
 )]
-pub async fn live() -> &'static str {
+pub(crate) async fn live() -> &'static str {
     "ok\n"
 }
 
@@ -34,7 +34,7 @@ pub async fn live() -> &'static str {
     get, path = "/readyz", tag = "health", operation_id = "ready",
     responses((status = 200, description = "It measures", body = String, content_type = "text/plain"))
 )]
-pub async fn ready() -> &'static str {
+pub(crate) async fn ready() -> &'static str {
     "ok\n"
 }
 
@@ -45,7 +45,7 @@ pub async fn ready() -> &'static str {
     get, path = "/api/v1/targets", tag = "probe", operation_id = "targets",
     responses((status = 200, description = "All targets and sources", body = Value))
 )]
-pub async fn targets(State(registry): State<Arc<TargetRegistry>>) -> Json<Value> {
+pub(crate) async fn targets(State(registry): State<Arc<TargetRegistry>>) -> Json<Value> {
     Json(registry::targets(&registry))
 }
 
@@ -56,7 +56,7 @@ pub async fn targets(State(registry): State<Arc<TargetRegistry>>) -> Json<Value>
     get, path = "/api/v1/sla", tag = "probe", operation_id = "sla",
     responses((status = 200, description = "The service level of all targets", body = Levels))
 )]
-pub async fn sla(State(registry): State<Arc<TargetRegistry>>) -> Response {
+pub(crate) async fn sla(State(registry): State<Arc<TargetRegistry>>) -> Response {
     let work = move || registry::sla(&registry, SystemClock.realtime_ns());
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => Json(value).into_response(),
@@ -69,7 +69,7 @@ pub async fn sla(State(registry): State<Arc<TargetRegistry>>) -> Response {
     get, path = "/metrics", tag = "probe", operation_id = "metrics",
     responses((status = 200, description = "Prometheus's text format, or protobuf where that is preferred", body = String, content_type = "text/plain"))
 )]
-pub async fn metrics(State(registry): State<Arc<TargetRegistry>>, headers: HeaderMap) -> Response {
+pub(crate) async fn metrics(State(registry): State<Arc<TargetRegistry>>, headers: HeaderMap) -> Response {
     let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let form = MetricsFormat::accepted(&accept.join(","));
     match tokio::task::spawn_blocking(move || metrics::encode(&registry, form)).await {

@@ -26,7 +26,7 @@ use crate::files::watch::ChangeWatch;
 use crate::sender::target::parse_words;
 
 /// A file is looked at so often, to see whether it has changed.
-pub const FILE_LOOK: Duration = Duration::from_secs(2);
+pub(crate) const FILE_LOOK: Duration = Duration::from_secs(2);
 /// Files of one table at most.
 const MOST_FILES: usize = 1_000;
 
@@ -38,10 +38,10 @@ struct TargetGroup {
 }
 
 /// The targets of a document, or what is wrong with it.
-pub type DocumentTargets = Result<Vec<TargetSpec>, Arc<DocumentError>>;
+pub(crate) type DocumentTargets = Result<Vec<TargetSpec>, Arc<DocumentError>>;
 
 /// The result of a source.
-pub struct DiscoveredTargets {
+pub(crate) struct DiscoveredTargets {
     /// Documents by name, with their targets or with what is wrong.
     pub documents: Vec<(String, DocumentTargets)>,
     /// True if there are no others any more; it may not have been possible to look for all of them.
@@ -50,7 +50,7 @@ pub struct DiscoveredTargets {
 
 /// A document that names no targets. Who shows it names the document.
 #[derive(Debug, thiserror::Error)]
-pub enum DocumentError {
+pub(crate) enum DocumentError {
     /// It can't be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -101,7 +101,7 @@ pub enum DocumentError {
 /// Returns the targets of a document by its name.
 ///
 /// Labels that begin with `__` are for Prometheus alone and left out, as Prometheus does.
-pub fn targets(name: &str, document: &str, source: &TargetSource) -> Result<Vec<TargetSpec>, DocumentError> {
+pub(crate) fn targets(name: &str, document: &str, source: &TargetSource) -> Result<Vec<TargetSpec>, DocumentError> {
     let is_yaml = matches!(source.origin, Origin::Files(_)) && (name.ends_with(".yml") || name.ends_with(".yaml"));
     let groups: serde_json::Result<Vec<TargetGroup>> =
         if is_yaml { serde_json::from_value(yaml::value(document)?) } else { serde_json::from_str(document) };
@@ -136,7 +136,7 @@ pub fn targets(name: &str, document: &str, source: &TargetSource) -> Result<Vec<
 }
 
 /// Follows a source forever; to be aborted in the end. Says something when it is new, or wrong.
-pub async fn follow(at: usize, source: TargetSource, found: Sender<(usize, DiscoveredTargets)>) {
+pub(crate) async fn follow(at: usize, source: TargetSource, found: Sender<(usize, DiscoveredTargets)>) {
     let mut last: Option<Texts> = None;
     let mut is_bad = false;
     let mut watch = watch(&source);

@@ -105,7 +105,7 @@ impl Default for Measure {
 /// The keys of a `[[target]]` beside those of its measurement.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct TargetTable {
+pub(crate) struct TargetTable {
     /// Name or address of the reflector, with its port where that is not the usual one
     #[arg(long, value_name = "HOST[:PORT]")]
     pub address: Option<String>,
@@ -120,7 +120,7 @@ pub struct TargetTable {
 /// The keys of a `[[file-sd]]` beside those of its targets' measurement.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct FileSd {
+pub(crate) struct FileSd {
     /// File with targets in the JSON of Prometheus's file_sd, or its YAML where the name ends in .yml or .yaml; * ? and [] stand for many files; may be a list
     #[arg(long, value_name = "FILE")]
     pub file: Vec<String>,
@@ -132,7 +132,7 @@ pub struct FileSd {
 /// The keys of an `[[http-sd]]` beside those of its targets' measurement.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct HttpSd {
+pub(crate) struct HttpSd {
     /// http:// or https:// address of a document in the JSON of Prometheus's http_sd
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
@@ -184,7 +184,7 @@ impl From<Number> for f64 {
 /// The form of delays in metrics, above all tables.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct HistogramSettings {
+pub(crate) struct HistogramSettings {
     /// Upper ends of the classic histogram buckets of delays, in seconds, rising; a change takes a restart
     #[arg(long, value_name = "SECONDS")]
     pub buckets: Vec<Number>,
@@ -204,7 +204,7 @@ const MOST_BUCKETS: usize = 200;
 
 impl HistogramSettings {
     /// Refuses buckets that can't be: the key and what to do.
-    pub fn check(&self) -> Result<(), (&'static str, String)> {
+    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
         let is_rising = self.buckets.is_sorted_by(|one, next| one < next);
         if self.buckets.is_empty() || self.buckets.len() > MOST_BUCKETS || self.buckets[0].0 <= 0.0 || !is_rising {
             return Err((

@@ -30,7 +30,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const BACKLOG: usize = 1_024;
 
 /// The result of a look-up.
-pub struct Resolved {
+pub(crate) struct Resolved {
     id: u64,
     result: Result<SocketAddr, ResolveError>,
 }
@@ -62,7 +62,7 @@ impl Drop for TargetEntry {
 type TargetIdentity = (String, BTreeMap<String, String>);
 
 /// The state of a probe.
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     registry: Arc<TargetRegistry>,
     agreement: Arc<SlaConfig>,
     /// Upper ends of the buckets of all histograms, as they were at the start.
@@ -81,7 +81,7 @@ pub struct Supervisor {
 }
 
 /// A message from a supervisor's helpers.
-pub enum SupervisorMessage {
+pub(crate) enum SupervisorMessage {
     /// A source has said something.
     Found(usize, (usize, DiscoveredTargets)),
     /// A name was looked up, or could not be.
@@ -90,7 +90,7 @@ pub enum SupervisorMessage {
 
 impl Supervisor {
     /// Nothing is wanted yet. What comes through the receiver is to be given to [`Self::handle`].
-    pub fn new(registry: Arc<TargetRegistry>) -> (Self, Receiver<SupervisorMessage>) {
+    pub(crate) fn new(registry: Arc<TargetRegistry>) -> (Self, Receiver<SupervisorMessage>) {
         let (messages, receiver) = channel(BACKLOG);
         let supervisor = Self {
             registry,
@@ -110,7 +110,7 @@ impl Supervisor {
     }
 
     /// Takes a configuration over: what stays as it was goes on undisturbed.
-    pub fn configure(&mut self, config: ProbeConfig) {
+    pub(crate) fn configure(&mut self, config: ProbeConfig) {
         if *self.agreement != config.agreement {
             self.agreement = Arc::new(config.agreement);
             for entry in self.entries.values() {
@@ -170,7 +170,7 @@ impl Supervisor {
     }
 
     /// Acts upon a message.
-    pub fn handle(&mut self, message: SupervisorMessage) {
+    pub(crate) fn handle(&mut self, message: SupervisorMessage) {
         match message {
             SupervisorMessage::Found(generation, found) if generation == self.generation => self.take_found(found),
             SupervisorMessage::Found(..) => {}
@@ -338,7 +338,7 @@ impl Supervisor {
     }
 
     /// Ends all measuring.
-    pub fn end(mut self) {
+    pub(crate) fn end(mut self) {
         self.sources.iter().for_each(|(_, task)| task.abort());
         self.entries.clear();
         self.end_groups(true);

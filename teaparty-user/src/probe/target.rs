@@ -15,29 +15,29 @@ use crate::sender::target::{self, Spec, Target};
 use crate::sender::tlvs::chain::{Chain, pad, place_hmac};
 
 /// Labels that a target's series have of their own, by what they say. A target's labels are beside these, and none of them.
-pub mod label {
+pub(crate) mod label {
     /// The target's name.
-    pub const TARGET: &str = "target";
+    pub(crate) const TARGET: &str = "target";
     /// Its SSID.
-    pub const SESSION: &str = "session";
+    pub(crate) const SESSION: &str = "session";
     /// Label for the direction of a delay or a loss.
-    pub const DIRECTION: &str = "direction";
+    pub(crate) const DIRECTION: &str = "direction";
     /// The grade of a period.
-    pub const GRADE: &str = "grade";
+    pub(crate) const GRADE: &str = "grade";
     /// Why a reply was ignored.
-    pub const REASON: &str = "reason";
+    pub(crate) const REASON: &str = "reason";
     /// The upper end of a bucket, as Prometheus has it.
-    pub const LE: &str = "le";
+    pub(crate) const LE: &str = "le";
     /// Label for the state of a target in a small interval.
-    pub const STATE: &str = "state";
+    pub(crate) const STATE: &str = "state";
     /// All of them.
-    pub const ALL: [&str; 7] = [TARGET, SESSION, DIRECTION, GRADE, REASON, LE, STATE];
+    pub(crate) const ALL: [&str; 7] = [TARGET, SESSION, DIRECTION, GRADE, REASON, LE, STATE];
 }
 
 /// Labels of one target at most, and octets of a name or value at most: what others write must have an end.
-pub const MOST_LABELS: usize = 32;
+pub(crate) const MOST_LABELS: usize = 32;
 /// Octets of a label's name or value at most.
-pub const LABEL_OCTETS: usize = 256;
+pub(crate) const LABEL_OCTETS: usize = 256;
 /// Shortest interval: anything faster is no probe.
 const SHORTEST: Duration = Duration::from_millis(1);
 
@@ -162,7 +162,7 @@ impl TargetSpec {
 
 /// A label that can't be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LabelError {
+pub(crate) enum LabelError {
     /// Prometheus takes no such name.
     #[error("`{0}` is no name of a label: write letters, digits and underlines, no `__` in front")]
     Name(String),
@@ -175,7 +175,7 @@ pub enum LabelError {
 }
 
 /// Refuses a label that can't be.
-pub fn check_label(name: &str, value: &str) -> Result<(), LabelError> {
+pub(crate) fn check_label(name: &str, value: &str) -> Result<(), LabelError> {
     let mut octets = name.bytes();
     let is_name = octets.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && octets.all(|octet| octet.is_ascii_alphanumeric() || octet == b'_');

@@ -6,7 +6,7 @@ use crate::sender::session::record::SessionCounters;
 type Of = fn(&SessionCounters) -> u64;
 
 /// Why replies are ignored: the word for it, and how many there are of a session.
-pub const IGNORED: [(&str, Of); 5] = [
+pub(crate) const IGNORED: [(&str, Of); 5] = [
     ("foreign", |counters| counters.ignored.foreign),
     ("unauthenticated", |counters| counters.ignored.unauthenticated),
     ("malformed", |counters| counters.ignored.malformed),

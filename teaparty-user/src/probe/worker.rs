@@ -34,7 +34,7 @@ enum WorkerCommand {
 }
 
 /// A thread that measures targets of one profile and one address family.
-pub struct ProbeWorker {
+pub(crate) struct ProbeWorker {
     /// The measurement.
     pub profile: Arc<MeasurementProfile>,
     /// True if its targets have IPv6 addresses.
@@ -48,7 +48,7 @@ pub struct ProbeWorker {
 
 impl ProbeWorker {
     /// Starts the thread.
-    pub fn start(profile: Arc<MeasurementProfile>, is_v6: bool) -> anyhow::Result<Self> {
+    pub(crate) fn start(profile: Arc<MeasurementProfile>, is_v6: bool) -> anyhow::Result<Self> {
         let (commands, receiver) = channel();
         let stop = Arc::new(Stop::new().context("cannot make a bell to stop by")?);
         let member = ProbeWorkerThread {
@@ -64,20 +64,20 @@ impl ProbeWorker {
     }
 
     /// Measures one more target.
-    pub fn add(&mut self, watched: Arc<Watched>, address: SocketAddr) {
+    pub(crate) fn add(&mut self, watched: Arc<Watched>, address: SocketAddr) {
         self.count += 1;
         // The thread ends only on request, so it is there to hear.
         let _ = self.commands.send(WorkerCommand::Add(watched, address));
     }
 
     /// Measures one less.
-    pub fn remove(&mut self, id: u64) {
+    pub(crate) fn remove(&mut self, id: u64) {
         self.count -= 1;
         let _ = self.commands.send(WorkerCommand::Remove(id));
     }
 
     /// Ends, without waiting for replies.
-    pub fn end(self) {
+    pub(crate) fn end(self) {
         self.stop.request();
         self.stop.request();
         drop(self.commands);

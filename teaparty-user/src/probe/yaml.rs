@@ -20,7 +20,7 @@ enum Open {
 
 /// A document that is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum YamlError {
+pub(crate) enum YamlError {
     /// It is no YAML.
     #[error("is no YAML: {0}")]
     Syntax(#[from] ScanError),
@@ -38,7 +38,7 @@ pub enum YamlError {
 
 /// YAML that is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum YamlRefusal {
+pub(crate) enum YamlRefusal {
     /// A node that stands for another one.
     #[error("aliases (*name) are not taken; write it out")]
     Alias,
@@ -60,7 +60,7 @@ pub enum YamlRefusal {
 }
 
 /// Returns the value of a document.
-pub fn value(text: &str) -> Result<Value, YamlError> {
+pub(crate) fn value(text: &str) -> Result<Value, YamlError> {
     let mut open: Vec<Open> = Vec::new();
     let mut whole = None;
     for event in Parser::new_from_str(text) {

@@ -36,7 +36,7 @@ mod threads;
 use threads::{limit_sockets, run_engines};
 
 /// A running reflector on one interface.
-pub struct InterfaceReflector {
+pub(crate) struct InterfaceReflector {
     /// The state that the engines share.
     pub context: Arc<InterfaceContext>,
     /// One for each port and address family.
@@ -71,7 +71,7 @@ impl InterfaceReflector {
     /// Starts to answer with all that is configured: [`InterfaceReflector::begin`] and [`InterfaceReflector::attach`].
     ///
     /// `held` is what [`InterfaceReflector::part`] has given for this interface; it is put back if the program is unavailable.
-    pub fn start(
+    pub(crate) fn start(
         (interface, host): (Interface, &Arc<Host>),
         config: &Arc<ReflectorConfig>,
         provisioned: ProvisionedSet,
@@ -87,7 +87,7 @@ impl InterfaceReflector {
 
     /// Opens the sockets and starts to answer by them, in the sessions that the program will go on with. Goes on counting in
     /// `counters`.
-    pub fn begin(
+    pub(crate) fn begin(
         (interface, host): (Interface, &Arc<Host>),
         config: &Arc<ReflectorConfig>,
         provisioned: ProvisionedSet,
@@ -137,7 +137,7 @@ impl InterfaceReflector {
 
     /// Has the kernel load the program and attaches it, if there is to be one. With [`XdpMode::Auto`] sockets go on where it
     /// is unavailable; else the error ends all of it.
-    pub fn attach(&mut self, held: &mut Option<Folder>) -> Result<(), ReflectorError> {
+    pub(crate) fn attach(&mut self, held: &mut Option<Folder>) -> Result<(), ReflectorError> {
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
         let Program::Loading(loading) = std::mem::replace(&mut kernel.program, Program::Gone) else { return Ok(()) };
         let snapshot = self.context.snapshot();
@@ -174,7 +174,7 @@ impl InterfaceReflector {
     }
 
     /// Ends the engines. What they count is final then.
-    pub fn halt(&mut self) {
+    pub(crate) fn halt(&mut self) {
         self.context.stop();
         self.waker = None;
         for engine in self.engines.drain(..) {
@@ -184,7 +184,7 @@ impl InterfaceReflector {
     }
 
     /// Ends the engines and takes the program away, unless that is to go on answering.
-    pub fn stop(mut self, keep_program: bool) -> Result<(), ReflectorError> {
+    pub(crate) fn stop(mut self, keep_program: bool) -> Result<(), ReflectorError> {
         self.halt();
         match self.kernel.map(|kernel| kernel.program) {
             Some(Program::Attached(attachment, _)) if !keep_program => {
@@ -200,7 +200,7 @@ impl InterfaceReflector {
 
     /// Ends the engines because the interface is gone. Gives the folder in which its sessions are kept for when it comes back,
     /// if they are the kernel's.
-    pub fn part(mut self) -> Option<Folder> {
+    pub(crate) fn part(mut self) -> Option<Folder> {
         self.halt();
         match self.kernel.take()?.program {
             Program::Attached(attachment, _) => Some(attachment.part()),
@@ -210,30 +210,30 @@ impl InterfaceReflector {
     }
 
     /// Returns true if frames come from a packet socket.
-    pub fn has_link_engine(&self) -> bool {
+    pub(crate) fn has_link_engine(&self) -> bool {
         self.kernel.is_none() && self.context.snapshot().config.link_layer
     }
 
     /// Name of the interface.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.context.snapshot().interface.name.clone()
     }
 
     /// Returns the mode of attachment; [`XdpMode::Off`] without a program, or after another program has removed it.
-    pub fn mode(&self) -> XdpMode {
+    pub(crate) fn mode(&self) -> XdpMode {
         let attachment = self.attachment().filter(|attachment| attachment.lost.is_none());
         attachment.map_or(XdpMode::Off, |attachment| attachment.mode)
     }
 
     /// Looks whether the program is still on the interface. To be called twice a second.
-    pub fn follow_program(&mut self) {
+    pub(crate) fn follow_program(&mut self) {
         if let Some(InterfaceKernel { program: Program::Attached(attachment, _), .. }) = &mut self.kernel {
             attachment.follow(&self.context.snapshot().interface);
         }
     }
 
     /// Returns why [`InterfaceReflector::mode`] is not the one to be expected, where it is not.
-    pub fn mode_reason(&self) -> Option<&str> {
+    pub(crate) fn mode_reason(&self) -> Option<&str> {
         match self.attachment() {
             Some(attachment) => attachment.lost.as_deref().or(attachment.reason.as_deref()),
             None => self.without_program.as_deref(),
@@ -241,7 +241,7 @@ impl InterfaceReflector {
     }
 
     /// Returns how many replies of the program the driver could not send, as it says now.
-    pub fn transmit_errors(&self) -> u64 {
+    pub(crate) fn transmit_errors(&self) -> u64 {
         if self.mode() == XdpMode::Native {
             self.transmit.count(&self.name());
         }
@@ -249,7 +249,7 @@ impl InterfaceReflector {
     }
 
     /// Warns if the driver could not send replies of the program. To be called about once a second.
-    pub fn watch_transmit_errors(&self) {
+    pub(crate) fn watch_transmit_errors(&self) {
         if self.mode() == XdpMode::Native {
             let answered = self.reader().map_or(0, |reader| reader.counters()[Reason::Reflected as usize]);
             self.transmit.watch(&self.name(), answered);
@@ -257,7 +257,7 @@ impl InterfaceReflector {
     }
 
     /// The attached program, if there is one.
-    pub fn attachment(&self) -> Option<&Attachment> {
+    pub(crate) fn attachment(&self) -> Option<&Attachment> {
         match &self.kernel {
             Some(InterfaceKernel { program: Program::Attached(attachment, _), .. }) => Some(attachment),
             _ => None,
@@ -265,7 +265,7 @@ impl InterfaceReflector {
     }
 
     /// Calls `with` with the kernel's maps, where there are some.
-    pub fn maps<T>(&self, with: impl FnOnce(&mut Maps) -> T) -> Option<T> {
+    pub(crate) fn maps<T>(&self, with: impl FnOnce(&mut Maps) -> T) -> Option<T> {
         self.kernel.as_ref().map(|kernel| with(&mut locked(&kernel.maps)))
     }
 
@@ -273,7 +273,7 @@ impl InterfaceReflector {
     ///
     /// Here first: a packet that the kernel hands over under the new version must find its keys. Where the kernel refuses
     /// it, the old version stays in force.
-    pub fn set_snapshot(&self, snapshot: ConfigSnapshot) -> Result<(), MapsError> {
+    pub(crate) fn set_snapshot(&self, snapshot: ConfigSnapshot) -> Result<(), MapsError> {
         let clock = self.context.clock();
         let before = self.context.snapshot();
         if self.has_link_engine()
@@ -299,7 +299,7 @@ impl InterfaceReflector {
     /// Puts a version in force that differs by one provisioned session, with little to do for each such change.
     ///
     /// Otherwise like [`InterfaceReflector::set_snapshot`].
-    pub fn set_session(&self, snapshot: ConfigSnapshot, key: &SessionKey) -> Result<(), MapsError> {
+    pub(crate) fn set_session(&self, snapshot: ConfigSnapshot, key: &SessionKey) -> Result<(), MapsError> {
         let before = self.context.snapshot();
         if snapshot.flags() != before.flags() {
             return self.set_snapshot(snapshot);
@@ -314,12 +314,12 @@ impl InterfaceReflector {
     }
 
     /// Returns a reader of the kernel's maps, where there are some. Readers do not block writers.
-    pub fn reader(&self) -> Option<Arc<MapReader>> {
+    pub(crate) fn reader(&self) -> Option<Arc<MapReader>> {
         self.maps(|maps| maps.reader())
     }
 
     /// Publishes the clock's state, in the kernel and here.
-    pub fn set_clock(&self, clock: Clock) -> Result<(), MapsError> {
+    pub(crate) fn set_clock(&self, clock: Clock) -> Result<(), MapsError> {
         self.context.set_clock(clock);
         self.maps(|maps| maps.publish_clock(&clock)).transpose().map(|_| ())
     }

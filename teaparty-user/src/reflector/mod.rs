@@ -8,18 +8,18 @@
 //! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `ReflectorEvent`.
 
 pub mod config;
-pub mod engine;
-pub mod error;
+pub(crate) mod engine;
+pub(crate) mod error;
 pub mod handle;
-pub mod interface_reflector;
+pub(crate) mod interface_reflector;
 pub mod kernel;
 pub mod keys;
 pub mod pipeline;
-pub mod provisioned;
-pub mod reload;
+pub(crate) mod provisioned;
+pub(crate) mod reload;
 pub mod session;
 pub mod snapshot;
-pub mod summary;
+pub(crate) mod summary;
 
 mod follow;
 mod start;

@@ -216,7 +216,7 @@ impl ProvisionedSet {
 }
 
 /// Returns true if a provisioned session stands for many.
-pub fn is_wildcard(key: &SessionKey) -> bool {
+pub(crate) fn is_wildcard(key: &SessionKey) -> bool {
     key.destination == Address::UNSPECIFIED || key.source_port == 0
 }
 
@@ -232,7 +232,7 @@ fn with_ssid(any: &SessionKey, ssid: u16) -> SessionKey {
 }
 
 /// Returns the flags of a provisioned session's entry in the kernel's map.
-pub fn entry_flags(key: &SessionKey, provisioned: &Provisioned) -> u32 {
+pub(crate) fn entry_flags(key: &SessionKey, provisioned: &Provisioned) -> u32 {
     let wildcard = if is_wildcard(key) { Session::WILDCARD } else { 0 };
     provisioned.flags | wildcard | Session::PROVISIONED
 }

@@ -9,7 +9,7 @@ use crate::reflector::config::{ReflectorConfig, TimestampFormatSetting};
 use crate::reflector::handle::{Count, InterfaceStatus, ReflectorHandle};
 
 /// The block printed once the reflector answers.
-pub struct Ready<'a> {
+pub(crate) struct Ready<'a> {
     /// The interfaces.
     pub interfaces: Vec<InterfaceStatus>,
     /// The configuration.
@@ -51,7 +51,7 @@ impl fmt::Display for Ready<'_> {
 }
 
 /// The first ten of a list, and how many more there are.
-pub fn some_of(list: &[impl fmt::Display]) -> String {
+pub(crate) fn some_of(list: &[impl fmt::Display]) -> String {
     const SHOWN: usize = 10;
     if list.is_empty() {
         return "none yet".into();

@@ -6,10 +6,10 @@
 
 pub mod config;
 pub mod engine;
-pub mod output;
-pub mod run;
-pub mod saved_run;
+pub(crate) mod output;
+pub(crate) mod run;
+pub(crate) mod saved_run;
 pub mod session;
 pub mod target;
-pub mod thresholds;
+pub(crate) mod thresholds;
 pub mod tlvs;

@@ -29,7 +29,7 @@ const BACKLOG: usize = 1 << 16;
 
 /// The output of a run, and its checks.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     /// Form of it.
     pub format: ReportFormat,
     /// File for it, `-` for standard output.
@@ -45,7 +45,7 @@ pub struct Output {
 }
 
 /// Measures, writes, and says how to exit.
-pub fn run(config: SenderConfig, output: Output) -> anyhow::Result<Exit> {
+pub(crate) fn run(config: SenderConfig, output: Output) -> anyhow::Result<Exit> {
     // Outputs are opened before the first packet is sent: a mistyped path must not cost a day of measuring.
     let mut writer = Writer::open(&output, &config)?;
     let hdr_log = output.hdr_log.as_ref().map(|path| create(path)).transpose()?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::layout::nanos;
 
-pub mod html;
+pub(crate) mod html;
 mod log;
 mod plots;
 mod read;
@@ -18,7 +18,7 @@ use series::PacketSeries;
 
 /// A saved measurement.
 #[derive(Clone, Debug)]
-pub struct SavedRun {
+pub(crate) struct SavedRun {
     /// Its name: the file's.
     pub name: String,
     /// The summary, as it was written; of a histogram log, or a stream without one, what can be said from it.
@@ -70,7 +70,7 @@ impl Unit {
 
 impl SavedRun {
     /// The targets' parts of the summary.
-    pub fn targets(&self) -> impl Iterator<Item = &Value> {
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Value> {
         self.summary["targets"].as_array().into_iter().flatten()
     }
 
@@ -148,7 +148,7 @@ fn clocks(target: &Value) -> &'static str {
 }
 
 /// A measurement as a table, one column for each target.
-pub fn table(saved: &SavedRun) -> String {
+pub(crate) fn table(saved: &SavedRun) -> String {
     let summary = &saved.summary;
     let length = nanos(summary["duration_ns"].as_i64().unwrap_or(0));
     let length = began(saved).map_or(length.clone(), |began| format!("{began}, {length}"));
@@ -173,7 +173,7 @@ pub fn table(saved: &SavedRun) -> String {
 }
 
 /// Two measurements side by side, target by target in the order of the second one's names.
-pub fn comparison(before: &SavedRun, after: &SavedRun) -> String {
+pub(crate) fn comparison(before: &SavedRun, after: &SavedRun) -> String {
     let mut text = format!("--- {} → {} ---\n", before.name, after.name);
     for saved in [before, after] {
         if let Some(caveat) = &saved.caveat {

@@ -15,7 +15,7 @@ use crate::units::{DurationSetting, ValueError, parse_duration, parse_percent};
 
 /// The limits of a measurement, for each target separately.
 #[derive(Clone, Debug, Default)]
-pub struct Thresholds {
+pub(crate) struct Thresholds {
     /// Lost packets, as a fraction of those sent (0 to 1).
     pub max_loss: Option<f64>,
     /// Round trips net of residence, at quantiles.
@@ -26,7 +26,7 @@ pub struct Thresholds {
 
 /// `p99=5ms`: a quantile of the round trip and what it must not exceed; without a quantile, the largest.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RttLimit {
+pub(crate) struct RttLimit {
     label: String,
     fraction: Option<f64>,
     limit: Duration,
@@ -34,7 +34,7 @@ pub struct RttLimit {
 
 /// A text that is no [`RttLimit`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidRttLimit {
+pub(crate) enum InvalidRttLimit {
     /// It has not the form of one.
     #[error("`{0}` is no limit; write METRIC=DURATION, as in p99=5ms, mean=1ms or max=20ms")]
     Form(String),
@@ -84,12 +84,12 @@ fn against(value: f64, limit: f64) -> Grade {
 
 impl Thresholds {
     /// Returns true if nothing is to be checked.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.max_loss.is_none() && self.max_rtt.is_empty() && self.max_jitter.is_none()
     }
 
     /// Returns how good a loss (0 to 1) is: by `--max-loss`, or else by the default service level of a probe.
-    pub fn grade_loss(&self, loss: f64) -> Grade {
+    pub(crate) fn grade_loss(&self, loss: f64) -> Grade {
         let agreement = SlaConfig::default();
         match self.max_loss {
             Some(limit) => against(loss, limit),
@@ -98,7 +98,7 @@ impl Thresholds {
     }
 
     /// Returns how good round trips are: by the strictest `--max-rtt`, or else by the default service level of a probe.
-    pub fn grade_round_trip(&self, figures: &DistributionFigures) -> Grade {
+    pub(crate) fn grade_round_trip(&self, figures: &DistributionFigures) -> Grade {
         let agreement = SlaConfig::default();
         let value = |label: &str| match label {
             "mean" => figures.mean,
@@ -171,7 +171,7 @@ impl Thresholds {
 }
 
 /// The exit status of a measurement, and one line for standard error unless it is a success.
-pub fn verdict(
+pub(crate) fn verdict(
     config: &SenderConfig,
     thresholds: &Thresholds,
     outcome: &FinishedMeasurement,

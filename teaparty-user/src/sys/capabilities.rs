@@ -11,29 +11,30 @@ use rustix::thread::{
 };
 
 /// The capabilities of any reflector: to bind its ports again when an interface comes back, and for large queues.
-pub const ALWAYS: CapabilitySet = CapabilitySet::NET_BIND_SERVICE.union(CapabilitySet::NET_ADMIN);
+pub(crate) const ALWAYS: CapabilitySet = CapabilitySet::NET_BIND_SERVICE.union(CapabilitySet::NET_ADMIN);
 
 /// The further capabilities of one with the XDP program: maps, the session program and loading for an interface that
 /// comes back (CAP_BPF; CAP_PERFMON, without which the verifier takes a program like ours for one that leaks
 /// pointers), and frames out of an interface (CAP_NET_RAW).
-pub const WITH_XDP: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON).union(CapabilitySet::NET_RAW);
+pub(crate) const WITH_XDP: CapabilitySet =
+    CapabilitySet::BPF.union(CapabilitySet::PERFMON).union(CapabilitySet::NET_RAW);
 
 /// The capabilities that this process had and has given up.
 static GIVEN_UP: OnceLock<CapabilitySet> = OnceLock::new();
 
 /// Returns what of `needed` this process had and has given up, so that only another start has it again.
-pub fn given_up(needed: CapabilitySet) -> CapabilitySet {
+pub(crate) fn given_up(needed: CapabilitySet) -> CapabilitySet {
     GIVEN_UP.get().map_or(CapabilitySet::empty(), |gone| *gone & needed)
 }
 
 /// Returns the capabilities that this thread lacks for a reflector with the XDP program.
-pub fn missing() -> CapabilitySet {
+pub(crate) fn missing() -> CapabilitySet {
     let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
     (ALWAYS | WITH_XDP) - has
 }
 
 /// Returns true if this thread has all of these.
-pub fn has(wanted: CapabilitySet) -> bool {
+pub(crate) fn has(wanted: CapabilitySet) -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(wanted))
 }
 
@@ -41,7 +42,7 @@ pub fn has(wanted: CapabilitySet) -> bool {
 ///
 /// To be called while the process has one thread. As root it stays the owner of root's files, but of no others: what is
 /// read later must be readable by its owner.
-pub fn keep_only(needed: CapabilitySet) -> io::Result<()> {
+pub(crate) fn keep_only(needed: CapabilitySet) -> io::Result<()> {
     let permitted = capabilities(None)?.permitted;
     let kept = permitted & needed;
     // The bounding set first: shrinking it takes CAP_SETPCAP. Who hasn't that can't raise anything by it either, once

@@ -9,12 +9,12 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::sys::stdio;
 
 /// Forbids core dumps and reading of our memory by other processes of the same user. Called before a key is loaded.
-pub fn forbid_dumps() -> io::Result<()> {
+pub(crate) fn forbid_dumps() -> io::Result<()> {
     nix::sys::prctl::set_dumpable(false).map_err(io::Error::from)
 }
 
 /// Raises the soft limit of open descriptors to the hard one: each interface takes some thirty.
-pub fn raise_descriptor_limit() {
+pub(crate) fn raise_descriptor_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
     if let Err(error) = raised {
@@ -23,7 +23,7 @@ pub fn raise_descriptor_limit() {
 }
 
 /// An error's text with what to do about it, where it is that too many descriptors are open.
-pub fn explain_descriptor_limit(error: impl std::fmt::Display) -> String {
+pub(crate) fn explain_descriptor_limit(error: impl std::fmt::Display) -> String {
     let text = error.to_string();
     let (per_process, per_system) =
         (io::Error::from_raw_os_error(libc::EMFILE), io::Error::from_raw_os_error(libc::ENFILE));
@@ -41,7 +41,7 @@ pub fn explain_descriptor_limit(error: impl std::fmt::Display) -> String {
 }
 
 /// Ends the process after this time if it has not ended by then, with status 1 and a message.
-pub fn end_within(limit: Duration) {
+pub(crate) fn end_within(limit: Duration) {
     let end = move || {
         std::thread::sleep(limit);
         stdio::complain(
@@ -60,7 +60,7 @@ pub fn end_within(limit: Duration) {
 /// `ps` show it no longer. Returns how many there were.
 ///
 /// Must be called while the process has one thread: it writes to memory that others might read.
-pub fn hide_argument(secret: &[u8]) -> io::Result<usize> {
+pub(crate) fn hide_argument(secret: &[u8]) -> io::Result<usize> {
     let (start, end) = argument_area(&std::fs::read_to_string("/proc/self/stat")?)
         .ok_or_else(|| io::Error::other("/proc/self/stat does not say where the arguments are"))?;
     if secret.is_empty() || end <= start {

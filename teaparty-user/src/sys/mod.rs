@@ -3,9 +3,9 @@
 //! Reading order: [`capabilities`] and [`hardening`] (what the process gives up, and what it keeps from neighbours),
 //! [`systemd`] (a daemon's manners), [`stdio`], [`clock`] (time and how far it may be off), [`netlink`].
 
-pub mod capabilities;
+pub(crate) mod capabilities;
 pub mod clock;
-pub mod hardening;
+pub(crate) mod hardening;
 pub(crate) mod netlink;
-pub mod stdio;
-pub mod systemd;
+pub(crate) mod stdio;
+pub(crate) mod systemd;

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 /// Standard output took not all that was written: its disk is full, for instance.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output: {0}")]
-pub struct OutputError(io::Error);
+pub(crate) struct OutputError(io::Error);
 
 impl From<io::Error> for OutputError {
     fn from(error: io::Error) -> Self {
@@ -20,7 +20,7 @@ impl From<io::Error> for OutputError {
 /// The reader of standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum StdoutReader {
+pub(crate) enum StdoutReader {
     /// Somebody, as far as the system knows.
     Present,
     /// Nobody: the reader closed the pipe, as `head -1` does once it has seen enough.
@@ -29,19 +29,19 @@ pub enum StdoutReader {
 
 impl StdoutReader {
     /// Ignores that the reader may be gone: for a command that ends anyway.
-    pub fn any(self) {}
+    pub(crate) fn any(self) {}
 }
 
 /// Writes text to standard output, and all that was written before it.
 ///
 /// A closed pipe is no failure: its reader chose to read no more. Every other error is one.
-pub fn print(text: impl AsRef<[u8]>) -> Result<StdoutReader, OutputError> {
+pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<StdoutReader, OutputError> {
     let mut stdout = io::stdout().lock();
     outcome(stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()))
 }
 
 /// Sorts the result of a write to standard output.
-pub fn outcome(written: io::Result<()>) -> Result<StdoutReader, OutputError> {
+pub(crate) fn outcome(written: io::Result<()>) -> Result<StdoutReader, OutputError> {
     match written {
         Ok(()) => Ok(StdoutReader::Present),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(StdoutReader::Gone),
@@ -50,7 +50,7 @@ pub fn outcome(written: io::Result<()>) -> Result<StdoutReader, OutputError> {
 }
 
 /// Writes text to standard output for a process that goes on without readers. A failure becomes a warning in the log.
-pub fn announce(text: &str) {
+pub(crate) fn announce(text: &str) {
     let failure = match print(text) {
         Ok(StdoutReader::Present) => return,
         Ok(StdoutReader::Gone) => "the reader closed the pipe".to_owned(),
@@ -60,7 +60,7 @@ pub fn announce(text: &str) {
 }
 
 /// Writes a line to standard error. If that is closed too, there is no place left to say so.
-pub fn complain(line: impl Display) {
+pub(crate) fn complain(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 

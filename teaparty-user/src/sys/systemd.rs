@@ -14,17 +14,17 @@ const SOCKET: &str = "NOTIFY_SOCKET";
 const WATCHDOG: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
 
 /// Says that packets are answered or sent, and how.
-pub fn ready(status: &str) {
+pub(crate) fn ready(status: &str) {
     notify(&format!("READY=1\nSTATUS={status}\n"));
 }
 
 /// Says that we end because we were told to.
-pub fn stopping() {
+pub(crate) fn stopping() {
     notify("STOPPING=1\n");
 }
 
 /// Says that the main task still turns. To be called more often than any watchdog is set to.
-pub fn alive() {
+pub(crate) fn alive() {
     let [interval, pid] = WATCHDOG.map(|name| std::env::var(name).ok());
     if interval.is_some() && pid.is_none_or(|pid| pid == std::process::id().to_string()) {
         notify("WATCHDOG=1\n");

@@ -6,11 +6,11 @@ use super::token::{Token, TokenError};
 use crate::http::tls::{Tls, TlsError};
 
 /// Name of the setting with the token's file.
-pub const TOKEN_FILE: &str = "api-token-file";
+pub(crate) const TOKEN_FILE: &str = "api-token-file";
 /// Name of the setting with the certificate's file.
-pub const TLS_CERT: &str = "api-tls-cert";
+pub(crate) const TLS_CERT: &str = "api-tls-cert";
 /// Name of the setting with the file of the certificate's key.
-pub const TLS_KEY: &str = "api-tls-key";
+pub(crate) const TLS_KEY: &str = "api-tls-key";
 
 /// Files from which no [`Credentials`] can be made.
 #[derive(Debug, thiserror::Error)]

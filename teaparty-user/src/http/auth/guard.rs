@@ -142,7 +142,7 @@ fn is_unmapped(uid: u32) -> bool {
 }
 
 /// Lets through the requests that the guard admits.
-pub async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+pub(crate) async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     // It may ask the kernel who the client is, which takes some microseconds and never waits.
     let verdict = guard.check(&request);
     let is_trusted = request.extensions().get::<Arc<Connection>>().is_none_or(|connection| connection.is_trusted());

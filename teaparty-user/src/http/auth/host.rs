@@ -46,7 +46,7 @@ impl Hosts {
 /// # Errors
 ///
 /// 400 if there is no Host header, several, or one that is no host.
-pub fn authority(uri: &Uri, headers: &HeaderMap) -> Result<Authority, ApiError> {
+pub(crate) fn authority(uri: &Uri, headers: &HeaderMap) -> Result<Authority, ApiError> {
     let mut all = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (all.next(), all.next()) else {
         return Err(ApiError::malformed("the request has no Host header, or several", "send one Host header"));

@@ -10,7 +10,7 @@ const MAX_TOKEN: u64 = 4096;
 
 /// A file from which no token can be taken. Who shows it names the file.
 #[derive(Debug, thiserror::Error)]
-pub enum BearerError {
+pub(crate) enum BearerError {
     /// The system does not let it be read.
     #[error(transparent)]
     Unreadable(#[from] io::Error),
@@ -21,7 +21,7 @@ pub enum BearerError {
 
 /// Returns the header for the token in a file; the issuer of the token fixes its length.
 /// The header is marked, so that it is not shown by `Debug`.
-pub fn bearer(file: impl Read) -> Result<HeaderValue, BearerError> {
+pub(crate) fn bearer(file: impl Read) -> Result<HeaderValue, BearerError> {
     let mut content = Zeroizing::new(Vec::new());
     file.take(MAX_TOKEN).read_to_end(&mut content)?;
     let token = content.trim_ascii();

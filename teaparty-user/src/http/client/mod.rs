@@ -3,9 +3,9 @@
 //! Reading order: [`url`] (a server's address), [`trust`] (by what a server with TLS is known), [`bearer`] (a token).
 //! Redirects are not followed.
 
-pub mod bearer;
-pub mod trust;
-pub mod url;
+pub(crate) mod bearer;
+pub(crate) mod trust;
+pub(crate) mod url;
 
 use std::future::Future;
 use std::io;
@@ -32,7 +32,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ServerAddress {
+pub(crate) enum ServerAddress {
     /// By TCP, with TLS or without.
     Url(Url),
     /// By a socket in the file system.
@@ -41,7 +41,7 @@ pub enum ServerAddress {
 
 /// A server with what it is known by.
 #[derive(Clone)]
-pub struct HttpServer {
+pub(crate) struct HttpServer {
     /// Its address.
     pub address: ServerAddress,
     /// There for one with TLS.
@@ -50,7 +50,7 @@ pub struct HttpServer {
 
 /// A request without a whole answer.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub(crate) enum ClientError {
     /// The path and the headers make no request.
     #[error(transparent)]
     Request(#[from] hyper::http::Error),
@@ -84,7 +84,7 @@ pub enum ClientError {
 }
 
 /// The head of an answer, whose body is yet to be read.
-pub struct Answer {
+pub(crate) struct Answer {
     response: Response<Incoming>,
     /// The task of the connection, which ends with this.
     _connection: JoinSet<()>,
@@ -93,7 +93,7 @@ pub struct Answer {
 impl HttpServer {
     /// Reads the certificates by which a server with TLS is known: those of the file `ca`, or else of the system.
     /// `setting` is the name of the setting for such a file.
-    pub fn new(address: ServerAddress, ca: Option<&Path>, setting: &'static str) -> Result<Self, TrustError> {
+    pub(crate) fn new(address: ServerAddress, ca: Option<&Path>, setting: &'static str) -> Result<Self, TrustError> {
         let trust = match (&address, ca) {
             (ServerAddress::Url(url), ca) if url.is_tls() => Some(Trust::load(ca, setting)?),
             (_, None) => None,
@@ -104,7 +104,7 @@ impl HttpServer {
 
     /// Sends a request without a body, to which it adds the Host header. A server with TLS has shown before that it is
     /// the right one.
-    pub async fn send(&self, request: request::Builder) -> Result<Answer, ClientError> {
+    pub(crate) async fn send(&self, request: request::Builder) -> Result<Answer, ClientError> {
         let host = match &self.address {
             ServerAddress::Url(url) => url.authority(),
             ServerAddress::Unix(_) => "localhost",
@@ -155,12 +155,12 @@ async fn within<T>(step: impl Future<Output = T>) -> Result<T, ClientError> {
 
 impl Answer {
     /// The status code.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.response.status()
     }
 
     /// Reads the body, of `most` octets at most.
-    pub async fn text(self, most: usize) -> Result<String, ClientError> {
+    pub(crate) async fn text(self, most: usize) -> Result<String, ClientError> {
         let mut body = Body::new(self.response.into_body()).into_data_stream();
         let mut octets = Vec::new();
         while let Some(part) = within(body.next()).await? {

@@ -15,7 +15,7 @@ use crate::http::tls;
 
 /// Nothing to verify the certificates of a server by.
 #[derive(Debug, thiserror::Error)]
-pub enum TrustError {
+pub(crate) enum TrustError {
     /// The file can't be used.
     #[error(transparent)]
     File(#[from] tls::TlsError),
@@ -44,11 +44,11 @@ pub enum TrustError {
 /// A text that no certificate names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no name that a certificate has")]
-pub struct InvalidServerName(String);
+pub(crate) struct InvalidServerName(String);
 
 /// The certificates by which a server is known, and the setting that names them.
 #[derive(Clone)]
-pub struct Trust {
+pub(crate) struct Trust {
     config: Arc<ClientConfig>,
     setting: &'static str,
 }
@@ -56,7 +56,7 @@ pub struct Trust {
 impl Trust {
     /// Reads the certificates of a file, or those that the system trusts.
     /// `setting` is the option for such a file; errors say what to do with it.
-    pub fn load(file: Option<&Path>, setting: &'static str) -> Result<Self, TrustError> {
+    pub(crate) fn load(file: Option<&Path>, setting: &'static str) -> Result<Self, TrustError> {
         let mut roots = RootCertStore::empty();
         match file {
             Some(path) => {
@@ -78,14 +78,18 @@ impl Trust {
     }
 
     /// Agrees on TLS with the server of this name.
-    pub async fn handshake(&self, name: ServerName<'static>, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn handshake(
+        &self,
+        name: ServerName<'static>,
+        stream: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
         let connector = TlsConnector::from(self.config.clone());
         connector.connect(name, stream).await.map_err(|error| explain(error, self.setting))
     }
 }
 
 /// Parses the expected name of a server: a name, or an address without brackets.
-pub fn server_name(host: &str) -> Result<ServerName<'static>, InvalidServerName> {
+pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>, InvalidServerName> {
     ServerName::try_from(host.to_owned()).map_err(|_| InvalidServerName(host.into()))
 }
 

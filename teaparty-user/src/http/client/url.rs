@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// A location, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Url {
+pub(crate) struct Url {
     is_tls: bool,
     authority: String,
     host: String,
@@ -15,7 +15,7 @@ pub struct Url {
 
 /// A text that is no [`Url`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UrlError {
+pub(crate) enum UrlError {
     /// It is no address of a document.
     #[error("`{0}` is no address of a document that can be fetched: write http[s]://HOST[:PORT]/PATH")]
     Invalid(String),
@@ -50,38 +50,38 @@ impl FromStr for Url {
 
 impl Url {
     /// Returns true if the server speaks TLS.
-    pub fn is_tls(&self) -> bool {
+    pub(crate) fn is_tls(&self) -> bool {
         self.is_tls
     }
 
     /// Host and port as they were written.
-    pub fn authority(&self) -> &str {
+    pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
 
     /// The host: a name, or an address without brackets.
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
     /// The port; the scheme's own where none was written.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Path and query, at least `/`.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
     /// Returns scheme and authority.
-    pub fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         let scheme = if self.is_tls { "https" } else { "http" };
         format!("{scheme}://{}", self.authority)
     }
 
     /// Returns the same with the port written out.
-    pub fn with_port_shown(self) -> Self {
+    pub(crate) fn with_port_shown(self) -> Self {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         Self { authority: format!("{host}:{}", self.port), ..self }
     }

@@ -32,7 +32,7 @@ const MAX_FRAME: usize = 65_535 + 64;
 const TAG_AT: usize = 12;
 
 /// Answers until asked to stop, which `wake` becoming readable makes it notice.
-pub fn run(context: &Arc<InterfaceContext>, frames: &FrameSocket, ports: &ReplyPorts, wake: &impl AsFd) {
+pub(crate) fn run(context: &Arc<InterfaceContext>, frames: &FrameSocket, ports: &ReplyPorts, wake: &impl AsFd) {
     let mut requests = ReceiveBatch::new(BATCH, MAX_FRAME);
     let mut framed = FrameReplyBatch::new(context, &context.counters.socket, ports);
     let mut frame = Vec::with_capacity(2048);

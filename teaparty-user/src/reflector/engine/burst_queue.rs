@@ -21,14 +21,14 @@ const LEAD_NS: u64 = 100_000;
 const NEVER: u64 = u64::MAX;
 
 /// The bursts that wait for their next reply.
-pub struct BurstQueue {
+pub(crate) struct BurstQueue {
     waiting: Mutex<BinaryHeap<Reverse<ScheduledBurst>>>,
     /// Rings when a reply is due.
     pub timer: Timer,
 }
 
 /// Replies that are still to be sent to one request.
-pub struct ScheduledBurst {
+pub(crate) struct ScheduledBurst {
     /// Time of the next one, in nanoseconds of CLOCK_MONOTONIC.
     pub at_ns: u64,
     /// The number.
@@ -40,7 +40,7 @@ pub struct ScheduledBurst {
 }
 
 /// A request as it came in.
-pub enum BurstRequest {
+pub(crate) enum BurstRequest {
     /// By itself.
     Datagram(Box<Datagram>, Box<[u8]>),
     /// In a frame.
@@ -69,12 +69,12 @@ impl Ord for ScheduledBurst {
 
 impl BurstQueue {
     /// Without bursts.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self { waiting: Mutex::default(), timer: Timer::new()? })
     }
 
     /// Adds the replies that are to follow one that was sent at `first_ns` of CLOCK_MONOTONIC.
-    pub fn add(&self, grant: BurstGrant, first_ns: u64, request: BurstRequest) {
+    pub(crate) fn add(&self, grant: BurstGrant, first_ns: u64, request: BurstRequest) {
         let replies = grant.replies;
         let at_ns = first_ns + u64::from(replies.interval_ns);
         let mut waiting = locked(&self.waiting);
@@ -83,7 +83,7 @@ impl BurstQueue {
     }
 
     /// The next burst if its moment has come; else the timer is set for it.
-    pub fn take_due(&self) -> Option<ScheduledBurst> {
+    pub(crate) fn take_due(&self) -> Option<ScheduledBurst> {
         let mut waiting = locked(&self.waiting);
         let is_due = waiting.peek().is_some_and(|Reverse(next)| next.at_ns <= SystemClock.monotonic_ns() + LEAD_NS);
         if !is_due {
@@ -94,7 +94,7 @@ impl BurstQueue {
     }
 
     /// Puts a burst back that has more replies to send.
-    pub fn put_back(&self, burst: ScheduledBurst) {
+    pub(crate) fn put_back(&self, burst: ScheduledBurst) {
         locked(&self.waiting).push(Reverse(burst));
     }
 
@@ -108,7 +108,7 @@ impl BurstQueue {
 
 /// A datagram that may be answered.
 #[derive(Clone)]
-pub struct Datagram {
+pub(crate) struct Datagram {
     /// Index of the socket that received it.
     pub socket: usize,
     /// Its session.

@@ -20,7 +20,7 @@ use crate::reflector::snapshot::ConfigSnapshot;
 use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// Answers a frame, and notes what is to follow the reply.
-pub fn process_frame(
+pub(crate) fn process_frame(
     context: &Arc<InterfaceContext>,
     framed: &mut FrameReplyBatch<'_>,
     header: &PuntHeader,
@@ -37,7 +37,7 @@ pub fn process_frame(
 
 /// Sends what is to follow until asked to stop, which `wake` becoming readable makes it notice. Frames are counted in
 /// `counters`.
-pub fn run(context: &Arc<InterfaceContext>, counters: &EngineCounters, ports: &ReplyPorts, wake: &impl AsFd) {
+pub(crate) fn run(context: &Arc<InterfaceContext>, counters: &EngineCounters, ports: &ReplyPorts, wake: &impl AsFd) {
     let mut framed = FrameReplyBatch::new(context, counters, ports);
     let mut datagrams = UdpReplyBatch::new(context);
     while !context.is_stopping() {

@@ -23,7 +23,7 @@ use crate::reflector::snapshot::ConfigSnapshot;
 use crate::sync::locked;
 
 /// Shared state of one interface.
-pub struct InterfaceContext {
+pub(crate) struct InterfaceContext {
     snapshot: RwLock<Arc<ConfigSnapshot>>,
     clock: RwLock<Clock>,
     /// Sessions that the controller owns.
@@ -45,7 +45,7 @@ pub struct InterfaceContext {
 
 /// A message of an engine.
 #[derive(Clone, Debug)]
-pub enum Notice {
+pub(crate) enum Notice {
     /// A Session-Sender has reported on its access network.
     AccessReport {
         /// Its session.
@@ -62,7 +62,7 @@ pub enum Notice {
 
 impl InterfaceContext {
     /// The state of an interface at the start.
-    pub fn new(
+    pub(crate) fn new(
         snapshot: ConfigSnapshot,
         clock: Clock,
         kernel: Option<KernelSessionStore>,
@@ -87,7 +87,7 @@ impl InterfaceContext {
 
     /// The state of the same interface where no program answers any more: sessions are the controller's, those among them
     /// that the kernel has begun. The engines of this one must have ended.
-    pub fn without_kernel(&self, burst_queue: BurstQueue, begun: Vec<(SessionKey, Session)>) -> Self {
+    pub(crate) fn without_kernel(&self, burst_queue: BurstQueue, begun: Vec<(SessionKey, Session)>) -> Self {
         let snapshot = (*self.snapshot()).clone();
         let next =
             Self::new(snapshot.clone(), self.clock(), None, self.notices.clone(), burst_queue, self.counters.clone());
@@ -102,27 +102,27 @@ impl InterfaceContext {
     }
 
     /// The configuration as it is now.
-    pub fn snapshot(&self) -> Arc<ConfigSnapshot> {
+    pub(crate) fn snapshot(&self) -> Arc<ConfigSnapshot> {
         self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts another configuration in force.
-    pub fn set_snapshot(&self, snapshot: ConfigSnapshot) {
+    pub(crate) fn set_snapshot(&self, snapshot: ConfigSnapshot) {
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
     }
 
     /// The clock's state as it was last read.
-    pub fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         *self.clock.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publishes the clock's state.
-    pub fn set_clock(&self, clock: Clock) {
+    pub(crate) fn set_clock(&self, clock: Clock) {
         *self.clock.write().unwrap_or_else(PoisonError::into_inner) = clock;
     }
 
     /// Returns the store of sessions that are authenticated, or not.
-    pub fn store_of(&self, is_authenticated: bool) -> &dyn SessionStore {
+    pub(crate) fn store_of(&self, is_authenticated: bool) -> &dyn SessionStore {
         match &self.kernel {
             Some(kernel) if !is_authenticated => kernel,
             _ => &self.table,
@@ -130,7 +130,7 @@ impl InterfaceContext {
     }
 
     /// The socket for whole IPv6 packets, opened when it is first asked for; `None` where that is refused.
-    pub fn raw(&self) -> Option<&RawV6> {
+    pub(crate) fn raw(&self) -> Option<&RawV6> {
         let open = || {
             let refused =
                 |error: &std::io::Error| tracing::warn!(%error, "no replies along SRv6 segments, raw IPv6 socket");
@@ -140,14 +140,14 @@ impl InterfaceContext {
     }
 
     /// Tells the controller's task.
-    pub fn notify(&self, notice: Notice) {
+    pub(crate) fn notify(&self, notice: Notice) {
         // It may be gone already when the reflector ends.
         let _ = self.notices.send(notice);
     }
 
     /// Decides whether a packet may be answered where no kernel program has: completes its key, which comes without SSID,
     /// and gives the flags of its session. `tags` are the VLAN tags of its frame, which came at `received_ns` of CLOCK_MONOTONIC.
-    pub fn admit(
+    pub(crate) fn admit(
         &self,
         (key, tags): (&mut SessionKey, Tags),
         payload: &[u8],
@@ -170,18 +170,18 @@ impl InterfaceContext {
     }
 
     /// Asks the engines to end. They look when something wakes them.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.is_stopping.store(true, Ordering::Release);
     }
 
     /// Returns true if the engines are to end.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Acquire)
     }
 }
 
 /// The controller's counters of an interface: they go on when the interface has been away.
-pub struct InterfaceCounters {
+pub(crate) struct InterfaceCounters {
     /// Packets that the ring engine has dealt with.
     pub ring: EngineCounters,
     /// Packets that the socket engine has dealt with.
@@ -204,10 +204,10 @@ impl Default for InterfaceCounters {
 }
 
 /// Packets by the way they ended in the kernel, by [`Reason`] as a number.
-pub type KernelCounts = [u64; REASON_SLOTS];
+pub(crate) type KernelCounts = [u64; REASON_SLOTS];
 
 /// The counters of an engine: packets by the way they ended, and the residence time of those that were answered.
-pub struct EngineCounters {
+pub(crate) struct EngineCounters {
     packets: [AtomicU64; REASON_SLOTS],
     /// T3 − T2 of replies.
     pub residence: ResidenceHistogram,
@@ -221,17 +221,17 @@ impl Default for EngineCounters {
 
 impl EngineCounters {
     /// Counts one packet.
-    pub fn count(&self, reason: Reason) {
+    pub(crate) fn count(&self, reason: Reason) {
         self.packets[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts this many packets that did not even get to us.
-    pub fn count_lost(&self, packets: u32) {
+    pub(crate) fn count_lost(&self, packets: u32) {
         self.packets[Reason::RingFull as usize].fetch_add(packets.into(), Ordering::Relaxed);
     }
 
     /// Packets that ended so.
-    pub fn get(&self, reason: Reason) -> u64 {
+    pub(crate) fn get(&self, reason: Reason) -> u64 {
         self.packets[reason as usize].load(Ordering::Relaxed)
     }
 }

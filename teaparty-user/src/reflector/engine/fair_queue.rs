@@ -21,7 +21,7 @@ const CAPACITY: usize = 1 << 20;
 const SPARE: usize = 1024;
 
 /// The queues.
-pub struct FairQueue {
+pub(crate) struct FairQueue {
     /// Those of known sessions first.
     queues: Vec<FrameQueue>,
     /// Queues that are not empty, in the order of their turns: of known sessions, and of strangers.
@@ -55,7 +55,7 @@ impl Default for FairQueue {
 impl FairQueue {
     /// Appends a record of a session, which is known if it was provisioned. Returns how many records
     /// were thrown away for it: of the longest queue, and that may be itself. Strangers' are thrown away first.
-    pub fn push(&mut self, session: &SessionKey, is_known: bool, record: &[u8]) -> usize {
+    pub(crate) fn push(&mut self, session: &SessionKey, is_known: bool, record: &[u8]) -> usize {
         let kind = usize::from(!is_known);
         let class = kind * CLASSES + self.secret.hash_one(session) as usize % CLASSES;
         let mut dropped = 0;
@@ -91,7 +91,7 @@ impl FairQueue {
     }
 
     /// Calls `with` with the next record; whether there was one.
-    pub fn pop(&mut self, with: impl FnOnce(&mut [u8])) -> bool {
+    pub(crate) fn pop(&mut self, with: impl FnOnce(&mut [u8])) -> bool {
         self.turn = self.turn.wrapping_add(1);
         let first = usize::from(self.turn.is_multiple_of(TURNS));
         let kind = if self.turns[first].is_empty() { 1 - first } else { first };

@@ -23,7 +23,7 @@ use crate::reflector::snapshot::ConfigSnapshot;
 use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// The ports that replies leave by.
-pub struct ReplyPorts {
+pub(crate) struct ReplyPorts {
     /// Frames, on the interface that the requests come by. `None` on loopback, whose addresses the stack refuses in
     /// frames that do not come out of it.
     pub packet: Option<PacketSocket>,
@@ -32,7 +32,7 @@ pub struct ReplyPorts {
 }
 
 /// Replies under way to frames that came together.
-pub struct FrameReplyBatch<'a> {
+pub(crate) struct FrameReplyBatch<'a> {
     context: &'a InterfaceContext,
     counters: &'a EngineCounters,
     ports: &'a ReplyPorts,
@@ -46,7 +46,7 @@ pub struct FrameReplyBatch<'a> {
 
 impl<'a> FrameReplyBatch<'a> {
     /// None yet; counted in `counters`.
-    pub fn new(context: &'a InterfaceContext, counters: &'a EngineCounters, ports: &'a ReplyPorts) -> Self {
+    pub(crate) fn new(context: &'a InterfaceContext, counters: &'a EngineCounters, ports: &'a ReplyPorts) -> Self {
         Self {
             context,
             counters,
@@ -61,13 +61,13 @@ impl<'a> FrameReplyBatch<'a> {
     }
 
     /// Replies that [`FrameReplyBatch::flush`] is to send.
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.pending
     }
 
     /// Everything that comes before T3, for one frame and what is known about it: the first nine fields of `header` but
     /// the lengths. Gives what is to follow the reply; the reason that there is none is counted.
-    pub fn take(
+    pub(crate) fn take(
         &mut self,
         header: &PuntHeader,
         frame: &mut [u8],
@@ -150,7 +150,7 @@ impl<'a> FrameReplyBatch<'a> {
     }
 
     /// Finalizes what is pending with T3 and sends it.
-    pub fn flush(&mut self, clock: &Clock) {
+    pub(crate) fn flush(&mut self, clock: &Clock) {
         if self.pending == 0 {
             return;
         }

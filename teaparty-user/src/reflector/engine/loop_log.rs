@@ -17,11 +17,11 @@ const MOST: usize = 64;
 
 /// The sources that were named lately, by address and port.
 #[derive(Default)]
-pub struct LoopLog(Mutex<HashMap<(Address, u16), Instant>>);
+pub(crate) struct LoopLog(Mutex<HashMap<(Address, u16), Instant>>);
 
 impl LoopLog {
     /// Notes a packet of this session that the loop guard has dropped, and names its source where that is due.
-    pub fn note(&self, key: &SessionKey) {
+    pub(crate) fn note(&self, key: &SessionKey) {
         if !self.is_due(key, Instant::now()) {
             return;
         }

@@ -1,17 +1,17 @@
 //! The engines: where packets arrive and how replies leave.
 
-pub mod af_packet;
-pub mod burst_queue;
-pub mod burst_scheduler;
-pub mod context;
-pub mod fair_queue;
-pub mod frame_replies;
-pub mod loop_log;
-pub mod punted_frame;
-pub mod reassembly;
-pub mod reply_record;
-pub mod residence_histogram;
-pub mod ring;
-pub mod srv6;
-pub mod transmit;
-pub mod udp;
+pub(crate) mod af_packet;
+pub(crate) mod burst_queue;
+pub(crate) mod burst_scheduler;
+pub(crate) mod context;
+pub(crate) mod fair_queue;
+pub(crate) mod frame_replies;
+pub(crate) mod loop_log;
+pub(crate) mod punted_frame;
+pub(crate) mod reassembly;
+pub(crate) mod reply_record;
+pub(crate) mod residence_histogram;
+pub(crate) mod ring;
+pub(crate) mod srv6;
+pub(crate) mod transmit;
+pub(crate) mod udp;

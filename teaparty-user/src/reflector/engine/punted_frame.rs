@@ -16,7 +16,7 @@ const IPV4_PLAIN: u8 = 0x45;
 const UDP_CHECKSUM: usize = std::mem::offset_of!(Udp, checksum);
 
 /// A punted frame, taken apart.
-pub struct Punted<'a> {
+pub(crate) struct Punted<'a> {
     octets: &'a [u8],
     frame: Frame,
     source: Address,
@@ -26,7 +26,7 @@ pub struct Punted<'a> {
 
 impl<'a> Punted<'a> {
     /// Takes a frame apart and verifies its checksums, which the kernel leaves to us.
-    pub fn parse(octets: &'a mut [u8]) -> Result<Self, Reason> {
+    pub(crate) fn parse(octets: &'a mut [u8]) -> Result<Self, Reason> {
         let len = octets.len();
         let snapshot = SliceBuf(octets);
         let frame = parse_headers(&snapshot, len)?;
@@ -37,23 +37,23 @@ impl<'a> Punted<'a> {
     }
 
     /// The UDP payload.
-    pub fn payload(&self) -> &'a [u8] {
+    pub(crate) fn payload(&self) -> &'a [u8] {
         &self.octets[self.frame.payload_at()..self.frame.payload_at() + self.frame.payload_len]
     }
 
     /// The IPv4 header without options, or the IPv6 header.
-    pub fn fixed_header(&self) -> &'a [u8] {
+    pub(crate) fn fixed_header(&self) -> &'a [u8] {
         let len = if self.frame.is_ipv6 { IPV6_LEN } else { IPV4_LEN };
         &self.octets[self.frame.ip_at..self.frame.ip_at + len]
     }
 
     /// The IPv6 extension headers, outer to inner.
-    pub fn extension_headers(&self) -> &'a [u8] {
+    pub(crate) fn extension_headers(&self) -> &'a [u8] {
         if self.frame.is_ipv6 { &self.octets[self.frame.ip_at + IPV6_LEN..self.frame.udp_at] } else { &[] }
     }
 
     /// The VLAN tags.
-    pub fn tags(&self) -> Tags {
+    pub(crate) fn tags(&self) -> Tags {
         self.tags
     }
 
@@ -74,7 +74,7 @@ impl<'a> Punted<'a> {
 
     /// Writes the reply's headers and `payload` behind `out`. The UDP checksum is [`ReplyFrame::finish`]'s. `None` does not
     /// happen for a frame that was taken apart.
-    pub fn reply(&self, reply_options: &ReplyOptions, payload: &[u8], out: &mut Vec<u8>) -> Option<ReplyFrame> {
+    pub(crate) fn reply(&self, reply_options: &ReplyOptions, payload: &[u8], out: &mut Vec<u8>) -> Option<ReplyFrame> {
         let start = out.len();
         // Both were read when the frame was taken apart.
         let Ok((ethernet, _)) = Ethernet::read_from_prefix(self.octets) else { return None };
@@ -125,7 +125,7 @@ impl<'a> Punted<'a> {
 
 /// The remaining work on a reply's frame once its payload is final.
 #[derive(Clone, Copy)]
-pub struct ReplyFrame {
+pub(crate) struct ReplyFrame {
     udp_at: usize,
     pseudo: u64,
     /// IPv4 packets that came without a checksum are answered without one.
@@ -134,12 +134,12 @@ pub struct ReplyFrame {
 
 impl ReplyFrame {
     /// The payload's place in the frame.
-    pub fn payload_mut<'a>(&self, frame: &'a mut [u8]) -> &'a mut [u8] {
+    pub(crate) fn payload_mut<'a>(&self, frame: &'a mut [u8]) -> &'a mut [u8] {
         &mut frame[self.udp_at + UDP_LEN..]
     }
 
     /// Writes the UDP checksum.
-    pub fn finish(&self, frame: &mut [u8]) {
+    pub(crate) fn finish(&self, frame: &mut [u8]) {
         if !self.is_summed {
             return;
         }

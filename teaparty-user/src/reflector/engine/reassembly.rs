@@ -20,7 +20,7 @@ use teaparty_common::wire::checksum;
 
 /// Most time between a datagram's fragments. They leave back to back, so that the last one is late by no more than
 /// the network's jitter. The 60 s of RFC 8200 would let an IPv4 Identification repeat within that time (RFC 4963).
-pub const REASSEMBLY_TIMEOUT_NS: u64 = 3_000_000_000;
+pub(crate) const REASSEMBLY_TIMEOUT_NS: u64 = 3_000_000_000;
 /// Most datagrams under way; a new one takes the place of the oldest.
 const MOST_DATAGRAMS: usize = 1024;
 /// Most octets kept of all datagrams.
@@ -43,7 +43,7 @@ const UNIT: usize = 8;
 
 /// The headers of a fragment.
 #[derive(Clone, Copy, Debug)]
-pub struct Fragment {
+pub(crate) struct Fragment {
     /// Whose it is.
     pub key: FragmentKey,
     is_ipv6: bool,
@@ -63,7 +63,7 @@ pub struct Fragment {
 
 /// The datagram that a fragment is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FragmentKey {
+pub(crate) struct FragmentKey {
     /// Source address.
     pub source: Address,
     /// Destination address.
@@ -75,7 +75,7 @@ pub struct FragmentKey {
 
 impl Fragment {
     /// Takes apart a frame in which `parse_headers` has found a fragment.
-    pub fn parse(frame: &[u8]) -> Result<Self, Reason> {
+    pub(crate) fn parse(frame: &[u8]) -> Result<Self, Reason> {
         Self::find(frame).unwrap_or(Err(Reason::MalformedHeader))
     }
 
@@ -142,7 +142,7 @@ impl Fragment {
     }
 
     /// Returns true if it is of IPv6.
-    pub fn is_ipv6(&self) -> bool {
+    pub(crate) fn is_ipv6(&self) -> bool {
         self.is_ipv6
     }
 
@@ -258,7 +258,7 @@ fn join(head: &[u8], first: &Fragment, data: &[u8]) -> Option<Vec<u8>> {
 
 /// All datagrams under way.
 #[derive(Default)]
-pub struct Reassembly {
+pub(crate) struct Reassembly {
     partials: HashMap<FragmentKey, Partial>,
     by_age: BTreeMap<u64, FragmentKey>,
     of_source: HashMap<Address, u32>,
@@ -267,7 +267,7 @@ pub struct Reassembly {
 }
 
 /// The reflector's limits for reassembly.
-pub struct ReassemblyLimits<'a> {
+pub(crate) struct ReassemblyLimits<'a> {
     /// Octets of the longest UDP datagram that is answered; longer ones are the sockets'.
     pub longest: usize,
     /// Returns true if a port is listened on.
@@ -278,7 +278,7 @@ impl Reassembly {
     /// Takes a fragment that came at `now_ns` of CLOCK_MONOTONIC. Gives the frame of the whole datagram if it was the last
     /// one: then this one is to be counted by what becomes of that. `count` is called for all others, with a reason
     /// and their number.
-    pub fn take(
+    pub(crate) fn take(
         &mut self,
         fragment: &Fragment,
         frame: &[u8],
@@ -346,7 +346,7 @@ impl Reassembly {
     }
 
     /// Gives up what was waited for too long.
-    pub fn expire(&mut self, now_ns: u64, count: &mut dyn FnMut(Reason, u32)) {
+    pub(crate) fn expire(&mut self, now_ns: u64, count: &mut dyn FnMut(Reason, u32)) {
         while let Some((_, key)) = self.by_age.first_key_value() {
             let is_late = |partial: &Partial| now_ns.saturating_sub(partial.since_ns) >= REASSEMBLY_TIMEOUT_NS;
             if !self.partials.get(key).is_none_or(is_late) {
@@ -357,7 +357,7 @@ impl Reassembly {
     }
 
     /// Returns true if nothing is waited for.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.partials.is_empty()
     }
 

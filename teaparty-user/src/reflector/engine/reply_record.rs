@@ -8,20 +8,20 @@ use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// Remembers an exchange with T3 as `timestamp`. Before the send and not after it: the sender may answer the reply with
 /// its next packet sooner than this thread runs again, and that packet must find what went before.
-pub fn commit(context: &InterfaceContext, pending_reply: &PendingReply, timestamp: u64) {
+pub(crate) fn commit(context: &InterfaceContext, pending_reply: &PendingReply, timestamp: u64) {
     pending_reply.commit(timestamp, context.store_of(pending_reply.is_authenticated()));
 }
 
 /// Adds the time that a packet has stayed, its T3 having just been read. A reply that follows another one was to wait,
 /// which says nothing of us.
-pub fn record_residence(counters: &EngineCounters, pending_reply: &PendingReply) {
+pub(crate) fn record_residence(counters: &EngineCounters, pending_reply: &PendingReply) {
     if !pending_reply.is_again {
         counters.residence.add(SystemClock.monotonic_ns().saturating_sub(pending_reply.meta().received_ns));
     }
 }
 
 /// Records that a reply was sent.
-pub fn record_sent(context: &InterfaceContext, counters: &EngineCounters, pending_reply: &PendingReply) {
+pub(crate) fn record_sent(context: &InterfaceContext, counters: &EngineCounters, pending_reply: &PendingReply) {
     if pending_reply.is_again {
         counters.count(Reason::Repeated);
         return;

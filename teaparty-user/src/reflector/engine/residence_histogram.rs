@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Upper bounds of the buckets but the last one, in nanoseconds: 1, 2.5 and 5 by decade.
-pub const BOUNDS_NS: [u64; 14] = [
+pub(crate) const BOUNDS_NS: [u64; 14] = [
     1_000,
     2_500,
     5_000,
@@ -23,7 +23,7 @@ pub const BOUNDS_NS: [u64; 14] = [
 
 /// The histogram of one engine. Engines add, and others read, without a lock.
 #[derive(Default)]
-pub struct ResidenceHistogram {
+pub(crate) struct ResidenceHistogram {
     buckets: [AtomicU64; BOUNDS_NS.len() + 1],
     sum_ns: AtomicU64,
 }
@@ -39,14 +39,14 @@ pub struct ResidenceSnapshot {
 
 impl ResidenceHistogram {
     /// Adds a reply's time in nanoseconds.
-    pub fn add(&self, ns: u64) {
+    pub(crate) fn add(&self, ns: u64) {
         let bucket = BOUNDS_NS.partition_point(|bound| *bound < ns);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
     /// Returns the totals. A reply that is added at this moment may be in the sum and not in the buckets yet.
-    pub fn get(&self) -> ResidenceSnapshot {
+    pub(crate) fn get(&self) -> ResidenceSnapshot {
         ResidenceSnapshot {
             buckets: std::array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed)),
             sum_ns: self.sum_ns.load(Ordering::Relaxed),

@@ -26,7 +26,7 @@ const INTAKE_PART: u32 = 10;
 const INTAKE: usize = BATCH;
 
 /// Answers until asked to stop, which `wake` becoming readable makes it notice.
-pub fn run(context: &Arc<InterfaceContext>, mut punts: RingBuf<MapData>, ports: &ReplyPorts, wake: &impl AsFd) {
+pub(crate) fn run(context: &Arc<InterfaceContext>, mut punts: RingBuf<MapData>, ports: &ReplyPorts, wake: &impl AsFd) {
     let mut engine = RingEngine { context, framed: FrameReplyBatch::new(context, &context.counters.ring, ports) };
     let mut waiting = FairQueue::default();
     let mut busy = Duration::ZERO;

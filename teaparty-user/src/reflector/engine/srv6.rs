@@ -22,18 +22,18 @@ use crate::sys::clock::{ClockSource as _, SystemClock};
 const FRESH_HOP_LIMIT: u8 = 255;
 /// Replies under way along segments.
 #[derive(Default)]
-pub struct Segmented {
+pub(crate) struct Segmented {
     pending: Vec<(PendingReply, Vec<u8>, Segments)>,
 }
 
 impl Segmented {
     /// Adds one whose payload lacks only its base packet.
-    pub fn push(&mut self, pending_reply: PendingReply, payload: &[u8], segments: Segments) {
+    pub(crate) fn push(&mut self, pending_reply: PendingReply, payload: &[u8], segments: Segments) {
         self.pending.push((pending_reply, payload.to_vec(), segments));
     }
 
     /// Finalizes what is pending with T3, records its exchanges, and sends it.
-    pub fn flush(&mut self, context: &InterfaceContext, counters: &EngineCounters, clock: &Clock) {
+    pub(crate) fn flush(&mut self, context: &InterfaceContext, counters: &EngineCounters, clock: &Clock) {
         for (pending_reply, mut payload, segments) in self.pending.drain(..) {
             let timestamp = pending_reply.finalize(&mut payload, || SystemClock.realtime_ns(), clock);
             reply_record::commit(context, &pending_reply, timestamp);

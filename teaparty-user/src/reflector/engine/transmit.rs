@@ -14,7 +14,7 @@ use crate::sync::locked;
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Follows the driver's counter of one interface.
-pub struct TransmitWatch {
+pub(crate) struct TransmitWatch {
     counters: Arc<InterfaceCounters>,
     look: Mutex<Look>,
 }
@@ -32,14 +32,14 @@ struct Look {
 
 impl TransmitWatch {
     /// Begins to follow: what the driver has counted before is not ours.
-    pub fn new(interface: &str, counters: Arc<InterfaceCounters>) -> Self {
+    pub(crate) fn new(interface: &str, counters: Arc<InterfaceCounters>) -> Self {
         let mut errors = TransmitErrors::default();
         let last = errors.read(interface).ok().flatten();
         Self { counters, look: Mutex::new(Look { errors, last, untold: 0, warned: None, answered: 0 }) }
     }
 
     /// Adds what the driver has counted since the last look.
-    pub fn count(&self, interface: &str) {
+    pub(crate) fn count(&self, interface: &str) {
         let mut look = locked(&self.look);
         // A gone interface is reported elsewhere.
         let Ok(Some(now)) = look.errors.read(interface) else { return };
@@ -51,7 +51,7 @@ impl TransmitWatch {
     }
 
     /// Looks, and warns if there are more and the program, whose counter of replies is `answered`, has sent some too.
-    pub fn watch(&self, interface: &str, answered: u64) {
+    pub(crate) fn watch(&self, interface: &str, answered: u64) {
         self.count(interface);
         if let Some(lost) = locked(&self.look).due(answered, Instant::now()) {
             tracing::warn!(

@@ -30,24 +30,24 @@ use crate::reflector::snapshot::ConfigSnapshot;
 use crate::sys::clock::{ClockSource as _, SystemClock};
 
 /// Datagrams that are received together.
-pub const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 32;
 /// Replies that are finalized with T3 and then sent together: what each waits for the others after its T3 looks like delay
 /// of the network. With 32, that was three times as much at the worst; with 4, an eighth less was answered.
-pub const SEND_BATCH: usize = 8;
+pub(crate) const SEND_BATCH: usize = 8;
 /// Octets of the longest UDP payload.
 const MAX_PAYLOAD: usize = 65_535;
 /// Octets of the kernel's queues: what arrives in some milliseconds at the rates that sockets can keep up with.
-pub const QUEUE: usize = 4 << 20;
+pub(crate) const QUEUE: usize = 4 << 20;
 /// Most time for a full send queue to drain before replies are given up. Longer, and a session with stuck replies
 /// would hold up all others; and a reply that is late by this much says more about us than about the network.
-pub const SEND_TIMEOUT: Duration = Duration::from_millis(1);
+pub(crate) const SEND_TIMEOUT: Duration = Duration::from_millis(1);
 /// TTL to report where the system does not tell it; no text says what to write then.
 const UNKNOWN_TTL: u8 = 255;
 
 /// Opens the sockets of an interface: one for each port and address family, for that interface alone.
 ///
 /// A family that the host does not have at all is left out, as long as the other one is there.
-pub fn open(config: &ReflectorConfig, interface: &str) -> Result<Vec<Socket>, SocketError> {
+pub(crate) fn open(config: &ReflectorConfig, interface: &str) -> Result<Vec<Socket>, SocketError> {
     let mut sockets = Vec::new();
     for port in &config.ports {
         let mut missing = None;
@@ -73,7 +73,7 @@ pub fn open(config: &ReflectorConfig, interface: &str) -> Result<Vec<Socket>, So
 }
 
 /// Answers until asked to stop, which `wake` becoming readable makes it notice.
-pub fn run(context: &Arc<InterfaceContext>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
+pub(crate) fn run(context: &Arc<InterfaceContext>, sockets: &[Arc<Socket>], wake: &impl AsFd) {
     let mut requests = ReceiveBatch::new(BATCH, MAX_PAYLOAD);
     let mut datagrams = UdpReplyBatch::new(context);
     // What a filter keeps from the sockets for the link engine, the system counts as lost.
@@ -101,14 +101,14 @@ pub fn run(context: &Arc<InterfaceContext>, sockets: &[Arc<Socket>], wake: &impl
 /// Losses of a socket's queue, as reported by the system. It reports them with the next packet that does fit, and
 /// counts datagrams with a wrong UDP checksum too.
 #[derive(Clone, Copy, Default)]
-pub struct DropCounter {
+pub(crate) struct DropCounter {
     /// Modulo 2^32.
     told: u32,
 }
 
 impl DropCounter {
     /// Counts what a batch tells of for the first time.
-    pub fn count(&mut self, batch: &ReceiveBatch, counters: &EngineCounters) {
+    pub(crate) fn count(&mut self, batch: &ReceiveBatch, counters: &EngineCounters) {
         if let Some(told) = batch.iter().filter_map(|received| received.queue_drops).last() {
             counters.count_lost(told.wrapping_sub(self.told));
             self.told = told;
@@ -207,7 +207,7 @@ fn admit(
 }
 
 /// Replies under way to datagrams that came together by one socket.
-pub struct UdpReplyBatch<'a> {
+pub(crate) struct UdpReplyBatch<'a> {
     context: &'a InterfaceContext,
     replies: SendBatch,
     pending_replies: Vec<PendingReply>,
@@ -218,7 +218,7 @@ pub struct UdpReplyBatch<'a> {
 
 impl<'a> UdpReplyBatch<'a> {
     /// None yet.
-    pub fn new(context: &'a InterfaceContext) -> Self {
+    pub(crate) fn new(context: &'a InterfaceContext) -> Self {
         let (pending_replies, payload) = (Vec::with_capacity(SEND_BATCH), Vec::with_capacity(2048));
         Self {
             context,
@@ -231,12 +231,12 @@ impl<'a> UdpReplyBatch<'a> {
     }
 
     /// Replies that [`UdpReplyBatch::flush`] is to send.
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.pending
     }
 
     /// Everything that comes before T3. Gives what is to follow the reply; the reason that there is none is counted.
-    pub fn take(
+    pub(crate) fn take(
         &mut self,
         datagram: &Datagram,
         request: &[u8],
@@ -274,7 +274,7 @@ impl<'a> UdpReplyBatch<'a> {
     }
 
     /// Finalizes what is pending with T3 and sends it by the socket of the request.
-    pub fn flush(&mut self, clock: &Clock, socket: &Socket) {
+    pub(crate) fn flush(&mut self, clock: &Clock, socket: &Socket) {
         if !self.pending_replies.is_empty() {
             send(self.context, &self.context.counters.socket, clock, socket, &mut self.replies, &self.pending_replies);
             self.replies.clear();
@@ -286,7 +286,7 @@ impl<'a> UdpReplyBatch<'a> {
 }
 
 /// Returns the destination and marking of a reply.
-pub fn outgoing(pending_reply: &PendingReply, mut peer: SocketAddr, interface: u32) -> Outgoing<'static> {
+pub(crate) fn outgoing(pending_reply: &PendingReply, mut peer: SocketAddr, interface: u32) -> Outgoing<'static> {
     let mut is_same_link = matches!(peer, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local());
     match pending_reply.path_request {
         Some(ReturnPathRequest::Address(address)) => {
@@ -309,7 +309,7 @@ pub fn outgoing(pending_reply: &PendingReply, mut peer: SocketAddr, interface: u
 }
 
 /// Finalizes the replies with T3, records their exchanges, sends and counts them.
-pub fn send(
+pub(crate) fn send(
     context: &InterfaceContext,
     counters: &EngineCounters,
     clock: &Clock,

@@ -29,7 +29,7 @@ pub struct AddressMaps {
 
 /// Entries that the maps have room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub(crate) struct Room {
     /// Of [`name::ADDRESSES`].
     pub addresses: u32,
     /// Of [`name::VLANS`].
@@ -39,7 +39,7 @@ pub struct Room {
 impl Room {
     /// Room for what there is now, and for as much again. Addresses that are neither answered for nor the interface's are
     /// not counted: where they do not fit they are left out.
-    pub fn of(book: &AddressBook) -> Self {
+    pub(crate) fn of(book: &AddressBook) -> Self {
         let needed = book.untagged.values().filter(|known| !is_optional(**known)).count();
         Self { addresses: room(needed), vlans: room(entries(book).len()) }
     }

@@ -13,7 +13,7 @@ use crate::net::xdp_link::BpfLink;
 use crate::reflector::config::XdpMode;
 
 /// An attached program. Dropping this leaves it attached: [`Attachment::detach`] takes it away.
-pub struct Attachment {
+pub(crate) struct Attachment {
     /// For when another program takes ours off.
     pub(super) object: Ebpf,
     pub(super) folder: Folder,
@@ -33,7 +33,7 @@ pub struct Attachment {
 
 impl Attachment {
     /// Takes the program from the interface and removes all pins. The error says what is left.
-    pub fn detach(self) -> Result<(), PinError> {
+    pub(crate) fn detach(self) -> Result<(), PinError> {
         self.take_off();
         self.folder.remove()
     }
@@ -41,7 +41,7 @@ impl Attachment {
     /// Looks whether the program is still on the interface, and attaches it again where another program has detached it.
     ///
     /// [`Attachment::lost`] says how it is afterwards. While the program is not there, sockets answer.
-    pub fn follow(&mut self, interface: &Interface) {
+    pub(crate) fn follow(&mut self, interface: &Interface) {
         // A gone interface is reported elsewhere.
         let Ok(state) = xdp_state(interface.index) else { return };
         let lost = match state {
@@ -81,7 +81,7 @@ impl Attachment {
 
     /// Takes the program off an interface that is gone from here: what another namespace may have of it. The maps stay for
     /// when it comes back, in the folder.
-    pub fn part(self) -> Folder {
+    pub(crate) fn part(self) -> Folder {
         self.take_off();
         if let Err(error) = self.folder.unlink() {
             tracing::debug!(file = %self.folder.path().display(), %error);
@@ -97,7 +97,7 @@ impl Attachment {
     }
 
     /// The folder of what is pinned.
-    pub fn folder(&self) -> &Folder {
+    pub(crate) fn folder(&self) -> &Folder {
         &self.folder
     }
 }

@@ -9,10 +9,10 @@ use tracing::Level;
 
 /// The global variable of the object that says which messages it sends, as [`aya_log::Level`]. The verifier takes out the
 /// code of those that it does not.
-pub const LEVEL_VARIABLE: &str = aya_log::LEVEL;
+pub(crate) const LEVEL_VARIABLE: &str = aya_log::LEVEL;
 
 /// The program's messages, read and not yet waited for.
-pub struct KernelLog(EbpfLogger<Forward>);
+pub(crate) struct KernelLog(EbpfLogger<Forward>);
 
 /// Passes messages on, with the interface that they are about.
 struct Forward {
@@ -20,7 +20,7 @@ struct Forward {
 }
 
 /// The level of the messages that somebody wants to see.
-pub fn level() -> u8 {
+pub(crate) fn level() -> u8 {
     let wanted = if tracing::enabled!(target: "teaparty::kernel", Level::TRACE) {
         aya_log::Level::Trace
     } else if tracing::enabled!(target: "teaparty::kernel", Level::DEBUG) {
@@ -33,12 +33,12 @@ pub fn level() -> u8 {
 
 impl KernelLog {
     /// The messages of a loaded program. `None` for one that never has any.
-    pub fn new(object: &mut Ebpf, interface: &str) -> Option<Self> {
+    pub(crate) fn new(object: &mut Ebpf, interface: &str) -> Option<Self> {
         EbpfLogger::init_with_logger(object, Forward { interface: interface.into() }).ok().map(Self)
     }
 
     /// Logs what comes, as long as the result lives. To be called within a tokio runtime.
-    pub fn follow(self) -> Follower {
+    pub(crate) fn follow(self) -> Follower {
         let follow = async move {
             // SAFETY: an `EbpfLogger` owns its descriptor and never replaces or closes it while it lives.
             let messages = unsafe { AsyncFd::register_with_interest(self.0, Interest::READABLE) };
@@ -53,7 +53,7 @@ impl KernelLog {
 }
 
 /// The task that logs a program's messages. It ends when this is dropped.
-pub struct Follower(AbortHandle);
+pub(crate) struct Follower(AbortHandle);
 
 impl Drop for Follower {
     fn drop(&mut self) {

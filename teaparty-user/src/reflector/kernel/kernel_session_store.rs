@@ -30,14 +30,14 @@ pub enum SessionStoreError {
 }
 
 /// The kernel's session program and the histories that it keeps.
-pub struct KernelSessionStore {
+pub(crate) struct KernelSessionStore {
     program: Xdp,
     history: Array<MapData, HistoryRing>,
 }
 
 impl KernelSessionStore {
     /// Opens the session program that is pinned in a folder, with the maps that it works on.
-    pub fn open(pins: &Path) -> Result<Self, SessionStoreError> {
+    pub(crate) fn open(pins: &Path) -> Result<Self, SessionStoreError> {
         let program = Xdp::from_pin(pins.join(program::SESSION_OP), XdpAttachType::Interface)?;
         Ok(Self { program, history: open(pins, name::HISTORY)? })
     }

@@ -13,7 +13,7 @@ use super::pins::PinError;
 use crate::sys::capabilities;
 
 /// First kernel with `bpf_ktime_get_tai_ns`.
-pub const OLDEST_KERNEL: (u8, u8) = (6, 1);
+pub(crate) const OLDEST_KERNEL: (u8, u8) = (6, 1);
 /// The environment variable that names an object to be used in place of the embedded one.
 pub(super) const VARIABLE: &str = "TEAPARTY_EBPF_OBJECT";
 

@@ -30,7 +30,7 @@ use crate::reflector::snapshot::ConfigSnapshot;
 use crate::sys::capabilities;
 
 /// The controller's end of an XDP program: all that sockets need to answer in the program's sessions.
-pub struct KernelObjects {
+pub(crate) struct KernelObjects {
     /// The maps.
     pub maps: Maps,
     /// Punted frames.
@@ -43,7 +43,7 @@ pub struct KernelObjects {
 ///
 /// To have the kernel verify the program takes a second or two; until then sockets answer in the same sessions. One that is
 /// not attached in the end is to be given up: [`Loading::give_up`].
-pub struct Loading {
+pub(crate) struct Loading {
     object: Ebpf,
     folder: Folder,
     /// The pins of the maps of [`FRESH`], in that order.
@@ -57,11 +57,11 @@ pub struct Loading {
 }
 
 /// A program that was loaded and not attached: why, and the folder if that is kept for an interface that was away.
-pub type NotAttached = (LoadError, Option<Folder>);
+pub(crate) type NotAttached = (LoadError, Option<Folder>);
 
 /// Looks, while the process may still do everything, for what a start would fail of: other people's programs have names
 /// only for CAP_SYS_ADMIN. Mounts the BPF file system where it is missing, which takes that too.
-pub fn check(config: &ReflectorConfig) -> Result<(), LoadError> {
+pub(crate) fn check(config: &ReflectorConfig) -> Result<(), LoadError> {
     if config.xdp_mode == XdpMode::Off {
         return Ok(());
     }
@@ -89,7 +89,7 @@ impl Loading {
     /// Brings maps and session program for an interface into the kernel; nothing answers by them yet.
     ///
     /// `held` is the folder of an interface that was away: it is taken, and comes back where this fails.
-    pub fn begin(snapshot: &ConfigSnapshot, held: &mut Option<Folder>) -> Result<Self, LoadError> {
+    pub(crate) fn begin(snapshot: &ConfigSnapshot, held: &mut Option<Folder>) -> Result<Self, LoadError> {
         let object = object()?;
         check_kernel()?;
         // Not even a map that says whose the pins are could be made.
@@ -139,7 +139,7 @@ impl Loading {
     }
 
     /// Pins the maps and fills them: when the program sees its first packet, everything is there.
-    pub fn open(&mut self, snapshot: &ConfigSnapshot, clock: &Clock) -> Result<KernelObjects, LoadError> {
+    pub(crate) fn open(&mut self, snapshot: &ConfigSnapshot, clock: &Clock) -> Result<KernelObjects, LoadError> {
         let Self { object, folder: pins, fresh, table, outgrown, .. } = self;
         let folder = &*pins.fd_path();
         let failed =
@@ -173,7 +173,7 @@ impl Loading {
     }
 
     /// Loads the program and attaches it by the mode that is wanted; with [`XdpMode::Auto`], natively or else generically.
-    pub fn attach(
+    pub(crate) fn attach(
         mut self,
         interface: &Interface,
         mode: XdpMode,
@@ -202,7 +202,7 @@ impl Loading {
 
     /// Removes what was pinned, unless an earlier controller had pinned it. Gives the folder if that is kept for an
     /// interface that was away.
-    pub fn give_up(self) -> Option<Folder> {
+    pub(crate) fn give_up(self) -> Option<Folder> {
         let is_adopted = self.is_adopted();
         forget(self.folder, &self.fresh, is_adopted, self.was_held)
     }

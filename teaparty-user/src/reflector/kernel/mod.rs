@@ -1,16 +1,16 @@
 //! The kernel's side: loading, attaching, pins and maps.
 
-pub mod address_maps;
-pub mod attachment;
-pub mod clock_step;
-pub mod kernel_log;
-pub mod kernel_session_store;
+pub(crate) mod address_maps;
+pub(crate) mod attachment;
+pub(crate) mod clock_step;
+pub(crate) mod kernel_log;
+pub(crate) mod kernel_session_store;
 pub mod kernel_sessions;
 mod link;
-pub mod load_error;
-pub mod loader;
-pub mod map_reader;
+pub(crate) mod load_error;
+pub(crate) mod loader;
+pub(crate) mod map_reader;
 pub mod maps;
 pub mod object;
-pub mod pinned_map;
-pub mod pins;
+pub(crate) mod pinned_map;
+pub(crate) mod pins;

@@ -2,9 +2,9 @@
 //!
 //! [`folder`] is one of them, [`identity`] says whose it is, and [`claim`] gives it to its one controller.
 
-pub mod claim;
-pub mod folder;
-pub mod identity;
+pub(crate) mod claim;
+pub(crate) mod folder;
+pub(crate) mod identity;
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -24,7 +24,7 @@ const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 /// Number of the initial network namespace, from linux/nsfs.h (Linux 6.18; earlier kernels gave it any number).
 const INITIAL_NAMESPACE: u64 = 0xefff_fff9;
 /// Name of the pinned link in an interface's folder.
-pub const LINK: &str = "link";
+pub(crate) const LINK: &str = "link";
 /// Attempts on a folder that another process has locked, and the pause between them: it may just look.
 const TRIES: (u32, Duration) = (25, Duration::from_millis(20));
 
@@ -118,7 +118,7 @@ fn folder_name(interface: &str) -> String {
 
 /// Prepares what needs all privileges: mounts the BPF file system where it is missing, and lets
 /// root reach a folder that it has given to another user.
-pub fn prepare() -> Result<(), PinError> {
+pub(crate) fn prepare() -> Result<(), PinError> {
     if !is_mounted() {
         mount()?;
     }
@@ -149,14 +149,14 @@ fn mount() -> Result<(), PinError> {
 }
 
 /// A path in an interface's folder for an object that is to take the place of the one called `name`, see [`replace`].
-pub fn free_name(folder: &Path, name: &str) -> PathBuf {
+pub(crate) fn free_name(folder: &Path, name: &str) -> PathBuf {
     // One that is there may be in use: a controller may have been killed before it replaced the other.
     (0u32..).map(|n| folder.join(format!("{name}-{n}"))).find(|path| !path.exists()).expect("numbers do not end")
 }
 
 /// Gives the object at `path` its name, which another one has had, and forgets those that were to replace that earlier. Without
 /// that, what is pinned at `path` stays in use there.
-pub fn replace(folder: &Path, path: &Path, name: &str) {
+pub(crate) fn replace(folder: &Path, path: &Path, name: &str) {
     let place = folder.join(name);
     if path == place {
         return;
@@ -198,7 +198,7 @@ fn scan(root: &Root) -> Result<Vec<FoundFolder>, PinError> {
 }
 
 /// Returns true if a program with this number is held by one of our links, or of a reflector of another user.
-pub fn holds(program_id: u32) -> bool {
+pub(crate) fn holds(program_id: u32) -> bool {
     let all = is_mounted().then(|| Root::open().ok().flatten()).flatten();
     let holds = |name: String| {
         let folder = all.as_ref()?.folder(&name).ok()??;
@@ -210,14 +210,14 @@ pub fn holds(program_id: u32) -> bool {
 }
 
 /// Returns true if one of our programs is on the interface with this number, as far as we may see.
-pub fn has_left(index: u32) -> bool {
+pub(crate) fn has_left(index: u32) -> bool {
     let state = xdp_state(index).ok().flatten();
     state.is_some_and(|state| holds(state.program_id))
 }
 
 /// The state of the folder of all interfaces, for us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FolderState {
+pub(crate) struct FolderState {
     /// True if we may pin in it.
     pub is_writable: bool,
     /// Interfaces on which a program answers without a controller.
@@ -229,10 +229,10 @@ pub struct FolderState {
 /// There is no BPF file system, or something else in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the BPF file system is not mounted at {BPFFS}")]
-pub struct NotMounted;
+pub(crate) struct NotMounted;
 
 /// Looks at the folder of all interfaces.
-pub fn state() -> Result<FolderState, NotMounted> {
+pub(crate) fn state() -> Result<FolderState, NotMounted> {
     if !is_mounted() {
         return Err(NotMounted);
     }
@@ -258,7 +258,7 @@ pub fn state() -> Result<FolderState, NotMounted> {
 
 /// Removes what a controller that no longer runs has left on an interface, for `teaparty detach --iface`, whoever has
 /// made it. Returns true if there was anything. An interface that is gone, or was renamed, is found by its former name.
-pub fn detach(interface: &str) -> Result<bool, PinError> {
+pub(crate) fn detach(interface: &str) -> Result<bool, PinError> {
     let Some(root) = is_mounted().then(Root::open).transpose()?.flatten() else { return Ok(false) };
     let index = nix::net::if_::if_nametoindex(interface).ok();
     let name = folder_name(interface);
@@ -284,7 +284,7 @@ pub fn detach(interface: &str) -> Result<bool, PinError> {
 
 /// The result for one folder in [`detach_all`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Detached {
+pub(crate) enum Detached {
     /// The program was taken off.
     Program,
     /// Pins of an interface that is gone were removed.
@@ -296,11 +296,11 @@ pub enum Detached {
 }
 
 /// A folder's name, or that of its interface, and what became of it.
-pub type DetachOutcome = (String, Result<Detached, PinError>);
+pub(crate) type DetachOutcome = (String, Result<Detached, PinError>);
 
 /// Removes all that controllers that no longer run have left in this network namespace, for `teaparty detach --all`,
 /// and the pins of interfaces and namespaces that are gone.
-pub fn detach_all() -> Result<Vec<DetachOutcome>, PinError> {
+pub(crate) fn detach_all() -> Result<Vec<DetachOutcome>, PinError> {
     let Some(root) = is_mounted().then(Root::open).transpose()?.flatten() else { return Ok(Vec::new()) };
     let mut all = Vec::new();
     for entry in root.names()? {

@@ -1,7 +1,7 @@
 //! One packet's way through the controller.
 
 pub mod burst_limits;
-pub mod segment_routing;
+pub(crate) mod segment_routing;
 pub mod slow_path;
 pub mod test_packet_control;
 pub mod tlv_env;

@@ -6,12 +6,12 @@ use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Most segments, the reply's own destination not counted. Each is an address that we send to because somebody said so.
-pub const MAX_SEGMENTS: usize = 16;
+pub(crate) const MAX_SEGMENTS: usize = 16;
 
 /// The fixed head of a Segment Routing Header; the segments follow, the last one first (RFC 8754 §2).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub struct SegmentRouting {
+pub(crate) struct SegmentRouting {
     /// The type of the next header.
     pub next_header: u8,
     /// Units of eight octets after the first eight.
@@ -29,9 +29,9 @@ pub struct SegmentRouting {
 }
 
 /// Routing Type of the Segment Routing Header.
-pub const ROUTING_TYPE: u8 = 4;
+pub(crate) const ROUTING_TYPE: u8 = 4;
 
 /// Octets that a reply along this many segments has beyond its payload.
-pub fn overhead(segments: usize) -> usize {
+pub(crate) fn overhead(segments: usize) -> usize {
     IPV6_LEN + size_of::<SegmentRouting>() + (segments + 1) * size_of::<Address>() + UDP_LEN
 }

@@ -2,7 +2,7 @@
 
 pub mod event;
 pub mod run;
-pub mod sender_engine;
+pub(crate) mod sender_engine;
 pub mod stop;
 
 mod deadline_queue;

@@ -30,7 +30,7 @@ mod clock_watch;
 mod rx;
 mod targets;
 
-pub use targets::TargetChange;
+pub(crate) use targets::TargetChange;
 
 /// Octets of what the error queue quotes of a packet, which nobody reads.
 const QUOTED: usize = 256;

@@ -15,7 +15,7 @@ use crate::sys::stdio::{self, OutputError, StdoutReader};
 const GATHERED: usize = 64 << 10;
 
 /// Lines on their way to a file or to standard output.
-pub struct LineWriter {
+pub(crate) struct LineWriter {
     sink: Sink,
     /// Whole lines that wait to be written.
     waiting: Vec<u8>,
@@ -32,7 +32,7 @@ enum Sink {
 
 impl LineWriter {
     /// Opens the file, `-` for standard output. What was in it is gone.
-    pub fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let sink = match path.as_os_str() == "-" {
             true => Sink::Stdout,
             false => Sink::File(create(path)?, path.to_owned()),
@@ -43,14 +43,14 @@ impl LineWriter {
     /// Adds a line; `line` is without its newline.
     ///
     /// Fails if standard output takes no more.
-    pub fn push(&mut self, line: &str) -> Result<(), OutputError> {
+    pub(crate) fn push(&mut self, line: &str) -> Result<(), OutputError> {
         self.waiting.extend_from_slice(line.as_bytes());
         self.waiting.push(b'\n');
         if self.waiting.len() < GATHERED { Ok(()) } else { self.flush() }
     }
 
     /// Writes what waits. Fails like [`Self::push`].
-    pub fn flush(&mut self) -> Result<(), OutputError> {
+    pub(crate) fn flush(&mut self) -> Result<(), OutputError> {
         let Sink::File(file, path) = &mut self.sink else { return self.print() };
         let (written, result) = write_some(file, &self.waiting);
         let Err(error) = result else {
@@ -76,18 +76,18 @@ impl LineWriter {
     }
 
     /// Returns who reads what is written.
-    pub fn reader(&self) -> StdoutReader {
+    pub(crate) fn reader(&self) -> StdoutReader {
         if matches!(self.sink, Sink::Nobody) { StdoutReader::Gone } else { StdoutReader::Present }
     }
 
     /// Why the file takes no more, if so.
-    pub fn failure(&self) -> Option<&str> {
+    pub(crate) fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
 }
 
 /// Creates a file, or says which one can't be.
-pub fn create(path: &Path) -> anyhow::Result<File> {
+pub(crate) fn create(path: &Path) -> anyhow::Result<File> {
     File::create(path).with_context(|| format!("cannot write to {}", path.display()))
 }
 

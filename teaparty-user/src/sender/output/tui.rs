@@ -18,7 +18,7 @@ use crate::sender::session::record::TargetSnapshot;
 use crate::sender::thresholds::Thresholds;
 
 /// Interval of the view's updates.
-pub const INTERVAL: Duration = Duration::from_millis(250);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(250);
 /// Most time for a key to wait.
 const KEYS_WAIT: Duration = Duration::from_millis(50);
 /// Round trips that the sparkline shows at most.
@@ -59,7 +59,7 @@ enum KeyAction {
 }
 
 /// Shows a measurement until the engine is done. Leaves the terminal as it was, whatever happens.
-pub fn follow(
+pub(crate) fn follow(
     events: &Receiver<SenderEvent>,
     config: &SenderConfig,
     thresholds: &Thresholds,

@@ -30,7 +30,7 @@ const STYLE: &str = ":root{color-scheme:light dark;--ink:#222;--soft:#666;--pape
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 /// The page of measurements, each for itself.
-pub fn page(all: &[SavedRun]) -> String {
+pub(crate) fn page(all: &[SavedRun]) -> String {
     let mut html = begin("teaparty report");
     for saved in all {
         let _ = writeln!(html, "<h2>{}</h2>", escape(&saved.name));
@@ -52,7 +52,7 @@ pub fn page(all: &[SavedRun]) -> String {
 }
 
 /// The page of two measurements side by side, the older one first.
-pub fn comparison(before: &SavedRun, after: &SavedRun) -> String {
+pub(crate) fn comparison(before: &SavedRun, after: &SavedRun) -> String {
     let mut html = begin("teaparty comparison");
     let names = [escape(&before.name), escape(&after.name)];
     for (saved, name) in [before, after].into_iter().zip(&names) {

@@ -18,14 +18,14 @@ const MOST: u64 = 256 << 20;
 
 impl SavedRun {
     /// Reads a file.
-    pub fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let name = path.display().to_string();
         let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
         Self::read(name, BufReader::new(file))
     }
 
     /// Reads a summary, a stream that ends with one or was cut off before, or a histogram log.
-    pub fn read(name: String, mut input: impl BufRead) -> anyhow::Result<Self> {
+    pub(crate) fn read(name: String, mut input: impl BufRead) -> anyhow::Result<Self> {
         let is_log = input.fill_buf().with_context(|| format!("cannot read {name}"))?.starts_with(b"#");
         if is_log {
             let mut content = Vec::new();

@@ -19,7 +19,7 @@ pub struct ClockClaims {
 }
 
 /// Returns the error bound that an estimate claims, in nanoseconds; `None` where it claims none.
-pub fn bound_ns(estimate: ErrorEstimate) -> Option<u64> {
+pub(crate) fn bound_ns(estimate: ErrorEstimate) -> Option<u64> {
     claimed_bound_ns(estimate.bound_ns()).filter(|_| estimate.multiplier() != 0)
 }
 

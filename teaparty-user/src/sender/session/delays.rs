@@ -2,7 +2,7 @@
 
 /// The four timestamps of one exchange, in nanoseconds since 1970 (UTC) on the clock of whoever took them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
+pub(crate) struct Times {
     /// T1: the sender transmitted, on the sender's clock.
     pub t1: u64,
     /// T2: the reflector received, on the reflector's clock.
@@ -44,7 +44,7 @@ const SLACK_NS: i64 = 1_000_000;
 impl Times {
     /// The delays, unless T2 and T3 contradict each other or our own two: T3 well before T2, or more time in the reflector
     /// than passed here. Whether the reflector's clock is right can't be seen from one exchange, and does not matter here.
-    pub fn plausible_sample(self) -> Result<Sample, NoDelays> {
+    pub(crate) fn plausible_sample(self) -> Result<Sample, NoDelays> {
         let sample = self.sample();
         let slack_ns = SLACK_NS + sample.residence_ns.saturating_abs() / 1_000;
         if sample.residence_ns < -SLACK_NS || sample.round_trip_ns < -slack_ns {
@@ -55,7 +55,7 @@ impl Times {
     }
 
     /// The delays.
-    pub const fn sample(self) -> Sample {
+    pub(crate) const fn sample(self) -> Sample {
         let residence_ns = difference(self.t3, self.t2);
         Sample {
             round_trip_ns: difference(self.t4, self.t1).wrapping_sub(residence_ns),

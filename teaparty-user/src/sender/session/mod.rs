@@ -5,20 +5,20 @@
 //! [`delays`], [`stats`], [`variation`] and [`histogram`] (the figures), [`reflector_clock`] and [`clock_claims`]. [`record`] is what a session
 //! tells, [`measurement`] the sessions of a whole run, and [`silence`] why none of them got a reply.
 
-pub mod clock_claims;
-pub mod delays;
-pub mod histogram;
+pub(crate) mod clock_claims;
+pub(crate) mod delays;
+pub(crate) mod histogram;
 pub mod matcher;
-pub mod measurement;
-pub mod packet;
+pub(crate) mod measurement;
+pub(crate) mod packet;
 pub mod random;
 pub mod record;
-pub mod reflector_clock;
+pub(crate) mod reflector_clock;
 pub mod reply;
-pub mod schedule;
+pub(crate) mod schedule;
 pub mod sender_session;
-pub mod silence;
-pub mod stats;
+pub(crate) mod silence;
+pub(crate) mod stats;
 pub mod timeline;
 pub mod transit;
-pub mod variation;
+pub(crate) mod variation;

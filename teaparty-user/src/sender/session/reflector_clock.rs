@@ -7,7 +7,7 @@ use crate::sys::clock::ClockState;
 /// A year: a clock that is further off was never set.
 const FAR_NS: u64 = 366 * 86_400 * 1_000_000_000;
 /// TAI minus UTC since 2017, in nanoseconds.
-pub const TAI_OFFSET_NS: u64 = 37_000_000_000;
+pub(crate) const TAI_OFFSET_NS: u64 = 37_000_000_000;
 /// Most difference from [`TAI_OFFSET_NS`] for an offset of two clocks to be explained by it.
 const NEAR_TAI_NS: i64 = 1_000_000_000;
 /// Errors of timestamps that make no step.
@@ -18,7 +18,7 @@ const SLEW: i64 = 1_000;
 /// Returns the format that a timestamp must have, where that is not the one that its Error Estimate names (the Z bit).
 ///
 /// PTP has no more than 999,999,999 nanoseconds, and the two formats count from epochs that lie 70 years apart.
-pub fn other_format(
+pub(crate) fn other_format(
     timestamp: Timestamp,
     format: TimestampFormat,
     clock: &ClockState,
@@ -37,7 +37,7 @@ pub fn other_format(
 /// Returns whether a reply's PTP timestamps, or ours, lack the offset from UTC to TAI: one-way delays are then off by 37 s.
 ///
 /// `offset_ns` is the reflector's clock minus ours, both taken for UTC by our kernel's offset.
-pub fn lacks_tai_offset(format: TimestampFormat, clock: &ClockState, offset_ns: i64) -> bool {
+pub(crate) fn lacks_tai_offset(format: TimestampFormat, clock: &ClockState, offset_ns: i64) -> bool {
     let is_near = |expected_ns: i64| (offset_ns - expected_ns).abs() <= NEAR_TAI_NS;
     match (format, clock.tai_offset_s) {
         (TimestampFormat::Ntp, _) => false,
@@ -49,7 +49,7 @@ pub fn lacks_tai_offset(format: TimestampFormat, clock: &ClockState, offset_ns: 
 
 /// One exchange, as far as the reflector's clock is concerned. All in nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct ClockReading {
+pub(crate) struct ClockReading {
     /// Number of the packet, from 0.
     pub index: u64,
     /// T4, on our clock.
@@ -86,7 +86,7 @@ pub enum ClockVerdict {
 
 /// Follows a reflector's clock from reply to reply.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ReflectorClock {
+pub(crate) struct ReflectorClock {
     last: Option<ClockReading>,
     /// The first packet after the last step.
     since_index: u64,
@@ -97,7 +97,7 @@ impl ReflectorClock {
     ///
     /// Each exchange knows the difference of the clocks up to half of its round trip: what is further from the last one
     /// than both halves is a step, whatever the path does.
-    pub fn observe(&mut self, reading: ClockReading) -> ClockVerdict {
+    pub(crate) fn observe(&mut self, reading: ClockReading) -> ClockVerdict {
         if reading.index < self.since_index {
             return ClockVerdict::Earlier;
         }

@@ -12,7 +12,7 @@ const MOST_DRAWN: u64 = 1 << 20;
 
 /// The deadlines of a session, one after the other.
 #[derive(Clone, Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     plan: SchedulePlan,
     start_ns: u64,
     issued: u64,
@@ -26,30 +26,25 @@ pub struct Schedule {
 
 impl Schedule {
     /// The slowest pace, as a multiple of the plan's interval.
-    pub const MAX_STRETCH: u32 = 64;
+    pub(crate) const MAX_STRETCH: u32 = 64;
 
     /// Deadlines from `start_ns` on, on the clock of the caller's choice. `seed` decides about Poisson intervals.
-    pub fn new(plan: SchedulePlan, start_ns: u64, seed: u64) -> Self {
+    pub(crate) fn new(plan: SchedulePlan, start_ns: u64, seed: u64) -> Self {
         Self { plan, start_ns, issued: 0, base_ps: 0, since_base: 0, stretch: 1, random: Random::new(seed) }
     }
 
     /// Moves the start of a schedule whose first packet has not left.
-    pub fn start_at(&mut self, start_ns: u64) {
+    pub(crate) fn start_at(&mut self, start_ns: u64) {
         self.start_ns = start_ns;
     }
 
-    /// Deadlines handed out so far.
-    pub fn issued(&self) -> u64 {
-        self.issued
-    }
-
     /// The present pace as a multiple of the plan's interval; 1 unless congestion was reported.
-    pub fn stretch(&self) -> u32 {
+    pub(crate) fn stretch(&self) -> u32 {
         self.stretch
     }
 
     /// Changes the pace for the deadlines to come, up to [`Self::MAX_STRETCH`] times the plan's interval.
-    pub fn set_stretch(&mut self, stretch: u32) {
+    pub(crate) fn set_stretch(&mut self, stretch: u32) {
         let stretch = stretch.clamp(1, Self::MAX_STRETCH);
         if stretch != self.stretch {
             self.base_ps = self.elapsed_ps();
@@ -59,7 +54,7 @@ impl Schedule {
     }
 
     /// Moves the deadlines to come by so much, because something had to be waited for.
-    pub fn delay(&mut self, by_ns: u64) {
+    pub(crate) fn delay(&mut self, by_ns: u64) {
         self.base_ps += u128::from(by_ns) * 1_000;
     }
 
@@ -67,7 +62,7 @@ impl Schedule {
     /// slow.
     ///
     /// Shorter delays than an interval and 50 ms are made up for. After the end of the schedule nothing is.
-    pub fn is_missed(&self, due_ns: u64, now_ns: u64) -> bool {
+    pub(crate) fn is_missed(&self, due_ns: u64, now_ns: u64) -> bool {
         let late_ns = now_ns.saturating_sub(due_ns);
         late_ns > MISSED_NS.max(self.interval_ps() / 1_000) || late_ns > OVERTIME_NS && self.is_past_end(now_ns)
     }
@@ -80,7 +75,7 @@ impl Schedule {
     ///
     /// Returns that one, or `None` if the schedule is over by `now_ns`, and how many packets are skipped. Those do not count
     /// as handed out.
-    pub fn skip_missed(&mut self, due_ns: u64, now_ns: u64) -> (Option<u64>, u64) {
+    pub(crate) fn skip_missed(&mut self, due_ns: u64, now_ns: u64) -> (Option<u64>, u64) {
         let is_over = self.is_past_end(now_ns);
         let now_ps = u128::from(now_ns.saturating_sub(self.start_ns)) * 1_000;
         let until_ps = match self.plan.duration_ns.filter(|_| is_over) {

@@ -9,7 +9,7 @@ use crate::sender::session::measurement::FinishedMeasurement;
 ///
 /// An ICMP error names its cause. Without one, the causes stand in the order in which they are mostly found: what listens
 /// and drops, what can't answer, and what lies on the way.
-pub fn reason(config: &SenderConfig, outcome: &FinishedMeasurement, sent: u64) -> String {
+pub(crate) fn reason(config: &SenderConfig, outcome: &FinishedMeasurement, sent: u64) -> String {
     let what = match sent {
         1 => "no reply to the only packet".to_owned(),
         _ => format!("no reply to any of {sent} packets"),

@@ -11,7 +11,7 @@ use crate::net::namespace::interface_name;
 ///
 /// A folder of that number has the interface's name from now on; one that only has the name is another interface's, and gets
 /// the one of that. What is pinned for interfaces that are gone is removed.
-pub fn claim(interface: &str, index: u32) -> Result<Folder, PinError> {
+pub(crate) fn claim(interface: &str, index: u32) -> Result<Folder, PinError> {
     if !is_mounted() {
         mount()?;
     }
@@ -31,14 +31,14 @@ pub fn claim(interface: &str, index: u32) -> Result<Folder, PinError> {
 }
 
 /// Gives the folder of an interface that was away to the one that has come back.
-pub fn hand_over(folder: Folder, interface: &str, index: u32) -> Result<Folder, PinError> {
+pub(crate) fn hand_over(folder: Folder, interface: &str, index: u32) -> Result<Folder, PinError> {
     folder.sign(index)?;
     rename_all(vec![(&folder, folder_name(interface))]);
     Ok(folder)
 }
 
 /// Gives folders the names that their interfaces have now.
-pub fn follow<'a>(folders: impl Iterator<Item = (&'a Folder, &'a str)>) {
+pub(crate) fn follow<'a>(folders: impl Iterator<Item = (&'a Folder, &'a str)>) {
     rename_all(folders.map(|(folder, interface)| (folder, folder_name(interface))).collect());
 }
 
@@ -151,7 +151,7 @@ fn rename_all(mut wanted: Vec<(&Folder, String)>) {
 }
 
 /// Removes the pins of interfaces that are gone, if they are ours and no reflector runs there.
-pub fn sweep() {
+pub(crate) fn sweep() {
     if let Err(error) = try_sweep() {
         tracing::debug!(%error, "no look at the pins of interfaces that are gone");
     }

@@ -17,7 +17,7 @@ use crate::net::interface::xdp_state;
 use crate::net::xdp_link::BpfLink;
 
 /// Name of the map in an interface's folder that says which interface that is.
-pub const IDENTITY: &str = "identity";
+pub(crate) const IDENTITY: &str = "identity";
 
 /// Flags for opening a folder: a symbolic link is an error.
 const FOLDER: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -26,14 +26,14 @@ const OURS_ALONE: Mode = Mode::S_IRWXU;
 
 /// The folder of all interfaces' folders.
 #[derive(Clone, Debug)]
-pub struct Root {
+pub(crate) struct Root {
     fd: Arc<OwnedFd>,
     owner: u32,
 }
 
 impl Root {
     /// Opens it; `None` where there is none.
-    pub fn open() -> Result<Option<Self>, PinError> {
+    pub(crate) fn open() -> Result<Option<Self>, PinError> {
         let path = path_of("");
         let fd = match nix::fcntl::open(&path, FOLDER, Mode::empty()) {
             Ok(fd) => fd,
@@ -50,7 +50,7 @@ impl Root {
     }
 
     /// Opens it, and makes it where there is none.
-    pub fn make() -> Result<Self, PinError> {
+    pub(crate) fn make() -> Result<Self, PinError> {
         loop {
             if let Some(root) = Self::open()? {
                 return Ok(root);
@@ -64,7 +64,7 @@ impl Root {
     }
 
     /// Lets root use the folder of another user, by its group, when it no longer has CAP_DAC_OVERRIDE.
-    pub fn share_with_root(&self) -> io::Result<()> {
+    pub(crate) fn share_with_root(&self) -> io::Result<()> {
         if self.owner != 0 && geteuid().is_root() {
             let mode = Mode::from_bits_truncate(fstat(&*self.fd)?.st_mode);
             fchown(&*self.fd, None, Some(getegid()))?;
@@ -74,12 +74,12 @@ impl Root {
     }
 
     /// The names of what is in it.
-    pub fn names(&self) -> Result<Vec<String>, PinError> {
+    pub(crate) fn names(&self) -> Result<Vec<String>, PinError> {
         names(&self.fd).map_err(|source| PinError::Folder { path: path_of(""), source })
     }
 
     /// Opens an interface's folder; `None` where there is none.
-    pub fn folder(&self, name: &str) -> Result<Option<Folder>, PinError> {
+    pub(crate) fn folder(&self, name: &str) -> Result<Option<Folder>, PinError> {
         let path = path_of(name);
         match openat(&*self.fd, name, FOLDER, Mode::empty()) {
             Ok(fd) => {
@@ -100,7 +100,7 @@ impl Root {
     }
 
     /// Makes an interface's folder and locks it; `None` where somebody else was faster.
-    pub fn create(&self, name: &str) -> Result<Option<Folder>, PinError> {
+    pub(crate) fn create(&self, name: &str) -> Result<Option<Folder>, PinError> {
         let failed = |source| PinError::Folder { path: path_of(name), source };
         match mkdirat(&*self.fd, name, OURS_ALONE) {
             Ok(()) => {}
@@ -114,7 +114,7 @@ impl Root {
 
 /// An interface's folder, which was opened.
 #[derive(Debug)]
-pub struct Folder {
+pub(crate) struct Folder {
     root: Root,
     fd: OwnedFd,
     owner: u32,
@@ -122,12 +122,12 @@ pub struct Folder {
 
 impl Folder {
     /// Returns true if it belongs to the user that we are.
-    pub fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         self.owner == geteuid().as_raw()
     }
 
     /// The error that says whose it is.
-    pub fn foreign(&self) -> PinError {
+    pub(crate) fn foreign(&self) -> PinError {
         PinError::Foreign { path: self.path(), owner: self.owner }
     }
 
@@ -135,7 +135,7 @@ impl Folder {
     /// that ends. Returns false if another process has it, or have removed the folder.
     ///
     /// The lock is the folder's own (flock(2)): only who may open it can hold it, and it goes along with a new name.
-    pub fn lock(&self) -> io::Result<bool> {
+    pub(crate) fn lock(&self) -> io::Result<bool> {
         // SAFETY: takes no pointers, and the descriptor is open.
         if unsafe { libc::flock(self.fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } < 0 {
             let error = io::Error::last_os_error();
@@ -146,34 +146,34 @@ impl Folder {
     }
 
     /// The folder that it is in.
-    pub fn root(&self) -> &Root {
+    pub(crate) fn root(&self) -> &Root {
         &self.root
     }
 
     /// Its name now.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let target = std::fs::read_link(self.fd_path()).unwrap_or_default();
         target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
     /// Returns its present path, for people.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         path_of(&self.name())
     }
 
     /// Returns a path that reaches it under any name and whatever takes its name.
-    pub fn fd_path(&self) -> PathBuf {
+    pub(crate) fn fd_path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.fd.as_raw_fd()).into()
     }
 
     /// Gives it another name. A folder that has the name already, and is not empty, keeps it:
     /// [`io::ErrorKind::DirectoryNotEmpty`].
-    pub fn rename(&self, name: &str) -> io::Result<()> {
+    pub(crate) fn rename(&self, name: &str) -> io::Result<()> {
         Ok(renameat(&*self.root.fd, &*self.name(), &*self.root.fd, name)?)
     }
 
     /// Takes the program off its interface and removes the pin that holds it there. None is no error.
-    pub fn unlink(&self) -> io::Result<()> {
+    pub(crate) fn unlink(&self) -> io::Result<()> {
         let link = BpfLink::open(&self.fd_path().join(LINK)).ok();
         let before = link.as_ref().and_then(|link| link.info().ok()).filter(|info| info.index != 0);
         // Who may not do so has it done by the kernel, a little after the last pin is gone.
@@ -193,7 +193,7 @@ impl Folder {
     }
 
     /// Removes the pin of this name. None is no error.
-    pub fn forget(&self, name: &str) -> io::Result<()> {
+    pub(crate) fn forget(&self, name: &str) -> io::Result<()> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -201,13 +201,13 @@ impl Folder {
     }
 
     /// Removes all pins that hold no program, for a new start; the identity stays.
-    pub fn clear(&self) -> io::Result<()> {
+    pub(crate) fn clear(&self) -> io::Result<()> {
         names(&self.fd)?.iter().filter(|name| *name != IDENTITY).try_for_each(|name| self.forget(name))
     }
 
     /// Removes the folder and all pins in it, the link first: that takes the program off. The folder of all interfaces goes
     /// with the last one. The error says what is left.
-    pub fn remove(&self) -> Result<(), PinError> {
+    pub(crate) fn remove(&self) -> Result<(), PinError> {
         let path = self.path();
         let mut left = Vec::new();
         let mut failed = |what: &str, error: io::Error| left.push(format!("{what}: {error}"));

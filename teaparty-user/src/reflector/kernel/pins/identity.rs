@@ -18,7 +18,7 @@ type InterfaceIdentity = [u64; 2];
 
 /// The place of a folder's interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InterfaceLocation {
+pub(crate) enum InterfaceLocation {
     /// In this network namespace, with this number.
     Here(u32),
     /// In another one, where one of our programs answers on it.
@@ -31,7 +31,7 @@ pub enum InterfaceLocation {
 
 impl Folder {
     /// Finds out for which interface it was made, and whether a program is on it.
-    pub fn place(&self) -> (InterfaceLocation, bool) {
+    pub(crate) fn place(&self) -> (InterfaceLocation, bool) {
         match BpfLink::open(&self.fd_path().join(LINK)).and_then(|link| link.info()) {
             Ok(link) if link.index != 0 => {
                 // Numbers of programs are the system's: two interfaces with one number differ in the program on them.
@@ -59,7 +59,7 @@ impl Folder {
     }
 
     /// Writes down for which interface the folder is.
-    pub fn sign(&self, index: u32) -> Result<(), PinError> {
+    pub(crate) fn sign(&self, index: u32) -> Result<(), PinError> {
         let path = self.fd_path().join(IDENTITY);
         let failed = |error: MapError| PinError::pin(&self.path().join(IDENTITY), &error);
         // SO_NETNS_COOKIE is older than the oldest kernel that we load a program on; 0 is no namespace's.

@@ -9,7 +9,7 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use crate::sender::session::measurement::FinishedMeasurement;
 
 /// Writes one line for each target and quantity. The tag says which: `TARGET/round_trip` and so on, in nanoseconds.
-pub fn write(file: impl Write, outcome: &FinishedMeasurement) -> anyhow::Result<()> {
+pub(crate) fn write(file: impl Write, outcome: &FinishedMeasurement) -> anyhow::Result<()> {
     let mut file = BufWriter::new(file);
     let mut serializer = V2DeflateSerializer::new();
     let start = SystemTime::UNIX_EPOCH + Duration::from_nanos(outcome.started_ns);

@@ -16,7 +16,7 @@ use crate::sender::session::stats::{Statistics, ValueCounts};
 use crate::sender::tlvs::describe;
 
 /// Returns the summary of all targets, in `columns`.
-pub fn summary(config: &SenderConfig, outcome: &FinishedMeasurement, columns: usize) -> String {
+pub(crate) fn summary(config: &SenderConfig, outcome: &FinishedMeasurement, columns: usize) -> String {
     let mut text = String::new();
     for (session, target) in outcome.sessions.iter().zip(&config.targets) {
         let ssid = if session.ssid == 0 { "no SSID".into() } else { format!("SSID {}", session.ssid) };

@@ -12,13 +12,13 @@ use crate::sender::session::stats::{Statistics, ValueCounts};
 use crate::sys::clock::claimed_bound_ns;
 
 /// Version of the document's shape; grows when a key changes its meaning.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// Ranges of a target's `round_trip_histogram`.
 const RANGES: usize = 80;
 
 /// The summary. At its top stand the figures of all targets together; `targets` has those of each.
-pub fn summary(config: &SenderConfig, outcome: &FinishedMeasurement) -> Value {
+pub(crate) fn summary(config: &SenderConfig, outcome: &FinishedMeasurement) -> Value {
     let mut total = Statistics::default();
     let mut counts = Counts::default();
     let mut split = Split { is_stateful: true, far_end: Some(0), near_end: Some(0), unattributed: 0 };

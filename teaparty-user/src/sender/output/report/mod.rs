@@ -2,15 +2,15 @@
 //! [`stream`] a line for each packet, [`hdr`] distributions for HdrHistogram's tools.
 
 mod delay_table;
-pub mod hdr;
-pub mod human;
-pub mod json;
-pub mod packet_line;
-pub mod stream;
+pub(crate) mod hdr;
+pub(crate) mod human;
+pub(crate) mod json;
+pub(crate) mod packet_line;
+pub(crate) mod stream;
 
 /// The forms of output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum ReportFormat {
+pub(crate) enum ReportFormat {
     /// For people: a line for each reply, unless there are more than a hundred a second, then a summary.
     #[default]
     Human,

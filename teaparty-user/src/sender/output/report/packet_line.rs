@@ -10,7 +10,7 @@ use crate::sender::session::record::{PacketOutcome, Record};
 /// Returns the line about one packet, folded to `columns`. `name` is the target's, where there are several.
 ///
 /// Its fields depend on `columns` alone and not on their values, so that lines stay aligned.
-pub fn packet_line(record: &Record, name: Option<&str>, columns: usize) -> String {
+pub(crate) fn packet_line(record: &Record, name: Option<&str>, columns: usize) -> String {
     let head = name.map_or_else(String::new, |name| format!("{name}: "));
     let Some(reply) = &record.reply else {
         return fold(&format!("{head}seq={} {}", record.sequence, record.fate.label()), columns, HANG);

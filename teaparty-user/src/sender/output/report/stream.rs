@@ -8,7 +8,7 @@ use crate::sender::session::delays::Sample;
 use crate::sender::session::record::{Record, ReplyRecord};
 
 /// The names of the columns, which are the keys of the JSON lines too.
-pub const COLUMNS: [&str; 26] = [
+pub(crate) const COLUMNS: [&str; 26] = [
     "target",
     "epoch_ns",
     "sequence",
@@ -81,18 +81,18 @@ fn values(record: &Record, name: &str, start_ns: u64) -> [Value; COLUMNS.len()] 
 }
 
 /// A line of JSON, without its newline.
-pub fn jsonl(record: &Record, name: &str, start_ns: u64) -> String {
+pub(crate) fn jsonl(record: &Record, name: &str, start_ns: u64) -> String {
     let pairs = COLUMNS.iter().map(|column| (*column).to_owned()).zip(values(record, name, start_ns));
     Value::Object(pairs.collect()).to_string()
 }
 
 /// The first line of a file of comma-separated values.
-pub fn csv_header() -> String {
+pub(crate) fn csv_header() -> String {
     COLUMNS.join(",")
 }
 
 /// A line of comma-separated values (RFC 4180), without its newline. How TLVs came back is one column.
-pub fn csv(record: &Record, name: &str, start_ns: u64) -> String {
+pub(crate) fn csv(record: &Record, name: &str, start_ns: u64) -> String {
     let mut values = values(record, name, start_ns);
     if let Some(reply) = &record.reply {
         let outcomes = reply.findings.iter().map(|finding| format!("{}: {}", finding.tlv, finding.outcome.label()));
