@@ -41,6 +41,19 @@ pub mod sub {
     pub const SOURCE_IPV4: u8 = 8;
     /// The IPv6 source address.
     pub const SOURCE_IPV6: u8 = 9;
+
+    /// The types by the names that RFC 8972 §5.2 gives them.
+    pub const NAMES: &[(u8, &str)] = &[
+        (SOURCE_MAC, "Source MAC Address"),
+        (SOURCE_EUI48, "Source EUI-48 Address"),
+        (SOURCE_EUI64, "Source EUI-64 Address"),
+        (DESTINATION_IP, "Destination IP Address"),
+        (DESTINATION_IPV4, "Destination IPv4 Address"),
+        (DESTINATION_IPV6, "Destination IPv6 Address"),
+        (SOURCE_IP, "Source IP Address"),
+        (SOURCE_IPV4, "Source IPv4 Address"),
+        (SOURCE_IPV6, "Source IPv6 Address"),
+    ];
 }
 
 /// Returns the number of sub-TLVs in `len` octets at `at`, an overrunning one included; `None` above `most`.

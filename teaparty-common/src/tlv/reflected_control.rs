@@ -33,6 +33,13 @@ pub mod sub {
     pub const L3_GROUP: u8 = 11;
     /// IPv6 Extension Header Control: asks for extension headers in the reply.
     pub const EXTENSION_HEADERS: u8 = 240;
+
+    /// The types by name (RFC 10052 §3.1).
+    pub const NAMES: &[(u8, &str)] = &[
+        (L2_GROUP, "Layer 2 Address Group"),
+        (L3_GROUP, "Layer 3 Address Group"),
+        (EXTENSION_HEADERS, "IPv6 Extension Header Control"),
+    ];
 }
 
 /// A Layer 3 Address Group body for IPv4, 8 octets.

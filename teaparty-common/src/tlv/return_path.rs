@@ -19,6 +19,14 @@ pub mod sub {
     pub const SR_MPLS: u8 = 3;
     /// SRv6 segment list.
     pub const SRV6: u8 = 4;
+
+    /// The types by the names that RFC 9503 §5 gives them.
+    pub const NAMES: &[(u8, &str)] = &[
+        (CONTROL_CODE, "Return Path Control Code"),
+        (RETURN_ADDRESS, "Return Address"),
+        (SR_MPLS, "SR-MPLS Label Stack of Return Path"),
+        (SRV6, "SRv6 Segment List of Return Path"),
+    ];
 }
 
 /// A Control Code sub-TLV whole, 8 octets (RFC 9503 §4.1.1).
