@@ -2,6 +2,7 @@
 //! its pages about conformance.
 
 mod conformance;
+mod dissector;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
+    dissector::renew(args.check)?;
     for folder in FOLDERS {
         std::fs::create_dir_all(paths::root().join(folder)).with_context(|| format!("cannot make {folder}"))?;
     }

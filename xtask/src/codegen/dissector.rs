@@ -1,0 +1,57 @@
+//! The tables of the dissector `dist/wireshark/stamp.lua`: codes, names and Lengths of TLVs as the registry has them.
+
+use anyhow::{Context, Result, bail};
+use xtask::paths;
+
+use super::example;
+
+const FILE: &str = "dist/wireshark/stamp.lua";
+const BEGIN: &str = "-- Begin: made by `cargo xtask codegen` from the sources of teaparty-common\n";
+const END: &str = "-- End\n";
+
+/// Writes the tables into the dissector, where they differ.
+///
+/// With `check`, fails instead.
+pub(super) fn renew(check: bool) -> Result<()> {
+    let path = paths::root().join(FILE);
+    let old = std::fs::read_to_string(&path).with_context(|| format!("cannot read {FILE}"))?;
+    let new = with_tables(&old, &example("teaparty-common", "tlv_lua")?)?;
+    if old == new {
+        return Ok(());
+    }
+    if check {
+        bail!("the tables in {FILE} are not those of the registry; run `cargo xtask codegen`");
+    }
+    std::fs::write(&path, new).with_context(|| format!("cannot write {FILE}"))?;
+    println!("{FILE}: tables renewed");
+    Ok(())
+}
+
+/// Returns the script with these tables between its markers.
+///
+/// Fails if a marker is missing.
+fn with_tables(script: &str, tables: &str) -> Result<String> {
+    let found = script.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?)));
+    let Some((before, (_, after))) = found else {
+        bail!("{FILE} lacks the lines {BEGIN:?} and {END:?} around its tables");
+    };
+    Ok(format!("{before}{BEGIN}{}\n{END}{after}", tables.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_tables_of_the_script_change() {
+        let old = format!("-- head\n{BEGIN}local STALE = 1\n{END}-- tail\n");
+        let new = with_tables(&old, "local NEW = 2\n").unwrap();
+        assert_eq!(new, format!("-- head\n{BEGIN}local NEW = 2\n{END}-- tail\n"));
+        assert_eq!(with_tables(&new, "local NEW = 2").unwrap(), new);
+    }
+
+    #[test]
+    fn a_script_without_markers_is_refused() {
+        assert!(with_tables("-- nothing\n", "").unwrap_err().to_string().contains("lacks the lines"));
+    }
+}
