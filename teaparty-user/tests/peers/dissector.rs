@@ -6,6 +6,7 @@ mod exchanges;
 mod expected;
 mod experts;
 mod hostile;
+mod live;
 mod tshark;
 
 use std::collections::BTreeSet;
