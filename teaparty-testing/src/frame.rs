@@ -18,6 +18,20 @@ pub enum Checksum {
     Wrong(u16),
 }
 
+impl Checksum {
+    /// Returns what a UDP datagram has, computed over every octet.
+    fn of(udp: &[u8], pseudo: &[u8]) -> Self {
+        let field = be16(udp, 6);
+        let right = right_sum(&[pseudo, &udp[..6], &udp[8..]]);
+        match field {
+            0 => Self::None,
+            field if field == right => Self::Right,
+            field if field == ones_sum(&[pseudo]) => Self::Partial,
+            field => Self::Wrong(field ^ right),
+        }
+    }
+}
+
 /// A datagram and the headers in front of it.
 #[derive(Clone, Debug)]
 pub struct Datagram {
@@ -45,6 +59,8 @@ pub struct Datagram {
     pub fragment: u16,
     /// IPv4 options; a multiple of four octets.
     pub options: Vec<u8>,
+    /// Bits flipped in the IPv4 header checksum; with 0 it is right. IPv6 has none.
+    pub header_checksum_error: u16,
     /// IPv6 extension headers, each with its type. Their Next Header octets are filled in.
     pub extensions: Vec<(u8, Vec<u8>)>,
     /// The content of the UDP checksum field.
@@ -73,6 +89,7 @@ impl Datagram {
             identification: 0x1234,
             fragment: 0x4000,
             options: Vec::new(),
+            header_checksum_error: 0,
             extensions: Vec::new(),
             checksum: Checksum::Right,
             payload,
@@ -120,7 +137,7 @@ impl Datagram {
                 ip.extend(source.octets());
                 ip.extend(destination.octets());
                 ip.extend(&self.options);
-                let sum = !ones_sum(&[&ip]);
+                let sum = !ones_sum(&[&ip]) ^ self.header_checksum_error;
                 ip[10..12].copy_from_slice(&sum.to_be_bytes());
                 frame.extend(ip);
             }
@@ -156,10 +173,7 @@ impl Datagram {
         udp.extend([0, 0]);
         udp.extend(&self.payload);
         let pseudo = pseudo_header(self.source, self.destination, len);
-        let right = match !ones_sum(&[&pseudo, &udp]) {
-            0 => 0xffff,
-            sum => sum,
-        };
+        let right = right_sum(&[&pseudo, &udp]);
         let field = match self.checksum {
             Checksum::Right => right,
             Checksum::None => 0,
@@ -171,53 +185,13 @@ impl Datagram {
     }
 }
 
-/// The fields of a parsed frame.
-#[derive(Clone, Debug)]
-pub struct Parsed {
-    /// VLAN tags, outermost first: EtherType and tag control information.
-    pub tags: Vec<(u16, u16)>,
-    /// Source MAC address.
-    pub source_mac: [u8; 6],
-    /// Destination MAC address.
-    pub destination_mac: [u8; 6],
-    /// Source address.
-    pub source: IpAddr,
-    /// Destination address.
-    pub destination: IpAddr,
-    /// UDP source port.
-    pub source_port: u16,
-    /// UDP destination port.
-    pub destination_port: u16,
-    /// TTL or Hop Limit.
-    pub ttl: u8,
-    /// TOS or Traffic Class.
-    pub traffic_class: u8,
-    /// True if the IPv4 header checksum is right; true for IPv6, which has none.
-    pub is_header_sum_right: bool,
-    /// The UDP checksum field.
-    pub checksum: u16,
-    /// True if the UDP checksum is right, computed over every octet. A zero field is not.
-    pub is_udp_sum_right: bool,
-    /// True if the UDP checksum field holds the pseudo header's sum and no more.
-    pub is_udp_sum_partial: bool,
-    /// The fixed IP header.
-    pub ip_header: Vec<u8>,
-    /// UDP payload.
-    pub payload: Vec<u8>,
-}
-
 /// Takes a frame apart; panics where it is not a whole UDP datagram without options: replies always are.
-pub fn parse(frame: &[u8]) -> Parsed {
-    let mut at = 12;
-    let mut tags = Vec::new();
-    let mut ether_type = be16(frame, at);
-    while ether_type == 0x8100 || ether_type == 0x88a8 {
-        tags.push((ether_type, be16(frame, at + 2)));
-        at += 4;
-        ether_type = be16(frame, at);
-    }
-    let ip = &frame[at + 2..];
+///
+/// [`Datagram::build`] makes the same frame of it again, but for an IPv6 flow label.
+pub fn parse(frame: &[u8]) -> Datagram {
+    let (tags, ether_type, ip) = split_tags(frame);
     let (header_len, source, destination, ttl, traffic_class, udp_len): (usize, IpAddr, IpAddr, u8, u8, usize);
+    let (mut identification, mut fragment, mut header_checksum_error) = (0, 0, 0);
     match ether_type {
         0x0800 => {
             assert_eq!(ip[0], 0x45, "version and header length");
@@ -226,6 +200,11 @@ pub fn parse(frame: &[u8]) -> Parsed {
             source = IpAddr::from(<[u8; 4]>::try_from(&ip[12..16]).expect("four octets"));
             destination = IpAddr::from(<[u8; 4]>::try_from(&ip[16..20]).expect("four octets"));
             (ttl, traffic_class) = (ip[8], ip[1]);
+            (identification, fragment) = (be16(ip, 4), be16(ip, 6));
+            // Zero has two forms in one's complement, and both are right.
+            if ones_sum(&[&ip[..20]]) != 0xffff {
+                header_checksum_error = be16(ip, 10) ^ !ones_sum(&[&ip[..10], &ip[12..20]]);
+            }
             udp_len = usize::from(be16(ip, 2)) - 20;
         }
         0x86dd => {
@@ -239,10 +218,9 @@ pub fn parse(frame: &[u8]) -> Parsed {
         }
         other => panic!("EtherType {other:04x}"),
     }
-    let udp = &ip[header_len..header_len + udp_len];
+    let (udp, trailer) = ip[header_len..].split_at(udp_len);
     assert_eq!(usize::from(be16(udp, 4)), udp_len, "UDP length");
-    let pseudo = pseudo_header(source, destination, udp_len as u16);
-    Parsed {
+    Datagram {
         tags,
         source_mac: frame[6..12].try_into().expect("six octets"),
         destination_mac: frame[..6].try_into().expect("six octets"),
@@ -252,13 +230,35 @@ pub fn parse(frame: &[u8]) -> Parsed {
         destination_port: be16(udp, 2),
         ttl,
         traffic_class,
-        is_header_sum_right: source.is_ipv6() || ones_sum(&[&ip[..20]]) == 0xffff,
-        checksum: be16(udp, 6),
-        is_udp_sum_right: be16(udp, 6) != 0 && ones_sum(&[&pseudo, udp]) == 0xffff,
-        is_udp_sum_partial: be16(udp, 6) == ones_sum(&[&pseudo]),
-        ip_header: ip[..header_len].to_vec(),
+        identification,
+        fragment,
+        options: Vec::new(),
+        header_checksum_error,
+        extensions: Vec::new(),
+        checksum: Checksum::of(udp, &pseudo_header(source, destination, udp_len as u16)),
         payload: udp[8..].to_vec(),
+        surplus: Vec::new(),
+        trailer: trailer.to_vec(),
     }
+}
+
+/// Returns the fixed IP header of a frame that [`parse`] takes apart.
+pub fn ip_header(frame: &[u8]) -> &[u8] {
+    let (_, ether_type, ip) = split_tags(frame);
+    &ip[..if ether_type == 0x0800 { 20 } else { 40 }]
+}
+
+/// Returns the VLAN tags, outermost first, then the EtherType after them, and the octets after that.
+fn split_tags(frame: &[u8]) -> (Vec<(u16, u16)>, u16, &[u8]) {
+    let mut at = 12;
+    let mut tags = Vec::new();
+    let mut ether_type = be16(frame, at);
+    while ether_type == 0x8100 || ether_type == 0x88a8 {
+        tags.push((ether_type, be16(frame, at + 2)));
+        at += 4;
+        ether_type = be16(frame, at);
+    }
+    (tags, ether_type, &frame[at + 2..])
 }
 
 /// The one's complement sum of parts that each begin at an even offset (RFC 1071), big-endian.
@@ -273,6 +273,14 @@ fn ones_sum(parts: &[&[u8]]) -> u16 {
         total = (total & 0xffff) + (total >> 16);
     }
     total as u16
+}
+
+/// The UDP checksum over these parts, in which the field is zero or left out. It is never zero, which says that there is none.
+fn right_sum(parts: &[&[u8]]) -> u16 {
+    match !ones_sum(parts) {
+        0 => 0xffff,
+        sum => sum,
+    }
 }
 
 fn pseudo_header(source: IpAddr, destination: IpAddr, udp_len: u16) -> Vec<u8> {

@@ -11,7 +11,7 @@ use teaparty_common::maps::{Clock, Config, LocalAddress, RecordKind};
 use teaparty_common::reflect::{Disposition, Policy, Reason};
 use teaparty_common::tlv::{CodePoints, HandledBy, Profile, REGISTRY};
 use teaparty_common::wire::{Timestamp, TimestampFormat};
-use teaparty_testing::frame::{Parsed, parse};
+use teaparty_testing::frame::{Checksum, Datagram, ip_header, parse};
 use teaparty_testing::kernel::{DROP, Kernel, OURS, Outcome, PASS, Punt, TX};
 use teaparty_testing::model::{Model, Prediction};
 use teaparty_testing::packets::{self, now_tai};
@@ -130,7 +130,7 @@ impl Pair {
             }
         }
         if reason == Reason::Reflected && found.is_empty() {
-            found.extend(judge_slow(&self.slow, &predicted, &parse(frame), &parse(&outcome.frame), times.1));
+            found.extend(judge_slow(&self.slow, &predicted, frame, &parse(&outcome.frame), times.1));
         }
         if found.is_empty() {
             return Ok(reason);
@@ -232,7 +232,7 @@ fn judge_punt(predicted: &Prediction, reason: Reason, frame: &[u8], punts: &[Pun
     (!is_right).then(|| format!("the record is wrong: {header:?}, facts expected {expected:?}"))
 }
 
-fn judge_reply(predicted: &Prediction, request: &Parsed, reply: &Parsed) -> Vec<String> {
+fn judge_reply(predicted: &Prediction, request: &Datagram, reply: &Datagram) -> Vec<String> {
     let mut found = Vec::new();
     let (payload, reply_options) = predicted.reply.as_ref().expect("an answered packet has a reply");
     for (at, (expected, actual)) in payload.iter().zip(&reply.payload).enumerate() {
@@ -255,20 +255,19 @@ fn judge_reply(predicted: &Prediction, request: &Parsed, reply: &Parsed) -> Vec<
     same("tags", reply.tags == request.tags);
     same("TTL", reply.ttl == 255);
     same("traffic class", reply.traffic_class == reply_options.traffic_class.0);
-    same("header checksum", reply.is_header_sum_right == request.is_header_sum_right);
-    if request.checksum == 0 {
-        same("UDP checksum of none", reply.checksum == 0);
-    } else {
-        let is_to_be_right = request.is_udp_sum_right || request.is_udp_sum_partial;
-        same("UDP checksum", reply.is_udp_sum_right == is_to_be_right);
+    same("header checksum", (reply.header_checksum_error == 0) == (request.header_checksum_error == 0));
+    match request.checksum {
+        Checksum::None => same("UDP checksum of none", reply.checksum == Checksum::None),
+        Checksum::Right | Checksum::Partial => same("UDP checksum", reply.checksum == Checksum::Right),
+        Checksum::Wrong(_) => same("wrong UDP checksum", reply.checksum != Checksum::Right),
     }
     found
 }
 
 /// Returns the differences to the controller's answer (C285).
-fn judge_slow(slow: &Slow, predicted: &Prediction, request: &Parsed, reply: &Parsed, timestamp: u64) -> Option<String> {
+fn judge_slow(slow: &Slow, predicted: &Prediction, request: &[u8], reply: &Datagram, timestamp: u64) -> Option<String> {
     let meta = predicted.meta.as_ref().expect("an answered packet has facts");
-    match slow.reply(&request.payload, &request.ip_header, meta, timestamp) {
+    match slow.reply(&parse(request).payload, ip_header(request), meta, timestamp) {
         Ok((payload, class)) if payload == reply.payload && class == reply.traffic_class => None,
         Ok((payload, class)) => Some(format!(
             "the slow path answers otherwise, traffic class {class:02x}\nkernel {}\nslow   {}",
