@@ -1,7 +1,6 @@
 //! More sessions than a map has room for: larger maps where they are configured, and a word where a running one is full.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use teaparty_testing::reflector::{Net, V4, sequence, start};
@@ -34,6 +33,24 @@ fn sessions(count: u32) -> String {
     text
 }
 
+/// The settings of a reflector that XDP alone answers for.
+fn native() -> ReflectorSettings {
+    ReflectorSettings { xdp_mode: XdpMode::Native, iface: vec!["veth0".into()], ..ReflectorSettings::default() }
+}
+
+/// The session of another source for each number.
+fn numbered(n: u32) -> SessionSpec {
+    let source = std::net::Ipv4Addr::from(0x0a00_0000 + n).into();
+    let destination = "192.0.2.1".parse().expect("an address");
+    SessionSpec::new(SessionId { source, source_port: 1000, destination, destination_port: 862, ssid: 1 })
+}
+
+/// Provisions sessions as a reload does that changes nothing else; gives the refusal.
+fn provision(inside: &Inside, specs: &[SessionSpec]) -> Result<(), String> {
+    let config = ReflectorConfig::try_from(native()).expect("a configuration");
+    inside.handle.reload(&config, &[], specs).map(drop).map_err(|error| error.to_string())
+}
+
 #[test]
 fn more_sessions_than_usual_get_a_larger_map_and_those_of_an_earlier_start_count_on() {
     let Some(net) = or_skip(Net::new()) else { return };
@@ -59,25 +76,16 @@ fn more_sessions_than_usual_get_a_larger_map_and_those_of_an_earlier_start_count
 #[test]
 fn a_running_reflector_says_that_its_map_is_full_and_goes_on() {
     let Some(net) = or_skip(Net::new()) else { return };
-    let settings =
-        ReflectorSettings { xdp_mode: XdpMode::Native, iface: vec!["veth0".into()], ..ReflectorSettings::default() };
-    let inside = Inside::start(&net, settings.clone());
-    let destination: IpAddr = "192.0.2.1".parse().expect("an address");
-    let spec = |n: u32| {
-        let source = std::net::Ipv4Addr::from(0x0a00_0000 + n).into();
-        SessionSpec::new(SessionId { source, source_port: 1000, destination, destination_port: 862, ssid: 1 })
-    };
-    let config = ReflectorConfig::try_from(settings).expect("a configuration");
-    let many: Vec<SessionSpec> = (0..MANY).map(spec).collect();
-    let refused = inside.handle.reload(&config, &[], &many).err().expect("it is refused").to_string();
+    let inside = Inside::start(&net, native());
+    let many: Vec<SessionSpec> = (0..MANY).map(numbered).collect();
+    let refused = provision(&inside, &many).expect_err("it is refused");
     assert!(refused.contains("65536") && refused.contains("70000"), "{refused}");
     assert_eq!(inside.handle.sessions().len(), 0, "nothing of it holds");
-    let fitting = inside.handle.reload(&config, &[], &many[..PLACES as usize]).map(|_| ());
-    assert!(fitting.is_ok(), "{fitting:?}");
-    let full = inside.handle.create(&spec(MANY)).expect_err("there is no place left").to_string();
+    assert_eq!(provision(&inside, &many[..PLACES as usize]), Ok(()));
+    let full = inside.handle.create(&numbered(MANY)).expect_err("there is no place left").to_string();
     assert!(full.contains("65536"), "{full}");
-    inside.handle.delete(spec(0).id).expect("one goes");
-    inside.handle.create(&spec(MANY)).expect("so there is one");
+    inside.handle.delete(numbered(0).id).expect("one goes");
+    inside.handle.create(&numbered(MANY)).expect("so there is one");
     assert!(net.client(V4, 862).exchange(&[0; 44]).is_some(), "packets are answered");
 }
 
@@ -127,22 +135,13 @@ fn a_session_beyond_a_full_map_is_refused_with_409_and_nothing_is_lost() {
 #[test]
 fn a_session_that_is_found_by_any_ssid_takes_two_places() {
     let Some(net) = or_skip(Net::new()) else { return };
-    let settings =
-        ReflectorSettings { xdp_mode: XdpMode::Native, iface: vec!["veth0".into()], ..ReflectorSettings::default() };
-    let inside = Inside::start(&net, settings.clone());
-    let destination: IpAddr = "192.0.2.1".parse().expect("an address");
-    let spec = |n: u32| {
-        let source = std::net::Ipv4Addr::from(0x0a00_0000 + n).into();
-        let id = SessionId { source, source_port: 1000, destination, destination_port: 862, ssid: 1 };
-        SessionSpec { no_tlv: true, ..SessionSpec::new(id) }
-    };
-    let config = ReflectorConfig::try_from(settings).expect("a configuration");
+    let inside = Inside::start(&net, native());
+    let spec = |n: u32| SessionSpec { no_tlv: true, ..numbered(n) };
     let many: Vec<SessionSpec> = (0..=PLACES / 2).map(spec).collect();
-    let refused = inside.handle.reload(&config, &[], &many).err().expect("it is refused").to_string();
+    let refused = provision(&inside, &many).expect_err("it is refused");
     assert!(refused.contains("65536 places") && refused.contains("32769"), "{refused}");
     assert_eq!(inside.handle.sessions().len(), 0, "nothing of it holds");
-    let fitting = inside.handle.reload(&config, &[], &many[..PLACES as usize / 2]).map(|_| ());
-    assert!(fitting.is_ok(), "{fitting:?}");
+    assert_eq!(provision(&inside, &many[..PLACES as usize / 2]), Ok(()));
     assert!(matches!(inside.handle.create(&spec(PLACES)), Err(SessionError::Full(_))));
     assert_eq!(inside.handle.sessions().len(), PLACES as usize / 2);
 }
