@@ -21,6 +21,8 @@ pub mod kernel;
 #[cfg(feature = "user")]
 pub mod model;
 #[cfg(feature = "user")]
+pub mod namespace;
+#[cfg(feature = "user")]
 pub mod packets;
 #[cfg(feature = "user")]
 pub mod program;

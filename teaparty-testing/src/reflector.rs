@@ -19,6 +19,7 @@ use nix::unistd::Pid;
 use teaparty_user::net::interface::Interface;
 use teaparty_user::reflector::kernel::object::object;
 
+use crate::namespace::inside;
 use crate::program::program;
 
 /// The reflector's IPv4 address.
@@ -221,18 +222,6 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
-}
-
-/// Calls `f` on a thread of its own in a namespace.
-fn inside<T: Send>(namespace: &str, f: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let run = || {
-            let file = File::open(format!("/run/netns/{namespace}")).unwrap();
-            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
-            f()
-        };
-        scope.spawn(run).join().unwrap()
-    })
 }
 
 /// The program that lets everything pass, on this interface.

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -119,21 +118,6 @@ pub(crate) fn their_sender(port: u16, options: &str) -> Value {
     let summary = summary.into_iter().find(|line| line["type"] == "summary");
     let said = String::from_utf8_lossy(&output.stderr);
     summary.unwrap_or_else(|| panic!("{options}: no summary: {text}{said}"))["measurements"].take()
-}
-
-/// Calls `f` on a thread in a network namespace that has nothing but `lo`.
-pub(crate) fn alone<T: Send>(f: impl FnOnce() -> T + Send) -> Result<T, String> {
-    std::thread::scope(|scope| {
-        let run = || {
-            unshare(CloneFlags::CLONE_NEWNET).map_err(|error| format!("no network namespace: {error}"))?;
-            let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
-            if !up.is_ok_and(|status| status.success()) {
-                return Err("`ip link set lo up` fails".to_owned());
-            }
-            Ok(f())
-        };
-        scope.spawn(run).join().unwrap()
-    })
 }
 
 /// Returns true if everything that `part` names is in `whole`.

@@ -1,9 +1,10 @@
 //! Their sender against our reflector: the XDP program on the `lo` of a network namespace, and the socket engine.
 
 use serde_json::Value;
+use teaparty_testing::namespace::alone;
 use teaparty_testing::skip::or_skip;
 
-use super::programs::{KeyFiles, Reflector, alone, holds, stamp_suite, their_sender};
+use super::programs::{KeyFiles, Reflector, holds, stamp_suite, their_sender};
 use super::table::{Between, Case, Seen, cases};
 
 /// Returns the outcome of the case as their sender sees it, in a word.

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use teaparty_testing::sender::summary;
 
 /// A datagram that arrived.
 #[derive(Clone, Debug)]
@@ -96,14 +97,6 @@ impl Drop for Fake {
     }
 }
 
-/// `teaparty` with these arguments, run to its end: exit status, standard output and standard error.
-pub(crate) fn teaparty(arguments: &str) -> (i32, String, String) {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_teaparty"));
-    let output = command.args(arguments.split_whitespace()).env_remove("TEAPARTY_LOG").output().unwrap();
-    let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
 /// `teaparty sender` with these targets and options: exit status and the summary.
 pub(crate) fn measure(targets: &str, rest: &str) -> (i32, Value) {
     let mut defaults = String::new();
@@ -113,8 +106,7 @@ pub(crate) fn measure(targets: &str, rest: &str) -> (i32, Value) {
             defaults += &format!(" {long} {value}");
         }
     }
-    let (code, out, error) = teaparty(&format!("sender {targets}{defaults} --format json {rest}"));
-    (code, serde_json::from_str(&out).unwrap_or_else(|wrong| panic!("{wrong}: {out}{error}")))
+    summary(&format!("sender {targets}{defaults} --format json {rest}"))
 }
 
 /// The summary's entry about one TLV of the first target.

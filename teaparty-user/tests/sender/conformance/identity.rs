@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
 
-use nix::sched::{CloneFlags, unshare};
+use teaparty_testing::namespace::alone;
 use teaparty_testing::skip::or_skip;
 
 use super::fake::{Fake, measure, open_reply};
@@ -43,22 +43,6 @@ fn a_reply_without_our_ssid_counts_or_ends_the_session_as_asked_c068() {
     let (code, summary) = fake.measure("-c 1000 --stop-on-zero-ssid");
     assert_eq!(code, 0);
     assert!(summary["sent"].as_u64().unwrap() < 900, "{}", summary["sent"]);
-}
-
-/// Calls `f` on a thread in a network namespace that has nothing but `lo`.
-pub(crate) fn alone(f: impl FnOnce() + Send) -> Result<(), String> {
-    std::thread::scope(|scope| {
-        let run = || {
-            unshare(CloneFlags::CLONE_NEWNET).map_err(|error| format!("no network namespace: {error}"))?;
-            let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status();
-            if !up.is_ok_and(|status| status.success()) {
-                return Err("`ip link set lo up` fails".to_owned());
-            }
-            f();
-            Ok(())
-        };
-        scope.spawn(run).join().unwrap()
-    })
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What a Session-Sender must not send can't be asked for: a usage error says so, and nothing is sent.
 
-use super::fake::{Fake, teaparty};
+use teaparty_testing::sender::teaparty;
+
+use super::fake::Fake;
 
 #[track_caller]
 fn assert_refused(options: &str, reason: &str) {

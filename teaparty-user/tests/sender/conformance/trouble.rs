@@ -6,10 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
+use teaparty_testing::namespace::alone;
+use teaparty_testing::sender::teaparty;
 use teaparty_testing::skip::or_skip;
 
-use super::fake::{Fake, open_reply, teaparty, tlvs};
-use super::identity::alone;
+use super::fake::{Fake, open_reply, tlvs};
 
 const AT_ONCE: Duration = Duration::ZERO;
 
