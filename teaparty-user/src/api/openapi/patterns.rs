@@ -1,4 +1,8 @@
 //! What a type in Rust does not say of a value, in the OpenAPI document: forms of addresses, ids, prefixes and lists.
+//!
+//! An address alone has `format: ipv4` or `ipv6` and a short pattern that leaves out what is no host's. In an id, in a prefix
+//! and before a port an address is part of a string, and a format describes only a whole one: these have a long pattern. With
+//! a short one schemathesis would report prefixes and targets that are refused, and ask only for ids that no session can have.
 
 use std::collections::BTreeSet;
 
@@ -20,12 +24,19 @@ const GROUP: &str = "[0-9a-f]{1,4}";
 /// First group of a unicast address that is not near zero.
 const UNICAST_GROUP: &str = "([1-9a-f][0-9a-f]{0,2}|[1-9a-e][0-9a-f]{3}|f[0-9a-e][0-9a-f]{2})";
 
-/// An IPv4 address of a host.
+/// The beginning of an IPv4 address of a host: neither zero, nor multicast or above.
+const V4_HOST: &str = "^([1-9]|[1-9][0-9]|1[0-9]{2}|2[01][0-9]|22[0-3])\\.";
+/// The beginning of an IPv6 address of a host: neither multicast nor near zero, except loopback.
+const V6_HOST: &str = "^(::1$|[1-9a-e]|f[0-9a-e]|f[0-9a-f]{0,2}:)";
+/// The addresses that stand for any.
+const ANY: [&str; 2] = ["0.0.0.0", "::"];
+
+/// An IPv4 address of a host, in a longer string.
 fn v4() -> String {
     format!("{UNICAST}(\\.{OCTET}){{3}}")
 }
 
-/// An IPv6 address of a host, as RFC 5952 writes it or longer; the near end of the zeros is loopback alone.
+/// An IPv6 address of a host, in a longer string, as RFC 5952 writes it or longer; the near end of the zeros is loopback alone.
 fn v6() -> String {
     let mut forms = vec!["::1".to_owned(), format!("{UNICAST_GROUP}(:{GROUP}){{7}}"), format!("{UNICAST_GROUP}::")];
     for before in 1..=6 {
@@ -37,16 +48,13 @@ fn v6() -> String {
 
 /// Adds the forms of addresses and ids, for reflectors of these names that listen on these ports.
 pub(super) fn constrain(document: &mut Value, ports: &[BTreeSet<u16>], names: &[String]) {
-    let (v4, v6) = (v4(), v6());
     let all: BTreeSet<u16> = ports.iter().flatten().copied().collect();
     // Where they listen on different ports, a schema can't say which one a body is for.
     let common = ports.iter().all(|own| *own == all).then_some(&all);
     if let Some(body) = document["components"]["schemas"].get_mut("SessionBody") {
         constrain_session(body, ["source_port", "destination_port"], common);
-        body["oneOf"] = json!([
-            family(["source", "destination"], &v4, "0\\.0\\.0\\.0"),
-            family(["source", "destination"], &v6, "::")
-        ]);
+        let members = ["source", "destination"];
+        body["oneOf"] = json!([family(members, &v4_address(), &ANY[..1]), family(members, &v6_address(), &ANY[1..])]);
         if common.is_some_and(|common| !common.contains(&DEFAULT_PORT)) {
             // What is taken where none is given is not listened on.
             body["required"] = json!(["source", "destination_port"]);
@@ -55,15 +63,14 @@ pub(super) fn constrain(document: &mut Value, ports: &[BTreeSet<u16>], names: &[
     if let Some(body) = document["components"]["schemas"].get_mut("NamesakeSessionBody") {
         constrain_session(body, ["src_port", "dst_port"], common);
         // Any is any there, in whatever family it is written.
-        let any = "0\\.0\\.0\\.0|::";
-        body["oneOf"] = json!([family(["src_ip", "dst_ip"], &v4, any), family(["src_ip", "dst_ip"], &v6, any)]);
+        let members = ["src_ip", "dst_ip"];
+        body["oneOf"] = json!([family(members, &v4_address(), &ANY), family(members, &v6_address(), &ANY)]);
     }
+    let (v4, v6) = (v4(), v6());
     let listed: Vec<String> = all.iter().map(u16::to_string).collect();
     let listed = listed.join("|");
     let id = |of: &str, any: &str| format!("{of},{NUMBER},({of}|{any}),({listed}),{NUMBER}");
     let id = format!("^({}|{})$", id(&v4, "0\\.0\\.0\\.0"), id(&v6, "::"));
-    let address = format!("^({v4}|{v6})$");
-    let any_address = format!("^({v4}|{v6}|0\\.0\\.0\\.0|::)$");
     let target = format!("^({v4}|{v4}:[1-9][0-9]{{0,3}}|\\[{v6}\\]:[1-9][0-9]{{0,3}})$");
     if let Some(body) = document["components"]["schemas"].get_mut("HeartbeatBody") {
         body["properties"]["target"]["pattern"] = json!(target);
@@ -74,9 +81,15 @@ pub(super) fn constrain(document: &mut Value, ports: &[BTreeSet<u16>], names: &[
     for parameter in parameters {
         let pattern = match parameter["name"].as_str() {
             Some("id" | "after") => &id,
-            Some("source") => &address,
-            Some("destination") => &any_address,
             Some("target") => &target,
+            Some("source") => {
+                parameter["schema"]["anyOf"] = json!([v4_address(), v6_address()]);
+                continue;
+            }
+            Some("destination") => {
+                parameter["schema"]["anyOf"] = json!([v4_address(), v6_address(), {"enum": ANY}]);
+                continue;
+            }
             Some("name") => {
                 parameter["schema"]["enum"] = json!(names);
                 continue;
@@ -91,10 +104,17 @@ pub(super) fn constrain(document: &mut Value, ports: &[BTreeSet<u16>], names: &[
     }
 }
 
-/// Both addresses of one family.
-fn family([source, destination]: [&str; 2], of: &str, any: &str) -> Value {
-    let (its, ours) = (format!("^{of}$"), format!("^({of}|{any})$"));
-    json!({"properties": {source: {"pattern": its}, destination: {"pattern": ours}}})
+fn v4_address() -> Value {
+    json!({"format": "ipv4", "pattern": V4_HOST})
+}
+
+fn v6_address() -> Value {
+    json!({"format": "ipv6", "pattern": V6_HOST})
+}
+
+/// Both addresses of one family; the second may be one of `any`.
+fn family([source, destination]: [&str; 2], host: &Value, any: &[&str]) -> Value {
+    json!({"properties": {source: host, destination: {"anyOf": [host, {"enum": any}]}}})
 }
 
 /// The numbers of a session's body, whose members have these names.
