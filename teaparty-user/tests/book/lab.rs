@@ -2,6 +2,7 @@
 //! file system and `/etc/hosts`. All of it goes with the thread that made it, and with its children.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,6 +18,8 @@ use crate::page::Lab;
 
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n192.0.2.1 a.example\n2001:db8::1 a.example\n\
                      192.0.2.2 b.example\n2001:db8::2 b.example\n";
+/// What is installed beside the program: pages call it `dist`, as in the repository.
+const DIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../dist");
 /// The mounts, made in a mount namespace that is private already.
 const MOUNTS: &str = "mount --make-rprivate / && mount -t tmpfs tmpfs /run && mkdir -p /run/lock /run/netns && \
                       mount -t bpf bpf /sys/fs/bpf && mount --bind \"$1\" /etc/hosts";
@@ -60,7 +63,8 @@ impl Running {
         let outside = folder.path().join("outside");
         let made = fs::create_dir_all(outside.join("bin")).and_then(|()| fs::create_dir(folder.path().join("work")));
         made.and_then(|()| fs::write(outside.join("hosts"), HOSTS))
-            .and_then(|()| std::os::unix::fs::symlink(program(), outside.join("bin/teaparty")))
+            .and_then(|()| symlink(program(), outside.join("bin/teaparty")))
+            .and_then(|()| symlink(DIST, folder.path().join("work/dist")))
             .map_err(|error| format!("cannot prepare {}: {error}", folder.path().display()))?;
         let hosts = outside.join("hosts");
         let (host, make) = match lab {

@@ -57,6 +57,7 @@ pages! {
     tlvs = "docs/guides/tlvs.md";
     twamp_light = "docs/guides/twamp-light.md";
     upgrade = "docs/guides/upgrade.md";
+    wireshark = "docs/guides/wireshark.md";
     first_path = "docs/tutorial/first-path.md";
     prometheus_alert = "docs/tutorial/prometheus-alert.md";
     two_sites = "docs/tutorial/two-sites.md";

@@ -9,8 +9,8 @@ const COUNTED: [&str; 3] = ["sent", "received", "lost"];
 /// A run of hexadecimal digits as long as this names something: a session, a process, a file.
 const HEX: usize = 8;
 
-/// Beginnings of lines by which the program warns of a busy machine. They count only where a page shows them.
-const BUSY: [&str; 1] = [" WARN packets of the schedule were missed"];
+/// Beginnings of lines that depend on the machine: a busy one, and root as its user. They count only where a page shows them.
+const NOISE: [&str; 2] = [" WARN packets of the schedule were missed", "Running as user \"root\""];
 
 /// A word, with 0 for whatever is different in each run.
 struct Word {
@@ -28,7 +28,7 @@ pub(crate) fn matches(shown: &[String], came: &str) -> bool {
     let parts: Vec<Vec<String>> = shown.split(is_gap).map(|part| texts(words(&part.join("\n")))).collect();
     let is_shown = |start: &str| shown.iter().any(|line| line.starts_with(start));
     let came = without_colours(came);
-    let is_noise = |line: &&str| BUSY.iter().any(|start| line.starts_with(start) && !is_shown(start));
+    let is_noise = |line: &&str| NOISE.iter().any(|start| line.starts_with(start) && !is_shown(start));
     let came = came.lines().filter(|line| !is_noise(line)).collect::<Vec<_>>().join("\n");
     let words = words(&came);
     let lines: Vec<Vec<String>> = words

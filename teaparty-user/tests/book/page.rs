@@ -12,7 +12,8 @@ pub(crate) enum Lab {
 }
 
 /// Why a block can't be run here.
-const REASONS: [&str; 6] = [
+const REASONS: [&str; 7] = [
+    "needs-a-network",
     "needs-a-network-card",
     "needs-a-router",
     "needs-a-terminal",
