@@ -20,9 +20,7 @@ use crate::atomic::fetch_add;
 use crate::ip_family::IpFamily;
 use crate::outcome::Outcome;
 use crate::packet::{CheckedHeader, Packet, opaque_to_verifier};
-use crate::packet_ctx::{
-    estimate, fill_meta, fill_session_meta, fill_simple_meta, format, record_reply, time_parts, wire_time,
-};
+use crate::packet_ctx::{fill_meta, fill_session_meta, fill_simple_meta, record_reply};
 use crate::scratch::{Scratch, scratch};
 use crate::tlv_steps::{KernelEnv, PaddingEnv, SimpleTlvEnv};
 use crate::{punt, reply, session, session_table};
@@ -98,8 +96,8 @@ pub(crate) fn answer<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEAD
     }
     // SAFETY: `replies` of a map value, eight octets, aligned.
     let replies = unsafe { fetch_add(&raw mut (*session).replies, 1) };
-    let format = format(flags, config);
-    let received = time_parts(received_ns, format, control);
+    let format = Session::format(flags, &config.policy);
+    let received = control.clock.time_parts(received_ns, format);
     let exchange = ReplyCtx { session, config, control, received_ns, received, format, sequence: replies as u32 };
     // Sendings of their own: nothing of such packets has to go through memory.
     let (scratch, count) = match tail {
@@ -255,7 +253,7 @@ impl ReplyCtx<'_> {
             is_stateful: true,
             sequence,
             receive_timestamp: self.receive_timestamp(),
-            error_estimate: estimate(format, control),
+            error_estimate: control.clock.error_estimate_of(format),
             ttl: found.frame.ttl,
         };
         // T3, as late as the checksum allows.
@@ -266,7 +264,7 @@ impl ReplyCtx<'_> {
             received.later(elapsed).timestamp(format).bits()
         } else {
             // The clock was set in the meantime.
-            wire_time(now_ns, format, control)
+            control.clock.wire_time(now_ns, format)
         };
         let Some(stamped) = reflect::stamp(&mut payload, Mode::Unauthenticated, fields, timestamp) else {
             return Outcome::end(Reason::Internal);

@@ -15,7 +15,7 @@ use crate::atomic::fetch_add;
 use crate::maps::kernel_config;
 use crate::outcome::Outcome;
 use crate::packet::Packet;
-use crate::packet_ctx::{PacketCtx, estimate, fill_meta_of, fill_session_meta, record_reply, wire_time};
+use crate::packet_ctx::{PacketCtx, fill_meta_of, fill_session_meta, record_reply};
 use crate::scratch::{MAX_TLVS, Scratch, scratch};
 use crate::tlv_steps::{KernelEnv, teaparty_apply, teaparty_scan};
 use crate::{punt, reply, session};
@@ -103,7 +103,7 @@ fn decide(packet: &mut PacketCtx<'_>) -> PacketAction {
         return PacketAction::Punt(Reason::Authenticated);
     }
     // Before the controller gets it, which would find it out too late for the reply's number.
-    let receive_timestamp = || wire_time(packet.scratch.received_ns, packet.format(), packet.control);
+    let receive_timestamp = || packet.control.clock.wire_time(packet.scratch.received_ns, packet.format());
     if reflect::is_reply_to_ours(&packet.payload(), frame.payload_len, Mode::Unauthenticated, receive_timestamp) {
         return PacketAction::End(Reason::ReplyLoop);
     }
@@ -239,8 +239,8 @@ fn answer(packet: &mut PacketCtx<'_>) -> Reason {
     let fields = ReplyFields {
         is_stateful: packet.admitted.session.is_some(),
         sequence: replies as u32,
-        receive_timestamp: wire_time(received_ns, format, packet.control),
-        error_estimate: estimate(format, packet.control),
+        receive_timestamp: packet.control.clock.wire_time(received_ns, format),
+        error_estimate: packet.control.clock.error_estimate_of(format),
         ttl,
     };
     send(packet, fields, format)
@@ -277,7 +277,7 @@ fn send(packet: &mut PacketCtx<'_>, fields: ReplyFields, format: TimestampFormat
     // T3, as late as the checksum allows.
     // SAFETY: a helper without arguments.
     let now_ns = unsafe { bpf_ktime_get_tai_ns() };
-    let timestamp = wire_time(now_ns, format, packet.control);
+    let timestamp = packet.control.clock.wire_time(now_ns, format);
     let Some(stamped) = reflect::stamp(&mut payload, Mode::Unauthenticated, fields, timestamp) else {
         return Reason::Internal;
     };

@@ -5,8 +5,8 @@ use teaparty_common::frame::Frame;
 use teaparty_common::maps::{Config, ControlBlock, Session, SessionKey};
 use teaparty_common::packet_buf::PacketBuf;
 use teaparty_common::reflect::{self, Address, PacketMeta};
+use teaparty_common::wire::TimestampFormat;
 use teaparty_common::wire::sender::ReflectedFields;
-use teaparty_common::wire::{TimeParts, TimestampFormat, error_estimate};
 
 use crate::packet::Packet;
 use crate::scratch::Scratch;
@@ -37,25 +37,13 @@ impl PacketCtx<'_> {
     /// The format of the timestamps in this session.
     #[inline(always)]
     pub(crate) fn format(&self) -> TimestampFormat {
-        format(self.admitted.flags, self.config)
+        Session::format(self.admitted.flags, &self.config.policy)
     }
 
     /// Arrival of the packet, in nanoseconds of CLOCK_MONOTONIC.
     #[inline(always)]
     pub(crate) fn monotonic_ns(&self) -> u64 {
         self.control.clock.monotonic_ns(self.scratch.received_ns)
-    }
-}
-
-/// The format of the timestamps in a session with these flags.
-#[inline(always)]
-pub(crate) fn format(flags: u32, config: &Config) -> TimestampFormat {
-    if flags & Session::PTP != 0 {
-        TimestampFormat::Ptp
-    } else if flags & Session::NTP != 0 {
-        TimestampFormat::Ntp
-    } else {
-        config.policy.format()
     }
 }
 
@@ -66,7 +54,7 @@ pub(crate) fn fill_meta_of(packet: &mut PacketCtx<'_>) {
     let control = packet.control;
     let view = packet.view();
     let Scratch { key, meta, frame, received_ns, .. } = &mut *packet.scratch;
-    let receive_timestamp = wire_time(*received_ns, format, control);
+    let receive_timestamp = control.clock.wire_time(*received_ns, format);
     let received = (control.clock.monotonic_ns(*received_ns), receive_timestamp);
     fill_meta(meta, key, (frame, &view), received, format, control);
 }
@@ -87,7 +75,7 @@ pub(crate) fn fill_meta(
     meta.interface = control.interface;
     meta.source_port = key.source_port;
     meta.destination_port = key.destination_port;
-    meta.error_estimate = estimate(format, control);
+    meta.error_estimate = control.clock.error_estimate_of(format);
     // A frame that was located has them.
     meta.source_mac = Frame::source_mac(view).unwrap_or_default();
     meta.ttl = frame.ttl;
@@ -149,28 +137,4 @@ pub(crate) fn record_reply(
     {
         session::remember(tag, exchange, config);
     }
-}
-
-/// The Error Estimate for timestamps of this format.
-#[inline(always)]
-pub(crate) fn estimate(format: TimestampFormat, control: &ControlBlock) -> u16 {
-    match format {
-        TimestampFormat::Ntp => control.clock.error_estimate,
-        TimestampFormat::Ptp => control.clock.error_estimate | error_estimate::Z,
-    }
-}
-
-/// A reading of CLOCK_TAI as it goes on the wire: NTP counts UTC, PTP counts TAI.
-#[inline(always)]
-pub(crate) fn wire_time(tai_ns: u64, format: TimestampFormat, control: &ControlBlock) -> u64 {
-    time_parts(tai_ns, format, control).timestamp(format).bits()
-}
-
-/// [`wire_time`] half-way.
-#[inline(always)]
-pub(crate) fn time_parts(tai_ns: u64, format: TimestampFormat, control: &ControlBlock) -> TimeParts {
-    TimeParts::new(match format {
-        TimestampFormat::Ntp => tai_ns.wrapping_sub(control.clock.tai_offset_ns),
-        TimestampFormat::Ptp => tai_ns,
-    })
 }

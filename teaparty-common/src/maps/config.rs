@@ -8,8 +8,9 @@ use crate::policy::Policy;
 use crate::reason::REASON_SLOTS;
 use crate::wire::UNAUTHENTICATED_LEN;
 
-use super::Session;
+use super::clock::Clock;
 use super::rate_limit::SourcePrefix;
+use super::session::Session;
 
 /// All that the controller tells the program about every packet: one value, which the program finds by one look-up.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -64,33 +65,6 @@ pub struct ControlBlock {
     pub clock: Clock,
     /// Shape of the table of sessions; as long as that lives, the same.
     pub table: super::session_table::TableLayout,
-}
-
-/// State of the system clock, from `ntp_adjtime`.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
-#[repr(C, align(8))]
-pub struct Clock {
-    /// CLOCK_TAI minus UTC in nanoseconds: 0 on many machines, 37 s where NTP sets it.
-    pub tai_offset_ns: u64,
-    /// Error Estimate with Z clear, in host order.
-    pub error_estimate: u16,
-    /// Synchronization Source and Timestamping Method, in and out (RFC 8972 §4.3).
-    pub timestamp_information: [u8; 4],
-    /// Nothing.
-    pub reserved: [u8; 2],
-    /// CLOCK_TAI minus CLOCK_MONOTONIC in nanoseconds, modulo 2^64. It changes only where the clock is set.
-    pub monotonic_offset_ns: u64,
-}
-
-impl Clock {
-    /// Returns the reading of CLOCK_MONOTONIC, in nanoseconds, at a reading of CLOCK_TAI.
-    ///
-    /// A second clock in the fast path would cost 25 to 36 ns, this costs one. Between a step of the clock and the next
-    /// value of [`Clock::monotonic_offset_ns`], and where no controller runs, the result is off by that step.
-    #[inline(always)]
-    pub const fn monotonic_ns(&self, tai_ns: u64) -> u64 {
-        tai_ns.wrapping_sub(self.monotonic_offset_ns)
-    }
 }
 
 /// One version of the configuration.

@@ -3,6 +3,7 @@
 //! Every type is `repr(C)` with its padding spelled out, so that `bpftool map dump` prints named fields and no octet
 //! of it is ever uninitialised. Numbers are in host order unless a field says otherwise.
 
+mod clock;
 mod config;
 mod punt;
 pub mod rate_limit;
@@ -12,7 +13,8 @@ pub mod session_table;
 
 pub use crate::address::LocalAddress;
 pub use crate::tlv::measurement::HistorySlot;
-pub use config::{Clock, Config, ControlBlock, Counters, KernelConfig, MacCheck, VlanEntry, VlanKey, check_macs};
+pub use clock::Clock;
+pub use config::{Config, ControlBlock, Counters, KernelConfig, MacCheck, VlanEntry, VlanKey, check_macs};
 pub use punt::{MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind};
 pub use rate_limit::{BUCKET_SETS, Bucket, BucketSet, SourcePrefix};
 pub use session::{HistoryKey, HistoryRing, Session, SessionCounts, SessionKey, Standing};

@@ -4,7 +4,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::address::Address;
 use crate::packet_meta::PacketMeta;
+use crate::policy::Policy;
 use crate::tlv::measurement::{HISTORY_DEPTH, HistorySlot, METHOD_SOFTWARE};
+use crate::wire::TimestampFormat;
 
 /// The key of a session: the SSID and the four-tuple (RFC 8972 §3), as in the packets that come *in*.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
@@ -128,6 +130,18 @@ impl Session {
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Returns the format of the timestamps in a session with these flags.
+    #[inline(always)]
+    pub const fn format(flags: u32, policy: &Policy) -> TimestampFormat {
+        if flags & Self::PTP != 0 {
+            TimestampFormat::Ptp
+        } else if flags & Self::NTP != 0 {
+            TimestampFormat::Ntp
+        } else {
+            policy.format()
+        }
     }
 
     /// Adds what the session knows to the facts about a packet whose reply takes `sequence`; `received` packets have
@@ -293,6 +307,19 @@ impl HistoryKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_has_the_format_that_it_says_or_else_the_policys() {
+        let ptp = Policy { flags: Policy::PTP, ..Policy::DEFAULT };
+        for (flags, policy, expected) in [
+            (0, Policy::DEFAULT, TimestampFormat::Ntp),
+            (0, ptp, TimestampFormat::Ptp),
+            (Session::PTP, Policy::DEFAULT, TimestampFormat::Ptp),
+            (Session::NTP, ptp, TimestampFormat::Ntp),
+        ] {
+            assert_eq!(Session::format(flags, &policy), expected, "{flags}");
+        }
+    }
 
     #[test]
     fn a_sender_starts_again_with_number_0_and_a_later_time() {

@@ -18,6 +18,18 @@ pub enum TimestampFormat {
     Ptp,
 }
 
+impl TimestampFormat {
+    /// Returns the reading of the format's timescale at a reading of TAI, both in nanoseconds since 1970: NTP counts UTC,
+    /// PTP counts TAI. `tai_offset_ns` is TAI minus UTC, modulo 2^64.
+    #[inline(always)]
+    pub const fn nanos(self, tai_ns: u64, tai_offset_ns: u64) -> u64 {
+        match self {
+            Self::Ntp => tai_ns.wrapping_sub(tai_offset_ns),
+            Self::Ptp => tai_ns,
+        }
+    }
+}
+
 /// A 64-bit timestamp as it is on the wire; which format it is in stands in the Error Estimate.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, PartialEq, Eq, Default)]
 #[repr(transparent)]

@@ -127,11 +127,8 @@ impl ClockState {
 
     /// The wire timestamp of an instant of CLOCK_REALTIME. PTP's timescale is TAI, NTP's is UTC.
     pub const fn timestamp(&self, realtime_ns: u64, format: TimestampFormat) -> Timestamp {
-        let nanos = match format {
-            TimestampFormat::Ntp => realtime_ns,
-            TimestampFormat::Ptp => realtime_ns.saturating_add_signed(self.tai_offset_ns()),
-        };
-        Timestamp::from_nanos(nanos, format)
+        let tai_offset_ns = self.tai_offset_ns() as u64;
+        Timestamp::from_nanos(format.nanos(realtime_ns.wrapping_add(tai_offset_ns), tai_offset_ns), format)
     }
 
     /// The instant of CLOCK_REALTIME that a wire timestamp means, in the era nearest to `near_ns`.

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use teaparty_common::frame::{Frame, Tags, UDP_LEN, parse_headers};
-use teaparty_common::maps::{Clock, MacCheck, PuntHeader, RecordKind, SessionKey, check_macs as check_macs_of};
+use teaparty_common::maps::{
+    Clock, MacCheck, PuntHeader, RecordKind, Session, SessionKey, check_macs as check_macs_of,
+};
 use teaparty_common::packet_buf::{PacketBuf, ReadOnlyBuf, SliceBuf};
 use teaparty_common::reflect::{PacketMeta, Reason};
 
@@ -180,16 +182,16 @@ fn admit(
     let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
     let received_ns = slow_path::arrival_ns(received, clock);
     let session_flags = context.admit((&mut key, tags), payload, snapshot, received_ns)?;
-    let format = slow_path::format(session_flags, &snapshot.config.policy);
+    let format = Session::format(session_flags, &snapshot.config.policy);
     let meta = PacketMeta {
         received_ns,
-        receive_timestamp: slow_path::wire_time(received, format, clock),
+        receive_timestamp: clock.wire_time(clock.tai_ns(received), format),
         source,
         destination,
         interface: snapshot.interface.index,
         source_port: frame.source_port,
         destination_port: frame.destination_port,
-        error_estimate: slow_path::error_estimate(format, clock),
+        error_estimate: clock.error_estimate_of(format),
         source_mac,
         timestamp_information: clock.timestamp_information,
         ttl: frame.ttl,

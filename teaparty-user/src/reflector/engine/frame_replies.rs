@@ -106,8 +106,8 @@ impl<'a> FrameReplyBatch<'a> {
             meta.flags &= !PacketMeta::STATEFUL;
         }
         let is_authenticated = header.session_flags & Session::AUTHENTICATED != 0;
-        let format = slow_path::format(header.session_flags, &snapshot.config.policy);
-        meta.error_estimate = slow_path::error_estimate(format, clock);
+        let format = Session::format(header.session_flags, &snapshot.config.policy);
+        meta.error_estimate = clock.error_estimate_of(format);
         if slow_path::needs_previous_reply(&self.payload, header.session_flags, snapshot) {
             self.flush(clock);
             slow_path::refresh_previous(&mut meta, self.context.store_of(is_authenticated));

@@ -186,16 +186,16 @@ fn admit(
     let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
     let received_ns = slow_path::arrival_ns(received, clock);
     let session_flags = context.admit((&mut key, Tags::NONE), request.payload, snapshot, received_ns)?;
-    let format = slow_path::format(session_flags, &snapshot.config.policy);
+    let format = Session::format(session_flags, &snapshot.config.policy);
     let meta = PacketMeta {
         received_ns,
-        receive_timestamp: slow_path::wire_time(received, format, clock),
+        receive_timestamp: clock.wire_time(clock.tai_ns(received), format),
         source: key.source,
         destination: key.destination,
         interface: request.interface,
         source_port: key.source_port,
         destination_port: key.destination_port,
-        error_estimate: slow_path::error_estimate(format, clock),
+        error_estimate: clock.error_estimate_of(format),
         timestamp_information: clock.timestamp_information,
         ttl: request.ttl.unwrap_or(UNKNOWN_TTL),
         traffic_class: request.traffic_class.map_or(0, |class| class.0),
@@ -245,8 +245,8 @@ impl<'a> UdpReplyBatch<'a> {
         control: BurstStage<'_>,
     ) -> Option<BurstGrant> {
         let Datagram { key, session_flags, mut meta, .. } = *datagram;
-        let format = slow_path::format(session_flags, &snapshot.config.policy);
-        meta.error_estimate = slow_path::error_estimate(format, clock);
+        let format = Session::format(session_flags, &snapshot.config.policy);
+        meta.error_estimate = clock.error_estimate_of(format);
         self.payload.clear();
         self.payload.extend_from_slice(request);
         let headers = Headers { fixed: None, extensions: &datagram.extensions, tags: Tags::NONE };

@@ -12,9 +12,8 @@ use teaparty_common::tlv::Kind;
 use teaparty_common::tlv::hmac::{self, Placement};
 use teaparty_common::tlv::reflected_control::{self, Replies, ReplyDecision};
 use teaparty_common::tlv::return_path::ReturnPathRequest;
-use teaparty_common::wire::error_estimate::Z;
 use teaparty_common::wire::sender::{AuthenticatedPacket, ReflectedFields, UnauthenticatedPacket};
-use teaparty_common::wire::{HMAC_LEN, Mode, Timestamp, TimestampFormat};
+use teaparty_common::wire::{HMAC_LEN, Mode, TimestampFormat};
 use zerocopy::FromBytes;
 
 use crate::crypto::HmacKey;
@@ -156,7 +155,7 @@ pub fn process(
     host.complete(&mut bytes, pattern);
     let (hmac_at, path_request) = (host.hmac_at, host.path_request);
     let tlv_key = hmac_at.zip(tlv_key.cloned());
-    let format = format(session_flags, &snapshot.config.policy);
+    let format = Session::format(session_flags, &snapshot.config.policy);
     let (sender_sequence, sender_timestamp) = (reflected.sequence_number.get(), reflected.timestamp.bits());
     Ok(PendingReply {
         key,
@@ -242,38 +241,10 @@ fn reflected(payload: &[u8], mode: Mode) -> Option<ReflectedFields> {
     })
 }
 
-/// The format of a session's timestamps.
-pub fn format(session_flags: u32, policy: &Policy) -> TimestampFormat {
-    if session_flags & Session::PTP != 0 {
-        TimestampFormat::Ptp
-    } else if session_flags & Session::NTP != 0 {
-        TimestampFormat::Ntp
-    } else {
-        policy.format()
-    }
-}
-
-/// An instant of CLOCK_REALTIME as it goes on the wire: NTP counts UTC, PTP counts TAI.
-pub fn wire_time(realtime_ns: u64, format: TimestampFormat, clock: &Clock) -> u64 {
-    let nanos = match format {
-        TimestampFormat::Ntp => realtime_ns,
-        TimestampFormat::Ptp => realtime_ns.wrapping_add(clock.tai_offset_ns),
-    };
-    Timestamp::from_nanos(nanos, format).bits()
-}
-
 /// An arrival on CLOCK_REALTIME, shortly before now, in nanoseconds of CLOCK_MONOTONIC.
 pub fn arrival_ns(realtime_ns: u64, clock: &Clock) -> u64 {
-    let arrival_ns = clock.monotonic_ns(realtime_ns.wrapping_add(clock.tai_offset_ns));
+    let arrival_ns = clock.monotonic_ns(clock.tai_ns(realtime_ns));
     plausible_arrival(arrival_ns, SystemClock.monotonic_ns())
-}
-
-/// The Error Estimate for timestamps in a format.
-pub fn error_estimate(format: TimestampFormat, clock: &Clock) -> u16 {
-    match format {
-        TimestampFormat::Ntp => clock.error_estimate,
-        TimestampFormat::Ptp => clock.error_estimate | Z,
-    }
 }
 
 impl PendingReply {
@@ -285,7 +256,7 @@ impl PendingReply {
             let value = key.tlv_hmac(sequence.to_be_bytes(), &payload[self.mode.base_len()..*at]);
             payload[Placement::value(*at)..Placement::value(*at) + HMAC_LEN].copy_from_slice(&value);
         }
-        let timestamp = wire_time(realtime_ns(), self.format, clock);
+        let timestamp = clock.wire_time(clock.tai_ns(realtime_ns()), self.format);
         // The octets are there: `process` has read the same ones.
         let _ = reflect::stamp(&mut SliceBuf(payload), self.mode, (&self.meta).into(), timestamp);
         if let Some(key) = &self.base_key {

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use teaparty_common::maps::HistoryRing;
 use teaparty_common::reflect::Disposition;
 use teaparty_common::tlv::measurement::{HISTORY_DEPTH, HistoryEntry};
+use teaparty_common::wire::Timestamp;
 use teaparty_testing::vectors::{self, Vector, address, differences};
 
 use super::*;
@@ -266,15 +267,6 @@ fn both_keys_of_a_change_over_are_taken_and_the_reply_uses_the_one_that_was() {
         pending_reply.finalize(&mut payload, || 0, &Clock::default());
         assert!(key.verify_base(&payload) && !other.verify_base(&payload));
     }
-}
-
-#[test]
-fn ptp_sessions_get_tai_and_say_so() {
-    let clock = Clock { tai_offset_ns: 37_000_000_000, error_estimate: 0x1d80, ..Clock::default() };
-    let format = format(Session::PTP, &Policy::DEFAULT);
-    assert_eq!(wire_time(1_746_049_288_000_000_001, format, &clock), (1_746_049_325 << 32) | 1);
-    assert_eq!(error_estimate(format, &clock), 0x5d80);
-    assert_eq!(error_estimate(TimestampFormat::Ntp, &clock), 0x1d80);
 }
 
 /// A reflector that obeys Reflected Test Packet Control.
