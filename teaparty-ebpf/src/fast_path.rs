@@ -89,7 +89,7 @@ pub(crate) fn answer<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEAD
     if sequence == 0 && unsafe { (*session).is_restart(sequence, sender_timestamp, config.session_restart_s) } {
         return Outcome::FALL_BACK;
     }
-    if config.rate_interval_ns != 0
+    if config.source_rate.is_limited()
         && let Err(reason) = session::limit(&key.source, control, config, control.clock.monotonic_ns(received_ns))
     {
         return Outcome::end(reason);

@@ -8,8 +8,6 @@ use aya_ebpf::helpers::generated::{
     bpf_ringbuf_discard, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_xdp_load_bytes,
 };
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::maps::rate_limit::charge;
-use teaparty_common::maps::session_table::SlotWords;
 use teaparty_common::maps::{Config, MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind, SessionCounts, SessionKey};
 use teaparty_common::reflect::{PacketMeta, Reason};
 use teaparty_common::tlv::access_report::AccessReport;
@@ -40,9 +38,6 @@ pub(crate) fn reserve(frame_len: usize) -> Result<RingbufRecord, Reason> {
     if record.is_null() { Err(Reason::RingFull) } else { Ok(RingbufRecord(record)) }
 }
 
-/// Attempts to charge the budget that other processors charge at the same time.
-const ATTEMPTS: u32 = 4;
-
 /// BPF_RB_AVAIL_DATA and BPF_RB_RING_SIZE, from linux/bpf.h.
 const AVAILABLE_DATA: u64 = 0;
 const RING_SIZE: u64 = 1;
@@ -60,14 +55,7 @@ pub(crate) fn is_within_budget(config: &Config, now_ns: u64) -> bool {
         return false;
     }
     let Some(counts) = SESSION_COUNTS.get_ptr_mut(0).and_then(NonNull::new).map(SlotPtr::new) else { return false };
-    for _ in 0..ATTEMPTS {
-        let there = counts.get(FULL_AT);
-        let Some(charged) = charge(there, now_ns, config.punt_interval_ns, config.punt_burst_ns) else { return false };
-        if counts.exchange(FULL_AT, there, charged) {
-            return true;
-        }
-    }
-    false
+    config.punt_rate.charge_shared(counts, FULL_AT, now_ns)
 }
 
 impl RingbufRecord {

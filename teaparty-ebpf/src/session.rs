@@ -54,7 +54,7 @@ pub(crate) fn admit(
             if outcome != Outcome::PROCEED {
                 return Err(outcome.reason());
             }
-            if config.rate_interval_ns != 0 {
+            if config.source_rate.is_limited() {
                 limit(&key.source, control, config, now_ns)?;
             }
             return Ok(Admitted { flags, session: None });
@@ -89,7 +89,7 @@ pub(crate) fn admit(
             }
         }
     }
-    if config.rate_interval_ns != 0 {
+    if config.source_rate.is_limited() {
         limit(&key.source, control, config, now_ns)?;
     }
     Ok(Admitted { flags, session })
@@ -366,7 +366,7 @@ pub(crate) fn limit(source: &Address, control: &ControlBlock, config: &Config, n
     let source = config.rate_prefix.of(source);
     let row = BUCKETS.get_ptr_mut(control.table.bucket_set(&source)).and_then(NonNull::new);
     let Some(row) = row.map(SlotPtr::new) else { return Ok(()) };
-    let is_within = rate_limit::admit(row, &source, now_ns, config.rate_interval_ns, config.rate_burst_ns);
+    let is_within = rate_limit::admit(row, &source, now_ns, config.source_rate);
     if is_within { Ok(()) } else { Err(Reason::RateLimited) }
 }
 

@@ -12,8 +12,8 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use teaparty_common::maps::{
     ABI_VERSION, BUCKET_SETS, BucketSet, Clock, Config, ControlBlock, Counters, HistoryRing, KernelConfig,
-    LocalAddress, PuntHeader, Session, SessionKey, SessionOpRequest, SourcePrefix, TailCall, VlanEntry, VlanKey, name,
-    program,
+    LocalAddress, PuntHeader, Session, SessionKey, SessionOpRequest, SourcePrefix, TailCall, TokenRate, VlanEntry,
+    VlanKey, name, program,
 };
 use teaparty_common::reflect::{Address, Policy, REASON_SLOTS, Reason};
 use teaparty_user::reflector::kernel::kernel_sessions::KernelSessions;
@@ -101,15 +101,13 @@ impl Kernel {
             ControlBlock { abi_version: ABI_VERSION, active: 0, generation: 1, interface: 7, clock: CLOCK, table };
         let config = Config {
             policy: Policy::DEFAULT,
-            rate_interval_ns: 0,
-            rate_burst_ns: 0,
+            source_rate: TokenRate::NONE,
             flags: Config::STATEFUL | Config::HISTORY,
             history_rings: HISTORY_RINGS,
             mac: Config::mac(OUR_MAC),
             rate_prefix: SourcePrefix::DEFAULT,
             session_restart_s: 30,
-            punt_interval_ns: 0,
-            punt_burst_ns: 0,
+            punt_rate: TokenRate::NONE,
         };
         let mut kernel =
             Self { loaded: Some(loaded), out: vec![0; 65536], counted: [0; REASON_SLOTS], config, control };

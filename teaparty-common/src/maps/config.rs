@@ -11,6 +11,7 @@ use crate::wire::UNAUTHENTICATED_LEN;
 use super::clock::Clock;
 use super::rate_limit::SourcePrefix;
 use super::session::Session;
+use super::token_bucket::TokenRate;
 
 /// All that the controller tells the program about every packet: one value, which the program finds by one look-up.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -73,10 +74,8 @@ pub struct ControlBlock {
 pub struct Config {
     /// Rules for reflection.
     pub policy: Policy,
-    /// Nanoseconds in which a source earns the right to one more packet; 0 for no rate limit.
-    pub rate_interval_ns: u64,
-    /// Nanoseconds of that right that a source may save up: burst × interval.
-    pub rate_burst_ns: u64,
+    /// The rate limit of each source.
+    pub source_rate: TokenRate,
     /// [`Config::STATEFUL`] and its neighbours.
     pub flags: u32,
     /// Rings in the history map, a power of two.
@@ -87,10 +86,8 @@ pub struct Config {
     pub rate_prefix: SourcePrefix,
     /// Seconds for [`super::Session::is_restart`]; 0 for never.
     pub session_restart_s: u64,
-    /// Nanoseconds in which strangers together earn the right to one more punt; 0 for no limit. See [`Config::limits_punts`].
-    pub punt_interval_ns: u64,
-    /// Nanoseconds of that right that may be saved up.
-    pub punt_burst_ns: u64,
+    /// The rate limit of the punts of all strangers together. See [`Config::limits_punts`].
+    pub punt_rate: TokenRate,
 }
 
 impl Config {
@@ -142,7 +139,7 @@ impl Config {
     #[inline(always)]
     pub const fn limits_punts(&self, session_flags: u32) -> bool {
         let is_keyed = session_flags & Session::AUTHENTICATED != 0 && !self.has(Self::HAS_PROVISIONED);
-        self.punt_interval_ns != 0 && session_flags & Session::PROVISIONED == 0 && !is_keyed
+        self.punt_rate.is_limited() && session_flags & Session::PROVISIONED == 0 && !is_keyed
     }
 
     /// Returns true if the program verifies UDP checksums: where a session counts packets, unless told otherwise.

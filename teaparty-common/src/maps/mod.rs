@@ -10,6 +10,7 @@ pub mod rate_limit;
 mod session;
 mod session_op;
 pub mod session_table;
+mod token_bucket;
 
 pub use crate::address::LocalAddress;
 pub use crate::tlv::measurement::HistorySlot;
@@ -19,6 +20,7 @@ pub use punt::{MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind};
 pub use rate_limit::{BUCKET_SETS, Bucket, BucketSet, SourcePrefix};
 pub use session::{HistoryKey, HistoryRing, Session, SessionCounts, SessionKey, Standing};
 pub use session_op::{SessionOp, SessionOpRequest};
+pub use token_bucket::TokenRate;
 
 /// Version of all these layouts together. A controller adopts pinned maps only where this is the same.
 pub const ABI_VERSION: u32 = 5;

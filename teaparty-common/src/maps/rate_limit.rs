@@ -1,14 +1,11 @@
 //! The rate limit: one token bucket for each source prefix, shared by all processors.
-//!
-//! A bucket is a virtual clock that each packet moves on by the interval (GCRA). It lies at most one burst and one interval
-//! ahead of CLOCK_MONOTONIC; whatever is further ahead comes from a clock that was set, or from a larger burst that was
-//! configured before, and counts as a full bucket.
 
 use core::mem::offset_of;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::session_table::SlotWords;
+use super::token_bucket::TokenRate;
 use crate::address::Address;
 
 /// The rate limit's state for one source prefix.
@@ -42,9 +39,6 @@ pub const BUCKET_SET_WORDS: usize = size_of::<BucketSet>() / 8;
 
 const BUCKET_WORDS: usize = size_of::<Bucket>() / 8;
 const FULL_AT: usize = offset_of!(Bucket, full_at_ns) / 8;
-
-/// Attempts to charge a bucket that other processors charge at the same time. Each failure is another processor's success.
-const ATTEMPTS: u32 = 4;
 
 /// The part of a source address that the rate limit counts by: an IPv6 host has 2^64 addresses and more to choose from.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
@@ -82,34 +76,13 @@ const fn mask(len: u32) -> [u64; 2] {
     zerocopy::transmute!(bits.to_be_bytes())
 }
 
-/// Most time by which a packet may have been received before one that was charged earlier, on another processor.
-const SKEW_NS: u64 = 100_000_000;
-
-/// Returns true if no bucket can be full so late: the clock was set since.
-#[inline(always)]
-const fn can_not_be(ahead_ns: i64, interval_ns: u64, burst_ns: u64) -> bool {
-    ahead_ns as u64 > burst_ns.saturating_add(interval_ns).saturating_add(SKEW_NS)
-}
-
-/// Returns when a bucket is full again after one more packet at `now_ns`, or `None` where the packet is above the limit.
-///
-/// All times are of CLOCK_MONOTONIC, in nanoseconds, and are compared modulo 2^64.
-#[inline(always)]
-pub const fn charge(full_at_ns: u64, now_ns: u64, interval_ns: u64, burst_ns: u64) -> Option<u64> {
-    let ahead = full_at_ns.wrapping_sub(now_ns) as i64;
-    if ahead <= 0 || can_not_be(ahead, interval_ns, burst_ns) {
-        return Some(now_ns.wrapping_add(interval_ns));
-    }
-    if ahead as u64 > burst_ns { None } else { Some(full_at_ns.wrapping_add(interval_ns)) }
-}
-
 /// Returns true if one more packet of `source`, received at `now_ns` of CLOCK_MONOTONIC, is within the limit, and charges its
 /// bucket then. `row` is the row of [`super::session_table::TableLayout::bucket_set`].
 ///
 /// A source without a bucket takes the one that is full first: forgetting that one loses least, and nothing where it is
 /// full. Processors that charge the same bucket exchange its time atomically, so together they admit what one would.
 #[inline(always)]
-pub fn admit(row: impl SlotWords, source: &Address, now_ns: u64, interval_ns: u64, burst_ns: u64) -> bool {
+pub fn admit(row: impl SlotWords, source: &Address, now_ns: u64, rate: TokenRate) -> bool {
     let words = source.words();
     let (mut chosen, mut soonest, mut is_known) = (0, i64::MAX, false);
     for way in 0..WAYS {
@@ -118,9 +91,7 @@ pub fn admit(row: impl SlotWords, source: &Address, now_ns: u64, interval_ns: u6
             (chosen, is_known) = (way, true);
             break;
         }
-        // As for `charge`: one that can't be is full.
-        let ahead = row.get(at + FULL_AT).wrapping_sub(now_ns) as i64;
-        let ahead = if ahead > 0 && can_not_be(ahead, interval_ns, burst_ns) { 0 } else { ahead };
+        let ahead = rate.ahead_ns(row.get(at + FULL_AT), now_ns);
         if ahead < soonest {
             (chosen, soonest) = (way, ahead);
         }
@@ -129,20 +100,13 @@ pub fn admit(row: impl SlotWords, source: &Address, now_ns: u64, interval_ns: u6
     if !is_known {
         let there = row.get(at + FULL_AT);
         // Where another processor was faster, one packet of a new source is not charged.
-        if row.exchange(at + FULL_AT, there, now_ns.wrapping_add(interval_ns)) {
+        if row.exchange(at + FULL_AT, there, now_ns.wrapping_add(rate.interval_ns)) {
             row.set(at, words[0]);
             row.set(at + 1, words[1]);
         }
         return true;
     }
-    for _ in 0..ATTEMPTS {
-        let there = row.get(at + FULL_AT);
-        let Some(charged) = charge(there, now_ns, interval_ns, burst_ns) else { return false };
-        if row.exchange(at + FULL_AT, there, charged) {
-            return true;
-        }
-    }
-    false
+    rate.charge_shared(row, at + FULL_AT, now_ns)
 }
 
 /// A row in the memory of a process, which its threads share.

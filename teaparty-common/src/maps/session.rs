@@ -264,7 +264,7 @@ pub struct SessionCounts {
     /// Time of the last report of a packet dropped by the loop guard, in nanoseconds of CLOCK_TAI.
     pub loop_told_ns: u64,
     /// CLOCK_MONOTONIC at which the punts of strangers have their full burst again, in nanoseconds: see
-    /// [`super::Config::punt_interval_ns`].
+    /// [`super::Config::punt_rate`].
     pub punts_full_at_ns: u64,
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustix::thread::CapabilitySet;
 use teaparty_common::maps::session_table::MAX_SESSIONS;
-use teaparty_common::maps::{self, SourcePrefix};
+use teaparty_common::maps::{self, SourcePrefix, TokenRate};
 use teaparty_common::reflect::{Address, Policy};
 
 pub use self::control_limits::ControlLimits;
@@ -93,16 +93,12 @@ pub struct ReflectorConfig {
     pub provisioned_only: bool,
     /// Sources that are answered, as prefixes of 128 bits; empty for all.
     pub allowed: Vec<(Address, u8)>,
-    /// Nanoseconds between two packets of one source; 0 for no limit.
-    pub rate_interval_ns: u64,
-    /// Nanoseconds that a source may run ahead.
-    pub rate_burst_ns: u64,
+    /// The rate limit of each source.
+    pub source_rate: TokenRate,
     /// The part of a source address that is counted by.
     pub rate_prefix: SourcePrefix,
-    /// Nanoseconds between two punts of sessions that nobody has provisioned; 0 for no limit.
-    pub punt_interval_ns: u64,
-    /// Nanoseconds that those may run ahead.
-    pub punt_burst_ns: u64,
+    /// The rate limit of the punts of all sessions together that nobody has provisioned.
+    pub punt_rate: TokenRate,
     /// Most sessions besides the provisioned ones.
     pub max_sessions: u32,
     /// Time after which a session without packets is forgotten.
@@ -154,8 +150,6 @@ impl ReflectorConfig {
     pub fn new(settings: ReflectorSettings, default_keys: SessionKeys) -> Result<Self, ConfigError> {
         let policy = policy::policy(&settings)?;
         let control = policy::control_limits(&settings)?;
-        let (rate_interval_ns, rate_burst_ns) = settings.rate_limit.as_ns();
-        let (punt_interval_ns, punt_burst_ns) = settings.punt_limit.as_ns();
         let mut interfaces: Vec<String> = Vec::new();
         for name in &settings.iface {
             if name.is_empty() || name.contains('/') {
@@ -217,11 +211,9 @@ impl ReflectorConfig {
             is_stateful: !settings.stateless,
             provisioned_only: settings.provisioned_only,
             allowed: settings.allow.iter().map(|allowed| prefix(allowed.net(settings.rate_limit_prefix.v6))).collect(),
-            rate_interval_ns,
-            rate_burst_ns,
+            source_rate: settings.rate_limit.tokens(),
             rate_prefix: SourcePrefix::new(settings.rate_limit_prefix.v6, settings.rate_limit_prefix.v4),
-            punt_interval_ns,
-            punt_burst_ns,
+            punt_rate: settings.punt_limit.tokens(),
             max_sessions: settings.max_sessions,
             session_timeout: (settings.session_timeout != 0).then(|| Duration::from_secs(settings.session_timeout)),
             session_restart_s: settings.session_restart,

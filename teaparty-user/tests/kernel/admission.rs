@@ -1,6 +1,6 @@
 //! Admission: allow-list, rate limit, provisioned sessions, and what a change of configuration does to them.
 
-use teaparty_common::maps::{Config, LocalAddress, RecordKind, Session, SessionKey, name};
+use teaparty_common::maps::{Config, LocalAddress, RecordKind, Session, SessionKey, TokenRate, name};
 use teaparty_common::reflect::{Address, PacketMeta, Policy, Reason};
 use teaparty_testing::frame::{Checksum, Datagram, parse};
 use teaparty_testing::kernel::{DROP, Kernel, PASS, TX};
@@ -83,8 +83,7 @@ fn a_source_above_its_rate_is_dropped_and_others_are_not() {
     };
     // One packet an hour and five saved up: no clock can tick fast enough to blur this.
     const HOUR: u64 = 3_600_000_000_000;
-    kernel.config.rate_interval_ns = HOUR;
-    kernel.config.rate_burst_ns = 4 * HOUR;
+    kernel.config.source_rate = TokenRate { interval_ns: HOUR, burst_ns: 4 * HOUR };
     kernel.apply();
     let outcomes: Vec<Reason> = (0..8).map(|_| reason(&mut kernel, &packet(1))).collect();
     let answered = outcomes.iter().take_while(|reason| **reason == Reason::Reflected).count();

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
-use teaparty_common::maps::{Config, Session, SessionKey, SourcePrefix, name};
+use teaparty_common::maps::{Config, Session, SessionKey, SourcePrefix, TokenRate, name};
 use teaparty_common::reflect::Reason;
 use teaparty_testing::frame::Datagram;
 use teaparty_testing::kernel::Kernel;
 use teaparty_testing::skip::or_skip;
 use teaparty_testing::vectors::address;
 use teaparty_user::sys::clock::{ClockSource as _, SystemClock};
+
+fn tokens(interval_ns: u64, burst_ns: u64) -> TokenRate {
+    TokenRate { interval_ns, burst_ns }
+}
 
 const SECOND: u64 = 1_000_000_000;
 const HOUR: u64 = 3_600 * SECOND;
@@ -41,7 +45,7 @@ fn publish(kernel: &mut Kernel, seconds_ahead: i64) {
 #[test]
 fn all_addresses_of_an_ipv6_network_are_one_source() {
     let Some(mut kernel) = or_skip(Kernel::new()) else { return };
-    (kernel.config.rate_interval_ns, kernel.config.rate_burst_ns) = (HOUR, 4 * HOUR);
+    kernel.config.source_rate = tokens(HOUR, 4 * HOUR);
     kernel.apply();
     let hosts = |network: &str| (1..=9).map(|host| from_v6(&format!("2001:db8:{network}::{host}"))).collect::<Vec<_>>();
     let admitted = |kernel: &mut Kernel, from: &[Datagram]| {
@@ -65,7 +69,7 @@ fn all_addresses_of_an_ipv6_network_are_one_source() {
 fn a_clock_that_is_set_stops_no_known_source() {
     let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     // Ten packets at once, and then one in half an hour.
-    (kernel.config.rate_interval_ns, kernel.config.rate_burst_ns) = (HOUR / 2, 9 * HOUR / 2);
+    kernel.config.source_rate = tokens(HOUR / 2, 9 * HOUR / 2);
     for seconds in [-120, 7_200, -36_000, 1, -37, 400_000_000, -400_000_000] {
         publish(&mut kernel, 0);
         let datagram = Datagram { source_port: 49_000 + (seconds as u16 & 0xff), ..packet() };
@@ -103,7 +107,7 @@ fn key(datagram: &Datagram) -> SessionKey {
 #[test]
 fn strangers_have_a_budget_of_punts_and_provisioned_sessions_have_none() {
     let Some(mut kernel) = or_skip(Kernel::new()) else { return };
-    (kernel.config.punt_interval_ns, kernel.config.punt_burst_ns) = (HOUR, 9 * HOUR);
+    kernel.config.punt_rate = tokens(HOUR, 9 * HOUR);
     let flags = Session::PROVISIONED;
     let (own, any_port) = (short(1), Datagram { source_port: 777, ..short(2) });
     kernel.put_session(name::PROVISIONED, key(&own), Session { flags, ..Session::default() });
@@ -144,7 +148,7 @@ fn strangers_have_a_budget_of_punts_and_provisioned_sessions_have_none() {
 #[test]
 fn strangers_fill_half_of_the_ring_at_most() {
     let Some(mut kernel) = or_skip(Kernel::new()) else { return };
-    (kernel.config.punt_interval_ns, kernel.config.punt_burst_ns) = (1, SECOND);
+    kernel.config.punt_rate = tokens(1, SECOND);
     kernel.config.flags |= Config::HAS_PROVISIONED;
     let own = short(1);
     let session = Session { flags: Session::PROVISIONED, ..Session::default() };
@@ -202,7 +206,7 @@ fn one_source_on_two_processors_gets_its_limit() {
     for (rate, burst) in [(10_000, 5_000), (100_000, 50_000)] {
         kernel.reset_buckets();
         let interval = SECOND / rate;
-        (kernel.config.rate_interval_ns, kernel.config.rate_burst_ns) = (interval, interval * (burst - 1));
+        kernel.config.source_rate = tokens(interval, interval * (burst - 1));
         kernel.apply();
         let before = kernel.counters();
         let took = kernel.run_on(&processors, &packet().build(), Duration::from_secs(2));

@@ -8,7 +8,7 @@ use aya::maps::{Array, HashMap, Map, PerCpuArray, RingBuf};
 use aya::programs::ProgramFd;
 use teaparty_common::maps::session_table::TableLayout;
 use teaparty_common::maps::{
-    self, ABI_VERSION, Config, ControlBlock, Counters, KernelConfig, LocalAddress, SourcePrefix, name,
+    self, ABI_VERSION, Config, ControlBlock, Counters, KernelConfig, LocalAddress, SourcePrefix, TokenRate, name,
 };
 use teaparty_common::reflect::{Address, Policy, Reason};
 use teaparty_lab::programs::{self, Cost};
@@ -126,22 +126,20 @@ impl Rig {
 
     fn configure(&mut self, case: &Case) -> Result<()> {
         const HOUR: u64 = 3_600_000_000_000;
-        let (rate_interval_ns, rate_burst_ns) = match case.limit {
-            Limit::Off => (0, 0),
-            Limit::Wide => (1, HOUR),
-            Limit::Tight => (HOUR, 0),
+        let source_rate = match case.limit {
+            Limit::Off => TokenRate::NONE,
+            Limit::Wide => TokenRate { interval_ns: 1, burst_ns: HOUR },
+            Limit::Tight => TokenRate { interval_ns: HOUR, burst_ns: 0 },
         };
         let config = Config {
             policy: Policy::DEFAULT,
-            rate_interval_ns,
-            rate_burst_ns,
+            source_rate,
             flags: case.flags,
             history_rings: 1,
             mac: Config::mac(OUR_MAC),
             rate_prefix: SourcePrefix::DEFAULT,
             session_restart_s: 30,
-            punt_interval_ns: 0,
-            punt_burst_ns: 0,
+            punt_rate: TokenRate::NONE,
         }
         .derived();
         let table = self.table;

@@ -9,7 +9,7 @@ use super::*;
 
 const SECOND: u64 = 1_000_000_000;
 /// 1,000 packets a second, 100 at once.
-const LIMIT: (u64, u64) = (1_000_000, 99_000_000);
+const RATE: TokenRate = TokenRate { interval_ns: 1_000_000, burst_ns: 99_000_000 };
 
 fn source(n: u8) -> Address {
     Address::v4([192, 0, 2, n])
@@ -22,7 +22,7 @@ fn row() -> SharedBucketSet {
 #[test]
 fn a_row_of_buckets_limits_each_source_and_forgets_the_one_that_loses_least() {
     let row = row();
-    let admit = |n: u8, now: u64| admit(&row, &source(n), now, 10, 25);
+    let admit = |n: u8, now: u64| admit(&row, &source(n), now, TokenRate { interval_ns: 10, burst_ns: 25 });
     // Three at once, then one each interval.
     assert_eq!([0, 0, 0, 0].map(|_| admit(1, 1000)), [true, true, true, false]);
     assert_eq!([1010, 1010].map(|now| admit(1, now)), [true, false]);
@@ -60,7 +60,7 @@ impl Host {
         let mut admitted = 0;
         for _ in 0..count {
             let tai = self.monotonic.wrapping_add(self.offset);
-            admitted += u64::from(admit(&self.row, &source(1), self.clock.monotonic_ns(tai), LIMIT.0, LIMIT.1));
+            admitted += u64::from(admit(&self.row, &source(1), self.clock.monotonic_ns(tai), RATE));
             self.monotonic += seconds * SECOND / count;
         }
         admitted
@@ -105,17 +105,6 @@ fn a_step_without_a_controller_costs_one_burst() {
 }
 
 #[test]
-fn a_bucket_that_was_charged_for_a_larger_burst_is_full_again() {
-    assert_eq!(charge(SECOND, 0, 10, 25), Some(10));
-    assert_eq!(charge(35, 0, 10, 25), None, "one burst and one interval are what there can be");
-    assert_eq!(charge(35 + SKEW_NS, 0, 10, 25), None, "on a processor that read the clock earlier");
-    assert_eq!(charge(36 + SKEW_NS, 0, 10, 25), Some(10));
-    assert_eq!(charge(25, 0, 10, 25), Some(35));
-    assert_eq!(charge(5, 10, 10, 25), Some(20));
-    assert_eq!(charge(u64::MAX, 5, u64::MAX, u64::MAX), Some(4), "times are compared modulo 2^64");
-}
-
-#[test]
 fn sources_are_counted_by_prefix() {
     let v6 = |a: u16, b: u16| {
         let mut octets = [0; 16];
@@ -149,8 +138,8 @@ fn threads_admit_together_what_one_would() {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 for _ in 0..EACH {
-                    let now = time.fetch_add(LIMIT.0 / 4, Ordering::Relaxed);
-                    if admit(&row, &source(1), now, LIMIT.0, LIMIT.1) {
+                    let now = time.fetch_add(RATE.interval_ns / 4, Ordering::Relaxed);
+                    if admit(&row, &source(1), now, RATE) {
                         admitted.fetch_add(1, Ordering::Relaxed);
                     }
                 }

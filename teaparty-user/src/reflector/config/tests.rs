@@ -19,7 +19,7 @@ fn defaults_are_an_open_stateful_reflector_on_862() {
     assert_eq!(config.ports, [862]);
     assert_eq!(config.policy.dscp_allowed, u64::MAX);
     assert_eq!(config.flags(), maps::Config::STATEFUL | maps::Config::HISTORY);
-    assert_eq!(config.rate_interval_ns, 10_000);
+    assert_eq!(config.source_rate.interval_ns, 10_000);
 }
 
 #[test]
@@ -109,8 +109,11 @@ fn more_sessions_than_may_be_are_refused_by_number() {
 #[test]
 fn rates_are_read_and_written() {
     assert_eq!("1000".parse::<RateLimit>().unwrap(), RateLimit { rate_pps: 1000, burst: 200 });
-    assert_eq!("10:3".parse::<RateLimit>().unwrap().as_ns(), (100_000_000, 200_000_000));
-    assert_eq!("0".parse::<RateLimit>().unwrap().as_ns(), (0, 0));
+    assert_eq!(
+        "10:3".parse::<RateLimit>().unwrap().tokens(),
+        TokenRate { interval_ns: 100_000_000, burst_ns: 200_000_000 }
+    );
+    assert_eq!("0".parse::<RateLimit>().unwrap().tokens(), TokenRate::NONE);
     for bad in ["", "x", "1:", "1:0", "-1", "1:2:3", "2000000000"] {
         assert!(bad.parse::<RateLimit>().is_err(), "{bad}");
     }

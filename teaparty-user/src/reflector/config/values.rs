@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use teaparty_common::maps::TokenRate;
 
 use crate::units::{ValueError, parse_duration};
 
@@ -106,11 +107,10 @@ impl RateLimit {
     pub const OF_PUNTS: Self = Self { rate_pps: 50_000, burst: 5_000 };
 
     /// The rate as the time between two packets, and the burst as time saved up, in nanoseconds.
-    pub(super) fn as_ns(self) -> (u64, u64) {
-        match 1_000_000_000_u64.checked_div(self.rate_pps) {
-            None => (0, 0),
-            Some(interval) => (interval.max(1), interval.max(1).saturating_mul(self.burst.saturating_sub(1))),
-        }
+    pub(super) fn tokens(self) -> TokenRate {
+        let Some(interval_ns) = 1_000_000_000_u64.checked_div(self.rate_pps) else { return TokenRate::NONE };
+        let interval_ns = interval_ns.max(1);
+        TokenRate { interval_ns, burst_ns: interval_ns.saturating_mul(self.burst.saturating_sub(1)) }
     }
 }
 

@@ -103,15 +103,13 @@ impl Maps {
         let second = if active == 1 { Config::SECOND } else { 0 };
         let config = Config {
             policy: snapshot.config.policy,
-            rate_interval_ns: snapshot.config.rate_interval_ns,
-            rate_burst_ns: snapshot.config.rate_burst_ns,
+            source_rate: snapshot.config.source_rate,
             flags: snapshot.flags() | second,
             history_rings: HISTORY_RINGS,
             mac: Config::mac(snapshot.interface.mac),
             rate_prefix: snapshot.config.rate_prefix,
             session_restart_s: snapshot.config.session_restart_s,
-            punt_interval_ns: snapshot.config.punt_interval_ns,
-            punt_burst_ns: snapshot.config.punt_burst_ns,
+            punt_rate: snapshot.config.punt_rate,
         }
         .derived();
         // All but the word that says which configuration holds; that one is written when all the rest is there.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use teaparty_common::maps::{SessionKey, Standing};
+use teaparty_common::maps::{SessionKey, Standing, TokenRate};
 use teaparty_common::tlv::reflected_control::Replies;
 
 use crate::reflector::config::ControlLimits;
@@ -41,10 +41,10 @@ impl Default for BurstLimiter {
     }
 }
 
-/// The octets sent recently, as a virtual clock that each octet advances, as for the rate limit of sources.
+/// The octets sent recently, as the state of a [`TokenRate`] of which a token is all that one request asks for.
 #[derive(Clone, Copy, Default)]
 struct TokenBucket {
-    even_at_ns: u64,
+    full_at_ns: u64,
 }
 
 impl Ranked for TokenBucket {
@@ -54,11 +54,12 @@ impl Ranked for TokenBucket {
 }
 
 impl TokenBucket {
-    /// The clock after `octets` more at `rate` per second, unless that runs too far ahead of `now_ns`.
+    /// Returns the bucket after `octets` more at `rate` per second, or `None` if the credit at `now_ns` does not cover all of
+    /// them.
     fn after(self, octets: u64, rate: u64, now_ns: u64) -> Option<Self> {
-        let cost = octets.saturating_mul(1_000_000_000) / rate.max(1);
-        let even_at_ns = self.even_at_ns.max(now_ns).saturating_add(cost);
-        (even_at_ns - now_ns <= CREDIT_NS).then_some(Self { even_at_ns })
+        let cost_ns = octets.saturating_mul(1_000_000_000) / rate.max(1);
+        let rate = TokenRate { interval_ns: cost_ns, burst_ns: CREDIT_NS.checked_sub(cost_ns)? };
+        rate.charge(self.full_at_ns, now_ns).map(|full_at_ns| Self { full_at_ns })
     }
 }
 

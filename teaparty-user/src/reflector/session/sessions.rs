@@ -90,7 +90,7 @@ impl SessionTable {
                 (session.flags, session.generation) = (flags, snapshot.generation);
             }
         }
-        if snapshot.config.rate_interval_ns != 0 {
+        if snapshot.config.source_rate.is_limited() {
             self.limit(&key.source, &snapshot.config, now_ns)?;
         }
         Ok(flags)
@@ -100,7 +100,7 @@ impl SessionTable {
     fn limit(&self, source: &Address, config: &ReflectorConfig, now_ns: u64) -> Result<(), Reason> {
         let source = config.rate_prefix.of(source);
         let Some(row) = self.buckets.get(self.shape.bucket_set(&source) as usize) else { return Ok(()) };
-        let is_within = rate_limit::admit(row, &source, now_ns, config.rate_interval_ns, config.rate_burst_ns);
+        let is_within = rate_limit::admit(row, &source, now_ns, config.source_rate);
         if is_within { Ok(()) } else { Err(Reason::RateLimited) }
     }
 
