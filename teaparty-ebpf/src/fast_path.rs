@@ -90,9 +90,9 @@ pub(crate) fn answer<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEAD
         return Outcome::FALL_BACK;
     }
     if config.source_rate.is_limited()
-        && let Err(reason) = session::limit(&key.source, control, config, control.clock.monotonic_ns(received_ns))
+        && !session::is_within_rate(&key.source, control, config, control.clock.monotonic_ns(received_ns))
     {
-        return Outcome::end(reason);
+        return Outcome::end(Reason::RateLimited);
     }
     // SAFETY: `replies` of a map value, eight octets, aligned.
     let replies = unsafe { fetch_add(&raw mut (*session).replies, 1) };

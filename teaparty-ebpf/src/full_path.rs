@@ -6,7 +6,7 @@ use aya_log_ebpf::debug;
 use teaparty_common::frame::{IPV4_LEN, UDP_LEN};
 use teaparty_common::maps::{Config, RecordKind, Session};
 use teaparty_common::reflect::{
-    self, Disposition, PacketMeta, Policy, Reason, ReplyFields, ReplyOptions, TlvScan, Verdict,
+    self, Disposition, PacketMeta, Policy, Reason, ReplyFields, ReplyOptions, TlvScan, Verdict, admission,
 };
 use teaparty_common::wire::checksum::{self, ChecksumDelta, PacketSums};
 use teaparty_common::wire::{Mode, TimestampFormat, UNAUTHENTICATED_LEN};
@@ -17,8 +17,9 @@ use crate::outcome::Outcome;
 use crate::packet::Packet;
 use crate::packet_ctx::{PacketCtx, fill_meta_of, fill_session_meta, record_reply};
 use crate::scratch::{MAX_TLVS, Scratch, scratch};
+use crate::session::{self, KernelAdmission};
 use crate::tlv_steps::{KernelEnv, teaparty_apply, teaparty_scan};
-use crate::{punt, reply, session};
+use crate::{punt, reply};
 
 /// Handles a packet to one of our ports that has been noted in working memory, and returns the [`Reason`] that it
 /// ended with.
@@ -59,8 +60,9 @@ fn reflect(ctx: &XdpContext) -> Result<Reason, Reason> {
         scratch.key.ssid = ssid;
     }
     let now_ns = control.clock.monotonic_ns(scratch.received_ns);
-    let key = (&scratch.key, scratch.tags);
-    let admitted = match session::admit(key, is_unknown, ssid_authenticated, control, config, now_ns) {
+    let (key, tags) = (&scratch.key, scratch.tags);
+    let mut env = KernelAdmission { key, tags, is_unknown, ssid_authenticated, control, config, now_ns };
+    let admitted = match admission::admit(&mut env) {
         Err(Reason::LoopGuard) => return Err(loop_guard(ctx, scratch, &config.policy)),
         other => other?,
     };

@@ -10,7 +10,7 @@ use teaparty_common::wire::sender::ReflectedFields;
 
 use crate::packet::Packet;
 use crate::scratch::Scratch;
-use crate::session::{self, Admitted};
+use crate::session::{self, KernelAdmitted};
 
 /// One packet's way, and the maps that it needs on it.
 pub(crate) struct PacketCtx<'a> {
@@ -18,7 +18,7 @@ pub(crate) struct PacketCtx<'a> {
     pub(crate) scratch: &'a mut Scratch,
     pub(crate) control: &'a ControlBlock,
     pub(crate) config: &'a Config,
-    pub(crate) admitted: Admitted,
+    pub(crate) admitted: KernelAdmitted,
 }
 
 impl PacketCtx<'_> {

@@ -13,7 +13,10 @@ use teaparty_common::maps::{
     check_macs, rate_limit,
 };
 use teaparty_common::packet_buf::PacketBuf;
-use teaparty_common::reflect::{self, Address, Policy, Reason};
+use teaparty_common::reflect::admission::{
+    self, AddressEntry, AdmissionEnv, AdmissionRules, EntryState, LocalAddresses,
+};
+use teaparty_common::reflect::{Address, Policy, Reason};
 use teaparty_common::wire::sender::UnauthenticatedPacket;
 
 use crate::atomic::fetch_add;
@@ -23,76 +26,94 @@ use crate::packet::Packet;
 use crate::scratch::Scratch;
 use crate::session_table::{self, SlotPtr};
 
-/// The result of admission: the flags of the session, and its entry if it has one.
-pub(crate) struct Admitted {
-    /// [`Session::flags`], or what a new session is to start with.
-    pub(crate) flags: u32,
-    /// The session's entry in one of the two maps.
-    pub(crate) session: Option<NonNull<Session>>,
+/// The result of admission.
+pub(crate) type KernelAdmitted = admission::Admitted<NonNull<Session>>;
+
+/// A packet that asks for admission. Its key is the one in working memory.
+pub(crate) struct KernelAdmission<'a, S> {
+    pub(crate) key: &'a SessionKey,
+    pub(crate) tags: Tags,
+    /// True if the table has no session for the key.
+    pub(crate) is_unknown: bool,
+    /// Reads the SSID in the place where an authenticated packet has it.
+    pub(crate) ssid_authenticated: S,
+    pub(crate) control: &'a ControlBlock,
+    pub(crate) config: &'a Config,
+    /// Arrival of the packet, in nanoseconds of CLOCK_MONOTONIC.
+    pub(crate) now_ns: u64,
 }
 
-/// Decides whether the packet may be answered, before any state is made for it: known sessions by one look-up, others
-/// by address, loop guard and allow-list; then the rate limit of its source. `now_ns` is of CLOCK_MONOTONIC.
-///
-/// A session that is provisioned as authenticated is tried first. Its packets have the SSID elsewhere, so that an
-/// unauthenticated session of the same addresses and ports could match them too, and a packet must not choose.
-/// `is_unknown` says that the table has none for the key, which is the one in working memory.
-#[inline(always)]
-pub(crate) fn admit(
-    (key, tags): (&SessionKey, Tags),
-    is_unknown: bool,
-    ssid_authenticated: impl FnOnce() -> u16,
-    control: &ControlBlock,
-    config: &Config,
-    now_ns: u64,
-) -> Result<Admitted, Reason> {
-    let mut session = None;
-    let mut flags = 0;
-    if config.has(Config::HAS_AUTHENTICATED) {
-        let outcome = check_authenticated(key, ssid_authenticated(), config, &mut flags, tags);
-        if outcome != Outcome::NO_SESSION {
-            if outcome != Outcome::PROCEED {
-                return Err(outcome.reason());
-            }
-            if config.source_rate.is_limited() {
-                limit(&key.source, control, config, now_ns)?;
-            }
-            return Ok(Admitted { flags, session: None });
+impl<S: Fn() -> u16> AdmissionEnv for KernelAdmission<'_, S> {
+    type Entry = NonNull<Session>;
+    // `check_link` has.
+    const CHECKS_VLAN: bool = false;
+
+    #[inline(always)]
+    fn tags(&self) -> Tags {
+        self.tags
+    }
+
+    #[inline(always)]
+    fn generation(&self) -> u32 {
+        self.control.generation
+    }
+
+    #[inline(always)]
+    fn admit_authenticated(&mut self) -> Option<Result<KernelAdmitted, Reason>> {
+        if !self.config.has(Config::HAS_AUTHENTICATED) {
+            return None;
+        }
+        let mut flags = 0;
+        match check_authenticated(self.key, (self.ssid_authenticated)(), self.config, &mut flags, self.tags) {
+            Outcome::NO_SESSION => None,
+            Outcome::PROCEED => Some(Ok(KernelAdmitted { flags, session: None })),
+            other => Some(Err(other.reason())),
         }
     }
-    if config.has(Config::HAS_PROVISIONED) {
-        session = provisioned(key);
+
+    #[inline(always)]
+    fn find_provisioned(&mut self) -> Option<NonNull<Session>> {
+        if self.config.has(Config::HAS_PROVISIONED) { provisioned(self.key) } else { None }
     }
-    let is_provisioned = session.is_some();
-    if session.is_none() && config.has(Config::STATEFUL) && !is_unknown {
-        session = session_table::find();
+
+    #[inline(always)]
+    fn find(&mut self) -> Option<NonNull<Session>> {
+        if self.config.has(Config::STATEFUL) && !self.is_unknown { session_table::find() } else { None }
     }
-    let mut is_known = false;
-    if let Some(found) = session {
+
+    #[inline(always)]
+    fn state(&self, entry: NonNull<Session>) -> EntryState {
         // SAFETY: a value of a map, looked up above; the entry stays readable until the program ends.
-        let found = unsafe { found.as_ref() };
-        flags = found.flags;
-        is_known = found.generation == control.generation && found.has(Session::TAGGED) != tags.is_none();
+        let found = unsafe { entry.as_ref() };
+        EntryState { flags: found.flags, generation: found.generation }
     }
-    if !is_known {
-        flags = admit_new(key, config, flags, is_provisioned, tags)?;
-        if let Some(found) = session {
-            // SAFETY: empty. It keeps LLVM from making one test of this one and the next, from which Linux 6.1 does not see
-            // that there is a session ("R2 invalid mem access 'scalar'").
-            unsafe { asm!("", options(nomem, nostack)) };
-            if flags & Session::AUTHENTICATED == 0 {
-                // SAFETY: as above; plain stores of whole words, and any other processor would store the same.
-                unsafe {
-                    (*found.as_ptr()).flags = flags;
-                    (*found.as_ptr()).generation = control.generation;
-                }
+
+    #[inline(always)]
+    fn check(&mut self, flags: u32, is_provisioned: bool) -> Result<u32, Reason> {
+        let mut flags = if is_provisioned { flags | PROVISIONED_ITSELF } else { flags };
+        let outcome = check_session(self.key, self.config, &mut flags, self.tags.0);
+        if outcome == Outcome::PROCEED { Ok(flags) } else { Err(outcome.reason()) }
+    }
+
+    #[inline(always)]
+    fn update(&mut self, entry: NonNull<Session>, flags: u32) {
+        // SAFETY: empty. It keeps LLVM from making one test of the two for an entry in `admit`, from which Linux 6.1 does not
+        // see that there is a session ("R2 invalid mem access 'scalar'").
+        unsafe { asm!("", options(nomem, nostack)) };
+        if flags & Session::AUTHENTICATED == 0 {
+            // SAFETY: as above; plain stores of whole words, and any other processor would store the same.
+            unsafe {
+                (*entry.as_ptr()).flags = flags;
+                (*entry.as_ptr()).generation = self.control.generation;
             }
         }
     }
-    if config.source_rate.is_limited() {
-        limit(&key.source, control, config, now_ns)?;
+
+    #[inline(always)]
+    fn is_within_rate(&mut self) -> bool {
+        !self.config.source_rate.is_limited()
+            || is_within_rate(&self.key.source, self.control, self.config, self.now_ns)
     }
-    Ok(Admitted { flags, session })
 }
 
 /// The entry of a provisioned session. A packet from port 0 finds the wildcard itself, which keeps no state.
@@ -101,14 +122,6 @@ pub(crate) fn provisioned(key: &SessionKey) -> Option<NonNull<Session>> {
     let found = PROVISIONED.get_ptr_mut(key).and_then(NonNull::new)?;
     // SAFETY: a value of a map, looked up above; the entry stays readable until the program ends.
     if unsafe { found.as_ref() }.flags & Session::WILDCARD != 0 { None } else { Some(found) }
-}
-
-/// The checks that a session passes once for each generation of the configuration; gives its flags.
-#[inline(always)]
-fn admit_new(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool, tags: Tags) -> Result<u32, Reason> {
-    let mut flags = if is_provisioned { flags | PROVISIONED_ITSELF } else { flags };
-    let outcome = check_session(key, config, &mut flags, tags.0);
-    if outcome == Outcome::PROCEED { Ok(flags) } else { Err(outcome.reason()) }
 }
 
 /// Looks for the provisioned authenticated session that a packet is of, by the SSID in its place there. Returns
@@ -135,97 +148,105 @@ fn check_authenticated(
         return Outcome::NO_SESSION;
     }
     *flags = found & Session::INHERITED | Session::PROVISIONED;
-    match check_policy(key, config, *flags, true, tags) {
+    match admission::check_rules(&KernelRules(config), key, tags, *flags, true) {
         Ok(()) => Outcome::PROCEED,
         Err(reason) => Outcome::end(reason),
     }
 }
 
-/// A function of its own for the sake of the stack; returns [`Outcome::PROCEED`] or the packet's end.
+/// [`admission::check_session`]. A function of its own for the sake of the stack; returns [`Outcome::PROCEED`] or the packet's end.
 #[inline(never)]
 fn check_session(key: &SessionKey, config: &Config, flags: &mut u32, tags: u64) -> Outcome {
-    let tags = Tags(tags);
-    let mut is_provisioned = *flags & PROVISIONED_ITSELF != 0;
-    *flags &= !(PROVISIONED_ITSELF | Session::TAGGED);
-    if !tags.is_none() {
-        *flags |= Session::TAGGED;
-    }
-    if !is_provisioned {
-        *flags &= !(Session::INHERITED | Session::PROVISIONED);
-        match wildcard(key, config) {
-            Some(inherited) => {
-                *flags |= inherited & Session::INHERITED | Session::PROVISIONED;
-                is_provisioned = true;
-            }
-            None if config.has(Config::AUTHENTICATED) => *flags |= Session::AUTHENTICATED,
-            None => {}
+    let is_provisioned = *flags & PROVISIONED_ITSELF != 0;
+    match admission::check_session(&KernelRules(config), key, Tags(tags), *flags & !PROVISIONED_ITSELF, is_provisioned)
+    {
+        Ok(admitted) => {
+            *flags = admitted;
+            Outcome::PROCEED
         }
-    }
-    match check_policy(key, config, *flags, is_provisioned, tags) {
-        Ok(()) => Outcome::PROCEED,
         Err(reason) => Outcome::end(reason),
     }
 }
 
-#[inline(always)]
-fn check_policy(key: &SessionKey, config: &Config, flags: u32, is_provisioned: bool, tags: Tags) -> Result<(), Reason> {
-    let source = if tags.is_none() {
-        if !known(&key.destination).has(LocalAddress::ANSWERED) {
-            return Err(Reason::NotOurAddress);
+/// The configuration and the maps that belong to it.
+struct KernelRules<'a>(&'a Config);
+
+impl AdmissionRules for KernelRules<'_> {
+    #[inline(always)]
+    fn check_destination(&self, destination: &Address, tags: Tags) -> Result<(), Reason> {
+        // Of a tagged frame `check_link` has looked for it.
+        if tags.is_none() { admission::check_destination(self, destination, tags, || false) } else { Ok(()) }
+    }
+
+    #[inline(always)]
+    fn check_source(&self, source: &Address, port: u16, tags: Tags) -> Result<(), Reason> {
+        admission::check_source(self, source, port, tags)
+    }
+
+    #[inline(always)]
+    fn listens(&self, port: u16) -> bool {
+        kernel_config().is_some_and(|kernel_config| kernel_config.listens(port))
+    }
+
+    #[inline(always)]
+    fn allows(&self, source: &Address) -> bool {
+        if !self.0.has(Config::ALLOW_LIST) {
+            return true;
         }
-        known(&key.source)
-    } else {
-        // The destination has been looked for with the tags: it is not in the session's key.
-        let own = known_in_vlan(&key.source, tags);
-        if own.get().is_none() { known(&key.source) } else { own }
-    };
-    if reflect::is_invalid_source(&key.source, key.source_port, source.get(), config.has(Config::LOOPBACK)) {
-        return Err(Reason::InvalidSource);
+        let whole = Aligned { before: 0, prefix: Key::new(128, *source) };
+        ALLOWED.get(&whole.prefix).is_some_and(|bits| *bits & self.0.allowed_bit() != 0)
     }
-    if flags & Session::LOOP_EXEMPT == 0
-        && kernel_config().is_some_and(|kernel_config| kernel_config.listens(key.source_port))
-    {
-        return Err(Reason::LoopGuard);
+
+    #[inline(always)]
+    fn is_provisioned_only(&self) -> bool {
+        self.0.has(Config::PROVISIONED_ONLY)
     }
-    if config.has(Config::ALLOW_LIST) {
-        let whole = Aligned { before: 0, prefix: Key::new(128, key.source) };
-        let is_allowed = ALLOWED.get(&whole.prefix).is_some_and(|bits| *bits & config.allowed_bit() != 0);
-        if !is_allowed {
-            return Err(Reason::NotAllowed);
-        }
+
+    #[inline(always)]
+    fn provision(&self, key: &SessionKey) -> Option<u32> {
+        wildcard(key, self.0)
     }
-    if config.has(Config::PROVISIONED_ONLY) && !is_provisioned {
-        return Err(Reason::NotProvisioned);
+
+    #[inline(always)]
+    fn authenticates_strangers(&self) -> bool {
+        self.0.has(Config::AUTHENTICATED)
     }
-    Ok(())
+}
+
+impl LocalAddresses for KernelRules<'_> {
+    #[inline(always)]
+    fn untagged(&self, address: &Address) -> AddressEntry {
+        known(address)
+    }
+
+    #[inline(always)]
+    fn in_vlan(&self, address: &Address, tags: Tags) -> AddressEntry {
+        known_in_vlan(address, tags)
+    }
+
+    #[inline(always)]
+    fn is_loopback(&self) -> bool {
+        self.0.has(Config::LOOPBACK)
+    }
+
+    #[inline(always)]
+    fn is_any_vlan(&self) -> bool {
+        self.0.has(Config::ANY_VLAN)
+    }
 }
 
 /// Checks what a session's key does not say: MAC addresses, and the VLAN with its address. Gives the frame's tags.
-///
-/// A tagged frame is ours where the host has a device for that VLAN on the interface, with the frame's destination among
-/// its addresses or among those of the whole host; or where any VLAN is.
 #[inline(always)]
 pub(crate) fn check_link(ctx: &XdpContext, config: &Config, scratch: &Scratch) -> Result<Tags, Reason> {
     let frame = Packet::new(ctx, 0);
     let tags = scratch.frame.tags(&frame).ok_or(Reason::MalformedHeader)?;
     let mut mac = u64::from_ne_bytes(config.mac);
     if !tags.is_none() {
-        let destination = &scratch.key.destination;
-        let anywhere = known(destination);
         let device = vlan(&Address::from_words([black_box(0), black_box(0)]), tags);
         if let Some(device) = device {
             mac = u64::from_ne_bytes(device.mac);
         }
-        let is_ours = if config.has(Config::ANY_VLAN) {
-            anywhere.has(LocalAddress::ANSWERED) || known_in_vlan(destination, tags).has(LocalAddress::ANSWERED)
-        } else {
-            device.is_some()
-                && (anywhere.has(LocalAddress::EVERYWHERE)
-                    || known_in_vlan(destination, tags).has(LocalAddress::ANSWERED))
-        };
-        if !is_ours {
-            return Err(Reason::NotOurVlan);
-        }
+        admission::check_destination(&KernelRules(config), &scratch.key.destination, tags, || device.is_some())?;
     }
     match check_macs(&frame, mac, config.has(Config::ANY_MAC)) {
         MacCheck::Right => Ok(tags),
@@ -238,32 +259,6 @@ pub(crate) fn check_link(ctx: &XdpContext, config: &Config, scratch: &Scratch) -
 #[inline(always)]
 pub(crate) fn is_node(address: &Address, tags: Tags) -> bool {
     known(address).has(LocalAddress::NODE) || (!tags.is_none() && known_in_vlan(address, tags).has(LocalAddress::NODE))
-}
-
-/// The entry of an address, or none, in one register instead of the two of an `Option`.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct AddressEntry(LocalAddress);
-
-impl AddressEntry {
-    /// A flag that no entry has.
-    const NONE: LocalAddress = LocalAddress { flags: 1 << 31 };
-
-    #[inline(always)]
-    fn new(entry: Option<LocalAddress>) -> Self {
-        Self(entry.unwrap_or(Self::NONE))
-    }
-
-    /// Returns true if there is an entry with one of these flags.
-    #[inline(always)]
-    fn has(self, flags: u32) -> bool {
-        self.0.has(flags)
-    }
-
-    #[inline(always)]
-    fn get(self) -> Option<LocalAddress> {
-        if self.0.flags == Self::NONE.flags { None } else { Some(self.0) }
-    }
 }
 
 /// In the flags that [`check_session`] is given: the session itself is provisioned. BPF functions take five arguments at most.
@@ -360,14 +355,12 @@ fn provisioned_flags(key: &SessionKey) -> Option<u32> {
     unsafe { PROVISIONED.get(key) }.map(|found| found.flags)
 }
 
-/// The rate limit, for a packet that came at `now_ns` of CLOCK_MONOTONIC.
+/// Charges the bucket of a source for a packet that came at `now_ns` of CLOCK_MONOTONIC. Returns true if it is within its rate.
 #[inline(always)]
-pub(crate) fn limit(source: &Address, control: &ControlBlock, config: &Config, now_ns: u64) -> Result<(), Reason> {
+pub(crate) fn is_within_rate(source: &Address, control: &ControlBlock, config: &Config, now_ns: u64) -> bool {
     let source = config.rate_prefix.of(source);
     let row = BUCKETS.get_ptr_mut(control.table.bucket_set(&source)).and_then(NonNull::new);
-    let Some(row) = row.map(SlotPtr::new) else { return Ok(()) };
-    let is_within = rate_limit::admit(row, &source, now_ns, config.source_rate);
-    if is_within { Ok(()) } else { Err(Reason::RateLimited) }
+    row.map(SlotPtr::new).is_none_or(|row| rate_limit::admit(row, &source, now_ns, config.source_rate))
 }
 
 /// Sequence Number and T1 of a request in unauthenticated mode: by these a sender that has started again is known.
@@ -399,7 +392,7 @@ fn restart(session: *mut Session, config: &Config) {
 #[inline(always)]
 pub(crate) fn find_or_make(
     scratch: &mut Session,
-    admitted: &Admitted,
+    admitted: &KernelAdmitted,
     (sequence, sender_timestamp): (u32, u64),
     control: &ControlBlock,
     config: &Config,

@@ -10,7 +10,7 @@ use teaparty_common::maps::{Session, SessionOp, SessionOpRequest};
 use crate::atomic::fetch_add;
 use crate::maps::{PROVISIONED, kernel_config};
 use crate::scratch::{Scratch, scratch};
-use crate::session::{self, Admitted};
+use crate::session::{self, KernelAdmitted};
 use crate::session_table;
 
 /// Octets of a request.
@@ -51,7 +51,7 @@ fn apply(request: &mut SessionOpRequest, new: &mut Session) -> Option<()> {
     let is_claim = request.operation == SessionOp::Claim as u32;
     let is_again = request.operation == SessionOp::Again as u32;
     let session = if is_claim && request.count != 0 {
-        let admitted = Admitted { flags: request.flags, session: existing };
+        let admitted = KernelAdmitted { flags: request.flags, session: existing };
         let run = (request.exchange.sender_sequence, request.exchange.sender_timestamp);
         session::find_or_make(new, &admitted, run, control, config, request.received_ns)?
     } else {

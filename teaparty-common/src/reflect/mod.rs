@@ -4,6 +4,8 @@
 //! Decide, then write: `plan` proves that every octet that the other two touch is there, and writes nothing, so a
 //! packet that is punted is the packet that arrived. The order of work is that of RFC 8972 §4.
 
+#[cfg(all(feature = "frame", feature = "maps"))]
+pub mod admission;
 mod apply;
 mod heartbeat;
 mod reply_loop;

@@ -1,5 +1,5 @@
 //! Random frames through the loaded program, through the core on the host, and through the controller's slow path: the
-//! same verdict, the same octets.
+//! same verdict, the same octets. Rules of admission are compared in `differential_admission.rs`.
 //!
 //! T2 and T3 are taken from the program's reply, since only it can know them, and checked against the clock around the
 //! run. Everything else is to be identical. Mutations of the configuration were watched to turn the comparison red,

@@ -6,6 +6,7 @@
 mod admission;
 mod bad_input;
 mod differential;
+mod differential_admission;
 mod headers;
 mod limits;
 mod sessions;

@@ -1,6 +1,7 @@
 //! The sessions that the controller owns: all of them where no XDP program runs, else the authenticated ones.
 //!
-//! Admission and counting follow the kernel's, step by step and reason by reason (`teaparty-ebpf/src/session.rs`).
+//! The rules of admission are [`teaparty_common::reflect::admission`]'s, as the kernel's are; counting follows the kernel's
+//! (`teaparty-ebpf/src/session.rs`).
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -9,7 +10,8 @@ use teaparty_common::frame::Tags;
 use teaparty_common::maps::rate_limit::{self, SharedBucketSet};
 use teaparty_common::maps::session_table::TableLayout;
 use teaparty_common::maps::{BUCKET_SETS, HistoryKey, HistoryRing, HistorySlot, Session, SessionKey};
-use teaparty_common::reflect::{Address, PacketMeta, Reason};
+use teaparty_common::reflect::admission::{self, AdmissionEnv, EntryState};
+use teaparty_common::reflect::{PacketMeta, Reason};
 use teaparty_common::tlv::measurement::HISTORY_DEPTH;
 use teaparty_common::wire::sender::ReflectedFields;
 use zerocopy::FromZeros;
@@ -71,37 +73,8 @@ impl SessionTable {
             *key = other;
         }
         *key = snapshot.own_key(key);
-        let key = &*key;
-        let known = self.get_mut(key).map(|session| (session.flags, session.generation));
-        let mut flags = known.map_or(0, |(flags, _)| flags);
-        // The VLAN is not in the session's key.
-        let is_elsewhere = (flags & Session::TAGGED != 0) == tags.is_none();
-        if !tags.is_none() || is_elsewhere || known.is_none_or(|(_, generation)| generation != snapshot.generation) {
-            let provisioned = snapshot.provision(key);
-            flags &= !(Session::INHERITED | Session::PROVISIONED | Session::TAGGED);
-            flags |= if tags.is_none() { 0 } else { Session::TAGGED };
-            flags |= match provisioned {
-                Some(session) => session.flags & Session::INHERITED | Session::PROVISIONED,
-                None if !snapshot.config.default_keys.base.is_empty() => Session::AUTHENTICATED,
-                None => 0,
-            };
-            check_new((key, tags), snapshot, flags, provisioned.is_some())?;
-            if let Some(session) = self.get_mut(key) {
-                (session.flags, session.generation) = (flags, snapshot.generation);
-            }
-        }
-        if snapshot.config.source_rate.is_limited() {
-            self.limit(&key.source, &snapshot.config, now_ns)?;
-        }
-        Ok(flags)
-    }
-
-    /// The rate limit, as the kernel program has it.
-    fn limit(&self, source: &Address, config: &ReflectorConfig, now_ns: u64) -> Result<(), Reason> {
-        let source = config.rate_prefix.of(source);
-        let Some(row) = self.buckets.get(self.shape.bucket_set(&source) as usize) else { return Ok(()) };
-        let is_within = rate_limit::admit(row, &source, now_ns, config.source_rate);
-        if is_within { Ok(()) } else { Err(Reason::RateLimited) }
+        let admitted = admission::admit(&mut TableAdmission { table: self, key, tags, snapshot, now_ns })?;
+        Ok(admitted.flags)
     }
 
     /// Assigns the session's next Sequence Number, making the session if it is new, and adds what it knows to the facts.
@@ -317,24 +290,52 @@ fn new_buckets() -> Box<[SharedBucketSet]> {
     <[SharedBucketSet]>::new_box_zeroed_with_elems(BUCKET_SETS as usize).unwrap_or_default()
 }
 
-/// The checks that a session passes once for each version of the configuration.
-fn check_new(
-    (key, tags): (&SessionKey, Tags),
-    snapshot: &ConfigSnapshot,
-    flags: u32,
-    is_provisioned: bool,
-) -> Result<(), Reason> {
-    snapshot.book.check((&key.source, key.source_port), &key.destination, tags)?;
-    if flags & Session::LOOP_EXEMPT == 0 && snapshot.listens(key.source_port) {
-        return Err(Reason::LoopGuard);
+/// A packet that asks for admission, with the key of its session.
+struct TableAdmission<'a> {
+    table: &'a mut SessionTable,
+    key: &'a SessionKey,
+    tags: Tags,
+    snapshot: &'a ConfigSnapshot,
+    now_ns: u64,
+}
+
+impl AdmissionEnv for TableAdmission<'_> {
+    type Entry = EntryState;
+    const CHECKS_VLAN: bool = true;
+
+    fn tags(&self) -> Tags {
+        self.tags
     }
-    if !snapshot.allows(&key.source) {
-        return Err(Reason::NotAllowed);
+
+    fn generation(&self) -> u32 {
+        self.snapshot.generation
     }
-    if snapshot.config.provisioned_only && !is_provisioned {
-        return Err(Reason::NotProvisioned);
+
+    fn find(&mut self) -> Option<EntryState> {
+        let found = self.table.get_mut(self.key)?;
+        Some(EntryState { flags: found.flags, generation: found.generation })
     }
-    Ok(())
+
+    fn state(&self, entry: EntryState) -> EntryState {
+        entry
+    }
+
+    fn check(&mut self, flags: u32, is_provisioned: bool) -> Result<u32, Reason> {
+        admission::check_session(self.snapshot, self.key, self.tags, flags, is_provisioned)
+    }
+
+    fn update(&mut self, _: EntryState, flags: u32) {
+        if let Some(session) = self.table.get_mut(self.key) {
+            (session.flags, session.generation) = (flags, self.snapshot.generation);
+        }
+    }
+
+    fn is_within_rate(&mut self) -> bool {
+        let ReflectorConfig { source_rate, rate_prefix, .. } = &*self.snapshot.config;
+        let source = rate_prefix.of(&self.key.source);
+        let row = self.table.buckets.get(self.table.shape.bucket_set(&source) as usize);
+        !source_rate.is_limited() || row.is_none_or(|row| rate_limit::admit(row, &source, self.now_ns, *source_rate))
+    }
 }
 
 impl SessionStore for Mutex<SessionTable> {

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use teaparty_common::frame::Tags;
 use teaparty_common::maps::{Config as MapConfig, LocalAddress};
-use teaparty_common::reflect::{Address, Reason, is_invalid_source};
+use teaparty_common::reflect::admission::{self, AddressEntry, LocalAddresses};
+use teaparty_common::reflect::{Address, Reason};
 
 use crate::net::address::address;
 use crate::net::host::Host;
@@ -98,27 +99,13 @@ impl AddressBook {
         destination: &Address,
         tags: Tags,
     ) -> Result<(), Reason> {
-        let anywhere = self.untagged.get(destination).copied().unwrap_or_default();
-        if tags.is_none() {
-            if !anywhere.has(LocalAddress::ANSWERED) {
-                return Err(Reason::NotOurAddress);
-            }
-        } else {
-            let vlan = self.vlans.get(&tags);
-            let own = vlan.and_then(|vlan| vlan.addresses.get(destination)).copied().unwrap_or_default();
-            let is_ours = if self.is_any_vlan {
-                anywhere.has(LocalAddress::ANSWERED) || own.has(LocalAddress::ANSWERED)
-            } else {
-                vlan.is_some() && (anywhere.has(LocalAddress::EVERYWHERE) || own.has(LocalAddress::ANSWERED))
-            };
-            if !is_ours {
-                return Err(Reason::NotOurVlan);
-            }
-        }
-        if is_invalid_source(source, source_port, self.get(source, tags), self.is_loopback) {
-            return Err(Reason::InvalidSource);
-        }
-        Ok(())
+        self.check_destination(destination, tags)?;
+        admission::check_source(self, source, source_port, tags)
+    }
+
+    /// Returns an error unless packets to this address, in frames with these tags, are for us.
+    pub fn check_destination(&self, destination: &Address, tags: Tags) -> Result<(), Reason> {
+        admission::check_destination(self, destination, tags, || self.vlans.contains_key(&tags))
     }
 
     /// The MAC address that frames with these tags are sent to, as the kernel's configuration has it.
@@ -130,6 +117,24 @@ impl AddressBook {
     /// Returns true if a Destination Node Address in a frame with these tags may name this address.
     pub fn is_node(&self, address: &Address, tags: Tags) -> bool {
         self.get(address, tags).is_some_and(|known| known.has(LocalAddress::NODE))
+    }
+}
+
+impl LocalAddresses for AddressBook {
+    fn untagged(&self, address: &Address) -> AddressEntry {
+        AddressEntry::new(self.untagged.get(address).copied())
+    }
+
+    fn in_vlan(&self, address: &Address, tags: Tags) -> AddressEntry {
+        AddressEntry::new(self.vlans.get(&tags).and_then(|vlan| vlan.addresses.get(address)).copied())
+    }
+
+    fn is_loopback(&self) -> bool {
+        self.is_loopback
+    }
+
+    fn is_any_vlan(&self) -> bool {
+        self.is_any_vlan
     }
 }
 

@@ -6,8 +6,10 @@ pub mod prefixes;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use teaparty_common::frame::Tags;
 use teaparty_common::maps::{self, PORT_WORDS, Session, SessionKey};
-use teaparty_common::reflect::{Address, Policy};
+use teaparty_common::reflect::admission::{self, AdmissionRules};
+use teaparty_common::reflect::{Address, Policy, Reason};
 use teaparty_common::tlv::bit_error::DEFAULT_PATTERN;
 
 use crate::crypto::HmacKey;
@@ -208,6 +210,36 @@ impl ConfigSnapshot {
         let candidates = [own.map_or(&[][..], |own| &own.tlv), &defaults.tlv, base];
         let tlv = candidates.into_iter().find(|keys| !keys.is_empty()).unwrap_or(&[]);
         Keys { base, tlv }
+    }
+}
+
+impl AdmissionRules for ConfigSnapshot {
+    fn check_destination(&self, destination: &Address, tags: Tags) -> Result<(), Reason> {
+        self.book.check_destination(destination, tags)
+    }
+
+    fn check_source(&self, source: &Address, port: u16, tags: Tags) -> Result<(), Reason> {
+        admission::check_source(&*self.book, source, port, tags)
+    }
+
+    fn listens(&self, port: u16) -> bool {
+        Self::listens(self, port)
+    }
+
+    fn allows(&self, source: &Address) -> bool {
+        Self::allows(self, source)
+    }
+
+    fn is_provisioned_only(&self) -> bool {
+        self.config.provisioned_only
+    }
+
+    fn provision(&self, key: &SessionKey) -> Option<u32> {
+        Self::provision(self, key).map(|session| session.flags)
+    }
+
+    fn authenticates_strangers(&self) -> bool {
+        !self.config.default_keys.base.is_empty()
     }
 }
 

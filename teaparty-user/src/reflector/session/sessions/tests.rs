@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use teaparty_common::reflect::Address;
+
 use super::*;
 use crate::crypto::HmacKey;
 use crate::net::interface::Interface;
