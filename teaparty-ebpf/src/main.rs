@@ -9,21 +9,15 @@
 #![expect(internal_features, reason = "atomic_xadd: the target has the instruction, but no AtomicU64")]
 
 mod atomic;
-mod fast_path;
-mod full_path;
-mod ip_family;
 mod maps;
 mod outcome;
 mod packet;
-mod packet_ctx;
 mod parse;
+mod path;
 mod punt;
 mod reply;
 mod scratch;
 mod session;
-mod session_op;
-mod session_table;
-mod tlv_steps;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::macros::xdp;
@@ -32,6 +26,8 @@ use teaparty_common::maps::{Counters, TailCall};
 use teaparty_common::reflect::{Disposition, REASON_SLOTS, REASONS, Reason};
 
 use crate::outcome::Outcome;
+use crate::path::full;
+use crate::session::op;
 
 /// The reflector. Attached to one interface, with maps of its own.
 #[xdp(frags)]
@@ -58,7 +54,7 @@ fn teaparty_parse(ctx: XdpContext) -> u32 {
 /// [`TailCall::Full`].
 #[xdp(frags)]
 fn teaparty_full(ctx: XdpContext) -> u32 {
-    run_stage(&ctx, full_path::run)
+    run_stage(&ctx, full::run)
 }
 
 /// Has one step look at a packet, and goes on to the next one where that says so; else counts how the packet ended, and says
@@ -112,7 +108,7 @@ static ACTIONS: [u32; REASON_SLOTS] = {
 /// Session operations: run by the controller alone, never attached. See `teaparty_common::maps::SessionOpRequest`.
 #[xdp]
 fn teaparty_op(ctx: XdpContext) -> u32 {
-    session_op::run(&ctx);
+    op::run(&ctx);
     XDP_PASS
 }
 

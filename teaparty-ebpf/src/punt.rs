@@ -13,7 +13,7 @@ use teaparty_common::reflect::{PacketMeta, Reason};
 use teaparty_common::tlv::access_report::AccessReport;
 
 use crate::maps::{PUNTS, SESSION_COUNTS};
-use crate::session_table::SlotPtr;
+use crate::session::table::SlotPtr;
 
 /// Octets of the record's head.
 const HEAD: usize = size_of::<PuntHeader>();

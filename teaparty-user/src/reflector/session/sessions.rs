@@ -1,7 +1,7 @@
 //! The sessions that the controller owns: all of them where no XDP program runs, else the authenticated ones.
 //!
 //! The rules of admission are [`teaparty_common::reflect::admission`]'s, as the kernel's are; counting follows the kernel's
-//! (`teaparty-ebpf/src/session.rs`).
+//! (`teaparty-ebpf/src/session/`).
 
 use std::collections::HashMap;
 use std::sync::Mutex;

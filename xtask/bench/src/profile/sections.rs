@@ -149,25 +149,26 @@ fn place(chain: &Chain, layout: &Layout) -> Option<Place> {
 }
 
 /// Parts of the program by where they are written; the first that a path contains counts. None for libraries.
-const PARTS: [(&str, &str); 20] = [
+const PARTS: [(&str, &str); 21] = [
     ("teaparty-common/src/frame", "find the datagram"),
     ("teaparty-ebpf/src/parse", "find the datagram"),
-    ("teaparty-ebpf/src/ip_family", "find the datagram"),
+    ("teaparty-ebpf/src/packet/ip_family", "find the datagram"),
     ("teaparty-ebpf/src/session", "session, rate limit, ports"),
     ("teaparty-ebpf/src/maps", "session, rate limit, ports"),
+    ("teaparty-common/src/maps/clock", "times to the wire"),
     ("teaparty-common/src/maps", "session, rate limit, ports"),
     ("teaparty-common/src/wire/timestamp", "times to the wire"),
     ("teaparty-common/src/wire/checksum", "checksums"),
     ("teaparty-ebpf/src/reply", "headers of the reply"),
     ("teaparty-common/src/wire", "base packet"),
     ("teaparty-common/src/reflect", "decide, and walk over TLVs"),
-    ("teaparty-ebpf/src/tlv_steps", "decide, and walk over TLVs"),
+    ("teaparty-ebpf/src/path/tlv_steps", "decide, and walk over TLVs"),
     ("teaparty-common/src/tlv", "TLVs"),
     ("teaparty-ebpf/src/packet", "access to the packet"),
     ("teaparty-common/src/packet_buf", "access to the packet"),
     ("teaparty-common/src/", "decide, and walk over TLVs"),
     ("teaparty-ebpf/src/punt", "punt"),
-    ("teaparty-ebpf/src/fast_path", "the fast path itself"),
+    ("teaparty-ebpf/src/path/fast", "the fast path itself"),
     ("teaparty-ebpf/src/main", "count"),
     ("teaparty-ebpf/src/", "the generic path itself"),
 ];

@@ -1,4 +1,4 @@
-//! Access to packet memory: the only pointer arithmetic of the program.
+//! Access to packet memory, each with a comparison of its own.
 
 use core::arch::asm;
 use core::mem::offset_of;
@@ -27,9 +27,10 @@ macro_rules! store {
     };
 }
 
-/// Runs `$body` for each word of `N` octets: `$at` is its offset, `$size` how many octets it has. Written out instead of
-/// looped over, because LLVM keeps arrays that a loop has touched on the stack, of which there is little. The last word
-/// first: what is known last, T3, stands in front, and so is what a sum is waiting for at the end.
+/// Calls a macro for each word of `$n` octets, with the word's offset: `$wide` for each of eight octets, and the others for
+/// what is left. Written out instead of looped over, because LLVM keeps arrays that a loop has touched on the stack, of which
+/// there is little. The last word first: what is known last, T3, stands in front, and so is what a sum is waiting for at
+/// the end.
 macro_rules! each_word {
     ($n:ident, $wide:ident, $half:ident, $short:ident, $octet:ident) => {{
         // A request for a session operation is the longest thing that is moved whole.
@@ -43,76 +44,15 @@ macro_rules! each_word {
         if $n & 4 != 0 {
             $half!($n & !7);
         }
-        if $n >= 144 {
-            $wide!(136);
-        }
-        if $n >= 136 {
-            $wide!(128);
-        }
-        if $n >= 128 {
-            $wide!(120);
-        }
-        if $n >= 120 {
-            $wide!(112);
-        }
-        if $n >= 112 {
-            $wide!(104);
-        }
-        if $n >= 104 {
-            $wide!(96);
-        }
-        if $n >= 96 {
-            $wide!(88);
-        }
-        if $n >= 88 {
-            $wide!(80);
-        }
-        if $n >= 80 {
-            $wide!(72);
-        }
-        if $n >= 72 {
-            $wide!(64);
-        }
-        if $n >= 64 {
-            $wide!(56);
-        }
-        if $n >= 56 {
-            $wide!(48);
-        }
-        if $n >= 48 {
-            $wide!(40);
-        }
-        if $n >= 40 {
-            $wide!(32);
-        }
-        if $n >= 32 {
-            $wide!(24);
-        }
-        if $n >= 24 {
-            $wide!(16);
-        }
-        if $n >= 16 {
-            $wide!(8);
-        }
-        if $n >= 8 {
-            $wide!(0);
-        }
+        each_word!(wide: $n, $wide, 136 128 120 112 104 96 88 80 72 64 56 48 40 32 24 16 8 0);
     }};
-}
-
-/// Returns `number`, and hides its range from the verifier, which knows as little of it as of `unknown`.
-///
-/// The verifier walks the code after a join once for each known value that arrives there. LLVM spills to memory before
-/// what it would keep in registers.
-#[inline(always)]
-pub(crate) fn opaque_to_verifier(number: usize, unknown: u64) -> usize {
-    let mut hidden = number;
-    // SAFETY: XOR-ing twice with the same value restores it; no memory is accessed.
-    unsafe {
-        asm!("{hidden} ^= {unknown}", "{hidden} ^= {unknown}", hidden = inout(reg) hidden, unknown = in(reg) unknown,
-             options(nostack))
+    (wide: $n:ident, $wide:ident, $($at:literal)*) => {
+        $(
+            if $n >= $at + 8 {
+                $wide!($at);
+            }
+        )*
     };
-    hidden
 }
 
 /// Octets from `data` to `end`, which LLVM does not see to be their difference.
@@ -128,8 +68,8 @@ fn distance(data: usize, end: usize) -> usize {
 
 /// Octets of a frame from an offset on, with the difference that writing makes to an internet checksum.
 pub(crate) struct Packet {
-    data: usize,
-    end: usize,
+    pub(super) data: usize,
+    pub(super) end: usize,
     base: usize,
     delta: ChecksumDelta,
     /// True if [`PacketBuf::is_zero`] looks. Where it is known that no tail of zeros is there, that spares the verifier a loop.
@@ -252,63 +192,6 @@ impl Packet {
             total += u64::from(u16::from_ne_bytes([last, 0]));
         }
         Some(total)
-    }
-}
-
-/// `LEN` octets that were found to be there by one comparison, so that an access at a constant offset needs no other. What
-/// writing changes in a sum is not told.
-pub(crate) struct CheckedHeader<const LEN: usize> {
-    start: usize,
-}
-
-impl<const LEN: usize> CheckedHeader<LEN> {
-    /// The first octets of a frame. `None` where they are fewer.
-    #[inline(always)]
-    pub(crate) fn of(frame: &Packet) -> Option<Self> {
-        let Packet { data, end, .. } = *frame;
-        let behind: usize;
-        // SAFETY: computes `data + LEN`. In assembly for the reason given in `Packet::checked_pointer`.
-        unsafe {
-            asm!("{behind} = {data}", "{behind} += {len}", behind = out(reg) behind, data = in(reg) data, len = const LEN,
-                 options(pure, nomem, nostack))
-        };
-        if behind > end { None } else { Some(Self { start: data }) }
-    }
-
-    /// `N` of the octets from `AT` on.
-    #[inline(always)]
-    pub(crate) fn part<const AT: usize, const N: usize>(&self) -> CheckedHeader<N> {
-        const { assert!(AT + N <= LEN) };
-        CheckedHeader { start: self.start + AT }
-    }
-}
-
-impl<const LEN: usize> PacketBuf for CheckedHeader<LEN> {
-    #[inline(always)]
-    fn get<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        // SAFETY: `at + N <= LEN`, and as many octets were found to be there.
-        if at + N > LEN { None } else { Some(unsafe { ((self.start + at) as *const [u8; N]).read_unaligned() }) }
-    }
-
-    #[inline(always)]
-    fn put<const N: usize>(&mut self, at: usize, octets: [u8; N]) -> bool {
-        if at + N > LEN {
-            return false;
-        }
-        // SAFETY: as above.
-        unsafe { ((self.start + at) as *mut [u8; N]).write_unaligned(octets) };
-        true
-    }
-
-    #[inline(always)]
-    fn holds(&self, len: usize) -> bool {
-        len <= LEN
-    }
-
-    /// Nobody asks: packets with a tail are not held.
-    #[inline(always)]
-    fn is_zero(&self, _: usize, _: usize) -> bool {
-        false
     }
 }
 

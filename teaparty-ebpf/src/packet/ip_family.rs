@@ -4,7 +4,7 @@ use teaparty_common::frame::{self, ETHERNET_LEN, IPV4_LEN, IPV6_LEN, ParsedHeade
 use teaparty_common::wire::UNAUTHENTICATED_LEN;
 use teaparty_common::wire::checksum::PacketSums;
 
-use crate::packet::CheckedHeader;
+use super::checked_header::CheckedHeader;
 
 /// Octets before the payload of a plain IPv4 frame.
 pub(crate) const V4_HEADERS: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;

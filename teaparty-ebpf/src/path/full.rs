@@ -11,14 +11,14 @@ use teaparty_common::reflect::{
 use teaparty_common::wire::checksum::{self, ChecksumDelta, PacketSums};
 use teaparty_common::wire::{Mode, TimestampFormat, UNAUTHENTICATED_LEN};
 
+use super::packet_ctx::{PacketCtx, SentReply, fill_meta_of, fill_session_meta, record_reply};
+use super::tlv_steps::{KernelEnv, teaparty_apply, teaparty_scan};
 use crate::atomic::fetch_add;
 use crate::maps::kernel_config;
 use crate::outcome::Outcome;
 use crate::packet::Packet;
-use crate::packet_ctx::{PacketCtx, fill_meta_of, fill_session_meta, record_reply};
 use crate::scratch::{MAX_TLVS, Scratch, scratch};
 use crate::session::{self, KernelAdmission};
-use crate::tlv_steps::{KernelEnv, teaparty_apply, teaparty_scan};
 use crate::{punt, reply};
 
 /// Handles a packet to one of our ports that has been noted in working memory, and returns the [`Reason`] that it
@@ -293,8 +293,8 @@ fn send(packet: &mut PacketCtx<'_>, fields: ReplyFields, format: TimestampFormat
         return Reason::Internal;
     }
     if let Some(session) = packet.admitted.session {
-        let exchange = (fields.sequence, stamped.reflected, timestamp);
-        record_reply(session.as_ptr(), packet.monotonic_ns(), exchange, &payload, packet.config);
+        let sent = SentReply { sequence: fields.sequence, reflected: stamped.reflected, timestamp };
+        record_reply(session.as_ptr(), packet.monotonic_ns(), sent, &payload, packet.config);
     }
     if let Some(report) = reply_options.access_report {
         punt::report_access(report, key, &packet.scratch.meta);

@@ -112,13 +112,21 @@ pub(crate) fn fill_session_meta(meta: &mut PacketMeta, session: *mut Session, re
     session.fill_meta(meta, replies as u32, (replies + session.unanswered) as u32 + 1);
 }
 
+/// A reply that is complete.
+pub(crate) struct SentReply {
+    pub(crate) sequence: u32,
+    pub(crate) reflected: ReflectedFields,
+    /// T3 as it is on the wire.
+    pub(crate) timestamp: u64,
+}
+
 /// Leaves in the session what the next packet is to know, and in its history what the reply that `payload` is says of it.
 /// `received_ns` is of CLOCK_MONOTONIC.
 #[inline(always)]
 pub(crate) fn record_reply(
     session: *mut Session,
     received_ns: u64,
-    (sequence, reflected, timestamp): (u32, ReflectedFields, u64),
+    SentReply { sequence, reflected, timestamp }: SentReply,
     payload: &impl PacketBuf,
     config: &Config,
 ) {

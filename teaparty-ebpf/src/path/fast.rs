@@ -16,14 +16,15 @@ use teaparty_common::tlv::Kind;
 use teaparty_common::wire::checksum::{ChecksumDelta, PacketSums};
 use teaparty_common::wire::{Mode, NANOS_PER_SEC, TimeParts, TimestampFormat, UNAUTHENTICATED_LEN};
 
+use super::packet_ctx::{SentReply, fill_meta, fill_session_meta, fill_simple_meta, record_reply};
+use super::tlv_steps::{KernelEnv, PaddingEnv, SimpleTlvEnv};
 use crate::atomic::fetch_add;
-use crate::ip_family::IpFamily;
 use crate::outcome::Outcome;
+use crate::packet::ip_family::IpFamily;
 use crate::packet::{CheckedHeader, Packet, opaque_to_verifier};
-use crate::packet_ctx::{fill_meta, fill_session_meta, fill_simple_meta, record_reply};
 use crate::scratch::{Scratch, scratch};
-use crate::tlv_steps::{KernelEnv, PaddingEnv, SimpleTlvEnv};
-use crate::{punt, reply, session, session_table};
+use crate::session::{self, table};
+use crate::{punt, reply};
 
 /// Returns true if a packet may be answered here, as far as is known without its session.
 #[inline(always)]
@@ -35,14 +36,22 @@ pub(crate) fn is_plain(view: &impl PacketBuf, config: &Config, frame: &Frame) ->
         && config.is_addressed_by(view)
 }
 
-/// Answers the packet whose datagram is `found`, received at `received_ns` of CLOCK_TAI; or returns
-/// [`Outcome::FALL_BACK`] or [`Outcome::NO_SESSION`] with nothing changed.
+/// A packet to one of our ports, as far as it was parsed.
+pub(crate) struct ParsedPacket<'a> {
+    pub(crate) control: &'a ControlBlock,
+    pub(crate) config: &'a Config,
+    /// Its datagram.
+    pub(crate) found: &'a ParsedHeaders,
+    /// T2, in nanoseconds of CLOCK_TAI.
+    pub(crate) received_ns: u64,
+}
+
+/// Answers a packet; or returns [`Outcome::FALL_BACK`] or [`Outcome::NO_SESSION`] with nothing changed.
 #[inline(always)]
 pub(crate) fn answer<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEADERS: usize>(
     ctx: &XdpContext,
     view: &mut CheckedHeader<FRAME>,
-    (control, config, found): (&ControlBlock, &Config, &ParsedHeaders),
-    received_ns: u64,
+    ParsedPacket { control, config, found, received_ns }: ParsedPacket<'_>,
 ) -> Outcome {
     let payload = view.part::<HEADERS, UNAUTHENTICATED_LEN>();
     if reflect::may_be_reply(&payload) {
@@ -61,7 +70,7 @@ pub(crate) fn answer<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEAD
         },
         reserved: 0,
     };
-    let found_session = match session_table::find_near(&key, &control.table) {
+    let found_session = match table::find_near(&key, &control.table) {
         Ok(session) => session,
         Err(true) => return Outcome::FALL_BACK,
         Err(false) if config.has(Config::HAS_PROVISIONED) => {
@@ -275,7 +284,8 @@ impl ReplyCtx<'_> {
             return Outcome::end(Reason::Internal);
         }
         let received_ns = control.clock.monotonic_ns(received_ns);
-        record_reply(session, received_ns, (sequence, stamped.reflected, timestamp), &payload, config);
+        let sent = SentReply { sequence, reflected: stamped.reflected, timestamp };
+        record_reply(session, received_ns, sent, &payload, config);
         Outcome::end(Reason::Reflected)
     }
 }

@@ -7,11 +7,13 @@ use aya_ebpf::programs::XdpContext;
 use teaparty_common::frame::ETHERNET_LEN;
 use teaparty_common::maps::{Session, SessionOp, SessionOpRequest};
 
+use super::admission::KernelAdmitted;
+use super::history::remember;
+use super::lifecycle::find_or_make;
+use super::table;
 use crate::atomic::fetch_add;
 use crate::maps::{PROVISIONED, kernel_config};
 use crate::scratch::{Scratch, scratch};
-use crate::session::{self, KernelAdmitted};
-use crate::session_table;
 
 /// Octets of a request.
 const LEN: u32 = size_of::<SessionOpRequest>() as u32;
@@ -43,7 +45,7 @@ fn apply(request: &mut SessionOpRequest, new: &mut Session) -> Option<()> {
     #[expect(clippy::needless_borrows_for_generic_args, reason = "by value, the key is copied to the stack")]
     let existing = match PROVISIONED.get_ptr_mut(&request.key) {
         Some(session) => Some(session),
-        None => session_table::find().map(NonNull::as_ptr),
+        None => table::find().map(NonNull::as_ptr),
     };
     // SAFETY: a value of a map. A wildcard keeps no state; a packet from port 0 has its key.
     let existing =
@@ -53,7 +55,7 @@ fn apply(request: &mut SessionOpRequest, new: &mut Session) -> Option<()> {
     let session = if is_claim && request.count != 0 {
         let admitted = KernelAdmitted { flags: request.flags, session: existing };
         let run = (request.exchange.sender_sequence, request.exchange.sender_timestamp);
-        session::find_or_make(new, &admitted, run, control, config, request.received_ns)?
+        find_or_make(new, &admitted, run, control, config, request.received_ns)?
     } else {
         existing?
     };
@@ -86,7 +88,7 @@ fn apply(request: &mut SessionOpRequest, new: &mut Session) -> Option<()> {
             (*session).sender_timestamp = request.exchange.sender_timestamp;
             (*session).flags |= Session::HAS_PREVIOUS;
             let done = &request.exchange;
-            session::remember((*session).history_tag, *done, config);
+            remember((*session).history_tag, *done, config);
         }
     }
     Some(())
