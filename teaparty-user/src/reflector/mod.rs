@@ -15,7 +15,7 @@ pub(crate) mod interface_reflector;
 pub mod kernel;
 pub mod keys;
 pub mod pipeline;
-pub(crate) mod provisioned;
+pub mod provisioned;
 pub(crate) mod reload;
 pub mod session;
 pub mod snapshot;

@@ -232,7 +232,7 @@ fn with_ssid(any: &SessionKey, ssid: u16) -> SessionKey {
 }
 
 /// Returns the flags of a provisioned session's entry in the kernel's map.
-pub(crate) fn entry_flags(key: &SessionKey, provisioned: &Provisioned) -> u32 {
+pub fn entry_flags(key: &SessionKey, provisioned: &Provisioned) -> u32 {
     let wildcard = if is_wildcard(key) { Session::WILDCARD } else { 0 };
     provisioned.flags | wildcard | Session::PROVISIONED
 }
