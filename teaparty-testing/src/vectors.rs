@@ -6,8 +6,11 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use serde_json::Value;
+use teaparty_common::maps::SessionKey;
 use teaparty_common::reflect::{Address, PacketMeta, Policy};
 use teaparty_common::wire::Mode;
+
+use crate::frame::Datagram;
 
 /// One exchange that was worked out by an independent reference reflector.
 #[derive(Clone)]
@@ -129,6 +132,18 @@ pub fn address(ip: IpAddr) -> Address {
     match ip {
         IpAddr::V4(v4) => Address::v4(v4.octets()),
         IpAddr::V6(v6) => Address(v6.octets()),
+    }
+}
+
+/// Returns the key of the session that a datagram with this SSID is of.
+pub fn session_key(datagram: &Datagram, ssid: u16) -> SessionKey {
+    SessionKey {
+        source: address(datagram.source),
+        destination: address(datagram.destination),
+        source_port: datagram.source_port,
+        destination_port: datagram.destination_port,
+        ssid,
+        reserved: 0,
     }
 }
 

@@ -51,6 +51,13 @@ pub(crate) struct InterfaceReflector {
     waker: Option<PipeWriter>,
 }
 
+impl Drop for InterfaceReflector {
+    /// Ends the engines of a reflector whose task is dropped: their threads would wait on a closed pipe, which never blocks.
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
 /// The controller's end of the XDP program.
 struct InterfaceKernel {
     maps: Mutex<Maps>,
@@ -186,7 +193,7 @@ impl InterfaceReflector {
     /// Ends the engines and takes the program away, unless that is to go on answering.
     pub(crate) fn stop(mut self, keep_program: bool) -> Result<(), ReflectorError> {
         self.halt();
-        match self.kernel.map(|kernel| kernel.program) {
+        match self.kernel.take().map(|kernel| kernel.program) {
             Some(Program::Attached(attachment, _)) if !keep_program => {
                 Ok(attachment.detach().map_err(LoadError::from)?)
             }

@@ -154,3 +154,37 @@ fn tell_missing(config: &ReflectorConfig, host: &Host) {
         tracing::warn!(%address, "{address}: this host does not have the address; answers begin when it does");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::sync::Weak;
+
+    use super::*;
+    use crate::reflector::config::{ReflectorSettings, XdpMode};
+    use crate::reflector::engine::context::InterfaceContext;
+
+    #[tokio::test]
+    async fn a_reflector_that_is_dropped_leaves_no_engine() {
+        let (reflector, handle) = (0..20)
+            .find_map(|_| {
+                let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+                let settings = ReflectorSettings {
+                    iface: vec!["lo".into()],
+                    port: vec![port],
+                    xdp_mode: XdpMode::Off,
+                    ..ReflectorSettings::default()
+                };
+                Reflector::start(settings.try_into().unwrap()).ok()
+            })
+            .expect("a reflector starts on some port");
+        // Each engine's thread holds the context.
+        let contexts: Vec<Weak<InterfaceContext>> = {
+            let state = reflector.state.lock().unwrap();
+            state.slots.iter().flat_map(|(_, slot)| slot).map(|running| Arc::downgrade(&running.context)).collect()
+        };
+        assert!(contexts.iter().all(|context| context.strong_count() > 1), "no engine runs");
+        drop((reflector, handle));
+        assert_eq!(contexts.iter().map(Weak::strong_count).sum::<usize>(), 0);
+    }
+}

@@ -5,7 +5,7 @@ use teaparty_common::reflect::{Address, PacketMeta, Policy, Reason};
 use teaparty_testing::frame::{Checksum, Datagram, parse};
 use teaparty_testing::kernel::{DROP, Kernel, PASS, TX};
 use teaparty_testing::skip::or_skip;
-use teaparty_testing::vectors::address;
+use teaparty_testing::vectors::session_key;
 
 /// A base packet with this SSID.
 fn packet(ssid: u16) -> Datagram {
@@ -16,14 +16,7 @@ fn packet(ssid: u16) -> Datagram {
 }
 
 fn key(datagram: &Datagram) -> SessionKey {
-    SessionKey {
-        source: address(datagram.source),
-        destination: address(datagram.destination),
-        source_port: datagram.source_port,
-        destination_port: datagram.destination_port,
-        ssid: u16::from_be_bytes([datagram.payload[14], datagram.payload[15]]),
-        reserved: 0,
-    }
+    session_key(datagram, u16::from_be_bytes([datagram.payload[14], datagram.payload[15]]))
 }
 
 /// Provisions a session with these flags; a zero port or the address `::` makes a wildcard of it.

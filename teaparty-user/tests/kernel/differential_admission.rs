@@ -16,7 +16,7 @@ use teaparty_testing::frame::{Datagram, OUR_MAC};
 use teaparty_testing::kernel::Kernel;
 use teaparty_testing::random::Random;
 use teaparty_testing::skip::or_skip;
-use teaparty_testing::vectors::address;
+use teaparty_testing::vectors::{address, session_key};
 use teaparty_user::crypto::HmacKey;
 use teaparty_user::net::host::Host;
 use teaparty_user::net::interface::Interface;
@@ -169,14 +169,7 @@ impl Pair {
     fn controller(&mut self, datagram: &Datagram) -> Result<(), Reason> {
         let ssid = |mode| reflect::ssid(&ReadOnlyBuf(&datagram.payload), datagram.payload.len(), mode);
         let is_ignored = self.snapshot.config.policy.has(Policy::IGNORE_SSID);
-        let mut key = SessionKey {
-            source: address(datagram.source),
-            destination: address(datagram.destination),
-            source_port: datagram.source_port,
-            destination_port: datagram.destination_port,
-            ssid: if is_ignored { 0 } else { ssid(Mode::Unauthenticated) },
-            reserved: 0,
-        };
+        let mut key = session_key(datagram, if is_ignored { 0 } else { ssid(Mode::Unauthenticated) });
         let flags = self.table.admit((&mut key, Tags::NONE), ssid(Mode::Authenticated), &self.snapshot, HOUR)?;
         if flags & Session::AUTHENTICATED != 0 {
             return Err(Reason::Authenticated);

@@ -10,7 +10,7 @@ use teaparty_common::reflect::Reason;
 use teaparty_testing::frame::Datagram;
 use teaparty_testing::kernel::Kernel;
 use teaparty_testing::skip::or_skip;
-use teaparty_testing::vectors::address;
+use teaparty_testing::vectors::session_key;
 use teaparty_user::sys::clock::{ClockSource as _, SystemClock};
 
 fn tokens(interval_ns: u64, burst_ns: u64) -> TokenRate {
@@ -93,30 +93,19 @@ fn short(n: u32) -> Datagram {
     Datagram { source: std::net::Ipv4Addr::new(10, a, b, c).into(), ..Datagram::new(vec![0; 20]) }
 }
 
-fn key(datagram: &Datagram) -> SessionKey {
-    SessionKey {
-        source: address(datagram.source),
-        destination: address(datagram.destination),
-        source_port: datagram.source_port,
-        destination_port: datagram.destination_port,
-        ssid: 0,
-        reserved: 0,
-    }
-}
-
 #[test]
 fn strangers_have_a_budget_of_punts_and_provisioned_sessions_have_none() {
     let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     kernel.config.punt_rate = tokens(HOUR, 9 * HOUR);
     let flags = Session::PROVISIONED;
     let (own, any_port) = (short(1), Datagram { source_port: 777, ..short(2) });
-    kernel.put_session(name::PROVISIONED, key(&own), Session { flags, ..Session::default() });
-    let wildcard = SessionKey { source_port: 0, ..key(&any_port) };
+    kernel.put_session(name::PROVISIONED, session_key(&own, 0), Session { flags, ..Session::default() });
+    let wildcard = SessionKey { source_port: 0, ..session_key(&any_port, 0) };
     let session = Session { flags: flags | Session::WILDCARD, ..Session::default() };
     kernel.put_session(name::PROVISIONED, wildcard, session);
     let keyed = Datagram { source_port: 778, ..short(3) };
     let session = Session { flags: flags | Session::AUTHENTICATED, ..Session::default() };
-    kernel.put_session(name::PROVISIONED, key(&keyed), session);
+    kernel.put_session(name::PROVISIONED, session_key(&keyed, 0), session);
     kernel.config.flags |= Config::HAS_PROVISIONED | Config::HAS_WILDCARDS | Config::HAS_AUTHENTICATED;
     publish(&mut kernel, 0);
     let reasons: Vec<Reason> = (100..130).map(|n| reason(&mut kernel, &short(n))).collect();
@@ -152,7 +141,7 @@ fn strangers_fill_half_of_the_ring_at_most() {
     kernel.config.flags |= Config::HAS_PROVISIONED;
     let own = short(1);
     let session = Session { flags: Session::PROVISIONED, ..Session::default() };
-    kernel.put_session(name::PROVISIONED, key(&own), session);
+    kernel.put_session(name::PROVISIONED, session_key(&own, 0), session);
     publish(&mut kernel, 0);
     let fill = |kernel: &mut Kernel, from: &dyn Fn(u32) -> Datagram| {
         (0..20_000).map(|n| reason(kernel, &from(n))).find(|reason| *reason != Reason::ShortPacket)
@@ -168,7 +157,7 @@ fn strangers_fill_half_of_the_ring_at_most() {
 fn a_flood_of_forged_sources_evicts_no_session_of_a_wildcard() {
     let Some(mut kernel) = or_skip(Kernel::new()) else { return };
     let customer = |port: u16| Datagram { source_port: port, ..packet() };
-    let wildcard = SessionKey { source_port: 0, ..key(&customer(1)) };
+    let wildcard = SessionKey { source_port: 0, ..session_key(&customer(1), 0) };
     let session = Session { flags: Session::PROVISIONED | Session::WILDCARD, ..Session::default() };
     kernel.put_session(name::PROVISIONED, wildcard, session);
     kernel.config.flags |= Config::HAS_PROVISIONED | Config::HAS_WILDCARDS;

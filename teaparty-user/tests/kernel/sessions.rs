@@ -5,7 +5,7 @@ use teaparty_common::reflect::{PacketMeta, Policy, Reason};
 use teaparty_testing::frame::{Datagram, parse};
 use teaparty_testing::kernel::{HISTORY_RINGS, Kernel, TX};
 use teaparty_testing::skip::or_skip;
-use teaparty_testing::vectors::address;
+use teaparty_testing::vectors::session_key;
 
 /// A packet with this Sequence Number and SSID, and these octets after the base packet.
 fn packet(sequence: u32, ssid: u16, tail: &[u8]) -> Datagram {
@@ -20,14 +20,7 @@ fn packet(sequence: u32, ssid: u16, tail: &[u8]) -> Datagram {
 
 fn key(ssid: u16) -> SessionKey {
     let datagram = packet(0, ssid, &[]);
-    SessionKey {
-        source: address(datagram.source),
-        destination: address(datagram.destination),
-        source_port: datagram.source_port,
-        destination_port: datagram.destination_port,
-        ssid,
-        reserved: 0,
-    }
+    session_key(&datagram, ssid)
 }
 
 /// The reply's payload.

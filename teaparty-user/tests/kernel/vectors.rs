@@ -8,7 +8,7 @@ use teaparty_common::wire::Mode;
 use teaparty_testing::frame::{Checksum, Datagram, ip_header, parse};
 use teaparty_testing::kernel::{CLOCK, DROP, Kernel, OURS, TX};
 use teaparty_testing::skip::or_skip;
-use teaparty_testing::vectors::{self, Vector, address, differences};
+use teaparty_testing::vectors::{self, Vector, address, differences, session_key};
 
 /// Returns the reason that the kernel ends a vector with.
 fn expected_reason(vector: &Vector) -> Reason {
@@ -48,14 +48,7 @@ fn frame(vector: &Vector) -> Datagram {
 /// Returns the key of the vector's session.
 fn key(vector: &Vector, datagram: &Datagram) -> SessionKey {
     let ssid = vector.request.get(14..16).map_or(0, |ssid| u16::from_be_bytes([ssid[0], ssid[1]]));
-    SessionKey {
-        source: address(datagram.source),
-        destination: address(datagram.destination),
-        source_port: datagram.source_port,
-        destination_port: datagram.destination_port,
-        ssid,
-        reserved: 0,
-    }
+    session_key(datagram, ssid)
 }
 
 /// Gives the program the vector's context. Whether its counters forced a stateful session on a stateless vector.
