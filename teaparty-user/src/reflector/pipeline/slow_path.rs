@@ -5,13 +5,11 @@
 
 use teaparty_common::maps::{Clock, HistorySlot, Session, SessionKey};
 use teaparty_common::packet_buf::{ReadOnlyBuf, SliceBuf};
-use teaparty_common::reflect::{
-    self, PacketMeta, Policy, Reason, ReplyOptions, TlvIntegrity, TlvItem, Verdict, next_tlv,
-};
-use teaparty_common::tlv::Kind;
+use teaparty_common::reflect::{self, PacketMeta, Policy, Reason, ReplyOptions, TlvIntegrity, Verdict};
 use teaparty_common::tlv::hmac::{self, Placement};
 use teaparty_common::tlv::reflected_control::{self, Replies, ReplyDecision};
 use teaparty_common::tlv::return_path::ReturnPathRequest;
+use teaparty_common::tlv::{Kind, tlvs};
 use teaparty_common::wire::sender::{AuthenticatedPacket, ReflectedFields, UnauthenticatedPacket};
 use teaparty_common::wire::{HMAC_LEN, Mode, TimestampFormat};
 use zerocopy::FromBytes;
@@ -178,14 +176,8 @@ pub fn process(
 pub fn needs_previous_reply(payload: &[u8], session_flags: u32, snapshot: &ConfigSnapshot) -> bool {
     let mode = if session_flags & Session::AUTHENTICATED != 0 { Mode::Authenticated } else { Mode::Unauthenticated };
     let asking = Kind::FollowUpTelemetry.set().with(Kind::History.set());
-    let mut at = mode.base_len();
-    while let TlvItem::Tlv(tlv) = next_tlv(&ReadOnlyBuf(payload), at, payload.len(), &snapshot.config.policy) {
-        if asking.has(tlv.number) {
-            return true;
-        }
-        at = tlv.end();
-    }
-    false
+    let mut whole = tlvs(payload, mode.base_len(), &snapshot.config.policy).map_while(Result::ok);
+    whole.any(|view| asking.has(view.tlv.number))
 }
 
 /// Brings up to date what the kernel knew of the reply before, when it assigned this one's number and punted the packet.

@@ -1,9 +1,8 @@
 //! The TLVs of a reply: where they are, and which of them may be used (RFC 8972 §4, §4.8). Never panics, for any bytes.
 
 use serde::Serialize;
-use teaparty_common::packet_buf::ReadOnlyBuf;
-use teaparty_common::reflect::{Policy, TlvItem, next_tlv};
-use teaparty_common::tlv::{Flags, HEADER_LEN, Header, Kind, LENGTH_RULES};
+use teaparty_common::reflect::Policy;
+use teaparty_common::tlv::{Flags, Header, Kind, LENGTH_RULES, TlvOverrun, TlvView, tlvs};
 use zerocopy::FromBytes;
 
 use super::request::RequestTlv;
@@ -105,32 +104,23 @@ pub fn reply_tlvs<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> V
 /// TLVs with the place of their headers; the outcome says only whether each is whole and of a legal Length.
 fn walk<'a>(payload: &'a [u8], base_len: usize, check: Check<'_>) -> Vec<(usize, ReplyTlv<'a>)> {
     let Check { policy, sent, .. } = check;
-    let mut found = Vec::new();
-    let mut at = base_len;
-    while found.len() < MAX_TLVS {
-        match next_tlv(&ReadOnlyBuf(payload), at, payload.len(), policy) {
-            TlvItem::End | TlvItem::Stray => break,
-            TlvItem::Overrun(header) => {
-                let kind = Kind::from_number(policy.code_points.kind(header.code, header.length.get()));
-                let value = &payload[at + HEADER_LEN..];
-                found.push((at, ReplyTlv { code: header.code, kind, outcome: TlvOutcome::Malformed, value }));
-                break;
-            }
-            TlvItem::Tlv(tlv) => {
-                // The walk's own judgement is about requests: Class of Service v2 has other octets in a reply.
-                let is_legal = LENGTH_RULES[usize::from(tlv.number & 31)].allows(tlv.length);
-                let is_ours = |sent: &RequestTlv| {
-                    sent.kind == Some(Kind::ReflectedControl) && sent.value.len() == usize::from(tlv.length)
-                };
-                let is_legal = is_legal || tlv.number == Kind::ReflectedControl as u8 && sent.iter().any(is_ours);
-                let outcome = if is_legal { TlvOutcome::Answered } else { TlvOutcome::Malformed };
-                let value = &payload[tlv.value()..tlv.end()];
-                found.push((at, ReplyTlv { code: tlv.code, kind: Kind::from_number(tlv.number), outcome, value }));
-                at = tlv.end();
-            }
+    let reply_tlv = |item: Result<TlvView<'a>, TlvOverrun<'a>>| match item {
+        Ok(TlvView { tlv, value, .. }) => {
+            // The walk's own judgement is about requests: Class of Service v2 has other octets in a reply.
+            let is_legal = LENGTH_RULES[usize::from(tlv.number & 31)].allows(tlv.length);
+            let is_ours = |sent: &RequestTlv| {
+                sent.kind == Some(Kind::ReflectedControl) && sent.value.len() == usize::from(tlv.length)
+            };
+            let is_legal = is_legal || tlv.number == Kind::ReflectedControl as u8 && sent.iter().any(is_ours);
+            let outcome = if is_legal { TlvOutcome::Answered } else { TlvOutcome::Malformed };
+            (tlv.at, ReplyTlv { code: tlv.code, kind: Kind::from_number(tlv.number), outcome, value })
         }
-    }
-    found
+        Err(TlvOverrun { at, header, value }) => {
+            let kind = Kind::from_number(policy.code_points.kind(header.code, header.length.get()));
+            (at, ReplyTlv { code: header.code, kind, outcome: TlvOutcome::Malformed, value })
+        }
+    };
+    tlvs(payload, base_len, policy).take(MAX_TLVS).map(reply_tlv).collect()
 }
 
 /// Returns true if the TLVs have exactly one HMAC TLV, right and in its place, or are one Extra Padding alone (RFC 8972 §4.8).
