@@ -139,7 +139,7 @@ fn lro(name: &str, offloads: Offloads) -> Option<DoctorFinding> {
 }
 
 fn gro(offloads: Offloads) -> Option<DoctorFinding> {
-    let found = "on: of no concern in native mode; in generic mode joined packets are taken apart by copying";
+    let found = "on: no concern in native mode; in generic mode joined (TCP) packets are first copied into one buffer";
     offloads.gro.then(|| DoctorFinding::new("GRO", DoctorVerdict::Note, found))
 }
 
