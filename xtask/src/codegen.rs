@@ -1,7 +1,8 @@
-//! `cargo xtask codegen`: what documents repeat from the source, written from the source: the reference of the book, and
-//! its pages about conformance.
+//! `cargo xtask codegen`: what documents repeat from the source, written from the source: the reference of the book, its
+//! pages about conformance, the tables of the dissector, and the rules for Kubernetes.
 
 mod conformance;
+mod deploy;
 mod dissector;
 
 use std::collections::BTreeMap;
@@ -62,6 +63,7 @@ fn pages() -> Result<BTreeMap<PathBuf, String>> {
     pages.extend(of_program.into_iter().map(|(name, text)| (Path::new("docs/reference").join(name), text)));
     pages.insert("docs/reference/tlvs.md".into(), tlvs(&example("teaparty-common", "tlv_table")?));
     pages.extend(conformance::pages()?);
+    pages.extend(deploy::files()?);
     Ok(pages)
 }
 
