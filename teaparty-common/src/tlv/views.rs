@@ -40,9 +40,9 @@ pub struct TlvOverrun<'a> {
 /// It ends at the end of the packet, at a tail of zeros (padding of TWAMP-Light senders), at one to three octets that
 /// can hold no header, and after the first error.
 #[derive(Clone)]
-pub struct TlvIter<'a> {
+pub struct TlvIter<'a, 'p> {
     payload: &'a [u8],
-    policy: &'a Policy,
+    policy: &'p Policy,
     at: usize,
 }
 
@@ -65,11 +65,11 @@ pub struct TlvIter<'a> {
 /// assert_eq!(tlv.kind(), Some(Kind::ExtraPadding));
 /// assert_eq!(tlv.value, [0xab, 0xcd]);
 /// ```
-pub const fn tlvs<'a>(payload: &'a [u8], base_len: usize, policy: &'a Policy) -> TlvIter<'a> {
+pub const fn tlvs<'a, 'p>(payload: &'a [u8], base_len: usize, policy: &'p Policy) -> TlvIter<'a, 'p> {
     TlvIter { payload, policy, at: base_len }
 }
 
-impl<'a> Iterator for TlvIter<'a> {
+impl<'a> Iterator for TlvIter<'a, '_> {
     type Item = Result<TlvView<'a>, TlvOverrun<'a>>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -89,7 +89,7 @@ impl<'a> Iterator for TlvIter<'a> {
     }
 }
 
-impl core::iter::FusedIterator for TlvIter<'_> {}
+impl core::iter::FusedIterator for TlvIter<'_, '_> {}
 
 #[cfg(test)]
 mod tests {
