@@ -8,6 +8,8 @@
 //!
 //! What tests, examples and `main` use is public, and nothing else.
 
+#![allow(rustdoc::private_intra_doc_links, reason = "read by those who work on the crate, with its private items")]
+
 pub mod api;
 pub mod cli;
 pub mod config;

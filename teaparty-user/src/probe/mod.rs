@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`settings`] (what a file may say), [`config`] (the file, checked) and [`target`] (whom, how);
 //! [`run`] (start to end) and [`supervisor`] (reconciles measured with wanted targets), [`service_discovery`],
-//! [`http_client`] and [`yaml`] (documents with targets), [`worker`] (a thread with an engine); [`target_state`]
+//! [`document`] and [`yaml`] (documents with targets), [`worker`] (a thread with an engine); [`target_state`]
 //! (what is known of a target), [`totals`] (its counts), [`recent_delays`], [`sla`] (its service level); last [`registry`] (all of it, to look at), [`metrics`],
 //! [`openapi`] and [`server`] (how others see it).
 //!
