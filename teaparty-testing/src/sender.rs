@@ -54,7 +54,8 @@ pub struct Behaviour {
     pub tlv_key: Option<HmacKey>,
     /// Changes each reply before it is sent.
     pub edit: fn(&mut Vec<u8>),
-    /// Act for the n-th packet that was sent to it.
+    /// Act for the n-th packet of a sender, by its address and port. Counted over all senders, acts on every second
+    /// packet could meet one of two senders only.
     pub script: Box<dyn FnMut(u64) -> Act + Send>,
 }
 
@@ -116,6 +117,8 @@ struct Core {
     sessions: BTreeMap<(SocketAddr, u16), PacketMeta>,
     waiting: Vec<(Instant, SocketAddr, TrafficClass, Vec<u8>)>,
     requests: Vec<Vec<u8>>,
+    /// Packets by sender.
+    arrived: BTreeMap<SocketAddr, u64>,
 }
 
 /// The environment of the core; records the offset of the HMAC TLV.
@@ -144,7 +147,14 @@ impl ReflectorEnv for Host {
 
 impl Core {
     fn new(socket: Socket, behaviour: Behaviour) -> Self {
-        Self { socket, behaviour, sessions: BTreeMap::new(), waiting: Vec::new(), requests: Vec::new() }
+        Self {
+            socket,
+            behaviour,
+            sessions: BTreeMap::new(),
+            waiting: Vec::new(),
+            requests: Vec::new(),
+            arrived: BTreeMap::new(),
+        }
     }
 
     fn serve(mut self, stop: &AtomicBool) -> Vec<Vec<u8>> {
@@ -154,10 +164,11 @@ impl Core {
             wait(&[&self.socket], Some(Duration::from_micros(pause))).unwrap();
             self.socket.receive(&mut batch).unwrap();
             for datagram in batch.iter() {
-                let number = self.requests.len() as u64;
                 self.requests.push(datagram.payload.to_vec());
-                let act = (self.behaviour.script)(number);
                 let peer = datagram.peer().unwrap();
+                let arrived = self.arrived.entry(peer).or_default();
+                let act = (self.behaviour.script)(*arrived);
+                *arrived += 1;
                 let class = act.remark.map_or(datagram.traffic_class.unwrap(), TrafficClass);
                 let stamp = datagram.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
                 if act.restart {
