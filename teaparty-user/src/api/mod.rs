@@ -94,7 +94,7 @@ struct Documents {
 }
 
 impl Documents {
-    /// Completes the description of [`routes`], and adds the one of the earlier implementation's endpoints.
+    /// Completes the description of [`routes()`], and adds the one of the earlier implementation's endpoints.
     fn new(mut api: OpenApi) -> Self {
         // Those of the earlier implementation that fail in no way of their own are described with the others.
         api.merge(namesake_lists().split_for_parts().1);
