@@ -7,10 +7,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use teaparty_common::frame::{IPV4_LEN, IPV6_LEN, UDP_LEN};
 use teaparty_common::maps::SessionKey;
-use teaparty_common::packet_buf::{PacketBuf, SliceBuf};
-use teaparty_common::reflect::{Address, PacketMeta, Plan, Policy, TlvIntegrity, TlvItem, next_tlv};
+use teaparty_common::packet_buf::PacketBuf;
+use teaparty_common::reflect::{Address, PacketMeta, Plan, Policy, TlvIntegrity};
 use teaparty_common::tlv::reflected_control::{self, Limits, Members, Replies, ReplyDecision, Request};
-use teaparty_common::tlv::{HEADER_LEN, Header, Kind};
+use teaparty_common::tlv::{HEADER_LEN, Header, Kind, TlvView, tlvs};
 use zerocopy::IntoBytes;
 
 use crate::net::address::ip;
@@ -106,13 +106,11 @@ pub fn grant(
 /// what is left. A gap that is too small for a TLV stays open. The plan becomes that of the new octets.
 pub fn resize(payload: &mut Vec<u8>, plan: &mut Plan, policy: &Policy, len: usize) {
     let mut kept = payload[..plan.mode.base_len()].to_vec();
-    let mut at = plan.mode.base_len();
-    let request = SliceBuf(payload);
-    while let TlvItem::Tlv(tlv) = next_tlv(&request, at, plan.tlvs_end, policy) {
+    let request = &payload[..plan.tlvs_end];
+    for TlvView { tlv, .. } in tlvs(request, plan.mode.base_len(), policy).map_while(Result::ok) {
         if tlv.number != Kind::ExtraPadding as u8 {
-            kept.extend_from_slice(&request.0[tlv.at..tlv.end()]);
+            kept.extend_from_slice(&request[tlv.at..tlv.end()]);
         }
-        at = tlv.end();
     }
     let padding = policy.code_points.code(Kind::ExtraPadding).zip(len.checked_sub(kept.len() + HEADER_LEN));
     if let Some((code, length)) = padding {
