@@ -25,7 +25,6 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    dissector::renew(args.check)?;
     for folder in FOLDERS {
         std::fs::create_dir_all(paths::root().join(folder)).with_context(|| format!("cannot make {folder}"))?;
     }
@@ -55,7 +54,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Returns all generated pages.
+/// Returns all generated pages and files.
 fn pages() -> Result<BTreeMap<PathBuf, String>> {
     let mut pages = BTreeMap::new();
     let of_program: BTreeMap<String, String> =
@@ -64,6 +63,7 @@ fn pages() -> Result<BTreeMap<PathBuf, String>> {
     pages.insert("docs/reference/tlvs.md".into(), tlvs(&example("teaparty-common", "tlv_table")?));
     pages.extend(conformance::pages()?);
     pages.extend(deploy::files()?);
+    pages.extend([dissector::file()?]);
     Ok(pages)
 }
 

@@ -1,5 +1,7 @@
 //! The tables of the dissector `dist/wireshark/stamp.lua`: codes, names and Lengths of TLVs as the registry has them.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 use xtask::paths;
 
@@ -9,22 +11,10 @@ const FILE: &str = "dist/wireshark/stamp.lua";
 const BEGIN: &str = "-- Begin: made by `cargo xtask codegen` from the sources of teaparty-common\n";
 const END: &str = "-- End\n";
 
-/// Writes the tables into the dissector, where they differ.
-///
-/// With `check`, fails instead.
-pub(super) fn renew(check: bool) -> Result<()> {
-    let path = paths::root().join(FILE);
-    let old = std::fs::read_to_string(&path).with_context(|| format!("cannot read {FILE}"))?;
-    let new = with_tables(&old, &example("teaparty-common", "tlv_lua")?)?;
-    if old == new {
-        return Ok(());
-    }
-    if check {
-        bail!("the tables in {FILE} are not those of the registry; run `cargo xtask codegen`");
-    }
-    std::fs::write(&path, new).with_context(|| format!("cannot write {FILE}"))?;
-    println!("{FILE}: tables renewed");
-    Ok(())
+/// Returns the dissector with the tables of today.
+pub(super) fn file() -> Result<(PathBuf, String)> {
+    let old = std::fs::read_to_string(paths::root().join(FILE)).with_context(|| format!("cannot read {FILE}"))?;
+    Ok((FILE.into(), with_tables(&old, &example("teaparty-common", "tlv_lua")?)?))
 }
 
 /// Returns the script with these tables between its markers.
