@@ -15,6 +15,8 @@ use teaparty_user::reflector::config::{ReflectorConfig, ReflectorSettings, XdpMo
 use teaparty_user::reflector::handle::ReflectorHandle;
 use tower::ServiceExt;
 
+use crate::local::free_port;
+
 /// The API under test. The reflector ends with it.
 pub struct Api {
     /// The router.
@@ -50,7 +52,7 @@ impl Api {
         // Another process may take the port in between; then the next one is tried.
         let (reflector, handle, port) = (0..20)
             .find_map(|_| {
-                let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+                let port = free_port();
                 let mut settings = ReflectorSettings {
                     iface: vec!["lo".into()],
                     port: vec![port],

@@ -19,6 +19,8 @@ pub mod hostile_reply;
 #[cfg(feature = "user")]
 pub mod kernel;
 #[cfg(feature = "user")]
+pub mod local;
+#[cfg(feature = "user")]
 pub mod model;
 #[cfg(feature = "user")]
 pub mod namespace;

@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use teaparty_testing::local::free_port;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -23,10 +24,6 @@ fn reflector(port: u16) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_teaparty"));
     command.args(["reflector", "--iface", "lo", "--xdp-mode", "off", "--port", &port.to_string()]);
     command
-}
-
-fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[tokio::test(flavor = "multi_thread")]

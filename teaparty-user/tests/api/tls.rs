@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rcgen::KeyPair;
 use teaparty_testing::authority::{Authority, HERE};
+use teaparty_testing::local::free_port;
 use teaparty_testing::skip::or_skip;
 
 /// Most time for a step on a busy machine.
@@ -29,7 +30,7 @@ impl Drop for Running {
 
 impl Running {
     fn start(authority: &Authority) -> Self {
-        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         authority.secret("token", "0123456789abcdef\n");
         let mut command = Command::new(env!("CARGO_BIN_EXE_teaparty"));
         command.args(["reflector", "--iface", "lo", "--xdp-mode", "off", "--port", &port.to_string()]);

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use teaparty_testing::local::free_port;
 
 /// A reflector on loopback, answered by sockets; killed when the test ends.
 struct Running {
@@ -29,7 +30,7 @@ impl Drop for Running {
 
 impl Running {
     fn start(text: &str) -> Self {
-        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         Self::with(text, &["--port", &port.to_string()], port)
     }
 

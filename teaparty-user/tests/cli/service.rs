@@ -1,6 +1,5 @@
 //! The unit files as systemd's own tools judge them, and what a service manager hears from reflector and probe.
 
-use std::net::UdpSocket;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use teaparty_testing::local::free_port;
 use teaparty_testing::skip::or_skip;
 
 /// The highest exposure that is put up with, in tenths.
@@ -99,7 +99,7 @@ fn a_service_manager_hears_of_start_life_and_end() {
     ];
     for (address, socket) in sockets {
         socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let port = free_port().to_string();
         let reflector = ["reflector", "--iface", "lo", "--xdp-mode", "off", "--api", "none", "--port", &port];
         hears(&address, &socket, &reflector, "answering on lo");
         let file = folder.path().join("probe.toml");

@@ -1,48 +1,16 @@
 //! Our sender against our own reflector, both as the program that users run, over sockets on `lo`.
 
-use std::io::BufRead;
-use std::net::UdpSocket;
-use std::process::{Child, Command, Stdio};
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
+use teaparty_testing::local::{LocalReflector, free_port};
 use teaparty_testing::sender::{summary, teaparty};
 
-struct Running {
-    child: Child,
-    port: u16,
+/// Starts `teaparty reflector` with these options, by sockets.
+fn start(options: &[&str]) -> LocalReflector {
+    LocalReflector::ours(&[&["--xdp-mode", "off"], options].concat())
 }
 
-impl Running {
-    /// Starts `teaparty reflector` with these options; returns when it says that it is ready.
-    fn start(options: &[&str]) -> Self {
-        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_teaparty"))
-            .args(["reflector", "--iface", "lo", "--xdp-mode", "off", "--port", &port.to_string()])
-            .args(options)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = lines.by_ref().any(|line| line.unwrap().contains("is ready"));
-        assert!(ready, "the reflector ended before it was ready");
-        // Whatever else it says must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, port }
-    }
-
-    fn measure(&self, rest: &str) -> (i32, Value) {
-        summary(&format!("sender 127.0.0.1 {} -c 6 -i 5ms -W 500ms --format json {rest}", self.port))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
-        let _ = self.child.wait();
-    }
+fn measure(reflector: &LocalReflector, rest: &str) -> (i32, Value) {
+    summary(&format!("sender 127.0.0.1 {} -c 6 -i 5ms -W 500ms --format json {rest}", reflector.port))
 }
 
 fn answered(summary: &Value, name: &str) -> u64 {
@@ -51,7 +19,7 @@ fn answered(summary: &Value, name: &str) -> u64 {
 
 #[test]
 fn bit_errors_are_measured_both_ways_and_none_is_found_on_lo() {
-    let (code, summary) = Running::start(&[]).measure("tlvs bit-error-rate --size 64");
+    let (code, summary) = measure(&start(&[]), "tlvs bit-error-rate --size 64");
     let expected = json!({
         "forward": 0, "forward_octets": 384, "forward_burst_max": 0,
         "backward": 0, "backward_octets": 384, "backward_burst_max": 0,
@@ -61,13 +29,16 @@ fn bit_errors_are_measured_both_ways_and_none_is_found_on_lo() {
 
 #[test]
 fn every_tlv_is_answered_as_its_text_says() {
-    let own_port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let reflector = Running::start(&["--allow-destination-port", "--micro-session-id", "4"]);
-    let (code, summary) = reflector.measure(&format!(
-        "--dscp af11 --ecn ect1 tlvs time -- location --source --destination -- class-of-service --dscp ef --ecn ect0 \
+    let own_port = free_port();
+    let reflector = start(&["--allow-destination-port", "--micro-session-id", "4"]);
+    let (code, summary) = measure(
+        &reflector,
+        &format!(
+            "--dscp af11 --ecn ect1 tlvs time -- location --source --destination -- class-of-service --dscp ef --ecn ect0 \
          -- direct-measurement -- access-report -- followup -- history -- destination-address --address 127.0.0.1 \
          -- micro-session --sender-id 3 -- destination-port --port {own_port} -- padding -- unrecognized"
-    ));
+        ),
+    );
     assert_eq!((code, &summary["received"]), (0, &json!(6)), "{summary}");
     let tlvs = [
         "time",
@@ -99,13 +70,13 @@ fn every_tlv_is_answered_as_its_text_says() {
 
 #[test]
 fn return_paths_are_refused_or_obeyed_by_policy() {
-    let reflector = Running::start(&[]);
+    let reflector = start(&[]);
     let words = format!("sender 127.0.0.1 {} -c 3 -i 1ms -W 100ms", reflector.port);
     let (code, text, _) = teaparty(&format!("{words} tlvs return-path --no-reply"));
     assert!(code == 0 && text.contains("no reply was asked for"), "{code} {text}");
-    let (code, summary) = reflector.measure("tlvs return-path --same-link");
+    let (code, summary) = measure(&reflector, "tlvs return-path --same-link");
     assert_eq!((code, answered(&summary, "return-path")), (0, 6));
-    let (code, summary) = reflector.measure("tlvs return-path --address 127.0.0.9");
+    let (code, summary) = measure(&reflector, "tlvs return-path --address 127.0.0.9");
     assert_eq!((code, &summary["targets"][0]["tlvs"]["return-path"]["unrecognized"]), (0, &json!(6)));
 }
 
@@ -114,34 +85,34 @@ fn authenticated_sessions_with_tlvs_need_the_right_key_and_nothing_else() {
     let key = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(key.path(), "hex:000102030405060708090a0b0c0d0e0f\n").unwrap();
     let source = key.path().to_str().unwrap().to_owned();
-    let reflector = Running::start(&["--auth-key-file", &source, "--tlv-key-file", &source]);
-    let (code, summary) = reflector.measure(&format!("--auth-key-file {source}"));
+    let reflector = start(&["--auth-key-file", &source, "--tlv-key-file", &source]);
+    let (code, summary) = measure(&reflector, &format!("--auth-key-file {source}"));
     assert_eq!((code, &summary["received"]), (0, &json!(6)));
     let (code, summary) =
-        reflector.measure(&format!("--auth-key-file {source} tlvs time -- class-of-service --dscp ef"));
+        measure(&reflector, &format!("--auth-key-file {source} tlvs time -- class-of-service --dscp ef"));
     assert_eq!((code, answered(&summary, "hmac"), answered(&summary, "time")), (0, 6, 6), "{summary}");
     let wrong = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(wrong.path(), "wrong").unwrap();
-    assert_eq!(reflector.measure(&format!("--auth-key-file {}", wrong.path().display())).0, 4);
-    assert_eq!(reflector.measure("").0, 4);
+    assert_eq!(measure(&reflector, &format!("--auth-key-file {}", wrong.path().display())).0, 4);
+    assert_eq!(measure(&reflector, "").0, 4);
 }
 
 #[test]
 fn malformed_packets_come_back_marked() {
-    let reflector = Running::start(&[]);
-    let (code, summary) = reflector.measure("--malformed bad-length tlvs time");
+    let reflector = start(&[]);
+    let (code, summary) = measure(&reflector, "--malformed bad-length tlvs time");
     assert_eq!((code, answered(&summary, "time")), (0, 6));
     assert_eq!(summary["targets"][0]["tlvs"]["padding"]["malformed"], json!(6));
     // Flags that arrive are no input to those that go back (RFC 8972 §4).
-    let (code, summary) = reflector.measure("--malformed bad-flags");
+    let (code, summary) = measure(&reflector, "--malformed bad-flags");
     assert_eq!((code, answered(&summary, "padding")), (0, 6));
 }
 
 #[test]
 fn bursts_of_replies_are_counted_and_waited_for_c243() {
     for state in [&["--allow-reflected-control"][..], &["--allow-reflected-control", "--stateless"]] {
-        let reflector = Running::start(state);
-        let (code, summary) = reflector.measure("tlvs reflected-control --count 5 --interval 4ms");
+        let reflector = start(state);
+        let (code, summary) = measure(&reflector, "tlvs reflected-control --count 5 --interval 4ms");
         let counts = ["sent", "received", "further_replies", "further_replies_lost", "duplicates"];
         assert_eq!((code, counts.map(|key| summary[key].as_u64().unwrap())), (0, [6, 6, 24, 0, 0]), "{state:?}");
         // Six bursts of 16 ms each, one after the other.

@@ -1,6 +1,6 @@
 //! Reflected Test Packet Control (RFC 10052) where both sides have it switched on: several replies to each packet.
 
-use super::programs::{Reflector, our_sender, stamp_suite, their_sender};
+use super::programs::{our_reflector, our_sender, stamp_suite, their_reflector, their_sender};
 use teaparty_testing::skip::or_skip;
 
 #[test]
@@ -9,7 +9,7 @@ fn their_sender_gets_every_reply_of_our_bursts() {
         return;
     }
     for state in [&[][..], &["--stateless"]] {
-        let reflector = Reflector::ours(&[&["--xdp-mode", "off", "--allow-reflected-control"], state].concat());
+        let reflector = our_reflector(&[&["--xdp-mode", "off", "--allow-reflected-control"], state].concat());
         let burst = "--reflected-control-count 4 --reflected-control-interval-ns 2000000 --send-delay 50";
         for (options, length) in [(burst.to_owned(), 44), (format!("{burst} --reflected-control-length 300"), 300)] {
             let summary = their_sender(reflector.port, &options);
@@ -33,7 +33,7 @@ fn our_sender_counts_every_reply_of_their_bursts() {
         return;
     }
     for state in [&[][..], &["--stateful-reflector"]] {
-        let reflector = Reflector::theirs(&[&["--reflected-control-max-count", "16"], state].concat());
+        let reflector = their_reflector(&[&["--reflected-control-max-count", "16"], state].concat());
         let chain = "tlvs reflected-control --count 4 --interval 2ms --length 300";
         let summary = our_sender(reflector.port, chain);
         let count = |key: &str| summary[key].as_u64().unwrap();

@@ -1,9 +1,10 @@
 //! Our sender against their reflector.
 
 use serde_json::Value;
+use teaparty_testing::local::LocalReflector;
 use teaparty_testing::skip::or_skip;
 
-use super::programs::{KeyFiles, Reflector, holds, our_sender, stamp_suite};
+use super::programs::{KeyFiles, holds, our_sender, stamp_suite, their_reflector};
 use super::table::{Between, Case, Seen, cases};
 
 /// Returns the outcome of a case, in a word.
@@ -29,7 +30,7 @@ fn outcome(case: &Case, summary: &Value) -> String {
 
 const OPTIONS: [&str; 3] = ["--stateful-reflector", "--reflector-member-link-id", "7"];
 
-fn all(reflector: &Reflector, is_authenticated: bool, option: &str) -> Seen {
+fn all(reflector: &LocalReflector, is_authenticated: bool, option: &str) -> Seen {
     let mut seen = Seen::default();
     for case in cases().iter().filter(|case| !(is_authenticated && case.open_only)) {
         let Some(ours) = &case.ours else { continue };
@@ -49,7 +50,7 @@ fn open_sessions_of_ours_with_their_reflector() {
     if or_skip(stamp_suite()).is_none() {
         return;
     }
-    all(&Reflector::theirs(&OPTIONS), false, "").judge(Between::OurSender, "open");
+    all(&their_reflector(&OPTIONS), false, "").judge(Between::OurSender, "open");
 }
 
 #[test]
@@ -60,7 +61,7 @@ fn authenticated_sessions_of_ours_with_their_reflector() {
     let keys = KeyFiles::new();
     let theirs = keys.theirs.path().to_str().unwrap();
     let signed = ["-A", "A", "--hmac-key-file", theirs, "--verify-tlv-hmac"];
-    let reflector = Reflector::theirs(&[&OPTIONS[..], &signed].concat());
+    let reflector = their_reflector(&[&OPTIONS[..], &signed].concat());
     let option = format!("--auth-key-file {}", keys.ours.path().display());
     all(&reflector, true, &option).judge(Between::OurSender, "authenticated");
     std::fs::write(keys.ours.path(), "wrong").unwrap();
@@ -72,7 +73,7 @@ fn every_size_of_ours_with_their_reflector() {
     if or_skip(stamp_suite()).is_none() {
         return;
     }
-    let reflector = Reflector::theirs(&[]);
+    let reflector = their_reflector(&[]);
     for size in [44, 48, 49, 100, 1_472] {
         let summary = our_sender(reflector.port, &format!("--size {size}"));
         assert_eq!(summary["received"], 5, "{size}");

@@ -1,14 +1,12 @@
 //! The programs on both sides, started and stopped.
 
-use std::io::BufRead;
 use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
+use teaparty_testing::local::{LocalReflector, free_port};
 
 /// The key of authenticated sessions, in hexadecimal.
 pub(crate) const KEY: &str = "a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf";
@@ -37,62 +35,29 @@ impl KeyFiles {
     }
 }
 
-/// A running reflector; ends when dropped.
-pub(crate) struct Reflector {
-    child: Child,
-    pub(crate) port: u16,
+/// Ours on lo, once it says that it is ready.
+pub(crate) fn our_reflector(options: &[&str]) -> LocalReflector {
+    LocalReflector::ours(&[&["--api", "none"], options].concat())
 }
 
-impl Reflector {
-    /// Theirs on 127.0.0.1, once its port is taken.
-    pub(crate) fn theirs(options: &[&str]) -> Self {
-        let port = free_port();
-        let child = Command::new(stamp_suite().unwrap())
-            .args(["--is-reflector", "--local-addr", "127.0.0.1", "--local-port", &port.to_string()])
-            .args(options)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let running = Self { child, port };
-        for _ in 0..500 {
-            if UdpSocket::bind(("127.0.0.1", port)).is_err() {
-                return running;
-            }
-            std::thread::sleep(Duration::from_millis(20));
+/// Theirs on 127.0.0.1, once its port is taken.
+pub(crate) fn their_reflector(options: &[&str]) -> LocalReflector {
+    let port = free_port();
+    let child = Command::new(stamp_suite().unwrap())
+        .args(["--is-reflector", "--local-addr", "127.0.0.1", "--local-port", &port.to_string()])
+        .args(options)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let running = LocalReflector::new(child, port);
+    for _ in 0..500 {
+        if UdpSocket::bind(("127.0.0.1", port)).is_err() {
+            return running;
         }
-        panic!("stamp-suite does not listen");
+        std::thread::sleep(Duration::from_millis(20));
     }
-
-    /// Ours on lo, once it says that it is ready.
-    pub(crate) fn ours(options: &[&str]) -> Self {
-        let port = free_port();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_teaparty"))
-            .args(["reflector", "--api", "none", "--iface", "lo", "--port", &port.to_string()])
-            .args(options)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = lines.by_ref().any(|line| line.unwrap().contains("is ready"));
-        let running = Self { child, port };
-        assert!(ready, "the reflector ended before it was ready");
-        // Whatever else it says must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        running
-    }
-}
-
-impl Drop for Reflector {
-    fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
-        let _ = self.child.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    panic!("stamp-suite does not listen");
 }
 
 /// Measures with our sender: the summary.

@@ -1,10 +1,11 @@
 //! Their sender against our reflector: the XDP program on the `lo` of a network namespace, and the socket engine.
 
 use serde_json::Value;
+use teaparty_testing::local::LocalReflector;
 use teaparty_testing::namespace::alone;
 use teaparty_testing::skip::or_skip;
 
-use super::programs::{KeyFiles, Reflector, holds, stamp_suite, their_sender};
+use super::programs::{KeyFiles, holds, our_reflector, stamp_suite, their_sender};
 use super::table::{Between, Case, Seen, cases};
 
 /// Returns the outcome of the case as their sender sees it, in a word.
@@ -41,7 +42,7 @@ fn outcome(case: &Case, summary: &Value) -> String {
 
 const OPTIONS: [&str; 2] = ["--micro-session-id", "7"];
 
-fn all(reflector: &Reflector, is_authenticated: bool, option: &str) -> Seen {
+fn all(reflector: &LocalReflector, is_authenticated: bool, option: &str) -> Seen {
     let mut seen = Seen::default();
     for case in cases().iter().filter(|case| !(is_authenticated && case.open_only)) {
         let Some(theirs) = &case.theirs else { continue };
@@ -58,12 +59,12 @@ fn all(reflector: &Reflector, is_authenticated: bool, option: &str) -> Seen {
 
 /// Open and authenticated sessions with one of our reflectors that has these options besides.
 fn check(engine: &[&str], setting: &str) {
-    let reflector = Reflector::ours(&[&OPTIONS, engine].concat());
+    let reflector = our_reflector(&[&OPTIONS, engine].concat());
     all(&reflector, false, "").judge(Between::TheirSender, &format!("open, {setting}"));
     drop(reflector);
     let keys = KeyFiles::new();
     let ours = keys.ours.path().to_str().unwrap();
-    let reflector = Reflector::ours(&[&OPTIONS, engine, &["--auth-key-file", ours]].concat());
+    let reflector = our_reflector(&[&OPTIONS, engine, &["--auth-key-file", ours]].concat());
     let option = format!("-A A --hmac-key-file {}", keys.theirs.path().display());
     all(&reflector, true, &option).judge(Between::TheirSender, &format!("authenticated, {setting}"));
 }

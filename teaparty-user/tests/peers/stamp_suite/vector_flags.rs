@@ -8,7 +8,7 @@ use teaparty_common::wire::Mode;
 use teaparty_testing::skip::or_skip;
 use teaparty_testing::{cases, vectors};
 
-use super::programs::{KEY, Reflector, stamp_suite};
+use super::programs::{KEY, stamp_suite, their_reflector};
 use super::table::{Between, Seen};
 
 const BASE: usize = 44;
@@ -52,8 +52,8 @@ fn the_vectors_with_their_reflector() {
         return;
     }
     // The member link of the vectors.
-    let plain = Reflector::theirs(&["--reflector-member-link-id", "34"]);
-    let keyed = Reflector::theirs(&["--reflector-member-link-id", "34", "--hmac-key", KEY, "--verify-tlv-hmac"]);
+    let plain = their_reflector(&["--reflector-member-link-id", "34"]);
+    let keyed = their_reflector(&["--reflector-member-link-id", "34", "--hmac-key", KEY, "--verify-tlv-hmac"]);
     let mut seen = Seen::default();
     let is_known = |request: &[u8]| request.get(BASE + 1).is_none_or(|code| !OURS_ALONE.contains(code));
     // IPv6 and several replies to a request are for other tests.
