@@ -6,6 +6,7 @@ pub mod bad_input;
 pub mod cases;
 pub mod frame;
 pub mod hostile;
+pub mod json_keys;
 pub mod random;
 pub mod skip;
 pub mod vectors;

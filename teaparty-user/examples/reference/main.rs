@@ -21,7 +21,7 @@ fn main() -> anyhow::Result<()> {
     add("reasons.md", tables::reasons());
     add("metrics.md", metrics::page()?);
     add("exit-status.md", tables::exit_status());
-    add("json.md", json_keys::page());
+    add("json.md", json_keys::page()?);
     add("rest.md", rest::page());
     // Without an object, as on a machine without the eBPF toolchain, this page stays as it is.
     if let Ok(object) = teaparty_user::reflector::kernel::object::object() {
