@@ -86,6 +86,7 @@ fn build() -> Result<PathBuf> {
     if !requests.is_empty() {
         bail!("the book loads from elsewhere:\n{}", requests.join("\n"));
     }
+    offline::check_search(&book)?;
     Ok(book.join("index.html"))
 }
 
