@@ -187,7 +187,7 @@ impl Datagram {
 
 /// Takes a frame apart; panics where it is not a whole UDP datagram without options: replies always are.
 ///
-/// [`Datagram::build`] makes the same frame of it again, but for an IPv6 flow label.
+/// [`Datagram::build`] makes the same frame of it again, without an IPv6 flow label.
 pub fn parse(frame: &[u8]) -> Datagram {
     let (tags, ether_type, ip) = split_tags(frame);
     let (header_len, source, destination, ttl, traffic_class, udp_len): (usize, IpAddr, IpAddr, u8, u8, usize);

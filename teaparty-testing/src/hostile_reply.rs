@@ -38,7 +38,7 @@ const NOW_NS: u64 = 1_700_000_000_000_000_000;
 /// The first octet says what kind of session; the rest are replies to it, each behind two octets with its length.
 ///
 /// Nothing panics; anything after a malformed TLV is skipped; one I voids all; a Value is used only if it was
-/// answered; counts stay within what was sent; and there are no more records of a reply than there were replies.
+/// answered; counts stay within what was sent; and a reply has one record at most.
 pub fn reply(data: &[u8]) {
     let Some((&kind, mut rest)) = data.split_first() else { return };
     let key = HmacKey::new(b"a key for replies").expect("it is long enough");

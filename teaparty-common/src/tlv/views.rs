@@ -9,7 +9,7 @@ use crate::registry::Kind;
 /// A TLV with its octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlvView<'a> {
-    /// Where it is, and what its header says.
+    /// Its place and its header.
     pub tlv: Tlv,
     /// Its flags (RFC 8972 §4.1).
     pub flags: Flags,
@@ -31,7 +31,7 @@ pub struct TlvOverrun<'a> {
     pub at: usize,
     /// Its header.
     pub header: Header,
-    /// What there is of its Value.
+    /// The octets of its Value that are in the packet.
     pub value: &'a [u8],
 }
 

@@ -7,7 +7,7 @@ const MAGIC: u16 = 0xeb9f;
 /// A type, as far as maps need it.
 #[derive(Debug)]
 pub(crate) enum Type {
-    /// An integer of so many bytes.
+    /// An integer of this size in bytes.
     Int { size: u32, is_signed: bool },
     /// A pointer.
     Pointer(usize),

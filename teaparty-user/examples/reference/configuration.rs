@@ -41,8 +41,12 @@ fn keys(properties: &Map<String, Value>, above: &Map<String, Value>) -> String {
         text += &table(["key", "takes", "default", "meaning"], own.into_iter().map(row));
     }
     if !alike.is_empty() {
-        let names: Vec<String> = alike.iter().map(|(name, _)| code(name)).collect();
-        text += &format!("\nFrom the table above, with the same meaning: {}.\n", names.join(", "));
+        text += "\nFrom the table above, with the same meaning:\n\n";
+        // A line for each initial: nobody finds a name among a hundred.
+        for group in alike.chunk_by(|(one, _), (next, _)| one[..1] == next[..1]) {
+            let names: Vec<String> = group.iter().map(|(name, _)| code(name)).collect();
+            text += &format!("- {}\n", names.join(", "));
+        }
     }
     text
 }

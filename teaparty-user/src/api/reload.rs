@@ -43,7 +43,7 @@ pub enum ReloadError {
     #[error("{0}")]
     Wrong(String),
     /// There is nothing to read.
-    #[error("the configuration came by standard input, which can't be read again; start with --config FILE")]
+    #[error("the configuration was read from standard input, which can't be read again; start with --config FILE")]
     Gone,
     /// The files take too long.
     #[error(
@@ -94,7 +94,7 @@ pub(crate) async fn reload(State(app): State<AppState>) -> Result<Json<ReloadRep
     let done = app.query(move |_| reloader.reload()).await?;
     done.map(Json).map_err(|error| match error {
         ReloadError::Wrong(problems) => {
-            ApiError::malformed(problems, "mend the file; teaparty config check FILE says the same")
+            ApiError::malformed(problems, "correct the file; teaparty config check FILE says the same")
                 .with_status(StatusCode::UNPROCESSABLE_ENTITY)
         }
         ReloadError::Gone => ApiError::conflict(error.to_string(), "start with --config FILE"),

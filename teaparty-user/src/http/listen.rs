@@ -90,7 +90,7 @@ pub enum ListenError {
     #[error("the API cannot listen at {0}: another process does; stop it, or name another place with --api")]
     Taken(ListenAddress),
     /// The file in its place is no socket.
-    #[error("the API cannot listen at {0}: what is there is no socket; remove it, or name another place with --api")]
+    #[error("the API cannot listen at {0}: the file there is no socket; remove it, or name another place with --api")]
     NoSocket(ListenAddress),
 }
 

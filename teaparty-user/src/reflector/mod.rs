@@ -131,7 +131,7 @@ impl Reflector {
         // The kept objects of an absent interface answer nothing.
         for (name, folder) in self.held {
             if let Err(error) = folder.remove() {
-                tracing::error!(interface = %name, %error, "what was pinned for it is still there");
+                tracing::error!(interface = %name, %error, "cannot remove its pins");
                 summary.is_left = true;
             }
         }

@@ -18,7 +18,7 @@ use crate::page::Lab;
 
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n192.0.2.1 a.example\n2001:db8::1 a.example\n\
                      192.0.2.2 b.example\n2001:db8::2 b.example\n";
-/// What is installed beside the program: pages call it `dist`, as in the repository.
+/// The files installed beside the program: pages call them `dist`, as in the repository.
 const DIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../dist");
 /// The mounts, made in a mount namespace that is private already.
 const MOUNTS: &str = "mount --make-rprivate / && mount -t tmpfs tmpfs /run && mkdir -p /run/lock /run/netns && \
@@ -39,7 +39,7 @@ const END: Duration = Duration::from_secs(8);
 /// Time between two looks at what runs.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What a command said and how it ended.
+/// A command's output and its end.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) output: String,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 /// Units of what differs from run to run, whose size may differ too.
 const UNITS: [&str; 5] = ["ns", "µs", "ms", "s", "m"];
-/// What a summary counts: of the numbers before these words it matters whether they are 0.
+/// The counts of a summary: of the numbers before these words it matters whether they are 0.
 const COUNTED: [&str; 3] = ["sent", "received", "lost"];
 /// A run of hexadecimal digits as long as this names something: a session, a process, a file.
 const HEX: usize = 8;
@@ -20,7 +20,7 @@ struct Word {
 
 /// Returns true if what came is what is shown. Shown lines that are `…` or `...` match any number of lines.
 ///
-/// Line breaks inside what stands between two of those don't matter: text is folded to 80 columns, and numbers are not
+/// Line breaks between two of those don't matter: text is folded to 80 columns, and numbers are not
 /// equally long in each run.
 pub(crate) fn matches(shown: &[String], came: &str) -> bool {
     let is_gap = |line: &String| ["…", "..."].contains(&line.trim());

@@ -47,7 +47,7 @@ fn replies_and_summary_fit_and_more_columns_show_more() {
         before = widest;
         for old in ["there", "sent late", "back="] {
             let flat = text.replace("backward=", "");
-            assert!(!flat.contains(old), "`{old}` is no word of ours:\n{text}");
+            assert!(!flat.contains(old), "`{old}` is not a word of this program:\n{text}");
         }
     }
 }

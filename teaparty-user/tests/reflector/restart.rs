@@ -77,7 +77,7 @@ impl Traffic {
     }
 
     /// Sends and takes replies by turns until told to end, and then takes what is still to come. One thread does both, so
-    /// that what is under way is known at each turn.
+    /// that the packets under way are known at each turn.
     fn run(&self) -> SessionRecord {
         let to: SocketAddr = format!("{V4}:862").parse().unwrap();
         let mut packet = [0u8; 44];

@@ -110,7 +110,7 @@ impl Run {
         self.trips.iter().filter(|trip| has(trip)).count() as u64
     }
 
-    /// Packets in the order in which their first usable replies went to the sender.
+    /// Packets in the order in which their first usable replies were sent to the sender.
     fn arrivals(&self) -> Vec<u32> {
         let mut seen = BTreeSet::new();
         let passed = self.log.back.iter().map(|passed| passed.sequence);

@@ -25,7 +25,7 @@ const HOSTS: &[&str] = &[
     "www.wireshark.org",
 ];
 
-/// Where a link goes.
+/// The target of a link.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The line of the link, from 1.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::layers::Drawn;
 
-/// How the heading of a table ends whose last column names tests.
+/// Ends of the headings of tables whose last column names tests.
 const TABLES: [&str; 2] = ["| Test that guards it |", "| Test |"];
 /// Most lines of the page.
 const MOST_LINES: usize = 150;

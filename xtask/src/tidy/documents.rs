@@ -31,7 +31,7 @@ pub(super) fn missing(text: &str, document: &Path, files: &[PathBuf]) -> Vec<Str
     problems
 }
 
-/// The names in the repository's root, which a path of ours begins with.
+/// The names in the repository's root, with which every path in it begins.
 fn top_level(files: &[PathBuf]) -> Vec<&str> {
     files.iter().filter_map(|file| file.iter().next()?.to_str()).collect()
 }

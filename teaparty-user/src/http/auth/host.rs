@@ -55,7 +55,7 @@ pub(crate) fn authority(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Api
     // A user name before an `@` is no part of a Host header.
     let authority = authority.filter(|authority| !authority.as_str().contains('@'));
     let authority = authority.ok_or_else(|| {
-        ApiError::malformed("the Host header holds no host", "send the name or address that the request goes to")
+        ApiError::malformed("the Host header holds no host", "send the name or address of this server")
     })?;
     Ok(uri.authority().cloned().unwrap_or(authority))
 }

@@ -145,7 +145,7 @@ fn describe(kind: Kind, value: &[u8], marks: Marks) -> Option<(String, Value)> {
         }
         Kind::DestinationPort => {
             let body: DestinationPort = body(value)?;
-            (format!("the reply went to port {}", body.port.get()), json!({ "port": body.port.get() }))
+            (format!("the reply was sent to port {}", body.port.get()), json!({ "port": body.port.get() }))
         }
         Kind::Location => location_words(value)?,
         Kind::History => history(value),

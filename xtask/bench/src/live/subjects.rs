@@ -60,7 +60,7 @@ pub(super) static ALL: [Subject; 10] = [
     floor(MAP, "floor_session", false),
     floor(REPLY, "floor_reply", true),
     reflector(XDP, Answerer::Teaparty("native"), Kinds::Base),
-    // What the program can't answer itself goes to the controller.
+    // The controller answers what the program can't.
     reflector(RING, Answerer::Teaparty("native"), Kinds::History),
     reflector(SOCKET, Answerer::Teaparty("off"), Kinds::Base),
     Subject {

@@ -138,7 +138,7 @@ fn place(chain: &Chain, layout: &Layout) -> Option<Place> {
     let depth = chain.iter().position(|(address, _)| layout.contains(*address))?;
     // A return address belongs to the call in front of it.
     let address = chain[depth].0 - u64::from(depth > 0);
-    // What is inlined from libraries belongs to the line of ours before it.
+    // Code inlined from libraries counts for our line before it.
     let ours = layout.lines_before(address).find_map(|(file, line)| Some((part(file)?, file, line)));
     let (part, line) = match ours {
         Some((part, file, line)) => (part, format!("{}:{line}", short(file))),

@@ -17,7 +17,7 @@ const KEPT: u32 = 48;
 pub(super) struct Tap(Ring);
 
 impl Tap {
-    /// Most packets that it sees; the rest goes by.
+    /// Most packets that it sees.
     pub(super) const FRAMES: usize = 1 << 19;
 
     pub(super) fn open(net: &Net, port: u16) -> Result<Self> {

@@ -135,8 +135,8 @@ impl<'a> Load<'a> {
         Ok(self.restored.set(0, *head, 0)?)
     }
 
-    /// Sends `rate_pps` packets a second, an infinite number for as many as it can, and calls `meanwhile` once that has gone on for `warm_up`. Returns what that
-    /// gave, and replies per second while it ran.
+    /// Sends `rate_pps` packets a second (infinite: as many as it can), and calls a function after `warm_up`. Returns its
+    /// result, and replies per second while it ran.
     pub(crate) fn send<T>(
         &mut self,
         rate_pps: f64,

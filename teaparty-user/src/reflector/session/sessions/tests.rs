@@ -93,7 +93,7 @@ fn a_session_that_is_provisioned_and_taken_back_is_moved_alone() {
     // It is not among those that go.
     assert_eq!((table.expire(u64::MAX), table.len()), (1, 1));
     table.keep_changed(&open, &key(5000));
-    assert!(table.is_empty(), "what is taken back is forgotten");
+    assert!(table.is_empty(), "a session that is undone is forgotten");
 }
 
 #[test]
