@@ -108,6 +108,54 @@ reasons! {
     FragmentDiscarded = 54 Drop "fragment-discarded" "A fragment of a datagram that is not put together: others overlap it, are missing, or more are under way than there is room for (RFC 5722)."
 }
 
+impl Reason {
+    /// What to do about such packets, in one line; `None` where they are as they should be.
+    pub const fn remedy(self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotOurAddress => "Send to an address of the interface, or name the address with --address.",
+            Self::MalformedHeader => "Look for the device that damages packets, or for a scanner.",
+            Self::StepMissing => "Start the reflector again if this keeps growing while it runs.",
+            Self::NotOurVlan => "Give this host a device for the VLAN with that address, or start with --any-vlan.",
+            Self::LoopGuard => "Let the sender use another source port, or set loop-exempt for its session.",
+            Self::NotAllowed => "Add the source with --allow, if it may measure.",
+            Self::RateLimited => "Raise --rate-limit, or let the source send less.",
+            Self::TooShort => "Let the sender send longer packets, or lower --min-payload.",
+            Self::ChecksumMissing => "Let the sender compute UDP checksums.",
+            Self::ChecksumWrong => "Look for the device on the path that damages packets.",
+            Self::ZeroMultiplier => "Correct the sender's Error Estimate, or start without --strict.",
+            Self::NotProvisioned => "Provision the session, or start without --provisioned-only.",
+            Self::MicroSession => "Send on the other member link, or correct --micro-session-id.",
+            Self::AuthenticationFailed => "Give both sides the same key.",
+            Self::RingFull => "Send fewer packets that need the controller, or give it a faster processor.",
+            Self::TableFull => "Raise --max-sessions, or lower --session-timeout.",
+            Self::SendFailed => "See the reflector's log for the system's error.",
+            Self::NoKey => "Give the session a key, or start with --auth-key-file.",
+            Self::Internal => "Wait until the reflector is ready; report it if this keeps growing.",
+            Self::InvalidSource => "Look for spoofed sources, or for a broken NAT.",
+            Self::ReplyLoop => "Two reflectors answer each other: let one use another port, or block it.",
+            Self::PuntLimited => "Raise --punt-limit, or provision the session.",
+            Self::Heartbeat => "Nothing, if that reflector is yours; else block its address.",
+            Self::FragmentDiscarded => "Let the sender send packets that fit the path's MTU.",
+            Self::Reflected
+            | Self::Repeated
+            | Self::NotIp
+            | Self::NotUdp
+            | Self::NotOurPort
+            | Self::Fragment
+            | Self::PuntUnavailable
+            | Self::ShortPacket
+            | Self::IpOptions
+            | Self::LongPacket
+            | Self::ManyTlvs
+            | Self::Authenticated
+            | Self::IntegrityTlv
+            | Self::ControllerTlv
+            | Self::NoReplyWanted
+            | Self::ControlNoReply => return None,
+        })
+    }
+}
+
 /// Places that the kernel's counters need: one more than the largest number, as a power of two for the verifier.
 pub const REASON_SLOTS: usize = 64;
 
@@ -125,6 +173,7 @@ mod tests {
                 REASONS[..i].iter().all(|other| other.label() != reason.label() && (*other as u32) < *reason as u32)
             );
             assert!(reason.help().ends_with('.'));
+            assert!(reason.remedy().is_none_or(|remedy| remedy.ends_with('.')));
         }
         assert_eq!(Reason::from_number(63), None);
     }

@@ -20,10 +20,11 @@ Every packet ends for exactly one reason, and adds one to its counter. The label
 pub(crate) fn reasons() -> String {
     let row = |reason: &Reason| {
         let number = (*reason as u32).to_string();
-        [number, code(reason.label()), code(reason.disposition().label()), plain(reason.help())]
+        let remedy = reason.remedy().map_or_else(String::new, plain);
+        [number, code(reason.label()), code(reason.disposition().label()), plain(reason.help()), remedy]
     };
     head("Reasons and counters", "`teaparty-common/src/reason.rs`", REASONS_ABOUT)
-        + &table(["number", "reason", "verdict", "meaning"], REASONS.iter().map(row))
+        + &table(["number", "reason", "verdict", "meaning", "what to do"], REASONS.iter().map(row))
 }
 
 pub(crate) fn exit_status() -> String {

@@ -54,6 +54,7 @@ pub(super) fn snapshot() -> MetricsSnapshot {
             verdict: "reflect",
             reason: "reflected",
             help: "",
+            remedy: None,
             packets: 7,
         }],
         residences: vec![("eth0".into(), CounterPath::Ring, residences)],

@@ -76,6 +76,8 @@ pub struct Count {
     pub reason: &'static str,
     /// Why, as a sentence.
     pub help: &'static str,
+    /// What to do about it; null where nothing is to be done.
+    pub remedy: Option<&'static str>,
     /// Packets.
     pub packets: u64,
 }
@@ -121,6 +123,7 @@ impl ReflectorHandle {
                             verdict: reason.disposition().label(),
                             reason: reason.label(),
                             help: reason.help(),
+                            remedy: reason.remedy(),
                             packets,
                         });
                     }
