@@ -33,6 +33,8 @@ use crate::sync::locked;
 const DEFAULT_LIMIT: usize = 100;
 /// Sessions in one answer at most.
 const MAX_LIMIT: usize = 10_000;
+/// Octets that are searched for at most.
+const MAX_SEARCH: usize = 128;
 /// Time for which a listing serves further pages.
 const FRESH: Duration = Duration::from_secs(10);
 /// Media type of a line for each session.
@@ -72,9 +74,47 @@ pub(crate) struct ListQuery {
     /// Only those that are authenticated, or not.
     #[param(nullable = false)]
     authenticated: Option<bool>,
+    /// Only those whose id contains this: a part of an address, a port, an SSID.
+    #[param(nullable = false, max_length = 128)]
+    search: Option<String>,
     /// Those that have received most packets come first; there is one page then, of those behind `after`.
     #[param(nullable = false)]
     busiest: Option<bool>,
+    /// The order, `id` where none is given; in another one, `offset` leads to further pages, and `next` is null.
+    #[param(nullable = false, inline)]
+    sort: Option<SessionSort>,
+    /// The last ones of the order come first.
+    #[param(nullable = false)]
+    descending: Option<bool>,
+    /// So many sessions of the order are left out.
+    #[param(nullable = false)]
+    offset: Option<usize>,
+}
+
+/// An order of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum SessionSort {
+    /// By their ids.
+    Id,
+    /// By packets received.
+    Received,
+    /// By replies sent.
+    Replies,
+    /// By the last packet.
+    LastReceived,
+}
+
+impl SessionSort {
+    /// Returns what sessions are compared by; 0 for all where that is their id.
+    fn key(self, group: &[SessionStatus]) -> u64 {
+        match self {
+            Self::Id => 0,
+            Self::Received => group.iter().map(|one| one.received).sum(),
+            Self::Replies => group.iter().map(|one| one.replies).sum(),
+            Self::LastReceived => group.iter().map(|one| one.last_received_ns).max().unwrap_or(0),
+        }
+    }
 }
 
 /// One page of the list.
@@ -105,11 +145,15 @@ pub(crate) async fn list(
     let Query(query) = query.map_err(|rejection| {
         ApiError::malformed(
             rejection.body_text(),
-            "parameters are limit, after, source, source_port, destination, ssid, interface, provisioned, authenticated and busiest",
+            "parameters are limit, after, source, source_port, destination, ssid, interface, provisioned, authenticated, search, \
+             busiest, sort, descending and offset",
         )
     })?;
     if query.limit.is_some_and(|limit| !(1..=MAX_LIMIT).contains(&limit)) {
         return Err(ApiError::field("limit", "is out of range", format!("give a number from 1 to {MAX_LIMIT}")));
+    }
+    if query.search.as_ref().is_some_and(|text| text.len() > MAX_SEARCH) {
+        return Err(ApiError::field("search", "is too long", format!("give {MAX_SEARCH} octets at most")));
     }
     let after = query.after.as_deref().map(|after| after.parse::<PathId>().map(|id| order(&id.0)));
     let after = after.transpose().map_err(|()| {
@@ -120,7 +164,8 @@ pub(crate) async fn list(
     }
     let snapshots = app.snapshots.clone();
     let page = app.query(move |reflector| {
-        let all = if after.is_some() { snapshots.recent(reflector) } else { snapshots.fresh(reflector) };
+        let is_further = after.is_some() || query.offset.is_some_and(|offset| offset > 0);
+        let all = if is_further { snapshots.recent(reflector) } else { snapshots.fresh(reflector) };
         page(reflector, &all, &query, after)
     });
     Ok(Json(page.await?).into_response())
@@ -136,9 +181,10 @@ fn page(reflector: &ReflectorHandle, all: &[SessionStatus], query: &ListQuery, a
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     let found = found(all, query);
     let total = found.len();
-    let mut behind = found.into_iter().filter(|at| is_behind(&all[at.start], after));
+    let behind = found.into_iter().filter(|at| is_behind(&all[at.start], after));
+    let mut behind = behind.skip(query.offset.unwrap_or(0));
     let sessions: Vec<_> = behind.by_ref().take(limit).filter_map(|at| view(reflector, &all[at])).collect();
-    let has_more = behind.next().is_some() && query.busiest != Some(true);
+    let has_more = behind.next().is_some() && query.is_by_id();
     let next = sessions.last().filter(|_| has_more).map(|last| last.id.clone());
     SessionPage { sessions, total, next }
 }
@@ -151,9 +197,12 @@ fn found(all: &[SessionStatus], query: &ListQuery) -> Vec<Range<usize>> {
         end - group.len()..end
     });
     let mut found: Vec<Range<usize>> = groups.filter(|at| query.matches(&all[at.clone()])).collect();
-    if query.busiest == Some(true) {
-        let received = |at: &Range<usize>| all[at.clone()].iter().map(|one| one.received).sum::<u64>();
-        found.sort_by_key(|at| std::cmp::Reverse(received(at)));
+    let (sort, is_descending) = query.order();
+    match (sort, is_descending) {
+        (SessionSort::Id, false) => {}
+        (SessionSort::Id, true) => found.reverse(),
+        (sort, false) => found.sort_by_cached_key(|at| sort.key(&all[at.clone()])),
+        (sort, true) => found.sort_by_cached_key(|at| std::cmp::Reverse(sort.key(&all[at.clone()]))),
     }
     found
 }
@@ -174,6 +223,7 @@ async fn stream(app: AppState, query: ListQuery, after: Option<Order>) -> Result
     let lines = app.query(move |reflector| {
         let all = snapshots.recent(reflector);
         let found = found(&all, &query).into_iter().filter(|at| is_behind(&all[at.start], after));
+        let found = found.skip(query.offset.unwrap_or(0));
         let left: Vec<_> = found.take(query.limit.unwrap_or(usize::MAX)).collect();
         SessionLines { reflector: reflector.clone(), left: left.into_iter(), all, _place: place }
     });
@@ -247,6 +297,19 @@ impl SessionListSnapshots {
 }
 
 impl ListQuery {
+    /// Returns the order, and true if its last ones come first.
+    fn order(&self) -> (SessionSort, bool) {
+        match self.busiest {
+            Some(true) => (SessionSort::Received, true),
+            _ => (self.sort.unwrap_or(SessionSort::Id), self.descending == Some(true)),
+        }
+    }
+
+    /// Returns true if pages follow each other by `after`.
+    fn is_by_id(&self) -> bool {
+        self.order() == (SessionSort::Id, false)
+    }
+
     fn matches(&self, group: &[SessionStatus]) -> bool {
         let id = &group[0].id;
         self.source.is_none_or(|source| source == id.source)
@@ -255,6 +318,7 @@ impl ListQuery {
             && self.ssid.is_none_or(|ssid| ssid == id.ssid)
             && self.provisioned.is_none_or(|wanted| wanted == group.iter().any(|one| one.is_provisioned))
             && self.authenticated.is_none_or(|wanted| wanted == group.iter().any(|one| one.is_authenticated))
+            && self.search.as_ref().is_none_or(|text| PathId(*id).to_string().contains(text.as_str()))
             && self.interface.as_ref().is_none_or(|name| group.iter().any(|one| one.interface.as_ref() == Some(name)))
     }
 }

@@ -52,6 +52,15 @@ async fn what_packets_did_is_shown() {
     assert_eq!((&count["reason"], &count["verdict"]), (&json!("reflected"), &json!("reflect")));
     assert_eq!((&count["path"], &count["packets"]), (&json!("socket"), &json!(1)));
     assert!(count["help"].as_str().unwrap().ends_with('.'));
+    assert_eq!(count["remedy"], Value::Null);
+    assert!(reflector["health"]["summary"].as_str().unwrap().starts_with("answering by sockets on lo"), "{reflector}");
+    assert!(reflector["at"]["secs_since_epoch"].as_u64().unwrap() > 1_600_000_000);
+    let (_, settings) = api.json("GET", "/api/v1/configuration", "").await;
+    let port = settings.as_array().unwrap().iter().find(|setting| setting["name"] == "port").unwrap();
+    assert_eq!(
+        (&port["value"], &port["default"], &port["takes_effect"]),
+        (&json!([api.port]), &json!([862]), &json!("restart"))
+    );
 
     let metrics = api.send("GET", "/metrics", &[], "").await;
     assert_eq!(metrics.headers()[header::CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
@@ -97,6 +106,45 @@ async fn pages_cover_every_session_once() {
         assert_eq!(problem(answer, status).await.0, field, "{query}");
     }
     problem(api.send("GET", &format!("{SESSIONS}?nonsense=1"), &[], "").await, 400).await;
+}
+
+#[tokio::test]
+async fn sessions_are_searched_sorted_and_left_out_by_the_server() {
+    let api = Api::new();
+    for ssid in 1..=25 {
+        assert_eq!(api.json("POST", SESSIONS, &body(api.port, ssid)).await.0, 201);
+    }
+    let (ssid, other) = (500, 501);
+    let from = api.measure(ssid);
+    api.measure(other);
+    let ids = async |query: &str| {
+        let (status, page) = api.json("GET", &format!("{SESSIONS}?{query}"), "").await;
+        assert_eq!(status, 200, "{query}: {page}");
+        let ssids = page["sessions"].as_array().unwrap().iter().map(|session| session["ssid"].as_u64().unwrap());
+        (ssids.collect::<Vec<_>>(), page["total"].as_u64().unwrap(), page["next"].is_null())
+    };
+    assert_eq!(ids(&format!("search={from},127")).await.0, [500]);
+    assert_eq!(ids("search=nowhere").await.1, 0);
+    // Those with packets come first, the latest before the others.
+    let (latest, total, is_last) = ids("sort=last_received&descending=true&limit=3").await;
+    assert_eq!((&latest[..2], total, is_last), (&[501, 500][..], 27, true));
+    for sort in ["received", "replies"] {
+        let mut first = ids(&format!("sort={sort}&descending=true&limit=2")).await.0;
+        first.sort_unstable();
+        assert_eq!(first, [500, 501], "{sort}");
+        assert!(ids(&format!("sort={sort}&limit=25")).await.0.iter().all(|ssid| *ssid <= 25), "{sort}");
+    }
+    let (all, ..) = ids("limit=100").await;
+    let (mut backwards, ..) = ids("sort=id&descending=true&limit=100").await;
+    backwards.reverse();
+    assert_eq!(backwards, all);
+    assert_eq!(ids("offset=20&limit=5").await.0, all[20..25]);
+    assert_eq!(ids("offset=26&limit=5").await, (all[26..].to_vec(), 27, true));
+    assert_eq!(ids("offset=27").await.0, [0; 0]);
+    let long = "1".repeat(129);
+    let answer = api.send("GET", &format!("{SESSIONS}?search={long}"), &[], "").await;
+    assert_eq!(problem(answer, 422).await.0, "search");
+    problem(api.send("GET", &format!("{SESSIONS}?sort=size"), &[], "").await, 400).await;
 }
 
 #[tokio::test]
