@@ -1,15 +1,17 @@
 //! The REST API: the real one under `/api/v1`, the namesake's endpoints, probes and metrics.
 //!
 //! Reading order: [`dto`] (answers), [`error`] (failures), [`json_body`] (input),
-//! [`list`], [`sessions`], [`keys`], [`settings`], [`reflector`], [`reload`], [`events`] (with [`session_watch`]) and
+//! [`list`], [`sessions`], [`keys`], [`settings`], [`configuration`], [`reflector`] (with [`health`]), [`reload`], [`events`] (with [`session_watch`]) and
 //! [`legacy`] (the endpoints), [`preconditions`] (ETags), [`openapi`], [`parameters`] and [`openapi_bodies`] (what
 //! describes them). Connections, TLS and access are those of [`crate::http`].
 //!
 //! Keys come in and never go out: no type here that is serialised has a place for one.
 
+pub(crate) mod configuration;
 pub mod dto;
 pub(crate) mod error;
 pub(crate) mod events;
+pub(crate) mod health;
 pub(crate) mod json_body;
 pub(crate) mod keys;
 pub(crate) mod legacy;
@@ -45,6 +47,7 @@ use crate::heartbeat::Heartbeats;
 use crate::http::auth::guard::{self, Guard, Writes};
 use crate::http::auth::host::Hosts;
 use crate::http::auth::token::Token;
+use crate::http::dashboard;
 use crate::http::problem::ApiError;
 use crate::metrics;
 use crate::reflector::handle::ReflectorHandle;
@@ -196,6 +199,7 @@ pub fn router(state: AppState) -> Router {
     router
         .merge(each)
         .merge(namesake().0)
+        .merge(dashboard::REFLECTOR.routes())
         .fallback(async || ApiError::no_such_path(RESOURCES))
         .method_not_allowed_fallback(async || ApiError::no_such_method())
         .layer(DefaultBodyLimit::max(json_body::MAX_BODY))
@@ -247,6 +251,7 @@ fn v1_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(keys::retire))
         .routes(routes!(settings::policy, settings::put_policy, settings::patch_policy))
         .routes(routes!(settings::limits, settings::put_limits, settings::patch_limits))
+        .routes(routes!(configuration::get))
         .routes(routes!(events::stream))
         .routes(routes!(reflector::get))
 }

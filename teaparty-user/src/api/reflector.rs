@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::dto::Instant;
+use super::health::Health;
 use super::json_body::{JsonFields, missing};
 use super::openapi_bodies::HeartbeatBody;
 use super::parameters::{IfMatch, IfNoneMatch};
@@ -32,6 +33,10 @@ pub(crate) struct ReflectorView {
     clock: ClockState,
     /// Packets by the way they ended, except ways that none took.
     counters: Vec<Count>,
+    /// The time of these counters, UTC.
+    at: Instant,
+    /// The health in one line, and what is not as it should be.
+    health: Health,
 }
 
 /// Shows the state of the reflector: interfaces, XDP programs, clock, and counters with what they mean.
@@ -41,14 +46,17 @@ pub(crate) struct ReflectorView {
 )]
 pub(crate) async fn get(State(app): State<AppState>) -> Result<Json<ReflectorView>, ApiError> {
     let view = app.query(|reflector| {
-        let interfaces = reflector.interfaces();
+        let (interfaces, clock) = (reflector.interfaces(), SystemClock.state());
+        let (at, counters) = (Instant::from_ns(SystemClock.realtime_ns()), reflector.counters());
         ReflectorView {
             version: env!("CARGO_PKG_VERSION"),
             name: reflector.name(),
             state: state(&interfaces),
+            health: Health::new(&interfaces, &clock, &counters),
             interfaces,
-            clock: SystemClock.state(),
-            counters: reflector.counters(),
+            clock,
+            counters,
+            at,
         }
     });
     view.await.map(Json)

@@ -238,7 +238,8 @@ impl SettingsResource {
     }
 }
 
-fn members(settings: &ReflectorSettings) -> Result<Map<String, Value>, ApiError> {
+/// Returns the settings by name, as a file has them.
+pub(super) fn members(settings: &ReflectorSettings) -> Result<Map<String, Value>, ApiError> {
     match serde_json::to_value(settings) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(_) => Err(ApiError::internal("settings are no object")),
