@@ -1,8 +1,9 @@
-//! What tests use besides this repository: scapy, schemathesis, stamp-suite, helm and kubectl, and as root system programs and the
+//! What tests use besides this repository: scapy, schemathesis, stamp-suite, helm, kubectl and axe-core, and as root system programs and the
 //! BPF file system.
 //!
 //! Each is installed when it is missing and can be had; where it can't, the tests that need it skip and say so.
 
+mod axe;
 mod kubernetes;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::{exec, paths};
 const PACKAGES: &[(&str, &str)] = &[
     ("bpftool", "bpftool"),
     ("chromium", "chromium"),
+    ("chromium-driver", "chromedriver"),
     ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("iproute2", "ip"),
@@ -84,7 +86,9 @@ pub fn provide() -> Result<Tools> {
     let has_suite = has_stamp_suite();
     let python_tools: Vec<&PythonTool> = PYTHON_TOOLS.iter().filter(|tool| tool.is_missing()).collect();
     let lacks_kubernetes = kubernetes::is_missing();
-    let missing = python_tools.len() + usize::from(!has_suite) + usize::from(lacks_kubernetes);
+    let lacks_axe = !axe::script().is_file();
+    let others = [!has_suite, lacks_kubernetes, lacks_axe].into_iter().map(usize::from).sum::<usize>();
+    let missing = python_tools.len() + others;
     let mut steps = Steps::new(missing + if packages.is_empty() { 0 } else { apt::STEPS });
     if !packages.is_empty() {
         say(apt::install(&packages, &mut steps));
@@ -95,11 +99,16 @@ pub fn provide() -> Result<Tools> {
     if lacks_kubernetes {
         say(kubernetes::install(&KUBERNETES.python(), &mut steps));
     }
+    if lacks_axe {
+        say(axe::install(&KUBERNETES.python(), &mut steps));
+    }
     if !has_suite {
         say(install_stamp_suite(&mut steps));
     }
     let python = PYTHON_TOOLS.iter().map(|tool| (tool.variable, tool.python()));
-    let found = python.chain(kubernetes::programs()).chain([("TEAPARTY_STAMP_SUITE", stamp_suite())]);
+    let found = python
+        .chain(kubernetes::programs())
+        .chain([("TEAPARTY_STAMP_SUITE", stamp_suite()), ("TEAPARTY_AXE", axe::script())]);
     Ok(Tools { variables: found.filter(|(_, path)| path.is_file()).collect() })
 }
 

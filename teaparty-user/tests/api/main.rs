@@ -2,6 +2,7 @@
 
 mod changes;
 mod cli;
+mod dashboard;
 mod document;
 mod events;
 mod namesake;
