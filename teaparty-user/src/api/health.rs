@@ -13,7 +13,8 @@ const OWN_FAULTS: [Reason; 5] =
 
 /// The health of a reflector.
 #[derive(Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub(crate) struct Health {
+#[schema(as = Health)]
+pub(crate) struct ReflectorHealth {
     /// One line: where and how packets are answered, and the number of warnings.
     #[schema(example = "answering in the kernel on eth0; 2 warnings")]
     summary: String,
@@ -38,7 +39,7 @@ impl HealthWarning {
     }
 }
 
-impl Health {
+impl ReflectorHealth {
     /// Judges what a reflector says of itself.
     pub(crate) fn new(interfaces: &[InterfaceStatus], clock: &ClockState, counters: &[Count]) -> Self {
         let mut warnings: Vec<HealthWarning> = interfaces.iter().flat_map(of_interface).collect();
@@ -120,7 +121,7 @@ mod tests {
     const SYNCHRONIZED: ClockState = ClockState { is_synchronized: true, ..ClockState::UNKNOWN };
 
     fn summary(interfaces: &[InterfaceStatus], clock: ClockState) -> String {
-        Health::new(interfaces, &clock, &[]).summary
+        ReflectorHealth::new(interfaces, &clock, &[]).summary
     }
 
     #[test]
@@ -147,7 +148,7 @@ mod tests {
         };
         let lost = InterfaceStatus { transmit_errors: 1, ..interface("eth0", true, "native") };
         let counts = [count(Reason::TableFull), count(Reason::NotAllowed)];
-        let health = Health::new(&[lost], &SYNCHRONIZED, &counts);
+        let health = ReflectorHealth::new(&[lost], &SYNCHRONIZED, &counts);
         let found: Vec<&str> = health.warnings.iter().map(|one| one.found.as_str()).collect();
         assert_eq!(found, ["the driver could not send 1 reply", "table-full: 3 packets so far"]);
         assert!(health.warnings.iter().all(|one| one.remedy.is_some()));

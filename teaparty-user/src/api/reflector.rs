@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::dto::Instant;
-use super::health::Health;
+use super::health::ReflectorHealth;
 use super::json_body::{JsonFields, missing};
 use super::openapi_bodies::HeartbeatBody;
 use super::parameters::{IfMatch, IfNoneMatch};
@@ -36,7 +36,7 @@ pub(crate) struct ReflectorView {
     /// The time of these counters, UTC.
     at: Instant,
     /// The health in one line, and what is not as it should be.
-    health: Health,
+    health: ReflectorHealth,
 }
 
 /// Shows the state of the reflector: interfaces, XDP programs, clock, and counters with what they mean.
@@ -52,7 +52,7 @@ pub(crate) async fn get(State(app): State<AppState>) -> Result<Json<ReflectorVie
             version: env!("CARGO_PKG_VERSION"),
             name: reflector.name(),
             state: state(&interfaces),
-            health: Health::new(&interfaces, &clock, &counters),
+            health: ReflectorHealth::new(&interfaces, &clock, &counters),
             interfaces,
             clock,
             counters,
