@@ -16,6 +16,8 @@ pub(crate) struct Delegate {
 
 /// `bench` and `profile`. Optimized, because its floors are measured too.
 pub(crate) const BENCH: Delegate = Delegate { package: "teaparty-bench", profile: Profile::Release };
+/// `tidy`, `docs`, `codegen` and `conformance`.
+pub(crate) const CHECKS: Delegate = Delegate { package: "teaparty-checks", profile: Profile::Dev };
 /// `verify` and `kernels`.
 pub(crate) const LAB: Delegate = Delegate { package: "teaparty-lab", profile: Profile::Dev };
 

@@ -1,20 +1,15 @@
 //! What the project does to itself: one subcommand per file, and no product logic.
 
-mod codegen;
-mod conformance;
 mod delegate;
 mod dist;
-mod docs;
 mod run;
-mod test;
-mod tidy;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build_ebpf, exec, setup};
+use xtask::{build_ebpf, exec, setup, test};
 
-use self::delegate::{BENCH, LAB};
+use self::delegate::{BENCH, CHECKS, LAB};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "What Teaparty does to itself")]
@@ -35,7 +30,7 @@ enum Task {
     /// Run the tests, say what was skipped and why
     Test(test::Args),
     /// Run the tests and print, for each row of the conformance list, whether what shows it passed
-    Conformance,
+    Conformance(delegate::Args),
     /// Measure: packets in the kernel, over veth, by many sessions, by the controller, and the sender; beside floors and peers
     Bench(delegate::Args),
     /// Say where time goes: in the kernel by part of the program and by single steps, in processes by flame graphs
@@ -45,13 +40,13 @@ enum Task {
     /// Load every program, say what that costs the kernel's verifier, fail over budget
     Verify(delegate::Args),
     /// Check what no compiler checks: paths and links in documents, heads of files, things left undone, layers
-    Tidy,
+    Tidy(delegate::Args),
     /// Write man pages, completions and the schemas of configuration files into target/dist
     Dist(dist::Args),
     /// Build the book of docs/ into target/book (installs mdbook when it is missing), and check its links and generated pages
-    Docs(docs::Args),
+    Docs(delegate::Args),
     /// Write the pages of the book that repeat the source: the reference and the conformance list
-    Codegen(codegen::Args),
+    Codegen(delegate::Args),
 }
 
 fn main() -> ExitCode {
@@ -61,14 +56,14 @@ fn main() -> ExitCode {
         Task::BuildEbpf(args) => build_ebpf::main(&args).map(done),
         Task::Run(args) => run::main(&args).map(done),
         Task::Test(args) => test::main(&args),
-        Task::Conformance => conformance::main(),
+        Task::Conformance(args) => CHECKS.run("conformance", &args).map(done),
         Task::Bench(args) => BENCH.run("bench", &args).map(done),
         Task::Profile(args) => BENCH.run("profile", &args).map(done),
         Task::Kernels(args) => LAB.run("kernels", &args).map(done),
         Task::Verify(args) => LAB.run("verify", &args).map(done),
-        Task::Tidy => tidy::main().map(done),
+        Task::Tidy(args) => CHECKS.run("tidy", &args).map(done),
         Task::Dist(args) => dist::main(&args).map(done),
-        Task::Docs(args) => docs::main(&args).map(done),
-        Task::Codegen(args) => codegen::main(&args).map(done),
+        Task::Docs(args) => CHECKS.run("docs", &args).map(done),
+        Task::Codegen(args) => CHECKS.run("codegen", &args).map(done),
     })
 }

@@ -10,11 +10,11 @@ mod targets;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use crate::{build_ebpf, exec, paths, steps, tools};
 use anyhow::Result;
 use clap::ValueEnum;
-use xtask::{build_ebpf, exec, paths, steps, tools};
 
-pub(crate) use self::outcome::Outcome;
+pub use self::outcome::Outcome;
 use self::targets::Target;
 
 /// Set to 1, this makes a skipped test a failed one.
@@ -24,8 +24,9 @@ const DEMAND_VARIABLE: &str = "TEAPARTY_TEST_DEMAND";
 /// host with six times its load.
 const TIME_LIMIT: &str = "2400";
 
+/// The command line of `cargo xtask test`.
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// The tests to run
     #[arg(value_enum, default_value_t)]
     part: Part,
@@ -49,20 +50,23 @@ enum Part {
 }
 
 /// One row of the table at the end: how the tests of one program ended.
-pub(crate) struct Row {
-    pub(crate) name: String,
-    pub(crate) outcome: Outcome,
+pub struct Row {
+    /// Crate and target.
+    pub name: String,
+    /// The end of its tests.
+    pub outcome: Outcome,
     elapsed: Duration,
 }
 
-pub(crate) fn main(args: &Args) -> Result<ExitCode> {
+/// Runs what was asked for, and shows the table.
+pub fn main(args: &Args) -> Result<ExitCode> {
     let rows = run_tests(args.part, args.filter.as_deref())?;
     let is_demanding = args.demand || std::env::var(DEMAND_VARIABLE).is_ok_and(|value| value == "1");
     Ok(report(&rows, is_demanding))
 }
 
 /// Runs all tests there are, as `cargo xtask test` does.
-pub(crate) fn run_all() -> Result<Vec<Row>> {
+pub fn run_all() -> Result<Vec<Row>> {
     run_tests(Part::All, None)
 }
 

@@ -77,7 +77,7 @@ impl Tools {
 /// Fails only if the BPF file system can't be mounted; what can't be installed is said and left out.
 pub fn provide() -> Result<Tools> {
     let mut packages = Vec::new();
-    if rustix::process::geteuid().is_root() {
+    if exec::is_root() {
         mount_bpffs()?;
         packages = missing_packages();
     } else {

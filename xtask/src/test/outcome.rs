@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The results of one test program.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// Names of tests that ran and passed.
-    pub(crate) passed: Vec<String>,
+    pub passed: Vec<String>,
     /// Names.
-    pub(crate) failed: Vec<String>,
+    pub failed: Vec<String>,
     /// Names and reasons.
-    pub(crate) skipped: BTreeMap<String, String>,
+    pub skipped: BTreeMap<String, String>,
 }
 
 impl Outcome {
     /// One line for people.
-    pub(crate) fn summary(&self) -> String {
+    pub fn summary(&self) -> String {
         format!("{} passed, {} failed, {} skipped", self.passed.len(), self.failed.len(), self.skipped.len())
     }
 }
@@ -23,7 +23,7 @@ impl Outcome {
 /// Reads the output of a test program, or of several that ran one after the other.
 ///
 /// A test that failed is failed, whatever it says about skipping.
-pub(crate) fn read(output: &str) -> Outcome {
+pub(super) fn read(output: &str) -> Outcome {
     let (mut passed, mut failed) = (Vec::new(), BTreeSet::new());
     let mut skipped = BTreeMap::new();
     let mut speaker = None;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use crate::{build_ebpf, exec};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use xtask::{build_ebpf, exec};
 
 /// One test program.
 pub(super) struct Target {

@@ -62,7 +62,7 @@ fn problem(
     if let Some((scheme, rest)) = path.split_once("://") {
         let host = rest.split('/').next().unwrap_or_default();
         let is_known = ["http", "https"].contains(&scheme) && HOSTS.contains(&host);
-        return (!is_known).then(|| format!("links to {path}, whose host is not in xtask/src/docs/links.rs"));
+        return (!is_known).then(|| format!("links to {path}, whose host is not in xtask/checks/src/docs/links.rs"));
     }
     if path.starts_with("mailto:") {
         return None;

@@ -4,11 +4,9 @@ use std::fmt;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use xtask::paths;
+use xtask::{paths, test};
 
-use crate::test;
-
-#[path = "../../teaparty-common/tests/support/rows.rs"]
+#[path = "../../../teaparty-common/tests/support/rows.rs"]
 pub(crate) mod rows;
 
 use self::rows::{List, Row};
