@@ -8,6 +8,8 @@
 pub mod admission;
 mod apply;
 mod heartbeat;
+#[cfg(feature = "maps")]
+pub mod provisioned;
 mod reply_loop;
 mod source;
 

@@ -7,10 +7,10 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use teaparty_common::frame::Tags;
 use teaparty_common::maps::{Config, ControlBlock, Session, SessionKey, rate_limit};
 use teaparty_common::reflect::admission::{self, AdmissionEnv, AdmissionRules, EntryState};
-use teaparty_common::reflect::{Address, Reason};
+use teaparty_common::reflect::{Address, Reason, provisioned};
 
 use super::addresses::KernelAddresses;
-use super::provisioned::{provisioned, provisioned_flags, wildcard};
+use super::provisioned::{ProvisionedMap, provisioned as provisioned_entry};
 use super::table::{self, SlotPtr};
 use crate::maps::{ALLOWED, BUCKETS, SESSION_COUNTS, kernel_config};
 use crate::outcome::Outcome;
@@ -62,7 +62,7 @@ impl<S: Fn() -> u16> AdmissionEnv for KernelAdmission<'_, S> {
 
     #[inline(always)]
     fn find_provisioned(&mut self) -> Option<NonNull<Session>> {
-        if self.config.has(Config::HAS_PROVISIONED) { provisioned(self.key) } else { None }
+        if self.config.has(Config::HAS_PROVISIONED) { provisioned_entry(self.key) } else { None }
     }
 
     #[inline(always)]
@@ -118,13 +118,7 @@ fn check_authenticated(
 ) -> Outcome {
     let mut other = *key;
     other.ssid = ssid_authenticated;
-    let found = match provisioned_flags(&other) {
-        Some(found) => found,
-        None => match wildcard(&other, config) {
-            Some(found) => found,
-            None => return Outcome::NO_SESSION,
-        },
-    };
+    let Some(found) = provisioned::provision(&ProvisionedMap(config), &other) else { return Outcome::NO_SESSION };
     if found & Session::AUTHENTICATED == 0 {
         return Outcome::NO_SESSION;
     }
@@ -189,7 +183,7 @@ impl AdmissionRules for KernelRules<'_> {
 
     #[inline(always)]
     fn provision(&self, key: &SessionKey) -> Option<u32> {
-        wildcard(key, self.0)
+        provisioned::inherited(&ProvisionedMap(self.0), key)
     }
 
     #[inline(always)]

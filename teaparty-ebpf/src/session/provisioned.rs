@@ -4,7 +4,8 @@ use core::hint::black_box;
 use core::ptr::NonNull;
 
 use teaparty_common::maps::{Config, Session, SessionKey};
-use teaparty_common::reflect::{Address, Policy};
+use teaparty_common::reflect::Policy;
+use teaparty_common::reflect::provisioned::{self as common, ProvisionedSessions};
 
 use crate::maps::PROVISIONED;
 
@@ -16,66 +17,54 @@ pub(crate) fn provisioned(key: &SessionKey) -> Option<NonNull<Session>> {
     if unsafe { found.as_ref() }.flags & Session::WILDCARD != 0 { None } else { Some(found) }
 }
 
-/// The flags of the provisioned session that stands for others and fits: with a wildcard, the more it says the better; else
-/// one that is found whatever the SSID is.
-#[inline(always)]
-pub(super) fn wildcard(key: &SessionKey, config: &Config) -> Option<u32> {
-    if config.has(Config::HAS_WILDCARDS)
-        && let Some(flags) = by_wildcards(key, provisioned_flags)
-    {
-        return Some(flags);
+/// The map of them, and what the configuration says of their kinds.
+pub(super) struct ProvisionedMap<'a>(pub(super) &'a Config);
+
+impl ProvisionedSessions for ProvisionedMap<'_> {
+    // The flags. An entry itself may change.
+    type Found = u32;
+
+    #[inline(always)]
+    fn get(&self, key: &SessionKey) -> Option<u32> {
+        // SAFETY: only the flags are copied.
+        unsafe { PROVISIONED.get(key) }.map(|found| found.flags)
     }
-    if config.has(Config::HAS_ANY_SSID) { any_ssid(key, config).map(|(flags, _)| flags) } else { None }
+
+    #[inline(always)]
+    fn get_any_ssid(&self, any: &SessionKey) -> Option<(u32, u16)> {
+        // SAFETY: only flags and SSID are copied.
+        unsafe { PROVISIONED.get(any) }.map(|found| (found.flags, found.ssid))
+    }
+
+    #[inline(always)]
+    fn flags(found: &u32) -> u32 {
+        *found
+    }
+
+    #[inline(always)]
+    fn has_wildcards(&self) -> bool {
+        self.0.has(Config::HAS_WILDCARDS)
+    }
+
+    #[inline(always)]
+    fn has_any_ssid(&self) -> bool {
+        self.0.has(Config::HAS_ANY_SSID)
+    }
+
+    #[inline(always)]
+    fn ignores_ssid(&self) -> bool {
+        self.0.policy.has(Policy::IGNORE_SSID)
+    }
+
+    #[inline(always)]
+    fn zero(&self) -> u64 {
+        // Else LLVM calls memset.
+        black_box(0)
+    }
 }
 
-/// Looks for a key's wildcards in turn.
-#[inline(always)]
-fn by_wildcards<T>(key: &SessionKey, look: impl Fn(&SessionKey) -> Option<T>) -> Option<T> {
-    // Written out, and with zeros that LLVM can't see: else it calls memset, which the verifier does not take.
-    let mut wild = *key;
-    wild.source_port = 0;
-    if let Some(found) = look(&wild) {
-        return Some(found);
-    }
-    wild.destination = Address::from_words([black_box(0), black_box(0)]);
-    wild.source_port = key.source_port;
-    if let Some(found) = look(&wild) {
-        return Some(found);
-    }
-    wild.source_port = 0;
-    look(&wild)
-}
-
-/// Flags and SSID of the provisioned session that is found for these addresses and ports whatever the SSID is.
-#[inline(always)]
-fn any_ssid(key: &SessionKey, config: &Config) -> Option<(u32, u16)> {
-    // SAFETY: only flags and SSID are copied.
-    let look = |key: &SessionKey| unsafe { PROVISIONED.get(key) }.map(|found| (found.flags, found.ssid));
-    let any = key.any_ssid();
-    match look(&any) {
-        None if config.has(Config::HAS_WILDCARDS) => by_wildcards(&any, look),
-        found => found,
-    }
-}
-
-/// The SSID of the session that a packet with this key is of. What stands in the place of the SSID is none where the session
-/// has no TLVs, or where SSIDs are ignored. A function of its own for the sake of the stack.
+/// [`common::own_ssid`]. A function of its own for the sake of the stack.
 #[inline(never)]
 pub(crate) fn own_ssid(key: &SessionKey, config: &Config) -> u32 {
-    let stated = u32::from(key.ssid);
-    if provisioned_flags(key).is_some()
-        || (config.has(Config::HAS_WILDCARDS) && by_wildcards(key, provisioned_flags).is_some())
-    {
-        return stated;
-    }
-    match any_ssid(key, config) {
-        Some((flags, ssid)) if flags & Session::NO_TLV != 0 || config.policy.has(Policy::IGNORE_SSID) => ssid.into(),
-        _ => stated,
-    }
-}
-
-#[inline(always)]
-pub(super) fn provisioned_flags(key: &SessionKey) -> Option<u32> {
-    // SAFETY: only the flags are copied.
-    unsafe { PROVISIONED.get(key) }.map(|found| found.flags)
+    common::own_ssid(&ProvisionedMap(config), key).into()
 }

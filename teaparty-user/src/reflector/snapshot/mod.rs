@@ -9,6 +9,7 @@ use std::sync::Arc;
 use teaparty_common::frame::Tags;
 use teaparty_common::maps::{self, PORT_WORDS, Session, SessionKey};
 use teaparty_common::reflect::admission::{self, AdmissionRules};
+use teaparty_common::reflect::provisioned::{self, ProvisionedSessions};
 use teaparty_common::reflect::{Address, Policy, Reason};
 use teaparty_common::tlv::bit_error::DEFAULT_PATTERN;
 
@@ -137,11 +138,7 @@ impl ConfigSnapshot {
 
     /// The provisioned session that a packet's session is, or is made from: the more it says the better.
     pub fn provision(&self, key: &SessionKey) -> Option<&Provisioned> {
-        if self.provisioned.is_empty() {
-            return None;
-        }
-        let exactly = candidates(key).iter().find_map(|key| self.provisioned.get(key));
-        exactly.or_else(|| self.by_any_ssid(key).map(|(_, session)| session))
+        if self.provisioned.is_empty() { None } else { provisioned::provision(&self, key) }
     }
 
     /// Returns true if any provisioned session is found whatever the SSID of a packet is.
@@ -166,28 +163,13 @@ impl ConfigSnapshot {
         is_found.then_some((key, session))
     }
 
-    fn by_any_ssid(&self, key: &SessionKey) -> Option<(SessionKey, &Provisioned)> {
-        if !self.has_any_ssid() {
-            return None;
-        }
-        candidates(key).iter().find_map(|key| self.any_ssid(&key.any_ssid()))
-    }
-
     /// The key of the session that a packet with this key is of: with another SSID where the octets in its place are none,
     /// as in sessions without TLVs, and where SSIDs are ignored.
     pub fn own_key(&self, key: &SessionKey) -> SessionKey {
         if !self.has_any_ssid() {
             return if self.ignores_ssid() { SessionKey { ssid: 0, ..*key } } else { *key };
         }
-        if candidates(key).iter().any(|key| self.provisioned.contains_key(key)) {
-            return *key;
-        }
-        let ssid = match self.by_any_ssid(key) {
-            Some((own, session)) if session.flags & Session::NO_TLV != 0 || self.ignores_ssid() => own.ssid,
-            None if self.ignores_ssid() => 0,
-            _ => key.ssid,
-        };
-        SessionKey { ssid, ..*key }
+        SessionKey { ssid: provisioned::own_ssid(&self, key), ..*key }
     }
 
     /// Returns the pattern that a session's Extra Padding is compared with where its packets state none.
@@ -243,8 +225,30 @@ impl AdmissionRules for ConfigSnapshot {
     }
 }
 
-/// The keys of the provisioned sessions that a packet's session may be, or be made from: the more they say the earlier.
-fn candidates(key: &SessionKey) -> [SessionKey; 4] {
-    let wild = |destination, source_port| SessionKey { destination, source_port, ..*key };
-    [*key, wild(key.destination, 0), wild(Address::UNSPECIFIED, key.source_port), wild(Address::UNSPECIFIED, 0)]
+impl<'a> ProvisionedSessions for &'a ConfigSnapshot {
+    type Found = &'a Provisioned;
+
+    fn get(&self, key: &SessionKey) -> Option<&'a Provisioned> {
+        self.provisioned.get(key)
+    }
+
+    fn get_any_ssid(&self, any: &SessionKey) -> Option<(&'a Provisioned, u16)> {
+        self.any_ssid(any).map(|(key, session)| (session, key.ssid))
+    }
+
+    fn flags(found: &&Provisioned) -> u32 {
+        found.flags
+    }
+
+    fn has_wildcards(&self) -> bool {
+        self.provisioned.has_wildcards()
+    }
+
+    fn has_any_ssid(&self) -> bool {
+        ConfigSnapshot::has_any_ssid(self)
+    }
+
+    fn ignores_ssid(&self) -> bool {
+        ConfigSnapshot::ignores_ssid(self)
+    }
 }
