@@ -53,11 +53,36 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// Line and column of an octet of the text, both from 1.
-pub(crate) fn place(text: &str, span: &Range<usize>) -> (usize, usize) {
-    let before = text.get(..span.start).unwrap_or(text);
-    let line = before.rsplit('\n').next().unwrap_or_default();
-    (before.matches('\n').count() + 1, line.chars().count() + 1)
+/// A text whose places can be had without reading it again for each.
+pub(crate) struct PlacedText<'a> {
+    text: &'a str,
+    /// Offset of each line's first octet.
+    lines: Vec<usize>,
+}
+
+impl<'a> PlacedText<'a> {
+    /// Reads the text once.
+    pub(crate) fn new(text: &'a str) -> Self {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, lines }
+    }
+
+    /// Returns line and column of an octet of the text, both from 1; those of the end for what is behind it.
+    pub(crate) fn place(&self, span: &Range<usize>) -> (usize, usize) {
+        let end = if self.text.is_char_boundary(span.start) { span.start } else { self.text.len() };
+        let line = self.lines.partition_point(|start| *start <= end);
+        let column = self.text[self.start(line)..end].chars().count() + 1;
+        (line, column)
+    }
+
+    /// Returns a line by its number from 1.
+    pub(crate) fn line(&self, line: usize) -> &'a str {
+        self.text[self.start(line)..].lines().next().unwrap_or_default()
+    }
+
+    fn start(&self, line: usize) -> usize {
+        self.lines.get(line.wrapping_sub(1)).copied().unwrap_or(self.text.len())
+    }
 }
 
 /// The name among `known` that somebody may have meant, if one is near.
@@ -75,11 +100,14 @@ mod tests {
 
     #[test]
     fn places_count_lines_and_characters_from_one() {
-        let text = "a = 1\nµ = 2\n";
-        assert_eq!(place(text, &(0..1)), (1, 1));
-        assert_eq!(place(text, &(6..8)), (2, 1));
-        assert_eq!(place(text, &(11..12)), (2, 5));
-        assert_eq!(place(text, &(99..100)), (3, 1));
+        let text = PlacedText::new("a = 1\nµ = 2\n");
+        assert_eq!(text.place(&(0..1)), (1, 1));
+        assert_eq!(text.place(&(5..6)), (1, 6));
+        assert_eq!(text.place(&(6..8)), (2, 1));
+        assert_eq!(text.place(&(11..12)), (2, 5));
+        assert_eq!(text.place(&(99..100)), (3, 1));
+        assert_eq!([text.line(1), text.line(2), text.line(3), text.line(4)], ["a = 1", "µ = 2", "", ""]);
+        assert_eq!(PlacedText::new("").place(&(0..0)), (1, 1));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer, Error};
 
 use super::cli_overrides::describe;
-use super::diagnostic::{Diagnostic, meant, place};
+use super::diagnostic::{Diagnostic, PlacedText, meant};
 use crate::http::auth::credentials::{TLS_CERT, TLS_KEY};
 use crate::reflector::config::ConfigError;
 
@@ -68,7 +68,7 @@ impl FileKind {
 
 /// The text, and what was found wrong with it so far.
 pub struct TomlDocument<'a> {
-    text: &'a str,
+    text: PlacedText<'a>,
     kind: FileKind,
     /// The problems.
     pub problems: Vec<Diagnostic>,
@@ -80,8 +80,9 @@ impl<'a> TomlDocument<'a> {
     /// Parses the text; syntax errors become problems.
     pub fn parse(text: &'a str, kind: FileKind) -> (Self, Table<'a>) {
         let (table, errors) = DeTable::parse_recoverable(text);
+        let text = PlacedText::new(text);
         let problem = |error: &Error| Diagnostic {
-            place: error.span().map(|span| place(text, &span)),
+            place: error.span().map(|span| text.place(&span)),
             key: String::new(),
             what: format!("this is not TOML: {}", one_line(error.message())),
         };
@@ -99,12 +100,11 @@ impl<'a> TomlDocument<'a> {
     /// A line that is no TOML is not blamed twice. Where such a line begins a table, all that
     /// follows may be in the wrong one.
     pub fn into_problems(self) -> Vec<Diagnostic> {
-        let is_header =
-            |line: &&usize| self.text.lines().nth(**line - 1).is_some_and(|text| text.trim_start().starts_with('['));
+        let is_header = |line: &&usize| self.text.line(**line).trim_start().starts_with('[');
         let lost_from = self.broken.iter().find(is_header).copied().unwrap_or(usize::MAX);
         let is_sure = |problem: &Diagnostic| match problem.place {
             _ if problem.key.is_empty() || self.broken.is_empty() => true,
-            Some((line, _)) => line < lost_from && !self.broken.contains(&line),
+            Some((line, _)) => line < lost_from && self.broken.binary_search(&line).is_err(),
             // Missing from the file: it may be on a line that can't be read.
             None => false,
         };
@@ -116,13 +116,13 @@ impl<'a> TomlDocument<'a> {
 
     /// Notes a problem with what was written at `span`.
     pub fn wrong(&mut self, span: Range<usize>, key: impl Into<String>, what: impl Into<String>) {
-        self.problems.push(Diagnostic { place: Some(place(self.text, &span)), key: key.into(), what: what.into() });
+        self.problems.push(Diagnostic { place: Some(self.text.place(&span)), key: key.into(), what: what.into() });
     }
 
     /// Notes a problem with a member of a table, or with the table as a whole if it has no such member.
     pub fn wrong_in(&mut self, table: &Table<'a>, key: &str, what: impl Into<String>) {
         let span = table.get(key).map(Spanned::span).or_else(|| table.span.clone());
-        let place = span.map(|span| place(self.text, &span));
+        let place = span.map(|span| self.text.place(&span));
         self.problems.push(Diagnostic { place, key: key.into(), what: what.into() });
     }
 
