@@ -5,10 +5,10 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, ProgramArray, Rin
 use aya_ebpf::macros::btf_map;
 use teaparty_common::maps::session_table::SessionSlot;
 use teaparty_common::maps::{
-    BUCKET_SETS, BucketSet, Counters, HistoryRing, KernelConfig, LocalAddress, Session, SessionCounts, SessionKey,
-    TailCall, VlanEntry, VlanKey,
+    BUCKET_SETS, BucketSet, Counters, DropSource, HistoryRing, KernelConfig, LocalAddress, Session, SessionCounts,
+    SessionKey, TailCall, VlanEntry, VlanKey,
 };
-use teaparty_common::reflect::Address;
+use teaparty_common::reflect::{Address, REASON_SLOTS};
 
 /// BPF_F_NO_PREALLOC: what an LPM trie must have, and what a map that is mostly empty wants.
 const NO_PREALLOC: usize = 1;
@@ -54,4 +54,15 @@ pub(crate) fn counters() -> Option<&'static mut Counters> {
     let counters = COUNTERS.get_ptr_mut(0)?;
     // SAFETY: of this processor alone, and programs are not preempted by themselves on it.
     Some(unsafe { &mut *counters })
+}
+
+/// Leaves the source of a packet that is dropped for the reason with this number; it arrived at `received_ns` of CLOCK_TAI.
+///
+/// A function of its own, so that what answers packets keeps its registers.
+#[inline(never)]
+pub(crate) fn note_source(reason: u32, high: u64, low: u64, received_ns: u64) {
+    let Some(counters) = COUNTERS.get_ptr_mut(0) else { return };
+    let source = DropSource { address: Address::from_words([high, low]), received_ns };
+    // SAFETY: a value of a map, of this processor alone. Whoever has a reference to it writes to `packets` alone.
+    unsafe { (&raw mut (*counters).sources[reason as usize % REASON_SLOTS]).write(source) };
 }

@@ -213,9 +213,34 @@ pub enum MacCheck {
 pub struct Counters {
     /// By the number of their [`crate::reason::Reason`].
     pub packets: [u64; REASON_SLOTS],
+    /// The sources of the last packets that were dropped, by the same numbers.
+    pub sources: [DropSource; REASON_SLOTS],
+}
+
+/// The source of the last packet that was dropped for a reason, on one processor.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct DropSource {
+    /// Its source address.
+    pub address: Address,
+    /// Its arrival, in nanoseconds of CLOCK_TAI; 0 where there was none.
+    pub received_ns: u64,
 }
 
 impl Counters {
+    /// Returns the last source of each reason, on any processor.
+    pub fn last_sources<'a>(each: impl IntoIterator<Item = &'a Self>) -> [DropSource; REASON_SLOTS] {
+        let mut last = [DropSource::default(); REASON_SLOTS];
+        for counters in each {
+            for (last, source) in last.iter_mut().zip(&counters.sources) {
+                if source.received_ns > last.received_ns {
+                    *last = *source;
+                }
+            }
+        }
+        last
+    }
+
     /// Those of all processors together.
     pub fn total<'a>(each: impl IntoIterator<Item = &'a Self>) -> [u64; REASON_SLOTS] {
         let mut total = [0u64; REASON_SLOTS];

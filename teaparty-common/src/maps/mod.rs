@@ -15,7 +15,7 @@ mod token_bucket;
 pub use crate::address::LocalAddress;
 pub use crate::tlv::measurement::HistorySlot;
 pub use clock::Clock;
-pub use config::{Config, ControlBlock, Counters, KernelConfig, MacCheck, VlanEntry, VlanKey, check_macs};
+pub use config::{Config, ControlBlock, Counters, DropSource, KernelConfig, MacCheck, VlanEntry, VlanKey, check_macs};
 pub use punt::{MAX_PUNT_FRAME, PUNT_CLASSES, PuntHeader, RecordKind};
 pub use rate_limit::{BUCKET_SETS, Bucket, BucketSet, SourcePrefix};
 pub use session::{HistoryKey, HistoryRing, Session, SessionCounts, SessionKey, Standing};
@@ -23,7 +23,7 @@ pub use session_op::{SessionOp, SessionOpRequest};
 pub use token_bucket::TokenRate;
 
 /// Version of all these layouts together. A controller adopts pinned maps only where this is the same.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Names of the maps, as the program declares them, the controller finds them and the pins are called.
 pub mod name {

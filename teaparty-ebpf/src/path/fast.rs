@@ -24,7 +24,7 @@ use crate::packet::ip_family::IpFamily;
 use crate::packet::{CheckedHeader, Packet, opaque_to_verifier};
 use crate::scratch::{Scratch, scratch};
 use crate::session::{self, table};
-use crate::{punt, reply};
+use crate::{maps, punt, reply};
 
 /// Returns true if a packet may be answered here, as far as is known without its session.
 #[inline(always)]
@@ -101,6 +101,8 @@ pub(crate) fn answer<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEAD
     if config.source_rate.is_limited()
         && !session::is_within_rate(&key.source, control, config, control.clock.monotonic_ns(received_ns))
     {
+        let [high, low] = key.source.words();
+        maps::note_source(Reason::RateLimited as u32, high, low, received_ns);
         return Outcome::end(Reason::RateLimited);
     }
     // SAFETY: `replies` of a map value, eight octets, aligned.

@@ -14,7 +14,7 @@ use teaparty_common::wire::{Mode, TimestampFormat, UNAUTHENTICATED_LEN};
 use super::packet_ctx::{PacketCtx, SentReply, fill_meta_of, fill_session_meta, record_reply};
 use super::tlv_steps::{KernelEnv, teaparty_apply, teaparty_scan};
 use crate::atomic::fetch_add;
-use crate::maps::kernel_config;
+use crate::maps::{self, kernel_config};
 use crate::outcome::Outcome;
 use crate::packet::Packet;
 use crate::scratch::{MAX_TLVS, Scratch, scratch};
@@ -29,7 +29,14 @@ use crate::{punt, reply};
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> Outcome {
     match reflect(ctx) {
-        Ok(reason) | Err(reason) => Outcome::end(reason),
+        Ok(reason) => Outcome::end(reason),
+        Err(reason) => {
+            if let Some(scratch) = scratch() {
+                let [high, low] = scratch.key.source.words();
+                maps::note_source(reason as u32, high, low, scratch.received_ns);
+            }
+            Outcome::end(reason)
+        }
     }
 }
 

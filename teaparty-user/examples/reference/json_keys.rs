@@ -271,6 +271,10 @@ const STATUS: &[(&str, &str)] = &[
         "counters[].packets, packets_per_second",
         "their number, and with `--watch` how many in each second since the last look",
     ),
+    (
+        "counters[].last_source",
+        "source of the last packet that was dropped so; null if it is unknown, or only for clients that may write",
+    ),
     ("sessions, sessions_total", "the busiest sessions, as many as `--top` says, and how many there are"),
     ("sessions[].id, source, source_port, destination, destination_port, ssid", "the session"),
     ("sessions[].provisioned, authenticated", "true if it was provisioned, and if it has a key"),

@@ -145,6 +145,7 @@ mod tests {
             help: reason.help(),
             remedy: reason.remedy(),
             packets: 3,
+            last_source: None,
         };
         let lost = InterfaceStatus { transmit_errors: 1, ..interface("eth0", true, "native") };
         let counts = [count(Reason::TableFull), count(Reason::NotAllowed)];

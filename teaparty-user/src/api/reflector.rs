@@ -1,7 +1,7 @@
 //! `/api/v1/reflector`, `/api/v1/heartbeats`, and the probes.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -44,10 +44,13 @@ pub(crate) struct ReflectorView {
     get, path = "/reflector", tag = "reflector", operation_id = "get_reflector",
     responses((status = 200, description = "The state", body = ReflectorView))
 )]
-pub(crate) async fn get(State(app): State<AppState>) -> Result<Json<ReflectorView>, ApiError> {
-    let view = app.query(|reflector| {
+pub(crate) async fn get(State(app): State<AppState>, request: Request) -> Result<Json<ReflectorView>, ApiError> {
+    // Who sent what may concern others than those that may read.
+    let may_write = app.guard.may_write(&request);
+    let view = app.query(move |reflector| {
         let (interfaces, clock) = (reflector.interfaces(), SystemClock.state());
-        let (at, counters) = (Instant::from_ns(SystemClock.realtime_ns()), reflector.counters());
+        let at = Instant::from_ns(SystemClock.realtime_ns());
+        let counters = if may_write { reflector.counters_with_sources() } else { reflector.counters() };
         ReflectorView {
             version: env!("CARGO_PKG_VERSION"),
             name: reflector.name(),

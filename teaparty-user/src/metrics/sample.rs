@@ -56,6 +56,7 @@ pub(super) fn snapshot() -> MetricsSnapshot {
             help: "",
             remedy: None,
             packets: 7,
+            last_source: None,
         }],
         residences: vec![("eth0".into(), CounterPath::Ring, residences)],
         sessions: [("kernel", 2), ("controller", 0), ("none", 1)],

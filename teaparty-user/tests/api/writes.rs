@@ -40,6 +40,8 @@ async fn other_users_of_this_host_read_and_change_nothing() {
         return;
     }
     let api = Api::new();
+    let short = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    short.send_to(&[0; 3], ("127.0.0.1", api.port)).unwrap();
     for place in ["127.0.0.1:0", "[::1]:0"] {
         let listener = open(place).await;
         let address = listener.address().unwrap();
@@ -64,6 +66,16 @@ async fn other_users_of_this_host_read_and_change_nothing() {
         }
         let answer = ask_as(12345, address, request("GET", "/api/v1/policy", host, ""));
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"strict\":false"), "{answer}");
+        let state = request("GET", "/api/v1/reflector", host, "");
+        let waits = std::iter::from_fn(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            Some(ask_as(0, address, state.clone()))
+        });
+        // The socket engine takes its time to meet the packet.
+        let seen = waits.take(500).find(|answer| answer.contains("\"last_source\":\"127.0.0.1\""));
+        assert!(seen.is_some_and(|answer| answer.contains("\"reason\":\"too-short\"")));
+        let answer = ask_as(12345, address, state);
+        assert!(answer.contains("\"reason\":\"too-short\"") && !answer.contains("last_source"), "{answer}");
         let answer = ask_as(0, address, changes[1].clone());
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         let undo = request("PATCH", "/api/v1/policy", host, r#"{"strict":false}"#);

@@ -64,6 +64,40 @@ fn status_shows_what_the_reflector_counts() {
 }
 
 #[test]
+fn status_names_the_last_source_of_each_reason_on_every_path() {
+    for (mode, path) in [("native", "xdp"), ("off", "socket")] {
+        let Some(net) = or_skip(Net::new()) else { return };
+        let arguments =
+            ["reflector", "--iface", "veth0", "--xdp-mode", mode, "--api", API, "--allow", "203.0.113.0/24"];
+        let _reflector = start(&mut net.teaparty(&arguments));
+        let before: Value = serde_json::from_str(&run(&net, &["status", "--format", "json"]).1).unwrap();
+        assert!(before["counters"].as_array().unwrap().iter().all(|counter| counter["last_source"].is_null()));
+        assert!(net.client(V4, 862).ask(&[]).is_none());
+        let (code, out, _) = run(&net, &["status", "--format", "json"]);
+        let status: Value = serde_json::from_str(&out).unwrap();
+        let counters = status["counters"].as_array().unwrap();
+        let found: Vec<_> = counters.iter().filter(|counter| !counter["last_source"].is_null()).collect();
+        assert_eq!((code, found.len()), (0, 1), "{out}");
+        assert_eq!((&found[0]["path"], &found[0]["reason"]), (&Value::from(path), &Value::from("not-allowed")));
+        assert_eq!(found[0]["last_source"], "192.0.2.2");
+        let (_, out, _) = run(&net, &["status"]);
+        assert!(out.contains(&format!("\n  not-allowed 1, last 192.0.2.2 (veth0, {path})\n")), "{out}");
+    }
+}
+
+#[test]
+fn a_flood_is_refused_by_the_rate_limit_and_names_its_source() {
+    let Some(net) = or_skip(Net::new()) else { return };
+    let arguments = ["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", API, "--rate-limit", "1:1"];
+    let _reflector = start(&mut net.teaparty(&arguments));
+    let mut client = net.client(V4, 862);
+    let refused = (0..4).filter(|_| client.ask(&[]).is_none()).count();
+    assert!(refused > 0);
+    let (_, out, _) = run(&net, &["status"]);
+    assert!(out.contains(", last 192.0.2.2 (veth0, xdp)") && out.contains("  rate-limited "), "{out}");
+}
+
+#[test]
 fn watching_gives_rates_between_looks() {
     let Some(net) = or_skip(Net::new()) else { return };
     let _reflector = start(&mut net.teaparty(&["reflector", "--iface", "veth0", "--xdp-mode", "native", "--api", API]));

@@ -60,6 +60,9 @@ struct Counter {
     reason: String,
     help: String,
     packets: u64,
+    /// The source of the last packet that was dropped so, where it is known and we may know it.
+    #[serde(default)]
+    last_source: Option<String>,
     /// Packets per second since the look before.
     #[serde(skip_deserializing, rename = "packets_per_second")]
     rate: Option<f64>,
@@ -266,6 +269,11 @@ fn table(counters: &[Counter], columns: usize) -> Vec<String> {
     };
     let mut lines = vec![row(&|column| column.title.into())];
     lines.extend(counters.iter().map(|counter| row(&|column| (column.cell)(counter))));
+    for Counter { interface, path, reason, packets, last_source, .. } in counters {
+        let Some(source) = last_source else { continue };
+        let line = format!("  {reason} {packets}, last {source} ({interface}, {path})");
+        lines.extend(fold(&line, columns, 4).lines().map(str::to_owned));
+    }
     lines
 }
 
@@ -303,6 +311,7 @@ mod tests {
             reason: format!("reason-number-{n}-of-all"),
             help: String::new(),
             packets: 123_456_789_012,
+            last_source: n.is_multiple_of(2).then(|| "2001:db8:1:2:3:4:5:6".into()),
             rate: None,
         };
         let session = |n: u16| StatusSession {

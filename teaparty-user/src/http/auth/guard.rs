@@ -94,6 +94,17 @@ impl Guard {
         if matches!(*request.method(), Method::GET | Method::HEAD) {
             return Ok(());
         }
+        self.check_write(request, connection, has_token)
+    }
+
+    /// Returns true if the client of a request that was admitted may write too, whatever this one does.
+    pub(crate) fn may_write(&self, request: &Request) -> bool {
+        let connection = request.extensions().get::<Arc<Connection>>().map(Arc::as_ref);
+        let has_token = self.token.as_ref().is_some_and(|token| token.admits(request.headers()));
+        self.check_write(request, connection, has_token).is_ok()
+    }
+
+    fn check_write(&self, request: &Request, connection: Option<&Connection>, has_token: bool) -> Result<(), ApiError> {
         let has_origin = request.headers().contains_key(header::ORIGIN);
         match self.writes {
             Writes::None => Err(ApiError::read_only(

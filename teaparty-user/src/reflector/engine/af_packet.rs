@@ -13,7 +13,7 @@ use teaparty_common::maps::{
     Clock, MacCheck, PuntHeader, RecordKind, Session, SessionKey, check_macs as check_macs_of,
 };
 use teaparty_common::packet_buf::{PacketBuf, ReadOnlyBuf, SliceBuf};
-use teaparty_common::reflect::{PacketMeta, Reason};
+use teaparty_common::reflect::{Address, PacketMeta, Reason};
 
 use crate::net::batch::{ReceiveBatch, Received};
 use crate::net::cbpf::longest;
@@ -74,7 +74,10 @@ pub(crate) fn run(context: &Arc<InterfaceContext>, frames: &FrameSocket, ports: 
                 Ok(header) => {
                     burst_scheduler::process_frame(context, &mut framed, &header, &mut frame, &snapshot, &clock)
                 }
-                Err(reason) => context.counters.socket.count(reason),
+                Err(reason) => match source(&mut frame) {
+                    Some(source) => context.counters.socket.count_from(reason, source),
+                    None => context.counters.socket.count(reason),
+                },
             }
             if framed.pending() >= SEND_BATCH {
                 framed.flush(&clock);
@@ -83,6 +86,13 @@ pub(crate) fn run(context: &Arc<InterfaceContext>, frames: &FrameSocket, ports: 
         framed.flush(&clock);
         drops.count(&requests, &context.counters.socket);
     }
+}
+
+/// Returns the source address of a frame whose headers are as they should be.
+fn source(octets: &mut [u8]) -> Option<Address> {
+    let len = octets.len();
+    let bytes = SliceBuf(octets);
+    Some(parse_headers(&bytes, len).ok()?.addresses(&bytes)?.0)
 }
 
 /// The frame as it was on the link, with the VLAN tag that the kernel has taken out.

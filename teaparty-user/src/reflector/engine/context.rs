@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use teaparty_common::frame::Tags;
 use teaparty_common::maps::{Clock, Session, SessionKey};
 use teaparty_common::packet_buf::ReadOnlyBuf;
-use teaparty_common::reflect::{self, Policy, REASON_SLOTS, Reason};
+use teaparty_common::reflect::{self, Address, Disposition, Policy, REASON_SLOTS, Reason};
 use teaparty_common::tlv::access_report::AccessReport;
 use teaparty_common::wire::Mode;
 use tokio::sync::mpsc::UnboundedSender;
@@ -209,13 +209,19 @@ pub(crate) type KernelCounts = [u64; REASON_SLOTS];
 /// The counters of an engine: packets by the way they ended, and the residence time of those that were answered.
 pub(crate) struct EngineCounters {
     packets: [AtomicU64; REASON_SLOTS],
+    /// The sources of the last packets that were dropped.
+    sources: Mutex<[Option<Address>; REASON_SLOTS]>,
     /// T3 − T2 of replies.
     pub residence: ResidenceHistogram,
 }
 
 impl Default for EngineCounters {
     fn default() -> Self {
-        Self { packets: [const { AtomicU64::new(0) }; REASON_SLOTS], residence: ResidenceHistogram::default() }
+        Self {
+            packets: [const { AtomicU64::new(0) }; REASON_SLOTS],
+            sources: Mutex::new([None; REASON_SLOTS]),
+            residence: ResidenceHistogram::default(),
+        }
     }
 }
 
@@ -223,6 +229,19 @@ impl EngineCounters {
     /// Counts one packet.
     pub(crate) fn count(&self, reason: Reason) {
         self.packets[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one packet from this source. Where it is dropped, the source is remembered as the last one.
+    pub(crate) fn count_from(&self, reason: Reason, source: Address) {
+        self.count(reason);
+        if reason.disposition() == Disposition::Drop {
+            locked(&self.sources)[reason as usize] = Some(source);
+        }
+    }
+
+    /// Returns the source of the last packet that was dropped so; `None` where none was or it is unknown.
+    pub(crate) fn last_source(&self, reason: Reason) -> Option<Address> {
+        locked(&self.sources)[reason as usize]
     }
 
     /// Counts this many packets that did not even get to us.

@@ -81,7 +81,7 @@ impl<'a> FrameReplyBatch<'a> {
                 grant
             }
             Err(reason) => {
-                self.counters.count(reason);
+                self.counters.count_from(reason, header.key.source);
                 None
             }
         }

@@ -116,6 +116,14 @@ impl DropCounter {
     }
 }
 
+/// Counts a datagram that gets no reply, and remembers its source.
+fn count_drop(counters: &EngineCounters, reason: Reason, peer: Option<SocketAddr>) {
+    match peer {
+        Some(peer) => counters.count_from(reason, address(peer.ip())),
+        None => counters.count(reason),
+    }
+}
+
 /// Answers one batch of what waits at a socket.
 fn serve(
     context: &Arc<InterfaceContext>,
@@ -134,7 +142,7 @@ fn serve(
         let datagram = match admit(context, &snapshot, &clock, (index, port), &request) {
             Ok(datagram) => datagram,
             Err(reason) => {
-                context.counters.socket.count(reason);
+                count_drop(&context.counters.socket, reason, request.peer());
                 continue;
             }
         };
@@ -267,7 +275,7 @@ impl<'a> UdpReplyBatch<'a> {
                 grant
             }
             Err(reason) => {
-                self.context.counters.socket.count(reason);
+                count_drop(&self.context.counters.socket, reason, Some(datagram.peer));
                 None
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
-use teaparty_common::reflect::{REASON_SLOTS, REASONS, Reason};
+use teaparty_common::reflect::{Address, Disposition, REASON_SLOTS, REASONS, Reason};
 
 use super::ReflectorHandle;
 use crate::net::address::ip;
@@ -80,7 +80,14 @@ pub struct Count {
     pub remedy: Option<&'static str>,
     /// Packets.
     pub packets: u64,
+    /// The source of the last packet that was dropped so. Only there if it is known and the client may write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub last_source: Option<IpAddr>,
 }
+
+/// Packets that ended for one reason, and the source of the last one.
+type ReasonCount = (u64, Option<Address>);
 
 impl ReflectorHandle {
     /// The interfaces, in the order of the configuration.
@@ -96,8 +103,15 @@ impl ReflectorHandle {
         state.slots.iter().map(of_one).collect()
     }
 
-    /// All counters that are not zero, and `reflected` of every path even so.
+    /// All counters that are not zero, and `reflected` of every path even so. They name no source.
     pub fn counters(&self) -> Vec<Count> {
+        let mut counts = self.counters_with_sources();
+        counts.iter_mut().for_each(|count| count.last_source = None);
+        counts
+    }
+
+    /// Returns the same with the source of the last packet that was dropped for each reason: for clients that may write.
+    pub fn counters_with_sources(&self) -> Vec<Count> {
         let mut counts = Vec::new();
         let state = locked(&self.state);
         for (interface, instance) in &state.slots {
@@ -106,16 +120,21 @@ impl ReflectorHandle {
                 (None, Some(away)) => (&away.counters, away.xdp),
                 (None, None) => continue,
             };
-            let of = |counters: &EngineCounters| REASONS.iter().map(|r| counters.get(*r)).collect();
+            let of = |counters: &EngineCounters| {
+                REASONS.iter().map(|reason| (counters.get(*reason), counters.last_source(*reason))).collect()
+            };
+            let sources = instance.as_ref().and_then(InterfaceReflector::reader).map(|reader| reader.last_sources());
             let kernel = add(kernel, &locked(&counters.earlier_xdp));
-            let mut paths: Vec<(CounterPath, Vec<u64>)> = Vec::new();
+            let mut paths: Vec<(CounterPath, Vec<ReasonCount>)> = Vec::new();
             if let Some(kernel) = kernel {
-                paths.push((CounterPath::Xdp, REASONS.iter().map(|reason| kernel[*reason as usize]).collect()));
+                let source = |number: usize| sources.and_then(|sources| sources[number]);
+                let counts = REASONS.iter().map(|reason| (kernel[*reason as usize], source(*reason as usize)));
+                paths.push((CounterPath::Xdp, counts.collect()));
                 paths.push((CounterPath::Ring, of(&counters.ring)));
             }
             paths.push((CounterPath::Socket, of(&counters.socket)));
             for (path, values) in paths {
-                for (reason, packets) in REASONS.iter().zip(values) {
+                for (reason, (packets, source)) in REASONS.iter().zip(values) {
                     if packets != 0 || *reason == Reason::Reflected {
                         counts.push(Count {
                             interface: interface.clone(),
@@ -125,6 +144,9 @@ impl ReflectorHandle {
                             help: reason.help(),
                             remedy: reason.remedy(),
                             packets,
+                            last_source: source
+                                .filter(|_| reason.disposition() == Disposition::Drop)
+                                .map(|one| ip(&one)),
                         });
                     }
                 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use teaparty_common::maps::{Counters, Session, SessionKey, name};
-use teaparty_common::reflect::REASON_SLOTS;
+use teaparty_common::reflect::{Address, REASON_SLOTS};
 
 use crate::reflector::kernel::kernel_sessions::KernelSessions;
 use crate::reflector::kernel::pinned_map::{MapsError, open};
@@ -43,5 +43,13 @@ impl MapReader {
     /// Packets by the way they ended in the kernel, by [`teaparty_common::reflect::Reason`] as a number.
     pub fn counters(&self) -> [u64; REASON_SLOTS] {
         self.counters.get(&0, 0).map_or([0; REASON_SLOTS], |each| Counters::total(each.iter()))
+    }
+
+    /// Returns the source of the last packet that the kernel dropped, for each reason; `None` where none was or it is unknown.
+    pub fn last_sources(&self) -> [Option<Address>; REASON_SLOTS] {
+        let read = || self.counters.get(&0, 0).map(|each| Counters::last_sources(each.iter()));
+        // One that changes while it is read may be half of each of two.
+        let (Ok(once), Ok(again)) = (read(), read()) else { return [None; REASON_SLOTS] };
+        std::array::from_fn(|n| (once[n] == again[n] && once[n].received_ns != 0).then_some(once[n].address))
     }
 }
