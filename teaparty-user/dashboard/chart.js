@@ -48,21 +48,25 @@ export function lineChart({ title, series, format, time = clock, height = 170, e
 
   function scale() {
     const width = Math.max(picture.clientWidth, 200);
-    const most = ceiling(Math.max(0, ...points.flatMap(({ values }) => values.filter((value) => value !== null))));
+    const known = points.flatMap(({ values }) => values.filter((value) => value !== null));
+    // One-way delays between clocks that differ may be negative.
+    const lowest = Math.min(0, ...known);
+    const least = lowest < 0 ? -ceiling(-lowest) : 0;
+    const most = Math.max(...known, 0) > 0 || least === 0 ? ceiling(Math.max(0, ...known)) : 0;
     const x = (t) => MARGIN.left + ((t - range[0]) / (range[1] - range[0])) * (width - MARGIN.left - MARGIN.right);
-    const y = (value) => height - MARGIN.bottom - (value / most) * (height - MARGIN.top - MARGIN.bottom);
-    return { width, most, x, y };
+    const y = (value) => height - MARGIN.bottom - ((value - least) / (most - least)) * (height - MARGIN.top - MARGIN.bottom);
+    return { width, least, most, x, y };
   }
 
   function paint() {
-    const { width, most, x, y } = scale();
+    const { width, least, most, x, y } = scale();
     picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    const lines = [0, 0.5, 1].map((part) => part * most).flatMap((value) => [
+    const lines = [0, 0.5, 1].map((part) => least + part * (most - least)).flatMap((value) => [
       svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }),
-      svg("text", { class: "tick", x: MARGIN.left - 8, y: y(value) + 4, "text-anchor": "end" }, value === 0 ? "0" : format(value)),
+      svg("text", { class: "tick", x: MARGIN.left - 8, y: y(value) + 4, "text-anchor": "end" }, points.length === 0 ? "" : value === 0 ? "0" : format(value)),
     ]);
     const steps = width > 700 ? 4 : 2;
-    for (let i = 0; i <= steps; i += 1) {
+    for (let i = 0; i <= steps && points.length > 0; i += 1) {
       const t = range[0] + ((range[1] - range[0]) * i) / steps;
       const anchor = i === 0 ? "start" : i === steps ? "end" : "middle";
       lines.push(svg("text", { class: "tick", x: x(t), y: height - 4, "text-anchor": anchor }, time(t)));

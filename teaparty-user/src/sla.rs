@@ -161,6 +161,33 @@ impl Grade {
     }
 }
 
+/// A service level in one word, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceState {
+    /// Unavailable; of a period, in a part of it at least.
+    Unavailable,
+    /// Worse than acceptable.
+    Bad,
+    /// Nobody knows: nothing was measured, or not all the time.
+    Unmeasured,
+    /// Not as promised, and acceptable.
+    Acceptable,
+    /// As promised.
+    Good,
+}
+
+impl From<Grade> for ServiceState {
+    fn from(grade: Grade) -> Self {
+        match grade {
+            Grade::Unknown => Self::Unmeasured,
+            Grade::Good => Self::Good,
+            Grade::Acceptable => Self::Acceptable,
+            Grade::Bad => Self::Bad,
+        }
+    }
+}
+
 /// The nanoseconds of a time of the configuration.
 pub(crate) fn nanos(DurationSetting(duration): DurationSetting) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

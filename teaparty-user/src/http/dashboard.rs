@@ -53,6 +53,12 @@ pub(crate) const REFLECTOR: Dashboard = Dashboard {
     scripts: &[asset!("reflector.js", SCRIPT), asset!("traffic.js", SCRIPT), asset!("sessions.js", SCRIPT)],
 };
 
+/// The page of a probe.
+pub(crate) const PROBE: Dashboard = Dashboard {
+    document: asset!("probe.html", HTML),
+    scripts: &[asset!("probe.js", SCRIPT), asset!("map.js", SCRIPT)],
+};
+
 impl Dashboard {
     /// Returns the routes of the page.
     pub(crate) fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
@@ -90,7 +96,7 @@ mod tests {
 
     #[test]
     fn documents_have_no_script_style_or_handler_of_their_own_and_load_only_what_is_here() {
-        for Dashboard { document, scripts } in [REFLECTOR] {
+        for Dashboard { document, scripts } in [REFLECTOR, PROBE] {
             let text = document.text;
             for inline in ["<style", " style=", " onclick=", "javascript:", "http://", "https://"] {
                 assert!(!text.contains(inline), "{}: {inline}", document.name);

@@ -11,7 +11,16 @@ use crate::http::problem::PROBLEM;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Teaparty probe", description = "What a probe knows of its targets. Nothing can be changed over it."),
-    paths(server::metrics, server::targets, server::sla, server::live, server::ready, get)
+    paths(
+        server::metrics,
+        server::targets,
+        server::sla,
+        server::delays,
+        server::sites,
+        server::live,
+        server::ready,
+        get
+    )
 )]
 struct ProbeApiDocument;
 
@@ -31,6 +40,9 @@ pub fn document() -> Value {
                 ("400", "The request can't be read, or has not exactly one Host header"),
                 ("421", "The Host is neither an address nor a name of this host"),
             ];
+            if operation.get("parameters").is_some() {
+                errors.push(("422", "A value can't be used; `field` names it"));
+            }
             if !matches!(path.as_str(), "/livez" | "/readyz") {
                 errors.push(("401", "A token is needed, and none or a wrong one was given"));
             }

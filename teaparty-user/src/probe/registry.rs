@@ -1,16 +1,11 @@
 //! What others may see of a running probe: its targets, and how its sources stand.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::sla::PeriodReport;
 use super::target_state::Watched;
-use super::totals::IGNORED;
-use crate::sla::SlaConfigView;
 
 /// Problems of one source that are reported at once.
 const MOST_TOLD: usize = 3;
@@ -94,78 +89,4 @@ impl TargetRegistry {
 /// Returns the labels of a target.
 pub(crate) fn labels(watched: &Watched) -> Value {
     json!({ "target": watched.target.name, "session": watched.ssid, "labels": watched.target.labels })
-}
-
-/// All targets as JSON.
-pub(crate) fn targets(registry: &TargetRegistry) -> Value {
-    let all = registry.watched();
-    let targets = all.iter().map(|watched| {
-        let mut value = labels(watched);
-        let state = watched.state();
-        let totals = state.totals;
-        value["address"] = json!(state.address);
-        value["measured"] = json!(state.is_measured);
-        value["problem"] = json!(state.problem);
-        value["sent"] = json!(totals.sent);
-        value["received"] = json!(totals.received);
-        value["lost"] = json!(totals.lost);
-        value["schedule_skipped"] = json!(totals.schedule_skipped);
-        value["lost_far_end"] = json!(totals.lost_forward);
-        value["lost_near_end"] = json!(totals.lost_backward);
-        value["lost_unattributed"] = json!(totals.lost_unattributed());
-        let ignored = IGNORED.iter().zip(totals.ignored).map(|((reason, _), count)| ((*reason).into(), json!(count)));
-        value["ignored"] = Value::Object(ignored.collect());
-        value["available"] = json!(state.sla.is_available());
-        value
-    });
-    let targets: Vec<Value> = targets.collect();
-    let sources = registry.sources().into_iter().map(|source| {
-        json!({
-            "origin": source.origin, "targets": source.targets, "failures": source.failures, "problem": source.problem,
-        })
-    });
-    json!({ "targets": targets, "sources": sources.collect::<Vec<_>>() })
-}
-
-/// The service level of all targets.
-#[derive(Serialize, utoipa::ToSchema)]
-pub(crate) struct Levels {
-    targets: Vec<Level>,
-}
-
-/// The service level of one target.
-#[derive(Serialize, utoipa::ToSchema)]
-struct Level {
-    /// Its name.
-    target: String,
-    /// Its SSID, 0 for none.
-    session: u16,
-    /// Its own labels.
-    labels: BTreeMap<String, String>,
-    /// True if it is available; null while that is unknown.
-    available: Option<bool>,
-    /// The period that goes on.
-    current: PeriodReport,
-    /// Periods that have ended, the latest first.
-    periods: Vec<PeriodReport>,
-    /// The agreement.
-    agreement: SlaConfigView,
-}
-
-/// Returns the service level of all targets.
-pub(crate) fn sla(registry: &TargetRegistry, now_ns: u64) -> Levels {
-    let all = registry.watched();
-    let targets = all.iter().map(|watched| {
-        let state = watched.state();
-        Level {
-            target: watched.target.name.clone(),
-            session: watched.ssid,
-            labels: watched.target.labels.clone(),
-            available: state.sla.is_available(),
-            current: state.sla.current(&state.agreement, now_ns),
-            periods: state.sla.finished().rev().copied().collect(),
-            agreement: SlaConfigView::from(&*state.agreement),
-        }
-    });
-    Levels { targets: targets.collect() }
 }

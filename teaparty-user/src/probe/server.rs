@@ -4,21 +4,25 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
+use serde::Serialize;
 use serde_json::Value;
 
+use super::listing::TargetQuery;
 use super::metrics::{self, MetricsFormat};
-use super::registry::{self, Levels, TargetRegistry};
+use super::registry::TargetRegistry;
+use super::sites::{self, SiteMatrix};
+use super::views::{self, Delays, Levels};
 use crate::http::problem::ApiError;
 
 use crate::sys::clock::{ClockSource, SystemClock};
 
 /// The resources, for a client that asks for something else.
-pub(super) const RESOURCES: &str =
-    "a probe has /api/v1/targets, /api/v1/sla and /api/v1/openapi.json, besides /metrics, /livez and /readyz";
+pub(super) const RESOURCES: &str = "a probe has /api/v1/targets, /api/v1/sla, /api/v1/delays, /api/v1/sites and /api/v1/openapi.json, besides /metrics, /livez and /readyz";
 
 /// Shows that the process answers.
 #[utoipa::path(
@@ -38,15 +42,49 @@ pub(crate) async fn ready() -> &'static str {
     "ok\n"
 }
 
-/// Lists the targets with their counts, and the sources that they come from.
+/// Answers from a thread that may wait for the targets' locks.
+async fn answer<T: Serialize + Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<Json<T>, ApiError> {
+    tokio::task::spawn_blocking(work).await.map(Json).map_err(ApiError::internal)
+}
+
+/// Lists the targets with their counts and states, and the sources that they come from.
 ///
-/// A direction of loss that is not known is null.
+/// A direction of loss that is not known is null. `total` is the number of targets that pass the filters, and `states` that of
+/// each state among those that pass all filters but that of the state. Round trips are of the last one to two minutes.
 #[utoipa::path(
     get, path = "/api/v1/targets", tag = "probe", operation_id = "targets",
-    responses((status = 200, description = "All targets and sources", body = Value))
+    params(TargetQuery),
+    responses((status = 200, description = "Targets, and all sources", body = Value))
 )]
-pub(crate) async fn targets(State(registry): State<Arc<TargetRegistry>>) -> Json<Value> {
-    Json(registry::targets(&registry))
+pub(crate) async fn targets(
+    State(registry): State<Arc<TargetRegistry>>,
+    query: Result<Query<TargetQuery>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let query = TargetQuery::read(query)?;
+    answer(move || views::targets(&registry, &query, SystemClock.realtime_ns())).await
+}
+
+/// Shows the round trips of each target by minute, of the last hour.
+#[utoipa::path(
+    get, path = "/api/v1/delays", tag = "probe", operation_id = "delays",
+    params(TargetQuery),
+    responses((status = 200, description = "The delays of the targets", body = Delays))
+)]
+pub(crate) async fn delays(
+    State(registry): State<Arc<TargetRegistry>>,
+    query: Result<Query<TargetQuery>, QueryRejection>,
+) -> Result<Json<Delays>, ApiError> {
+    let query = TargetQuery::read(query)?;
+    answer(move || views::delays(&registry, &query, SystemClock.realtime_ns())).await
+}
+
+/// Shows what lies between sites: targets with the labels `from` and `to`, or `site`.
+#[utoipa::path(
+    get, path = "/api/v1/sites", tag = "probe", operation_id = "sites",
+    responses((status = 200, description = "The sites, and the pairs that have targets", body = SiteMatrix))
+)]
+pub(crate) async fn sites(State(registry): State<Arc<TargetRegistry>>) -> Result<Json<SiteMatrix>, ApiError> {
+    answer(move || sites::matrix(&registry, SystemClock.realtime_ns())).await
 }
 
 /// Shows the service level of each target: the period that goes on, and the last ones that ended, the latest first.
@@ -54,14 +92,15 @@ pub(crate) async fn targets(State(registry): State<Arc<TargetRegistry>>) -> Json
 /// Times are in nanoseconds, losses, availabilities and quantiles are ratios from 0 to 1.
 #[utoipa::path(
     get, path = "/api/v1/sla", tag = "probe", operation_id = "sla",
-    responses((status = 200, description = "The service level of all targets", body = Levels))
+    params(TargetQuery),
+    responses((status = 200, description = "The service level of the targets", body = Levels))
 )]
-pub(crate) async fn sla(State(registry): State<Arc<TargetRegistry>>) -> Response {
-    let work = move || registry::sla(&registry, SystemClock.realtime_ns());
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => Json(value).into_response(),
-        Err(error) => ApiError::internal(error).into_response(),
-    }
+pub(crate) async fn sla(
+    State(registry): State<Arc<TargetRegistry>>,
+    query: Result<Query<TargetQuery>, QueryRejection>,
+) -> Result<Json<Levels>, ApiError> {
+    let query = TargetQuery::read(query)?;
+    answer(move || views::sla(&registry, &query, SystemClock.realtime_ns())).await
 }
 
 /// Shows all metrics, for Prometheus.

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::sender::session::delays::Sample;
 use crate::sender::session::histogram::Distribution;
 use crate::sender::session::variation::Variation;
-use crate::sla::{Grade, SlaConfig, nanos};
+use crate::sla::{Grade, ServiceState, SlaConfig, nanos};
 use crate::units::DurationSetting;
 
 /// Finished periods that are remembered.
@@ -57,6 +57,8 @@ pub struct PeriodReport {
     pub jitter_grade: Grade,
     /// The worst of the three; unknown, unless it is bad, where a small interval was not measured.
     pub grade: Grade,
+    /// The grade, or that the target was unavailable in a part of the period at least, or not measured all the time.
+    pub state: ServiceState,
 }
 
 /// The data of a period.
@@ -218,6 +220,11 @@ impl Sla {
         let round_trip_grade = Grade::of(round_trip_ns, good, acceptable);
         let [good, acceptable] = [agreement.good_jitter, agreement.acceptable_jitter].map(nanos);
         let jitter_grade = Grade::of(jitter_ns, good, acceptable);
+        let grade = match loss_grade.max(round_trip_grade).max(jitter_grade) {
+            Grade::Bad => Grade::Bad,
+            _ if unmeasured > 0 => Grade::Unknown,
+            grade => grade,
+        };
         PeriodReport {
             start_ns,
             end_ns: now_ns,
@@ -234,11 +241,8 @@ impl Sla {
             loss_grade,
             round_trip_grade,
             jitter_grade,
-            grade: match loss_grade.max(round_trip_grade).max(jitter_grade) {
-                Grade::Bad => Grade::Bad,
-                _ if unmeasured > 0 => Grade::Unknown,
-                grade => grade,
-            },
+            grade,
+            state: if unavailable > 0 { ServiceState::Unavailable } else { grade.into() },
         }
     }
 

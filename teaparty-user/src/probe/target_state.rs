@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use prometheus_client::metrics::histogram::{Histogram, NativeHistogramConfig};
 
-use super::recent_delays::{Direction, RecentDelays};
+use super::recent_delays::{DelayPercentiles, Direction, MinuteDelays, RecentDelays};
 use super::sla::Sla;
 use super::target::TargetSpec;
 use super::totals::Totals;
 use crate::sender::session::matcher::ReplyKind;
 use crate::sender::session::record::{PacketOutcome, Record, SessionCounters};
 use crate::sender::session::variation::Variation;
-use crate::sla::SlaConfig;
+use crate::sla::{ServiceState, SlaConfig};
 use crate::sync::locked;
 
 /// Sockets take less to be opened, a name to be found, and the first packet to leave; what takes longer is not measured.
@@ -140,6 +140,34 @@ impl Watched {
         locked(&self.measured.recent).jitter(now_ns)
     }
 
+    /// Returns the state of the target now. An interval of this period that was not measured does not make it unmeasured.
+    pub(crate) fn service_state(&self, now_ns: u64) -> ServiceState {
+        let state = self.state();
+        let report = state.sla.current(&state.agreement, now_ns);
+        match state.sla.is_available() {
+            None => ServiceState::Unmeasured,
+            Some(false) => ServiceState::Unavailable,
+            Some(true) => report.loss_grade.max(report.round_trip_grade).max(report.jitter_grade).into(),
+        }
+    }
+
+    /// Returns the loss of this period; `None` where no packet was settled.
+    pub(crate) fn current_loss(&self, now_ns: u64) -> Option<f64> {
+        let state = self.state();
+        state.sla.current(&state.agreement, now_ns).loss
+    }
+
+    /// Returns percentiles of the round trips of the last one to two minutes; `None` without any.
+    pub(crate) fn recent_percentiles(&self, now_ns: u64) -> Option<DelayPercentiles> {
+        let mut recent = locked(&self.measured.recent);
+        DelayPercentiles::of(|fraction| recent.quantile(Direction::RoundTrip, fraction, now_ns))
+    }
+
+    /// Returns the minutes of the last hour that have ended, the oldest first.
+    pub(crate) fn recent_minutes(&self, now_ns: u64) -> Vec<MinuteDelays> {
+        locked(&self.measured.recent).minutes(now_ns)
+    }
+
     /// A session begins.
     pub fn begin(&self) {
         let mut state = self.state();
@@ -189,6 +217,11 @@ impl Watched {
         let mut state = self.state();
         if state.counted != self.id {
             return;
+        }
+        match record.fate {
+            PacketOutcome::Lost => locked(&self.measured.recent).settle(true, now_ns),
+            PacketOutcome::Answered(ReplyKind::Reply) => locked(&self.measured.recent).settle(false, now_ns),
+            PacketOutcome::Answered(_) | PacketOutcome::Unsettled => {}
         }
         let agreement = state.agreement.clone();
         state.sla.advance(&agreement, now_ns);
