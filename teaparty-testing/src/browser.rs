@@ -10,7 +10,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 
 /// Most time until a page is as a test waits for. Machines are slow under load; nothing here measures.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// The variable with the file of axe-core; `cargo xtask test` sets it.
 const AXE: &str = "TEAPARTY_AXE";
 
@@ -105,6 +105,15 @@ impl Browser {
     /// Opens a page.
     pub fn open(&self, url: &str) {
         self.command("POST", "/url", &json!({"url": url}));
+    }
+
+    /// Opens a page as soon as its server answers.
+    pub fn open_when_there(&self, url: &str) {
+        let end = Instant::now() + PATIENCE;
+        while let Err(error) = self.ask("POST", &format!("/session/{}/url", self.session), &json!({"url": url})) {
+            assert!(Instant::now() < end, "{url}: {error}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Gives the page this width, and a theme by `prefers-color-scheme`.

@@ -44,12 +44,18 @@ fn metrics_are_for_those_with_the_token_by_tls_and_both_are_renewed() {
     let ask = |token, path: &str| curl(&net, &ca, token, &format!("https://{FAR}{path}"));
     probe.until("an answer by TLS", || ask(Some(TOKENS[0]), "/metrics").0 == "200");
     assert!(ask(Some(TOKENS[0]), "/metrics").1.contains("teaparty_probe_sent_packets_total{target=\"192.0.2.2\""));
-    for path in ["/metrics", "/api/v1/targets", "/api/v1/sla"] {
+    for path in ["/metrics", "/api/v1/targets", "/api/v1/sla", "/api/v1/delays", "/api/v1/sites"] {
         assert_eq!(ask(Some(TOKENS[0]), path).0, "200", "{path}");
         for token in [None, Some(TOKENS[1])] {
             let (status, body) = ask(token, path);
             assert!(status == "401" && !body.contains("192.0.2.2"), "{path}: {status} {body}");
         }
+    }
+    // The page says nothing of targets, and a browser can't show a token when it asks for it.
+    let (status, page) = ask(None, "/");
+    assert!(status == "200" && page.contains("<title>Teaparty probe") && !page.contains("192.0.2.2"), "{status}");
+    for (query, expected) in [("limit=x", "400"), ("nonsense=1", "400"), ("state=bad&limit=1", "200")] {
+        assert_eq!(ask(Some(TOKENS[0]), &format!("/api/v1/delays?{query}")).0, expected, "{query}");
     }
     let (status, _) = curl(&net, &stranger.path("ca.pem"), Some(TOKENS[0]), &format!("https://{FAR}/metrics"));
     assert!(status.starts_with("000"), "{status}");

@@ -4,6 +4,7 @@
 mod support;
 
 mod access;
+mod dashboard;
 mod documents;
 mod keys;
 mod outlives;
