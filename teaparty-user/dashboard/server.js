@@ -55,6 +55,8 @@ async function request(path, accept, signal) {
 
 function lost() {
   failures += 1;
+  // The server ends each connection after some minutes: one request without an answer is no news.
+  if (failures === 1) return new RequestError(0, "no answer");
   const since = lastAnswer === null ? "" : ` What you see is from ${new Date(lastAnswer).toLocaleTimeString("en-GB")}.`;
   show("bad", `Connection lost, trying again.${since}`, "If it stays away, look whether the program runs on its host.");
   return new RequestError(0, "no answer");

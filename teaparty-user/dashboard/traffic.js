@@ -92,14 +92,16 @@ function showPaths(rated) {
 }
 
 function reasonRow({ interface: name, path, verdict, reason, help, remedy }) {
-  const [now, total] = [el("td", { class: "number" }), el("td", { class: "number" })];
+  const [now, total, source] = [el("td", { class: "number" }), el("td", { class: "number" }), el("span", { class: "help" })];
   const words = el("th", { scope: "row" }, el("code", {}, reason), el("span", { class: "help" }, prose(help)),
     remedy && el("span", { class: "remedy" }, el("b", {}, "What to do: "), prose(remedy)));
   const row = el("tr", {}, words, el("td", {}, el("span", { class: `verdict ${verdict}` }, VERDICTS[verdict])),
-    el("td", {}, `${name}, ${PATHS[path]}`), now, total);
+    el("td", {}, `${name}, ${PATHS[path]}`, source), now, total);
   return [row, (one) => {
     replace(now, shown(rate(one.rate)));
     setText(total, count(one.packets));
+    // Only those that may write are told of it.
+    setText(source, one.last_source ? `last from ${one.last_source}` : "");
   }];
 }
 

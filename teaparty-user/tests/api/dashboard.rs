@@ -128,6 +128,11 @@ fn a_browser_shows_a_reflector_of_100_000_sessions_at_every_width_and_only_reads
     browser.until("document.getElementById('reason-rows').textContent.includes('reflected')");
     browser.until(&format!("document.getElementById('session-rows').textContent.includes('127.0.0.1:{port}')"));
     assert_eq!(browser.text("document.getElementById('session-count').textContent"), "100,001");
+    // A dropped packet has its remedy, and its source for those that may write.
+    let short = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    short.send_to(b"short", ("127.0.0.1", served.api.port)).unwrap();
+    browser
+        .until("/too-short.*What to do.*last from 127.0.0.1/.test(document.getElementById('reason-rows').textContent)");
     assert!(browser.text("document.getElementById('health').textContent").starts_with("answering by sockets on lo"));
     for width in [390, 1024, 1920] {
         for theme in ["light", "dark"] {

@@ -45,6 +45,7 @@ pages! {
     ci_cron = "docs/guides/ci-cron.md";
     configuration = "docs/guides/configuration.md";
     containers = "docs/guides/containers.md";
+    dashboard = "docs/guides/dashboard.md";
     firewalls = "docs/guides/firewalls.md";
     hardening = "docs/guides/hardening.md";
     interfaces = "docs/guides/interfaces.md";
