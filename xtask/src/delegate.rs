@@ -18,7 +18,7 @@ pub(crate) struct Delegate {
 pub(crate) const BENCH: Delegate = Delegate { package: "teaparty-bench", profile: Profile::Release };
 /// `tidy`, `docs`, `codegen` and `conformance`.
 pub(crate) const CHECKS: Delegate = Delegate { package: "teaparty-checks", profile: Profile::Dev };
-/// `verify` and `kernels`.
+/// `verify`, `kernels` and `demo`.
 pub(crate) const LAB: Delegate = Delegate { package: "teaparty-lab", profile: Profile::Dev };
 
 /// Arguments that the other program reads, `--help` among them.

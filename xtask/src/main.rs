@@ -27,6 +27,8 @@ enum Task {
     BuildEbpf(build_ebpf::Args),
     /// Build what is missing or old, then start `teaparty` with these arguments
     Run(run::Args),
+    /// Show a reflector, a sender, and a probe with Prometheus, in two network namespaces, until Ctrl-C
+    Demo(delegate::Args),
     /// Run the tests, say what was skipped and why
     Test(test::Args),
     /// Run the tests and print, for each row of the conformance list, whether what shows it passed
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::main(&args).map(done),
         Task::BuildEbpf(args) => build_ebpf::main(&args).map(done),
         Task::Run(args) => run::main(&args).map(done),
+        Task::Demo(args) => LAB.run("demo", &args).map(done),
         Task::Test(args) => test::main(&args),
         Task::Conformance(args) => CHECKS.run("conformance", &args).map(done),
         Task::Bench(args) => BENCH.run("bench", &args).map(done),

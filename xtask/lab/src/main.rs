@@ -1,6 +1,7 @@
 //! The part of `cargo xtask` that needs kernels: loads the XDP program in each that README promises, and tries the
-//! reflector there. Kept out of xtask, so that a first `cargo xtask` command compiles no BPF loader.
+//! reflector there; and the demo. Kept out of xtask, so that a first `cargo xtask` command compiles no BPF loader.
 
+mod demo;
 mod kernels;
 mod verify;
 
@@ -17,6 +18,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Show a reflector, a sender, and a probe with Prometheus, in two network namespaces, until Ctrl-C
+    Demo(demo::Args),
     /// Try the reflector on every kernel that we promise to run on: 6.1 and 6.12 in qemu, and the one that runs
     Kernels(kernels::Args),
     #[command(hide = true)]
@@ -28,6 +31,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     xtask::exec::exit(match Cli::parse().task {
+        Task::Demo(args) => demo::main(&args).map(done),
         Task::Kernels(args) => kernels::main(&args),
         Task::KernelsInside(args) => kernels::inside::main(&args).map(done),
         Task::Verify(args) => verify::main(&args).map(done),
