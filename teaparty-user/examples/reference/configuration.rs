@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use teaparty_user::cli::config::schema::schema;
-use teaparty_user::config::toml_doc::FileKind;
+use teaparty_user::config::file_kind::FileKind;
 
 use crate::markdown::{code, head, plain, table};
 

@@ -1,5 +1,6 @@
-//! `teaparty config`: looks at configuration files without running anything.
+//! `teaparty config`: writes and looks at configuration files without running anything.
 
+mod init;
 pub mod schema;
 
 use std::path::{Path, PathBuf};
@@ -9,16 +10,17 @@ use clap::{Args, Subcommand};
 
 use self::schema::schema;
 use super::reflector;
+use crate::config::config_text;
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::config::file_kind::FileKind;
 use crate::config::legacy;
-use crate::config::plan::{self, ProcessPlan};
-use crate::config::toml_doc::FileKind;
+use crate::config::plan::ProcessPlan;
 use crate::exit_code::Exit;
 use crate::layout::count;
 use crate::reflector::keys::KeyLoader;
 use crate::sys::stdio;
 
-/// Checks and converts configuration files.
+/// Writes, checks and converts configuration files.
 #[derive(Args, Debug)]
 pub struct ConfigArguments {
     #[command(subcommand)]
@@ -31,8 +33,21 @@ enum ConfigCommand {
     ///
     /// With line, column, key and remedy; exit status 2 if anything is wrong.
     Check {
-        /// The file; - is standard input
+        /// The file, or the folder of one and its drop-ins; - is standard input
         file: PathBuf,
+    },
+    /// Write a file to begin with, all of it comments
+    ///
+    /// Every key is in it, with what it is for and its default.
+    Init {
+        /// The file; - is standard output [default: /etc/teaparty/teaparty.toml, for probe /etc/teaparty/probe.toml]
+        file: Option<PathBuf>,
+        /// Whose file
+        #[arg(long = "for", value_name = "PROGRAM", value_enum, default_value_t)]
+        kind: FileKind,
+        /// Overwrite a file that is there
+        #[arg(long)]
+        force: bool,
     },
     /// Convert the YAML of the earlier Teaparty
     ///
@@ -58,6 +73,7 @@ impl ConfigArguments {
         match self.command {
             ConfigCommand::Check { file } => check(file),
             ConfigCommand::Convert { file, output } => convert(&file, output.as_deref()),
+            ConfigCommand::Init { file, kind, force } => init::init(kind, file.as_deref(), force),
             ConfigCommand::Schema { kind } => {
                 let schema = serde_json::to_string_pretty(&schema(kind))?;
                 stdio::print(format!("{schema}\n"))?.any();
@@ -93,18 +109,18 @@ fn check(file: PathBuf) -> anyhow::Result<Exit> {
 
 /// Writes a file of the earlier implementation as a file of this one.
 fn convert(file: &Path, output: Option<&Path>) -> anyhow::Result<Exit> {
-    let name = || Some(plan::name_of(file));
-    let read = plan::text_of(file)
+    let wrong = |list| Diagnostics::of_file(file, list);
+    let read = config_text::whole_text(file)
         .map_err(|error| vec![Diagnostic { place: None, key: String::new(), what: error.to_string() }]);
     let converted = match read.and_then(|yaml| legacy::convert(&yaml)) {
         Ok(converted) => converted,
         Err(list) => {
-            stdio::complain(Diagnostics { file: name(), list });
+            stdio::complain(wrong(list));
             return Ok(Exit::Usage);
         }
     };
     if !converted.notes.is_empty() {
-        stdio::complain(Diagnostics { file: name(), list: converted.notes });
+        stdio::complain(wrong(converted.notes));
     }
     match output.filter(|path| path.as_os_str() != "-") {
         Some(path) => {

@@ -57,7 +57,7 @@ enum CliCommand {
     Reflector(Box<reflector::ReflectorArguments>),
     /// Remove a reflector that a killed teaparty left on an interface.
     Detach(reflector::DetachArguments),
-    /// Check, describe and convert configuration files.
+    /// Write, check, describe and convert configuration files.
     Config(config::ConfigArguments),
     /// Show what a running reflector does.
     Status(status::StatusArguments),

@@ -18,7 +18,7 @@ use crate::sys::stdio;
     SIGINT and SIGTERM end the probe. Exit status: 0 ended as asked, 1 failure, 2 usage."
 )]
 pub struct ProbeArguments {
-    /// The file with targets and settings (TOML); - is standard input, which can't be read again.
+    /// The file with targets and settings (TOML), or a folder of probe.toml and probe.conf.d/*.toml; - is standard input, which can't be read again.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Say what is wrong with the file: line, column, key and remedy; measure nothing.

@@ -24,8 +24,8 @@ pub struct ReflectorArguments {
     /// Short for --timestamp-format ptp
     #[arg(long, conflicts_with = "timestamp_format")]
     ptp: bool,
-    /// File with settings for all of this, in TOML; what is typed wins over it. - is standard input
-    #[arg(long, value_name = "FILE")]
+    /// File with settings for all of this, in TOML, or a folder of teaparty.toml and conf.d/*.toml; what is typed wins over it. - is standard input. The last one counts
+    #[arg(long, value_name = "FILE", overrides_with = "config")]
     config: Option<PathBuf>,
     #[command(flatten)]
     service: CliOverrides<Service>,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 
 /// Something that keeps a configuration from being used. Never shows a value that might be a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,10 +30,29 @@ impl fmt::Display for Diagnostic {
 /// All that is wrong with a configuration; not empty.
 #[derive(Clone, Debug)]
 pub(crate) struct Diagnostics {
-    /// Name of the file; `None` where there is none.
+    /// Name of the file or folder; `None` where there is none.
     pub file: Option<String>,
+    /// The files of a folder with the line of its whole text at which each begins, in their order.
+    pub files: Vec<(String, usize)>,
     /// The problems, in the order of the file.
     pub list: Vec<Diagnostic>,
+}
+
+impl Diagnostics {
+    /// Returns what is wrong with a single file.
+    pub(crate) fn of_file(path: &Path, list: Vec<Diagnostic>) -> Self {
+        Self { file: Some(name_of(path)), files: Vec::new(), list }
+    }
+
+    /// Returns a problem as one of the file in which it is.
+    fn in_file(&self, problem: &Diagnostic) -> (Option<&str>, Diagnostic) {
+        let mut problem = problem.clone();
+        let Some((line, column)) = problem.place else { return (self.file.as_deref(), problem) };
+        let found = self.files.iter().rev().find(|(name, first)| !name.is_empty() && *first <= line);
+        let Some((name, first)) = found else { return (self.file.as_deref(), problem) };
+        problem.place = Some((line - first + 1, column));
+        (Some(name), problem)
+    }
 }
 
 impl fmt::Display for Diagnostics {
@@ -41,10 +61,10 @@ impl fmt::Display for Diagnostics {
             if at > 0 {
                 f.write_str("\n")?;
             }
-            match (&self.file, problem.place) {
-                (Some(file), Some(_)) => write!(f, "{file}:{problem}")?,
-                (Some(file), None) => write!(f, "{file}: {problem}")?,
-                (None, _) => write!(f, "{problem}")?,
+            match self.in_file(problem) {
+                (Some(file), problem) if problem.place.is_some() => write!(f, "{file}:{problem}")?,
+                (Some(file), problem) => write!(f, "{file}: {problem}")?,
+                (None, problem) => write!(f, "{problem}")?,
             }
         }
         Ok(())
@@ -52,6 +72,16 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
+
+/// Returns true if a file's name is for standard input, which can be read once.
+pub(crate) fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// A file's name in messages.
+pub(crate) fn name_of(path: &Path) -> String {
+    if is_standard_input(path) { "standard input".into() } else { path.display().to_string() }
+}
 
 /// A text whose places can be had without reading it again for each.
 pub(crate) struct PlacedText<'a> {

@@ -4,17 +4,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use toml::de::DeValue;
 
 use super::cli_overrides::CliOverrides;
+use super::config_text::ConfigText;
 use super::diagnostic::{Diagnostic, Diagnostics};
+use super::file_kind::FileKind;
 use super::service::Service;
-use super::toml_doc::{FileKind, Table, TomlDocument, keys, try_each};
-use crate::files;
-use crate::files::limit::reading;
+use super::toml_doc::{Table, TomlDocument, keys, try_each};
 use crate::http::auth::credentials::Credentials;
 use crate::reflector::config::{
     ConfigError, ReflectorConfig, ReflectorSettings, SessionSettings, TimestampFormatSetting, XdpMode,
@@ -23,15 +22,13 @@ use crate::reflector::config::{
 use crate::reflector::handle::SessionSpec;
 use crate::reflector::keys::KeyLoader;
 
-/// Most octets of a configuration file.
-const MAX_FILE: u64 = 64 << 20;
 /// The key whose tables each are a reflector.
 pub(crate) const REFLECTOR: &str = "reflector";
 
 /// The input of the command line.
 #[derive(Clone, Debug)]
 pub struct CliInput {
-    /// The configuration file; `-` is standard input.
+    /// The configuration file, or the folder of one and its drop-ins; `-` is standard input.
     pub file: Option<PathBuf>,
     /// Of the process.
     pub service: CliOverrides<Service>,
@@ -76,21 +73,17 @@ impl ReflectorPlan {
 }
 
 impl ProcessPlan {
-    /// Reads the file, if there is one, and puts together what is to be done. Reads all keys.
+    /// Reads the files, if there are any, and puts together what is to be done. Reads all keys.
     pub(crate) fn read(input: &CliInput, loader: &KeyLoader) -> Result<Self, Diagnostics> {
-        let file = input.file.as_deref().map(name_of);
         let text = match &input.file {
-            None => String::new(),
-            Some(path) => text_of(path).map_err(|error| Diagnostics {
-                file: file.clone(),
-                list: vec![Diagnostic { place: None, key: String::new(), what: error.to_string() }],
-            })?,
+            None => ConfigText::default(),
+            Some(path) => ConfigText::read(path, FileKind::Reflector)?,
         };
-        Self::of(&text, input, loader).map_err(|list| Diagnostics { file, list })
+        Self::of(&text, input, loader).map_err(|list| text.diagnostics(list))
     }
 
     /// Returns the same for a text.
-    pub(crate) fn of(text: &str, input: &CliInput, loader: &KeyLoader) -> Result<Self, Vec<Diagnostic>> {
+    pub(crate) fn of(text: &ConfigText, input: &CliInput, loader: &KeyLoader) -> Result<Self, Vec<Diagnostic>> {
         let (mut document, table) = TomlDocument::parse(text, FileKind::Reflector);
         let (service, access) = service(&mut document, &table, input);
         let layers = layers(&mut document, table);
@@ -309,47 +302,6 @@ fn session_table<'a>(layer: &Table<'a>, at: usize) -> Option<Table<'a>> {
 
 fn typed_wrong(error: &clap::Error) -> Diagnostic {
     Diagnostic { place: None, key: String::new(), what: error.to_string() }
-}
-
-/// Returns true if a file's name is for standard input, which can be read once.
-pub(crate) fn is_standard_input(path: &Path) -> bool {
-    path.as_os_str() == "-"
-}
-
-/// A file's name in messages.
-pub(crate) fn name_of(path: &Path) -> String {
-    if is_standard_input(path) { "standard input".into() } else { path.display().to_string() }
-}
-
-/// A file whose text cannot be had. Who shows it names the file.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TextError {
-    /// The system does not let it be read.
-    #[error("cannot be read: {0}")]
-    Unreadable(io::Error),
-    /// It has more octets than any file that is meant.
-    #[error("is longer than {most} MiB; is this the right file?", most = MAX_FILE >> 20)]
-    TooLong,
-    /// From this octet on it is no text.
-    #[error("is not UTF-8 from octet {0} on; is this the right file?")]
-    NotUtf8(usize),
-}
-
-/// Returns a file's text.
-pub(crate) fn text_of(path: &Path) -> Result<String, TextError> {
-    let read = |source: &mut dyn Read| {
-        let mut octets = Vec::new();
-        source.take(MAX_FILE + 1).read_to_end(&mut octets).map(|_| octets)
-    };
-    let octets = reading(|| match is_standard_input(path) {
-        true => read(&mut io::stdin().lock()),
-        false => files::open(path).and_then(|mut file| read(&mut file)),
-    });
-    let octets = octets.map_err(TextError::Unreadable)?;
-    if octets.len() as u64 > MAX_FILE {
-        return Err(TextError::TooLong);
-    }
-    String::from_utf8(octets).map_err(|error| TextError::NotUtf8(error.utf8_error().valid_up_to()))
 }
 
 #[cfg(test)]

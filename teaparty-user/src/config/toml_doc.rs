@@ -1,4 +1,6 @@
-//! A configuration file's text as tables whose parts know where they were written.
+//! A configuration's text as tables whose parts know where they were written.
+
+mod layers;
 
 use std::ops::Range;
 
@@ -7,10 +9,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer, Error};
+use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::cli_overrides::describe;
+use super::config_text::ConfigText;
 use super::diagnostic::{Diagnostic, PlacedText, meant};
+use super::file_kind::FileKind;
 use crate::http::auth::credentials::{TLS_CERT, TLS_KEY};
 use crate::reflector::config::ConfigError;
 
@@ -38,34 +42,6 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Whose file it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum FileKind {
-    /// For `teaparty reflector`.
-    #[default]
-    Reflector,
-    /// For `teaparty probe`.
-    Probe,
-}
-
-impl FileKind {
-    /// Returns the possible name of the file's first table.
-    const fn first_table(self) -> &'static str {
-        match self {
-            Self::Reflector => "[[reflector]]",
-            Self::Probe => "table",
-        }
-    }
-
-    /// Returns the command that prints the schema of such files.
-    const fn schema(self) -> &'static str {
-        match self {
-            Self::Reflector => "teaparty config schema",
-            Self::Probe => "teaparty config schema --for probe",
-        }
-    }
-}
-
 /// The text, and what was found wrong with it so far.
 pub struct TomlDocument<'a> {
     text: PlacedText<'a>,
@@ -77,22 +53,25 @@ pub struct TomlDocument<'a> {
 }
 
 impl<'a> TomlDocument<'a> {
-    /// Parses the text; syntax errors become problems.
-    pub fn parse(text: &'a str, kind: FileKind) -> (Self, Table<'a>) {
-        let (table, errors) = DeTable::parse_recoverable(text);
-        let text = PlacedText::new(text);
-        let problem = |error: &Error| Diagnostic {
-            place: error.span().map(|span| text.place(&span)),
-            key: String::new(),
-            what: format!("this is not TOML: {}", one_line(error.message())),
-        };
-        let mut problems: Vec<Diagnostic> = errors.iter().map(problem).collect();
+    /// Parses the text, each of its files laid over those before; syntax errors become problems.
+    pub(crate) fn parse(text: &'a ConfigText, kind: FileKind) -> (Self, Table<'a>) {
+        let places = PlacedText::new(text.all());
+        let (mut table, mut problems) = (DeTable::new(), Vec::new());
+        for (start, part) in text.parts() {
+            let (own, errors) = DeTable::parse_recoverable(part);
+            layers::lay_over(&mut table, layers::shifted(own.into_inner(), start));
+            problems.extend(errors.iter().map(|error| Diagnostic {
+                place: error.span().map(|span| places.place(&(span.start + start..span.end + start))),
+                key: String::new(),
+                what: format!("this is not TOML: {}", one_line(error.message())),
+            }));
+        }
         // A second mistake on a line is mostly seen because of the first.
         let line = |problem: &Diagnostic| problem.place.map(|(line, _)| line);
         problems.sort_by_key(|problem| problem.place);
         problems.dedup_by_key(|problem| line(problem));
         let broken = problems.iter().filter_map(line).collect();
-        (Self { text, kind, problems, broken }, Table { members: table.into_inner(), span: None })
+        (Self { text: places, kind, problems, broken }, Table { members: table, span: None })
     }
 
     /// Returns all problems in the order of the file, each once.

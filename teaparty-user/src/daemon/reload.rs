@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use crate::api::reload::{Changed, RELOAD_TIMEOUT, Reload, ReloadError, ReloadReport};
-use crate::config::plan::{CliInput, ProcessPlan, is_standard_input};
+use crate::config::diagnostic::is_standard_input;
+use crate::config::plan::{CliInput, ProcessPlan};
 use crate::config::service::Service;
 use crate::config::toml_doc::keys;
 use crate::files;

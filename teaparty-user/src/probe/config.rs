@@ -13,10 +13,11 @@ use toml::de::DeValue;
 use super::document::DocumentAddress;
 use super::settings::{FileSd, HistogramSettings, HttpSd, Measure, TargetTable};
 use super::target::{LABEL_OCTETS, MOST_LABELS, MeasurementProfile, TargetSpec, check_label};
+use crate::config::config_text::ConfigText;
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
-use crate::config::plan::{name_of, text_of};
+use crate::config::file_kind::FileKind;
 use crate::config::service::ApiSettings;
-use crate::config::toml_doc::{FileKind, Table, TomlDocument, keys, try_each};
+use crate::config::toml_doc::{Table, TomlDocument, keys, try_each};
 use crate::http::auth::credentials::Credentials;
 use crate::reflector::keys::KeyLoader;
 use crate::sender::target::parse_words;
@@ -95,18 +96,14 @@ pub(crate) struct ProbeConfig {
 }
 
 impl ProbeConfig {
-    /// Reads a file and the keys that it names.
+    /// Reads a file, or a folder of one and its drop-ins, and the keys that they name.
     pub(crate) fn read(path: &Path, loader: &KeyLoader, typed: ProbeCliOverrides) -> Result<Self, Diagnostics> {
-        let file = Some(name_of(path));
-        let text = text_of(path).map_err(|error| Diagnostics {
-            file: file.clone(),
-            list: vec![Diagnostic { place: None, key: String::new(), what: error.to_string() }],
-        })?;
-        Self::of(&text, loader, typed).map_err(|list| Diagnostics { file, list })
+        let text = ConfigText::read(path, FileKind::Probe)?;
+        Self::of(&text, loader, typed).map_err(|list| text.diagnostics(list))
     }
 
     /// Returns the same for a text.
-    pub(crate) fn of(text: &str, loader: &KeyLoader, typed: ProbeCliOverrides) -> Result<Self, Vec<Diagnostic>> {
+    pub(crate) fn of(text: &ConfigText, loader: &KeyLoader, typed: ProbeCliOverrides) -> Result<Self, Vec<Diagnostic>> {
         let (document, table) = TomlDocument::parse(text, FileKind::Probe);
         let mut reader = ProbeConfigReader { document, loader, typed, profiles: Vec::new() };
         let config = reader.config(table);

@@ -130,7 +130,7 @@ mod tests {
     fn registry() -> TargetRegistry {
         let file = "[[target]]\naddress = \"192.0.2.2\"\nname = \"b\"\nlabels = { site = \"north\" }\n\
                     [[target]]\naddress = \"192.0.2.1\"\nname = \"a\"\n[[target]]\naddress = \"192.0.2.3\"\nname = \"c\"\n";
-        let config = ProbeConfig::of(file, &KeyLoader::default(), Default::default()).ok().unwrap();
+        let config = ProbeConfig::of(&file.into(), &KeyLoader::default(), Default::default()).ok().unwrap();
         let registry = TargetRegistry::default();
         let watched = |(id, target)| Arc::new(Watched::new(id, target, 1, &[0.1], Arc::default(), 0));
         registry.set_watched((0..).zip(config.targets).map(watched).collect());

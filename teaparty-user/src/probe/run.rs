@@ -18,7 +18,9 @@ use super::sla::PeriodReport;
 use super::supervisor::Supervisor;
 use super::target_state::Watched;
 use crate::api::reload::{RELOAD_TIMEOUT, ReloadError};
-use crate::config::plan::is_standard_input;
+use crate::config::config_text::stamps;
+use crate::config::diagnostic::is_standard_input;
+use crate::config::file_kind::FileKind;
 use crate::exit_code::Exit;
 use crate::files::limit::{LimitedReader, reading};
 use crate::files::stamp::FileStamp;
@@ -152,9 +154,12 @@ fn renew(access: &Credentials, newer: &Credentials) {
     }
 }
 
-fn config_watch(path: &Path) -> ChangeWatch<Option<FileStamp>> {
+/// The stamps of the configuration's files.
+type ConfigStamps = Vec<(PathBuf, Option<FileStamp>)>;
+
+fn config_watch(path: &Path) -> ChangeWatch<ConfigStamps> {
     let (name, path) = (path.display().to_string(), path.to_owned());
-    ChangeWatch::new(name, FILE_LOOK, RELOAD_TIMEOUT, move || FileStamp::of(&path))
+    ChangeWatch::new(name, FILE_LOOK, RELOAD_TIMEOUT, move || stamps(&path, FileKind::Probe))
 }
 
 async fn reload(
@@ -163,11 +168,11 @@ async fn reload(
     reader: &Arc<LimitedReader>,
     typed: ProbeCliOverrides,
     registry: &TargetRegistry,
-    watch: &mut ChangeWatch<Option<FileStamp>>,
+    watch: &mut ChangeWatch<ConfigStamps>,
 ) -> Option<ProbeConfig> {
     let (path, loader, reader) = (path.to_owned(), loader.clone(), reader.clone());
     // The stamp is of before, so that what changes while the file is read is noticed after it.
-    let work = move || (reading(|| FileStamp::of(&path)), ProbeConfig::read(&path, &loader, typed));
+    let work = move || (reading(|| stamps(&path, FileKind::Probe)), ProbeConfig::read(&path, &loader, typed));
     let config = match tokio::task::spawn_blocking(move || reader.run(RELOAD_TIMEOUT, work)).await {
         Ok(Ok((stamp, config))) => {
             watch.set_seen(stamp);

@@ -290,7 +290,7 @@ mod tests {
 
     fn source() -> TargetSource {
         let text = "[[file-sd]]\nfile = \"x.json\"\nlabels = { site = \"north\", kind = \"core\" }\n";
-        ProbeConfig::of(text, &KeyLoader::default(), Default::default()).ok().unwrap().sources.remove(0)
+        ProbeConfig::of(&text.into(), &KeyLoader::default(), Default::default()).ok().unwrap().sources.remove(0)
     }
 
     #[test]

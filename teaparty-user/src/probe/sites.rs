@@ -111,7 +111,7 @@ mod tests {
         for n in 0..MOST {
             file += &format!("[[target]]\naddress = \"198.51.100.{n}\"\nlabels = {{ site = \"c{n:02}\" }}\n");
         }
-        let config = ProbeConfig::of(&file, &KeyLoader::default(), Default::default()).ok().unwrap();
+        let config = ProbeConfig::of(&file.as_str().into(), &KeyLoader::default(), Default::default()).ok().unwrap();
         let registry = TargetRegistry::default();
         let watched = |(id, target)| Arc::new(Watched::new(id, target, 1, &[0.1], Arc::default(), 0));
         registry.set_watched((0..).zip(config.targets).map(watched).collect());

@@ -279,7 +279,7 @@ mod tests {
 
     fn watched() -> Watched {
         let config =
-            ProbeConfig::of("[[target]]\naddress = \"192.0.2.1\"\n", &KeyLoader::default(), Default::default())
+            ProbeConfig::of(&"[[target]]\naddress = \"192.0.2.1\"\n".into(), &KeyLoader::default(), Default::default())
                 .ok()
                 .unwrap();
         Watched::new(1, config.targets[0].clone(), 7, &[0.1], Arc::default(), 0)

@@ -121,7 +121,7 @@ fn what_can_not_be_read_is_said() {
         (&["config", "convert", "nowhere.yaml"], "nowhere.yaml: cannot be read: No such file"),
         (&["config", "check", "/dev/zero"], "/dev/zero: cannot be read: it is a device, not a regular file"),
         (&["config", "check", "/proc/self/exe"], "is this the right file?"),
-        (&["reflector", "--config", "."], ".: cannot be read: Is a directory"),
+        (&["reflector", "--config", "."], ".: is a folder without teaparty.toml and conf.d; is this the right one?"),
     ] {
         let output = teaparty("good", arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -239,4 +239,50 @@ fn the_schemas_take_the_good_files_and_refuse_what_they_can() {
         let refused = bad.iter().filter(|(_, verdict)| verdict == "bad").map(|(name, _)| name.as_str());
         assert_eq!(refused.collect::<Vec<_>>(), expected);
     }
+}
+
+#[test]
+fn a_file_to_begin_with_is_written_once_and_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, name) in [("reflector", "teaparty.toml"), ("probe", "probe.toml")] {
+        let file = folder.path().join(name);
+        let file = file.to_str().unwrap();
+        let init = |more: &[&str]| teaparty("good", &[&["config", "init", "--for", kind, file], more].concat());
+        assert_eq!(init(&[]).status.code(), Some(0));
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(text.starts_with(&format!("# Configuration of teaparty {kind} ")), "{text}");
+        std::fs::write(file, "changed").unwrap();
+        let again = init(&[]);
+        assert_eq!(again.status.code(), Some(2));
+        assert!(stderr(&again).contains("is there already; name another file, or overwrite it with --force"));
+        assert_eq!(std::fs::read_to_string(file).unwrap(), "changed");
+        assert_eq!(init(&["--force"]).status.code(), Some(0));
+        assert_eq!(std::fs::read_to_string(file).unwrap(), text);
+        let printed = teaparty("good", &["config", "init", "--for", kind, "-"]);
+        assert_eq!(String::from_utf8(printed.stdout).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_folder_is_a_file_with_its_drop_ins_and_mistakes_have_the_file_in_which_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    };
+    let check = || teaparty("good", &["config", "check", folder.path().to_str().unwrap()]);
+    write("teaparty.toml", "iface = 'lo'\nport = 1\n[[session]]\nsource = '192.0.2.1'");
+    write("conf.d/20-port.toml", "port = 3\n");
+    write("conf.d/10-more.toml", "port = 2\n[[session]]\nsource = '192.0.2.2'\n");
+    let output = check();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "good: lo on lo port 3, 2 provisioned sessions\n");
+    write("conf.d/10-more.toml", "\nprot = 2\n");
+    write("conf.d/20-port.toml", "port = \"x\"\n[[session]\n");
+    let said = stderr(&check());
+    let path = folder.path().display();
+    assert!(said.contains(&format!("{path}/conf.d/10-more.toml:2:1: prot: there is no such key")), "{said}");
+    assert!(said.contains(&format!("{path}/conf.d/20-port.toml:1:8: port: ")), "{said}");
+    assert!(said.contains(&format!("{path}/conf.d/20-port.toml:2:")), "{said}");
+    assert!(!said.contains("teaparty.toml"), "{said}");
 }

@@ -10,9 +10,10 @@ use clap::{Arg, ArgAction, Args, Command, CommandFactory};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::config::file_kind::FileKind;
 use crate::config::plan::REFLECTOR;
 use crate::config::service::{ApiSettings, Service};
-use crate::config::toml_doc::{FileKind, defaults};
+use crate::config::toml_doc::defaults;
 use crate::probe::config::{FILE_SD, HTTP_SD, LABELS, SLA, TARGET};
 use crate::probe::settings::{FileSd, HistogramSettings, HttpSd, Measure, Number, TargetTable};
 use crate::probe::target::{LABEL_OCTETS, MOST_LABELS, label};

@@ -161,6 +161,8 @@ const SHORT: &[(&str, &str, &str)] = &[
     ("reflector", "session-timeout", "When a silent session is forgotten [900]"),
     ("reflector", "session-restart", "Silence after which number 0 restarts a session [30]"),
     ("reflector", "keep", "Leave the XDP program answering at the end"),
+    ("reflector", "config", "File or folder with settings"),
+    ("probe", "config", "File or folder with targets and settings"),
     ("reflector", "provisioned-only", "Answer only configured sessions"),
     ("reflector", "strict", "Drop Error Estimates with Multiplier 0"),
     ("reflector", "min-payload", "Shortest payload that is answered [14]"),
@@ -294,6 +296,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     (
         "config",
         &[
+            example("A file to begin with", "teaparty config init teaparty.toml"),
             example("What is wrong with a file?", "teaparty config check teaparty.toml"),
             example("A schema for editors", "teaparty config schema > teaparty.schema.json"),
             example("From the earlier Teaparty's YAML", "teaparty config convert teaparty.yaml -o teaparty.toml"),
@@ -359,7 +362,10 @@ pub const EXIT_STATUS: &[(&str, &str)] = &[
 /// Files of the program and what they are for.
 pub const FILES: &[(&str, &str)] = &[
     ("/etc/default/teaparty", "options of the reflector, where its service reads them"),
+    ("/etc/teaparty/teaparty.toml", "configuration of the reflector, where its service reads it"),
+    ("/etc/teaparty/conf.d/*.toml", "further files of it, in the order of their names"),
     ("/etc/teaparty/probe.toml", "configuration of the probe, where its service reads it"),
+    ("/etc/teaparty/probe.conf.d/*.toml", "further files of it, in the order of their names"),
     ("/sys/fs/bpf/teaparty/", "pinned link, programs and maps of a running reflector, a folder for each interface"),
 ];
 

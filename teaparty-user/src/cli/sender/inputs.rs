@@ -4,7 +4,7 @@ use anyhow::Context;
 use zeroize::Zeroize;
 
 use super::SenderArguments;
-use crate::config::plan::is_standard_input;
+use crate::config::diagnostic::is_standard_input;
 use crate::crypto::{HmacKey, KeySource};
 use crate::exit_code::UsageError;
 use crate::sender::target::{Spec, parse_file, parse_words};

@@ -15,7 +15,7 @@ struct Line {
 fn plan(text: &str, line: &[&str]) -> Result<ProcessPlan, Vec<Diagnostic>> {
     let line = Line::try_parse_from([&["x"][..], line].concat()).unwrap();
     let input = CliInput { file: None, service: line.service, settings: line.settings, ptp: false };
-    ProcessPlan::of(text, &input, &KeyLoader::default())
+    ProcessPlan::of(&text.into(), &input, &KeyLoader::default())
 }
 
 fn settings(plan: &ProcessPlan, at: usize) -> &ReflectorSettings {

@@ -3,7 +3,7 @@
 use super::*;
 
 fn of(text: &str) -> Result<ProbeConfig, String> {
-    ProbeConfig::of(text, &KeyLoader::default(), ProbeCliOverrides::default())
+    ProbeConfig::of(&text.into(), &KeyLoader::default(), ProbeCliOverrides::default())
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
@@ -85,7 +85,7 @@ fn all_mistakes_of_a_target_are_told_at_once() {
 fn what_is_typed_wins_over_the_file() {
     let text = "realtime = false\n[[target]]\naddress = \"a\"\n";
     for realtime in [false, true] {
-        let config = ProbeConfig::of(text, &KeyLoader::default(), ProbeCliOverrides { realtime }).ok().unwrap();
+        let config = ProbeConfig::of(&text.into(), &KeyLoader::default(), ProbeCliOverrides { realtime }).ok().unwrap();
         assert_eq!(config.targets[0].profile.measure.realtime, realtime);
     }
 }

@@ -23,7 +23,7 @@ const PACKETS: u64 = 12;
 /// Returns metrics in which every family has a series, so that its labels can be seen.
 pub fn text() -> Result<Vec<u8>, MetricsError> {
     let registry = Arc::new(TargetRegistry::default());
-    if let Ok(config) = ProbeConfig::of(FILE, &KeyLoader::default(), Default::default()) {
+    if let Ok(config) = ProbeConfig::of(&FILE.into(), &KeyLoader::default(), Default::default()) {
         let (now, agreement) = (SystemClock.realtime_ns(), Arc::new(config.agreement));
         let of_one = |target| Arc::new(watched(target, agreement.clone(), now));
         registry.set_watched(config.targets.into_iter().map(of_one).collect());
