@@ -16,6 +16,8 @@ pub mod api;
 #[cfg(feature = "user")]
 pub mod authority;
 #[cfg(feature = "user")]
+pub mod booted;
+#[cfg(feature = "user")]
 pub mod browser;
 #[cfg(feature = "user")]
 pub mod hostile_reply;

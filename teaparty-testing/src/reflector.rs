@@ -106,9 +106,14 @@ impl Net {
         inside(&self.far, f)
     }
 
+    /// Returns the path of the reflector's namespace.
+    pub fn near_path(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.near)
+    }
+
     /// The reflector's namespace.
     pub fn near_file(&self) -> File {
-        File::open(format!("/run/netns/{}", self.near)).unwrap()
+        File::open(self.near_path()).unwrap()
     }
 
     /// Calls `f` in the reflector's namespace.

@@ -1,9 +1,10 @@
-//! What tests use besides this repository: scapy, schemathesis, stamp-suite, helm, kubectl and axe-core, and as root system programs and the
-//! BPF file system.
+//! What tests use besides this repository: scapy, schemathesis, stamp-suite, helm, kubectl and axe-core, and as root system programs,
+//! a Debian to boot and the BPF file system.
 //!
 //! Each is installed when it is missing and can be had; where it can't, the tests that need it skip and say so.
 
 mod axe;
+mod debian;
 mod kubernetes;
 
 use std::path::{Path, PathBuf};
@@ -77,9 +78,11 @@ impl Tools {
 /// Fails only if the BPF file system can't be mounted; what can't be installed is said and left out.
 pub fn provide() -> Result<Tools> {
     let mut packages = Vec::new();
+    let mut lacks_debian = false;
     if exec::is_root() {
         mount_bpffs()?;
         packages = missing_packages();
+        lacks_debian = debian::is_missing();
     } else {
         eprintln!("Not root: tests that need it will be skipped.");
     }
@@ -89,6 +92,7 @@ pub fn provide() -> Result<Tools> {
     let lacks_axe = !axe::script().is_file();
     let others = [!has_suite, lacks_kubernetes, lacks_axe].into_iter().map(usize::from).sum::<usize>();
     let missing = python_tools.len() + others;
+    let missing = missing + if lacks_debian { debian::STEPS } else { 0 };
     let mut steps = Steps::new(missing + if packages.is_empty() { 0 } else { apt::STEPS });
     if !packages.is_empty() {
         say(apt::install(&packages, &mut steps));
@@ -102,6 +106,9 @@ pub fn provide() -> Result<Tools> {
     if lacks_axe {
         say(axe::install(&KUBERNETES.python(), &mut steps));
     }
+    if lacks_debian {
+        say(debian::install(&mut steps));
+    }
     if !has_suite {
         say(install_stamp_suite(&mut steps));
     }
@@ -109,7 +116,10 @@ pub fn provide() -> Result<Tools> {
     let found = python
         .chain(kubernetes::programs())
         .chain([("TEAPARTY_STAMP_SUITE", stamp_suite()), ("TEAPARTY_AXE", axe::script())]);
-    Ok(Tools { variables: found.filter(|(_, path)| path.is_file()).collect() })
+    let folders = [("TEAPARTY_DEBIAN_ROOT", debian::root())];
+    let variables =
+        found.filter(|(_, path)| path.is_file()).chain(folders.into_iter().filter(|(_, path)| path.is_dir()));
+    Ok(Tools { variables: variables.collect() })
 }
 
 /// A tool that is not available costs tests, which the table will show; it is no reason to run none.
