@@ -1,12 +1,11 @@
 //! Finds the XDP program's object, to be embedded, or says what the program will lack without it.
 //!
 //! Sets `cfg(teaparty_ebpf)` and the variable `TEAPARTY_EBPF_OBJECT` (an absolute path) for the crate if there is an
-//! object. Builds nothing: `cargo xtask build-ebpf` does, with a toolchain that `cargo build` need not have.
+//! object. Builds nothing: `cargo xtask build-ebpf` does, with a toolchain that `cargo build` need not have. Writes nothing, and reads
+//! nothing outside of the crate but what the environment names.
 
 use std::env;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// A ready object, from whoever builds or packages us.
 const VARIABLE: &str = "TEAPARTY_EBPF_OBJECT";
@@ -37,31 +36,14 @@ fn given() -> Option<PathBuf> {
     env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// The object that `cargo xtask build-ebpf` made, if it did.
+/// The object in the folder of this crate: that of a package, or the one that `cargo xtask build-ebpf` made.
 fn built() -> Option<PathBuf> {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
-    let folder = manifest.parent().expect("the crate is a folder of the workspace").join("target/ebpf");
+    let folder = manifest.join("object");
+    // The folder is always there, and the object may come.
+    println!("cargo::rerun-if-changed={}", folder.display());
     let object = folder.join("teaparty-ebpf.o");
-    if object.is_file() {
-        return Some(object);
-    }
-    // Watching a file that is not there would compile this crate again each time. So we watch a mark that is, and
-    // `cargo xtask build-ebpf` removes it when it puts the object beside it.
-    let mark = folder.join("teaparty-ebpf.absent");
-    if !mark.is_file() {
-        // Failing to leave it costs only the time that it saves.
-        let _ = leave(&mark);
-    }
-    println!("cargo::rerun-if-changed={}", mark.display());
-    None
-}
-
-fn leave(mark: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(mark.parent().expect("it has a folder"))?;
-    let mut file = std::fs::File::create(mark)?;
-    file.write_all(b"When teaparty-user was built last there was no teaparty-ebpf.o here.\n")?;
-    // Cargo takes what is newer than the start of this script for a change since.
-    file.set_modified(SystemTime::UNIX_EPOCH)
+    object.is_file().then_some(object)
 }
 
 /// The object's absolute path, if it is a relocatable ELF file for BPF.

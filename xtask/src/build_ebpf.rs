@@ -1,6 +1,5 @@
 //! `cargo xtask build-ebpf`: the XDP program, compiled and linked into one object with BTF.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -73,7 +72,7 @@ pub fn build(warnings: Warnings) -> Result<PathBuf> {
     }
     let toolchain = setup::toolchain()?;
     let built = compile(&toolchain, PRODUCT, "teaparty-ebpf", warnings)?;
-    publish(&built, &paths::ebpf_object())?;
+    publish(&built, &paths::ebpf_object(), &toolchain.rust)?;
     Ok(paths::ebpf_object())
 }
 
@@ -125,19 +124,40 @@ fn for_bpf(program: &Path, toolchain: &Toolchain, warnings: Warnings) -> Command
     command
 }
 
-/// Copies `built` to `object` unless it is there already with the same content.
-fn publish(built: &Path, object: &Path) -> Result<()> {
-    let new = std::fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
-    if std::fs::read(object).is_ok_and(|old| old == new) {
+/// Puts the object in its place, and without debug sections, which are four fifths of it, where `teaparty-user` embeds it.
+fn publish(built: &Path, object: &Path, rust: &setup::Rust) -> Result<()> {
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    replace(object, &read(built)?)?;
+    let stripped = object.with_extension("stripped");
+    strip(object, &stripped, rust)?;
+    replace(&paths::embedded_object(), &read(&stripped)?)
+}
+
+/// Leaves out what debuggers read; BTF stays, with the source lines that the verifier and bpftool show. A toolchain without the
+/// program for it leaves all of it.
+fn strip(object: &Path, stripped: &Path, rust: &setup::Rust) -> Result<()> {
+    let sysroot = PathBuf::from(exec::capture(Command::new(&rust.rustc).args(["--print", "sysroot"]))?);
+    let host = exec::capture(Command::new(&rust.rustc).args(["--print", "host-tuple"]))?;
+    let objcopy = sysroot.join("lib/rustlib").join(host).join("bin/rust-objcopy");
+    if !objcopy.is_file() {
+        eprintln!("warning: {} has no rust-objcopy; the program will be larger by debug sections", rust.title);
+        return std::fs::copy(object, stripped)
+            .map(drop)
+            .with_context(|| format!("cannot write {}", stripped.display()));
+    }
+    let mut command = Command::new(objcopy);
+    // LLVM is in there.
+    command.env("LD_LIBRARY_PATH", sysroot.join("lib")).arg("--strip-debug").args([object, stripped]);
+    exec::capture(&mut command).map(drop)
+}
+
+/// Writes a file unless it has this content already.
+fn replace(file: &Path, new: &[u8]) -> Result<()> {
+    if std::fs::read(file).is_ok_and(|old| old == new) {
         return Ok(());
     }
     // By renaming, so that nobody reads half of it.
-    let partial = object.with_extension("partial");
+    let partial = file.with_extension("partial");
     std::fs::write(&partial, new).with_context(|| format!("cannot write {}", partial.display()))?;
-    std::fs::rename(&partial, object).with_context(|| format!("cannot write {}", object.display()))?;
-    // See teaparty-user/build.rs: without its mark, the next build looks for the object again.
-    match std::fs::remove_file(object.with_extension("absent")) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).context("cannot remove teaparty-ebpf.absent"),
-        _ => Ok(()),
-    }
+    std::fs::rename(&partial, file).with_context(|| format!("cannot write {}", file.display()))
 }

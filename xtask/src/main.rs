@@ -23,7 +23,7 @@ struct Cli {
 enum Task {
     /// Provide what the eBPF build needs and lacks: Rust with library source, LLVM, bpf-linker
     Setup(setup::Args),
-    /// Build the XDP program into target/ebpf/teaparty-ebpf.o (runs `setup` when something is missing)
+    /// Build the XDP program into target/ebpf/teaparty-ebpf.o and for teaparty-user to embed (runs `setup` when something is missing)
     BuildEbpf(build_ebpf::Args),
     /// Build what is missing or old, then start `teaparty` with these arguments
     Run(run::Args),

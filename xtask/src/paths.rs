@@ -22,9 +22,14 @@ pub fn ebpf_target() -> PathBuf {
     root().join("target/ebpf")
 }
 
-/// The finished object, where `teaparty-user/build.rs` looks for it.
+/// The finished object with its debug sections.
 pub fn ebpf_object() -> PathBuf {
     ebpf_target().join("teaparty-ebpf.o")
+}
+
+/// The object that `teaparty-user/build.rs` embeds. It is in the folder of the crate, so that a package has it too.
+pub fn embedded_object() -> PathBuf {
+    root().join("teaparty-user/object/teaparty-ebpf.o")
 }
 
 /// A path as a person wants to read it: relative to the workspace where it is inside.
