@@ -8,6 +8,7 @@ use libc::c_int;
 use teaparty_common::wire::TrafficClass;
 
 use super::received::{ExtendedError, HostTimestamp, Received, StampSource, msg_len};
+use super::sockopt::{SO_TIMESTAMPING_NEW, STAMPS_LEN};
 
 /// Whole control messages, one after the other, ready for `msg_control`.
 #[derive(Clone, Debug, Default)]
@@ -111,7 +112,10 @@ pub(super) fn messages(control: &[u8]) -> impl Iterator<Item = (c_int, c_int, &[
 pub(super) fn read_into<'a>(received: &mut Received<'a>, control: &'a [u8]) {
     for (level, kind, data) in messages(control) {
         match (level, kind) {
-            (libc::SOL_SOCKET, libc::SO_TIMESTAMPING_NEW) => (received.stamp, received.hardware_ns) = stamps(data),
+            (libc::SOL_SOCKET, SO_TIMESTAMPING_NEW) => (received.stamp, received.hardware_ns) = stamps(data),
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) if data.len() == STAMPS_LEN => {
+                (received.stamp, received.hardware_ns) = stamps(data);
+            }
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => received.queue_drops = int(data).map(|n| n as u32),
             (libc::IPPROTO_IP, libc::IP_TTL) => received.ttl = octet(data),
             (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => received.ttl = octet(data),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::batch::{MAX_BATCH, ReceiveBatch};
 use super::cbpf;
+use super::mmsg::sendmmsg;
 use super::poll::wait_writable;
+use super::sockopt::enable_timestamps;
 
 /// Octets of the send queue.
 static QUEUE: libc::c_int = 4 << 20;
@@ -109,10 +111,8 @@ impl PacketSocket {
             header.msg_hdr.msg_iov = part;
             header.msg_hdr.msg_iovlen = 1;
         }
-        // SAFETY: the first `count` headers point at frames of the lengths they state; the kernel writes to the headers only.
-        let sent =
-            unsafe { libc::sendmmsg(self.0.as_raw_fd(), headers.as_mut_ptr(), count as _, libc::MSG_DONTWAIT as _) };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        // SAFETY: the first `count` headers point at frames of the lengths they state.
+        unsafe { sendmmsg(self.0.as_raw_fd(), &mut headers[..count]) }
     }
 }
 
@@ -126,7 +126,7 @@ impl FrameSocket {
         let fd = open()?;
         cbpf::datagrams_to(ports).attach(&fd)?;
         let stamping = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
-        set(&fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING_NEW, stamping as libc::c_int)?;
+        enable_timestamps(fd.as_fd(), stamping)?;
         set(&fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
         // The VLAN tag, which the kernel takes out of the frame.
         set(&fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;

@@ -63,10 +63,12 @@ pub fn set_short_time_slice() -> io::Result<()> {
 /// A thread that never sleeps then would take its processor from all others; the kernel gives them 5 % of it all the same,
 /// 50 ms at a time.
 pub fn set_realtime() -> io::Result<()> {
-    let parameters = libc::sched_param { sched_priority: 1 };
-    // SAFETY: the parameters outlive the call; 0 is the calling thread.
-    let result =
-        unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters) };
+    // SAFETY: all-zero is a valid `sched_param`, of which C libraries have more members than the kernel.
+    let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    parameters.sched_priority = 1;
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // By the system call, because musl's function refuses. SAFETY: the parameters outlive the call; 0 is the calling thread.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const parameters) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

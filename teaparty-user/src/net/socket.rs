@@ -11,7 +11,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, bind, se
 use super::address::SystemAddress;
 use super::batch::{ReceiveBatch, SendBatch};
 use super::cbpf;
-use super::stamp_ids::{StampIds, kernel_takes_stamp_ids, set_int};
+use super::sockopt::{enable_timestamps, set_int};
+use super::stamp_ids::{StampIds, kernel_takes_stamp_ids};
 
 /// Failure to get the socket that was asked for. The text says what to do where that is known.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +170,8 @@ impl Socket {
                 | libc::SOF_TIMESTAMPING_RAW_HARDWARE
                 | libc::SOF_TIMESTAMPING_OPT_TX_SWHW;
         }
-        self.set(SOL_SOCKET, libc::SO_TIMESTAMPING_NEW, stamping as c_int, "SO_TIMESTAMPING")?;
+        enable_timestamps(self.socket.as_fd(), stamping)
+            .map_err(|source| SocketError::Option { option: "SO_TIMESTAMPING", source })?;
         self.set(SOL_SOCKET, libc::SO_RXQ_OVFL, 1, "SO_RXQ_OVFL")?;
         if is_v6 {
             self.set(IPPROTO_IPV6, libc::IPV6_V6ONLY, 1, "IPV6_V6ONLY")?;

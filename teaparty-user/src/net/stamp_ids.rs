@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use libc::c_int;
 
 use super::cmsg::ControlBuffer;
+use super::sockopt::{SO_TIMESTAMPING_NEW, set_int};
 
 /// The control message that gives a datagram the number of its transmit timestamp (Linux 6.13, `asm-generic/socket.h`).
 pub(super) const SCM_TS_OPT_ID: c_int = 81;
@@ -52,7 +53,7 @@ fn try_stamp_id() -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.connect(socket.local_addr()?)?;
     let flags = libc::SOF_TIMESTAMPING_SOFTWARE | libc::SOF_TIMESTAMPING_OPT_ID | libc::SOF_TIMESTAMPING_OPT_TSONLY;
-    set_int(socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPING_NEW, flags as c_int)?;
+    set_int(socket.as_fd(), libc::SOL_SOCKET, SO_TIMESTAMPING_NEW, flags as c_int)?;
     let mut control = ControlBuffer::default();
     control.push(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &libc::SOF_TIMESTAMPING_TX_SOFTWARE.to_ne_bytes());
     control.push(libc::SOL_SOCKET, SCM_TS_OPT_ID, &1u32.to_ne_bytes());
@@ -63,15 +64,6 @@ fn try_stamp_id() -> io::Result<()> {
     // SAFETY: the header points at control messages that outlive the call, and at no address or data.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, 0) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Sets an option whose value is a C integer.
-pub(super) fn set_int(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
-    // SAFETY: the option's value is an int that outlives the call.
-    let result = unsafe {
-        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), size_of::<c_int>() as libc::socklen_t)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

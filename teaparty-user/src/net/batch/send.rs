@@ -8,6 +8,7 @@ use teaparty_common::wire::TrafficClass;
 
 use super::super::address::SystemAddress;
 use super::super::cmsg::ControlBuffer;
+use super::super::mmsg::sendmmsg;
 use super::MAX_BATCH;
 
 /// Most packets and octets that travel to the network card as one (UDP segmentation offload).
@@ -246,10 +247,8 @@ impl SendBatch {
             ends[count] = at;
             count += 1;
         }
-        // SAFETY: the first `count` headers point at memory of the lengths they state, in `self` and `parts`; the kernel
-        // writes to the headers only.
-        let sent = unsafe { libc::sendmmsg(fd, headers.as_mut_ptr(), count as _, libc::MSG_DONTWAIT as _) };
-        let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
+        // SAFETY: the first `count` headers point at memory of the lengths they state, in `self` and `parts`.
+        let sent = unsafe { sendmmsg(fd, &mut headers[..count]) }?;
         let before = self.next;
         self.next = if sent == 0 { before } else { ends[sent - 1] };
         Ok(self.next - before)
