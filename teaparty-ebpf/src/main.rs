@@ -9,6 +9,7 @@
 #![expect(internal_features, reason = "atomic_xadd: the target has the instruction, but no AtomicU64")]
 
 mod atomic;
+mod capture;
 mod maps;
 mod outcome;
 mod packet;
@@ -32,35 +33,65 @@ use crate::session::op;
 /// The reflector. Attached to one interface, with maps of its own.
 #[xdp(frags)]
 fn teaparty(ctx: XdpContext) -> u32 {
-    // First, so that no lookup is done for IPv4.
-    if parse::is_ipv6(&ctx) {
-        return tail_call(&ctx, TailCall::V6);
-    }
-    run_stage(&ctx, parse::parse_v4)
+    enter::<false>(&ctx)
 }
 
 /// [`TailCall::V6`].
 #[xdp(frags)]
 fn teaparty_v6(ctx: XdpContext) -> u32 {
-    run_stage(&ctx, parse::parse_v6)
+    run_stage::<false>(&ctx, parse::parse_v6::<false>)
 }
 
 /// [`TailCall::Parse`].
 #[xdp(frags)]
 fn teaparty_parse(ctx: XdpContext) -> u32 {
-    run_stage(&ctx, parse::parse_slow)
+    run_stage::<false>(&ctx, parse::parse_slow::<false>)
 }
 
 /// [`TailCall::Full`].
 #[xdp(frags)]
 fn teaparty_full(ctx: XdpContext) -> u32 {
-    run_stage(&ctx, full::run)
+    run_stage::<false>(&ctx, full::run)
+}
+
+/// [`teaparty`] with capture: attached while somebody captures.
+#[xdp(frags)]
+fn teaparty_capture(ctx: XdpContext) -> u32 {
+    enter::<true>(&ctx)
+}
+
+/// [`TailCall::V6`] with capture.
+#[xdp(frags)]
+fn teaparty_v6_capture(ctx: XdpContext) -> u32 {
+    run_stage::<true>(&ctx, parse::parse_v6::<true>)
+}
+
+/// [`TailCall::Parse`] with capture.
+#[xdp(frags)]
+fn teaparty_parse_capture(ctx: XdpContext) -> u32 {
+    run_stage::<true>(&ctx, parse::parse_slow::<true>)
+}
+
+/// [`TailCall::Full`] with capture.
+#[xdp(frags)]
+fn teaparty_full_capture(ctx: XdpContext) -> u32 {
+    run_stage::<true>(&ctx, full::run)
+}
+
+/// The first step for each packet.
+#[inline(always)]
+fn enter<const CAPTURE: bool>(ctx: &XdpContext) -> u32 {
+    // First, so that no lookup is done for IPv4.
+    if parse::is_ipv6(ctx) {
+        return tail_call(ctx, TailCall::V6);
+    }
+    run_stage::<CAPTURE>(ctx, parse::parse_v4::<CAPTURE>)
 }
 
 /// Has one step look at a packet, and goes on to the next one where that says so; else counts how the packet ended, and says
 /// what becomes of it.
 #[inline(always)]
-fn run_stage(ctx: &XdpContext, step: impl FnOnce(&XdpContext) -> Outcome) -> u32 {
+fn run_stage<const CAPTURE: bool>(ctx: &XdpContext, step: impl FnOnce(&XdpContext) -> Outcome) -> u32 {
     // Found before they are needed: a look-up takes longer where no other work can overlap it.
     let Some(counters) = maps::counters() else { return XDP_PASS };
     let outcome = step(ctx);
@@ -68,6 +99,9 @@ fn run_stage(ctx: &XdpContext, step: impl FnOnce(&XdpContext) -> Outcome) -> u32
         if outcome == Outcome::tail_call(next) {
             return tail_call(ctx, next);
         }
+    }
+    if CAPTURE {
+        capture::end(ctx, outcome);
     }
     finish(counters, outcome)
 }

@@ -3,6 +3,7 @@
 
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
+use teaparty_common::maps::capture::{CaptureBuckets, CaptureConfig, CaptureCounts};
 use teaparty_common::maps::session_table::SessionSlot;
 use teaparty_common::maps::{
     BUCKET_SETS, BucketSet, Counters, DropSource, HistoryRing, KernelConfig, LocalAddress, Session, SessionCounts,
@@ -41,6 +42,15 @@ pub(crate) static SESSION_COUNTS: Array<SessionCounts, 1, MMAPABLE> = Array::new
 
 #[btf_map(name = "tail_calls")]
 pub(crate) static TAIL_CALLS: ProgramArray<{ TailCall::ALL.len() }> = ProgramArray::new();
+
+#[btf_map(name = "capture_config")]
+pub(crate) static CAPTURE_CONFIG: Array<CaptureConfig, 1> = Array::new();
+#[btf_map(name = "capture_buckets")]
+pub(crate) static CAPTURE_BUCKETS: Array<CaptureBuckets, 1> = Array::new();
+#[btf_map(name = "capture_counts")]
+pub(crate) static CAPTURE_COUNTS: PerCpuArray<CaptureCounts, 1> = PerCpuArray::new();
+#[btf_map(name = "captured")]
+pub(crate) static CAPTURED: RingBuf<(), 4096> = RingBuf::new();
 
 /// Returns the controller's configuration.
 #[inline(always)]

@@ -3,6 +3,7 @@
 //! Every type is `repr(C)` with its padding spelled out, so that `bpftool map dump` prints named fields and no octet
 //! of it is ever uninitialised. Numbers are in host order unless a field says otherwise.
 
+pub mod capture;
 mod clock;
 mod config;
 mod punt;
@@ -55,12 +56,24 @@ pub mod name {
     pub const SESSION_COUNTS: &str = "session_counts";
     /// The programs that a packet goes on to, by the number of their [`super::TailCall`].
     pub const TAIL_CALLS: &str = "tail_calls";
+    /// [`super::capture::CaptureConfig`], one entry: what is captured.
+    pub const CAPTURE_CONFIG: &str = "capture_config";
+    /// [`super::capture::CaptureBuckets`], one entry: the state of the rates of captures.
+    pub const CAPTURE_BUCKETS: &str = "capture_buckets";
+    /// [`super::capture::CaptureCounts`] of each processor: packets that were not mirrored.
+    pub const CAPTURE_COUNTS: &str = "capture_counts";
+    /// The memory in which a mirrored packet is put together, one for each processor.
+    pub const CAPTURE_SCRATCH: &str = "capture_scratch";
+    /// Ring buffer of mirrored packets, each a [`super::capture::CapturedHeader`] with its frames.
+    pub const CAPTURED: &str = "captured";
 }
 
 /// Names of the programs.
 pub mod program {
     /// The reflector: what is attached. It needs those of [`super::TailCall`] in [`super::name::TAIL_CALLS`].
     pub const REFLECT: &str = "teaparty";
+    /// [`REFLECT`] with capture: what is attached while somebody captures. It needs those of [`super::TailCall::capture_program`].
+    pub const CAPTURE: &str = "teaparty_capture";
     /// Session operations: requests by which the controller has the kernel write to a session that the kernel owns.
     pub const SESSION_OP: &str = "teaparty_op";
     /// Lets everything pass: for the far end of a veth, which drops frames sent by XDP_TX while it has no program.
@@ -90,6 +103,15 @@ impl TailCall {
             Self::V6 => "teaparty_v6",
             Self::Parse => "teaparty_parse",
             Self::Full => "teaparty_full",
+        }
+    }
+
+    /// The name of the program that goes on for [`program::CAPTURE`].
+    pub const fn capture_program(self) -> &'static str {
+        match self {
+            Self::V6 => "teaparty_v6_capture",
+            Self::Parse => "teaparty_parse_capture",
+            Self::Full => "teaparty_full_capture",
         }
     }
 }
@@ -124,6 +146,9 @@ pod!(
     HistoryRing,
     PuntHeader,
     SessionOpRequest,
+    capture::CaptureConfig,
+    capture::CaptureBuckets,
+    capture::CaptureCounts,
     session_table::SessionSlot,
     crate::address::Address
 );

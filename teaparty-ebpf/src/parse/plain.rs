@@ -6,6 +6,7 @@ use teaparty_common::maps::TailCall;
 use teaparty_common::reflect::Reason;
 
 use super::arrival::{read_receive_time, save_to_scratch};
+use crate::capture;
 use crate::maps::kernel_config;
 use crate::outcome::Outcome;
 use crate::packet::ip_family::{IpFamily, PlainV4, PlainV6, V4_FRAME, V4_HEADERS, V6_FRAME, V6_HEADERS};
@@ -21,19 +22,21 @@ pub(crate) fn is_ipv6(ctx: &XdpContext) -> bool {
 /// Finds the datagram of a plain IPv4 frame and answers it, or records its time and addresses in working memory, or
 /// leaves the frame to the next step.
 #[inline(always)]
-pub(crate) fn parse_v4(ctx: &XdpContext) -> Outcome {
-    parse_plain::<PlainV4, V4_FRAME, V4_HEADERS>(ctx)
+pub(crate) fn parse_v4<const CAPTURE: bool>(ctx: &XdpContext) -> Outcome {
+    parse_plain::<PlainV4, V4_FRAME, V4_HEADERS, CAPTURE>(ctx)
 }
 
 /// [`parse_v4`] for plain IPv6 frames.
 #[inline(always)]
-pub(crate) fn parse_v6(ctx: &XdpContext) -> Outcome {
-    parse_plain::<PlainV6, V6_FRAME, V6_HEADERS>(ctx)
+pub(crate) fn parse_v6<const CAPTURE: bool>(ctx: &XdpContext) -> Outcome {
+    parse_plain::<PlainV6, V6_FRAME, V6_HEADERS, CAPTURE>(ctx)
 }
 
 /// [`parse_v4`] for plain frames of a family.
 #[inline(always)]
-fn parse_plain<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEADERS: usize>(ctx: &XdpContext) -> Outcome {
+fn parse_plain<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEADERS: usize, const CAPTURE: bool>(
+    ctx: &XdpContext,
+) -> Outcome {
     let Some(kernel_config) = kernel_config() else { return Outcome::end(Reason::Internal) };
     let frame = Packet::new(ctx, 0);
     let frame_len = frame.len();
@@ -55,9 +58,18 @@ fn parse_plain<F: IpFamily<FRAME, HEADERS>, const FRAME: usize, const HEADERS: u
         {
             view
         }
-        _ => return save_to_scratch(ctx, found, frame_len, read_receive_time(), false),
+        _ => {
+            let received_ns = read_receive_time();
+            if CAPTURE {
+                capture::begin(ctx, &found.frame, frame_len, received_ns);
+            }
+            return save_to_scratch(ctx, found, frame_len, received_ns, false);
+        }
     };
     let received_ns = read_receive_time();
+    if CAPTURE {
+        capture::begin(ctx, &found.frame, frame_len, received_ns);
+    }
     let packet = ParsedPacket { control: &kernel_config.control, config, found: &found, received_ns };
     let outcome = fast::answer::<F, FRAME, HEADERS>(ctx, &mut view, packet);
     if outcome != Outcome::FALL_BACK && outcome != Outcome::NO_SESSION {

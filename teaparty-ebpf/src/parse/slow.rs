@@ -6,13 +6,14 @@ use teaparty_common::frame::{self, ParsedHeaders};
 use teaparty_common::reflect::Reason;
 
 use super::arrival::{read_receive_time, save_to_scratch};
+use crate::capture;
 use crate::maps::kernel_config;
 use crate::outcome::Outcome;
 use crate::packet::{Packet, REACH};
 
 /// [`super::plain::parse_v4`] for all other frames.
 #[inline(always)]
-pub(crate) fn parse_slow(ctx: &XdpContext) -> Outcome {
+pub(crate) fn parse_slow<const CAPTURE: bool>(ctx: &XdpContext) -> Outcome {
     // SAFETY: a context of this program.
     let frame_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as usize;
     let view = Packet::new(ctx, 0);
@@ -25,7 +26,11 @@ pub(crate) fn parse_slow(ctx: &XdpContext) -> Outcome {
         return Outcome::end(Reason::NotOurPort);
     }
     let Some((source, destination)) = frame.addresses(&view) else { return Outcome::end(Reason::MalformedHeader) };
-    save_to_scratch(ctx, ParsedHeaders { frame, source, destination }, frame_len, read_receive_time(), false)
+    let received_ns = read_receive_time();
+    if CAPTURE {
+        capture::begin(ctx, &frame, frame_len, received_ns);
+    }
+    save_to_scratch(ctx, ParsedHeaders { frame, source, destination }, frame_len, received_ns, false)
 }
 
 /// An Ethernet frame with two tags is within reach.

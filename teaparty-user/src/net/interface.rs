@@ -55,6 +55,13 @@ pub enum InterfaceError {
     Netlink(io::Error),
 }
 
+/// Returns the speed of an interface in bits per second, where its driver knows it.
+pub(crate) fn interface_speed(name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/sys/class/net/{name}/speed")).ok()?;
+    // -1 where it is not known.
+    Some(text.trim().parse::<u64>().ok().filter(|megabits| *megabits != u64::from(u32::MAX))? * 1_000_000)
+}
+
 impl Interface {
     /// Looks at the interface called `name`.
     pub fn find(name: &str) -> Result<Self, InterfaceError> {

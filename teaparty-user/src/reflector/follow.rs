@@ -132,11 +132,11 @@ impl Reflector {
             let Some(found) = found else { continue };
             let index = found.index;
             let mut held = self.held.remove(name);
-            let (provisioned, sender) = (provisioned.clone(), self.sender.clone());
+            let (provisioned, outlets) = (provisioned.clone(), self.outlets.clone());
             let counters = away.get(name).map(|away| away.counters.clone()).unwrap_or_default();
             let clock = read_clock(&self.tai_offset);
             let interface = (found, host);
-            match InterfaceReflector::start(interface, &settings, provisioned, clock, sender, counters, &mut held) {
+            match InterfaceReflector::start(interface, &settings, provisioned, clock, outlets, counters, &mut held) {
                 Ok(instance) => {
                     let mode = instance.mode().name();
                     tracing::info!(interface = %name, mode, "the interface is back, XDP mode {mode}");

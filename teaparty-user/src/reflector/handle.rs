@@ -1,5 +1,6 @@
 //! What the rest of the program may know and ask of a running reflector: plain types, nothing of BPF.
 
+mod capture;
 mod change;
 mod list;
 mod reconfigure;
@@ -12,6 +13,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::broadcast::{Receiver, Sender};
 use tokio::sync::mpsc::UnboundedSender;
 
+pub use self::capture::CaptureError;
+pub(in crate::reflector) use self::capture::follow_or_warn;
 pub use self::list::SessionStatus;
 pub use self::reconfigure::ReconfigureError;
 pub(in crate::reflector) use self::reconfigure::changes;
@@ -20,6 +23,7 @@ pub use self::status::{Count, CounterPath, InterfaceStatus};
 use crate::net::address::{address, ip};
 use crate::net::socket::Socket;
 use crate::reflector::ReflectorCommand;
+use crate::reflector::capture::Captures;
 use crate::reflector::config::ReflectorConfig;
 pub use crate::reflector::config::session_spec::{SessionError, SessionId, SessionSpec};
 use crate::reflector::interface_reflector::InterfaceReflector;
@@ -45,6 +49,8 @@ pub(in crate::reflector) struct ReflectorState {
     pub(in crate::reflector) revision: u64,
     /// The subscribers to changes.
     pub(in crate::reflector) events: Sender<ChangeEvent>,
+    /// The captures.
+    pub(in crate::reflector) captures: Arc<Captures>,
 }
 
 /// Something that was changed by way of a handle.

@@ -7,14 +7,13 @@ use std::thread::JoinHandle;
 
 use teaparty_common::maps::{Clock, SessionKey};
 use teaparty_common::reflect::Reason;
-use tokio::sync::mpsc::UnboundedSender;
 
 use crate::net::host::Host;
 use crate::net::interface::Interface;
 use crate::net::socket::Socket;
 use crate::reflector::config::{ReflectorConfig, XdpMode};
 use crate::reflector::engine::burst_queue::BurstQueue;
-use crate::reflector::engine::context::{InterfaceContext, InterfaceCounters, Notice};
+use crate::reflector::engine::context::{InterfaceContext, InterfaceCounters, Outlets};
 use crate::reflector::engine::transmit::TransmitWatch;
 use crate::reflector::error::ReflectorError;
 use crate::reflector::kernel::attachment::Attachment;
@@ -31,8 +30,11 @@ use crate::reflector::{engine::udp, kernel::pins};
 use crate::sync::locked;
 use crate::sys::hardening::explain_descriptor_limit;
 
+mod capture;
 mod threads;
 
+pub(crate) use capture::CaptureStep;
+use capture::CaptureThread;
 use threads::{limit_sockets, run_engines};
 
 /// A running reflector on one interface.
@@ -62,6 +64,8 @@ impl Drop for InterfaceReflector {
 struct InterfaceKernel {
     maps: Mutex<Maps>,
     program: Program,
+    /// The thread that takes what the programs with capture mirror, while they are attached.
+    capture: Option<CaptureThread>,
 }
 
 /// The state of the program.
@@ -83,11 +87,11 @@ impl InterfaceReflector {
         config: &Arc<ReflectorConfig>,
         provisioned: ProvisionedSet,
         clock: Clock,
-        notices: UnboundedSender<Notice>,
+        outlets: Outlets,
         counters: Arc<InterfaceCounters>,
         held: &mut Option<Folder>,
     ) -> Result<Self, ReflectorError> {
-        let mut instance = Self::begin((interface, host), config, provisioned, clock, notices, counters, held)?;
+        let mut instance = Self::begin((interface, host), config, provisioned, clock, outlets, counters, held)?;
         instance.attach(held)?;
         Ok(instance)
     }
@@ -99,7 +103,7 @@ impl InterfaceReflector {
         config: &Arc<ReflectorConfig>,
         provisioned: ProvisionedSet,
         clock: Clock,
-        notices: UnboundedSender<Notice>,
+        outlets: Outlets,
         counters: Arc<InterfaceCounters>,
         held: &mut Option<Folder>,
     ) -> Result<Self, ReflectorError> {
@@ -123,7 +127,7 @@ impl InterfaceReflector {
                 Some(KernelObjects { maps, punts, store }) => (Some(maps), Some(store), Some(punts)),
                 None => (None, None, None),
             };
-            let context = Arc::new(InterfaceContext::new(snapshot, clock, store, notices, burst_queue, counters));
+            let context = Arc::new(InterfaceContext::new(snapshot, clock, store, outlets, burst_queue, counters));
             let (engines, waker) = run_engines(&context, &sockets, punts)?;
             Ok((sockets, maps, context, engines, waker))
         })();
@@ -137,6 +141,7 @@ impl InterfaceReflector {
         let kernel = loading.zip(maps).map(|(loading, maps)| InterfaceKernel {
             maps: Mutex::new(maps),
             program: Program::Loading(Box::new(loading)),
+            capture: None,
         });
         let (configured, waker) = (name, Some(waker));
         Ok(Self { context, sockets, configured, kernel, without_program, transmit, engines, waker })
@@ -182,6 +187,9 @@ impl InterfaceReflector {
 
     /// Ends the engines. What they count is final then.
     pub(crate) fn halt(&mut self) {
+        if let Some(ended) = self.end_capture() {
+            ended.finish();
+        }
         self.context.stop();
         self.waker = None;
         for engine in self.engines.drain(..) {

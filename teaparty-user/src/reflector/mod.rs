@@ -7,6 +7,7 @@
 //!
 //! Threads answer, one per engine and interface; the task here answers nothing. It is a loop over `ReflectorEvent`.
 
+pub mod capture;
 pub mod config;
 pub(crate) mod engine;
 pub(crate) mod error;
@@ -14,6 +15,7 @@ pub mod handle;
 pub(crate) mod interface_reflector;
 pub mod kernel;
 pub mod keys;
+pub mod path;
 pub mod pipeline;
 pub mod provisioned;
 pub(crate) mod reload;
@@ -32,10 +34,10 @@ use teaparty_common::maps::SessionKey;
 use teaparty_common::tlv::access_report::AccessReport;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::Signal;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use self::engine::context::Notice;
+use self::engine::context::{Notice, Outlets};
 use self::error::ReflectorError;
 use self::handle::{ReflectorHandle, ReflectorState};
 use self::interface_reflector::InterfaceReflector;
@@ -85,7 +87,7 @@ pub(crate) enum ReflectorCommand {
 /// A reflector that answers already; [`Reflector::run`] keeps it up to date until it is to end.
 pub struct Reflector {
     state: Arc<Mutex<ReflectorState>>,
-    sender: UnboundedSender<Notice>,
+    outlets: Outlets,
     notices: UnboundedReceiver<Notice>,
     commands: UnboundedReceiver<ReflectorCommand>,
     /// The folders held for interfaces that are away, by the names that they are awaited by.
@@ -179,6 +181,14 @@ impl Reflector {
         }
     }
 
+    /// Has interfaces that have come back mirror what captures need. Loading is not for this task, which others wait for.
+    fn follow_captures(&self) {
+        if self.outlets.captures.is_on() {
+            let state = self.state.clone();
+            tokio::task::spawn_blocking(move || handle::follow_or_warn(&state));
+        }
+    }
+
     /// Returns the interval to the next search for expired sessions.
     fn expiry_interval(&self) -> Duration {
         let timeout = locked(&self.state).config.session_timeout.unwrap_or(EXPIRY_INTERVAL.1);
@@ -203,6 +213,7 @@ impl Reflector {
                 for (_, instance) in &mut locked(&self.state).slots {
                     instance.iter_mut().for_each(InterfaceReflector::follow_program);
                 }
+                self.follow_captures();
             }
             ReflectorEvent::Expiry => self.expire(),
             ReflectorEvent::Notice(Notice::AccessReport { key, report }) => log_access_report(&key, &report),

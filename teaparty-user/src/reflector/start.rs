@@ -11,8 +11,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::unbounded_channel;
 
+use super::capture::Captures;
 use super::config::ReflectorConfig;
 use super::config::session_spec::provisioned;
+use super::engine::context::Outlets;
 use super::error::ReflectorError;
 use super::follow::read_clock;
 use super::handle::{ReflectorHandle, ReflectorState, SessionSpec};
@@ -45,6 +47,8 @@ impl Reflector {
         let config = Arc::new(config);
         let provisioned = provisioned(sessions);
         let (sender, notices) = unbounded_channel();
+        let captures: Arc<Captures> = Arc::default();
+        let outlets = Outlets { notices: sender, captures: captures.clone() };
         let (commands_in, commands) = unbounded_channel();
         // SAFETY: a `Watcher` owns its descriptor and never replaces or closes it while it lives.
         let watcher = unsafe { AsyncFd::register_with_interest(Watcher::new()?, Interest::READABLE) };
@@ -67,21 +71,21 @@ impl Reflector {
             is_ended
         };
         let slots = begin_all(&config, &host, &mut is_ended, |interface| {
-            let (sender, counters, clock) = (sender.clone(), Arc::default(), read_clock(&tai_offset));
+            let (outlets, counters, clock) = (outlets.clone(), Arc::default(), read_clock(&tai_offset));
             let interface = (interface, &host);
-            InterfaceReflector::begin(interface, &config, provisioned.clone(), clock, sender, counters, &mut None)
+            InterfaceReflector::begin(interface, &config, provisioned.clone(), clock, outlets, counters, &mut None)
         })?;
         let slots = attach_all(slots, config.is_chosen)?;
         // Not as in an earlier run of this process: a client may remember that one's.
         let revision = SystemClock.realtime_ns();
         let (events, _) = tokio::sync::broadcast::channel(EVENTS);
-        let state = ReflectorState { config, slots, away: HashMap::new(), provisioned, revision, events };
+        let state = ReflectorState { config, slots, away: HashMap::new(), provisioned, revision, events, captures };
         let state = Arc::new(Mutex::new(state));
         let handle = ReflectorHandle { state: state.clone(), commands: commands_in };
         let held = HashMap::new();
         let reflector = Self {
             state,
-            sender,
+            outlets,
             notices,
             commands,
             held,

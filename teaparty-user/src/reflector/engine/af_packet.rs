@@ -13,7 +13,8 @@ use teaparty_common::maps::{
     Clock, MacCheck, PuntHeader, RecordKind, Session, SessionKey, check_macs as check_macs_of,
 };
 use teaparty_common::packet_buf::{PacketBuf, ReadOnlyBuf, SliceBuf};
-use teaparty_common::reflect::{Address, PacketMeta, Reason};
+use teaparty_common::reflect::{self, Address, PacketMeta, Reason};
+use teaparty_common::wire::Mode;
 
 use crate::net::batch::{ReceiveBatch, Received};
 use crate::net::cbpf::longest;
@@ -22,6 +23,7 @@ use crate::net::poll::wait;
 use crate::reflector::engine::burst_scheduler;
 use crate::reflector::engine::context::{EngineCounters, InterfaceContext, Notice};
 use crate::reflector::engine::frame_replies::{FrameReplyBatch, ReplyPorts};
+use crate::reflector::engine::mirror;
 use crate::reflector::engine::reassembly::{Fragment, REASSEMBLY_TIMEOUT_NS, Reassembly, ReassemblyLimits};
 use crate::reflector::engine::udp::{BATCH, DropCounter, SEND_BATCH};
 use crate::reflector::pipeline::slow_path;
@@ -74,10 +76,13 @@ pub(crate) fn run(context: &Arc<InterfaceContext>, frames: &FrameSocket, ports: 
                 Ok(header) => {
                     burst_scheduler::process_frame(context, &mut framed, &header, &mut frame, &snapshot, &clock)
                 }
-                Err(reason) => match source(&mut frame) {
-                    Some(source) => context.counters.socket.count_from(reason, source),
-                    None => context.counters.socket.count(reason),
-                },
+                Err(reason) => {
+                    match source(&mut frame) {
+                        Some(source) => context.counters.socket.count_from(reason, source),
+                        None => context.counters.socket.count(reason),
+                    }
+                    show_refused(context, &clock, &request, &mut frame, reason);
+                }
             }
             if framed.pending() >= SEND_BATCH {
                 framed.flush(&clock);
@@ -93,6 +98,38 @@ fn source(octets: &mut [u8]) -> Option<Address> {
     let len = octets.len();
     let bytes = SliceBuf(octets);
     Some(parse_headers(&bytes, len).ok()?.addresses(&bytes)?.0)
+}
+
+/// Shows a frame to one of our ports that was refused.
+fn show_refused(context: &InterfaceContext, clock: &Clock, request: &Received<'_>, octets: &mut [u8], reason: Reason) {
+    if !context.captures().is_on() {
+        return;
+    }
+    let len = octets.len();
+    let bytes = SliceBuf(octets);
+    let Ok(frame) = parse_headers(&bytes, len) else { return };
+    let Some((source, destination)) = frame.addresses(&bytes) else { return };
+    let payload = frame.payload_at()..frame.payload_at() + frame.payload_len;
+    if !context.snapshot().listens(frame.destination_port) || payload.end > len {
+        return;
+    }
+    let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
+    let ssid = reflect::ssid(&ReadOnlyBuf(&octets[payload]), frame.payload_len, Mode::Unauthenticated);
+    let (source_port, destination_port) = (frame.source_port, frame.destination_port);
+    let key = SessionKey { source, destination, source_port, destination_port, ssid, reserved: 0 };
+    let meta = PacketMeta { received_ns: slow_path::arrival_ns(received, clock), ..PacketMeta::default() };
+    let header = PuntHeader {
+        kind: RecordKind::Frame as u32,
+        reason: reason as u32,
+        frame_len: len as u32,
+        payload_len: frame.payload_len as u32,
+        ip_at: frame.ip_at as u16,
+        payload_at: frame.payload_at() as u16,
+        session_flags: 0,
+        key,
+        meta,
+    };
+    mirror::unanswered(context, mirror::frame(context, &header, octets, false), reason);
 }
 
 /// The frame as it was on the link, with the VLAN tag that the kernel has taken out.

@@ -12,6 +12,7 @@ use teaparty_common::wire::Mode;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::net::raw::RawV6;
+use crate::reflector::capture::Captures;
 use crate::reflector::engine::burst_queue::BurstQueue;
 use crate::reflector::engine::loop_log::LoopLog;
 use crate::reflector::engine::residence_histogram::ResidenceHistogram;
@@ -40,7 +41,16 @@ pub(crate) struct InterfaceContext {
     pub counters: Arc<InterfaceCounters>,
     raw: OnceLock<Option<RawV6>>,
     is_stopping: AtomicBool,
-    notices: UnboundedSender<Notice>,
+    outlets: Outlets,
+}
+
+/// What engines tell: the controller's task, and whoever captures.
+#[derive(Clone)]
+pub(crate) struct Outlets {
+    /// The controller's task.
+    pub notices: UnboundedSender<Notice>,
+    /// The captures.
+    pub captures: Arc<Captures>,
 }
 
 /// A message of an engine.
@@ -66,7 +76,7 @@ impl InterfaceContext {
         snapshot: ConfigSnapshot,
         clock: Clock,
         kernel: Option<KernelSessionStore>,
-        notices: UnboundedSender<Notice>,
+        outlets: Outlets,
         burst_queue: BurstQueue,
         counters: Arc<InterfaceCounters>,
     ) -> Self {
@@ -81,7 +91,7 @@ impl InterfaceContext {
             counters,
             raw: OnceLock::new(),
             is_stopping: AtomicBool::new(false),
-            notices,
+            outlets,
         }
     }
 
@@ -90,7 +100,7 @@ impl InterfaceContext {
     pub(crate) fn without_kernel(&self, burst_queue: BurstQueue, begun: Vec<(SessionKey, Session)>) -> Self {
         let snapshot = (*self.snapshot()).clone();
         let next =
-            Self::new(snapshot.clone(), self.clock(), None, self.notices.clone(), burst_queue, self.counters.clone());
+            Self::new(snapshot.clone(), self.clock(), None, self.outlets.clone(), burst_queue, self.counters.clone());
         {
             let mut table = locked(&next.table);
             std::mem::swap(&mut *table, &mut *locked(&self.table));
@@ -142,7 +152,12 @@ impl InterfaceContext {
     /// Tells the controller's task.
     pub(crate) fn notify(&self, notice: Notice) {
         // It may be gone already when the reflector ends.
-        let _ = self.notices.send(notice);
+        let _ = self.outlets.notices.send(notice);
+    }
+
+    /// The captures.
+    pub(crate) fn captures(&self) -> &Captures {
+        &self.outlets.captures
     }
 
     /// Decides whether a packet may be answered where no kernel program has: completes its key, which comes without SSID,

@@ -11,7 +11,9 @@ use crate::net::address::ip;
 use crate::net::batch::SendBatch;
 use crate::net::packet::{FrameBatch, PacketSocket};
 use crate::net::socket::Socket;
+use crate::reflector::capture::packet::{CapturedFrame, CapturedPacket};
 use crate::reflector::engine::context::{EngineCounters, InterfaceContext};
+use crate::reflector::engine::mirror;
 use crate::reflector::engine::punted_frame::{Punted, ReplyFrame};
 use crate::reflector::engine::reply_record;
 use crate::reflector::engine::srv6::Segmented;
@@ -75,13 +77,15 @@ impl<'a> FrameReplyBatch<'a> {
         clock: &Clock,
         control: BurstStage<'_>,
     ) -> Option<BurstGrant> {
-        match self.prepare(header, frame, snapshot, clock, control) {
+        let mut captured = mirror::frame(self.context, header, frame, matches!(control, BurstStage::Again(_)));
+        match self.prepare((header, frame), snapshot, clock, control, &mut captured) {
             Ok(grant) => {
                 self.pending += 1;
                 grant
             }
             Err(reason) => {
                 self.counters.count_from(reason, header.key.source);
+                mirror::unanswered(self.context, captured, reason);
                 None
             }
         }
@@ -89,11 +93,11 @@ impl<'a> FrameReplyBatch<'a> {
 
     fn prepare(
         &mut self,
-        header: &PuntHeader,
-        frame: &mut [u8],
+        (header, frame): (&PuntHeader, &mut [u8]),
         snapshot: &ConfigSnapshot,
         clock: &Clock,
         control: BurstStage<'_>,
+        captured: &mut Option<Box<CapturedPacket>>,
     ) -> Result<Option<BurstGrant>, Reason> {
         let punted = Punted::parse(frame).map_err(|reason| {
             // The kernel has found the datagram before; what it would pass can't be passed any more.
@@ -121,6 +125,7 @@ impl<'a> FrameReplyBatch<'a> {
         let mut pending_reply = slow_path::process(packet, &mut self.payload, snapshot, store)?;
         let grant = pending_reply.grant.take();
         if let Some(ReturnPathRequest::Segments(segments)) = pending_reply.path_request {
+            pending_reply.captured = captured.take();
             self.segmented.push(pending_reply, &self.payload, segments);
             return Ok(grant);
         }
@@ -128,7 +133,9 @@ impl<'a> FrameReplyBatch<'a> {
             matches!(pending_reply.path_request, Some(ReturnPathRequest::Address(_))) || self.ports.packet.is_none();
         if !is_routed {
             let reply = self.frames.push(|out| punted.reply(&pending_reply.reply_options, &self.payload, out));
-            self.framed.push((pending_reply, reply.ok_or(Reason::Internal)?));
+            let reply = reply.ok_or(Reason::Internal)?;
+            pending_reply.captured = captured.take();
+            self.framed.push((pending_reply, reply));
             return Ok(grant);
         }
         let (source, port) = (ip(&header.key.source), header.key.source_port);
@@ -145,6 +152,7 @@ impl<'a> FrameReplyBatch<'a> {
         let to = udp::outgoing(&pending_reply, peer, meta.interface);
         let (batch, pending_replies) = &mut self.routed[exit];
         batch.push(&to, &self.payload);
+        pending_reply.captured = captured.take();
         pending_replies.push(pending_reply);
         Ok(grant)
     }
@@ -180,13 +188,19 @@ impl<'a> FrameReplyBatch<'a> {
             reply_record::commit(context, pending_reply, timestamp);
             reply_record::record_residence(counters, pending_reply);
         }
+        let mut outcomes = vec![Reason::SendFailed; framed.len()];
         packet.send(frames, SEND_TIMEOUT, |index, is_sent| {
             let pending_reply = &framed[index].0;
             if is_sent {
-                reply_record::record_sent(context, counters, pending_reply);
+                outcomes[index] = reply_record::record_sent(context, counters, pending_reply);
             } else {
                 counters.count(Reason::SendFailed);
             }
         });
+        for (index, ((pending_reply, reply), outcome)) in framed.iter().zip(outcomes).enumerate() {
+            let frame = frames.frame_mut(index);
+            let whole = || CapturedFrame::ethernet(frame);
+            mirror::answered(context, pending_reply, outcome, reply.payload(frame), whole);
+        }
     }
 }

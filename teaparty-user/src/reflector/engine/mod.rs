@@ -3,10 +3,12 @@
 pub(crate) mod af_packet;
 pub(crate) mod burst_queue;
 pub(crate) mod burst_scheduler;
+pub(crate) mod capture_ring;
 pub(crate) mod context;
 pub(crate) mod fair_queue;
 pub(crate) mod frame_replies;
 pub(crate) mod loop_log;
+mod mirror;
 pub(crate) mod punted_frame;
 pub(crate) mod reassembly;
 pub(crate) mod reply_record;

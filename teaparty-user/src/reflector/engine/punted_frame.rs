@@ -133,6 +133,11 @@ pub(crate) struct ReplyFrame {
 }
 
 impl ReplyFrame {
+    /// The payload.
+    pub(crate) fn payload<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        &frame[self.udp_at + UDP_LEN..]
+    }
+
     /// The payload's place in the frame.
     pub(crate) fn payload_mut<'a>(&self, frame: &'a mut [u8]) -> &'a mut [u8] {
         &mut frame[self.udp_at + UDP_LEN..]

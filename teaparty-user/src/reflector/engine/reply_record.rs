@@ -20,14 +20,19 @@ pub(crate) fn record_residence(counters: &EngineCounters, pending_reply: &Pendin
     }
 }
 
-/// Records that a reply was sent.
-pub(crate) fn record_sent(context: &InterfaceContext, counters: &EngineCounters, pending_reply: &PendingReply) {
+/// Records that a reply was sent. Returns the reason that the packet ended with.
+pub(crate) fn record_sent(
+    context: &InterfaceContext,
+    counters: &EngineCounters,
+    pending_reply: &PendingReply,
+) -> Reason {
     if pending_reply.is_again {
         counters.count(Reason::Repeated);
-        return;
+        return Reason::Repeated;
     }
     counters.count(Reason::Reflected);
     if let Some(report) = pending_reply.reply_options.access_report {
         context.notify(Notice::AccessReport { key: *pending_reply.key(), report });
     }
+    Reason::Reflected
 }

@@ -12,7 +12,9 @@ use teaparty_common::tlv::return_path::Segments;
 use teaparty_common::wire::checksum;
 use zerocopy::IntoBytes;
 
+use crate::reflector::capture::packet::CapturedFrame;
 use crate::reflector::engine::context::{EngineCounters, InterfaceContext};
+use crate::reflector::engine::mirror;
 use crate::reflector::engine::reply_record;
 use crate::reflector::pipeline::segment_routing::{ROUTING_TYPE, SegmentRouting};
 use crate::reflector::pipeline::slow_path::PendingReply;
@@ -39,19 +41,18 @@ impl Segmented {
             reply_record::commit(context, &pending_reply, timestamp);
             reply_record::record_residence(counters, &pending_reply);
             let way = segment_path(&pending_reply, &payload, segments);
+            let whole = packet(&pending_reply, &payload, &way);
             let sent = way.first().zip(context.raw()).is_some_and(|(first, raw)| {
-                let sent = raw.send(
-                    &packet(&pending_reply, &payload, &way),
-                    Ipv6Addr::from(first.0),
-                    pending_reply.meta().interface,
-                );
+                let sent = raw.send(&whole, Ipv6Addr::from(first.0), pending_reply.meta().interface);
                 sent.inspect_err(|error| tracing::debug!(%error, "cannot send along segments")).is_ok()
             });
-            if sent {
+            let outcome = if sent {
                 reply_record::record_sent(context, counters, &pending_reply)
             } else {
-                counters.count(Reason::SendFailed)
-            }
+                counters.count(Reason::SendFailed);
+                Reason::SendFailed
+            };
+            mirror::answered(context, &pending_reply, outcome, &payload, || CapturedFrame::ip(whole));
         }
     }
 }

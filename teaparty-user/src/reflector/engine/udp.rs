@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use teaparty_common::frame::Tags;
 use teaparty_common::maps::{Clock, Session, SessionKey};
-use teaparty_common::reflect::{PacketMeta, Reason};
+use teaparty_common::packet_buf::ReadOnlyBuf;
+use teaparty_common::reflect::{self, PacketMeta, Reason};
 use teaparty_common::tlv::return_path::ReturnPathRequest;
+use teaparty_common::wire::Mode;
 
 use crate::net::address::{address, ip};
 use crate::net::batch::{Outgoing, ReceiveBatch, Received, SendBatch};
@@ -21,6 +23,7 @@ use crate::net::socket::{Options, Socket, SocketError};
 use crate::reflector::config::ReflectorConfig;
 use crate::reflector::engine::burst_queue::{BurstRequest, Datagram};
 use crate::reflector::engine::context::{EngineCounters, InterfaceContext, Notice};
+use crate::reflector::engine::mirror;
 use crate::reflector::engine::reply_record::{commit, record_residence, record_sent};
 use crate::reflector::engine::srv6::Segmented;
 use crate::reflector::pipeline::slow_path::{self, BurstGrant, PendingReply, TestPacket};
@@ -143,6 +146,7 @@ fn serve(
             Ok(datagram) => datagram,
             Err(reason) => {
                 count_drop(&context.counters.socket, reason, request.peer());
+                show_refused(context, &clock, port, &request, reason);
                 continue;
             }
         };
@@ -164,6 +168,30 @@ fn serve(
     }
     datagrams.flush(&clock, socket);
     Ok(())
+}
+
+/// Shows a datagram that was refused before it was known what it is.
+fn show_refused(context: &InterfaceContext, clock: &Clock, port: u16, request: &Received<'_>, reason: Reason) {
+    let (Some(peer), Some(destination), true) = (request.peer(), request.destination, context.captures().is_on()) else {
+        return;
+    };
+    let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);
+    let meta = PacketMeta {
+        received_ns: slow_path::arrival_ns(received, clock),
+        ttl: request.ttl.unwrap_or(UNKNOWN_TTL),
+        traffic_class: request.traffic_class.map_or(0, |class| class.0),
+        ..PacketMeta::default()
+    };
+    let payload = request.payload;
+    let key = SessionKey {
+        source: address(peer.ip()),
+        destination: address(destination),
+        source_port: peer.port(),
+        destination_port: port,
+        ssid: reflect::ssid(&ReadOnlyBuf(payload), payload.len(), Mode::Unauthenticated),
+        reserved: 0,
+    };
+    mirror::unanswered(context, mirror::datagram(context, (&key, &meta, 0), payload, false), reason);
 }
 
 /// Decides whether a datagram may be answered, and gathers what is known about it.
@@ -257,12 +285,15 @@ impl<'a> UdpReplyBatch<'a> {
         meta.error_estimate = clock.error_estimate_of(format);
         self.payload.clear();
         self.payload.extend_from_slice(request);
+        let of = (&key, &meta, session_flags);
+        let captured = mirror::datagram(self.context, of, request, matches!(control, BurstStage::Again(_)));
         let headers = Headers { fixed: None, extensions: &datagram.extensions, tags: Tags::NONE };
         let has_segments = &|| self.context.raw().is_some();
         let packet = TestPacket { key, session_flags, meta, headers, has_segments, control };
         let store = self.context.store_of(session_flags & Session::AUTHENTICATED != 0);
         match slow_path::process(packet, &mut self.payload, snapshot, store) {
             Ok(mut pending_reply) => {
+                pending_reply.captured = captured;
                 let grant = pending_reply.grant.take();
                 self.pending += 1;
                 if let Some(ReturnPathRequest::Segments(segments)) = pending_reply.path_request {
@@ -276,6 +307,7 @@ impl<'a> UdpReplyBatch<'a> {
             }
             Err(reason) => {
                 count_drop(&self.context.counters.socket, reason, Some(datagram.peer));
+                mirror::unanswered(self.context, captured, reason);
                 None
             }
         }
@@ -339,10 +371,13 @@ pub(crate) fn send(
     }
     let taken = replies.sent() + replies.failed().len();
     for (index, pending_reply) in pending_replies.iter().enumerate() {
-        if index >= taken || replies.failed().iter().any(|(failed, _)| *failed == index) {
+        let outcome = if index >= taken || replies.failed().iter().any(|(failed, _)| *failed == index) {
             counters.count(Reason::SendFailed);
+            Reason::SendFailed
         } else {
-            record_sent(context, counters, pending_reply);
-        }
+            record_sent(context, counters, pending_reply)
+        };
+        let payload = &*replies.payload_mut(index);
+        mirror::answered(context, pending_reply, outcome, payload, || mirror::reply_datagram(pending_reply, payload));
     }
 }

@@ -13,6 +13,7 @@ use crate::reflector::config::ReflectorConfig;
 use crate::reflector::engine::context::{EngineCounters, InterfaceCounters, KernelCounts};
 use crate::reflector::engine::residence_histogram::ResidenceSnapshot;
 use crate::reflector::interface_reflector::InterfaceReflector;
+pub use crate::reflector::path::CounterPath;
 use crate::sync::locked;
 
 /// An interface that is, or will be, answered on.
@@ -37,30 +38,6 @@ pub struct InterfaceStatus {
     /// Addresses that are answered at.
     #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
-}
-
-/// The part of the reflector that handled a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = Path)]
-pub enum CounterPath {
-    /// The XDP program.
-    Xdp,
-    /// The controller, from the punt ring.
-    Ring,
-    /// The controller, from a socket.
-    Socket,
-}
-
-impl CounterPath {
-    /// As metrics, JSON and the summary spell it.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Xdp => "xdp",
-            Self::Ring => "ring",
-            Self::Socket => "socket",
-        }
-    }
 }
 
 /// A counter.

@@ -3,7 +3,8 @@
 use aya::Ebpf;
 use teaparty_common::maps::program;
 
-use super::link::attach_in;
+use super::capture::KernelCapture;
+use super::link::{attach_in, id_of, replace};
 use super::load_error::LoadError;
 use super::object::xdp;
 use super::pins::folder::Folder;
@@ -29,6 +30,8 @@ pub(crate) struct Attachment {
     pub is_adopted: bool,
     /// Why the program is not on the interface any more, where another program has taken it off.
     pub lost: Option<String>,
+    /// The programs with capture, while they are in the place of the others.
+    pub(super) capture: Option<KernelCapture>,
 }
 
 impl Attachment {
@@ -71,12 +74,57 @@ impl Attachment {
 
     fn attach_again(&mut self, interface: &Interface) -> Result<(), LoadError> {
         let path = self.folder.fd_path().join(pins::LINK);
-        let link = attach_in(xdp(&mut self.object, program::REFLECT)?, interface, self.mode)?;
+        let program = match &mut self.capture {
+            Some(capture) => capture.program()?,
+            None => xdp(&mut self.object, program::REFLECT)?,
+        };
+        let link = attach_in(program, interface, self.mode)?;
         // The pin of the link that was detached.
         let _ = self.folder.forget(pins::LINK);
         link.pin(&path).map_err(|error| PinError::pin(&self.folder.path().join(pins::LINK), &error))?;
         self.link = BpfLink::open(&path).ok();
         Ok(())
+    }
+
+    /// Puts the programs with capture in the place of the others, in one step.
+    pub(crate) fn begin_capture(&mut self, mut capture: KernelCapture) -> Result<(), LoadError> {
+        let path = self.folder.fd_path().join(pins::LINK);
+        let begun = capture.pin().and_then(|()| {
+            let program = capture.program()?;
+            replace(program, &path).map_err(|error| LoadError::Load(error.to_string()))?;
+            Ok(id_of(program))
+        });
+        match begun {
+            Ok(program_id) => {
+                self.program_id = program_id;
+                self.capture = Some(capture);
+                Ok(())
+            }
+            Err(error) => {
+                capture.retire();
+                Err(error)
+            }
+        }
+    }
+
+    /// The programs with capture, if they are attached.
+    pub(crate) fn capture(&mut self) -> Option<&mut KernelCapture> {
+        self.capture.as_mut()
+    }
+
+    /// Puts the programs without capture back, in one step. Packets may still be under way through those that this returns.
+    pub(crate) fn end_capture(&mut self) -> Option<KernelCapture> {
+        let capture = self.capture.take()?;
+        let path = self.folder.fd_path().join(pins::LINK);
+        let replaced = xdp(&mut self.object, program::REFLECT).and_then(|program| {
+            replace(program, &path).map_err(|error| LoadError::Load(error.to_string()))?;
+            Ok(id_of(program))
+        });
+        match replaced {
+            Ok(program_id) => self.program_id = program_id,
+            Err(error) => tracing::debug!(%error, "the program with capture is off the interface already"),
+        }
+        Some(capture)
     }
 
     /// Takes the program off an interface that is gone from here: what another namespace may have of it. The maps stay for

@@ -109,13 +109,13 @@ fn attach_by(program: &mut Xdp, interface: &Interface, mode: XdpMode) -> Result<
     Err(refusal.expect("at least one mode was tried"))
 }
 
-fn id_of(program: &Xdp) -> u32 {
+pub(super) fn id_of(program: &Xdp) -> u32 {
     program.info().map_or(0, |info| info.id())
 }
 
 /// A pinned link that does not take our program.
 #[derive(Debug, thiserror::Error)]
-enum ReplaceError {
+pub(super) enum ReplaceError {
     #[error(transparent)]
     Pin(#[from] LinkError),
     #[error("{}", cause(.0))]
@@ -125,7 +125,7 @@ enum ReplaceError {
 }
 
 /// Puts our program into a pinned link, in one step.
-fn replace(program: &mut Xdp, path: &Path) -> Result<(), ReplaceError> {
+pub(super) fn replace(program: &mut Xdp, path: &Path) -> Result<(), ReplaceError> {
     let link: XdpLink = FdLink::from(PinnedLink::from_pin(path)?).try_into()?;
     let id = program.attach_to_link(link).map_err(ReplaceError::Attach)?;
     // The pin holds the link, whatever becomes of our descriptor.

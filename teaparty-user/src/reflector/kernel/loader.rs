@@ -18,7 +18,7 @@ use super::kernel_session_store::KernelSessionStore;
 use super::link::{Linked, link};
 use super::load_error::{LoadError, busy, load_error};
 use super::maps::{self, ALL, FRESH, Maps};
-use super::object::{check_kernel, layout, load_programs, object, open_object, pin_program, take_ring, xdp};
+use super::object::{check_kernel, layout, load_programs, object, open_object, pin_program, take_map, xdp};
 use super::pinned_map::MapsError;
 use super::pins::claim::claim;
 use super::pins::folder::Folder;
@@ -169,7 +169,7 @@ impl Loading {
         // Packets that the old program answers until the switch are missing: their numbers are repeated.
         outgrown.take().map(|sessions| maps.restore_provisioned(&sessions)).transpose()?;
         maps.publish(snapshot, clock)?;
-        Ok(KernelObjects { maps, punts: take_ring(object)?, store: KernelSessionStore::open(folder)? })
+        Ok(KernelObjects { maps, punts: take_map(object, name::PUNTS)?, store: KernelSessionStore::open(folder)? })
     }
 
     /// Loads the program and attaches it by the mode that is wanted; with [`XdpMode::Auto`], natively or else generically.
@@ -192,7 +192,7 @@ impl Loading {
         let log = KernelLog::new(&mut object, &interface.name);
         let link = BpfLink::open(&door.join(pins::LINK));
         let link = link.inspect_err(|error| tracing::debug!(%error, "cannot open the pinned link")).ok();
-        Ok((Attachment { object, folder, link, mode, reason, program_id, is_adopted, lost: None }, log))
+        Ok((Attachment { object, folder, link, mode, reason, program_id, is_adopted, lost: None, capture: None }, log))
     }
 
     fn load(&mut self) -> Result<(), LoadError> {

@@ -253,9 +253,11 @@ pub fn begin(pins: &Path, table: TableLayout) -> Result<(), MapsError> {
 
 /// Has the reflector find the programs that it goes on to, which are loaded. The map must be this object's own: a packet that
 /// goes on is in the working memory of one object's programs.
-pub fn connect(object: &mut Ebpf) -> Result<(), ProgramError> {
+///
+/// `name_of` gives the names of the programs.
+pub fn connect(object: &mut Ebpf, name_of: fn(TailCall) -> &'static str) -> Result<(), ProgramError> {
     for step in TailCall::ALL {
-        let program = object.program(step.program()).ok_or(ProgramError::NotLoaded)?;
+        let program = object.program(name_of(step)).ok_or(ProgramError::NotLoaded)?;
         let program = <&Xdp>::try_from(program)?.fd()?.try_clone()?;
         let map = object.map_mut(name::TAIL_CALLS).ok_or(ProgramError::NotLoaded)?;
         ProgramArray::try_from(map)?.set(step as u32, &program, 0)?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod address_maps;
 pub(crate) mod attachment;
+pub(crate) mod capture;
 pub(crate) mod clock_step;
 pub(crate) mod kernel_log;
 pub(crate) mod kernel_session_store;

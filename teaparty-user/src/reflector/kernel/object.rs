@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Map, MapData, RingBuf};
+use aya::maps::{Map, MapError};
 use aya::programs::{ProgramError, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
@@ -23,6 +23,12 @@ use crate::reflector::snapshot::addresses::AddressBook;
 
 /// Octets of the ring for punted frames, a power of two.
 const PUNT_RING: u32 = 8 << 20;
+
+/// Octets of a ring that nothing is written to: a multiple of any page.
+const EMPTY_RING: u32 = 64 << 10;
+
+/// Octets of the ring for captured packets: some 20 ms of the longest frames at the highest rate by default.
+const CAPTURE_RING: u32 = 4 << 20;
 
 pub(super) fn check_kernel() -> Result<(), LoadError> {
     let oldest = KernelVersion::new(OLDEST_KERNEL.0, OLDEST_KERNEL.1, 0);
@@ -79,7 +85,9 @@ pub(super) fn open_object(
         .map_max_entries(name::SESSIONS, table.slots())
         .map_max_entries(name::PROVISIONED, provisioned)
         .map_max_entries(name::HISTORY, HISTORY_RINGS)
-        .map_max_entries(name::PUNTS, PUNT_RING);
+        .map_max_entries(name::PUNTS, PUNT_RING)
+        // Nothing writes there: the programs with capture are of another object.
+        .map_max_entries(name::CAPTURED, EMPTY_RING);
     if is_adopted {
         // The others are no state. The programs of one start have working memory in common, and addresses may be more now.
         let is_kept = |name: &&str| !(FRESH.contains(name) || is_outgrown && *name == name::PROVISIONED);
@@ -90,12 +98,23 @@ pub(super) fn open_object(
     loader.load(object).map_err(|error| load_error(&error))
 }
 
+/// Makes the object with the programs with capture, for the maps of running programs, which are pinned in a folder.
+pub(super) fn open_capture(object: &[u8], folder: &Path) -> Result<Ebpf, LoadError> {
+    let mut loader = EbpfLoader::new();
+    let level = kernel_log::level();
+    loader.override_global(kernel_log::LEVEL_VARIABLE, &level, false).map_max_entries(name::CAPTURED, CAPTURE_RING);
+    for name in ALL.into_iter().filter(|name| *name != name::TAIL_CALLS) {
+        loader.map_pin_path(name, folder.join(name));
+    }
+    loader.load(object).map_err(|error| load_error(&error))
+}
+
 /// Loads the programs that packets go through, and has them find each other.
 pub(super) fn load_programs(object: &mut Ebpf) -> Result<(), LoadError> {
     for name in [program::REFLECT].into_iter().chain(TailCall::ALL.map(TailCall::program)) {
         xdp(object, name)?.load().map_err(|error| load_error(&error))?;
     }
-    maps::connect(object).map_err(|error| load_error(&error))
+    maps::connect(object, TailCall::program).map_err(|error| load_error(&error))
 }
 
 /// Returns a program of the object.
@@ -114,9 +133,8 @@ pub(super) fn pin_program(object: &mut Ebpf, pins: &Folder, name: &str) -> Resul
     Ok(pinned.map_err(|error| PinError::pin(&pins.path().join(name), &error))?)
 }
 
-/// Takes the ring of punted frames out of the object.
-pub(super) fn take_ring(ebpf: &mut Ebpf) -> Result<RingBuf<MapData>, LoadError> {
-    let failed = |source| LoadError::Maps(MapsError { name: name::PUNTS, source });
-    let map: Map = ebpf.take_map(name::PUNTS).ok_or_else(|| LoadError::Load("the object has no punt ring".into()))?;
-    RingBuf::try_from(map).map_err(failed)
+/// Takes a map out of the object.
+pub(super) fn take_map<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
+    let map = ebpf.take_map(name).ok_or_else(|| LoadError::Load(format!("the object has no map `{name}`")))?;
+    map.try_into().map_err(|source| LoadError::Maps(MapsError { name, source }))
 }

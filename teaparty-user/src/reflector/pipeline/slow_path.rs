@@ -15,6 +15,7 @@ use teaparty_common::wire::{HMAC_LEN, Mode, TimestampFormat};
 use zerocopy::FromBytes;
 
 use crate::crypto::HmacKey;
+use crate::reflector::capture::packet::CapturedPacket;
 use crate::reflector::pipeline::burst_limits::Permit;
 use crate::reflector::pipeline::test_packet_control::{self, BurstStage, ControlGrant, LocalMembership};
 use crate::reflector::pipeline::tlv_env::{ControllerEnv, Headers};
@@ -57,6 +58,8 @@ pub struct PendingReply {
     pub grant: Option<BurstGrant>,
     /// True if it is itself one that follows.
     pub is_again: bool,
+    /// The request, where somebody captures it.
+    pub captured: Option<Box<CapturedPacket>>,
 }
 
 /// Replies that are to follow the first one.
@@ -168,6 +171,7 @@ pub fn process(
         path_request,
         grant,
         is_again,
+        captured: None,
     })
 }
 
