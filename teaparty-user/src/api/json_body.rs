@@ -1,6 +1,7 @@
 //! The body of a request: a JSON object, taken apart member by member so that every error can name one.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +82,38 @@ impl JsonFields {
                 None => Err(ApiError::field(name, "is no such number", "give a whole number from 0 to 65535")),
             },
         }
+    }
+
+    /// A whole number in a range.
+    pub(crate) fn number_within(&mut self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, ApiError> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match whole(&value).as_u64().filter(|number| range.contains(number)) {
+                Some(number) => Ok(Some(number)),
+                None => {
+                    let remedy = format!("give a whole number from {} to {}", range.start(), range.end());
+                    Err(ApiError::field(name, "is no such number", remedy))
+                }
+            },
+        }
+    }
+
+    /// Some of `all`, by their labels; none where it is missing.
+    pub(crate) fn labels<T: Copy>(
+        &mut self,
+        name: &str,
+        all: &[T],
+        label: impl Fn(T) -> &'static str,
+    ) -> Result<Vec<T>, ApiError> {
+        let labels = || all.iter().map(|one| label(*one)).collect::<Vec<_>>().join(", ");
+        let wrong = || ApiError::field(name, "is no list of such words", format!("give a list of {}", labels()));
+        let given = match self.0.remove(name) {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Array(given)) => given,
+            Some(_) => return Err(wrong()),
+        };
+        let found = |word: &Value| all.iter().find(|one| word.as_str() == Some(label(**one))).copied();
+        given.iter().map(found).collect::<Option<Vec<T>>>().ok_or_else(wrong)
     }
 
     /// `true` or `false`; false where it is missing.

@@ -1,12 +1,14 @@
 //! The REST API: the real one under `/api/v1`, the namesake's endpoints, probes and metrics.
 //!
 //! Reading order: [`dto`] (answers), [`error`] (failures), [`json_body`] (input),
-//! [`list`], [`sessions`], [`keys`], [`settings`], [`configuration`], [`reflector`] (with [`health`]), [`reload`], [`events`] (with [`session_watch`]) and
-//! [`legacy`] (the endpoints), [`preconditions`] (ETags), [`openapi`], [`parameters`] and [`openapi_bodies`] (what
+//! [`list`], [`sessions`], [`keys`], [`settings`], [`configuration`], [`reflector`] (with [`health`]), [`reload`], [`events`] (with
+//! [`session_watch`]), [`captures`] and [`legacy`] (the endpoints), [`preconditions`] (ETags), [`openapi`], [`parameters`] and
+//! [`openapi_bodies`] (what
 //! describes them). Connections, TLS and access are those of [`crate::http`].
 //!
 //! Keys come in and never go out: no type here that is serialised has a place for one.
 
+pub(crate) mod captures;
 pub(crate) mod configuration;
 pub mod dto;
 pub(crate) mod error;
@@ -56,7 +58,7 @@ use crate::reflector::handle::ReflectorHandle;
 const ROOT: &str = "/api/v1";
 /// The resources, for a client that asks for something else.
 const RESOURCES: &str =
-    "the real API is under /api/v1: sessions, reflector, heartbeats; besides /livez, /readyz, /metrics";
+    "the real API is under /api/v1: sessions, reflector, heartbeats, captures; besides /livez, /readyz, /metrics";
 /// Most time for a query of the reflector, waiting for others included.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Looks at the reflector at a time: each may walk all sessions.
@@ -252,6 +254,8 @@ fn v1_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(settings::policy, settings::put_policy, settings::patch_policy))
         .routes(routes!(settings::limits, settings::put_limits, settings::patch_limits))
         .routes(routes!(configuration::get))
+        .routes(routes!(captures::create))
+        .routes(routes!(captures::delete))
         .routes(routes!(events::stream))
         .routes(routes!(reflector::get))
 }

@@ -123,6 +123,44 @@ pub(crate) struct NamesakeConfirmation {
     pub ber: Option<String>,
 }
 
+/// What is to be captured, and how much of it.
+#[derive(Debug, ToSchema)]
+pub(crate) struct CaptureBody {
+    /// Only packets by this interface.
+    #[schema(example = "eth0")]
+    pub interface: Option<String>,
+    /// Frames as they arrived (`in`), as they left (`out`), or `both`.
+    #[schema(default = "both", pattern = "^(in|out|both)$", example = "both")]
+    pub direction: Option<String>,
+    /// Only packets with one of these verdicts: `reflect`, `punt`, `drop`, `pass`; of all where the list is empty.
+    #[schema(example = json!(["drop"]))]
+    pub verdicts: Option<Vec<String>>,
+    /// Only packets with one of these reasons, as the counters have them; of all where the list is empty.
+    #[schema(example = json!(["not-allowed"]))]
+    pub reasons: Option<Vec<String>>,
+    /// Only packets from or to this address.
+    #[schema(example = "192.0.2.1")]
+    pub host: Option<String>,
+    /// Only packets of this session.
+    #[schema(example = "192.0.2.1,0,0.0.0.0,862,61183")]
+    pub session: Option<String>,
+    /// Only packets of authenticated sessions, as the controller gets them.
+    #[schema(default = false)]
+    pub authenticated: Option<bool>,
+    /// Most octets of a frame.
+    #[schema(minimum = 14, maximum = 4096, default = 4096)]
+    pub snaplen: Option<u32>,
+    /// Frames after which the capture ends.
+    #[schema(minimum = 1, example = 100)]
+    pub count: Option<u32>,
+    /// Seconds after which the capture ends.
+    #[schema(minimum = 1, maximum = 604800, example = 10)]
+    pub duration_seconds: Option<u32>,
+    /// Most frames in a second. Of more, an even sample is captured.
+    #[schema(minimum = 1, maximum = 1000000, default = 10000)]
+    pub rate: Option<u32>,
+}
+
 /// A target of heartbeats.
 #[derive(Debug, ToSchema)]
 pub(crate) struct HeartbeatBody {

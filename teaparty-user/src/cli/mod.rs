@@ -1,5 +1,6 @@
 //! The command line of `teaparty`, from which help, shell completions and man pages are made too.
 
+pub mod capture;
 pub mod config;
 pub mod doctor;
 mod form;
@@ -61,6 +62,8 @@ enum CliCommand {
     Config(config::ConfigArguments),
     /// Show what a running reflector does.
     Status(status::StatusArguments),
+    /// Capture packets of a running reflector, for tshark and Wireshark.
+    Capture(Box<capture::CaptureArguments>),
     /// Say what this host lacks for a reflector, and what to do.
     Doctor(doctor::DoctorArguments),
     /// Show, compare or plot saved measurements.
@@ -162,6 +165,10 @@ impl Teaparty {
                 arguments.run()
             }
             Some(CliCommand::Status(arguments)) => {
+                no_words(&words)?;
+                arguments.run()
+            }
+            Some(CliCommand::Capture(arguments)) => {
                 no_words(&words)?;
                 arguments.run()
             }

@@ -1,7 +1,7 @@
 //! `teaparty status`: what a running reflector does, asked of its API.
 
-mod address;
-mod client;
+pub(super) mod address;
+pub(super) mod client;
 mod render;
 
 use std::io::IsTerminal;

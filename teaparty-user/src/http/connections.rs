@@ -67,13 +67,20 @@ pub(crate) struct Connection {
     pub peer: Peer,
     since: Instant,
     is_trusted: AtomicBool,
+    is_kept: AtomicBool,
     is_over: Notify,
 }
 
 impl Connection {
     /// A connection that has shown nothing yet.
     pub(crate) fn new(peer: Peer) -> Self {
-        Self { peer, since: Instant::now(), is_trusted: AtomicBool::new(false), is_over: Notify::new() }
+        Self {
+            peer,
+            since: Instant::now(),
+            is_trusted: AtomicBool::new(false),
+            is_kept: AtomicBool::new(false),
+            is_over: Notify::new(),
+        }
     }
 
     /// Keeps the connection from being ended for another one: its client has the token.
@@ -84,6 +91,16 @@ impl Connection {
     /// Returns whether the client has shown the token.
     pub(crate) fn is_trusted(&self) -> bool {
         self.is_trusted.load(Ordering::Relaxed)
+    }
+
+    /// Lets the connection last as long as its client reads.
+    pub(crate) fn keep(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the connection may last as long as its client reads.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Relaxed)
     }
 
     /// Waits until another connection takes the place of this one.

@@ -11,7 +11,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 
-use super::connections::{ConnectionSlot, Connections, NoConnectionSlot, Peer};
+use super::connections::{Connection, ConnectionSlot, Connections, NoConnectionSlot, Peer};
 use super::listen::{ApiListener, Incoming};
 
 /// Most time for a connection to be idle, for the TLS handshake, or for the head of a request.
@@ -55,8 +55,17 @@ async fn serve_one(incoming: Incoming, router: Router, place: ConnectionSlot) {
     let connection = place.connection.clone();
     tokio::select! {
         // How a client's connection ends does not matter.
-        _ = tokio::time::timeout(MAX_AGE, answer(incoming, router, &place)) => {}
+        _ = answer(incoming, router, &place) => {}
+        () = aged(&connection) => {}
         () = connection.displaced() => {}
+    }
+}
+
+/// Waits until a connection has lasted too long: forever for one that is kept.
+async fn aged(connection: &Connection) {
+    tokio::time::sleep(MAX_AGE).await;
+    if connection.is_kept() {
+        std::future::pending::<()>().await;
     }
 }
 

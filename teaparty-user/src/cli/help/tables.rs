@@ -183,6 +183,11 @@ const SHORT: &[(&str, &str, &str)] = &[
     ("config convert", "output", "Where to write [standard output]"),
     ("status", "api", "Where the API is [http://127.0.0.1:8000]"),
     ("status", "api-ca", "Certificates that an API by https is known by"),
+    ("capture", "api", "Where the API is [http://127.0.0.1:8000]"),
+    ("capture", "api-ca", "Certificates that an API by https is known by"),
+    ("capture", "rate", "Most frames a second; others are counted [10000]"),
+    ("capture", "session", "Only packets of this session, by its id"),
+    ("capture", "authenticated", "Only packets of authenticated sessions"),
     ("status", "watch", "Again at this interval in seconds, with rates [2]"),
 ];
 
@@ -281,6 +286,17 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "By TLS, with a token",
                 "teaparty status --api https://reflector.example:8443 --api-ca ca.pem --token-file token",
             ),
+        ],
+    ),
+    (
+        "capture",
+        &[
+            example("Live, in Wireshark", "teaparty capture | wireshark -k -i -"),
+            example(
+                "What is dropped, and why",
+                "teaparty capture --verdict drop | tshark -r - -T fields -e frame.comment",
+            ),
+            example("One sender's packets for a minute", "teaparty capture --host 192.0.2.1 -d 1m -w stamp.pcapng"),
         ],
     ),
     ("doctor", &[example("One interface, for a program", "teaparty doctor --iface eth0 --format json")]),

@@ -8,11 +8,11 @@ use crate::http::client::url::Url;
 
 /// The address of an API.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ApiAddress(pub(super) ServerAddress);
+pub(in crate::cli) struct ApiAddress(pub(super) ServerAddress);
 
 /// A text that is no [`ApiAddress`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum InvalidApiAddress {
+pub(in crate::cli) enum InvalidApiAddress {
     /// The path of the socket is missing.
     #[error("write the path behind unix:")]
     NoPath,

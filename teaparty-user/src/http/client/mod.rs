@@ -7,15 +7,16 @@ pub(crate) mod bearer;
 pub(crate) mod trust;
 pub(crate) mod url;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::request;
 use futures_util::StreamExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -105,11 +106,21 @@ impl HttpServer {
     /// Sends a request without a body, to which it adds the Host header. A server with TLS has shown before that it is
     /// the right one.
     pub(crate) async fn send(&self, request: request::Builder) -> Result<Answer, ClientError> {
+        self.send_body(request, Body::empty(), STEP_TIMEOUT).await
+    }
+
+    /// [`HttpServer::send`] with a body, for an answer that may take as long as `patience` to begin.
+    pub(crate) async fn send_body(
+        &self,
+        request: request::Builder,
+        body: Body,
+        patience: Duration,
+    ) -> Result<Answer, ClientError> {
         let host = match &self.address {
             ServerAddress::Url(url) => url.authority(),
             ServerAddress::Unix(_) => "localhost",
         };
-        let request = request.header(header::HOST, host).body(Body::empty())?;
+        let request = request.header(header::HOST, host).body(body)?;
         let stream = TokioIo::new(self.connect().await?);
         let (mut sender, connection) = http1::handshake(stream).await.map_err(ClientError::NotHttp)?;
         let mut task = JoinSet::new();
@@ -117,7 +128,8 @@ impl HttpServer {
             // What ends the connection is an error of the request or of the body, too.
             let _ = connection.await;
         });
-        let response = within(sender.send_request(request)).await?.map_err(ClientError::NoAnswer)?;
+        let response = tokio::time::timeout(patience, sender.send_request(request)).await;
+        let response = response.map_err(|_| ClientError::Timeout(patience))?.map_err(ClientError::NoAnswer)?;
         Ok(Answer { response, _connection: task })
     }
 
@@ -157,6 +169,27 @@ impl Answer {
     /// The status code.
     pub(crate) fn status(&self) -> StatusCode {
         self.response.status()
+    }
+
+    /// A field of the head.
+    pub(crate) fn header(&self, name: header::HeaderName) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// Returns the next part of a body that comes for as long as it likes; `None` at its end.
+    pub(crate) async fn part(&mut self) -> Option<Result<Bytes, ClientError>> {
+        loop {
+            let frame = poll_fn(|context| Pin::new(self.response.body_mut()).poll_frame(context)).await?;
+            match frame.map_err(|error| ClientError::BrokenOff(axum::Error::new(error))) {
+                Ok(frame) => {
+                    // Trailers are none.
+                    if let Ok(data) = frame.into_data() {
+                        return Some(Ok(data));
+                    }
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
     }
 
     /// Reads the body, of `most` octets at most.

@@ -106,9 +106,7 @@ impl Captures {
     pub fn deliver(&self, interface: &str, among: u32, packet: CapturedPacket) {
         let packet = Arc::new(packet);
         for capture in self.all() {
-            if among >> capture.number & 1 != 0
-                && capture.request.is_of(interface)
-                && capture.request.matches(&packet)
+            if among >> capture.number & 1 != 0 && capture.request.is_of(interface) && capture.request.matches(&packet)
             {
                 capture.take(&packet);
             }

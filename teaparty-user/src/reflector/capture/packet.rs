@@ -149,7 +149,8 @@ impl CapturedPacket {
         let payload_at = found.payload_at();
         let payload = arrival.octets.get(payload_at..)?;
         let payload_len = found.payload_len.min(payload.len());
-        let ssid = reflect::ssid(&teaparty_common::packet_buf::ReadOnlyBuf(payload), payload_len, Mode::Unauthenticated);
+        let ssid =
+            reflect::ssid(&teaparty_common::packet_buf::ReadOnlyBuf(payload), payload_len, Mode::Unauthenticated);
         let received_ns = header.received_ns.wrapping_sub(clock.tai_offset_ns);
         let sent = reply.as_ref().and_then(|reply| reply.octets.get(payload_at..));
         let sent_ns = sent.and_then(|payload| transmit_ns(payload, Mode::Unauthenticated, received_ns, clock));
@@ -233,9 +234,7 @@ pub(crate) mod tests {
     #[test]
     fn headers_of_datagrams_are_right() {
         let six = |last| Address([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
-        for (source, destination) in
-            [(Address::v4([192, 0, 2, 2]), Address::v4([192, 0, 2, 1])), (six(2), six(1))]
-        {
+        for (source, destination) in [(Address::v4([192, 0, 2, 2]), Address::v4([192, 0, 2, 1])), (six(2), six(1))] {
             let datagram = Datagram {
                 source: (source, 5000),
                 destination: (destination, 862),

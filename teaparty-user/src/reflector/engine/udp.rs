@@ -172,7 +172,8 @@ fn serve(
 
 /// Shows a datagram that was refused before it was known what it is.
 fn show_refused(context: &InterfaceContext, clock: &Clock, port: u16, request: &Received<'_>, reason: Reason) {
-    let (Some(peer), Some(destination), true) = (request.peer(), request.destination, context.captures().is_on()) else {
+    let (Some(peer), Some(destination), true) = (request.peer(), request.destination, context.captures().is_on())
+    else {
         return;
     };
     let received = request.stamp.map_or_else(|| SystemClock.realtime_ns(), |stamp| stamp.nanos);

@@ -15,10 +15,10 @@ use teaparty_common::maps::{TailCall, name, program};
 
 use super::kernel_log::{Follower, KernelLog};
 use super::load_error::{LoadError, load_error};
+use super::maps;
 use super::object::{object, open_capture, take_map, xdp};
 use super::pinned_map::MapsError;
 use super::pins::{self, PinError};
-use super::maps;
 
 /// The programs with capture of one interface.
 pub(crate) struct KernelCapture {
