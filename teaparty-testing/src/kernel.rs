@@ -268,7 +268,7 @@ impl Kernel {
             steps.clear_index(&(step as u32)).expect("a step is taken out");
         }
         let done = work(self);
-        connect(&mut self.loaded.as_mut().expect(HELD).bpf).expect("the programs are put into their map");
+        connect(&mut self.loaded.as_mut().expect(HELD).bpf, TailCall::program).expect("the programs are put into their map");
         done
     }
 
@@ -358,7 +358,7 @@ fn load() -> Result<Loaded, String> {
         // A refusal by the verifier is a defect and not a reason to skip.
         xdp(&mut bpf, name).load().unwrap_or_else(|error| panic!("{name} is refused: {}", chain(&error)));
     }
-    connect(&mut bpf).expect("the programs are put into their map");
+    connect(&mut bpf, TailCall::program).expect("the programs are put into their map");
     let counters = PerCpuArray::try_from(bpf.take_map(name::COUNTERS).expect("counters")).expect("their type");
     let punts = RingBuf::try_from(bpf.take_map(name::PUNTS).expect("punts")).expect("their type");
     let array = |name| match bpf.map(name) {

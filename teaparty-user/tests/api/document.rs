@@ -170,7 +170,10 @@ async fn schemathesis_finds_nothing() {
     let server = tokio::spawn(server::serve(listener, api.router.clone()));
     let [(own, _), (namesake, _)] = DOCUMENTS;
     // What the namesake is documented to do where a session exists is the failure that is looked for elsewhere.
-    for (path, more) in [(own, &[][..]), (namesake, &["--exclude-checks=not_a_server_error"])] {
+    // A capture has no end that the tester waits for.
+    for (path, more) in
+        [(own, &["--exclude-path-regex=/captures$"][..]), (namesake, &["--exclude-checks=not_a_server_error"])]
+    {
         let (python, url) = (python.clone(), format!("{root}{path}"));
         let found = tokio::task::spawn_blocking(move || schemathesis(&python, &url, more)).await.unwrap();
         assert!(found.is_ok(), "{path}: {}", found.unwrap_err());

@@ -56,6 +56,7 @@ async fn other_users_of_this_host_read_and_change_nothing() {
             request("PATCH", "/api/v1/policy", host, r#"{"strict":true}"#),
             request("POST", "/session", host, &session),
             request("POST", "/api/v1/reload", host, ""),
+            request("POST", "/api/v1/captures", host, r#"{"count":1}"#),
             request("DELETE", "/api/v1/sessions/127.0.0.1,0,0.0.0.0,1,1", host, ""),
         ];
         for change in &changes {

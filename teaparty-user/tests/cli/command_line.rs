@@ -97,7 +97,7 @@ impl Subjects {
 fn every_command_is_tried_at_a_full_disk_and_a_closed_pipe() {
     let commands = Subjects::new().commands();
     // Those that take a running reflector, or are one, are in `tests/reflector/status_doctor.rs`.
-    let elsewhere = ["reflector", "status", "detach"];
+    let elsewhere = ["reflector", "status", "detach", "capture"];
     for command in Teaparty::command().get_subcommands() {
         let name = command.get_name();
         let is_tried = commands.iter().any(|words| words.split(' ').next() == Some(name));

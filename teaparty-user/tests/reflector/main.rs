@@ -3,6 +3,7 @@
 
 mod addresses;
 mod bad_input;
+mod capture;
 mod link_layer;
 mod live;
 mod logs;

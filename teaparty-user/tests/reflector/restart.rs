@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A session that sends at [`RATE_PPS`]: each packet has its own moment, and late packets are made up for,
 /// as far as [`BEHIND`] says.
-struct Traffic {
+pub(crate) struct Traffic {
     socket: Socket,
     received: AtomicU64,
     is_over: AtomicBool,
@@ -40,15 +40,15 @@ struct Traffic {
 
 /// The requests that were sent, and their replies.
 #[derive(Default)]
-struct SessionRecord {
+pub(crate) struct SessionRecord {
     /// Packets sent.
-    sent: u64,
+    pub(crate) sent: u64,
     /// The duration.
-    elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// Counts of the answers to each request, by number.
-    answers: Vec<u8>,
+    pub(crate) answers: Vec<u8>,
     /// Counts of each Sequence Number on replies.
-    numbers: Vec<u8>,
+    pub(crate) numbers: Vec<u8>,
 }
 
 impl SessionRecord {
@@ -62,13 +62,13 @@ impl SessionRecord {
     }
 
     /// Those below the number of packets sent that are not there exactly once.
-    fn wrong(&self, counts: &[u8]) -> Vec<usize> {
+    pub(crate) fn wrong(&self, counts: &[u8]) -> Vec<usize> {
         (0..counts.len().max(self.sent as usize)).filter(|number| counts.get(*number) != Some(&1)).collect()
     }
 }
 
 impl Traffic {
-    fn new(net: &Net) -> Self {
+    pub(crate) fn new(net: &Net) -> Self {
         // Room for all that may be under way: a frame from XDP counts as several pages, and what the queue drops would look
         // like the reflector's loss.
         let options = Options { queue_octets: Some(64 << 20), ..Options::new("0.0.0.0:0".parse().unwrap()) };
@@ -78,7 +78,7 @@ impl Traffic {
 
     /// Sends and takes replies by turns until told to end, and then takes what is still to come. One thread does both, so
     /// that the packets under way are known at each turn.
-    fn run(&self) -> SessionRecord {
+    pub(crate) fn run(&self) -> SessionRecord {
         let to: SocketAddr = format!("{V4}:862").parse().unwrap();
         let mut packet = [0u8; 44];
         packet[4..14].copy_from_slice(&[0xeb, 0xbd, 0x17, 0x88, 0x45, 0x75, 0xe9, 0x3f, 0x8a, 0x05]);
@@ -121,7 +121,7 @@ impl Traffic {
     }
 
     /// Waits for another stretch of packets to be answered.
-    fn go_on(&self, what: &str) {
+    pub(crate) fn go_on(&self, what: &str) {
         let start = Instant::now();
         let before = self.received.load(Ordering::Acquire);
         while self.received.load(Ordering::Acquire) < before + STRETCH {
@@ -132,7 +132,7 @@ impl Traffic {
 }
 
 /// Tells the thread to end even where a test fails.
-struct End<'a>(&'a Traffic);
+pub(crate) struct End<'a>(pub(crate) &'a Traffic);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {

@@ -13,4 +13,4 @@ mod memory;
 mod reconfigure;
 mod secrets;
 mod sessions;
-mod signed;
+pub(crate) mod signed;
