@@ -51,7 +51,10 @@ fn teaparty_parse(ctx: XdpContext) -> u32 {
 /// [`TailCall::Full`].
 #[xdp(frags)]
 fn teaparty_full(ctx: XdpContext) -> u32 {
-    #[expect(clippy::redundant_closure, reason = "one function for two programs is a call more, and on 6.1 too much stack")]
+    #[expect(
+        clippy::redundant_closure,
+        reason = "one function for two programs is a call more, and on 6.1 too much stack"
+    )]
     run_stage::<false>(&ctx, |ctx| full::run(ctx))
 }
 
@@ -76,7 +79,10 @@ fn teaparty_parse_capture(ctx: XdpContext) -> u32 {
 /// [`TailCall::Full`] with capture.
 #[xdp(frags)]
 fn teaparty_full_capture(ctx: XdpContext) -> u32 {
-    #[expect(clippy::redundant_closure, reason = "one function for two programs is a call more, and on 6.1 too much stack")]
+    #[expect(
+        clippy::redundant_closure,
+        reason = "one function for two programs is a call more, and on 6.1 too much stack"
+    )]
     run_stage::<true>(&ctx, |ctx| full::run(ctx))
 }
 

@@ -268,7 +268,8 @@ impl Kernel {
             steps.clear_index(&(step as u32)).expect("a step is taken out");
         }
         let done = work(self);
-        connect(&mut self.loaded.as_mut().expect(HELD).bpf, TailCall::program).expect("the programs are put into their map");
+        connect(&mut self.loaded.as_mut().expect(HELD).bpf, TailCall::program)
+            .expect("the programs are put into their map");
         done
     }
 

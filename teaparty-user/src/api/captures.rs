@@ -20,7 +20,7 @@ use super::openapi_bodies::CaptureBody;
 use crate::http::connections::Connection;
 use crate::http::problem::ApiError;
 use crate::reflector::capture::pcapng::MEDIA_TYPE;
-use crate::reflector::capture::request::{CaptureRequest, Direction, MAX_RATE, SNAPLEN};
+use crate::reflector::capture::request::{CaptureDirection, CaptureRequest, MAX_RATE, SNAPLEN};
 use crate::reflector::handle::CaptureError;
 
 /// Captures packets for as long as the client reads: pcapng with nanoseconds, one interface block for each interface.
@@ -83,9 +83,9 @@ fn request(mut fields: JsonFields) -> Result<CaptureRequest, ApiError> {
     let direction = "give \"in\", \"out\" or \"both\"";
     if let Some(text) = fields.text("direction", direction)? {
         request.direction = match text.as_str() {
-            "in" => Direction::In,
-            "out" => Direction::Out,
-            "both" => Direction::Both,
+            "in" => CaptureDirection::In,
+            "out" => CaptureDirection::Out,
+            "both" => CaptureDirection::Both,
             _ => return Err(ApiError::field("direction", "is no direction", direction)),
         };
     }

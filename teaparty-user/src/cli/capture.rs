@@ -14,10 +14,10 @@ use teaparty_common::reflect::{Disposition, REASONS, Reason};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::status::address::ApiAddress;
-use super::status::client::{Client, Reply, Streaming};
+use super::status::client::{Client, StreamReply, Streaming};
 use crate::exit_code::{Exit, UsageError};
 use crate::reflector::capture::pcapng::{BlockReader, PACKET, STATISTICS, read_statistics};
-use crate::reflector::capture::request::{DEFAULT_RATE, Direction, MAX_RATE, SNAPLEN};
+use crate::reflector::capture::request::{CaptureDirection, DEFAULT_RATE, MAX_RATE, SNAPLEN};
 use crate::sys::stdio::complain;
 use crate::units::parse_duration;
 
@@ -32,7 +32,7 @@ pub struct CaptureArguments {
     write: PathBuf,
     /// Frames as they arrived, as they left, or both
     #[arg(long, value_enum, default_value_t)]
-    direction: Direction,
+    direction: CaptureDirection,
     /// Only packets with this verdict; may repeat
     #[arg(long, value_parser = PossibleValuesParser::new(VERDICTS.map(Disposition::label)))]
     verdict: Vec<String>,
@@ -81,11 +81,11 @@ impl CaptureArguments {
     pub fn run(self) -> anyhow::Result<Exit> {
         let body = self.body()?;
         let client = Client::new(self.api.clone(), self.token_file.as_deref(), self.api_ca.as_deref())?;
-        let mut output = CaptureOutput::open(&self.write)?;
+        let mut output = CaptureFile::open(&self.write)?;
         client.runtime().block_on(async {
             let mut stream = match client.stream("/api/v1/captures", &body).await? {
-                Reply::Stream(stream) => stream,
-                Reply::Refused(problem) => bail!("cannot capture: {problem}"),
+                StreamReply::Stream(stream) => stream,
+                StreamReply::Refused(problem) => bail!("cannot capture: {problem}"),
             };
             let ending = follow(&client, &mut stream, &mut output).await?;
             complain(ending);
@@ -118,12 +118,12 @@ impl CaptureArguments {
 }
 
 /// Where the capture goes.
-struct CaptureOutput {
+struct CaptureFile {
     out: Box<dyn Write>,
     what: String,
 }
 
-impl CaptureOutput {
+impl CaptureFile {
     fn open(path: &Path) -> anyhow::Result<Self> {
         if path == Path::new("-") {
             if io::stdout().is_terminal() {
@@ -147,7 +147,7 @@ impl CaptureOutput {
 }
 
 /// Writes what comes, and returns what to say at the end.
-async fn follow(client: &Client, stream: &mut Streaming, output: &mut CaptureOutput) -> anyhow::Result<String> {
+async fn follow(client: &Client, stream: &mut Streaming, output: &mut CaptureFile) -> anyhow::Result<String> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut reader = BlockReader::default();
     let (mut frames, mut losses) = (0u64, None);

@@ -27,6 +27,17 @@ pub(super) enum Limit {
     Tight,
 }
 
+/// The state of capture.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Capture {
+    /// The program without it.
+    Off,
+    /// The program with it, and a filter that matches no packet.
+    OfOthers,
+    /// The program with it, and a filter that matches all.
+    OfAll,
+}
+
 /// One row of the table.
 pub(super) struct Case {
     pub(super) name: &'static str,
@@ -35,6 +46,7 @@ pub(super) struct Case {
     pub(super) flags: u32,
     /// The rate limit.
     pub(super) limit: Limit,
+    pub(super) capture: Capture,
     pub(super) shape: Shape,
 }
 
@@ -50,6 +62,7 @@ pub(super) const SESSION: &str = "floor: that and a hash map";
 pub(super) const ARRAY: &str = "floor: that and an array";
 pub(super) const PASS: &str = "floor: pass at once";
 pub(super) const NOT_OURS: &str = "not ours (other port)";
+pub(super) const UNCAPTURED: &str = "base, capture of others";
 pub(super) const THREE_TLVS: &str = "3 TLVs";
 pub(super) const LONGEST: &str = "1472 octets, padding";
 /// A case with no octet to pad: the difference is the cost of length.
@@ -65,8 +78,14 @@ pub(super) fn all() -> Vec<Case> {
         tags: &[],
         tlvs: Vec::new(),
     };
-    let stateful =
-        |name, shape: Shape| Case { name, subject: reflected, flags: Config::STATEFUL, limit: Limit::Off, shape };
+    let stateful = |name, shape: Shape| Case {
+        name,
+        subject: reflected,
+        flags: Config::STATEFUL,
+        limit: Limit::Off,
+        capture: Capture::Off,
+        shape,
+    };
     let with = |tlvs: Vec<u8>| Shape { tlvs, ..base.clone() };
     let floor = |name, program| Case { subject: Subject::Floor(program), ..stateful(name, base.clone()) };
     let ended = |name, reason, shape| Case { subject: Subject::Reflector(reason), ..stateful(name, shape) };
@@ -89,6 +108,8 @@ pub(super) fn all() -> Vec<Case> {
             flags: Config::STATEFUL | Config::VERIFY_NONE,
             ..stateful("base, stateful, checksum not verified", base.clone())
         },
+        Case { capture: Capture::OfOthers, ..stateful(UNCAPTURED, base.clone()) },
+        Case { capture: Capture::OfAll, ..stateful("base, captured", base.clone()) },
         stateful("1 TLV", with(tlvs(1))),
         stateful(THREE_TLVS, with(tlvs(3))),
         stateful("8 TLVs", with(tlvs(8))),

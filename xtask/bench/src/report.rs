@@ -103,6 +103,11 @@ fn targets(rows: &[Row]) -> Vec<Target> {
             15.0,
             ns(cases::NOT_OURS).zip(ns(cases::PASS)).map(|(ours, pass)| ours - pass),
         ),
+        at_most(
+            "capture of others, ns more than base",
+            15.0,
+            ns(cases::UNCAPTURED).zip(ns(cases::BASE)).map(|(capture, base)| capture - base),
+        ),
     ];
     claims.into_iter().flatten().collect()
 }
@@ -120,6 +125,7 @@ mod tests {
             row(cases::THREE_TLVS, 200.0),
             row(cases::LONGEST, 170.0),
             row(cases::NOT_OURS, 9.0),
+            row(cases::UNCAPTURED, base + 9.0),
         ]
     }
 
@@ -131,7 +137,7 @@ mod tests {
 
     #[test]
     fn nothing_is_claimed_of_what_was_not_measured() {
-        assert_eq!(targets(&rows(120.0)).len(), 4);
+        assert_eq!(targets(&rows(120.0)).len(), 5);
         assert_eq!(targets(&rows(120.0)[2..4]).iter().map(Target::name).collect::<Vec<_>>(), ["3 TLVs, to base"]);
     }
 }

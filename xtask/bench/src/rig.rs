@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, PerCpuArray, RingBuf};
 use aya::programs::ProgramFd;
+use teaparty_common::maps::capture::{CaptureConfig, MAX_SNAPLEN};
 use teaparty_common::maps::session_table::TableLayout;
 use teaparty_common::maps::{
     self, ABI_VERSION, Config, ControlBlock, Counters, KernelConfig, LocalAddress, SourcePrefix, TokenRate, name,
@@ -13,9 +14,12 @@ use teaparty_common::maps::{
 use teaparty_common::reflect::{Address, Policy, Reason};
 use teaparty_lab::programs::{self, Cost};
 
-use super::cases::{Case, Limit, OUR_V4, OUR_V6, Subject};
+use super::cases::{Capture, Case, Limit, OUR_V4, OUR_V6, Subject};
 use super::frames::{self, OUR_MAC, OUR_PORT};
 use super::harness::{self, Harness, Timed, XDP_DROP, XDP_PASS, XDP_TX};
+
+/// Octets of the capture ring: room for the packets of a run.
+const CAPTURE_RING: u32 = 8 << 20;
 
 /// The two objects, loaded.
 pub(super) struct Rig {
@@ -30,7 +34,8 @@ pub(super) struct Rig {
 impl Rig {
     /// Loads both and configures the reflector: one port, one address of each family.
     pub(super) fn new(reflector: &Path, floors: &Path) -> Result<Self> {
-        Self::of(programs::load(reflector)?, Harness::load(floors)?, shape(65_536))
+        let sizes = [(name::CAPTURED, CAPTURE_RING)];
+        Self::of(programs::load_sized(reflector, &sizes)?, Harness::load(floors)?, shape(65_536))
     }
 
     /// Creates a rig for at most this many sessions.
@@ -88,6 +93,9 @@ impl Rig {
     fn checked(&mut self, case: &Case, repeat: u32, run: impl FnOnce(&mut Harness) -> Result<Timed>) -> Result<f64> {
         let before = self.counters()?;
         let Timed { action, ns } = run(&mut self.harness)?;
+        if case.capture == Capture::OfAll {
+            self.count_captured(repeat)?;
+        }
         let Subject::Reflector(reason) = case.subject else {
             ensure!(action != 0, "{}: the floor program aborted", case.name);
             return Ok(ns);
@@ -103,7 +111,8 @@ impl Rig {
     fn program(&self, case: &Case) -> Result<ProgramFd> {
         match case.subject {
             Subject::Floor(program) => self.harness.floor(program),
-            Subject::Reflector(_) => self.reflector(),
+            Subject::Reflector(_) if case.capture == Capture::Off => self.reflector(),
+            Subject::Reflector(_) => harness::program(&self.reflector, maps::program::CAPTURE),
         }
     }
 
@@ -150,6 +159,14 @@ impl Rig {
         kernel_config.listen(OUR_PORT);
         (kernel_config.control, kernel_config.configs[0]) = (control, config);
         Array::<_, KernelConfig>::try_from(self.map(name::CONFIG)?)?.set(0, kernel_config, 0)?;
+        let mut capture = CaptureConfig { snaplen: MAX_SNAPLEN as u32, ..CaptureConfig::default() };
+        capture.filters[0].reasons = u64::MAX;
+        if case.capture == Capture::OfOthers {
+            capture.filters[0].host = Address::v4([192, 0, 2, 99]);
+        }
+        if case.capture != Capture::Off {
+            Array::<_, CaptureConfig>::try_from(self.map(name::CAPTURE_CONFIG)?)?.set(0, capture, 0)?;
+        }
         Ok(())
     }
 
@@ -157,6 +174,17 @@ impl Rig {
     fn counters(&mut self) -> Result<Vec<u64>> {
         let counters = PerCpuArray::<_, Counters>::try_from(self.map(name::COUNTERS)?)?;
         Ok(Counters::total(counters.get(&0, 0)?.iter()).to_vec())
+    }
+
+    /// Makes room in the capture ring. Fails unless it has each packet.
+    fn count_captured(&mut self, repeat: u32) -> Result<()> {
+        let mut ring = RingBuf::try_from(self.map(name::CAPTURED)?)?;
+        let mut captured = 0;
+        while ring.next().is_some() {
+            captured += 1;
+        }
+        ensure!(captured == repeat, "{captured} of {repeat} packets were captured");
+        Ok(())
     }
 
     /// Makes room in the punt ring.

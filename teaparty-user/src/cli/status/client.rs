@@ -23,7 +23,7 @@ const MAX_ANSWER: usize = 16 << 20;
 const STREAM_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The answer to a request for a stream.
-pub(in crate::cli) enum Reply {
+pub(in crate::cli) enum StreamReply {
     /// It is one.
     Stream(Streaming),
     /// Why there is none, and what to do.
@@ -93,7 +93,7 @@ impl Client {
     }
 
     /// Posts JSON to a path whose answer may take a while and has no end of its own.
-    pub(in crate::cli) async fn stream(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<Reply> {
+    pub(in crate::cli) async fn stream(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<StreamReply> {
         let request = self.authorized(Request::post(path).header(header::CONTENT_TYPE, "application/json"));
         let sent = self.server.send_body(request, body.to_string().into(), STREAM_TIMEOUT).await;
         let answer = sent.with_context(|| self.unreachable())?;
@@ -102,10 +102,12 @@ impl Client {
             let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
             let part = |name: &str| problem[name].as_str().map(str::to_owned);
             let detail = part("detail").unwrap_or_else(|| format!("{} answers {}", self.api, status.as_u16()));
-            return Ok(Reply::Refused(part("remedy").map_or(detail.clone(), |remedy| format!("{detail}; {remedy}"))));
+            return Ok(StreamReply::Refused(
+                part("remedy").map_or(detail.clone(), |remedy| format!("{detail}; {remedy}")),
+            ));
         }
         let location = answer.header(header::LOCATION).unwrap_or_default().to_owned();
-        Ok(Reply::Stream(Streaming { location, answer }))
+        Ok(StreamReply::Stream(Streaming { location, answer }))
     }
 
     /// Deletes what is at a path. It may be gone already.

@@ -187,7 +187,8 @@ mod tests {
     #[test]
     fn above_the_rate_packets_are_sampled_evenly_and_counted() {
         let captures = Captures::default();
-        let request = CaptureRequest { rate: 1000, direction: request::Direction::In, ..CaptureRequest::default() };
+        let request =
+            CaptureRequest { rate: 1000, direction: request::CaptureDirection::In, ..CaptureRequest::default() };
         let (capture, mut packets) = captures.begin(request).unwrap();
         // One second of 5000 packets a second.
         let start = 1_000_000_000_000;

@@ -59,7 +59,7 @@ pub enum LinkType {
 
 /// A datagram of a socket, whose IP and UDP headers are made of what the socket tells.
 #[derive(Clone, Copy, Debug)]
-pub struct Datagram<'a> {
+pub struct SocketDatagram<'a> {
     /// The sender's address and port.
     pub source: (Address, u16),
     /// The receiver's.
@@ -84,9 +84,9 @@ impl CapturedFrame {
     }
 }
 
-impl From<Datagram<'_>> for CapturedFrame {
-    fn from(datagram: Datagram<'_>) -> Self {
-        let Datagram { source, destination, traffic_class, ttl, payload } = datagram;
+impl From<SocketDatagram<'_>> for CapturedFrame {
+    fn from(datagram: SocketDatagram<'_>) -> Self {
+        let SocketDatagram { source, destination, traffic_class, ttl, payload } = datagram;
         let is_ipv6 = !source.0.is_ipv4();
         let udp_len = (UDP_LEN + payload.len()) as u16;
         let mut udp = Udp {
@@ -209,7 +209,7 @@ pub(crate) mod tests {
             reserved: 0,
         };
         let frame = |ttl| {
-            CapturedFrame::from(Datagram {
+            CapturedFrame::from(SocketDatagram {
                 source: (key.source, key.source_port),
                 destination: (key.destination, key.destination_port),
                 traffic_class: 0,
@@ -235,7 +235,7 @@ pub(crate) mod tests {
     fn headers_of_datagrams_are_right() {
         let six = |last| Address([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
         for (source, destination) in [(Address::v4([192, 0, 2, 2]), Address::v4([192, 0, 2, 1])), (six(2), six(1))] {
-            let datagram = Datagram {
+            let datagram = SocketDatagram {
                 source: (source, 5000),
                 destination: (destination, 862),
                 traffic_class: 0x28,

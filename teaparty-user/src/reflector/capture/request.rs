@@ -24,7 +24,7 @@ const BURST: Duration = Duration::from_millis(10);
 /// The frames that a capture gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Direction {
+pub enum CaptureDirection {
     /// As they arrived
     In,
     /// As they left
@@ -40,7 +40,7 @@ pub struct CaptureRequest {
     /// Only packets by the interface of this name.
     pub interface: Option<String>,
     /// The frames.
-    pub direction: Direction,
+    pub direction: CaptureDirection,
     /// Only packets with one of these verdicts; all where there is none.
     pub verdicts: Vec<Disposition>,
     /// Only packets with one of these reasons; all where there is none.
@@ -65,7 +65,7 @@ impl Default for CaptureRequest {
     fn default() -> Self {
         Self {
             interface: None,
-            direction: Direction::Both,
+            direction: CaptureDirection::Both,
             verdicts: Vec::new(),
             reasons: Vec::new(),
             host: None,
@@ -93,9 +93,9 @@ impl CaptureRequest {
             && self.session.is_none_or(|session| is_of_session(&session, &packet.key))
             && (packet.is_authenticated || !self.is_authenticated)
             && match self.direction {
-                Direction::In => packet.arrival.is_some(),
-                Direction::Out => packet.reply.is_some(),
-                Direction::Both => true,
+                CaptureDirection::In => packet.arrival.is_some(),
+                CaptureDirection::Out => packet.reply.is_some(),
+                CaptureDirection::Both => true,
             }
     }
 
@@ -106,7 +106,7 @@ impl CaptureRequest {
 
     /// Returns the token bucket of packets: with both directions one is two frames.
     pub fn token_rate(&self) -> TokenRate {
-        let frames = if self.direction == Direction::Both { 2 } else { 1 };
+        let frames = if self.direction == CaptureDirection::Both { 2 } else { 1 };
         let interval_ns = (frames * 1_000_000_000 / u64::from(self.rate.max(1))).max(1);
         TokenRate { interval_ns, burst_ns: BURST.as_nanos() as u64 }
     }
@@ -116,7 +116,7 @@ impl CaptureRequest {
         let wanted = REASONS.iter().filter(|reason| {
             let is_possible = match reason.disposition() {
                 Disposition::Reflect => true,
-                Disposition::Drop | Disposition::Pass => self.direction != Direction::Out,
+                Disposition::Drop | Disposition::Pass => self.direction != CaptureDirection::Out,
                 Disposition::Punt => false,
             };
             is_possible && !self.is_authenticated && self.wants(**reason)
@@ -186,8 +186,8 @@ mod tests {
             (session(5000, 9), [true; 3]),
             (session(5001, 9), [false; 3]),
             (session(0, 8), [false; 3]),
-            (direction(Direction::In), [true; 3]),
-            (direction(Direction::Out), [true, false, true]),
+            (direction(CaptureDirection::In), [true; 3]),
+            (direction(CaptureDirection::Out), [true, false, true]),
             (CaptureRequest { is_authenticated: true, ..all() }, [false, false, true]),
         ];
         for (request, expected) in rows {
@@ -204,7 +204,7 @@ mod tests {
         assert!(has(all, Reason::Reflected) && has(all, Reason::NotAllowed) && has(all, Reason::NotOurAddress));
         assert!(!has(all, Reason::Authenticated), "the controller captures it");
         assert_eq!(filter(CaptureRequest { is_authenticated: true, ..CaptureRequest::default() }).reasons, 0);
-        let out = filter(CaptureRequest { direction: Direction::Out, ..CaptureRequest::default() });
+        let out = filter(CaptureRequest { direction: CaptureDirection::Out, ..CaptureRequest::default() });
         assert!(has(out, Reason::Reflected) && !has(out, Reason::NotAllowed));
     }
 }

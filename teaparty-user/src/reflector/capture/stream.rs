@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::packet::{CapturedPacket, LinkType};
 use super::pcapng::{CaptureInterface, PcapngWriter};
-use super::request::Direction;
+use super::request::CaptureDirection;
 use super::{Capture, Captures};
 use crate::net::interface::interface_speed;
 use crate::net::namespace::interface_name;
@@ -129,7 +129,7 @@ impl CaptureStream {
         let is_full = |frames| request.count.is_some_and(|count| frames >= count);
         for packet in packets {
             let mut is_shown = false;
-            let frames = [(Direction::Out, &packet.arrival, false), (Direction::In, &packet.reply, true)];
+            let frames = [(CaptureDirection::Out, &packet.arrival, false), (CaptureDirection::In, &packet.reply, true)];
             for (other, frame, is_reply) in frames {
                 let Some(frame) = frame else { continue };
                 if request.direction == other || is_full(self.frames) {

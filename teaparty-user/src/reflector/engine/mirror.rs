@@ -5,7 +5,7 @@ use teaparty_common::reflect::{Disposition, PacketMeta, Reason};
 use teaparty_common::tlv::return_path::ReturnPathRequest;
 use teaparty_common::wire::Mode;
 
-use crate::reflector::capture::packet::{CapturedFrame, CapturedPacket, Datagram, transmit_ns};
+use crate::reflector::capture::packet::{CapturedFrame, CapturedPacket, SocketDatagram, transmit_ns};
 use crate::reflector::engine::context::InterfaceContext;
 use crate::reflector::path::CounterPath;
 use crate::reflector::pipeline::slow_path::PendingReply;
@@ -35,7 +35,7 @@ pub(super) fn datagram(
     is_again: bool,
 ) -> Option<Box<CapturedPacket>> {
     let octets = || {
-        let datagram = Datagram {
+        let datagram = SocketDatagram {
             source: (key.source, key.source_port),
             destination: (key.destination, key.destination_port),
             traffic_class: meta.traffic_class,
@@ -109,7 +109,7 @@ pub(super) fn reply_datagram(pending_reply: &PendingReply, payload: &[u8]) -> Ca
         Some(ReturnPathRequest::Address(address)) => address,
         _ => meta.source,
     };
-    let datagram = Datagram {
+    let datagram = SocketDatagram {
         source: (options.source.unwrap_or(meta.destination), meta.destination_port),
         destination: (to, options.destination_port.unwrap_or(meta.source_port)),
         traffic_class: options.traffic_class.0,
