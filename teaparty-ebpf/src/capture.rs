@@ -14,14 +14,14 @@ use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_xdp_load_bytes};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
-use teaparty_common::frame::{Frame, Ipv4, Ipv6};
+use teaparty_common::frame::{Frame, Ipv4, Ipv6, ParsedHeaders};
 use teaparty_common::maps::capture::{CaptureCounts, CapturedHeader, MAX_CAPTURES, MAX_SNAPLEN};
 use teaparty_common::packet_buf::PacketBuf;
 use teaparty_common::reflect::{Address, Reason};
 
 use crate::maps::{CAPTURE_BUCKETS, CAPTURE_CONFIG, CAPTURE_COUNTS, CAPTURED, kernel_config};
 use crate::outcome::Outcome;
-use crate::packet::Packet;
+use crate::packet::{Packet, opaque_to_verifier};
 use crate::session::table::SlotPtr;
 
 /// BPF_RB_NO_WAKEUP: the controller looks into the ring by itself, so that no packet pays for waking it.
@@ -44,12 +44,21 @@ struct CaptureScratch {
     frames: [u8; 2 * MAX_SNAPLEN],
 }
 
-/// Copies a frame that is to one of our ports, where a filter matches it.
+/// Copies a frame that is to one of our ports, where a filter matches it. Returns true if one does.
 #[inline(always)]
-pub(crate) fn begin(ctx: &XdpContext, frame: &Frame, frame_len: usize, received_ns: u64) {
+pub(crate) fn begin(ctx: &XdpContext, frame: &Frame, frame_len: usize, received_ns: u64) -> bool {
     let ip = (frame.ip_at as u32) << 1 | u32::from(frame.is_ipv6);
     let ports = u32::from(frame.source_port) << 16 | u32::from(frame.destination_port);
-    teaparty_capture_begin(ctx.ctx, ip, ports, frame_len as u32, received_ns);
+    teaparty_capture_begin(ctx.ctx, ip, ports, frame_len as u32, received_ns) != 0
+}
+
+/// [`begin`] for a packet of the fast path: no call where all captures are of another host, as its return alone takes 6 to 7 ns.
+/// The verifier does not learn the result.
+#[inline(always)]
+pub(crate) fn begin_fast(ctx: &XdpContext, found: &ParsedHeaders, frame_len: usize, received_ns: u64) -> bool {
+    let may_match = CAPTURE_CONFIG.get(0).is_some_and(|config| config.may_match(&found.source, &found.destination));
+    let matches = may_match && begin(ctx, &found.frame, frame_len, received_ns);
+    opaque_to_verifier(matches.into(), received_ns) != 0
 }
 
 /// Hands over the packet that was copied, if there is one, with how it ended and its reply.

@@ -39,23 +39,20 @@ fn teaparty(ctx: XdpContext) -> u32 {
 /// [`TailCall::V6`].
 #[xdp(frags)]
 fn teaparty_v6(ctx: XdpContext) -> u32 {
-    run_stage::<false>(&ctx, parse::parse_v6::<false>)
+    run_stage::<false>(&ctx, |ctx, is_captured| parse::parse_v6::<false>(ctx, is_captured))
 }
 
 /// [`TailCall::Parse`].
 #[xdp(frags)]
 fn teaparty_parse(ctx: XdpContext) -> u32 {
-    run_stage::<false>(&ctx, parse::parse_slow::<false>)
+    run_stage::<false>(&ctx, |ctx, _| parse::parse_slow::<false>(ctx))
 }
 
 /// [`TailCall::Full`].
 #[xdp(frags)]
 fn teaparty_full(ctx: XdpContext) -> u32 {
-    #[expect(
-        clippy::redundant_closure,
-        reason = "one function for two programs is a call more, and on 6.1 too much stack"
-    )]
-    run_stage::<false>(&ctx, |ctx| full::run(ctx))
+    // A closure for each program: one function for both would be a call, whose stack is too much for Linux 6.1.
+    run_stage::<false>(&ctx, |ctx, _| full::run(ctx))
 }
 
 /// [`teaparty`] with capture: attached while somebody captures.
@@ -67,23 +64,23 @@ fn teaparty_capture(ctx: XdpContext) -> u32 {
 /// [`TailCall::V6`] with capture.
 #[xdp(frags)]
 fn teaparty_v6_capture(ctx: XdpContext) -> u32 {
-    run_stage::<true>(&ctx, parse::parse_v6::<true>)
+    run_stage::<true>(&ctx, |ctx, is_captured| parse::parse_v6::<true>(ctx, is_captured))
 }
 
 /// [`TailCall::Parse`] with capture.
 #[xdp(frags)]
 fn teaparty_parse_capture(ctx: XdpContext) -> u32 {
-    run_stage::<true>(&ctx, parse::parse_slow::<true>)
+    run_stage::<true>(&ctx, |ctx, _| parse::parse_slow::<true>(ctx))
 }
 
 /// [`TailCall::Full`] with capture.
 #[xdp(frags)]
 fn teaparty_full_capture(ctx: XdpContext) -> u32 {
-    #[expect(
-        clippy::redundant_closure,
-        reason = "one function for two programs is a call more, and on 6.1 too much stack"
-    )]
-    run_stage::<true>(&ctx, |ctx| full::run(ctx))
+    run_stage::<true>(&ctx, |ctx, is_captured| {
+        // The program before has copied it, if somebody captures it.
+        *is_captured = true;
+        full::run(ctx)
+    })
 }
 
 /// The first step for each packet.
@@ -93,22 +90,23 @@ fn enter<const CAPTURE: bool>(ctx: &XdpContext) -> u32 {
     if parse::is_ipv6(ctx) {
         return tail_call(ctx, TailCall::V6);
     }
-    run_stage::<CAPTURE>(ctx, parse::parse_v4::<CAPTURE>)
+    run_stage::<CAPTURE>(ctx, |ctx, is_captured| parse::parse_v4::<CAPTURE>(ctx, is_captured))
 }
 
 /// Has one step look at a packet, and goes on to the next one where that says so; else counts how the packet ended, and says
-/// what becomes of it.
+/// what becomes of it. The step says whether the packet was copied for a capture, if it ends there.
 #[inline(always)]
-fn run_stage<const CAPTURE: bool>(ctx: &XdpContext, step: impl FnOnce(&XdpContext) -> Outcome) -> u32 {
+fn run_stage<const CAPTURE: bool>(ctx: &XdpContext, step: impl FnOnce(&XdpContext, &mut bool) -> Outcome) -> u32 {
     // Found before they are needed: a look-up takes longer where no other work can overlap it.
     let Some(counters) = maps::counters() else { return XDP_PASS };
-    let outcome = step(ctx);
+    let mut is_captured = false;
+    let outcome = step(ctx, &mut is_captured);
     for next in TailCall::ALL {
         if outcome == Outcome::tail_call(next) {
             return tail_call(ctx, next);
         }
     }
-    if CAPTURE {
+    if CAPTURE && is_captured {
         capture::end(ctx, outcome);
     }
     finish(counters, outcome)

@@ -22,8 +22,27 @@ pub struct CaptureConfig {
     pub snaplen: u32,
     /// Nothing.
     pub reserved: u32,
+    /// The host of all captures; [`Address::UNSPECIFIED`] where they do not have one in common. Follows from the filters, see
+    /// [`CaptureConfig::derived`].
+    pub host: Address,
     /// The filter of each capture.
     pub filters: [CaptureFilter; MAX_CAPTURES],
+}
+
+impl CaptureConfig {
+    /// Returns the same with what follows from the filters.
+    #[must_use]
+    pub fn derived(self) -> Self {
+        let mut hosts = self.filters.iter().filter(|filter| filter.reasons != 0).map(|filter| filter.host);
+        let first = hosts.next().unwrap_or_default();
+        Self { host: if hosts.all(|host| host == first) { first } else { Address::UNSPECIFIED }, ..self }
+    }
+
+    /// Returns true if a packet with these addresses may match a filter.
+    #[inline(always)]
+    pub fn may_match(&self, source: &Address, destination: &Address) -> bool {
+        self.host == Address::UNSPECIFIED || self.host == *source || self.host == *destination
+    }
 }
 
 /// The packets of one capture, as far as the program tells them apart.

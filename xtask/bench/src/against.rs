@@ -2,14 +2,16 @@
 
 use anyhow::Result;
 
-use super::cases::{self, Case, Subject};
+use super::cases::{self, Capture, Case, Subject};
 use super::figures::spread;
 use super::rig::Rig;
 
 /// Measures the cases that are the reflector's with both objects, and prints what became of them.
 pub(super) fn compare(rigs: &mut [Rig; 2], cases: &[Case], rounds: u32, repeat: u32) -> Result<()> {
     print_head();
-    for case in cases.iter().filter(|case| !matches!(case.subject, Subject::Floor(_))) {
+    // Of objects before capture there is no program with it.
+    let compared = |case: &&Case| !matches!(case.subject, Subject::Floor(_)) && case.capture == Capture::Off;
+    for case in cases.iter().filter(compared) {
         let empty = Case { subject: Subject::Floor("floor_pass"), shape: case.shape.clone(), ..*case };
         // What makes the sessions and fills the caches.
         for rig in rigs.iter_mut() {

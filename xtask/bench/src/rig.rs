@@ -93,13 +93,13 @@ impl Rig {
     fn checked(&mut self, case: &Case, repeat: u32, run: impl FnOnce(&mut Harness) -> Result<Timed>) -> Result<f64> {
         let before = self.counters()?;
         let Timed { action, ns } = run(&mut self.harness)?;
-        if case.capture == Capture::OfAll {
-            self.count_captured(repeat)?;
-        }
         let Subject::Reflector(reason) = case.subject else {
             ensure!(action != 0, "{}: the floor program aborted", case.name);
             return Ok(ns);
         };
+        if case.capture == Capture::OfAll {
+            self.count_captured(repeat)?;
+        }
         let after = self.counters()?;
         if reason.disposition() == teaparty_common::reflect::Disposition::Punt {
             self.drain()?;
@@ -165,7 +165,7 @@ impl Rig {
             capture.filters[0].host = Address::v4([192, 0, 2, 99]);
         }
         if case.capture != Capture::Off {
-            Array::<_, CaptureConfig>::try_from(self.map(name::CAPTURE_CONFIG)?)?.set(0, capture, 0)?;
+            Array::<_, CaptureConfig>::try_from(self.map(name::CAPTURE_CONFIG)?)?.set(0, capture.derived(), 0)?;
         }
         Ok(())
     }

@@ -98,7 +98,7 @@ impl Captures {
             config.filters[capture.number] = capture.request.kernel_filter();
             config.snaplen = config.snaplen.max(capture.request.snaplen);
         }
-        config.filters.iter().any(|filter| filter.reasons != 0).then_some(config)
+        config.filters.iter().any(|filter| filter.reasons != 0).then_some(config.derived())
     }
 
     /// Delivers a packet that came by an interface, called so, to the captures that are for it. `among` has the bits of those that may
