@@ -24,7 +24,7 @@ const BUDGETS: &[(&str, [u32; 2])] = &[
     (TailCall::Parse.program(), [10_000, 10_000]),
     (TailCall::Full.program(), [300_000, 300_000]),
     (program::CAPTURE, [450_000, 350_000]),
-    (TailCall::V6.capture_program(), [650_000, 450_000]),
+    (TailCall::V6.capture_program(), [450_000, 450_000]),
     (TailCall::Parse.capture_program(), [15_000, 10_000]),
     (TailCall::Full.capture_program(), [300_000, 300_000]),
     (program::SESSION_OP, [150_000, 200_000]),

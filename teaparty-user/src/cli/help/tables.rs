@@ -291,11 +291,8 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     (
         "capture",
         &[
-            example("Live, in Wireshark", "teaparty capture | wireshark -k -i -"),
-            example(
-                "What is dropped, and why",
-                "teaparty capture --verdict drop | tshark -r - -T fields -e frame.comment",
-            ),
+            example("Into a pipe, for `tshark -r -` or `wireshark -k -i -`", "teaparty capture -w -"),
+            example("What is dropped, and why", "teaparty capture --verdict drop -w drops.pcapng"),
             example("One sender's packets for a minute", "teaparty capture --host 192.0.2.1 -d 1m -w stamp.pcapng"),
         ],
     ),

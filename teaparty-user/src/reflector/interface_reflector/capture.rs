@@ -20,7 +20,7 @@ pub(crate) enum CaptureStep {
     /// To load the programs with capture, by this folder of pins.
     Load(File),
     /// To wait until no packet is under way through programs that were replaced.
-    Ended(EndedCapture),
+    Ended(Box<EndedCapture>),
 }
 
 /// The thread that takes what is mirrored.
@@ -50,7 +50,9 @@ impl EndedCapture {
 impl InterfaceReflector {
     /// Has the programs mirror what `wanted` says, as far as that can be done at once; says what remains to be done.
     pub(crate) fn capture_step(&mut self, wanted: Option<&CaptureConfig>) -> Result<CaptureStep, LoadError> {
-        let Some(config) = wanted else { return Ok(self.end_capture().map_or(CaptureStep::Done, CaptureStep::Ended)) };
+        let Some(config) = wanted else {
+            return Ok(self.end_capture().map_or(CaptureStep::Done, |ended| CaptureStep::Ended(Box::new(ended))));
+        };
         let Some(attachment) = self.attachment_mut() else { return Ok(CaptureStep::Done) };
         if let Some(capture) = attachment.capture() {
             capture.set(config)?;
