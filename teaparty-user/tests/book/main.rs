@@ -42,6 +42,7 @@ pages! {
     access_limits = "docs/guides/access-limits.md";
     api = "docs/guides/api.md";
     authenticated = "docs/guides/authenticated.md";
+    capture = "docs/guides/capture.md";
     ci_cron = "docs/guides/ci-cron.md";
     configuration = "docs/guides/configuration.md";
     containers = "docs/guides/containers.md";
