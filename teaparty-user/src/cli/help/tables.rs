@@ -159,7 +159,7 @@ const SHORT: &[(&str, &str, &str)] = &[
     ("reflector", "stateless", "Repeat the sender's numbers, keep no state"),
     ("reflector", "max-sessions", "Most sessions that packets make [65536]"),
     ("reflector", "session-timeout", "When a silent session is forgotten [900]"),
-    ("reflector", "session-restart", "Silence after which number 0 restarts a session [30]"),
+    ("reflector", "session-restart", "Silence after which number 0 restarts it [30]"),
     ("reflector", "keep", "Leave the XDP program answering at the end"),
     ("reflector", "config", "File or folder with settings"),
     ("probe", "config", "File or folder with targets and settings"),
