@@ -9,6 +9,7 @@ mod differential;
 mod differential_admission;
 mod headers;
 mod limits;
+mod reply_headers;
 mod sessions;
 mod tlvs;
 mod vectors;

@@ -5,4 +5,5 @@ mod boot;
 mod detached;
 mod identity;
 mod life;
+mod others;
 mod start;

@@ -153,7 +153,7 @@ fn the_turn_to_go_is_by_standing_and_then_by_age() {
     let turn = |session: Session, newcomer, i| {
         let table = Table::new(1);
         let index = table.make(&key(1), &session) as usize;
-        super::eviction_order(&table.slots[index], i, newcomer, 1 << 50)
+        super::eviction::eviction_order(&table.slots[index], i, newcomer, 1 << 50)
     };
     let sessions: Vec<Session> = [0, Session::PROVISIONED, Session::AUTHENTICATED, Session::PTP]
         .into_iter()
@@ -163,14 +163,17 @@ fn the_turn_to_go_is_by_standing_and_then_by_age() {
     for newcomer in [Standing::OnePacket, Standing::Stranger, Standing::Known] {
         for one in &sessions {
             let (standing, own) = (one.standing(), turn(*one, newcomer, 0));
-            assert_eq!(own < super::NEVER, standing.makes_room_for(newcomer), "{one:?} for {newcomer:?}");
-            for other in sessions.iter().filter(|_| own < super::NEVER) {
+            assert_eq!(own < super::eviction::NEVER, standing.makes_room_for(newcomer), "{one:?} for {newcomer:?}");
+            for other in sessions.iter().filter(|_| own < super::eviction::NEVER) {
                 let order = |session: &Session| (session.standing(), session.last_received_ns.min(1 << 50));
                 assert_eq!(own < turn(*other, newcomer, 1), order(one) <= order(other), "{one:?} before {other:?}");
             }
         }
     }
-    assert!(super::eviction_order(&Table::new(1).slots[0], 0, Standing::Known, 0) >= super::NEVER, "an empty slot");
+    assert!(
+        super::eviction::eviction_order(&Table::new(1).slots[0], 0, Standing::Known, 0) >= super::eviction::NEVER,
+        "an empty slot"
+    );
 }
 
 #[test]
