@@ -5,8 +5,7 @@ use teaparty_common::maps::capture::CapturedHeader;
 use teaparty_common::maps::{Clock, SessionKey};
 use teaparty_common::packet_buf::SliceBuf;
 use teaparty_common::reflect::{self, Address, Reason};
-use teaparty_common::wire::error_estimate::ErrorEstimate;
-use teaparty_common::wire::timestamp::Timestamp;
+use teaparty_common::wire::reflector::{AuthenticatedReply, UnauthenticatedReply};
 use teaparty_common::wire::{Mode, TimestampFormat, checksum};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -180,14 +179,18 @@ impl CapturedPacket {
 
 /// Returns T3 of a reply in nanoseconds since 1970, UTC; `near_ns` is about that.
 pub fn transmit_ns(payload: &[u8], mode: Mode, near_ns: u64, clock: &Clock) -> Option<u64> {
-    let at = match mode {
-        Mode::Unauthenticated => 4,
-        Mode::Authenticated => 16,
+    let (timestamp, estimate) = match mode {
+        Mode::Unauthenticated => {
+            let (base, _) = UnauthenticatedReply::ref_from_prefix(payload).ok()?;
+            (base.timestamp, base.error_estimate)
+        }
+        Mode::Authenticated => {
+            let (base, _) = AuthenticatedReply::ref_from_prefix(payload).ok()?;
+            (base.timestamp, base.error_estimate)
+        }
     };
-    let bits = u64::from_be_bytes(payload.get(at..at + 8)?.try_into().ok()?);
-    let estimate = u16::from_be_bytes(payload.get(at + 8..at + 10)?.try_into().ok()?);
-    let format = ErrorEstimate::from_bits(estimate).format();
-    let nanos = Timestamp::from_bits(bits).to_nanos(format, near_ns);
+    let format = estimate.format();
+    let nanos = timestamp.to_nanos(format, near_ns);
     Some(match format {
         TimestampFormat::Ntp => nanos,
         TimestampFormat::Ptp => nanos.wrapping_sub(clock.tai_offset_ns),
@@ -268,12 +271,12 @@ pub(crate) mod tests {
         for (format, z) in [(TimestampFormat::Ntp, 0u16), (TimestampFormat::Ptp, 0x4000)] {
             let wire = clock.wire_time(clock.tai_ns(utc), format);
             for (mode, at) in [(Mode::Unauthenticated, 4), (Mode::Authenticated, 16)] {
-                let mut payload = [0; 64];
+                let mut payload = [0; 112];
                 payload[at..at + 8].copy_from_slice(&wire.to_be_bytes());
                 payload[at + 8..at + 10].copy_from_slice(&(z | 1).to_be_bytes());
                 assert_eq!(transmit_ns(&payload, mode, utc - 5_000, &clock), Some(utc), "{format:?} {mode:?}");
             }
         }
-        assert_eq!(transmit_ns(&[0; 13], Mode::Unauthenticated, utc, &clock), None);
+        assert_eq!(transmit_ns(&[0; 43], Mode::Unauthenticated, utc, &clock), None);
     }
 }
