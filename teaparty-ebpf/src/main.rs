@@ -39,7 +39,7 @@ fn teaparty(ctx: XdpContext) -> u32 {
 /// [`TailCall::V6`].
 #[xdp(frags)]
 fn teaparty_v6(ctx: XdpContext) -> u32 {
-    run_stage::<false>(&ctx, |ctx, is_captured| parse::parse_v6::<false>(ctx, is_captured))
+    run_stage::<false>(&ctx, parse::parse_v6::<false>)
 }
 
 /// [`TailCall::Parse`].
@@ -64,7 +64,7 @@ fn teaparty_capture(ctx: XdpContext) -> u32 {
 /// [`TailCall::V6`] with capture.
 #[xdp(frags)]
 fn teaparty_v6_capture(ctx: XdpContext) -> u32 {
-    run_stage::<true>(&ctx, |ctx, is_captured| parse::parse_v6::<true>(ctx, is_captured))
+    run_stage::<true>(&ctx, parse::parse_v6::<true>)
 }
 
 /// [`TailCall::Parse`] with capture.
@@ -90,7 +90,7 @@ fn enter<const CAPTURE: bool>(ctx: &XdpContext) -> u32 {
     if parse::is_ipv6(ctx) {
         return tail_call(ctx, TailCall::V6);
     }
-    run_stage::<CAPTURE>(ctx, |ctx, is_captured| parse::parse_v4::<CAPTURE>(ctx, is_captured))
+    run_stage::<CAPTURE>(ctx, parse::parse_v4::<CAPTURE>)
 }
 
 /// Has one step look at a packet, and goes on to the next one where that says so; else counts how the packet ended, and says
