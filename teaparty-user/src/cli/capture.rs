@@ -18,7 +18,7 @@ use super::status::client::{Client, StreamReply, Streaming};
 use crate::exit_code::{Exit, UsageError};
 use crate::reflector::capture::pcapng::{BlockReader, PACKET, STATISTICS, read_statistics};
 use crate::reflector::capture::request::{CaptureDirection, DEFAULT_RATE, MAX_RATE, SNAPLEN};
-use crate::sys::stdio::complain;
+use crate::sys::stdio::{complain, reader_gone};
 use crate::units::parse_duration;
 
 /// Captures what a running reflector answers and drops, in the kernel too, as pcapng for tshark and Wireshark.
@@ -120,6 +120,8 @@ impl CaptureArguments {
 /// Where the capture goes.
 struct CaptureFile {
     out: Box<dyn Write>,
+    /// True for standard output, whose reader may go.
+    is_piped: bool,
     what: String,
 }
 
@@ -130,10 +132,10 @@ impl CaptureFile {
                 let text = "a capture is no text: name a file with -w, or pipe it: teaparty capture | tshark -r -";
                 return Err(UsageError::new(text).into());
             }
-            return Ok(Self { out: Box::new(io::stdout()), what: "standard output".into() });
+            return Ok(Self { out: Box::new(io::stdout()), is_piped: true, what: "standard output".into() });
         }
         let file = File::create(path).with_context(|| format!("-w: cannot write {}", path.display()))?;
-        Ok(Self { out: Box::new(file), what: path.display().to_string() })
+        Ok(Self { out: Box::new(file), is_piped: false, what: path.display().to_string() })
     }
 
     /// Writes whole blocks; returns false if the reader has gone.
@@ -152,9 +154,12 @@ async fn follow(client: &Client, stream: &mut Streaming, output: &mut CaptureFil
     let mut reader = BlockReader::default();
     let (mut frames, mut losses) = (0u64, None);
     let mut is_ending = false;
+    let mut gone = std::pin::pin!(reader_gone());
     loop {
         let part = tokio::select! {
             part = stream.next() => part,
+            // Without a packet nothing would be written, and the program with capture would stay in place.
+            () = &mut gone, if output.is_piped => break,
             _ = interrupt.recv(), if !is_ending => {
                 is_ending = true;
                 client.delete(&stream.location).await?;

@@ -5,6 +5,11 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::sync::oneshot;
 
 /// Standard output took not all that was written: its disk is full, for instance.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +35,22 @@ pub(crate) enum StdoutReader {
 impl StdoutReader {
     /// Ignores that the reader may be gone: for a command that ends anyway.
     pub(crate) fn any(self) {}
+}
+
+/// Completes when the reader of standard output has gone, at once and not at the next write; never where that is a file.
+pub(crate) async fn reader_gone() {
+    let (sender, gone) = oneshot::channel();
+    // A thread of its own: the runtime's would have to end before the process does.
+    std::thread::spawn(move || {
+        let stdout = io::stdout();
+        // No event is asked for: an error, which a pipe without a reader has, is told always.
+        let mut watched = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        while matches!(poll(&mut watched, PollTimeout::NONE), Ok(0) | Err(Errno::EINTR)) {}
+        // Nobody waits any more where this fails.
+        let _ = sender.send(());
+    });
+    // The thread sends before it ends.
+    let _ = gone.await;
 }
 
 /// Writes text to standard output, and all that was written before it.

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -351,12 +350,10 @@ fn what_cannot_be_captured_or_written_is_said_at_once() {
     let mut out = child.stdout.take().unwrap();
     out.read_exact(&mut [0; 4]).unwrap();
     drop(out);
-    let (is_over, asked) = (&mut None, AtomicU32::new(0));
-    let mut client = net.client(V4, 862);
+    // No packet comes that it could write.
+    let mut is_over = None;
     wait_for("the capture ends with its reader", || {
-        asked.fetch_add(1, Ordering::Relaxed);
-        assert!(client.ask(&[]).is_some());
-        *is_over = child.try_wait().unwrap();
+        is_over = child.try_wait().unwrap();
         is_over.is_some()
     });
     assert!(is_over.unwrap().success());
