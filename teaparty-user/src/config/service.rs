@@ -92,7 +92,7 @@ pub struct Service {
     /// Show metrics of this many sessions of each reflector, provisioned ones first and then the busiest; each adds three time series, and senders make new sessions as they like
     #[arg(long, value_name = "N", default_value_t)]
     pub session_metrics: u32,
-    /// Send a heartbeat to this target at this interval; may repeat
+    /// Send a heartbeat to this target every so many seconds; may repeat
     #[arg(long, value_name = "[IP[:PORT]]@SECONDS")]
     pub heartbeat: Vec<Heartbeat>,
     /// Form of log lines: text or json

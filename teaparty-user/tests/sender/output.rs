@@ -55,8 +55,13 @@ fn streams_have_one_line_a_packet_and_nothing_else_on_standard_output() {
 
 #[test]
 fn saved_measurements_are_shown_compared_and_plotted() {
-    let behaviour =
-        Behaviour { script: Box::new(|n| Act { lost_there: n == 1, ..Act::default() }), ..Behaviour::default() };
+    let mut has_lost = false;
+    let script = move |n| {
+        let is_lost = n == 1 && !has_lost;
+        has_lost |= is_lost;
+        Act { lost_there: is_lost, ..Act::default() }
+    };
+    let behaviour = Behaviour { script: Box::new(script), ..Behaviour::default() };
     let reflector = Reflector::start("127.0.0.1", behaviour);
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();

@@ -37,7 +37,7 @@ pub struct ReflectorSettings {
     /// Answer frames whatever VLAN tags they have, not only those of VLANs that the host has on the interface
     #[arg(long)]
     pub any_vlan: bool,
-    /// Mode of the XDP program: auto tries native, then skb, then off
+    /// How to attach the XDP program: auto tries native, then skb, then off
     #[arg(long, value_name = "MODE")]
     pub xdp_mode: XdpMode,
     /// Without XDP, take whole frames from a packet socket, so that MAC addresses and IP headers can be reflected. With XDP
